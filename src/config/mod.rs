@@ -1,0 +1,164 @@
+//! What we were told: the parsed truth.
+//!
+//! Pure: nothing here opens a socket, reads a clock or knows how a value was typed. Flags, variables and the file
+//! become a [`Config`] in [`resolve`], which reports every mistake at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything the proxy was told, complete and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What to open. Invariant: never empty, no address twice.
+    pub listeners: Vec<Listener>,
+    /// Where the pair is found.
+    pub credential: CredentialFiles,
+    /// How long each stage of a connection may take.
+    pub timeouts: Timeouts,
+    /// How the process goes.
+    pub drain: Drain,
+    /// What is written to stderr.
+    pub log: Log,
+    /// Worker threads of the runtime; at least 1.
+    pub threads: usize,
+    /// Upper bounds; `None` means derived from the descriptor limit.
+    pub limits: Limits,
+}
+
+/// One listening address together with the app address behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where clients dial us.
+    pub listen: Listen,
+    /// Where the app is reached.
+    pub app: AppAddr,
+    /// TLS as this listener speaks it.
+    pub tls: TlsSettings,
+}
+
+/// A listening address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Listen {
+    /// `8443` or `[::]:8443`: every address of the machine, IPv6 and IPv4 (IPv4 alone where the kernel has no IPv6).
+    EveryAddress(u16),
+    /// Exactly this address.
+    At(SocketAddr),
+}
+
+/// Where the app accepts plaintext.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AppAddr {
+    /// `127.0.0.1:8080`
+    Tcp(SocketAddr),
+    /// `unix:/run/app.sock`
+    Unix(PathBuf),
+}
+
+/// What is negotiable in a handshake.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsSettings {
+    /// ALPN protocols in order of preference; empty means that ALPN is not spoken.
+    pub alpn: Vec<Vec<u8>>,
+    /// The oldest version that is accepted.
+    pub min_version: TlsVersion,
+}
+
+/// A protocol version we speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246), with ECDHE and AEAD only.
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+/// The two files of the pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialFiles {
+    /// PEM, leaf first.
+    pub cert: PathBuf,
+    /// PEM: PKCS#1, PKCS#8 or SEC1.
+    pub key: PathBuf,
+    /// How long a start waits for a usable pair.
+    pub timeout: Duration,
+}
+
+/// Deadlines of a connection's stages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From accept to our Finished being acknowledged by the client's.
+    pub handshake: Duration,
+    /// For the app to accept.
+    pub connect: Duration,
+    /// A relay silent both ways for this long is closed; `None` means never.
+    pub idle: Option<Duration>,
+    /// A connection older than this is closed; `None` means never.
+    pub max_age: Option<Duration>,
+}
+
+/// From "stop" to "gone".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// Still accepting, readiness already false.
+    pub delay: Duration,
+    /// After this the connections that are left are closed.
+    pub timeout: Duration,
+}
+
+/// What is written to stderr, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `None`: text on a terminal, else JSON.
+    pub format: Option<LogFormat>,
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// Which connections leave a line.
+    pub access: AccessLog,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One flat object a line, for machines.
+    Json,
+}
+
+/// Severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing is written.
+    Off,
+    /// We or the operator must act.
+    Error,
+    /// Something will need attention.
+    Warn,
+    /// What an operator did or must know.
+    Info,
+    /// Why something happened.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+/// Which connections leave a record in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Those that did not get through to the app.
+    Denied,
+    /// All.
+    All,
+}
+
+/// Upper bounds on what runs at once; `None` means derived from the descriptor limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections, in whatever stage.
+    pub connections: Option<usize>,
+    /// Connections that have not finished their handshake.
+    pub handshakes: Option<usize>,
+}

@@ -1,0 +1,81 @@
+//! How the process ends: a number others rely on, and a line for people.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The status the process ends with (`sysexits.h` where there is a name for it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: asked to stop, and drained.
+    Success,
+    /// 1: `check`, `policy test` and the like found something.
+    Findings,
+    /// 2: the command line was wrong.
+    Usage,
+    /// 66 (`EX_NOINPUT`): no usable certificate and key.
+    NoCredential,
+    /// 69 (`EX_UNAVAILABLE`): an address could not be opened.
+    AddressUnavailable,
+    /// 70 (`EX_SOFTWARE`): a fault of ours.
+    Internal,
+    /// 78 (`EX_CONFIG`): a variable or the file was wrong.
+    Config,
+    /// The app's own status as a shell reports it: its code, 128+n for signal n, 126 not executable, 127 not found.
+    App(u8),
+}
+
+impl Exit {
+    /// The number itself.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Findings => 1,
+            Self::Usage => 2,
+            Self::NoCredential => 66,
+            Self::AddressUnavailable => 69,
+            Self::Internal => 70,
+            Self::Config => 78,
+            Self::App(status) => status,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why the process ends before it was asked to: the status, and what is wrong, where, and the mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Fault {
+    /// The status to end with.
+    pub exit: Exit,
+    /// One mistake a line.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault with the status `exit` and the text `message`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// Writes the message to stderr, one `vestibule: ` line for each of its lines, and gives the status.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("{self}");
+        self.exit.into()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, line) in self.message.lines().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "vestibule: {line}")?;
+        }
+        Ok(())
+    }
+}

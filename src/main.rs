@@ -1,0 +1,7 @@
+//! Parse, build, run, exit status.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}
