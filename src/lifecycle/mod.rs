@@ -1,1 +1,11 @@
-//! Placeholder, replaced before the first release.
+//! The life of the process: where it stands, who still works, and what must never end early.
+
+mod drain;
+mod phase;
+mod tasks;
+
+pub use drain::Guard;
+pub use drain::Guards;
+pub use drain::Remaining;
+pub use phase::Phase;
+pub use tasks::Tasks;

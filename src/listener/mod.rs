@@ -1,1 +1,56 @@
-//! Placeholder, replaced before the first release.
+//! The street door: opened before anything slow, and never shut by a bad moment.
+
+mod accept;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+
+use socket2::Domain;
+use socket2::Protocol;
+use socket2::Socket;
+use socket2::Type;
+use tokio::net::TcpListener;
+
+pub use accept::Slots;
+pub use accept::accept;
+
+use crate::config::Listen;
+
+/// Connections that the kernel may hold before we accept them; it takes the smaller of this and `somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Opens a listening socket. Must be called within a tokio runtime.
+///
+/// # Errors
+/// Those of the kernel, such as "address in use".
+pub fn open(listen: Listen) -> io::Result<TcpListener> {
+    match listen {
+        Listen::At(addr) => open_at(addr),
+        Listen::EveryAddress(port) => open_at((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|error| {
+            // A kernel without IPv6 says so by one of these; anything else, such as a taken port, is the answer.
+            match rustix::io::Errno::from_io_error(&error) {
+                Some(rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL) => {
+                    open_at((Ipv4Addr::UNSPECIFIED, port).into())
+                }
+                _ => Err(error),
+            }
+        }),
+    }
+}
+
+fn open_at(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        // `[::]` takes IPv4 as well, whatever the machine's default says.
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    // A restart must not wait for the connections of the process before it.
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it: one system call less for each connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}

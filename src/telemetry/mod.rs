@@ -1,1 +1,9 @@
-//! Placeholder, replaced before the first release.
+//! What an operator sees.
+
+mod counters;
+mod log;
+mod record;
+
+pub use counters::Counters;
+pub use log::start_logging;
+pub use record::Record;

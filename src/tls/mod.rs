@@ -1,1 +1,20 @@
-//! Placeholder, replaced before the first release.
+//! TLS as the client sees it: rustls on aws-lc-rs, and nothing else.
+
+mod handshake;
+mod hello;
+mod provider;
+mod server;
+mod session;
+
+pub use handshake::Established;
+pub use handshake::HandshakeError;
+pub use handshake::handshake;
+pub use hello::Hello;
+pub use hello::HelloError;
+pub use hello::read_hello;
+pub use provider::provider;
+pub use server::Offer;
+pub use session::Decrypted;
+pub use session::Negotiated;
+pub use session::Outgoing;
+pub use session::Session;

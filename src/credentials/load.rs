@@ -1,0 +1,110 @@
+//! One coherent look at the files.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::CredentialFiles;
+use crate::credentials::Pair;
+use crate::credentials::PairError;
+use crate::tls::provider;
+
+/// A certificate chain or a key is a few KiB; what is far beyond that is something else.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Why a look gave no pair.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file cannot be read.
+    #[error("{path}: {}", describe(.source))]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is empty, as one that is being written is.
+    #[error("{path}: the file is empty")]
+    Empty {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file is too large to be what it should be.
+    #[error("{path}: larger than 1 MiB, so it is no certificate and no key")]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A folder, a pipe or a device: reading it could wait for ever.
+    #[error("{path}: not a regular file")]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Both were read, and are no pair.
+    #[error("{cert} and {key}: {source}")]
+    Pair {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why.
+        #[source]
+        source: PairError,
+    },
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "not readable by this user; check the file's mode and owner".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The two files as they were read, to tell whether anything has changed.
+#[derive(PartialEq, Eq)]
+pub struct Texts {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Texts {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// [`LoadError`], naming the file.
+    pub fn read(files: &CredentialFiles) -> Result<Self, LoadError> {
+        Ok(Self { cert: read(&files.cert)?, key: read(&files.key)? })
+    }
+
+    /// The pair that they hold.
+    ///
+    /// # Errors
+    /// [`LoadError::Pair`].
+    pub fn pair(&self, files: &CredentialFiles) -> Result<Pair, LoadError> {
+        Pair::from_pem(&self.cert, &self.key, &provider()).map_err(|source| LoadError::Pair {
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+            source,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(LoadError::NotAFile { path: path.to_owned() });
+    }
+    if metadata.len() > LARGEST {
+        return Err(LoadError::TooLarge { path: path.to_owned() });
+    }
+    let text = fs::read(path).map_err(failed)?;
+    if text.is_empty() {
+        return Err(LoadError::Empty { path: path.to_owned() });
+    }
+    Ok(text)
+}

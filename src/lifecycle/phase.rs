@@ -1,0 +1,15 @@
+//! Where the process stands.
+
+/// The phases, in the order in which they can only be gone through; [`Phase::Retiring`] alone can be taken back, should
+/// the platform show a regular pair again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Listening and serving.
+    Running,
+    /// The platform has shown the retirement pair: connections that are idle are closed gently, all else goes on.
+    Retiring,
+    /// The listeners are closed: idle connections are closed gently, busy ones finish.
+    Draining,
+    /// The time is over: what is left is closed.
+    Closing,
+}

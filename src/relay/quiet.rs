@@ -1,0 +1,85 @@
+//! Notices that a connection is silent.
+//!
+//! No clock is read on the path of the bytes: bytes set a flag, and a timer that finds the flag set starts again. A
+//! silence is therefore noticed after one to two times its limit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::Sleep;
+
+/// Whose byte was the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Nobody,
+    Client,
+    App,
+}
+
+/// The silence of one connection. Costs a pointer and two bytes while nobody asks.
+#[derive(Debug)]
+pub(super) struct Quiet {
+    moved: bool,
+    last: Word,
+    watch: Option<Box<Watch>>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    limit: Duration,
+    /// A silence in which the client waits for the app does not count.
+    answered: bool,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self { moved: false, last: Word::Nobody, watch: None }
+    }
+}
+
+impl Quiet {
+    pub(super) fn heard_client(&mut self) {
+        self.moved = true;
+        self.last = Word::Client;
+    }
+
+    pub(super) fn heard_app(&mut self) {
+        self.moved = true;
+        self.last = Word::App;
+    }
+
+    /// From now on a silence of `limit` is reported.
+    pub(super) fn after_silence(&mut self, limit: Duration) {
+        self.watch(limit, false);
+    }
+
+    /// From now on a silence of `limit` is reported, unless the client had the last word.
+    pub(super) fn after_answer(&mut self, limit: Duration) {
+        self.watch(limit, true);
+    }
+
+    fn watch(&mut self, limit: Duration, answered: bool) {
+        self.moved = false;
+        self.watch = Some(Box::new(Watch { limit, answered, timer: Box::pin(tokio::time::sleep(limit)) }));
+    }
+
+    /// Ready once the silence has lasted.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(watch) = &mut self.watch else { return Poll::Pending };
+        loop {
+            ready!(watch.timer.as_mut().poll(cx));
+            let waits_for_answer = watch.answered && self.last == Word::Client;
+            if !self.moved && !waits_for_answer {
+                return Poll::Ready(());
+            }
+            self.moved = false;
+            watch.timer.as_mut().reset(Instant::now() + watch.limit);
+        }
+    }
+}

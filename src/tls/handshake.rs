@@ -1,0 +1,97 @@
+//! From the ClientHello to both Finished.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use rustls::AlertDescription;
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+
+use crate::buffers;
+use crate::sys::socket;
+use crate::tls::Hello;
+use crate::tls::Outgoing;
+use crate::tls::Session;
+
+/// Why a handshake did not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The client ended it with this alert.
+    #[error("the client sent the alert {0:?}")]
+    ClientAlert(AlertDescription),
+    /// We ended it; the client has been told by an alert.
+    #[error("the handshake cannot be completed")]
+    Refused(#[source] rustls::Error),
+    /// The client closed the connection.
+    #[error("the client left in the middle of the handshake")]
+    ClientLeft,
+    /// The socket failed.
+    #[error("the connection failed in the middle of the handshake")]
+    Io(#[from] io::Error),
+}
+
+/// A session, and what the client has sent behind its Finished.
+#[derive(Debug)]
+pub struct Established {
+    /// Ready to carry the app's bytes.
+    pub session: Session,
+    /// Plaintext that arrived with the client's last flight.
+    pub early: Vec<u8>,
+    /// The beginning of a record that is not complete yet.
+    pub held: Vec<u8>,
+}
+
+/// Answers `hello` with `config` and completes the handshake.
+///
+/// # Errors
+/// [`HandshakeError`]. An alert of ours has been sent by then; the caller closes.
+pub async fn handshake(
+    client: &TcpStream,
+    hello: Hello,
+    config: Arc<ServerConfig>,
+) -> Result<Established, HandshakeError> {
+    let mut session = Session::new(config).map_err(HandshakeError::Refused)?;
+    let mut wire = hello.wire;
+    let mut early = Vec::new();
+    let mut out = Outgoing::default();
+    loop {
+        let keep = |payload: &[u8]| {
+            early.extend_from_slice(payload);
+            ControlFlow::Continue(())
+        };
+        let driven = session.drive(&mut wire, &mut out, keep, |_, _| Ok(()));
+        let spoke = !out.bytes().is_empty();
+        write_all(client, out.bytes()).await?;
+        out.clear();
+        let (used, _) = driven.map_err(|error| match error {
+            rustls::Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
+            error => HandshakeError::Refused(error),
+        })?;
+        wire.drain(..used);
+        if !session.is_handshaking() {
+            if !spoke && early.is_empty() {
+                // A client that leaves Nagle's algorithm on holds its first request back until its Finished is
+                // acknowledged, and nothing of ours carries that acknowledgement: do not delay it.
+                socket::acknowledge_now(client)?;
+            }
+            wire.shrink_to_fit();
+            return Ok(Established { session, early, held: wire });
+        }
+        if session.client_closed() || buffers::read_more(client, &mut wire).await? == 0 {
+            return Err(HandshakeError::ClientLeft);
+        }
+    }
+}
+
+async fn write_all(client: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        client.writable().await?;
+        match client.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The ClientHello: read whole, and nothing answered yet.
+
+use std::io;
+
+use rustls::server::Acceptor;
+use tokio::net::TcpStream;
+
+use crate::buffers;
+
+/// A complete ClientHello, and every byte that has come so far.
+#[derive(Debug)]
+pub struct Hello {
+    /// As received. The handshake starts from these bytes.
+    pub(super) wire: Vec<u8>,
+    alpn: Vec<Vec<u8>>,
+    server_name: Option<String>,
+}
+
+impl Hello {
+    /// Whether the client offers at least one of `protocols` (RFC 7301).
+    pub fn offers_any(&self, protocols: &[Vec<u8>]) -> bool {
+        self.alpn.iter().any(|offered| protocols.contains(offered))
+    }
+
+    /// The name the client asked for (RFC 6066). It decides nothing: routers send the instance, peers a route, others none.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+}
+
+/// Why there is no ClientHello.
+#[derive(Debug, thiserror::Error)]
+pub enum HelloError {
+    /// Connect and close without a byte, as every health check does.
+    #[error("the client left without a byte")]
+    Probe,
+    /// The client left after a part of its ClientHello.
+    #[error("the client left in the middle of its ClientHello")]
+    Incomplete,
+    /// The first bytes are no TLS record that carries a handshake.
+    #[error("the client does not speak TLS")]
+    NotTls {
+        /// An alert for the client.
+        alert: Vec<u8>,
+    },
+    /// TLS, but a ClientHello that cannot be understood.
+    #[error("the ClientHello is malformed")]
+    Malformed {
+        /// An alert for the client.
+        alert: Vec<u8>,
+        /// What rustls found.
+        #[source]
+        cause: rustls::Error,
+    },
+    /// The socket failed.
+    #[error("reading the ClientHello")]
+    Io(#[from] io::Error),
+}
+
+/// Reads until the ClientHello is complete, over any number of reads.
+///
+/// # Errors
+/// [`HelloError`]; the caller sends the alert it may carry.
+pub async fn read_hello(client: &TcpStream) -> Result<Hello, HelloError> {
+    let mut acceptor = Acceptor::default();
+    let mut wire = Vec::new();
+    loop {
+        let fresh = wire.len();
+        match buffers::read_more(client, &mut wire).await {
+            Ok(0) if wire.is_empty() => return Err(HelloError::Probe),
+            Ok(0) => return Err(HelloError::Incomplete),
+            Ok(_) => {}
+            // A health check that resets instead of closing is a health check all the same.
+            Err(error) if wire.is_empty() && error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(HelloError::Probe);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if let Some((alpn, server_name)) = feed(&mut acceptor, &wire, fresh)? {
+            return Ok(Hello { wire, alpn, server_name });
+        }
+    }
+}
+
+type Asked = (Vec<Vec<u8>>, Option<String>);
+
+/// Hands the bytes from `fresh` on to the parser; `Some` once the ClientHello is complete.
+fn feed(acceptor: &mut Acceptor, wire: &[u8], fresh: usize) -> Result<Option<Asked>, HelloError> {
+    let mut rest = &wire[fresh..];
+    while !rest.is_empty() {
+        acceptor.read_tls(&mut rest)?;
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                let alpn = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+                return Ok(Some((alpn, hello.server_name().map(str::to_owned))));
+            }
+            Err((cause, mut unsent)) => {
+                let mut alert = Vec::new();
+                // Writing to a Vec does not fail.
+                let _ = unsent.write_all(&mut alert);
+                return Err(if speaks_tls(wire) {
+                    HelloError::Malformed { alert, cause }
+                } else {
+                    HelloError::NotTls { alert }
+                });
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the bytes begin as a record with a handshake does: type 22, version 3.x (RFC 8446, 5.1).
+fn speaks_tls(wire: &[u8]) -> bool {
+    matches!(wire, [22, 3, ..] | [22])
+}
