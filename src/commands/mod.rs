@@ -1,1 +1,5 @@
-//! Placeholder, replaced before the first release.
+//! What each command does, given what was typed.
+
+pub mod identity;
+pub mod issuer;
+mod text;

@@ -1,1 +1,197 @@
-//! Placeholder, replaced before the first release.
+//! What a certificate says about its holder.
+//!
+//! A Cloud Foundry certificate names its holder in the subject: `OU=organization:GUID`, `OU=space:GUID`,
+//! `OU=app:GUID`, and the instance in `CN`. Only the subject of the leaf is read here, and nothing else in a
+//! certificate can add to it. An identity is complete and sound, or there is none: anything doubtful is an
+//! [`IdentityError`] with its reason.
+//!
+//! Pure: no socket, no clock. [`certificate`] is the only file that parses X.509.
+
+pub mod certificate;
+mod guid;
+
+pub use certificate::Certificate;
+pub use certificate::CertificateError;
+pub use guid::Guid;
+pub use guid::InstanceId;
+pub use guid::MalformedGuid;
+pub use guid::MalformedInstanceId;
+
+use std::fmt;
+
+use certificate::Attribute;
+use certificate::AttributeKind;
+
+/// What a Cloud Foundry certificate says. At least one of the three GUIDs is there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// `OU=organization:GUID`
+    pub organization: Option<Guid>,
+    /// `OU=space:GUID`
+    pub space: Option<Guid>,
+    /// `OU=app:GUID`
+    pub app: Option<Guid>,
+    /// `CN`; absent in the pair that announces a retirement.
+    pub instance: Option<InstanceId>,
+}
+
+/// Where in the subject something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// `OU=organization:`
+    Organization,
+    /// `OU=space:`
+    Space,
+    /// `OU=app:`
+    App,
+    /// `CN`
+    Instance,
+}
+
+/// Why a certificate that claims to be Cloud Foundry's has no identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The bytes are not a certificate.
+    #[error(transparent)]
+    Unreadable(#[from] CertificateError),
+    /// Nothing after the prefix, or an empty CN.
+    #[error("{0} is empty in the subject")]
+    Empty(Field),
+    /// Not a GUID in its usual form; for the instance, characters or a length that no instance id has.
+    #[error("{0} is malformed in the subject")]
+    Malformed(Field),
+    /// Blanks, control characters, NUL bytes, other letters or capitals in or before the prefix.
+    #[error("{0} is disguised in the subject: its prefix is not written plainly")]
+    Disguised(Field),
+    /// Neither PrintableString nor UTF8String.
+    #[error("{0} has a string type in the subject that is neither PrintableString nor UTF8String")]
+    StringType(Field),
+    /// Two values that differ.
+    #[error("{0} occurs twice in the subject with different values")]
+    Ambiguous(Field),
+}
+
+impl Identity {
+    /// Reads the subject of `leaf` (DER, without the rest of its chain).
+    ///
+    /// `Ok(None)` means that the certificate is not Cloud Foundry's: its subject has none of the three OUs.
+    ///
+    /// # Errors
+    /// The bytes are not a certificate, or the subject is not sound; see [`IdentityError`].
+    pub fn from_der(leaf: &[u8]) -> Result<Option<Self>, IdentityError> {
+        Certificate::from_der(leaf)?.identity()
+    }
+
+    /// Reads the attributes of a subject, in any order.
+    fn from_attributes(attributes: &[Attribute<'_>]) -> Result<Option<Self>, IdentityError> {
+        let (mut organization, mut space, mut app) = (None, None, None);
+        for attribute in attributes.iter().filter(|a| a.kind == AttributeKind::OrganizationalUnit) {
+            if let Some((field, guid)) = read_unit(*attribute)? {
+                let slot = match field {
+                    Field::Organization => &mut organization,
+                    Field::Space => &mut space,
+                    Field::App | Field::Instance => &mut app,
+                };
+                settle(slot, guid, field)?;
+            }
+        }
+        if organization.is_none() && space.is_none() && app.is_none() {
+            return Ok(None);
+        }
+        let mut instance = None;
+        for attribute in attributes.iter().filter(|a| a.kind == AttributeKind::CommonName) {
+            settle(&mut instance, read_instance(*attribute)?, Field::Instance)?;
+        }
+        Ok(Some(Self { organization, space, app, instance }))
+    }
+}
+
+impl Field {
+    /// The three that are written in OUs.
+    const UNITS: [Self; 3] = [Self::Organization, Self::Space, Self::App];
+
+    /// How the OU begins; empty for the instance, which is not written in an OU.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Organization => "organization:",
+            Self::Space => "space:",
+            Self::App => "app:",
+            Self::Instance => "",
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Organization => "the organization",
+            Self::Space => "the space",
+            Self::App => "the app",
+            Self::Instance => "the instance",
+        })
+    }
+}
+
+impl IdentityError {
+    /// One word out of a closed set, for logs and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::Empty(_) => "empty",
+            Self::Malformed(_) => "malformed",
+            Self::Disguised(_) => "disguised",
+            Self::StringType(_) => "string_type",
+            Self::Ambiguous(_) => "ambiguous",
+        }
+    }
+}
+
+/// Reads one OU; `None` if it has nothing to do with Cloud Foundry.
+fn read_unit(attribute: Attribute<'_>) -> Result<Option<(Field, Guid)>, IdentityError> {
+    let Some(field) = resemblance(attribute.value) else { return Ok(None) };
+    if !attribute.plain {
+        return Err(IdentityError::StringType(field));
+    }
+    let Some(guid) = attribute.value.strip_prefix(field.prefix().as_bytes()) else {
+        return Err(IdentityError::Disguised(field));
+    };
+    if guid.is_empty() {
+        return Err(IdentityError::Empty(field));
+    }
+    let guid = Guid::parse(guid).map_err(|MalformedGuid| IdentityError::Malformed(field))?;
+    Ok(Some((field, guid)))
+}
+
+/// Which of the three an OU looks like to a careless reader: one who overlooks blanks, NUL bytes and letters that
+/// are not ASCII, and does not tell capitals from small letters.
+fn resemblance(value: &[u8]) -> Option<Field> {
+    let seen = value.iter().filter(|b| b.is_ascii_graphic()).map(u8::to_ascii_lowercase);
+    Field::UNITS.into_iter().find(|field| {
+        let prefix = field.prefix().bytes();
+        seen.clone().take(prefix.len()).eq(prefix)
+    })
+}
+
+fn read_instance(attribute: Attribute<'_>) -> Result<InstanceId, IdentityError> {
+    if !attribute.plain {
+        return Err(IdentityError::StringType(Field::Instance));
+    }
+    if attribute.value.is_empty() {
+        return Err(IdentityError::Empty(Field::Instance));
+    }
+    InstanceId::parse(attribute.value).map_err(|MalformedInstanceId| IdentityError::Malformed(Field::Instance))
+}
+
+/// Fills `slot`, unless something else is in it already.
+fn settle<T: PartialEq>(slot: &mut Option<T>, value: T, field: Field) -> Result<(), IdentityError> {
+    match slot {
+        Some(earlier) if *earlier != value => Err(IdentityError::Ambiguous(field)),
+        _ => {
+            *slot = Some(value);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! `vestibule identity [FILE] [--json]`: what a certificate says.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+
+use super::text;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::identity::Certificate;
+
+/// Where the platform puts the certificate if it does not say so.
+const DEFAULT_CERT: &str = "/etc/cf-instance-credentials/instance.crt";
+
+/// Which file is read: the one that was named, else `CF_INSTANCE_CERT`'s (given as `variable`), else the place where
+/// Cloud Foundry keeps it.
+pub fn file(named: Option<PathBuf>, variable: Option<PathBuf>) -> PathBuf {
+    named.or(variable.filter(|path| !path.as_os_str().is_empty())).unwrap_or_else(|| DEFAULT_CERT.into())
+}
+
+/// Reads the file and says what its first certificate says at the time `now`; one JSON object if `json`, else aligned
+/// lines. Ends with a line break.
+///
+/// # Errors
+/// The file cannot be read, or does not begin with a certificate: status 66, with the path and the mend.
+pub fn run(path: &Path, json: bool, now: SystemTime) -> Result<String, Fault> {
+    let contents = fs::read(path).map_err(|error| {
+        let mend = "name another file, or set CF_INSTANCE_CERT";
+        Fault::new(Exit::NoCredential, format!("{}: cannot be read: {error}; {mend}", path.display()))
+    })?;
+    report(&contents, json, now)
+        .map_err(|what| Fault::new(Exit::NoCredential, format!("{}: {what}", path.display())))
+}
+
+/// What [`run`] prints for a file with these contents; the error is a sentence to put behind the file's name.
+///
+/// # Errors
+/// The contents are not certificates in PEM, or the first one cannot be read.
+pub fn report(contents: &[u8], json: bool, now: SystemTime) -> Result<String, String> {
+    let chain = CertificateDer::pem_slice_iter(contents)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| "broken PEM; write the file anew".to_owned())?;
+    let Some((leaf, rest)) = chain.split_first() else {
+        return Err("no certificate in it; give a PEM file with BEGIN CERTIFICATE, leaf first".to_owned());
+    };
+    let unreadable = |place: &str, error| format!("{place}: {error}; write the file anew");
+    let leaf = Certificate::from_der(leaf).map_err(|error| unreadable("its first certificate", error))?;
+    let rest = rest
+        .iter()
+        .map(|der| Certificate::from_der(der).map_err(|error| unreadable("a certificate behind the first", error)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let facts = Facts::of(&leaf, &rest, now);
+    if json {
+        return serde_json::to_string_pretty(&facts).map(|text| text + "\n").map_err(|error| error.to_string());
+    }
+    Ok(facts.to_text())
+}
+
+/// What is printed, under the names that `--json` gives.
+#[derive(Serialize)]
+struct Facts {
+    organization: Option<String>,
+    space: Option<String>,
+    app: Option<String>,
+    instance: Option<String>,
+    /// Why the certificate has no identity though it claims to be Cloud Foundry's.
+    invalid: Option<String>,
+    retirement: bool,
+    subject: String,
+    dns: Vec<String>,
+    ip: Vec<String>,
+    uri: Vec<String>,
+    email: Vec<String>,
+    not_before: String,
+    not_after: String,
+    state: State,
+    /// To the end of the last valid second; negative after it.
+    seconds_left: i64,
+    key_type: String,
+    issuer: String,
+    serial: String,
+    sha256: String,
+    is_ca: bool,
+    chain: Vec<Link>,
+    #[serde(skip)]
+    time_left: String,
+}
+
+/// A certificate that follows the leaf.
+#[derive(Serialize)]
+struct Link {
+    subject: String,
+    is_ca: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Valid,
+    Expired,
+    NotYetValid,
+}
+
+impl Facts {
+    fn of(leaf: &Certificate, rest: &[Certificate], now: SystemTime) -> Self {
+        let (identity, invalid) = match leaf.identity() {
+            Ok(identity) => (identity, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let names = leaf.alt_names();
+        let (state, time_left) = time_left(leaf, now);
+        Self {
+            organization: identity.as_ref().and_then(|i| i.organization).map(|guid| guid.to_string()),
+            space: identity.as_ref().and_then(|i| i.space).map(|guid| guid.to_string()),
+            app: identity.as_ref().and_then(|i| i.app).map(|guid| guid.to_string()),
+            instance: identity.and_then(|i| i.instance).map(|id| id.to_string()),
+            invalid,
+            retirement: leaf.is_retirement(),
+            subject: leaf.subject(),
+            dns: names.dns.clone(),
+            ip: names.ips.iter().map(ToString::to_string).collect(),
+            uri: names.uris.clone(),
+            email: names.emails.clone(),
+            not_before: text::timestamp(leaf.not_before()),
+            not_after: text::timestamp(leaf.not_after()),
+            state,
+            seconds_left: unix(leaf.not_after()).saturating_sub(unix(now)),
+            key_type: leaf.key_type(),
+            issuer: leaf.issuer(),
+            serial: leaf.serial(),
+            sha256: leaf.fingerprint_hex(),
+            is_ca: leaf.is_ca(),
+            chain: rest.iter().map(|c| Link { subject: c.subject(), is_ca: c.is_ca() }).collect(),
+            time_left,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let mut out = String::new();
+        let mut line = |name: &str, value: &str| {
+            // A String takes everything; only the trait's signature knows of errors.
+            let _ = writeln!(out, "{name:<14}{value}");
+        };
+        let absent = if self.invalid.is_some() { "unknown: the identity is invalid" } else { "none" };
+        let or_absent = |value: &Option<String>| value.clone().unwrap_or_else(|| absent.to_owned());
+        line("organization", &or_absent(&self.organization));
+        line("space", &or_absent(&self.space));
+        line("app", &or_absent(&self.app));
+        line("instance", &or_absent(&self.instance));
+        if let Some(why) = &self.invalid {
+            line("invalid", why);
+        }
+        if self.retirement {
+            line("retirement", "yes: no CN and an empty DNS name; this instance is about to stop");
+        }
+        line("subject", &self.subject);
+        for (kind, names) in [("DNS", &self.dns), ("IP", &self.ip), ("URI", &self.uri), ("email", &self.email)] {
+            for name in names {
+                line("also named", &format!("{kind} {}", shown(name)));
+            }
+        }
+        line("valid from", &self.not_before);
+        line("valid until", &self.not_after);
+        line("time left", &self.time_left);
+        line("key", &self.key_type);
+        line("issuer", &self.issuer);
+        line("serial", &self.serial);
+        line("sha-256", &self.sha256);
+        if self.is_ca {
+            line("CA", "yes: this certificate may sign others");
+        }
+        line("chain", &self.chain_text());
+        out
+    }
+
+    fn chain_text(&self) -> String {
+        let each = |link: &Link| format!("{} ({})", link.subject, if link.is_ca { "CA" } else { "not a CA" });
+        match self.chain.len() {
+            0 => "no certificate follows".to_owned(),
+            1 => format!("1 certificate follows: {}", self.chain.iter().map(each).collect::<String>()),
+            n => format!("{n} certificates follow: {}", self.chain.iter().map(each).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+fn time_left(leaf: &Certificate, now: SystemTime) -> (State, String) {
+    if let Ok(wait @ 1..) = leaf.not_before().duration_since(now).map(|wait| wait.as_nanos()) {
+        let wait = std::time::Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX));
+        return (State::NotYetValid, format!("not yet valid: begins in {}", text::duration(wait)));
+    }
+    match leaf.not_after().duration_since(now) {
+        Ok(left) => (State::Valid, text::duration(left)),
+        Err(past) => (State::Expired, format!("expired {} ago", text::duration(past.duration()))),
+    }
+}
+
+fn unix(time: SystemTime) -> i64 {
+    let seconds = |length: std::time::Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => seconds(since),
+        Err(before) => -seconds(before.duration()),
+    }
+}
+
+/// A name out of a certificate, with nothing in it that a terminal would obey.
+fn shown(name: &str) -> String {
+    match name {
+        "" => "(empty)".to_owned(),
+        name => name.escape_default().to_string(),
+    }
+}

@@ -1,0 +1,252 @@
+//! `vestibule issuer DIR`: a development CA that writes and rotates instance credentials as Diego does.
+//!
+//! What it prints is a shell script: the exports, and everything else as comments, so that
+//! `eval "$(vestibule issuer DIR --once)"` sets up a shell.
+
+use std::fs;
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::time::MissedTickBehavior;
+
+use super::text;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::identity::Certificate;
+use crate::identity::Identity;
+use crate::issuer::Authority;
+use crate::issuer::Credential;
+use crate::issuer::Flaw;
+use crate::issuer::Folder;
+use crate::issuer::InstanceSpec;
+use crate::issuer::IssuerError;
+use crate::issuer::KeyKind;
+use crate::issuer::schedule::rotate_after;
+
+/// What was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Where everything is written; made if it is missing.
+    pub dir: PathBuf,
+    /// How long each certificate lives; a second at least.
+    pub validity: Duration,
+    /// The time between rotations; `None` means Diego's schedule.
+    pub rotate_every: Option<Duration>,
+    /// GUIDs; `None` keeps those of the certificate that is there, else they are random.
+    pub org: Option<String>,
+    /// See `org`.
+    pub space: Option<String>,
+    /// See `org`.
+    pub app: Option<String>,
+    /// The instance id; `None` as for `org`.
+    pub instance: Option<String>,
+    /// The one IP address in the certificates.
+    pub ip: IpAddr,
+    /// The kind of the leaves' keys.
+    pub key: KeyKind,
+    /// Write the pair that announces a retirement, and end.
+    pub retire: bool,
+    /// Write a faulty pair first.
+    pub inject: Option<Flaw>,
+    /// Also a pair for another app, `client.crt` and `client.key`.
+    pub client: bool,
+    /// Also a pair for another instance of the same app, in the folder `second`.
+    pub second_instance: bool,
+    /// Write once and end, instead of rotating until a signal.
+    pub once: bool,
+}
+
+/// One pair that is kept fresh.
+struct Holder {
+    what: &'static str,
+    folder: Folder,
+    spec: InstanceSpec,
+}
+
+/// Writes the CA and the pairs, says so on `out`, and rotates until SIGINT or SIGTERM unless told to end at once.
+/// Brings a runtime of its own, so it must not be called from within one.
+///
+/// # Errors
+/// An option that cannot be (status 2), or a file that cannot be written (status 78).
+pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), Fault> {
+    let every = options.check()?;
+    let dir = std::path::absolute(&options.dir)
+        .map_err(|error| config(format!("{}: not a folder's path: {error}", options.dir.display())))?;
+    let holders = options.holders(&dir)?;
+    let authority = Authority::open_or_create(&dir.join("authority"), SystemTime::now()).map_err(fault)?;
+    let roots = dir.join("ca.crt");
+    fs::write(&roots, authority.roots_pem())
+        .map_err(|error| config(format!("{}: cannot be written: {error}", roots.display())))?;
+    say(out, format_args!("# {}: the root and the issuing CA; what the other side trusts", roots.display()))?;
+
+    for (i, holder) in holders.iter().enumerate() {
+        let flaw = options.inject.filter(|_| i == 0);
+        let note = match (options.retire, flaw) {
+            (true, _) => " (retirement)".to_owned(),
+            (_, Some(flaw)) => format!(" (faulty on purpose: {flaw})"),
+            _ => String::new(),
+        };
+        let line = holder.write(&authority, flaw, SystemTime::now()).map_err(fault)?;
+        say(out, format_args!("# {}: {}{note}: {line}", holder.folder.cert().display(), holder.what))?;
+    }
+    let (cert, key) = (holders[0].folder.cert(), holders[0].folder.key());
+    say(out, format_args!("export CF_INSTANCE_CERT={} CF_INSTANCE_KEY={}", quoted(&cert), quoted(&key)))?;
+    if options.once || options.retire {
+        return Ok(());
+    }
+    say(out, format_args!("# rotating every {}; Ctrl-C ends it", text::duration(every)))?;
+    rotate(&holders, &authority, every, out)
+}
+
+impl Options {
+    /// Looks for what cannot be, and gives the time between rotations.
+    fn check(&self) -> Result<Duration, Fault> {
+        let mut mistakes = Vec::new();
+        if self.validity < Duration::from_secs(1) {
+            mistakes.push("--validity is under a second; certificates count whole seconds".to_owned());
+        }
+        let every = self.rotate_every.unwrap_or_else(|| rotate_after(self.validity));
+        if every.is_zero() {
+            mistakes.push("--rotate-every is zero; give a time, or leave it out for Diego's schedule".to_owned());
+        }
+        if self.retire && self.inject.is_some() {
+            mistakes.push("--retire and --inject exclude each other; give one of them".to_owned());
+        }
+        for (flag, text) in [("--org", &self.org), ("--space", &self.space), ("--app", &self.app)] {
+            if let Some(Err(error)) = text.as_ref().map(|text| text.parse::<crate::identity::Guid>()) {
+                mistakes.push(format!("{flag}: {error}"));
+            }
+        }
+        if let Some(Err(error)) = self.instance.as_ref().map(|text| text.parse::<crate::identity::InstanceId>()) {
+            mistakes.push(format!("--instance: {error}"));
+        }
+        if mistakes.is_empty() { Ok(every) } else { Err(Fault::new(Exit::Usage, mistakes.join("\n"))) }
+    }
+
+    /// The pairs to write, the instance's own first. What was not typed is as in the files that are there already.
+    fn holders(&self, dir: &Path) -> Result<Vec<Holder>, Fault> {
+        let folder = Folder::instance(dir);
+        let mut spec = known(&folder, self.fresh()?);
+        // `check` has seen that these parse.
+        let guid = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
+        spec.organization = guid(&self.org).unwrap_or(spec.organization);
+        spec.space = guid(&self.space).unwrap_or(spec.space);
+        spec.app = guid(&self.app).unwrap_or(spec.app);
+        if let Some(Ok(instance)) = self.instance.as_ref().map(|text| text.parse()) {
+            spec.instance = Some(instance);
+        }
+        let mut others = Vec::new();
+        if self.second_instance {
+            let folder = Folder::instance(dir.join("second"));
+            let instance = known(&folder, spec.sibling().map_err(fault)?).instance;
+            others.push(Holder { what: "second instance", folder, spec: InstanceSpec { instance, ..spec.clone() } });
+        }
+        if self.client {
+            let folder = Folder::client(dir);
+            let stranger = InstanceSpec { organization: spec.organization, space: spec.space, ..self.fresh()? };
+            others.push(Holder { what: "another app", spec: known(&folder, stranger), folder });
+        }
+        if self.retire {
+            spec = spec.retired();
+        }
+        others.insert(0, Holder { what: "instance", folder, spec });
+        Ok(others)
+    }
+
+    fn fresh(&self) -> Result<InstanceSpec, Fault> {
+        let random = InstanceSpec::generate().map_err(fault)?;
+        Ok(InstanceSpec { ip: self.ip, validity: self.validity, key: self.key, ..random })
+    }
+}
+
+impl Holder {
+    /// Writes the next pair; the line that says so.
+    fn write(&self, authority: &Authority, flaw: Option<Flaw>, now: SystemTime) -> Result<String, IssuerError> {
+        let credential = match flaw {
+            Some(flaw) => flaw.write(&self.folder, authority, &self.spec, now)?,
+            None => {
+                let credential = authority.issue(&self.spec, now)?;
+                self.folder.write(&credential)?;
+                credential
+            }
+        };
+        Ok(self.summary(&credential))
+    }
+
+    fn summary(&self, credential: &Credential) -> String {
+        let instance = self.spec.instance.as_ref().map_or("none", |instance| instance.as_str());
+        let dates = Certificate::from_der(&credential.leaf).map_or_else(
+            |error| error.to_string(),
+            |leaf| format!("serial {}, valid until {}", leaf.serial(), text::timestamp(leaf.not_after())),
+        );
+        format!("app {}, instance {instance}, {dates}", self.spec.app)
+    }
+}
+
+/// `spec` with the identity of the certificate that `folder` already holds, as far as it has one.
+fn known(folder: &Folder, spec: InstanceSpec) -> InstanceSpec {
+    let leaf = fs::read(folder.cert()).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
+    match leaf.map(|leaf| Identity::from_der(&leaf)) {
+        Some(Ok(Some(identity))) => InstanceSpec {
+            organization: identity.organization.unwrap_or(spec.organization),
+            space: identity.space.unwrap_or(spec.space),
+            app: identity.app.unwrap_or(spec.app),
+            instance: identity.instance.or(spec.instance),
+            ..spec
+        },
+        // Nothing there, or torn: what is about to be written mends it.
+        _ => spec,
+    }
+}
+
+fn rotate(holders: &[Holder], authority: &Authority, every: Duration, out: &mut dyn Write) -> Result<(), Fault> {
+    let internal = |error: std::io::Error| Fault::new(Exit::Internal, format!("runtime cannot start: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
+        let mut ticks = tokio::time::interval(every);
+        // A machine that slept owes one rotation, not all that it missed.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        for generation in 2_u64.. {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+            }
+            for holder in holders {
+                let line = holder.write(authority, None, SystemTime::now()).map_err(fault)?;
+                say(out, format_args!("# rotation {generation}: {}: {line}", holder.what))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn say(out: &mut dyn Write, line: std::fmt::Arguments<'_>) -> Result<(), Fault> {
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| config(format!("cannot write output: {error}")))
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+fn fault(error: IssuerError) -> Fault {
+    config(error.to_string())
+}
+
+fn config(message: String) -> Fault {
+    Fault::new(Exit::Config, message)
+}

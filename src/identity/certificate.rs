@@ -1,0 +1,333 @@
+//! The only file that parses X.509.
+//!
+//! A certificate may come from anybody, so nothing here panics, and every text that is made from one has its odd
+//! characters escaped.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use aws_lc_rs::digest;
+use der::Decode;
+use der::Encode;
+use der::Tag;
+use der::Tagged;
+use der::asn1::AnyRef;
+use der::asn1::ObjectIdentifier;
+use der::asn1::UintRef;
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::name::Name;
+use x509_cert::name::RelativeDistinguishedName;
+
+use super::Identity;
+use super::IdentityError;
+
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
+const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// The short names that RFC 4514 gives in section 3, and the two that everybody else writes.
+const SHORT_NAMES: [(&str, ObjectIdentifier); 11] = [
+    ("CN", COMMON_NAME),
+    ("OU", ORGANIZATIONAL_UNIT),
+    ("O", ObjectIdentifier::new_unwrap("2.5.4.10")),
+    ("L", ObjectIdentifier::new_unwrap("2.5.4.7")),
+    ("ST", ObjectIdentifier::new_unwrap("2.5.4.8")),
+    ("C", ObjectIdentifier::new_unwrap("2.5.4.6")),
+    ("STREET", ObjectIdentifier::new_unwrap("2.5.4.9")),
+    ("DC", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25")),
+    ("UID", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1")),
+    ("SERIALNUMBER", ObjectIdentifier::new_unwrap("2.5.4.5")),
+    ("EMAILADDRESS", ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1")),
+];
+
+/// The bytes are not a certificate that we can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Not an X.509 certificate in DER (RFC 5280).
+    #[error("not an X.509 certificate")]
+    NotX509(#[source] der::Error),
+    /// The subject's other names are malformed, or there are two lists of them.
+    #[error("certificate has malformed subject alternative names")]
+    AltNames,
+}
+
+/// One certificate, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    parsed: x509_cert::Certificate,
+    alt_names: AltNames,
+    fingerprint: [u8; 32],
+}
+
+/// The subject's other names, each list in the order of the certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AltNames {
+    /// dNSName, as written; ASCII, but not otherwise checked: it may be empty, and hold control characters.
+    pub dns: Vec<String>,
+    /// iPAddress.
+    pub ips: Vec<IpAddr>,
+    /// uniformResourceIdentifier, as written; ASCII, not otherwise checked.
+    pub uris: Vec<String>,
+    /// rfc822Name, as written; ASCII, not otherwise checked.
+    pub emails: Vec<String>,
+}
+
+/// One attribute of a subject.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attribute<'a> {
+    pub(super) kind: AttributeKind,
+    /// The bytes of the string, without tag and length.
+    pub(super) value: &'a [u8],
+    /// It is a PrintableString or a UTF8String.
+    pub(super) plain: bool,
+}
+
+/// The attributes that an identity is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AttributeKind {
+    OrganizationalUnit,
+    CommonName,
+    Other,
+}
+
+impl Certificate {
+    /// Reads one certificate in DER.
+    ///
+    /// # Errors
+    /// It is not a certificate, or its alternative names cannot be read.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        let parsed = x509_cert::Certificate::from_der(der).map_err(CertificateError::NotX509)?;
+        let alt_names = AltNames::of(&parsed)?;
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+        Ok(Self { parsed, alt_names, fingerprint })
+    }
+
+    /// What the subject says if the certificate is Cloud Foundry's; `None` if it is not.
+    ///
+    /// # Errors
+    /// It claims to be Cloud Foundry's, and is not sound.
+    pub fn identity(&self) -> Result<Option<Identity>, IdentityError> {
+        Identity::from_attributes(&self.attributes().collect::<Vec<_>>())
+    }
+
+    /// The subject as RFC 4514 writes it, every odd character escaped.
+    pub fn subject(&self) -> String {
+        name_text(self.parsed.tbs_certificate().subject())
+    }
+
+    /// The issuer as RFC 4514 writes it, every odd character escaped.
+    pub fn issuer(&self) -> String {
+        name_text(self.parsed.tbs_certificate().issuer())
+    }
+
+    /// The subject's CN; `None` if there is none, more than one, or one that is not a PrintableString or UTF8String.
+    pub fn common_name(&self) -> Option<&str> {
+        let mut names = self.attributes().filter(|a| a.kind == AttributeKind::CommonName);
+        match (names.next(), names.next()) {
+            (Some(name), None) if name.plain => std::str::from_utf8(name.value).ok(),
+            _ => None,
+        }
+    }
+
+    /// The subject's other names.
+    pub fn alt_names(&self) -> &AltNames {
+        &self.alt_names
+    }
+
+    /// The first second in which the certificate is valid.
+    pub fn not_before(&self) -> SystemTime {
+        self.parsed.tbs_certificate().validity().not_before.to_system_time()
+    }
+
+    /// The last second in which the certificate is valid.
+    pub fn not_after(&self) -> SystemTime {
+        self.parsed.tbs_certificate().validity().not_after.to_system_time()
+    }
+
+    /// The serial number in lower-case hexadecimal, two digits for each byte.
+    pub fn serial(&self) -> String {
+        hex(self.parsed.tbs_certificate().serial_number().as_bytes())
+    }
+
+    /// Kind and size of the key: `RSA 3072`, `P-256`, `P-384`, `P-521`, `Ed25519`; else the algorithm's OID.
+    pub fn key_type(&self) -> String {
+        let key = self.parsed.tbs_certificate().subject_public_key_info();
+        let curve = || key.algorithm.parameters.as_ref()?.decode_as::<ObjectIdentifier>().ok();
+        match key.algorithm.oid {
+            RSA => match rsa_bits(key.subject_public_key.raw_bytes()) {
+                Some(bits) => format!("RSA {bits}"),
+                None => "RSA".to_owned(),
+            },
+            EC => match curve() {
+                Some(P256) => "P-256".to_owned(),
+                Some(P384) => "P-384".to_owned(),
+                Some(P521) => "P-521".to_owned(),
+                Some(other) => format!("EC {other}"),
+                None => "EC".to_owned(),
+            },
+            ED25519 => "Ed25519".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// SHA-256 of the whole certificate in DER.
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
+    /// The fingerprint in lower-case hexadecimal.
+    pub fn fingerprint_hex(&self) -> String {
+        hex(&self.fingerprint)
+    }
+
+    /// It may sign other certificates: basicConstraints say so.
+    pub fn is_ca(&self) -> bool {
+        let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
+        matches!(constraints, Ok(Some((_, BasicConstraints { ca: true, .. }))))
+    }
+
+    /// The platform's sign that this instance is about to stop: no CN, and a dNSName of length zero.
+    pub fn is_retirement(&self) -> bool {
+        !self.attributes().any(|a| a.kind == AttributeKind::CommonName) && self.alt_names.dns.iter().any(String::is_empty)
+    }
+
+    fn attributes(&self) -> impl Iterator<Item = Attribute<'_>> {
+        self.parsed.tbs_certificate().subject().iter().map(|attribute| Attribute {
+            kind: match attribute.oid {
+                ORGANIZATIONAL_UNIT => AttributeKind::OrganizationalUnit,
+                COMMON_NAME => AttributeKind::CommonName,
+                _ => AttributeKind::Other,
+            },
+            value: attribute.value.value(),
+            plain: matches!(attribute.value.tag(), Tag::PrintableString | Tag::Utf8String),
+        })
+    }
+}
+
+impl AltNames {
+    /// Reads subjectAltName (RFC 5280, 4.2.1.6). Kinds of names that are of no use here are left out.
+    fn of(certificate: &x509_cert::Certificate) -> Result<Self, CertificateError> {
+        let extensions = certificate.tbs_certificate().extensions().map_or(&[][..], Vec::as_slice);
+        let mut lists = extensions.iter().filter(|extension| extension.extn_id == SUBJECT_ALT_NAME);
+        match (lists.next(), lists.next()) {
+            (None, _) => Ok(Self::default()),
+            (Some(list), None) => Self::read(list.extn_value.as_bytes()),
+            (Some(_), Some(_)) => Err(CertificateError::AltNames),
+        }
+    }
+
+    fn read(list: &[u8]) -> Result<Self, CertificateError> {
+        let mut names = Self::default();
+        for name in Vec::<AnyRef<'_>>::from_der(list).map_err(|_| CertificateError::AltNames)? {
+            let Tag::ContextSpecific { constructed, number } = name.tag() else {
+                return Err(CertificateError::AltNames);
+            };
+            match (number.value(), constructed) {
+                (1, false) => names.emails.push(ascii(name.value())?),
+                (2, false) => names.dns.push(ascii(name.value())?),
+                (6, false) => names.uris.push(ascii(name.value())?),
+                (7, false) => names.ips.push(ip(name.value())?),
+                // Those are strings; taken apart they would be read differently by different readers.
+                (1 | 2 | 6 | 7, true) => return Err(CertificateError::AltNames),
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// An RSA public key (RFC 8017, appendix A.1.1).
+#[derive(der::Sequence)]
+struct RsaPublicKey<'a> {
+    modulus: UintRef<'a>,
+    exponent: UintRef<'a>,
+}
+
+fn rsa_bits(key: &[u8]) -> Option<usize> {
+    let modulus = RsaPublicKey::from_der(key).ok()?.modulus;
+    let first = modulus.as_bytes().first()?;
+    Some(modulus.as_bytes().len() * 8 - first.leading_zeros() as usize)
+}
+
+fn ascii(bytes: &[u8]) -> Result<String, CertificateError> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => Ok(text.to_owned()),
+        _ => Err(CertificateError::AltNames),
+    }
+}
+
+fn ip(bytes: &[u8]) -> Result<IpAddr, CertificateError> {
+    <[u8; 4]>::try_from(bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .map_err(|_| CertificateError::AltNames)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        push(&mut text, format_args!("{byte:02x}"));
+        text
+    })
+}
+
+/// Formats into `text`, which cannot fail.
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // A String takes everything; only the trait's signature knows of errors.
+    let _ = text.write_fmt(arguments);
+}
+
+/// The name as RFC 4514 writes it: the last RDN first, RDNs divided by commas, the attributes of one by plus signs.
+fn name_text(name: &Name) -> String {
+    let rdns: Vec<&RelativeDistinguishedName> = name.iter_rdn().collect();
+    let mut text = String::new();
+    for (i, rdn) in rdns.into_iter().rev().enumerate() {
+        for (j, attribute) in rdn.iter().enumerate() {
+            text.push_str(match (i, j) {
+                (0, 0) => "",
+                (_, 0) => ",",
+                _ => "+",
+            });
+            push_attribute(&mut text, attribute);
+        }
+    }
+    text
+}
+
+fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue) {
+    let name = SHORT_NAMES.iter().find(|(_, oid)| *oid == attribute.oid).map(|(name, _)| name);
+    let value = match attribute.value.tag() {
+        Tag::PrintableString | Tag::Utf8String | Tag::Ia5String => std::str::from_utf8(attribute.value.value()).ok(),
+        _ => None,
+    };
+    match (name, value) {
+        (Some(name), Some(value)) => {
+            push(text, format_args!("{name}="));
+            push_escaped(text, value);
+        }
+        // RFC 4514, 2.4: what has no short name or no text is written as its bytes.
+        _ => push(text, format_args!("{}=#{}", attribute.oid, hex(&attribute.value.to_der().unwrap_or_default()))),
+    }
+}
+
+/// RFC 4514, 2.4; and beyond it every character that a terminal or a log might take for something else.
+fn push_escaped(text: &mut String, value: &str) {
+    let last = value.chars().count().saturating_sub(1);
+    for (i, c) in value.chars().enumerate() {
+        match c {
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => push(text, format_args!("\\{c}")),
+            ' ' if i == 0 || i == last => text.push_str("\\ "),
+            '#' if i == 0 => text.push_str("\\#"),
+            c if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() => text.push(c),
+            c => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push(text, format_args!("\\{byte:02x}"))),
+        }
+    }
+}

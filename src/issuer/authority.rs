@@ -1,0 +1,195 @@
+//! The CA: a root, and the intermediate that issues.
+
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::InstanceSpec;
+use super::IssuerError;
+use super::Key;
+use super::KeyKind;
+use super::certificate;
+use super::certificate::Request;
+use super::key::SigningKey;
+use super::key::pem;
+
+const ROOT_NAME: &str = "instance-identity-root-ca";
+const ISSUING_NAME: &str = "instance-identity-ca";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A certificate chain and its key, as they are written into files.
+#[derive(Clone)]
+pub struct Credential {
+    /// Exactly two blocks: the leaf, and the CA that issued it.
+    pub cert_pem: String,
+    /// One block.
+    pub key_pem: String,
+    /// The leaf in DER.
+    pub leaf: Vec<u8>,
+}
+
+impl fmt::Debug for Credential {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("cert_pem", &self.cert_pem).finish_non_exhaustive()
+    }
+}
+
+/// A root CA and the issuing CA below it.
+pub struct Authority {
+    root_cert: String,
+    root_key: String,
+    issuing_cert: String,
+    issuing_key: String,
+    signer: SigningKey,
+}
+
+impl fmt::Debug for Authority {
+    /// Without the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("issuing_cert", &self.issuing_cert).finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// A new CA, in memory only: the root is valid for ten years from `now`, the issuing CA for five.
+    ///
+    /// # Errors
+    /// The cryptographic library failed, or `now` is out of range.
+    pub fn generate(now: SystemTime) -> Result<Self, IssuerError> {
+        let root_key = Key::generate(KeyKind::Rsa2048)?.to_pem()?;
+        let issuing_key = Key::generate(KeyKind::Rsa2048)?.to_pem()?;
+        let root = SigningKey::from_pem(&root_key)?;
+        let signer = SigningKey::from_pem(&issuing_key)?;
+        let ca = |name, key: &SigningKey, validity| {
+            let request = Request {
+                subject: certificate::ca_name(name)?,
+                issuer: certificate::ca_name(ROOT_NAME)?,
+                not_before: now,
+                validity,
+                public_key: key.public(),
+                extensions: certificate::ca_extensions(key.public(), root.public())?,
+            };
+            pem("CERTIFICATE", &certificate::sign(request, &root)?)
+        };
+        let root_cert = ca(ROOT_NAME, &root, 3650 * DAY)?;
+        let issuing_cert = ca(ISSUING_NAME, &signer, 5 * 365 * DAY)?;
+        Ok(Self { root_cert, root_key, issuing_cert, issuing_key, signer })
+    }
+
+    /// The CA that [`Authority::create`] kept in the folder `dir`.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is not what it should be.
+    pub fn open(dir: &Path) -> Result<Self, IssuerError> {
+        let read = |name: &str| {
+            let path = dir.join(name);
+            fs::read_to_string(&path).map_err(IssuerError::file(&path, "read"))
+        };
+        let cert = |name: &str| {
+            let pem = read(name)?;
+            match CertificateDer::from_pem_slice(pem.as_bytes()) {
+                Ok(_) => Ok(pem),
+                Err(_) => Err(IssuerError::Authority { path: dir.join(name), wanted: "a certificate in PEM" }),
+            }
+        };
+        let issuing_key = read("issuing.key")?;
+        let signer = SigningKey::from_pem(&issuing_key).map_err(|_| IssuerError::Authority {
+            path: dir.join("issuing.key"),
+            wanted: "an RSA key in PEM (PKCS#1)",
+        })?;
+        Ok(Self {
+            root_cert: cert("root.crt")?,
+            root_key: read("root.key")?,
+            issuing_cert: cert("issuing.crt")?,
+            issuing_key,
+            signer,
+        })
+    }
+
+    /// A new CA, kept in the folder `dir`, which must not exist: `root.crt`, `root.key`, `issuing.crt`,
+    /// `issuing.key`, for the owner alone. The folder appears whole or not at all.
+    ///
+    /// # Errors
+    /// As [`Authority::generate`], or a file cannot be written.
+    pub fn create(dir: &Path, now: SystemTime) -> Result<Self, IssuerError> {
+        let authority = Self::generate(now)?;
+        let draft = dir.with_extension("tmp");
+        match fs::remove_dir_all(&draft) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(IssuerError::file(&draft, "removed")(error));
+            }
+            _ => {}
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&draft)
+            .map_err(IssuerError::file(&draft, "created"))?;
+        for (name, text) in [
+            ("root.crt", &authority.root_cert),
+            ("root.key", &authority.root_key),
+            ("issuing.crt", &authority.issuing_cert),
+            ("issuing.key", &authority.issuing_key),
+        ] {
+            let path = draft.join(name);
+            fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(IssuerError::file(&path, "written"))?;
+        }
+        fs::rename(&draft, dir).map_err(IssuerError::file(dir, "created"))?;
+        Ok(authority)
+    }
+
+    /// The CA in the folder `dir`, or a new one if there is no such folder.
+    ///
+    /// # Errors
+    /// As [`Authority::open`] and [`Authority::create`].
+    pub fn open_or_create(dir: &Path, now: SystemTime) -> Result<Self, IssuerError> {
+        if dir.exists() { Self::open(dir) } else { Self::create(dir, now) }
+    }
+
+    /// What a client trusts: the root and the issuing CA, in PEM.
+    pub fn roots_pem(&self) -> String {
+        format!("{}{}", self.root_cert, self.issuing_cert)
+    }
+
+    /// A credential with a new key, valid from `now`, without backdating.
+    ///
+    /// # Errors
+    /// The cryptographic library failed, or the dates are out of range.
+    pub fn issue(&self, spec: &InstanceSpec, now: SystemTime) -> Result<Credential, IssuerError> {
+        self.issue_with_key(spec, &Key::generate(spec.key)?, now)
+    }
+
+    /// A credential for this very key, whatever kind `spec` names: for those who rotate faster than RSA keys can be
+    /// made.
+    ///
+    /// # Errors
+    /// As [`Authority::issue`].
+    pub fn issue_with_key(&self, spec: &InstanceSpec, key: &Key, now: SystemTime) -> Result<Credential, IssuerError> {
+        let request = Request {
+            subject: certificate::instance_name(spec)?,
+            issuer: certificate::ca_name(ISSUING_NAME)?,
+            not_before: now,
+            validity: spec.validity,
+            public_key: key.public(),
+            extensions: certificate::leaf_extensions(spec, self.signer.public())?,
+        };
+        let leaf = certificate::sign(request, &self.signer)?;
+        let cert_pem = format!("{}{}", pem("CERTIFICATE", &leaf)?, self.issuing_cert);
+        Ok(Credential { cert_pem, key_pem: key.to_pem()?, leaf })
+    }
+}

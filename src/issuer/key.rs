@@ -1,0 +1,210 @@
+//! Key pairs, and the forms in which they are written.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::EcPrivateKeyRfc5915Der;
+use aws_lc_rs::encoding::Pkcs8V1Der;
+use aws_lc_rs::encoding::PublicKeyX509Der;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+use aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1_SIGNING;
+use aws_lc_rs::signature::EcdsaKeyPair;
+use aws_lc_rs::signature::EcdsaSigningAlgorithm;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::KeyPair;
+use aws_lc_rs::signature::RSA_PKCS1_SHA256;
+use der::Decode;
+use der::asn1::AnyRef;
+use der::asn1::OctetStringRef;
+use der::pem::LineEnding;
+use rustls::pki_types::PrivatePkcs1KeyDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::IssuerError;
+
+/// Which kind of key a leaf has. Diego's is RSA 3072.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// RSA, 2048 bits: Diego's until 2025.
+    Rsa2048,
+    /// RSA, 3072 bits: Diego's.
+    #[default]
+    Rsa3072,
+    /// RSA, 4096 bits.
+    Rsa4096,
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// Ed25519.
+    Ed25519,
+}
+
+impl KeyKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::P256, Self::P384, Self::Ed25519];
+}
+
+/// No key kind has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind of key; write rsa-2048, rsa-3072, rsa-4096, p-256, p-384 or ed25519")]
+pub struct UnknownKeyKind;
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+            Self::P256 => "p-256",
+            Self::P384 => "p-384",
+            Self::Ed25519 => "ed25519",
+        })
+    }
+}
+
+impl FromStr for KeyKind {
+    type Err = UnknownKeyKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKeyKind> {
+        Self::ALL.into_iter().find(|kind| kind.to_string() == text).ok_or(UnknownKeyKind)
+    }
+}
+
+/// A key pair that a certificate can be issued for.
+#[derive(Clone)]
+pub struct Key {
+    kind: KeyKind,
+    /// SubjectPublicKeyInfo (RFC 5280).
+    public: Vec<u8>,
+    /// PrivateKeyInfo (RFC 5208).
+    pkcs8: Vec<u8>,
+    /// The older form, by its PEM label: PKCS#1 or SEC1. Ed25519 has none.
+    traditional: Option<(&'static str, Vec<u8>)>,
+}
+
+/// PrivateKeyInfo without its optional attributes (RFC 5208, section 5).
+#[derive(der::Sequence)]
+struct PrivateKeyInfo<'a> {
+    version: u8,
+    algorithm: AnyRef<'a>,
+    private_key: &'a OctetStringRef,
+}
+
+impl Key {
+    /// A new key pair. RSA takes some tenths of a second.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn generate(kind: KeyKind) -> Result<Self, IssuerError> {
+        match kind {
+            KeyKind::Rsa2048 => Self::rsa(kind, KeySize::Rsa2048),
+            KeyKind::Rsa3072 => Self::rsa(kind, KeySize::Rsa3072),
+            KeyKind::Rsa4096 => Self::rsa(kind, KeySize::Rsa4096),
+            KeyKind::P256 => Self::ecdsa(kind, &ECDSA_P256_SHA256_ASN1_SIGNING),
+            KeyKind::P384 => Self::ecdsa(kind, &ECDSA_P384_SHA384_ASN1_SIGNING),
+            KeyKind::Ed25519 => Self::ed25519(),
+        }
+    }
+
+    /// The kind it was generated as.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// PEM as Diego and OpenSSL write it: `RSA PRIVATE KEY` (PKCS#1) or `EC PRIVATE KEY` (SEC1); PKCS#8 for Ed25519.
+    ///
+    /// # Errors
+    /// Never for a key from [`Key::generate`].
+    pub fn to_pem(&self) -> Result<String, IssuerError> {
+        match &self.traditional {
+            Some((label, der)) => pem(label, der),
+            None => self.to_pkcs8_pem(),
+        }
+    }
+
+    /// PEM as PKCS#8, `PRIVATE KEY`.
+    ///
+    /// # Errors
+    /// Never for a key from [`Key::generate`].
+    pub fn to_pkcs8_pem(&self) -> Result<String, IssuerError> {
+        pem("PRIVATE KEY", &self.pkcs8)
+    }
+
+    /// SubjectPublicKeyInfo in DER.
+    pub(super) fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn rsa(kind: KeyKind, size: KeySize) -> Result<Self, IssuerError> {
+        let pair = rsa::KeyPair::generate(size).map_err(|_| GENERATING)?;
+        let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_| GENERATING)?.as_ref().to_vec();
+        let pkcs1 = PrivateKeyInfo::from_der(&pkcs8)?.private_key.as_bytes().to_vec();
+        let public = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).map_err(|_| GENERATING)?;
+        Ok(Self { kind, public: public.as_ref().to_vec(), pkcs8, traditional: Some(("RSA PRIVATE KEY", pkcs1)) })
+    }
+
+    fn ecdsa(kind: KeyKind, algorithm: &'static EcdsaSigningAlgorithm) -> Result<Self, IssuerError> {
+        let pair = EcdsaKeyPair::generate(algorithm).map_err(|_| GENERATING)?;
+        let pkcs8 = pair.to_pkcs8v1().map_err(|_| GENERATING)?.as_ref().to_vec();
+        let sec1 = AsDer::<EcPrivateKeyRfc5915Der<'_>>::as_der(&pair.private_key()).map_err(|_| GENERATING)?;
+        let public = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).map_err(|_| GENERATING)?;
+        let traditional = Some(("EC PRIVATE KEY", sec1.as_ref().to_vec()));
+        Ok(Self { kind, public: public.as_ref().to_vec(), pkcs8, traditional })
+    }
+
+    fn ed25519() -> Result<Self, IssuerError> {
+        let pair = Ed25519KeyPair::generate().map_err(|_| GENERATING)?;
+        let pkcs8 = pair.to_pkcs8v1().map_err(|_| GENERATING)?.as_ref().to_vec();
+        let public = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).map_err(|_| GENERATING)?;
+        Ok(Self { kind: KeyKind::Ed25519, public: public.as_ref().to_vec(), pkcs8, traditional: None })
+    }
+}
+
+const GENERATING: IssuerError = IssuerError::Crypto("generating a key");
+
+impl fmt::Debug for Key {
+    /// Without the private half.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// The RSA key of a CA, which signs with sha256WithRSAEncryption.
+pub(super) struct SigningKey {
+    pair: rsa::KeyPair,
+    /// SubjectPublicKeyInfo in DER.
+    public: Vec<u8>,
+}
+
+impl SigningKey {
+    /// Reads a key as [`Key::to_pem`] writes it for RSA.
+    pub(super) fn from_pem(pem: &str) -> Result<Self, IssuerError> {
+        let reading = || IssuerError::Crypto("reading a CA's key");
+        let der = PrivatePkcs1KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| reading())?;
+        let pair = rsa::KeyPair::from_der(der.secret_pkcs1_der()).map_err(|_| reading())?;
+        let public = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).map_err(|_| reading())?;
+        Ok(Self { public: public.as_ref().to_vec(), pair })
+    }
+
+    pub(super) fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, IssuerError> {
+        let mut signature = vec![0; self.pair.public_modulus_len()];
+        self.pair
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+            .map_err(|_| IssuerError::Crypto("signing a certificate"))?;
+        Ok(signature)
+    }
+}
+
+/// One PEM block, lines of 64 characters, as Go writes it.
+pub(super) fn pem(label: &str, der: &[u8]) -> Result<String, IssuerError> {
+    der::pem::encode_string(label, LineEnding::LF, der).map_err(|_| IssuerError::Crypto("writing PEM"))
+}
