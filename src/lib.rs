@@ -26,4 +26,4 @@ pub mod supervisor;
 pub mod telemetry;
 
 pub mod commands;
-mod sys;
+pub mod sys;

@@ -1,1 +1,3 @@
-//! Placeholder, replaced before the first release.
+//! The thin layer over the kernel.
+
+pub mod limits;
