@@ -27,4 +27,4 @@ pub mod supervisor;
 pub mod telemetry;
 
 pub mod commands;
-mod sys;
+pub mod sys;

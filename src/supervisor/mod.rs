@@ -1,1 +1,177 @@
-//! Placeholder, replaced before the first release.
+//! The app as our child: started with a clean signal state, told of every signal, waited for exactly once.
+//!
+//! ```text
+//! Signals::for_run()  →  App::spawn(&command)  →  Reaper::run (a task)  →  Signals::asked / App::signal  →  App::exited
+//! ```
+//!
+//! The order matters. The handlers come first, so that a signal that arrives while the app starts is not lost;
+//! the kernel resets them in the child. [`Reaper`] is the one waiter of the process: it takes the status of
+//! every child there is, so nobody else may start one while it runs.
+//!
+//! Invariant: the app's number is used for a signal only while the app has not been reaped ([`Child::ended`]), so
+//! a signal never reaches a stranger that was given the same number later.
+
+mod command;
+mod exit;
+mod reap;
+mod signal;
+mod signals;
+mod terminal;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::process::getpgid;
+use rustix::process::kill_process;
+use rustix::process::kill_process_group;
+use tokio::sync::watch;
+
+pub use command::AppCommand;
+pub use exit::AppStatus;
+pub use reap::Reaper;
+pub use signal::Signal;
+pub use signal::SignalError;
+pub use signal::SignalMap;
+pub use signals::Asked;
+pub use signals::Signals;
+
+use crate::exit::Fault;
+use terminal::Terminal;
+
+/// Whom a signal for the app goes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SignalScope {
+    /// The app's process group: the app and what it has started, unless that left the group.
+    #[default]
+    Group,
+    /// The app alone.
+    App,
+}
+
+/// The app, from its start to its end. Cheap to clone; all clones are the same app.
+#[derive(Debug, Clone)]
+pub struct App {
+    child: Arc<Child>,
+}
+
+/// What [`App`] and [`Reaper`] know together.
+#[derive(Debug)]
+struct Child {
+    pid: Pid,
+    scope: SignalScope,
+    map: SignalMap,
+    /// Whether the app has been reaped. Held while a signal is sent and while a status is taken.
+    ended: Mutex<bool>,
+    status: watch::Sender<Option<AppStatus>>,
+    /// `None` without a controlling terminal.
+    terminal: Option<Terminal>,
+}
+
+impl App {
+    /// Starts the app, and makes this process the one that orphans fall to.
+    ///
+    /// The app inherits stdin, stdout, stderr, limits, umask and nice value, leads a process group of its own, has no
+    /// signal blocked and SIGPIPE at its default. [`Reaper::run`] has to be running for its end to be noticed; a status
+    /// that comes before that is not lost. Must be called within a runtime, once.
+    ///
+    /// # Errors
+    /// [`Exit::App`](crate::exit::Exit::App) 127 or 126 as a shell, with the program's name and the mend;
+    /// [`Exit::Internal`](crate::exit::Exit::Internal) when the system has no room for another process.
+    pub fn spawn(command: &AppCommand) -> Result<(Self, Reaper), Fault> {
+        // Before the start: an app that ends at once must not end unnoticed.
+        let changes = Reaper::prepare()?;
+        let child = Arc::new(Child {
+            pid: command.start()?,
+            scope: command.scope,
+            map: command.map.clone(),
+            ended: Mutex::new(false),
+            status: watch::Sender::new(None),
+            terminal: Terminal::open(),
+        });
+        Ok((Self { child: Arc::clone(&child) }, Reaper::new(changes, child)))
+    }
+
+    /// The app's process number.
+    pub fn id(&self) -> u32 {
+        self.child.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Sends `signal`, as the [`SignalMap`] rewrites it. Does nothing once the app has ended.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(signal) = self.child.map.rewrite(signal) {
+            self.child.signal(signal);
+        }
+    }
+
+    /// Ends the app at once, and in [`SignalScope::Group`] whatever is left in its group. Does nothing once the app
+    /// has ended.
+    pub fn kill(&self) {
+        self.child.signal(Signal::KILL);
+    }
+
+    /// How the app ended, if it has.
+    pub fn status(&self) -> Option<AppStatus> {
+        *self.child.status.borrow()
+    }
+
+    /// Waits for the app to end. May be called any number of times, before and after; cancel safe.
+    pub async fn exited(&self) -> AppStatus {
+        let mut status = self.child.status.subscribe();
+        loop {
+            if let Some(status) = *status.borrow_and_update() {
+                return status;
+            }
+            if status.changed().await.is_err() {
+                // Unreachable: `self` holds the sender.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl Child {
+    fn ended(&self) -> MutexGuard<'_, bool> {
+        // A flag cannot be left half-written.
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let ended = self.ended();
+        if *ended {
+            return;
+        }
+        if signal == Signal::CONT
+            && let Some(terminal) = &self.terminal
+        {
+            terminal.give_again_to(self.pid);
+        }
+        self.send(signal);
+    }
+
+    /// Sends `signal`. The caller holds [`Child::ended`] and has found it false.
+    fn send(&self, signal: Signal) {
+        let sent = match self.scope {
+            SignalScope::App => kill_process(self.pid, signal.kernel()),
+            SignalScope::Group => {
+                let group = kill_process_group(self.pid, signal.kernel());
+                if getpgid(Some(self.pid)) == Ok(self.pid) {
+                    group
+                } else {
+                    // It went into another group, perhaps a session of its own, and may have left others behind.
+                    kill_process(self.pid, signal.kernel())
+                }
+            }
+        };
+        // ESRCH: it has ended, and the reaper is about to learn it.
+        if let Err(error) = sent
+            && error != Errno::SRCH
+        {
+            tracing::warn!(%signal, pid = self.pid.as_raw_nonzero().get(), %error,
+                "the app cannot be signalled; it must run under our user");
+        }
+    }
+}

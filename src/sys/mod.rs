@@ -1,3 +1,4 @@
 //! The thin layer over the kernel.
 
+pub(crate) mod limits;
 pub(crate) mod socket;

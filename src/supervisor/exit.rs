@@ -1,0 +1,125 @@
+//! How the app ended, in a shell's numbers. Pure.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+
+use crate::exit::Exit;
+use crate::exit::Fault;
+
+/// How the app ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppStatus {
+    /// It returned this code.
+    Exited(u8),
+    /// This signal ended it (1 to 64).
+    Killed(u8),
+}
+
+impl AppStatus {
+    /// The number a shell reports: the code, or 128 and the signal's number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Killed(signal) => 128 + signal,
+        }
+    }
+}
+
+impl From<AppStatus> for Exit {
+    fn from(status: AppStatus) -> Self {
+        Self::App(status.code())
+    }
+}
+
+impl fmt::Display for AppStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with {code}"),
+            Self::Killed(signal) => write!(f, "ended by signal {signal}"),
+        }
+    }
+}
+
+/// Why `program` could not be started, with the status a POSIX shell gives for it: 127 when there is no such program,
+/// 126 when there is one that cannot be executed. A system that has no room for another process is neither: 70.
+pub(super) fn refusal(program: &OsStr, error: &io::Error) -> Fault {
+    use io::ErrorKind::ArgumentListTooLong;
+    use io::ErrorKind::ExecutableFileBusy;
+    use io::ErrorKind::InvalidFilename;
+    use io::ErrorKind::NotADirectory;
+    use io::ErrorKind::NotFound;
+    use io::ErrorKind::OutOfMemory;
+    use io::ErrorKind::PermissionDenied;
+    use io::ErrorKind::WouldBlock;
+
+    let is_path = program.as_encoded_bytes().contains(&b'/');
+    let (exit, mend) = match error.kind() {
+        NotFound if is_path => (
+            Exit::App(127),
+            "check the path; if the file is there, the interpreter in its first line or its dynamic loader is missing",
+        ),
+        NotFound => (Exit::App(127), "check the spelling, install it, or give its path; PATH was searched"),
+        NotADirectory | InvalidFilename => (Exit::App(127), "check the path"),
+        PermissionDenied => {
+            (Exit::App(126), "it must be a file with the execute bit (chmod +x) on a file system that is not noexec")
+        }
+        ExecutableFileBusy => (Exit::App(126), "something still has it open for writing; close it first"),
+        ArgumentListTooLong => (Exit::App(126), "its arguments and environment are too large; shorten them"),
+        WouldBlock | OutOfMemory => (Exit::Internal, "raise the limit of processes or memory (pids.max, memory.max)"),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+            (Exit::App(126), "it was built for another machine, or it is a script without a #! line")
+        }
+        _ => (Exit::App(126), "it must be a program for this machine"),
+    };
+    let program = program.display();
+    Fault::new(exit, format!("cannot start the app \"{program}\": {error}; {mend}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn refused(program: &str, errno: Errno) -> Fault {
+        refusal(OsStr::new(program), &io::Error::from(errno))
+    }
+
+    #[test]
+    fn a_code_is_its_own_status_and_a_signal_counts_from_128() {
+        for code in 0..=255 {
+            assert_eq!(Exit::from(AppStatus::Exited(code)).code(), code);
+        }
+        for signal in 1..=64 {
+            assert_eq!(Exit::from(AppStatus::Killed(signal)).code(), 128 + signal);
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_127_and_one_that_cannot_run_is_126() {
+        for errno in [Errno::NOENT, Errno::NOTDIR, Errno::NAMETOOLONG] {
+            assert_eq!(refused("./app", errno).exit, Exit::App(127), "{errno}");
+        }
+        for errno in [Errno::ACCESS, Errno::PERM, Errno::NOEXEC, Errno::TXTBSY, Errno::TOOBIG, Errno::IO] {
+            assert_eq!(refused("./app", errno).exit, Exit::App(126), "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_system_that_is_full_is_not_the_apps_fault() {
+        for errno in [Errno::AGAIN, Errno::NOMEM] {
+            assert_eq!(refused("./app", errno).exit, Exit::Internal, "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_program_the_error_and_the_mend() {
+        let message = refused("gunicron", Errno::NOENT).message;
+        assert!(message.contains("\"gunicron\""), "{message}");
+        assert!(message.contains("No such file"), "{message}");
+        assert!(message.contains("PATH was searched"), "{message}");
+        assert!(refused("./app", Errno::ACCESS).message.contains("chmod +x"));
+        assert!(refused("./app", Errno::NOENT).message.contains("interpreter"));
+    }
+}

@@ -1,0 +1,126 @@
+//! What the outside asks of us, by signal.
+
+use std::fs;
+use std::future::poll_fn;
+use std::io;
+use std::path::Path;
+use std::task::Poll;
+
+use tokio::signal::unix;
+use tokio::signal::unix::SignalKind;
+
+use super::App;
+use super::Signal;
+use super::terminal::Terminal;
+
+/// What the caller has to know about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// TERM or INT. It has not been sent to the app: the caller knows when its time comes.
+    Stop {
+        /// Which of the two.
+        signal: Signal,
+        /// 1 for the first that was seen, whichever of the two; the second means "now".
+        nth: u32,
+    },
+    /// HUP: look at the credentials again. The app has been sent it too.
+    LookAgain,
+}
+
+/// The signals that we listen for, from the moment this is made until the process ends.
+///
+/// A signal that was ignored when we were started stays ignored, for us and for the app (`nohup`, `command &` in a
+/// script), as in a shell. Two of the same kind that arrive together may be seen as one, as the kernel itself does.
+#[derive(Debug)]
+pub struct Signals {
+    streams: Vec<(Signal, unix::Signal)>,
+    stops: u32,
+}
+
+impl Signals {
+    /// Everything that can be forwarded to an app. To be called before [`App::spawn`], within a runtime.
+    ///
+    /// On a terminal TTIN and TTOU are left to the kernel; elsewhere some servers count their workers with them.
+    ///
+    /// # Errors
+    /// The kernel's or the runtime's, when a handler cannot be set.
+    pub fn for_run() -> io::Result<Self> {
+        let on_terminal = Terminal::open().is_some();
+        let by_kernel = |signal: &Signal| on_terminal && signal.is_about_the_terminal();
+        Self::listen(Signal::forwardable().filter(|signal| !by_kernel(signal)))
+    }
+
+    /// TERM, INT and HUP; for a proxy without an app.
+    ///
+    /// # Errors
+    /// The kernel's or the runtime's, when a handler cannot be set.
+    pub fn for_proxy() -> io::Result<Self> {
+        Self::listen([Signal::TERM, Signal::INT, Signal::HUP].into_iter())
+    }
+
+    fn listen(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
+        let ignored = ignored(&fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default());
+        let heard = signals.filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
+        let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
+        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, stops: 0 })
+    }
+
+    /// Passes signals on to `app` until there is one that the caller has to know about. Cancel safe.
+    pub async fn asked(&mut self, app: Option<&App>) -> Asked {
+        loop {
+            let signal = self.next().await;
+            if signal == Signal::TERM || signal == Signal::INT {
+                self.stops = self.stops.saturating_add(1);
+                return Asked::Stop { signal, nth: self.stops };
+            }
+            if let Some(app) = app {
+                app.signal(signal);
+            }
+            if signal == Signal::HUP {
+                return Asked::LookAgain;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Signal {
+        poll_fn(|context| {
+            let arrived = self
+                .streams
+                .iter_mut()
+                .find_map(|(signal, stream)| stream.poll_recv(context).is_ready().then_some(*signal));
+            arrived.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// The signals that this process ignores, bit n-1 for signal n, from `/proc/self/status` (proc_pid_status(5)).
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ignored_signals_are_read_from_the_kernels_mask() {
+        assert_eq!(ignored("SigBlk:\t00000000000000ff\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), 0x1001);
+        assert_eq!(ignored(""), 0);
+        assert_eq!(ignored("SigIgn:\tzzz"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_hears_the_first_stop_and_the_second() {
+        let mut signals = Signals::for_proxy().unwrap();
+        let me = rustix::process::getpid();
+
+        rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
+        assert_eq!(signals.asked(None).await, Asked::LookAgain);
+        rustix::process::kill_process(me, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::TERM, nth: 1 });
+        rustix::process::kill_process(me, rustix::process::Signal::INT).unwrap();
+        assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::INT, nth: 2 });
+    }
+}

@@ -1,0 +1,43 @@
+//! What the kernel lets this process have.
+
+use std::io;
+
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::getrlimit;
+use rustix::process::setrlimit;
+
+/// Raises our own limit of open descriptors to the highest we may set, and returns it; `u64::MAX` means no limit.
+///
+/// To be called after the app has been started: a child inherits the limits of the moment it is born in, and the app
+/// has to find those that the container was given (a program that uses `select` breaks on descriptors above 1023).
+///
+/// # Errors
+/// The kernel's, when it refuses; the limit is then what it was.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    }
+    Ok(maximum.unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one_and_is_returned() {
+        let before = getrlimit(Resource::Nofile);
+        // One less than there is, since other tests of this process live under it meanwhile.
+        let low = Rlimit { current: Some(before.maximum.map_or(1 << 20, |most| most - 1)), maximum: before.maximum };
+        setrlimit(Resource::Nofile, low).unwrap();
+
+        let raised = raise_descriptor_limit().unwrap();
+
+        let after = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, before).unwrap();
+        assert_eq!(after, Rlimit { current: before.maximum, maximum: before.maximum });
+        assert_eq!(Some(raised), before.maximum.or(Some(u64::MAX)));
+    }
+}
