@@ -27,4 +27,5 @@ pub mod supervisor;
 pub mod telemetry;
 
 pub mod commands;
-pub mod sys;
+pub mod sidecar;
+mod sys;

@@ -1,42 +1,18 @@
 //! Parse, build, run, exit status.
-
-use std::env;
 use std::process::ExitCode;
-
-use vestibule::exit::Exit;
-use vestibule::exit::Fault;
-use vestibule::supervisor::App;
-use vestibule::supervisor::AppCommand;
-use vestibule::supervisor::AppStatus;
-use vestibule::supervisor::Asked;
-use vestibule::supervisor::Signals;
-
+use std::time::Duration;
+use vestibule::config::*;
 fn main() -> ExitCode {
-    match run() {
-        Ok(status) => Exit::from(status).into(),
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run() -> Result<AppStatus, Fault> {
-    let internal = |error: std::io::Error| Fault::new(Exit::Internal, error.to_string());
-    let mut words = env::args_os().skip(1);
-    if words.next().is_none_or(|word| word != "run") || words.next().is_none_or(|word| word != "--") {
-        return Err(Fault::new(Exit::Usage, "write run -- COMMAND [ARG...]"));
-    }
-    let program = words.next().ok_or_else(|| Fault::new(Exit::Usage, "no command after --"))?;
-    let command = AppCommand::new(program, words);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(internal)?;
-    runtime.block_on(async {
-        let mut signals = Signals::for_run().map_err(internal)?;
-        let (app, reaper) = App::spawn(&command)?;
-        tokio::spawn(reaper.run());
-        loop {
-            tokio::select! {
-                asked = signals.asked(Some(&app)) => if let Asked::Stop { signal, .. } = asked { app.signal(signal) },
-                status = app.exited() => return Ok(status),
-            }
-        }
-    })
+    let s = Duration::from_secs;
+    let config = Config {
+        listeners: vec![Listener { listen: Listen::EveryAddress(8443), app: AppAddr::Tcp("127.0.0.1:8080".parse().unwrap()), tls: TlsSettings { alpn: vec![b"http/1.1".to_vec()], min_version: TlsVersion::Tls12 } }],
+        credential: CredentialFiles { cert: std::env::var("CF_INSTANCE_CERT").unwrap().into(), key: std::env::var("CF_INSTANCE_KEY").unwrap().into(), timeout: s(10) },
+        timeouts: Timeouts { handshake: s(10), connect: s(1), idle: None, max_age: None },
+        drain: Drain { delay: s(0), timeout: s(8) },
+        log: Log { format: None, level: LogLevel::Debug, access: AccessLog::All },
+        threads: 2, limits: Limits { connections: None, handshakes: None },
+    };
+    vestibule::telemetry::start_logging(&config.log);
+    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    match rt.block_on(async { vestibule::sidecar::Sidecar::open(config)?.run(None).await }) { Ok(e) => e.into(), Err(f) => f.report() }
 }

@@ -3,6 +3,7 @@
 //! Pure: nothing here opens a socket, reads a clock or knows how a value was typed. Flags, variables and the file
 //! become a [`Config`] in [`resolve`], which reports every mistake at once.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -161,4 +162,22 @@ pub struct Limits {
     pub connections: Option<usize>,
     /// Connections that have not finished their handshake.
     pub handshakes: Option<usize>,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EveryAddress(port) => write!(f, "[::]:{port}"),
+            Self::At(addr) => write!(f, "{addr}"),
+        }
+    }
+}
+
+impl fmt::Display for AppAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }

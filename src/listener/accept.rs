@@ -82,6 +82,8 @@ async fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, Soc
 }
 
 fn begin(client: TcpStream, peer: SocketAddr, service: &Arc<Service>, slots: &Slots, guard: &Guard) {
+    // A listener for IPv6 and IPv4 sees IPv4 clients as ::ffff:a.b.c.d; people and allowlists do not.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let admitted = Arc::clone(&slots.served).try_acquire_owned().ok();
     let service = Arc::clone(service);
     let guard = guard.clone();

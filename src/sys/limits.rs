@@ -14,7 +14,7 @@ use rustix::process::setrlimit;
 ///
 /// # Errors
 /// The kernel's, when it refuses; the limit is then what it was.
-pub fn raise_descriptor_limit() -> io::Result<u64> {
+pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
