@@ -1,0 +1,7 @@
+//! The specification, as tests: real sockets, real files, the real binary.
+
+mod support;
+
+mod handshake;
+mod relay;
+mod rotation;

@@ -1,0 +1,425 @@
+//! What each end sees when bytes flow, and when the other end goes.
+
+use std::io::Read;
+use std::io::Write;
+use std::net::Shutdown;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::app;
+use crate::support::app::App;
+use crate::support::client::Client;
+use crate::support::client::Ending;
+use crate::support::client::asking;
+use crate::support::client::asking_with;
+use crate::support::client::read_to_end;
+use crate::support::credentials::Credentials;
+use crate::support::sidecar::Setup;
+use crate::support::sidecar::Sidecar;
+
+/// A client, the app's end of its connection, and the sidecar between them.
+struct Between {
+    client: Client,
+    app: TcpStream,
+    sidecar: Sidecar,
+}
+
+fn between() -> Between {
+    let credentials = Credentials::new();
+    let app = App::start();
+    let sidecar = Setup::proxy(&credentials, app.addr()).ready();
+    let client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    Between { client, app: app.accept(), sidecar }
+}
+
+#[test]
+fn bytes_arrive_both_ways_and_are_counted() {
+    let Between { mut client, mut app, sidecar } = between();
+
+    client.send(b"ping!").unwrap();
+    let mut question = [0; 5];
+    app.read_exact(&mut question).unwrap();
+    app.write_all(b"pong").unwrap();
+    drop(app);
+
+    assert_eq!(&question, b"ping!");
+    assert_eq!(client.receive_all(), (b"pong".to_vec(), Ending::CloseNotify));
+    client.close_notify();
+    drop(client);
+    let record = sidecar.record("completed");
+    assert_eq!((record["bytes_up"].as_u64(), record["bytes_down"].as_u64()), (Some(5), Some(4)));
+}
+
+#[test]
+fn a_server_that_speaks_first_is_heard() {
+    let Between { mut client, mut app, .. } = between();
+    app.write_all(b"SSH-2.0-x\r\n").unwrap();
+    assert_eq!(client.receive(11).unwrap(), b"SSH-2.0-x\r\n");
+}
+
+#[test]
+fn a_client_that_half_closes_still_gets_its_answer() {
+    for fin_too in [false, true] {
+        let Between { mut client, mut app, sidecar } = between();
+
+        client.send(b"question").unwrap();
+        client.close_notify();
+        if fin_too {
+            client.fin();
+        }
+        let mut question = Vec::new();
+        app.read_to_end(&mut question).unwrap();
+        app.write_all(&[7; 100_000]).unwrap();
+        drop(app);
+
+        assert_eq!(question, b"question");
+        let (answer, ending) = client.receive_all();
+        assert_eq!((answer.len(), ending), (100_000, Ending::CloseNotify));
+        drop(client);
+        sidecar.record("completed");
+    }
+}
+
+#[test]
+fn an_app_that_half_closes_still_gets_the_rest_of_the_upload() {
+    let Between { mut client, mut app, .. } = between();
+
+    app.write_all(b"enough").unwrap();
+    app.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.receive_all(), (b"enough".to_vec(), Ending::CloseNotify));
+    client.send(&[1; 300_000]).unwrap();
+    client.close_notify();
+
+    let mut upload = Vec::new();
+    app.read_to_end(&mut upload).unwrap();
+    assert_eq!(upload.len(), 300_000);
+}
+
+#[test]
+fn a_client_that_leaves_without_close_notify_reaches_the_app_as_a_reset() {
+    let Between { mut client, app, sidecar } = between();
+    client.send(b"half an upload").unwrap();
+    client.fin();
+    let (_, ending) = read_to_end(&app);
+    assert_eq!(ending, Ending::Reset);
+    sidecar.record("client_truncated");
+}
+
+#[test]
+fn a_clients_reset_reaches_the_app_as_a_reset() {
+    let Between { mut client, app, sidecar } = between();
+    client.send(b"half an upload").unwrap();
+    client.reset();
+    let (_, ending) = read_to_end(&app);
+    assert_eq!(ending, Ending::Reset);
+    sidecar.record("client_reset");
+}
+
+#[test]
+fn a_client_that_breaks_tls_gets_an_alert_and_the_app_a_reset() {
+    let Between { mut client, app, sidecar } = between();
+    client.send(b"fine so far").unwrap();
+    client.tcp.write_all(&[23, 3, 3, 0, 32]).unwrap();
+    client.tcp.write_all(&[0xaa; 32]).unwrap();
+
+    let (_, ending) = read_to_end(&app);
+    assert_eq!(ending, Ending::Reset);
+    let mut stream = rustls::Stream::new(&mut client.tls, &mut client.tcp);
+    let error = stream.read(&mut [0; 16]).unwrap_err();
+    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+    sidecar.record("client_violation");
+}
+
+#[test]
+fn an_app_that_resets_ends_the_answer_without_close_notify_and_without_a_reset() {
+    let Between { mut client, mut app, sidecar } = between();
+
+    client.send(b"question").unwrap();
+    app.read_exact(&mut [0; 8]).unwrap();
+    app.write_all(&[9; 50_000]).unwrap();
+    assert_eq!(client.receive(50_000).unwrap(), vec![9; 50_000]);
+    socket2::SockRef::from(&app).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(app);
+
+    assert_eq!(client.receive_all(), (Vec::new(), Ending::Fin));
+    drop(client);
+    sidecar.record("app_reset");
+}
+
+#[test]
+fn an_app_that_dies_while_the_client_uploads_is_seen_as_cut_off_and_never_as_a_reset() {
+    let Between { mut client, mut app, sidecar } = between();
+
+    app.write_all(b"partial").unwrap();
+    assert_eq!(client.receive(7).unwrap(), b"partial");
+    // Unread bytes in its buffer make the kernel of a process that dies send a reset.
+    client.send(&[1; 10_000]).unwrap();
+    app.peek(&mut [0; 1]).unwrap();
+    drop(app);
+
+    for _ in 0..20 {
+        // The client does not know yet, and goes on; none of this may turn our FIN into a reset.
+        client.send(&[2; 1000]).unwrap();
+    }
+    assert_eq!(client.receive_all(), (Vec::new(), Ending::Fin));
+    drop(client);
+    sidecar.record("app_reset");
+}
+
+#[test]
+fn hundreds_of_small_writes_arrive_in_order_and_at_once() {
+    let Between { mut client, mut app, .. } = between();
+    for i in 0..400_u16 {
+        client.send(&i.to_be_bytes()).unwrap();
+        let mut got = [0; 2];
+        app.read_exact(&mut got).unwrap();
+        assert_eq!(u16::from_be_bytes(got), i);
+        app.write_all(&got).unwrap();
+        assert_eq!(client.receive(2).unwrap(), got);
+    }
+}
+
+#[test]
+fn a_gibibyte_goes_each_way_at_once_and_arrives_exactly() {
+    const SIZE: u64 = 1 << 30;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let credentials = Credentials::new();
+        let app = App::start();
+        let sidecar = Setup::proxy(&credentials, app.addr()).ready();
+        let mut client = asking_with(credentials.instance(), &[version]).connect(sidecar.addr()).unwrap();
+        let app = app.accept();
+        // TLS 1.2 is here for its record format; a sixteenth shows that.
+        let size = if version.version == rustls::ProtocolVersion::TLSv1_2 { SIZE / 16 } else { SIZE };
+
+        let mut from = app.try_clone().unwrap();
+        let mut to = app.try_clone().unwrap();
+        let writer = std::thread::spawn(move || {
+            pattern(size, 1, |chunk| to.write_all(chunk).unwrap());
+            to.shutdown(Shutdown::Write).unwrap();
+        });
+        let reader = std::thread::spawn(move || {
+            let mut space = vec![0; 64 * 1024];
+            let mut check = Checker::new(2);
+            loop {
+                match from.read(&mut space).unwrap() {
+                    0 => return check.at,
+                    n => check.take(&space[..n]),
+                }
+            }
+        });
+        both_ways(&mut client, size);
+        writer.join().unwrap();
+        assert_eq!(reader.join().unwrap(), size);
+        drop(client);
+        let record = sidecar.record("completed");
+        assert_eq!((record["bytes_up"].as_u64(), record["bytes_down"].as_u64()), (Some(size), Some(size)));
+    }
+}
+
+/// Sends `size` bytes of pattern 2 while receiving `size` bytes of pattern 1, in one thread, by readiness.
+fn both_ways(client: &mut Client, size: u64) {
+    client.tcp.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    client.tcp.set_nonblocking(true).unwrap();
+    let mut check = Checker::new(1);
+    let (mut sent, mut ended) = (0, false);
+    let mut space = vec![0; 64 * 1024];
+    let mut chunk = vec![0; 64 * 1024];
+    while sent < size || check.at < size || !ended || client.tls.wants_write() {
+        let mut moved = false;
+        if sent < size && !client.tls.wants_write() {
+            let n = usize::try_from(size - sent).unwrap_or(usize::MAX).min(chunk.len());
+            fill(&mut chunk[..n], sent, 2);
+            let n = client.tls.writer().write(&chunk[..n]).unwrap();
+            sent += n as u64;
+            if sent == size {
+                client.tls.send_close_notify();
+            }
+        }
+        while client.tls.wants_write() {
+            match client.tls.write_tls(&mut client.tcp) {
+                Ok(_) => moved = true,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if !ended {
+            match client.tls.read_tls(&mut client.tcp) {
+                Ok(_) => {
+                    moved = true;
+                    client.tls.process_new_packets().unwrap();
+                    loop {
+                        match client.tls.reader().read(&mut space) {
+                            Ok(0) => {
+                                ended = true;
+                                break;
+                            }
+                            Ok(n) => check.take(&space[..n]),
+                            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if !moved {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(check.at, size);
+    client.tcp.set_nonblocking(false).unwrap();
+}
+
+/// Byte `at` of stream `salt`: no two nearby blocks are alike.
+fn fill(chunk: &mut [u8], at: u64, salt: u64) {
+    for (i, byte) in chunk.iter_mut().enumerate() {
+        let at = at + i as u64;
+        *byte = (at ^ (at >> 8) ^ (at >> 16).wrapping_mul(31) ^ salt.wrapping_mul(97)) as u8;
+    }
+}
+
+fn pattern(size: u64, salt: u64, mut write: impl FnMut(&[u8])) {
+    let mut chunk = vec![0; 64 * 1024];
+    let mut at = 0;
+    while at < size {
+        let n = usize::try_from(size - at).unwrap_or(usize::MAX).min(chunk.len());
+        fill(&mut chunk[..n], at, salt);
+        write(&chunk[..n]);
+        at += n as u64;
+    }
+}
+
+/// Compares a stream with its pattern as it comes.
+struct Checker {
+    at: u64,
+    salt: u64,
+    wanted: Vec<u8>,
+}
+
+impl Checker {
+    fn new(salt: u64) -> Self {
+        Self { at: 0, salt, wanted: vec![0; 64 * 1024] }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let wanted = &mut self.wanted[..bytes.len()];
+        fill(wanted, self.at, self.salt);
+        assert!(bytes == wanted, "bytes differ near {}", self.at);
+        self.at += bytes.len() as u64;
+    }
+}
+
+#[test]
+fn a_side_that_does_not_read_slows_the_other_and_memory_stays_bounded() {
+    let Between { mut client, mut app, sidecar } = between();
+    let before = anonymous_kib(sidecar.pid());
+
+    client.tcp.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    app.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    // Neither side reads: both writers must get stuck, since nobody may hold it all for them.
+    let mut given = 0_usize;
+    while client.send(&[5; 64 * 1024]).is_ok() {
+        given += 64 * 1024;
+        assert!(given < 64 << 20, "the sidecar swallows what the app does not read");
+    }
+    let mut given = 0_usize;
+    while app.write_all(&[5; 64 * 1024]).is_ok() {
+        given += 64 * 1024;
+        assert!(given < 64 << 20, "the sidecar swallows what the client does not read");
+    }
+
+    let grown = anonymous_kib(sidecar.pid()).saturating_sub(before);
+    assert!(grown < 2048, "{grown} KiB for one connection that is stuck both ways");
+}
+
+/// Anonymous memory of a process in KiB.
+fn anonymous_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn five_thousand_connections_at_a_time_are_all_served() {
+    const CONNECTIONS: usize = 5000;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, {
+        let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        limit.current = limit.maximum;
+        limit
+    })
+    .unwrap();
+    let credentials = Credentials::new();
+    let app = App::start();
+    let sidecar = Setup::proxy(&credentials, app.addr()).ready();
+    let asking = asking(credentials.instance());
+
+    let mut pairs: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let client = asking.connect(sidecar.addr()).unwrap();
+            (client, app.accept())
+        })
+        .collect();
+    for (i, (client, app)) in pairs.iter_mut().enumerate() {
+        let question = (i as u64).to_be_bytes();
+        client.send(&question).unwrap();
+        let mut got = [0; 8];
+        app.read_exact(&mut got).unwrap();
+        assert_eq!(got, question, "connection {i}");
+        app.write_all(&got).unwrap();
+        assert_eq!(client.receive(8).unwrap(), question, "connection {i}");
+    }
+}
+
+#[test]
+fn an_app_behind_a_unix_socket_is_reached() {
+    let credentials = Credentials::new();
+    let path = credentials.dir().join("app.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let sidecar = Setup::proxy(&credentials, format!("unix:{}", path.display())).ready();
+    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let (mut app, _) = listener.accept().unwrap();
+
+    client.send(b"ping").unwrap();
+    app.read_exact(&mut [0; 4]).unwrap();
+    app.write_all(b"pong").unwrap();
+    drop(app);
+
+    assert_eq!(client.receive_all(), (b"pong".to_vec(), Ending::CloseNotify));
+}
+
+#[test]
+fn an_idle_connection_is_closed_only_where_a_limit_was_set_and_then_properly() {
+    let credentials = Credentials::new();
+    let app = App::start();
+    let sidecar = Setup::proxy(&credentials, app.addr()).arg("--idle-timeout").arg("200ms").ready();
+    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut app = app.accept();
+
+    assert_eq!(client.receive_all(), (Vec::new(), Ending::CloseNotify));
+    assert_eq!(app.read(&mut [0; 1]).unwrap(), 0, "the app sees an end of file");
+    drop(client);
+    sidecar.record("idle_timeout");
+}
+
+#[test]
+fn several_listeners_lead_to_several_apps() {
+    let credentials = Credentials::new();
+    let (one, two) = (App::start(), app::echo());
+    let sidecar = Setup::command(&["proxy"])
+        .credentials(&credentials)
+        .arg("--listener")
+        .arg(&format!("127.0.0.1:0={}", one.addr()))
+        .arg("--listener")
+        .arg(&format!("127.0.0.1:0={two}"))
+        .ready();
+    let addrs = sidecar.addrs();
+    assert_eq!(addrs.len(), 2);
+
+    let mut to_two = asking(credentials.instance()).connect(addrs[1]).unwrap();
+    to_two.send(b"echo").unwrap();
+    assert_eq!(to_two.receive(4).unwrap(), b"echo");
+    assert_eq!(one.accepted(), 0);
+    let _to_one = asking(credentials.instance()).connect(addrs[0]).unwrap();
+    one.accept();
+}

@@ -1,0 +1,153 @@
+//! A TLS client that says when its TCP ends, and how.
+
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::Shutdown;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::ClientConnection;
+use rustls::SupportedProtocolVersion;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::ServerName;
+
+use super::PATIENCE;
+use super::credentials::roots;
+
+/// How the other side's sending ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// close_notify: all that was sent is whole.
+    CloseNotify,
+    /// FIN without close_notify: cut off.
+    Fin,
+    /// RST.
+    Reset,
+}
+
+/// A client of the sidecar.
+pub(crate) struct Client {
+    pub(crate) tls: ClientConnection,
+    pub(crate) tcp: TcpStream,
+}
+
+/// What a client asks for.
+#[derive(Clone)]
+pub(crate) struct Asking {
+    pub(crate) config: ClientConfig,
+    pub(crate) name: String,
+}
+
+/// A client that verifies `name` under the test's CA.
+pub(crate) fn asking(name: &str) -> Asking {
+    asking_with(name, rustls::ALL_VERSIONS)
+}
+
+/// The same, limited to some protocol versions.
+pub(crate) fn asking_with(name: &str, versions: &[&'static SupportedProtocolVersion]) -> Asking {
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots())
+        .with_no_client_auth();
+    Asking { config, name: name.to_owned() }
+}
+
+impl Asking {
+    pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
+        self.config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Connects and completes the handshake.
+    pub(crate) fn connect(&self, addr: SocketAddr) -> io::Result<Client> {
+        let tcp = TcpStream::connect(addr)?;
+        tcp.set_nodelay(true)?;
+        self.handshake(tcp)
+    }
+
+    /// Completes the handshake on a connection that is there already.
+    pub(crate) fn handshake(&self, tcp: TcpStream) -> io::Result<Client> {
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        tcp.set_write_timeout(Some(PATIENCE))?;
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        let tls = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        let mut client = Client { tls, tcp };
+        while client.tls.is_handshaking() {
+            client.tls.complete_io(&mut client.tcp)?;
+        }
+        Ok(client)
+    }
+}
+
+impl Client {
+    /// Sends `bytes`, whole.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut stream = rustls::Stream::new(&mut self.tls, &mut self.tcp);
+        stream.write_all(bytes)?;
+        stream.flush()
+    }
+
+    /// Receives exactly `n` bytes.
+    pub(crate) fn receive(&mut self, n: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; n];
+        rustls::Stream::new(&mut self.tls, &mut self.tcp).read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Receives until the other side's sending ends.
+    pub(crate) fn receive_all(&mut self) -> (Vec<u8>, Ending) {
+        let mut bytes = Vec::new();
+        let mut space = vec![0; 64 * 1024];
+        loop {
+            match rustls::Stream::new(&mut self.tls, &mut self.tcp).read(&mut space) {
+                Ok(0) => return (bytes, Ending::CloseNotify),
+                Ok(n) => bytes.extend_from_slice(&space[..n]),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return (bytes, Ending::Fin),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return (bytes, Ending::Reset),
+                Err(error) => panic!("after {} bytes: {error}", bytes.len()),
+            }
+        }
+    }
+
+    /// Sends close_notify, and leaves TCP open.
+    pub(crate) fn close_notify(&mut self) {
+        self.tls.send_close_notify();
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut self.tcp).unwrap();
+        }
+    }
+
+    /// Sends FIN without close_notify.
+    pub(crate) fn fin(&self) {
+        self.tcp.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Resets the connection.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.tcp).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+
+    /// The certificate that was shown.
+    pub(crate) fn leaf(&self) -> CertificateDer<'static> {
+        self.tls.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+}
+
+/// How a plain TCP connection ends: what was received, and whether by FIN or RST.
+pub(crate) fn read_to_end(mut tcp: &TcpStream) -> (Vec<u8>, Ending) {
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut bytes = Vec::new();
+    let mut space = [0; 4096];
+    loop {
+        match tcp.read(&mut space) {
+            Ok(0) => return (bytes, Ending::Fin),
+            Ok(n) => bytes.extend_from_slice(&space[..n]),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return (bytes, Ending::Reset),
+            Err(error) => panic!("after {} bytes: {error}", bytes.len()),
+        }
+    }
+}

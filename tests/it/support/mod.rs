@@ -1,0 +1,25 @@
+//! What the tests stand on.
+
+pub(crate) mod app;
+pub(crate) mod client;
+pub(crate) mod credentials;
+pub(crate) mod sidecar;
+
+use std::time::Duration;
+use std::time::Instant;
+
+/// How long a fact may take to come true before a test fails. Generous: machines are shared.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `fact` gives something.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = fact() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

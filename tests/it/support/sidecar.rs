@@ -1,0 +1,166 @@
+//! The real binary, on port 0, watched through its own log.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use super::credentials::Credentials;
+use super::eventually;
+
+/// The path of the binary under test.
+pub(crate) const VESTIBULE: &str = env!("CARGO_BIN_EXE_vestibule");
+
+/// A running `vestibule`. Killed when the test is done with it.
+pub(crate) struct Sidecar {
+    child: Child,
+    log: Arc<Mutex<Vec<Value>>>,
+}
+
+/// What a `vestibule` is started with, before it is.
+pub(crate) struct Setup(Command);
+
+impl Setup {
+    /// `vestibule ARGS...` with no platform variable of the machine's own, logging everything as JSON.
+    pub(crate) fn command(args: &[&str]) -> Self {
+        let mut command = Command::new(VESTIBULE);
+        command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("VESTIBULE_LOG_FORMAT", "json").env("VESTIBULE_LOG_LEVEL", "debug");
+        command.env("VESTIBULE_ACCESS_LOG", "all");
+        Self(command)
+    }
+
+    /// `vestibule proxy` in front of `app`, on a free port of 127.0.0.1.
+    pub(crate) fn proxy(credentials: &Credentials, app: impl std::fmt::Display) -> Self {
+        Self::command(&["proxy", "--listen", "127.0.0.1:0", "--app", &app.to_string()]).credentials(credentials)
+    }
+
+    /// `CF_INSTANCE_CERT` and `CF_INSTANCE_KEY`, as the platform sets them.
+    pub(crate) fn credentials(self, credentials: &Credentials) -> Self {
+        let (cert, key) = (credentials.cert(), credentials.key());
+        self.env("CF_INSTANCE_CERT", cert.to_str().unwrap()).env("CF_INSTANCE_KEY", key.to_str().unwrap())
+    }
+
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
+        self.0.arg(arg);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// Starts it and follows its log.
+    pub(crate) fn start(mut self) -> Sidecar {
+        let mut child = self.0.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // What the app or a panic writes is kept as text.
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                lines.lock().unwrap().push(line);
+            }
+        });
+        Sidecar { child, log }
+    }
+
+    /// Starts it and waits until it serves its first pair.
+    pub(crate) fn ready(self) -> Sidecar {
+        let sidecar = self.start();
+        sidecar.wait_for("ready");
+        sidecar
+    }
+}
+
+impl Sidecar {
+    /// Where its first listener is.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addrs()[0]
+    }
+
+    /// Where its listeners are, in order. Waits until it says so.
+    pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
+        self.wait_for("listening");
+        let listening = self.lines().into_iter().filter(|line| line["message"] == "listening");
+        listening.map(|line| line["listener"].as_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// All log lines so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The lines with this message.
+    pub(crate) fn lines_of(&self, message: &str) -> Vec<Value> {
+        self.lines().into_iter().filter(|line| line["message"] == message).collect()
+    }
+
+    /// Waits for a line with this message.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, message: &str) -> Value {
+        self.wait_until(&format!("a line {message:?}"), |line| line["message"] == message)
+    }
+
+    /// Waits for the record of a connection that ended for `reason`.
+    #[track_caller]
+    pub(crate) fn record(&self, reason: &str) -> Value {
+        self.wait_until(&format!("a record {reason:?}"), |line| line["reason"] == reason)
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually(what, || self.lines().into_iter().find(&wanted))
+        }));
+        found.unwrap_or_else(|_| panic!("no {what} in:\n{:#?}", self.lines()))
+    }
+
+    /// The records so far, by reason.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let lines = self.lines();
+        lines.iter().filter_map(|line| line["reason"].as_str().map(str::to_owned)).collect()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal by name, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for it to end.
+    #[track_caller]
+    pub(crate) fn exited(&mut self) -> ExitStatus {
+        let log = Arc::clone(&self.log);
+        let child = &mut self.child;
+        let status = eventually("its end", || child.try_wait().unwrap());
+        // Its last lines may still be in the pipe.
+        eventually("the end of its log", || (Arc::strong_count(&log) <= 2).then_some(()));
+        status
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            for line in self.lines() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
