@@ -3,5 +3,11 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match vestibule::cli::parse(std::env::args_os(), std::env::vars_os()) {
+        Ok(command) => {
+            println!("{command:#?}");
+            ExitCode::SUCCESS
+        }
+        Err(stop) => stop.report(),
+    }
 }

@@ -12,6 +12,7 @@ use toml::de::DeValue;
 use super::mistake::Mistake;
 use super::mistake::Source;
 use super::mistake::Wrong;
+use super::mistake::quote;
 use super::options;
 use super::options::Kind;
 use super::options::Opt;
@@ -29,23 +30,29 @@ pub(super) fn read(
     let text = match contents {
         Ok(text) => text,
         Err(error) => {
-            let what = format!("cannot read {}: {}", path.display(), cause(&error));
+            let what = format!("cannot read {}: {}", quote(&path.to_string_lossy()), cause(&error));
             mistakes.push(Wrong::new(what, "name a TOML file that can be read").at(named.place.clone()));
             return BTreeMap::new();
         }
     };
     let document = Document { path, text: &text };
     let (table, errors) = DeTable::parse_recoverable(&text);
-    // The message alone: the whole error quotes the line, and a line may hold anything.
-    mistakes.extend(errors.iter().map(|error| {
-        let message = error.message().replace('\n', ", ");
-        Wrong::new(format!("not TOML: {message}"), "write KEY = \"VALUE\"").at(document.place("", error.span()))
-    }));
+    for error in &errors {
+        // Its first line alone: the whole error quotes the text around it, and that may be anything.
+        let message = error.message().lines().next().unwrap_or_default();
+        let wrong = Wrong::new(format!("not TOML: {message}"), "write KEY = \"VALUE\"");
+        mistakes.push(wrong.at(document.place("", error.span())));
+    }
+    let broken: Vec<_> = errors.iter().filter_map(|error| document.line(error.span()?)).collect();
 
     let mut keys: Vec<_> = table.get_ref().iter().collect();
     keys.sort_by_key(|(key, _)| key.span().start);
     let mut given = BTreeMap::new();
     for (key, value) in keys {
+        // What the parser made of a broken line would only be a second mistake in it.
+        if document.line(key.span()).is_some_and(|line| broken.contains(&line)) {
+            continue;
+        }
         let place = document.place(key.get_ref(), Some(key.span()));
         let known = options::serving(key.get_ref()).and_then(|option| Some((option, option.key()?)));
         match known {
@@ -65,11 +72,14 @@ struct Document<'a> {
 }
 
 impl Document<'_> {
+    /// Counted from 1.
+    fn line(&self, span: Range<usize>) -> Option<usize> {
+        let before = self.text.as_bytes().get(..span.start)?;
+        Some(1 + before.iter().filter(|byte| **byte == b'\n').count())
+    }
+
     fn place(&self, key: &str, span: Option<Range<usize>>) -> Source {
-        let line = span.map(|span| {
-            let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
-            1 + before.iter().filter(|byte| **byte == b'\n').count()
-        });
+        let line = span.and_then(|span| self.line(span));
         Source::File { path: self.path.to_owned(), line, key: key.to_owned() }
     }
 

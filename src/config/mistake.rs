@@ -94,7 +94,7 @@ pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     /// `mistakes`, of which there must be one.
-    pub(super) fn new(mistakes: Vec<Mistake>) -> Self {
+    pub(crate) fn new(mistakes: Vec<Mistake>) -> Self {
         debug_assert!(!mistakes.is_empty(), "no mistake");
         Self(mistakes)
     }

@@ -75,21 +75,23 @@ pub enum Group {
     Limits,
     Drain,
     Log,
+    File,
     General,
 }
 
 impl Group {
-    /// The heading as it is printed.
-    pub fn heading(self) -> &'static str {
+    /// The heading as it is printed; none for what stands first and needs none.
+    pub fn heading(self) -> Option<&'static str> {
         match self {
-            Self::Listening => "Listening",
-            Self::Credentials => "Credentials",
-            Self::Tls => "TLS",
-            Self::Timeouts => "Timeouts",
-            Self::Limits => "Limits",
-            Self::Drain => "Drain",
-            Self::Log => "Log",
-            Self::General => "Options",
+            Self::Listening => Some("Listening"),
+            Self::Credentials => Some("Credentials"),
+            Self::Tls => Some("TLS"),
+            Self::Timeouts => Some("Timeouts"),
+            Self::Limits => Some("Limits"),
+            Self::Drain => Some("Drain"),
+            Self::Log => Some("Log"),
+            Self::File => Some("File"),
+            Self::General => None,
         }
     }
 }
@@ -167,9 +169,9 @@ pub const OPTIONS: &[Opt] = &[
           help: "Where clients dial us: a port, or ADDRESS:PORT", ..COMMON },
     Opt { name: "app", value: "ADDR", group: Group::Listening, default: Preset::Value("127.0.0.1:8080"),
           platform: Some("PORT"),
-          help: "Where the app accepts: a port, ADDRESS:PORT or unix:/PATH", ..COMMON },
+          help: "The app: a port, ADDRESS:PORT or unix:/PATH", ..COMMON },
     Opt { name: "listener", value: "LISTEN=APP", group: Group::Listening, kind: Kind::Many,
-          help: "Both in one, for several listeners: 8443=8080,9443=9090", ..COMMON },
+          help: "Several listeners: 8443=8080,9443=9090", ..COMMON },
 
     Opt { name: "cert", value: "FILE", group: Group::Credentials, platform: Some("CF_INSTANCE_CERT"),
           default: Preset::Value("/etc/cf-instance-credentials/instance.crt"),
@@ -181,7 +183,7 @@ pub const OPTIONS: &[Opt] = &[
           help: "How long a start waits for a usable pair", ..DURATION },
 
     Opt { name: "alpn", value: "LIST", group: Group::Tls, kind: Kind::Many, default: Preset::Value("off"),
-          help: "Protocols to negotiate, best first: h2,http/1.1", ..COMMON },
+          help: "Protocols, best first: h2,http/1.1", ..COMMON },
     Opt { name: "tls-min", value: "VERSION", group: Group::Tls, choices: &["1.2", "1.3"],
           default: Preset::Value("1.2"),
           help: "The oldest TLS version that is accepted", ..COMMON },
@@ -220,8 +222,8 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Value("denied"),
           help: "Which connections leave a line", ..COMMON },
 
-    Opt { name: "config", value: "FILE", reach: Reach::FlagAndVariable,
-          help: "A vestibule.toml that holds options", ..COMMON },
+    Opt { name: "config", value: "FILE", group: Group::File, reach: Reach::FlagAndVariable,
+          help: "A vestibule.toml that holds any of these", ..COMMON },
     Opt { name: "json", kind: Kind::Switch, commands: &["check", "identity"],
           help: "Print JSON", ..FLAG },
 

@@ -1,12 +1,10 @@
 //! Reading one option after another, noting what is wrong on the way.
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::mistake::Mistake;
 use super::mistake::Source;
 use super::mistake::Wrong;
-use super::mistake::quote;
 use super::sources::Given;
 use super::sources::Inputs;
 use super::sources::Sources;
@@ -45,7 +43,7 @@ impl Reader {
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Result<Vec<Placed<T>>, Noted> {
-        let read = |given: &Given| match text(&given.value).and_then(&parse) {
+        let read = |given: &Given| match values::text(&given.value).and_then(&parse) {
             Ok(value) => Ok((given.place.clone(), value)),
             Err(wrong) => Err(wrong.at(given.place.clone())),
         };
@@ -99,10 +97,4 @@ impl Reader {
             None => Err(self.note(Wrong::new("there is none", "name a file").at(Source::Default(name)))),
         }
     }
-}
-
-fn text(value: &OsStr) -> Result<&str, Wrong> {
-    value
-        .to_str()
-        .ok_or_else(|| Wrong::new(format!("{} is not UTF-8", quote(&value.to_string_lossy())), "write plain text"))
 }

@@ -74,6 +74,9 @@ pub fn own_certificate(environment: &Environment) -> Result<PathBuf, Mistakes> {
     Ok(values::path(&given.value).map_err(|wrong| wrong.at(given.place))?)
 }
 
+/// The two ends of a listener.
+type Addresses = (Placed<Listen>, Placed<AppAddr>);
+
 impl Reader {
     fn listeners(&mut self) -> Result<Vec<Listener>, Noted> {
         let tls = self.tls();
@@ -83,7 +86,7 @@ impl Reader {
         Ok(addresses.into_iter().map(|((_, listen), (_, app))| Listener { listen, app, tls: tls.clone() }).collect())
     }
 
-    fn one_listener(&mut self) -> Result<Vec<(Placed<Listen>, Placed<AppAddr>)>, Noted> {
+    fn one_listener(&mut self) -> Result<Vec<Addresses>, Noted> {
         let listen = self.placed("listen", values::listen);
         let on_platform = matches!(self.sources.values("app"), [Given { place: Source::Platform(_), .. }]);
         let app = match on_platform {
@@ -93,7 +96,7 @@ impl Reader {
         Ok(vec![(listen?, app?)])
     }
 
-    fn several(&mut self) -> Result<Vec<(Placed<Listen>, Placed<AppAddr>)>, Noted> {
+    fn several(&mut self) -> Result<Vec<Addresses>, Noted> {
         let mut noted = None;
         for name in ["listen", "app"] {
             let both = (self.sources.values(name).first(), self.sources.values("listener").first());
@@ -113,7 +116,7 @@ impl Reader {
     }
 
     /// Neither do two listeners want one address, nor does one want the app's: we would dial ourselves.
-    fn no_address_twice(&mut self, addresses: &[(Placed<Listen>, Placed<AppAddr>)]) -> Result<(), Noted> {
+    fn no_address_twice(&mut self, addresses: &[Addresses]) -> Result<(), Noted> {
         let mut result = Ok(());
         for (i, ((place, listen), _)) in addresses.iter().enumerate() {
             for ((_, earlier), _) in &addresses[..i] {

@@ -18,6 +18,7 @@ use super::options::Kind;
 use super::options::Opt;
 use super::options::PREFIX;
 use super::options::Preset;
+use super::values;
 
 /// The environment by name.
 pub type Environment = BTreeMap<String, OsString>;
@@ -61,9 +62,13 @@ impl Sources {
         }
         sources.lower(variables(inputs.environment, mistakes));
         if let Some(named) = sources.values("config").first() {
-            let contents = (inputs.read_file)(Path::new(&named.value));
-            let from_file = file::read(named, contents, mistakes);
-            sources.lower(from_file);
+            match values::path(&named.value) {
+                Ok(path) => {
+                    let from_file = file::read(named, (inputs.read_file)(&path), mistakes);
+                    sources.lower(from_file);
+                }
+                Err(wrong) => mistakes.push(wrong.at(named.place.clone())),
+            }
         }
         for option in options::OPTIONS.iter().filter(|option| options::serving(option.name) == Some(option)) {
             sources.lower(preset(option, inputs.environment).map(|given| (option.name, given)));

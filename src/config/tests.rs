@@ -183,6 +183,12 @@ fn port_zero_may_be_listened_on_twice_and_families_do_not_meet() {
 }
 
 #[test]
+fn several_listeners_do_not_ask_for_the_platforms_port() {
+    let config = nothing().variable("PORT", "3000").flag("listener", "1=2").config();
+    assert_eq!(listeners(&config), [(Listen::EveryAddress(1), tcp("127.0.0.1:2"))]);
+}
+
+#[test]
 fn an_app_on_another_machine_may_have_our_port() {
     assert_eq!(nothing().flag("app", "10.0.0.9:8443").config().listeners[0].app, tcp("10.0.0.9:8443"));
 }
@@ -292,7 +298,9 @@ fn every_mistake_says_where_what_and_the_mend() {
             "v.toml:1: config: cannot stand in the file; use --config or VESTIBULE_CONFIG"),
         // The file.
         (n().flag("config", "none.toml"),
-            "--config: cannot read none.toml: no such file or directory; name a TOML file that can be read"),
+            "--config: cannot read \"none.toml\": no such file or directory; name a TOML file that can be read"),
+        (n().flag("config", ""),
+            "--config: is empty; write the path of a file"),
         (n().file("listen = [8443]"),
             "v.toml:1: listen: is of type array; write a string"),
         (n().file("threads = true"),
@@ -301,6 +309,8 @@ fn every_mistake_says_where_what_and_the_mend() {
             "v.toml:1: alpn: is of type datetime; write an array of strings"),
         (n().file("threads = 1\nthreads = 2"),
             "v.toml:2: not TOML: duplicate key; write KEY = \"VALUE\""),
+        (n().file("listen = 8443 8444\nthreads = 1"),
+            "v.toml:1: not TOML: string values must be quoted, expected literal string; write KEY = \"VALUE\""),
         (n().file("threads = 1\nlisten 8443\n"),
             "v.toml:2: not TOML: key with no value, expected `=`; write KEY = \"VALUE\""),
     ] {
@@ -336,8 +346,7 @@ fn without_a_flag_among_them_mistakes_are_the_configurations() {
 
 #[test]
 fn every_option_of_the_table_is_read() {
-    let serving = options::of("run").filter(|option| option.name != "config");
-    for option in serving {
+    for option in options::of("run") {
         // A zero byte is wrong in every value, a path's included.
         let typed = nothing().variable(&option.variable().unwrap(), "\0");
         let said = typed.mistakes().join("\n");

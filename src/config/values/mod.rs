@@ -38,6 +38,13 @@ pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
     Ok(value.into())
 }
 
+/// Anything but a path is text.
+pub fn text(value: &OsStr) -> Result<&str, Wrong> {
+    value
+        .to_str()
+        .ok_or_else(|| Wrong::new(format!("{} is not UTF-8", quote(&value.to_string_lossy())), "write plain text"))
+}
+
 /// A number within `range`.
 pub fn number<N>(text: &str, range: &RangeInclusive<N>) -> Result<N, Wrong>
 where
