@@ -8,6 +8,7 @@
 //! - a connection: accept → ClientHello → dial → handshake → relay → record
 
 pub mod buffers;
+pub mod cli;
 pub mod config;
 pub mod exit;
 

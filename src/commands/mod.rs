@@ -2,4 +2,45 @@
 
 pub mod identity;
 pub mod issuer;
+mod serve;
 mod text;
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use crate::cli::Command;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::supervisor::AppCommand;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// [`Fault`] with the status to end with.
+pub fn execute(command: Command) -> Result<Exit, Fault> {
+    match command {
+        Command::Run { config, command } => {
+            let mut words = command.into_iter();
+            // Invariant: the command line is never empty.
+            let program = words.next().unwrap_or_default();
+            serve::serve(config, Some(AppCommand::new(program, words)))
+        }
+        Command::Proxy { config } => serve::serve(config, None),
+        Command::Identity { file, json } => {
+            print(&identity::run(&file, json, SystemTime::now())?)?;
+            Ok(Exit::Success)
+        }
+        Command::Issuer(options) => {
+            issuer::run(&options, &mut std::io::stdout())?;
+            Ok(Exit::Success)
+        }
+        _ => Ok(Exit::Success),
+    }
+}
+
+/// Writes to stdout, which may be a pipe that nobody reads any more.
+fn print(text: &str) -> Result<(), Fault> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Fault::new(Exit::Internal, format!("cannot write to stdout: {error}")))
+}

@@ -3,6 +3,17 @@
 //! Pure: nothing here opens a socket, reads a clock or knows how a value was typed. Flags, variables and the file
 //! become a [`Config`] in [`resolve`], which reports every mistake at once.
 
+mod file;
+pub mod mistake;
+pub mod options;
+mod reader;
+pub mod resolve;
+pub mod sources;
+pub mod values;
+
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -2,6 +2,4 @@
 
 mod support;
 
-mod handshake;
 mod relay;
-mod rotation;

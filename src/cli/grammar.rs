@@ -1,0 +1,122 @@
+//! What clap is told: the commands, and for each its rows of the table of options.
+
+use std::fmt::Write;
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::Command;
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+
+use crate::config::options;
+use crate::config::options::Kind;
+use crate::config::options::Opt;
+
+const SOURCES: &str = "\
+Each option is also a variable (--tls-min: VESTIBULE_TLS_MIN) and a key in the file that
+--config names (tls-min). Flag beats variable, variable beats file.";
+
+/// The whole grammar.
+pub(super) fn vestibule() -> Command {
+    Command::new("vestibule")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("TLS with the instance's own identity in front, the app in plaintext behind")
+        .max_term_width(100)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            serving("run", "Start the app behind the proxy; the container's entrypoint")
+                .override_usage("vestibule run [OPTIONS] -- COMMAND [ARG...]")
+                // Taken so that it can be refused with the mend: a command that stands before its `--`.
+                .arg(positional("STRAY").num_args(0..))
+                .arg(positional("COMMAND").num_args(1..).last(true)),
+        )
+        .subcommand(serving("proxy", "The proxy alone; something else starts the app"))
+        .subcommand(serving("check", "Read everything, open nothing; one line per finding; exit 0 or 1"))
+        .subcommand(
+            command("identity", "What a certificate says")
+                .override_usage("vestibule identity [FILE] [--json]")
+                .after_help("Without FILE: the certificate that the proxy would serve, $CF_INSTANCE_CERT.")
+                .arg(positional("FILE")),
+        )
+        .subcommand(
+            command("issuer", "A development CA that rotates instance credentials as Diego does")
+                .override_usage("vestibule issuer [OPTIONS] DIR")
+                .arg(positional("DIR").required(true)),
+        )
+        .subcommand(command("demo", "Issuer, small app and proxy on one machine, with commands to try"))
+}
+
+/// What clap would say if there were no command.
+pub(super) fn no_command() -> clap::Error {
+    let mut vestibule = vestibule();
+    let help = vestibule.render_help();
+    vestibule.error(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, help)
+}
+
+fn command(name: &'static str, about: &'static str) -> Command {
+    Command::new(name).about(about).args(options::of(name).map(arg))
+}
+
+/// A command with more options than a screen has lines: `-h` shows the common ones, and `--help` all.
+///
+/// clap's long help gives every option a paragraph, which is the opposite of what we want from it. So the roles are
+/// swapped: `--help` is clap's short help, one line an option, and `-h` its long help, from which all options are
+/// hidden in favour of our own list.
+fn serving(name: &'static str, about: &'static str) -> Command {
+    let all = Arg::new("help").long("help").action(ArgAction::HelpShort).hide(true);
+    let common = Arg::new("-h").short('h').action(ArgAction::HelpLong).hide(true);
+    Command::new(name)
+        .about(about)
+        .disable_help_flag(true)
+        .args(options::of(name).map(|option| arg(option).hide_long_help(true)))
+        .args([all, common])
+        .after_help(SOURCES)
+        .after_long_help(format!("{}\n--help shows all options.", common_options(name)))
+}
+
+/// One line for each common option, as wide as a terminal at most.
+fn common_options(command: &str) -> String {
+    const WIDTH: usize = 80;
+    let mut list = String::new();
+    for option in options::of(command).filter(|option| option.common) {
+        let mut line = format!("  {:<27}{}", format!("{} {}", option.flag(), option.value), option.help);
+        if let Some(default) = option.default_text().map(|text| format!(" [{text}]"))
+            && line.len() + default.len() <= WIDTH
+        {
+            line += &default;
+        }
+        // Writing to a string cannot fail.
+        let _ = writeln!(list, "{line}");
+    }
+    list
+}
+
+fn positional(name: &'static str) -> Arg {
+    Arg::new(name).value_name(name).value_parser(ValueParser::os_string()).hide(true)
+}
+
+fn arg(option: &'static Opt) -> Arg {
+    let arg = Arg::new(option.name).long(option.name).help(help(option));
+    let arg = match option.group.heading() {
+        Some(heading) => arg.help_heading(heading),
+        None => arg,
+    };
+    match option.kind {
+        Kind::One => arg.value_name(option.value).value_parser(ValueParser::os_string()),
+        Kind::Many => arg.value_name(option.value).value_parser(ValueParser::os_string()).action(ArgAction::Append),
+        Kind::Switch => arg.action(ArgAction::SetTrue),
+    }
+}
+
+/// The sentence, the choices and the default.
+fn help(option: &Opt) -> String {
+    let mut help = option.help.to_owned();
+    if !option.choices.is_empty() {
+        help += &format!(": {}", option.choices.join(", "));
+    }
+    if let Some(default) = option.default_text() {
+        help += &format!(" [{default}]");
+    }
+    help
+}

@@ -1,0 +1,150 @@
+//! The command line: the only place that knows about argv and clap.
+//!
+//! clap is told the rows of [`options::OPTIONS`] and hands back strings; what they mean is decided elsewhere, so that
+//! a flag is read exactly like the variable and the key of the same name.
+
+mod grammar;
+mod stop;
+mod tools;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::path::PathBuf;
+use std::thread;
+
+use clap::ArgMatches;
+
+use crate::commands::issuer::Options;
+use crate::config::Config;
+use crate::config::mistake::Mistake;
+use crate::config::mistake::Mistakes;
+use crate::config::mistake::Source;
+use crate::config::mistake::Wrong;
+use crate::config::mistake::quote;
+use crate::config::options;
+use crate::config::options::Kind;
+use crate::config::resolve::own_certificate;
+use crate::config::resolve::resolve;
+use crate::config::sources::Environment;
+use crate::config::sources::Inputs;
+
+pub use stop::Help;
+pub use stop::Stop;
+pub use tools::DemoArgs;
+
+/// What we were asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Start the app behind the proxy.
+    Run {
+        /// The proxy.
+        config: Config,
+        /// The app: a program and its arguments. Invariant: never empty.
+        command: Vec<OsString>,
+    },
+    /// The proxy alone.
+    Proxy {
+        /// The proxy.
+        config: Config,
+    },
+    /// Read everything, open nothing.
+    Check {
+        /// The proxy, or what is wrong with it: here a mistake is a finding.
+        config: Result<Config, Mistakes>,
+        /// Print JSON.
+        json: bool,
+    },
+    /// What a certificate says.
+    Identity {
+        /// The file that was named, else the one the proxy would serve.
+        file: PathBuf,
+        /// Print JSON.
+        json: bool,
+    },
+    /// A development CA.
+    Issuer(Options),
+    /// Issuer, app and proxy on one machine.
+    Demo(DemoArgs),
+}
+
+/// Reads the command line (its first word is the program) in the light of the environment, and the file that either
+/// of them names.
+pub fn parse<A, E>(argv: A, environment: E) -> Result<Command, Stop>
+where
+    A: IntoIterator<Item = OsString>,
+    E: IntoIterator<Item = (OsString, OsString)>,
+{
+    // A variable whose name is not even UTF-8 is none of ours.
+    let environment: Environment =
+        environment.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
+    let matches = grammar::vestibule().try_get_matches_from(argv).map_err(Stop::from)?;
+    match matches.subcommand() {
+        Some(("run", matches)) => run(matches, &environment),
+        Some(("proxy", matches)) => Ok(Command::Proxy { config: serving("proxy", matches, &environment)? }),
+        Some(("check", matches)) => {
+            let config = serving("check", matches, &environment);
+            Ok(Command::Check { config, json: matches.get_flag("json") })
+        }
+        Some(("identity", matches)) => {
+            let named = matches.get_one::<OsString>("FILE").map(PathBuf::from);
+            let file = named.map_or_else(|| own_certificate(&environment), Ok)?;
+            Ok(Command::Identity { file, json: matches.get_flag("json") })
+        }
+        Some(("issuer", matches)) => Ok(Command::Issuer(tools::issuer(matches)?)),
+        Some(("demo", matches)) => Ok(Command::Demo(tools::demo(matches)?)),
+        // clap lets nothing else through; should it ever, the list of commands is the best answer.
+        _ => Err(Stop::from(grammar::no_command())),
+    }
+}
+
+fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, Stop> {
+    let config = serving("run", matches, environment);
+    match app_command(matches) {
+        Ok(command) => Ok(Command::Run { config: config?, command }),
+        Err(mistake) => Err(Stop::from(match config {
+            Ok(_) => Mistakes::from(mistake),
+            Err(mistakes) => mistakes.and(mistake),
+        })),
+    }
+}
+
+fn app_command(matches: &ArgMatches) -> Result<Vec<OsString>, Mistake> {
+    let words = |name| matches.get_many::<OsString>(name).into_iter().flatten();
+    let wrong = match (words("STRAY").next(), words("COMMAND").next()) {
+        (Some(stray), _) => {
+            let stray = stray.to_string_lossy();
+            Wrong::new(
+                format!("{} stands before --", quote(&stray)),
+                "write vestibule run [OPTIONS] -- COMMAND [ARG...]",
+            )
+        }
+        (None, Some(program)) if !program.is_empty() => return Ok(words("COMMAND").cloned().collect()),
+        (None, _) => Wrong::new("there is none", "write vestibule run [OPTIONS] -- COMMAND [ARG...]"),
+    };
+    Err(wrong.at(Source::Flag("COMMAND".to_owned())))
+}
+
+/// The configuration of a command that serves.
+fn serving(command: &str, matches: &ArgMatches, environment: &Environment) -> Result<Config, Mistakes> {
+    let mut flags = Vec::new();
+    for option in options::of(command).filter(|option| option.reach != options::Reach::Flag) {
+        match option.kind {
+            Kind::Switch if matches.get_flag(option.name) => flags.push((option.name, "true".into())),
+            Kind::Switch => {}
+            Kind::One | Kind::Many => {
+                let values = matches.get_many::<OsString>(option.name).into_iter().flatten();
+                flags.extend(values.map(|value| (option.name, value.clone())));
+            }
+        }
+    }
+    resolve(&Inputs {
+        flags: &flags,
+        environment,
+        read_file: &|path: &Path| std::fs::read_to_string(path),
+        // Honours the CPU quota of the control group, which the number of processors does not.
+        cpus: thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! Command lines, and what becomes of them.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+use crate::issuer::Flaw;
+use crate::issuer::KeyKind;
+use crate::config::AppAddr;
+use crate::config::Listen;
+use crate::config::TlsVersion;
+use crate::exit::Exit;
+
+const COMMANDS: [&str; 6] = ["run", "proxy", "check", "identity", "issuer", "demo"];
+const SERVING: [&str; 3] = ["run", "proxy", "check"];
+
+fn typed(words: &[&str], environment: &[(&str, &str)]) -> Result<Command, Stop> {
+    let argv = ["vestibule"].iter().chain(words).map(OsString::from);
+    parse(argv, environment.iter().map(|(name, value)| (name.into(), value.into())))
+}
+
+fn command(words: &[&str]) -> Command {
+    typed(words, &[]).unwrap_or_else(|stop| panic!("{stop:?}"))
+}
+
+/// Status and text of help or fault.
+fn stopped(words: &[&str]) -> (Exit, String) {
+    match typed(words, &[]) {
+        Err(Stop::Help(help)) => (help.exit(), help.to_string()),
+        Err(Stop::Fault(fault)) => (fault.exit, fault.message),
+        Ok(command) => panic!("{command:?}"),
+    }
+}
+
+#[test]
+fn run_takes_options_before_the_dashes_and_the_app_after_them() {
+    let Command::Run { config, command } = command(&["run", "--listen", "9443", "--", "./app", "--listen", "1"]) else {
+        panic!("not run");
+    };
+    assert_eq!(config.listeners[0].listen, Listen::EveryAddress(9443));
+    assert_eq!(command, ["./app", "--listen", "1"]);
+}
+
+#[test]
+fn the_apps_command_may_be_any_bytes() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = OsString::from_vec(b"\xff".to_vec());
+    let argv = ["vestibule", "run", "--"].map(OsString::from).into_iter().chain([odd.clone()]);
+    let Ok(Command::Run { command, .. }) = parse(argv, []) else { panic!("not run") };
+    assert_eq!(command, [odd]);
+}
+
+#[test]
+fn flags_may_be_repeated_where_the_option_is_a_list_and_beat_the_environment() {
+    let words = ["proxy", "--listener", "1=2", "--listener=3=4,5=6", "--tls-min=1.3"];
+    let Ok(Command::Proxy { config }) = typed(&words, &[("VESTIBULE_LISTENER", "7=8"), ("VESTIBULE_TLS_MIN", "1.2")])
+    else {
+        panic!("not proxy");
+    };
+    let ports: Vec<_> = config.listeners.iter().map(|listener| listener.listen).collect();
+    assert_eq!(ports, [1, 3, 5].map(Listen::EveryAddress));
+    assert_eq!(config.listeners[0].tls.min_version, TlsVersion::Tls13);
+}
+
+#[test]
+fn the_file_that_is_named_is_read() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(file, "app = 'unix:/run/app.sock'").unwrap();
+    let Command::Proxy { config } = command(&["proxy", "--config", file.path().to_str().unwrap()]) else {
+        panic!("not proxy");
+    };
+    assert_eq!(config.listeners[0].app, AppAddr::Unix("/run/app.sock".into()));
+}
+
+#[test]
+fn check_has_its_mistakes_as_findings() {
+    let Command::Check { config, json } = command(&["check", "--json", "--threads", "0"]) else { panic!("not check") };
+    let mistakes: Vec<_> = config.unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(mistakes, ["--threads: \"0\" is out of range; write a number from 1 to 256"]);
+    assert!(json);
+}
+
+#[test]
+fn identity_shows_the_named_file_or_the_one_that_is_served() {
+    let named = Command::Identity { file: "a.pem".into(), json: true };
+    assert_eq!(command(&["identity", "--json", "a.pem"]), named);
+    let Ok(own) = typed(&["identity"], &[("CF_INSTANCE_CERT", "/own.crt")]) else { panic!("not identity") };
+    assert_eq!(own, Command::Identity { file: "/own.crt".into(), json: false });
+}
+
+#[test]
+fn the_issuer_has_a_default_for_everything_but_its_folder() {
+    let Command::Issuer(args) = command(&["issuer", "/tmp/ca"]) else { panic!("not issuer") };
+    let expected = Options {
+        dir: "/tmp/ca".into(),
+        validity: Duration::from_secs(24 * 3600),
+        rotate_every: None,
+        org: None,
+        space: None,
+        app: None,
+        instance: None,
+        ip: "127.0.0.1".parse().unwrap(),
+        key: KeyKind::Rsa3072,
+        retire: false,
+        inject: None,
+        client: false,
+        second_instance: false,
+        once: false,
+    };
+    assert_eq!(args, expected);
+}
+
+#[test]
+fn the_issuer_is_told_what_to_write() {
+    let words = "issuer d --rotate-every 100ms --app a --key p-256 --inject torn --client --second-instance --once";
+    let words: Vec<_> = words.split(' ').collect();
+    let Command::Issuer(args) = command(&words) else { panic!("not issuer") };
+    assert_eq!(args.rotate_every, Some(Duration::from_millis(100)));
+    assert_eq!((args.app.as_deref(), args.key, args.inject), (Some("a"), KeyKind::P256, Some(Flaw::Torn)));
+    assert!(args.client && args.second_instance && args.once);
+    assert!(!args.retire);
+}
+
+#[test]
+fn every_choice_of_the_issuer_is_accepted() {
+    for option in options::of("issuer") {
+        for choice in option.choices {
+            command(&["issuer", "d", &option.flag(), choice]);
+        }
+    }
+}
+
+#[test]
+fn the_demo_needs_nothing() {
+    let listen = Listen::At("127.0.0.1:8443".parse().unwrap());
+    assert_eq!(command(&["demo"]), Command::Demo(DemoArgs { listen, rotate_every: Duration::from_secs(5) }));
+}
+
+#[test]
+fn what_cannot_be_read_is_a_usage_fault_with_its_mend() {
+    const RUN: &str = "vestibule run [OPTIONS] -- COMMAND [ARG...]";
+    for (words, said) in [
+        ("run", format!("COMMAND: there is none; write {RUN}")),
+        ("run --", format!("COMMAND: there is none; write {RUN}")),
+        ("run ./app x", format!("COMMAND: \"./app\" stands before --; write {RUN}")),
+        (
+            "run --threads 0",
+            format!(
+                "--threads: \"0\" is out of range; write a number from 1 to 256\nCOMMAND: there is none; write {RUN}"
+            ),
+        ),
+        ("proxy --lisen 1", "unexpected argument '--lisen' found; a similar argument exists: '--listen'".to_owned()),
+        ("proxy extra", "unexpected argument 'extra' found; usage: vestibule proxy [OPTIONS]".to_owned()),
+        (
+            "proxy --listen 1 --listen 2",
+            "the argument '--listen <ADDR>' cannot be used multiple times; usage: vestibule proxy [OPTIONS]".to_owned(),
+        ),
+        ("proxy --listen", "a value is required for '--listen <ADDR>' but none was supplied".to_owned()),
+        ("proxy --json", "unexpected argument '--json' found; usage: vestibule proxy [OPTIONS]".to_owned()),
+        ("prxy", "unrecognized subcommand 'prxy'; a similar subcommand exists: 'proxy'".to_owned()),
+        (
+            "issuer",
+            "the following required arguments were not provided: <DIR>; usage: vestibule issuer [OPTIONS] DIR"
+                .to_owned(),
+        ),
+        (
+            "issuer d --ip x --instance ../x",
+            "--instance: \"../x\" does not fit; write 1 to 64 letters, digits, dashes, dots or underscores\n\
+            --ip: \"x\" is not an IP address; write one such as 127.0.0.1"
+                .to_owned(),
+        ),
+    ] {
+        let words: Vec<_> = words.split(' ').collect();
+        assert_eq!(stopped(&words), (Exit::Usage, said));
+    }
+}
+
+#[test]
+fn no_command_at_all_shows_the_help_and_is_a_usage_fault() {
+    let (exit, text) = stopped(&[]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(COMMANDS.iter().all(|command| text.contains(command)), "{text}");
+}
+
+#[test]
+fn version_and_help_are_no_fault() {
+    assert_eq!(stopped(&["--version"]), (Exit::Success, format!("vestibule {}\n", env!("CARGO_PKG_VERSION"))));
+    for command in COMMANDS {
+        assert_eq!(stopped(&[command, "-h"]).0, Exit::Success);
+        assert_eq!(stopped(&[command, "--help"]).0, Exit::Success);
+    }
+}
+
+#[test]
+fn the_first_screen_of_help_fits_a_terminal() {
+    let screens = SERVING.iter().map(|command| vec![*command, "-h"]).chain([vec!["-h"]]);
+    for words in screens {
+        let (_, text) = stopped(&words);
+        assert!(text.lines().count() <= 24, "{words:?}:\n{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{words:?}:\n{text}");
+    }
+}
+
+#[test]
+fn help_has_every_option_under_its_heading_and_the_first_screen_only_the_common_ones() {
+    for command in SERVING {
+        let (all, common) = (stopped(&[command, "--help"]).1, stopped(&[command, "-h"]).1);
+        for option in options::of(command) {
+            assert!(all.contains(&option.flag()), "{command} {}", option.name);
+            assert_eq!(common.contains(&format!("  {} ", option.flag())), option.common, "{command} {}", option.name);
+        }
+        let headings = ["Listening:", "Credentials:", "TLS:", "Timeouts:", "Limits:", "Drain:", "Log:", "File:"];
+        let places = headings.map(|heading| all.find(heading).unwrap_or_else(|| panic!("no {heading}")));
+        assert!(places.is_sorted(), "{all}");
+    }
+}
+
+#[test]
+fn the_grammar_is_sound() {
+    grammar::vestibule().debug_assert();
+}
+
+proptest! {
+    #[test]
+    fn no_command_line_makes_us_panic(
+        command in prop::sample::select(COMMANDS.to_vec()),
+        words in prop::collection::vec("--?[a-z-]{0,8}|--listener?=.{0,9}|.{0,8}", 0..6),
+    ) {
+        let words: Vec<_> = [command].into_iter().chain(words.iter().map(String::as_str)).collect();
+        let _ = typed(&words, &[]);
+    }
+}

@@ -1,0 +1,123 @@
+//! The options of the tools: issuer and demo. They are flags and nothing else.
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+use crate::commands::issuer::Options;
+use crate::config::Listen;
+use crate::config::mistake::Mistake;
+use crate::config::mistake::Mistakes;
+use crate::config::mistake::Source;
+use crate::config::mistake::Wrong;
+use crate::config::mistake::quote;
+use crate::config::options;
+use crate::config::options::Preset;
+use crate::config::values;
+use crate::config::values::Between;
+
+/// What `demo` was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DemoArgs {
+    /// Where clients dial the demo.
+    pub listen: Listen,
+    /// How often the pair is replaced.
+    pub rotate_every: Duration,
+}
+
+pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Mistakes> {
+    let mut flags = Flags { command: "issuer", matches, mistakes: Vec::new() };
+    let dir = matches.get_one::<OsString>("DIR").map_or(OsStr::new(""), OsString::as_os_str);
+    let dir = match values::path(dir) {
+        Ok(dir) => Some(dir),
+        Err(wrong) => flags.note(wrong.at(Source::Flag("DIR".to_owned()))),
+    };
+    let validity = flags.read("validity", |text| values::duration(text, &Between::A_SECOND_TO_TEN_YEARS));
+    let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Between::A_MILLISECOND_TO_TEN_YEARS));
+    let org = flags.read("org", values::word);
+    let space = flags.read("space", values::word);
+    let app = flags.read("app", values::word);
+    let instance = flags.read("instance", values::word);
+    let ip = flags.read("ip", ip);
+    let key = flags.parsed("key");
+    let inject = flags.parsed("inject");
+        let (retire, once) = (matches.get_flag("retire"), matches.get_flag("once"));
+    let client = matches.get_flag("client");
+    let second_instance = matches.get_flag("second-instance");
+    match (dir, validity, ip, key) {
+        (Some(dir), Some(validity), Some(ip), Some(key)) if flags.mistakes.is_empty() => Ok(Options {
+            dir,
+            validity,
+            rotate_every,
+            org,
+            space,
+            app,
+            instance,
+            ip,
+            key,
+            retire,
+            inject,
+            client,
+            second_instance,
+            once,
+        }),
+        // Not empty: each of the four is given or has a default, so it is missing only if it is wrong.
+        _ => Err(Mistakes::new(flags.mistakes)),
+    }
+}
+
+pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Mistakes> {
+    let mut flags = Flags { command: "demo", matches, mistakes: Vec::new() };
+    let listen = flags.read("listen", values::listen);
+    let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Between::A_MILLISECOND_TO_TEN_YEARS));
+    match (listen, rotate_every) {
+        (Some(listen), Some(rotate_every)) => Ok(DemoArgs { listen, rotate_every }),
+        // Not empty: both have defaults.
+        _ => Err(Mistakes::new(flags.mistakes)),
+    }
+}
+
+struct Flags<'a> {
+    command: &'static str,
+    matches: &'a ArgMatches,
+    mistakes: Vec<Mistake>,
+}
+
+impl Flags<'_> {
+    fn note<T>(&mut self, mistake: Mistake) -> Option<T> {
+        self.mistakes.push(mistake);
+        None
+    }
+
+    /// The value of a flag or its default. `None` if there is neither, and if it is wrong, which is noted.
+    fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+        let preset = options::of(self.command).find(|option| option.name == name).map(|option| option.default);
+        let value = match (self.matches.get_one::<OsString>(name), preset) {
+            (Some(value), _) => value.as_os_str(),
+            (None, Some(Preset::Value(value))) => OsStr::new(value),
+            (None, _) => return None,
+        };
+        match values::text(value).and_then(parse) {
+            Ok(value) => Some(value),
+            Err(wrong) => self.note(wrong.at(Source::Flag(format!("--{name}")))),
+        }
+    }
+
+    /// One of the choices in the table, as the type that stands for them.
+    fn parsed<T: FromStr>(&mut self, name: &'static str) -> Option<T> {
+        let mend = options::of(self.command)
+            .find(|option| option.name == name)
+            .map(|option| format!("write one of {}", option.choices.join(", ")))
+            .unwrap_or_default();
+        self.read(name, |text| text.parse().map_err(|_| Wrong::new(format!("{} is not known", quote(text)), mend)))
+    }
+}
+
+fn ip(text: &str) -> Result<IpAddr, Wrong> {
+    let wrong = |_| Wrong::new(format!("{} is not an IP address", quote(text)), "write one such as 127.0.0.1");
+    text.parse().map_err(wrong)
+}

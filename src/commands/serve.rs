@@ -1,0 +1,47 @@
+//! `vestibule run` and `vestibule proxy`.
+
+use std::io;
+
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
+use tracing::Level;
+
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::sidecar::Sidecar;
+use crate::supervisor::AppCommand;
+use crate::telemetry;
+
+/// Serves as `config` says, with the app of `command` as a child if there is one, until something ends it.
+///
+/// # Errors
+/// [`Fault`]. Once logging has started, a fault is a log line instead, so that the log stays of one form.
+pub(super) fn serve(config: Config, command: Option<AppCommand>) -> Result<Exit, Fault> {
+    telemetry::start_logging(&config.log);
+    let served = runtime(config.threads).and_then(|runtime| {
+        let served = runtime.block_on(async { Sidecar::open(config)?.run(command).await });
+        // What is left is ours to abandon: a look at the files, or a connection whose time is over.
+        runtime.shutdown_background();
+        served
+    });
+    match served {
+        Err(fault) if tracing::enabled!(Level::ERROR) => {
+            for line in fault.message.lines() {
+                tracing::error!(code = fault.exit.code(), "{line}");
+            }
+            Ok(fault.exit)
+        }
+        served => served,
+    }
+}
+
+/// One thread needs no scheduler that shares work between threads.
+fn runtime(threads: usize) -> Result<Runtime, Fault> {
+    let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    let internal = |error: io::Error| Fault::new(Exit::Internal, format!("cannot start the runtime: {error}"));
+    builder.enable_all().thread_name("vestibule").build().map_err(internal)
+}

@@ -1,0 +1,164 @@
+//! What was typed wrong: where, what, and the mend.
+
+use std::fmt;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use crate::exit::Exit;
+use crate::exit::Fault;
+
+/// Where a value was given.
+///
+/// Ordered by precedence: what comes first beats what comes after.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// `--listen`, or `COMMAND` for what stands on the command line without a flag.
+    Flag(String),
+    /// `VESTIBULE_LISTEN`
+    Variable(String),
+    /// `vestibule.toml:3: listen`
+    File {
+        /// As it was named.
+        path: PathBuf,
+        /// From 1; `None` where the whole file is meant.
+        line: Option<usize>,
+        /// Empty where no key is meant.
+        key: String,
+    },
+    /// A variable that the platform sets: `CF_INSTANCE_CERT`.
+    Platform(String),
+    /// The default of the option that is called this.
+    Default(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) | Self::Variable(name) | Self::Platform(name) => f.write_str(name),
+            Self::File { path, line, key } => {
+                write!(f, "{}", path.display())?;
+                if let Some(line) = line {
+                    write!(f, ":{line}")?;
+                }
+                if key.is_empty() { Ok(()) } else { write!(f, ": {key}") }
+            }
+            Self::Default(name) => write!(f, "default of --{name}"),
+        }
+    }
+}
+
+/// Something that was typed wrong. Shown as `--handshake-timeout: "10" has no unit; write 10s or 10ms`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where.
+    pub place: Source,
+    /// What is wrong, and the mend.
+    pub wrong: Wrong,
+}
+
+/// One line, whatever stands in the names of files and keys.
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in format!("{}: {}", self.place, self.wrong).chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a value, wherever it was given, and the mend. It never quotes more than the start of the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {mend}")]
+pub struct Wrong {
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub mend: String,
+}
+
+impl Wrong {
+    /// `what` is wrong, and `mend` is what to write instead.
+    pub fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), mend: mend.into() }
+    }
+
+    /// The same mistake at its place.
+    pub fn at(self, source: Source) -> Mistake {
+        Mistake { place: source, wrong: self }
+    }
+}
+
+/// All mistakes of one run. Invariant: never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// `mistakes`, of which there must be one.
+    pub(crate) fn new(mistakes: Vec<Mistake>) -> Self {
+        debug_assert!(!mistakes.is_empty(), "no mistake");
+        Self(mistakes)
+    }
+
+    /// In the order in which they were found.
+    pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
+        self.0.iter()
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn and(mut self, mistake: Mistake) -> Self {
+        self.0.push(mistake);
+        self
+    }
+}
+
+impl From<Mistake> for Mistakes {
+    fn from(mistake: Mistake) -> Self {
+        Self(vec![mistake])
+    }
+}
+
+/// One line a mistake. The status is [`Exit::Usage`] as soon as one is on the command line, else [`Exit::Config`].
+impl From<Mistakes> for Fault {
+    fn from(mistakes: Mistakes) -> Self {
+        let typed = mistakes.iter().any(|mistake| matches!(mistake.place, Source::Flag(_)));
+        let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+        Self::new(if typed { Exit::Usage } else { Exit::Config }, lines.join("\n"))
+    }
+}
+
+/// `text` in quotes and on one line, cut off where it is long: it may be anything, a key by accident included.
+pub fn quote(text: &str) -> String {
+    const LONGEST: usize = 48;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_file_is_shown_as_editors_read_it() {
+        let source = Source::File { path: "vestibule.toml".into(), line: Some(3), key: "listen".into() };
+        assert_eq!(source.to_string(), "vestibule.toml:3: listen");
+    }
+
+    #[test]
+    fn one_mistake_on_the_command_line_makes_it_a_usage_fault() {
+        let variable = Wrong::new("a", "b").at(Source::Variable("VESTIBULE_X".into()));
+        let flag = Wrong::new("c", "d").at(Source::Flag("--x".into()));
+        let fault = Fault::from(Mistakes::from(variable.clone()));
+        assert_eq!((fault.exit, fault.message.as_str()), (Exit::Config, "VESTIBULE_X: a; b"));
+        let fault = Fault::from(Mistakes::from(variable).and(flag));
+        assert_eq!((fault.exit, fault.message.as_str()), (Exit::Usage, "VESTIBULE_X: a; b\n--x: c; d"));
+    }
+
+    #[test]
+    fn a_quoted_value_stays_on_one_line_and_is_cut_off() {
+        assert_eq!(quote("a\nb"), "\"a\\nb\"");
+        assert!(quote(&"k".repeat(4096)).len() < 64);
+    }
+}

@@ -1,0 +1,318 @@
+//! Every option there is, in one table.
+//!
+//! Flags, `-h` and `--help`, variables and the keys of the file are all derived from a row of [`OPTIONS`], so that
+//! they cannot drift apart. A new option is one row here and its reading in [`super::resolve`].
+
+/// One option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opt {
+    /// `handshake-timeout`: the key in the file, and what flag and variable are made of. Unique for each command.
+    pub name: &'static str,
+    /// What stands for the value in help, such as `DURATION`; empty for a switch.
+    pub value: &'static str,
+    /// How often it may be given.
+    pub kind: Kind,
+    /// The only values, where they can be listed.
+    pub choices: &'static [&'static str],
+    /// What holds when nothing is given.
+    pub default: Preset,
+    /// A platform's own variable, asked after flag, variable and file, and before the default.
+    pub platform: Option<&'static str>,
+    /// One sentence.
+    pub help: &'static str,
+    /// The heading it stands under.
+    pub group: Group,
+    /// The commands that take it.
+    pub commands: &'static [&'static str],
+    /// Where it may be given.
+    pub reach: Reach,
+    /// Whether the first screen of help (`-h`) shows it.
+    pub common: bool,
+}
+
+/// How often an option may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Once.
+    One,
+    /// Any number of times; a comma separates several values in one flag, variable or string of the file. The elements
+    /// of an array in the file are taken as they are.
+    Many,
+    /// Once and without a value; `true` or `false` in a variable or the file.
+    Switch,
+}
+
+/// What holds when an option is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// This value, read like any other.
+    Value(&'static str),
+    /// Something that is found out at the start, in words.
+    Found(&'static str),
+    /// Nothing.
+    None,
+}
+
+/// Where an option may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// As a flag, a variable and a key of the file.
+    Everywhere,
+    /// As a flag and a variable.
+    FlagAndVariable,
+    /// As a flag.
+    Flag,
+}
+
+/// The headings of the help, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each says its own name")]
+pub enum Group {
+    Listening,
+    Credentials,
+    Tls,
+    Timeouts,
+    Limits,
+    Drain,
+    Log,
+    File,
+    General,
+}
+
+impl Group {
+    /// The heading as it is printed; none for what stands first and needs none.
+    pub fn heading(self) -> Option<&'static str> {
+        match self {
+            Self::Listening => Some("Listening"),
+            Self::Credentials => Some("Credentials"),
+            Self::Tls => Some("TLS"),
+            Self::Timeouts => Some("Timeouts"),
+            Self::Limits => Some("Limits"),
+            Self::Drain => Some("Drain"),
+            Self::Log => Some("Log"),
+            Self::File => Some("File"),
+            Self::General => None,
+        }
+    }
+}
+
+impl Opt {
+    /// `--handshake-timeout`
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name)
+    }
+
+    /// `VESTIBULE_HANDSHAKE_TIMEOUT`, or nothing for an option that is only a flag.
+    pub fn variable(&self) -> Option<String> {
+        (self.reach != Reach::Flag).then(|| format!("{PREFIX}{}", self.name.replace('-', "_").to_ascii_uppercase()))
+    }
+
+    /// `handshake-timeout`, or nothing for an option that the file cannot hold.
+    pub fn key(&self) -> Option<&'static str> {
+        (self.reach == Reach::Everywhere).then_some(self.name)
+    }
+
+    /// What holds when nothing is given, as help shows it: `$PORT, or 127.0.0.1:8080`.
+    pub fn default_text(&self) -> Option<String> {
+        let preset = match self.default {
+            Preset::Value(text) | Preset::Found(text) => Some(text),
+            Preset::None => None,
+        };
+        match (self.platform, preset) {
+            (Some(platform), Some(preset)) => Some(format!("${platform}, or {preset}")),
+            (Some(platform), None) => Some(format!("${platform}")),
+            (None, preset) => preset.map(str::to_owned),
+        }
+    }
+}
+
+/// The options of `command`, in the order of the table.
+pub fn of(command: &str) -> impl Iterator<Item = &'static Opt> {
+    OPTIONS.iter().filter(move |option| option.commands.contains(&command))
+}
+
+/// The option of a serving command that is called `name`.
+pub fn serving(name: &str) -> Option<&'static Opt> {
+    OPTIONS.iter().find(|option| option.name == name && option.reach != Reach::Flag)
+}
+
+/// What all variables of ours begin with.
+pub const PREFIX: &str = "VESTIBULE_";
+
+const SERVING: &[&str] = &["run", "proxy", "check"];
+const ISSUER: &[&str] = &["issuer"];
+const DEMO: &[&str] = &["demo"];
+
+/// What most rows have in common.
+const ROW: Opt = Opt {
+    name: "",
+    value: "",
+    kind: Kind::One,
+    choices: &[],
+    default: Preset::None,
+    platform: None,
+    help: "",
+    group: Group::General,
+    commands: SERVING,
+    reach: Reach::Everywhere,
+    common: false,
+};
+const COMMON: Opt = Opt { common: true, ..ROW };
+const FLAG: Opt = Opt { reach: Reach::Flag, common: true, ..ROW };
+const ISSUER_FLAG: Opt = Opt { commands: ISSUER, ..FLAG };
+const DURATION: Opt = Opt { value: "DURATION", group: Group::Timeouts, ..ROW };
+
+/// The table.
+#[rustfmt::skip] // One option a paragraph, and its strings in one column.
+pub const OPTIONS: &[Opt] = &[
+    Opt { name: "listen", value: "ADDR", group: Group::Listening, default: Preset::Value("[::]:8443"),
+          help: "Where clients dial us: a port, or ADDRESS:PORT", ..COMMON },
+    Opt { name: "app", value: "ADDR", group: Group::Listening, default: Preset::Value("127.0.0.1:8080"),
+          platform: Some("PORT"),
+          help: "The app: a port, ADDRESS:PORT or unix:/PATH", ..COMMON },
+    Opt { name: "listener", value: "LISTEN=APP", group: Group::Listening, kind: Kind::Many,
+          help: "Several listeners: 8443=8080,9443=9090", ..COMMON },
+
+    Opt { name: "cert", value: "FILE", group: Group::Credentials, platform: Some("CF_INSTANCE_CERT"),
+          default: Preset::Value("/etc/cf-instance-credentials/instance.crt"),
+          help: "The certificate chain, PEM", ..COMMON },
+    Opt { name: "key", value: "FILE", group: Group::Credentials, platform: Some("CF_INSTANCE_KEY"),
+          default: Preset::Value("/etc/cf-instance-credentials/instance.key"),
+          help: "Its key, PEM: PKCS#1, PKCS#8 or SEC1", ..COMMON },
+    Opt { name: "credential-timeout", default: Preset::Value("10s"), group: Group::Credentials,
+          help: "How long a start waits for a usable pair", ..DURATION },
+
+    Opt { name: "alpn", value: "LIST", group: Group::Tls, kind: Kind::Many, default: Preset::Value("off"),
+          help: "Protocols, best first: h2,http/1.1", ..COMMON },
+    Opt { name: "tls-min", value: "VERSION", group: Group::Tls, choices: &["1.2", "1.3"],
+          default: Preset::Value("1.2"),
+          help: "The oldest TLS version that is accepted", ..COMMON },
+
+    Opt { name: "handshake-timeout", default: Preset::Value("10s"),
+          help: "From accept to the end of the handshake", ..DURATION },
+    Opt { name: "connect-timeout", default: Preset::Value("1s"),
+          help: "For the app to accept", ..DURATION },
+    Opt { name: "idle-timeout", default: Preset::Value("off"),
+          help: "Close a connection that is silent both ways for this long", ..DURATION },
+    Opt { name: "max-age", default: Preset::Value("off"),
+          help: "Close a connection that is older than this", ..DURATION },
+
+    Opt { name: "max-connections", value: "N", group: Group::Limits,
+          default: Preset::Found("from the descriptor limit"),
+          help: "Connections at a time", ..ROW },
+    Opt { name: "max-handshakes", value: "N", group: Group::Limits,
+          default: Preset::Found("from the descriptor limit"),
+          help: "Unfinished handshakes at a time", ..ROW },
+    Opt { name: "threads", value: "N", group: Group::Limits,
+          default: Preset::Found("the CPU quota, at most 2"),
+          help: "Worker threads", ..COMMON },
+
+    Opt { name: "drain-delay", default: Preset::Value("0s"), group: Group::Drain,
+          help: "After TERM, go on accepting for this long", ..DURATION },
+    Opt { name: "drain-timeout", default: Preset::Value("8s"), group: Group::Drain, common: true,
+          help: "Then let connections finish for this long", ..DURATION },
+
+    Opt { name: "log-format", value: "FORMAT", group: Group::Log, choices: &["json", "text"],
+          default: Preset::Found("text on a terminal, else json"),
+          help: "How lines on stderr look", ..ROW },
+    Opt { name: "log-level", value: "LEVEL", group: Group::Log, default: Preset::Value("info"),
+          choices: &["off", "error", "warn", "info", "debug", "trace"],
+          help: "The least severe level that is written", ..COMMON },
+    Opt { name: "access-log", value: "WHICH", group: Group::Log, choices: &["off", "denied", "all"],
+          default: Preset::Value("denied"),
+          help: "Which connections leave a line", ..COMMON },
+
+    Opt { name: "config", value: "FILE", group: Group::File, reach: Reach::FlagAndVariable,
+          help: "A vestibule.toml that holds any of these", ..COMMON },
+    Opt { name: "json", kind: Kind::Switch, commands: &["check", "identity"],
+          help: "Print JSON", ..FLAG },
+
+    Opt { name: "validity", value: "DURATION", default: Preset::Value("24h"),
+          help: "How long each certificate is valid", ..ISSUER_FLAG },
+    Opt { name: "rotate-every", value: "DURATION", default: Preset::Found("as Diego does"),
+          help: "Write a new pair this often", ..ISSUER_FLAG },
+    Opt { name: "org", value: "ID", default: Preset::Found("random"),
+          help: "The organization in the certificate", ..ISSUER_FLAG },
+    Opt { name: "space", value: "ID", default: Preset::Found("random"),
+          help: "The space", ..ISSUER_FLAG },
+    Opt { name: "app", value: "ID", default: Preset::Found("random"),
+          help: "The app", ..ISSUER_FLAG },
+    Opt { name: "instance", value: "ID", default: Preset::Found("random"),
+          help: "The instance: its common name and DNS name", ..ISSUER_FLAG },
+    Opt { name: "ip", value: "ADDR", default: Preset::Value("127.0.0.1"),
+          help: "The IP address in the certificate", ..ISSUER_FLAG },
+    Opt { name: "key", value: "KIND", default: Preset::Value("rsa-3072"),
+          choices: &["rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "ed25519"],
+          help: "What kind of key", ..ISSUER_FLAG },
+    Opt { name: "client", kind: Kind::Switch,
+          help: "Also write a client certificate for another app", ..ISSUER_FLAG },
+    Opt { name: "second-instance", kind: Kind::Switch,
+          help: "Also write the pair of a second instance", ..ISSUER_FLAG },
+    Opt { name: "once", kind: Kind::Switch,
+          help: "Write and exit", ..ISSUER_FLAG },
+    Opt { name: "retire", kind: Kind::Switch,
+          help: "Write the pair that says the instance is about to stop", ..ISSUER_FLAG },
+    Opt { name: "inject", value: "FAULT",
+          choices: &["torn", "expired", "not-yet-valid", "mismatch", "wrong-ca"],
+          help: "Write a faulty pair, for tests", ..ISSUER_FLAG },
+
+    Opt { name: "listen", value: "ADDR", default: Preset::Value("127.0.0.1:8443"),
+          help: "Where clients dial the demo", commands: DEMO, ..FLAG },
+    Opt { name: "rotate-every", value: "DURATION", default: Preset::Value("5s"),
+          help: "How often the pair is replaced", commands: DEMO, ..FLAG },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_command_has_two_options_of_one_name() {
+        let mut seen = HashSet::new();
+        for option in OPTIONS {
+            for command in option.commands {
+                assert!(seen.insert((command, option.name)), "{command} has --{} twice", option.name);
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_options_share_a_variable() {
+        let mut seen = HashSet::new();
+        for variable in OPTIONS.iter().filter_map(Opt::variable) {
+            assert!(seen.insert(variable.clone()), "{variable} twice");
+        }
+    }
+
+    #[test]
+    fn a_value_has_a_placeholder_and_a_switch_has_none() {
+        for option in OPTIONS {
+            assert_eq!(option.value.is_empty(), option.kind == Kind::Switch, "{}", option.name);
+        }
+    }
+
+    #[test]
+    fn help_is_one_sentence_without_a_full_stop() {
+        for option in OPTIONS {
+            assert!(option.help.starts_with(char::is_uppercase), "{}", option.name);
+            assert!(!option.help.ends_with('.') && !option.help.contains('\n'), "{}", option.name);
+        }
+    }
+
+    #[test]
+    fn flag_variable_and_key_are_derived_from_the_name() {
+        let option = serving("handshake-timeout").unwrap();
+        assert_eq!(option.flag(), "--handshake-timeout");
+        assert_eq!(option.variable().as_deref(), Some("VESTIBULE_HANDSHAKE_TIMEOUT"));
+        assert_eq!(option.key(), Some("handshake-timeout"));
+        assert_eq!(serving("config").unwrap().key(), None);
+        assert_eq!(serving("json"), None);
+    }
+
+    #[test]
+    fn the_default_names_the_platforms_variable_first() {
+        let text = serving("app").unwrap().default_text();
+        assert_eq!(text.as_deref(), Some("$PORT, or 127.0.0.1:8080"));
+    }
+}

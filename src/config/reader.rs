@@ -1,0 +1,100 @@
+//! Reading one option after another, noting what is wrong on the way.
+
+use std::path::PathBuf;
+
+use super::mistake::Mistake;
+use super::mistake::Source;
+use super::mistake::Wrong;
+use super::sources::Given;
+use super::sources::Inputs;
+use super::sources::Sources;
+use super::values;
+
+/// Proof that a mistake has been noted, which is why there is no value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Noted(());
+
+/// A value, and where it was given.
+pub(super) type Placed<T> = (Source, T);
+
+/// What was typed, and what has been found wrong with it so far.
+pub(super) struct Reader {
+    pub(super) sources: Sources,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Reader {
+    /// Gathers the sources.
+    pub(super) fn new(inputs: &Inputs<'_>) -> Self {
+        let mut mistakes = Vec::new();
+        let sources = Sources::gather(inputs, &mut mistakes);
+        Self { sources, mistakes }
+    }
+
+    /// Notes a mistake.
+    pub(super) fn note(&mut self, mistake: Mistake) -> Noted {
+        self.mistakes.push(mistake);
+        Noted(())
+    }
+
+    /// Every value of an option that takes several.
+    pub(super) fn all<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Result<Vec<Placed<T>>, Noted> {
+        let read = |given: &Given| match values::text(&given.value).and_then(&parse) {
+            Ok(value) => Ok((given.place.clone(), value)),
+            Err(wrong) => Err(wrong.at(given.place.clone())),
+        };
+        let (mut values, before) = (Vec::new(), self.mistakes.len());
+        for read in self.sources.values(name).iter().map(read) {
+            match read {
+                Ok(value) => values.push(value),
+                Err(mistake) => self.mistakes.push(mistake),
+            }
+        }
+        if self.mistakes.len() == before { Ok(values) } else { Err(Noted(())) }
+    }
+
+    /// The value of an option, if there is one.
+    pub(super) fn given<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Result<Option<T>, Noted> {
+        Ok(self.all(name, parse)?.pop().map(|(_, value)| value))
+    }
+
+    /// The value of an option that has a default, and its place.
+    pub(super) fn placed<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Result<Placed<T>, Noted> {
+        match self.all(name, parse)?.pop() {
+            Some(value) => Ok(value),
+            None => Err(self.note(Wrong::new("there is none", "give a value").at(Source::Default(name)))),
+        }
+    }
+
+    /// The value of an option that has a default.
+    pub(super) fn one<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Result<T, Noted> {
+        self.placed(name, parse).map(|(_, value)| value)
+    }
+
+    /// One of the words of an option that has a default.
+    pub(super) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Result<T, Noted> {
+        self.one(name, |text| values::one_of(text, words))
+    }
+
+    /// The path of an option that has a default: unlike all others it may be any bytes.
+    pub(super) fn path(&mut self, name: &'static str) -> Result<PathBuf, Noted> {
+        let read = self.sources.values(name).last().map(|given| (values::path(&given.value), given.place.clone()));
+        match read {
+            Some((Ok(path), _)) => Ok(path),
+            Some((Err(wrong), place)) => Err(self.note(wrong.at(place))),
+            None => Err(self.note(Wrong::new("there is none", "name a file").at(Source::Default(name)))),
+        }
+    }
+}

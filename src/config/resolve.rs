@@ -1,0 +1,279 @@
+//! From what was typed to what it means. Never stops at the first mistake.
+
+use std::cmp::Ordering;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::AccessLog;
+use super::AppAddr;
+use super::Config;
+use super::CredentialFiles;
+use super::Drain;
+use super::Limits;
+use super::Listen;
+use super::Listener;
+use super::Log;
+use super::LogFormat;
+use super::LogLevel;
+use super::Timeouts;
+use super::TlsSettings;
+use super::TlsVersion;
+use super::mistake::Mistakes;
+use super::mistake::Source;
+use super::mistake::Wrong;
+use super::mistake::quote;
+use super::options;
+use super::options::Preset;
+use super::reader::Noted;
+use super::reader::Placed;
+use super::reader::Reader;
+use super::sources;
+use super::sources::Environment;
+use super::sources::Given;
+use super::sources::Inputs;
+use super::values;
+use super::values::Between;
+
+/// Turns everything that was typed into the truth, or into all mistakes in it.
+pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
+    let mut reader = Reader::new(inputs);
+
+    let listeners = reader.listeners();
+    let credential = reader.credential();
+    let timeouts = reader.timeouts();
+    let drain = reader.drain();
+    let log = reader.log();
+    let threads = reader.threads(inputs.cpus);
+    let limits = reader.limits();
+
+    // Only now, when everything has been read, may a mistake end the reading.
+    let config = move || {
+        Ok::<_, Noted>(Config {
+            listeners: listeners?,
+            credential: credential?,
+            timeouts: timeouts?,
+            drain: drain?,
+            log: log?,
+            threads: threads?,
+            limits: limits?,
+        })
+    };
+    match config() {
+        Ok(config) if reader.mistakes.is_empty() => Ok(config),
+        // Not empty: whoever holds a `Noted` has noted a mistake.
+        _ => Err(Mistakes::new(reader.mistakes)),
+    }
+}
+
+/// Where the certificate is, as far as the environment says: what `identity` shows when no file is named.
+pub fn own_certificate(environment: &Environment) -> Result<PathBuf, Mistakes> {
+    let given = options::serving("cert").and_then(|option| sources::without_flags(option, environment));
+    let given = given.unwrap_or_default().into_iter().next();
+    let given = given.ok_or_else(|| Wrong::new("is not given", "name a file").at(Source::Default("cert")))?;
+    Ok(values::path(&given.value).map_err(|wrong| wrong.at(given.place))?)
+}
+
+/// The two ends of a listener.
+type Addresses = (Placed<Listen>, Placed<AppAddr>);
+
+impl Reader {
+    fn listeners(&mut self) -> Result<Vec<Listener>, Noted> {
+        let tls = self.tls();
+        let addresses = if self.sources.values("listener").is_empty() { self.one_listener() } else { self.several() };
+        let (tls, addresses) = (tls?, addresses?);
+        self.no_address_twice(&addresses)?;
+        Ok(addresses.into_iter().map(|((_, listen), (_, app))| Listener { listen, app, tls: tls.clone() }).collect())
+    }
+
+    fn one_listener(&mut self) -> Result<Vec<Addresses>, Noted> {
+        let listen = self.placed("listen", values::listen);
+        let on_platform = matches!(self.sources.values("app"), [Given { place: Source::Platform(_), .. }]);
+        let app = match on_platform {
+            true => self.placed("app", |text| values::port(text).map(AppAddr::Tcp)),
+            false => self.placed("app", values::app),
+        };
+        Ok(vec![(listen?, app?)])
+    }
+
+    fn several(&mut self) -> Result<Vec<Addresses>, Noted> {
+        let mut noted = None;
+        for name in ["listen", "app"] {
+            let both = (self.sources.values(name).first(), self.sources.values("listener").first());
+            let (Some(single), Some(several)) = both else { continue };
+            if !is_typed(&single.place) {
+                continue;
+            }
+            let (place, other) = in_order(&single.place, &several.place);
+            let wrong = Wrong::new(format!("given beside {other}"), "write every listener as LISTEN=APP");
+            noted = Some(self.note(wrong.at(place)));
+        }
+        let listeners = self.all("listener", values::listener)?;
+        match noted {
+            Some(noted) => Err(noted),
+            None => Ok(listeners.into_iter().map(|(at, (listen, app))| ((at.clone(), listen), (at, app))).collect()),
+        }
+    }
+
+    /// Neither do two listeners want one address, nor does one want the app's: we would dial ourselves.
+    fn no_address_twice(&mut self, addresses: &[Addresses]) -> Result<(), Noted> {
+        let mut result = Ok(());
+        for (i, ((place, listen), _)) in addresses.iter().enumerate() {
+            for ((_, earlier), _) in &addresses[..i] {
+                if overlap(*earlier, *listen) {
+                    let what = format!("{} and {} overlap", socket(*earlier), socket(*listen));
+                    let wrong = Wrong::new(what, "give each listener an address of its own");
+                    result = Err(self.note(wrong.at(place.clone())));
+                }
+            }
+            for (_, (app_place, app)) in addresses {
+                let AppAddr::Tcp(app) = app else { continue };
+                // An app elsewhere may well have our port; an app on loopback cannot.
+                if covers(*listen, *app) && (app.ip().is_loopback() || socket(*listen) == *app) {
+                    let what = format!("we would listen where the app is, {app}");
+                    let wrong = Wrong::new(what, "give one of them another port");
+                    result = Err(self.note(wrong.at(in_order(place, app_place).0)));
+                }
+            }
+        }
+        result
+    }
+
+    fn tls(&mut self) -> Result<TlsSettings, Noted> {
+        let alpn = self.alpn();
+        let min_version = self.word("tls-min", &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
+        Ok(TlsSettings { alpn: alpn?, min_version: min_version? })
+    }
+
+    fn alpn(&mut self) -> Result<Vec<Vec<u8>>, Noted> {
+        if matches!(self.sources.values("alpn"), [Given { value, .. }] if value == "off") {
+            return Ok(Vec::new());
+        }
+        let mut protocols = Vec::new();
+        for (place, protocol) in self.all("alpn", values::alpn)? {
+            if protocols.contains(&protocol) {
+                let what = format!("{} is there twice", quote(&String::from_utf8_lossy(&protocol)));
+                return Err(self.note(Wrong::new(what, "write each protocol once").at(place)));
+            }
+            protocols.push(protocol);
+        }
+        Ok(protocols)
+    }
+
+    fn credential(&mut self) -> Result<CredentialFiles, Noted> {
+        let timeout = self.one("credential-timeout", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR));
+        let cert = self.path("cert");
+        let key = self.path("key");
+        self.cert_and_key_from_one_place()?;
+        Ok(CredentialFiles { cert: cert?, key: key?, timeout: timeout? })
+    }
+
+    /// Half a pair from one place and half from another never match. Better to say so now than to wait for a pair
+    /// that will not come.
+    fn cert_and_key_from_one_place(&mut self) -> Result<(), Noted> {
+        let halves = (self.sources.values("cert").first(), self.sources.values("key").first());
+        let (Some(cert), Some(key)) = halves else { return Ok(()) };
+        let (half, other) = match origin("cert", cert).cmp(&origin("key", key)) {
+            Ordering::Less => (cert, "key"),
+            Ordering::Equal => return Ok(()),
+            Ordering::Greater => (key, "cert"),
+        };
+        let beside = options::serving(other).and_then(|other| match &half.place {
+            Source::Flag(_) => Some(other.flag()),
+            Source::Variable(_) => other.variable(),
+            Source::File { .. } => other.key().map(str::to_owned),
+            Source::Platform(_) | Source::Default(_) => other.platform.map(str::to_owned),
+        });
+        let wrong = Wrong::new(format!("has no {other} beside it"), format!("give {} too", beside.unwrap_or_default()));
+        let place = half.place.clone();
+        Err(self.note(wrong.at(place)))
+    }
+
+    fn timeouts(&mut self) -> Result<Timeouts, Noted> {
+        let step = |text: &str| values::duration(text, &Between::A_MILLISECOND_TO_TEN_MINUTES);
+        let life = |text: &str| values::duration_or_off(text, &Between::A_MILLISECOND_TO_A_MONTH);
+        let handshake = self.one("handshake-timeout", step);
+        let connect = self.one("connect-timeout", step);
+        let idle = self.one("idle-timeout", life);
+        let max_age = self.one("max-age", life);
+        Ok(Timeouts { handshake: handshake?, connect: connect?, idle: idle?, max_age: max_age? })
+    }
+
+    fn drain(&mut self) -> Result<Drain, Noted> {
+        let delay = self.one("drain-delay", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR));
+        let timeout = self.one("drain-timeout", |text| values::duration(text, &Between::ZERO_TO_A_DAY));
+        Ok(Drain { delay: delay?, timeout: timeout? })
+    }
+
+    fn log(&mut self) -> Result<Log, Noted> {
+        let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
+        let levels = [
+            ("off", LogLevel::Off),
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ];
+        let accesses = [("off", AccessLog::Off), ("denied", AccessLog::Denied), ("all", AccessLog::All)];
+        let format = self.given("log-format", |text| values::one_of(text, &formats));
+        let level = self.word("log-level", &levels);
+        let access = self.word("access-log", &accesses);
+        Ok(Log { format: format?, level: level?, access: access? })
+    }
+
+    fn threads(&mut self, cpus: usize) -> Result<usize, Noted> {
+        // More than two threads buy nothing beside an app that needs the CPU itself.
+        Ok(self.given("threads", |text| values::number(text, &(1..=256)))?.unwrap_or(cpus.clamp(1, 2)))
+    }
+
+    fn limits(&mut self) -> Result<Limits, Noted> {
+        let number = |text: &str| values::number(text, &(1..=1_000_000));
+        let connections = self.given("max-connections", number);
+        let handshakes = self.given("max-handshakes", number);
+        Ok(Limits { connections: connections?, handshakes: handshakes? })
+    }
+}
+
+/// Whether a person gave it, rather than the platform or the table.
+fn is_typed(place: &Source) -> bool {
+    matches!(place, Source::Flag(_) | Source::Variable(_) | Source::File { .. })
+}
+
+/// The two places, the one that is easier to change first: the command line, then the environment.
+fn in_order(one: &Source, other: &Source) -> (Source, Source) {
+    (one.min(other).clone(), one.max(other).clone())
+}
+
+/// Whose word a credential's path is. The usual path counts as the default, whoever says it.
+fn origin(name: &str, given: &Given) -> u8 {
+    let default = options::serving(name).map(|option| option.default);
+    let is_usual = matches!(default, Some(Preset::Value(path)) if given.value == path);
+    match &given.place {
+        place if is_typed(place) => 0,
+        Source::Platform(_) if !is_usual => 1,
+        _ => 2,
+    }
+}
+
+/// The address that is opened, with `[::]` for every address.
+fn socket(listen: Listen) -> SocketAddr {
+    match listen {
+        Listen::EveryAddress(port) => (Ipv6Addr::UNSPECIFIED, port).into(),
+        Listen::At(address) => address,
+    }
+}
+
+/// Whether whoever dials `address` may reach `listen`.
+fn covers(listen: Listen, address: SocketAddr) -> bool {
+    match listen {
+        Listen::EveryAddress(port) => port == address.port(),
+        Listen::At(at) if at.ip().is_unspecified() => at.port() == address.port() && at.is_ipv4() == address.is_ipv4(),
+        Listen::At(at) => at == address,
+    }
+}
+
+/// Whether the kernel would refuse to open both. Port 0 is another port each time.
+fn overlap(one: Listen, other: Listen) -> bool {
+    socket(one).port() != 0 && (covers(one, socket(other)) || covers(other, socket(one)))
+}

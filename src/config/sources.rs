@@ -1,0 +1,168 @@
+//! What was typed: on the command line, in the environment, in the file.
+//!
+//! Nothing is judged here but names: an option that does not exist, a value of a kind that cannot be written down as
+//! text. What a value means is [`super::resolve`]'s business.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use super::file;
+use super::mistake::Mistake;
+use super::mistake::Source;
+use super::mistake::Wrong;
+use super::options;
+use super::options::Kind;
+use super::options::Opt;
+use super::options::PREFIX;
+use super::options::Preset;
+use super::values;
+
+/// The environment by name.
+pub type Environment = BTreeMap<String, OsString>;
+
+/// All that a configuration is made of. Handed in, so that resolving is a pure function.
+pub struct Inputs<'a> {
+    /// Option names and values as they stand on the command line; a switch has the value `true`.
+    pub flags: &'a [(&'static str, OsString)],
+    /// The environment.
+    pub environment: &'a Environment,
+    /// Reads the file that `--config` names.
+    pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// How many threads the CPU quota is good for.
+    pub cpus: usize,
+}
+
+/// One value as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Where.
+    pub place: Source,
+    /// What. A path may be any bytes; all else is text.
+    pub value: OsString,
+}
+
+/// Every option's values from the highest source that has any.
+#[derive(Debug, Default)]
+pub struct Sources {
+    given: BTreeMap<&'static str, Vec<Given>>,
+}
+
+impl Sources {
+    /// Collects what was given. Flag beats variable, variable beats file; a higher source replaces a lower one whole.
+    pub fn gather(inputs: &Inputs<'_>, mistakes: &mut Vec<Mistake>) -> Self {
+        let mut sources = Self::default();
+        for (name, value) in inputs.flags {
+            if let Some(option) = options::serving(name) {
+                let place = Source::Flag(option.flag());
+                sources.given.entry(option.name).or_default().extend(split(option, place, value));
+            }
+        }
+        sources.lower(variables(inputs.environment, mistakes));
+        if let Some(named) = sources.values("config").first() {
+            match values::path(&named.value) {
+                Ok(path) => {
+                    let from_file = file::read(named, (inputs.read_file)(&path), mistakes);
+                    sources.lower(from_file);
+                }
+                Err(wrong) => mistakes.push(wrong.at(named.place.clone())),
+            }
+        }
+        for option in options::OPTIONS.iter().filter(|option| options::serving(option.name) == Some(option)) {
+            sources.lower(preset(option, inputs.environment).map(|given| (option.name, given)));
+        }
+        sources
+    }
+
+    /// What was given for the option `name`, or its default; empty if there is neither.
+    pub fn values(&self, name: &str) -> &[Given] {
+        debug_assert!(options::serving(name).is_some(), "{name} is not in the table");
+        self.given.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes over those options that have no value yet.
+    fn lower(&mut self, values: impl IntoIterator<Item = (&'static str, Vec<Given>)>) {
+        for (name, values) in values {
+            self.given.entry(name).or_insert(values);
+        }
+    }
+}
+
+/// What the environment alone says about `option`, or its default.
+pub(super) fn without_flags(option: &'static Opt, environment: &Environment) -> Option<Vec<Given>> {
+    let own = option.variable().and_then(|name| Some((environment.get(&name)?, name)));
+    match own.filter(|(value, _)| !value.is_empty()) {
+        Some((value, name)) => Some(split(option, Source::Variable(name), value)),
+        None => preset(option, environment),
+    }
+}
+
+/// The values in one piece of text, which names several where the option takes several.
+pub(super) fn split(option: &Opt, place: Source, value: &OsStr) -> Vec<Given> {
+    match (option.kind, value.to_str()) {
+        (Kind::Many, Some(text)) => {
+            text.split(',').map(|part| Given { place: place.clone(), value: part.trim().into() }).collect()
+        }
+        _ => vec![Given { place, value: value.to_owned() }],
+    }
+}
+
+/// Our own variables. An empty one counts as not set.
+fn variables(environment: &Environment, mistakes: &mut Vec<Mistake>) -> BTreeMap<&'static str, Vec<Given>> {
+    let known: BTreeMap<String, &Opt> =
+        options::OPTIONS.iter().filter_map(|option| Some((option.variable()?, option))).collect();
+    let mut given = BTreeMap::new();
+    for (name, value) in environment {
+        if !name.starts_with(PREFIX) || value.is_empty() {
+            continue;
+        }
+        let place = Source::Variable(name.clone());
+        if let Some(option) = known.get(name) {
+            given.insert(option.name, split(option, place, value));
+        } else if !is_service_link(name, value) {
+            // The prefix is left out: what all names share makes strangers look alike.
+            let known = known.keys().filter_map(|name| name.strip_prefix(PREFIX));
+            let mend = match nearest(&name[PREFIX.len()..], known) {
+                Some(nearest) => format!("the nearest is {PREFIX}{nearest}"),
+                None => "vestibule run --help lists the options".to_owned(),
+            };
+            mistakes.push(Wrong::new("no such variable", mend).at(place));
+        }
+    }
+    given
+}
+
+/// Kubernetes puts variables such as `VESTIBULE_SERVICE_HOST` and `VESTIBULE_DEMO_PORT_8443_TCP_ADDR` into every
+/// container as soon as a Service is called `vestibule` or `vestibule-demo`. Nobody typed them.
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let is_url = value.to_str().is_some_and(|text| text.contains("://"));
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT") && is_url
+        || name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// The platform's variable, else the default from the table.
+fn preset(option: &'static Opt, environment: &Environment) -> Option<Vec<Given>> {
+    let platform = option.platform.and_then(|name| Some((name, environment.get(name)?)));
+    if let Some((name, value)) = platform.filter(|(_, value)| !value.is_empty()) {
+        return Some(vec![Given { place: Source::Platform(name.to_owned()), value: value.clone() }]);
+    }
+    match option.default {
+        Preset::Value(text) => Some(vec![Given { place: Source::Default(option.name), value: text.into() }]),
+        Preset::Found(_) | Preset::None => None,
+    }
+}
+
+/// The known name that was probably meant.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Below this a suggestion is a guess: `tls-version` has nothing to do with `tls-min`.
+    const ALIKE: f64 = 0.6;
+    known
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
+}

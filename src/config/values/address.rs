@@ -1,0 +1,212 @@
+//! Addresses: where clients dial us, and where the app accepts.
+//!
+//! Never a name: to look one up at the start means to serve what the name meant then.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::AppAddr;
+use crate::config::Listen;
+use crate::config::mistake::Wrong;
+use crate::config::mistake::quote;
+
+/// `8443` and `[::]:8443` for every address of the machine, or one address and port. Port 0 lets the kernel choose.
+pub fn listen(text: &str) -> Result<Listen, Wrong> {
+    const EXAMPLES: &str = "write a port such as 8443, or ADDRESS:PORT such as 0.0.0.0:8443 or [::]:8443";
+    if text.starts_with("unix:") {
+        return Err(Wrong::new("clients cannot dial a socket file", EXAMPLES));
+    }
+    if let Some(port) = digits(text) {
+        return port.map(Listen::EveryAddress);
+    }
+    let address = socket(text, EXAMPLES)?;
+    // The other spelling of every IPv6 address, `[::%1]`, would not be every address.
+    if address == SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port())) {
+        return Ok(Listen::EveryAddress(address.port()));
+    }
+    Ok(Listen::At(address))
+}
+
+/// `8080`, `127.0.0.1:8080`, `localhost:8080` or `unix:/run/app.sock`.
+pub fn app(text: &str) -> Result<AppAddr, Wrong> {
+    const EXAMPLES: &str = "write a port such as 8080, ADDRESS:PORT such as 127.0.0.1:8080, or unix:/PATH";
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path);
+    }
+    if digits(text).is_some() {
+        return port(text).map(AppAddr::Tcp);
+    }
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), digits(port).unwrap_or_else(|| Err(no_port(port)))?),
+        None => socket(text, EXAMPLES)?,
+    };
+    if address.port() == 0 {
+        return Err(no_port("0"));
+    }
+    if address.ip().is_unspecified() || address.ip().is_multicast() {
+        let what = format!("{} cannot be dialled", quote(text));
+        return Err(Wrong::new(what, format!("write 127.0.0.1:{}", address.port())));
+    }
+    Ok(AppAddr::Tcp(address))
+}
+
+/// `8080` and nothing else, as the platform's `PORT` says it: on 127.0.0.1.
+pub fn port(text: &str) -> Result<SocketAddr, Wrong> {
+    match digits(text) {
+        Some(Ok(port)) if port > 0 => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        _ => Err(no_port(text)),
+    }
+}
+
+/// `LISTEN=APP`: `8443=8080`, `9443=127.0.0.1:9090`, `8443=unix:/run/app.sock`.
+pub fn listener(text: &str) -> Result<(Listen, AppAddr), Wrong> {
+    let Some((outer, inner)) = text.split_once('=') else {
+        let what = format!("{} has no =", quote(text));
+        return Err(Wrong::new(what, "write LISTEN=APP such as 8443=8080"));
+    };
+    Ok((listen(outer)?, app(inner)?))
+}
+
+fn unix(path: &str) -> Result<AppAddr, Wrong> {
+    // `sun_path` of sockaddr_un holds 108 bytes, the last of them zero: unix(7).
+    const LONGEST: usize = 107;
+    if !path.starts_with('/') || path.contains('\0') {
+        let what = format!("{} is not an absolute path", quote(path));
+        return Err(Wrong::new(what, "write unix:/PATH such as unix:/run/app.sock"));
+    }
+    if path.len() > LONGEST {
+        let what = format!("{} is {} bytes long", quote(path), path.len());
+        return Err(Wrong::new(what, format!("a socket's path has at most {LONGEST} bytes")));
+    }
+    Ok(AppAddr::Unix(PathBuf::from(path)))
+}
+
+/// An IP address and a port, or which of the two is missing.
+fn socket(text: &str, examples: &str) -> Result<SocketAddr, Wrong> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        // `::ffff:127.0.0.1` is an IPv4 address, and has to be opened as one.
+        return Ok(match address.ip().to_canonical() {
+            IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+            IpAddr::V6(_) => address,
+        });
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        let example = SocketAddr::new(ip, 8080);
+        return Err(Wrong::new(format!("{} has no port", quote(text)), format!("write it like {example}")));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if host.parse::<Ipv4Addr>().is_ok() || host.ends_with(']') => {
+            Err(digits(port).and_then(Result::err).unwrap_or_else(|| no_port(port)))
+        }
+        Some((host, port)) if is_name(host) && digits(port).is_some() => {
+            let mend = format!("write an IP address such as 127.0.0.1:{port}");
+            Err(Wrong::new(format!("{} is a name", quote(host)), mend))
+        }
+        _ => Err(Wrong::new(format!("{} is not an address", quote(text)), examples)),
+    }
+}
+
+fn is_name(host: &str) -> bool {
+    host.starts_with(|c: char| c.is_ascii_alphabetic())
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+/// `None` if it is not even a number.
+fn digits(text: &str) -> Option<Result<u16, Wrong>> {
+    let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    number.then(|| text.parse().map_err(|_| no_port(text)))
+}
+
+fn no_port(text: &str) -> Wrong {
+    Wrong::new(format!("{} is not a port", quote(text)), "a port is a number from 1 to 65535")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_listens_on_every_address() {
+        assert_eq!(listen("8443"), Ok(Listen::EveryAddress(8443)));
+        assert_eq!(listen("[::]:8443"), Ok(Listen::EveryAddress(8443)));
+        assert_eq!(listen("0"), Ok(Listen::EveryAddress(0)));
+    }
+
+    #[test]
+    fn an_address_is_listened_on_as_it_is() {
+        for text in ["0.0.0.0:8443", "127.0.0.1:8443", "[::1]:8443", "127.0.0.1:0", "[fe80::1%2]:8443"] {
+            assert_eq!(listen(text), Ok(Listen::At(text.parse().unwrap())), "{text}");
+        }
+        assert_eq!(listen("[::ffff:127.0.0.1]:1"), Ok(Listen::At("127.0.0.1:1".parse().unwrap())));
+    }
+
+    #[test]
+    fn an_app_is_a_port_an_address_or_a_socket_file() {
+        let tcp = |text: &str| Ok(AppAddr::Tcp(text.parse().unwrap()));
+        assert_eq!(app("8080"), tcp("127.0.0.1:8080"));
+        assert_eq!(app("localhost:8080"), tcp("127.0.0.1:8080"));
+        assert_eq!(app("10.1.2.3:80"), tcp("10.1.2.3:80"));
+        assert_eq!(app("[::1]:8080"), tcp("[::1]:8080"));
+        assert_eq!(app("unix:/run/app.sock"), Ok(AppAddr::Unix("/run/app.sock".into())));
+    }
+
+    #[test]
+    fn a_listener_is_split_at_its_first_equals_sign() {
+        let unix = AppAddr::Unix("/run/a=b".into());
+        assert_eq!(listener("8443=unix:/run/a=b"), Ok((Listen::EveryAddress(8443), unix)));
+        let tcp = AppAddr::Tcp("127.0.0.1:9090".parse().unwrap());
+        assert_eq!(listener("127.0.0.1:0=9090"), Ok((Listen::At("127.0.0.1:0".parse().unwrap()), tcp)));
+    }
+
+    #[test]
+    fn each_wrong_app_address_has_its_mend() {
+        const FORMS: &str = "write a port such as 8080, ADDRESS:PORT such as 127.0.0.1:8080, or unix:/PATH";
+        const PORTS: &str = "a port is a number from 1 to 65535";
+        let long = format!("unix:/{}", "x".repeat(107));
+        for (text, what, mend) in [
+            ("", "\"\" is not an address", FORMS),
+            ("here", "\"here\" is not an address", FORMS),
+            ("http://127.0.0.1:8080", "\"http://127.0.0.1:8080\" is not an address", FORMS),
+            ("0", "\"0\" is not a port", PORTS),
+            ("65536", "\"65536\" is not a port", PORTS),
+            ("127.0.0.1:0", "\"0\" is not a port", PORTS),
+            ("127.0.0.1:70000", "\"70000\" is not a port", PORTS),
+            ("127.0.0.1:", "\"\" is not a port", PORTS),
+            ("[::1]:http", "\"http\" is not a port", PORTS),
+            ("localhost:x", "\"x\" is not a port", PORTS),
+            ("localhost:0", "\"0\" is not a port", PORTS),
+            ("127.0.0.1", "\"127.0.0.1\" has no port", "write it like 127.0.0.1:8080"),
+            ("::1", "\"::1\" has no port", "write it like [::1]:8080"),
+            ("app.internal:80", "\"app.internal\" is a name", "write an IP address such as 127.0.0.1:80"),
+            ("0.0.0.0:8080", "\"0.0.0.0:8080\" cannot be dialled", "write 127.0.0.1:8080"),
+            ("[::]:8080", "\"[::]:8080\" cannot be dialled", "write 127.0.0.1:8080"),
+            ("unix:run/app", "\"run/app\" is not an absolute path", "write unix:/PATH such as unix:/run/app.sock"),
+            (&long, &format!("{} is 108 bytes long", quote(&long[5..])), "a socket's path has at most 107 bytes"),
+        ] {
+            assert_eq!(app(text), Err(Wrong::new(what, mend)));
+        }
+    }
+
+    #[test]
+    fn each_wrong_listening_address_has_its_mend() {
+        const FORMS: &str = "write a port such as 8443, or ADDRESS:PORT such as 0.0.0.0:8443 or [::]:8443";
+        for (text, what, mend) in [
+            ("*:8443", "\"*:8443\" is not an address", FORMS),
+            (":8443", "\":8443\" is not an address", FORMS),
+            ("unix:/run/x", "clients cannot dial a socket file", FORMS),
+            ("localhost:8443", "\"localhost\" is a name", "write an IP address such as 127.0.0.1:8443"),
+        ] {
+            assert_eq!(listen(text), Err(Wrong::new(what, mend)));
+        }
+    }
+
+    #[test]
+    fn the_platforms_port_is_a_number_and_nothing_else() {
+        assert_eq!(port("8080"), Ok("127.0.0.1:8080".parse().unwrap()));
+        assert!(port("127.0.0.1:8080").is_err() && port("0").is_err() && port("").is_err());
+    }
+}
