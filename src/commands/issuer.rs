@@ -250,3 +250,6 @@ fn fault(error: IssuerError) -> Fault {
 fn config(message: String) -> Fault {
     Fault::new(Exit::Config, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,7 +197,8 @@ impl Certificate {
 
     /// The platform's sign that this instance is about to stop: no CN, and a dNSName of length zero.
     pub fn is_retirement(&self) -> bool {
-        !self.attributes().any(|a| a.kind == AttributeKind::CommonName) && self.alt_names.dns.iter().any(String::is_empty)
+        !self.attributes().any(|a| a.kind == AttributeKind::CommonName)
+            && self.alt_names.dns.iter().any(String::is_empty)
     }
 
     fn attributes(&self) -> impl Iterator<Item = Attribute<'_>> {
