@@ -123,6 +123,7 @@ fn the_routers_certificate_is_not_cloud_foundrys() {
     assert_eq!(leaf.identity(), Ok(None));
     assert_eq!(leaf.alt_names().dns, ["gorouter.service.cf.internal"]);
     assert_eq!(leaf.common_name(), None);
+    assert_eq!(leaf.serial(), "a2fbf8afbaf75219c04fbf63ac9f74");
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn dates_that_x509_cannot_write_are_refused() {
 #[test]
 fn a_later_call_reuses_the_ca() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("authority");
+    let path = dir.path().join("new").join("authority");
     assert!(Authority::open(&path).is_err());
     let first = Authority::open_or_create(&path, now()).unwrap();
     let second = Authority::open_or_create(&path, now()).unwrap();
@@ -264,7 +264,8 @@ fn a_later_call_reuses_the_ca() {
         assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
+    assert_ne!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o055, 0, "for the app's user");
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left behind");
     fs::write(path.join("issuing.key"), "nonsense").unwrap();
     let error = Authority::open(&path).unwrap_err().to_string();
     assert!(error.contains("issuing.key: not an RSA key in PEM"), "{error}");
