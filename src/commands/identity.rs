@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -35,8 +36,7 @@ pub fn run(path: &Path, json: bool, now: SystemTime) -> Result<String, Fault> {
         let mend = "name another file, or set CF_INSTANCE_CERT";
         Fault::new(Exit::NoCredential, format!("{}: cannot be read: {error}; {mend}", path.display()))
     })?;
-    report(&contents, json, now)
-        .map_err(|what| Fault::new(Exit::NoCredential, format!("{}: {what}", path.display())))
+    report(&contents, json, now).map_err(|what| Fault::new(Exit::NoCredential, format!("{}: {what}", path.display())))
 }
 
 /// What [`run`] prints for a file with these contents; the error is a sentence to put behind the file's name.
@@ -191,9 +191,11 @@ impl Facts {
 }
 
 fn time_left(leaf: &Certificate, now: SystemTime) -> (State, String) {
-    if let Ok(wait @ 1..) = leaf.not_before().duration_since(now).map(|wait| wait.as_nanos()) {
-        let wait = std::time::Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX));
-        return (State::NotYetValid, format!("not yet valid: begins in {}", text::duration(wait)));
+    match leaf.not_before().duration_since(now) {
+        Ok(wait) if !wait.is_zero() => {
+            return (State::NotYetValid, format!("not yet valid: begins in {}", text::duration(wait)));
+        }
+        _ => {}
     }
     match leaf.not_after().duration_since(now) {
         Ok(left) => (State::Valid, text::duration(left)),
@@ -202,7 +204,7 @@ fn time_left(leaf: &Certificate, now: SystemTime) -> (State, String) {
 }
 
 fn unix(time: SystemTime) -> i64 {
-    let seconds = |length: std::time::Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => seconds(since),
         Err(before) => -seconds(before.duration()),
@@ -216,3 +218,6 @@ fn shown(name: &str) -> String {
         name => name.escape_default().to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,23 +82,25 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), Fault> {
         .map_err(|error| config(format!("{}: not a folder's path: {error}", options.dir.display())))?;
     let holders = options.holders(&dir)?;
     let authority = Authority::open_or_create(&dir.join("authority"), SystemTime::now()).map_err(fault)?;
-    let roots = dir.join("ca.crt");
-    fs::write(&roots, authority.roots_pem())
-        .map_err(|error| config(format!("{}: cannot be written: {error}", roots.display())))?;
-    say(out, format_args!("# {}: the root and the issuing CA; what the other side trusts", roots.display()))?;
+    authority.write_roots(&dir.join("ca.crt")).map_err(fault)?;
+    say(out, format_args!("# ca.crt: the root and the issuing CA; what the other side trusts"))?;
 
     for (i, holder) in holders.iter().enumerate() {
         let flaw = options.inject.filter(|_| i == 0);
-        let note = match (options.retire, flaw) {
+        let note = match (options.retire && i == 0, flaw) {
             (true, _) => " (retirement)".to_owned(),
             (_, Some(flaw)) => format!(" (faulty on purpose: {flaw})"),
             _ => String::new(),
         };
         let line = holder.write(&authority, flaw, SystemTime::now()).map_err(fault)?;
-        say(out, format_args!("# {}: {}{note}: {line}", holder.folder.cert().display(), holder.what))?;
+        // Not the whole path: a line break in it would end the comment.
+        let cert = holder.folder.cert();
+        let cert = cert.strip_prefix(&dir).unwrap_or(&cert);
+        say(out, format_args!("# {}: {}{note}: {line}", cert.display(), holder.what))?;
     }
-    let (cert, key) = (holders[0].folder.cert(), holders[0].folder.key());
-    say(out, format_args!("export CF_INSTANCE_CERT={} CF_INSTANCE_KEY={}", quoted(&cert), quoted(&key)))?;
+    let own = Folder::instance(&dir);
+    let (cert, key) = (quoted(&own.cert()), quoted(&own.key()));
+    say(out, format_args!("export CF_INSTANCE_CERT={cert} CF_INSTANCE_KEY={key}"))?;
     if options.once || options.retire {
         return Ok(());
     }
@@ -143,22 +145,19 @@ impl Options {
         if let Some(Ok(instance)) = self.instance.as_ref().map(|text| text.parse()) {
             spec.instance = Some(instance);
         }
-        let mut others = Vec::new();
+        let own = if self.retire { spec.retired() } else { spec.clone() };
+        let mut holders = vec![Holder { what: "instance", folder, spec: own }];
         if self.second_instance {
             let folder = Folder::instance(dir.join("second"));
             let instance = known(&folder, spec.sibling().map_err(fault)?).instance;
-            others.push(Holder { what: "second instance", folder, spec: InstanceSpec { instance, ..spec.clone() } });
+            holders.push(Holder { what: "second instance", folder, spec: InstanceSpec { instance, ..spec.clone() } });
         }
         if self.client {
             let folder = Folder::client(dir);
             let stranger = InstanceSpec { organization: spec.organization, space: spec.space, ..self.fresh()? };
-            others.push(Holder { what: "another app", spec: known(&folder, stranger), folder });
+            holders.push(Holder { what: "another app", spec: known(&folder, stranger), folder });
         }
-        if self.retire {
-            spec = spec.retired();
-        }
-        others.insert(0, Holder { what: "instance", folder, spec });
-        Ok(others)
+        Ok(holders)
     }
 
     fn fresh(&self) -> Result<InstanceSpec, Fault> {
@@ -250,3 +249,6 @@ fn fault(error: IssuerError) -> Fault {
 fn config(message: String) -> Fault {
     Fault::new(Exit::Config, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,7 +129,8 @@ impl Certificate {
         name_text(self.parsed.tbs_certificate().issuer())
     }
 
-    /// The subject's CN; `None` if there is none, more than one, or one that is not a PrintableString or UTF8String.
+    /// The subject's CN, as written; `None` if there is none, more than one, or one that is not a PrintableString or
+    /// UTF8String. Its characters are not otherwise checked.
     pub fn common_name(&self) -> Option<&str> {
         let mut names = self.attributes().filter(|a| a.kind == AttributeKind::CommonName);
         match (names.next(), names.next()) {
@@ -153,9 +154,14 @@ impl Certificate {
         self.parsed.tbs_certificate().validity().not_after.to_system_time()
     }
 
-    /// The serial number in lower-case hexadecimal, two digits for each byte.
+    /// The serial number in lower-case hexadecimal, two digits for each byte; without the zero that DER puts before a
+    /// high first bit.
     pub fn serial(&self) -> String {
-        hex(self.parsed.tbs_certificate().serial_number().as_bytes())
+        let bytes = self.parsed.tbs_certificate().serial_number().as_bytes();
+        match bytes {
+            [0, rest @ ..] if !rest.is_empty() => hex(rest),
+            _ => hex(bytes),
+        }
     }
 
     /// Kind and size of the key: `RSA 3072`, `P-256`, `P-384`, `P-521`, `Ed25519`; else the algorithm's OID.
@@ -197,7 +203,8 @@ impl Certificate {
 
     /// The platform's sign that this instance is about to stop: no CN, and a dNSName of length zero.
     pub fn is_retirement(&self) -> bool {
-        !self.attributes().any(|a| a.kind == AttributeKind::CommonName) && self.alt_names.dns.iter().any(String::is_empty)
+        !self.attributes().any(|a| a.kind == AttributeKind::CommonName)
+            && self.alt_names.dns.iter().any(String::is_empty)
     }
 
     fn attributes(&self) -> impl Iterator<Item = Attribute<'_>> {

@@ -82,7 +82,9 @@ pub struct InstanceId(Arc<str>);
 
 /// The text is not an instance id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an instance id; write 1 to 64 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit")]
+#[error(
+    "not an instance id; write 1 to 64 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit"
+)]
 pub struct MalformedInstanceId;
 
 impl InstanceId {
@@ -165,7 +167,9 @@ mod tests {
 
     #[test]
     fn an_instance_id_need_not_be_a_guid() {
-        for text in ["51f0a007-a1b2-4c3d-5e6f-7a07", "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11", "web.0", "a", &"x".repeat(64)] {
+        for text in
+            ["51f0a007-a1b2-4c3d-5e6f-7a07", "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11", "web.0", "a", &"x".repeat(64)]
+        {
             assert_eq!(text.parse::<InstanceId>().unwrap().as_str(), text);
         }
         assert_eq!("AB-cd".parse::<InstanceId>().unwrap().as_str(), "ab-cd");

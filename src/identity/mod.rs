@@ -84,17 +84,9 @@ impl Identity {
 
     /// Reads the attributes of a subject, in any order.
     fn from_attributes(attributes: &[Attribute<'_>]) -> Result<Option<Self>, IdentityError> {
-        let (mut organization, mut space, mut app) = (None, None, None);
-        for attribute in attributes.iter().filter(|a| a.kind == AttributeKind::OrganizationalUnit) {
-            if let Some((field, guid)) = read_unit(*attribute)? {
-                let slot = match field {
-                    Field::Organization => &mut organization,
-                    Field::Space => &mut space,
-                    Field::App | Field::Instance => &mut app,
-                };
-                settle(slot, guid, field)?;
-            }
-        }
+        let organization = read_unit(attributes, Field::Organization)?;
+        let space = read_unit(attributes, Field::Space)?;
+        let app = read_unit(attributes, Field::App)?;
         if organization.is_none() && space.is_none() && app.is_none() {
             return Ok(None);
         }
@@ -107,9 +99,6 @@ impl Identity {
 }
 
 impl Field {
-    /// The three that are written in OUs.
-    const UNITS: [Self; 3] = [Self::Organization, Self::Space, Self::App];
-
     /// How the OU begins; empty for the instance, which is not written in an OU.
     fn prefix(self) -> &'static str {
         match self {
@@ -146,30 +135,32 @@ impl IdentityError {
     }
 }
 
-/// Reads one OU; `None` if it has nothing to do with Cloud Foundry.
-fn read_unit(attribute: Attribute<'_>) -> Result<Option<(Field, Guid)>, IdentityError> {
-    let Some(field) = resemblance(attribute.value) else { return Ok(None) };
-    if !attribute.plain {
-        return Err(IdentityError::StringType(field));
+/// The GUID of the OUs that are, or look like, those of `field`; `None` if there are none.
+fn read_unit(attributes: &[Attribute<'_>], field: Field) -> Result<Option<Guid>, IdentityError> {
+    let mut unit = None;
+    let units = attributes.iter().filter(|a| a.kind == AttributeKind::OrganizationalUnit);
+    for attribute in units.filter(|a| resembles(a.value, field)) {
+        if !attribute.plain {
+            return Err(IdentityError::StringType(field));
+        }
+        let Some(guid) = attribute.value.strip_prefix(field.prefix().as_bytes()) else {
+            return Err(IdentityError::Disguised(field));
+        };
+        if guid.is_empty() {
+            return Err(IdentityError::Empty(field));
+        }
+        let guid = Guid::parse(guid).map_err(|MalformedGuid| IdentityError::Malformed(field))?;
+        settle(&mut unit, guid, field)?;
     }
-    let Some(guid) = attribute.value.strip_prefix(field.prefix().as_bytes()) else {
-        return Err(IdentityError::Disguised(field));
-    };
-    if guid.is_empty() {
-        return Err(IdentityError::Empty(field));
-    }
-    let guid = Guid::parse(guid).map_err(|MalformedGuid| IdentityError::Malformed(field))?;
-    Ok(Some((field, guid)))
+    Ok(unit)
 }
 
-/// Which of the three an OU looks like to a careless reader: one who overlooks blanks, NUL bytes and letters that
-/// are not ASCII, and does not tell capitals from small letters.
-fn resemblance(value: &[u8]) -> Option<Field> {
+/// Whether an OU looks like `field`'s to a careless reader: one who overlooks blanks, NUL bytes and letters that are
+/// not ASCII, and does not tell capitals from small letters.
+fn resembles(value: &[u8], field: Field) -> bool {
     let seen = value.iter().filter(|b| b.is_ascii_graphic()).map(u8::to_ascii_lowercase);
-    Field::UNITS.into_iter().find(|field| {
-        let prefix = field.prefix().bytes();
-        seen.clone().take(prefix.len()).eq(prefix)
-    })
+    let prefix = field.prefix().bytes();
+    seen.take(prefix.len()).eq(prefix)
 }
 
 fn read_instance(attribute: Attribute<'_>) -> Result<InstanceId, IdentityError> {

@@ -18,6 +18,7 @@ use super::Key;
 use super::KeyKind;
 use super::certificate;
 use super::certificate::Request;
+use super::folder;
 use super::key::SigningKey;
 use super::key::pem;
 
@@ -129,11 +130,10 @@ impl Authority {
             }
             _ => {}
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&draft)
-            .map_err(IssuerError::file(&draft, "created"))?;
+        // The folders above stay open to others: the pair lies there, and the app's user reads it.
+        let above = draft.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(above).map_err(IssuerError::file(above, "created"))?;
+        fs::DirBuilder::new().mode(0o700).create(&draft).map_err(IssuerError::file(&draft, "created"))?;
         for (name, text) in [
             ("root.crt", &authority.root_cert),
             ("root.key", &authority.root_key),
@@ -164,6 +164,14 @@ impl Authority {
     /// What a client trusts: the root and the issuing CA, in PEM.
     pub fn roots_pem(&self) -> String {
         format!("{}{}", self.root_cert, self.issuing_cert)
+    }
+
+    /// Writes [`Authority::roots_pem`] into the file `path`, by rename.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_roots(&self, path: &Path) -> Result<(), IssuerError> {
+        folder::replace(path, self.roots_pem().as_bytes())
     }
 
     /// A credential with a new key, valid from `now`, without backdating.

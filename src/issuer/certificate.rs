@@ -119,11 +119,8 @@ pub(super) fn ca_name(name: &str) -> Result<RdnSequence, IssuerError> {
 /// ONE multi-valued RDN with the three OUs (DER sorts them by length: app, space, organization), then the CN if there
 /// is one.
 pub(super) fn instance_name(spec: &InstanceSpec) -> Result<RdnSequence, IssuerError> {
-    let units = [
-        format!("organization:{}", spec.organization),
-        format!("space:{}", spec.space),
-        format!("app:{}", spec.app),
-    ];
+    let units =
+        [format!("organization:{}", spec.organization), format!("space:{}", spec.space), format!("app:{}", spec.app)];
     let units = units.iter().map(|unit| printable(ORGANIZATIONAL_UNIT, unit)).collect::<Result<_, _>>()?;
     let mut name = vec![rdn(units)?];
     if let Some(instance) = &spec.instance {
@@ -165,8 +162,10 @@ pub(super) fn ca_extensions(own_key: &[u8], issuer_key: &[u8]) -> Result<Vec<Ext
 }
 
 fn authority_key(public_key: &[u8]) -> Result<Extension, IssuerError> {
-    let identifier =
-        AuthorityKeyIdentifier { key_identifier: Some(key_identifier(public_key)?), ..AuthorityKeyIdentifier::default() };
+    let identifier = AuthorityKeyIdentifier {
+        key_identifier: Some(key_identifier(public_key)?),
+        ..AuthorityKeyIdentifier::default()
+    };
     extension(false, &identifier)
 }
 

@@ -53,7 +53,7 @@ impl Flaw {
                 return Ok(torn);
             }
             Self::Expired => {
-                let then = now.checked_sub(spec.validity + HOUR).ok_or(IssuerError::Dates)?;
+                let then = now.checked_sub(spec.validity.saturating_add(HOUR)).ok_or(IssuerError::Dates)?;
                 authority.issue(spec, then)?
             }
             Self::NotYetValid => authority.issue(spec, now + HOUR)?,

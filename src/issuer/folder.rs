@@ -105,7 +105,7 @@ impl KeyRenamed<'_> {
 }
 
 /// Writes a file in place, readable by everybody: Diego's are 0644, the key's too, since the app's user differs.
-pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), IssuerError> {
+fn write(path: &Path, contents: &[u8]) -> Result<(), IssuerError> {
     fs::OpenOptions::new()
         .write(true)
         .create(true)
@@ -114,6 +114,12 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), IssuerError> {
         .open(path)
         .and_then(|mut file| file.write_all(contents))
         .map_err(IssuerError::file(path, "written"))
+}
+
+/// Writes a file under another name and renames it, so that nobody sees it half written.
+pub(super) fn replace(path: &Path, contents: &[u8]) -> Result<(), IssuerError> {
+    write(&draft(path), contents)?;
+    rename(path)
 }
 
 fn rename(path: &Path) -> Result<(), IssuerError> {
