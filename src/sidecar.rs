@@ -156,7 +156,9 @@ fn room(config: &Config) -> (Slots, Arc<Semaphore>) {
 
 fn mend_for(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "the address is in use; stop the other program or choose another --listen".to_owned(),
+        io::ErrorKind::AddrInUse => {
+            "the address is in use; stop the other program or choose another --listen".to_owned()
+        }
         io::ErrorKind::PermissionDenied => {
             "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, choose a higher one".to_owned()
         }
@@ -257,7 +259,8 @@ impl Running {
         let certificate = Certificate::from_der(shown.pair.leaf());
         let retiring = certificate.as_ref().is_ok_and(Certificate::is_retirement);
         let instance = certificate.as_ref().ok().and_then(|certificate| certificate.common_name().map(str::to_owned));
-        let not_after = certificate.ok().and_then(|certificate| jiff::Timestamp::try_from(certificate.not_after()).ok());
+        let not_after =
+            certificate.ok().and_then(|certificate| jiff::Timestamp::try_from(certificate.not_after()).ok());
         let not_after = not_after.map(tracing::field::display);
         let generation = shown.generation;
         if retiring {

@@ -8,12 +8,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-use crate::issuer::Flaw;
-use crate::issuer::KeyKind;
 use crate::config::AppAddr;
 use crate::config::Listen;
 use crate::config::TlsVersion;
 use crate::exit::Exit;
+use crate::issuer::Flaw;
+use crate::issuer::KeyKind;
 
 const COMMANDS: [&str; 6] = ["run", "proxy", "check", "identity", "issuer", "demo"];
 const SERVING: [&str; 3] = ["run", "proxy", "check"];

@@ -45,7 +45,7 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Mistakes> {
     let ip = flags.read("ip", ip);
     let key = flags.parsed("key");
     let inject = flags.parsed("inject");
-        let (retire, once) = (matches.get_flag("retire"), matches.get_flag("once"));
+    let (retire, once) = (matches.get_flag("retire"), matches.get_flag("once"));
     let client = matches.get_flag("client");
     let second_instance = matches.get_flag("second-instance");
     match (dir, validity, ip, key) {
