@@ -124,8 +124,17 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end_session(&mut self.child);
+    }
+}
+
+/// Ends `leader` and whatever is left of its session: an app that we are no longer there for, its children.
+pub(crate) fn end_session(leader: &mut Child) {
+    let _ = leader.kill();
+    let _ = leader.wait();
+    let left: Vec<_> = processes().filter(|process| process.session == leader.id()).map(|process| process.id).collect();
+    if !left.is_empty() {
+        let _ = Command::new("kill").arg("-KILL").args(left).stderr(Stdio::null()).status();
     }
 }
 
@@ -147,29 +156,41 @@ pub(crate) fn eventually<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// The state letter and the parent's number, from `/proc/ID/stat`; `None` when there is no such process.
-pub(crate) fn state_and_parent(id: &str) -> Option<(char, u32)> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+/// A process as `/proc/ID/stat` tells of it.
+pub(crate) struct Process {
+    pub(crate) id: String,
+    /// `Z` has ended and has not been reaped, `T` is stopped.
+    pub(crate) state: char,
+    parent: u32,
+    session: u32,
+}
+
+impl Process {
+    /// `None` when there is none with this number.
+    pub(crate) fn find(id: impl ToString) -> Option<Self> {
+        let id = id.to_string();
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        let fields: Vec<_> = fields.split_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse().ok();
+        Some(Self { state: fields.first()?.chars().next()?, parent: number(1)?, session: number(3)?, id })
+    }
+}
+
+fn processes() -> impl Iterator<Item = Process> {
+    let all = fs::read_dir("/proc").expect("/proc").flatten();
+    let named = all.filter_map(|entry| entry.file_name().into_string().ok());
+    named.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter_map(Process::find)
 }
 
 /// The state letters of the children of process `id`.
 pub(crate) fn children(id: u32) -> Vec<char> {
-    let all = fs::read_dir("/proc").expect("/proc").flatten();
-    let named = all.filter_map(|entry| entry.file_name().into_string().ok());
-    let processes = named.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-    processes
-        .filter_map(|name| state_and_parent(&name))
-        .filter(|(_, parent)| *parent == id)
-        .map(|(state, _)| state)
-        .collect()
+    processes().filter(|process| process.parent == id).map(|process| process.state).collect()
 }
 
 /// Whether there is a process with this number that has not ended.
 pub(crate) fn lives(id: u32) -> bool {
-    state_and_parent(&id.to_string()).is_some_and(|(state, _)| state != 'Z')
+    Process::find(id).is_some_and(|process| process.state != 'Z')
 }
 
 /// Whether this machine lets us make PID namespaces; says so when it does not.

@@ -2,15 +2,15 @@
 
 use vestibule::supervisor::Signal;
 
+use crate::process::Process;
 use crate::process::eventually;
 use crate::process::lives;
 use crate::process::run;
 use crate::process::run_sh;
 use crate::process::signal_process;
-use crate::process::state_and_parent;
 
 /// Goes on for a minute without missing a signal: `wait` returns as soon as a trap has run.
-const LINGER: &str = "echo ready; i=0; while [ $i -lt 6000 ]; do sleep 60 & wait $!; i=$((i+1)); done";
+const LINGER: &str = "echo ready; i=0; while [ $i -lt 600 ]; do sleep 1 & wait $!; i=$((i+1)); done";
 
 fn signal(text: &str) -> Signal {
     text.parse().unwrap()
@@ -52,7 +52,9 @@ fn a_signal_that_the_app_does_not_handle_ends_it() {
 
 #[test]
 fn a_signal_reaches_what_the_app_has_started_too() {
-    let mut app = run_sh("sh -c 'trap \"echo below\" USR1; echo ready; sleep 60' & trap '' USR1; wait; exit 3");
+    let below = "trap \"echo below; exit\" USR1; echo ready; while :; do sleep 0.05; done";
+    // The first `wait` may be cut short by the app's own trap.
+    let mut app = run_sh(&format!("trap : USR1; sh -c '{below}' & wait $!; wait $!; exit 3"));
     app.until("ready");
     app.signal(signal("USR1"));
     assert_eq!(app.line(), "below");
@@ -88,9 +90,9 @@ fn an_app_that_has_gone_into_another_group_is_still_signalled() {
 fn a_stopped_app_goes_on_when_we_are_told_to() {
     let mut app = run_sh("echo $$; kill -STOP $$; exit 8");
     let id = app.line();
-    eventually("the app to stop", || state_and_parent(&id).filter(|(state, _)| *state == 'T'));
+    eventually("the app to stop", || Process::find(&id).filter(|process| process.state == 'T'));
     assert!(lives(app.id()));
-    assert_ne!(state_and_parent(&app.id().to_string()).unwrap().0, 'T', "we serve on without a terminal");
+    assert_ne!(Process::find(app.id()).unwrap().state, 'T', "we serve on without a terminal");
     app.signal(Signal::CONT);
     assert_eq!(app.code(), 8);
 }

@@ -21,6 +21,7 @@ use rustix::termios::Winsize;
 use rustix::termios::tcsetwinsize;
 
 use crate::process::VESTIBULE;
+use crate::process::end_session;
 use crate::process::eventually;
 use crate::process::with_pair;
 
@@ -97,8 +98,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end_session(&mut self.child);
     }
 }
 
