@@ -102,7 +102,7 @@ fn refuse_torn(text: &[u8]) -> Result<(), String> {
         },
         None => text,
     };
-    if behind.iter().any(|byte| *byte == b'-') {
+    if behind.contains(&b'-') {
         return Err("it ends in the middle of a block".to_owned());
     }
     Ok(())

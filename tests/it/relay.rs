@@ -107,8 +107,9 @@ fn a_client_that_leaves_without_close_notify_reaches_the_app_as_a_reset() {
 
 #[test]
 fn a_clients_reset_reaches_the_app_as_a_reset() {
-    let Between { mut client, app, sidecar } = between();
+    let Between { mut client, mut app, sidecar } = between();
     client.send(b"half an upload").unwrap();
+    app.read_exact(&mut [0; 14]).unwrap();
     client.reset();
     let (_, ending) = read_to_end(&app);
     assert_eq!(ending, Ending::Reset);

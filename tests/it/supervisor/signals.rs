@@ -2,12 +2,12 @@
 
 use vestibule::supervisor::Signal;
 
-use crate::process::Process;
-use crate::process::eventually;
-use crate::process::lives;
-use crate::process::run;
-use crate::process::run_sh;
-use crate::process::signal_process;
+use crate::supervisor::process::Process;
+use crate::supervisor::process::eventually;
+use crate::supervisor::process::lives;
+use crate::supervisor::process::run;
+use crate::supervisor::process::run_sh;
+use crate::supervisor::process::signal_process;
 
 /// Goes on for a minute without missing a signal: `wait` returns as soon as a trap has run.
 const LINGER: &str = "echo ready; i=0; while [ $i -lt 600 ]; do sleep 1 & wait $!; i=$((i+1)); done";

@@ -2,14 +2,14 @@
 
 use vestibule::supervisor::Signal;
 
-use crate::process::VESTIBULE;
-use crate::process::children;
-use crate::process::eventually;
-use crate::process::lives;
-use crate::process::pid_namespaces;
-use crate::process::run_sh;
-use crate::process::signal_process;
-use crate::process::start;
+use crate::supervisor::process::VESTIBULE;
+use crate::supervisor::process::children;
+use crate::supervisor::process::eventually;
+use crate::supervisor::process::lives;
+use crate::supervisor::process::pid_namespaces;
+use crate::supervisor::process::run_sh;
+use crate::supervisor::process::signal_process;
+use crate::supervisor::process::start;
 
 /// 10,000 processes whose parents have ended before them.
 const ORPHANS: &str = "i=0; while [ $i -lt 10000 ]; do (: &); i=$((i+1)); done";

@@ -20,17 +20,17 @@ use rustix::pty::unlockpt;
 use rustix::termios::Winsize;
 use rustix::termios::tcsetwinsize;
 
-use crate::process::VESTIBULE;
-use crate::process::end_session;
-use crate::process::eventually;
-use crate::process::with_pair;
+use crate::supervisor::process::VESTIBULE;
+use crate::supervisor::process::end_session;
+use crate::supervisor::process::eventually;
+use crate::supervisor::process::with_pair;
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 const CTRL_Z: &str = "\x1a";
 
 /// Prints a line for INT or TERM and ends with 9; never touches the terminal's input.
-const SERVER: &str = "trap 'echo stop''ping; exit 9' INT TERM; echo rea''dy; while :; do sleep 0.05; done";
+const SERVER: &str = "trap 'echo stop''ping; exit 9' INT TERM; sleep 60 & echo rea''dy; wait";
 
 /// A program on a terminal of its own, as the leader of its session.
 struct Terminal {
