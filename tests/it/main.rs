@@ -5,6 +5,7 @@
 mod support;
 
 mod handshake;
+mod process;
 mod relay;
 mod rotation;
 mod supervisor;
