@@ -157,7 +157,7 @@ fn a_probe_reaches_no_app_and_leaves_no_line_at_info_but_is_counted() {
     sidecar.record("completed");
 
     assert_eq!(sidecar.lines().len(), lines + 1, "one record and nothing else: {:#?}", sidecar.lines());
-    assert_eq!(app.accepted(), 1);
+    assert_eq!(app.unaccepted(), 0);
     sidecar.signal("TERM");
     assert!(sidecar.exited().success());
     assert_eq!(sidecar.wait_for("exited")["probes"], 300);
@@ -174,7 +174,7 @@ fn plain_http_gets_an_alert_and_a_close_and_reaches_no_app() {
     assert_eq!((alert.first(), ending), (Some(&21), Ending::Fin), "{alert:?}");
     drop(tcp);
     sidecar.record("not_tls");
-    assert_eq!(app.accepted(), 0);
+    assert_eq!(app.unaccepted(), 0);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_limit_on_connections_is_a_reset_at_the_hello_and_is_lifted_when_one_leaves(
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     let record = sidecar.record("overloaded");
     assert!(record["detail"].as_str().unwrap().contains("--max-connections"), "{record}");
-    assert_eq!(app.accepted(), 2);
+    assert_eq!(app.unaccepted(), 2);
 
     one.reset();
     eventually("a free place", || asking.connect(sidecar.addr()).ok());

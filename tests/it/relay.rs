@@ -420,7 +420,7 @@ fn several_listeners_lead_to_several_apps() {
     let mut to_two = asking(credentials.instance()).connect(addrs[1]).unwrap();
     to_two.send(b"echo").unwrap();
     assert_eq!(to_two.receive(4).unwrap(), b"echo");
-    assert_eq!(one.accepted(), 0);
+    assert_eq!(one.unaccepted(), 0);
     let _to_one = asking(credentials.instance()).connect(addrs[0]).unwrap();
     one.accept();
 }
