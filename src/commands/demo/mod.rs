@@ -173,7 +173,13 @@ impl Demo<'_> {
             ("", format!("space {space}")),
             ("", format!("organization {organization}")),
             ("pair", format!("{}/instance.crt and instance.key", dir.display())),
-            ("rotation", format!("a new {key} key and certificate every {every}, as the platform writes them")),
+            (
+                "rotation",
+                format!(
+                    "a new {} key and certificate every {every}, as the platform writes them",
+                    key.to_string().to_uppercase()
+                ),
+            ),
         ]
         .into_iter()
         .map(|(name, what)| format!("{name:<10}{what}"))

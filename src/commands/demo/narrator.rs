@@ -161,7 +161,7 @@ impl fmt::Display for RecordFields {
 
 /// The time of day, UTC.
 fn clock() -> impl fmt::Display {
-    Timestamp::now().strftime("%H:%M:%S")
+    Timestamp::now().strftime("%H:%M:%SZ")
 }
 
 fn write(text: &str) -> io::Result<()> {
