@@ -40,8 +40,11 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>) -> Result<Exit,
     }
 }
 
-/// One thread needs no scheduler that shares work between threads.
-fn runtime(threads: usize) -> Result<Runtime, Fault> {
+/// A runtime with `threads` threads. One thread needs no scheduler that shares work between threads.
+///
+/// # Errors
+/// The kernel grants no more descriptors or threads.
+pub(super) fn runtime(threads: usize) -> Result<Runtime, Fault> {
     let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     if threads > 1 {
         builder.worker_threads(threads);

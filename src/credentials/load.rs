@@ -93,7 +93,11 @@ impl Texts {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+/// Reads one of the two files.
+///
+/// # Errors
+/// Any [`LoadError`] but [`LoadError::Pair`], naming the file.
+pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Read { path: path.to_owned(), source };
     let metadata = fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {

@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 
 pub use load::LoadError;
 pub use load::Texts;
+pub use load::read;
 pub use pair::Pair;
 pub use pair::PairError;
 pub use rotate::Rotation;

@@ -72,7 +72,8 @@ impl Quiet {
 
     fn watch(&mut self, limit: Duration, answered: bool) {
         self.moved = false;
-        self.watch = Some(Box::new(Watch { limit, answered, speechless: 0, timer: Box::pin(tokio::time::sleep(limit)) }));
+        self.watch =
+            Some(Box::new(Watch { limit, answered, speechless: 0, timer: Box::pin(tokio::time::sleep(limit)) }));
     }
 
     /// Ready once the silence has lasted.

@@ -1,9 +1,10 @@
 //! The specification, as tests: real sockets, real files, the real binary.
-
-#![allow(clippy::unwrap_used, reason = "a test fails by it, with the line")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 mod support;
 
+mod check;
+mod demo;
 mod handshake;
 mod process;
 mod relay;
