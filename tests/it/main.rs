@@ -5,6 +5,7 @@ mod support;
 
 mod check;
 mod demo;
+mod docs;
 mod handshake;
 mod process;
 mod relay;

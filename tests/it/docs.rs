@@ -1,0 +1,128 @@
+//! The manual, held to the program: its tables are derived from the code, its example is read by it.
+//!
+//! After a change to the options `UPDATE_DOCS=1 cargo test --test it docs` writes the tables anew.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use vestibule::config::Config;
+use vestibule::config::options;
+use vestibule::config::options::Group;
+use vestibule::config::options::Opt;
+use vestibule::config::options::Preset;
+use vestibule::config::resolve::resolve;
+use vestibule::config::sources::Environment;
+use vestibule::config::sources::Inputs;
+use vestibule::connection::Reason;
+
+const CONFIGURATION: &str = "docs/configuration.md";
+const OPERATIONS: &str = "docs/operations.md";
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", CONFIGURATION, OPERATIONS, "docs/containers.md"];
+
+fn path(document: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(document)
+}
+
+fn read(document: &str) -> String {
+    fs::read_to_string(path(document)).unwrap()
+}
+
+/// Compares what stands between the marks of `section` with `expected`, or writes it there.
+#[track_caller]
+fn hold(document: &str, section: &str, expected: &str) {
+    let (begin, end) = (format!("<!-- {section}: begin -->\n"), format!("<!-- {section}: end -->\n"));
+    let text = read(document);
+    let (before, rest) = text.split_once(&begin).unwrap();
+    let (found, after) = rest.split_once(&end).unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(path(document), format!("{before}{begin}{expected}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(found, expected, "{document} is stale: UPDATE_DOCS=1 cargo test --test it docs writes it anew");
+    }
+}
+
+fn table(options: &[&Opt]) -> String {
+    let mut table = "| flag | variable | key in the file | default | meaning |\n|---|---|---|---|---|\n".to_owned();
+    for option in options {
+        let flag = format!("{} {}", option.flag(), option.value);
+        let code = |text: Option<String>| text.map_or_else(|| "none".to_owned(), |text| format!("`{text}`"));
+        let (variable, key) = (code(option.variable()), code(option.key().map(str::to_owned)));
+        let mut default = match option.default {
+            Preset::Value(value) => format!("`{value}`"),
+            Preset::Found(words) => words.to_owned(),
+            Preset::None => "none".to_owned(),
+        };
+        if let Some(platform) = option.platform {
+            default = format!("`${platform}`, or {default}");
+        }
+        let choices = option.choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ");
+        let meaning = if choices.is_empty() { option.help.to_owned() } else { format!("{}: {choices}", option.help) };
+        writeln!(table, "| `{}` | {variable} | {key} | {default} | {meaning} |", flag.trim()).unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_tables_of_options_are_those_of_the_program() {
+    let all: Vec<_> = options::of("run").collect();
+    let mut groups: Vec<Group> = all.iter().map(|option| option.group).collect();
+    groups.dedup();
+    let mut text = String::new();
+    for group in groups {
+        let members: Vec<_> = all.iter().copied().filter(|option| option.group == group).collect();
+        write!(text, "\n### {}\n\n{}", group.heading().unwrap(), table(&members)).unwrap();
+    }
+    hold(CONFIGURATION, "options", &format!("{text}\n"));
+    for tool in ["check", "identity", "issuer", "demo"] {
+        let own: Vec<_> = options::of(tool).filter(|option| !all.contains(option)).collect();
+        hold(CONFIGURATION, tool, &format!("\n{}\n", table(&own)));
+    }
+}
+
+fn configured(file: Option<&str>) -> Config {
+    let flags: Vec<_> = file.iter().map(|_| ("config", "vestibule.toml".into())).collect();
+    let read_file = |_: &Path| Ok(file.unwrap_or_default().to_owned());
+    resolve(&Inputs { flags: &flags, environment: &Environment::new(), read_file: &read_file, cpus: 2 }).unwrap()
+}
+
+#[test]
+fn the_example_file_names_every_key_and_holds_the_defaults() {
+    let text = read(CONFIGURATION);
+    let (_, rest) = text.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    assert_eq!(configured(Some(example)), configured(None));
+    for key in options::of("run").filter_map(Opt::key) {
+        let begins = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+        assert!(example.lines().any(begins), "{key} is not in the example");
+    }
+    // What is commented out can be read as well.
+    let uncommented: Vec<_> = example.lines().filter_map(|line| line.strip_prefix("# ")).collect();
+    let extras = uncommented.into_iter().filter(|line| line.contains(" = ")).collect::<Vec<_>>().join("\n");
+    assert_eq!(configured(Some(&extras)).listeners.len(), 2, "{extras}");
+}
+
+#[test]
+fn every_reason_has_its_row_and_leaves_a_line_where_the_row_says() {
+    let text = read(OPERATIONS);
+    let rows = text.lines().skip_while(|line| !line.starts_with("| reason |")).skip(2);
+    let rows = rows.map_while(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+    let found: Vec<_> = rows.map(|row| (row.split('`').next().unwrap(), row.rsplit(" | ").next().unwrap())).collect();
+    let expected = Reason::ALL.map(|reason| {
+        let line = if reason.is_refusal() { "`denied`, `all`" } else { "`all`" };
+        (reason.as_str(), if reason.is_noise() { "never" } else { line })
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_link_leads_to_a_file() {
+    for document in DOCUMENTS {
+        for link in read(document).split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let target = path(document).parent().unwrap().join(link);
+            assert!(link.starts_with("http") || target.exists(), "{document} links to {link:?}");
+        }
+    }
+}
