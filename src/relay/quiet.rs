@@ -87,7 +87,8 @@ impl Quiet {
                 Word::Client => true,
                 Word::App => false,
             };
-            if !self.moved && !(watch.answered && somebody_waits) {
+            let excused = watch.answered && somebody_waits;
+            if !self.moved && !excused {
                 return Poll::Ready(());
             }
             self.moved = false;
