@@ -157,7 +157,7 @@ fn preset(option: &'static Opt, environment: &Environment) -> Option<Vec<Given>>
 }
 
 /// The known name that was probably meant.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Below this a suggestion is a guess: `tls-version` has nothing to do with `tls-min`.
     const ALIKE: f64 = 0.6;
     known

@@ -1,19 +1,26 @@
 //! What we show: files → watch → load → check the pair → swap → serve.
 
+mod crl;
 mod load;
 mod pair;
+mod roots;
 mod rotate;
+mod verifier;
 mod watch;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+pub use crl::CrlError;
 pub use load::LoadError;
 pub use load::Texts;
-pub use load::read;
+pub use load::read_half;
 pub use pair::Pair;
 pub use pair::PairError;
+pub use roots::Roots;
+pub use roots::RootsError;
+pub use roots::Text;
 pub use rotate::Rotation;
 pub use rotate::Shown;
 

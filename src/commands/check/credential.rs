@@ -41,7 +41,7 @@ impl<'a> Files<'a> {
     /// Reads both as the proxy does.
     pub(super) fn read(names: &'a CredentialFiles) -> Self {
         let written = fs::metadata(&names.cert).and_then(|metadata| metadata.modified()).ok();
-        Self { names, cert: credentials::read(&names.cert), key: credentials::read(&names.key), written }
+        Self { names, cert: credentials::read_half(&names.cert), key: credentials::read_half(&names.key), written }
     }
 }
 
