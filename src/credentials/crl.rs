@@ -92,7 +92,8 @@ impl Crl {
     /// a named certificate go: a CA that was renewed under its old name has a list of its own.
     fn may_be_signed_with(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
         let Ok(key) = PublicKey::read(key) else { return true };
-        let mut fitting = algorithms.all.iter().filter(|known| known.signature_alg_id().as_ref() == self.algorithm).peekable();
+        let mut fitting =
+            algorithms.all.iter().filter(|known| known.signature_alg_id().as_ref() == self.algorithm).peekable();
         if fitting.peek().is_none() {
             return true;
         }

@@ -1,5 +1,6 @@
-//! What we show: files → watch → load → check the pair → swap → serve.
+//! What we show, and whom we trust: files → watch → load → check the pair → swap → serve.
 
+mod admission;
 mod crl;
 mod load;
 mod pair;
@@ -12,6 +13,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+pub use admission::Admission;
+pub use admission::AdmissionError;
+pub use admission::AdmissionTexts;
 pub use crl::CrlError;
 pub use load::LoadError;
 pub use load::Texts;

@@ -116,7 +116,9 @@ pub enum RootsError {
         wanted: &'static str,
     },
     /// No CA at all.
-    #[error("no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM")]
+    #[error(
+        "no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM"
+    )]
     Empty {
         /// Where was looked.
         places: String,
@@ -241,8 +243,8 @@ fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result
         return nothing(text, "certificate in PEM", notes);
     }
     for (position, der) in (1..).zip(&certificates) {
-        let certificate = Certificate::from_der(der)
-            .map_err(|source| RootsError::Certificate { path: path(), position, source })?;
+        let certificate =
+            Certificate::from_der(der).map_err(|source| RootsError::Certificate { path: path(), position, source })?;
         let anchor = webpki::anchor_from_trusted_cert(der)
             .map_err(|source| RootsError::Anchor { path: path(), position, source })?
             .to_owned();
@@ -252,7 +254,9 @@ fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result
             continue;
         }
         let ca = Ca { anchor, not_before: certificate.not_before(), not_after: certificate.not_after() };
-        let is_same = |known: &Ca| known.anchor == ca.anchor && known.not_before == ca.not_before && known.not_after == ca.not_after;
+        let is_same = |known: &Ca| {
+            known.anchor == ca.anchor && known.not_before == ca.not_before && known.not_after == ca.not_after
+        };
         if !found.iter().any(is_same) {
             found.push(ca);
         }

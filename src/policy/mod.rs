@@ -19,6 +19,7 @@ pub use denial::Reason;
 pub use file::PolicyFile;
 pub use rule::Kin;
 pub use rule::Rule;
+pub(crate) use rule::guid_of;
 
 #[cfg(test)]
 mod tests;

@@ -238,7 +238,8 @@ fn expected_match(rule: &str, words: &Words) -> bool {
         }
         ("uri:spiffe", uri) => {
             let parent = uri.strip_suffix('*');
-            let meant = |u: &str| u == uri || parent.is_some_and(|parent| u.len() > parent.len() && u.starts_with(parent));
+            let meant =
+                |u: &str| u == uri || parent.is_some_and(|parent| u.len() > parent.len() && u.starts_with(parent));
             !of_cf && all_of(words, "uri").iter().filter_map(|u| u.strip_prefix("spiffe:")).any(meant)
         }
         ("cn", name) => !of_cf && all_of(words, "cn") == [name],
@@ -281,7 +282,10 @@ fn every_certificate_is_judged_by_every_set_of_rules_as_their_words_say() {
                 // Audit lets everybody in, and says the same.
                 let audited = audit.judge(&client, Some(&own)).unwrap();
                 assert_eq!(audited.overruled(), policy.judge(&client, Some(&own)).as_ref().err());
-                assert_eq!(audited.rule().map(ToString::to_string), expected.clone().map_or_else(|(_, rule)| rule, Some));
+                assert_eq!(
+                    audited.rule().map(ToString::to_string),
+                    expected.clone().map_or_else(|(_, rule)| rule, Some)
+                );
                 if verdict.is_ok() { permits += 1 } else { denials += 1 }
             }
         }
@@ -340,6 +344,7 @@ fn a_denial_names_its_rule() {
     let policy = Policy { mode: Mode::Enforce, allow: vec![Rule::Any], deny: parsed(&words("cn:x")) };
     let denial = policy.judge(&client(&words("cn=x"), true), None).unwrap_err();
     assert_eq!(denial.to_string(), "a rule denies the client: cn:x");
-    let denial = Policy { allow: vec![], deny: vec![], ..policy }.judge(&client(&words("cn=x"), true), None).unwrap_err();
+    let denial =
+        Policy { allow: vec![], deny: vec![], ..policy }.judge(&client(&words("cn=x"), true), None).unwrap_err();
     assert_eq!((denial.to_string(), denial.rule()), ("no rule admits the client".to_owned(), None));
 }

@@ -332,7 +332,12 @@ fn clients_are_told_each_ca_once() {
 }
 
 /// Whether a handshake in memory succeeds, as each side sees it.
-fn handshake(roots: &Roots, optional: bool, client: Option<&Made>, version: &'static rustls::SupportedProtocolVersion) -> [Result<(), String>; 2] {
+fn handshake(
+    roots: &Roots,
+    optional: bool,
+    client: Option<&Made>,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> [Result<(), String>; 2] {
     let server = self_signed(params("server"));
     let private = |made: &Made| PrivateKeyDer::try_from(made.key.serialize_der()).unwrap();
     let mut names = CertificateParams::new(vec!["server".to_owned()]).unwrap();
