@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use aws_lc_rs::digest::Context;
+use aws_lc_rs::digest::SHA256;
 use rustls::DistinguishedName;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
@@ -39,6 +41,8 @@ pub struct Roots(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// SHA-256 of everything that was read.
+    digest: [u8; 32],
     cas: Vec<Ca>,
     /// Those of `cas`, where webpki wants them.
     anchors: Vec<TrustAnchor<'static>>,
@@ -148,6 +152,7 @@ impl Roots {
             read_crls(text, &mut lists, &mut notes)?;
         }
         let inner = Inner {
+            digest: digest(cas.iter().chain(crls)),
             anchors: found.iter().map(|ca| ca.anchor.clone()).collect(),
             hints: hints(&found),
             cas: found,
@@ -155,6 +160,11 @@ impl Roots {
             algorithms: provider().signature_verification_algorithms,
         };
         Ok((Self(Arc::new(inner)), notes))
+    }
+
+    /// Whether both came from the same bytes.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
     }
 
     /// What the handshake asks. With `optional`, a client without a certificate passes as well.
@@ -217,6 +227,18 @@ impl Roots {
     pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.0.algorithms
     }
+}
+
+fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for text in texts {
+        // The length in front, so that two texts cannot be taken for two others.
+        context.update(&text.bytes.len().to_be_bytes());
+        context.update(&text.bytes);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 fn unix(time: SystemTime) -> UnixTime {

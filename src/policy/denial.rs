@@ -62,6 +62,11 @@ impl Reason {
         }
     }
 
+    /// Whether the roots have vouched for the certificate, and the policy has decided.
+    pub fn is_the_policys(self) -> bool {
+        matches!(self, Self::IdentityInvalid | Self::NotAllowed | Self::DeniedByRule)
+    }
+
     /// What an operator reads.
     fn sentence(self) -> &'static str {
         match self {
