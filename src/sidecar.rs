@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -14,10 +15,13 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
+use crate::config::Certified;
+use crate::config::Clients;
 use crate::config::Config;
 use crate::config::Listener;
 use crate::connection::Reason;
 use crate::connection::Service;
+use crate::credentials::NothingToServe;
 use crate::credentials::Rotation;
 use crate::credentials::Shown;
 use crate::exit::Exit;
@@ -46,9 +50,6 @@ const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 
 /// Connections at most, where the descriptor limit sets no bound.
 pub(crate) const MOST_CONNECTIONS: u64 = 100_000;
-
-/// When the app has ended by itself: how long its last bytes may take to reach the clients.
-const LAST_BYTES: Duration = Duration::from_secs(2);
 
 /// After the drain's time is over: for the last records to be written.
 const LAST_RECORDS: Duration = Duration::from_millis(250);
@@ -127,9 +128,14 @@ impl Sidecar {
         let mut accepting = JoinSet::new();
         for (door, socket, addr) in doors {
             tracing::info!(listener = %addr, app = %door.app, "listening");
+            if let Clients::Certified(Certified { any_implied: true, .. }) = &door.clients {
+                tracing::info!(listener = %addr, "no rule is given: every client with a certificate under the client CAs may come in");
+            }
             let service = Service {
                 listener: addr,
-                current: rotation.serve(&door.tls),
+                current: rotation.serve(&door.tls, &door.clients),
+                dial: door.dial,
+                app_accepts: AtomicBool::new(true),
                 app: door.app,
                 timeouts: config.timeouts.clone(),
                 handshakes: Arc::clone(&handshakes),
@@ -163,7 +169,9 @@ fn room(config: &Config) -> (Slots, Arc<Semaphore>) {
 
 /// Connections that a limit of `descriptors` has room for.
 pub(crate) fn connections_within(descriptors: u64) -> u64 {
-    descriptors.saturating_sub(DESCRIPTORS_OF_OURS) / DESCRIPTORS_PER_CONNECTION
+    // A small limit is shared evenly: to serve few is better than to turn everybody away.
+    let ours = DESCRIPTORS_OF_OURS.min(descriptors / 2);
+    ((descriptors - ours) / DESCRIPTORS_PER_CONNECTION).max(1)
 }
 
 fn mend_for(error: &io::Error) -> String {
@@ -210,11 +218,10 @@ impl Running {
             Turn::AppEnded(status) => {
                 tracing::info!(%status, "app ended");
                 self.close_listeners().await;
-                self.finish(Instant::now() + LAST_BYTES).await;
+                self.finish(Instant::now() + self.config.drain.timeout).await;
                 Ok(status.into())
             }
             Turn::Broken(fault) => {
-                tracing::error!(error = %fault.message, "giving up");
                 self.close_listeners().await;
                 self.stop_app().await;
                 Err(fault)
@@ -241,7 +248,7 @@ impl Running {
                 status = ended(app.as_ref()) => return Turn::AppEnded(status),
                 loaded = &mut first, if waiting => match loaded {
                     Ok(()) => waiting = false,
-                    Err(error) => return Turn::Broken(self.no_credential(&error)),
+                    Err(error) => return Turn::Broken(self.nothing_to_serve(&error)),
                 },
                 Ok(()) = self.shown.changed() => {
                     let shown = self.shown.borrow_and_update().clone();
@@ -253,17 +260,25 @@ impl Running {
         }
     }
 
-    fn no_credential(&self, error: &dyn std::error::Error) -> Fault {
+    fn nothing_to_serve(&self, error: &NothingToServe) -> Fault {
         let files = &self.config.credential;
-        Fault::new(
-            Exit::NoCredential,
-            format!(
-                "no usable certificate and key within {:?}: {error}\nlooked at {} and {}; set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY",
-                files.timeout,
-                files.cert.display(),
-                files.key.display()
+        let waited = files.timeout;
+        match error {
+            NothingToServe::Pair(error) => Fault::new(
+                Exit::NoCredential,
+                format!(
+                    "no usable certificate and key within {waited:?}: {error}\nlooked at {} and {}; set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY",
+                    files.cert.display(),
+                    files.key.display()
+                ),
             ),
-        )
+            NothingToServe::Admission(error) => Fault::new(
+                Exit::Config,
+                format!(
+                    "no usable client CAs and rules within {waited:?}: {error}\ncorrect --client-ca, --client-crl or --policy"
+                ),
+            ),
+        }
     }
 
     /// Says which pair is shown now, and takes the platform's sign when it is the retirement pair.
@@ -319,9 +334,17 @@ impl Running {
     /// Waits for the connections to end, until `deadline` or a signal; closes what is left then. Whether it was a signal.
     async fn finish(&mut self, deadline: Instant) -> bool {
         let mut remaining = std::mem::take(&mut self.guards).close();
-        let skipped = tokio::select! {
-            () = gone_by(&mut remaining, deadline) => false,
-            () = self.second_stop() => true,
+        let app = self.app.clone();
+        let mut delivering = false;
+        let skipped = loop {
+            tokio::select! {
+                () = gone_by(&mut remaining, deadline) => break false,
+                () = self.second_stop() => break true,
+                _ = ended(app.as_ref()), if !delivering => {
+                    delivering = true;
+                    self.phase.send_replace(Phase::Delivering);
+                }
+            }
         };
         let left = self.counters.active();
         if left > 0 {

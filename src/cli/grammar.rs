@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use crate::config::options;
 use crate::config::options::Kind;
 use crate::config::options::Opt;
+use crate::config::options::POLICY_TEST;
 
 const SOURCES: &str = "\
 Each option is also a variable (--tls-min: VESTIBULE_TLS_MIN) and a key in the file that
@@ -38,6 +39,17 @@ pub(super) fn vestibule() -> Command {
                 .override_usage("vestibule identity [FILE] [--json]")
                 .after_help("Without FILE: the certificate that the proxy would serve, $CF_INSTANCE_CERT.")
                 .arg(positional("FILE")),
+        )
+        .subcommand(
+            Command::new("policy")
+                .about("Who may come in")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    serving(POLICY_TEST, "The verdict on a certificate, and the rule that decided; exit 0 or 1")
+                        .name("test")
+                        .override_usage("vestibule policy test --peer CERT [OPTIONS]"),
+                ),
         )
         .subcommand(
             command("issuer", "A development CA that rotates instance credentials as Diego does")

@@ -27,6 +27,9 @@ use crate::config::resolve::own_certificate;
 use crate::config::resolve::resolve;
 use crate::config::sources::Environment;
 use crate::config::sources::Inputs;
+use crate::config::values;
+use crate::exit::Exit;
+use crate::exit::Fault;
 
 pub use stop::Help;
 pub use stop::Stop;
@@ -61,6 +64,15 @@ pub enum Command {
         /// Print JSON.
         json: bool,
     },
+    /// The verdict on a certificate.
+    PolicyTest {
+        /// The proxy whose listeners judge it.
+        config: Config,
+        /// The client's chain.
+        peer: PathBuf,
+        /// Print JSON.
+        json: bool,
+    },
     /// A development CA.
     Issuer(Options),
     /// Issuer, app and proxy on one machine.
@@ -90,6 +102,10 @@ where
             let file = named.map_or_else(|| own_certificate(&environment), Ok)?;
             Ok(Command::Identity { file, json: matches.get_flag("json") })
         }
+        Some(("policy", matches)) => match matches.subcommand() {
+            Some(("test", matches)) => policy_test(matches, &environment),
+            _ => Err(Stop::from(grammar::no_command())),
+        },
         Some(("issuer", matches)) => Ok(Command::Issuer(tools::issuer(matches)?)),
         Some(("demo", matches)) => Ok(Command::Demo(tools::demo(matches)?)),
         // clap lets nothing else through; should it ever, the list of commands is the best answer.
@@ -106,6 +122,23 @@ fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, Stop>
             Err(mistakes) => mistakes.and(mistake),
         })),
     }
+}
+
+/// Whatever is wrong is a usage fault here: the statuses 0 and 1 are verdicts, and scripts know no others but 2.
+fn policy_test(matches: &ArgMatches, environment: &Environment) -> Result<Command, Stop> {
+    let config = serving(options::POLICY_TEST, matches, environment);
+    let place = || Source::Flag("--peer".to_owned());
+    let peer = match matches.get_one::<OsString>("peer") {
+        Some(peer) => values::path(peer).map_err(|wrong| wrong.at(place())),
+        None => Err(Wrong::new("is not given", "name a file with the client's certificate chain").at(place())),
+    };
+    let mistakes = match (config, peer) {
+        (Ok(config), Ok(peer)) => return Ok(Command::PolicyTest { config, peer, json: matches.get_flag("json") }),
+        (Ok(_), Err(mistake)) => Mistakes::from(mistake),
+        (Err(mistakes), Ok(_)) => mistakes,
+        (Err(mistakes), Err(mistake)) => mistakes.and(mistake),
+    };
+    Err(Stop::from(Fault { exit: Exit::Usage, ..Fault::from(mistakes) }))
 }
 
 fn app_command(matches: &ArgMatches) -> Result<Vec<OsString>, Mistake> {

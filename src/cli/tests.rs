@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::issuer::Flaw;
 use crate::issuer::KeyKind;
 
-const COMMANDS: [&str; 6] = ["run", "proxy", "check", "identity", "issuer", "demo"];
+const COMMANDS: [&str; 7] = ["run", "proxy", "check", "identity", "policy", "issuer", "demo"];
 const SERVING: [&str; 3] = ["run", "proxy", "check"];
 
 fn typed(words: &[&str], environment: &[(&str, &str)]) -> Result<Command, Stop> {
@@ -217,7 +217,8 @@ fn help_has_every_option_under_its_heading_and_the_first_screen_only_the_common_
             assert!(all.contains(&option.flag()), "{command} {}", option.name);
             assert_eq!(common.contains(&format!("  {} ", option.flag())), option.common, "{command} {}", option.name);
         }
-        let headings = ["Listening:", "Credentials:", "TLS:", "Timeouts:", "Limits:", "Drain:", "Log:", "File:"];
+        let headings =
+            ["Listening:", "Credentials:", "TLS:", "Clients:", "Timeouts:", "Limits:", "Drain:", "Log:", "File:"];
         let places = headings.map(|heading| all.find(heading).unwrap_or_else(|| panic!("no {heading}")));
         assert!(places.is_sorted(), "{all}");
     }

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 pub mod identity;
 pub mod issuer;
+pub mod policy;
 mod serve;
 mod text;
 
@@ -31,6 +32,11 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
         Command::Identity { file, json } => {
             print(&identity::run(&file, json, SystemTime::now())?)?;
             Ok(Exit::Success)
+        }
+        Command::PolicyTest { config, peer, json } => {
+            let (text, exit) = policy::test(&config, &peer, json, SystemTime::now())?;
+            print(&text)?;
+            Ok(exit)
         }
         Command::Issuer(options) => {
             issuer::run(&options, &mut std::io::stdout())?;

@@ -1,6 +1,5 @@
-//! The file: TOML, one key an option.
+//! The file: TOML, one key an option, and `[[listener]]` for what a listener has of its own.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -16,23 +15,21 @@ use super::mistake::quote;
 use super::options;
 use super::options::Kind;
 use super::options::Opt;
+use super::sources::ByName;
 use super::sources::Given;
+use super::sources::Section;
 use super::sources::nearest;
 use super::sources::split;
 
 /// Reads the options out of `contents`, which is what came of reading the file that `named` names.
-pub(super) fn read(
-    named: &Given,
-    contents: io::Result<String>,
-    mistakes: &mut Vec<Mistake>,
-) -> BTreeMap<&'static str, Vec<Given>> {
+pub(super) fn read(named: &Given, contents: io::Result<String>, mistakes: &mut Vec<Mistake>) -> (ByName, Vec<Section>) {
     let path = Path::new(&named.value);
     let text = match contents {
         Ok(text) => text,
         Err(error) => {
             let what = format!("cannot read {}: {}", quote(&path.to_string_lossy()), cause(&error));
             mistakes.push(Wrong::new(what, "name a TOML file that can be read").at(named.place.clone()));
-            return BTreeMap::new();
+            return (ByName::new(), Vec::new());
         }
     };
     let document = Document { path, text: &text };
@@ -45,25 +42,89 @@ pub(super) fn read(
     }
     let broken: Vec<_> = errors.iter().filter_map(|error| document.line(error.span()?)).collect();
 
-    let mut keys: Vec<_> = table.get_ref().iter().collect();
-    keys.sort_by_key(|(key, _)| key.span().start);
-    let mut given = BTreeMap::new();
-    for (key, value) in keys {
-        // What the parser made of a broken line would only be a second mistake in it.
-        if document.line(key.span()).is_some_and(|line| broken.contains(&line)) {
-            continue;
+    let mut reader = Reader { document, broken, mistakes };
+    let (given, tables) = reader.table(table.get_ref(), None);
+    let sections = tables.into_iter().map(|(place, table)| {
+        let (given, _) = reader.table(table, Some(&place));
+        Section { place, given }
+    });
+    let sections = sections.collect();
+    (given, sections)
+}
+
+/// One `[[listener]]` as it stands in the file.
+type Table<'t> = (Source, &'t DeTable<'t>);
+
+struct Reader<'a> {
+    document: Document<'a>,
+    /// Lines that are not TOML.
+    broken: Vec<usize>,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl Reader<'_> {
+    /// The options in `table`, which is the file's or that of the `[[listener]]` at `section`; and the `[[listener]]`s.
+    fn table<'t>(&mut self, table: &'t DeTable<'t>, section: Option<&Source>) -> (ByName, Vec<Table<'t>>) {
+        let mut keys: Vec<_> = table.iter().collect();
+        keys.sort_by_key(|(key, _)| key.span().start);
+        let (mut given, mut tables) = (ByName::new(), Vec::new());
+        for (key, value) in keys {
+            // What the parser made of a broken line would only be a second mistake in it.
+            if self.document.line(key.span()).is_some_and(|line| self.broken.contains(&line)) {
+                continue;
+            }
+            let place = self.document.place(key.get_ref(), Some(key.span()));
+            if section.is_none() && key.get_ref() == SECTIONS && is_tables(value.get_ref()) {
+                tables = self.tables(value.get_ref());
+                continue;
+            }
+            let values = match option(key.get_ref(), section.is_some()) {
+                Ok(option) => self.document.values(option, value).map(|values| (option.name, values)),
+                Err(wrong) => Err(wrong),
+            };
+            match values {
+                Ok((name, values)) => drop(given.insert(name, values)),
+                Err(wrong) => self.mistakes.push(wrong.at(place)),
+            }
         }
-        let place = document.place(key.get_ref(), Some(key.span()));
-        let known = options::serving(key.get_ref()).and_then(|option| Some((option, option.key()?)));
-        match known {
-            Some((option, name)) => match document.values(option, value) {
-                Ok(values) => drop(given.insert(name, values)),
-                Err(wrong) => mistakes.push(wrong.at(place)),
-            },
-            None => mistakes.push(unknown(key.get_ref()).at(place)),
-        }
+        (given, tables)
     }
-    given
+
+    /// `[[listener]]`, once or more.
+    fn tables<'t>(&mut self, value: &'t DeValue<'t>) -> Vec<Table<'t>> {
+        let DeValue::Array(elements) = value else { return Vec::new() };
+        let mut tables = Vec::new();
+        for element in elements {
+            let place = self.document.place(SECTIONS, Some(element.span()));
+            match element.get_ref() {
+                DeValue::Table(table) => tables.push((place, table)),
+                other => {
+                    let what = format!("holds something of type {} beside tables", other.type_str());
+                    self.mistakes.push(Wrong::new(what, "write every listener as [[listener]]").at(place));
+                }
+            }
+        }
+        tables
+    }
+}
+
+/// The key of the tables.
+const SECTIONS: &str = "listener";
+
+fn is_tables(value: &DeValue<'_>) -> bool {
+    matches!(value, DeValue::Array(elements) if elements.iter().any(|e| matches!(e.get_ref(), DeValue::Table(_))))
+}
+
+/// The option that is called `key` where it stands: in the file, or within a `[[listener]]`.
+fn option(key: &str, in_section: bool) -> Result<&'static Opt, Wrong> {
+    let known = options::serving(key).filter(|option| option.key().is_some());
+    match known {
+        Some(option) if in_section && !option.per_listener => {
+            Err(Wrong::new("cannot stand under [[listener]]", "write it above the first [[listener]]"))
+        }
+        Some(option) => Ok(option),
+        None => Err(unknown(key, in_section)),
+    }
 }
 
 struct Document<'a> {
@@ -116,12 +177,12 @@ fn scalar(value: &DeValue<'_>, option: &Opt) -> Result<String, Wrong> {
     }
 }
 
-fn unknown(key: &str) -> Wrong {
+fn unknown(key: &str, in_section: bool) -> Wrong {
     if let Some(option) = options::serving(key) {
         let variable = option.variable().unwrap_or_default();
         return Wrong::new("cannot stand in the file", format!("use {} or {variable}", option.flag()));
     }
-    let keys = options::OPTIONS.iter().filter_map(Opt::key);
+    let keys = options::OPTIONS.iter().filter(|option| !in_section || option.per_listener).filter_map(Opt::key);
     let mend = match nearest(key, keys) {
         Some(nearest) => format!("the nearest is {nearest}"),
         None => "vestibule run --help lists the options".to_owned(),

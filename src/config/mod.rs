@@ -3,6 +3,7 @@
 //! Pure: nothing here opens a socket, reads a clock or knows how a value was typed. Flags, variables and the file
 //! become a [`Config`] in [`resolve`], which reports every mistake at once.
 
+mod clients;
 mod file;
 pub mod mistake;
 pub mod options;
@@ -18,6 +19,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::policy::Mode;
+use crate::policy::Rule;
 
 /// Everything the proxy was told, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,49 @@ pub struct Listener {
     pub app: AppAddr,
     /// TLS as this listener speaks it.
     pub tls: TlsSettings,
+    /// Which clients may come in.
+    pub clients: Clients,
+    /// When the app is dialled.
+    pub dial: Dial,
+}
+
+/// Which clients may come in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Clients {
+    /// Everybody; no certificate is asked for.
+    Anonymous,
+    /// Those whom the roots vouch for and the rules admit.
+    Certified(Certified),
+}
+
+/// Where the roots are, and who is admitted under them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Certified {
+    /// A client without a certificate cannot complete the handshake.
+    pub required: bool,
+    /// Files and folders of CAs, PEM. Invariant: never empty.
+    pub ca: Vec<PathBuf>,
+    /// Files and folders of CRLs, PEM or DER.
+    pub crl: Vec<PathBuf>,
+    /// Rules that admit, beside those of the policy file.
+    pub allow: Vec<Rule>,
+    /// Rules that deny, beside those of the policy file.
+    pub deny: Vec<Rule>,
+    /// Nobody has given a rule, so `allow` is the rule `any` alone; the start says so.
+    pub any_implied: bool,
+    /// A file with more rules.
+    pub policy: Option<PathBuf>,
+    /// `None`: as the policy file says, else enforce.
+    pub mode: Option<Mode>,
+}
+
+/// When the app is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dial {
+    /// As soon as the ClientHello is complete: an app that does not accept becomes a reset, and a router tries elsewhere.
+    BeforeHandshake,
+    /// After the permit: a denied client never reaches the app.
+    AfterAuthorization,
 }
 
 /// A listening address.

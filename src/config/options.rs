@@ -28,6 +28,8 @@ pub struct Opt {
     pub reach: Reach,
     /// Whether the first screen of help (`-h`) shows it.
     pub common: bool,
+    /// Whether a `[[listener]]` of the file may have its own.
+    pub per_listener: bool,
 }
 
 /// How often an option may be given.
@@ -71,6 +73,7 @@ pub enum Group {
     Listening,
     Credentials,
     Tls,
+    Clients,
     Timeouts,
     Limits,
     Drain,
@@ -86,6 +89,7 @@ impl Group {
             Self::Listening => Some("Listening"),
             Self::Credentials => Some("Credentials"),
             Self::Tls => Some("TLS"),
+            Self::Clients => Some("Clients"),
             Self::Timeouts => Some("Timeouts"),
             Self::Limits => Some("Limits"),
             Self::Drain => Some("Drain"),
@@ -139,7 +143,10 @@ pub fn serving(name: &str) -> Option<&'static Opt> {
 /// What all variables of ours begin with.
 pub const PREFIX: &str = "VESTIBULE_";
 
-const SERVING: &[&str] = &["run", "proxy", "check"];
+/// The command that judges a certificate, with its two words.
+pub const POLICY_TEST: &str = "policy test";
+
+const SERVING: &[&str] = &["run", "proxy", "check", POLICY_TEST];
 const ISSUER: &[&str] = &["issuer"];
 const DEMO: &[&str] = &["demo"];
 
@@ -156,22 +163,27 @@ const ROW: Opt = Opt {
     commands: SERVING,
     reach: Reach::Everywhere,
     common: false,
+    per_listener: false,
 };
 const COMMON: Opt = Opt { common: true, ..ROW };
 const FLAG: Opt = Opt { reach: Reach::Flag, common: true, ..ROW };
 const ISSUER_FLAG: Opt = Opt { commands: ISSUER, ..FLAG };
+const CLIENTS: Opt = Opt { group: Group::Clients, per_listener: true, ..ROW };
 const DURATION: Opt = Opt { value: "DURATION", group: Group::Timeouts, ..ROW };
 
 /// The table.
 #[rustfmt::skip] // One option a paragraph, and its strings in one column.
 pub const OPTIONS: &[Opt] = &[
     Opt { name: "listen", value: "ADDR", group: Group::Listening, default: Preset::Value("[::]:8443"),
-          help: "Where clients dial us: a port, or ADDRESS:PORT", ..COMMON },
+          help: "Where clients dial us: a port, or ADDRESS:PORT", per_listener: true, ..COMMON },
     Opt { name: "app", value: "ADDR", group: Group::Listening, default: Preset::Value("127.0.0.1:8080"),
           platform: Some("PORT"),
-          help: "The app: a port, ADDRESS:PORT or unix:/PATH", ..COMMON },
+          help: "The app: a port, ADDRESS:PORT or unix:/PATH", per_listener: true, ..COMMON },
     Opt { name: "listener", value: "LISTEN=APP", group: Group::Listening, kind: Kind::Many,
           help: "Several listeners: 8443=8080,9443=9090", ..COMMON },
+    Opt { name: "dial", value: "WHEN", group: Group::Listening, choices: &["before-handshake", "after-authorization"],
+          default: Preset::Found("after-authorization where client certificates are asked for"),
+          help: "When the app is dialled", per_listener: true, ..ROW },
 
     Opt { name: "cert", value: "FILE", group: Group::Credentials, platform: Some("CF_INSTANCE_CERT"),
           default: Preset::Value("/etc/cf-instance-credentials/instance.crt"),
@@ -183,10 +195,33 @@ pub const OPTIONS: &[Opt] = &[
           help: "How long a start waits for a usable pair", ..DURATION },
 
     Opt { name: "alpn", value: "LIST", group: Group::Tls, kind: Kind::Many, default: Preset::Value("off"),
-          help: "Protocols, best first: h2,http/1.1", ..COMMON },
+          help: "Protocols, best first: h2,http/1.1", per_listener: true, ..COMMON },
     Opt { name: "tls-min", value: "VERSION", group: Group::Tls, choices: &["1.2", "1.3"],
           default: Preset::Value("1.2"),
-          help: "The oldest TLS version that is accepted", ..COMMON },
+          help: "The oldest TLS version that is accepted", per_listener: true, ..ROW },
+
+    Opt { name: "client-auth", value: "WHETHER", choices: &["off", "request", "require"],
+          default: Preset::Found("off, or require as soon as there is a rule"),
+          help: "Whether clients show a certificate", ..CLIENTS },
+    Opt { name: "client-ca", value: "PATH", kind: Kind::Many, platform: Some("CF_SYSTEM_CERT_PATH"), common: true,
+          help: "CAs of clients: files, folders", ..CLIENTS },
+    Opt { name: "client-crl", value: "PATH", kind: Kind::Many,
+          help: "CRLs, PEM or DER: files, folders", ..CLIENTS },
+    Opt { name: "allow", value: "RULE", kind: Kind::Many, common: true,
+          help: "Who may come in: cf:app:GUID, dns:NAME, any", ..CLIENTS },
+    Opt { name: "deny", value: "RULE", kind: Kind::Many,
+          help: "Who may not, whatever is allowed", ..CLIENTS },
+    Opt { name: "allow-app", value: "GUID", kind: Kind::Many,
+          help: "As --allow cf:app:GUID", ..CLIENTS },
+    Opt { name: "allow-space", value: "GUID", kind: Kind::Many,
+          help: "As --allow cf:space:GUID", ..CLIENTS },
+    Opt { name: "allow-org", value: "GUID", kind: Kind::Many,
+          help: "As --allow cf:org:GUID", ..CLIENTS },
+    Opt { name: "policy", value: "FILE",
+          help: "More rules, in a TOML file: mode, allow, deny", ..CLIENTS },
+    Opt { name: "policy-mode", value: "MODE", choices: &["enforce", "audit"],
+          default: Preset::Found("as the policy file says, or enforce"),
+          help: "Whether denials are enforced, or only recorded", ..CLIENTS },
 
     Opt { name: "handshake-timeout", default: Preset::Value("10s"),
           help: "From accept to the end of the handshake", ..DURATION },
@@ -224,7 +259,9 @@ pub const OPTIONS: &[Opt] = &[
 
     Opt { name: "config", value: "FILE", group: Group::File, reach: Reach::FlagAndVariable,
           help: "A vestibule.toml that holds any of these", ..COMMON },
-    Opt { name: "json", kind: Kind::Switch, commands: &["check", "identity"],
+    Opt { name: "peer", value: "CERT", commands: &[POLICY_TEST],
+          help: "The client's certificate chain, PEM, leaf first", ..FLAG },
+    Opt { name: "json", kind: Kind::Switch, commands: &["check", "identity", POLICY_TEST],
           help: "Print JSON", ..FLAG },
 
     Opt { name: "validity", value: "DURATION", default: Preset::Value("24h"),

@@ -31,9 +31,11 @@ impl Reader {
         Self { sources, mistakes }
     }
 
-    /// Notes a mistake.
+    /// Notes a mistake, once: what stands in the file for all listeners is read for each of them.
     pub(super) fn note(&mut self, mistake: Mistake) -> Noted {
-        self.mistakes.push(mistake);
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
         Noted(())
     }
 
@@ -47,14 +49,31 @@ impl Reader {
             Ok(value) => Ok((given.place.clone(), value)),
             Err(wrong) => Err(wrong.at(given.place.clone())),
         };
-        let (mut values, before) = (Vec::new(), self.mistakes.len());
-        for read in self.sources.values(name).iter().map(read) {
-            match read {
-                Ok(value) => values.push(value),
-                Err(mistake) => self.mistakes.push(mistake),
+        let read: Vec<_> = self.sources.values(name).iter().map(read).collect();
+        self.sound(read)
+    }
+
+    /// The paths of an option that takes several: unlike all else they may be any bytes.
+    pub(super) fn paths(&mut self, name: &'static str) -> Result<Vec<Placed<PathBuf>>, Noted> {
+        let read = |given: &Given| match values::path(&given.value) {
+            Ok(path) => Ok((given.place.clone(), path)),
+            Err(wrong) => Err(wrong.at(given.place.clone())),
+        };
+        let read: Vec<_> = self.sources.values(name).iter().map(read).collect();
+        self.sound(read)
+    }
+
+    /// All values, if all of them are right; notes the mistakes.
+    fn sound<T>(&mut self, read: Vec<Result<T, Mistake>>) -> Result<Vec<T>, Noted> {
+        let mut values = Ok(Vec::with_capacity(read.len()));
+        for read in read {
+            match (read, &mut values) {
+                (Ok(value), Ok(values)) => values.push(value),
+                (Ok(_), Err(_)) => {}
+                (Err(mistake), _) => values = Err(self.note(mistake)),
             }
         }
-        if self.mistakes.len() == before { Ok(values) } else { Err(Noted(())) }
+        values
     }
 
     /// The value of an option, if there is one.
@@ -88,12 +107,10 @@ impl Reader {
         self.one(name, |text| values::one_of(text, words))
     }
 
-    /// The path of an option that has a default: unlike all others it may be any bytes.
+    /// The path of an option that has a default.
     pub(super) fn path(&mut self, name: &'static str) -> Result<PathBuf, Noted> {
-        let read = self.sources.values(name).last().map(|given| (values::path(&given.value), given.place.clone()));
-        match read {
-            Some((Ok(path), _)) => Ok(path),
-            Some((Err(wrong), place)) => Err(self.note(wrong.at(place))),
+        match self.paths(name)?.pop() {
+            Some((_, path)) => Ok(path),
             None => Err(self.note(Wrong::new("there is none", "name a file").at(Source::Default(name)))),
         }
     }

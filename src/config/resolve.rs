@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use super::AccessLog;
 use super::AppAddr;
+use super::Clients;
 use super::Config;
 use super::CredentialFiles;
+use super::Dial;
 use super::Drain;
 use super::Limits;
 use super::Listen;
@@ -32,6 +34,7 @@ use super::sources;
 use super::sources::Environment;
 use super::sources::Given;
 use super::sources::Inputs;
+use super::sources::Section;
 use super::values;
 use super::values::Between;
 
@@ -77,13 +80,86 @@ pub fn own_certificate(environment: &Environment) -> Result<PathBuf, Mistakes> {
 /// The two ends of a listener.
 type Addresses = (Placed<Listen>, Placed<AppAddr>);
 
+const DIALS: [(&str, Dial); 2] =
+    [("before-handshake", Dial::BeforeHandshake), ("after-authorization", Dial::AfterAuthorization)];
+
+/// A listener without its addresses.
+#[derive(Clone)]
+struct Common {
+    tls: TlsSettings,
+    clients: Clients,
+    dial: Dial,
+}
+
+impl Common {
+    fn at(self, ((_, listen), (_, app)): Addresses) -> Listener {
+        Listener { listen, app, tls: self.tls, clients: self.clients, dial: self.dial }
+    }
+}
+
 impl Reader {
     fn listeners(&mut self) -> Result<Vec<Listener>, Noted> {
-        let tls = self.tls();
-        let addresses = if self.sources.values("listener").is_empty() { self.one_listener() } else { self.several() };
-        let (tls, addresses) = (tls?, addresses?);
+        let sections = self.sources.sections().to_vec();
+        let listeners = if sections.is_empty() { self.alike() } else { self.each_its_own(&sections) };
+        let listeners = listeners?;
+        let addresses: Vec<_> = listeners.iter().map(|(addresses, _)| addresses.clone()).collect();
         self.no_address_twice(&addresses)?;
-        Ok(addresses.into_iter().map(|((_, listen), (_, app))| Listener { listen, app, tls: tls.clone() }).collect())
+        Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
+    }
+
+    /// Listeners that differ in their addresses alone.
+    fn alike(&mut self) -> Result<Vec<(Addresses, Listener)>, Noted> {
+        let common = self.common();
+        let addresses = if self.sources.values("listener").is_empty() { self.one_listener() } else { self.several() };
+        let (common, addresses) = (common?, addresses?);
+        Ok(addresses.into_iter().map(|addresses| (addresses.clone(), common.clone().at(addresses))).collect())
+    }
+
+    /// The `[[listener]]`s of the file.
+    fn each_its_own(&mut self, sections: &[Section]) -> Result<Vec<(Addresses, Listener)>, Noted> {
+        let mut listeners = self.no_address_beside(sections).map(|()| Vec::new());
+        let all = std::mem::take(&mut self.sources);
+        for section in sections {
+            self.sources = all.within(section);
+            let (common, addresses) = (self.common(), self.one_listener());
+            listeners = match (listeners, common, addresses) {
+                (Ok(mut listeners), Ok(common), Ok(addresses)) => {
+                    listeners.extend(addresses.into_iter().map(|a| (a.clone(), common.clone().at(a))));
+                    Ok(listeners)
+                }
+                (Err(noted), _, _) | (_, Err(noted), _) | (_, _, Err(noted)) => Err(noted),
+            };
+        }
+        self.sources = all;
+        listeners
+    }
+
+    /// Beside `[[listener]]` nothing else may say where listeners are.
+    fn no_address_beside(&mut self, sections: &[Section]) -> Result<(), Noted> {
+        let Some(section) = sections.first() else { return Ok(()) };
+        let mut result = Ok(());
+        for name in ["listen", "app", "listener"] {
+            let Some(place) = self.sources.values(name).first().map(|given| given.place.clone()) else { continue };
+            if is_typed(&place) {
+                let (place, other) = in_order(&place, &section.place);
+                let mend = "write listen and app under each [[listener]]";
+                result = Err(self.note(Wrong::new(format!("given beside {other}"), mend).at(place)));
+            }
+        }
+        result
+    }
+
+    /// What listeners may have in common.
+    fn common(&mut self) -> Result<Common, Noted> {
+        let tls = self.tls();
+        let clients = self.clients();
+        let dial = self.given("dial", |text| values::one_of(text, &DIALS));
+        let (tls, clients, dial) = (tls?, clients?, dial?);
+        let dial = dial.unwrap_or(match clients {
+            Clients::Anonymous => Dial::BeforeHandshake,
+            Clients::Certified(_) => Dial::AfterAuthorization,
+        });
+        Ok(Common { tls, clients, dial })
     }
 
     fn one_listener(&mut self) -> Result<Vec<Addresses>, Noted> {

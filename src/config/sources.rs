@@ -14,6 +14,7 @@ use super::mistake::Mistake;
 use super::mistake::Source;
 use super::mistake::Wrong;
 use super::options;
+use super::options::Group;
 use super::options::Kind;
 use super::options::Opt;
 use super::options::PREFIX;
@@ -44,11 +45,25 @@ pub struct Given {
     pub value: OsString,
 }
 
+/// Values by the name of their option.
+pub(super) type ByName = BTreeMap<&'static str, Vec<Given>>;
+
 /// Every option's values from the highest source that has any.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sources {
-    given: BTreeMap<&'static str, Vec<Given>>,
+    given: ByName,
+    sections: Vec<Section>,
 }
+
+/// One `[[listener]]` of the file.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    pub(super) place: Source,
+    pub(super) given: ByName,
+}
+
+/// The options that are one list of rules.
+pub(super) const ALLOWING: [&str; 4] = ["allow", "allow-app", "allow-space", "allow-org"];
 
 impl Sources {
     /// Collects what was given. Flag beats variable, variable beats file; a higher source replaces a lower one whole.
@@ -64,8 +79,9 @@ impl Sources {
         if let Some(named) = sources.values("config").first() {
             match values::path(&named.value) {
                 Ok(path) => {
-                    let from_file = file::read(named, (inputs.read_file)(&path), mistakes);
-                    sources.lower(from_file);
+                    let (given, sections) = file::read(named, (inputs.read_file)(&path), mistakes);
+                    sources.lower(given);
+                    sources.sections = sections;
                 }
                 Err(wrong) => mistakes.push(wrong.at(named.place.clone())),
             }
@@ -80,6 +96,40 @@ impl Sources {
     pub fn values(&self, name: &str) -> &[Given] {
         debug_assert!(options::serving(name).is_some(), "{name} is not in the table");
         self.given.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the option was given, if only as an empty list.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    /// The `[[listener]]`s of the file.
+    pub(super) fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// What counts for one `[[listener]]`: what it says itself replaces what the file says for all. A flag or a variable
+    /// beats both, as it beats the file.
+    pub(super) fn within(&self, section: &Section) -> Self {
+        let is_typed = |name: &str| {
+            let first = self.values(name).first();
+            first.is_some_and(|given| matches!(given.place, Source::Flag(_) | Source::Variable(_)))
+        };
+        let says_off = section.given.get("client-auth").is_some_and(|values| values.iter().any(|v| v.value == "off"));
+        let mut replaced: Vec<&str> = section.given.keys().copied().collect();
+        if ALLOWING.iter().any(|name| section.given.contains_key(name)) {
+            replaced.extend(ALLOWING);
+        }
+        if says_off && !is_typed("client-auth") {
+            // A listener that says itself that it asks for no certificate is not one of those that the rules mean.
+            replaced.extend(ALLOWING.iter().chain(&["deny", "policy"]));
+        }
+        let mut given = self.given.clone();
+        given.retain(|name, _| is_typed(name) || !replaced.contains(name));
+        for (name, values) in &section.given {
+            given.entry(name).or_insert_with(|| values.clone());
+        }
+        Self { given, sections: Vec::new() }
     }
 
     /// Takes over those options that have no value yet.
@@ -109,17 +159,22 @@ pub(super) fn split(option: &Opt, place: Source, value: &OsStr) -> Vec<Given> {
     }
 }
 
-/// Our own variables. An empty one counts as not set.
+/// Our own variables. An empty one counts as not set, unless it says who may come in: then it is read, and found wrong.
 fn variables(environment: &Environment, mistakes: &mut Vec<Mistake>) -> BTreeMap<&'static str, Vec<Given>> {
     let known: BTreeMap<String, &Opt> =
         options::OPTIONS.iter().filter_map(|option| Some((option.variable()?, option))).collect();
     let mut given = BTreeMap::new();
     for (name, value) in environment {
-        if !name.starts_with(PREFIX) || value.is_empty() {
+        if !name.starts_with(PREFIX) {
             continue;
         }
         let place = Source::Variable(name.clone());
-        if let Some(option) = known.get(name) {
+        let option = known.get(name);
+        // Who may come in must not depend on whether a template was filled in.
+        if value.is_empty() && option.is_none_or(|option| option.group != Group::Clients) {
+            continue;
+        }
+        if let Some(option) = option {
             given.insert(option.name, split(option, place, value));
         } else if !is_service_link(name, value) {
             // The prefix is left out: what all names share makes strangers look alike.
@@ -157,7 +212,7 @@ fn preset(option: &'static Opt, environment: &Environment) -> Option<Vec<Given>>
 }
 
 /// The known name that was probably meant.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Below this a suggestion is a guess: `tls-version` has nothing to do with `tls-min`.
     const ALIKE: f64 = 0.6;
     known

@@ -22,25 +22,25 @@ use crate::exit::Fault;
 
 /// What somebody typed.
 #[derive(Debug, Default, Clone)]
-struct Typed {
+pub(super) struct Typed {
     flags: Vec<(&'static str, OsString)>,
     environment: Environment,
     file: Option<String>,
 }
 
 impl Typed {
-    fn flag(mut self, name: &'static str, value: &str) -> Self {
+    pub(super) fn flag(mut self, name: &'static str, value: &str) -> Self {
         self.flags.push((name, value.into()));
         self
     }
 
-    fn variable(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.into());
         self
     }
 
     /// Also names it, in a variable.
-    fn file(mut self, text: &str) -> Self {
+    pub(super) fn file(mut self, text: &str) -> Self {
         self.file = Some(text.to_owned());
         self.variable("VESTIBULE_CONFIG", "v.toml")
     }
@@ -54,17 +54,17 @@ impl Typed {
         resolve(&inputs)
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         self.resolve().unwrap_or_else(|mistakes| panic!("{}", Fault::from(mistakes).message))
     }
 
-    fn mistakes(&self) -> Vec<String> {
+    pub(super) fn mistakes(&self) -> Vec<String> {
         let mistakes = self.resolve().expect_err("nothing was wrong");
         mistakes.iter().map(ToString::to_string).collect()
     }
 }
 
-fn nothing() -> Typed {
+pub(super) fn nothing() -> Typed {
     Typed::default()
 }
 
@@ -79,8 +79,15 @@ fn tcp(address: &str) -> AppAddr {
 #[test]
 fn nothing_typed_is_a_whole_configuration() {
     let tls = TlsSettings { alpn: vec![], min_version: TlsVersion::Tls12 };
+    let listener = Listener {
+        listen: Listen::EveryAddress(8443),
+        app: tcp("127.0.0.1:8080"),
+        tls,
+        clients: Clients::Anonymous,
+        dial: Dial::BeforeHandshake,
+    };
     let expected = Config {
-        listeners: vec![Listener { listen: Listen::EveryAddress(8443), app: tcp("127.0.0.1:8080"), tls }],
+        listeners: vec![listener],
         credential: CredentialFiles {
             cert: "/etc/cf-instance-credentials/instance.crt".into(),
             key: "/etc/cf-instance-credentials/instance.key".into(),
@@ -358,7 +365,10 @@ fn every_option_of_the_table_is_read() {
 fn every_choice_and_every_default_of_the_table_is_accepted() {
     for option in options::of("run") {
         for choice in option.choices {
-            nothing().flag(option.name, choice).config();
+            // Some choices have a meaning only where client certificates are asked for.
+            let clients = option.group == options::Group::Clients && *choice != "off";
+            let typed = if clients { nothing().flag("client-ca", "/ca").flag("allow", "any") } else { nothing() };
+            typed.flag(option.name, choice).config();
         }
         if let options::Preset::Value(default) = option.default
             && !matches!(option.name, "cert" | "key")

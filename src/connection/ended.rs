@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::policy::Denial;
 use crate::relay::End;
+use crate::tls::Established;
 use crate::tls::HandshakeError;
 use crate::tls::HelloError;
 use crate::upstream::DialError;
@@ -22,6 +24,8 @@ pub enum Reason {
     HandshakeTimeout,
     /// The handshake failed; `detail` says why and whose alert it was.
     HandshakeFailed,
+    /// The client may not come in; `denial` says why.
+    Denied,
     /// The app refused the connection.
     AppRefused,
     /// The app did not accept in time.
@@ -44,6 +48,10 @@ pub enum Reason {
     IdleTimeout,
     /// Older than `--max-age`.
     MaxAge,
+    /// The client's certificate expired while it was connected.
+    PeerExpired,
+    /// The rules, the roots or a CRL changed, and do not admit the client any more.
+    PolicyChanged,
     /// Idle while the instance retired or drained.
     ClosedIdle,
     /// Still busy when `--drain-timeout` was over.
@@ -54,13 +62,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Completed,
         Self::Probe,
         Self::HelloIncomplete,
         Self::NotTls,
         Self::HandshakeTimeout,
         Self::HandshakeFailed,
+        Self::Denied,
         Self::AppRefused,
         Self::AppTimeout,
         Self::AppUnreachable,
@@ -72,6 +81,8 @@ impl Reason {
         Self::AppReset,
         Self::IdleTimeout,
         Self::MaxAge,
+        Self::PeerExpired,
+        Self::PolicyChanged,
         Self::ClosedIdle,
         Self::DrainTimeout,
         Self::Internal,
@@ -86,6 +97,7 @@ impl Reason {
             Self::NotTls => "not_tls",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HandshakeFailed => "handshake_failed",
+            Self::Denied => "denied",
             Self::AppRefused => "app_refused",
             Self::AppTimeout => "app_timeout",
             Self::AppUnreachable => "app_unreachable",
@@ -97,6 +109,8 @@ impl Reason {
             Self::AppReset => "app_reset",
             Self::IdleTimeout => "idle_timeout",
             Self::MaxAge => "max_age",
+            Self::PeerExpired => "peer_expired",
+            Self::PolicyChanged => "policy_changed",
             Self::ClosedIdle => "closed_idle",
             Self::DrainTimeout => "drain_timeout",
             Self::Internal => "internal",
@@ -107,15 +121,14 @@ impl Reason {
     pub fn is_refusal(self) -> bool {
         matches!(
             self,
-            Self::AppRefused | Self::AppTimeout | Self::AppUnreachable | Self::NoCredential | Self::Overloaded
-        )
-    }
-
-    /// Whether it is the noise of health checks and port scanners.
-    pub fn is_noise(self) -> bool {
-        matches!(
-            self,
-            Self::Probe | Self::HelloIncomplete | Self::NotTls | Self::HandshakeTimeout | Self::HandshakeFailed
+            Self::Denied
+                | Self::AppRefused
+                | Self::AppTimeout
+                | Self::AppUnreachable
+                | Self::NoCredential
+                | Self::Overloaded
+                | Self::PeerExpired
+                | Self::PolicyChanged
         )
     }
 }
@@ -143,12 +156,29 @@ pub enum Ended {
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// The client may not come in, and has been told by an alert.
+    #[error("the client may not come in")]
+    Denied(#[source] Denial),
+    /// The client may not come in, and the handshake was done: a resumed session that has lost its ground.
+    #[error("the client may not come in any more")]
+    DeniedLate(#[source] Denial, Box<Established>),
+    /// The app did not accept, and the handshake was done.
+    #[error(transparent)]
+    AppLate(DialError),
     /// The handshake was not done in time.
     #[error("the handshake was not done within {0:?}")]
     HandshakeTimeout(Duration),
 }
 
 impl Ended {
+    /// Why the client was denied, if that is how it ended.
+    pub fn denial(&self) -> Option<&Denial> {
+        match self {
+            Self::Denied(denial) | Self::DeniedLate(denial, _) => Some(denial),
+            _ => None,
+        }
+    }
+
     /// The name of this end.
     pub fn reason(&self) -> Reason {
         match self {
@@ -158,9 +188,10 @@ impl Ended {
             Self::Hello(HelloError::Malformed { .. }) | Self::Handshake(_) => Reason::HandshakeFailed,
             Self::NoCredential => Reason::NoCredential,
             Self::Overloaded { .. } => Reason::Overloaded,
-            Self::App(DialError::Refused) => Reason::AppRefused,
-            Self::App(DialError::TimedOut(_)) => Reason::AppTimeout,
-            Self::App(DialError::Failed(_)) => Reason::AppUnreachable,
+            Self::Denied(_) | Self::DeniedLate(..) => Reason::Denied,
+            Self::App(DialError::Refused) | Self::AppLate(DialError::Refused) => Reason::AppRefused,
+            Self::App(DialError::TimedOut(_)) | Self::AppLate(DialError::TimedOut(_)) => Reason::AppTimeout,
+            Self::App(DialError::Failed(_)) | Self::AppLate(DialError::Failed(_)) => Reason::AppUnreachable,
             Self::HandshakeTimeout(_) => Reason::HandshakeTimeout,
         }
     }

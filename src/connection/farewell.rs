@@ -15,9 +15,13 @@ use crate::relay::Relay;
 use crate::sys::socket;
 use crate::tls::HandshakeError;
 use crate::tls::HelloError;
+use crate::tls::Outgoing;
 
 /// How long a client is given to take notice of our end and to close. Bytes that come meanwhile are dropped.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long an app may still answer a client that must go: all of it is over within a second.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 /// Closes a connection that did not get as far as the relay.
 pub(super) async fn refuse(client: TcpStream, ended: Ended) {
@@ -32,7 +36,19 @@ pub(super) async fn refuse(client: TcpStream, ended: Ended) {
             let _ = client.try_write(&alert);
             close(client).await;
         }
-        Ended::Handshake(HandshakeError::Refused(_)) | Ended::HandshakeTimeout(_) => close(client).await,
+        Ended::DeniedLate(_, established) => {
+            let (mut session, mut held, mut out) = (established.session, established.held, Outgoing::default());
+            if session.close(&mut held, &mut out, |_| {}).is_ok() {
+                // Best effort: a client whose receive window is full learns it from the FIN.
+                let _ = client.try_write(out.bytes());
+            }
+            close(client).await;
+        }
+        // Past the point of no return, or an alert is on its way.
+        Ended::Handshake(HandshakeError::Refused(_))
+        | Ended::HandshakeTimeout(_)
+        | Ended::Denied(_)
+        | Ended::AppLate(_) => close(client).await,
         Ended::Hello(_) | Ended::Handshake(_) => {}
     }
 }
@@ -57,6 +73,16 @@ pub(super) async fn part(mut relay: Relay, reason: Reason) {
             // The app may be gone already.
             let _ = app.end_sending();
             drop(app);
+            close(client).await;
+        }
+        // To the app it is as if the client had left; what it still answers has a moment to arrive.
+        Reason::PeerExpired | Reason::PolicyChanged => {
+            relay.dismiss_client();
+            let ended = timeout(LAST_ANSWER, &mut relay).await;
+            let (client, app) = relay.into_parts();
+            if ended.is_err() {
+                app.reset();
+            }
             close(client).await;
         }
         // Cut off in the middle: neither side must take what it got for whole.

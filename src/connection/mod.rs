@@ -1,12 +1,15 @@
-//! One connection: accept → ClientHello → dial → handshake → relay → record.
+//! One connection: accept → ClientHello → dial → handshake → authorize → relay → record.
 
 mod ended;
 mod farewell;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,18 +23,29 @@ pub use ended::Reason;
 
 use crate::config::AccessLog;
 use crate::config::AppAddr;
+use crate::config::Dial;
 use crate::config::Timeouts;
+use crate::credentials::Admitting;
 use crate::credentials::Current;
+use crate::credentials::Serving;
+use crate::identity::Client;
 use crate::lifecycle::Guard;
 use crate::lifecycle::Phase;
+use crate::policy;
+use crate::policy::Denial;
+use crate::policy::Permit;
 use crate::relay::AppStream;
 use crate::relay::End;
 use crate::relay::Relay;
 use crate::telemetry::Counters;
 use crate::telemetry::Record;
 use crate::tls;
+use crate::tls::Answer;
 use crate::tls::Established;
+use crate::tls::HandshakeError;
+use crate::tls::Witness;
 use crate::upstream;
+use crate::upstream::DialError;
 
 /// While the instance goes, a connection that has been idle for this long is closed: long enough for the pause between
 /// two parts of one answer, short enough for routers to let go of it before the app hears that it must stop.
@@ -46,6 +60,10 @@ pub struct Service {
     pub current: Current,
     /// Where they go.
     pub app: AppAddr,
+    /// When the app is dialled.
+    pub dial: Dial,
+    /// Whether the app accepted when it was last dialled.
+    pub app_accepts: AtomicBool,
     /// How long each stage may take.
     pub timeouts: Timeouts,
     /// One permit for each handshake that may be under way.
@@ -67,15 +85,29 @@ pub struct Slot {
     pub guard: Guard,
 }
 
+/// A client that may reach the app, and the ways to both.
+struct Admitted {
+    established: Established,
+    app: AppStream,
+    permit: Permit,
+    standing: Option<Standing>,
+}
+
+/// On what ground a client with a certificate was let in, so that it can be asked again whether it may stay.
+struct Standing {
+    client: Client,
+    serving: Arc<Serving>,
+}
+
 /// The life of one connection, in the order it happens.
 pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, slot: Slot) {
     let mut record = Record::open(Arc::clone(&service.counters), service.access, peer, service.listener);
     // In a box of its own, so that the memory of the handshake is free while the relay runs.
-    let established = Box::pin(establish(&client, &service, &slot, &mut record)).await;
-    match established {
-        Ok((established, app)) => {
-            let mut relay = Relay::new(client, established, app);
-            let reason = carry(&mut relay, &service).await;
+    match Box::pin(establish(&client, &service, &slot, &mut record)).await {
+        Ok(Admitted { established, app, permit, standing }) => {
+            let mut relay = Relay::new(&permit, client, established, app);
+            record.facts.verdict = Some(Ok(permit));
+            let reason = carry(&mut relay, standing, &service, &mut record).await;
             record.facts.carried = relay.carried();
             // Before the farewell, which may be cut short when the process ends.
             record.close(reason);
@@ -83,19 +115,15 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, s
         }
         Err(ended) => {
             record.explain(&ended);
+            record.facts.verdict = ended.denial().map(|denial| Err(denial.clone()));
             record.close(ended.reason());
             farewell::refuse(client, ended).await;
         }
     }
 }
 
-/// accept → ClientHello → dial → handshake
-async fn establish(
-    client: &TcpStream,
-    service: &Service,
-    slot: &Slot,
-    record: &mut Record,
-) -> Result<(Established, AppStream), Ended> {
+/// accept → ClientHello → dial → handshake → authorize
+async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &mut Record) -> Result<Admitted, Ended> {
     let limit = service.timeouts.handshake;
     let stages = async {
         let hello = tls::read_hello(client).await?;
@@ -107,32 +135,91 @@ async fn establish(
             return Err(Ended::Overloaded { what: "handshakes", option: "--max-handshakes" });
         };
         // One generation, for the handshake and all that follows.
-        let serving = service.current.get().ok_or(Ended::NoCredential)?;
+        let serving = service.current.borrow().clone().ok_or(Ended::NoCredential)?;
         record.facts.generation = Some(serving.generation);
         // Dialled before anything of ours is sent: an app that does not accept becomes a reset in answer to the
-        // ClientHello, which every router takes as "try another instance", whatever the method.
-        let dialled = Instant::now();
-        let app = upstream::dial(&service.app, service.timeouts.connect).await?;
-        record.facts.dial = Some(dialled.elapsed());
-        let config = serving.offer.answer(&hello);
-        let established = tls::handshake(client, hello, config).await?;
-        Ok((established, app))
+        // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
+        // authorized first, this is so only while the app is known not to accept.
+        let mut app = match service.dial {
+            Dial::AfterAuthorization if service.app_accepts.load(Relaxed) => None,
+            _ => Some(dial(service, record).await?),
+        };
+        let Answer { config, witness } =
+            serving.offer.answer(&hello).map_err(|error| Ended::Handshake(HandshakeError::Refused(error)))?;
+        let established = match tls::handshake(client, hello, config).await {
+            Ok(established) => established,
+            Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
+            Err(error) => return Err(error.into()),
+        };
+        record.facts.handshake = Some(record.age());
+        record.facts.negotiated = Some(established.session.negotiated());
+        let verdict = match witness.as_deref().and_then(Witness::verdict) {
+            Some(verdict) => verdict.clone(),
+            // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
+            None => serving.admitting.judge(established.session.client_chain(), SystemTime::now()),
+        };
+        let (client, permit) = match verdict {
+            Ok(admitted) => admitted,
+            Err(denial) => return Err(Ended::DeniedLate(denial, Box::new(established))),
+        };
+        record.facts.client = Some(client.clone());
+        if app.is_none() {
+            app = Some(dial(service, record).await.map_err(Ended::AppLate)?);
+        }
+        let standing = matches!(serving.admitting, Admitting::Certified { .. }).then_some(Standing { client, serving });
+        // Invariant: dialled either before or after.
+        app.map(|app| Admitted { established, app, permit, standing }).ok_or(Ended::NoCredential)
     };
-    let (established, app) = timeout(limit, stages).await.unwrap_or(Err(Ended::HandshakeTimeout(limit)))?;
-    record.facts.handshake = Some(record.age());
-    record.facts.negotiated = Some(established.session.negotiated());
-    Ok((established, app))
+    timeout(limit, stages).await.unwrap_or(Err(Ended::HandshakeTimeout(limit)))
 }
 
-/// relay, until one side, a limit or the process ends it
-async fn carry(relay: &mut Relay, service: &Service) -> Reason {
+async fn dial(service: &Service, record: &mut Record) -> Result<AppStream, DialError> {
+    let began = Instant::now();
+    let dialled = upstream::dial(&service.app, service.timeouts.connect).await;
+    service.app_accepts.store(dialled.is_ok(), Relaxed);
+    record.facts.dial = Some(began.elapsed());
+    dialled
+}
+
+/// Whether a handshake that we ended was ended over the client's certificate.
+fn refusal(cause: rustls::Error, witness: Option<&Witness>, record: &mut Record) -> Ended {
+    record.facts.client = witness.and_then(Witness::denied).cloned();
+    let verdict = witness.and_then(Witness::verdict).and_then(|verdict| verdict.as_ref().err().cloned());
+    match verdict.or_else(|| policy::Reason::of_handshake(&cause).map(Denial::from)) {
+        Some(denial) if witness.is_some() => Ended::Denied(denial),
+        _ => Ended::Handshake(HandshakeError::Refused(cause)),
+    }
+}
+
+/// relay, until one side, a limit, the policy or the process ends it
+async fn carry(relay: &mut Relay, standing: Option<Standing>, service: &Service, record: &mut Record) -> Reason {
     if let Some(limit) = service.timeouts.idle {
         relay.end_when_silent(limit);
     }
-    let too_old = service.timeouts.max_age.map(|limit| tokio::time::Instant::now() + limit);
-    let mut phase = service.phase.clone();
+    let mut standing = standing;
+    let expiry = standing.as_ref().and_then(|standing| standing.client.holder()).map(|holder| until(holder.not_after));
+    let too_old = service.timeouts.max_age.map(|limit| (tokio::time::Instant::now() + limit, Reason::MaxAge));
+    let deadline = expiry.map(|at| (at, Reason::PeerExpired)).into_iter().chain(too_old).min_by_key(|(at, _)| *at);
+    let (mut phase, mut current) = (service.phase.clone(), service.current.clone());
     let mut going = false;
     loop {
+        if let Some(Standing { client, serving }) = &mut standing
+            && let Some(now_serving) = current.borrow_and_update().clone()
+            && now_serving.generation != serving.generation
+        {
+            let (admitting, chain) = (&now_serving.admitting, relay.client_chain());
+            match admitting.judge_again(client, chain, &serving.admitting, SystemTime::now()) {
+                Ok(_) => *serving = now_serving,
+                Err(denial) => {
+                    let reason = match denial.reason() {
+                        policy::Reason::Expired => Reason::PeerExpired,
+                        _ => Reason::PolicyChanged,
+                    };
+                    record.facts.verdict = Some(Err(denial));
+                    return reason;
+                }
+            }
+        }
         let here = *phase.borrow_and_update();
         match here {
             Phase::Running => {}
@@ -140,17 +227,23 @@ async fn carry(relay: &mut Relay, service: &Service) -> Reason {
                 going = true;
                 relay.end_when_idle(IDLE_WHILE_GOING);
             }
+            Phase::Delivering => relay.end_after_answer(),
             Phase::Closing => return Reason::DrainTimeout,
         }
+        let (at, over) = deadline.unwrap_or((tokio::time::Instant::now(), Reason::MaxAge));
         tokio::select! {
             end = &mut *relay => return match end {
                 End::Quiet if going => Reason::ClosedIdle,
                 end => end.into(),
             },
             Ok(()) = phase.changed() => {}
-            () = sleep_until(too_old.unwrap_or_else(tokio::time::Instant::now)), if too_old.is_some() => {
-                return Reason::MaxAge;
-            }
+            Ok(()) = current.changed(), if standing.is_some() => {}
+            () = sleep_until(at), if deadline.is_some() => return over,
         }
     }
+}
+
+/// When the wall clock will show `time`.
+fn until(time: SystemTime) -> tokio::time::Instant {
+    tokio::time::Instant::now() + time.duration_since(SystemTime::now()).unwrap_or_default()
 }

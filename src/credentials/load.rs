@@ -10,8 +10,11 @@ use crate::credentials::Pair;
 use crate::credentials::PairError;
 use crate::tls::provider;
 
-/// A certificate chain or a key is a few KiB; what is far beyond that is something else.
-const LARGEST: u64 = 1024 * 1024;
+/// A certificate chain, a key or a bundle of CAs is some KiB; what is far beyond that is something else. In bytes.
+pub(super) const LARGEST: u64 = MIB;
+
+/// In bytes.
+pub(super) const MIB: u64 = 1024 * 1024;
 
 /// Why a look gave no pair.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +35,22 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// A file is too large to be what it should be.
-    #[error("{path}: larger than 1 MiB, so it is no certificate and no key")]
+    #[error("{path}: larger than {} MiB, so it is not what it should be", .largest / MIB)]
     TooLarge {
         /// Which.
         path: PathBuf,
+        /// What would be accepted, in bytes.
+        largest: u64,
     },
     /// A folder, a pipe or a device: reading it could wait for ever.
     #[error("{path}: not a regular file")]
     NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Bytes that are no text.
+    #[error("{path}: not UTF-8 text")]
+    NotText {
         /// Which.
         path: PathBuf,
     },
@@ -77,7 +88,7 @@ impl Texts {
     /// # Errors
     /// [`LoadError`], naming the file.
     pub fn read(files: &CredentialFiles) -> Result<Self, LoadError> {
-        Ok(Self { cert: read(&files.cert)?, key: read(&files.key)? })
+        Ok(Self { cert: read(&files.cert, LARGEST)?, key: read(&files.key, LARGEST)? })
     }
 
     /// The pair that they hold.
@@ -97,18 +108,28 @@ impl Texts {
 ///
 /// # Errors
 /// Any [`LoadError`] but [`LoadError::Pair`], naming the file.
-pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+pub fn read_half(path: &Path) -> Result<Vec<u8>, LoadError> {
+    read(path, LARGEST)
+}
+
+/// Reads a file that cannot be empty, of `largest` bytes at most.
+pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
+    let text = read_or_empty(path, largest)?;
+    if text.is_empty() {
+        return Err(LoadError::Empty { path: path.to_owned() });
+    }
+    Ok(text)
+}
+
+/// Reads a file of `largest` bytes at most.
+pub(super) fn read_or_empty(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Read { path: path.to_owned(), source };
     let metadata = fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(LoadError::NotAFile { path: path.to_owned() });
     }
-    if metadata.len() > LARGEST {
-        return Err(LoadError::TooLarge { path: path.to_owned() });
+    if metadata.len() > largest {
+        return Err(LoadError::TooLarge { path: path.to_owned(), largest });
     }
-    let text = fs::read(path).map_err(failed)?;
-    if text.is_empty() {
-        return Err(LoadError::Empty { path: path.to_owned() });
-    }
-    Ok(text)
+    fs::read(path).map_err(failed)
 }

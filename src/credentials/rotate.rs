@@ -1,29 +1,30 @@
-//! The loop that takes new pairs into service, and keeps the last good one.
+//! The loop that takes new pairs, roots and rules into service, and keeps the last good ones.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 
+use super::Admission;
+use super::AdmissionError;
+use super::AdmissionTexts;
+use super::Admitting;
+use super::Current;
+use super::LoadError;
+use super::Pair;
+use super::Serving;
+use super::Texts;
+use super::trouble::LOOK_AGAIN;
+use super::trouble::Trouble;
+use super::watch::Watch;
+use crate::config::Certified;
+use crate::config::Clients;
 use crate::config::CredentialFiles;
 use crate::config::TlsSettings;
-use crate::credentials::Current;
-use crate::credentials::Pair;
-use crate::credentials::Serving;
-use crate::credentials::load::LoadError;
-use crate::credentials::load::Texts;
-use crate::credentials::watch::Watch;
+use crate::identity::Identity;
 use crate::tls::Offer;
-
-/// Between the platform's two renames the files are no pair, and a file that is written in place is torn for a moment.
-/// Only what lasts longer than this is worth a word.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// While the files are no pair they are looked at this often, whatever the events say.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The pair that is shown, and since which rotation.
 #[derive(Debug, Clone)]
@@ -34,36 +35,64 @@ pub struct Shown {
     pub generation: u64,
 }
 
-/// One credential's rotation: its files, and the listeners that serve it.
+/// Why nothing could be served in time.
+#[derive(Debug, thiserror::Error)]
+pub enum NothingToServe {
+    /// There is no usable pair.
+    #[error(transparent)]
+    Pair(#[from] LoadError),
+    /// There are no usable roots or rules.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+}
+
+/// The rotation of one pair, and of the roots and rules that are served with it.
 #[derive(Debug)]
 pub struct Rotation {
     files: CredentialFiles,
-    served_as: Vec<(TlsSettings, Current)>,
+    served: Vec<Served>,
     shown: watch::Sender<Option<Shown>>,
     look: Arc<Notify>,
 }
 
-/// The trouble with the files, from its first sight until they are good again.
-struct Trouble {
-    cause: String,
-    since: Instant,
-    reported: bool,
+/// What listeners with equal settings share.
+#[derive(Debug)]
+struct Served {
+    settings: TlsSettings,
+    clients: Clients,
+    current: watch::Sender<Option<Arc<Serving>>>,
 }
+
+/// Everything that was good when it was last looked at.
+#[derive(Default, Clone)]
+struct Good {
+    pair: Option<(Arc<Texts>, Pair)>,
+    admissions: Vec<(Certified, Arc<AdmissionTexts>, Arc<Admission>)>,
+}
+
+/// What a look at the files has found: what is new, and what is wrong.
+struct Look {
+    pair: Found<Texts, Pair, LoadError>,
+    admissions: Vec<(Certified, Found<AdmissionTexts, Admission, AdmissionError>)>,
+}
+
+/// `None`: nothing is new.
+type Found<Text, Meaning, Error> = Result<Option<(Text, Meaning)>, Error>;
 
 impl Rotation {
     /// A rotation of the pair in `files`. `look` forces a look at any time (SIGHUP).
     pub fn new(files: CredentialFiles, look: Arc<Notify>) -> Self {
-        Self { files, served_as: Vec::new(), shown: watch::Sender::new(None), look }
+        Self { files, served: Vec::new(), shown: watch::Sender::new(None), look }
     }
 
     /// Where a listener with these settings finds what it serves. Listeners with equal settings share it.
-    pub fn serve(&mut self, settings: &TlsSettings) -> Current {
-        if let Some((_, current)) = self.served_as.iter().find(|(known, _)| known == settings) {
-            return current.clone();
+    pub fn serve(&mut self, settings: &TlsSettings, clients: &Clients) -> Current {
+        if let Some(known) = self.served.iter().find(|known| known.settings == *settings && known.clients == *clients) {
+            return known.current.subscribe();
         }
-        let current = Current::default();
-        self.served_as.push((settings.clone(), current.clone()));
-        current
+        let (current, served) = watch::channel(None);
+        self.served.push(Served { settings: settings.clone(), clients: clients.clone(), current });
+        served
     }
 
     /// Tells of each pair as it is taken into service; `None` before the first.
@@ -71,93 +100,162 @@ impl Rotation {
         self.shown.subscribe()
     }
 
-    /// Waits for the first usable pair, for as long as the configuration allows.
+    /// Waits until there is something to serve, for as long as the configuration allows.
     ///
     /// # Errors
-    /// The last look's trouble, when the time is over.
-    pub async fn first(&self) -> Result<(), LoadError> {
+    /// The trouble that is left when the time is over.
+    pub async fn first(&self) -> Result<(), NothingToServe> {
         let mut shown = self.shown.subscribe();
-        match tokio::time::timeout(self.files.timeout, shown.wait_for(Option::is_some)).await {
-            Ok(_) => Ok(()),
-            Err(_) => Texts::read(&self.files).and_then(|texts| texts.pair(&self.files)).map(|_| ()),
+        if tokio::time::timeout(self.files.timeout, shown.wait_for(Option::is_some)).await.is_ok() {
+            return Ok(());
         }
+        let look = look(&self.files, &self.certified(), &Good::default());
+        look.pair?;
+        for (_, admission) in look.admissions {
+            admission?;
+        }
+        Ok(())
     }
 
-    /// Takes each new pair into service, for ever.
+    /// The settings on certified clients, each once.
+    fn certified(&self) -> Vec<Certified> {
+        let mut all: Vec<Certified> = Vec::new();
+        for served in &self.served {
+            if let Clients::Certified(certified) = &served.clients
+                && !all.contains(certified)
+            {
+                all.push(certified.clone());
+            }
+        }
+        all
+    }
+
+    /// Takes everything new into service, for ever.
     pub async fn run(&self) {
-        let mut watch = Watch::new(vec![self.files.key.clone(), self.files.cert.clone()]);
-        let mut served: Option<Arc<Texts>> = None;
-        let mut trouble: Option<Trouble> = None;
+        let certified = self.certified();
+        let mut paths = vec![self.files.key.clone(), self.files.cert.clone()];
+        for certified in &certified {
+            paths.extend(certified.ca.iter().chain(&certified.crl).chain(&certified.policy).cloned());
+        }
+        let mut watch = Watch::new(paths);
+        let mut good = Good::default();
+        let mut pair_trouble = Trouble::default();
+        let mut admission_trouble: Vec<Trouble> = certified.iter().map(|_| Trouble::default()).collect();
         loop {
-            match self.look_at_files(served.clone()).await {
+            let found = self.look_at_files(&certified, &good).await;
+            let (mut new_pair, mut new_admission) = (false, false);
+            match found.pair {
                 Ok(fresh) => {
+                    pair_trouble.is_over();
                     if let Some((texts, pair)) = fresh {
-                        self.take_into_service(pair);
-                        served = Some(Arc::new(texts));
-                    }
-                    if trouble.take().is_some_and(|trouble| trouble.reported) {
-                        tracing::info!("the credential files are good again");
+                        good.pair = Some((Arc::new(texts), pair));
+                        new_pair = true;
                     }
                 }
-                Err(error) => note_trouble(&mut trouble, &error, served.is_some()),
+                Err(error) => pair_trouble.note(&error, good.pair.is_some()),
             }
-            let again = trouble.as_ref().map(|_| Instant::now() + LOOK_AGAIN);
+            for ((certified, admission), trouble) in found.admissions.into_iter().zip(&mut admission_trouble) {
+                match admission {
+                    Ok(fresh) => {
+                        trouble.is_over();
+                        if let Some((texts, admission)) = fresh {
+                            good.keep(certified, texts, admission);
+                            new_admission = true;
+                        }
+                    }
+                    Err(error) => trouble.note(&error, good.admission(&certified).is_some()),
+                }
+            }
+            if new_pair || new_admission {
+                self.take_into_service(&good, new_pair);
+            }
+            let troubled = !pair_trouble.is_none() || admission_trouble.iter().any(|trouble| !trouble.is_none());
             tokio::select! {
                 () = watch.changed() => {}
                 () = self.look.notified() => {}
-                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
+                () = sleep_until(Instant::now() + LOOK_AGAIN), if troubled => {}
             }
         }
     }
 
-    /// Reads the files; a pair if they hold another one than `served`. Reading may block, and checking an RSA key takes
-    /// a millisecond: neither happens on a thread that relays.
-    async fn look_at_files(&self, served: Option<Arc<Texts>>) -> Result<Option<(Texts, Pair)>, LoadError> {
-        let files = self.files.clone();
-        let look = move || {
-            let texts = Texts::read(&files)?;
-            if served.is_some_and(|served| *served == texts) {
-                return Ok(None);
-            }
-            let pair = texts.pair(&files)?;
-            Ok(Some((texts, pair)))
-        };
-        match tokio::task::spawn_blocking(look).await {
+    /// Reading may block, and checking an RSA key takes a millisecond: neither happens on a thread that relays.
+    async fn look_at_files(&self, certified: &[Certified], good: &Good) -> Look {
+        let (files, certified, good) = (self.files.clone(), certified.to_vec(), good.clone());
+        match tokio::task::spawn_blocking(move || look(&files, &certified, &good)).await {
             Ok(looked) => looked,
             // A panic in the look is ours: it brings the rotation, and so the process, down with its own message.
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 
-    fn take_into_service(&self, pair: Pair) {
-        let generation = self.shown.borrow().as_ref().map_or(1, |shown| shown.generation + 1);
-        for (settings, current) in &self.served_as {
-            match Offer::new(pair.certified_key(), settings) {
-                Ok(offer) => current.set(Serving { offer, generation }),
+    /// Publishes one more generation, once everything that is served has been loaded.
+    fn take_into_service(&self, good: &Good, new_pair: bool) {
+        let Some((_, pair)) = &good.pair else { return };
+        let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);
+        let generation = self.served.iter().filter_map(Served::generation).max().unwrap_or(0) + 1;
+        let mut next = Vec::new();
+        for served in &self.served {
+            let admitting = match &served.clients {
+                Clients::Anonymous => Admitting::Everybody,
+                Clients::Certified(certified) => match good.admission(certified) {
+                    Some(admission) => Admitting::certified(Arc::clone(admission), certified.required, own.clone()),
+                    // Its first roots and rules are still missing: it serves nobody, and the start waits for it.
+                    None => return,
+                },
+            };
+            match Offer::new(pair.certified_key(), &served.settings, &admitting) {
+                Ok(offer) => next.push(Serving { offer, admitting, generation }),
                 Err(error) => {
                     // The system's random source failed; what is served stays.
-                    tracing::error!(error = %error, "a new pair could not be taken into service");
+                    tracing::error!(%error, "a new generation could not be taken into service");
                     return;
                 }
             }
         }
-        self.shown.send_replace(Some(Shown { pair, generation }));
+        for (served, serving) in self.served.iter().zip(next) {
+            served.current.send_replace(Some(Arc::new(serving)));
+        }
+        if new_pair || self.shown.borrow().is_none() {
+            self.shown.send_replace(Some(Shown { pair: pair.clone(), generation }));
+        } else {
+            tracing::info!(generation, "client CAs and rules reloaded");
+        }
     }
 }
 
-/// Keeps track of a cause, and reports it once when it lasts.
-fn note_trouble(trouble: &mut Option<Trouble>, error: &LoadError, have_pair: bool) {
-    let cause = error.to_string();
-    let known = match trouble {
-        Some(known) if known.cause == cause => known,
-        _ => trouble.insert(Trouble { cause, since: Instant::now(), reported: false }),
-    };
-    if !known.reported && known.since.elapsed() >= PATIENCE {
-        known.reported = true;
-        if have_pair {
-            tracing::warn!(error = %known.cause, "the new credential cannot be used; the last good pair stays in service");
-        } else {
-            tracing::warn!(error = %known.cause, "no usable credential yet");
-        }
+impl Served {
+    fn generation(&self) -> Option<u64> {
+        self.current.borrow().as_ref().map(|serving| serving.generation)
     }
+}
+
+impl Good {
+    fn admission(&self, certified: &Certified) -> Option<&Arc<Admission>> {
+        self.admissions.iter().find(|(known, _, _)| known == certified).map(|(_, _, admission)| admission)
+    }
+
+    fn keep(&mut self, certified: Certified, texts: AdmissionTexts, admission: Admission) {
+        for note in &admission.notes {
+            tracing::warn!("{note}");
+        }
+        self.admissions.retain(|(known, _, _)| *known != certified);
+        self.admissions.push((certified, Arc::new(texts), Arc::new(admission)));
+    }
+}
+
+/// Reads everything; gives what differs from `good`.
+fn look(files: &CredentialFiles, certified: &[Certified], good: &Good) -> Look {
+    let pair = Texts::read(files).and_then(|texts| match &good.pair {
+        Some((known, _)) if **known == texts => Ok(None),
+        _ => texts.pair(files).map(|pair| Some((texts, pair))),
+    });
+    let admissions = certified.iter().map(|certified| {
+        let known = good.admissions.iter().find(|(known, _, _)| known == certified).map(|(_, texts, _)| texts);
+        let looked = AdmissionTexts::read(certified).and_then(|texts| match known {
+            Some(known) if **known == texts => Ok(None),
+            _ => texts.admission(certified).map(|admission| Some((texts, admission))),
+        });
+        (certified.clone(), looked)
+    });
+    Look { pair, admissions: admissions.collect() }
 }

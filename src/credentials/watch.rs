@@ -56,11 +56,19 @@ struct Events {
     /// Read as a pipe is: it becomes readable, and a read takes events off. (`AsyncFd` would need unsafe code.)
     inotify: pipe::Receiver,
     /// By watch descriptor: the names in that folder that matter.
-    names: HashMap<i32, HashSet<OsString>>,
+    names: HashMap<i32, Names>,
+}
+
+/// Which names in a folder matter.
+#[derive(Default)]
+struct Names {
+    some: HashSet<OsString>,
+    /// The folder itself is one of the paths: whatever is in it matters.
+    all: bool,
 }
 
 impl Watch {
-    /// A watch on `paths`, which need not exist yet. Without inotify it polls, and says so once.
+    /// A watch on `paths`, files or folders of files, which need not exist yet. Without inotify it polls, and says so once.
     ///
     /// Must be called within a tokio runtime.
     pub(super) fn new(paths: Vec<PathBuf>) -> Self {
@@ -104,7 +112,9 @@ impl Watch {
     }
 
     fn stamps_now(&self) -> Vec<Option<Stamp>> {
-        self.paths.iter().map(|path| Stamp::of(path)).collect()
+        let inside = |path: &PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let all = self.paths.iter().flat_map(|path| std::iter::once(path.clone()).chain(inside(path)));
+        all.map(|path| Stamp::of(&path)).collect()
     }
 
     /// Watches the folders that the paths lead through now. Running out of watches leaves the poll.
@@ -141,10 +151,14 @@ impl Events {
     /// # Errors
     /// When the kernel grants no more watches. A folder that does not exist is no error: its parent is watched.
     fn arm(&mut self, paths: &[PathBuf]) -> io::Result<()> {
-        let mut wanted: HashMap<PathBuf, HashSet<OsString>> = HashMap::new();
+        let mut wanted: HashMap<PathBuf, Names> = HashMap::new();
         for path in paths {
-            for (folder, name) in steps(path) {
-                wanted.entry(folder).or_default().insert(name);
+            let (steps, end) = resolve(path);
+            for (folder, name) in steps {
+                wanted.entry(folder).or_default().some.insert(name);
+            }
+            if end.is_dir() {
+                wanted.entry(end).or_default().all = true;
             }
         }
         let before = std::mem::take(&mut self.names);
@@ -158,7 +172,11 @@ impl Events {
         for (folder, names) in &wanted {
             // The same folder gives the same descriptor: adding it again is how a folder that was swapped is found.
             match inotify::add_watch(&self.inotify, folder, flags) {
-                Ok(descriptor) => self.names.entry(descriptor).or_default().extend(names.iter().cloned()),
+                Ok(descriptor) => {
+                    let known = self.names.entry(descriptor).or_default();
+                    known.some.extend(names.some.iter().cloned());
+                    known.all |= names.all;
+                }
                 Err(rustix::io::Errno::NOSPC | rustix::io::Errno::NOMEM) => {
                     return Err(rustix::io::Errno::NOSPC.into());
                 }
@@ -184,7 +202,7 @@ impl Events {
         while let Ok(event) = reader.next() {
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
             told |= match (self.names.get(&event.wd()), name) {
-                (Some(names), Some(name)) => names.contains(name),
+                (Some(names), Some(name)) => names.all || names.some.contains(name),
                 // Of a folder that no longer matters.
                 (None, Some(_)) => false,
                 // Without a name it is about the folder itself, or events were lost.
@@ -196,16 +214,14 @@ impl Events {
     }
 }
 
-/// The (folder, name) look-ups in which the kernel resolves `path`, symlinks included, as far as it exists.
-fn steps(path: &Path) -> Vec<(PathBuf, OsString)> {
+/// The (folder, name) look-ups in which the kernel resolves `path`, symlinks included, as far as it exists; and where
+/// they end.
+fn resolve(path: &Path) -> (Vec<(PathBuf, OsString)>, PathBuf) {
     let mut steps = Vec::new();
     let mut links = 0;
-    let mut at = match std::path::absolute(path) {
-        Ok(_) if path.is_absolute() => PathBuf::from("/"),
-        Ok(absolute) => return self::steps(&absolute),
-        Err(_) => return steps,
-    };
-    let mut ahead: Vec<OsString> = components(path);
+    let mut at = PathBuf::from("/");
+    // A relative path is meant from where we were started.
+    let mut ahead = components(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     while let Some(name) = ahead.pop() {
         if name == ".." {
             at.pop();
@@ -217,7 +233,7 @@ fn steps(path: &Path) -> Vec<(PathBuf, OsString)> {
             Ok(target) => {
                 links += 1;
                 if links > MOST_LINKS {
-                    return steps;
+                    break;
                 }
                 if target.is_absolute() {
                     at = PathBuf::from("/");
@@ -227,7 +243,7 @@ fn steps(path: &Path) -> Vec<(PathBuf, OsString)> {
             Err(_) => at = next,
         }
     }
-    steps
+    (steps, at)
 }
 
 /// The names of a path, the last one first.
@@ -257,7 +273,8 @@ mod tests {
         symlink("..v1", root.join("..data")).unwrap();
         symlink("..data/tls.crt", root.join("tls.crt")).unwrap();
 
-        let steps = steps(&root.join("tls.crt"));
+        let (steps, end) = resolve(&root.join("tls.crt"));
+        assert_eq!(end, root.join("..v1/tls.crt"));
 
         for name in ["tls.crt", "..data", "..v1"] {
             assert!(steps.contains(&(root.clone(), OsString::from(name))), "{name} in {steps:?}");
@@ -270,6 +287,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         symlink("b", root.path().join("a")).unwrap();
         symlink("a", root.path().join("b")).unwrap();
-        assert!(steps(&root.path().join("a")).len() <= 2 * MOST_LINKS);
+        assert!(resolve(&root.path().join("a")).0.len() <= 2 * MOST_LINKS);
     }
 }

@@ -8,10 +8,13 @@
 //! Pure: no socket, no clock. [`certificate`] is the only file that parses X.509.
 
 pub mod certificate;
+mod client;
 mod guid;
 
 pub use certificate::Certificate;
 pub use certificate::CertificateError;
+pub use client::Client;
+pub use client::Holder;
 pub use guid::Guid;
 pub use guid::InstanceId;
 pub use guid::MalformedGuid;
@@ -185,4 +188,4 @@ fn settle<T: PartialEq>(slot: &mut Option<T>, value: T, field: Field) -> Result<
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -28,7 +28,7 @@ fn diego() -> Vec<CertificateDer<'static>> {
 }
 
 /// One attribute as these tests write it: arc of id-at (3 is CN, 11 is OU, 10 is O), string tag, bytes.
-type Written<'a> = (u8, u8, &'a [u8]);
+pub(crate) type Written<'a> = (u8, u8, &'a [u8]);
 
 fn ou(text: &str) -> Written<'_> {
     (11, PRINTABLE, text.as_bytes())
@@ -39,7 +39,7 @@ fn cn(text: &str) -> Written<'_> {
 }
 
 /// DER by hand, so that what is read here was not written by the library that reads it.
-fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let value = parts.concat();
     let mut out = vec![tag];
     match value.len() {
@@ -59,7 +59,7 @@ fn name(rdns: &[&[Written<'_>]]) -> Vec<u8> {
 }
 
 /// A certificate with this subject and issuer and these bytes as its list of alternative names.
-fn certificate(subject: &[&[Written<'_>]], issuer: &[&[Written<'_>]], alt_names: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn certificate(subject: &[&[Written<'_>]], issuer: &[&[Written<'_>]], alt_names: &[&[u8]]) -> Vec<u8> {
     let ed25519 = tlv(0x30, &[&tlv(0x06, &[&[0x2b, 0x65, 0x70]])]);
     let validity = tlv(0x30, &[&tlv(23, &[b"260101000000Z"]), &tlv(23, &[b"270101000000Z"])]);
     let key = tlv(0x30, &[&ed25519, &tlv(3, &[&[0; 33]])]);

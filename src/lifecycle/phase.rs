@@ -10,6 +10,8 @@ pub enum Phase {
     Retiring,
     /// The listeners are closed: idle connections are closed gently, busy ones finish.
     Draining,
+    /// The app has ended: what it sent is delivered, and nothing else is waited for.
+    Delivering,
     /// The time is over: what is left is closed.
     Closing,
 }

@@ -6,10 +6,12 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use socket2::Domain;
 use socket2::Protocol;
 use socket2::Socket;
+use socket2::TcpKeepalive;
 use socket2::Type;
 use tokio::net::TcpListener;
 
@@ -20,6 +22,9 @@ use crate::config::Listen;
 
 /// Connections that the kernel may hold before we accept them; it takes the smaller of this and `somaxconn`.
 const BACKLOG: i32 = 4096;
+
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
 
 /// Opens a listening socket. Must be called within a tokio runtime.
 ///
@@ -50,6 +55,8 @@ fn open_at(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit it: one system call less for each connection.
     socket.set_tcp_nodelay(true)?;
+    // A client whose machine has vanished without a word is noticed after two minutes. Inherited as well.
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

@@ -41,6 +41,11 @@ impl AppStream {
     /// The app sees a reset, so that what it got does not look whole. A Unix socket cannot say that: there it is an end
     /// of file, and an error once the app writes.
     pub fn reset(self) {
+        self.reset_on_close();
+    }
+
+    /// As [`AppStream::reset`], once it is dropped.
+    pub(super) fn reset_on_close(&self) {
         if let Self::Tcp(stream) = self {
             // When the option cannot be set the socket is closed all the same.
             let _ = stream.set_zero_linger();

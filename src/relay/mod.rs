@@ -25,15 +25,20 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::AsyncRead;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio::time::Sleep;
+use tokio::time::sleep;
 
 pub use app_stream::AppStream;
 
 use crate::buffers;
 use crate::buffers::Buffers;
 use crate::buffers::READ;
+use crate::policy::Permit;
 use crate::sys::socket;
 use crate::tls::Established;
 use crate::tls::Outgoing;
@@ -43,6 +48,9 @@ use quiet::Quiet;
 
 /// Reads in a row before other connections get their turn: at most a mebibyte each way.
 const READS_PER_TURN: usize = 16;
+
+/// How often a client whose upload is blocked is looked after.
+const LOOK_AFTER_BLOCKED: Duration = Duration::from_secs(1);
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +96,12 @@ pub struct Relay {
     down: Way,
     /// The app reset the connection while it was written to; its remaining bytes are still to be read.
     app_was_reset: bool,
+    /// The app is gone: once its bytes are delivered, nothing is left to wait for.
+    app_is_gone: bool,
     carried: Carried,
     quiet: Quiet,
+    /// Looks after a client whose upload the app does not take; made when that first happens.
+    blocked: Option<Pin<Box<Sleep>>>,
 }
 
 /// One direction.
@@ -111,8 +123,8 @@ enum Turn {
 }
 
 impl Relay {
-    /// A relay between the established session on `client` and `app`.
-    pub fn new(client: TcpStream, established: Established, app: AppStream) -> Self {
+    /// A relay between the established session on `client` and `app`. No permit, no bytes.
+    pub fn new(_: &Permit, client: TcpStream, established: Established, app: AppStream) -> Self {
         let mut quiet = Quiet::default();
         if !established.early.is_empty() || !established.held.is_empty() {
             quiet.heard_client();
@@ -128,8 +140,25 @@ impl Relay {
             up: Way::Open,
             down: Way::Open,
             app_was_reset: false,
+            app_is_gone: false,
+            blocked: None,
             carried: Carried::default(),
             quiet,
+        }
+    }
+
+    /// The certificates that the client has shown.
+    pub fn client_chain(&self) -> Option<&[CertificateDer<'static>]> {
+        self.session.client_chain()
+    }
+
+    /// Takes no more from the client; to the app it is as if the client had ended its sending.
+    pub fn dismiss_client(&mut self) {
+        if self.up != Way::Done {
+            self.up = Way::Done;
+            self.to_app = Backlog::default();
+            // The app may be gone already.
+            let _ = self.app.end_sending();
         }
     }
 
@@ -147,6 +176,11 @@ impl Relay {
     /// request waits for its answer.
     pub fn end_when_idle(&mut self, limit: Duration) {
         self.quiet.after_answer(limit);
+    }
+
+    /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
+    pub fn end_after_answer(&mut self) {
+        self.app_is_gone = true;
     }
 
     /// Both ends' connections, to be closed as `end` demands.
@@ -178,7 +212,7 @@ impl Relay {
             };
             match (down, up) {
                 (Err(end), _) | (_, Err(end)) => return Poll::Ready(end),
-                _ if self.up == Way::Done && self.down == Way::Done => return Poll::Ready(self.end()),
+                _ if self.is_over() => return Poll::Ready(self.end()),
                 // A key update is answered in the other direction, and a read may have been decrypted there.
                 _ if self.to_client.len() > kept_for_client => {}
                 (Ok(Turn::Over), Ok(Turn::Over)) => return Poll::Pending,
@@ -188,6 +222,25 @@ impl Relay {
                 }
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.down == Way::Done && (self.up == Way::Done || self.app_is_gone)
+    }
+
+    /// A client that resets while its upload is blocked is not read from, so nothing tells: asked now and then.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.to_app.is_empty() {
+            return Poll::Pending;
+        }
+        let timer = self.blocked.get_or_insert_with(|| Box::pin(sleep(LOOK_AFTER_BLOCKED)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if !matches!(self.client.take_error(), Ok(None)) {
+                return Poll::Ready(End::ClientReset);
+            }
+            timer.as_mut().reset(Instant::now() + LOOK_AFTER_BLOCKED);
+        }
+        Poll::Pending
     }
 
     fn end(&self) -> End {
@@ -235,6 +288,12 @@ impl Relay {
                 Poll::Ready(Err(error)) => return Err(client_failed(&error)),
                 Poll::Ready(Ok(())) => space.filled().len(),
             };
+            if read == 0 && self.down == Way::Done {
+                // It has had the whole answer, and left without another word. Should the app still have wanted more, it
+                // learns by a reset that there is none.
+                self.app.reset_on_close();
+                return Err(self.end());
+            }
             if read == 0 {
                 return Err(End::ClientTruncated);
             }
@@ -349,7 +408,14 @@ impl Future for Relay {
         let this = self.get_mut();
         match buffers::with(|buffers| this.poll_turn(cx, buffers)) {
             Poll::Ready(end) => Poll::Ready(end),
-            Poll::Pending => this.quiet.poll(cx).map(|()| End::Quiet),
+            Poll::Pending => {
+                if let Poll::Ready(end) = this.poll_blocked(cx) {
+                    return Poll::Ready(end);
+                }
+                // Bytes that one side is slow to take are not silence.
+                let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
+                this.quiet.poll(cx, on_its_way).map(|()| End::Quiet)
+            }
         }
     }
 }

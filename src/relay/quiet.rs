@@ -76,8 +76,8 @@ impl Quiet {
             Some(Box::new(Watch { limit, answered, speechless: 0, timer: Box::pin(tokio::time::sleep(limit)) }));
     }
 
-    /// Ready once the silence has lasted.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way`.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, on_their_way: bool) -> Poll<()> {
         let Some(watch) = &mut self.watch else { return Poll::Pending };
         loop {
             ready!(watch.timer.as_mut().poll(cx));
@@ -87,7 +87,8 @@ impl Quiet {
                 Word::Client => true,
                 Word::App => false,
             };
-            if !self.moved && !(watch.answered && somebody_waits) {
+            let excused = watch.answered && somebody_waits;
+            if !self.moved && !excused && !on_their_way {
                 return Poll::Ready(());
             }
             self.moved = false;

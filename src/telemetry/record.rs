@@ -8,6 +8,10 @@ use std::time::Instant;
 
 use crate::config::AccessLog;
 use crate::connection::Reason;
+use crate::identity::Client;
+use crate::policy::Denial;
+use crate::policy::Permit;
+use crate::policy::Rule;
 use crate::relay::Carried;
 use crate::telemetry::Counters;
 use crate::tls::Negotiated;
@@ -39,6 +43,10 @@ pub struct Facts {
     pub generation: Option<u64>,
     /// What the handshake agreed on.
     pub negotiated: Option<Negotiated>,
+    /// Who called, as far as the roots have vouched for it.
+    pub client: Option<Client>,
+    /// What the policy said.
+    pub verdict: Option<Result<Permit, Denial>>,
     /// How long the app took to accept.
     pub dial: Option<Duration>,
     /// From accept to the end of the handshake.
@@ -79,12 +87,17 @@ impl Record {
     }
 
     fn write(&self, reason: Reason) {
-        let Facts { server_name, generation, negotiated, dial, handshake, carried, detail } = &*self.facts;
+        let Facts { server_name, generation, negotiated, client, verdict, dial, handshake, carried, detail } =
+            &*self.facts;
+        let holder = client.as_ref().and_then(Client::holder);
+        let caller = client.as_ref().and_then(Client::identity);
+        let (verdict, rule, denial) =
+            describe(verdict.as_ref().filter(|_| holder.is_some() || reason == Reason::Denied));
         self.counters.ended(reason, carried.up, carried.down);
         let logged = match self.access {
             AccessLog::Off => false,
             AccessLog::Denied => reason.is_refusal(),
-            AccessLog::All => !reason.is_noise(),
+            AccessLog::All => reason != Reason::Probe,
         };
         macro_rules! line {
             ($level:ident) => {
@@ -99,6 +112,15 @@ impl Record {
                     group = negotiated.as_ref().and_then(Negotiated::group_name),
                     alpn = negotiated.as_ref().and_then(Negotiated::alpn_name),
                     resumed = negotiated.as_ref().map(|negotiated| negotiated.resumed),
+                    caller_org = caller.and_then(|caller| caller.organization).map(display),
+                    caller_space = caller.and_then(|caller| caller.space).map(display),
+                    caller_app = caller.and_then(|caller| caller.app).map(display),
+                    caller_instance = caller.and_then(|caller| caller.instance.as_ref()).map(display),
+                    caller_subject = holder.filter(|_| caller.is_none()).map(|holder| holder.subject.as_str()),
+                    serial = holder.map(|holder| holder.serial.as_str()),
+                    verdict,
+                    rule = rule.map(display),
+                    denial,
                     bytes_up = carried.up,
                     bytes_down = carried.down,
                     dial_ms = dial.map(milliseconds),
@@ -127,6 +149,18 @@ impl Drop for Record {
             None => Reason::DrainTimeout,
         };
         self.write(reason);
+    }
+}
+
+/// The verdict's word, the rule that decided, and why it was a denial, or would have been one but for audit mode.
+fn describe(verdict: Option<&Result<Permit, Denial>>) -> (Option<&'static str>, Option<&Rule>, Option<&'static str>) {
+    match verdict {
+        None => (None, None, None),
+        Some(Err(denial)) => (Some("denial"), denial.rule(), Some(denial.reason().as_str())),
+        Some(Ok(permit)) => match permit.overruled() {
+            None => (Some("permit"), permit.rule(), None),
+            Some(denial) => (Some("audit"), denial.rule(), Some(denial.reason().as_str())),
+        },
     }
 }
 

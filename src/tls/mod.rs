@@ -5,6 +5,7 @@ mod hello;
 mod provider;
 mod server;
 mod session;
+mod witness;
 
 pub use handshake::Established;
 pub use handshake::HandshakeError;
@@ -13,8 +14,10 @@ pub use hello::Hello;
 pub use hello::HelloError;
 pub use hello::read_hello;
 pub use provider::provider;
+pub use server::Answer;
 pub use server::Offer;
 pub use session::Decrypted;
 pub use session::Negotiated;
 pub use session::Outgoing;
 pub use session::Session;
+pub use witness::Witness;

@@ -1,11 +1,16 @@
 //! What a handshake is answered with.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use rustls::SupportedProtocolVersion;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls::server::ProducesTickets;
+use rustls::server::ResolvesServerCert;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS12;
@@ -13,7 +18,9 @@ use rustls::version::TLS13;
 
 use crate::config::TlsSettings;
 use crate::config::TlsVersion;
+use crate::credentials::Admitting;
 use crate::tls::Hello;
+use crate::tls::Witness;
 use crate::tls::provider;
 
 /// One ticket lets a client resume once, and its resumption brings the next: more would be encrypted for nothing.
@@ -21,55 +28,101 @@ const TICKETS_PER_HANDSHAKE: usize = 1;
 
 /// One pair under one set of TLS settings, ready to answer a ClientHello.
 ///
-/// Its ticket keys are its own: a ticket from another offer resumes nothing, so a rotation makes old tickets worthless.
-#[derive(Debug)]
+/// Its ticket keys are its own: a ticket from another offer resumes nothing, so a rotation, a change of roots, of CRLs or
+/// of rules makes old tickets worthless.
 pub struct Offer {
-    /// With the listener's protocols; absent where ALPN is not spoken at all.
-    with_alpn: Option<Arc<ServerConfig>>,
-    without_alpn: Arc<ServerConfig>,
+    pair: Arc<dyn ResolvesServerCert>,
+    settings: TlsSettings,
+    tickets: Arc<dyn ProducesTickets>,
+    asking: Asking,
+}
+
+/// What the client is asked for.
+enum Asking {
+    /// Nothing: one configuration serves all, with the listener's protocols and without.
+    Nothing { with_alpn: Arc<ServerConfig>, without_alpn: Arc<ServerConfig> },
+    /// A certificate. Each connection has a verifier, and so a configuration, of its own.
+    Certificate { admitting: Admitting, roots: Arc<dyn ClientCertVerifier> },
+}
+
+/// The answer to one ClientHello.
+#[derive(Debug)]
+pub struct Answer {
+    /// For the handshake.
+    pub config: Arc<ServerConfig>,
+    /// Knows what was said of the client's certificate; `None` where none is asked for.
+    pub witness: Option<Arc<Witness>>,
 }
 
 impl Offer {
-    /// An offer of `pair`, with fresh ticket keys.
+    /// An offer of `pair`, with fresh ticket keys, to whom `admitting` lets in.
     ///
     /// # Errors
     /// When the system's random source fails.
-    pub fn new(pair: Arc<CertifiedKey>, settings: &TlsSettings) -> Result<Self, rustls::Error> {
+    pub fn new(pair: Arc<CertifiedKey>, settings: &TlsSettings, admitting: &Admitting) -> Result<Self, rustls::Error> {
+        let pair: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(pair));
         let tickets = Ticketer::new()?;
-        let without_alpn = server_config(pair, settings.min_version, tickets)?;
-        let with_alpn = (!settings.alpn.is_empty()).then(|| {
-            let mut config = without_alpn.clone();
-            config.alpn_protocols = settings.alpn.clone();
-            Arc::new(config)
-        });
-        Ok(Self { with_alpn, without_alpn: Arc::new(without_alpn) })
+        let asking = match admitting.verifier() {
+            None => {
+                let config = |alpn: &[Vec<u8>]| {
+                    let nobody = WebPkiClientVerifier::no_client_auth();
+                    server_config(Arc::clone(&pair), settings, alpn, Arc::clone(&tickets), nobody).map(Arc::new)
+                };
+                Asking::Nothing { with_alpn: config(&settings.alpn)?, without_alpn: config(&[])? }
+            }
+            Some(roots) => Asking::Certificate { admitting: admitting.clone(), roots },
+        };
+        Ok(Self { pair, settings: settings.clone(), tickets, asking })
     }
 
-    /// The configuration that answers `hello`.
+    /// The answer to `hello`.
     ///
     /// rustls ends a handshake in which no protocol overlaps with the alert `no_application_protocol` (RFC 7301 allows
     /// both); gorouter and curl rely on going on without ALPN, as Envoy does.
-    pub fn answer(&self, hello: &Hello) -> Arc<ServerConfig> {
-        match &self.with_alpn {
-            Some(config) if hello.offers_any(&config.alpn_protocols) => Arc::clone(config),
-            _ => Arc::clone(&self.without_alpn),
+    ///
+    /// # Errors
+    /// rustls refuses the configuration, which it took when the offer was made.
+    pub fn answer(&self, hello: &Hello) -> Result<Answer, rustls::Error> {
+        let overlaps = hello.offers_any(&self.settings.alpn);
+        match &self.asking {
+            Asking::Nothing { with_alpn, without_alpn } => {
+                let config = Arc::clone(if overlaps { with_alpn } else { without_alpn });
+                Ok(Answer { config, witness: None })
+            }
+            Asking::Certificate { admitting, roots } => {
+                let witness = Arc::new(Witness::new(admitting.clone(), Arc::clone(roots)));
+                let alpn = if overlaps { &self.settings.alpn[..] } else { &[] };
+                let verifier: Arc<dyn ClientCertVerifier> = Arc::<Witness>::clone(&witness);
+                let (pair, tickets) = (Arc::clone(&self.pair), Arc::clone(&self.tickets));
+                let config = server_config(pair, &self.settings, alpn, tickets, verifier)?;
+                Ok(Answer { config: Arc::new(config), witness: Some(witness) })
+            }
         }
     }
 }
 
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 fn server_config(
-    pair: Arc<CertifiedKey>,
-    min_version: TlsVersion,
+    pair: Arc<dyn ResolvesServerCert>,
+    settings: &TlsSettings,
+    alpn: &[Vec<u8>],
     tickets: Arc<dyn ProducesTickets>,
+    clients: Arc<dyn ClientCertVerifier>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let versions: &[_] = match min_version {
+    let versions: &[&'static SupportedProtocolVersion] = match settings.min_version {
         TlsVersion::Tls12 => &[&TLS13, &TLS12],
         TlsVersion::Tls13 => &[&TLS13],
     };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(pair);
+    config.alpn_protocols = alpn.to_vec();
     config.ticketer = tickets;
     config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
     // Tickets carry the session; a cache would hold memory for clients that never come back.

@@ -10,6 +10,7 @@ use rustls::HandshakeKind;
 use rustls::NamedGroup;
 use rustls::ProtocolVersion;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConnectionData;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::ConnectionState;
@@ -145,6 +146,12 @@ impl Session {
 
     pub(super) fn is_handshaking(&self) -> bool {
         self.conn.is_handshaking()
+    }
+
+    /// The certificates that the client has shown, leaf first, in this handshake or in the one that it resumes; `None` if
+    /// it has shown none.
+    pub fn client_chain(&self) -> Option<&[CertificateDer<'static>]> {
+        self.conn.peer_certificates()
     }
 
     /// What the handshake agreed on.

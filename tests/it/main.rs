@@ -4,6 +4,7 @@
 mod support;
 
 mod check;
+mod clients;
 mod demo;
 mod docs;
 mod handshake;

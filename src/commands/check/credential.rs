@@ -41,7 +41,7 @@ impl<'a> Files<'a> {
     /// Reads both as the proxy does.
     pub(super) fn read(names: &'a CredentialFiles) -> Self {
         let written = fs::metadata(&names.cert).and_then(|metadata| metadata.modified()).ok();
-        Self { names, cert: credentials::read(&names.cert), key: credentials::read(&names.key), written }
+        Self { names, cert: credentials::read_half(&names.cert), key: credentials::read_half(&names.key), written }
     }
 }
 
@@ -79,7 +79,9 @@ fn mend_unread(error: &LoadError, option: &str, variable: &str) -> String {
         LoadError::Read { .. } | LoadError::NotAFile { .. } | LoadError::TooLarge { .. } => {
             format!("give the right path by {option} or {variable}, or start what writes it")
         }
-        LoadError::Empty { .. } => "have it written anew, under another name and then renamed".to_owned(),
+        LoadError::Empty { .. } | LoadError::NotText { .. } => {
+            "have it written anew, under another name and then renamed".to_owned()
+        }
         LoadError::Pair { .. } => "write both files anew".to_owned(),
     }
 }

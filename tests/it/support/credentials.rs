@@ -78,6 +78,21 @@ impl Credentials {
     }
 }
 
+/// A pair for `spec` under the tests' CA.
+pub(crate) fn issue(spec: &InstanceSpec) -> Credential {
+    issue_at(spec, SystemTime::now())
+}
+
+/// The same, as if it were `now`.
+pub(crate) fn issue_at(spec: &InstanceSpec, now: SystemTime) -> Credential {
+    AUTHORITY.issue_with_key(spec, &KEYS[0], now).unwrap()
+}
+
+/// The tests' CA, root and issuing, in PEM.
+pub(crate) fn roots_pem() -> String {
+    AUTHORITY.roots_pem()
+}
+
 /// What clients trust.
 pub(crate) fn roots() -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();

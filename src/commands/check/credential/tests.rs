@@ -120,9 +120,9 @@ fn each_file_that_cannot_be_read_is_named() {
              problem  pair          /c/instance.key: the file is empty; have it written anew, under another name and then renamed\n",
         ),
         (
-            LoadError::TooLarge { path: "/c/instance.crt".into() },
+            LoadError::TooLarge { path: "/c/instance.crt".into(), largest: 1024 * 1024 },
             read("/c/instance.key", io::ErrorKind::NotFound),
-            "problem  pair          /c/instance.crt: larger than 1 MiB, so it is no certificate and no key; \
+            "problem  pair          /c/instance.crt: larger than 1 MiB, so it is not what it should be; \
              give the right path by --cert or CF_INSTANCE_CERT, or start what writes it\n\
              problem  pair          /c/instance.key: no such file; give the right path by --key or CF_INSTANCE_KEY, or start what writes it\n",
         ),

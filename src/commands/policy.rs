@@ -1,0 +1,200 @@
+//! `vestibule policy test --peer CERT`: the verdict on a certificate, and the rule that decided.
+//!
+//! It asks what the handshake asks, of the same files and by the same code; only that the client has the key is not
+//! checked.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+
+use crate::config::Certified;
+use crate::config::Clients;
+use crate::config::Config;
+use crate::credentials::AdmissionTexts;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::identity::Client;
+use crate::identity::Identity;
+use crate::policy::Denial;
+use crate::policy::Permit;
+
+/// Judges the chain in the file `peer` (PEM, leaf first) at the time `now`, for each listener that asks for certificates.
+/// Gives what is printed, and [`Exit::Success`] for permits alone or [`Exit::Findings`].
+///
+/// # Errors
+/// There is nothing to judge, or nothing to judge it by: always [`Exit::Usage`], because the other statuses are verdicts.
+pub fn test(config: &Config, peer: &Path, json: bool, now: SystemTime) -> Result<(String, Exit), Fault> {
+    let chain = chain(peer)?;
+    let mut verdicts = Vec::new();
+    for listener in &config.listeners {
+        if let Clients::Certified(certified) = &listener.clients {
+            verdicts.push(verdict(listener.listen.to_string(), certified, &config.credential.cert, &chain, now)?);
+        }
+    }
+    let exit = match verdicts.iter().all(|verdict| verdict.verdict == Word::Permit) {
+        true => Exit::Success,
+        false => Exit::Findings,
+    };
+    let text = match (verdicts.as_slice(), json) {
+        ([], _) => {
+            return Err(usage("no listener asks for client certificates; add --allow RULE or --client-auth require"));
+        }
+        ([verdict], true) => to_json(verdict)?,
+        (verdicts, true) => to_json(&verdicts)?,
+        (verdicts, false) => verdicts.iter().map(Verdict::to_text).collect::<Vec<_>>().join("\n"),
+    };
+    Ok((text, exit))
+}
+
+fn usage(message: impl Into<String>) -> Fault {
+    Fault::new(Exit::Usage, message)
+}
+
+/// The certificates in a PEM file.
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let wrong = |what: String| usage(format!("--peer: {}: {what}", path.display()));
+    let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}; name another file")))?;
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| wrong("broken PEM; write the file anew".to_owned()))?;
+    match chain.is_empty() {
+        true => Err(wrong("no certificate in it; give the client's chain in PEM, leaf first".to_owned())),
+        false => Ok(chain),
+    }
+}
+
+/// Our own identity as our own certificate says it.
+fn own_identity(path: &Path) -> Result<Option<Identity>, Fault> {
+    let wrong = |what: String| {
+        let mend = "a rule cf:same compares clients with it: give --cert and --key";
+        usage(format!("{}: {what}; {mend}", path.display()))
+    };
+    let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let leaf = CertificateDer::from_pem_slice(&pem).map_err(|error| wrong(error.to_string()))?;
+    Identity::from_der(&leaf).map_err(|error| wrong(error.to_string()))
+}
+
+fn verdict(
+    listener: String,
+    certified: &Certified,
+    own_certificate: &Path,
+    chain: &[CertificateDer<'_>],
+    now: SystemTime,
+) -> Result<Verdict, Fault> {
+    let admission = AdmissionTexts::read(certified).and_then(|texts| texts.admission(certified));
+    let admission = admission.map_err(|error| usage(error.to_string()))?;
+    let own = if admission.policy.asks_for_own() { own_identity(own_certificate)? } else { None };
+    let judged = admission.judge(chain, own.as_ref(), now).map(|(_, permit)| permit);
+    let client = chain.first().and_then(|leaf| Client::from_leaf(leaf).ok());
+    Ok(Verdict::of(listener, admission.policy.mode.as_str(), &judged, client.as_ref()))
+}
+
+/// What is printed, under the names that `--json` gives.
+#[derive(Serialize)]
+struct Verdict {
+    listener: String,
+    mode: &'static str,
+    verdict: Word,
+    /// The rule that decided, if one did.
+    rule: Option<String>,
+    /// Why not; with a permit, why not if audit mode had not let the client in.
+    reason: Option<&'static str>,
+    /// The reason as a sentence.
+    detail: Option<String>,
+    /// What the certificate says, believed or not.
+    identity: Option<Parts>,
+    subject: Option<String>,
+    serial: Option<String>,
+}
+
+#[derive(Serialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Permit,
+    Denial,
+}
+
+/// A Cloud Foundry identity.
+#[derive(Serialize)]
+struct Parts {
+    organization: Option<String>,
+    space: Option<String>,
+    app: Option<String>,
+    instance: Option<String>,
+}
+
+impl Verdict {
+    fn of(listener: String, mode: &'static str, judged: &Result<Permit, Denial>, client: Option<&Client>) -> Self {
+        let (verdict, rule, denial) = match judged {
+            Ok(permit) => (Word::Permit, permit.rule(), permit.overruled()),
+            Err(denial) => (Word::Denial, denial.rule(), Some(denial)),
+        };
+        let holder = client.and_then(Client::holder);
+        Self {
+            listener,
+            mode,
+            verdict,
+            rule: rule.map(ToString::to_string),
+            reason: denial.map(|denial| denial.reason().as_str()),
+            detail: denial.map(ToString::to_string),
+            identity: client.and_then(Client::identity).map(Parts::of),
+            subject: holder.map(|holder| holder.subject.clone()),
+            serial: holder.map(|holder| holder.serial.clone()),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let mut out = String::new();
+        let mut line = |name: &str, value: &str| {
+            // A String takes everything; only the trait's signature knows of errors.
+            let _ = writeln!(out, "{name:<14}{value}");
+        };
+        line("listener", &self.listener);
+        line("verdict", if self.verdict == Word::Permit { "permit" } else { "denial" });
+        line("rule", self.rule.as_deref().unwrap_or("none"));
+        if let (Some(reason), Some(detail)) = (self.reason, &self.detail) {
+            line("reason", &format!("{reason}: {detail}"));
+        }
+        if self.verdict == Word::Permit && self.reason.is_some() {
+            line("audit", "let in all the same; mode enforce would refuse");
+        }
+        if let Some(parts) = &self.identity {
+            let named = [
+                ("organization", &parts.organization),
+                ("space", &parts.space),
+                ("app", &parts.app),
+                ("instance", &parts.instance),
+            ];
+            for (name, value) in named {
+                line(name, value.as_deref().unwrap_or("none"));
+            }
+        }
+        for (name, value) in [("subject", &self.subject), ("serial", &self.serial)] {
+            if let Some(value) = value {
+                line(name, value);
+            }
+        }
+        out
+    }
+}
+
+impl Parts {
+    fn of(identity: &Identity) -> Self {
+        Self {
+            organization: identity.organization.map(|guid| guid.to_string()),
+            space: identity.space.map(|guid| guid.to_string()),
+            app: identity.app.map(|guid| guid.to_string()),
+            instance: identity.instance.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String, Fault> {
+    let failed = |error: serde_json::Error| Fault::new(Exit::Internal, error.to_string());
+    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(failed)
+}

@@ -1,0 +1,182 @@
+//! Which clients may come in: the options on client certificates, and what cannot be meant together.
+
+use std::path::PathBuf;
+
+use super::Certified;
+use super::Clients;
+use super::mistake::Source;
+use super::mistake::Wrong;
+use super::reader::Noted;
+use super::reader::Placed;
+use super::reader::Reader;
+use super::sources::ALLOWING;
+use super::values;
+use crate::policy::Mode;
+use crate::policy::Rule;
+use crate::policy::guid_of;
+
+/// `--client-auth`
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Auth {
+    Off,
+    Request,
+    Require,
+}
+
+const AUTHS: [(&str, Auth); 3] = [("off", Auth::Off), ("request", Auth::Request), ("require", Auth::Require)];
+
+/// Everything that was typed about clients.
+struct Typed {
+    auth: Option<Placed<Auth>>,
+    allow: Vec<Placed<Rule>>,
+    deny: Vec<Placed<Rule>>,
+    policy: Option<Placed<PathBuf>>,
+    mode: Option<Placed<Mode>>,
+    ca: Vec<Placed<PathBuf>>,
+    crl: Vec<Placed<PathBuf>>,
+}
+
+impl Reader {
+    pub(super) fn clients(&mut self) -> Result<Clients, Noted> {
+        let auth = self.all("client-auth", |text| values::one_of(text, &AUTHS));
+        let allow = self.allow();
+        let deny = self.all("deny", str::parse);
+        let policy = self.paths("policy");
+        let mode = self.all("policy-mode", |text| values::one_of(text, &Mode::WORDS));
+        let (ca, crl) = (self.paths("client-ca"), self.paths("client-crl"));
+        let typed = Typed {
+            auth: auth?.pop(),
+            allow: allow?,
+            deny: deny?,
+            policy: policy?.pop(),
+            mode: mode?.pop(),
+            ca: ca?,
+            crl: crl?,
+        };
+        match typed.auth() {
+            Auth::Off => self.anonymous(&typed),
+            auth => self.certified(typed, auth == Auth::Require),
+        }
+    }
+
+    /// `--allow` and its shorthands, which are one list: the highest source that has any of them counts.
+    fn allow(&mut self) -> Result<Vec<Placed<Rule>>, Noted> {
+        let lists = [
+            self.all("allow", str::parse),
+            self.all("allow-app", |text| guid_of("app", text).map(Rule::App)),
+            self.all("allow-space", |text| guid_of("space", text).map(Rule::Space)),
+            self.all("allow-org", |text| guid_of("org", text).map(Rule::Organization)),
+        ];
+        let mut rules = Vec::new();
+        for list in lists {
+            rules.extend(list?);
+        }
+        let rank = |place: &Source| match place {
+            Source::Flag(_) => 0,
+            Source::Variable(_) => 1,
+            Source::File { .. } | Source::Platform(_) | Source::Default(_) => 2,
+        };
+        let highest = rules.iter().map(|(place, _)| rank(place)).min();
+        rules.retain(|(place, _)| Some(rank(place)) == highest);
+        // An empty list reads like "nobody", and would otherwise count like none at all, which is everybody.
+        let empty = ALLOWING.iter().find(|name| self.sources.is_given(name) && self.sources.values(name).is_empty());
+        match empty {
+            Some(name) if rules.is_empty() => {
+                let wrong = Wrong::new("lists nobody", "write a rule, any for every certificate, or leave it out");
+                Err(self.note(wrong.at(Source::File { path: self.file(), line: None, key: (*name).to_owned() })))
+            }
+            _ => Ok(rules),
+        }
+    }
+
+    /// The file that `--config` names, as an empty list can stand nowhere else.
+    fn file(&self) -> PathBuf {
+        self.sources.values("config").first().map(|given| PathBuf::from(&given.value)).unwrap_or_default()
+    }
+
+    /// No certificate is asked for: then nothing may have been said about who shows which.
+    fn anonymous(&mut self, typed: &Typed) -> Result<Clients, Noted> {
+        let wrong = match (&typed.auth, typed.first_rule(), typed.first_detail()) {
+            (Some((off, _)), Some(rule), _) => {
+                let (place, other) = (rule.min(off), rule.max(off));
+                let what = format!("given beside {other}: without client certificates no rule can be kept");
+                Wrong::new(what, "write --client-auth require, or take the rules out").at(place.clone())
+            }
+            (None, None, Some(detail)) => {
+                let what = "no certificate is asked for, so everybody comes in";
+                let mend = "add --client-auth require or --allow RULE, or say --client-auth off";
+                Wrong::new(what, mend).at(detail.clone())
+            }
+            _ => return Ok(Clients::Anonymous),
+        };
+        Err(self.note(wrong))
+    }
+
+    fn certified(&mut self, typed: Typed, required: bool) -> Result<Clients, Noted> {
+        let cause = typed.auth.as_ref().map(|(place, _)| place).or(typed.first_rule()).cloned();
+        let cause = cause.unwrap_or(Source::Default("client-auth"));
+        let mut wrongs = Vec::new();
+        if typed.ca.is_empty() {
+            let mend = "give --client-ca PATH; where Cloud Foundry says so it is $CF_SYSTEM_CERT_PATH";
+            wrongs.push(Wrong::new("client certificates are asked for, but no CA is known", mend).at(cause.clone()));
+        }
+        let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous);
+        if let Some((place, _)) = anonymous.filter(|_| required) {
+            let what = "nobody is anonymous where a certificate is required";
+            wrongs.push(Wrong::new(what, "add --client-auth request, or take the rule out").at(place.clone()));
+        }
+        let unruled = typed.allow.is_empty() && typed.policy.is_none();
+        match typed.deny.first() {
+            Some((place, _)) if unruled => {
+                let wrong = Wrong::new("nobody is allowed in who could be denied", "add --allow any");
+                wrongs.push(wrong.at(place.clone()));
+            }
+            None if unruled && !required => {
+                let wrong = Wrong::new("no rule says who may come in", "add --allow any, or --allow any,anonymous");
+                wrongs.push(wrong.at(cause));
+            }
+            _ => {}
+        }
+        if let Some(noted) = wrongs.into_iter().map(|wrong| self.note(wrong)).last() {
+            return Err(noted);
+        }
+        let plain = |rules: Vec<Placed<Rule>>| rules.into_iter().map(|(_, rule)| rule).collect();
+        let paths = |paths: Vec<Placed<PathBuf>>| paths.into_iter().map(|(_, path)| path).collect();
+        Ok(Clients::Certified(Certified {
+            required,
+            ca: paths(typed.ca),
+            crl: paths(typed.crl),
+            allow: if unruled { vec![Rule::Any] } else { plain(typed.allow) },
+            deny: plain(typed.deny),
+            any_implied: unruled,
+            policy: typed.policy.map(|(_, path)| path),
+            mode: typed.mode.map(|(_, mode)| mode),
+        }))
+    }
+}
+
+impl Typed {
+    fn auth(&self) -> Auth {
+        match (&self.auth, self.first_rule()) {
+            (Some((_, auth)), _) => *auth,
+            (None, Some(_)) => Auth::Require,
+            (None, None) => Auth::Off,
+        }
+    }
+
+    /// Where the first rule was given, or the file of rules.
+    fn first_rule(&self) -> Option<&Source> {
+        let rules = self.allow.iter().chain(&self.deny).map(|(place, _)| place);
+        rules.chain(self.policy.iter().map(|(place, _)| place)).next()
+    }
+
+    /// Where somebody said something that has no meaning without client certificates.
+    fn first_detail(&self) -> Option<&Source> {
+        let paths = self.ca.iter().chain(&self.crl).map(|(place, _)| place);
+        let mut places = paths.chain(self.mode.iter().map(|(place, _)| place));
+        places.find(|place| matches!(place, Source::Flag(_) | Source::Variable(_) | Source::File { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! Roots: the CAs that we accept client certificates from, and the certificates that they have taken back.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use aws_lc_rs::digest::Context;
+use aws_lc_rs::digest::SHA256;
+use rustls::DistinguishedName;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::TrustAnchor;
+use rustls::pki_types::UnixTime;
+use rustls::pki_types::pem;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::danger::ClientCertVerifier;
+use webpki::EndEntityCert;
+use webpki::KeyUsage;
+use webpki::VerifiedPath;
+
+use super::crl::Crl;
+use super::crl::CrlError;
+use super::verifier::Verifier;
+use crate::identity::Certificate;
+use crate::identity::CertificateError;
+use crate::policy::Reason;
+use crate::tls::provider;
+
+/// Names of CAs are sent to clients, so that they can choose among their certificates, as long as all of them together
+/// are not longer than this, in bytes: they travel in every handshake. Beyond it a client is left to choose freely.
+const LONGEST_HINTS: usize = 4096;
+
+/// The CAs that we accept client certificates from. Invariant: never empty. Cheap to clone.
+///
+/// A CA may be an intermediate one: whatever is listed vouches by itself, and needs no root above it.
+#[derive(Debug, Clone)]
+pub struct Roots(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// SHA-256 of everything that was read.
+    digest: [u8; 32],
+    cas: Vec<Ca>,
+    /// Those of `cas`, where webpki wants them.
+    anchors: Vec<TrustAnchor<'static>>,
+    crls: Vec<Crl>,
+    hints: Vec<DistinguishedName>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// A CA's name and key, and when it may vouch.
+#[derive(Debug)]
+struct Ca {
+    anchor: TrustAnchor<'static>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+/// The text of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// What was read.
+    pub bytes: Vec<u8>,
+    /// The file was named itself, and not found in a folder: something must be in it.
+    pub named: bool,
+}
+
+/// Why files hold no usable roots.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// It has PEM's marks, but not to its end.
+    #[error("{}: torn or not PEM: {cause}", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader says.
+        cause: String,
+    },
+    /// A certificate cannot be read.
+    #[error("{}: certificate {position}: {source}; write the file anew, or take it out", path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        position: usize,
+        /// Why.
+        source: CertificateError,
+    },
+    /// A certificate cannot be trusted, whoever wants to.
+    #[error("{}: certificate {position} cannot be a CA of ours: {source}; take it out", path.display())]
+    Anchor {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        position: usize,
+        /// Why.
+        source: webpki::Error,
+    },
+    /// A CRL cannot be used.
+    #[error("{}: CRL {position}: {source}", path.display())]
+    Crl {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        position: usize,
+        /// Why.
+        source: CrlError,
+    },
+    /// A file that was named has nothing of use.
+    #[error("{}: no {wanted} in it", path.display())]
+    Nothing {
+        /// Which file.
+        path: PathBuf,
+        /// What should be in it.
+        wanted: &'static str,
+    },
+    /// No CA at all.
+    #[error(
+        "no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM"
+    )]
+    Empty {
+        /// Where was looked.
+        places: String,
+    },
+}
+
+impl Roots {
+    /// The CAs in `cas` and the CRLs in `crls`, with a note on each file and certificate that was left out.
+    ///
+    /// A certificate that occurs several times counts once. One that is not a CA is left out with a note: whoever holds
+    /// its key could otherwise vouch for anybody. A file of a folder that holds none is left out with a note.
+    ///
+    /// # Errors
+    /// [`RootsError`]: something in the files cannot be read, or there is no CA.
+    pub fn parse(cas: &[Text], crls: &[Text]) -> Result<(Self, Vec<String>), RootsError> {
+        let mut notes = Vec::new();
+        let mut found = Vec::new();
+        for text in cas {
+            read_cas(text, &mut found, &mut notes)?;
+        }
+        if found.is_empty() {
+            let places: Vec<_> = cas.iter().map(|text| text.path.display().to_string()).collect();
+            return Err(RootsError::Empty { places: places.join(", ") });
+        }
+        let mut lists = Vec::new();
+        for text in crls {
+            read_crls(text, &mut lists, &mut notes)?;
+        }
+        let inner = Inner {
+            digest: digest(cas.iter().chain(crls)),
+            anchors: found.iter().map(|ca| ca.anchor.clone()).collect(),
+            hints: hints(&found),
+            cas: found,
+            crls: lists,
+            algorithms: provider().signature_verification_algorithms,
+        };
+        Ok((Self(Arc::new(inner)), notes))
+    }
+
+    /// Whether both came from the same bytes.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
+    }
+
+    /// What the handshake asks. With `optional`, a client without a certificate passes as well.
+    pub fn verifier(&self, optional: bool) -> Arc<dyn ClientCertVerifier> {
+        Arc::new(Verifier::new(self.clone(), optional))
+    }
+
+    /// Whether one of the CAs vouches at the time `now` for the first certificate of `chain`, by way of the others: the
+    /// question of every handshake, to be asked again of resumed sessions and living connections.
+    ///
+    /// Checked are signatures, dates (those of the CA itself as well), clientAuth where the extended key usage is
+    /// limited, the limits of CAs, and that no CRL names any of them.
+    ///
+    /// # Errors
+    /// The [`Reason`] why not.
+    pub fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), Reason> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Reason::NoCertificate)?;
+        let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.verify_parts(leaf, intermediates, UnixTime::since_unix_epoch(since_1970))
+    }
+
+    pub(super) fn verify_parts(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Reason> {
+        let Inner { anchors, algorithms, .. } = &*self.0;
+        let leaf = EndEntityCert::try_from(leaf).map_err(|error| reason(&error))?;
+        let judge = |path: &VerifiedPath<'_>| self.judge_path(path, now);
+        leaf.verify_for_usage(algorithms.all, anchors, intermediates, now, KeyUsage::client_auth(), None, Some(&judge))
+            .map(|_| ())
+            .map_err(|error| reason(&error))
+    }
+
+    /// What webpki leaves to others: the dates of the anchor, and what the CRLs name.
+    fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
+        let time = UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
+        // A CA whose certificate was renewed may be listed with its old and its new dates.
+        let same = self.0.cas.iter().filter(|ca| ca.anchor == *path.anchor());
+        let mut error = webpki::Error::UnknownIssuer;
+        for ca in same {
+            if time < ca.not_before {
+                error = webpki::Error::CertNotValidYet { time: now, not_before: unix(ca.not_before) };
+            } else if time > ca.not_after {
+                error = webpki::Error::CertExpired { time: now, not_after: unix(ca.not_after) };
+            } else if self.0.crls.iter().any(|crl| crl.names_any_of(path, &self.0.algorithms)) {
+                return Err(webpki::Error::CertRevoked);
+            } else {
+                return Ok(());
+            }
+        }
+        Err(error)
+    }
+
+    pub(super) fn hints(&self) -> &[DistinguishedName] {
+        &self.0.hints
+    }
+
+    pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.0.algorithms
+    }
+}
+
+fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for text in texts {
+        // The length in front, so that two texts cannot be taken for two others.
+        context.update(&text.bytes.len().to_be_bytes());
+        context.update(&text.bytes);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
+fn unix(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// webpki's errors as a closed set. What it does not know of is not trusted.
+fn reason(error: &webpki::Error) -> Reason {
+    use webpki::Error;
+    match error {
+        Error::CertExpired { .. } | Error::InvalidCertValidity => Reason::Expired,
+        Error::CertNotValidYet { .. } => Reason::NotYetValid,
+        Error::CertRevoked => Reason::Revoked,
+        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => Reason::WrongPurpose,
+        Error::BadDer | Error::BadDerTime | Error::TrailingData(_) | Error::MalformedExtensions => Reason::Malformed,
+        _ => Reason::Untrusted,
+    }
+}
+
+fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result<(), RootsError> {
+    let path = || text.path.clone();
+    let certificates = blocks::<CertificateDer<'static>>(text)?;
+    if certificates.is_empty() {
+        return nothing(text, "certificate in PEM", notes);
+    }
+    for (position, der) in (1..).zip(&certificates) {
+        let certificate =
+            Certificate::from_der(der).map_err(|source| RootsError::Certificate { path: path(), position, source })?;
+        let anchor = webpki::anchor_from_trusted_cert(der)
+            .map_err(|source| RootsError::Anchor { path: path(), position, source })?
+            .to_owned();
+        if !certificate.is_ca() {
+            let (path, subject) = (text.path.display(), certificate.subject());
+            notes.push(format!("{path}: certificate {position} is not a CA and is left out: {subject}"));
+            continue;
+        }
+        let ca = Ca { anchor, not_before: certificate.not_before(), not_after: certificate.not_after() };
+        let is_same = |known: &Ca| {
+            known.anchor == ca.anchor && known.not_before == ca.not_before && known.not_after == ca.not_after
+        };
+        if !found.iter().any(is_same) {
+            found.push(ca);
+        }
+    }
+    Ok(())
+}
+
+fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Result<(), RootsError> {
+    // A SEQUENCE is not the beginning of any text.
+    let is_der = text.bytes.first() == Some(&0x30);
+    let lists = if is_der {
+        vec![CertificateRevocationListDer::from(text.bytes.clone())]
+    } else {
+        blocks::<CertificateRevocationListDer<'static>>(text)?
+    };
+    if lists.is_empty() {
+        return nothing(text, "CRL in PEM or DER", notes);
+    }
+    for (position, der) in (1..).zip(&lists) {
+        let crl = Crl::from_der(der).map_err(|source| RootsError::Crl { path: text.path.clone(), position, source })?;
+        found.push(crl);
+    }
+    Ok(())
+}
+
+/// A file without what is wanted: an error where it was named, else a note.
+fn nothing(text: &Text, wanted: &'static str, notes: &mut Vec<String>) -> Result<(), RootsError> {
+    if text.named {
+        return Err(RootsError::Nothing { path: text.path.clone(), wanted });
+    }
+    notes.push(format!("{}: no {wanted} in it, left out", text.path.display()));
+    Ok(())
+}
+
+/// The PEM blocks of one kind. A text that ends within a block, or within its marks, is one that is being written.
+fn blocks<T: PemObject>(text: &Text) -> Result<Vec<T>, RootsError> {
+    let torn = |cause: String| RootsError::Pem { path: text.path.clone(), cause };
+    let has_marks = text.bytes.windows(11).any(|window| window == b"-----BEGIN ");
+    if !has_marks {
+        return Ok(Vec::new());
+    }
+    let last = text.bytes.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    if last.starts_with(b"-") && !(last.starts_with(b"-----END ") && last.ends_with(b"-----")) {
+        return Err(torn("it ends in the middle of a block".to_owned()));
+    }
+    T::pem_slice_iter(&text.bytes).collect::<Result<_, pem::Error>>().map_err(|error| torn(error.to_string()))
+}
+
+fn hints(cas: &[Ca]) -> Vec<DistinguishedName> {
+    let mut seen = HashSet::new();
+    let subjects = cas.iter().map(|ca| ca.anchor.subject.as_ref()).filter(|subject| seen.insert(*subject));
+    let hints: Vec<_> = subjects.map(DistinguishedName::in_sequence).collect();
+    let length: usize = hints.iter().map(|hint| hint.as_ref().len()).sum();
+    if length > LONGEST_HINTS { Vec::new() } else { hints }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Who dials us: what the client's certificate says, read once for each connection.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Certificate;
+use super::CertificateError;
+use super::Identity;
+use super::IdentityError;
+use super::certificate::AltNames;
+
+/// Who dials us. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Client {
+    /// No certificate was asked for, or none was given.
+    Anonymous,
+    /// The holder of a certificate.
+    Certified(Arc<Holder>),
+}
+
+/// What a client's certificate says, and nothing that any other certificate of its chain says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The Cloud Foundry identity; `Ok(None)` if the certificate is not Cloud Foundry's, an error if it claims to be
+    /// and is not sound.
+    pub identity: Result<Option<Identity>, IdentityError>,
+    /// The subject's other names, as written.
+    pub names: AltNames,
+    /// The subject's only CN, as written; its characters are not otherwise checked.
+    pub common_name: Option<String>,
+    /// The subject as RFC 4514 writes it, every odd character escaped: fit for a log.
+    pub subject: String,
+    /// The serial number in lower-case hexadecimal.
+    pub serial: String,
+    /// The last second in which the certificate is valid.
+    pub not_after: SystemTime,
+}
+
+impl Client {
+    /// The holder of `leaf` (DER), for which the handshake or `Roots::verify` has vouched: nothing
+    /// is verified here.
+    ///
+    /// # Errors
+    /// The bytes cannot be read as a certificate. Whatever vouched for it, such a client cannot be judged.
+    pub fn from_leaf(leaf: &[u8]) -> Result<Self, CertificateError> {
+        let leaf = Certificate::from_der(leaf)?;
+        Ok(Self::Certified(Arc::new(Holder {
+            identity: leaf.identity(),
+            common_name: leaf.common_name().map(str::to_owned),
+            subject: leaf.subject(),
+            serial: leaf.serial(),
+            not_after: leaf.not_after(),
+            names: leaf.alt_names().clone(),
+        })))
+    }
+
+    /// What the certificate says; `None` without one.
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::Anonymous => None,
+            Self::Certified(holder) => Some(holder),
+        }
+    }
+
+    /// The Cloud Foundry identity, if there is a sound one.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.holder()?.identity.as_ref().ok()?.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Client;
+    use crate::identity::IdentityError;
+    use rcgen::CertificateParams;
+    use rcgen::DnType;
+    use rcgen::KeyPair;
+
+    fn client(names: &[&str], subject: &[(DnType, &str)]) -> Client {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).unwrap();
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in subject {
+            parameters.distinguished_name.push(kind.clone(), *value);
+        }
+        Client::from_leaf(parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().der()).unwrap()
+    }
+
+    #[test]
+    fn a_certificates_holder_is_known_by_everything_that_a_rule_may_name() {
+        let client = client(
+            &["a.example", "10.0.0.1"],
+            &[
+                (DnType::OrganizationalUnitName, "app:7D6B3F5E-9a1c-4f0e-8b59-0f6a3a1d2c11"),
+                (DnType::CommonName, "one"),
+            ],
+        );
+        let identity = client.identity().unwrap();
+        assert_eq!(identity.app.unwrap().to_string(), "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11");
+        assert_eq!(identity.instance.as_ref().unwrap().as_str(), "one");
+        let holder = client.holder().unwrap();
+        assert_eq!(holder.names.dns, ["a.example"]);
+        assert_eq!(holder.names.ips, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(holder.common_name.as_deref(), Some("one"));
+        assert_eq!(holder.subject, "CN=one,OU=app:7D6B3F5E-9a1c-4f0e-8b59-0f6a3a1d2c11");
+        assert!(!holder.serial.is_empty());
+    }
+
+    #[test]
+    fn an_unsound_identity_is_kept_as_an_error_and_never_as_half_an_identity() {
+        let client = client(&[], &[(DnType::OrganizationalUnitName, "app:"), (DnType::CommonName, "one")]);
+        assert_eq!(client.identity(), None);
+        assert!(matches!(client.holder().unwrap().identity, Err(IdentityError::Empty(_))));
+    }
+
+    #[test]
+    fn the_anonymous_have_nothing_to_say() {
+        assert_eq!((Client::Anonymous.holder(), Client::Anonymous.identity()), (None, None));
+        assert!(Client::from_leaf(b"no certificate").is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! The verdict on a client.
+
+use super::Denial;
+use super::Reason;
+use super::Rule;
+use crate::identity::Client;
+use crate::identity::Identity;
+
+/// Who may come in. No rule matched means no, so a policy without rules admits nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// What becomes of those who may not.
+    pub mode: Mode,
+    /// Who may.
+    pub allow: Vec<Rule>,
+    /// Who may not, whatever `allow` says.
+    pub deny: Vec<Rule>,
+}
+
+/// What becomes of a client that may not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// It is refused.
+    #[default]
+    Enforce,
+    /// It comes in all the same if it has a certificate under the roots, and its record says what would have been.
+    Audit,
+}
+
+/// Proof that a client may reach the app. [`Policy::judge`] is the only place that makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Permit {
+    ground: Ground,
+}
+
+/// Why a client comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ground {
+    Allowed(Rule),
+    Audited(Denial),
+}
+
+impl Policy {
+    /// The policy of a listener that asks for no certificate: it admits the anonymous, and there are no others.
+    pub fn anonymous() -> Self {
+        Self { mode: Mode::Enforce, allow: vec![Rule::Anonymous], deny: Vec::new() }
+    }
+
+    /// Whether `client`, for whose certificate the roots have vouched, may come in. `own` is our own identity.
+    ///
+    /// The anonymous come in by the rule `anonymous` alone, in audit mode as well. Nothing is allocated for a client that
+    /// may come in.
+    ///
+    /// # Errors
+    /// [`Denial`]: a rule denies it, none admits it, or its identity is not sound.
+    pub fn judge(&self, client: &Client, own: Option<&Identity>) -> Result<Permit, Denial> {
+        match (self.rule_for(client, own), self.mode, client) {
+            (Ok(rule), _, _) => Ok(Permit { ground: Ground::Allowed(rule.clone()) }),
+            (Err(denial), Mode::Audit, Client::Certified(_)) => Ok(Permit { ground: Ground::Audited(denial) }),
+            (Err(denial), _, _) => Err(denial),
+        }
+    }
+
+    /// Whether some rule compares a client with ourselves.
+    pub fn asks_for_own(&self) -> bool {
+        self.allow.iter().chain(&self.deny).any(Rule::asks_for_own)
+    }
+
+    /// The rule that admits `client`.
+    fn rule_for(&self, client: &Client, own: Option<&Identity>) -> Result<&Rule, Denial> {
+        if let Some(Err(error)) = client.holder().map(|holder| &holder.identity) {
+            return Err(error.clone().into());
+        }
+        if let Some(rule) = self.deny.iter().find(|rule| rule.matches(client, own)) {
+            return Err(Denial::by(rule));
+        }
+        self.allow.iter().find(|rule| rule.matches(client, own)).ok_or_else(|| match client {
+            Client::Anonymous => Reason::NoCertificate.into(),
+            Client::Certified(_) => Reason::NotAllowed.into(),
+        })
+    }
+}
+
+impl Mode {
+    /// How it is written.
+    pub const WORDS: [(&'static str, Self); 2] = [("enforce", Self::Enforce), ("audit", Self::Audit)];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl Permit {
+    /// The rule that decided; `None` if none did and audit mode let the client in.
+    pub fn rule(&self) -> Option<&Rule> {
+        match &self.ground {
+            Ground::Allowed(rule) => Some(rule),
+            Ground::Audited(denial) => denial.rule(),
+        }
+    }
+
+    /// What would have been said if audit mode had not let the client in.
+    pub fn overruled(&self) -> Option<&Denial> {
+        match &self.ground {
+            Ground::Allowed(_) => None,
+            Ground::Audited(denial) => Some(denial),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Why a client may not come in.
+
+use std::fmt;
+
+use super::Rule;
+use crate::identity::CertificateError;
+use crate::identity::IdentityError;
+
+/// Why a client may not come in. A closed set: dashboards are built on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No certificate was given.
+    NoCertificate,
+    /// None of the roots vouches for the certificate.
+    Untrusted,
+    /// It, or a CA's above it, is past its last second.
+    Expired,
+    /// It, or a CA's above it, is before its first second.
+    NotYetValid,
+    /// A CRL names it, or a CA's above it.
+    Revoked,
+    /// Its extended key usage does not include clientAuth.
+    WrongPurpose,
+    /// It is no certificate that can be read.
+    Malformed,
+    /// It claims to be Cloud Foundry's, and is not sound.
+    IdentityInvalid,
+    /// No rule admits it.
+    NotAllowed,
+    /// A rule denies it.
+    DeniedByRule,
+}
+
+impl Reason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::NoCertificate,
+        Self::Untrusted,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Revoked,
+        Self::WrongPurpose,
+        Self::Malformed,
+        Self::IdentityInvalid,
+        Self::NotAllowed,
+        Self::DeniedByRule,
+    ];
+
+    /// The name in records, metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no_certificate",
+            Self::Untrusted => "untrusted",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Revoked => "revoked",
+            Self::WrongPurpose => "wrong_purpose",
+            Self::Malformed => "malformed",
+            Self::IdentityInvalid => "identity_invalid",
+            Self::NotAllowed => "not_allowed",
+            Self::DeniedByRule => "denied_by_rule",
+        }
+    }
+
+    /// Whether the roots have vouched for the certificate, and the policy has decided.
+    pub fn is_the_policys(self) -> bool {
+        matches!(self, Self::IdentityInvalid | Self::NotAllowed | Self::DeniedByRule)
+    }
+
+    /// What an operator reads.
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "the client gave no certificate",
+            Self::Untrusted => "no client CA vouches for the certificate",
+            Self::Expired => "the certificate, or a CA's above it, has expired",
+            Self::NotYetValid => "the certificate, or a CA's above it, is not valid yet",
+            Self::Revoked => "a CRL names the certificate, or a CA's above it",
+            Self::WrongPurpose => "the certificate's extended key usage does not include clientAuth",
+            Self::Malformed => "the certificate cannot be read",
+            Self::IdentityInvalid => "the certificate claims to be Cloud Foundry's and is not sound",
+            Self::NotAllowed => "no rule admits the client",
+            Self::DeniedByRule => "a rule denies the client",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A client may not come in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Denial {
+    reason: Reason,
+    rule: Option<Rule>,
+    cause: Option<IdentityError>,
+}
+
+impl Denial {
+    /// A client on whom a rule was found that denies it.
+    pub(super) fn by(rule: &Rule) -> Self {
+        Self { reason: Reason::DeniedByRule, rule: Some(rule.clone()), cause: None }
+    }
+
+    /// Why.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The rule that decided; `None` if none did.
+    pub fn rule(&self) -> Option<&Rule> {
+        self.rule.as_ref()
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.sentence())?;
+        match (&self.rule, &self.cause) {
+            (Some(rule), _) => write!(f, ": {rule}"),
+            (None, Some(cause)) => write!(f, ": {cause}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// A denial that no rule was needed for.
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        Self { reason, rule: None, cause: None }
+    }
+}
+
+impl From<IdentityError> for Denial {
+    fn from(cause: IdentityError) -> Self {
+        Self { reason: Reason::IdentityInvalid, rule: None, cause: Some(cause) }
+    }
+}
+
+/// A certificate that cannot be read says nothing of its holder.
+impl From<CertificateError> for Denial {
+    fn from(error: CertificateError) -> Self {
+        Self::from(IdentityError::from(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_reason_has_its_own_number_and_name() {
+        let names: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for (number, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, number);
+        }
+    }
+}

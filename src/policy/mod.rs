@@ -1,0 +1,25 @@
+//! Who may come in.
+//!
+//! A [`Policy`] is asked about a [`Client`](crate::identity::Client) and answers with a [`Permit`] or a [`Denial`], each
+//! naming the [`Rule`] that decided. Deny beats allow; no rule matched means no; whatever is doubtful means no.
+//!
+//! Pure: no socket, no clock. The same code answers the handshake, `policy test` and audit mode.
+
+mod allowlist;
+mod denial;
+mod file;
+mod pattern;
+mod rule;
+
+pub use allowlist::Mode;
+pub use allowlist::Permit;
+pub use allowlist::Policy;
+pub use denial::Denial;
+pub use denial::Reason;
+pub use file::PolicyFile;
+pub use rule::Kin;
+pub use rule::Rule;
+pub(crate) use rule::guid_of;
+
+#[cfg(test)]
+mod tests;

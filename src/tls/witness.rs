@@ -1,0 +1,112 @@
+//! rustls's question about a client's certificate, answered for one connection and remembered for it.
+//!
+//! rustls asks whether a certificate is good and takes an error for an answer, no more; who the client is and which rule
+//! decided would be lost. So each connection that asks for a certificate gets a verifier of its own, which keeps the
+//! verdict: the certificate is verified, read and judged once. The answer is given within the handshake, so that a client
+//! that may not come in is told by an alert.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
+
+use rustls::DigitallySignedStruct;
+use rustls::DistinguishedName;
+use rustls::Error;
+use rustls::SignatureScheme;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerified;
+use rustls::server::danger::ClientCertVerifier;
+
+use crate::credentials::Admitting;
+use crate::identity::Client;
+use crate::policy::Denial;
+use crate::policy::Permit;
+
+/// Judges the certificate that one client shows.
+pub struct Witness {
+    admitting: Admitting,
+    roots: Arc<dyn ClientCertVerifier>,
+    verdict: OnceLock<Result<(Client, Permit), Denial>>,
+    denied: OnceLock<Client>,
+}
+
+impl Witness {
+    pub(super) fn new(admitting: Admitting, roots: Arc<dyn ClientCertVerifier>) -> Self {
+        Self { admitting, roots, verdict: OnceLock::new(), denied: OnceLock::new() }
+    }
+
+    /// What was said of the client's certificate; `None` if none was shown in this handshake, as in a resumption.
+    pub fn verdict(&self) -> Option<&Result<(Client, Permit), Denial>> {
+        self.verdict.get()
+    }
+
+    /// Who was denied, if the roots have vouched for it: what another certificate says is worth nothing.
+    pub fn denied(&self) -> Option<&Client> {
+        self.denied.get()
+    }
+}
+
+impl ClientCertVerifier for Witness {
+    fn client_auth_mandatory(&self) -> bool {
+        self.roots.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.roots.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let chain: Vec<CertificateDer<'_>> =
+            std::iter::once(end_entity).chain(intermediates).map(|der| CertificateDer::from(der.as_ref())).collect();
+        let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        match self.verdict.get_or_init(|| self.admitting.judge(Some(&chain), now)) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(denial) => {
+                if denial.reason().is_the_policys()
+                    && let Ok(client) = Client::from_leaf(end_entity)
+                {
+                    // Asked once in a handshake; should it be twice, the first answer stands.
+                    let _ = self.denied.set(client);
+                }
+                Err(denial.reason().into())
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.roots.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.roots.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.supported_verify_schemes()
+    }
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Witness").field("verdict", &self.verdict).finish_non_exhaustive()
+    }
+}
