@@ -16,11 +16,14 @@ use vestibule::config::resolve::resolve;
 use vestibule::config::sources::Environment;
 use vestibule::config::sources::Inputs;
 use vestibule::connection::Reason;
+use vestibule::policy;
+use vestibule::policy::PolicyFile;
 
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", CONFIGURATION, OPERATIONS, "docs/containers.md"];
+const CLIENTS: &str = "docs/clients.md";
+const DOCUMENTS: [&str; 7] =
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", CONFIGURATION, CLIENTS, OPERATIONS, "docs/containers.md"];
 
 fn path(document: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(document)
@@ -76,7 +79,9 @@ fn the_tables_of_options_are_those_of_the_program() {
         write!(text, "\n### {}\n\n{}", group.heading().unwrap(), table(&members)).unwrap();
     }
     hold(CONFIGURATION, "options", &format!("{text}\n"));
-    for tool in ["check", "identity", "issuer", "demo"] {
+    let own = all.iter().filter(|option| option.per_listener).map(|option| format!("`{}`", option.name));
+    hold(CONFIGURATION, "listener", &format!("{}.\n", own.collect::<Vec<_>>().join(", ")));
+    for tool in ["check", "identity", "policy test", "issuer", "demo"] {
         let own: Vec<_> = options::of(tool).filter(|option| !all.contains(option)).collect();
         hold(CONFIGURATION, tool, &format!("\n{}\n", table(&own)));
     }
@@ -112,9 +117,19 @@ fn every_reason_has_its_row_and_leaves_a_line_where_the_row_says() {
     let found: Vec<_> = rows.map(|row| (row.split('`').next().unwrap(), row.rsplit(" | ").next().unwrap())).collect();
     let expected = Reason::ALL.map(|reason| {
         let line = if reason.is_refusal() { "`denied`, `all`" } else { "`all`" };
-        (reason.as_str(), if reason.is_noise() { "never" } else { line })
+        (reason.as_str(), if reason == Reason::Probe { "never" } else { line })
     });
     assert_eq!(found, expected);
+}
+
+#[test]
+fn every_denial_is_explained_and_the_example_of_a_policy_is_one() {
+    let text = read(CLIENTS);
+    for denial in policy::Reason::ALL {
+        assert!(text.contains(&format!("`{denial}`")), "{denial}");
+    }
+    let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    assert_eq!(PolicyFile::parse(Path::new("policy.toml"), file).unwrap().allow.len(), 2);
 }
 
 #[test]
