@@ -171,7 +171,7 @@ fn variables(environment: &Environment, mistakes: &mut Vec<Mistake>) -> BTreeMap
         let place = Source::Variable(name.clone());
         let option = known.get(name);
         // Who may come in must not depend on whether a template was filled in.
-        if value.is_empty() && !option.is_some_and(|option| option.group == Group::Clients) {
+        if value.is_empty() && option.is_none_or(|option| option.group != Group::Clients) {
             continue;
         }
         if let Some(option) = option {

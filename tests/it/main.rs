@@ -2,4 +2,5 @@
 
 mod support;
 
+mod policy;
 mod relay;

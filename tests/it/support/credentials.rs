@@ -78,6 +78,11 @@ impl Credentials {
     }
 }
 
+/// The CAs, in PEM.
+pub(crate) fn roots_pem() -> String {
+    AUTHORITY.roots_pem()
+}
+
 /// What clients trust.
 pub(crate) fn roots() -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();
