@@ -45,7 +45,7 @@ const DESCRIPTORS_OF_OURS: u64 = 64;
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 
 /// Connections at most, where the descriptor limit sets no bound.
-const MOST_CONNECTIONS: u64 = 100_000;
+pub(crate) const MOST_CONNECTIONS: u64 = 100_000;
 
 /// When the app has ended by itself: how long its last bytes may take to reach the clients.
 const LAST_BYTES: Duration = Duration::from_secs(2);
@@ -58,6 +58,8 @@ const LAST_RECORDS: Duration = Duration::from_millis(250);
 pub struct Sidecar {
     config: Config,
     doors: Vec<(Listener, TcpListener, SocketAddr)>,
+    rotation: Rotation,
+    look: Arc<Notify>,
 }
 
 impl Sidecar {
@@ -75,7 +77,9 @@ impl Sidecar {
             }
         }
         if failures.is_empty() {
-            Ok(Self { config, doors })
+            let look = Arc::new(Notify::new());
+            let rotation = Rotation::new(config.credential.clone(), Arc::clone(&look));
+            Ok(Self { config, doors, rotation, look })
         } else {
             Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")))
         }
@@ -84,6 +88,11 @@ impl Sidecar {
     /// The addresses that are listened on, in the order of the configuration.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.doors.iter().map(|(_, _, addr)| *addr)
+    }
+
+    /// Tells of each pair as it is taken into service; `None` before the first.
+    pub fn shown(&self) -> watch::Receiver<Option<Shown>> {
+        self.rotation.shown()
     }
 
     /// Serves until a signal, the end of the app, or a fault ends it.
@@ -109,14 +118,12 @@ impl Sidecar {
 
     /// Starts everything that runs until the end.
     fn start(self, tasks: &mut Tasks, signals: Signals, app: Option<App>) -> Running {
-        let Self { config, doors } = self;
+        let Self { config, doors, mut rotation, look } = self;
         let counters = Arc::new(Counters::default());
-        let look = Arc::new(Notify::new());
         let phase = watch::Sender::new(Phase::Running);
         let guards = Guards::default();
         // The app has been started: it keeps the limits that the container was given.
         let (slots, handshakes) = room(&config);
-        let mut rotation = Rotation::new(config.credential.clone(), Arc::clone(&look));
         let mut accepting = JoinSet::new();
         for (door, socket, addr) in doors {
             tracing::info!(listener = %addr, app = %door.app, "listening");
@@ -148,15 +155,22 @@ fn room(config: &Config) -> (Slots, Arc<Semaphore>) {
         tracing::warn!(%error, "the descriptor limit cannot be raised");
         1024
     });
-    let fitting = (descriptors.saturating_sub(DESCRIPTORS_OF_OURS) / DESCRIPTORS_PER_CONNECTION).min(MOST_CONNECTIONS);
+    let fitting = connections_within(descriptors).min(MOST_CONNECTIONS);
     let connections = config.limits.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
     let handshakes = config.limits.handshakes.unwrap_or(connections);
     (Slots::new(connections), Arc::new(Semaphore::new(handshakes.min(Semaphore::MAX_PERMITS))))
 }
 
+/// Connections that a limit of `descriptors` has room for.
+pub(crate) fn connections_within(descriptors: u64) -> u64 {
+    descriptors.saturating_sub(DESCRIPTORS_OF_OURS) / DESCRIPTORS_PER_CONNECTION
+}
+
 fn mend_for(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "the address is in use; stop the other program or choose another --listen".to_owned(),
+        io::ErrorKind::AddrInUse => {
+            "the address is in use; stop the other program or choose another --listen".to_owned()
+        }
         io::ErrorKind::PermissionDenied => {
             "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, choose a higher one".to_owned()
         }
@@ -257,7 +271,8 @@ impl Running {
         let certificate = Certificate::from_der(shown.pair.leaf());
         let retiring = certificate.as_ref().is_ok_and(Certificate::is_retirement);
         let instance = certificate.as_ref().ok().and_then(|certificate| certificate.common_name().map(str::to_owned));
-        let not_after = certificate.ok().and_then(|certificate| jiff::Timestamp::try_from(certificate.not_after()).ok());
+        let not_after =
+            certificate.ok().and_then(|certificate| jiff::Timestamp::try_from(certificate.not_after()).ok());
         let not_after = not_after.map(tracing::field::display);
         let generation = shown.generation;
         if retiring {

@@ -10,6 +10,7 @@ use super::*;
 
 use crate::config::AppAddr;
 use crate::config::Listen;
+use crate::config::LogLevel;
 use crate::config::TlsVersion;
 use crate::exit::Exit;
 use crate::issuer::Flaw;
@@ -137,7 +138,10 @@ fn every_choice_of_the_issuer_is_accepted() {
 #[test]
 fn the_demo_needs_nothing() {
     let listen = Listen::At("127.0.0.1:8443".parse().unwrap());
-    assert_eq!(command(&["demo"]), Command::Demo(DemoArgs { listen, rotate_every: Duration::from_secs(5) }));
+    let demo = DemoArgs { listen, listen_typed: false, rotate_every: Duration::from_secs(5), log_level: LogLevel::Off };
+    assert_eq!(command(&["demo"]), Command::Demo(demo.clone()));
+    let typed = DemoArgs { listen_typed: true, ..demo };
+    assert_eq!(command(&["demo", "--listen", "127.0.0.1:8443"]), Command::Demo(typed));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use clap::ArgMatches;
 
 use crate::commands::issuer::Options;
 use crate::config::Listen;
+use crate::config::LogLevel;
 use crate::config::mistake::Mistake;
 use crate::config::mistake::Mistakes;
 use crate::config::mistake::Source;
@@ -25,8 +26,12 @@ use crate::config::values::Between;
 pub struct DemoArgs {
     /// Where clients dial the demo.
     pub listen: Listen,
+    /// It was typed: it must open. The default steps aside.
+    pub listen_typed: bool,
     /// How often the pair is replaced.
     pub rotate_every: Duration,
+    /// The least severe line of the proxy's own log that is shown.
+    pub log_level: LogLevel,
 }
 
 pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Mistakes> {
@@ -45,7 +50,7 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Mistakes> {
     let ip = flags.read("ip", ip);
     let key = flags.parsed("key");
     let inject = flags.parsed("inject");
-        let (retire, once) = (matches.get_flag("retire"), matches.get_flag("once"));
+    let (retire, once) = (matches.get_flag("retire"), matches.get_flag("once"));
     let client = matches.get_flag("client");
     let second_instance = matches.get_flag("second-instance");
     match (dir, validity, ip, key) {
@@ -74,9 +79,13 @@ pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Mistakes> {
     let mut flags = Flags { command: "demo", matches, mistakes: Vec::new() };
     let listen = flags.read("listen", values::listen);
     let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Between::A_MILLISECOND_TO_TEN_YEARS));
-    match (listen, rotate_every) {
-        (Some(listen), Some(rotate_every)) => Ok(DemoArgs { listen, rotate_every }),
-        // Not empty: both have defaults.
+    let log_level = flags.read("log-level", |text| values::one_of(text, &LogLevel::WORDS));
+    match (listen, rotate_every, log_level) {
+        (Some(listen), Some(rotate_every), Some(log_level)) => {
+            let listen_typed = matches.get_one::<OsString>("listen").is_some();
+            Ok(DemoArgs { listen, listen_typed, rotate_every, log_level })
+        }
+        // Not empty: all have defaults.
         _ => Err(Mistakes::new(flags.mistakes)),
     }
 }

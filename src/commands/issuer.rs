@@ -99,7 +99,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), Fault> {
         say(out, format_args!("# {}: {}{note}: {line}", cert.display(), holder.what))?;
     }
     let own = Folder::instance(&dir);
-    let (cert, key) = (quoted(&own.cert()), quoted(&own.key()));
+    let (cert, key) = (text::quoted(&own.cert()), text::quoted(&own.key()));
     say(out, format_args!("export CF_INSTANCE_CERT={cert} CF_INSTANCE_KEY={key}"))?;
     if options.once || options.retire {
         return Ok(());
@@ -233,13 +233,6 @@ fn rotate(holders: &[Holder], authority: &Authority, every: Duration, out: &mut 
 
 fn say(out: &mut dyn Write, line: std::fmt::Arguments<'_>) -> Result<(), Fault> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| config(format!("cannot write output: {error}")))
-}
-
-/// A path as one word of a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn fault(error: IssuerError) -> Fault {

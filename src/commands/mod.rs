@@ -1,5 +1,7 @@
 //! What each command does, given what was typed.
 
+mod check;
+mod demo;
 pub mod identity;
 pub mod issuer;
 pub mod policy;
@@ -40,7 +42,12 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             issuer::run(&options, &mut std::io::stdout())?;
             Ok(Exit::Success)
         }
-        _ => Ok(Exit::Success),
+        Command::Check { config, json } => {
+            let (report, exit) = check::run(config, json)?;
+            print(&report)?;
+            Ok(exit)
+        }
+        Command::Demo(args) => demo::run(&args),
     }
 }
 

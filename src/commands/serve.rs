@@ -1,6 +1,7 @@
 //! `vestibule run` and `vestibule proxy`.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
@@ -13,6 +14,9 @@ use crate::sidecar::Sidecar;
 use crate::supervisor::AppCommand;
 use crate::telemetry;
 
+/// For the connections that are dropped at the end.
+const LAST_DROPS: Duration = Duration::from_millis(250);
+
 /// Serves as `config` says, with the app of `command` as a child if there is one, until something ends it.
 ///
 /// # Errors
@@ -21,8 +25,8 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>) -> Result<Exit,
     telemetry::start_logging(&config.log);
     let served = runtime(config.threads).and_then(|runtime| {
         let served = runtime.block_on(async { Sidecar::open(config)?.run(command).await });
-        // What is left is ours to abandon: a look at the files, or a connection whose time is over.
-        runtime.shutdown_background();
+        // Connections whose time is over write their records when they are dropped; a look at files that hangs is left.
+        runtime.shutdown_timeout(LAST_DROPS);
         served
     });
     match served {
@@ -36,8 +40,11 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>) -> Result<Exit,
     }
 }
 
-/// One thread needs no scheduler that shares work between threads.
-fn runtime(threads: usize) -> Result<Runtime, Fault> {
+/// A runtime with `threads` threads. One thread needs no scheduler that shares work between threads.
+///
+/// # Errors
+/// The kernel grants no more descriptors or threads.
+pub(super) fn runtime(threads: usize) -> Result<Runtime, Fault> {
     let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     if threads > 1 {
         builder.worker_threads(threads);

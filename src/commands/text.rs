@@ -1,5 +1,6 @@
-//! Times as people read them.
+//! Times as people read them, and paths as shells do.
 
+use std::path::Path;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -25,10 +26,30 @@ pub(super) fn duration(length: Duration) -> String {
     if text.is_empty() { format!("{}ms", length.as_millis()) } else { text.join(" ") }
 }
 
+/// A path as one word of a shell.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// `text` on one line, with nothing in it that a terminal would obey: it may come from a file's name, a certificate or a
+/// client.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::duration;
+    use super::one_line;
+    use super::quoted;
     use super::timestamp;
+    use std::path::Path;
     use std::time::Duration;
     use std::time::UNIX_EPOCH;
 
@@ -45,6 +66,17 @@ mod tests {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
         }
         assert_eq!(duration(Duration::from_millis(450)), "450ms");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        assert_eq!(one_line("the app's \n\u{1b}[2J ü"), "the app's \\n\\u{1b}[2J ü");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(quoted(Path::new("/tmp/a-1.crt")), "/tmp/a-1.crt");
+        assert_eq!(quoted(Path::new("/tmp/it's; $HOME")), r"'/tmp/it'\''s; $HOME'");
     }
 
     #[test]

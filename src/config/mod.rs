@@ -222,6 +222,18 @@ pub struct Limits {
     pub handshakes: Option<usize>,
 }
 
+impl LogLevel {
+    /// The levels as they are typed.
+    pub const WORDS: [(&str, Self); 6] = [
+        ("off", Self::Off),
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

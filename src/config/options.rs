@@ -297,6 +297,9 @@ pub const OPTIONS: &[Opt] = &[
           help: "Where clients dial the demo", commands: DEMO, ..FLAG },
     Opt { name: "rotate-every", value: "DURATION", default: Preset::Value("5s"),
           help: "How often the pair is replaced", commands: DEMO, ..FLAG },
+    Opt { name: "log-level", value: "LEVEL", default: Preset::Value("off"),
+          choices: &["off", "error", "warn", "info", "debug", "trace"],
+          help: "The least severe line of the proxy's own log that is shown", commands: DEMO, ..FLAG },
 ];
 
 #[cfg(test)]

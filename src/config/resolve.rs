@@ -283,17 +283,9 @@ impl Reader {
 
     fn log(&mut self) -> Result<Log, Noted> {
         let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
-        let levels = [
-            ("off", LogLevel::Off),
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ];
         let accesses = [("off", AccessLog::Off), ("denied", AccessLog::Denied), ("all", AccessLog::All)];
         let format = self.given("log-format", |text| values::one_of(text, &formats));
-        let level = self.word("log-level", &levels);
+        let level = self.word("log-level", &LogLevel::WORDS);
         let access = self.word("access-log", &accesses);
         Ok(Log { format: format?, level: level?, access: access? })
     }

@@ -72,16 +72,21 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, s
     let mut record = Record::open(Arc::clone(&service.counters), service.access, peer, service.listener);
     // In a box of its own, so that the memory of the handshake is free while the relay runs.
     let established = Box::pin(establish(&client, &service, &slot, &mut record)).await;
-    let reason = match established {
-        Ok((established, app)) => carry(client, established, app, &service, &mut record).await,
-        Err(ended) => {
-            let reason = ended.reason();
-            record.explain(&ended);
-            farewell::refuse(client, ended).await;
-            reason
+    match established {
+        Ok((established, app)) => {
+            let mut relay = Relay::new(client, established, app);
+            let reason = carry(&mut relay, &service).await;
+            record.facts.carried = relay.carried();
+            // Before the farewell, which may be cut short when the process ends.
+            record.close(reason);
+            farewell::part(relay, reason).await;
         }
-    };
-    record.close(reason);
+        Err(ended) => {
+            record.explain(&ended);
+            record.close(ended.reason());
+            farewell::refuse(client, ended).await;
+        }
+    }
 }
 
 /// accept → ClientHello → dial → handshake
@@ -119,22 +124,15 @@ async fn establish(
     Ok((established, app))
 }
 
-/// relay, and the end of both sides
-async fn carry(
-    client: TcpStream,
-    established: Established,
-    app: AppStream,
-    service: &Service,
-    record: &mut Record,
-) -> Reason {
-    let mut relay = Relay::new(client, established, app);
+/// relay, until one side, a limit or the process ends it
+async fn carry(relay: &mut Relay, service: &Service) -> Reason {
     if let Some(limit) = service.timeouts.idle {
         relay.end_when_silent(limit);
     }
     let too_old = service.timeouts.max_age.map(|limit| tokio::time::Instant::now() + limit);
     let mut phase = service.phase.clone();
     let mut going = false;
-    let reason = loop {
+    loop {
         let here = *phase.borrow_and_update();
         match here {
             Phase::Running => {}
@@ -142,20 +140,17 @@ async fn carry(
                 going = true;
                 relay.end_when_idle(IDLE_WHILE_GOING);
             }
-            Phase::Closing => break Reason::DrainTimeout,
+            Phase::Closing => return Reason::DrainTimeout,
         }
         tokio::select! {
-            end = &mut relay => break match end {
+            end = &mut *relay => return match end {
                 End::Quiet if going => Reason::ClosedIdle,
                 end => end.into(),
             },
             Ok(()) = phase.changed() => {}
             () = sleep_until(too_old.unwrap_or_else(tokio::time::Instant::now)), if too_old.is_some() => {
-                break Reason::MaxAge;
+                return Reason::MaxAge;
             }
         }
-    };
-    record.facts.carried = relay.carried();
-    farewell::part(relay, reason).await;
-    reason
+    }
 }

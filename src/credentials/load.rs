@@ -48,12 +48,6 @@ pub enum LoadError {
         /// Which.
         path: PathBuf,
     },
-    /// Bytes that are no text.
-    #[error("{path}: not UTF-8 text")]
-    NotText {
-        /// Which.
-        path: PathBuf,
-    },
     /// Both were read, and are no pair.
     #[error("{cert} and {key}: {source}")]
     Pair {
@@ -102,6 +96,14 @@ impl Texts {
             source,
         })
     }
+}
+
+/// Reads one of the two files.
+///
+/// # Errors
+/// Any [`LoadError`] but [`LoadError::Pair`], naming the file.
+pub fn read_half(path: &Path) -> Result<Vec<u8>, LoadError> {
+    read(path, LARGEST)
 }
 
 /// Reads a file that cannot be empty, of `largest` bytes at most.

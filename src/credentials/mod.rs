@@ -19,6 +19,7 @@ pub use admission::AdmissionTexts;
 pub use crl::CrlError;
 pub use load::LoadError;
 pub use load::Texts;
+pub use load::read_half;
 pub use pair::Pair;
 pub use pair::PairError;
 pub use roots::Roots;

@@ -27,7 +27,9 @@ pub enum PairError {
     #[error("the key file is torn or not PEM: {0}")]
     KeyPem(String),
     /// PEM, but no key that we read.
-    #[error("the key file holds no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY block (an encrypted key cannot be used)")]
+    #[error(
+        "the key file holds no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY block (an encrypted key cannot be used)"
+    )]
     NoKey,
     /// A key that cannot sign.
     #[error("the key cannot be used: {0}; RSA of 2048 to 4096 bits, P-256, P-384 and Ed25519 can")]
@@ -100,7 +102,7 @@ fn refuse_torn(text: &[u8]) -> Result<(), String> {
         },
         None => text,
     };
-    if behind.iter().any(|byte| *byte == b'-') {
+    if behind.contains(&b'-') {
         return Err("it ends in the middle of a block".to_owned());
     }
     Ok(())

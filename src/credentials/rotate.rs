@@ -35,6 +35,7 @@ pub struct Shown {
 }
 
 /// One credential's rotation: its files, and the listeners that serve it.
+#[derive(Debug)]
 pub struct Rotation {
     files: CredentialFiles,
     served_as: Vec<(TlsSettings, Current)>,

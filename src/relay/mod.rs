@@ -113,6 +113,10 @@ enum Turn {
 impl Relay {
     /// A relay between the established session on `client` and `app`.
     pub fn new(client: TcpStream, established: Established, app: AppStream) -> Self {
+        let mut quiet = Quiet::default();
+        if !established.early.is_empty() || !established.held.is_empty() {
+            quiet.heard_client();
+        }
         Self {
             client,
             app,
@@ -125,7 +129,7 @@ impl Relay {
             down: Way::Open,
             app_was_reset: false,
             carried: Carried::default(),
-            quiet: Quiet::default(),
+            quiet,
         }
     }
 

@@ -32,10 +32,16 @@ pub(super) struct Quiet {
 #[derive(Debug)]
 struct Watch {
     limit: Duration,
-    /// A silence in which the client waits for the app does not count.
+    /// A silence in which somebody waits does not count: the client for its answer, or we for the first word.
     answered: bool,
+    /// Limits that have passed without a first word.
+    speechless: u32,
     timer: Pin<Box<Sleep>>,
 }
+
+/// A client that connects is about to ask for something; to close then would lose a request that a router cannot send
+/// again. One that has said nothing for this many limits has nothing to say.
+const FIRST_WORD: u32 = 20;
 
 impl Default for Quiet {
     fn default() -> Self {
@@ -59,14 +65,15 @@ impl Quiet {
         self.watch(limit, false);
     }
 
-    /// From now on a silence of `limit` is reported, unless the client had the last word.
+    /// From now on a silence of `limit` is reported, unless the client had the last word, or has just come.
     pub(super) fn after_answer(&mut self, limit: Duration) {
         self.watch(limit, true);
     }
 
     fn watch(&mut self, limit: Duration, answered: bool) {
         self.moved = false;
-        self.watch = Some(Box::new(Watch { limit, answered, timer: Box::pin(tokio::time::sleep(limit)) }));
+        self.watch =
+            Some(Box::new(Watch { limit, answered, speechless: 0, timer: Box::pin(tokio::time::sleep(limit)) }));
     }
 
     /// Ready once the silence has lasted.
@@ -74,8 +81,14 @@ impl Quiet {
         let Some(watch) = &mut self.watch else { return Poll::Pending };
         loop {
             ready!(watch.timer.as_mut().poll(cx));
-            let waits_for_answer = watch.answered && self.last == Word::Client;
-            if !self.moved && !waits_for_answer {
+            watch.speechless += 1;
+            let somebody_waits = match self.last {
+                Word::Nobody => watch.speechless < FIRST_WORD,
+                Word::Client => true,
+                Word::App => false,
+            };
+            let excused = watch.answered && somebody_waits;
+            if !self.moved && !excused {
                 return Poll::Ready(());
             }
             self.moved = false;

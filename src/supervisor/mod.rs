@@ -8,7 +8,7 @@
 //! the kernel resets them in the child. [`Reaper`] is the one waiter of the process: it takes the status of
 //! every child there is, so nobody else may start one while it runs.
 //!
-//! Invariant: the app's number is used for a signal only while the app has not been reaped ([`Child::ended`]), so
+//! Invariant: the app's number is used for a signal only while the app has not been reaped (`Child::ended`), so
 //! a signal never reaches a stranger that was given the same number later.
 
 mod command;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::future::poll_fn;
 use std::io;
-use std::path::Path;
 use std::task::Poll;
 
 use tokio::signal::unix;
@@ -59,13 +58,15 @@ impl Signals {
     }
 
     fn listen(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
-        let ignored = ignored(&fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default());
+        let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
         let heard = signals.filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
         Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, stops: 0 })
     }
 
     /// Passes signals on to `app` until there is one that the caller has to know about. Cancel safe.
+    ///
+    /// To be called again until the app has ended, while draining too: nothing is forwarded in between.
     pub async fn asked(&mut self, app: Option<&App>) -> Asked {
         loop {
             let signal = self.next().await;

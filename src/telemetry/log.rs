@@ -13,10 +13,13 @@ use tracing::Subscriber;
 use tracing::field::Field;
 use tracing::field::Visit;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::FormatEvent;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::Log;
@@ -25,16 +28,23 @@ use crate::config::LogLevel;
 
 /// Starts logging for the process. Called once; a second call changes nothing.
 pub fn start_logging(log: &Log) {
-    let terminal = std::io::stderr().is_terminal();
-    let format = log.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let started = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(level_filter(log.level))
-        .event_format(Lines { format, colour })
+        .event_format(Lines::of(log))
         .finish();
     // Only a second call fails: then the first one's settings stay.
     let _ = tracing::subscriber::set_global_default(started);
+}
+
+/// As [`start_logging`], with another reader of the events beside the log. What that one sees is for its own filter to
+/// say, not for the log's level.
+pub fn start_logging_beside(log: &Log, reader: impl Layer<Registry> + Send + Sync) {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .event_format(Lines::of(log))
+        .with_filter(level_filter(log.level));
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(reader).with(lines));
 }
 
 fn level_filter(level: LogLevel) -> LevelFilter {
@@ -51,6 +61,15 @@ fn level_filter(level: LogLevel) -> LevelFilter {
 struct Lines {
     format: LogFormat,
     colour: bool,
+}
+
+impl Lines {
+    fn of(log: &Log) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let format = log.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { format, colour }
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for Lines

@@ -6,4 +6,6 @@ mod record;
 
 pub use counters::Counters;
 pub use log::start_logging;
+pub use log::start_logging_beside;
+pub use record::RECORD_TARGET;
 pub use record::Record;

@@ -12,6 +12,9 @@ use crate::relay::Carried;
 use crate::telemetry::Counters;
 use crate::tls::Negotiated;
 
+/// The target of the events that are records; it sets them apart from the rest of the log.
+pub const RECORD_TARGET: &str = "vestibule::record";
+
 /// One connection's entry in the log and the counters.
 ///
 /// Written exactly once: by [`Record::close`], or on drop when the task was cancelled or panicked under us.
@@ -86,7 +89,7 @@ impl Record {
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
-                    target: "vestibule::record",
+                    target: RECORD_TARGET,
                     peer = %self.peer,
                     reason = reason.as_str(),
                     listener = %self.listener,

@@ -266,9 +266,13 @@ impl Session {
         }
     }
 
-    /// After an error rustls still holds the alert that explains it to the client.
+    /// After an error rustls still holds the alert that explains it to the client. No more than that may be asked of it:
+    /// it would look at the offending record once more, and assert that it has sent its alert already.
     fn take_alert(&mut self, wire: &mut [u8], out: &mut Outgoing) -> Result<(), rustls::Error> {
-        while let Ok(ConnectionState::EncodeTlsData(mut record)) = self.conn.process_tls_records(wire).state {
+        while self.conn.wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(mut record)) = self.conn.process_tls_records(wire).state else {
+                return Ok(());
+            };
             out.put(|space| Ok(record.encode(space)?))?;
         }
         Ok(())

@@ -1,6 +1,13 @@
 //! The specification, as tests: real sockets, real files, the real binary.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 mod support;
 
+mod check;
+mod demo;
+mod handshake;
 mod policy;
+mod process;
 mod relay;
+mod rotation;
+mod supervisor;

@@ -52,7 +52,7 @@ fn bytes_arrive_both_ways_and_are_counted() {
 
 #[test]
 fn a_server_that_speaks_first_is_heard() {
-    let Between { mut client, mut app, .. } = between();
+    let Between { mut client, mut app, sidecar: _running } = between();
     app.write_all(b"SSH-2.0-x\r\n").unwrap();
     assert_eq!(client.receive(11).unwrap(), b"SSH-2.0-x\r\n");
 }
@@ -82,7 +82,7 @@ fn a_client_that_half_closes_still_gets_its_answer() {
 
 #[test]
 fn an_app_that_half_closes_still_gets_the_rest_of_the_upload() {
-    let Between { mut client, mut app, .. } = between();
+    let Between { mut client, mut app, sidecar: _running } = between();
 
     app.write_all(b"enough").unwrap();
     app.shutdown(Shutdown::Write).unwrap();
@@ -107,8 +107,9 @@ fn a_client_that_leaves_without_close_notify_reaches_the_app_as_a_reset() {
 
 #[test]
 fn a_clients_reset_reaches_the_app_as_a_reset() {
-    let Between { mut client, app, sidecar } = between();
+    let Between { mut client, mut app, sidecar } = between();
     client.send(b"half an upload").unwrap();
+    app.read_exact(&mut [0; 14]).unwrap();
     client.reset();
     let (_, ending) = read_to_end(&app);
     assert_eq!(ending, Ending::Reset);
@@ -168,7 +169,7 @@ fn an_app_that_dies_while_the_client_uploads_is_seen_as_cut_off_and_never_as_a_r
 
 #[test]
 fn hundreds_of_small_writes_arrive_in_order_and_at_once() {
-    let Between { mut client, mut app, .. } = between();
+    let Between { mut client, mut app, sidecar: _running } = between();
     for i in 0..400_u16 {
         client.send(&i.to_be_bytes()).unwrap();
         let mut got = [0; 2];
@@ -419,7 +420,7 @@ fn several_listeners_lead_to_several_apps() {
     let mut to_two = asking(credentials.instance()).connect(addrs[1]).unwrap();
     to_two.send(b"echo").unwrap();
     assert_eq!(to_two.receive(4).unwrap(), b"echo");
-    assert_eq!(one.accepted(), 0);
+    assert_eq!(one.unaccepted(), 0);
     let _to_one = asking(credentials.instance()).connect(addrs[0]).unwrap();
     one.accept();
 }

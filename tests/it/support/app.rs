@@ -5,9 +5,6 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use super::PATIENCE;
@@ -15,7 +12,6 @@ use super::PATIENCE;
 /// An app on a free port that hands each connection to the test.
 pub(crate) struct App {
     addr: SocketAddr,
-    accepted: Arc<AtomicUsize>,
     connections: mpsc::Receiver<TcpStream>,
 }
 
@@ -24,17 +20,14 @@ impl App {
     pub(crate) fn start() -> Self {
         let (listener, addr) = listen();
         let (hand_over, connections) = mpsc::channel();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&accepted);
         std::thread::spawn(move || {
             for connection in listener.incoming() {
-                count.fetch_add(1, Ordering::SeqCst);
                 if hand_over.send(connection.unwrap()).is_err() {
                     return;
                 }
             }
         });
-        Self { addr, accepted, connections }
+        Self { addr, connections }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -50,9 +43,12 @@ impl App {
         connection
     }
 
-    /// Connections that have reached the app.
-    pub(crate) fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
+    /// How many connections have reached the app that the test has not accepted. Connects itself and counts those before
+    /// it in the queue, so that none can still be on its way.
+    pub(crate) fn unaccepted(&self) -> usize {
+        let marker = TcpStream::connect(self.addr).unwrap();
+        let marker = marker.local_addr().unwrap();
+        (0..).find(|_| self.accept().peer_addr().is_ok_and(|peer| peer == marker)).unwrap()
     }
 }
 

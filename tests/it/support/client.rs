@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::ClientConnection;
+use rustls::RootCertStore;
 use rustls::SupportedProtocolVersion;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
@@ -48,10 +49,19 @@ pub(crate) fn asking(name: &str) -> Asking {
 
 /// The same, limited to some protocol versions.
 pub(crate) fn asking_with(name: &str, versions: &[&'static SupportedProtocolVersion]) -> Asking {
+    asking_for(name, versions, roots())
+}
+
+/// A client that verifies `name` under other roots.
+pub(crate) fn asking_under(roots: RootCertStore, name: &str) -> Asking {
+    asking_for(name, rustls::ALL_VERSIONS, Arc::new(roots))
+}
+
+fn asking_for(name: &str, versions: &[&'static SupportedProtocolVersion], roots: Arc<RootCertStore>) -> Asking {
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
-        .with_root_certificates(roots())
+        .with_root_certificates(roots)
         .with_no_client_auth();
     Asking { config, name: name.to_owned() }
 }

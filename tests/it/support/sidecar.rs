@@ -30,7 +30,12 @@ pub(crate) struct Setup(Command);
 impl Setup {
     /// `vestibule ARGS...` with no platform variable of the machine's own, logging everything as JSON.
     pub(crate) fn command(args: &[&str]) -> Self {
-        let mut command = Command::new(VESTIBULE);
+        Self::program(VESTIBULE, args)
+    }
+
+    /// Another program that becomes a `vestibule` in the end.
+    pub(crate) fn program(program: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("VESTIBULE_LOG_FORMAT", "json").env("VESTIBULE_LOG_LEVEL", "debug");
         command.env("VESTIBULE_ACCESS_LOG", "all");

@@ -1,0 +1,196 @@
+//! What the doctor says: how bad, about what, and the mend.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::commands::text;
+use crate::exit::Exit;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Severity {
+    /// It does not work, or clients will refuse it.
+    Problem,
+    /// It works, and may not for long, or not for everybody.
+    Warning,
+    /// It was looked at and is good.
+    Ok,
+}
+
+/// What was looked at. A closed set: scripts choose by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Subject {
+    /// Flags, variables and the file.
+    Configuration,
+    /// The two files, and whether they belong together.
+    Pair,
+    /// The certificates behind the leaf.
+    Chain,
+    /// The dates.
+    Validity,
+    /// This machine's clock.
+    Clock,
+    /// What Cloud Foundry wrote into the subject.
+    Identity,
+    /// The platform's sign that the instance is about to stop.
+    Retirement,
+    /// How the files came into the container.
+    Mount,
+    /// The kernel's file events.
+    Inotify,
+    /// The addresses that clients dial.
+    Listen,
+    /// The app.
+    App,
+    /// The limit on open descriptors.
+    Descriptors,
+    /// The container's memory.
+    Memory,
+    /// Worker threads.
+    Threads,
+    /// The time that a stop may take.
+    Drain,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    pub(super) subject: Subject,
+    /// What is so.
+    pub(super) message: String,
+    /// What to do about it; nothing where it is good.
+    pub(super) mend: Option<String>,
+}
+
+/// All of them, in the order in which they were found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Findings(Vec<Finding>);
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    ok: bool,
+    findings: &'a [Finding],
+}
+
+impl Findings {
+    pub(super) fn problem(&mut self, subject: Subject, message: impl Into<String>, mend: impl Into<String>) {
+        self.note(Severity::Problem, subject, message.into(), Some(mend.into()));
+    }
+
+    pub(super) fn warning(&mut self, subject: Subject, message: impl Into<String>, mend: impl Into<String>) {
+        self.note(Severity::Warning, subject, message.into(), Some(mend.into()));
+    }
+
+    pub(super) fn ok(&mut self, subject: Subject, message: impl Into<String>) {
+        self.note(Severity::Ok, subject, message.into(), None);
+    }
+
+    fn note(&mut self, severity: Severity, subject: Subject, message: String, mend: Option<String>) {
+        self.0.push(Finding { severity, subject, message, mend });
+    }
+
+    /// Warnings do not count.
+    pub(super) fn exit(&self) -> Exit {
+        if self.0.iter().any(|finding| finding.severity == Severity::Problem) { Exit::Findings } else { Exit::Success }
+    }
+
+    /// One line for each.
+    pub(super) fn to_text(&self) -> String {
+        self.0.iter().map(|finding| format!("{finding}\n")).collect()
+    }
+
+    /// One object.
+    ///
+    /// # Errors
+    /// Never: there are only strings in it.
+    pub(super) fn to_json(&self) -> serde_json::Result<String> {
+        let document = Document { ok: self.exit() == Exit::Success, findings: &self.0 };
+        serde_json::to_string_pretty(&document).map(|text| text + "\n")
+    }
+}
+
+/// One line, whatever stands in the names of files and in certificates.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Problem => "problem",
+            Severity::Warning => "warning",
+            Severity::Ok => "ok",
+        };
+        let said = match &self.mend {
+            Some(mend) => format!("{}; {mend}", self.message),
+            None => self.message.clone(),
+        };
+        write!(f, "{severity:<8} {:<13} {}", self.subject, text::one_line(&said))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Configuration => "configuration",
+            Self::Pair => "pair",
+            Self::Chain => "chain",
+            Self::Validity => "validity",
+            Self::Clock => "clock",
+            Self::Identity => "identity",
+            Self::Retirement => "retirement",
+            Self::Mount => "mount",
+            Self::Inotify => "inotify",
+            Self::Listen => "listen",
+            Self::App => "app",
+            Self::Descriptors => "descriptors",
+            Self::Memory => "memory",
+            Self::Threads => "threads",
+            Self::Drain => "drain",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_one_aligned_line_whatever_stands_in_it() {
+        let mut found = Findings::default();
+        found.ok(Subject::Configuration, "good");
+        found.problem(Subject::Pair, "a\nb\u{1b}[31m", "write c");
+        assert_eq!(found.to_text(), "ok       configuration good\nproblem  pair          a\\nb\\u{1b}[31m; write c\n");
+    }
+
+    #[test]
+    fn only_a_problem_makes_the_status_1() {
+        let mut found = Findings::default();
+        assert_eq!(found.exit(), Exit::Success);
+        found.warning(Subject::App, "a", "b");
+        assert_eq!(found.exit(), Exit::Success);
+        found.problem(Subject::App, "a", "b");
+        assert_eq!(found.exit(), Exit::Findings);
+    }
+
+    #[test]
+    fn the_object_names_every_part_of_a_finding() {
+        let mut found = Findings::default();
+        found.warning(Subject::App, "a", "b");
+        found.ok(Subject::Threads, "c");
+        let object: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();
+        let expected = serde_json::json!({ "ok": true, "findings": [
+            { "severity": "warning", "subject": "app", "message": "a", "mend": "b" },
+            { "severity": "ok", "subject": "threads", "message": "c", "mend": null },
+        ]});
+        assert_eq!(object, expected);
+    }
+
+    #[test]
+    fn a_subject_has_one_name_in_text_and_in_json() {
+        for subject in [Subject::Configuration, Subject::Inotify, Subject::Descriptors, Subject::Drain] {
+            assert_eq!(serde_json::json!(subject), subject.to_string());
+        }
+    }
+}

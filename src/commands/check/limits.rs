@@ -1,0 +1,297 @@
+//! Judges what the machine gives us, against what the configuration asks for.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::finding::Findings;
+use super::finding::Subject;
+use crate::commands::text;
+use crate::config::CredentialFiles;
+use crate::config::Drain;
+use crate::sidecar::MOST_CONNECTIONS;
+use crate::sidecar::connections_within;
+
+/// What one idle connection holds, the kernel's socket buffers aside.
+const MEMORY_PER_CONNECTION: u64 = 12 * 1024;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Fewer than this are soon too few: routers pool, and health checks come beside them.
+const FEW_CONNECTIONS: u64 = 256;
+
+/// What Cloud Foundry leaves between TERM and KILL.
+const PLATFORM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of asking the kernel for file events.
+#[derive(Debug)]
+pub(super) struct Inotify {
+    /// An instance, and a watch on the certificate's folder.
+    pub(super) tried: io::Result<()>,
+    /// `fs.inotify.max_user_instances`
+    pub(super) instances: Option<u64>,
+    /// `fs.inotify.max_user_watches`
+    pub(super) watches: Option<u64>,
+}
+
+/// A file that is mounted by itself keeps the inode that was mounted: a replacement by rename is never seen in here.
+pub(super) fn judge_mount(files: &CredentialFiles, mount_points: &[PathBuf], found: &mut Findings) {
+    for file in [&files.cert, &files.key] {
+        let real = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        if mount_points.contains(&real) {
+            found.warning(
+                Subject::Mount,
+                format!("{} is mounted as a single file: a replacement by rename never arrives here", file.display()),
+                "mount its folder instead (in Kubernetes: no subPath)",
+            );
+        }
+    }
+}
+
+/// Judges whether rotations are seen at once. Without events the files are looked at four times a second.
+pub(super) fn judge_inotify(inotify: &Inotify, found: &mut Findings) {
+    let Err(error) = &inotify.tried else {
+        return found.ok(Subject::Inotify, "file events are available: a rotation is seen at once");
+    };
+    let slower = "rotations are looked for four times a second instead";
+    let most = |limit: Option<u64>| limit.map_or_else(|| "its limit".to_owned(), |limit| format!("{limit}"));
+    let (what, mend) = match rustix::io::Errno::from_io_error(error) {
+        // inotify_init(2)
+        Some(rustix::io::Errno::MFILE) => (
+            format!("this user's {} inotify instances are all in use; {slower}", most(inotify.instances)),
+            "raise fs.inotify.max_user_instances on the host".to_owned(),
+        ),
+        // inotify_add_watch(2)
+        Some(rustix::io::Errno::NOSPC) => (
+            format!("this user's {} inotify watches are all in use; {slower}", most(inotify.watches)),
+            "raise fs.inotify.max_user_watches on the host".to_owned(),
+        ),
+        Some(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => (
+            format!("the kernel or its sandbox has no inotify; {slower}"),
+            "allow inotify_init1 and inotify_add_watch in the sandbox, if that is too slow".to_owned(),
+        ),
+        _ => (
+            format!("the folder of the certificate cannot be watched: {error}"),
+            "make the folder readable for this user".to_owned(),
+        ),
+    };
+    found.warning(Subject::Inotify, what, mend);
+}
+
+/// Judges `--max-connections` (`None`: as many as fit) by the hard limit of descriptors (`None`: no limit).
+pub(super) fn judge_descriptors(connections: Option<usize>, limit: Option<u64>, found: &mut Findings) {
+    let Some(limit) = limit else {
+        return found.ok(Subject::Descriptors, "the number of open descriptors is not limited");
+    };
+    let room = connections_within(limit);
+    let wanted = connections.map(|connections| u64::try_from(connections).unwrap_or(u64::MAX));
+    match wanted {
+        Some(wanted) if wanted > room => found.problem(
+            Subject::Descriptors,
+            format!("--max-connections {wanted}: the limit of {limit} descriptors has room for {room}"),
+            "raise the hard limit (ulimit -Hn), or lower --max-connections",
+        ),
+        None if room < FEW_CONNECTIONS => found.warning(
+            Subject::Descriptors,
+            format!("the limit of {limit} descriptors has room for {room} connections only"),
+            "raise the hard limit (ulimit -Hn)",
+        ),
+        _ => found.ok(Subject::Descriptors, format!("the limit of {limit} has room for {room} connections")),
+    }
+}
+
+/// Judges the connections that are admitted by the container's memory, in bytes; both limits as in
+/// [`judge_descriptors`].
+pub(super) fn judge_memory(
+    connections: Option<usize>,
+    descriptors: Option<u64>,
+    memory: Option<u64>,
+    found: &mut Findings,
+) {
+    let Some(memory) = memory else {
+        return found.ok(Subject::Memory, "the control group sets no limit");
+    };
+    let (admitted, who) = match connections {
+        Some(connections) => {
+            let admitted = u64::try_from(connections).unwrap_or(u64::MAX);
+            (admitted, format!("--max-connections {admitted}"))
+        }
+        None => {
+            let fitting = descriptors.map_or(MOST_CONNECTIONS, connections_within).min(MOST_CONNECTIONS);
+            (fitting, format!("{fitting} connections, as the descriptor limit allows,"))
+        }
+    };
+    let needed = admitted.saturating_mul(MEMORY_PER_CONNECTION);
+    let said = format!("{who} may take {} of the container's {}", mebibytes(needed), mebibytes(memory));
+    // The app lives in the same memory: a quarter is what a guest may ask for.
+    let mend = format!("set --max-connections to {} or less, or raise the memory", memory / 4 / MEMORY_PER_CONNECTION);
+    if needed > memory && connections.is_some() {
+        found.problem(Subject::Memory, said, mend);
+    } else if needed > memory / 2 {
+        found.warning(Subject::Memory, said, mend);
+    } else {
+        found.ok(Subject::Memory, said);
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(MIB))
+}
+
+/// Judges `--threads` by the CPUs that the quota is worth.
+pub(super) fn judge_threads(threads: usize, cpus: usize, found: &mut Findings) {
+    let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+    let said = format!("{} on {}", count(threads, "worker thread"), count(cpus, "CPU"));
+    if threads > cpus {
+        let what = format!("{said}: they take turns, and the app waits with them");
+        found.warning(Subject::Threads, what, format!("set --threads to {cpus} or less"));
+    } else {
+        found.ok(Subject::Threads, said);
+    }
+}
+
+/// Judges how long a stop may take where the platform kills what is left.
+pub(super) fn judge_drain(drain: &Drain, on_cloud_foundry: bool, found: &mut Findings) {
+    let total = drain.delay.saturating_add(drain.timeout);
+    if on_cloud_foundry && total >= PLATFORM_PATIENCE {
+        let what = format!(
+            "--drain-delay and --drain-timeout are {} together; Cloud Foundry kills {} after TERM unless its operator says otherwise",
+            text::duration(total),
+            text::duration(PLATFORM_PATIENCE)
+        );
+        found.warning(Subject::Drain, what, "lower them, so that connections can end by themselves");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use rustix::io::Errno;
+
+    fn judged(judge: impl FnOnce(&mut Findings)) -> String {
+        let mut found = Findings::default();
+        judge(&mut found);
+        found.to_text()
+    }
+
+    #[test]
+    fn a_file_that_is_mounted_by_itself_will_never_rotate() {
+        let files =
+            CredentialFiles { cert: "/c/tls.crt".into(), key: "/c/tls.key".into(), timeout: Duration::from_secs(1) };
+        let said = judged(|found| judge_mount(&files, &["/".into(), "/c/tls.key".into()], found));
+        assert_eq!(
+            said,
+            "warning  mount         /c/tls.key is mounted as a single file: a replacement by rename never arrives here; \
+             mount its folder instead (in Kubernetes: no subPath)\n"
+        );
+        assert_eq!(judged(|found| judge_mount(&files, &["/".into(), "/c".into()], found)), "");
+    }
+
+    #[test]
+    fn without_file_events_the_cause_is_named() {
+        for (errno, expected) in [
+            (
+                Errno::MFILE,
+                "warning  inotify       this user's 128 inotify instances are all in use; rotations are looked for four times a second instead; \
+                 raise fs.inotify.max_user_instances on the host\n",
+            ),
+            (
+                Errno::NOSPC,
+                "warning  inotify       this user's 8192 inotify watches are all in use; rotations are looked for four times a second instead; \
+                 raise fs.inotify.max_user_watches on the host\n",
+            ),
+            (
+                Errno::NOSYS,
+                "warning  inotify       the kernel or its sandbox has no inotify; rotations are looked for four times a second instead; \
+                 allow inotify_init1 and inotify_add_watch in the sandbox, if that is too slow\n",
+            ),
+            (
+                Errno::ACCESS,
+                "warning  inotify       the folder of the certificate cannot be watched: Permission denied (os error 13); \
+                 make the folder readable for this user\n",
+            ),
+        ] {
+            let inotify = Inotify { tried: Err(errno.into()), instances: Some(128), watches: Some(8192) };
+            assert_eq!(judged(|found| judge_inotify(&inotify, found)), expected);
+        }
+    }
+
+    #[test]
+    fn descriptors_must_have_room_for_the_connections() {
+        for (connections, limit, expected) in [
+            (
+                Some(1000),
+                Some(1024),
+                "problem  descriptors   --max-connections 1000: the limit of 1024 descriptors has room for 480; \
+                 raise the hard limit (ulimit -Hn), or lower --max-connections\n",
+            ),
+            (
+                None,
+                Some(256),
+                "warning  descriptors   the limit of 256 descriptors has room for 96 connections only; \
+                 raise the hard limit (ulimit -Hn)\n",
+            ),
+            (Some(480), Some(1024), "ok       descriptors   the limit of 1024 has room for 480 connections\n"),
+            (Some(480), None, "ok       descriptors   the number of open descriptors is not limited\n"),
+        ] {
+            assert_eq!(judged(|found| judge_descriptors(connections, limit, found)), expected);
+        }
+    }
+
+    #[test]
+    fn the_containers_memory_must_hold_the_connections_and_the_app() {
+        for (connections, descriptors, memory, expected) in [
+            (
+                Some(50_000),
+                None,
+                Some(512 * MIB),
+                "problem  memory        --max-connections 50000 may take 586 MiB of the container's 512 MiB; \
+                 set --max-connections to 10922 or less, or raise the memory\n",
+            ),
+            (
+                Some(30_000),
+                None,
+                Some(512 * MIB),
+                "warning  memory        --max-connections 30000 may take 352 MiB of the container's 512 MiB; \
+                 set --max-connections to 10922 or less, or raise the memory\n",
+            ),
+            (
+                None,
+                Some(1 << 20),
+                Some(512 * MIB),
+                "warning  memory        100000 connections, as the descriptor limit allows, may take 1172 MiB of the container's 512 MiB; \
+                 set --max-connections to 10922 or less, or raise the memory\n",
+            ),
+            (
+                Some(1000),
+                None,
+                Some(512 * MIB),
+                "ok       memory        --max-connections 1000 may take 12 MiB of the container's 512 MiB\n",
+            ),
+            (Some(1000), None, None, "ok       memory        the control group sets no limit\n"),
+        ] {
+            assert_eq!(judged(|found| judge_memory(connections, descriptors, memory, found)), expected);
+        }
+    }
+
+    #[test]
+    fn more_threads_than_the_quota_are_a_warning() {
+        assert_eq!(
+            judged(|found| judge_threads(8, 2, found)),
+            "warning  threads       8 worker threads on 2 CPUs: they take turns, and the app waits with them; set --threads to 2 or less\n"
+        );
+        assert_eq!(judged(|found| judge_threads(1, 1, found)), "ok       threads       1 worker thread on 1 CPU\n");
+    }
+
+    #[test]
+    fn a_drain_that_the_platform_cuts_short_is_a_warning_there_and_nowhere_else() {
+        let drain = Drain { delay: Duration::from_secs(5), timeout: Duration::from_secs(8) };
+        assert_eq!(
+            judged(|found| judge_drain(&drain, true, found)),
+            "warning  drain         --drain-delay and --drain-timeout are 13s together; Cloud Foundry kills 10s after TERM unless its operator says otherwise; \
+             lower them, so that connections can end by themselves\n"
+        );
+        assert_eq!(judged(|found| judge_drain(&drain, false, found)), "");
+    }
+}

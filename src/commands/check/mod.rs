@@ -1,0 +1,102 @@
+//! `vestibule check`: the doctor. It reads everything, opens no port and changes nothing.
+//!
+//! Facts are gathered in [`machine`]; the other files judge them, and know neither files nor clocks nor sockets.
+
+mod chain;
+mod credential;
+mod finding;
+mod limits;
+mod machine;
+mod network;
+mod sockets;
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use self::credential::Files;
+use self::finding::Findings;
+use self::finding::Subject;
+use self::machine::Machine;
+use crate::config::Config;
+use crate::config::mistake::Mistakes;
+use crate::exit::Exit;
+use crate::exit::Fault;
+
+/// Looks at everything: the report, one JSON object if `json`, else a line for each finding; and
+/// [`Exit::Findings`] if there is a problem.
+///
+/// # Errors
+/// Never but for a fault of ours.
+pub(super) fn run(config: Result<Config, Mistakes>, json: bool) -> Result<(String, Exit), Fault> {
+    let mut found = Findings::default();
+    match config {
+        // What depends on the configuration cannot be looked at without one.
+        Err(mistakes) => judge_mistakes(&mistakes, &mut found),
+        Ok(config) => look_at(&config, &mut found),
+    }
+    let report = match json {
+        true => found.to_json().map_err(|error| Fault::new(Exit::Internal, format!("cannot write JSON: {error}")))?,
+        false => found.to_text(),
+    };
+    Ok((report, found.exit()))
+}
+
+fn judge_mistakes(mistakes: &Mistakes, found: &mut Findings) {
+    for mistake in mistakes.iter() {
+        let what = format!("{}: {}", mistake.place, mistake.wrong.what);
+        found.problem(Subject::Configuration, what, &mistake.wrong.mend);
+    }
+}
+
+fn look_at(config: &Config, found: &mut Findings) {
+    let ways: Vec<String> =
+        config.listeners.iter().map(|listener| format!("{} to {}", listener.listen, listener.app)).collect();
+    found.ok(Subject::Configuration, ways.join(", "));
+
+    let machine = Machine::read();
+    credential::judge(&Files::read(&config.credential), SystemTime::now(), found);
+    limits::judge_mount(&config.credential, &machine.mount_points(), found);
+    limits::judge_inotify(&machine.inotify(&config.credential), found);
+
+    let network = machine.network();
+    for listener in &config.listeners {
+        network::judge_listen(listener.listen, &network, &|inode| machine.holder(inode), found);
+    }
+    // Several listeners may lead to one app.
+    let mut seen = HashSet::new();
+    for app in config.listeners.iter().map(|listener| &listener.app).filter(|app| seen.insert(*app)) {
+        let dialled = machine::dial(app, config.timeouts.connect);
+        network::judge_app(app, &dialled, &network, found);
+    }
+
+    let descriptors = machine::descriptor_limit();
+    limits::judge_descriptors(config.limits.connections, descriptors, found);
+    limits::judge_memory(config.limits.connections, descriptors, machine.memory_limit(), found);
+    limits::judge_threads(config.threads, machine::cpus(), found);
+    limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::config::mistake::Source;
+    use crate::config::mistake::Wrong;
+
+    #[test]
+    fn each_mistake_of_the_configuration_is_a_problem_with_its_mend() {
+        let flag = Wrong::new("\"10\" has no unit", "write 10s or 10ms").at(Source::Flag("--idle-timeout".to_owned()));
+        let key = Wrong::new("is not known", "write listen").at(Source::File {
+            path: "v.toml".into(),
+            line: Some(2),
+            key: "lisen".to_owned(),
+        });
+        let (report, exit) = run(Err(Mistakes::from(flag).and(key)), false).unwrap();
+        assert_eq!(exit, Exit::Findings);
+        assert_eq!(
+            report,
+            "problem  configuration --idle-timeout: \"10\" has no unit; write 10s or 10ms\n\
+             problem  configuration v.toml:2: lisen: is not known; write listen\n"
+        );
+    }
+}

@@ -1,0 +1,327 @@
+//! Judges the addresses: those that we would open, and the app's.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::finding::Findings;
+use super::finding::Subject;
+use super::sockets::Listening;
+use crate::commands::text;
+use crate::config::AppAddr;
+use crate::config::Listen;
+
+/// What the kernel says about addresses.
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    /// What listens in this network namespace.
+    pub(super) listening: Vec<Listening>,
+    /// The addresses of this machine; empty when they are not known.
+    pub(super) local: Vec<IpAddr>,
+    /// Ports below this one need a capability that we do not have; 0 when all may be opened.
+    pub(super) first_open_port: u16,
+}
+
+/// Who holds a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) pid: u32,
+    /// The program's name.
+    pub(super) name: String,
+    /// It is this very program.
+    pub(super) ours: bool,
+}
+
+/// What came of dialling the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dialled {
+    Accepted,
+    Refused,
+    /// No answer within this time.
+    TimedOut(Duration),
+    /// The Unix socket's file does not exist.
+    NoSocket,
+    /// The Unix socket, or the way to it, is not ours to use.
+    NotPermitted,
+    /// Something else, as the kernel names it.
+    Failed(String),
+}
+
+/// Judges whether `listen` could be opened. `holder` finds out who holds a socket.
+pub(super) fn judge_listen(
+    listen: Listen,
+    network: &Network,
+    holder: &dyn Fn(u64) -> Option<Holder>,
+    found: &mut Findings,
+) {
+    let (ip, port) = match listen {
+        Listen::EveryAddress(port) => (None, port),
+        Listen::At(addr) if addr.ip().is_unspecified() && addr.is_ipv6() => (None, addr.port()),
+        Listen::At(addr) => (Some(addr.ip()), addr.port()),
+    };
+    if port == 0 {
+        return found.ok(Subject::Listen, format!("{listen}: the kernel chooses a free port"));
+    }
+    if let Some(ip) = ip
+        && !network.is_local(ip)
+    {
+        let what = format!("{listen}: this machine has no address {ip}");
+        return found.problem(Subject::Listen, what, format!("listen on one of its own, or on all of them: {port}"));
+    }
+    if let Some(taken) = network.listening.iter().find(|socket| collides(ip, port, socket.addr)) {
+        return judge_taken(listen, taken, holder(taken.inode), found);
+    }
+    if port < network.first_open_port {
+        let what = format!("{listen}: ports below {} need CAP_NET_BIND_SERVICE", network.first_open_port);
+        return found.problem(Subject::Listen, what, "choose a higher port, such as 8443, or grant the capability");
+    }
+    found.ok(Subject::Listen, format!("{listen} is free"));
+}
+
+fn judge_taken(listen: Listen, taken: &Listening, holder: Option<Holder>, found: &mut Findings) {
+    let addr = taken.addr;
+    match holder {
+        // The check is also run beside a proxy that works.
+        Some(Holder { pid, ours: true, .. }) => {
+            found.ok(Subject::Listen, format!("{listen}: vestibule listens there already, as process {pid}"));
+        }
+        Some(Holder { pid, name, .. }) => found.problem(
+            Subject::Listen,
+            format!("{listen}: {name}, process {pid}, listens on {addr}"),
+            "stop it, or choose another --listen",
+        ),
+        None => found.problem(
+            Subject::Listen,
+            format!("{listen}: another program listens on {addr}"),
+            "stop it, or choose another --listen",
+        ),
+    }
+}
+
+/// Whether the kernel would refuse to listen on `ip` (`None`: every address, of IPv6 and IPv4) beside `other`.
+fn collides(ip: Option<IpAddr>, port: u16, other: SocketAddr) -> bool {
+    let taken = other.ip().to_canonical();
+    other.port() == port
+        && match ip {
+            None => true,
+            // A listener on `[::]` usually takes IPv4 as well; the table does not say.
+            Some(ip) if taken.is_unspecified() => taken.is_ipv6() || ip.is_ipv4(),
+            Some(ip) if ip.is_unspecified() => ip.is_ipv4() == taken.is_ipv4(),
+            Some(ip) => ip == taken,
+        }
+}
+
+impl Network {
+    fn is_local(&self, ip: IpAddr) -> bool {
+        self.local.is_empty() || ip.is_unspecified() || ip.is_loopback() && ip.is_ipv4() || self.local.contains(&ip)
+    }
+}
+
+/// Judges whether the app can be reached by us, and by whom else.
+pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &Network, found: &mut Findings) {
+    let start = "start the app";
+    let said = match dialled {
+        Dialled::Accepted => {
+            found.ok(Subject::App, format!("{app} accepts connections"));
+            None
+        }
+        Dialled::Refused => Some(match elsewhere(app, network) {
+            Some(addr) => (
+                format!("{app}: nobody listens there, but something does on {addr}"),
+                format!("give --app {addr} if that is the app"),
+            ),
+            None => (
+                format!("{app}: nobody listens there now"),
+                format!("{start}, or give --app or PORT the address on which it listens"),
+            ),
+        }),
+        Dialled::TimedOut(limit) => Some((
+            format!("{app}: no answer within {}", text::duration(*limit)),
+            "see whether the app is stuck, or raise --connect-timeout".to_owned(),
+        )),
+        Dialled::NoSocket => Some((
+            format!("{app}: there is no such socket now"),
+            format!("{start}, or give --app the path on which it listens"),
+        )),
+        Dialled::NotPermitted => Some((
+            format!("{app}: this user may not connect to it"),
+            "have the app make the socket writable for this user".to_owned(),
+        )),
+        Dialled::Failed(error) => {
+            Some((format!("{app}: cannot be reached: {error}"), format!("{start}, or correct --app")))
+        }
+    };
+    // Not a problem: the app may simply not have been started yet.
+    if let Some((what, mend)) = said {
+        found.warning(Subject::App, what, mend);
+    }
+    if let AppAddr::Tcp(addr) = app {
+        judge_exposure(*addr, network, found);
+    }
+}
+
+/// A listening socket with the app's port on another address.
+fn elsewhere(app: &AppAddr, network: &Network) -> Option<SocketAddr> {
+    let AppAddr::Tcp(app) = app else { return None };
+    let socket = network.listening.iter().find(|socket| socket.addr.port() == app.port() && socket.addr != *app)?;
+    Some(SocketAddr::new(socket.addr.ip().to_canonical(), app.port()))
+}
+
+/// Whoever reaches the app past us meets neither TLS nor any check.
+fn judge_exposure(app: SocketAddr, network: &Network, found: &mut Findings) {
+    let here = app.ip().is_loopback() || network.local.contains(&app.ip());
+    if !here && !network.local.is_empty() {
+        let what = format!("{app} is another machine's: plaintext leaves this one");
+        return found.warning(Subject::App, what, "run the proxy beside the app");
+    }
+    let open =
+        network.listening.iter().map(|socket| SocketAddr::new(socket.addr.ip().to_canonical(), socket.addr.port()));
+    let mut open = open.filter(|socket| socket.port() == app.port() && !socket.ip().is_loopback());
+    if let Some(socket) = open.find(|socket| socket.ip().is_unspecified() || socket.ip() == app.ip()) {
+        found.warning(
+            Subject::App,
+            format!("the app listens on {socket}, where other hosts reach it in plaintext"),
+            format!("have it listen on 127.0.0.1:{} alone", app.port()),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(listening: &[&str]) -> Network {
+        Network {
+            listening: listening.iter().map(|addr| Listening { addr: addr.parse().unwrap(), inode: 7 }).collect(),
+            local: ["127.0.0.1", "::1", "10.255.1.2"].map(|ip| ip.parse().unwrap()).to_vec(),
+            first_open_port: 1024,
+        }
+    }
+
+    fn listen(listen: &str, listening: &[&str], holder: Option<Holder>) -> String {
+        let listen = crate::config::values::listen(listen).unwrap();
+        let mut found = Findings::default();
+        judge_listen(listen, &network(listening), &|_| holder.clone(), &mut found);
+        found.to_text()
+    }
+
+    fn app(app: &str, dialled: &Dialled, listening: &[&str]) -> String {
+        let mut found = Findings::default();
+        judge_app(&crate::config::values::app(app).unwrap(), dialled, &network(listening), &mut found);
+        found.to_text()
+    }
+
+    #[test]
+    fn an_address_that_is_taken_names_who_holds_it() {
+        let nginx = Holder { pid: 17, name: "nginx".to_owned(), ours: false };
+        assert_eq!(
+            listen("8443", &["0.0.0.0:8443"], Some(nginx)),
+            "problem  listen        [::]:8443: nginx, process 17, listens on 0.0.0.0:8443; stop it, or choose another --listen\n"
+        );
+        assert_eq!(
+            listen("127.0.0.1:8443", &["[::]:8443"], None),
+            "problem  listen        127.0.0.1:8443: another program listens on [::]:8443; stop it, or choose another --listen\n"
+        );
+    }
+
+    #[test]
+    fn a_proxy_that_runs_already_is_no_problem() {
+        let ours = Holder { pid: 17, name: "vestibule".to_owned(), ours: true };
+        assert_eq!(
+            listen("8443", &["[::]:8443"], Some(ours)),
+            "ok       listen        [::]:8443: vestibule listens there already, as process 17\n"
+        );
+    }
+
+    #[test]
+    fn sockets_that_do_not_collide_leave_the_address_free() {
+        for (address, listening) in [
+            ("8443", "127.0.0.1:8080"),
+            ("127.0.0.1:8443", "10.255.1.2:8443"),
+            ("0.0.0.0:8443", "[::1]:8443"),
+            ("[::1]:8443", "0.0.0.0:8443"),
+        ] {
+            let said = listen(address, &[listening], None);
+            assert!(said.starts_with("ok       listen ") && said.ends_with(" is free\n"), "{address}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_needs_a_capability_is_told_before_the_kernel_refuses_it() {
+        assert_eq!(
+            listen("443", &[], None),
+            "problem  listen        [::]:443: ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher port, such as 8443, or grant the capability\n"
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_machine_cannot_be_opened() {
+        assert_eq!(
+            listen("10.0.0.9:8443", &[], None),
+            "problem  listen        10.0.0.9:8443: this machine has no address 10.0.0.9; listen on one of its own, or on all of them: 8443\n"
+        );
+    }
+
+    #[test]
+    fn an_app_that_cannot_be_reached_is_a_warning_with_its_cause() {
+        for (address, dialled, expected) in [
+            (
+                "8080",
+                Dialled::Refused,
+                "warning  app           127.0.0.1:8080: nobody listens there now; start the app, or give --app or PORT the address on which it listens\n",
+            ),
+            (
+                "8080",
+                Dialled::TimedOut(Duration::from_secs(1)),
+                "warning  app           127.0.0.1:8080: no answer within 1s; see whether the app is stuck, or raise --connect-timeout\n",
+            ),
+            (
+                "unix:/run/app.sock",
+                Dialled::NoSocket,
+                "warning  app           unix:/run/app.sock: there is no such socket now; start the app, or give --app the path on which it listens\n",
+            ),
+            (
+                "unix:/run/app.sock",
+                Dialled::NotPermitted,
+                "warning  app           unix:/run/app.sock: this user may not connect to it; have the app make the socket writable for this user\n",
+            ),
+            (
+                "8080",
+                Dialled::Failed("network is down".to_owned()),
+                "warning  app           127.0.0.1:8080: cannot be reached: network is down; start the app, or correct --app\n",
+            ),
+        ] {
+            assert_eq!(app(address, &dialled, &[]), expected);
+        }
+    }
+
+    #[test]
+    fn an_app_on_another_address_is_named() {
+        assert_eq!(
+            app("8080", &Dialled::Refused, &["[::1]:8080"]),
+            "warning  app           127.0.0.1:8080: nobody listens there, but something does on [::1]:8080; give --app [::1]:8080 if that is the app\n"
+        );
+    }
+
+    #[test]
+    fn an_app_that_other_hosts_reach_is_named_and_one_on_loopback_is_not() {
+        assert_eq!(
+            app("8080", &Dialled::Accepted, &["0.0.0.0:8080"]),
+            "ok       app           127.0.0.1:8080 accepts connections\n\
+             warning  app           the app listens on 0.0.0.0:8080, where other hosts reach it in plaintext; have it listen on 127.0.0.1:8080 alone\n"
+        );
+        assert_eq!(
+            app("8080", &Dialled::Accepted, &["127.0.0.1:8080", "0.0.0.0:9090"]),
+            "ok       app           127.0.0.1:8080 accepts connections\n"
+        );
+    }
+
+    #[test]
+    fn an_app_on_another_machine_means_plaintext_on_the_wire() {
+        assert_eq!(
+            app("10.0.0.9:8080", &Dialled::Accepted, &[]),
+            "ok       app           10.0.0.9:8080 accepts connections\n\
+             warning  app           10.0.0.9:8080 is another machine's: plaintext leaves this one; run the proxy beside the app\n"
+        );
+    }
+}

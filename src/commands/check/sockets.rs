@@ -1,0 +1,127 @@
+//! The kernel's tables of sockets and addresses, read as text (proc(5)).
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+
+/// A socket in the state LISTEN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Listening {
+    pub(super) addr: SocketAddr,
+    /// By which `/proc/PID/fd` names it.
+    pub(super) inode: u64,
+}
+
+/// TCP_LISTEN, as `/proc/net/tcp` writes states.
+const LISTEN: &str = "0A";
+
+/// The listening sockets in `/proc/net/tcp` or `/proc/net/tcp6`. Lines that cannot be read are passed over.
+pub(super) fn listening(table: &str) -> Vec<Listening> {
+    table.lines().filter_map(socket).collect()
+}
+
+fn socket(line: &str) -> Option<Listening> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    if *fields.get(3)? != LISTEN {
+        return None;
+    }
+    let (ip, port) = fields.get(1)?.split_once(':')?;
+    let addr = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
+    Some(Listening { addr, inode: fields.get(9)?.parse().ok()? })
+}
+
+/// The kernel prints addresses as numbers of 32 bits in its own byte order.
+fn address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    match hex.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let mut bytes = [0; 16];
+            for (index, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(index * 8)?);
+            }
+            Some(Ipv6Addr::from(bytes).into())
+        }
+        _ => None,
+    }
+}
+
+/// This machine's IPv4 addresses, out of `/proc/net/fib_trie`: those under which a host route is marked LOCAL.
+pub(super) fn local_v4(table: &str) -> Vec<IpAddr> {
+    let mut local = Vec::new();
+    let mut last = None;
+    for line in table.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse::<Ipv4Addr>().ok();
+        } else if line == "/32 host LOCAL"
+            && let Some(address) = last
+            && !local.contains(&IpAddr::from(address))
+        {
+            local.push(address.into());
+        }
+    }
+    local
+}
+
+/// This machine's IPv6 addresses, out of `/proc/net/if_inet6`.
+pub(super) fn local_v6(table: &str) -> Vec<IpAddr> {
+    let address = |line: &str| u128::from_str_radix(line.split_whitespace().next()?, 16).ok();
+    table.lines().filter_map(address).map(|bits| Ipv6Addr::from(bits).into()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn only_listening_sockets_are_read_from_the_table() {
+        let v4 = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43106 1 00000000f520df1c 100 0 0 10 0
+   1: 0100007F:1F91 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 43107 1 0000000000000000 20 4 30 10 -1
+   garbage
+";
+        assert_eq!(listening(v4), [Listening { addr: "127.0.0.1:8080".parse().unwrap(), inode: 43106 }]);
+        let v6 =
+            "   0: 00000000000000000000000001000000:20FB 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 7 1 0
+   1: 0000000000000000FFFF00000100007F:0050 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 8 1 0
+";
+        let addrs: Vec<_> = listening(v6).into_iter().map(|socket| socket.addr.to_string()).collect();
+        assert_eq!(addrs, ["[::1]:8443", "[::ffff:127.0.0.1]:80"]);
+    }
+
+    #[test]
+    fn a_socket_of_our_own_is_found_in_the_kernels_table() {
+        for (bind, table) in [("127.0.0.1:0", "/proc/net/tcp"), ("[::1]:0", "/proc/net/tcp6")] {
+            // There are machines without IPv6.
+            let Ok(listener) = std::net::TcpListener::bind(bind) else { continue };
+            let addr = listener.local_addr().unwrap();
+            let sockets = listening(&std::fs::read_to_string(table).unwrap());
+            assert!(sockets.iter().any(|socket| socket.addr == addr && socket.inode > 0), "{addr} in {sockets:?}");
+        }
+    }
+
+    #[test]
+    fn the_machines_addresses_are_those_of_local_host_routes() {
+        let trie = "Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+           |-- 127.0.0.0
+              /8 host LOCAL
+           |-- 127.0.0.1
+              /32 host LOCAL
+           |-- 192.0.2.2
+              /32 host LOCAL
+        |-- 192.0.2.255
+           /32 link BROADCAST
+Local:
+           |-- 127.0.0.1
+              /32 host LOCAL
+";
+        assert_eq!(local_v4(trie), ["127.0.0.1".parse::<IpAddr>().unwrap(), "192.0.2.2".parse().unwrap()]);
+        let inet6 = "00000000000000000000000000000001 01 80 10 80       lo\nfd000000000000000000000000000002 04 40 00 82     eth0\n";
+        assert_eq!(local_v6(inet6), ["::1".parse::<IpAddr>().unwrap(), "fd00::2".parse().unwrap()]);
+    }
+}

@@ -1,0 +1,76 @@
+//! The app of the demo: it speaks plaintext HTTP/1.1, and says so.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use http_body_util::Full;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Bytes;
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+
+use crate::commands::text;
+
+/// Starts the app on a free port of 127.0.0.1. It runs for as long as the runtime does.
+///
+/// # Errors
+/// Those of the kernel.
+pub(super) async fn start() -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let addr = listener.local_addr()?;
+    tokio::spawn(async move {
+        // When accepting fails the demo has run out of descriptors; the proxy's own records then say that the app
+        // cannot be reached.
+        while let Ok((stream, client)) = listener.accept().await {
+            tokio::spawn(serve(stream, client));
+        }
+    });
+    Ok(addr)
+}
+
+async fn serve(stream: TcpStream, client: SocketAddr) {
+    let answer = service_fn(move |request| async move { Ok::<_, Infallible>(answer(&request, client)) });
+    // A client that leaves is no matter for an app that keeps nothing.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+}
+
+fn answer(request: &Request<Incoming>, client: SocketAddr) -> Response<Full<Bytes>> {
+    let body = page(request.method().as_str(), request.uri().path(), client, SystemTime::now());
+    let mut response = Response::new(Full::new(body.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn page(method: &str, path: &str, client: SocketAddr, now: SystemTime) -> String {
+    format!(
+        "hello from the app\n\
+         request  {method} {path}\n\
+         time     {}\n\
+         from     {client}, in plaintext: the proxy has taken the TLS off\n",
+        text::timestamp(now)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn the_page_shows_path_time_and_that_it_is_plaintext() {
+        assert_eq!(
+            page("GET", "/a", "127.0.0.1:9".parse().unwrap(), UNIX_EPOCH),
+            "hello from the app\nrequest  GET /a\ntime     1970-01-01T00:00:00Z\n\
+             from     127.0.0.1:9, in plaintext: the proxy has taken the TLS off\n"
+        );
+    }
+}

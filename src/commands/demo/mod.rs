@@ -1,0 +1,286 @@
+//! `vestibule demo`: an issuer, a small app and the proxy between them, on one machine, with commands to try.
+//!
+//! Everything is real: the pair lies in files, is replaced as the platform replaces it, and the proxy is the one that
+//! `vestibule proxy` runs. Only the folder is temporary.
+
+mod app;
+mod narrator;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio::time::MissedTickBehavior;
+use tokio::time::interval_at;
+use tokio::time::timeout;
+
+use self::narrator::Narrator;
+use super::serve;
+use super::text;
+use crate::cli::DemoArgs;
+use crate::config::AccessLog;
+use crate::config::Config;
+use crate::config::Listen;
+use crate::config::Log;
+use crate::config::resolve::resolve;
+use crate::config::sources::Environment;
+use crate::config::sources::Inputs;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::issuer::Authority;
+use crate::issuer::Folder;
+use crate::issuer::InstanceSpec;
+use crate::issuer::IssuerError;
+use crate::issuer::KeyKind;
+use crate::sidecar::Sidecar;
+use crate::supervisor::Asked;
+use crate::supervisor::Signals;
+use crate::telemetry;
+
+/// A P-256 key is made in a fraction of a millisecond; Diego's RSA 3072 would keep a core busy at each rotation.
+const KEY: KeyKind = KeyKind::P256;
+
+/// A certificate outlives its rotation by as much again, and by this: a client that is slow still finds it valid.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// A stop that waits for long answers would only be a nuisance here.
+const DRAIN: &str = "1s";
+
+/// Long enough for the runtime to hand over a signal that has come already.
+const A_MOMENT: Duration = Duration::from_millis(1);
+
+/// Runs the demo until SIGINT or SIGTERM. Brings a runtime of its own, so it must not be called from within one.
+///
+/// # Errors
+/// The address that was typed cannot be opened (status 69), or a fault of the system's (70).
+pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
+    let log = Log { format: None, level: args.log_level, access: AccessLog::All };
+    telemetry::start_logging_beside(&log, narrator::connections());
+    let authority = Authority::generate(SystemTime::now()).map_err(issuing)?;
+    let spec =
+        InstanceSpec { key: KEY, validity: validity(args.rotate_every), ..InstanceSpec::generate().map_err(issuing)? };
+    let runtime = serve::runtime(1)?;
+    let ended = runtime.block_on(Demo { args, log, authority, spec }.run());
+    runtime.shutdown_background();
+    ended
+}
+
+/// What is known before the first file is written.
+struct Demo<'a> {
+    args: &'a DemoArgs,
+    log: Log,
+    authority: Authority,
+    spec: InstanceSpec,
+}
+
+impl Demo<'_> {
+    async fn run(self) -> Result<Exit, Fault> {
+        // From here on a signal does not end the process where it stands, and the folder is always removed.
+        let mut early = Signals::for_proxy().map_err(|error| internal("cannot listen for signals", &error))?;
+        let folder = tempfile::Builder::new()
+            .prefix("vestibule-demo-")
+            .tempdir()
+            .map_err(|error| internal("cannot make a temporary folder (set TMPDIR to a writable one)", &error))?;
+        let ended = self.serve(&folder, &mut early).await;
+        let path = folder.path().to_owned();
+        folder.close().map_err(|error| internal(&format!("{}: cannot be removed", path.display()), &error))?;
+        ended
+    }
+
+    async fn serve(self, dir: &TempDir, early: &mut Signals) -> Result<Exit, Fault> {
+        let folder = Folder::instance(dir.path());
+        let roots = dir.path().join("ca.crt");
+        self.authority.write_roots(&roots).map_err(issuing)?;
+        self.write_pair(&folder).map_err(issuing)?;
+        let app = app::start().await.map_err(|error| internal("cannot start the demo's app", &error))?;
+        let (sidecar, taken) = self.open(&folder, app)?;
+        if let Ok(Asked::Stop { .. }) = timeout(A_MOMENT, early.asked(None)).await {
+            return Ok(Exit::Success);
+        }
+        let proxy = sidecar.addresses().next().ok_or_else(|| Fault::new(Exit::Internal, "nothing is listened on"))?;
+        let narrator = Narrator {
+            intro: self.intro(dir.path(), proxy, app, taken),
+            commands: commands(&self.spec, proxy, &roots),
+            shown: sidecar.shown(),
+        };
+        tokio::select! {
+            ended = sidecar.run(None) => ended,
+            fault = self.rotate(&folder) => Err(fault),
+            fault = narrator.run() => Err(fault),
+        }
+    }
+
+    /// The proxy on the address that was asked for. The default steps aside when it is taken; then it is returned too.
+    fn open(&self, folder: &Folder, app: SocketAddr) -> Result<(Sidecar, Option<Listen>), Fault> {
+        let DemoArgs { listen, listen_typed, .. } = *self.args;
+        match Sidecar::open(self.config(listen, folder, app)?) {
+            Err(_) if !listen_typed => {
+                let free = Listen::At(SocketAddr::new(socket(listen).ip(), 0));
+                Ok((Sidecar::open(self.config(free, folder, app)?)?, Some(listen)))
+            }
+            opened => Ok((opened?, None)),
+        }
+    }
+
+    /// As if it had been typed, so that everything else is as `vestibule proxy` has it by default. The environment is
+    /// not asked: the demo is the same wherever it runs.
+    fn config(&self, listen: Listen, folder: &Folder, app: SocketAddr) -> Result<Config, Fault> {
+        let flags = [
+            ("listen", listen.to_string().into()),
+            ("app", app.to_string().into()),
+            ("cert", folder.cert().into_os_string()),
+            ("key", folder.key().into_os_string()),
+            ("drain-timeout", DRAIN.into()),
+        ];
+        let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
+        let inputs = Inputs { flags: &flags, environment: &Environment::new(), read_file: &no_file, cpus: 1 };
+        Ok(Config { log: self.log.clone(), ..resolve(&inputs)? })
+    }
+
+    /// Replaces the pair again and again; ends only by a fault.
+    async fn rotate(&self, folder: &Folder) -> Fault {
+        let every = self.args.rotate_every;
+        let mut ticks = interval_at(Instant::now() + every, every);
+        // A machine that slept owes one rotation, not all that it missed.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.write_pair(folder) {
+                return issuing(error);
+            }
+        }
+    }
+
+    fn write_pair(&self, folder: &Folder) -> Result<(), IssuerError> {
+        folder.write(&self.authority.issue(&self.spec, SystemTime::now())?)
+    }
+
+    /// What is running, in aligned lines.
+    fn intro(&self, dir: &Path, proxy: SocketAddr, app: SocketAddr, taken: Option<Listen>) -> Vec<String> {
+        let InstanceSpec { organization, space, app: app_guid, key, .. } = &self.spec;
+        let stepped_aside =
+            taken.map(|taken| format!(" ({taken} is taken; --listen chooses another)")).unwrap_or_default();
+        let every = text::duration(self.args.rotate_every);
+        [
+            ("proxy", format!("TLS on {proxy}{stepped_aside}")),
+            ("app", format!("plaintext HTTP on {app}, in this process")),
+            ("instance", instance(&self.spec).to_owned()),
+            ("identity", format!("app {app_guid}")),
+            ("", format!("space {space}")),
+            ("", format!("organization {organization}")),
+            ("pair", format!("{}/instance.crt and instance.key", dir.display())),
+            (
+                "rotation",
+                format!(
+                    "a new {} key and certificate every {every}, as the platform writes them",
+                    key.to_string().to_uppercase()
+                ),
+            ),
+        ]
+        .into_iter()
+        .map(|(name, what)| format!("{name:<10}{what}"))
+        .collect()
+    }
+}
+
+/// How long each certificate is valid, in whole seconds.
+fn validity(rotate_every: Duration) -> Duration {
+    Duration::from_secs(rotate_every.as_secs().saturating_mul(2)).saturating_add(MARGIN)
+}
+
+/// Commands to paste into a shell. They verify the instance's name, as a router does.
+fn commands(spec: &InstanceSpec, proxy: SocketAddr, roots: &Path) -> Vec<String> {
+    let name = instance(spec);
+    let (reached, port, roots) = (reached(proxy), proxy.port(), text::quoted(roots));
+    let host = if reached.is_ipv6() { format!("[{}]", reached.ip()) } else { reached.ip().to_string() };
+    vec![
+        format!("curl --cacert {roots} --resolve {name}:{port}:{host} https://{name}:{port}/"),
+        format!("openssl s_client -connect {reached} -servername {name} -CAfile {roots} -verify_return_error"),
+    ]
+}
+
+/// Where to dial a listener on this machine.
+fn reached(proxy: SocketAddr) -> SocketAddr {
+    match proxy.ip() {
+        // `[::]` takes IPv4 as well, and there are machines without IPv6.
+        ip if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], proxy.port())),
+        _ => proxy,
+    }
+}
+
+fn socket(listen: Listen) -> SocketAddr {
+    match listen {
+        Listen::EveryAddress(port) => SocketAddr::from(([0, 0, 0, 0], port)),
+        Listen::At(addr) => addr,
+    }
+}
+
+/// The demo's instance always has a name; only a retiring one has none.
+fn instance(spec: &InstanceSpec) -> &str {
+    spec.instance.as_ref().map_or("", |instance| instance.as_str())
+}
+
+fn issuing(error: IssuerError) -> Fault {
+    Fault::new(Exit::Internal, error.to_string())
+}
+
+fn internal(what: &str, error: &io::Error) -> Fault {
+    Fault::new(Exit::Internal, format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> InstanceSpec {
+        InstanceSpec {
+            instance: Some("51f0a007-a1b2-4c3d-5e6f-7a07".parse().unwrap()),
+            ..InstanceSpec::generate().unwrap()
+        }
+    }
+
+    #[test]
+    fn the_commands_dial_an_address_of_this_machine_and_quote_the_folder() {
+        let name = "51f0a007-a1b2-4c3d-5e6f-7a07";
+        for (proxy, folder, curl, openssl) in [
+            (
+                "127.0.0.1:8443",
+                "/tmp/d",
+                format!("curl --cacert /tmp/d/ca.crt --resolve {name}:8443:127.0.0.1 https://{name}:8443/"),
+                format!(
+                    "openssl s_client -connect 127.0.0.1:8443 -servername {name} -CAfile /tmp/d/ca.crt -verify_return_error"
+                ),
+            ),
+            (
+                "[::]:9443",
+                "/tmp/my d",
+                format!("curl --cacert '/tmp/my d/ca.crt' --resolve {name}:9443:127.0.0.1 https://{name}:9443/"),
+                format!(
+                    "openssl s_client -connect 127.0.0.1:9443 -servername {name} -CAfile '/tmp/my d/ca.crt' -verify_return_error"
+                ),
+            ),
+            (
+                "[::1]:8443",
+                "/tmp/d",
+                format!("curl --cacert /tmp/d/ca.crt --resolve {name}:8443:[::1] https://{name}:8443/"),
+                format!(
+                    "openssl s_client -connect [::1]:8443 -servername {name} -CAfile /tmp/d/ca.crt -verify_return_error"
+                ),
+            ),
+        ] {
+            let commands = commands(&spec(), proxy.parse().unwrap(), &Path::new(folder).join("ca.crt"));
+            assert_eq!(commands, [curl, openssl]);
+        }
+    }
+
+    #[test]
+    fn a_certificate_outlives_its_rotation() {
+        for every in [Duration::from_millis(1), Duration::from_secs(5), Duration::from_secs(3600 * 24 * 3652)] {
+            assert!(validity(every) >= every + Duration::from_secs(9), "{every:?}");
+        }
+    }
+}

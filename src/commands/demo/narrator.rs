@@ -1,0 +1,205 @@
+//! What the demo tells on stdout: what is running, and a line for each rotation and each connection.
+
+use std::fmt;
+use std::io;
+use std::io::Write;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tracing::Event;
+use tracing::Metadata;
+use tracing::Subscriber;
+use tracing::field::Field;
+use tracing::field::Visit;
+use tracing_subscriber::Layer;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::Context;
+
+use crate::commands::text;
+use crate::connection::Reason;
+use crate::credentials::Shown;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::identity::Certificate;
+use crate::telemetry;
+
+/// Digits of a serial number that tell two of them apart.
+const SERIAL_DIGITS: usize = 12;
+
+/// Tells what is running once it does, and then of each rotation.
+pub(super) struct Narrator {
+    /// What is running.
+    pub(super) intro: Vec<String>,
+    /// What to try.
+    pub(super) commands: Vec<String>,
+    /// The pairs as they are taken into service.
+    pub(super) shown: watch::Receiver<Option<Shown>>,
+}
+
+impl Narrator {
+    /// Goes on for ever; ends only when nobody can read it any more.
+    pub(super) async fn run(mut self) -> Fault {
+        let mut introduced = false;
+        while let Ok(()) = self.shown.changed().await {
+            let Some(shown) = self.shown.borrow_and_update().clone() else { continue };
+            let mut lines = String::new();
+            if !introduced {
+                introduced = true;
+                lines = self.introduction();
+            }
+            lines += &format!("{} {}\n", clock(), rotation(&shown));
+            if let Err(error) = write(&lines) {
+                return Fault::new(Exit::Internal, format!("cannot write to stdout: {error}"));
+            }
+        }
+        // The sidecar, which holds the other end, ends the demo itself.
+        std::future::pending().await
+    }
+
+    fn introduction(&self) -> String {
+        let mut text = String::new();
+        let mut paragraph = |heading: &str, lines: &[String]| {
+            text += &format!("{heading}\n\n");
+            for line in lines {
+                text += &format!("  {line}\n");
+            }
+            text.push('\n');
+        };
+        paragraph("Running:", &self.intro);
+        paragraph("Try, in another shell:", &self.commands);
+        text + "What happens, until Ctrl-C ends it and removes the folder:\n\n"
+    }
+}
+
+fn rotation(shown: &Shown) -> String {
+    let said = match Certificate::from_der(shown.pair.leaf()) {
+        Ok(leaf) => {
+            let serial: String = leaf.serial().chars().take(SERIAL_DIGITS).collect();
+            format!("serial {serial}..., valid until {}", text::timestamp(leaf.not_after()))
+        }
+        Err(error) => error.to_string(),
+    };
+    format!("rotation    generation {}, {said}", shown.generation)
+}
+
+/// Sees the proxy's records, whatever the log's level, and tells of each connection.
+pub(super) fn connections() -> impl Layer<Registry> + Send + Sync {
+    Connections.with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.target() == telemetry::RECORD_TARGET))
+}
+
+struct Connections;
+
+impl<S: Subscriber> Layer<S> for Connections {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut record = RecordFields::default();
+        event.record(&mut record);
+        if record.reason != Reason::Probe.as_str() {
+            // When stdout is closed the next rotation ends the demo; a connection must not.
+            let _ = write(&format!("{} {record}\n", clock()));
+        }
+    }
+}
+
+/// What of a record is told.
+#[derive(Default)]
+struct RecordFields {
+    peer: String,
+    reason: String,
+    detail: Option<String>,
+    version: Option<String>,
+    group: Option<String>,
+    generation: Option<u64>,
+    up: u64,
+    down: u64,
+}
+
+impl Visit for RecordFields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let value = value.to_owned();
+        match field.name() {
+            "peer" => self.peer = value,
+            "reason" => self.reason = value,
+            "detail" => self.detail = Some(value),
+            "tls_version" => self.version = Some(value.replace("TLSv", "TLS ").replace('_', ".")),
+            "group" => self.group = Some(value),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "generation" => self.generation = Some(value),
+            "bytes_up" => self.up = value,
+            "bytes_down" => self.down = value,
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for RecordFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peer, reason, up, down, .. } = self;
+        write!(f, "connection  {peer}: {reason}")?;
+        for agreed in [&self.version, &self.group].into_iter().flatten() {
+            write!(f, ", {agreed}")?;
+        }
+        if let Some(generation) = self.generation {
+            write!(f, ", generation {generation}")?;
+        }
+        match &self.detail {
+            // It may quote what a client sent.
+            Some(detail) => write!(f, "; {}", text::one_line(detail)),
+            None => write!(f, ", {up} bytes in, {down} bytes out"),
+        }
+    }
+}
+
+/// The time of day, UTC.
+fn clock() -> impl fmt::Display {
+    Timestamp::now().strftime("%H:%M:%SZ")
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_told_in_one_line() {
+        let served = RecordFields {
+            peer: "127.0.0.1:5000".to_owned(),
+            reason: "completed".to_owned(),
+            version: Some("TLS 1.3".to_owned()),
+            group: Some("X25519MLKEM768".to_owned()),
+            generation: Some(2),
+            up: 78,
+            down: 214,
+            ..RecordFields::default()
+        };
+        assert_eq!(
+            served.to_string(),
+            "connection  127.0.0.1:5000: completed, TLS 1.3, X25519MLKEM768, generation 2, 78 bytes in, 214 bytes out"
+        );
+        let failed = RecordFields {
+            reason: "handshake_failed".to_owned(),
+            detail: Some("the client's alert\n".to_owned()),
+            version: None,
+            group: None,
+            ..served
+        };
+        assert_eq!(
+            failed.to_string(),
+            "connection  127.0.0.1:5000: handshake_failed, generation 2; the client's alert\\n"
+        );
+    }
+}

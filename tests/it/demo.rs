@@ -1,0 +1,208 @@
+//! The demo, as somebody meets it who has just built the program.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Output;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tempfile::TempDir;
+
+use crate::support::client::Client;
+use crate::support::client::asking_under;
+use crate::support::eventually;
+use crate::support::sidecar::VESTIBULE;
+
+/// A running demo, whose temporary folder is in a folder of the test's own.
+struct Demo {
+    child: Child,
+    out: Arc<Mutex<Vec<String>>>,
+    temporary: TempDir,
+}
+
+fn demo(args: &[&str]) -> Command {
+    let mut command = Command::new(VESTIBULE);
+    command.arg("demo").args(args).env_clear();
+    command
+}
+
+impl Demo {
+    fn start(args: &[&str]) -> Self {
+        let temporary = TempDir::new().unwrap();
+        let mut child = demo(args)
+            .env("TMPDIR", temporary.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = Arc::new(Mutex::new(Vec::new()));
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let lines = Arc::clone(&out);
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line));
+        });
+        Self { child, out, temporary }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// Waits for a line that has all of `parts` in it.
+    #[track_caller]
+    fn line_with(&self, parts: &[&str]) -> String {
+        eventually(&format!("a line with {parts:?}"), || {
+            self.lines().into_iter().find(|line| parts.iter().all(|part| line.contains(part)))
+        })
+    }
+
+    fn interrupt(&mut self, signal: &str) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        eventually("the demo's end", || self.child.try_wait().unwrap())
+    }
+
+    /// What it has left behind.
+    fn left(&self) -> Vec<std::path::PathBuf> {
+        std::fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn errors(&mut self) -> String {
+        std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.lines().join("\n"));
+        }
+    }
+}
+
+/// The value behind `option` in a command.
+fn value<'a>(command: &'a str, option: &str) -> &'a str {
+    let mut words = command.split_whitespace().skip_while(|word| *word != option);
+    words.nth(1).unwrap_or_else(|| panic!("no {option} in {command}"))
+}
+
+/// Runs a command as it is printed. `None` where its program is not installed.
+fn shell(command: &str) -> Option<Output> {
+    let program = command.split_whitespace().next().unwrap();
+    let installed = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap();
+    let run = || Command::new("sh").args(["-c", command]).stdin(Stdio::null()).output().unwrap();
+    installed.status.success().then(run)
+}
+
+/// A client of our own in the place of curl, told by curl's command.
+fn connect(curl: &str) -> Client {
+    let mut roots = RootCertStore::empty();
+    for cert in CertificateDer::pem_file_iter(Path::new(value(curl, "--cacert"))).unwrap() {
+        roots.add(cert.unwrap()).unwrap();
+    }
+    let [name, port, ip] = value(curl, "--resolve").split(':').collect::<Vec<_>>()[..] else {
+        panic!("not NAME:PORT:ADDRESS: {curl}");
+    };
+    asking_under(roots, name).connect(format!("{ip}:{port}").parse().unwrap()).unwrap()
+}
+
+#[test]
+fn the_printed_commands_work_and_ctrl_c_leaves_nothing_behind() {
+    let mut demo = Demo::start(&["--listen", "127.0.0.1:0", "--rotate-every", "300ms"]);
+    let curl = demo.line_with(&["curl "]).trim().to_owned();
+
+    let page = match shell(&curl) {
+        Some(output) => {
+            assert!(output.status.success(), "{curl}\n{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        }
+        None => {
+            let mut client = connect(&curl);
+            client.send(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").unwrap();
+            String::from_utf8(client.receive_all().0).unwrap()
+        }
+    };
+    assert!(page.contains("hello from the app\nrequest  GET /\n") && page.contains("in plaintext"), "{page}");
+    demo.line_with(&["connection", "completed", "TLS 1.3", "generation ", " bytes in, "]);
+
+    let openssl = demo.line_with(&["openssl s_client "]).trim().to_owned();
+    if let Some(output) = shell(&openssl) {
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("Verify return code: 0 (ok)"), "{openssl}\n{said}");
+    }
+
+    let folder = Path::new(value(&curl, "--cacert")).parent().unwrap().to_owned();
+    assert!(folder.starts_with(demo.temporary.path()) && folder.is_dir(), "{folder:?}");
+    let status = demo.interrupt("INT");
+    assert_eq!((status.code(), demo.left()), (Some(0), Vec::new()));
+    assert_eq!(demo.errors(), "", "the proxy's own log is not asked for");
+}
+
+#[test]
+fn each_rotation_is_told_and_shown_to_the_next_client() {
+    let mut demo = Demo::start(&["--listen", "127.0.0.1:0", "--rotate-every", "200ms"]);
+    let curl = demo.line_with(&["curl "]);
+    let first = connect(&curl).leaf();
+
+    demo.line_with(&["rotation", "generation 2, serial ", ", valid until "]);
+    assert_ne!(connect(&curl).leaf(), first, "another certificate after the rotation");
+
+    assert_eq!(demo.interrupt("TERM").code(), Some(0));
+    assert_eq!(demo.left(), [] as [std::path::PathBuf; 0]);
+}
+
+#[test]
+fn a_client_that_does_not_trust_the_instance_is_told_of() {
+    let demo = Demo::start(&["--listen", "127.0.0.1:0"]);
+    let curl = demo.line_with(&["curl "]);
+    let port = value(&curl, "--resolve").split(':').nth(1).unwrap().parse().unwrap();
+
+    let mut garbage = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(asking_under(RootCertStore::empty(), "x").connect(([127, 0, 0, 1], port).into()).is_err());
+
+    demo.line_with(&["connection", "not_tls"]);
+    demo.line_with(&["connection", "handshake_failed"]);
+}
+
+#[test]
+fn the_default_port_steps_aside_and_a_typed_one_does_not() {
+    // Whoever holds it, we or another: it is taken.
+    let _held = TcpListener::bind("127.0.0.1:8443");
+
+    let mut aside = Demo::start(&[]);
+    let said = aside.line_with(&["proxy ", "TLS on 127.0.0.1:", "(127.0.0.1:8443 is taken; --listen chooses another)"]);
+    assert!(!said.contains("TLS on 127.0.0.1:8443 "), "{said}");
+    assert_eq!(aside.interrupt("INT").code(), Some(0));
+
+    let mut typed = Demo::start(&["--listen", "127.0.0.1:8443"]);
+    let status = eventually("the demo's end", || typed.child.try_wait().unwrap());
+    assert_eq!((status.code(), typed.left()), (Some(69), Vec::new()));
+    assert_eq!(
+        typed.errors(),
+        "vestibule: cannot listen on 127.0.0.1:8443: the address is in use; stop the other program or choose another --listen\n"
+    );
+    assert_eq!(typed.lines(), [] as [String; 0]);
+}
+
+#[test]
+fn the_proxys_own_log_is_shown_when_it_is_asked_for() {
+    let mut demo = Demo::start(&["--listen", "127.0.0.1:0", "--log-level", "info"]);
+    demo.line_with(&["rotation", "generation 1"]);
+    assert_eq!(demo.interrupt("INT").code(), Some(0));
+    let log = demo.errors();
+    assert!(log.contains("\"message\":\"ready\"") && log.contains("\"message\":\"exited\""), "{log}");
+}

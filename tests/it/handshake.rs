@@ -1,0 +1,308 @@
+//! What a client meets before the relay: TLS as we speak it, the app that must be there first, and those who come with
+//! something else.
+
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Instant;
+
+use crate::support::app;
+use crate::support::app::App;
+use crate::support::client::Ending;
+use crate::support::client::asking;
+use crate::support::client::asking_with;
+use crate::support::client::read_to_end;
+use crate::support::credentials::Credentials;
+use crate::support::eventually;
+use crate::support::sidecar::Setup;
+use crate::support::sidecar::Sidecar;
+
+fn echoing(args: &[&str]) -> (Credentials, Sidecar) {
+    let credentials = Credentials::new();
+    let setup = Setup::proxy(&credentials, app::echo());
+    let sidecar = args.iter().fold(setup, |setup, arg| setup.arg(arg)).ready();
+    (credentials, sidecar)
+}
+
+#[test]
+fn both_versions_are_spoken_with_the_instances_name_and_the_hybrid_group_is_preferred() {
+    let (credentials, sidecar) = echoing(&[]);
+    for (version, name) in [(&rustls::version::TLS13, "TLSv1_3"), (&rustls::version::TLS12, "TLSv1_2")] {
+        let mut client = asking_with(credentials.instance(), &[version]).connect(sidecar.addr()).unwrap();
+        client.send(b"hi").unwrap();
+        assert_eq!(client.receive(2).unwrap(), b"hi");
+        client.close_notify();
+        assert_eq!(client.receive_all().1, Ending::CloseNotify);
+        let record = sidecar.wait_until(name, |line| line["tls_version"] == name);
+        let group = if name == "TLSv1_3" { "X25519MLKEM768" } else { "X25519" };
+        assert_eq!(record["group"], group, "{record}");
+    }
+}
+
+#[test]
+fn a_client_that_expects_another_instance_ends_the_handshake() {
+    let (_credentials, sidecar) = echoing(&[]);
+    let error = asking("51f0a007-a1b2-4c3d-5e6f-7a07").connect(sidecar.addr()).err().unwrap();
+    assert!(error.to_string().contains("certificate not valid for name"), "{error}");
+    let record = sidecar.record("handshake_failed");
+    assert!(record["detail"].as_str().unwrap().contains("the client sent the alert"), "{record}");
+}
+
+#[test]
+fn the_oldest_version_can_be_raised() {
+    let (credentials, sidecar) = echoing(&["--tls-min", "1.3"]);
+    assert!(asking_with(credentials.instance(), &[&rustls::version::TLS12]).connect(sidecar.addr()).is_err());
+    sidecar.record("handshake_failed");
+    asking_with(credentials.instance(), &[&rustls::version::TLS13]).connect(sidecar.addr()).unwrap();
+}
+
+#[test]
+fn any_server_name_or_none_is_served_with_the_same_pair() {
+    let (credentials, sidecar) = echoing(&[]);
+    let mut asking = asking(credentials.instance());
+    asking.config.enable_sni = false;
+    asking.connect(sidecar.addr()).unwrap();
+    drop(asking);
+    sidecar.wait_until("a record without a name", |line| {
+        line["message"] == "connection ended" && line["server_name"].is_null() && line["tls_version"] == "TLSv1_3"
+    });
+}
+
+#[test]
+fn alpn_is_agreed_on_where_it_overlaps_and_left_out_where_it_does_not() {
+    let (credentials, sidecar) = echoing(&["--alpn", "h2,http/1.1"]);
+    for (offered, agreed) in [
+        (vec!["http/1.1", "h2"], Some(&b"h2"[..])),
+        (vec!["http/1.1"], Some(&b"http/1.1"[..])),
+        (vec!["spdy/3"], None),
+        (vec![], None),
+    ] {
+        let asking = asking(credentials.instance()).alpn(&offered);
+        let client = asking.connect(sidecar.addr()).unwrap();
+        assert_eq!(client.tls.alpn_protocol(), agreed, "{offered:?}");
+    }
+}
+
+#[test]
+fn a_listener_without_alpn_answers_clients_that_offer_it_without() {
+    let (credentials, sidecar) = echoing(&[]);
+    let client = asking(credentials.instance()).alpn(&["h2", "http/1.1"]).connect(sidecar.addr()).unwrap();
+    assert_eq!(client.tls.alpn_protocol(), None);
+}
+
+#[test]
+fn a_hello_that_comes_byte_by_byte_is_served() {
+    let (credentials, sidecar) = echoing(&[]);
+    let asking = asking(credentials.instance());
+    let name = rustls::pki_types::ServerName::try_from(asking.name.clone()).unwrap();
+    let mut tls = rustls::ClientConnection::new(std::sync::Arc::new(asking.config.clone()), name).unwrap();
+    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello).unwrap();
+    assert!(hello.len() > 1460, "with the hybrid share it does not fit one segment");
+    for byte in &hello {
+        tcp.write_all(std::slice::from_ref(byte)).unwrap();
+    }
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).unwrap();
+    }
+}
+
+#[test]
+fn an_app_that_does_not_listen_is_a_reset_in_answer_to_the_hello_and_nothing_of_ours_is_sent() {
+    let credentials = Credentials::new();
+    let sidecar = Setup::proxy(&credentials, app::nobody()).ready();
+    for _ in 0..20 {
+        let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+        tcp.write_all(&hello(credentials.instance())).unwrap();
+        assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
+    }
+    let record = sidecar.record("app_refused");
+    assert!(record["handshake_ms"].is_null(), "{record}");
+}
+
+#[test]
+fn an_app_that_does_not_accept_in_time_is_a_reset_with_a_reason_of_its_own() {
+    let credentials = Credentials::new();
+    // A queue that is full: the kernel drops further attempts without a word.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(0).unwrap();
+    let app = listener.local_addr().unwrap().as_socket().unwrap();
+    let _first = TcpStream::connect(app).unwrap();
+    let sidecar = Setup::proxy(&credentials, app).arg("--connect-timeout").arg("200ms").ready();
+
+    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+    tcp.write_all(&hello(credentials.instance())).unwrap();
+    assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
+    sidecar.record("app_timeout");
+}
+
+#[test]
+fn a_probe_reaches_no_app_and_leaves_no_line_at_info_but_is_counted() {
+    let credentials = Credentials::new();
+    let app = App::start();
+    let mut sidecar = Setup::proxy(&credentials, app.addr()).env("VESTIBULE_LOG_LEVEL", "info").ready();
+    let lines = sidecar.lines().len();
+    for _ in 0..300 {
+        drop(TcpStream::connect(sidecar.addr()).unwrap());
+    }
+    // A real connection behind them has been served, so they have been seen.
+    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    client.close_notify();
+    drop(app.accept());
+    assert_eq!(client.receive_all().1, Ending::CloseNotify);
+    drop(client);
+    sidecar.record("completed");
+
+    assert_eq!(sidecar.lines().len(), lines + 1, "one record and nothing else: {:#?}", sidecar.lines());
+    assert_eq!(app.unaccepted(), 0);
+    sidecar.signal("TERM");
+    assert!(sidecar.exited().success());
+    assert_eq!(sidecar.wait_for("exited")["probes"], 300);
+}
+
+#[test]
+fn plain_http_gets_an_alert_and_a_close_and_reaches_no_app() {
+    let credentials = Credentials::new();
+    let app = App::start();
+    let sidecar = Setup::proxy(&credentials, app.addr()).ready();
+    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+    tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let (alert, ending) = read_to_end(&tcp);
+    assert_eq!((alert.first(), ending), (Some(&21), Ending::Fin), "{alert:?}");
+    drop(tcp);
+    sidecar.record("not_tls");
+    assert_eq!(app.unaccepted(), 0);
+}
+
+#[test]
+fn half_a_hello_and_then_nothing_more_ends_with_its_own_reason() {
+    let (credentials, sidecar) = echoing(&[]);
+    let hello = hello(credentials.instance());
+    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+    tcp.write_all(&hello[..hello.len() / 2]).unwrap();
+    drop(tcp);
+    sidecar.record("hello_incomplete");
+}
+
+#[test]
+fn a_client_that_never_speaks_is_let_go_after_the_handshake_timeout() {
+    let (credentials, sidecar) = echoing(&["--handshake-timeout", "300ms"]);
+    let began = Instant::now();
+    let silent = TcpStream::connect(sidecar.addr()).unwrap();
+    let mut stuck = TcpStream::connect(sidecar.addr()).unwrap();
+    stuck.write_all(&hello(credentials.instance())[..100]).unwrap();
+    assert_eq!(read_to_end(&silent).1, Ending::Fin);
+    assert_eq!(read_to_end(&stuck).1, Ending::Fin);
+    assert!(began.elapsed().as_millis() >= 300);
+    drop((silent, stuck));
+    eventually("two timeouts", || {
+        (sidecar.reasons().iter().filter(|reason| *reason == "handshake_timeout").count() == 2).then_some(())
+    });
+}
+
+#[test]
+fn a_session_resumes_until_the_pair_is_replaced() {
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let (mut credentials, sidecar) = echoing(&[]);
+        let asking = asking_with(credentials.instance(), &[version]);
+        let visit = |resumed: bool| {
+            let mut client = asking.connect(sidecar.addr()).unwrap();
+            client.send(b"x").unwrap();
+            client.receive(1).unwrap();
+            let kind = client.tls.handshake_kind().unwrap();
+            assert_eq!(kind == rustls::HandshakeKind::Resumed, resumed, "{kind:?}");
+            client.leaf()
+        };
+        visit(false);
+        visit(true);
+        let new = credentials.rotate();
+        sidecar.wait_for("rotated");
+        assert_eq!(visit(false), new, "an old ticket must not hide the new pair");
+        visit(true);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_ask_for_tickets_gets_none() {
+    let (credentials, sidecar) = echoing(&[]);
+    let output = std::process::Command::new("openssl")
+        .args(["s_client", "-tls1_2", "-no_ticket", "-servername", credentials.instance()])
+        .args(["-connect", &sidecar.addr().to_string()])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("the openssl program; install it");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("Cipher is ECDHE-"), "{text}");
+    assert!(!text.contains("TLS session ticket:"), "{text}");
+}
+
+#[test]
+fn a_limit_on_connections_is_a_reset_at_the_hello_and_is_lifted_when_one_leaves() {
+    let credentials = Credentials::new();
+    let app = App::start();
+    let sidecar = Setup::proxy(&credentials, app.addr()).arg("--max-connections").arg("2").ready();
+    let asking = asking(credentials.instance());
+    let one = asking.connect(sidecar.addr()).unwrap();
+    let _two = asking.connect(sidecar.addr()).unwrap();
+
+    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+    tcp.write_all(&hello(credentials.instance())).unwrap();
+    assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
+    let record = sidecar.record("overloaded");
+    assert!(record["detail"].as_str().unwrap().contains("--max-connections"), "{record}");
+    assert_eq!(app.unaccepted(), 2);
+
+    one.reset();
+    eventually("a free place", || asking.connect(sidecar.addr()).ok());
+}
+
+#[test]
+fn the_first_answer_does_not_wait_for_a_delayed_acknowledgement() {
+    let (credentials, sidecar) = echoing(&[]);
+    let mut asking = asking(credentials.instance());
+    // No ticket is sent to a client that cannot resume, so nothing of ours acknowledges its Finished.
+    asking.config.resumption = rustls::client::Resumption::disabled();
+    let mut slow = 0;
+    for _ in 0..20 {
+        let tcp = TcpStream::connect(sidecar.addr()).unwrap();
+        tcp.set_nodelay(false).unwrap();
+        let mut client = asking.handshake(tcp).unwrap();
+        let began = Instant::now();
+        client.send(b"first").unwrap();
+        client.receive(5).unwrap();
+        slow += usize::from(began.elapsed().as_millis() >= 38);
+    }
+    // A busy machine may hold one up; a delayed acknowledgement holds up every one.
+    assert!(slow < 10, "{slow} of 20 first answers waited for 40 ms");
+}
+
+/// A whole ClientHello.
+fn hello(name: &str) -> Vec<u8> {
+    let asking = asking(name);
+    let name = rustls::pki_types::ServerName::try_from(asking.name).unwrap();
+    let mut tls = rustls::ClientConnection::new(std::sync::Arc::new(asking.config), name).unwrap();
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello).unwrap();
+    hello
+}
+
+#[test]
+fn a_flood_of_garbage_does_not_hurt_those_who_speak_tls() {
+    let (credentials, sidecar) = echoing(&[]);
+    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    for i in 0..200_u8 {
+        let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+        let garbage: Vec<u8> = (0..100).map(|j| i.wrapping_mul(31).wrapping_add(j)).collect();
+        tcp.write_all(&garbage).unwrap();
+        let mut tcp = tcp;
+        tcp.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        // Whatever the first bytes were taken for, the connection ends or is waiting for more.
+        tcp.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = tcp.read_to_end(&mut Vec::new());
+    }
+    client.send(b"still here").unwrap();
+    assert_eq!(client.receive(10).unwrap(), b"still here");
+}
