@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod demo;
 mod handshake;
+mod policy;
 mod process;
 mod relay;
 mod rotation;
