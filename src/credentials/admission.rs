@@ -65,6 +65,9 @@ pub enum AdmissionError {
     /// CAs or CRLs cannot be used.
     #[error(transparent)]
     Roots(#[from] RootsError),
+    /// The policy file is no text.
+    #[error("{}: not UTF-8 text; write the file anew", .0.display())]
+    NotText(PathBuf),
     /// The policy file has mistakes: one a line.
     #[error("{}", lines(.0))]
     Policy(Mistakes),
@@ -99,7 +102,7 @@ impl AdmissionTexts {
     pub fn admission(&self, certified: &Certified) -> Result<Admission, AdmissionError> {
         let (roots, notes) = Roots::parse(&self.cas, &self.crls)?;
         let file = match &self.policy {
-            Some(text) => PolicyFile::parse(&text.path, &utf8(text)?).map_err(AdmissionError::Policy)?,
+            Some(text) => PolicyFile::parse(&text.path, utf8(text)?).map_err(AdmissionError::Policy)?,
             None => PolicyFile::default(),
         };
         let policy = Policy {
@@ -131,8 +134,8 @@ impl Admission {
     }
 }
 
-fn utf8(text: &Text) -> Result<String, LoadError> {
-    String::from_utf8(text.bytes.clone()).map_err(|_| LoadError::NotText { path: text.path.clone() })
+fn utf8(text: &Text) -> Result<&str, AdmissionError> {
+    str::from_utf8(&text.bytes).map_err(|_| AdmissionError::NotText(text.path.clone()))
 }
 
 /// The texts of files, and of the files in folders.
@@ -278,7 +281,7 @@ mod tests {
         let lines: Vec<_> = error.lines().map(|line| line.split(": ").next().unwrap().to_owned()).collect();
         assert_eq!(lines, [format!("{}:1", path.display()), format!("{}:2", path.display())]);
         fs::write(&path, b"# \xff").unwrap();
-        assert!(load(&certified).unwrap_err().to_string().ends_with("not UTF-8 text"));
+        assert!(load(&certified).unwrap_err().to_string().contains("not UTF-8 text"));
         fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
         assert!(load(&certified).unwrap_err().to_string().contains("larger than 1 MiB"));
     }

@@ -48,12 +48,6 @@ pub enum LoadError {
         /// Which.
         path: PathBuf,
     },
-    /// Bytes that are no text.
-    #[error("{path}: not UTF-8 text")]
-    NotText {
-        /// Which.
-        path: PathBuf,
-    },
     /// Both were read, and are no pair.
     #[error("{cert} and {key}: {source}")]
     Pair {

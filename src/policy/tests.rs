@@ -1,6 +1,8 @@
 //! Certificates of every kind against sets of rules. What is expected is worked out from the words in which both are
 //! written, by code that shares nothing with the code under test.
 
+use proptest::prelude::*;
+
 use super::Mode;
 use super::Policy;
 use super::Reason;
@@ -347,4 +349,32 @@ fn a_denial_names_its_rule() {
     let denial =
         Policy { allow: vec![], deny: vec![], ..policy }.judge(&client(&words("cn=x"), true), None).unwrap_err();
     assert_eq!((denial.to_string(), denial.rule()), ("no rule admits the client".to_owned(), None));
+}
+
+proptest! {
+    #[test]
+    fn rules_in_any_order_admit_the_same_and_a_deny_never_admits_more(
+        certificate in prop::sample::select(certificates()),
+        allow in prop::collection::vec(prop::sample::select(all_rules()), 0..5).prop_shuffle(),
+        deny in prop::collection::vec(prop::sample::select(all_rules()), 0..3),
+    ) {
+        let (client, own) = (client(&certificate, false), own());
+        let admits = |allow: &Words, deny: &Words| {
+            let policy = Policy { mode: Mode::Enforce, allow: parsed(allow), deny: parsed(deny) };
+            policy.judge(&client, Some(&own)).ok().and_then(|permit| permit.rule().cloned())
+        };
+        let permit = admits(&allow, &deny);
+        let reversed: Words = allow.iter().rev().cloned().collect();
+        prop_assert_eq!(admits(&reversed, &deny).is_some(), permit.is_some());
+        prop_assert_eq!(admits(&allow, &vec![]).is_some() || permit.is_none(), true);
+        if let Some(rule) = permit {
+            let alone = vec![rule.to_string()];
+            prop_assert!(allow.contains(&alone[0]) && admits(&alone, &deny) == Some(rule));
+        }
+    }
+}
+
+/// Every rule that stands in some set.
+fn all_rules() -> Words {
+    rule_sets().into_iter().flat_map(|(allow, deny)| allow.into_iter().chain(deny)).collect()
 }

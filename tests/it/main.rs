@@ -8,6 +8,7 @@ mod clients;
 mod demo;
 mod docs;
 mod handshake;
+mod policy;
 mod process;
 mod relay;
 mod rotation;

@@ -82,6 +82,57 @@ fn an_app_that_ends_by_itself_has_all_its_bytes_delivered_and_its_status_passed_
 }
 
 #[test]
+fn a_client_that_takes_its_time_gets_all_that_an_app_sent_before_it_ended() {
+    const SIZE: usize = 20_000_000;
+    let credentials = Credentials::new();
+    let mut sidecar = run(&credentials, APP).ready();
+    let asking = asking(credentials.instance());
+    let mut client = eventually("the app", || {
+        let mut client = asking.connect(sidecar.addr()).ok()?;
+        client.send(format!("exit 42 {SIZE}\n").as_bytes()).ok()?;
+        Some(client)
+    });
+    let mut got = 0;
+    while got < SIZE {
+        got += client.receive(SIZE / 20).unwrap().len();
+        std::thread::sleep(Duration::from_millis(150)); // three seconds in all: that is the point
+    }
+    drop(client);
+    assert_eq!(sidecar.exited().code(), Some(42));
+}
+
+#[test]
+fn a_client_that_stays_does_not_hold_up_the_end_of_an_app_that_is_gone() {
+    let credentials = Credentials::new();
+    let mut sidecar = run(&credentials, APP).ready();
+    let asking = asking(credentials.instance());
+    let client = eventually("the app", || {
+        let mut client = asking.connect(sidecar.addr()).ok()?;
+        client.send(b"unfinished").ok()?;
+        Some(client)
+    });
+    let began = Instant::now();
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(7));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    drop(client);
+}
+
+#[test]
+fn a_small_descriptor_limit_serves_few_and_not_nobody() {
+    let credentials = Credentials::new();
+    let limited = format!(
+        "ulimit -n 64; exec {} proxy --listen 127.0.0.1:0 --app {}",
+        crate::support::sidecar::VESTIBULE,
+        app::echo()
+    );
+    let sidecar = Setup::program("sh", &["-c", &limited]).credentials(&credentials).ready();
+    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    client.send(b"x").unwrap();
+    assert_eq!(client.receive(1).unwrap(), b"x");
+}
+
+#[test]
 fn a_task_that_ends_is_not_held_up() {
     let credentials = Credentials::new();
     let began = Instant::now();

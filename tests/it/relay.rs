@@ -424,3 +424,41 @@ fn several_listeners_lead_to_several_apps() {
     let _to_one = asking(credentials.instance()).connect(addrs[0]).unwrap();
     one.accept();
 }
+
+#[test]
+fn a_slow_reader_is_not_idle_while_the_instance_goes() {
+    const SIZE: usize = 12_000_000;
+    let Between { mut client, mut app, sidecar } = between();
+    let writer = std::thread::spawn(move || app.write_all(&vec![3; SIZE]).unwrap());
+    // Its receive buffer is full of an answer that it will read in its own time.
+    client.receive(1).unwrap();
+    sidecar.signal("TERM");
+    sidecar.wait_for("listeners closed");
+    std::thread::sleep(Duration::from_millis(400)); // much longer than what counts as idle
+    let (answer, ending) = client.receive_all();
+    writer.join().unwrap();
+    assert_eq!((answer.len(), ending), (SIZE - 1, Ending::CloseNotify));
+}
+
+#[test]
+fn a_client_that_resets_while_the_app_does_not_read_is_noticed() {
+    let Between { mut client, app, sidecar } = between();
+    client.tcp.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    while client.send(&[5; 64 * 1024]).is_ok() {}
+    client.reset();
+    sidecar.record("client_reset");
+    let (_, ending) = read_to_end(&app);
+    assert_eq!(ending, Ending::Reset);
+}
+
+#[test]
+fn a_client_that_leaves_without_a_word_after_the_whole_answer_has_cut_nothing_off() {
+    let Between { mut client, mut app, sidecar } = between();
+    app.write_all(b"answer").unwrap();
+    app.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.receive_all(), (b"answer".to_vec(), Ending::CloseNotify));
+    drop(client);
+    sidecar.record("completed");
+    // The app might still have waited for more: it must not take this for its end.
+    assert_eq!(read_to_end(&app).1, Ending::Reset);
+}
