@@ -166,7 +166,7 @@ async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &
         if app.is_none() {
             app = Some(dial(service, record).await.map_err(Ended::AppLate)?);
         }
-        let standing = matches!(serving.admitting, Admitting::Certified { .. }).then_some(Standing { client, serving });
+        let standing = matches!(serving.admitting, Admitting::Certified(_)).then_some(Standing { client, serving });
         // Invariant: dialled either before or after.
         app.map(|app| Admitted { established, app, permit, standing }).ok_or(Ended::NoCredential)
     };

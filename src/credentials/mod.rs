@@ -8,7 +8,6 @@ mod roots;
 mod rotate;
 mod serving;
 mod trouble;
-mod verifier;
 mod watch;
 
 pub use admission::Admission;
@@ -28,4 +27,5 @@ pub use rotate::Rotation;
 pub use rotate::Shown;
 pub use serving::Admitting;
 pub use serving::Current;
+pub use serving::Gate;
 pub use serving::Serving;

@@ -16,14 +16,12 @@ use rustls::pki_types::TrustAnchor;
 use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem;
 use rustls::pki_types::pem::PemObject;
-use rustls::server::danger::ClientCertVerifier;
 use webpki::EndEntityCert;
 use webpki::KeyUsage;
 use webpki::VerifiedPath;
 
 use super::crl::Crl;
 use super::crl::CrlError;
-use super::verifier::Verifier;
 use crate::identity::Certificate;
 use crate::identity::CertificateError;
 use crate::policy::Reason;
@@ -167,11 +165,6 @@ impl Roots {
         self.0.digest == other.0.digest
     }
 
-    /// What the handshake asks. With `optional`, a client without a certificate passes as well.
-    pub fn verifier(&self, optional: bool) -> Arc<dyn ClientCertVerifier> {
-        Arc::new(Verifier::new(self.clone(), optional))
-    }
-
     /// Whether one of the CAs vouches at the time `now` for the first certificate of `chain`, by way of the others: the
     /// question of every handshake, to be asked again of resumed sessions and living connections.
     ///
@@ -186,7 +179,7 @@ impl Roots {
         self.verify_parts(leaf, intermediates, UnixTime::since_unix_epoch(since_1970))
     }
 
-    pub(super) fn verify_parts(
+    fn verify_parts(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -220,11 +213,13 @@ impl Roots {
         Err(error)
     }
 
-    pub(super) fn hints(&self) -> &[DistinguishedName] {
+    /// The CAs' names, for clients that have several certificates to choose from; none if they are too long together.
+    pub fn hints(&self) -> &[DistinguishedName] {
         &self.0.hints
     }
 
-    pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+    /// The signature algorithms that certificates may be signed with.
+    pub fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.0.algorithms
     }
 }

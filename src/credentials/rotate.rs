@@ -12,6 +12,7 @@ use super::AdmissionError;
 use super::AdmissionTexts;
 use super::Admitting;
 use super::Current;
+use super::Gate;
 use super::LoadError;
 use super::Pair;
 use super::Serving;
@@ -198,7 +199,9 @@ impl Rotation {
             let admitting = match &served.clients {
                 Clients::Anonymous => Admitting::Everybody,
                 Clients::Certified(certified) => match good.admission(certified) {
-                    Some(admission) => Admitting::certified(Arc::clone(admission), certified.required, own.clone()),
+                    Some(admission) => {
+                        Admitting::Certified(Gate::new(Arc::clone(admission), certified.required, own.clone()))
+                    }
                     // Its first roots and rules are still missing: it serves nobody, and the start waits for it.
                     None => return,
                 },

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
-use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::watch;
 
 use super::Admission;
+use super::Roots;
 use crate::identity::Client;
 use crate::identity::Identity;
 use crate::policy::Denial;
@@ -35,47 +35,28 @@ pub type Current = watch::Receiver<Option<Arc<Serving>>>;
 pub enum Admitting {
     /// Everybody; no certificate is asked for.
     Everybody,
-    /// Those whom the roots vouch for and the policy admits.
-    Certified {
-        /// Roots and policy.
-        admission: Arc<Admission>,
-        /// A certificate must be shown. Without the rule `anonymous` it must be shown whatever was configured: to refuse
-        /// its absence within the handshake is clearer than to close after it.
-        required: bool,
-        /// Our own identity, for the rules that compare with it.
-        own: Option<Arc<Identity>>,
-    },
+    /// Those whom the gate lets through.
+    Certified(Gate),
+}
+
+/// Asks for a certificate, and judges who shows it.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    admission: Arc<Admission>,
+    required: bool,
+    own: Option<Arc<Identity>>,
 }
 
 impl Admitting {
-    /// Whom `admission` lets in. `required` as configured.
-    pub fn certified(admission: Arc<Admission>, required: bool, own: Option<Arc<Identity>>) -> Self {
-        let nobody_anonymous = admission.policy.judge(&Client::Anonymous, own.as_deref()).is_err();
-        Self::Certified { admission, required: required || nobody_anonymous, own }
-    }
-
-    /// What asks for a certificate; `None` where none is asked for.
-    pub fn verifier(&self) -> Option<Arc<dyn ClientCertVerifier>> {
-        match self {
-            Self::Everybody => None,
-            Self::Certified { admission, required, .. } => Some(admission.roots.verifier(!required)),
-        }
-    }
-
     /// Whether whoever showed `chain` (leaf first; `None`: nothing) may come in at the time `now`.
     ///
     /// # Errors
     /// [`Denial`], with its reason.
     pub fn judge(&self, chain: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<(Client, Permit), Denial> {
-        let (policy, own) = match (self, chain) {
-            (Self::Everybody, _) => (&Policy::anonymous(), None),
-            (Self::Certified { required: true, .. }, None) => return Err(Reason::NoCertificate.into()),
-            (Self::Certified { admission, own, .. }, Some(chain)) => {
-                return admission.judge(chain, own.as_deref(), now);
-            }
-            (Self::Certified { admission, own, .. }, None) => (&admission.policy, own.as_deref()),
-        };
-        Ok((Client::Anonymous, policy.judge(&Client::Anonymous, own)?))
+        match self {
+            Self::Everybody => Ok((Client::Anonymous, Policy::anonymous().judge(&Client::Anonymous, None)?)),
+            Self::Certified(gate) => gate.judge(chain, now),
+        }
     }
 
     /// Whether somebody who came in before may stay, now that `self` is in force.
@@ -91,12 +72,45 @@ impl Admitting {
     ) -> Result<Permit, Denial> {
         match (self, before, client.holder()) {
             // The same roots have vouched for it, and it has not expired: only the rules are to be asked.
-            (Self::Certified { admission, own, .. }, Self::Certified { admission: old, .. }, Some(holder))
-                if admission.roots.same_as(&old.roots) && holder.not_after > now =>
+            (Self::Certified(gate), Self::Certified(old), Some(holder))
+                if gate.roots().same_as(old.roots()) && holder.not_after > now =>
             {
-                admission.policy.judge(client, own.as_deref())
+                gate.admission.policy.judge(client, gate.own.as_deref())
             }
             _ => self.judge(chain, now).map(|(_, permit)| permit),
+        }
+    }
+}
+
+impl Gate {
+    /// A gate for `admission`; `own` is our own identity, for the rules that compare with it. Without the rule `anonymous` a
+    /// certificate is `required` whatever was configured: to refuse its absence within the handshake is clearer than to
+    /// close after it.
+    pub fn new(admission: Arc<Admission>, required: bool, own: Option<Arc<Identity>>) -> Self {
+        let nobody_anonymous = admission.policy.judge(&Client::Anonymous, own.as_deref()).is_err();
+        Self { admission, required: required || nobody_anonymous, own }
+    }
+
+    /// The CAs that vouch.
+    pub fn roots(&self) -> &Roots {
+        &self.admission.roots
+    }
+
+    /// Whether a client without a certificate cannot complete the handshake.
+    pub fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// Whether whoever showed `chain` (leaf first; `None`: nothing) may come in at the time `now`.
+    ///
+    /// # Errors
+    /// [`Denial`], with its reason.
+    pub fn judge(&self, chain: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<(Client, Permit), Denial> {
+        let own = self.own.as_deref();
+        match chain {
+            Some(chain) => self.admission.judge(chain, own, now),
+            None if self.required => Err(Reason::NoCertificate.into()),
+            None => Ok((Client::Anonymous, self.admission.policy.judge(&Client::Anonymous, own)?)),
         }
     }
 }

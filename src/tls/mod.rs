@@ -3,6 +3,7 @@
 mod handshake;
 mod hello;
 mod provider;
+mod refusal;
 mod server;
 mod session;
 mod witness;

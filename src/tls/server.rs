@@ -19,6 +19,7 @@ use rustls::version::TLS13;
 use crate::config::TlsSettings;
 use crate::config::TlsVersion;
 use crate::credentials::Admitting;
+use crate::credentials::Gate;
 use crate::tls::Hello;
 use crate::tls::Witness;
 use crate::tls::provider;
@@ -42,7 +43,7 @@ enum Asking {
     /// Nothing: one configuration serves all, with the listener's protocols and without.
     Nothing { with_alpn: Arc<ServerConfig>, without_alpn: Arc<ServerConfig> },
     /// A certificate. Each connection has a verifier, and so a configuration, of its own.
-    Certificate { admitting: Admitting, roots: Arc<dyn ClientCertVerifier> },
+    Certificate(Gate),
 }
 
 /// The answer to one ClientHello.
@@ -62,15 +63,15 @@ impl Offer {
     pub fn new(pair: Arc<CertifiedKey>, settings: &TlsSettings, admitting: &Admitting) -> Result<Self, rustls::Error> {
         let pair: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(pair));
         let tickets = Ticketer::new()?;
-        let asking = match admitting.verifier() {
-            None => {
+        let asking = match admitting {
+            Admitting::Everybody => {
                 let config = |alpn: &[Vec<u8>]| {
                     let nobody = WebPkiClientVerifier::no_client_auth();
                     server_config(Arc::clone(&pair), settings, alpn, Arc::clone(&tickets), nobody).map(Arc::new)
                 };
                 Asking::Nothing { with_alpn: config(&settings.alpn)?, without_alpn: config(&[])? }
             }
-            Some(roots) => Asking::Certificate { admitting: admitting.clone(), roots },
+            Admitting::Certified(gate) => Asking::Certificate(gate.clone()),
         };
         Ok(Self { pair, settings: settings.clone(), tickets, asking })
     }
@@ -89,8 +90,8 @@ impl Offer {
                 let config = Arc::clone(if overlaps { with_alpn } else { without_alpn });
                 Ok(Answer { config, witness: None })
             }
-            Asking::Certificate { admitting, roots } => {
-                let witness = Arc::new(Witness::new(admitting.clone(), Arc::clone(roots)));
+            Asking::Certificate(gate) => {
+                let witness = Arc::new(Witness::new(gate.clone()));
                 let alpn = if overlaps { &self.settings.alpn[..] } else { &[] };
                 let verifier: Arc<dyn ClientCertVerifier> = Arc::<Witness>::clone(&witness);
                 let (pair, tickets) = (Arc::clone(&self.pair), Arc::clone(&self.tickets));

@@ -6,7 +6,6 @@
 //! that may not come in is told by an alert.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
@@ -16,27 +15,32 @@ use rustls::DistinguishedName;
 use rustls::Error;
 use rustls::SignatureScheme;
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::verify_tls12_signature;
+use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerified;
 use rustls::server::danger::ClientCertVerifier;
 
-use crate::credentials::Admitting;
+use crate::credentials::Gate;
 use crate::identity::Client;
 use crate::policy::Denial;
 use crate::policy::Permit;
 
 /// Judges the certificate that one client shows.
+///
+/// rustls has a verifier of its own for the roots' part; but it takes the first CRL of a name for the only one, so that a CA
+/// renewed under its old name would refuse everybody, and it does not look at the dates of the CAs.
 pub struct Witness {
-    admitting: Admitting,
-    roots: Arc<dyn ClientCertVerifier>,
+    gate: Gate,
     verdict: OnceLock<Result<(Client, Permit), Denial>>,
     denied: OnceLock<Client>,
 }
 
 impl Witness {
-    pub(super) fn new(admitting: Admitting, roots: Arc<dyn ClientCertVerifier>) -> Self {
-        Self { admitting, roots, verdict: OnceLock::new(), denied: OnceLock::new() }
+    /// A witness at `gate`, for one connection.
+    pub fn new(gate: Gate) -> Self {
+        Self { gate, verdict: OnceLock::new(), denied: OnceLock::new() }
     }
 
     /// What was said of the client's certificate; `None` if none was shown in this handshake, as in a resumption.
@@ -52,11 +56,11 @@ impl Witness {
 
 impl ClientCertVerifier for Witness {
     fn client_auth_mandatory(&self) -> bool {
-        self.roots.client_auth_mandatory()
+        self.gate.is_required()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.roots.root_hint_subjects()
+        self.gate.roots().hints()
     }
 
     fn verify_client_cert(
@@ -68,7 +72,7 @@ impl ClientCertVerifier for Witness {
         let chain: Vec<CertificateDer<'_>> =
             std::iter::once(end_entity).chain(intermediates).map(|der| CertificateDer::from(der.as_ref())).collect();
         let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
-        match self.verdict.get_or_init(|| self.admitting.judge(Some(&chain), now)) {
+        match self.verdict.get_or_init(|| self.gate.judge(Some(&chain), now)) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(denial) => {
                 if denial.reason().is_the_policys()
@@ -88,7 +92,7 @@ impl ClientCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots.verify_tls12_signature(message, cert, signed)
+        verify_tls12_signature(message, cert, signed, self.gate.roots().algorithms())
     }
 
     fn verify_tls13_signature(
@@ -97,11 +101,11 @@ impl ClientCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots.verify_tls13_signature(message, cert, signed)
+        verify_tls13_signature(message, cert, signed, self.gate.roots().algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.supported_verify_schemes()
+        self.gate.roots().algorithms().supported_schemes()
     }
 }
 

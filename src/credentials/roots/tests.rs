@@ -1,5 +1,11 @@
 //! Certificates made by rcgen, so that neither our issuer nor our reader has made them.
 
+use crate::credentials::Admission;
+use crate::credentials::Gate;
+use crate::policy::Mode;
+use crate::policy::Policy;
+use crate::policy::Rule;
+use crate::tls::Witness;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -343,10 +349,14 @@ fn handshake(
     let mut names = CertificateParams::new(vec!["server".to_owned()]).unwrap();
     names.is_ca = IsCa::NoCa;
     let cert = names.self_signed(&server.key).unwrap();
+    let allow = if optional { vec![Rule::Any, Rule::Anonymous] } else { vec![Rule::Any] };
+    let policy = Policy { mode: Mode::Enforce, allow, deny: Vec::new() };
+    let admission = Admission { roots: roots.clone(), policy, notes: Vec::new() };
+    let gate = Gate::new(Arc::new(admission), !optional, None);
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_client_cert_verifier(roots.verifier(optional))
+        .with_client_cert_verifier(Arc::new(Witness::new(gate)))
         .with_single_cert(vec![cert.der().clone()], private(&server))
         .unwrap();
     let mut trusted = RootCertStore::empty();

@@ -1,80 +1,9 @@
-//! The roots as rustls asks them.
+//! A denial as TLS says it: which error, and so which alert.
 
 use rustls::CertificateError;
-use rustls::DigitallySignedStruct;
-use rustls::DistinguishedName;
 use rustls::Error;
-use rustls::SignatureScheme;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::verify_tls12_signature;
-use rustls::crypto::verify_tls13_signature;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::UnixTime;
-use rustls::server::danger::ClientCertVerified;
-use rustls::server::danger::ClientCertVerifier;
 
-use super::Roots;
 use crate::policy::Reason;
-
-/// Verifies client certificates under some roots.
-///
-/// rustls's own verifier asks webpki the same; but it takes the first CRL of a name for the only one, so that a CA renewed
-/// under its old name would refuse everybody, and it does not look at the dates of the CAs.
-#[derive(Debug)]
-pub(super) struct Verifier {
-    roots: Roots,
-    optional: bool,
-}
-
-impl Verifier {
-    pub(super) fn new(roots: Roots, optional: bool) -> Self {
-        Self { roots, optional }
-    }
-}
-
-impl ClientCertVerifier for Verifier {
-    fn client_auth_mandatory(&self) -> bool {
-        !self.optional
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.roots.hints()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        match self.roots.verify_parts(end_entity, intermediates, now) {
-            Ok(()) => Ok(ClientCertVerified::assertion()),
-            Err(reason) => Err(reason.into()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signed, self.roots.algorithms())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signed, self.roots.algorithms())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.algorithms().supported_schemes()
-    }
-}
 
 /// The error with which a verifier says it, which decides on the alert that the client is sent.
 impl From<Reason> for Error {
