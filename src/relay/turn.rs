@@ -1,0 +1,244 @@
+//! One turn of a relay: as much as both sockets take and give at once, and then others.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::io::ReadBuf;
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use super::Backlog;
+use super::End;
+use super::Relay;
+use super::Way;
+use crate::buffers::Buffers;
+use crate::buffers::READ;
+use crate::sys::socket;
+use crate::tls::Outgoing;
+
+/// Reads in a row before other connections get their turn: at most a mebibyte each way.
+const READS_PER_TURN: usize = 16;
+
+/// How often a client whose upload is blocked is looked after.
+const LOOK_AFTER_BLOCKED: Duration = Duration::from_secs(1);
+
+/// What became of one direction's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It waits for a socket, or is done.
+    Over,
+    /// It has used up its turn.
+    Busy,
+}
+
+impl Relay {
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<End> {
+        loop {
+            let down = self.carry_down(cx, buffers);
+            let kept_for_client = self.to_client.len();
+            let up = match down {
+                Ok(_) => self.carry_up(cx, buffers),
+                Err(_) => Ok(Turn::Over),
+            };
+            match (down, up) {
+                (Err(end), _) | (_, Err(end)) => return Poll::Ready(end),
+                _ if self.is_over() => return Poll::Ready(self.end()),
+                // A key update is answered in the other direction, and a read may have been decrypted there.
+                _ if self.to_client.len() > kept_for_client => {}
+                (Ok(Turn::Over), Ok(Turn::Over)) => return Poll::Pending,
+                _ => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.down == Way::Done && (self.up == Way::Done || self.app_is_gone)
+    }
+
+    /// A client that resets while its upload is blocked is not read from, so nothing tells: asked now and then.
+    pub(super) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.to_app.is_empty() {
+            return Poll::Pending;
+        }
+        let timer = self.blocked.get_or_insert_with(|| Box::pin(sleep(LOOK_AFTER_BLOCKED)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if !matches!(self.client.take_error(), Ok(None)) {
+                return Poll::Ready(End::ClientReset);
+            }
+            timer.as_mut().reset(Instant::now() + LOOK_AFTER_BLOCKED);
+        }
+        Poll::Pending
+    }
+
+    fn end(&self) -> End {
+        if self.app_was_reset { End::AppReset } else { End::Complete }
+    }
+
+    /// client → app
+    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Turn, End> {
+        for _ in 0..READS_PER_TURN {
+            if self.up == Way::Done {
+                return Ok(Turn::Over);
+            }
+            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.up) {
+                Poll::Pending => return Ok(Turn::Over),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.app_stops_reading(&error);
+                    return Ok(Turn::Over);
+                }
+            }
+            if self.session.client_closed() {
+                self.up = Way::Done;
+                // The app may be gone already: then there is nobody to tell.
+                let _ = self.app.end_sending();
+                return Ok(Turn::Over);
+            }
+            if self.more_held {
+                let mut held = std::mem::take(&mut self.held);
+                let used = self.decrypt(cx, &mut held, &mut buffers.output)?;
+                held.drain(..used);
+                self.held = held;
+                continue;
+            }
+            if self.client.poll_read_ready(cx).is_pending() {
+                return Ok(Turn::Over);
+            }
+            let kept = self.held.len();
+            let Some(space) = buffers.input.get_mut(kept..).filter(|space| !space.is_empty()) else {
+                // No record is that long; only a handshake message in pieces can be, and none is due.
+                return Err(End::ClientViolation);
+            };
+            let mut space = ReadBuf::new(space);
+            let read = match Pin::new(&mut self.client).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(Turn::Over),
+                Poll::Ready(Err(error)) => return Err(client_failed(&error)),
+                Poll::Ready(Ok(())) => space.filled().len(),
+            };
+            if read == 0 && self.down == Way::Done {
+                // It has had the whole answer, and left without another word. Should the app still have wanted more, it
+                // learns by a reset that there is none.
+                self.app.reset_on_close();
+                return Err(self.end());
+            }
+            if read == 0 {
+                return Err(End::ClientTruncated);
+            }
+            self.quiet.heard_client();
+            buffers.input[..kept].copy_from_slice(&self.held);
+            let wire = &mut buffers.input[..kept + read];
+            let used = self.decrypt(cx, wire, &mut buffers.output)?;
+            self.held = wire[used..].to_vec();
+        }
+        Ok(Turn::Busy)
+    }
+
+    /// Decrypts `wire` and writes it to the app at once, as far as the app takes it. Gives the bytes done with.
+    fn decrypt(&mut self, cx: &mut Context<'_>, wire: &mut [u8], output: &mut Outgoing) -> Result<usize, End> {
+        output.clear();
+        let Self { session, app, to_app, carried, .. } = self;
+        let mut app_failed = None;
+        let decrypted = session.decrypt(wire, output, |payload| {
+            match to_app.poll_pass(payload, Pin::new(&mut *app), cx, &mut carried.up) {
+                Poll::Ready(Ok(())) => ControlFlow::Continue(()),
+                Poll::Pending => ControlFlow::Break(()),
+                Poll::Ready(Err(error)) => {
+                    app_failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        self.to_client.keep(output.bytes());
+        let Ok(decrypted) = decrypted else {
+            // The alert explains it; a client that does not read has no use for it.
+            let _ = self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0);
+            return Err(End::ClientViolation);
+        };
+        self.more_held = decrypted.stopped;
+        if let Some(error) = app_failed {
+            self.app_stops_reading(&error);
+        }
+        Ok(decrypted.used)
+    }
+
+    /// The app takes no more bytes. What it has sent is still delivered; its end tells how it ended.
+    fn app_stops_reading(&mut self, error: &io::Error) {
+        self.up = Way::Done;
+        self.to_app = Backlog::default();
+        // A reset that came before the app's FIN leaves ECONNRESET, one that came after it EPIPE: in the second case
+        // the answer was whole. The error is reported once, so that the next read will not tell.
+        self.app_was_reset |= error.kind() == io::ErrorKind::ConnectionReset;
+    }
+
+    /// app → client
+    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Turn, End> {
+        for _ in 0..READS_PER_TURN {
+            match self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0) {
+                Poll::Pending => return Ok(Turn::Over),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(client_failed(&error)),
+            }
+            match self.down {
+                Way::Open => {}
+                Way::Ending => {
+                    self.down = Way::Done;
+                    let _ = socket::end_sending(&self.client);
+                    return Ok(Turn::Over);
+                }
+                Way::Done => return Ok(Turn::Over),
+            }
+            if self.app.poll_read_ready(cx).is_pending() {
+                return Ok(Turn::Over);
+            }
+            let mut space = ReadBuf::new(&mut buffers.input[..READ]);
+            let read = match Pin::new(&mut self.app).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(Turn::Over),
+                Poll::Ready(Err(_)) => return Err(End::AppReset),
+                Poll::Ready(Ok(())) => space.filled().len(),
+            };
+            if read == 0 && self.app_was_reset {
+                return Err(End::AppReset);
+            }
+            self.encrypt(cx, read, buffers)?;
+        }
+        Ok(Turn::Busy)
+    }
+
+    /// Encrypts `read` bytes of the input buffer, or close_notify if there are none, and writes them to the client as far
+    /// as it takes them.
+    fn encrypt(&mut self, cx: &mut Context<'_>, read: usize, buffers: &mut Buffers) -> Result<(), End> {
+        buffers.output.clear();
+        let to_app = &mut self.to_app;
+        let keep = |payload: &[u8]| to_app.keep(payload);
+        let used = if read == 0 {
+            self.down = Way::Ending;
+            self.session.close(&mut self.held, &mut buffers.output, keep)
+        } else {
+            self.quiet.heard_app();
+            self.carried.down += read as u64;
+            self.session.encrypt(&mut self.held, &buffers.input[..read], &mut buffers.output, keep)
+        };
+        let used = used.map_err(|_| End::ClientViolation)?;
+        self.held.drain(..used);
+        match self.to_client.poll_pass(buffers.output.bytes(), Pin::new(&mut self.client), cx, &mut 0) {
+            Poll::Ready(Err(error)) => Err(client_failed(&error)),
+            // What the socket did not take is kept, and delivered before anything else is read.
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+}
+
+fn client_failed(error: &io::Error) -> End {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => End::ClientReset,
+        _ => End::ClientTruncated,
+    }
+}
