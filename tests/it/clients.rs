@@ -5,6 +5,8 @@ use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -218,32 +220,66 @@ fn a_certificate_may_be_optional_only_where_a_rule_says_so() {
 
 #[test]
 fn a_rule_that_is_removed_ends_the_connections_that_it_admitted_and_no_others() {
+    const IDLE: usize = 40;
+    const BUSY: usize = 40;
     let backend = Backend::new();
-    let (green, blue) = (someone(), someone());
-    let both = format!("allow = ['cf:app:{}', 'cf:app:{}']", green.0.app, blue.0.app);
-    backend.write_policy(&both);
-    let sidecar = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
-    let connect = |pair: &Credential| -> Vec<Client> {
-        let asking = backend.asking_as(pair, &[&rustls::version::TLS13]);
-        (0..20).map(|_| visit(&asking, &sidecar).unwrap()).collect()
+    let apps: Vec<_> = (0..5).map(|_| someone()).collect();
+    let rules = |apps: &[(InstanceSpec, Credential)]| -> String {
+        let rules: Vec<_> = apps.iter().map(|(spec, _)| format!("'cf:app:{}'", spec.app)).collect();
+        format!("allow = [{}]", rules.join(", "))
     };
-    let (mut greens, mut blues) = (connect(&green.1), connect(&blue.1));
+    backend.write_policy(&rules(&apps));
+    let sidecar = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
+    let connect = |pair: &Credential, n: usize| -> Vec<Client> {
+        let asking = backend.asking_as(pair, &[&rustls::version::TLS13]);
+        (0..n).map(|_| visit(&asking, &sidecar).unwrap()).collect()
+    };
+    let (removed, staying) = apps.split_first().unwrap();
+    let mut idle: Vec<_> = staying.iter().flat_map(|(_, pair)| connect(pair, IDLE / 4)).collect();
+    let busy: Vec<_> = staying.iter().map(|(_, pair)| connect(pair, BUSY / 4)).collect();
+    let mut doomed = connect(&removed.1, IDLE + BUSY);
+    let done = AtomicBool::new(false);
 
-    let removed = Instant::now();
-    backend.write_policy(&format!("allow = ['cf:app:{}']", green.0.app));
-    for blue in &mut blues {
-        blue.receive_all();
+    std::thread::scope(|scope| {
+        let traffic: Vec<_> = busy
+            .into_iter()
+            .map(|mut clients| {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut answers = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        for client in &mut clients {
+                            client.send(b"busy").unwrap();
+                            assert_eq!(client.receive(4).unwrap(), b"busy");
+                            answers += 1;
+                        }
+                    }
+                    answers
+                })
+            })
+            .collect();
+        let began = Instant::now();
+        backend.write_policy(&rules(staying));
+        for client in &mut doomed {
+            client.receive_all();
+        }
+        let took = began.elapsed();
+        done.store(true, Ordering::Relaxed);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        for clients in traffic {
+            assert!(clients.join().unwrap() > 0);
+        }
+    });
+    for client in &mut idle {
+        client.send(b"still here").unwrap();
+        assert_eq!(client.receive(10).unwrap(), b"still here");
     }
-    assert!(removed.elapsed() < Duration::from_secs(1), "{:?}", removed.elapsed());
-    for green in &mut greens {
-        green.send(b"still here").unwrap();
-        assert_eq!(green.receive(10).unwrap(), b"still here");
-    }
-    eventually("twenty records", || {
-        (sidecar.reasons().iter().filter(|reason| *reason == "policy_changed").count() == 20).then_some(())
+    eventually("their records", || {
+        let changed = sidecar.reasons().iter().filter(|reason| *reason == "policy_changed").count();
+        (changed == IDLE + BUSY).then_some(())
     });
     assert_eq!(
-        alert(&backend.asking_as(&blue.1, &[&rustls::version::TLS13]), &sidecar),
+        alert(&backend.asking_as(&removed.1, &[&rustls::version::TLS13]), &sidecar),
         AlertDescription::AccessDenied
     );
 }
