@@ -179,7 +179,10 @@ impl Upstream {
             tracing::info!(app = %self.addr, "the app accepts connections again");
             return;
         }
-        tracing::info!(app = %self.addr, after_ms = began.elapsed().as_millis() as u64, "the app accepts connections");
+        if self.ready != AppReady::Off {
+            let after_ms = began.elapsed().as_millis();
+            tracing::info!(app = %self.addr, after_ms = u64::try_from(after_ms).ok(), "the app accepts connections");
+        }
         let exposed = match &self.addr {
             AppAddr::Tcp(addr) => sockets::exposed(*addr, &sockets::now_listening()),
             AppAddr::Unix(_) => Vec::new(),

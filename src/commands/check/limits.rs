@@ -258,7 +258,7 @@ mod tests {
                 None,
                 Some(1 << 20),
                 Some(512 * MIB),
-                "ok       memory        10922 connections, as many as fit, may take 127 MiB of the container's 512 MiB\n",
+                "ok       memory        10922 connections, as many as fit, may take 128 MiB of the container's 512 MiB\n",
             ),
             (
                 Some(1000),

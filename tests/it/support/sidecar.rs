@@ -39,14 +39,14 @@ impl Setup {
         command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("VESTIBULE_LOG_FORMAT", "json").env("VESTIBULE_LOG_LEVEL", "debug");
         command.env("VESTIBULE_ACCESS_LOG", "all").env("VESTIBULE_ADMIN", "off");
+        // Most apps are the test's own: what reaches them has to come from the test's clients.
+        command.env("VESTIBULE_APP_READY", "off");
         Self(command)
     }
 
     /// `vestibule proxy` in front of `app`, on a free port of 127.0.0.1.
     pub(crate) fn proxy(credentials: &Credentials, app: impl std::fmt::Display) -> Self {
-        // The app is the test's own: what reaches it has to come from the test's clients.
-        let args = ["proxy", "--listen", "127.0.0.1:0", "--app-ready", "off", "--app", &app.to_string()];
-        Self::command(&args).credentials(credentials)
+        Self::command(&["proxy", "--listen", "127.0.0.1:0", "--app", &app.to_string()]).credentials(credentials)
     }
 
     /// `CF_INSTANCE_CERT` and `CF_INSTANCE_KEY`, as the platform sets them.
