@@ -79,9 +79,7 @@ fn mend_unread(error: &LoadError, option: &str, variable: &str) -> String {
         LoadError::Read { .. } | LoadError::NotAFile { .. } | LoadError::TooLarge { .. } => {
             format!("give the right path by {option} or {variable}, or start what writes it")
         }
-        LoadError::Empty { .. } | LoadError::NotText { .. } => {
-            "have it written anew, under another name and then renamed".to_owned()
-        }
+        LoadError::Empty { .. } => "have it written anew, under another name and then renamed".to_owned(),
         LoadError::Pair { .. } => "write both files anew".to_owned(),
     }
 }
