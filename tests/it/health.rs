@@ -92,6 +92,7 @@ fn retirement_and_the_steps_of_a_drain_are_visible() {
     let mut busy = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
     busy.send(b"?").unwrap();
     let mut app_end = app.accept();
+    app_end.read_exact(&mut [0; 1]).unwrap();
     credentials.spec = credentials.spec.retired();
     credentials.rotate();
     sidecar.wait_for("retiring: the platform has shown the retirement pair");
