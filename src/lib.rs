@@ -24,6 +24,7 @@ pub mod listener;
 pub mod relay;
 pub mod upstream;
 
+pub mod admin;
 pub mod lifecycle;
 pub mod supervisor;
 pub mod telemetry;

@@ -1,20 +1,22 @@
 //! The proxy as a whole: `Config` → [`Sidecar`] (listening) → `Exit`. The only file that wires the parts together.
 
+mod going;
+
+use std::env;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio::time::timeout;
-use tokio::time::timeout_at;
 
+use crate::admin::Server;
+use crate::admin::View;
+use crate::config::AppAddr;
 use crate::config::Certified;
 use crate::config::Clients;
 use crate::config::Config;
@@ -29,35 +31,25 @@ use crate::exit::Fault;
 use crate::identity::Certificate;
 use crate::lifecycle::Guards;
 use crate::lifecycle::Phase;
-use crate::lifecycle::Remaining;
+use crate::lifecycle::Readiness;
 use crate::lifecycle::Tasks;
 use crate::listener;
-use crate::listener::Slots;
 use crate::supervisor::App;
 use crate::supervisor::AppCommand;
 use crate::supervisor::AppStatus;
 use crate::supervisor::Asked;
-use crate::supervisor::Signal;
+use crate::supervisor::HiddenPort;
+use crate::supervisor::INSTANCE_PORTS;
 use crate::supervisor::Signals;
-use crate::sys::limits;
 use crate::telemetry::Counters;
-
-/// Descriptors that are not for connections: listeners, the runtime's, files that are read.
-const DESCRIPTORS_OF_OURS: u64 = 64;
-
-/// Two sockets: the client's and the app's.
-const DESCRIPTORS_PER_CONNECTION: u64 = 2;
-
-/// Connections at most, where the descriptor limit sets no bound.
-pub(crate) const MOST_CONNECTIONS: u64 = 100_000;
-
-/// After the drain's time is over: for the last records to be written.
-const LAST_RECORDS: Duration = Duration::from_millis(250);
+use crate::upstream::Upstream;
 
 /// A proxy whose listeners are open.
 #[derive(Debug)]
 pub struct Sidecar {
     config: Config,
+    admin: Option<Server>,
+    hidden: Option<HiddenPort>,
     doors: Vec<(Listener, TcpListener, SocketAddr)>,
     rotation: Rotation,
     look: Arc<Notify>,
@@ -77,13 +69,14 @@ impl Sidecar {
                 Err(error) => failures.push(format!("cannot listen on {}: {}", door.listen, mend_for(&error))),
             }
         }
-        if failures.is_empty() {
-            let look = Arc::new(Notify::new());
-            let rotation = Rotation::new(config.credential.clone(), Arc::clone(&look));
-            Ok(Self { config, doors, rotation, look })
-        } else {
-            Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")))
+        if !failures.is_empty() {
+            return Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")));
         }
+        let hidden = if config.app.hide_port { hide_app(&mut doors)? } else { None };
+        let admin = Server::open(config.admin.as_ref())?;
+        let look = Arc::new(Notify::new());
+        let rotation = Rotation::new(config.credential.clone(), Arc::clone(&look));
+        Ok(Self { config, admin, hidden, doors, rotation, look })
     }
 
     /// The addresses that are listened on, in the order of the configuration.
@@ -100,7 +93,10 @@ impl Sidecar {
     ///
     /// # Errors
     /// [`Fault`] with the status to end with.
-    pub async fn run(self, command: Option<AppCommand>) -> Result<Exit, Fault> {
+    pub async fn run(self, mut command: Option<AppCommand>) -> Result<Exit, Fault> {
+        if let (Some(command), Some(hidden)) = (&mut command, self.hidden) {
+            command.env_set.extend(hidden.environment(env::var_os(INSTANCE_PORTS)));
+        }
         let internal = |error: io::Error| Fault::new(Exit::Internal, format!("cannot listen for signals: {error}"));
         let signals = if command.is_some() { Signals::for_run() } else { Signals::for_proxy() }.map_err(internal)?;
         let mut tasks = Tasks::default();
@@ -119,24 +115,35 @@ impl Sidecar {
 
     /// Starts everything that runs until the end.
     fn start(self, tasks: &mut Tasks, signals: Signals, app: Option<App>) -> Running {
-        let Self { config, doors, mut rotation, look } = self;
+        let Self { config, admin, doors, mut rotation, look, .. } = self;
         let counters = Arc::new(Counters::default());
         let phase = watch::Sender::new(Phase::Running);
         let guards = Guards::default();
         // The app has been started: it keeps the limits that the container was given.
-        let (slots, handshakes) = room(&config);
+        let (slots, handshakes) = listener::room(&config.limits);
         let mut accepting = JoinSet::new();
+        let ours: Arc<[SocketAddr]> = doors.iter().map(|(_, _, addr)| *addr).collect();
+        let mut upstreams: Vec<Arc<Upstream>> = Vec::new();
         for (door, socket, addr) in doors {
             tracing::info!(listener = %addr, app = %door.app, "listening");
             if let Clients::Certified(Certified { any_implied: true, .. }) = &door.clients {
                 tracing::info!(listener = %addr, "no rule is given: every client with a certificate under the client CAs may come in");
             }
+            let known = upstreams.iter().find(|upstream| *upstream.addr() == door.app);
+            let upstream = known.cloned().unwrap_or_else(|| {
+                let upstream = Arc::new(self::upstream(&config, door.app.clone()));
+                tasks.start("app watch", {
+                    let (upstream, ours) = (Arc::clone(&upstream), Arc::clone(&ours));
+                    async move { upstream.watch(&ours).await }
+                });
+                upstreams.push(Arc::clone(&upstream));
+                upstream
+            });
             let service = Service {
                 listener: addr,
                 current: rotation.serve(&door.tls, &door.clients),
                 dial: door.dial,
-                app_accepts: AtomicBool::new(true),
-                app: door.app,
+                app: upstream,
                 timeouts: config.timeouts.clone(),
                 handshakes: Arc::clone(&handshakes),
                 phase: phase.subscribe(),
@@ -151,27 +158,41 @@ impl Sidecar {
             let rotation = Arc::clone(&rotation);
             async move { rotation.run().await }
         });
-        Running { config, signals, app, rotation, shown, look, phase, guards, accepting, counters }
+        let readiness = Arc::new(Readiness::new(ours.len(), upstreams.clone()));
+        if let Some(admin) = admin {
+            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness) }));
+        }
+        Running {
+            config,
+            signals,
+            app,
+            upstreams,
+            rotation,
+            shown,
+            look,
+            phase,
+            guards,
+            accepting,
+            counters,
+            readiness,
+        }
     }
 }
 
-/// How many connections and handshakes may be there at once.
-fn room(config: &Config) -> (Slots, Arc<Semaphore>) {
-    let descriptors = limits::raise_descriptor_limit().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the descriptor limit cannot be raised");
-        1024
-    });
-    let fitting = connections_within(descriptors).min(MOST_CONNECTIONS);
-    let connections = config.limits.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
-    let handshakes = config.limits.handshakes.unwrap_or(connections);
-    (Slots::new(connections), Arc::new(Semaphore::new(handshakes.min(Semaphore::MAX_PERMITS))))
+/// Gives the app another port than the one that was configured, which others know.
+fn hide_app(doors: &mut [(Listener, TcpListener, SocketAddr)]) -> Result<Option<HiddenPort>, Fault> {
+    // Invariant: with a hidden port there is one listener, and the app is on TCP.
+    let [(Listener { app, .. }, ..)] = doors else { return Ok(None) };
+    let AppAddr::Tcp(known) = app else { return Ok(None) };
+    let hidden = HiddenPort::find(known.port())
+        .map_err(|error| Fault::new(Exit::AddressUnavailable, format!("cannot hide the app's port: {error}")))?;
+    *app = AppAddr::Tcp(hidden.addr());
+    Ok(Some(hidden))
 }
 
-/// Connections that a limit of `descriptors` has room for.
-pub(crate) fn connections_within(descriptors: u64) -> u64 {
-    // A small limit is shared evenly: to serve few is better than to turn everybody away.
-    let ours = DESCRIPTORS_OF_OURS.min(descriptors / 2);
-    ((descriptors - ours) / DESCRIPTORS_PER_CONNECTION).max(1)
+/// The way to the app at `addr`.
+fn upstream(config: &Config, addr: AppAddr) -> Upstream {
+    Upstream::new(addr, config.timeouts.connect, config.app.ready.clone(), config.app.hold)
 }
 
 fn mend_for(error: &io::Error) -> String {
@@ -192,6 +213,7 @@ struct Running {
     config: Config,
     signals: Signals,
     app: Option<App>,
+    upstreams: Vec<Arc<Upstream>>,
     rotation: Arc<Rotation>,
     shown: watch::Receiver<Option<Shown>>,
     look: Arc<Notify>,
@@ -199,6 +221,7 @@ struct Running {
     guards: Guards,
     accepting: JoinSet<()>,
     counters: Arc<Counters>,
+    readiness: Arc<Readiness>,
 }
 
 /// What ends the serving.
@@ -217,13 +240,15 @@ impl Running {
             Turn::Asked => Ok(self.drain().await),
             Turn::AppEnded(status) => {
                 tracing::info!(%status, "app ended");
-                self.close_listeners().await;
-                self.finish(Instant::now() + self.config.drain.timeout).await;
+                let mut remaining = self.close_listeners("the app has ended").await;
+                self.finish(&mut remaining, Instant::now() + self.config.drain.timeout).await;
+                self.end_rest(Instant::now() + going::LAST_WORK).await;
                 Ok(status.into())
             }
             Turn::Broken(fault) => {
-                self.close_listeners().await;
-                self.stop_app().await;
+                self.close_listeners("giving up").await;
+                self.tell_app();
+                self.end_app(Instant::now() + self.config.drain.timeout).await;
                 Err(fault)
             }
         };
@@ -288,6 +313,7 @@ impl Running {
         let instance = certificate.as_ref().ok().and_then(|certificate| certificate.common_name().map(str::to_owned));
         let not_after =
             certificate.ok().and_then(|certificate| jiff::Timestamp::try_from(certificate.not_after()).ok());
+        self.readiness.serves(not_after.map_or(SystemTime::UNIX_EPOCH, SystemTime::from), retiring);
         let not_after = not_after.map(tracing::field::display);
         let generation = shown.generation;
         if retiring {
@@ -305,78 +331,6 @@ impl Running {
             }
             changes
         });
-    }
-
-    /// From "stop" to "gone": no new work, finish what runs. A second signal skips ahead.
-    async fn drain(&mut self) -> Exit {
-        let drain = self.config.drain.clone();
-        tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, active = self.counters.active(), "draining");
-        let _ = timeout(drain.delay, self.second_stop()).await;
-        let deadline = Instant::now() + drain.timeout;
-        self.close_listeners().await;
-        if let Some(app) = &self.app {
-            app.signal(Signal::TERM);
-        }
-        let deadline = if self.finish(deadline).await { Instant::now() } else { deadline };
-        match self.end_app(deadline).await {
-            Some(status) => status.into(),
-            None => Exit::Success,
-        }
-    }
-
-    /// From here on the kernel refuses new connections; what it had queued is served.
-    async fn close_listeners(&mut self) {
-        self.phase.send_replace(Phase::Draining);
-        while self.accepting.join_next().await.is_some() {}
-        tracing::debug!("listeners closed");
-    }
-
-    /// Waits for the connections to end, until `deadline` or a signal; closes what is left then. Whether it was a signal.
-    async fn finish(&mut self, deadline: Instant) -> bool {
-        let mut remaining = std::mem::take(&mut self.guards).close();
-        let app = self.app.clone();
-        let mut delivering = false;
-        let skipped = loop {
-            tokio::select! {
-                () = gone_by(&mut remaining, deadline) => break false,
-                () = self.second_stop() => break true,
-                _ = ended(app.as_ref()), if !delivering => {
-                    delivering = true;
-                    self.phase.send_replace(Phase::Delivering);
-                }
-            }
-        };
-        let left = self.counters.active();
-        if left > 0 {
-            tracing::warn!(left, skipped, "closing the connections that are left");
-        }
-        self.phase.send_replace(Phase::Closing);
-        let _ = timeout(LAST_RECORDS, remaining.gone()).await;
-        skipped
-    }
-
-    /// Waits for the app to end, until `deadline` or a signal; kills it then. `None` without an app.
-    async fn end_app(&mut self, deadline: Instant) -> Option<AppStatus> {
-        let app = self.app.clone()?;
-        let ended = tokio::select! {
-            ended = timeout_at(deadline, app.exited()) => ended.ok(),
-            () = self.second_stop() => None,
-        };
-        if let Some(status) = ended {
-            tracing::info!(%status, "app ended");
-            return Some(status);
-        }
-        tracing::warn!("the app has not ended in time and is killed");
-        app.kill();
-        Some(app.exited().await)
-    }
-
-    /// After a fault of ours: the app must not be left behind.
-    async fn stop_app(&mut self) {
-        if let Some(app) = &self.app {
-            app.signal(Signal::TERM);
-        }
-        self.end_app(Instant::now() + self.config.drain.timeout).await;
     }
 
     /// Waits for a TERM or INT that comes while we are going already.
@@ -407,8 +361,4 @@ async fn ended(app: Option<&App>) -> AppStatus {
         Some(app) => app.exited().await,
         None => std::future::pending().await,
     }
-}
-
-async fn gone_by(remaining: &mut Remaining, deadline: Instant) {
-    let _ = timeout_at(deadline, remaining.gone()).await;
 }

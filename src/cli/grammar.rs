@@ -34,6 +34,8 @@ pub(super) fn vestibule() -> Command {
         )
         .subcommand(serving("proxy", "The proxy alone; something else starts the app"))
         .subcommand(serving("check", "Read everything, open nothing; one line per finding; exit 0 or 1"))
+        .subcommand(command("wait", "Wait until a running proxy is ready; exit 0 or 1"))
+        .subcommand(command("health", "Ask a running proxy once whether it is ready; exit 0 or 1"))
         .subcommand(
             command("identity", "What a certificate says")
                 .override_usage("vestibule identity [FILE] [--json]")

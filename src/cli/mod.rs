@@ -11,10 +11,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use clap::ArgMatches;
 
 use crate::commands::issuer::Options;
+use crate::config::AdminAddr;
 use crate::config::Config;
 use crate::config::mistake::Mistake;
 use crate::config::mistake::Mistakes;
@@ -23,8 +25,8 @@ use crate::config::mistake::Wrong;
 use crate::config::mistake::quote;
 use crate::config::options;
 use crate::config::options::Kind;
+use crate::config::resolve;
 use crate::config::resolve::own_certificate;
-use crate::config::resolve::resolve;
 use crate::config::sources::Environment;
 use crate::config::sources::Inputs;
 use crate::config::values;
@@ -56,6 +58,18 @@ pub enum Command {
         config: Result<Config, Mistakes>,
         /// Print JSON.
         json: bool,
+    },
+    /// Ask a running proxy once whether it is ready.
+    Health {
+        /// Where to ask; `None` if that is off.
+        admin: Option<AdminAddr>,
+    },
+    /// Wait until a running proxy is ready.
+    Wait {
+        /// Where to ask; `None` if that is off.
+        admin: Option<AdminAddr>,
+        /// How long.
+        timeout: Duration,
     },
     /// What a certificate says.
     Identity {
@@ -96,6 +110,11 @@ where
         Some(("check", matches)) => {
             let config = serving("check", matches, &environment);
             Ok(Command::Check { config, json: matches.get_flag("json") })
+        }
+        Some(("health", matches)) => Ok(Command::Health { admin: admin("health", matches, &environment)? }),
+        Some(("wait", matches)) => {
+            let admin = admin("wait", matches, &environment)?;
+            Ok(Command::Wait { admin, timeout: tools::wait(matches)? })
         }
         Some(("identity", matches)) => {
             let named = matches.get_one::<OsString>("FILE").map(PathBuf::from);
@@ -157,8 +176,23 @@ fn app_command(matches: &ArgMatches) -> Result<Vec<OsString>, Mistake> {
     Err(wrong.at(Source::Flag("COMMAND".to_owned())))
 }
 
+/// Where a command asks that needs nothing else to be known.
+fn admin(command: &str, matches: &ArgMatches, environment: &Environment) -> Result<Option<AdminAddr>, Mistakes> {
+    Ok(read(command, matches, environment, resolve::admin)?.map(|admin| admin.addr))
+}
+
 /// The configuration of a command that serves.
 fn serving(command: &str, matches: &ArgMatches, environment: &Environment) -> Result<Config, Mistakes> {
+    read(command, matches, environment, resolve::resolve)
+}
+
+/// What `resolve` makes of everything that was typed.
+fn read<T>(
+    command: &str,
+    matches: &ArgMatches,
+    environment: &Environment,
+    resolve: impl Fn(&Inputs<'_>) -> Result<T, Mistakes>,
+) -> Result<T, Mistakes> {
     let mut flags = Vec::new();
     for option in options::of(command).filter(|option| option.reach != options::Reach::Flag) {
         match option.kind {
@@ -174,6 +208,7 @@ fn serving(command: &str, matches: &ArgMatches, environment: &Environment) -> Re
         flags: &flags,
         environment,
         read_file: &|path: &Path| std::fs::read_to_string(path),
+        starts_app: command != "proxy",
         // Honours the CPU quota of the control group, which the number of processors does not.
         cpus: thread::available_parallelism().map_or(1, usize::from),
     })

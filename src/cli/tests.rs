@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::issuer::Flaw;
 use crate::issuer::KeyKind;
 
-const COMMANDS: [&str; 7] = ["run", "proxy", "check", "identity", "policy", "issuer", "demo"];
+const COMMANDS: [&str; 9] = ["run", "proxy", "check", "wait", "health", "identity", "policy", "issuer", "demo"];
 const SERVING: [&str; 3] = ["run", "proxy", "check"];
 
 fn typed(words: &[&str], environment: &[(&str, &str)]) -> Result<Command, Stop> {

@@ -1,4 +1,4 @@
-//! The options of the tools: issuer and demo. They are flags and nothing else.
+//! The options of the tools: issuer, demo and wait. They are flags and nothing else.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -73,6 +73,13 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Mistakes> {
         // Not empty: each of the four is given or has a default, so it is missing only if it is wrong.
         _ => Err(Mistakes::new(flags.mistakes)),
     }
+}
+
+pub(super) fn wait(matches: &ArgMatches) -> Result<Duration, Mistakes> {
+    let mut flags = Flags { command: "wait", matches, mistakes: Vec::new() };
+    let timeout = flags.read("timeout", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR));
+    // Not empty: it has a default.
+    timeout.ok_or_else(|| Mistakes::new(flags.mistakes))
 }
 
 pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Mistakes> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod health;
 pub mod identity;
 pub mod issuer;
 pub mod policy;
@@ -26,9 +27,17 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             let mut words = command.into_iter();
             // Invariant: the command line is never empty.
             let program = words.next().unwrap_or_default();
-            serve::serve(config, Some(AppCommand::new(program, words)))
+            let mut app = AppCommand::new(program, words);
+            app.scope = config.app.scope;
+            app.map = config.app.map.clone();
+            if config.app.hide_key {
+                app.env_remove.extend(["CF_INSTANCE_KEY".into(), "VESTIBULE_KEY".into()]);
+            }
+            serve::serve(config, Some(app))
         }
         Command::Proxy { config } => serve::serve(config, None),
+        Command::Health { admin } => health::health(admin.as_ref()),
+        Command::Wait { admin, timeout } => health::wait(admin.as_ref(), timeout),
         Command::Identity { file, json } => {
             print(&identity::run(&file, json, SystemTime::now())?)?;
             Ok(Exit::Success)

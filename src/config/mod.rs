@@ -4,6 +4,7 @@
 //! become a [`Config`] in [`resolve`], which reports every mistake at once.
 
 mod clients;
+mod entrypoint;
 mod file;
 pub mod mistake;
 pub mod options;
@@ -22,18 +23,24 @@ use std::time::Duration;
 
 use crate::policy::Mode;
 use crate::policy::Rule;
+use crate::supervisor::SignalMap;
+use crate::supervisor::SignalScope;
 
 /// Everything the proxy was told, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// What to open. Invariant: never empty, no address twice.
     pub listeners: Vec<Listener>,
+    /// How the app is started, signalled and waited for.
+    pub app: App,
     /// Where the pair is found.
     pub credential: CredentialFiles,
     /// How long each stage of a connection may take.
     pub timeouts: Timeouts,
     /// How the process goes.
     pub drain: Drain,
+    /// Where health is asked for; `None` means nowhere.
+    pub admin: Option<Admin>,
     /// What is written to stderr.
     pub log: Log,
     /// Worker threads of the runtime; at least 1.
@@ -114,6 +121,53 @@ pub enum AppAddr {
     Unix(PathBuf),
 }
 
+/// How the app is treated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct App {
+    /// Whom signals go to.
+    pub scope: SignalScope,
+    /// Which signals are rewritten on their way.
+    pub map: SignalMap,
+    /// The app gets another `PORT` than the one that was given. Invariant: then there is one listener, to 127.0.0.1.
+    pub hide_port: bool,
+    /// The app is not told where the key is.
+    pub hide_key: bool,
+    /// What "the app accepts" means.
+    pub ready: AppReady,
+    /// How long clients wait for an app that has not been ready yet; `None` means not at all.
+    pub hold: Option<Duration>,
+}
+
+/// What "the app accepts" means.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AppReady {
+    /// It is never asked; what clients' connections find is all that is known.
+    Off,
+    /// It accepts a TCP connection.
+    #[default]
+    Tcp,
+    /// It answers a GET for this path with a status below 400.
+    Http(String),
+}
+
+/// Where health is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where to listen.
+    pub addr: AdminAddr,
+    /// Whether somebody asked for this address, so that it must open.
+    pub asked: bool,
+}
+
+/// An address of the admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddr {
+    /// `127.0.0.1:9901`
+    Tcp(SocketAddr),
+    /// `unix:/run/vestibule.sock`
+    Unix(PathBuf),
+}
+
 /// What is negotiable in a handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TlsSettings {
@@ -159,9 +213,9 @@ pub struct Timeouts {
 /// From "stop" to "gone".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
-    /// Still accepting, readiness already false.
+    /// Still accepting, readiness already false. Never longer than `timeout`, of which it is a part.
     pub delay: Duration,
-    /// After this the connections that are left are closed.
+    /// From the signal on; after this the connections that are left are closed and the app is killed.
     pub timeout: Duration,
 }
 
@@ -244,6 +298,15 @@ impl fmt::Display for Listen {
 }
 
 impl fmt::Display for AppAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for AdminAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => write!(f, "{addr}"),

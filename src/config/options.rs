@@ -71,12 +71,14 @@ pub enum Reach {
 #[expect(missing_docs, reason = "each says its own name")]
 pub enum Group {
     Listening,
+    App,
     Credentials,
     Tls,
     Clients,
     Timeouts,
     Limits,
     Drain,
+    Admin,
     Log,
     File,
     General,
@@ -87,12 +89,14 @@ impl Group {
     pub fn heading(self) -> Option<&'static str> {
         match self {
             Self::Listening => Some("Listening"),
+            Self::App => Some("App"),
             Self::Credentials => Some("Credentials"),
             Self::Tls => Some("TLS"),
             Self::Clients => Some("Clients"),
             Self::Timeouts => Some("Timeouts"),
             Self::Limits => Some("Limits"),
             Self::Drain => Some("Drain"),
+            Self::Admin => Some("Admin"),
             Self::Log => Some("Log"),
             Self::File => Some("File"),
             Self::General => None,
@@ -147,6 +151,8 @@ pub const PREFIX: &str = "VESTIBULE_";
 pub const POLICY_TEST: &str = "policy test";
 
 const SERVING: &[&str] = &["run", "proxy", "check", POLICY_TEST];
+const RUN: &[&str] = &["run", "check", POLICY_TEST];
+const ASKING: &[&str] = &["run", "proxy", "check", POLICY_TEST, "wait", "health"];
 const ISSUER: &[&str] = &["issuer"];
 const DEMO: &[&str] = &["demo"];
 
@@ -184,6 +190,20 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "dial", value: "WHEN", group: Group::Listening, choices: &["before-handshake", "after-authorization"],
           default: Preset::Found("after-authorization where client certificates are asked for"),
           help: "When the app is dialled", per_listener: true, ..ROW },
+
+    Opt { name: "app-ready", value: "HOW", group: Group::App, default: Preset::Value("tcp"),
+          help: "When the app counts as accepting: tcp, http:/PATH or off", ..ROW },
+    Opt { name: "hold-until-ready", group: Group::App, default: Preset::Value("off"),
+          help: "Keep clients waiting this long for an app that starts", ..DURATION },
+    Opt { name: "hide-app-port", kind: Kind::Switch, group: Group::App,
+          help: "Give the app another PORT than the one that others know", ..ROW },
+    Opt { name: "hide-key", kind: Kind::Switch, group: Group::App,
+          help: "Do not tell the app where the key is", ..ROW },
+    Opt { name: "signal-scope", value: "WHOM", group: Group::App, choices: &["group", "app"],
+          default: Preset::Value("group"), commands: RUN,
+          help: "Who gets signals: the app's process group, or the app alone", ..ROW },
+    Opt { name: "signal-map", value: "FROM:TO", group: Group::App, kind: Kind::Many, commands: RUN,
+          help: "Send the app other signals: TERM:QUIT,HUP:0", ..ROW },
 
     Opt { name: "cert", value: "FILE", group: Group::Credentials, platform: Some("CF_INSTANCE_CERT"),
           default: Preset::Value("/etc/cf-instance-credentials/instance.crt"),
@@ -243,9 +263,14 @@ pub const OPTIONS: &[Opt] = &[
           help: "Worker threads", ..COMMON },
 
     Opt { name: "drain-delay", default: Preset::Value("0s"), group: Group::Drain,
-          help: "After TERM, go on accepting for this long", ..DURATION },
+          help: "After TERM, go on accepting for this long first", ..DURATION },
     Opt { name: "drain-timeout", default: Preset::Value("8s"), group: Group::Drain, common: true,
-          help: "Then let connections finish for this long", ..DURATION },
+          help: "From TERM to the end, at most", ..DURATION },
+
+    Opt { name: "admin", value: "ADDR", group: Group::Admin, default: Preset::Value("127.0.0.1:9901"), commands: ASKING,
+          help: "Health: a port, ADDRESS:PORT, unix:/PATH or off", ..COMMON },
+    Opt { name: "timeout", value: "DURATION", default: Preset::Value("30s"), commands: &["wait"],
+          help: "How long to wait", ..FLAG },
 
     Opt { name: "log-format", value: "FORMAT", group: Group::Log, choices: &["json", "text"],
           default: Preset::Found("text on a terminal, else json"),
@@ -257,7 +282,7 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Value("denied"),
           help: "Which connections leave a line", ..COMMON },
 
-    Opt { name: "config", value: "FILE", group: Group::File, reach: Reach::FlagAndVariable,
+    Opt { name: "config", value: "FILE", group: Group::File, reach: Reach::FlagAndVariable, commands: ASKING,
           help: "A vestibule.toml that holds any of these", ..COMMON },
     Opt { name: "peer", value: "CERT", commands: &[POLICY_TEST],
           help: "The client's certificate chain, PEM, leaf first", ..FLAG },

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::AccessLog;
+use super::Admin;
+use super::App;
 use super::AppAddr;
 use super::Clients;
 use super::Config;
 use super::CredentialFiles;
 use super::Dial;
-use super::Drain;
 use super::Limits;
 use super::Listen;
 use super::Listener;
@@ -43,9 +44,12 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
     let mut reader = Reader::new(inputs);
 
     let listeners = reader.listeners();
+    let app = reader.app(inputs.starts_app);
+    let hold = reader.hold();
     let credential = reader.credential();
     let timeouts = reader.timeouts();
     let drain = reader.drain();
+    let admin = reader.admin();
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -54,9 +58,11 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
     let config = move || {
         Ok::<_, Noted>(Config {
             listeners: listeners?,
+            app: App { hold: hold?, ..app? },
             credential: credential?,
             timeouts: timeouts?,
             drain: drain?,
+            admin: admin?,
             log: log?,
             threads: threads?,
             limits: limits?,
@@ -67,6 +73,12 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
         // Not empty: whoever holds a `Noted` has noted a mistake.
         _ => Err(Mistakes::new(reader.mistakes)),
     }
+}
+
+/// Where health is asked for, whatever else is wrong with the configuration.
+pub fn admin(inputs: &Inputs<'_>) -> Result<Option<Admin>, Mistakes> {
+    let mut reader = Reader::new(inputs);
+    reader.admin().map_err(|_| Mistakes::new(reader.mistakes))
 }
 
 /// Where the certificate is, as far as the environment says: what `identity` shows when no file is named.
@@ -275,12 +287,6 @@ impl Reader {
         Ok(Timeouts { handshake: handshake?, connect: connect?, idle: idle?, max_age: max_age? })
     }
 
-    fn drain(&mut self) -> Result<Drain, Noted> {
-        let delay = self.one("drain-delay", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR));
-        let timeout = self.one("drain-timeout", |text| values::duration(text, &Between::ZERO_TO_A_DAY));
-        Ok(Drain { delay: delay?, timeout: timeout? })
-    }
-
     fn log(&mut self) -> Result<Log, Noted> {
         let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
         let accesses = [("off", AccessLog::Off), ("denied", AccessLog::Denied), ("all", AccessLog::All)];
@@ -304,12 +310,12 @@ impl Reader {
 }
 
 /// Whether a person gave it, rather than the platform or the table.
-fn is_typed(place: &Source) -> bool {
+pub(super) fn is_typed(place: &Source) -> bool {
     matches!(place, Source::Flag(_) | Source::Variable(_) | Source::File { .. })
 }
 
 /// The two places, the one that is easier to change first: the command line, then the environment.
-fn in_order(one: &Source, other: &Source) -> (Source, Source) {
+pub(super) fn in_order(one: &Source, other: &Source) -> (Source, Source) {
     (one.min(other).clone(), one.max(other).clone())
 }
 

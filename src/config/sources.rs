@@ -32,6 +32,8 @@ pub struct Inputs<'a> {
     pub environment: &'a Environment,
     /// Reads the file that `--config` names.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Whether the app is ours to start.
+    pub starts_app: bool,
     /// How many threads the CPU quota is good for.
     pub cpus: usize,
 }

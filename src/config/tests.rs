@@ -26,6 +26,7 @@ pub(super) struct Typed {
     flags: Vec<(&'static str, OsString)>,
     environment: Environment,
     file: Option<String>,
+    proxy: bool,
 }
 
 impl Typed {
@@ -50,7 +51,13 @@ impl Typed {
             Some(text) if path == Path::new("v.toml") => Ok(text.clone()),
             _ => Err(io::Error::from_raw_os_error(2)),
         };
-        let inputs = Inputs { flags: &self.flags, environment: &self.environment, read_file: &read_file, cpus: 8 };
+        let inputs = Inputs {
+            flags: &self.flags,
+            environment: &self.environment,
+            read_file: &read_file,
+            starts_app: !self.proxy,
+            cpus: 8,
+        };
         resolve(&inputs)
     }
 
@@ -99,6 +106,8 @@ fn nothing_typed_is_a_whole_configuration() {
             idle: None,
             max_age: None,
         },
+        app: App::default(),
+        admin: Some(Admin { addr: AdminAddr::Tcp("127.0.0.1:9901".parse().unwrap()), asked: false }),
         drain: Drain { delay: Duration::ZERO, timeout: Duration::from_secs(8) },
         log: Log { format: None, level: LogLevel::Info, access: AccessLog::Denied },
         threads: 2,
@@ -209,8 +218,13 @@ fn the_platforms_usual_path_counts_as_the_default() {
 #[test]
 fn threads_follow_the_cpu_quota_up_to_two() {
     let threads = |cpus| {
-        let inputs =
-            Inputs { flags: &[], environment: &Environment::new(), read_file: &|_| Err(io::Error::other("")), cpus };
+        let inputs = Inputs {
+            flags: &[],
+            environment: &Environment::new(),
+            read_file: &|_| Err(io::Error::other("")),
+            starts_app: true,
+            cpus,
+        };
         resolve(&inputs).unwrap().threads
     };
     assert_eq!([0, 1, 2, 64].map(threads), [1, 1, 2, 2]);
@@ -371,7 +385,8 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
             typed.flag(option.name, choice).config();
         }
         if let options::Preset::Value(default) = option.default
-            && !matches!(option.name, "cert" | "key")
+            // Whoever types these is told more than by the default when they cannot be had.
+            && !matches!(option.name, "cert" | "key" | "admin")
         {
             assert_eq!(nothing().flag(option.name, default).config(), nothing().config(), "{}", option.name);
         }
@@ -415,4 +430,93 @@ proptest! {
     fn whatever_is_in_the_file_nothing_panics(text in "(?s).{0,200}") {
         let _ = nothing().file(&text).resolve();
     }
+}
+
+#[test]
+fn the_app_is_treated_as_asked() {
+    let config = Typed::default()
+        .flag("signal-scope", "app")
+        .flag("signal-map", "15:3,HUP:0")
+        .flag("signal-map", "USR1:USR2")
+        .flag("hide-app-port", "true")
+        .flag("hide-key", "true")
+        .flag("app-ready", "http:/health")
+        .flag("hold-until-ready", "5s")
+        .config();
+    assert_eq!(
+        config.app,
+        App {
+            scope: SignalScope::App,
+            map: "15:3,HUP:0,USR1:USR2".parse().unwrap(),
+            hide_port: true,
+            hide_key: true,
+            ready: AppReady::Http("/health".into()),
+            hold: Some(Duration::from_secs(5)),
+        }
+    );
+}
+
+#[test]
+fn mistakes_about_the_app_have_their_mend() {
+    for (typed, line) in [
+        (
+            Typed::default().flag("hide-app-port", "true").flag("app", "9000"),
+            "--app: given beside --hide-app-port; let the app take its port from PORT, or leave one of the two out",
+        ),
+        (
+            Typed::default().flag("hide-app-port", "true").variable("VESTIBULE_LISTENER", "1=2"),
+            "--hide-app-port: given beside VESTIBULE_LISTENER; let the app take its port from PORT, or leave one of the two out",
+        ),
+        (
+            Typed { proxy: true, ..Typed::default() }.variable("VESTIBULE_HIDE_APP_PORT", "true"),
+            "VESTIBULE_HIDE_APP_PORT: the app is not ours to start here; leave it out, or use vestibule run -- COMMAND",
+        ),
+        (
+            Typed { proxy: true, ..Typed::default() }.flag("hide-key", "true"),
+            "--hide-key: the app is not ours to start here; leave it out, or use vestibule run -- COMMAND",
+        ),
+        (
+            Typed::default().flag("signal-map", "TRM:3"),
+            "--signal-map: \"TRM\" is not a signal; write a name or a number, such as TERM",
+        ),
+        (
+            Typed::default().flag("signal-map", "TERM:3,15:2"),
+            "--signal-map: TERM is rewritten twice; keep one of the two",
+        ),
+        (
+            Typed::default().flag("app-ready", "http:health"),
+            "--app-ready: \"http:health\" is no way to ask; write tcp, off, or http:/PATH such as http:/health",
+        ),
+        (
+            Typed::default().flag("hold-until-ready", "5s").flag("app-ready", "off"),
+            "--hold-until-ready: the app is never asked whether it is ready; set --app-ready to tcp",
+        ),
+        (
+            Typed::default().flag("hold-until-ready", "10s"),
+            "--hold-until-ready: 10s is not shorter than the handshake timeout, 10s; write a shorter one, or raise --handshake-timeout",
+        ),
+        (
+            Typed::default().flag("drain-delay", "9s"),
+            "--drain-delay: 9s is longer than the whole drain, 8s; write a shorter one, or raise --drain-timeout",
+        ),
+        (
+            Typed::default().flag("admin", "everywhere"),
+            "--admin: \"everywhere\" is not an address; write a port such as 9901, ADDRESS:PORT such as 127.0.0.1:9901, unix:/PATH, or off",
+        ),
+    ] {
+        let mistakes = typed.resolve().unwrap_err();
+        let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(lines, [line]);
+    }
+}
+
+#[test]
+fn the_admin_address_is_known_to_be_asked_for() {
+    let admin = |value: &str| Typed::default().flag("admin", value).config().admin;
+    let tcp = |addr: &str| Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), asked: true });
+    assert_eq!(admin("9900"), tcp("127.0.0.1:9900"));
+    assert_eq!(admin("localhost:9900"), tcp("127.0.0.1:9900"));
+    assert_eq!(admin("[::1]:0"), tcp("[::1]:0"));
+    assert_eq!(admin("unix:/run/a.sock"), Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true }));
+    assert_eq!(admin("off"), None);
 }

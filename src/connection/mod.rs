@@ -5,8 +5,6 @@ mod farewell;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -22,7 +20,6 @@ pub use ended::Ended;
 pub use ended::Reason;
 
 use crate::config::AccessLog;
-use crate::config::AppAddr;
 use crate::config::Dial;
 use crate::config::Timeouts;
 use crate::credentials::Admitting;
@@ -44,8 +41,8 @@ use crate::tls::Answer;
 use crate::tls::Established;
 use crate::tls::HandshakeError;
 use crate::tls::Witness;
-use crate::upstream;
 use crate::upstream::DialError;
+use crate::upstream::Upstream;
 
 /// While the instance goes, a connection that has been idle for this long is closed: long enough for the pause between
 /// two parts of one answer, short enough for routers to let go of it before the app hears that it must stop.
@@ -59,11 +56,9 @@ pub struct Service {
     /// What they are served with.
     pub current: Current,
     /// Where they go.
-    pub app: AppAddr,
+    pub app: Arc<Upstream>,
     /// When the app is dialled.
     pub dial: Dial,
-    /// Whether the app accepted when it was last dialled.
-    pub app_accepts: AtomicBool,
     /// How long each stage may take.
     pub timeouts: Timeouts,
     /// One permit for each handshake that may be under way.
@@ -141,7 +136,7 @@ async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &
         // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
         // authorized first, this is so only while the app is known not to accept.
         let mut app = match service.dial {
-            Dial::AfterAuthorization if service.app_accepts.load(Relaxed) => None,
+            Dial::AfterAuthorization if service.app.is_ready() => None,
             _ => Some(dial(service, record).await?),
         };
         let Answer { config, witness } =
@@ -175,8 +170,7 @@ async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &
 
 async fn dial(service: &Service, record: &mut Record) -> Result<AppStream, DialError> {
     let began = Instant::now();
-    let dialled = upstream::dial(&service.app, service.timeouts.connect).await;
-    service.app_accepts.store(dialled.is_ok(), Relaxed);
+    let dialled = service.app.dial().await;
     record.facts.dial = Some(began.elapsed());
     dialled
 }

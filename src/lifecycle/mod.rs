@@ -2,10 +2,14 @@
 
 mod drain;
 mod phase;
+mod ready;
 mod tasks;
 
 pub use drain::Guard;
 pub use drain::Guards;
 pub use drain::Remaining;
 pub use phase::Phase;
+pub use ready::Part;
+pub use ready::Readiness;
+pub use ready::Standing;
 pub use tasks::Tasks;

@@ -1,6 +1,7 @@
 //! The street door: opened before anything slow, and never shut by a bad moment.
 
 mod accept;
+mod room;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -17,6 +18,10 @@ use tokio::net::TcpListener;
 
 pub use accept::Slots;
 pub use accept::accept;
+pub(crate) use room::MEMORY_PER_CONNECTION;
+pub(crate) use room::connections_within;
+pub(crate) use room::fitting;
+pub use room::room;
 
 use crate::config::Listen;
 

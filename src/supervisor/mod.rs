@@ -9,10 +9,12 @@
 //! every child there is, so nobody else may start one while it runs.
 //!
 //! Invariant: the app's number is used for a signal only while the app has not been reaped (`Child::ended`), so
-//! a signal never reaches a stranger that was given the same number later.
+//! a signal never reaches a stranger that was given the same number later. What is left of its process group is told
+//! to stop in the moment it is reaped.
 
 mod command;
 mod exit;
+mod hide;
 mod reap;
 mod signal;
 mod signals;
@@ -22,16 +24,22 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::process::getpgid;
 use rustix::process::kill_process;
 use rustix::process::kill_process_group;
+use rustix::process::test_kill_process_group;
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio::time::sleep;
 
 pub use command::AppCommand;
 pub use exit::AppStatus;
+pub use hide::HiddenPort;
+pub use hide::INSTANCE_PORTS;
 pub use reap::Reaper;
 pub use signal::Signal;
 pub use signal::SignalError;
@@ -41,6 +49,9 @@ pub use signals::Signals;
 
 use crate::exit::Fault;
 use terminal::Terminal;
+
+/// How often what is left of the app's group is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Whom a signal for the app goes to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -113,6 +124,19 @@ impl App {
         self.child.signal(Signal::KILL);
     }
 
+    /// Waits until nothing is left of the app's process group, which was told to stop when the app ended; kills what is
+    /// left at `deadline`. Does nothing in [`SignalScope::App`]. To be called after the app has ended.
+    pub async fn end_rest(&self, deadline: Instant) {
+        while self.child.scope == SignalScope::Group && test_kill_process_group(self.child.pid).is_ok() {
+            if Instant::now() >= deadline {
+                tracing::warn!("what the app has left behind has not ended in time and is killed");
+                self.child.signal_rest(Signal::KILL);
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// How the app ended, if it has.
     pub fn status(&self) -> Option<AppStatus> {
         *self.child.status.borrow()
@@ -150,6 +174,17 @@ impl Child {
             terminal.give_again_to(self.pid);
         }
         self.send(signal);
+    }
+
+    /// Sends `signal` to what is left of the app's group after the app was reaped.
+    ///
+    /// While a member lives the kernel gives the group's number to nobody else; without one, it gives out all other
+    /// numbers before this one again.
+    fn signal_rest(&self, signal: Signal) {
+        if self.scope == SignalScope::Group {
+            // ESRCH: nothing is left.
+            let _ = kill_process_group(self.pid, signal.kernel());
+        }
     }
 
     /// Sends `signal`. The caller holds [`Child::ended`] and has found it false.

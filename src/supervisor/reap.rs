@@ -98,6 +98,7 @@ impl Reaper {
         let code = status.exit_status().map(|code| AppStatus::Exited(narrow(code)));
         let ended = code.or_else(|| status.terminating_signal().map(|signal| AppStatus::Killed(narrow(signal))));
         if ended.is_some() {
+            self.child.signal_rest(Signal::TERM);
             self.child.status.send_replace(ended);
         }
         ended.is_some()

@@ -29,7 +29,8 @@ pub enum Asked {
 /// The signals that we listen for, from the moment this is made until the process ends.
 ///
 /// A signal that was ignored when we were started stays ignored, for us and for the app (`nohup`, `command &` in a
-/// script), as in a shell. Two of the same kind that arrive together may be seen as one, as the kernel itself does.
+/// script), as in a shell. One that was blocked is never heard, which is warned of: to unblock it takes `unsafe` code.
+/// Two of the same kind that arrive together may be seen as one, as the kernel itself does.
 #[derive(Debug)]
 pub struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
@@ -58,7 +59,14 @@ impl Signals {
     }
 
     fn listen(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
-        let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let (ignored, blocked) = (mask(&status, "SigIgn:"), mask(&status, "SigBlk:"));
+        if blocked != 0 {
+            tracing::warn!(
+                blocked = format_args!("{blocked:#x}"),
+                "we were started with signals blocked, and will not hear them; start us with an empty signal mask"
+            );
+        }
         let heard = signals.filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
         Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, stops: 0 })
@@ -95,9 +103,9 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignores, bit n-1 for signal n, from `/proc/self/status` (proc_pid_status(5)).
-fn ignored(status: &str) -> u64 {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+/// The signals in one of this process's masks, bit n-1 for signal n, from `/proc/self/status` (proc_pid_status(5)).
+fn mask(status: &str, name: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix(name));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
@@ -106,10 +114,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ignored_signals_are_read_from_the_kernels_mask() {
-        assert_eq!(ignored("SigBlk:\t00000000000000ff\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), 0x1001);
-        assert_eq!(ignored(""), 0);
-        assert_eq!(ignored("SigIgn:\tzzz"), 0);
+    fn ignored_and_blocked_signals_are_read_from_the_kernels_masks() {
+        let status = "SigBlk:\t00000000000000ff\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert_eq!((mask(status, "SigIgn:"), mask(status, "SigBlk:")), (0x1001, 0xff));
+        assert_eq!(mask("", "SigIgn:"), 0);
+        assert_eq!(mask("SigIgn:\tzzz", "SigIgn:"), 0);
     }
 
     #[tokio::test]

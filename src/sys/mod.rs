@@ -1,4 +1,6 @@
 //! The thin layer over the kernel.
 
+pub(crate) mod cgroup;
 pub(crate) mod limits;
 pub(crate) mod socket;
+pub(crate) mod sockets;

@@ -90,7 +90,14 @@ fn the_tables_of_options_are_those_of_the_program() {
 fn configured(file: Option<&str>) -> Config {
     let flags: Vec<_> = file.iter().map(|_| ("config", "vestibule.toml".into())).collect();
     let read_file = |_: &Path| Ok(file.unwrap_or_default().to_owned());
-    resolve(&Inputs { flags: &flags, environment: &Environment::new(), read_file: &read_file, cpus: 2 }).unwrap()
+    resolve(&Inputs {
+        flags: &flags,
+        environment: &Environment::new(),
+        read_file: &read_file,
+        starts_app: true,
+        cpus: 2,
+    })
+    .unwrap()
 }
 
 #[test]

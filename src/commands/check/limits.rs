@@ -9,11 +9,9 @@ use super::finding::Subject;
 use crate::commands::text;
 use crate::config::CredentialFiles;
 use crate::config::Drain;
-use crate::sidecar::MOST_CONNECTIONS;
-use crate::sidecar::connections_within;
-
-/// What one idle connection holds, the kernel's socket buffers aside.
-const MEMORY_PER_CONNECTION: u64 = 12 * 1024;
+use crate::listener::MEMORY_PER_CONNECTION;
+use crate::listener::connections_within;
+use crate::listener::fitting;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -117,8 +115,8 @@ pub(super) fn judge_memory(
             (admitted, format!("--max-connections {admitted}"))
         }
         None => {
-            let fitting = descriptors.map_or(MOST_CONNECTIONS, connections_within).min(MOST_CONNECTIONS);
-            (fitting, format!("{fitting} connections, as the descriptor limit allows,"))
+            let fitting = fitting(descriptors, Some(memory));
+            (fitting, format!("{fitting} connections, as many as fit,"))
         }
     };
     let needed = admitted.saturating_mul(MEMORY_PER_CONNECTION);
@@ -260,8 +258,7 @@ mod tests {
                 None,
                 Some(1 << 20),
                 Some(512 * MIB),
-                "warning  memory        100000 connections, as the descriptor limit allows, may take 1172 MiB of the container's 512 MiB; \
-                 set --max-connections to 10922 or less, or raise the memory\n",
+                "ok       memory        10922 connections, as many as fit, may take 128 MiB of the container's 512 MiB\n",
             ),
             (
                 Some(1000),

@@ -20,15 +20,13 @@ use super::limits::Inotify;
 use super::network::Dialled;
 use super::network::Holder;
 use super::network::Network;
-use super::sockets;
 use crate::config::AppAddr;
 use crate::config::CredentialFiles;
+use crate::sys::cgroup;
+use crate::sys::sockets;
 
 /// CAP_NET_BIND_SERVICE (capabilities(7)).
 const BIND_LOW_PORTS: u32 = 10;
-
-/// What version 1 of the control groups writes for "no limit" is close to the largest number there is.
-const NO_LIMIT: u64 = 1 << 60;
 
 /// The machine as the kernel describes it in `/proc` and `/sys`.
 pub(super) struct Machine {
@@ -102,7 +100,7 @@ impl Machine {
     /// The smallest limit of the control groups that we are in, in bytes.
     pub(super) fn memory_limit(&self) -> Option<u64> {
         let groups = self.text("proc/self/cgroup")?;
-        memory_limit(&groups, &|path| self.text(path))
+        cgroup::lowest_limit(&groups, &|path| self.text(path))
     }
 }
 
@@ -157,33 +155,6 @@ fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
     mountinfo.lines().filter_map(|line| Some(plain(line.split(' ').nth(4)?).into())).collect()
 }
 
-/// The smallest memory limit in `groups`, which is the text of `/proc/self/cgroup`, on the way from our group to the top.
-///
-/// A container often sees its own group as the root of the tree, while the text names the group as the host sees it: so
-/// what does not exist is passed over, and the root is asked too.
-fn memory_limit(groups: &str, read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
-    let mut limits = Vec::new();
-    for line in groups.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else { continue };
-        let (trees, file): (&[&str], _) = if controllers.is_empty() {
-            (&["sys/fs/cgroup", "sys/fs/cgroup/unified"], "memory.max")
-        } else if controllers.split(',').any(|controller| controller == "memory") {
-            (&["sys/fs/cgroup/memory"], "memory.limit_in_bytes")
-        } else {
-            continue;
-        };
-        for tree in trees {
-            for above in Path::new(group.trim_start_matches('/')).ancestors() {
-                // "max" is no number.
-                let limit = read(&Path::new(tree).join(above).join(file)).and_then(|text| text.trim().parse().ok());
-                limits.extend(limit.filter(|limit: &u64| *limit < NO_LIMIT));
-            }
-        }
-    }
-    limits.into_iter().min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,7 +163,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     fn limit(groups: &str, files: &[(&str, &str)]) -> Option<u64> {
-        memory_limit(groups, &|path| {
+        cgroup::lowest_limit(groups, &|path| {
             files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned())
         })
     }

@@ -8,7 +8,6 @@ mod finding;
 mod limits;
 mod machine;
 mod network;
-mod sockets;
 
 use std::collections::HashSet;
 use std::time::SystemTime;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::finding::Findings;
 use super::finding::Subject;
-use super::sockets::Listening;
 use crate::commands::text;
 use crate::config::AppAddr;
 use crate::config::Listen;
+use crate::sys::sockets::Listening;
 
 /// What the kernel says about addresses.
 #[derive(Debug, Default)]

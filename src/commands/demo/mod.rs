@@ -137,7 +137,8 @@ impl Demo<'_> {
             ("drain-timeout", DRAIN.into()),
         ];
         let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
-        let inputs = Inputs { flags: &flags, environment: &Environment::new(), read_file: &no_file, cpus: 1 };
+        let inputs =
+            Inputs { flags: &flags, environment: &Environment::new(), read_file: &no_file, starts_app: false, cpus: 1 };
         Ok(Config { log: self.log.clone(), ..resolve(&inputs)? })
     }
 

@@ -8,6 +8,7 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::AdminAddr;
 use crate::config::AppAddr;
 use crate::config::Listen;
 use crate::config::mistake::Wrong;
@@ -34,7 +35,7 @@ pub fn listen(text: &str) -> Result<Listen, Wrong> {
 pub fn app(text: &str) -> Result<AppAddr, Wrong> {
     const EXAMPLES: &str = "write a port such as 8080, ADDRESS:PORT such as 127.0.0.1:8080, or unix:/PATH";
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path);
+        return unix(path).map(AppAddr::Unix);
     }
     if digits(text).is_some() {
         return port(text).map(AppAddr::Tcp);
@@ -51,6 +52,25 @@ pub fn app(text: &str) -> Result<AppAddr, Wrong> {
         return Err(Wrong::new(what, format!("write 127.0.0.1:{}", address.port())));
     }
     Ok(AppAddr::Tcp(address))
+}
+
+/// `9901` on 127.0.0.1, `127.0.0.1:9901`, `localhost:9901`, `unix:/run/vestibule.sock`, or `off`. Port 0 lets the kernel
+/// choose.
+pub fn admin(text: &str) -> Result<Option<AdminAddr>, Wrong> {
+    const EXAMPLES: &str = "write a port such as 9901, ADDRESS:PORT such as 127.0.0.1:9901, unix:/PATH, or off";
+    if text == "off" {
+        return Ok(None);
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path).map(AdminAddr::Unix).map(Some);
+    }
+    let on_loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let addr = match (digits(text), text.strip_prefix("localhost:")) {
+        (Some(port), _) => on_loopback(port?),
+        (None, Some(port)) => on_loopback(digits(port).unwrap_or_else(|| Err(no_port(port)))?),
+        (None, None) => socket(text, EXAMPLES)?,
+    };
+    Ok(Some(AdminAddr::Tcp(addr)))
 }
 
 /// `8080` and nothing else, as the platform's `PORT` says it: on 127.0.0.1.
@@ -70,7 +90,7 @@ pub fn listener(text: &str) -> Result<(Listen, AppAddr), Wrong> {
     Ok((listen(outer)?, app(inner)?))
 }
 
-fn unix(path: &str) -> Result<AppAddr, Wrong> {
+fn unix(path: &str) -> Result<PathBuf, Wrong> {
     // `sun_path` of sockaddr_un holds 108 bytes, the last of them zero: unix(7).
     const LONGEST: usize = 107;
     if !path.starts_with('/') || path.contains('\0') {
@@ -81,7 +101,7 @@ fn unix(path: &str) -> Result<AppAddr, Wrong> {
         let what = format!("{} is {} bytes long", quote(path), path.len());
         return Err(Wrong::new(what, format!("a socket's path has at most {LONGEST} bytes")));
     }
-    Ok(AppAddr::Unix(PathBuf::from(path)))
+    Ok(PathBuf::from(path))
 }
 
 /// An IP address and a port, or which of the two is missing.

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use super::mistake::Wrong;
 use super::mistake::quote;
 
+pub use address::admin;
 pub use address::app;
 pub use address::listen;
 pub use address::listener;

@@ -32,6 +32,7 @@ pub(crate) fn with_pair(command: &mut Command) -> &mut Command {
         .env("CF_INSTANCE_CERT", format!("{PAIR}/instance.crt"))
         .env("CF_INSTANCE_KEY", format!("{PAIR}/instance.key"))
         .env("VESTIBULE_LISTEN", "127.0.0.1:0")
+        .env("VESTIBULE_ADMIN", "off")
         .env("VESTIBULE_LOG_LEVEL", "off")
 }
 

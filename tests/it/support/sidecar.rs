@@ -38,7 +38,9 @@ impl Setup {
         let mut command = Command::new(program);
         command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("VESTIBULE_LOG_FORMAT", "json").env("VESTIBULE_LOG_LEVEL", "debug");
-        command.env("VESTIBULE_ACCESS_LOG", "all");
+        command.env("VESTIBULE_ACCESS_LOG", "all").env("VESTIBULE_ADMIN", "off");
+        // Most apps are the test's own: what reaches them has to come from the test's clients.
+        command.env("VESTIBULE_APP_READY", "off");
         Self(command)
     }
 

@@ -1,5 +1,7 @@
-//! The kernel's tables of sockets and addresses, read as text (proc(5)).
+//! The kernel's tables of sockets and addresses, read as text (proc(5)). They are those of our network namespace: in a
+//! container, the container's.
 
+use std::fs;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
@@ -7,17 +9,31 @@ use std::net::SocketAddr;
 
 /// A socket in the state LISTEN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Listening {
-    pub(super) addr: SocketAddr,
+pub(crate) struct Listening {
+    pub(crate) addr: SocketAddr,
     /// By which `/proc/PID/fd` names it.
-    pub(super) inode: u64,
+    pub(crate) inode: u64,
 }
 
 /// TCP_LISTEN, as `/proc/net/tcp` writes states.
 const LISTEN: &str = "0A";
 
+/// The addresses on which somebody listens; none where the tables cannot be read.
+pub(crate) fn now_listening() -> Vec<SocketAddr> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    tables.iter().flat_map(|table| listening(table)).map(|socket| socket.addr).collect()
+}
+
+/// The addresses among `listening` through which other hosts can reach the port of `app`.
+pub(crate) fn exposed(app: SocketAddr, listening: &[SocketAddr]) -> Vec<SocketAddr> {
+    let reachable = |at: &&SocketAddr| at.port() == app.port() && !at.ip().to_canonical().is_loopback();
+    // An app on an address of its own may well be another program than the one beside us with the same port.
+    let the_apps = |at: &&SocketAddr| app.ip().is_loopback() || at.ip().is_unspecified() || at.ip() == app.ip();
+    listening.iter().filter(reachable).filter(the_apps).copied().collect()
+}
+
 /// The listening sockets in `/proc/net/tcp` or `/proc/net/tcp6`. Lines that cannot be read are passed over.
-pub(super) fn listening(table: &str) -> Vec<Listening> {
+pub(crate) fn listening(table: &str) -> Vec<Listening> {
     table.lines().filter_map(socket).collect()
 }
 
@@ -48,7 +64,7 @@ fn address(hex: &str) -> Option<IpAddr> {
 }
 
 /// This machine's IPv4 addresses, out of `/proc/net/fib_trie`: those under which a host route is marked LOCAL.
-pub(super) fn local_v4(table: &str) -> Vec<IpAddr> {
+pub(crate) fn local_v4(table: &str) -> Vec<IpAddr> {
     let mut local = Vec::new();
     let mut last = None;
     for line in table.lines().map(str::trim) {
@@ -65,7 +81,7 @@ pub(super) fn local_v4(table: &str) -> Vec<IpAddr> {
 }
 
 /// This machine's IPv6 addresses, out of `/proc/net/if_inet6`.
-pub(super) fn local_v6(table: &str) -> Vec<IpAddr> {
+pub(crate) fn local_v6(table: &str) -> Vec<IpAddr> {
     let address = |line: &str| u128::from_str_radix(line.split_whitespace().next()?, 16).ok();
     table.lines().filter_map(address).map(|bits| Ipv6Addr::from(bits).into()).collect()
 }
@@ -73,6 +89,8 @@ pub(super) fn local_v6(table: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use proptest::prelude::*;
 
     #[test]
     #[cfg(target_endian = "little")]
@@ -123,5 +141,39 @@ Local:
         assert_eq!(local_v4(trie), ["127.0.0.1".parse::<IpAddr>().unwrap(), "192.0.2.2".parse().unwrap()]);
         let inet6 = "00000000000000000000000000000001 01 80 10 80       lo\nfd000000000000000000000000000002 04 40 00 82     eth0\n";
         assert_eq!(local_v6(inet6), ["::1".parse::<IpAddr>().unwrap(), "fd00::2".parse().unwrap()]);
+    }
+
+    fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_app_is_exposed_wherever_other_hosts_can_reach_its_port() {
+        let app = "127.0.0.1:8080".parse().unwrap();
+        let listening = addrs(&[
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]:8080",
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "10.0.0.1:8080",
+            "0.0.0.0:8081",
+        ]);
+        assert_eq!(exposed(app, &listening), addrs(&["0.0.0.0:8080", "[::]:8080", "10.0.0.1:8080"]));
+        let elsewhere = "10.0.0.2:8080".parse().unwrap();
+        assert_eq!(exposed(elsewhere, &addrs(&["10.0.0.1:8080", "127.0.0.1:8080"])), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_brings_the_parser_down(text in "(?s).{0,200}") {
+            let _ = listening(&text);
+            let _ = address(&text);
+        }
+
+        #[test]
+        fn nothing_near_an_address_does_either(text in "[0-9A-Fa-f]{0,40}") {
+            let _ = address(&text);
+        }
     }
 }

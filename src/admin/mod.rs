@@ -1,0 +1,179 @@
+//! Where health is asked for: a small HTTP/1.1 server, on loopback unless told otherwise.
+//!
+//! It answers questions and changes nothing. Each connection is one request with bounds on everything, and none of
+//! them holds up the end of the process.
+
+mod host;
+mod routes;
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream as Caller;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpListener;
+use tokio::net::UnixListener;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio::time::timeout;
+
+use crate::config::Admin;
+use crate::config::AdminAddr;
+use crate::config::Listen;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::lifecycle::Readiness;
+use crate::listener;
+
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 16;
+
+/// From accept to the last byte of the answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's head, the least that hyper allows.
+const HEAD: usize = 8192;
+
+const HEADERS: usize = 32;
+
+/// After accept(2) has failed.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What the answers are made of.
+#[derive(Debug)]
+pub struct View {
+    /// Whether this instance should be given work.
+    pub readiness: Arc<Readiness>,
+}
+
+/// The admin listener, open.
+#[derive(Debug)]
+pub struct Server {
+    door: Door,
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// The file of a Unix socket; goes with it.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have tidied up before us.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Server {
+    /// Opens the listener; `None` if there is to be none, or if its address is taken and nobody asked for just this one.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Exit::AddressUnavailable`], when the address was asked for.
+    pub fn open(admin: Option<&Admin>) -> Result<Option<Self>, Fault> {
+        let Some(admin) = admin else { return Ok(None) };
+        let addr = &admin.addr;
+        match open(addr) {
+            Ok(server) => Ok(Some(server)),
+            Err(error) if admin.asked => {
+                let mend = "choose another --admin, or off";
+                Err(Fault::new(
+                    Exit::AddressUnavailable,
+                    format!("cannot listen on {addr} for --admin: {error}; {mend}"),
+                ))
+            }
+            Err(error) => {
+                tracing::warn!(admin = %addr, %error, "health cannot be asked for; choose an address by --admin, or off");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Answers for ever.
+    pub async fn run(self, view: View) {
+        let view = Arc::new(view);
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            let accepted = match &self.door {
+                Door::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    tokio::spawn(serve(stream, Arc::clone(&view), true, place));
+                }),
+                // No browser can be made to dial a Unix socket, so any name will do.
+                Door::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                    tokio::spawn(serve(stream, Arc::clone(&view), false, place));
+                }),
+            };
+            if let Err(error) = accepted {
+                tracing::debug!(%error, "an admin connection could not be accepted");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn open(addr: &AdminAddr) -> io::Result<Server> {
+    let (door, file) = match addr {
+        AdminAddr::Tcp(addr) => {
+            let listener = listener::open(Listen::At(*addr))?;
+            tracing::info!(admin = %listener.local_addr()?, "health can be asked for");
+            (Door::Tcp(listener), None)
+        }
+        AdminAddr::Unix(path) => {
+            let listener = open_unix(path)?;
+            tracing::info!(admin = %addr, "health can be asked for");
+            (Door::Unix(listener), Some(SocketFile(path.clone())))
+        }
+    };
+    Ok(Server { door, _file: file })
+}
+
+/// Opens a Unix socket, in place of one that a process before us has left behind.
+fn open_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match Caller::connect(path) {
+            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path)?;
+                UnixListener::bind(path)
+            }
+            _ => Err(error),
+        },
+        bound => bound,
+    }
+}
+
+/// One connection: one request. `by_name`: whether the name in it has to be one that only this machine could mean.
+async fn serve<S>(stream: S, view: Arc<View>, by_name: bool, _place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = service_fn(|request| {
+        let answer =
+            if by_name && !host::is_ours(&request) { routes::misdirected() } else { routes::answer(&request, &view) };
+        std::future::ready(Ok::<_, Infallible>(answer))
+    });
+    let served = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(stream), answer);
+    // What goes wrong here is the asker's; it sees it.
+    let _ = timeout(LIMIT, served).await;
+}

@@ -1,0 +1,84 @@
+//! What is answered to whom.
+
+use std::time::SystemTime;
+
+use http_body_util::Full;
+use hyper::Method;
+use hyper::Request;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header::ALLOW;
+use hyper::header::CACHE_CONTROL;
+use hyper::header::CONTENT_TYPE;
+use hyper::header::HeaderValue;
+use hyper::header::X_CONTENT_TYPE_OPTIONS;
+
+use super::View;
+use crate::lifecycle::Part;
+
+type Answer = Response<Full<Bytes>>;
+
+/// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
+pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
+    let path = request.uri().path();
+    if !matches!(path, "/livez" | "/readyz" | "/healthz") {
+        return text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /healthz\n");
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    match path {
+        // Whoever gets an answer at all has found us alive.
+        "/livez" => text(StatusCode::OK, "ok\n"),
+        _ => ready(request.uri().query().unwrap_or_default(), view),
+    }
+}
+
+/// The answer to a request for a host that we are not.
+pub(super) fn misdirected() -> Answer {
+    text(StatusCode::MISDIRECTED_REQUEST, "ask by an IP address or by localhost\n")
+}
+
+/// `?verbose` lists the parts; `?exclude=PART`, any number of times, leaves one out.
+fn ready(query: &str, view: &View) -> Answer {
+    let (mut verbose, mut excluded) = (false, Vec::new());
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match (name, Part::named(value)) {
+            ("verbose", _) => verbose = true,
+            ("exclude", Some(part)) => excluded.push(part),
+            ("exclude", None) => {
+                let known: Vec<_> = Part::ALL.iter().map(|part| part.as_str()).collect();
+                return text(StatusCode::BAD_REQUEST, format!("the parts are {}\n", known.join(", ")));
+            }
+            _ => return text(StatusCode::BAD_REQUEST, "there are ?verbose and ?exclude=PART\n"),
+        }
+    }
+    let standings = view.readiness.standings(SystemTime::now());
+    let left_out = |part: Part| excluded.contains(&part);
+    let ready = standings.iter().all(|standing| standing.ready || left_out(standing.part));
+    let mut body = String::new();
+    if verbose {
+        for standing in standings.iter().filter(|standing| !left_out(standing.part)) {
+            body += &format!("{standing}\n");
+        }
+        for part in &excluded {
+            body += &format!("[+]{}: excluded\n", part.as_str());
+        }
+    }
+    body += if ready { "ok\n" } else { "not ready\n" };
+    text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}

@@ -1,0 +1,153 @@
+//! `vestibule health` and `vestibule wait`: asking a running proxy by its admin address, where there is no curl.
+
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::config::AdminAddr;
+use crate::exit::Exit;
+use crate::exit::Fault;
+
+/// For one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two questions of `wait`.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// More than any answer to this question.
+const LONGEST: u64 = 64 * 1024;
+
+const REQUEST: &[u8] = b"GET /readyz?verbose HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// What the proxy at an admin address says.
+enum Answer {
+    Ready,
+    /// What stands in the way, one `[-]part: reason` a line.
+    Waiting(String),
+}
+
+/// Asks once.
+///
+/// # Errors
+/// [`Exit::Findings`] with what stands in the way, or why nobody answers.
+pub(super) fn health(admin: Option<&AdminAddr>) -> Result<Exit, Fault> {
+    let admin = admin.ok_or_else(nowhere)?;
+    match ask(admin, PATIENCE) {
+        Ok(Answer::Ready) => Ok(Exit::Success),
+        Ok(Answer::Waiting(parts)) => Err(Fault::new(Exit::Findings, parts)),
+        Err(error) => Err(nobody(admin, &error)),
+    }
+}
+
+/// Asks until the proxy is ready, for at most `limit`.
+///
+/// # Errors
+/// [`Exit::Findings`] with what is still awaited.
+pub(super) fn wait(admin: Option<&AdminAddr>, limit: Duration) -> Result<Exit, Fault> {
+    let admin = admin.ok_or_else(nowhere)?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let answer = ask(admin, PATIENCE.min(limit));
+        if matches!(answer, Ok(Answer::Ready)) {
+            return Ok(Exit::Success);
+        }
+        if Instant::now() >= deadline {
+            return Err(match answer {
+                Ok(Answer::Ready) => return Ok(Exit::Success),
+                Ok(Answer::Waiting(parts)) => {
+                    Fault::new(Exit::Findings, format!("not ready within {limit:?}\n{parts}"))
+                }
+                Err(error) => nobody(admin, &error),
+            });
+        }
+        thread::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
+    }
+}
+
+fn nowhere() -> Fault {
+    Fault::new(Exit::Usage, "--admin is off, so there is nobody to ask; name the address that the proxy was given")
+}
+
+fn nobody(admin: &AdminAddr, error: &io::Error) -> Fault {
+    let mend = "start vestibule run or vestibule proxy, with the same --admin";
+    Fault::new(Exit::Findings, format!("nobody answers at {admin}: {error}; {mend}"))
+}
+
+fn ask(admin: &AdminAddr, limit: Duration) -> io::Result<Answer> {
+    match admin {
+        AdminAddr::Tcp(addr) => {
+            let stream = TcpStream::connect_timeout(&reachable(*addr), limit)?;
+            stream.set_read_timeout(Some(limit))?;
+            stream.set_write_timeout(Some(limit))?;
+            converse(stream)
+        }
+        AdminAddr::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(limit))?;
+            stream.set_write_timeout(Some(limit))?;
+            converse(stream)
+        }
+    }
+}
+
+/// A server on every address is asked on loopback.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+fn converse(mut stream: impl Read + Write) -> io::Result<Answer> {
+    stream.write_all(REQUEST)?;
+    let mut text = String::new();
+    stream.take(LONGEST).read_to_string(&mut text)?;
+    parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not from vestibule"))
+}
+
+fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    match head.get(.."HTTP/1.1 200".len())? {
+        "HTTP/1.1 200" if body.starts_with("[+]") => Some(Answer::Ready),
+        "HTTP/1.1 503" => {
+            let parts: Vec<_> = body.lines().filter(|line| line.starts_with("[-]")).collect();
+            (!parts.is_empty()).then(|| Answer::Waiting(parts.join("\n")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_ours_is_believed() {
+        assert!(matches!(parse("HTTP/1.1 200 OK\r\na: b\r\n\r\n[+]pair: x\nok\n"), Some(Answer::Ready)));
+        let waiting = parse("HTTP/1.1 503 Service Unavailable\r\n\r\n[+]pair: x\n[-]app: y\n[-]drain: z\nnot ready\n");
+        assert!(matches!(waiting, Some(Answer::Waiting(parts)) if parts == "[-]app: y\n[-]drain: z"));
+        for other in
+            ["", "HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1 503 x\r\n\r\n", "HTTP/1.1 404 x\r\n\r\n[-]a: b", "SSH-2.0"]
+        {
+            assert!(parse(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_server_on_every_address_is_asked_on_loopback() {
+        for (listens, asked) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")] {
+            assert_eq!(reachable(listens.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Whether this instance should be given work, part by part.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::SystemTime;
+
+use crate::upstream::Seen;
+use crate::upstream::Upstream;
+
+/// What readiness is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The listeners are open.
+    Listeners,
+    /// A certificate that has not expired is served.
+    Pair,
+    /// The app accepts.
+    App,
+    /// Nobody has asked us to stop.
+    Drain,
+    /// The platform has not shown the retirement pair.
+    Retirement,
+}
+
+impl Part {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [Self::Listeners, Self::Pair, Self::App, Self::Drain, Self::Retirement];
+
+    /// The name in `/readyz`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listeners => "listeners",
+            Self::Pair => "pair",
+            Self::App => "app",
+            Self::Drain => "drain",
+            Self::Retirement => "retirement",
+        }
+    }
+
+    /// The part that is called `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.as_str() == name)
+    }
+}
+
+/// How one part stands. Shown as `[+]pair: until 2026-01-02T03:04:05Z` or `[-]app: ...`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which.
+    pub part: Part,
+    /// Whether it stands in nobody's way.
+    pub ready: bool,
+    /// More about it, in a few words.
+    pub detail: String,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}]{}: {}", if self.ready { '+' } else { '-' }, self.part.as_str(), self.detail)
+    }
+}
+
+/// What is known of all parts. Written by the sidecar as things happen, read when somebody asks.
+#[derive(Debug)]
+pub struct Readiness {
+    listeners: usize,
+    apps: Vec<Arc<Upstream>>,
+    course: Mutex<Course>,
+}
+
+/// What changes in the course of a process.
+#[derive(Debug, Default)]
+struct Course {
+    closed: bool,
+    /// The end of the served certificate.
+    pair: Option<SystemTime>,
+    retiring: bool,
+    /// The step of the drain.
+    drain: Option<&'static str>,
+}
+
+impl Readiness {
+    /// Of a proxy with this many open listeners, and these ways to the app.
+    pub fn new(listeners: usize, apps: Vec<Arc<Upstream>>) -> Self {
+        Self { listeners, apps, course: Mutex::default() }
+    }
+
+    /// A pair that ends at `not_after` is served.
+    pub fn serves(&self, not_after: SystemTime, retiring: bool) {
+        let mut course = self.course();
+        course.pair = Some(not_after);
+        course.retiring = retiring;
+    }
+
+    /// The listeners are closed.
+    pub fn closed(&self) {
+        self.course().closed = true;
+    }
+
+    /// The drain has come to `step`, in words.
+    pub fn drains(&self, step: &'static str) {
+        self.course().drain = Some(step);
+    }
+
+    /// How everything stands at `now`, in the order of [`Part::ALL`]; the app once for each way to it.
+    pub fn standings(&self, now: SystemTime) -> Vec<Standing> {
+        let course = self.course();
+        let standing = |part, ready, detail: String| Standing { part, ready, detail };
+        let pair = match course.pair {
+            None => standing(Part::Pair, false, "none has been loaded yet".to_owned()),
+            Some(end) if end <= now => standing(Part::Pair, false, format!("expired at {}", Date(end))),
+            Some(end) => standing(Part::Pair, true, format!("until {}", Date(end))),
+        };
+        let open = if course.closed { "closed".to_owned() } else { format!("{} open", self.listeners) };
+        let mut standings = vec![standing(Part::Listeners, !course.closed, open), pair];
+        standings.extend(self.apps.iter().map(|app| standing(Part::App, app.is_ready(), about(app))));
+        let drain = course.drain.unwrap_or("not asked to stop");
+        standings.push(standing(Part::Drain, course.drain.is_none(), drain.to_owned()));
+        let retirement = if course.retiring { "the platform has shown the retirement pair" } else { "not retiring" };
+        standings.push(standing(Part::Retirement, !course.retiring, retirement.to_owned()));
+        standings
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        // Each field is written whole.
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn about(app: &Upstream) -> String {
+    let addr = app.addr();
+    let mut text = match (app.seen(), app.is_ready()) {
+        (Seen::Accepting, _) => format!("{addr} accepts"),
+        (Seen::Refusing, _) => format!("{addr} no longer accepts"),
+        (_, true) => format!("{addr} is never asked"),
+        (_, false) => format!("{addr} does not accept yet"),
+    };
+    for at in app.exposed() {
+        text += &format!(", and other hosts can reach it at {at}");
+    }
+    text
+}
+
+/// RFC 3339, or that there is no such date.
+struct Date(SystemTime);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::try_from(self.0) {
+            Ok(date) => write!(f, "{date:.0}"),
+            Err(_) => f.write_str("a date out of range"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use crate::config::AppAddr;
+    use crate::config::AppReady;
+
+    fn readiness(ready: AppReady) -> Readiness {
+        let app = AppAddr::Tcp("127.0.0.1:8080".parse().unwrap());
+        Readiness::new(1, vec![Arc::new(Upstream::new(app, Duration::from_secs(1), ready, None))])
+    }
+
+    fn shown(readiness: &Readiness, now: SystemTime) -> Vec<String> {
+        readiness.standings(now).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_part_says_how_it_stands() {
+        let readiness = readiness(AppReady::Off);
+        let (now, day) = (SystemTime::UNIX_EPOCH, Duration::from_secs(86_400));
+        assert_eq!(
+            shown(&readiness, now),
+            [
+                "[+]listeners: 1 open",
+                "[-]pair: none has been loaded yet",
+                "[+]app: 127.0.0.1:8080 is never asked",
+                "[+]drain: not asked to stop",
+                "[+]retirement: not retiring",
+            ]
+        );
+        readiness.serves(now + day, false);
+        assert_eq!(shown(&readiness, now)[1], "[+]pair: until 1970-01-02T00:00:00Z");
+        assert_eq!(shown(&readiness, now + day)[1], "[-]pair: expired at 1970-01-02T00:00:00Z");
+        assert!(readiness.standings(now).iter().all(|standing| standing.ready));
+
+        readiness.serves(now + day, true);
+        readiness.drains("listeners closed");
+        readiness.closed();
+        let ready: Vec<_> = readiness.standings(now).iter().map(|standing| standing.ready).collect();
+        assert_eq!(ready, [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn an_app_that_has_not_been_ready_is_not() {
+        assert_eq!(
+            shown(&readiness(AppReady::Tcp), SystemTime::now())[2],
+            "[-]app: 127.0.0.1:8080 does not accept yet"
+        );
+    }
+
+    #[test]
+    fn every_part_is_found_by_its_name() {
+        for part in Part::ALL {
+            assert_eq!(Part::named(part.as_str()), Some(part));
+        }
+        assert_eq!(Part::named("App"), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! Health: what `/readyz`, `vestibule health` and `vestibule wait` say, and when.
+
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::process::Command;
+use std::process::Output;
+
+use crate::support::PATIENCE;
+use crate::support::app;
+use crate::support::client::Ending;
+use crate::support::client::asking;
+use crate::support::credentials::Credentials;
+use crate::support::eventually;
+use crate::support::sidecar::Setup;
+use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::VESTIBULE;
+
+/// A proxy whose health can be asked for on a free port.
+fn proxy(credentials: &Credentials, app: impl std::fmt::Display) -> Setup {
+    Setup::proxy(credentials, app).arg("--admin").arg("127.0.0.1:0").env("VESTIBULE_APP_READY", "tcp")
+}
+
+fn admin(sidecar: &Sidecar) -> SocketAddr {
+    sidecar.wait_for("health can be asked for")["admin"].as_str().unwrap().parse().unwrap()
+}
+
+/// Head and body of the answer to `request`, a whole head.
+fn ask(admin: SocketAddr, request: &str) -> (String, String) {
+    let mut tcp = TcpStream::connect(admin).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    tcp.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+/// Status and body of the answer to a GET for `target`.
+fn get(admin: SocketAddr, target: &str) -> (u16, String) {
+    let (head, body) = ask(admin, &format!("GET {target} HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
+    (status(&head), body)
+}
+
+fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn vestibule(args: &[&str], admin: &str) -> Output {
+    Command::new(VESTIBULE).args(args).env_clear().env("VESTIBULE_ADMIN", admin).output().unwrap()
+}
+
+#[test]
+fn every_part_is_named_and_readiness_follows_the_app() {
+    let credentials = Credentials::new();
+    let at = low_port();
+    let sidecar = proxy(&credentials, at).ready();
+    let admin = admin(&sidecar);
+    assert_eq!(get(admin, "/livez"), (200, "ok\n".to_owned()));
+    assert_eq!(get(admin, "/readyz"), (503, "not ready\n".to_owned()));
+    let (status, body) = get(admin, "/readyz?verbose");
+    assert_eq!(status, 503);
+    assert!(body.contains(&format!("[-]app: {at} does not accept yet\n")), "{body}");
+    for part in
+        ["[+]listeners: 1 open", "[+]pair: until 2", "[+]drain: not asked to stop", "[+]retirement: not retiring"]
+    {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    assert_eq!(get(admin, "/readyz?exclude=app").0, 200);
+    assert_eq!(get(admin, "/readyz?verbose&exclude=app&exclude=pair").0, 200);
+
+    let app = TcpListener::bind(at).unwrap();
+    eventually("readiness", || (get(admin, "/readyz").0 == 200).then_some(()));
+    assert_eq!(get(admin, "/healthz"), (200, "ok\n".to_owned()));
+    drop(app);
+    assert!(asking(credentials.instance()).connect(sidecar.addr()).is_err());
+    let (status, body) = get(admin, "/readyz?verbose");
+    assert_eq!(status, 503);
+    assert!(body.contains("no longer accepts"), "{body}");
+    let _app = TcpListener::bind(at).unwrap();
+    eventually("readiness again", || (get(admin, "/readyz").0 == 200).then_some(()));
+}
+
+#[test]
+fn retirement_and_the_steps_of_a_drain_are_visible() {
+    let mut credentials = Credentials::new();
+    let app = app::App::start();
+    let mut sidecar = proxy(&credentials, app.addr()).env("VESTIBULE_APP_READY", "off").ready();
+    let admin = admin(&sidecar);
+    let mut busy = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    busy.send(b"?").unwrap();
+    let mut app_end = app.accept();
+    app_end.read_exact(&mut [0; 1]).unwrap();
+    credentials.spec = credentials.spec.retired();
+    credentials.rotate();
+    sidecar.wait_for("retiring: the platform has shown the retirement pair");
+    let (status, body) = get(admin, "/readyz?verbose");
+    assert_eq!(status, 503);
+    assert!(body.contains("[-]retirement: the platform has shown the retirement pair\n"), "{body}");
+    assert!(body.contains("[+]pair: "), "{body}");
+
+    sidecar.signal("TERM");
+    sidecar.wait_for("listeners closed");
+    let (_, body) = get(admin, "/readyz?verbose");
+    assert!(body.contains("[-]listeners: closed\n") && body.contains("[-]drain: listeners closed\n"), "{body}");
+    // An asker that never finishes does not hold up the end.
+    let _asker = TcpStream::connect(admin).unwrap();
+    app_end.write_all(b"answer").unwrap();
+    drop(app_end);
+    assert_eq!(busy.receive_all(), (b"answer".to_vec(), Ending::CloseNotify));
+    drop(busy);
+    assert_eq!(sidecar.exited().code(), Some(0));
+}
+
+#[test]
+fn what_is_not_a_question_for_us_is_refused() {
+    let credentials = Credentials::new();
+    let sidecar = proxy(&credentials, app::echo()).ready();
+    let admin = admin(&sidecar);
+    let refused = |request: &str| status(&ask(admin, request).0);
+    assert_eq!(refused("GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n"), 421);
+    assert_eq!(refused("GET http://evil.example/readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"), 421);
+    assert_eq!(refused("POST /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"), 405);
+    assert_eq!(refused("DELETE /quitquitquit HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
+    assert_eq!(refused("GET /readyz?exclude=nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
+    assert_eq!(refused(&format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(7000))), 404);
+    let (head, body) = ask(admin, "HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!((status(&head), body.as_str()), (200, ""));
+    assert!(head.contains("cache-control: no-store") && head.contains("connection: close"), "{head}");
+
+    // Sixteen who ask nothing leave the seventeenth waiting, and the proxy serving.
+    let silent: Vec<_> = (0..16).map(|_| TcpStream::connect(admin).unwrap()).collect();
+    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    client.send(b"x").unwrap();
+    assert_eq!(client.receive(1).unwrap(), b"x");
+    drop(silent);
+    assert_eq!(get(admin, "/livez").0, 200);
+}
+
+#[test]
+fn wait_blocks_until_the_instance_serves_and_health_asks_once() {
+    let credentials = Credentials::new();
+    let at = low_port();
+    let socket = credentials.dir().join("admin.sock");
+    let admin = format!("unix:{}", socket.display());
+    let nobody = vestibule(&["health"], &admin);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("nobody answers at unix:"));
+
+    let sidecar = Setup::proxy(&credentials, at).arg("--admin").arg(&admin).env("VESTIBULE_APP_READY", "tcp");
+    let mut sidecar = sidecar.ready();
+    let waited = vestibule(&["wait", "--timeout", "200ms"], &admin);
+    assert_eq!(waited.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&waited.stderr).into_owned();
+    assert!(said.contains("not ready within 200ms") && said.contains("[-]app: "), "{said}");
+    assert!(!said.contains("[+]"), "{said}");
+    assert_eq!(vestibule(&["health"], &admin).status.code(), Some(1));
+
+    let waiting = std::thread::spawn({
+        let admin = admin.clone();
+        move || vestibule(&["wait"], &admin).status.code()
+    });
+    let _app = TcpListener::bind(at).unwrap();
+    assert_eq!(waiting.join().unwrap(), Some(0));
+    let healthy = vestibule(&["health"], &admin);
+    assert_eq!((healthy.status.code(), healthy.stdout, healthy.stderr), (Some(0), Vec::new(), Vec::new()));
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(0));
+    assert!(!socket.exists(), "the socket's file went with it");
+}
+
+#[test]
+fn an_admin_address_that_was_asked_for_must_open_and_the_default_steps_aside() {
+    let credentials = Credentials::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let mut sidecar = Setup::proxy(&credentials, app::nobody()).arg("--admin").arg(&addr).start();
+    assert_eq!(sidecar.exited().code(), Some(69));
+
+    // Held by us, or by whoever else runs on this machine.
+    let _default = TcpListener::bind("127.0.0.1:9901");
+    let sidecar = Setup::proxy(&credentials, app::echo()).env("VESTIBULE_ADMIN", "").ready();
+    let warned = sidecar.wait_for("health cannot be asked for; choose an address by --admin, or off");
+    assert_eq!(warned["level"], "warn");
+    asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+}
+
+/// A free port that no outgoing connection is given, so that it is still free when the app comes.
+fn low_port() -> SocketAddr {
+    let start = 22_000 + u16::try_from(std::process::id() % 9000).unwrap();
+    let mut ports = (start..32_000).chain(22_000..start);
+    ports.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).unwrap().local_addr().unwrap()
+}
