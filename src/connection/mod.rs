@@ -135,7 +135,7 @@ async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &
         // Dialled before anything of ours is sent: an app that does not accept becomes a reset in answer to the
         // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
         // authorized first, this is so only while the app is known not to accept.
-        let mut app = match service.dial {
+        let early = match service.dial {
             Dial::AfterAuthorization if service.app.is_ready() => None,
             _ => Some(dial(service, record).await?),
         };
@@ -158,12 +158,12 @@ async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &
             Err(denial) => return Err(Ended::DeniedLate(denial, Box::new(established))),
         };
         record.facts.client = Some(client.clone());
-        if app.is_none() {
-            app = Some(dial(service, record).await.map_err(Ended::AppLate)?);
-        }
+        let app = match early {
+            Some(app) => app,
+            None => dial(service, record).await.map_err(Ended::AppLate)?,
+        };
         let standing = matches!(serving.admitting, Admitting::Certified(_)).then_some(Standing { client, serving });
-        // Invariant: dialled either before or after.
-        app.map(|app| Admitted { established, app, permit, standing }).ok_or(Ended::NoCredential)
+        Ok(Admitted { established, app, permit, standing })
     };
     timeout(limit, stages).await.unwrap_or(Err(Ended::HandshakeTimeout(limit)))
 }

@@ -118,8 +118,9 @@ fn a_clients_reset_reaches_the_app_as_a_reset() {
 
 #[test]
 fn a_client_that_breaks_tls_gets_an_alert_and_the_app_a_reset() {
-    let Between { mut client, app, sidecar } = between();
+    let Between { mut client, mut app, sidecar } = between();
     client.send(b"fine so far").unwrap();
+    app.read_exact(&mut [0; 11]).unwrap();
     client.tcp.write_all(&[23, 3, 3, 0, 32]).unwrap();
     client.tcp.write_all(&[0xaa; 32]).unwrap();
 

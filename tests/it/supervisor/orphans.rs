@@ -78,7 +78,10 @@ fn the_first_process_of_a_namespace_forwards_signals_and_ends_with_the_apps_stat
 
 #[test]
 fn a_process_that_left_by_forking_twice_does_not_keep_us() {
-    let mut app = run_sh("( setsid sh -c 'echo $$; exec sleep 60' & ); exit 14");
+    // The app ends once its daemon has left its group: what is still in it would be told to stop.
+    let mut app = run_sh(
+        "f=$(mktemp); (setsid sh -c \"echo \\$\\$ | tee $f; exec sleep 60\" &); while [ ! -s $f ]; do :; done; rm $f; exit 14",
+    );
     assert_eq!(app.code(), 14);
     let daemon: u32 = app.line().parse().unwrap();
     signal_process(daemon, Signal::KILL);

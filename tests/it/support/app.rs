@@ -5,6 +5,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use super::PATIENCE;
@@ -71,9 +73,18 @@ pub(crate) fn echo() -> SocketAddr {
     addr
 }
 
-/// An address on which nobody listens.
+/// An address on which nobody listens, and on which an app may. It lies outside of the range that the kernel takes ports
+/// from by itself (ip(7), `ip_local_port_range`), and no two tests are given the same one.
 pub(crate) fn nobody() -> SocketAddr {
-    listen().1
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let nth = std::process::id().wrapping_mul(37).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + u16::try_from(nth % 20_000).unwrap();
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    }
 }
 
 fn listen() -> (TcpListener, SocketAddr) {
