@@ -186,7 +186,9 @@ import os, signal, socket, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
 kept = []
-while True: kept.append(listener.accept())
+while True:
+    kept.append(listener.accept()[0])
+    if kept[-1].recv(1, socket.MSG_PEEK): print("busy", file=sys.stderr, flush=True)
 "#;
 
 #[test]
@@ -198,6 +200,7 @@ fn a_drain_never_takes_longer_than_its_timeout_and_a_second() {
         sidecar.wait_for("the app accepts connections");
         let mut busy = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
         busy.send(b"never answered").unwrap();
+        said(&sidecar, "busy");
         let began = Instant::now();
         for _ in 0..signals {
             sidecar.signal("TERM");
