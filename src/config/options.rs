@@ -325,6 +325,8 @@ pub const OPTIONS: &[Opt] = &[
 
     Opt { name: "listen", value: "ADDR", default: Preset::Value("127.0.0.1:8443"),
           help: "Where clients dial the demo", commands: DEMO, ..FLAG },
+    Opt { name: "green-blue", kind: Kind::Switch,
+          help: "Two front-ends call, green and blue; only green is allowed in", commands: DEMO, ..FLAG },
     Opt { name: "rotate-every", value: "DURATION", default: Preset::Value("5s"),
           help: "How often the pair is replaced", commands: DEMO, ..FLAG },
     Opt { name: "log-level", value: "LEVEL", default: Preset::Value("off"),
