@@ -16,6 +16,7 @@ pub mod identity;
 pub mod issuer;
 pub mod policy;
 
+pub mod announce;
 pub mod credentials;
 pub mod tls;
 

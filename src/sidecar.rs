@@ -144,6 +144,8 @@ impl Sidecar {
                 current: rotation.serve(&door.tls, &door.clients),
                 dial: door.dial,
                 app: upstream,
+                proxy_protocol: door.proxy_protocol,
+                accept_proxy_protocol: door.accept_proxy_protocol,
                 timeouts: config.timeouts.clone(),
                 handshakes: Arc::clone(&handshakes),
                 phase: phase.subscribe(),

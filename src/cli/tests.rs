@@ -138,10 +138,16 @@ fn every_choice_of_the_issuer_is_accepted() {
 #[test]
 fn the_demo_needs_nothing() {
     let listen = Listen::At("127.0.0.1:8443".parse().unwrap());
-    let demo = DemoArgs { listen, listen_typed: false, rotate_every: Duration::from_secs(5), log_level: LogLevel::Off };
+    let demo = DemoArgs {
+        listen,
+        listen_typed: false,
+        green_blue: false,
+        rotate_every: Duration::from_secs(5),
+        log_level: LogLevel::Off,
+    };
     assert_eq!(command(&["demo"]), Command::Demo(demo.clone()));
-    let typed = DemoArgs { listen_typed: true, ..demo };
-    assert_eq!(command(&["demo", "--listen", "127.0.0.1:8443"]), Command::Demo(typed));
+    let typed = DemoArgs { listen_typed: true, green_blue: true, ..demo };
+    assert_eq!(command(&["demo", "--green-blue", "--listen", "127.0.0.1:8443"]), Command::Demo(typed));
 }
 
 #[test]

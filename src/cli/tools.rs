@@ -28,6 +28,8 @@ pub struct DemoArgs {
     pub listen: Listen,
     /// It was typed: it must open. The default steps aside.
     pub listen_typed: bool,
+    /// Two front-ends call, and only one is allowed in.
+    pub green_blue: bool,
     /// How often the pair is replaced.
     pub rotate_every: Duration,
     /// The least severe line of the proxy's own log that is shown.
@@ -90,7 +92,8 @@ pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Mistakes> {
     match (listen, rotate_every, log_level) {
         (Some(listen), Some(rotate_every), Some(log_level)) => {
             let listen_typed = matches.get_one::<OsString>("listen").is_some();
-            Ok(DemoArgs { listen, listen_typed, rotate_every, log_level })
+            let green_blue = matches.get_flag("green-blue");
+            Ok(DemoArgs { listen, listen_typed, green_blue, rotate_every, log_level })
         }
         // Not empty: all have defaults.
         _ => Err(Mistakes::new(flags.mistakes)),

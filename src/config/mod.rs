@@ -26,6 +26,8 @@ use crate::policy::Rule;
 use crate::supervisor::SignalMap;
 use crate::supervisor::SignalScope;
 
+pub use values::Network;
+
 /// Everything the proxy was told, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -62,6 +64,19 @@ pub struct Listener {
     pub clients: Clients,
     /// When the app is dialled.
     pub dial: Dial,
+    /// What the app is told of each client in front of its bytes; `None`: nothing.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Who in front of us tells of each client in front of its bytes, and must; empty: nobody.
+    pub accept_proxy_protocol: Vec<Network>,
+}
+
+/// The two versions of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// A line of text: the addresses.
+    V1,
+    /// Binary: the addresses, TLS, and the client's certificate.
+    V2,
 }
 
 /// Which clients may come in.

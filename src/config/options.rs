@@ -190,6 +190,11 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "dial", value: "WHEN", group: Group::Listening, choices: &["before-handshake", "after-authorization"],
           default: Preset::Found("after-authorization where client certificates are asked for"),
           help: "When the app is dialled", per_listener: true, ..ROW },
+    Opt { name: "proxy-protocol", value: "VERSION", group: Group::Listening, choices: &["off", "v1", "v2"],
+          default: Preset::Value("off"),
+          help: "Tell the app each client's address; v2: TLS and certificate too", per_listener: true, ..ROW },
+    Opt { name: "accept-proxy-protocol", value: "CIDR", group: Group::Listening, kind: Kind::Many,
+          help: "Load balancers whose connections begin with a PROXY header", per_listener: true, ..ROW },
 
     Opt { name: "app-ready", value: "HOW", group: Group::App, default: Preset::Value("tcp"),
           help: "When the app counts as accepting: tcp, http:/PATH or off", ..ROW },
@@ -320,6 +325,8 @@ pub const OPTIONS: &[Opt] = &[
 
     Opt { name: "listen", value: "ADDR", default: Preset::Value("127.0.0.1:8443"),
           help: "Where clients dial the demo", commands: DEMO, ..FLAG },
+    Opt { name: "green-blue", kind: Kind::Switch,
+          help: "Two front-ends call, green and blue; only green is allowed in", commands: DEMO, ..FLAG },
     Opt { name: "rotate-every", value: "DURATION", default: Preset::Value("5s"),
           help: "How often the pair is replaced", commands: DEMO, ..FLAG },
     Opt { name: "log-level", value: "LEVEL", default: Preset::Value("off"),

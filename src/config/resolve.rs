@@ -19,6 +19,8 @@ use super::Listener;
 use super::Log;
 use super::LogFormat;
 use super::LogLevel;
+use super::Network;
+use super::ProxyProtocol;
 use super::Timeouts;
 use super::TlsSettings;
 use super::TlsVersion;
@@ -95,17 +97,23 @@ type Addresses = (Placed<Listen>, Placed<AppAddr>);
 const DIALS: [(&str, Dial); 2] =
     [("before-handshake", Dial::BeforeHandshake), ("after-authorization", Dial::AfterAuthorization)];
 
+const PROXY_PROTOCOLS: [(&str, Option<ProxyProtocol>); 3] =
+    [("off", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))];
+
 /// A listener without its addresses.
 #[derive(Clone)]
 struct Common {
     tls: TlsSettings,
     clients: Clients,
     dial: Dial,
+    proxy_protocol: Option<ProxyProtocol>,
+    accept_proxy_protocol: Vec<Network>,
 }
 
 impl Common {
     fn at(self, ((_, listen), (_, app)): Addresses) -> Listener {
-        Listener { listen, app, tls: self.tls, clients: self.clients, dial: self.dial }
+        let Self { tls, clients, dial, proxy_protocol, accept_proxy_protocol } = self;
+        Listener { listen, app, tls, clients, dial, proxy_protocol, accept_proxy_protocol }
     }
 }
 
@@ -166,12 +174,15 @@ impl Reader {
         let tls = self.tls();
         let clients = self.clients();
         let dial = self.given("dial", |text| values::one_of(text, &DIALS));
+        let proxy_protocol = self.word("proxy-protocol", &PROXY_PROTOCOLS);
+        let accept_proxy_protocol = self.all("accept-proxy-protocol", values::network);
         let (tls, clients, dial) = (tls?, clients?, dial?);
         let dial = dial.unwrap_or(match clients {
             Clients::Anonymous => Dial::BeforeHandshake,
             Clients::Certified(_) => Dial::AfterAuthorization,
         });
-        Ok(Common { tls, clients, dial })
+        let accept_proxy_protocol = accept_proxy_protocol?.into_iter().map(|(_, network)| network).collect();
+        Ok(Common { tls, clients, dial, proxy_protocol: proxy_protocol?, accept_proxy_protocol })
     }
 
     fn one_listener(&mut self) -> Result<Vec<Addresses>, Noted> {

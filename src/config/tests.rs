@@ -92,6 +92,8 @@ fn nothing_typed_is_a_whole_configuration() {
         tls,
         clients: Clients::Anonymous,
         dial: Dial::BeforeHandshake,
+        proxy_protocol: None,
+        accept_proxy_protocol: vec![],
     };
     let expected = Config {
         listeners: vec![listener],
@@ -170,6 +172,30 @@ fn an_empty_array_or_off_takes_a_lower_list_away() {
     assert_eq!(typed.config().listeners[0].tls.alpn, Vec::<Vec<u8>>::new());
     let typed = nothing().file("alpn = 'h2'").flag("alpn", "off");
     assert_eq!(typed.config().listeners[0].tls.alpn, Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn a_listener_may_tell_its_app_who_calls_and_trust_load_balancers_of_its_own() {
+    let typed = nothing().file(
+        "proxy-protocol = 'v2'\naccept-proxy-protocol = ['10.0.0.0/8', 'fd00::1']\n\
+         [[listener]]\nlisten = 1\napp = 2\n\
+         [[listener]]\nlisten = 3\napp = 4\nproxy-protocol = 'off'\naccept-proxy-protocol = []\n",
+    );
+    let listeners = typed.config().listeners;
+    let networks = |listener: &Listener| -> Vec<String> {
+        listener.accept_proxy_protocol.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(listeners[0].proxy_protocol, Some(ProxyProtocol::V2));
+    assert_eq!(networks(&listeners[0]), ["10.0.0.0/8", "fd00::1/128"]);
+    assert_eq!((listeners[1].proxy_protocol, networks(&listeners[1])), (None, vec![]));
+    assert_eq!(
+        nothing().flag("proxy-protocol", "3").flag("accept-proxy-protocol", "10.0.0.0/8, 10.1.0.0/8").mistakes(),
+        [
+            "--proxy-protocol: \"3\" is not among the choices; write off, v1 or v2",
+            "--accept-proxy-protocol: \"10.1.0.0/8\" names a host and a network at once; \
+             write 10.0.0.0/8, or 10.1.0.0 for the host alone",
+        ]
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::announce::HeaderError;
 use crate::policy::Denial;
 use crate::relay::End;
 use crate::tls::Established;
@@ -20,6 +21,8 @@ pub enum Reason {
     HelloIncomplete,
     /// The first bytes were not TLS.
     NotTls,
+    /// A load balancer's connection did not begin with a PROXY header.
+    ProxyHeader,
     /// The handshake was not done in time.
     HandshakeTimeout,
     /// The handshake failed; `detail` says why and whose alert it was.
@@ -62,11 +65,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Completed,
         Self::Probe,
         Self::HelloIncomplete,
         Self::NotTls,
+        Self::ProxyHeader,
         Self::HandshakeTimeout,
         Self::HandshakeFailed,
         Self::Denied,
@@ -95,6 +99,7 @@ impl Reason {
             Self::Probe => "probe",
             Self::HelloIncomplete => "hello_incomplete",
             Self::NotTls => "not_tls",
+            Self::ProxyHeader => "proxy_header",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HandshakeFailed => "handshake_failed",
             Self::Denied => "denied",
@@ -121,7 +126,8 @@ impl Reason {
     pub fn is_refusal(self) -> bool {
         matches!(
             self,
-            Self::Denied
+            Self::ProxyHeader
+                | Self::Denied
                 | Self::AppRefused
                 | Self::AppTimeout
                 | Self::AppUnreachable
@@ -136,6 +142,9 @@ impl Reason {
 /// Why a connection ended before its bytes could be carried.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
+    /// There was no PROXY header where one must be.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
     /// There was no ClientHello.
     #[error(transparent)]
     Hello(#[from] HelloError),
@@ -182,7 +191,8 @@ impl Ended {
     /// The name of this end.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Hello(HelloError::Probe) => Reason::Probe,
+            Self::Header(HeaderError::Probe) | Self::Hello(HelloError::Probe) => Reason::Probe,
+            Self::Header(_) => Reason::ProxyHeader,
             Self::Hello(HelloError::Incomplete | HelloError::Io(_)) => Reason::HelloIncomplete,
             Self::Hello(HelloError::NotTls { .. }) => Reason::NotTls,
             Self::Hello(HelloError::Malformed { .. }) | Self::Handshake(_) => Reason::HandshakeFailed,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::announce::HeaderError;
 use crate::buffers;
 use crate::connection::Ended;
 use crate::connection::Reason;
@@ -44,12 +45,13 @@ pub(super) async fn refuse(client: TcpStream, ended: Ended) {
             }
             close(client).await;
         }
-        // Past the point of no return, or an alert is on its way.
+        // Past the point of no return, or an alert is on its way; or nothing that is said would be understood.
         Ended::Handshake(HandshakeError::Refused(_))
         | Ended::HandshakeTimeout(_)
         | Ended::Denied(_)
-        | Ended::AppLate(_) => close(client).await,
-        Ended::Hello(_) | Ended::Handshake(_) => {}
+        | Ended::AppLate(_)
+        | Ended::Header(HeaderError::Malformed(_)) => close(client).await,
+        Ended::Header(_) | Ended::Hello(_) | Ended::Handshake(_) => {}
     }
 }
 

@@ -19,8 +19,14 @@ use tokio::time::timeout;
 pub use ended::Ended;
 pub use ended::Reason;
 
+use crate::announce;
+use crate::announce::Announcement;
+use crate::announce::Ends;
+use crate::announce::Shown;
 use crate::config::AccessLog;
 use crate::config::Dial;
+use crate::config::Network;
+use crate::config::ProxyProtocol;
 use crate::config::Timeouts;
 use crate::credentials::Admitting;
 use crate::credentials::Current;
@@ -59,6 +65,10 @@ pub struct Service {
     pub app: Arc<Upstream>,
     /// When the app is dialled.
     pub dial: Dial,
+    /// What the app is told of each client in front of its bytes.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Who in front of us tells of each client in front of its bytes, and must.
+    pub accept_proxy_protocol: Vec<Network>,
     /// How long each stage may take.
     pub timeouts: Timeouts,
     /// One permit for each handshake that may be under way.
@@ -86,6 +96,8 @@ struct Admitted {
     app: AppStream,
     permit: Permit,
     standing: Option<Standing>,
+    /// What the app is told in front of the client's bytes.
+    announcement: Vec<u8>,
 }
 
 /// On what ground a client with a certificate was let in, so that it can be asked again whether it may stay.
@@ -98,9 +110,9 @@ struct Standing {
 pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, slot: Slot) {
     let mut record = Record::open(Arc::clone(&service.counters), service.access, peer, service.listener);
     // In a box of its own, so that the memory of the handshake is free while the relay runs.
-    match Box::pin(establish(&client, &service, &slot, &mut record)).await {
-        Ok(Admitted { established, app, permit, standing }) => {
-            let mut relay = Relay::new(&permit, client, established, app);
+    match Box::pin(establish(&client, peer, &service, &slot, &mut record)).await {
+        Ok(Admitted { established, app, permit, standing, announcement }) => {
+            let mut relay = Relay::new(&permit, client, established, app, announcement);
             record.facts.verdict = Some(Ok(permit));
             let reason = carry(&mut relay, standing, &service, &mut record).await;
             record.facts.carried = relay.carried();
@@ -118,10 +130,23 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, s
 }
 
 /// accept → ClientHello → dial → handshake → authorize
-async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &mut Record) -> Result<Admitted, Ended> {
+async fn establish(
+    stream: &TcpStream,
+    peer: SocketAddr,
+    service: &Service,
+    slot: &Slot,
+    record: &mut Record,
+) -> Result<Admitted, Ended> {
     let limit = service.timeouts.handshake;
     let stages = async {
-        let hello = tls::read_hello(client).await?;
+        let (ends, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
+            true => announce::receive(stream).await.map(|(header, rest)| (header.ends, rest))?,
+            false => (None, Vec::new()),
+        };
+        if let Some(Ends { source, .. }) = ends {
+            record.on_behalf_of(source);
+        }
+        let hello = tls::read_hello(stream, wire).await?;
         record.facts.server_name = hello.server_name().map(str::to_owned);
         if slot.admitted.is_none() {
             return Err(Ended::Overloaded { what: "connections", option: "--max-connections" });
@@ -141,7 +166,7 @@ async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &
         };
         let Answer { config, witness } =
             serving.offer.answer(&hello).map_err(|error| Ended::Handshake(HandshakeError::Refused(error)))?;
-        let established = match tls::handshake(client, hello, config).await {
+        let established = match tls::handshake(stream, hello, config).await {
             Ok(established) => established,
             Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
             Err(error) => return Err(error.into()),
@@ -162,10 +187,40 @@ async fn establish(client: &TcpStream, service: &Service, slot: &Slot, record: &
             Some(app) => app,
             None => dial(service, record).await.map_err(Ended::AppLate)?,
         };
+        let announcement = match service.proxy_protocol {
+            None => Vec::new(),
+            Some(version) => {
+                // Should the kernel not know it any more, the app is told that nobody knows.
+                let here = stream.local_addr().ok().map(|destination| Ends { source: peer, destination });
+                announcement(version, ends.or(here), record, &client)
+            }
+        };
         let standing = matches!(serving.admitting, Admitting::Certified(_)).then_some(Standing { client, serving });
-        Ok(Admitted { established, app, permit, standing })
+        Ok(Admitted { established, app, permit, standing, announcement })
     };
     timeout(limit, stages).await.unwrap_or(Err(Ended::HandshakeTimeout(limit)))
+}
+
+/// What the app is told of `client`.
+fn announcement(version: ProxyProtocol, ends: Option<Ends>, record: &Record, client: &Client) -> Vec<u8> {
+    let negotiated = record.facts.negotiated.as_ref();
+    let shown = client.holder().map(|holder| Shown {
+        common_name: holder.common_name.as_deref(),
+        subject: &holder.subject,
+        earlier: negotiated.is_some_and(|negotiated| negotiated.resumed),
+    });
+    let announcement = Announcement {
+        ends,
+        alpn: negotiated.and_then(|negotiated| negotiated.alpn.as_deref()),
+        server_name: record.facts.server_name.as_deref(),
+        tls_version: negotiated.and_then(|negotiated| negotiated.version).and_then(announce::version_name),
+        cipher: negotiated.and_then(|negotiated| negotiated.suite).and_then(announce::cipher_name),
+        certificate: shown,
+    };
+    match version {
+        ProxyProtocol::V1 => announcement.v1(),
+        ProxyProtocol::V2 => announcement.v2(),
+    }
 }
 
 async fn dial(service: &Service, record: &mut Record) -> Result<AppStream, DialError> {

@@ -1,5 +1,7 @@
 //! Certificates that a CA has taken back.
 
+use std::time::SystemTime;
+
 use der::Decode;
 use der::Encode;
 use der::Sequence;
@@ -9,13 +11,16 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use webpki::Cert;
 use webpki::OwnedCertRevocationList;
 use webpki::VerifiedPath;
+use x509_cert::crl::TbsCertList;
+
+use crate::identity::certificate::name_text;
 
 /// A certificate revocation list (RFC 5280, section 5), whole and direct: deltas and indirect lists are refused.
 ///
 /// It refuses what it names, and nothing else: a certificate of a CA without a list is accepted, and so is one that a
 /// list past its nextUpdate does not name. What such a list does name stays refused.
 #[derive(Debug)]
-pub(super) struct Crl {
+pub struct Crl {
     list: webpki::CertRevocationList<'static>,
     /// What the signature covers, in DER.
     signed: Vec<u8>,
@@ -61,6 +66,15 @@ impl Crl {
             algorithm: parts.algorithm.value().to_vec(),
             signature: parts.signature.raw_bytes().to_vec(),
         })
+    }
+
+    /// Whose list it is, as RFC 4514 writes it, and by when there is to be another. Reads the list anew.
+    ///
+    /// # Errors
+    /// It cannot be read in full.
+    pub fn edition(&self) -> Result<(String, Option<SystemTime>), CrlError> {
+        let list: TbsCertList = TbsCertList::from_der(&self.signed)?;
+        Ok((name_text(&list.issuer), list.next_update.map(|time| time.to_system_time())))
     }
 
     /// Whether it takes back a certificate of this path: one that the anchor or a CA below it has issued.

@@ -51,10 +51,14 @@ struct Inner {
 
 /// A CA's name and key, and when it may vouch.
 #[derive(Debug)]
-struct Ca {
+pub struct Ca {
     anchor: TrustAnchor<'static>,
-    not_before: SystemTime,
-    not_after: SystemTime,
+    /// Its name, as RFC 4514 writes it.
+    pub subject: String,
+    /// The first second in which it vouches.
+    pub not_before: SystemTime,
+    /// The last second in which it vouches.
+    pub not_after: SystemTime,
 }
 
 /// The text of one file.
@@ -158,6 +162,16 @@ impl Roots {
             algorithms: provider().signature_verification_algorithms,
         };
         Ok((Self(Arc::new(inner)), notes))
+    }
+
+    /// Each of the CAs, in the order in which they were found.
+    pub fn cas(&self) -> &[Ca] {
+        &self.0.cas
+    }
+
+    /// Each of the CRLs, in the order in which they were found.
+    pub fn crls(&self) -> &[Crl] {
+        &self.0.crls
     }
 
     /// Whether both came from the same bytes.
@@ -270,7 +284,12 @@ fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result
             notes.push(format!("{path}: certificate {position} is not a CA and is left out: {subject}"));
             continue;
         }
-        let ca = Ca { anchor, not_before: certificate.not_before(), not_after: certificate.not_after() };
+        let ca = Ca {
+            anchor,
+            subject: certificate.subject(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+        };
         let is_same = |known: &Ca| {
             known.anchor == ca.anchor && known.not_before == ca.not_before && known.not_after == ca.not_after
         };

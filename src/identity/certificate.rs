@@ -293,7 +293,7 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 /// The name as RFC 4514 writes it: the last RDN first, RDNs divided by commas, the attributes of one by plus signs.
-fn name_text(name: &Name) -> String {
+pub(crate) fn name_text(name: &Name) -> String {
     let rdns: Vec<&RelativeDistinguishedName> = name.iter_rdn().collect();
     let mut text = String::new();
     for (i, rdn) in rdns.into_iter().rev().enumerate() {

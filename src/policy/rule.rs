@@ -115,6 +115,31 @@ impl Rule {
         }
     }
 
+    /// Whether everybody whom `other` means is meant by this rule too, as far as the two rules alone tell.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, other) => *other != Self::Anonymous,
+            (Self::CloudFoundry, other) => other.is_on_identity(),
+            (rule, other) => rule == other,
+        }
+    }
+
+    /// Whether it means nobody but those with a Cloud Foundry identity.
+    fn is_on_identity(&self) -> bool {
+        match self {
+            Self::App(_) | Self::Space(_) | Self::Organization(_) | Self::Instance(_) => true,
+            Self::CloudFoundry | Self::Same(_) => true,
+            Self::Dns(_) | Self::Uri(_) | Self::CommonName(_) | Self::Any | Self::Anonymous => false,
+        }
+    }
+
+    /// The GUID that it takes for a name, by mistake: Cloud Foundry's certificates are not meant by names.
+    pub fn guid_for_a_name(&self) -> Option<Guid> {
+        let text = self.to_string();
+        let name = text.strip_prefix("dns:").or_else(|| text.strip_prefix("cn:"))?;
+        name.trim_start_matches("*.").split('.').next()?.parse().ok()
+    }
+
     /// Whether our own identity plays a part in it.
     pub fn asks_for_own(&self) -> bool {
         matches!(self, Self::Same(_))
@@ -147,7 +172,8 @@ impl Rule {
 }
 
 impl Kin {
-    fn of(self, identity: &Identity) -> Option<Guid> {
+    /// What of `identity` is compared.
+    pub fn of(self, identity: &Identity) -> Option<Guid> {
         match self {
             Self::App => identity.app,
             Self::Space => identity.space,
@@ -309,6 +335,38 @@ mod tests {
             ("cn: x", "\"cn: x\": it is no CN; write cn:NAME such as cn:gorouter"),
         ] {
             assert_eq!(text.parse::<Rule>().unwrap_err().to_string(), said);
+        }
+    }
+
+    #[test]
+    fn any_covers_every_certificate_and_cf_any_every_identity() {
+        let rule = |text: &str| text.parse::<Rule>().unwrap();
+        let app = format!("cf:app:{GUID}");
+        for (wide, narrow, covers) in [
+            ("any", app.as_str(), true),
+            ("any", "cn:x", true),
+            ("any", "anonymous", false),
+            ("cf:any", &app, true),
+            ("cf:any", "cf:same:org", true),
+            ("cf:any", "dns:a.b", false),
+            ("cf:any", "any", false),
+            (&app, &app, true),
+            (&app, "cf:any", false),
+        ] {
+            assert_eq!(rule(wide).covers(&rule(narrow)), covers, "{wide} {narrow}");
+        }
+    }
+
+    #[test]
+    fn a_guid_that_stands_for_a_name_is_noticed() {
+        for (text, found) in [
+            (format!("dns:{GUID}"), true),
+            (format!("dns:*.{GUID}.apps.internal"), true),
+            (format!("cn:{GUID}"), true),
+            (format!("cf:app:{GUID}"), false),
+            ("dns:router.example".to_owned(), false),
+        ] {
+            assert_eq!(text.parse::<Rule>().unwrap().guid_for_a_name().is_some(), found, "{text}");
         }
     }
 

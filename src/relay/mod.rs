@@ -84,6 +84,8 @@ pub struct Relay {
     /// The app is gone: once its bytes are delivered, nothing is left to wait for.
     app_is_gone: bool,
     carried: Carried,
+    /// Bytes among those to the app that are ours.
+    announced: usize,
     quiet: Quiet,
     /// Looks after a client whose upload the app does not take; made when that first happens.
     blocked: Option<Pin<Box<Sleep>>>,
@@ -99,18 +101,22 @@ enum Way {
 }
 
 impl Relay {
-    /// A relay between the established session on `client` and `app`. No permit, no bytes.
-    pub fn new(_: &Permit, client: TcpStream, established: Established, app: AppStream) -> Self {
+    /// A relay between the established session on `client` and `app`. No permit, no bytes. The app has `announcement` in
+    /// front of whatever the client sends, and need not wait for that.
+    pub fn new(_: &Permit, client: TcpStream, established: Established, app: AppStream, announcement: Vec<u8>) -> Self {
         let mut quiet = Quiet::default();
         if !established.early.is_empty() || !established.held.is_empty() {
             quiet.heard_client();
         }
+        let announced = announcement.len();
+        let mut first = established.early;
+        first.splice(..0, announcement);
         Self {
             client,
             app,
             more_held: !established.held.is_empty(),
             held: established.held,
-            to_app: Backlog::from(established.early),
+            to_app: Backlog::from(first),
             session: established.session,
             to_client: Backlog::default(),
             up: Way::Open,
@@ -119,6 +125,7 @@ impl Relay {
             app_is_gone: false,
             blocked: None,
             carried: Carried::default(),
+            announced,
             quiet,
         }
     }
@@ -138,9 +145,9 @@ impl Relay {
         }
     }
 
-    /// Plaintext bytes carried so far.
+    /// Plaintext bytes carried so far. The announcement does not count.
     pub fn carried(&self) -> Carried {
-        self.carried
+        Carried { up: self.carried.up.saturating_sub(self.announced as u64), ..self.carried }
     }
 
     /// Ends the relay once nothing has moved either way for `limit`.

@@ -28,6 +28,8 @@ pub struct Record {
     access: AccessLog,
     opened: Instant,
     peer: SocketAddr,
+    /// The load balancer that has told us the peer.
+    via: Option<SocketAddr>,
     listener: SocketAddr,
     /// What the connection has got to so far.
     pub facts: Box<Facts>,
@@ -61,12 +63,18 @@ impl Record {
     /// Opens the record of a connection from `peer` to `listener`.
     pub fn open(counters: Arc<Counters>, access: AccessLog, peer: SocketAddr, listener: SocketAddr) -> Self {
         counters.opened();
-        Self { counters, access, opened: Instant::now(), peer, listener, facts: Box::default(), reason: None }
+        let opened = Instant::now();
+        Self { counters, access, opened, peer, via: None, listener, facts: Box::default(), reason: None }
     }
 
     /// How long the connection has been open.
     pub fn age(&self) -> Duration {
         self.opened.elapsed()
+    }
+
+    /// Whoever is connected to us speaks for `peer`.
+    pub fn on_behalf_of(&mut self, peer: SocketAddr) {
+        self.via = Some(std::mem::replace(&mut self.peer, peer));
     }
 
     /// Keeps the text of an error and of its causes.
@@ -104,6 +112,7 @@ impl Record {
                 tracing::$level!(
                     target: RECORD_TARGET,
                     peer = %self.peer,
+                    via = self.via.map(display),
                     reason = reason.as_str(),
                     listener = %self.listener,
                     server_name = server_name.as_deref(),

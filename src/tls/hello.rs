@@ -57,15 +57,18 @@ pub enum HelloError {
     Io(#[from] io::Error),
 }
 
-/// Reads until the ClientHello is complete, over any number of reads.
+/// Reads until the ClientHello is complete, over any number of reads. `wire` is what has been read of it already.
 ///
 /// # Errors
 /// [`HelloError`]; the caller sends the alert it may carry.
-pub async fn read_hello(client: &TcpStream) -> Result<Hello, HelloError> {
+pub async fn read_hello(client: &TcpStream, mut wire: Vec<u8>) -> Result<Hello, HelloError> {
     let mut acceptor = Acceptor::default();
-    let mut wire = Vec::new();
+    let mut fresh = 0;
     loop {
-        let fresh = wire.len();
+        if let Some((alpn, server_name)) = feed(&mut acceptor, &wire, fresh)? {
+            return Ok(Hello { wire, alpn, server_name });
+        }
+        fresh = wire.len();
         match buffers::read_more(client, &mut wire).await {
             Ok(0) if wire.is_empty() => return Err(HelloError::Probe),
             Ok(0) => return Err(HelloError::Incomplete),
@@ -75,9 +78,6 @@ pub async fn read_hello(client: &TcpStream) -> Result<Hello, HelloError> {
                 return Err(HelloError::Probe);
             }
             Err(error) => return Err(error.into()),
-        }
-        if let Some((alpn, server_name)) = feed(&mut acceptor, &wire, fresh)? {
-            return Ok(Hello { wire, alpn, server_name });
         }
     }
 }

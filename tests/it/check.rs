@@ -14,6 +14,7 @@ use crate::support::app::App;
 use crate::support::client::Ending;
 use crate::support::client::read_to_end;
 use crate::support::credentials::Credentials;
+use crate::support::credentials::roots_pem;
 use crate::support::sidecar::Setup;
 use crate::support::sidecar::VESTIBULE;
 
@@ -189,4 +190,45 @@ fn an_app_that_other_hosts_reach_is_named() {
         ]
     );
     assert_eq!(checked.status, Some(0), "a warning is no problem");
+}
+
+#[test]
+fn who_may_come_in_is_looked_at_as_the_proxy_reads_it() {
+    let credentials = Credentials::new();
+    let ca = credentials.dir().join("ca.crt");
+    let policy = credentials.dir().join("policy.toml");
+    fs::write(&ca, roots_pem()).unwrap();
+    fs::write(&policy, "allow = ['cf:same:org', 'anonymous']\ndeny = ['cf:same:org']").unwrap();
+    let (ca, policy) = (ca.to_str().unwrap(), policy.to_str().unwrap());
+    let args = ["--listen", "127.0.0.1:0", "--app", "127.0.0.1:1", "--client-ca", ca, "--policy", policy];
+
+    let checked = check(&credentials, &args);
+    assert_eq!(checked.about("roots"), [format!("ok       roots         2 CAs in {ca} may vouch for clients")]);
+    assert_eq!(
+        checked.about("rules"),
+        [
+            "ok       rules         2 rules to allow, 1 to deny",
+            "warning  rules         allow cf:same:org admits nobody: deny cf:same:org beats it; take one of them out",
+            "warning  rules         allow anonymous means nobody: every client must show a certificate; \
+             add --client-auth request, or take the rule out",
+        ]
+    );
+    assert_eq!(checked.status, Some(0), "{}", checked.out);
+
+    fs::write(policy, "alow = []\nmode = 'off'").unwrap();
+    let checked = check(&credentials, &args);
+    assert_eq!(
+        checked.about("rules"),
+        [
+            format!("problem  rules         {policy}:1: alow: no such key; the nearest is allow"),
+            format!("problem  rules         {policy}:2: mode: \"off\" is no mode; write \"enforce\" or \"audit\""),
+        ]
+    );
+    assert_eq!(checked.status, Some(1), "{}", checked.out);
+    // What is refused here is refused there.
+    let mut setup = Setup::proxy(&credentials, "127.0.0.1:1").arg("--credential-timeout").arg("300ms");
+    for arg in &args[4..] {
+        setup = setup.arg(arg);
+    }
+    assert_eq!(setup.start().exited().code(), Some(78));
 }

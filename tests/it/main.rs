@@ -3,6 +3,7 @@
 
 mod support;
 
+mod announce;
 mod check;
 mod clients;
 mod demo;

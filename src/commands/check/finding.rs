@@ -37,6 +37,12 @@ pub(super) enum Subject {
     Identity,
     /// The platform's sign that the instance is about to stop.
     Retirement,
+    /// The CAs that vouch for clients.
+    Roots,
+    /// What these CAs have taken back.
+    Crl,
+    /// Who may come in.
+    Rules,
     /// How the files came into the container.
     Mount,
     /// The kernel's file events.
@@ -140,6 +146,9 @@ impl fmt::Display for Subject {
             Self::Clock => "clock",
             Self::Identity => "identity",
             Self::Retirement => "retirement",
+            Self::Roots => "roots",
+            Self::Crl => "crl",
+            Self::Rules => "rules",
             Self::Mount => "mount",
             Self::Inotify => "inotify",
             Self::Listen => "listen",
@@ -189,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_subject_has_one_name_in_text_and_in_json() {
-        for subject in [Subject::Configuration, Subject::Inotify, Subject::Descriptors, Subject::Drain] {
+        for subject in [Subject::Configuration, Subject::Crl, Subject::Inotify, Subject::Descriptors, Subject::Drain] {
             assert_eq!(serde_json::json!(subject), subject.to_string());
         }
     }

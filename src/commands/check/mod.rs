@@ -3,6 +3,7 @@
 //! Facts are gathered in [`machine`]; the other files judge them, and know neither files nor clocks nor sockets.
 
 mod chain;
+mod clients;
 mod credential;
 mod finding;
 mod limits;
@@ -54,6 +55,7 @@ fn look_at(config: &Config, found: &mut Findings) {
 
     let machine = Machine::read();
     credential::judge(&Files::read(&config.credential), SystemTime::now(), found);
+    clients::judge(config, SystemTime::now(), found);
     limits::judge_mount(&config.credential, &machine.mount_points(), found);
     limits::judge_inotify(&machine.inotify(&config.credential), found);
 

@@ -2,8 +2,12 @@
 //!
 //! Everything is real: the pair lies in files, is replaced as the platform replaces it, and the proxy is the one that
 //! `vestibule proxy` runs. Only the folder is temporary.
+//!
+//! With `--green-blue` the app is a back-end with two front-ends: green, which `--allow-app` admits, and blue, which no
+//! rule does. Both call again and again, and each answer or refusal is told beside the proxy's own record of it.
 
 mod app;
+mod front_end;
 mod narrator;
 
 use std::io;
@@ -18,6 +22,7 @@ use tokio::time::MissedTickBehavior;
 use tokio::time::interval_at;
 use tokio::time::timeout;
 
+use self::front_end::FrontEnd;
 use self::narrator::Narrator;
 use super::serve;
 use super::text;
@@ -59,12 +64,14 @@ const A_MOMENT: Duration = Duration::from_millis(1);
 /// The address that was typed cannot be opened (status 69), or a fault of the system's (70).
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
     let log = Log { format: None, level: args.log_level, access: AccessLog::All };
-    telemetry::start_logging_beside(&log, narrator::connections());
+    let front_ends = if args.green_blue { FrontEnd::green_and_blue().map_err(issuing)? } else { Vec::new() };
+    let callers = front_ends.iter().map(|front_end| (front_end.spec.app.to_string(), front_end.name)).collect();
+    telemetry::start_logging_beside(&log, narrator::connections(callers));
     let authority = Authority::generate(SystemTime::now()).map_err(issuing)?;
     let spec =
         InstanceSpec { key: KEY, validity: validity(args.rotate_every), ..InstanceSpec::generate().map_err(issuing)? };
     let runtime = serve::runtime(1)?;
-    let ended = runtime.block_on(Demo { args, log, authority, spec }.run());
+    let ended = runtime.block_on(Demo { args, log, authority, spec, front_ends }.run());
     runtime.shutdown_background();
     ended
 }
@@ -75,6 +82,8 @@ struct Demo<'a> {
     log: Log,
     authority: Authority,
     spec: InstanceSpec,
+    /// Those who call, with `--green-blue`. Only the first is allowed in.
+    front_ends: Vec<FrontEnd>,
 }
 
 impl Demo<'_> {
@@ -96,31 +105,43 @@ impl Demo<'_> {
         let roots = dir.path().join("ca.crt");
         self.authority.write_roots(&roots).map_err(issuing)?;
         self.write_pair(&folder).map_err(issuing)?;
+        for front_end in &self.front_ends {
+            front_end.write_pair(dir.path(), &self.authority).map_err(issuing)?;
+        }
         let app = app::start().await.map_err(|error| internal("cannot start the demo's app", &error))?;
-        let (sidecar, taken) = self.open(&folder, app)?;
+        let (sidecar, taken) = self.open(&folder, &roots, app)?;
         if let Ok(Asked::Stop { .. }) = timeout(A_MOMENT, early.asked(None)).await {
             return Ok(Exit::Success);
         }
         let proxy = sidecar.addresses().next().ok_or_else(|| Fault::new(Exit::Internal, "nothing is listened on"))?;
         let narrator = Narrator {
             intro: self.intro(dir.path(), proxy, app, taken),
-            commands: commands(&self.spec, proxy, &roots),
+            commands: self.commands(dir.path(), proxy, &roots),
             shown: sidecar.shown(),
         };
+        let calls = front_end::call_again_and_again(front_end::Calls {
+            front_ends: &self.front_ends,
+            dir: dir.path(),
+            roots: &roots,
+            name: instance(&self.spec),
+            proxy: reached(proxy),
+            shown: sidecar.shown(),
+        });
         tokio::select! {
             ended = sidecar.run(None) => ended,
             fault = self.rotate(&folder) => Err(fault),
             fault = narrator.run() => Err(fault),
+            fault = calls => Err(fault),
         }
     }
 
     /// The proxy on the address that was asked for. The default steps aside when it is taken; then it is returned too.
-    fn open(&self, folder: &Folder, app: SocketAddr) -> Result<(Sidecar, Option<Listen>), Fault> {
+    fn open(&self, folder: &Folder, roots: &Path, app: SocketAddr) -> Result<(Sidecar, Option<Listen>), Fault> {
         let DemoArgs { listen, listen_typed, .. } = *self.args;
-        match Sidecar::open(self.config(listen, folder, app)?) {
+        match Sidecar::open(self.config(listen, folder, roots, app)?) {
             Err(_) if !listen_typed => {
                 let free = Listen::At(SocketAddr::new(socket(listen).ip(), 0));
-                Ok((Sidecar::open(self.config(free, folder, app)?)?, Some(listen)))
+                Ok((Sidecar::open(self.config(free, folder, roots, app)?)?, Some(listen)))
             }
             opened => Ok((opened?, None)),
         }
@@ -128,14 +149,18 @@ impl Demo<'_> {
 
     /// As if it had been typed, so that everything else is as `vestibule proxy` has it by default. The environment is
     /// not asked: the demo is the same wherever it runs.
-    fn config(&self, listen: Listen, folder: &Folder, app: SocketAddr) -> Result<Config, Fault> {
-        let flags = [
+    fn config(&self, listen: Listen, folder: &Folder, roots: &Path, app: SocketAddr) -> Result<Config, Fault> {
+        let mut flags = vec![
             ("listen", listen.to_string().into()),
             ("app", app.to_string().into()),
             ("cert", folder.cert().into_os_string()),
             ("key", folder.key().into_os_string()),
             ("drain-timeout", DRAIN.into()),
         ];
+        if let Some(allowed) = self.front_ends.first() {
+            flags.push(("client-ca", roots.into()));
+            flags.push(("allow-app", allowed.spec.app.to_string().into()));
+        }
         let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
         let inputs =
             Inputs { flags: &flags, environment: &Environment::new(), read_file: &no_file, starts_app: false, cpus: 1 };
@@ -160,12 +185,28 @@ impl Demo<'_> {
         folder.write(&self.authority.issue(&self.spec, SystemTime::now())?)
     }
 
+    /// Commands to paste into a shell. They verify the instance's name, as a router does.
+    fn commands(&self, dir: &Path, proxy: SocketAddr, roots: &Path) -> Vec<String> {
+        if self.front_ends.is_empty() {
+            return commands(&self.spec, proxy, roots);
+        }
+        let as_whom = |front_end: &FrontEnd| {
+            let folder = front_end.folder(dir);
+            format!(" --cert {} --key {}", text::quoted(&folder.cert()), text::quoted(&folder.key()))
+        };
+        self.front_ends.iter().map(|front_end| curl(&self.spec, proxy, roots, &as_whom(front_end))).collect()
+    }
+
     /// What is running, in aligned lines.
     fn intro(&self, dir: &Path, proxy: SocketAddr, app: SocketAddr, taken: Option<Listen>) -> Vec<String> {
         let InstanceSpec { organization, space, app: app_guid, key, .. } = &self.spec;
         let stepped_aside =
             taken.map(|taken| format!(" ({taken} is taken; --listen chooses another)")).unwrap_or_default();
         let every = text::duration(self.args.rotate_every);
+        let front_ends = self.front_ends.iter().enumerate().map(|(place, front_end)| {
+            let said = if place == 0 { "allowed in by --allow-app" } else { "no rule allows it in" };
+            (front_end.name, format!("app {}, {said}", front_end.spec.app))
+        });
         [
             ("proxy", format!("TLS on {proxy}{stepped_aside}")),
             ("app", format!("plaintext HTTP on {app}, in this process")),
@@ -183,6 +224,7 @@ impl Demo<'_> {
             ),
         ]
         .into_iter()
+        .chain(front_ends)
         .map(|(name, what)| format!("{name:<10}{what}"))
         .collect()
     }
@@ -193,15 +235,20 @@ fn validity(rotate_every: Duration) -> Duration {
     Duration::from_secs(rotate_every.as_secs().saturating_mul(2)).saturating_add(MARGIN)
 }
 
-/// Commands to paste into a shell. They verify the instance's name, as a router does.
+/// For clients without a certificate.
 fn commands(spec: &InstanceSpec, proxy: SocketAddr, roots: &Path) -> Vec<String> {
-    let name = instance(spec);
-    let (reached, port, roots) = (reached(proxy), proxy.port(), text::quoted(roots));
-    let host = if reached.is_ipv6() { format!("[{}]", reached.ip()) } else { reached.ip().to_string() };
+    let (name, reached, ca) = (instance(spec), reached(proxy), text::quoted(roots));
     vec![
-        format!("curl --cacert {roots} --resolve {name}:{port}:{host} https://{name}:{port}/"),
-        format!("openssl s_client -connect {reached} -servername {name} -CAfile {roots} -verify_return_error"),
+        curl(spec, proxy, roots, ""),
+        format!("openssl s_client -connect {reached} -servername {name} -CAfile {ca} -verify_return_error"),
     ]
+}
+
+/// A request by curl, with `options` of one's own.
+fn curl(spec: &InstanceSpec, proxy: SocketAddr, roots: &Path, options: &str) -> String {
+    let (name, reached, port, roots) = (instance(spec), reached(proxy), proxy.port(), text::quoted(roots));
+    let host = if reached.is_ipv6() { format!("[{}]", reached.ip()) } else { reached.ip().to_string() };
+    format!("curl --cacert {roots}{options} --resolve {name}:{port}:{host} https://{name}:{port}/")
 }
 
 /// Where to dial a listener on this machine.

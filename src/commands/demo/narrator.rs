@@ -83,17 +83,34 @@ fn rotation(shown: &Shown) -> String {
     format!("rotation    generation {}, {said}", shown.generation)
 }
 
-/// Sees the proxy's records, whatever the log's level, and tells of each connection.
-pub(super) fn connections() -> impl Layer<Registry> + Send + Sync {
-    Connections.with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.target() == telemetry::RECORD_TARGET))
+/// Tells one thing on a line of its own, at the time of day.
+///
+/// # Errors
+/// Nobody can read it any more.
+pub(super) fn tell(what: &str, said: &str) -> Result<(), Fault> {
+    write(&format!("{} {what:<11} {}\n", clock(), text::one_line(said)))
+        .map_err(|error| Fault::new(Exit::Internal, format!("cannot write to stdout: {error}")))
 }
 
-struct Connections;
+/// Sees the proxy's records, whatever the log's level, and tells of each connection. `callers` are apps by their GUIDs,
+/// with the names under which they are told of.
+pub(super) fn connections(callers: Vec<(String, &'static str)>) -> impl Layer<Registry> + Send + Sync {
+    Connections { callers }
+        .with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.target() == telemetry::RECORD_TARGET))
+}
+
+struct Connections {
+    callers: Vec<(String, &'static str)>,
+}
 
 impl<S: Subscriber> Layer<S> for Connections {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut record = RecordFields::default();
         event.record(&mut record);
+        let named = self.callers.iter().find(|(app, _)| record.caller.as_ref() == Some(app));
+        if let Some((_, name)) = named {
+            record.caller = Some((*name).to_owned());
+        }
         if record.reason != Reason::Probe.as_str() {
             // When stdout is closed the next rotation ends the demo; a connection must not.
             let _ = write(&format!("{} {record}\n", clock()));
@@ -110,6 +127,10 @@ struct RecordFields {
     version: Option<String>,
     group: Option<String>,
     generation: Option<u64>,
+    /// The app that called, or its name here.
+    caller: Option<String>,
+    denial: Option<String>,
+    rule: Option<String>,
     up: u64,
     down: u64,
 }
@@ -123,6 +144,9 @@ impl Visit for RecordFields {
             "detail" => self.detail = Some(value),
             "tls_version" => self.version = Some(value.replace("TLSv", "TLS ").replace('_', ".")),
             "group" => self.group = Some(value),
+            "caller_app" => self.caller = Some(value),
+            "denial" => self.denial = Some(value),
+            "rule" => self.rule = Some(value),
             _ => {}
         }
     }
@@ -145,6 +169,17 @@ impl fmt::Display for RecordFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, reason, up, down, .. } = self;
         write!(f, "connection  {peer}: {reason}")?;
+        if let Some(caller) = &self.caller {
+            write!(f, ", {caller}")?;
+        }
+        if let Some(denial) = &self.denial {
+            write!(f, ", {denial}")?;
+        }
+        match (&self.rule, &self.caller) {
+            (Some(rule), _) => write!(f, ", rule {rule}")?,
+            (None, Some(_)) => f.write_str(", no rule")?,
+            (None, None) => {}
+        }
         for agreed in [&self.version, &self.group].into_iter().flatten() {
             write!(f, ", {agreed}")?;
         }
@@ -173,6 +208,29 @@ fn write(text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caller_is_told_of_with_the_verdict_and_its_rule() {
+        let denied = RecordFields {
+            peer: "127.0.0.1:5000".to_owned(),
+            reason: "denied".to_owned(),
+            caller: Some("blue".to_owned()),
+            denial: Some("not_allowed".to_owned()),
+            detail: Some("the client may not come in: no rule admits it".to_owned()),
+            ..RecordFields::default()
+        };
+        assert_eq!(
+            denied.to_string(),
+            "connection  127.0.0.1:5000: denied, blue, not_allowed, no rule; the client may not come in: no rule admits it"
+        );
+        let rule = Some("cf:app:x".to_owned());
+        let (reason, caller) = ("completed".to_owned(), Some("green".to_owned()));
+        let served = RecordFields { reason, caller, rule, denial: None, detail: None, ..denied };
+        assert_eq!(
+            served.to_string(),
+            "connection  127.0.0.1:5000: completed, green, rule cf:app:x, 0 bytes in, 0 bytes out"
+        );
+    }
 
     #[test]
     fn a_connection_is_told_in_one_line() {

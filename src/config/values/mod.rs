@@ -4,6 +4,7 @@
 
 mod address;
 mod duration;
+mod network;
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -22,6 +23,8 @@ pub use address::port;
 pub use duration::Between;
 pub use duration::duration;
 pub use duration::duration_or_off;
+pub use network::Network;
+pub use network::network;
 
 /// The path of a file, of whatever bytes.
 pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
@@ -161,7 +164,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in "(?s).{0,300}") {
             let _ = (path(text.as_ref()), number(&text, &(1..=256_usize)), alpn(&text), word(&text), switch(&text));
-            let _ = (listen(&text), app(&text), listener(&text), port(&text));
+            let _ = (listen(&text), app(&text), listener(&text), port(&text), network(&text));
             let _ = (duration(&text, &Between::ZERO_TO_AN_HOUR), duration_or_off(&text, &Between::ZERO_TO_AN_HOUR));
         }
 

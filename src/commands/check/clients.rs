@@ -1,0 +1,234 @@
+//! Judges who may come in: the CAs of clients, their CRLs, the rules.
+//!
+//! They are read by the code that serves, so what is refused here is refused there.
+
+use std::path::Path;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::finding::Findings;
+use super::finding::Subject;
+use crate::commands::text;
+use crate::config::Certified;
+use crate::config::Clients;
+use crate::config::Config;
+use crate::credentials::Admission;
+use crate::credentials::AdmissionError;
+use crate::credentials::AdmissionTexts;
+use crate::credentials::Ca;
+use crate::credentials::Crl;
+use crate::credentials::LoadError;
+use crate::identity::Identity;
+use crate::policy::Mode;
+use crate::policy::Policy;
+use crate::policy::Rule;
+
+/// A CA that expires within this time is to be replaced now: its successor has to reach every client first.
+const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Judges each listener that asks for certificates; those that ask for the same are judged once.
+pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
+    let mut judged: Vec<&Certified> = Vec::new();
+    let own = own_identity(&config.credential.cert);
+    for listener in &config.listeners {
+        let Clients::Certified(certified) = &listener.clients else { continue };
+        if judged.contains(&certified) {
+            continue;
+        }
+        judged.push(certified);
+        let place = if config.listeners.len() > 1 { format!("{}: ", listener.listen) } else { String::new() };
+        let admission = AdmissionTexts::read(certified).and_then(|texts| texts.admission(certified));
+        let mut judge = Judge { place, certified, now, own: own.as_ref(), found: &mut *found };
+        match admission {
+            Ok(admission) => judge.admission(&admission),
+            Err(error) => judge.unread(&error),
+        }
+    }
+}
+
+/// Our own identity, if our own certificate says one; what is wrong with the certificate is said elsewhere.
+fn own_identity(cert: &Path) -> Option<Identity> {
+    let leaf = CertificateDer::from_pem_file(cert).ok()?;
+    Identity::from_der(&leaf).ok().flatten()
+}
+
+/// What is judged by, for one listener.
+struct Judge<'a> {
+    /// Which listener, where there are several.
+    place: String,
+    certified: &'a Certified,
+    now: SystemTime,
+    own: Option<&'a Identity>,
+    found: &'a mut Findings,
+}
+
+impl Judge<'_> {
+    fn ok(&mut self, subject: Subject, message: &str) {
+        self.found.ok(subject, format!("{}{message}", self.place));
+    }
+
+    fn warning(&mut self, subject: Subject, message: &str, mend: &str) {
+        self.found.warning(subject, format!("{}{message}", self.place), mend);
+    }
+
+    fn problem(&mut self, subject: Subject, message: &str, mend: &str) {
+        self.found.problem(subject, format!("{}{message}", self.place), mend);
+    }
+
+    fn unread(&mut self, error: &AdmissionError) {
+        let mend = "correct it: until it can be read, nobody comes in";
+        match error {
+            AdmissionError::Policy(mistakes) => {
+                for mistake in mistakes.iter() {
+                    let what = format!("{}: {}", mistake.place, mistake.wrong.what);
+                    self.problem(Subject::Rules, &what, &mistake.wrong.mend);
+                }
+            }
+            AdmissionError::NotText(_) => self.problem(Subject::Rules, &error.to_string(), mend),
+            AdmissionError::Load(load) => {
+                let subject = match path_of(load) {
+                    Some(path) if self.certified.policy.as_deref() == Some(path) => Subject::Rules,
+                    Some(path) if self.certified.crl.iter().any(|crl| path.starts_with(crl)) => Subject::Crl,
+                    _ => Subject::Roots,
+                };
+                self.problem(subject, &error.to_string(), mend);
+            }
+            AdmissionError::Folder { .. } | AdmissionError::Roots(_) => {
+                self.problem(Subject::Roots, &error.to_string(), mend);
+            }
+        }
+    }
+
+    fn admission(&mut self, Admission { roots, policy, notes }: &Admission) {
+        for note in notes {
+            self.warning(Subject::Roots, note, "take it out, or put there what is meant");
+        }
+        self.cas(roots.cas());
+        self.crls(roots.crls());
+        self.policy(policy);
+    }
+
+    fn cas(&mut self, cas: &[Ca]) {
+        let now = self.now;
+        let valid = cas.iter().filter(|ca| ca.not_before <= now && now <= ca.not_after).count();
+        let places: Vec<_> = self.certified.ca.iter().map(|path| path.display().to_string()).collect();
+        let counted = format!("{} in {}", count(cas.len(), "CA"), places.join(", "));
+        match valid {
+            0 => self.problem(
+                Subject::Roots,
+                &format!("{counted}, and none is valid now: nobody comes in"),
+                "give --client-ca the CAs that issue now",
+            ),
+            _ => self.ok(Subject::Roots, &format!("{counted} may vouch for clients")),
+        }
+        for Ca { subject, not_before, not_after, .. } in cas {
+            let until = text::timestamp(*not_after);
+            if *not_after < now {
+                let what = format!("the CA {subject} expired on {until}");
+                self.warning(Subject::Roots, &what, "take it out, or put its successor there");
+            } else if now < *not_before {
+                let what = format!("the CA {subject} is not valid before {}", text::timestamp(*not_before));
+                self.warning(Subject::Roots, &what, "wait, or compare `date -u` with another machine's");
+            } else if let Ok(left) = not_after.duration_since(now)
+                && left < SOON
+            {
+                let what = format!("the CA {subject} expires on {until}, in {}", text::duration(left));
+                self.warning(Subject::Roots, &what, "put its successor beside it now");
+            }
+        }
+    }
+
+    fn crls(&mut self, crls: &[Crl]) {
+        let now = self.now;
+        let mut stale = false;
+        for crl in crls {
+            match crl.edition() {
+                Ok((issuer, Some(next))) if next < now => {
+                    stale = true;
+                    let what = format!(
+                        "the CRL of {issuer} was to be replaced by {}, {} ago: what was revoked since is not in it",
+                        text::timestamp(next),
+                        text::duration(now.duration_since(next).unwrap_or_default())
+                    );
+                    self.warning(Subject::Crl, &what, "see whether what writes it still runs");
+                }
+                Ok(_) => {}
+                Err(error) => self.warning(Subject::Crl, &error.to_string(), "have the CRL issued anew"),
+            }
+        }
+        if !crls.is_empty() && !stale {
+            self.ok(Subject::Crl, &format!("{}, each of them current", count(crls.len(), "CRL")));
+        }
+    }
+
+    fn policy(&mut self, policy: &Policy) {
+        let Policy { mode, allow, deny } = policy;
+        if self.certified.any_implied {
+            let what = "no rule is given: every client with a certificate under these CAs comes in";
+            self.warning(Subject::Rules, what, "add --allow RULE, or --allow any to say so");
+        } else if allow.is_empty() {
+            self.problem(Subject::Rules, "no rule admits anybody", "add --allow RULE, or allow = [...] to the file");
+        } else {
+            let counted = format!("{} to allow, {} to deny", count(allow.len(), "rule"), deny.len());
+            self.ok(Subject::Rules, &counted);
+        }
+        if *mode == Mode::Audit {
+            let what = "mode audit: whoever has a certificate under these CAs comes in, and denials are only recorded";
+            self.warning(Subject::Rules, what, "choose enforce when the records are as they should be");
+        }
+        for rule in allow {
+            if let Some(deny) = deny.iter().find(|deny| deny.covers(rule)) {
+                let what = format!("allow {rule} admits nobody: deny {deny} beats it");
+                self.warning(Subject::Rules, &what, "take one of them out");
+            }
+        }
+        for (list, rule) in allow.iter().map(|rule| ("allow", rule)).chain(deny.iter().map(|rule| ("deny", rule))) {
+            self.rule(list, rule);
+        }
+    }
+
+    /// Judges a rule by itself.
+    fn rule(&mut self, list: &str, rule: &Rule) {
+        let never = format!("{list} {rule} means nobody");
+        match rule {
+            Rule::Anonymous if self.certified.required => {
+                let what = format!("{never}: every client must show a certificate");
+                self.warning(Subject::Rules, &what, "add --client-auth request, or take the rule out");
+            }
+            Rule::Same(kin) if self.own.and_then(|own| kin.of(own)).is_none() => {
+                let what = format!("{never}: our own certificate does not say it");
+                self.warning(Subject::Rules, &what, "name the GUID instead, or give --cert an instance's certificate");
+            }
+            rule => {
+                if let Some(guid) = rule.guid_for_a_name() {
+                    let what = format!(
+                        "{list} {rule} looks like Cloud Foundry's {guid}, and a rule on a name means none of its certificates"
+                    );
+                    let mend = format!("write cf:app:{guid} or cf:instance:{guid}");
+                    self.warning(Subject::Rules, &what, &mend);
+                }
+            }
+        }
+    }
+}
+
+fn path_of(error: &LoadError) -> Option<&Path> {
+    match error {
+        LoadError::Read { path, .. }
+        | LoadError::Empty { path }
+        | LoadError::TooLarge { path, .. }
+        | LoadError::NotAFile { path } => Some(path),
+        LoadError::Pair { .. } => None,
+    }
+}
+
+/// `1 CA`, `2 CAs`
+fn count(number: usize, of: &str) -> String {
+    if number == 1 { format!("1 {of}") } else { format!("{number} {of}s") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+use std::fs;
+use std::time::UNIX_EPOCH;
+
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::CertificateRevocationListParams;
+use rcgen::DnType;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyIdMethod;
+use rcgen::KeyPair;
+use rcgen::KeyUsagePurpose;
+use rcgen::SerialNumber;
+use tempfile::TempDir;
+
+use super::*;
+
+const GUID: &str = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Noon of some day.
+fn now() -> SystemTime {
+    UNIX_EPOCH + 20_000 * DAY
+}
+
+/// A CA that is valid from ten days ago until `left` from now, and its CRL, to be replaced at `next`.
+fn ca(name: &str, from: SystemTime, until: SystemTime, next: SystemTime) -> (String, String) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = (from.into(), until.into());
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    let crl = CertificateRevocationListParams {
+        this_update: (now() - 10 * DAY).into(),
+        next_update: next.into(),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: vec![],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    (pem, crl.signed_by(&Issuer::from_params(&params, &key)).unwrap().pem().unwrap())
+}
+
+/// A folder with a CA that is valid for a year, and what reads it.
+fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, Certified) {
+    let dir = TempDir::new().unwrap();
+    let (pem, _) = ca("one", now() - DAY, now() + 365 * DAY, now());
+    fs::create_dir(dir.path().join("ca")).unwrap();
+    fs::write(dir.path().join("ca/one.crt"), pem).unwrap();
+    let parse = |rules: &[&str]| rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    let certified = Certified {
+        required: true,
+        ca: vec![dir.path().join("ca")],
+        crl: vec![],
+        allow: parse(rules),
+        deny: parse(denied),
+        any_implied: false,
+        policy: None,
+        mode: None,
+    };
+    (dir, certified)
+}
+
+/// What is found, without the path of the folder.
+fn found(dir: &TempDir, certified: &Certified, own: Option<&Identity>) -> Vec<String> {
+    let mut found = Findings::default();
+    let mut judge = Judge { place: String::new(), certified, now: now(), own, found: &mut found };
+    match AdmissionTexts::read(certified).and_then(|texts| texts.admission(certified)) {
+        Ok(admission) => judge.admission(&admission),
+        Err(error) => judge.unread(&error),
+    }
+    let text = found.to_text().replace(&format!("{}/", dir.path().display()), "");
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn a_sound_set_up_is_counted() {
+    let (dir, mut certified) = set_up(&["cf:any", "cn:x"], &["cn:y"]);
+    let (_, crl) = ca("one", now(), now(), now() + DAY);
+    fs::write(dir.path().join("crl.pem"), crl).unwrap();
+    certified.crl = vec![dir.path().join("crl.pem")];
+    assert_eq!(
+        found(&dir, &certified, None),
+        [
+            "ok roots 1 CA in ca may vouch for clients",
+            "ok crl 1 CRL, each of them current",
+            "ok rules 2 rules to allow, 1 to deny"
+        ]
+    );
+}
+
+#[test]
+fn each_ca_that_needs_care_is_named_and_what_was_left_out_is_said() {
+    let (dir, certified) = set_up(&["any"], &[]);
+    let write = |name: &str, text: &str| fs::write(dir.path().join("ca").join(name), text).unwrap();
+    write("a.crt", &ca("gone", now() - 9 * DAY, now() - DAY, now()).0);
+    write("b.crt", &ca("going", now() - DAY, now() + 5 * DAY, now()).0);
+    write("c.crt", &ca("coming", now() + DAY, now() + 500 * DAY, now()).0);
+    write("readme.txt", "hello");
+    assert_eq!(
+        found(&dir, &certified, None),
+        [
+            "warning roots ca/readme.txt: no certificate in PEM in it, left out; take it out, or put there what is meant",
+            "ok roots 4 CAs in ca may vouch for clients",
+            "warning roots the CA CN=gone expired on 2024-10-03T00:00:00Z; take it out, or put its successor there",
+            "warning roots the CA CN=going expires on 2024-10-09T00:00:00Z, in 5d; put its successor beside it now",
+            "warning roots the CA CN=coming is not valid before 2024-10-05T00:00:00Z; wait, or compare `date -u` with another machine's",
+            "ok rules 1 rule to allow, 0 to deny",
+        ]
+    );
+    fs::remove_file(dir.path().join("ca/one.crt")).unwrap();
+    fs::remove_file(dir.path().join("ca/b.crt")).unwrap();
+    let found = found(&dir, &certified, None);
+    let line =
+        "problem roots 2 CAs in ca, and none is valid now: nobody comes in; give --client-ca the CAs that issue now";
+    assert!(found.contains(&line.to_owned()), "{found:?}");
+}
+
+#[test]
+fn a_crl_past_its_day_is_named() {
+    let (dir, mut certified) = set_up(&["any"], &[]);
+    fs::write(dir.path().join("crl.pem"), ca("one", now(), now(), now() - 2 * DAY).1).unwrap();
+    certified.crl = vec![dir.path().join("crl.pem")];
+    assert_eq!(
+        found(&dir, &certified, None)[1],
+        "warning crl the CRL of CN=one was to be replaced by 2024-10-02T00:00:00Z, 2d ago: \
+         what was revoked since is not in it; see whether what writes it still runs"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_a_problem_of_its_own_subject() {
+    let (dir, mut certified) = set_up(&["any"], &[]);
+    certified.policy = Some(dir.path().join("policy.toml"));
+    assert!(found(&dir, &certified, None)[0].starts_with("problem rules policy.toml: no such file; "));
+    fs::write(dir.path().join("policy.toml"), "allow = ['cf:ap:x']\nmod = 'audit'").unwrap();
+    assert_eq!(
+        found(&dir, &certified, None),
+        [
+            "problem rules policy.toml:1: allow: \"cf:ap:x\": no such rule; the nearest is cf:app:GUID",
+            "problem rules policy.toml:2: mod: no such key; the nearest is mode",
+        ]
+    );
+    certified.crl = vec![dir.path().join("crl.pem")];
+    assert!(found(&dir, &certified, None)[0].starts_with("problem crl crl.pem: no such file; "));
+    fs::write(dir.path().join("ca/one.crt"), "-----BEGIN CERTIFICATE-----\nAAAA").unwrap();
+    certified.crl.clear();
+    assert!(found(&dir, &certified, None)[0].starts_with("problem roots ca/one.crt: torn or not PEM: "));
+}
+
+#[test]
+fn rules_that_mean_nobody_are_named_with_the_mend() {
+    let (app, name) = (format!("cf:app:{GUID}"), format!("dns:{GUID}.apps.internal"));
+    let (dir, mut certified) = set_up(&[&app, "anonymous", "cf:same:app", &name], &[&app]);
+    let own = Identity { organization: None, space: None, app: None, instance: None };
+    assert_eq!(
+        found(&dir, &certified, Some(&own))[1..],
+        [
+            "ok rules 4 rules to allow, 1 to deny".to_owned(),
+            format!("warning rules allow {app} admits nobody: deny {app} beats it; take one of them out"),
+            "warning rules allow anonymous means nobody: every client must show a certificate; \
+             add --client-auth request, or take the rule out"
+                .to_owned(),
+            "warning rules allow cf:same:app means nobody: our own certificate does not say it; \
+             name the GUID instead, or give --cert an instance's certificate"
+                .to_owned(),
+            format!(
+                "warning rules allow {name} looks like Cloud Foundry's {GUID}, and a rule on a name means none of its \
+                 certificates; write cf:app:{GUID} or cf:instance:{GUID}"
+            ),
+        ]
+    );
+    certified.required = false;
+    let own = Identity { app: GUID.parse().ok(), ..own };
+    let found = found(&dir, &certified, Some(&own));
+    assert!(!found.iter().any(|line| line.contains("anonymous") || line.contains("cf:same")), "{found:?}");
+}
+
+#[test]
+fn a_policy_that_admits_nobody_or_everybody_is_told() {
+    let (dir, mut certified) = set_up(&[], &[]);
+    assert!(found(&dir, &certified, None)[1].starts_with("problem rules no rule admits anybody; "));
+    (certified.any_implied, certified.allow, certified.mode) = (true, vec![Rule::Any], Some(Mode::Audit));
+    let found = found(&dir, &certified, None);
+    assert!(found[1].starts_with("warning rules no rule is given: every client with a certificate"), "{found:?}");
+    assert!(found[2].starts_with("warning rules mode audit: "), "{found:?}");
+}
