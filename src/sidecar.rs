@@ -350,6 +350,7 @@ impl Running {
             code,
             connections = self.counters.connections(),
             probes = self.counters.count(Reason::Probe),
+            denied = self.counters.count(Reason::Denied),
             bytes_up,
             bytes_down,
             "exited"

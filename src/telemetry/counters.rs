@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use super::limiter::Limiter;
 use crate::connection::Reason;
 
 /// Totals since the start. Counted once per connection, never per read.
@@ -12,6 +13,7 @@ pub struct Counters {
     ended: [AtomicU64; Reason::ALL.len()],
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
+    pub(super) limiter: Limiter,
 }
 
 impl Counters {

@@ -1,6 +1,7 @@
 //! What an operator sees.
 
 mod counters;
+mod limiter;
 mod log;
 mod record;
 

@@ -107,6 +107,14 @@ impl Record {
             AccessLog::Denied => reason.is_refusal(),
             AccessLog::All => reason != Reason::Probe,
         };
+        // Who asked for all gets all.
+        let suppressed = match self.access {
+            AccessLog::Denied if logged => match self.counters.limiter.admit(reason, Instant::now()) {
+                Some(left_out) => Some(left_out).filter(|left_out| *left_out > 0),
+                None => return,
+            },
+            _ => None,
+        };
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -137,6 +145,7 @@ impl Record {
                     duration_ms = milliseconds(self.opened.elapsed()),
                     generation,
                     detail,
+                    suppressed,
                     "connection ended"
                 )
             };

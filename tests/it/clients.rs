@@ -190,6 +190,28 @@ fn a_thousand_denied_clients_leave_no_connection_to_the_app() {
 }
 
 #[test]
+fn a_flood_of_denied_clients_does_not_flood_the_log_and_is_counted_whole() {
+    let backend = Backend::new();
+    let setup =
+        backend.before(app::echo()).arg("--allow").arg("cn:somebody-else").env("VESTIBULE_ACCESS_LOG", "denied");
+    let mut sidecar = setup.env("VESTIBULE_LOG_LEVEL", "info").ready();
+    let (_, pair) = someone();
+    let asking = backend.asking_as(&pair, &[&rustls::version::TLS13]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..100).for_each(|_| assert_eq!(alert(&asking, &sidecar), AlertDescription::AccessDenied)));
+        }
+    });
+    sidecar.signal("TERM");
+    assert!(sidecar.exited().success());
+    assert_eq!(sidecar.wait_for("exited")["denied"], 400);
+    let lines = sidecar.lines_of("connection ended");
+    let left_out: u64 = lines.iter().filter_map(|line| line["suppressed"].as_u64()).sum();
+    assert!(lines.len() < 400, "{} lines", lines.len());
+    assert!(lines.len() as u64 + left_out <= 400);
+}
+
+#[test]
 fn audit_lets_in_and_records_what_would_have_been() {
     let backend = Backend::new();
     let (green, blue) = (someone(), someone());
