@@ -131,7 +131,7 @@ impl Sidecar {
             }
             let known = upstreams.iter().find(|upstream| *upstream.addr() == door.app);
             let upstream = known.cloned().unwrap_or_else(|| {
-                let upstream = Arc::new(self::upstream(&config, door.app.clone()));
+                let upstream = Arc::new(self::upstream(&config, &door));
                 tasks.start("app watch", {
                     let (upstream, ours) = (Arc::clone(&upstream), Arc::clone(&ours));
                     async move { upstream.watch(&ours).await }
@@ -192,9 +192,10 @@ fn hide_app(doors: &mut [(Listener, TcpListener, SocketAddr)]) -> Result<Option<
     Ok(Some(hidden))
 }
 
-/// The way to the app at `addr`.
-fn upstream(config: &Config, addr: AppAddr) -> Upstream {
-    Upstream::new(addr, config.timeouts.connect, config.app.ready.clone(), config.app.hold)
+/// The way to the app behind `door`.
+fn upstream(config: &Config, door: &Listener) -> Upstream {
+    let (ready, hold) = (config.app.ready.clone(), config.app.hold);
+    Upstream::new(door.app.clone(), config.timeouts.connect, ready, hold).announcing(door.proxy_protocol)
 }
 
 fn mend_for(error: &io::Error) -> String {

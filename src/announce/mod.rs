@@ -32,6 +32,12 @@ use std::net::SocketAddr;
 /// What version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// Version 1, in front of what we ask on our own behalf.
+pub const OWN_V1: &[u8] = b"PROXY UNKNOWN\r\n";
+
+/// Version 2, in front of what we ask on our own behalf: the command LOCAL.
+pub const OWN_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
+
 /// The longest header of version 1, with its line end.
 const LONGEST_V1: usize = 107;
 

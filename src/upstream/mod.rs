@@ -14,8 +14,10 @@ use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
+use crate::announce;
 use crate::config::AppAddr;
 use crate::config::AppReady;
+use crate::config::ProxyProtocol;
 use crate::relay::AppStream;
 use crate::sys::sockets;
 
@@ -62,6 +64,8 @@ pub struct Upstream {
     /// For the app to accept.
     limit: Duration,
     ready: AppReady,
+    /// What the app has to read first when we ask it ourselves.
+    introduction: &'static [u8],
     hold: Option<Duration>,
     seen: watch::Sender<Seen>,
     exposed: OnceLock<Vec<SocketAddr>>,
@@ -71,7 +75,18 @@ impl Upstream {
     /// The way to `addr`, with `limit` for each dial. `ready` says what "ready" means, and `hold` how long clients wait for
     /// an app that has not been ready yet.
     pub fn new(addr: AppAddr, limit: Duration, ready: AppReady, hold: Option<Duration>) -> Self {
-        Self { addr, limit, ready, hold, seen: watch::Sender::new(Seen::Starting), exposed: OnceLock::new() }
+        let seen = watch::Sender::new(Seen::Starting);
+        Self { addr, limit, ready, introduction: b"", hold, seen, exposed: OnceLock::new() }
+    }
+
+    /// The same to an app that is told of each client, and so reads a PROXY header first in whatever it is asked.
+    pub fn announcing(self, version: Option<ProxyProtocol>) -> Self {
+        let introduction = match version {
+            None => b"",
+            Some(ProxyProtocol::V1) => announce::OWN_V1,
+            Some(ProxyProtocol::V2) => announce::OWN_V2,
+        };
+        Self { introduction, ..self }
     }
 
     /// Where the app is.
@@ -158,7 +173,7 @@ impl Upstream {
             if seen == Seen::Refusing {
                 sleep(pause).await;
             }
-            if probe::ask(&self.addr, self.limit, &self.ready).await {
+            if probe::ask(&self.addr, self.limit, &self.ready, self.introduction).await {
                 self.note(Seen::Accepting);
             } else if seen != Seen::Refusing {
                 sleep(pause).await;

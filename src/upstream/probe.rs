@@ -15,26 +15,27 @@ use crate::relay::AppStream;
 /// For the answer to a request; an app that warms up may take its time.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Whether the app is ready in the sense of `ready`, with `limit` for the connection.
-pub(super) async fn ask(app: &AppAddr, limit: Duration, ready: &AppReady) -> bool {
+/// Whether the app is ready in the sense of `ready`, with `limit` for the connection. A request has `introduction` in
+/// front of it.
+pub(super) async fn ask(app: &AppAddr, limit: Duration, ready: &AppReady, introduction: &[u8]) -> bool {
     let Ok(stream) = connect_within(app, limit).await else { return false };
     match ready {
         AppReady::Off | AppReady::Tcp => true,
         AppReady::Http(path) => {
-            let status = timeout(ANSWER, status(stream, app, path)).await;
+            let status = timeout(ANSWER, status(stream, app, path, introduction)).await;
             matches!(status, Ok(Ok(Some(100..400))))
         }
     }
 }
 
 /// The status of the answer to a GET for `path`; `None` if the answer is not HTTP.
-async fn status(mut stream: AppStream, app: &AppAddr, path: &str) -> io::Result<Option<u16>> {
+async fn status(mut stream: AppStream, app: &AppAddr, path: &str, introduction: &[u8]) -> io::Result<Option<u16>> {
     let host = match app {
         AppAddr::Tcp(addr) => addr.to_string(),
         AppAddr::Unix(_) => "localhost".to_owned(),
     };
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: vestibule\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(&[introduction, request.as_bytes()].concat()).await?;
     let mut start = [0; "HTTP/1.1 200".len()];
     stream.read_exact(&mut start).await?;
     let start = std::str::from_utf8(&start).unwrap_or_default();

@@ -364,3 +364,15 @@ fn a_health_check_of_a_listed_load_balancer_is_a_probe() {
     assert!(sidecar.exited().success());
     assert!(!sidecar.reasons().iter().any(|reason| reason == "proxy_header"));
 }
+
+#[test]
+fn an_app_that_is_asked_whether_it_is_ready_reads_a_header_there_as_well() {
+    let credentials = Credentials::new();
+    for (version, own) in [("v1", &b"PROXY UNKNOWN\r\n"[..]), ("v2", b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0")] {
+        let app = App::start();
+        let setup = Setup::proxy(&credentials, app.addr()).arg("--proxy-protocol").arg(version);
+        let _sidecar = setup.arg("--app-ready").arg("http:/health").start();
+        let asked = read(&mut app.accept(), own.len() + 11);
+        assert_eq!(asked, [own, b"GET /health"].concat());
+    }
+}
