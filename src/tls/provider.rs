@@ -11,7 +11,7 @@ use rustls::crypto::aws_lc_rs::cipher_suite;
 use rustls::crypto::aws_lc_rs::kx_group;
 
 /// Written out, so that an upgrade of rustls cannot change quietly what we speak.
-/// AES-128 stands first: with hardware AES it costs least, and its margin is enough for keys that live for hours.
+/// The order is ours to say only where a client has none: rustls takes the client's first suite that is in the list.
 static SUITES: &[SupportedCipherSuite] = &[
     cipher_suite::TLS13_AES_128_GCM_SHA256,
     cipher_suite::TLS13_AES_256_GCM_SHA384,
