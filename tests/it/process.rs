@@ -9,11 +9,14 @@ use std::time::Instant;
 
 use crate::support::app;
 use crate::support::app::App;
+use crate::support::client::Asking;
+use crate::support::client::Client;
 use crate::support::client::Ending;
 use crate::support::client::asking;
 use crate::support::credentials::Credentials;
 use crate::support::eventually;
 use crate::support::sidecar::Setup;
+use crate::support::sidecar::Sidecar;
 
 /// An app for `run --`: answers each connection with its first line, and does what the line says.
 const APP: &str = r#"
@@ -36,6 +39,15 @@ fn run(credentials: &Credentials, app: &str) -> Setup {
     Setup::command(&["run", "--listen", "127.0.0.1:0", "--", "python3", "-c", app])
         .credentials(credentials)
         .env("PORT", &port)
+}
+
+/// A client that has sent `text` to the app, as soon as there is one.
+fn told(sidecar: &Sidecar, asking: &Asking, text: &str) -> Client {
+    eventually("the app", || {
+        let mut client = asking.connect(sidecar.addr()).ok()?;
+        client.send(text.as_bytes()).ok()?;
+        Some(client)
+    })
 }
 
 #[test]
@@ -70,11 +82,7 @@ fn an_app_that_ends_by_itself_has_all_its_bytes_delivered_and_its_status_passed_
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, APP).ready();
     let asking = asking(credentials.instance());
-    let mut client = eventually("the app", || {
-        let mut client = asking.connect(sidecar.addr()).ok()?;
-        client.send(format!("exit 42 {SIZE}\n").as_bytes()).ok()?;
-        Some(client)
-    });
+    let mut client = told(&sidecar, &asking, &format!("exit 42 {SIZE}\n"));
     let (answer, _) = client.receive_all();
     assert_eq!(answer.len(), SIZE);
     drop(client);
@@ -87,11 +95,7 @@ fn a_client_that_takes_its_time_gets_all_that_an_app_sent_before_it_ended() {
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, APP).ready();
     let asking = asking(credentials.instance());
-    let mut client = eventually("the app", || {
-        let mut client = asking.connect(sidecar.addr()).ok()?;
-        client.send(format!("exit 42 {SIZE}\n").as_bytes()).ok()?;
-        Some(client)
-    });
+    let mut client = told(&sidecar, &asking, &format!("exit 42 {SIZE}\n"));
     let mut got = 0;
     while got < SIZE {
         got += client.receive(SIZE / 20).unwrap().len();
@@ -106,11 +110,7 @@ fn a_client_that_stays_does_not_hold_up_the_end_of_an_app_that_is_gone() {
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, APP).ready();
     let asking = asking(credentials.instance());
-    let client = eventually("the app", || {
-        let mut client = asking.connect(sidecar.addr()).ok()?;
-        client.send(b"unfinished").ok()?;
-        Some(client)
-    });
+    let client = told(&sidecar, &asking, "unfinished");
     let began = Instant::now();
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(7));
