@@ -184,7 +184,9 @@ fn a_thousand_denied_clients_leave_no_connection_to_the_app() {
         assert_eq!(alert(&asking, &sidecar), AlertDescription::AccessDenied);
     }
     assert_eq!(app.unaccepted(), 0);
-    assert_eq!(sidecar.reasons().iter().filter(|reason| *reason == "denied").count(), 1000);
+    eventually("a record of each", || {
+        (sidecar.reasons().iter().filter(|reason| *reason == "denied").count() == 1000).then_some(())
+    });
     let record = sidecar.record("denied");
     assert_eq!((record["denial"].as_str(), record["rule"].as_str()), (Some("denied_by_rule"), Some("cf:any")));
 }
