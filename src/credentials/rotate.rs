@@ -1,6 +1,7 @@
 //! The loop that takes new pairs, roots and rules into service, and keeps the last good ones.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::watch;
@@ -26,6 +27,12 @@ use crate::config::CredentialFiles;
 use crate::config::TlsSettings;
 use crate::identity::Identity;
 use crate::tls::Offer;
+
+/// How long changed CAs, CRLs and rules must stand still before they count.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Files that change all the time are taken as they are after this many looks.
+const MOST_SETTLES: usize = 10;
 
 /// The pair that is shown, and since which rotation.
 #[derive(Debug, Clone)]
@@ -254,11 +261,36 @@ fn look(files: &CredentialFiles, certified: &[Certified], good: &Good) -> Look {
     });
     let admissions = certified.iter().map(|certified| {
         let known = good.admissions.iter().find(|(known, _, _)| known == certified).map(|(_, texts, _)| texts);
-        let looked = AdmissionTexts::read(certified).and_then(|texts| match known {
-            Some(known) if **known == texts => Ok(None),
-            _ => texts.admission(certified).map(|admission| Some((texts, admission))),
+        let looked = read_settled(certified, known.map(Arc::as_ref)).and_then(|texts| match texts {
+            None => Ok(None),
+            Some(texts) => texts.admission(certified).map(|admission| Some((texts, admission))),
         });
         (certified.clone(), looked)
     });
     Look { pair, admissions: admissions.collect() }
+}
+
+/// The texts if they differ from `known`, once they stand still.
+///
+/// A pair that is half-written does not match, and so is not taken. A policy file that is written in place is empty first,
+/// and an empty policy admits nobody: taken in that moment it would end every connection.
+fn read_settled(
+    certified: &Certified,
+    known: Option<&AdmissionTexts>,
+) -> Result<Option<AdmissionTexts>, AdmissionError> {
+    let mut texts = AdmissionTexts::read(certified)?;
+    for _ in 0..MOST_SETTLES {
+        let Some(known) = known else { break };
+        if *known == texts {
+            return Ok(None);
+        }
+        // On a thread for work that blocks.
+        std::thread::sleep(SETTLE);
+        let again = AdmissionTexts::read(certified)?;
+        if again == texts {
+            break;
+        }
+        texts = again;
+    }
+    Ok(Some(texts))
 }

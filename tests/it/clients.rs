@@ -388,6 +388,25 @@ fn a_broken_policy_file_leaves_the_last_good_one_in_force_and_says_so() {
 }
 
 #[test]
+fn a_policy_file_that_is_written_in_place_admits_nobody_at_no_moment() {
+    let backend = Backend::new();
+    let (_, pair) = someone();
+    fs::write(backend.policy(), "allow = ['cf:any']").unwrap();
+    let sidecar = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
+    let mut client = visit(&backend.asking_as(&pair, &BOTH), &sidecar).unwrap();
+    for i in 0..5 {
+        let mut file = fs::File::create(backend.policy()).unwrap();
+        // The file is empty, and a look is forced at it.
+        sidecar.signal("HUP");
+        file.write_all(format!("allow = ['cf:any', 'cn:{i}']").as_bytes()).unwrap();
+        drop(file);
+        eventually("the new rules", || (sidecar.lines_of("client CAs and rules reloaded").len() > i).then_some(()));
+        client.send(b"here").unwrap();
+        assert_eq!(client.receive(4).unwrap(), b"here");
+    }
+}
+
+#[test]
 fn client_cas_are_rotated_in_two_steps_without_a_restart() {
     let backend = Backend::new();
     let now = SystemTime::now();
