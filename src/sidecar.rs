@@ -75,7 +75,7 @@ impl Sidecar {
         let hidden = if config.app.hide_port { hide_app(&mut doors)? } else { None };
         let admin = Server::open(config.admin.as_ref())?;
         let look = Arc::new(Notify::new());
-        let rotation = Rotation::new(config.credential.clone(), Arc::clone(&look));
+        let rotation = Rotation::new(Arc::clone(&look));
         Ok(Self { config, admin, hidden, doors, rotation, look })
     }
 
@@ -84,8 +84,8 @@ impl Sidecar {
         self.doors.iter().map(|(_, _, addr)| *addr)
     }
 
-    /// Tells of each pair as it is taken into service; `None` before the first.
-    pub fn shown(&self) -> watch::Receiver<Option<Shown>> {
+    /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
+    pub fn shown(&self) -> watch::Receiver<Vec<Shown>> {
         self.rotation.shown()
     }
 
@@ -141,7 +141,7 @@ impl Sidecar {
             });
             let service = Service {
                 listener: addr,
-                current: rotation.serve(&door.tls, &door.clients),
+                current: rotation.serve(&door.pair, &door.tls, &door.clients),
                 dial: door.dial,
                 app: upstream,
                 proxy_protocol: door.proxy_protocol,
@@ -195,7 +195,7 @@ fn hide_app(doors: &mut [(Listener, TcpListener, SocketAddr)]) -> Result<Option<
 /// The way to the app behind `door`.
 fn upstream(config: &Config, door: &Listener) -> Upstream {
     let (ready, hold) = (config.app.ready.clone(), config.app.hold);
-    Upstream::new(door.app.clone(), config.timeouts.connect, ready, hold).announcing(door.proxy_protocol)
+    Upstream::new(door.app.clone(), door.connect, ready, hold).announcing(door.proxy_protocol)
 }
 
 fn mend_for(error: &io::Error) -> String {
@@ -218,7 +218,7 @@ struct Running {
     app: Option<App>,
     upstreams: Vec<Arc<Upstream>>,
     rotation: Arc<Rotation>,
-    shown: watch::Receiver<Option<Shown>>,
+    shown: watch::Receiver<Vec<Shown>>,
     look: Arc<Notify>,
     phase: watch::Sender<Phase>,
     guards: Guards,
@@ -263,8 +263,9 @@ impl Running {
     /// Serves until something ends it.
     async fn until_a_turn(&mut self, tasks: &mut Tasks) -> Turn {
         let rotation = Arc::clone(&self.rotation);
-        let mut first = std::pin::pin!(rotation.first());
+        let mut first = std::pin::pin!(rotation.first(self.config.credential_timeout));
         let mut waiting = true;
+        let mut announced = 0;
         let app = self.app.clone();
         loop {
             tokio::select! {
@@ -280,26 +281,27 @@ impl Running {
                 },
                 Ok(()) = self.shown.changed() => {
                     let shown = self.shown.borrow_and_update().clone();
-                    if let Some(shown) = shown {
-                        self.announce(&shown);
-                    }
+                    self.announce(&shown, announced);
+                    announced = shown.iter().map(|shown| shown.generation).max().unwrap_or_default();
                 }
             }
         }
     }
 
     fn nothing_to_serve(&self, error: &NothingToServe) -> Fault {
-        let files = &self.config.credential;
-        let waited = files.timeout;
+        let waited = self.config.credential_timeout.unwrap_or_default();
         match error {
-            NothingToServe::Pair(error) => Fault::new(
-                Exit::NoCredential,
-                format!(
-                    "no usable certificate and key within {waited:?}: {error}\nlooked at {} and {}; set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY",
-                    files.cert.display(),
-                    files.key.display()
-                ),
-            ),
+            NothingToServe::Pair(error) => {
+                let files = self.config.pair_files();
+                let looked =
+                    files.map(|files| format!("looked at {} and {}; ", files.cert.display(), files.key.display()));
+                let mend = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
+                let looked = looked.unwrap_or_default();
+                Fault::new(
+                    Exit::NoCredential,
+                    format!("no usable certificate and key within {waited:?}: {error}\n{looked}{mend}"),
+                )
+            }
             NothingToServe::Admission(error) => Fault::new(
                 Exit::Config,
                 format!(
@@ -309,25 +311,36 @@ impl Running {
         }
     }
 
-    /// Says which pair is shown now, and takes the platform's sign when it is the retirement pair.
-    fn announce(&self, shown: &Shown) {
-        let certificate = Certificate::from_der(shown.pair.leaf());
-        let retiring = certificate.as_ref().is_ok_and(Certificate::is_retirement);
-        let instance = certificate.as_ref().ok().and_then(|certificate| certificate.common_name().map(str::to_owned));
-        let not_after =
-            certificate.ok().and_then(|certificate| jiff::Timestamp::try_from(certificate.not_after()).ok());
-        self.readiness.serves(not_after.map_or(SystemTime::UNIX_EPOCH, SystemTime::from), retiring);
-        let not_after = not_after.map(tracing::field::display);
-        let generation = shown.generation;
-        if retiring {
-            tracing::info!(generation, not_after, "retiring: the platform has shown the retirement pair");
-        } else if generation == 1 {
-            tracing::info!(generation, instance, not_after, "ready");
-        } else {
-            tracing::info!(generation, instance, not_after, "rotated");
+    /// Says which pairs are shown now that were not when generation `announced` was, and takes the platform's sign when one
+    /// of them is a retirement pair.
+    fn announce(&self, shown: &[Shown], announced: u64) {
+        let mut retires = false;
+        let mut first_end = None;
+        for shown in shown {
+            let certificate = Certificate::from_der(shown.pair.leaf()).ok();
+            let retiring = certificate.as_ref().is_some_and(Certificate::is_retirement);
+            let end = certificate.as_ref().map_or(SystemTime::UNIX_EPOCH, Certificate::not_after);
+            first_end = first_end.into_iter().chain([end]).min();
+            retires |= retiring;
+            let generation = shown.generation;
+            if generation <= announced {
+                continue;
+            }
+            let instance = certificate.as_ref().and_then(Certificate::common_name);
+            let not_after = jiff::Timestamp::try_from(end).ok().map(tracing::field::display);
+            if retiring {
+                tracing::info!(generation, not_after, "retiring: the platform has shown the retirement pair");
+            } else if announced == 0 {
+                tracing::info!(generation, instance, not_after, "ready");
+            } else {
+                tracing::info!(generation, instance, not_after, "rotated");
+            }
+        }
+        if let Some(end) = first_end.filter(|_| shown.len() == self.rotation.pairs()) {
+            self.readiness.serves(end, retires);
         }
         self.phase.send_if_modified(|phase| {
-            let next = if retiring { Phase::Retiring } else { Phase::Running };
+            let next = if retires { Phase::Retiring } else { Phase::Running };
             let changes = *phase < Phase::Draining && *phase != next;
             if changes {
                 *phase = next;

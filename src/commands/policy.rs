@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::config::Certified;
 use crate::config::Clients;
 use crate::config::Config;
+use crate::config::PairSource;
 use crate::credentials::AdmissionTexts;
 use crate::exit::Exit;
 use crate::exit::Fault;
@@ -32,8 +33,8 @@ pub fn test(config: &Config, peer: &Path, json: bool, now: SystemTime) -> Result
     let chain = chain(peer)?;
     let mut verdicts = Vec::new();
     for listener in &config.listeners {
-        if let Clients::Certified(certified) = &listener.clients {
-            verdicts.push(verdict(listener.listen.to_string(), certified, &config.credential.cert, &chain, now)?);
+        if let (Clients::Certified(certified), PairSource::Files(own)) = (&listener.clients, &listener.pair) {
+            verdicts.push(verdict(listener.listen.to_string(), certified, &own.cert, &chain, now)?);
         }
     }
     let exit = match verdicts.iter().all(|verdict| verdict.verdict == Word::Permit) {

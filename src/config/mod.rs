@@ -35,8 +35,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// How the app is started, signalled and waited for.
     pub app: App,
-    /// Where the pair is found.
-    pub credential: CredentialFiles,
+    /// How long a start waits for usable pairs, roots and rules; `None` means for ever.
+    pub credential_timeout: Option<Duration>,
     /// How long each stage of a connection may take.
     pub timeouts: Timeouts,
     /// How the process goes.
@@ -58,6 +58,10 @@ pub struct Listener {
     pub listen: Listen,
     /// Where the app is reached.
     pub app: AppAddr,
+    /// For the app to accept.
+    pub connect: Duration,
+    /// Where the pair is found that it shows.
+    pub pair: PairSource,
     /// TLS as this listener speaks it.
     pub tls: TlsSettings,
     /// Which clients may come in.
@@ -201,15 +205,20 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// The two files of the pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CredentialFiles {
+/// Where a pair is found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PairSource {
+    /// In two files.
+    Files(PairFiles),
+}
+
+/// The two files of a pair.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PairFiles {
     /// PEM, leaf first.
     pub cert: PathBuf,
     /// PEM: PKCS#1, PKCS#8 or SEC1.
     pub key: PathBuf,
-    /// How long a start waits for a usable pair.
-    pub timeout: Duration,
 }
 
 /// Deadlines of a connection's stages.
@@ -217,8 +226,6 @@ pub struct CredentialFiles {
 pub struct Timeouts {
     /// From accept to our Finished being acknowledged by the client's.
     pub handshake: Duration,
-    /// For the app to accept.
-    pub connect: Duration,
     /// A relay silent both ways for this long is closed; `None` means never.
     pub idle: Option<Duration>,
     /// A connection older than this is closed; `None` means never.
@@ -289,6 +296,15 @@ pub struct Limits {
     pub connections: Option<usize>,
     /// Connections that have not finished their handshake.
     pub handshakes: Option<usize>,
+}
+
+impl Config {
+    /// The files of the pair that every listener shows; `None` if the pairs are found elsewhere.
+    pub fn pair_files(&self) -> Option<&PairFiles> {
+        self.listeners.first().map(|listener| match &listener.pair {
+            PairSource::Files(files) => files,
+        })
+    }
 }
 
 impl LogLevel {

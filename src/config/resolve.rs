@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::AccessLog;
 use super::Admin;
@@ -11,7 +12,6 @@ use super::App;
 use super::AppAddr;
 use super::Clients;
 use super::Config;
-use super::CredentialFiles;
 use super::Dial;
 use super::Limits;
 use super::Listen;
@@ -20,6 +20,8 @@ use super::Log;
 use super::LogFormat;
 use super::LogLevel;
 use super::Network;
+use super::PairFiles;
+use super::PairSource;
 use super::ProxyProtocol;
 use super::Timeouts;
 use super::TlsSettings;
@@ -45,10 +47,11 @@ use super::values::Between;
 pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
     let mut reader = Reader::new(inputs);
 
-    let listeners = reader.listeners();
+    let pair = reader.pair();
+    let listeners = reader.listeners(pair);
     let app = reader.app(inputs.starts_app);
     let hold = reader.hold();
-    let credential = reader.credential();
+    let credential_timeout = reader.credential_timeout();
     let timeouts = reader.timeouts();
     let drain = reader.drain();
     let admin = reader.admin();
@@ -61,7 +64,7 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
         Ok::<_, Noted>(Config {
             listeners: listeners?,
             app: App { hold: hold?, ..app? },
-            credential: credential?,
+            credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,
             drain: drain?,
             admin: admin?,
@@ -100,9 +103,10 @@ const DIALS: [(&str, Dial); 2] =
 const PROXY_PROTOCOLS: [(&str, Option<ProxyProtocol>); 3] =
     [("off", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))];
 
-/// A listener without its addresses.
+/// A listener without its addresses and its pair.
 #[derive(Clone)]
 struct Common {
+    connect: Duration,
     tls: TlsSettings,
     clients: Clients,
     dial: Dial,
@@ -111,32 +115,33 @@ struct Common {
 }
 
 impl Common {
-    fn at(self, ((_, listen), (_, app)): Addresses) -> Listener {
-        let Self { tls, clients, dial, proxy_protocol, accept_proxy_protocol } = self;
-        Listener { listen, app, tls, clients, dial, proxy_protocol, accept_proxy_protocol }
+    fn at(self, ((_, listen), (_, app)): Addresses, pair: PairSource) -> Listener {
+        let Self { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol } = self;
+        Listener { listen, app, connect, pair, tls, clients, dial, proxy_protocol, accept_proxy_protocol }
     }
 }
 
 impl Reader {
-    fn listeners(&mut self) -> Result<Vec<Listener>, Noted> {
+    fn listeners(&mut self, pair: Result<PairSource, Noted>) -> Result<Vec<Listener>, Noted> {
         let sections = self.sources.sections().to_vec();
         let listeners = if sections.is_empty() { self.alike() } else { self.each_its_own(&sections) };
         let listeners = listeners?;
         let addresses: Vec<_> = listeners.iter().map(|(addresses, _)| addresses.clone()).collect();
         self.no_address_twice(&addresses)?;
-        Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
+        let pair = pair?;
+        Ok(listeners.into_iter().map(|(addresses, common)| common.at(addresses, pair.clone())).collect())
     }
 
     /// Listeners that differ in their addresses alone.
-    fn alike(&mut self) -> Result<Vec<(Addresses, Listener)>, Noted> {
+    fn alike(&mut self) -> Result<Vec<(Addresses, Common)>, Noted> {
         let common = self.common();
         let addresses = if self.sources.values("listener").is_empty() { self.one_listener() } else { self.several() };
         let (common, addresses) = (common?, addresses?);
-        Ok(addresses.into_iter().map(|addresses| (addresses.clone(), common.clone().at(addresses))).collect())
+        Ok(addresses.into_iter().map(|addresses| (addresses, common.clone())).collect())
     }
 
     /// The `[[listener]]`s of the file.
-    fn each_its_own(&mut self, sections: &[Section]) -> Result<Vec<(Addresses, Listener)>, Noted> {
+    fn each_its_own(&mut self, sections: &[Section]) -> Result<Vec<(Addresses, Common)>, Noted> {
         let mut listeners = self.no_address_beside(sections).map(|()| Vec::new());
         let all = std::mem::take(&mut self.sources);
         for section in sections {
@@ -144,7 +149,7 @@ impl Reader {
             let (common, addresses) = (self.common(), self.one_listener());
             listeners = match (listeners, common, addresses) {
                 (Ok(mut listeners), Ok(common), Ok(addresses)) => {
-                    listeners.extend(addresses.into_iter().map(|a| (a.clone(), common.clone().at(a))));
+                    listeners.extend(addresses.into_iter().map(|addresses| (addresses, common.clone())));
                     Ok(listeners)
                 }
                 (Err(noted), _, _) | (_, Err(noted), _) | (_, _, Err(noted)) => Err(noted),
@@ -171,18 +176,19 @@ impl Reader {
 
     /// What listeners may have in common.
     fn common(&mut self) -> Result<Common, Noted> {
+        let connect = self.one("connect-timeout", step);
         let tls = self.tls();
         let clients = self.clients();
         let dial = self.given("dial", |text| values::one_of(text, &DIALS));
         let proxy_protocol = self.word("proxy-protocol", &PROXY_PROTOCOLS);
         let accept_proxy_protocol = self.all("accept-proxy-protocol", values::network);
-        let (tls, clients, dial) = (tls?, clients?, dial?);
+        let (connect, tls, clients, dial) = (connect?, tls?, clients?, dial?);
         let dial = dial.unwrap_or(match clients {
             Clients::Anonymous => Dial::BeforeHandshake,
             Clients::Certified(_) => Dial::AfterAuthorization,
         });
         let accept_proxy_protocol = accept_proxy_protocol?.into_iter().map(|(_, network)| network).collect();
-        Ok(Common { tls, clients, dial, proxy_protocol: proxy_protocol?, accept_proxy_protocol })
+        Ok(Common { connect, tls, clients, dial, proxy_protocol: proxy_protocol?, accept_proxy_protocol })
     }
 
     fn one_listener(&mut self) -> Result<Vec<Addresses>, Noted> {
@@ -259,12 +265,15 @@ impl Reader {
         Ok(protocols)
     }
 
-    fn credential(&mut self) -> Result<CredentialFiles, Noted> {
-        let timeout = self.one("credential-timeout", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR));
+    fn credential_timeout(&mut self) -> Result<Duration, Noted> {
+        self.one("credential-timeout", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR))
+    }
+
+    fn pair(&mut self) -> Result<PairSource, Noted> {
         let cert = self.path("cert");
         let key = self.path("key");
         self.cert_and_key_from_one_place()?;
-        Ok(CredentialFiles { cert: cert?, key: key?, timeout: timeout? })
+        Ok(PairSource::Files(PairFiles { cert: cert?, key: key? }))
     }
 
     /// Half a pair from one place and half from another never match. Better to say so now than to wait for a pair
@@ -289,13 +298,11 @@ impl Reader {
     }
 
     fn timeouts(&mut self) -> Result<Timeouts, Noted> {
-        let step = |text: &str| values::duration(text, &Between::A_MILLISECOND_TO_TEN_MINUTES);
         let life = |text: &str| values::duration_or_off(text, &Between::A_MILLISECOND_TO_A_MONTH);
         let handshake = self.one("handshake-timeout", step);
-        let connect = self.one("connect-timeout", step);
         let idle = self.one("idle-timeout", life);
         let max_age = self.one("max-age", life);
-        Ok(Timeouts { handshake: handshake?, connect: connect?, idle: idle?, max_age: max_age? })
+        Ok(Timeouts { handshake: handshake?, idle: idle?, max_age: max_age? })
     }
 
     fn log(&mut self) -> Result<Log, Noted> {
@@ -318,6 +325,11 @@ impl Reader {
         let handshakes = self.given("max-handshakes", number);
         Ok(Limits { connections: connections?, handshakes: handshakes? })
     }
+}
+
+/// How long one step of a connection may take.
+fn step(text: &str) -> Result<Duration, Wrong> {
+    values::duration(text, &Between::A_MILLISECOND_TO_TEN_MINUTES)
 }
 
 /// Whether a person gave it, rather than the platform or the table.

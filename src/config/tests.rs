@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -89,6 +88,11 @@ fn nothing_typed_is_a_whole_configuration() {
     let listener = Listener {
         listen: Listen::EveryAddress(8443),
         app: tcp("127.0.0.1:8080"),
+        connect: Duration::from_secs(1),
+        pair: PairSource::Files(PairFiles {
+            cert: "/etc/cf-instance-credentials/instance.crt".into(),
+            key: "/etc/cf-instance-credentials/instance.key".into(),
+        }),
         tls,
         clients: Clients::Anonymous,
         dial: Dial::BeforeHandshake,
@@ -97,17 +101,8 @@ fn nothing_typed_is_a_whole_configuration() {
     };
     let expected = Config {
         listeners: vec![listener],
-        credential: CredentialFiles {
-            cert: "/etc/cf-instance-credentials/instance.crt".into(),
-            key: "/etc/cf-instance-credentials/instance.key".into(),
-            timeout: Duration::from_secs(10),
-        },
-        timeouts: Timeouts {
-            handshake: Duration::from_secs(10),
-            connect: Duration::from_secs(1),
-            idle: None,
-            max_age: None,
-        },
+        credential_timeout: Some(Duration::from_secs(10)),
+        timeouts: Timeouts { handshake: Duration::from_secs(10), idle: None, max_age: None },
         app: App::default(),
         admin: Some(Admin { addr: AdminAddr::Tcp("127.0.0.1:9901".parse().unwrap()), asked: false }),
         drain: Drain { delay: Duration::ZERO, timeout: Duration::from_secs(8) },
@@ -126,8 +121,8 @@ fn the_platforms_variables_are_enough() {
         .variable("CF_INSTANCE_KEY", "/creds/instance.key");
     let config = typed.config();
     assert_eq!(config.listeners[0].app, tcp("127.0.0.1:3000"));
-    assert_eq!(config.credential.cert, PathBuf::from("/creds/instance.crt"));
-    assert_eq!(config.credential.key, PathBuf::from("/creds/instance.key"));
+    let files = PairFiles { cert: "/creds/instance.crt".into(), key: "/creds/instance.key".into() };
+    assert_eq!(config.pair_files(), Some(&files));
 }
 
 #[test]

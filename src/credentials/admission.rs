@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
@@ -14,6 +15,7 @@ use super::RootsError;
 use super::Text;
 use super::load;
 use super::load::LoadError;
+use super::source::Source;
 use crate::config::Certified;
 use crate::config::mistake::Mistakes;
 use crate::identity::Client;
@@ -131,6 +133,35 @@ impl Admission {
         let client = Client::from_leaf(chain.first().map_or(&[], |leaf| leaf.as_ref()))?;
         let permit = self.policy.judge(&client, own)?;
         Ok((client, permit))
+    }
+}
+
+impl Source for Certified {
+    type Texts = AdmissionTexts;
+    type Meaning = Arc<Admission>;
+    type Error = AdmissionError;
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.ca.iter().chain(&self.crl).chain(&self.policy).cloned().collect()
+    }
+
+    /// An empty policy is a policy.
+    fn may_be_torn(&self) -> bool {
+        true
+    }
+
+    fn read(&self) -> Result<AdmissionTexts, AdmissionError> {
+        AdmissionTexts::read(self)
+    }
+
+    fn understand(&self, texts: &AdmissionTexts) -> Result<Arc<Admission>, AdmissionError> {
+        texts.admission(self).map(Arc::new)
+    }
+
+    fn remark(&self, admission: &Arc<Admission>) {
+        for note in &admission.notes {
+            tracing::warn!("{note}");
+        }
     }
 }
 

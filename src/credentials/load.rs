@@ -5,7 +5,9 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::config::CredentialFiles;
+use super::source::Source;
+use crate::config::PairFiles;
+use crate::config::PairSource;
 use crate::credentials::Pair;
 use crate::credentials::PairError;
 use crate::tls::provider;
@@ -69,32 +71,41 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-/// The two files as they were read, to tell whether anything has changed.
+/// What a pair was read from. It holds a key, and so has no way to be printed.
 #[derive(PartialEq, Eq)]
-pub struct Texts {
-    cert: Vec<u8>,
-    key: Vec<u8>,
+pub(super) enum PairTexts {
+    Files { cert: Vec<u8>, key: Vec<u8> },
 }
 
-impl Texts {
-    /// Reads both files.
-    ///
-    /// # Errors
-    /// [`LoadError`], naming the file.
-    pub fn read(files: &CredentialFiles) -> Result<Self, LoadError> {
-        Ok(Self { cert: read(&files.cert, LARGEST)?, key: read(&files.key, LARGEST)? })
+impl Source for PairSource {
+    type Texts = PairTexts;
+    type Meaning = Pair;
+    type Error = LoadError;
+
+    fn paths(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Files(PairFiles { cert, key }) => vec![key.clone(), cert.clone()],
+        }
     }
 
-    /// The pair that they hold.
-    ///
-    /// # Errors
-    /// [`LoadError::Pair`].
-    pub fn pair(&self, files: &CredentialFiles) -> Result<Pair, LoadError> {
-        Pair::from_pem(&self.cert, &self.key, &provider()).map_err(|source| LoadError::Pair {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-            source,
-        })
+    /// Two halves of different pairs do not match, and half a text ends within a block.
+    fn may_be_torn(&self) -> bool {
+        false
+    }
+
+    fn read(&self) -> Result<PairTexts, LoadError> {
+        match self {
+            Self::Files(PairFiles { cert, key }) => {
+                Ok(PairTexts::Files { cert: read(cert, LARGEST)?, key: read(key, LARGEST)? })
+            }
+        }
+    }
+
+    fn understand(&self, texts: &PairTexts) -> Result<Pair, LoadError> {
+        match (self, texts) {
+            (Self::Files(files), PairTexts::Files { cert, key }) => Pair::from_pem(cert, key, &provider())
+                .map_err(|source| LoadError::Pair { cert: files.cert.clone(), key: files.key.clone(), source }),
+        }
     }
 }
 

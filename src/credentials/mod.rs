@@ -1,12 +1,14 @@
 //! What we show, and whom we trust: files → watch → load → check → swap → serve.
 
 mod admission;
+mod aside;
 mod crl;
 mod load;
 mod pair;
 mod roots;
 mod rotate;
 mod serving;
+mod source;
 mod trouble;
 mod watch;
 
@@ -16,7 +18,6 @@ pub use admission::AdmissionTexts;
 pub use crl::Crl;
 pub use crl::CrlError;
 pub use load::LoadError;
-pub use load::Texts;
 pub use load::read_half;
 pub use pair::Pair;
 pub use pair::PairError;

@@ -1,5 +1,6 @@
 //! The loop that takes new pairs, roots and rules into service, and keeps the last good ones.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,39 +8,35 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
+use tokio::time::timeout;
 
-use super::Admission;
 use super::AdmissionError;
-use super::AdmissionTexts;
 use super::Admitting;
 use super::Current;
 use super::Gate;
 use super::LoadError;
 use super::Pair;
 use super::Serving;
-use super::Texts;
+use super::aside::aside;
+use super::source::Kept;
+use super::source::Source;
 use super::trouble::LOOK_AGAIN;
-use super::trouble::Trouble;
 use super::watch::Watch;
 use crate::config::Certified;
 use crate::config::Clients;
-use crate::config::CredentialFiles;
+use crate::config::PairSource;
 use crate::config::TlsSettings;
 use crate::identity::Identity;
 use crate::tls::Offer;
 
-/// How long changed CAs, CRLs and rules must stand still before they count.
-const SETTLE: Duration = Duration::from_millis(50);
-
-/// Files that change all the time are taken as they are after this many looks.
-const MOST_SETTLES: usize = 10;
-
-/// The pair that is shown, and since which rotation.
+/// A pair that is shown, and since which rotation.
 #[derive(Debug, Clone)]
 pub struct Shown {
+    /// Where it was found.
+    pub source: PairSource,
     /// The pair.
     pub pair: Pair,
-    /// Counts from 1.
+    /// Counts from 1, over all pairs.
     pub generation: u64,
 }
 
@@ -54,167 +51,145 @@ pub enum NothingToServe {
     Admission(#[from] AdmissionError),
 }
 
-/// The rotation of one pair, and of the roots and rules that are served with it.
+/// The rotation of the pairs, and of the roots and rules that are served with them.
 #[derive(Debug)]
 pub struct Rotation {
-    files: CredentialFiles,
+    pairs: Vec<PairSource>,
+    admissions: Vec<Certified>,
     served: Vec<Served>,
-    shown: watch::Sender<Option<Shown>>,
+    shown: watch::Sender<Vec<Shown>>,
     look: Arc<Notify>,
 }
 
 /// What listeners with equal settings share.
 #[derive(Debug)]
 struct Served {
+    /// Its place among the pairs.
+    pair: usize,
+    asking: Asking,
     settings: TlsSettings,
-    clients: Clients,
     current: watch::Sender<Option<Arc<Serving>>>,
 }
 
-/// Everything that was good when it was last looked at.
-#[derive(Default, Clone)]
+/// What clients are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Nothing,
+    /// A certificate, which is judged by the admission in this place.
+    Certificate {
+        admission: usize,
+        required: bool,
+    },
+}
+
+/// Every source as it was when it was last good, in the order of the rotation's.
 struct Good {
-    pair: Option<(Arc<Texts>, Pair)>,
-    admissions: Vec<(Certified, Arc<AdmissionTexts>, Arc<Admission>)>,
+    pairs: Vec<Kept<PairSource>>,
+    admissions: Vec<Kept<Certified>>,
+    generation: u64,
 }
-
-/// What a look at the files has found: what is new, and what is wrong.
-struct Look {
-    pair: Found<Texts, Pair, LoadError>,
-    admissions: Vec<(Certified, Found<AdmissionTexts, Admission, AdmissionError>)>,
-}
-
-/// `None`: nothing is new.
-type Found<Text, Meaning, Error> = Result<Option<(Text, Meaning)>, Error>;
 
 impl Rotation {
-    /// A rotation of the pair in `files`. `look` forces a look at any time (SIGHUP).
-    pub fn new(files: CredentialFiles, look: Arc<Notify>) -> Self {
-        Self { files, served: Vec::new(), shown: watch::Sender::new(None), look }
+    /// A rotation of nothing yet. `look` forces a look at any time (SIGHUP).
+    pub fn new(look: Arc<Notify>) -> Self {
+        let shown = watch::Sender::default();
+        Self { pairs: Vec::new(), admissions: Vec::new(), served: Vec::new(), shown, look }
     }
 
-    /// Where a listener with these settings finds what it serves. Listeners with equal settings share it.
-    pub fn serve(&mut self, settings: &TlsSettings, clients: &Clients) -> Current {
-        if let Some(known) = self.served.iter().find(|known| known.settings == *settings && known.clients == *clients) {
+    /// Where a listener that shows the pair of `pair` finds what it serves. Listeners with equal settings share it.
+    pub fn serve(&mut self, pair: &PairSource, settings: &TlsSettings, clients: &Clients) -> Current {
+        let pair = place_of(&mut self.pairs, pair);
+        let asking = match clients {
+            Clients::Anonymous => Asking::Nothing,
+            Clients::Certified(certified) => Asking::Certificate {
+                admission: place_of(&mut self.admissions, certified),
+                required: certified.required,
+            },
+        };
+        let same = |known: &&Served| known.pair == pair && known.asking == asking && known.settings == *settings;
+        if let Some(known) = self.served.iter().find(same) {
             return known.current.subscribe();
         }
         let (current, served) = watch::channel(None);
-        self.served.push(Served { settings: settings.clone(), clients: clients.clone(), current });
+        self.served.push(Served { pair, asking, settings: settings.clone(), current });
         served
     }
 
-    /// Tells of each pair as it is taken into service; `None` before the first.
-    pub fn shown(&self) -> watch::Receiver<Option<Shown>> {
+    /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
+    pub fn shown(&self) -> watch::Receiver<Vec<Shown>> {
         self.shown.subscribe()
     }
 
-    /// Waits until there is something to serve, for as long as the configuration allows.
+    /// How many pairs there are to be shown.
+    pub fn pairs(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Waits until every listener has something to serve, for `limit` at most; `None` waits for ever.
     ///
     /// # Errors
     /// The trouble that is left when the time is over.
-    pub async fn first(&self) -> Result<(), NothingToServe> {
-        let mut shown = self.shown.subscribe();
-        if tokio::time::timeout(self.files.timeout, shown.wait_for(Option::is_some)).await.is_ok() {
-            return Ok(());
+    pub async fn first(&self, limit: Option<Duration>) -> Result<(), NothingToServe> {
+        let all = async {
+            for served in &self.served {
+                // Never an error: we hold the other end.
+                let _ = served.current.subscribe().wait_for(Option::is_some).await;
+            }
+        };
+        match limit {
+            None => {
+                all.await;
+                return Ok(());
+            }
+            Some(limit) if timeout(limit, all).await.is_ok() => return Ok(()),
+            Some(_) => {}
         }
-        let look = look(&self.files, &self.certified(), &Good::default());
-        look.pair?;
-        for (_, admission) in look.admissions {
-            admission?;
+        let good = self.nothing_yet();
+        for pair in &good.pairs {
+            pair.look()()?;
+        }
+        for admission in &good.admissions {
+            admission.look()()?;
         }
         Ok(())
     }
 
-    /// The settings on certified clients, each once.
-    fn certified(&self) -> Vec<Certified> {
-        let mut all: Vec<Certified> = Vec::new();
-        for served in &self.served {
-            if let Clients::Certified(certified) = &served.clients
-                && !all.contains(certified)
-            {
-                all.push(certified.clone());
-            }
+    fn nothing_yet(&self) -> Good {
+        Good {
+            pairs: self.pairs.iter().cloned().map(Kept::new).collect(),
+            admissions: self.admissions.iter().cloned().map(Kept::new).collect(),
+            generation: 0,
         }
-        all
     }
 
     /// Takes everything new into service, for ever.
     pub async fn run(&self) {
-        let certified = self.certified();
-        let mut paths = vec![self.files.key.clone(), self.files.cert.clone()];
-        for certified in &certified {
-            paths.extend(certified.ca.iter().chain(&certified.crl).chain(&certified.policy).cloned());
-        }
-        let mut watch = Watch::new(paths);
-        let mut good = Good::default();
-        let mut pair_trouble = Trouble::default();
-        let mut admission_trouble: Vec<Trouble> = certified.iter().map(|_| Trouble::default()).collect();
+        let mut good = self.nothing_yet();
+        let mut watch = Watch::new(good.paths());
         loop {
-            let found = self.look_at_files(&certified, &good).await;
-            let (mut new_pair, mut new_admission) = (false, false);
-            match found.pair {
-                Ok(fresh) => {
-                    pair_trouble.is_over();
-                    if let Some((texts, pair)) = fresh {
-                        good.pair = Some((Arc::new(texts), pair));
-                        new_pair = true;
-                    }
-                }
-                Err(error) => pair_trouble.note(&error, good.pair.is_some()),
+            // The pairs first: roots and rules may have to stand still, and a pair need not wait for that.
+            if look_at(&mut good.pairs, good.generation + 1).await {
+                self.take_into_service(&mut good);
             }
-            for ((certified, admission), trouble) in found.admissions.into_iter().zip(&mut admission_trouble) {
-                match admission {
-                    Ok(fresh) => {
-                        trouble.is_over();
-                        if let Some((texts, admission)) = fresh {
-                            good.keep(certified, texts, admission);
-                            new_admission = true;
-                        }
-                    }
-                    Err(error) => trouble.note(&error, good.admission(&certified).is_some()),
-                }
+            if look_at(&mut good.admissions, good.generation + 1).await {
+                self.take_into_service(&mut good);
             }
-            if new_pair || new_admission {
-                self.take_into_service(&good, new_pair);
-            }
-            let troubled = !pair_trouble.is_none() || admission_trouble.iter().any(|trouble| !trouble.is_none());
             tokio::select! {
                 () = watch.changed() => {}
                 () = self.look.notified() => {}
-                () = sleep_until(Instant::now() + LOOK_AGAIN), if troubled => {}
+                () = sleep_until(Instant::now() + LOOK_AGAIN), if good.is_troubled() => {}
             }
         }
     }
 
-    /// Reading may block, and checking an RSA key takes a millisecond: neither happens on a thread that relays.
-    async fn look_at_files(&self, certified: &[Certified], good: &Good) -> Look {
-        let (files, certified, good) = (self.files.clone(), certified.to_vec(), good.clone());
-        match tokio::task::spawn_blocking(move || look(&files, &certified, &good)).await {
-            Ok(looked) => looked,
-            // A panic in the look is ours: it brings the rotation, and so the process, down with its own message.
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
-    }
-
-    /// Publishes one more generation, once everything that is served has been loaded.
-    fn take_into_service(&self, good: &Good, new_pair: bool) {
-        let Some((_, pair)) = &good.pair else { return };
-        let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);
-        let generation = self.served.iter().filter_map(Served::generation).max().unwrap_or(0) + 1;
+    /// Publishes one more generation for every listener whose pair, roots or rules are new, once it has all of them.
+    fn take_into_service(&self, good: &mut Good) {
+        let generation = good.generation + 1;
         let mut next = Vec::new();
         for served in &self.served {
-            let admitting = match &served.clients {
-                Clients::Anonymous => Admitting::Everybody,
-                Clients::Certified(certified) => match good.admission(certified) {
-                    Some(admission) => {
-                        Admitting::Certified(Gate::new(Arc::clone(admission), certified.required, own.clone()))
-                    }
-                    // Its first roots and rules are still missing: it serves nobody, and the start waits for it.
-                    None => return,
-                },
-            };
+            let Some((pair, admitting)) = good.for_(served) else { continue };
             match Offer::new(pair.certified_key(), &served.settings, &admitting) {
-                Ok(offer) => next.push(Serving { offer, admitting, generation }),
+                Ok(offer) => next.push((served, Serving { offer, admitting, generation })),
                 Err(error) => {
                     // The system's random source failed; what is served stays.
                     tracing::error!(%error, "a new generation could not be taken into service");
@@ -222,14 +197,32 @@ impl Rotation {
                 }
             }
         }
-        for (served, serving) in self.served.iter().zip(next) {
+        if next.is_empty() {
+            return;
+        }
+        good.generation = generation;
+        for (served, serving) in next {
             served.current.send_replace(Some(Arc::new(serving)));
         }
-        if new_pair || self.shown.borrow().is_none() {
-            self.shown.send_replace(Some(Shown { pair: pair.clone(), generation }));
-        } else {
+        let shown = self.shown_now(good);
+        let shows_others = self.shown.send_if_modified(|before| {
+            let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
+            *before = shown;
+            !same
+        });
+        if !shows_others {
             tracing::info!(generation, "client CAs and rules reloaded");
         }
+    }
+
+    /// Every pair that some listener shows.
+    fn shown_now(&self, good: &Good) -> Vec<Shown> {
+        let shown = good.pairs.iter().enumerate().filter_map(|(place, kept)| {
+            let in_service = |served: &Served| served.pair == place && served.generation().is_some();
+            let (pair, generation) = kept.meaning().filter(|_| self.served.iter().any(in_service))?;
+            Some(Shown { source: kept.source.clone(), pair: pair.clone(), generation })
+        });
+        shown.collect()
     }
 }
 
@@ -240,57 +233,55 @@ impl Served {
 }
 
 impl Good {
-    fn admission(&self, certified: &Certified) -> Option<&Arc<Admission>> {
-        self.admissions.iter().find(|(known, _, _)| known == certified).map(|(_, _, admission)| admission)
+    fn paths(&self) -> Vec<PathBuf> {
+        let pairs = self.pairs.iter().flat_map(|kept| kept.source.paths());
+        pairs.chain(self.admissions.iter().flat_map(|kept| kept.source.paths())).collect()
     }
 
-    fn keep(&mut self, certified: Certified, texts: AdmissionTexts, admission: Admission) {
-        for note in &admission.notes {
-            tracing::warn!("{note}");
-        }
-        self.admissions.retain(|(known, _, _)| *known != certified);
-        self.admissions.push((certified, Arc::new(texts), Arc::new(admission)));
+    fn is_troubled(&self) -> bool {
+        self.pairs.iter().any(Kept::is_troubled) || self.admissions.iter().any(Kept::is_troubled)
+    }
+
+    /// What `served` is to be served with, if it is all there and something of it is new.
+    fn for_(&self, served: &Served) -> Option<(&Pair, Admitting)> {
+        let (pair, mut since) = self.pairs[served.pair].meaning()?;
+        let admitting = match served.asking {
+            Asking::Nothing => Admitting::Everybody,
+            Asking::Certificate { admission, required } => {
+                // While its first roots and rules are missing it serves nobody, and the start waits for them.
+                let (admission, changed) = self.admissions[admission].meaning()?;
+                since = since.max(changed);
+                let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);
+                Admitting::Certified(Gate::new(Arc::clone(admission), required, own))
+            }
+        };
+        served.generation().is_none_or(|generation| generation < since).then_some((pair, admitting))
     }
 }
 
-/// Reads everything; gives what differs from `good`.
-fn look(files: &CredentialFiles, certified: &[Certified], good: &Good) -> Look {
-    let pair = Texts::read(files).and_then(|texts| match &good.pair {
-        Some((known, _)) if **known == texts => Ok(None),
-        _ => texts.pair(files).map(|pair| Some((texts, pair))),
-    });
-    let admissions = certified.iter().map(|certified| {
-        let known = good.admissions.iter().find(|(known, _, _)| known == certified).map(|(_, texts, _)| texts);
-        let looked = read_settled(certified, known.map(Arc::as_ref)).and_then(|texts| match texts {
-            None => Ok(None),
-            Some(texts) => texts.admission(certified).map(|admission| Some((texts, admission))),
-        });
-        (certified.clone(), looked)
-    });
-    Look { pair, admissions: admissions.collect() }
-}
-
-/// The texts if they differ from `known`, once they stand still.
+/// Looks at each of the sources; whether something new was found, which will be in service since `generation`.
 ///
-/// A pair that is half-written does not match, and so is not taken. A policy file that is written in place is empty first,
-/// and an empty policy admits nobody: taken in that moment it would end every connection.
-fn read_settled(
-    certified: &Certified,
-    known: Option<&AdmissionTexts>,
-) -> Result<Option<AdmissionTexts>, AdmissionError> {
-    let mut texts = AdmissionTexts::read(certified)?;
-    for _ in 0..MOST_SETTLES {
-        let Some(known) = known else { break };
-        if *known == texts {
-            return Ok(None);
-        }
-        // On a thread for work that blocks.
-        std::thread::sleep(SETTLE);
-        let again = AdmissionTexts::read(certified)?;
-        if again == texts {
-            break;
-        }
-        texts = again;
+/// Reading may block, and checking an RSA key takes a millisecond: neither happens on a thread that relays.
+async fn look_at<S: Source>(sources: &mut [Kept<S>], generation: u64) -> bool {
+    if sources.is_empty() {
+        return false;
     }
-    Ok(Some(texts))
+    let looks: Vec<_> = sources.iter().map(Kept::look).collect();
+    let Ok(found) = aside(move || looks.into_iter().map(|look| look()).collect::<Vec<_>>()).await else {
+        tracing::error!("a look at the files went wrong; the last good ones stay in service; please report this");
+        return false;
+    };
+    let mut new = false;
+    for (kept, found) in sources.iter_mut().zip(found) {
+        new |= kept.take(found, generation);
+    }
+    new
+}
+
+/// The place of `one` among `all`, where it is put if it is new.
+fn place_of<T: Clone + PartialEq>(all: &mut Vec<T>, one: &T) -> usize {
+    all.iter().position(|known| known == one).unwrap_or_else(|| {
+        all.push(one.clone());
+        all.len() - 1
+    })
 }

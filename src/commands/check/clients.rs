@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Judges each listener that asks for certificates; those that ask for the same are judged once.
 pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
     let mut judged: Vec<&Certified> = Vec::new();
-    let own = own_identity(&config.credential.cert);
+    let own = config.pair_files().and_then(|files| own_identity(&files.cert));
     for listener in &config.listeners {
         let Clients::Certified(certified) = &listener.clients else { continue };
         if judged.contains(&certified) {

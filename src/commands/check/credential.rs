@@ -13,7 +13,7 @@ use super::chain;
 use super::finding::Findings;
 use super::finding::Subject;
 use crate::commands::text;
-use crate::config::CredentialFiles;
+use crate::config::PairFiles;
 use crate::credentials;
 use crate::credentials::LoadError;
 use crate::credentials::Pair;
@@ -30,7 +30,7 @@ const ROUNDING: Duration = Duration::from_secs(2);
 
 /// The two files as they were found.
 pub(super) struct Files<'a> {
-    pub(super) names: &'a CredentialFiles,
+    pub(super) names: &'a PairFiles,
     pub(super) cert: Result<Vec<u8>, LoadError>,
     pub(super) key: Result<Vec<u8>, LoadError>,
     /// When the certificate's file was written, by the file system's account.
@@ -39,7 +39,7 @@ pub(super) struct Files<'a> {
 
 impl<'a> Files<'a> {
     /// Reads both as the proxy does.
-    pub(super) fn read(names: &'a CredentialFiles) -> Self {
+    pub(super) fn read(names: &'a PairFiles) -> Self {
         let written = fs::metadata(&names.cert).and_then(|metadata| metadata.modified()).ok();
         Self { names, cert: credentials::read_half(&names.cert), key: credentials::read_half(&names.key), written }
     }
@@ -84,7 +84,7 @@ fn mend_unread(error: &LoadError, option: &str, variable: &str) -> String {
     }
 }
 
-fn judge_pair(names: &CredentialFiles, cert: &[u8], key: &[u8], now: SystemTime, found: &mut Findings) {
+fn judge_pair(names: &PairFiles, cert: &[u8], key: &[u8], now: SystemTime, found: &mut Findings) {
     let chain = match Pair::from_pem(cert, key, &provider()) {
         Ok(pair) => {
             let kind = Certificate::from_der(pair.leaf()).map(|leaf| format!(" ({})", leaf.key_type()));
@@ -101,7 +101,7 @@ fn judge_pair(names: &CredentialFiles, cert: &[u8], key: &[u8], now: SystemTime,
     judge_certificates(&chain, now, found);
 }
 
-fn judge_no_pair(names: &CredentialFiles, cert: &[u8], key: &[u8], error: &PairError, found: &mut Findings) {
+fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, found: &mut Findings) {
     let (cert_name, key_name) = (names.cert.display(), names.key.display());
     let holds = |text: &[u8], label: &str| text.windows(label.len()).any(|window| window == label.as_bytes());
     if holds(cert, "PRIVATE KEY-----") && !holds(cert, "CERTIFICATE-----") && holds(key, "CERTIFICATE-----") {

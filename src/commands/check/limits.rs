@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::finding::Findings;
 use super::finding::Subject;
 use crate::commands::text;
-use crate::config::CredentialFiles;
 use crate::config::Drain;
+use crate::config::PairFiles;
 use crate::listener::MEMORY_PER_CONNECTION;
 use crate::listener::connections_within;
 use crate::listener::fitting;
@@ -33,7 +33,7 @@ pub(super) struct Inotify {
 }
 
 /// A file that is mounted by itself keeps the inode that was mounted: a replacement by rename is never seen in here.
-pub(super) fn judge_mount(files: &CredentialFiles, mount_points: &[PathBuf], found: &mut Findings) {
+pub(super) fn judge_mount(files: &PairFiles, mount_points: &[PathBuf], found: &mut Findings) {
     for file in [&files.cert, &files.key] {
         let real = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         if mount_points.contains(&real) {
@@ -175,8 +175,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_mounted_by_itself_will_never_rotate() {
-        let files =
-            CredentialFiles { cert: "/c/tls.crt".into(), key: "/c/tls.key".into(), timeout: Duration::from_secs(1) };
+        let files = PairFiles { cert: "/c/tls.crt".into(), key: "/c/tls.key".into() };
         let said = judged(|found| judge_mount(&files, &["/".into(), "/c/tls.key".into()], found));
         assert_eq!(
             said,

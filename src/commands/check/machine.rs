@@ -21,7 +21,7 @@ use super::network::Dialled;
 use super::network::Holder;
 use super::network::Network;
 use crate::config::AppAddr;
-use crate::config::CredentialFiles;
+use crate::config::PairFiles;
 use crate::sys::cgroup;
 use crate::sys::sockets;
 
@@ -83,7 +83,7 @@ impl Machine {
     }
 
     /// Asks for file events as a rotation would, and lets go of them.
-    pub(super) fn inotify(&self, files: &CredentialFiles) -> Inotify {
+    pub(super) fn inotify(&self, files: &PairFiles) -> Inotify {
         let cert = std::path::absolute(&files.cert).unwrap_or_else(|_| files.cert.clone());
         // Where the folder does not exist yet, those above it are watched.
         let folder = cert.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));

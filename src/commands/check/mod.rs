@@ -54,10 +54,12 @@ fn look_at(config: &Config, found: &mut Findings) {
     found.ok(Subject::Configuration, ways.join(", "));
 
     let machine = Machine::read();
-    credential::judge(&Files::read(&config.credential), SystemTime::now(), found);
+    if let Some(files) = config.pair_files() {
+        credential::judge(&Files::read(files), SystemTime::now(), found);
+        limits::judge_mount(files, &machine.mount_points(), found);
+        limits::judge_inotify(&machine.inotify(files), found);
+    }
     clients::judge(config, SystemTime::now(), found);
-    limits::judge_mount(&config.credential, &machine.mount_points(), found);
-    limits::judge_inotify(&machine.inotify(&config.credential), found);
 
     let network = machine.network();
     for listener in &config.listeners {
@@ -65,8 +67,9 @@ fn look_at(config: &Config, found: &mut Findings) {
     }
     // Several listeners may lead to one app.
     let mut seen = HashSet::new();
-    for app in config.listeners.iter().map(|listener| &listener.app).filter(|app| seen.insert(*app)) {
-        let dialled = machine::dial(app, config.timeouts.connect);
+    for listener in config.listeners.iter().filter(|listener| seen.insert(&listener.app)) {
+        let app = &listener.app;
+        let dialled = machine::dial(app, listener.connect);
         network::judge_app(app, &dialled, &network, found);
     }
 

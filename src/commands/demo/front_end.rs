@@ -98,12 +98,12 @@ pub(super) struct Calls<'a> {
     /// Where to dial it.
     pub(super) proxy: SocketAddr,
     /// Tells when it serves.
-    pub(super) shown: watch::Receiver<Option<Shown>>,
+    pub(super) shown: watch::Receiver<Vec<Shown>>,
 }
 
 /// Has each front-end call, and tells what it got. Ends only by a fault; never, if there is no front-end.
 pub(super) async fn call_again_and_again(mut calls: Calls<'_>) -> Fault {
-    if calls.front_ends.is_empty() || calls.shown.wait_for(Option::is_some).await.is_err() {
+    if calls.front_ends.is_empty() || calls.shown.wait_for(|shown| !shown.is_empty()).await.is_err() {
         // Nobody calls; or the sidecar is gone, and ends the demo itself.
         return std::future::pending().await;
     }

@@ -34,7 +34,7 @@ pub(super) struct Narrator {
     /// What to try.
     pub(super) commands: Vec<String>,
     /// The pairs as they are taken into service.
-    pub(super) shown: watch::Receiver<Option<Shown>>,
+    pub(super) shown: watch::Receiver<Vec<Shown>>,
 }
 
 impl Narrator {
@@ -42,7 +42,8 @@ impl Narrator {
     pub(super) async fn run(mut self) -> Fault {
         let mut introduced = false;
         while let Ok(()) = self.shown.changed().await {
-            let Some(shown) = self.shown.borrow_and_update().clone() else { continue };
+            // The demo has one pair.
+            let Some(shown) = self.shown.borrow_and_update().first().cloned() else { continue };
             let mut lines = String::new();
             if !introduced {
                 introduced = true;

@@ -35,11 +35,8 @@ const APP: &str = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(now()).unwrap());
 static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::P256).unwrap());
-static NAMES: LazyLock<CredentialFiles> = LazyLock::new(|| CredentialFiles {
-    cert: "/c/instance.crt".into(),
-    key: "/c/instance.key".into(),
-    timeout: Duration::from_secs(10),
-});
+static NAMES: LazyLock<PairFiles> =
+    LazyLock::new(|| PairFiles { cert: "/c/instance.crt".into(), key: "/c/instance.key".into() });
 
 /// 2027-01-15T08:00:00Z
 fn now() -> SystemTime {
