@@ -247,7 +247,7 @@ impl Reader {
     fn tls(&mut self) -> Result<TlsSettings, Noted> {
         let alpn = self.alpn();
         let min_version = self.word("tls-min", &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
-        Ok(TlsSettings { alpn: alpn?, min_version: min_version? })
+        Ok(TlsSettings { alpn: alpn?, min_version: min_version?, ..TlsSettings::default() })
     }
 
     fn alpn(&mut self) -> Result<Vec<Vec<u8>>, Noted> {

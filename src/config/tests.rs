@@ -84,7 +84,7 @@ fn tcp(address: &str) -> AppAddr {
 
 #[test]
 fn nothing_typed_is_a_whole_configuration() {
-    let tls = TlsSettings { alpn: vec![], min_version: TlsVersion::Tls12 };
+    let tls = TlsSettings::default();
     let listener = Listener {
         listen: Listen::EveryAddress(8443),
         app: tcp("127.0.0.1:8080"),

@@ -11,6 +11,7 @@ pub mod certificate;
 mod client;
 mod guid;
 
+pub use certificate::AltNames;
 pub use certificate::Certificate;
 pub use certificate::CertificateError;
 pub use client::Client;

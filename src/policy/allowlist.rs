@@ -69,15 +69,17 @@ impl Policy {
 
     /// The rule that admits `client`.
     fn rule_for(&self, client: &Client, own: Option<&Identity>) -> Result<&Rule, Denial> {
-        if let Some(Err(error)) = client.holder().map(|holder| &holder.identity) {
+        let unsound = client.holder().and_then(|holder| holder.identity.as_ref().err());
+        if let Some(error) = unsound.filter(|_| !self.deny.is_empty()) {
             return Err(error.clone().into());
         }
         if let Some(rule) = self.deny.iter().find(|rule| rule.matches(client, own)) {
             return Err(Denial::by(rule));
         }
-        self.allow.iter().find(|rule| rule.matches(client, own)).ok_or_else(|| match client {
-            Client::Anonymous => Reason::NoCertificate.into(),
-            Client::Certified(_) => Reason::NotAllowed.into(),
+        self.allow.iter().find(|rule| rule.matches(client, own)).ok_or_else(|| match (client, unsound) {
+            (_, Some(error)) => error.clone().into(),
+            (Client::Anonymous, None) => Reason::NoCertificate.into(),
+            (Client::Certified(_), None) => Reason::NotAllowed.into(),
         })
     }
 }

@@ -6,6 +6,7 @@
 //! Pure: no socket, no clock. The same code answers the handshake, `policy test` and audit mode.
 
 mod allowlist;
+mod alt_name;
 mod denial;
 mod file;
 mod pattern;
@@ -14,6 +15,7 @@ mod rule;
 pub use allowlist::Mode;
 pub use allowlist::Permit;
 pub use allowlist::Policy;
+pub use alt_name::AltName;
 pub use denial::Denial;
 pub use denial::Reason;
 pub use file::PolicyFile;

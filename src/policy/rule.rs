@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::alt_name::AltName;
 use super::pattern::DnsPattern;
 use super::pattern::LONGEST_TEXT;
 use super::pattern::UriPattern;
@@ -45,6 +46,12 @@ pub enum Rule {
     Any,
     /// `anonymous`: clients without a certificate.
     Anonymous,
+    /// A subjectAltName of any certificate under the roots, whatever else it says. Shown as `san:NAME`, and not to be typed:
+    /// in a Cloud Foundry certificate names are the app's own word. Only Envoy's documents name one.
+    AltName(AltName),
+    /// Every certificate under the roots, sound or not. Shown as `trusted`, and not to be typed: what Envoy's documents mean
+    /// when they list no name.
+    Trusted,
 }
 
 /// What a client may share with us.
@@ -103,15 +110,18 @@ const SLIPS: [(&str, &str); 21] = [
 impl Rule {
     /// Whether the rule means `client`. `own` is our own identity, which `cf:same` compares with.
     ///
-    /// A certificate whose identity is not sound is meant by no rule: what it lacks might be what a deny names.
+    /// A certificate whose identity is not sound is meant by no rule that can be typed: what it lacks might be what a deny
+    /// names.
     pub fn matches(&self, client: &Client, own: Option<&Identity>) -> bool {
         let Some(holder) = client.holder() else {
             return *self == Self::Anonymous;
         };
-        match &holder.identity {
-            Ok(Some(identity)) => self.means(identity, own),
-            Ok(None) => self.names(holder),
-            Err(_) => false,
+        match (self, &holder.identity) {
+            (Self::AltName(name), _) => name.is_among(&holder.names),
+            (Self::Trusted, _) => true,
+            (_, Ok(Some(identity))) => self.means(identity, own),
+            (_, Ok(None)) => self.names(holder),
+            (_, Err(_)) => false,
         }
     }
 
@@ -130,6 +140,7 @@ impl Rule {
             Self::App(_) | Self::Space(_) | Self::Organization(_) | Self::Instance(_) => true,
             Self::CloudFoundry | Self::Same(_) => true,
             Self::Dns(_) | Self::Uri(_) | Self::CommonName(_) | Self::Any | Self::Anonymous => false,
+            Self::AltName(_) | Self::Trusted => false,
         }
     }
 
@@ -153,8 +164,8 @@ impl Rule {
             Self::Organization(guid) => client.organization == Some(*guid),
             Self::Instance(id) => client.instance.as_ref() == Some(id),
             Self::Same(kin) => own.is_some_and(|own| kin.of(own).is_some() && kin.of(own) == kin.of(client)),
-            Self::CloudFoundry | Self::Any => true,
-            Self::Dns(_) | Self::Uri(_) | Self::CommonName(_) | Self::Anonymous => false,
+            Self::CloudFoundry | Self::Any | Self::Trusted => true,
+            Self::Dns(_) | Self::Uri(_) | Self::CommonName(_) | Self::AltName(_) | Self::Anonymous => false,
         }
     }
 
@@ -164,7 +175,8 @@ impl Rule {
             Self::Dns(pattern) => holder.names.dns.iter().any(|name| pattern.matches(name)),
             Self::Uri(pattern) => holder.names.uris.iter().any(|uri| pattern.matches(uri)),
             Self::CommonName(name) => holder.common_name.as_deref() == Some(name),
-            Self::Any => true,
+            Self::AltName(name) => name.is_among(&holder.names),
+            Self::Any | Self::Trusted => true,
             Self::App(_) | Self::Space(_) | Self::Organization(_) | Self::Instance(_) => false,
             Self::CloudFoundry | Self::Same(_) | Self::Anonymous => false,
         }
@@ -277,6 +289,8 @@ impl fmt::Display for Rule {
             Self::CommonName(name) => write!(f, "cn:{name}"),
             Self::Any => f.write_str("any"),
             Self::Anonymous => f.write_str("anonymous"),
+            Self::AltName(name) => write!(f, "san:{name}"),
+            Self::Trusted => f.write_str("trusted"),
         }
     }
 }

@@ -10,6 +10,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::crypto::aws_lc_rs::cipher_suite;
 use rustls::crypto::aws_lc_rs::kx_group;
 
+use crate::config::Tls12Suite;
+
 /// Written out, so that an upgrade of rustls cannot change quietly what we speak.
 /// The order is ours to say only where a client has none: rustls takes the client's first suite that is in the list.
 static SUITES: &[SupportedCipherSuite] = &[
@@ -40,9 +42,47 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
+/// The same with these suites of TLS 1.2, in their order; with all of them if none is listed.
+pub(super) fn provider_of(suites: &[Tls12Suite]) -> Arc<CryptoProvider> {
+    if suites.is_empty() {
+        return provider();
+    }
+    let tls13 = SUITES.iter().filter(|suite| suite.tls13().is_some()).copied();
+    let cipher_suites = tls13.chain(suites.iter().copied().map(suite)).collect();
+    Arc::new(CryptoProvider { cipher_suites, ..(*provider()).clone() })
+}
+
+fn suite(suite: Tls12Suite) -> SupportedCipherSuite {
+    match suite {
+        Tls12Suite::EcdsaAes128 => cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        Tls12Suite::EcdsaAes256 => cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        Tls12Suite::EcdsaChacha20 => cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        Tls12Suite::RsaAes128 => cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        Tls12Suite::RsaAes256 => cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        Tls12Suite::RsaChacha20 => cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn suites_that_are_listed_are_the_only_ones_of_tls12_and_in_their_order() {
+        let provider = provider_of(&[Tls12Suite::RsaAes256, Tls12Suite::RsaAes128]);
+        let names: Vec<_> = provider.cipher_suites.iter().map(|suite| format!("{:?}", suite.suite())).collect();
+        assert_eq!(
+            names,
+            [
+                "TLS13_AES_128_GCM_SHA256",
+                "TLS13_AES_256_GCM_SHA384",
+                "TLS13_CHACHA20_POLY1305_SHA256",
+                "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+                "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            ]
+        );
+        assert_eq!(provider_of(&[]).cipher_suites.len(), SUITES.len());
+    }
 
     #[test]
     fn the_post_quantum_hybrid_is_preferred_and_every_suite_is_forward_secret() {

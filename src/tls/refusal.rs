@@ -3,24 +3,26 @@
 use rustls::CertificateError;
 use rustls::Error;
 
+use crate::config::DenialAlert;
 use crate::policy::Reason;
 
-/// The error with which a verifier says it, which decides on the alert that the client is sent.
-impl From<Reason> for Error {
-    fn from(reason: Reason) -> Self {
-        Self::InvalidCertificate(match reason {
-            Reason::NoCertificate => return Self::NoCertificatesPresented,
-            Reason::Untrusted => CertificateError::UnknownIssuer,
-            Reason::Expired => CertificateError::Expired,
-            Reason::NotYetValid => CertificateError::NotValidYet,
-            Reason::Revoked => CertificateError::Revoked,
-            Reason::WrongPurpose => CertificateError::InvalidPurpose,
-            Reason::Malformed => CertificateError::BadEncoding,
-            Reason::IdentityInvalid | Reason::NotAllowed | Reason::DeniedByRule => {
-                CertificateError::ApplicationVerificationFailure
-            }
-        })
-    }
+/// The error with which a verifier says it, which decides on the alert that the client is sent; `alert` is for those
+/// whom the rules refuse.
+pub(super) fn error(reason: Reason, alert: DenialAlert) -> Error {
+    Error::InvalidCertificate(match reason {
+        Reason::NoCertificate => return Error::NoCertificatesPresented,
+        Reason::Untrusted => CertificateError::UnknownIssuer,
+        Reason::Expired => CertificateError::Expired,
+        Reason::NotYetValid => CertificateError::NotValidYet,
+        Reason::Revoked => CertificateError::Revoked,
+        Reason::WrongPurpose => CertificateError::InvalidPurpose,
+        Reason::Malformed => CertificateError::BadEncoding,
+        Reason::IdentityInvalid | Reason::NotAllowed | Reason::DeniedByRule => match alert {
+            DenialAlert::AccessDenied => CertificateError::ApplicationVerificationFailure,
+            // It is about the server's name by right; rustls has no other that becomes a 42 and is told from bad bytes.
+            DenialAlert::BadCertificate => CertificateError::NotValidForName,
+        },
+    })
 }
 
 impl Reason {
@@ -63,13 +65,19 @@ mod tests {
             (NotAllowed, AlertDescription::AccessDenied),
             (DeniedByRule, AlertDescription::AccessDenied),
         ] {
-            let error = Error::from(reason);
+            let error = super::error(reason, DenialAlert::AccessDenied);
             let told = alert != AlertDescription::AccessDenied;
             assert_eq!(Reason::of_handshake(&error), told.then_some(reason));
             let Error::InvalidCertificate(error) = error else { panic!("{error}") };
             assert_eq!(AlertDescription::from(error), alert, "{reason}");
         }
-        assert_eq!(Reason::of_handshake(&NoCertificate.into()), Some(NoCertificate));
+        let nothing = super::error(NoCertificate, DenialAlert::AccessDenied);
+        assert_eq!(Reason::of_handshake(&nothing), Some(NoCertificate));
+        let Error::InvalidCertificate(gorouters) = super::error(NotAllowed, DenialAlert::BadCertificate) else {
+            panic!()
+        };
+        assert_eq!(Reason::of_handshake(&Error::InvalidCertificate(gorouters.clone())), None);
+        assert_eq!(AlertDescription::from(gorouters), AlertDescription::BadCertificate);
         assert_eq!(Reason::of_handshake(&Error::DecryptError), None);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::SupportedProtocolVersion;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls::server::ProducesTickets;
@@ -22,7 +23,7 @@ use crate::credentials::Admitting;
 use crate::credentials::Gate;
 use crate::tls::Hello;
 use crate::tls::Witness;
-use crate::tls::provider;
+use crate::tls::provider::provider_of;
 
 /// One ticket lets a client resume once, and its resumption brings the next: more would be encrypted for nothing.
 const TICKETS_PER_HANDSHAKE: usize = 1;
@@ -33,6 +34,7 @@ const TICKETS_PER_HANDSHAKE: usize = 1;
 /// of rules makes old tickets worthless.
 pub struct Offer {
     pair: Arc<dyn ResolvesServerCert>,
+    provider: Arc<CryptoProvider>,
     settings: TlsSettings,
     tickets: Arc<dyn ProducesTickets>,
     asking: Asking,
@@ -62,18 +64,20 @@ impl Offer {
     /// When the system's random source fails.
     pub fn new(pair: Arc<CertifiedKey>, settings: &TlsSettings, admitting: &Admitting) -> Result<Self, rustls::Error> {
         let pair: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(pair));
+        let provider = provider_of(&settings.tls12_suites);
         let tickets = Ticketer::new()?;
         let asking = match admitting {
             Admitting::Everybody => {
                 let config = |alpn: &[Vec<u8>]| {
                     let nobody = WebPkiClientVerifier::no_client_auth();
-                    server_config(Arc::clone(&pair), settings, alpn, Arc::clone(&tickets), nobody).map(Arc::new)
+                    let (provider, tickets) = (Arc::clone(&provider), Arc::clone(&tickets));
+                    server_config(provider, Arc::clone(&pair), settings, alpn, tickets, nobody).map(Arc::new)
                 };
                 Asking::Nothing { with_alpn: config(&settings.alpn)?, without_alpn: config(&[])? }
             }
             Admitting::Certified(gate) => Asking::Certificate(gate.clone()),
         };
-        Ok(Self { pair, settings: settings.clone(), tickets, asking })
+        Ok(Self { pair, provider, settings: settings.clone(), tickets, asking })
     }
 
     /// The answer to `hello`.
@@ -91,11 +95,12 @@ impl Offer {
                 Ok(Answer { config, witness: None })
             }
             Asking::Certificate(gate) => {
-                let witness = Arc::new(Witness::new(gate.clone()));
+                let witness = Arc::new(Witness::new(gate.clone(), self.settings.denial_alert));
                 let alpn = if overlaps { &self.settings.alpn[..] } else { &[] };
                 let verifier: Arc<dyn ClientCertVerifier> = Arc::<Witness>::clone(&witness);
                 let (pair, tickets) = (Arc::clone(&self.pair), Arc::clone(&self.tickets));
-                let config = server_config(pair, &self.settings, alpn, tickets, verifier)?;
+                let provider = Arc::clone(&self.provider);
+                let config = server_config(provider, pair, &self.settings, alpn, tickets, verifier)?;
                 Ok(Answer { config: Arc::new(config), witness: Some(witness) })
             }
         }
@@ -109,21 +114,24 @@ impl fmt::Debug for Offer {
 }
 
 fn server_config(
+    provider: Arc<CryptoProvider>,
     pair: Arc<dyn ResolvesServerCert>,
     settings: &TlsSettings,
     alpn: &[Vec<u8>],
     tickets: Arc<dyn ProducesTickets>,
     clients: Arc<dyn ClientCertVerifier>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let versions: &[&'static SupportedProtocolVersion] = match settings.min_version {
-        TlsVersion::Tls12 => &[&TLS13, &TLS12],
-        TlsVersion::Tls13 => &[&TLS13],
+    let versions: &[&'static SupportedProtocolVersion] = match (settings.min_version, settings.max_version) {
+        (TlsVersion::Tls13, _) => &[&TLS13],
+        (TlsVersion::Tls12, TlsVersion::Tls13) => &[&TLS13, &TLS12],
+        (TlsVersion::Tls12, TlsVersion::Tls12) => &[&TLS12],
     };
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(pair);
     config.alpn_protocols = alpn.to_vec();
+    config.ignore_client_order = !settings.tls12_suites.is_empty();
     config.ticketer = tickets;
     config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
     // Tickets carry the session; a cache would hold memory for clients that never come back.

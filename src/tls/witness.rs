@@ -22,10 +22,12 @@ use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerified;
 use rustls::server::danger::ClientCertVerifier;
 
+use crate::config::DenialAlert;
 use crate::credentials::Gate;
 use crate::identity::Client;
 use crate::policy::Denial;
 use crate::policy::Permit;
+use crate::tls::refusal;
 
 /// Judges the certificate that one client shows.
 ///
@@ -33,14 +35,15 @@ use crate::policy::Permit;
 /// renewed under its old name would refuse everybody, and it does not look at the dates of the CAs.
 pub struct Witness {
     gate: Gate,
+    alert: DenialAlert,
     verdict: OnceLock<Result<(Client, Permit), Denial>>,
     denied: OnceLock<Client>,
 }
 
 impl Witness {
-    /// A witness at `gate`, for one connection.
-    pub fn new(gate: Gate) -> Self {
-        Self { gate, verdict: OnceLock::new(), denied: OnceLock::new() }
+    /// A witness at `gate`, for one connection, that tells those whom the rules refuse by `alert`.
+    pub fn new(gate: Gate, alert: DenialAlert) -> Self {
+        Self { gate, alert, verdict: OnceLock::new(), denied: OnceLock::new() }
     }
 
     /// What was said of the client's certificate; `None` if none was shown in this handshake, as in a resumption.
@@ -81,7 +84,7 @@ impl ClientCertVerifier for Witness {
                     // Asked once in a handshake; should it be twice, the first answer stands.
                     let _ = self.denied.set(client);
                 }
-                Err(denial.reason().into())
+                Err(refusal::error(denial.reason(), self.alert))
             }
         }
     }

@@ -356,7 +356,7 @@ fn handshake(
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_client_cert_verifier(Arc::new(Witness::new(gate)))
+        .with_client_cert_verifier(Arc::new(Witness::new(gate, crate::config::DenialAlert::AccessDenied)))
         .with_single_cert(vec![cert.der().clone()], private(&server))
         .unwrap();
     let mut trusted = RootCertStore::empty();
