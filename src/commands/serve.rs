@@ -1,6 +1,8 @@
 //! `vestibule run` and `vestibule proxy`.
 
 use std::io;
+use std::panic;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -12,6 +14,7 @@ use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::sidecar::Sidecar;
 use crate::supervisor::AppCommand;
+use crate::supervisor::Signals;
 use crate::telemetry;
 
 /// For the connections that are dropped at the end.
@@ -22,13 +25,19 @@ const LAST_DROPS: Duration = Duration::from_millis(250);
 /// # Errors
 /// [`Fault`]. Once logging has started, a fault is a log line instead, so that the log stays of one form.
 pub(super) fn serve(config: Config, command: Option<AppCommand>) -> Result<Exit, Fault> {
+    Signals::unblock();
     telemetry::start_logging(&config.log);
-    let served = runtime(config.threads).and_then(|runtime| {
+    // A panic of the runtime's or of ours, whose message is on stderr by now.
+    let panicked =
+        |_| Err(Fault::new(Exit::Internal, "vestibule has panicked; this is a fault of ours, please report it"));
+    let served = panic::catch_unwind(AssertUnwindSafe(|| {
+        let runtime = runtime(config.threads)?;
         let served = runtime.block_on(async { Sidecar::open(config)?.run(command).await });
-        // Connections whose time is over write their records when they are dropped; a look at files that hangs is left.
+        // Connections whose time is over write their records when they are dropped.
         runtime.shutdown_timeout(LAST_DROPS);
         served
-    });
+    }))
+    .unwrap_or_else(panicked);
     match served {
         Err(fault) if tracing::enabled!(Level::ERROR) => {
             for line in fault.message.lines() {

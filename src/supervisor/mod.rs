@@ -28,10 +28,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
+use rustix::process::WaitOptions;
 use rustix::process::getpgid;
 use rustix::process::kill_process;
 use rustix::process::kill_process_group;
 use rustix::process::test_kill_process_group;
+use rustix::process::waitpid;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -62,6 +64,9 @@ pub enum SignalScope {
     /// The app alone.
     App,
 }
+
+/// For an app to end that lives when we panic.
+const LAST_TIME: Duration = Duration::from_secs(2);
 
 /// The app, from its start to its end. Cheap to clone; all clones are the same app.
 #[derive(Debug, Clone)]
@@ -153,6 +158,25 @@ impl App {
                 // Unreachable: `self` holds the sender.
                 std::future::pending::<()>().await;
             }
+        }
+    }
+}
+
+/// Reached with an app that lives only when a panic unwinds us: nobody else would end it then.
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.signal(Signal::TERM);
+        let deadline = std::time::Instant::now() + LAST_TIME;
+        while !*self.ended() {
+            if std::time::Instant::now() >= deadline {
+                self.signal(Signal::KILL);
+                return;
+            }
+            // Whatever the answer, there is nothing to wait for any more.
+            if !matches!(waitpid(Some(self.pid), WaitOptions::NOHANG), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
+use nix::sys::signal::SigSet;
 use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
 
@@ -29,7 +30,7 @@ pub enum Asked {
 /// The signals that we listen for, from the moment this is made until the process ends.
 ///
 /// A signal that was ignored when we were started stays ignored, for us and for the app (`nohup`, `command &` in a
-/// script), as in a shell. One that was blocked is never heard, which is warned of: to unblock it takes `unsafe` code.
+/// script), as in a shell. One that was blocked is heard after [`Signals::unblock`].
 /// Two of the same kind that arrive together may be seen as one, as the kernel itself does.
 #[derive(Debug)]
 pub struct Signals {
@@ -38,6 +39,13 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// Unblocks what was blocked when we were started, which would never be heard. To be called before there is another
+    /// thread: each takes the mask of the one that starts it.
+    pub fn unblock() {
+        // The kernel has no reason to refuse an empty mask.
+        let _ = SigSet::empty().thread_set_mask();
+    }
+
     /// Everything that can be forwarded to an app. To be called before [`App::spawn`], within a runtime.
     ///
     /// On a terminal TTIN and TTOU are left to the kernel; elsewhere some servers count their workers with them.
@@ -60,13 +68,7 @@ impl Signals {
 
     fn listen(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let (ignored, blocked) = (mask(&status, "SigIgn:"), mask(&status, "SigBlk:"));
-        if blocked != 0 {
-            tracing::warn!(
-                blocked = format_args!("{blocked:#x}"),
-                "we were started with signals blocked, and will not hear them; start us with an empty signal mask"
-            );
-        }
+        let ignored = mask(&status, "SigIgn:");
         let heard = signals.filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
         Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, stops: 0 })

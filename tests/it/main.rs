@@ -16,4 +16,5 @@ mod process;
 mod relay;
 mod rolling;
 mod rotation;
+mod scarcity;
 mod supervisor;

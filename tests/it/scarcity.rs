@@ -1,0 +1,94 @@
+//! What becomes of us where the machine gives less than we ask for.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::support::app;
+use crate::support::client::asking;
+use crate::support::credentials::Credentials;
+use crate::support::credentials::leaf;
+use crate::support::eventually;
+use crate::support::sidecar::Setup;
+use crate::support::sidecar::VESTIBULE;
+
+/// A user of nobody's: the kernel counts the threads of a user, and none of root's.
+const STRANGER: &str = "54321";
+
+/// A `vestibule` for which the kernel starts no thread beside its first.
+fn without_threads(credentials: &Credentials, args: &[&str]) -> (TempDir, Setup) {
+    let (dir, binary) = readable_by_all(credentials);
+    let mut words = vec!["prlimit", "--nproc=1", binary.as_str()];
+    words.extend(args);
+    let setup = if rustix::process::geteuid().is_root() {
+        let user = format!("--reuid={STRANGER}");
+        let mut all = vec![user.as_str(), "--clear-groups"];
+        all.extend(words);
+        Setup::program("setpriv", &all)
+    } else {
+        Setup::program(words[0], &words[1..])
+    };
+    (dir, setup.credentials(credentials))
+}
+
+/// The program and the pair where any user may read them.
+fn readable_by_all(credentials: &Credentials) -> (TempDir, String) {
+    let dir = TempDir::new().unwrap();
+    let binary = dir.path().join("vestibule");
+    fs::copy(VESTIBULE, &binary).unwrap();
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    [dir.path(), &binary, credentials.dir(), &credentials.cert(), &credentials.key()].into_iter().for_each(open);
+    (dir, binary.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_rotation_takes_place_though_the_kernel_starts_no_thread_for_it() {
+    let mut credentials = Credentials::new();
+    let app = app::echo().to_string();
+    let args = ["proxy", "--listen", "127.0.0.1:0", "--app", &app, "--threads", "1"];
+    let (_dir, setup) = without_threads(&credentials, &args);
+    let sidecar = setup.ready();
+    let asking = asking(credentials.instance());
+    let first = asking.connect(sidecar.addr()).unwrap().leaf();
+    let next = credentials.issue();
+    fs::write(credentials.key(), &next.key_pem).unwrap();
+    fs::write(credentials.cert(), &next.cert_pem).unwrap();
+    let second = leaf(next.cert_pem.as_bytes());
+    assert_ne!(first, second);
+    eventually("the new pair", || {
+        let mut client = asking.connect(sidecar.addr()).ok().filter(|client| client.leaf() == second)?;
+        client.send(b"hello").ok()?;
+        (client.receive(5).ok()? == b"hello").then_some(())
+    });
+}
+
+#[test]
+fn a_fault_of_ours_ends_with_70_and_says_so_before_the_app_is_started() {
+    let credentials = Credentials::new();
+    let started = TempDir::new().unwrap();
+    let mark = started.path().join("started").display().to_string();
+    let args = ["run", "--listen", "127.0.0.1:0", "--threads", "2", "--", "touch", &mark];
+    let (_dir, setup) = without_threads(&credentials, &args);
+    let mut sidecar = setup.start();
+    assert_eq!(sidecar.exited().code(), Some(70), "{:#?}", sidecar.lines());
+    let said = sidecar.wait_until("the reason", |line| line["code"] == 70);
+    assert_eq!(said["level"], "error");
+    assert!(!Path::new(&mark).exists());
+}
+
+#[test]
+fn signals_that_were_blocked_before_us_are_heard() {
+    let credentials = Credentials::new();
+    let app = app::nobody().to_string();
+    let block = "import os, signal, sys\n\
+                 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])\n\
+                 os.execv(sys.argv[1], sys.argv[1:])";
+    let args = ["-c", block, VESTIBULE, "proxy", "--listen", "127.0.0.1:0", "--app", &app];
+    let mut sidecar = Setup::program("python3", &args).credentials(&credentials).ready();
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(0));
+    assert_eq!(sidecar.lines_of("draining").len(), 1);
+    assert!(!sidecar.lines().iter().any(|line| line["level"] == "warn"), "{:#?}", sidecar.lines());
+}
