@@ -154,7 +154,8 @@ impl<'p> Reader<'p> {
                 _ => self.refuse(at, format!("only {} is supported", words.join(" or ")), "write that, or nothing"),
             },
             Fate::Refused(_) if at.node.is_unset() => {}
-            Fate::Empty(_) if at.node.is_default() => {}
+            Fate::Empty(_) if matches!(at.node, Node::Map(entries) if entries.is_empty()) => {}
+            Fate::Empty(_) if at.node.is_unset() => {}
             Fate::Refused(why) | Fate::Empty(why) => self.refuse(at, format!("not supported: {why}"), "leave it out"),
         }
     }

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_suites_are_those_that_the_provider_speaks_in_tls_1_2() {
-        let spoken = provider::provider();
+        let spoken = provider();
         let spoken = spoken.cipher_suites.iter().filter(|suite| suite.tls13().is_none()).map(|suite| suite.suite());
         let mut spoken: Vec<_> = spoken.map(|suite| (u16::from(suite), format!("{suite:?}"))).collect();
         let mut named: Vec<_> = SPOKEN.iter().map(|(suite, _, iana)| (suite.code(), (*iana).to_owned())).collect();
