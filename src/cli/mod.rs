@@ -3,6 +3,7 @@
 //! clap is told the rows of [`options::OPTIONS`] and hands back strings; what they mean is decided elsewhere, so that
 //! a flag is read exactly like the variable and the key of the same name.
 
+pub mod envoy;
 mod grammar;
 mod stop;
 mod tools;

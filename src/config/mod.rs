@@ -5,6 +5,7 @@
 
 mod clients;
 mod entrypoint;
+pub mod envoy;
 mod file;
 pub mod mistake;
 pub mod options;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use vestibule::config::Config;
+use vestibule::config::envoy;
 use vestibule::config::options;
 use vestibule::config::options::Group;
 use vestibule::config::options::Opt;
@@ -22,8 +23,17 @@ use vestibule::policy::PolicyFile;
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
 const CLIENTS: &str = "docs/clients.md";
-const DOCUMENTS: [&str; 7] =
-    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", CONFIGURATION, CLIENTS, OPERATIONS, "docs/containers.md"];
+const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
+const DOCUMENTS: [&str; 8] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    CONFIGURATION,
+    CLIENTS,
+    OPERATIONS,
+    ENVOY_FIELDS,
+    "docs/containers.md",
+];
 
 fn path(document: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(document)
@@ -137,6 +147,17 @@ fn every_denial_is_explained_and_the_example_of_a_policy_is_one() {
     }
     let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
     assert_eq!(PolicyFile::parse(Path::new("policy.toml"), file).unwrap().allow.len(), 2);
+}
+
+#[test]
+fn the_tables_of_envoys_fields_are_those_of_the_program() {
+    for (section, rows) in [("envoy.yaml", envoy::bootstrap_fields()), ("secrets", envoy::secret_fields())] {
+        let mut table = "\n| field | | |\n|---|---|---|\n".to_owned();
+        for row in rows {
+            writeln!(table, "| `{}` | {} | {} |", row.field, row.fate, row.meaning).unwrap();
+        }
+        hold(ENVOY_FIELDS, section, &format!("{table}\n"));
+    }
 }
 
 #[test]

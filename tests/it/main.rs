@@ -9,6 +9,7 @@ mod clients;
 mod demo;
 mod docs;
 mod entrypoint;
+mod envoy_documents;
 mod handshake;
 mod health;
 mod policy;

@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod credentials;
+pub(crate) mod diego;
 pub(crate) mod sidecar;
 
 use std::time::Duration;

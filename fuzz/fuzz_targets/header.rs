@@ -1,0 +1,9 @@
+//! PROXY headers as whoever stands in front of us sends them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use vestibule::announce::Header;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = Header::parse(bytes);
+});

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Fills corpus/ from the fixtures, so that fuzzing starts with documents that are right.
+set -eu
+cd "$(dirname "$0")"
+fixtures=../tests/fixtures/diego
+mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header
+
+for folder in "$fixtures"/mtls-*; do
+    name=$(basename "$folder")
+    cp "$folder/envoy_config/envoy.yaml" "corpus/bootstrap/$name.yaml"
+    for file in "$folder"/envoy_config/sds-*.yaml; do
+        cp "$file" "corpus/sds/$name-$(basename "$file")"
+    done
+    openssl x509 -in "$folder/cf-instance-credentials/instance.crt" -outform DER -out "corpus/certificate/$name.der"
+done
+for file in "$fixtures"/pki/*.pem "$fixtures"/pki/*.crt; do
+    openssl x509 -in "$file" -outform DER -out "corpus/certificate/$(basename "$file").der"
+done
+
+guid=7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11
+i=0
+for rule in "cf:app:$guid" "cf:space:$guid" "cf:org:$guid" "cf:instance:51f0a000-a1b2-4c3d-5e6f-7a00" cf:any cf:same:app \
+    dns:gorouter.service.cf.internal 'dns:*.apps.internal' 'uri:spiffe://example.org/*' cn:router any anonymous; do
+    i=$((i + 1))
+    printf %s "$rule" >"corpus/rule/$i"
+done
+
+printf 'PROXY TCP4 192.0.2.1 192.0.2.2 40000 8443\r\n' >corpus/header/v1
+printf '\r\n\r\n\000\r\nQUIT\n\041\021\000\014\300\000\002\001\300\000\002\002\234\100\040\373' >corpus/header/v2

@@ -1,0 +1,125 @@
+//! How the documents' fields are described: once, for the reading and for the manual.
+
+/// A message of Envoy's API, with the fields that we know.
+pub(super) struct Message {
+    /// The only `@type` it may be of, where a document may hold messages of any type.
+    pub(super) kind: Option<&'static str>,
+    /// What becomes of a field that is not in the list and says something.
+    pub(super) unknown: Unknown,
+    /// Every field of it that we know, which is all that Envoy 1.40 has.
+    pub(super) fields: &'static [Field],
+}
+
+/// What becomes of a field that is not known and has no default value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It may decide who comes in or what becomes of the bytes.
+    Refused,
+    /// It concerns Envoy as a program. A newer Diego must not stop an app, so a line in the log is all.
+    Noted,
+}
+
+/// A field of a message.
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a field.
+pub(super) enum Fate {
+    /// It is a message.
+    Message(&'static Message),
+    /// It is a list of messages.
+    Messages(&'static Message),
+    /// It is read; in what way.
+    Honoured(&'static str),
+    /// It cannot change what anybody sees of a connection, whatever it says; why not.
+    Ignored(&'static str),
+    /// It may be absent or one of these words, which are what we do anyway.
+    Only(&'static [&'static str]),
+    /// It may be false, zero or empty, and nothing else; why not.
+    Refused(&'static str),
+    /// It is a mapping from names that are ours to choose, and may have no entry; why not.
+    Empty(&'static str),
+}
+
+/// A line of the manual: a field, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The path of the field, with `[]` for each element of a list.
+    pub field: String,
+    /// `honoured`, `ignored` or `refused`.
+    pub fate: &'static str,
+    /// In what way, or why.
+    pub meaning: String,
+}
+
+pub(super) const fn message(name: &'static str, message: &'static Message) -> Field {
+    Field { name, fate: Fate::Message(message) }
+}
+
+pub(super) const fn messages(name: &'static str, message: &'static Message) -> Field {
+    Field { name, fate: Fate::Messages(message) }
+}
+
+pub(super) const fn honoured(name: &'static str, how: &'static str) -> Field {
+    Field { name, fate: Fate::Honoured(how) }
+}
+
+pub(super) const fn ignored(name: &'static str, why: &'static str) -> Field {
+    Field { name, fate: Fate::Ignored(why) }
+}
+
+pub(super) const fn only(name: &'static str, words: &'static [&'static str]) -> Field {
+    Field { name, fate: Fate::Only(words) }
+}
+
+pub(super) const fn refused(name: &'static str, why: &'static str) -> Field {
+    Field { name, fate: Fate::Refused(why) }
+}
+
+pub(super) const fn empty(name: &'static str, why: &'static str) -> Field {
+    Field { name, fate: Fate::Empty(why) }
+}
+
+impl Message {
+    /// The field of that name.
+    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The lines of the manual for everything in it, in the order in which it is described.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        self.add_rows("", &mut rows);
+        rows
+    }
+
+    fn add_rows(&self, path: &str, rows: &mut Vec<Row>) {
+        let within = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        if let Some(kind) = self.kind {
+            rows.push(Row { field: within("@type"), fate: "refused", meaning: format!("unless it is `{kind}`") });
+        }
+        for field in self.fields {
+            let path = within(field.name);
+            let (fate, meaning) = match &field.fate {
+                Fate::Message(message) => {
+                    message.add_rows(&path, rows);
+                    continue;
+                }
+                Fate::Messages(message) => {
+                    message.add_rows(&format!("{path}[]"), rows);
+                    continue;
+                }
+                Fate::Honoured(how) => ("honoured", (*how).to_owned()),
+                Fate::Ignored(why) => ("ignored", (*why).to_owned()),
+                Fate::Only(words) => {
+                    let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+                    ("refused", format!("unless it is absent or {}", words.join(" or ")))
+                }
+                Fate::Refused(why) | Fate::Empty(why) => ("refused", format!("unless it is false, 0 or empty: {why}")),
+            };
+            rows.push(Row { field: path, fate, meaning });
+        }
+    }
+}
