@@ -58,6 +58,8 @@ pub(super) fn vestibule() -> Command {
                 .override_usage("vestibule issuer [OPTIONS] DIR")
                 .arg(positional("DIR").required(true)),
         )
+        // Its words are Envoy's, which clap does not read: see `cli::envoy`.
+        .subcommand(Command::new("envoy").about("What Diego starts; also chosen when the program is called as `envoy`"))
         .subcommand(command("demo", "Issuer, small app and proxy on one machine, with commands to try"))
 }
 

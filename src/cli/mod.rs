@@ -8,10 +8,10 @@ mod grammar;
 mod stop;
 mod tools;
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::path::Path;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -33,7 +33,9 @@ use crate::config::sources::Inputs;
 use crate::config::values;
 use crate::exit::Exit;
 use crate::exit::Fault;
+use crate::sys;
 
+pub use envoy::EnvoyCommand;
 pub use stop::Help;
 pub use stop::Stop;
 pub use tools::DemoArgs;
@@ -92,6 +94,8 @@ pub enum Command {
     Issuer(Options),
     /// Issuer, app and proxy on one machine.
     Demo(DemoArgs),
+    /// What Diego starts.
+    Envoy(EnvoyCommand),
 }
 
 /// Reads the command line (its first word is the program) in the light of the environment, and the file that either
@@ -104,6 +108,10 @@ where
     // A variable whose name is not even UTF-8 is none of ours.
     let environment: Environment =
         environment.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    if let Some(args) = envoys(&argv) {
+        return Ok(Command::Envoy(envoy::parse(args.iter().cloned())?));
+    }
     let matches = grammar::vestibule().try_get_matches_from(argv).map_err(Stop::from)?;
     match matches.subcommand() {
         Some(("run", matches)) => run(matches, &environment),
@@ -130,6 +138,16 @@ where
         Some(("demo", matches)) => Ok(Command::Demo(tools::demo(matches)?)),
         // clap lets nothing else through; should it ever, the list of commands is the best answer.
         _ => Err(Stop::from(grammar::no_command())),
+    }
+}
+
+/// What was typed for Envoy: all of it when the program is called as `envoy`, else what follows the command of that name.
+fn envoys(argv: &[OsString]) -> Option<&[OsString]> {
+    let (program, args) = argv.split_first()?;
+    match args.split_first() {
+        _ if Path::new(program).file_stem() == Some(OsStr::new("envoy")) => Some(args),
+        Some((command, args)) if command == "envoy" => Some(args),
+        _ => None,
     }
 }
 
@@ -210,8 +228,7 @@ fn read<T>(
         environment,
         read_file: &|path: &Path| std::fs::read_to_string(path),
         starts_app: command != "proxy",
-        // Honours the CPU quota of the control group, which the number of processors does not.
-        cpus: thread::available_parallelism().map_or(1, usize::from),
+        cpus: sys::limits::cpus(),
     })
 }
 

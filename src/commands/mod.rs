@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod envoy;
 mod health;
 pub mod identity;
 pub mod issuer;
@@ -33,9 +34,9 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             if config.app.hide_key {
                 app.env_remove.extend(["CF_INSTANCE_KEY".into(), "VESTIBULE_KEY".into()]);
             }
-            serve::serve(config, Some(app))
+            serve::serve(config, Some(app), &[])
         }
-        Command::Proxy { config } => serve::serve(config, None),
+        Command::Proxy { config } => serve::serve(config, None, &[]),
         Command::Health { admin } => health::health(admin.as_ref()),
         Command::Wait { admin, timeout } => health::wait(admin.as_ref(), timeout),
         Command::Identity { file, json } => {
@@ -57,6 +58,7 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             Ok(exit)
         }
         Command::Demo(args) => demo::run(&args),
+        Command::Envoy(command) => envoy::run(command),
     }
 }
 

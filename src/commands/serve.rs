@@ -20,13 +20,17 @@ use crate::telemetry;
 /// For the connections that are dropped at the end.
 const LAST_DROPS: Duration = Duration::from_millis(250);
 
-/// Serves as `config` says, with the app of `command` as a child if there is one, until something ends it.
+/// Serves as `config` says, with the app of `command` as a child if there is one, until something ends it. `warnings` are
+/// the first words of the log.
 ///
 /// # Errors
 /// [`Fault`]. Once logging has started, a fault is a log line instead, so that the log stays of one form.
-pub(super) fn serve(config: Config, command: Option<AppCommand>) -> Result<Exit, Fault> {
+pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[String]) -> Result<Exit, Fault> {
     Signals::unblock();
     telemetry::start_logging(&config.log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     // A panic of the runtime's or of ours, whose message is on stderr by now.
     let panicked =
         |_| Err(Fault::new(Exit::Internal, "vestibule has panicked; this is a fault of ours, please report it"));

@@ -93,6 +93,11 @@ impl Wrong {
 pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
+    /// One mistake a line.
+    pub fn lines(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
     /// `mistakes`, of which there must be one.
     pub(crate) fn new(mistakes: Vec<Mistake>) -> Self {
         debug_assert!(!mistakes.is_empty(), "no mistake");

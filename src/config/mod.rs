@@ -91,6 +91,17 @@ pub enum Clients {
     Anonymous,
     /// Those whom the roots vouch for and the rules admit.
     Certified(Certified),
+    /// Those whom a document trusts and names.
+    Context(Context),
+}
+
+/// Roots and names that stand in a document together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Context {
+    /// A client without a certificate cannot complete the handshake.
+    pub required: bool,
+    /// Where the roots and the names are.
+    pub secret: SecretFile,
 }
 
 /// Where the roots are, and who is admitted under them.
@@ -255,6 +266,17 @@ pub enum TlsVersion {
 pub enum PairSource {
     /// In two files.
     Files(PairFiles),
+    /// In a document of secrets.
+    Secret(SecretFile),
+}
+
+/// A secret in a document as Envoy's discovery service (SDS) has it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SecretFile {
+    /// Its name in the document.
+    pub name: String,
+    /// The document.
+    pub path: PathBuf,
 }
 
 /// The two files of a pair.
@@ -346,8 +368,9 @@ pub struct Limits {
 impl Config {
     /// The files of the pair that every listener shows; `None` if the pairs are found elsewhere.
     pub fn pair_files(&self) -> Option<&PairFiles> {
-        self.listeners.first().map(|listener| match &listener.pair {
-            PairSource::Files(files) => files,
+        self.listeners.first().and_then(|listener| match &listener.pair {
+            PairSource::Files(files) => Some(files),
+            PairSource::Secret(_) => None,
         })
     }
 }

@@ -185,7 +185,7 @@ impl Reader {
         let (connect, tls, clients, dial) = (connect?, tls?, clients?, dial?);
         let dial = dial.unwrap_or(match clients {
             Clients::Anonymous => Dial::BeforeHandshake,
-            Clients::Certified(_) => Dial::AfterAuthorization,
+            Clients::Certified(_) | Clients::Context(_) => Dial::AfterAuthorization,
         });
         let accept_proxy_protocol = accept_proxy_protocol?.into_iter().map(|(_, network)| network).collect();
         Ok(Common { connect, tls, clients, dial, proxy_protocol: proxy_protocol?, accept_proxy_protocol })

@@ -17,13 +17,19 @@ use super::load;
 use super::load::LoadError;
 use super::source::Source;
 use crate::config::Certified;
+use crate::config::SecretFile;
+use crate::config::envoy::sds;
+use crate::config::envoy::sds::ValidationContext;
 use crate::config::mistake::Mistakes;
 use crate::identity::Client;
 use crate::identity::Identity;
+use crate::policy::AltName;
 use crate::policy::Denial;
+use crate::policy::Mode;
 use crate::policy::Permit;
 use crate::policy::Policy;
 use crate::policy::PolicyFile;
+use crate::policy::Rule;
 
 /// The largest CRL that is read, in bytes: some hundred thousand certificates.
 const LARGEST_CRL: u64 = 16 * load::MIB;
@@ -48,6 +54,8 @@ pub struct AdmissionTexts {
     cas: Vec<Text>,
     crls: Vec<Text>,
     policy: Option<Text>,
+    /// The names that a document lists.
+    names: Vec<AltName>,
 }
 
 /// Why the files admit nobody new: what was admitted before stays.
@@ -71,12 +79,8 @@ pub enum AdmissionError {
     #[error("{}: not UTF-8 text; write the file anew", .0.display())]
     NotText(PathBuf),
     /// The policy file has mistakes: one a line.
-    #[error("{}", lines(.0))]
+    #[error("{}", .0.lines())]
     Policy(Mistakes),
-}
-
-fn lines(mistakes: &Mistakes) -> String {
-    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 impl AdmissionTexts {
@@ -94,7 +98,32 @@ impl AdmissionTexts {
             }
             None => None,
         };
-        Ok(Self { cas: gather(&certified.ca, load::LARGEST)?, crls: gather(&certified.crl, LARGEST_CRL)?, policy })
+        let (cas, crls) = (gather(&certified.ca, load::LARGEST)?, gather(&certified.crl, LARGEST_CRL)?);
+        Ok(Self { cas, crls, policy, names: Vec::new() })
+    }
+
+    /// Reads the validation context that is `secret`.
+    ///
+    /// # Errors
+    /// The document cannot be read.
+    fn read_context(secret: &SecretFile) -> Result<Self, AdmissionError> {
+        let ValidationContext { trusted_ca, names } = load::read_secret(secret, sds::validation_context)?;
+        let ca = Text { path: secret.path.clone(), bytes: trusted_ca.into_bytes(), named: true };
+        Ok(Self { cas: vec![ca], crls: Vec::new(), policy: None, names })
+    }
+
+    /// What a validation context says: any one of its names suffices, none listed means any certificate under its roots,
+    /// and without roots nobody is trusted.
+    fn admission_of_context(&self) -> Result<Admission, AdmissionError> {
+        let (roots, notes) = match self.cas.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
+            true => (Roots::none(), Vec::new()),
+            false => Roots::parse(&self.cas, &self.crls)?,
+        };
+        let allow = match self.names.as_slice() {
+            [] => vec![Rule::Trusted],
+            names => names.iter().cloned().map(Rule::AltName).collect(),
+        };
+        Ok(Admission { roots, policy: Policy { mode: Mode::Enforce, allow, deny: Vec::new() }, notes })
     }
 
     /// What they say, together with the rules that `certified` has itself.
@@ -136,26 +165,46 @@ impl Admission {
     }
 }
 
-impl Source for Certified {
+/// Where roots and rules are found that are served together.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum AdmissionSource {
+    /// In files of CAs, CRLs and rules.
+    Files(Certified),
+    /// In a document of secrets.
+    Secret(SecretFile),
+}
+
+impl Source for AdmissionSource {
     type Texts = AdmissionTexts;
     type Meaning = Arc<Admission>;
     type Error = AdmissionError;
 
     fn paths(&self) -> Vec<PathBuf> {
-        self.ca.iter().chain(&self.crl).chain(&self.policy).cloned().collect()
+        match self {
+            Self::Files(certified) => {
+                certified.ca.iter().chain(&certified.crl).chain(&certified.policy).cloned().collect()
+            }
+            Self::Secret(secret) => vec![secret.path.clone()],
+        }
     }
 
-    /// An empty policy is a policy.
+    /// An empty policy is a policy, and a document that is cut off between two names still reads as one.
     fn may_be_torn(&self) -> bool {
         true
     }
 
     fn read(&self) -> Result<AdmissionTexts, AdmissionError> {
-        AdmissionTexts::read(self)
+        match self {
+            Self::Files(certified) => AdmissionTexts::read(certified),
+            Self::Secret(secret) => AdmissionTexts::read_context(secret),
+        }
     }
 
     fn understand(&self, texts: &AdmissionTexts) -> Result<Arc<Admission>, AdmissionError> {
-        texts.admission(self).map(Arc::new)
+        match self {
+            Self::Files(certified) => texts.admission(certified).map(Arc::new),
+            Self::Secret(_) => texts.admission_of_context().map(Arc::new),
+        }
     }
 
     fn remark(&self, admission: &Arc<Admission>) {
@@ -212,9 +261,7 @@ mod tests {
     use crate::issuer::InstanceSpec;
     use crate::issuer::Key;
     use crate::issuer::KeyKind;
-    use crate::policy::Mode;
     use crate::policy::Reason;
-    use crate::policy::Rule;
     use rustls::pki_types::pem::PemObject;
     use std::sync::LazyLock;
     use tempfile::TempDir;

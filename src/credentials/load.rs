@@ -8,6 +8,10 @@ use std::path::PathBuf;
 use super::source::Source;
 use crate::config::PairFiles;
 use crate::config::PairSource;
+use crate::config::SecretFile;
+use crate::config::envoy::sds;
+use crate::config::envoy::sds::TlsCertificate;
+use crate::config::mistake::Mistakes;
 use crate::credentials::Pair;
 use crate::credentials::PairError;
 use crate::tls::provider;
@@ -61,6 +65,21 @@ pub enum LoadError {
         #[source]
         source: PairError,
     },
+    /// A document was read, and its secret is no pair.
+    #[error("{}: {}: {source}", .secret.path.display(), .secret.name)]
+    PairInSecret {
+        /// Which secret of which document.
+        secret: Box<SecretFile>,
+        /// Why.
+        #[source]
+        source: PairError,
+    },
+    /// A document is no text.
+    #[error("{}: not UTF-8 text; write the file anew", .0.display())]
+    NotText(PathBuf),
+    /// A document has mistakes: one a line.
+    #[error("{}", .0.lines())]
+    Document(Mistakes),
 }
 
 fn describe(error: &io::Error) -> String {
@@ -71,10 +90,11 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-/// What a pair was read from. It holds a key, and so has no way to be printed.
+/// What a pair is made of, PEM. It holds a key, and so has no way to be printed.
 #[derive(PartialEq, Eq)]
-pub(super) enum PairTexts {
-    Files { cert: Vec<u8>, key: Vec<u8> },
+pub(super) struct PairTexts {
+    chain: Vec<u8>,
+    key: Vec<u8>,
 }
 
 impl Source for PairSource {
@@ -85,6 +105,7 @@ impl Source for PairSource {
     fn paths(&self) -> Vec<PathBuf> {
         match self {
             Self::Files(PairFiles { cert, key }) => vec![key.clone(), cert.clone()],
+            Self::Secret(SecretFile { path, .. }) => vec![path.clone()],
         }
     }
 
@@ -96,17 +117,31 @@ impl Source for PairSource {
     fn read(&self) -> Result<PairTexts, LoadError> {
         match self {
             Self::Files(PairFiles { cert, key }) => {
-                Ok(PairTexts::Files { cert: read(cert, LARGEST)?, key: read(key, LARGEST)? })
+                Ok(PairTexts { chain: read(cert, LARGEST)?, key: read(key, LARGEST)? })
+            }
+            Self::Secret(secret) => {
+                let TlsCertificate { chain, key } = read_secret(secret, sds::pair)?;
+                Ok(PairTexts { chain: chain.into_bytes(), key: key.into_bytes() })
             }
         }
     }
 
-    fn understand(&self, texts: &PairTexts) -> Result<Pair, LoadError> {
-        match (self, texts) {
-            (Self::Files(files), PairTexts::Files { cert, key }) => Pair::from_pem(cert, key, &provider())
-                .map_err(|source| LoadError::Pair { cert: files.cert.clone(), key: files.key.clone(), source }),
-        }
+    fn understand(&self, PairTexts { chain, key }: &PairTexts) -> Result<Pair, LoadError> {
+        Pair::from_pem(chain, key, &provider()).map_err(|source| match self {
+            Self::Files(PairFiles { cert, key }) => LoadError::Pair { cert: cert.clone(), key: key.clone(), source },
+            Self::Secret(secret) => LoadError::PairInSecret { secret: Box::new(secret.clone()), source },
+        })
     }
+}
+
+/// Reads what `part` is after in the document that holds `secret`.
+pub(super) fn read_secret<T>(
+    secret: &SecretFile,
+    part: impl Fn(&Path, &str, &str) -> Result<T, Mistakes>,
+) -> Result<T, LoadError> {
+    let SecretFile { name, path } = secret;
+    let text = String::from_utf8(read(path, sds::LARGEST as u64)?).map_err(|_| LoadError::NotText(path.clone()))?;
+    part(path, &text, name).map_err(LoadError::Document)
 }
 
 /// Reads one of the two files.

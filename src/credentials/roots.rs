@@ -31,7 +31,7 @@ use crate::tls::provider;
 /// are not longer than this, in bytes: they travel in every handshake. Beyond it a client is left to choose freely.
 const LONGEST_HINTS: usize = 4096;
 
-/// The CAs that we accept client certificates from. Invariant: never empty. Cheap to clone.
+/// The CAs that we accept client certificates from. Empty only where [`Roots::none`] says so. Cheap to clone.
 ///
 /// A CA may be an intermediate one: whatever is listed vouches by itself, and needs no root above it.
 #[derive(Debug, Clone)]
@@ -162,6 +162,18 @@ impl Roots {
             algorithms: provider().signature_verification_algorithms,
         };
         Ok((Self(Arc::new(inner)), notes))
+    }
+
+    /// No CA at all, which vouches for nobody: what Envoy's documents mean by an empty list, never a failed load.
+    pub fn none() -> Self {
+        Self(Arc::new(Inner {
+            digest: digest(std::iter::empty()),
+            anchors: Vec::new(),
+            hints: Vec::new(),
+            cas: Vec::new(),
+            crls: Vec::new(),
+            algorithms: provider().signature_verification_algorithms,
+        }))
     }
 
     /// Each of the CAs, in the order in which they were found.

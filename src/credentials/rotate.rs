@@ -17,13 +17,14 @@ use super::Gate;
 use super::LoadError;
 use super::Pair;
 use super::Serving;
+use super::admission::AdmissionSource;
 use super::aside::aside;
 use super::source::Kept;
 use super::source::Source;
 use super::trouble::LOOK_AGAIN;
 use super::watch::Watch;
-use crate::config::Certified;
 use crate::config::Clients;
+use crate::config::Context;
 use crate::config::PairSource;
 use crate::config::TlsSettings;
 use crate::identity::Identity;
@@ -55,7 +56,7 @@ pub enum NothingToServe {
 #[derive(Debug)]
 pub struct Rotation {
     pairs: Vec<PairSource>,
-    admissions: Vec<Certified>,
+    admissions: Vec<AdmissionSource>,
     served: Vec<Served>,
     shown: watch::Sender<Vec<Shown>>,
     look: Arc<Notify>,
@@ -85,7 +86,7 @@ enum Asking {
 /// Every source as it was when it was last good, in the order of the rotation's.
 struct Good {
     pairs: Vec<Kept<PairSource>>,
-    admissions: Vec<Kept<Certified>>,
+    admissions: Vec<Kept<AdmissionSource>>,
     generation: u64,
 }
 
@@ -98,13 +99,17 @@ impl Rotation {
 
     /// Where a listener that shows the pair of `pair` finds what it serves. Listeners with equal settings share it.
     pub fn serve(&mut self, pair: &PairSource, settings: &TlsSettings, clients: &Clients) -> Current {
-        let pair = place_of(&mut self.pairs, pair);
+        let pair = place_of(&mut self.pairs, pair.clone());
         let asking = match clients {
             Clients::Anonymous => Asking::Nothing,
-            Clients::Certified(certified) => Asking::Certificate {
-                admission: place_of(&mut self.admissions, certified),
-                required: certified.required,
-            },
+            Clients::Certified(certified) => {
+                let source = AdmissionSource::Files(certified.clone());
+                Asking::Certificate { admission: place_of(&mut self.admissions, source), required: certified.required }
+            }
+            Clients::Context(Context { required, secret }) => {
+                let source = AdmissionSource::Secret(secret.clone());
+                Asking::Certificate { admission: place_of(&mut self.admissions, source), required: *required }
+            }
         };
         let same = |known: &&Served| known.pair == pair && known.asking == asking && known.settings == *settings;
         if let Some(known) = self.served.iter().find(same) {
@@ -279,9 +284,9 @@ async fn look_at<S: Source>(sources: &mut [Kept<S>], generation: u64) -> bool {
 }
 
 /// The place of `one` among `all`, where it is put if it is new.
-fn place_of<T: Clone + PartialEq>(all: &mut Vec<T>, one: &T) -> usize {
-    all.iter().position(|known| known == one).unwrap_or_else(|| {
-        all.push(one.clone());
+fn place_of<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
+    all.iter().position(|known| *known == one).unwrap_or_else(|| {
+        all.push(one);
         all.len() - 1
     })
 }

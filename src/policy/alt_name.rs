@@ -6,38 +6,54 @@ use std::sync::Arc;
 
 use crate::identity::AltNames;
 
-/// A name that a certificate may hold as a dNSName, a URI, an e-mail address or an IP address: Envoy's
-/// `match_subject_alt_names` with `exact`.
+/// A name that a certificate may hold: what Envoy's lists of names, `match_subject_alt_names` and its successor, mean by
+/// `exact`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AltName {
+    kind: Option<AltNameKind>,
     text: Arc<str>,
     address: Option<IpAddr>,
 }
 
+/// The kinds of names in a certificate (RFC 5280, 4.2.1.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AltNameKind {
+    /// `dNSName`
+    Dns,
+    /// `rfc822Name`
+    Email,
+    /// `uniformResourceIdentifier`
+    Uri,
+    /// `iPAddress`
+    Ip,
+}
+
 impl AltName {
-    /// The name `text`.
-    pub fn new(text: &str) -> Self {
-        Self { text: text.into(), address: text.parse().ok() }
+    /// The name `text` of this kind; `None`: of any.
+    pub fn new(kind: Option<AltNameKind>, text: &str) -> Self {
+        Self { kind, text: text.into(), address: text.parse().ok() }
     }
 
     /// Whether one of `names` is this one. DNS names are compared without regard to case, and a certificate for `*.NAME`
-    /// holds every name with one label more; the others are compared byte for byte.
+    /// holds every name with one label more; URIs and e-mail addresses are compared byte for byte.
     pub(super) fn is_among(&self, names: &AltNames) -> bool {
-        names.dns.iter().any(|name| self.is_dns(name))
-            || names.uris.iter().chain(&names.emails).any(|name| **name == *self.text)
-            || names.ips.iter().any(|address| self.address == Some(*address))
+        let may_be = |kind| self.kind.is_none_or(|of| of == kind);
+        let is_text = |name: &String| **name == *self.text && !name.is_empty();
+        (may_be(AltNameKind::Dns) && names.dns.iter().any(|name| self.is_dns(name)))
+            || (may_be(AltNameKind::Uri) && names.uris.iter().any(is_text))
+            || (may_be(AltNameKind::Email) && names.emails.iter().any(is_text))
+            || (may_be(AltNameKind::Ip) && names.ips.iter().any(|address| self.address == Some(*address)))
     }
 
     fn is_dns(&self, name: &str) -> bool {
         if name.is_empty() {
             return false;
         }
-        match (name.strip_prefix("*."), self.text.split_once('.')) {
-            (Some(below), Some((label, rest))) if !label.is_empty() && !rest.is_empty() => {
-                rest.eq_ignore_ascii_case(below) || name.eq_ignore_ascii_case(&self.text)
-            }
-            _ => name.eq_ignore_ascii_case(&self.text),
-        }
+        let by_wildcard = || {
+            let (below, (label, rest)) = name.strip_prefix("*.").zip(self.text.split_once('.'))?;
+            Some(!label.is_empty() && !rest.is_empty() && rest.eq_ignore_ascii_case(below))
+        };
+        name.eq_ignore_ascii_case(&self.text) || by_wildcard().unwrap_or(false)
     }
 }
 
@@ -84,8 +100,11 @@ mod tests {
             ("10.0.0.1", "ip", "10.0.0.10", false),
             ("fd00::1", "ip", "fd00:0::1", true),
         ] {
-            assert_eq!(AltName::new(text).is_among(&holding(kind, name)), is, "{text} in {kind}:{name}");
+            assert_eq!(AltName::new(None, text).is_among(&holding(kind, name)), is, "{text} in {kind}:{name}");
         }
-        assert!(!AltName::new("").is_among(&AltNames::default()));
+        let uri = holding("uri", "a.b");
+        assert!(AltName::new(Some(AltNameKind::Uri), "a.b").is_among(&uri));
+        assert!(!AltName::new(Some(AltNameKind::Dns), "a.b").is_among(&uri));
+        assert!(!AltName::new(None, "").is_among(&AltNames::default()));
     }
 }

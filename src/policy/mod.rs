@@ -16,6 +16,7 @@ pub use allowlist::Mode;
 pub use allowlist::Permit;
 pub use allowlist::Policy;
 pub use alt_name::AltName;
+pub use alt_name::AltNameKind;
 pub use denial::Denial;
 pub use denial::Reason;
 pub use file::PolicyFile;

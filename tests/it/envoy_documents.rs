@@ -7,16 +7,16 @@ use std::time::Duration;
 use std::time::Instant;
 
 use proptest::prelude::*;
+use vestibule::config::Context;
+use vestibule::config::SecretFile;
+use vestibule::config::Tls12Suite;
 use vestibule::config::TlsVersion;
 use vestibule::config::envoy::Bootstrap;
-use vestibule::config::envoy::EnvoyClients;
 use vestibule::config::envoy::EnvoyListener;
-use vestibule::config::envoy::SecretFile;
-use vestibule::config::envoy::Suite;
 use vestibule::config::envoy::sds;
-use vestibule::config::envoy::sds::SanKind;
-use vestibule::config::envoy::sds::SubjectAltName;
 use vestibule::config::mistake::Mistakes;
+use vestibule::policy::AltName;
+use vestibule::policy::AltNameKind;
 
 use crate::support::diego::Container;
 use crate::support::diego::sds_pair;
@@ -47,7 +47,7 @@ fn secret(name: &str) -> SecretFile {
 fn meaning(container: &Container) -> Bootstrap {
     let listener = |(app, proxy): (u16, u16)| {
         let c2c = proxy == 61443;
-        let clients = EnvoyClients { required: true, context: secret("id-validation-context") };
+        let clients = Context { required: true, secret: secret("id-validation-context") };
         let alpn = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         EnvoyListener {
             name: format!("listener-{app}-{proxy}"),
@@ -55,7 +55,7 @@ fn meaning(container: &Container) -> Bootstrap {
             app: (container.ip.parse::<std::net::IpAddr>().unwrap(), app).into(),
             connect_timeout: Duration::from_millis(250),
             alpn: if container.http2 && !c2c { alpn } else { Vec::new() },
-            tls12_suites: Some(vec![Suite::RsaAes256, Suite::RsaAes128]),
+            tls12_suites: Some(vec![Tls12Suite::RsaAes256, Tls12Suite::RsaAes128]),
             min_version: TlsVersion::Tls12,
             max_version: TlsVersion::Tls13,
             pair: secret(if c2c { "c2c-cert-and-key" } else { "id-cert-and-key" }),
@@ -475,7 +475,7 @@ fn tls_is_what_the_file_says() {
         "              - '[AES128-SHA|ECDHE-ECDSA-CHACHA20-POLY1305]'",
     );
     let weak = parse(&weak).unwrap();
-    assert_eq!(weak.listeners[0].tls12_suites, Some(vec![Suite::EcdsaChaCha20, Suite::RsaAes128]));
+    assert_eq!(weak.listeners[0].tls12_suites, Some(vec![Tls12Suite::EcdsaChacha20, Tls12Suite::RsaAes128]));
     let note = format!(
         "envoy.yaml: {COMMON}.tls_params.cipher_suites[0]: not spoken, and left out: no forward secrecy, or no AEAD"
     );
@@ -494,7 +494,7 @@ fn tls_is_what_the_file_says() {
 #[test]
 fn roots_without_the_requirement_ask_and_the_requirement_without_roots_is_refused() {
     let asking = parse(&mutated("          require_client_certificate: true\n", "")).unwrap();
-    let clients = EnvoyClients { required: false, context: secret("id-validation-context") };
+    let clients = Context { required: false, secret: secret("id-validation-context") };
     assert_eq!(asking.listeners[0].clients, Some(clients));
     assert_eq!(asking.listeners[1].clients, None);
     let off = Container::default().envoy_yaml();
@@ -509,8 +509,8 @@ fn context(text: &str) -> Result<sds::ValidationContext, Vec<String>> {
     read.map_err(|mistakes| lines(&mistakes))
 }
 
-fn any(exact: &str) -> SubjectAltName {
-    SubjectAltName { kind: None, exact: exact.to_owned() }
+fn any(exact: &str) -> AltName {
+    AltName::new(None, exact)
 }
 
 #[test]
@@ -533,8 +533,8 @@ fn a_validation_context_is_roots_and_names() {
 fn typed_names_keep_their_kind_and_replace_the_others() {
     let typed = "    match_typed_subject_alt_names:\n    - san_type: DNS\n      matcher: {exact: a}\n    - san_type: IP_ADDRESS\n      matcher: {exact: 10.0.0.1, ignore_case: false}\n    trusted_ca:";
     let text = sds_validation_context("ca\n", &["x"]).replace("    trusted_ca:", typed);
-    let of = |kind, exact: &str| SubjectAltName { kind: Some(kind), exact: exact.to_owned() };
-    assert_eq!(context(&text).unwrap().names, [of(SanKind::Dns, "a"), of(SanKind::Ip, "10.0.0.1")]);
+    let of = |kind, exact: &str| AltName::new(Some(kind), exact);
+    assert_eq!(context(&text).unwrap().names, [of(AltNameKind::Dns, "a"), of(AltNameKind::Ip, "10.0.0.1")]);
     let found = context(&text.replace("DNS", "OTHER_NAME")).unwrap_err();
     assert_eq!(
         found[0],

@@ -221,7 +221,8 @@ fn path_of(error: &LoadError) -> Option<&Path> {
         | LoadError::Empty { path }
         | LoadError::TooLarge { path, .. }
         | LoadError::NotAFile { path } => Some(path),
-        LoadError::Pair { .. } => None,
+        LoadError::NotText(path) => Some(path),
+        LoadError::Pair { .. } | LoadError::PairInSecret { .. } | LoadError::Document(_) => None,
     }
 }
 

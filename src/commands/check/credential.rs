@@ -81,6 +81,7 @@ fn mend_unread(error: &LoadError, option: &str, variable: &str) -> String {
         }
         LoadError::Empty { .. } => "have it written anew, under another name and then renamed".to_owned(),
         LoadError::Pair { .. } => "write both files anew".to_owned(),
+        LoadError::PairInSecret { .. } | LoadError::NotText(_) | LoadError::Document(_) => "write it anew".to_owned(),
     }
 }
 

@@ -109,11 +109,6 @@ pub(super) fn descriptor_limit() -> Option<u64> {
     rustix::process::getrlimit(Resource::Nofile).maximum
 }
 
-/// The CPUs that the quota is worth.
-pub(super) fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Whether the platform's own variables are there.
 pub(super) fn on_cloud_foundry() -> bool {
     std::env::var_os("VCAP_APPLICATION").is_some() || std::env::var_os("CF_INSTANCE_GUID").is_some()

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::config::mistake::Mistakes;
 use crate::exit::Exit;
 use crate::exit::Fault;
+use crate::sys;
 
 /// Looks at everything: the report, one JSON object if `json`, else a line for each finding; and
 /// [`Exit::Findings`] if there is a problem.
@@ -76,7 +77,7 @@ fn look_at(config: &Config, found: &mut Findings) {
     let descriptors = machine::descriptor_limit();
     limits::judge_descriptors(config.limits.connections, descriptors, found);
     limits::judge_memory(config.limits.connections, descriptors, machine.memory_limit(), found);
-    limits::judge_threads(config.threads, machine::cpus(), found);
+    limits::judge_threads(config.threads, sys::limits::cpus(), found);
     limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);
 }
 

@@ -17,7 +17,7 @@ fn platform() -> Typed {
 fn certified(typed: &Typed) -> Certified {
     match typed.config().listeners.remove(0).clients {
         Clients::Certified(certified) => certified,
-        Clients::Anonymous => panic!("anonymous: {typed:?}"),
+        Clients::Anonymous | Clients::Context(_) => panic!("anonymous: {typed:?}"),
     }
 }
 
@@ -113,7 +113,7 @@ fn each_listener_of_the_file_may_have_its_own() {
     assert_eq!([first, second].map(|l| l.dial), [Dial::AfterAuthorization, Dial::BeforeHandshake]);
     let rules = |listener: &super::super::Listener| match &listener.clients {
         Clients::Certified(certified) => (texts(&certified.allow), certified.ca.clone()),
-        Clients::Anonymous => panic!("anonymous"),
+        Clients::Anonymous | Clients::Context(_) => panic!("anonymous"),
     };
     assert_eq!(rules(first), (vec!["cf:same:org".to_owned()], vec!["/etc/cf-system-certificates".into()]));
     let router = vec!["dns:gorouter.service.cf.internal".to_owned()];

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fields::BOOTSTRAP;
@@ -11,7 +10,9 @@ use super::reader::At;
 use super::reader::Noted;
 use super::reader::Reader;
 use super::suite::Named;
-use super::suite::Suite;
+use crate::config::Context;
+use crate::config::SecretFile;
+use crate::config::Tls12Suite;
 use crate::config::TlsVersion;
 use crate::config::mistake::Mistakes;
 use crate::config::mistake::quote;
@@ -45,7 +46,7 @@ pub struct EnvoyListener {
     /// ALPN protocols in order of preference; empty means that ALPN is not spoken.
     pub alpn: Vec<Vec<u8>>,
     /// The suites of TLS 1.2 in order; `None` means all that we speak. Invariant: never empty.
-    pub tls12_suites: Option<Vec<Suite>>,
+    pub tls12_suites: Option<Vec<Tls12Suite>>,
     /// The oldest version that is accepted.
     pub min_version: TlsVersion,
     /// The newest version that is spoken, never older than `min_version`.
@@ -53,25 +54,7 @@ pub struct EnvoyListener {
     /// Where the pair is.
     pub pair: SecretFile,
     /// Which certificates clients may show; `None`: none is asked for.
-    pub clients: Option<EnvoyClients>,
-}
-
-/// Clients' certificates: whether there must be one, and where the roots and the names are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct EnvoyClients {
-    /// A client without a certificate cannot complete the handshake.
-    pub required: bool,
-    /// Where the validation context is.
-    pub context: SecretFile,
-}
-
-/// A secret in an SDS file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SecretFile {
-    /// Its name in the file.
-    pub name: String,
-    /// The file, whose folder is to be watched.
-    pub path: PathBuf,
+    pub clients: Option<Context>,
 }
 
 /// What a listener's cluster says.
@@ -253,7 +236,7 @@ impl Reader<'_> {
     }
 
     /// Each element is a suite, or several that the client may choose from: `[A|B]`.
-    fn suites(&mut self, at: &At<'_>) -> Result<Option<Vec<Suite>>, Noted> {
+    fn suites(&mut self, at: &At<'_>) -> Result<Option<Vec<Tls12Suite>>, Noted> {
         if at.is_absent() {
             return Ok(None);
         }
@@ -262,14 +245,14 @@ impl Reader<'_> {
             let text = self.text(&item)?;
             let group = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
             for name in group.unwrap_or(text).split('|') {
-                match Suite::named(name) {
+                match Tls12Suite::named(name) {
                     Named::Spoken(suite) if !suites.contains(&suite) => suites.push(suite),
                     Named::Spoken(_) => {}
                     Named::Weak => self.note(&item, "not spoken, and left out: no forward secrecy, or no AEAD"),
                     Named::Unknown => {
-                        let mend = match nearest(name, Suite::names()) {
+                        let mend = match nearest(name, Tls12Suite::names()) {
                             Some(known) => format!("the nearest is {known}"),
-                            None => format!("write some of {}", Suite::names().collect::<Vec<_>>().join(", ")),
+                            None => format!("write some of {}", Tls12Suite::names().collect::<Vec<_>>().join(", ")),
                         };
                         return Err(self.wrong(&item, format!("{} is no cipher suite", quote(name)), mend));
                     }
@@ -277,7 +260,7 @@ impl Reader<'_> {
             }
         }
         if suites.is_empty() {
-            let mend = format!("write some of {}", Suite::names().collect::<Vec<_>>().join(", "));
+            let mend = format!("write some of {}", Tls12Suite::names().collect::<Vec<_>>().join(", "));
             return Err(self.wrong(at, "none of these suites is spoken", mend));
         }
         Ok(Some(suites))
@@ -306,12 +289,12 @@ impl Reader<'_> {
     }
 
     /// The roots alone ask clients for a certificate; only with `require_client_certificate` must there be one.
-    fn clients(&mut self, tls: &At<'_>, common: &At<'_>) -> Result<Option<EnvoyClients>, Noted> {
+    fn clients(&mut self, tls: &At<'_>, common: &At<'_>) -> Result<Option<Context>, Noted> {
         let at = tls.field("require_client_certificate");
         let required = self.flag(&at)?;
         let context = common.field("validation_context_sds_secret_config");
         if !context.is_absent() {
-            return Ok(Some(EnvoyClients { required, context: self.secret(&context)? }));
+            return Ok(Some(Context { required, secret: self.secret(&context)? }));
         }
         if required {
             let mend = "write validation_context_sds_secret_config";

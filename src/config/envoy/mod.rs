@@ -17,6 +17,7 @@
 //! field that it does not know, whatever its value.)
 
 mod bootstrap;
+mod config;
 mod fields;
 mod reader;
 mod schema;
@@ -25,11 +26,9 @@ mod suite;
 mod yaml;
 
 pub use bootstrap::Bootstrap;
-pub use bootstrap::EnvoyClients;
 pub use bootstrap::EnvoyListener;
-pub use bootstrap::SecretFile;
+pub use config::Beside;
 pub use schema::Row;
-pub use suite::Suite;
 
 /// The fields of `envoy.yaml`, and what becomes of each.
 pub fn bootstrap_fields() -> Vec<Row> {

@@ -21,6 +21,8 @@ use super::schema::only;
 use super::schema::refused;
 use crate::config::mistake::Mistakes;
 use crate::config::mistake::quote;
+use crate::policy::AltName;
+use crate::policy::AltNameKind;
 
 /// The largest file that is read, in bytes: a bundle of roots has at most 512 KiB.
 pub const LARGEST: usize = 2 * 1024 * 1024;
@@ -46,29 +48,7 @@ pub struct ValidationContext {
     /// PEM; empty means that nobody is trusted.
     pub trusted_ca: String,
     /// One of them must be in the certificate; empty means that any certificate under the roots will do.
-    pub names: Vec<SubjectAltName>,
-}
-
-/// A name that a client's certificate may have, to the letter.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SubjectAltName {
-    /// Where it must stand; `None`: in any of the four.
-    pub kind: Option<SanKind>,
-    /// The name itself. Invariant: never empty.
-    pub exact: String,
-}
-
-/// The kinds of names in a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SanKind {
-    /// `dNSName`
-    Dns,
-    /// `rfc822Name`
-    Email,
-    /// `uniformResourceIdentifier`
-    Uri,
-    /// `iPAddress`
-    Ip,
+    pub names: Vec<AltName>,
 }
 
 /// The pair that is called `name` in the whole `text` of the file `path`.
@@ -153,23 +133,23 @@ impl Reader<'_> {
     }
 
     /// The newer list, which says where a name must stand, else the older one: so does Envoy.
-    fn names(&mut self, context: &At<'_>) -> Result<Vec<SubjectAltName>, Noted> {
+    fn names(&mut self, context: &At<'_>) -> Result<Vec<AltName>, Noted> {
         let typed = context.field("match_typed_subject_alt_names").items();
         if typed.is_empty() {
             let plain = context.field("match_subject_alt_names").items();
-            return plain.iter().map(|at| Ok(SubjectAltName { kind: None, exact: self.exact(at)? })).collect();
+            return plain.iter().map(|at| Ok(AltName::new(None, &self.exact(at)?))).collect();
         }
         let name = |at: &At<'_>| {
             let kind = at.field("san_type");
             let kind = match kind.node.text() {
-                Some("DNS") => Ok(SanKind::Dns),
-                Some("EMAIL") => Ok(SanKind::Email),
-                Some("URI") => Ok(SanKind::Uri),
-                Some("IP_ADDRESS") => Ok(SanKind::Ip),
+                Some("DNS") => Ok(AltNameKind::Dns),
+                Some("EMAIL") => Ok(AltNameKind::Email),
+                Some("URI") => Ok(AltNameKind::Uri),
+                Some("IP_ADDRESS") => Ok(AltNameKind::Ip),
                 _ => Err(self.wrong(&kind, "no such kind", "write DNS, EMAIL, URI or IP_ADDRESS")),
             };
             let exact = self.exact(&at.field("matcher"));
-            Ok(SubjectAltName { kind: Some(kind?), exact: exact? })
+            Ok(AltName::new(Some(kind?), &exact?))
         };
         typed.iter().map(name).collect()
     }

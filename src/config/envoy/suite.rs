@@ -1,27 +1,12 @@
 //! Cipher suites of TLS 1.2 by the names that Envoy knows them by.
 
-/// A cipher suite of TLS 1.2 that we speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Suite {
-    /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`
-    EcdsaAes128,
-    /// `TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384`
-    EcdsaAes256,
-    /// `TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256`
-    EcdsaChaCha20,
-    /// `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`
-    RsaAes128,
-    /// `TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384`
-    RsaAes256,
-    /// `TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256`
-    RsaChaCha20,
-}
+use crate::config::Tls12Suite;
 
 /// What a name in the list of suites is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
     /// One that we speak.
-    Spoken(Suite),
+    Spoken(Tls12Suite),
     /// One that Envoy can speak and we cannot: it has no forward secrecy, or no AEAD.
     Weak,
     /// None that Envoy knows.
@@ -29,13 +14,13 @@ pub(super) enum Named {
 }
 
 /// OpenSSL's name, IANA's name.
-const SPOKEN: [(Suite, &str, &str); 6] = [
-    (Suite::EcdsaAes128, "ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
-    (Suite::EcdsaAes256, "ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
-    (Suite::EcdsaChaCha20, "ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"),
-    (Suite::RsaAes128, "ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
-    (Suite::RsaAes256, "ECDHE-RSA-AES256-GCM-SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"),
-    (Suite::RsaChaCha20, "ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
+const SPOKEN: [(Tls12Suite, &str, &str); 6] = [
+    (Tls12Suite::EcdsaAes128, "ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+    (Tls12Suite::EcdsaAes256, "ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+    (Tls12Suite::EcdsaChacha20, "ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"),
+    (Tls12Suite::RsaAes128, "ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+    (Tls12Suite::RsaAes256, "ECDHE-RSA-AES256-GCM-SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"),
+    (Tls12Suite::RsaChacha20, "ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
 ];
 
 /// What else Envoy's documentation lists for `cipher_suites`.
@@ -54,19 +39,7 @@ const WEAK: [&str; 12] = [
     "ECDHE-RSA-AES256-SHA",
 ];
 
-impl Suite {
-    /// The number that IANA gave it.
-    pub fn code(self) -> u16 {
-        match self {
-            Self::EcdsaAes128 => 0xC02B,
-            Self::EcdsaAes256 => 0xC02C,
-            Self::RsaAes128 => 0xC02F,
-            Self::RsaAes256 => 0xC030,
-            Self::RsaChaCha20 => 0xCCA8,
-            Self::EcdsaChaCha20 => 0xCCA9,
-        }
-    }
-
+impl Tls12Suite {
     /// What `name` is, which may be OpenSSL's or IANA's.
     pub(super) fn named(name: &str) -> Named {
         match SPOKEN.iter().find(|(_, openssl, iana)| [*openssl, *iana].contains(&name)) {
@@ -90,11 +63,15 @@ mod tests {
     #[test]
     fn the_suites_are_those_that_the_provider_speaks_in_tls_1_2() {
         let spoken = provider();
-        let spoken = spoken.cipher_suites.iter().filter(|suite| suite.tls13().is_none()).map(|suite| suite.suite());
-        let mut spoken: Vec<_> = spoken.map(|suite| (u16::from(suite), format!("{suite:?}"))).collect();
-        let mut named: Vec<_> = SPOKEN.iter().map(|(suite, _, iana)| (suite.code(), (*iana).to_owned())).collect();
+        let spoken = spoken.cipher_suites.iter().filter(|suite| suite.tls13().is_none());
+        let mut spoken: Vec<_> = spoken.map(|suite| format!("{:?}", suite.suite())).collect();
+        let mut named: Vec<_> = SPOKEN.iter().map(|(_, _, iana)| (*iana).to_owned()).collect();
         spoken.sort();
         named.sort();
         assert_eq!(named, spoken);
+        for (suite, _, iana) in SPOKEN {
+            let Named::Spoken(named) = Tls12Suite::named(iana) else { panic!("{iana}") };
+            assert_eq!(named, suite);
+        }
     }
 }

@@ -1,0 +1,97 @@
+//! From Envoy's words to ours.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Bootstrap;
+use super::EnvoyListener;
+use crate::config::AccessLog;
+use crate::config::Admin;
+use crate::config::AdminAddr;
+use crate::config::App;
+use crate::config::AppAddr;
+use crate::config::AppReady;
+use crate::config::Clients;
+use crate::config::Config;
+use crate::config::DenialAlert;
+use crate::config::Dial;
+use crate::config::Drain;
+use crate::config::Limits;
+use crate::config::Listen;
+use crate::config::Listener;
+use crate::config::Log;
+use crate::config::LogLevel;
+use crate::config::PairSource;
+use crate::config::Timeouts;
+use crate::config::TlsSettings;
+
+/// gorouter gives up a handshake after as long.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Where nobody says how long a drain may take: what `run` and `proxy` have.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// What is said beside the bootstrap: on the command line, and by the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside {
+    /// How long a drain may take.
+    pub drain: Option<Duration>,
+    /// The least severe level that is written.
+    pub log_level: LogLevel,
+    /// How many CPUs' time we may use.
+    pub cpus: usize,
+}
+
+impl Bootstrap {
+    /// Has each secret looked for where `place` says, by its name, rather than where the bootstrap does.
+    pub fn redirect(&mut self, place: impl Fn(&str) -> Option<PathBuf>) {
+        let secrets = self.listeners.iter_mut().flat_map(|EnvoyListener { pair, clients, .. }| {
+            std::iter::once(pair).chain(clients.as_mut().map(|context| &mut context.secret))
+        });
+        for secret in secrets {
+            if let Some(path) = place(&secret.name) {
+                secret.path = path;
+            }
+        }
+    }
+
+    /// What the bootstrap means for us.
+    ///
+    /// The app is dialled before every handshake and never asked otherwise: clients are the platform, whose health checks
+    /// must not reach it. A start waits for its pairs for ever: whoever started us takes an exit for a crash of the app.
+    pub fn into_config(self, beside: Beside) -> Config {
+        Config {
+            listeners: self.listeners.into_iter().map(EnvoyListener::into_listener).collect(),
+            app: App { ready: AppReady::Off, ..App::default() },
+            credential_timeout: None,
+            timeouts: Timeouts { handshake: HANDSHAKE, idle: None, max_age: None },
+            drain: Drain { delay: Duration::ZERO, timeout: beside.drain.unwrap_or(DRAIN) },
+            admin: self.admin.map(|addr| Admin { addr: AdminAddr::Tcp(addr), asked: false }),
+            log: Log { format: None, level: beside.log_level, access: AccessLog::Denied },
+            threads: beside.cpus.clamp(1, 2),
+            limits: Limits { connections: None, handshakes: None },
+        }
+    }
+}
+
+impl EnvoyListener {
+    fn into_listener(self) -> Listener {
+        Listener {
+            listen: Listen::At(self.listen),
+            app: AppAddr::Tcp(self.app),
+            connect: self.connect_timeout,
+            pair: PairSource::Secret(self.pair),
+            tls: TlsSettings {
+                alpn: self.alpn,
+                min_version: self.min_version,
+                max_version: self.max_version,
+                tls12_suites: self.tls12_suites.unwrap_or_default(),
+                denial_alert: DenialAlert::BadCertificate,
+            },
+            clients: self.clients.map_or(Clients::Anonymous, Clients::Context),
+            dial: Dial::BeforeHandshake,
+            proxy_protocol: None,
+            accept_proxy_protocol: Vec::new(),
+        }
+    }
+}
