@@ -30,9 +30,9 @@ pub(super) enum Node<'a> {
     /// Text in quotes or in a block.
     Text(Cow<'a, str>),
     /// A list.
-    List(Vec<Node<'a>>),
+    List(Vec<Self>),
     /// A mapping in the order in which it was written. No key is there twice.
-    Map(Vec<(Cow<'a, str>, Node<'a>)>),
+    Map(Vec<(Cow<'a, str>, Self)>),
 }
 
 /// What is wrong with a document as YAML, and in which line, from 1; `None` where all of it is meant.
