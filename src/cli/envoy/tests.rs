@@ -1,4 +1,5 @@
 use super::*;
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn read(line: &str) -> Result<EnvoyCommand, Fault> {
@@ -119,7 +120,7 @@ fn words_that_are_no_text_do_no_harm() {
 
 proptest! {
     #[test]
-    fn whatever_is_typed_nothing_panics(line in proptest::collection::vec("(-c|-l|--mode|--drain-time-s|--|-|=|.){0,4}", 0..6)) {
+    fn whatever_is_typed_nothing_panics(line in vec("(-c|-l|--mode|--drain-time-s|--|-|=|.){0,4}", 0..6)) {
         let _ = parse(line.into_iter().map(OsString::from));
     }
 }

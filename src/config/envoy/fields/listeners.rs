@@ -177,7 +177,8 @@ static TLS_PARAMS: Message = Message {
         honoured("tls_maximum_protocol_version", "`TLS_AUTO` means 1.3; older than 1.2 is refused"),
         honoured(
             "cipher_suites",
-            "for TLS 1.2: ECDHE with AES-GCM or ChaCha20; the others that Envoy knows are left out with a line in the log, and nothing left, or an unknown name, is refused",
+            "for TLS 1.2: ECDHE with AES-GCM or ChaCha20; the others that Envoy knows are left out with a line in the \
+             log; refused if none is left, or a name is not known",
         ),
         refused("ecdh_curves", "groups are ours: X25519MLKEM768, X25519, P-256, P-384"),
         refused("signature_algorithms", "they follow from the key"),
