@@ -258,10 +258,10 @@ pub const OPTIONS: &[Opt] = &[
           help: "Close a connection that is older than this", ..DURATION },
 
     Opt { name: "max-connections", value: "N", group: Group::Limits,
-          default: Preset::Found("from the descriptor limit"),
+          default: Preset::Found("from the descriptor and memory limits"),
           help: "Connections at a time", ..ROW },
     Opt { name: "max-handshakes", value: "N", group: Group::Limits,
-          default: Preset::Found("from the descriptor limit"),
+          default: Preset::Found("as many as connections"),
           help: "Unfinished handshakes at a time", ..ROW },
     Opt { name: "threads", value: "N", group: Group::Limits,
           default: Preset::Found("the CPU quota, at most 2"),
@@ -274,10 +274,13 @@ pub const OPTIONS: &[Opt] = &[
 
     Opt { name: "admin", value: "ADDR", group: Group::Admin, default: Preset::Value("127.0.0.1:9901"), commands: ASKING,
           help: "Health: a port, ADDRESS:PORT, unix:/PATH or off", ..COMMON },
+    Opt { name: "admin-actions", value: "LIST", group: Group::Admin, kind: Kind::Many,
+          choices: &["drain", "reload", "loglevel"],
+          help: "What --admin may be asked to do, by POST", ..ROW },
     Opt { name: "timeout", value: "DURATION", default: Preset::Value("30s"), commands: &["wait"],
           help: "How long to wait", ..FLAG },
 
-    Opt { name: "log-format", value: "FORMAT", group: Group::Log, choices: &["json", "text"],
+    Opt { name: "log-format", value: "FORMAT", group: Group::Log, choices: &["json", "text", "lager"],
           default: Preset::Found("text on a terminal, else json"),
           help: "How lines on stderr look", ..ROW },
     Opt { name: "log-level", value: "LEVEL", group: Group::Log, default: Preset::Value("info"),
