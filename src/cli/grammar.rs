@@ -5,6 +5,8 @@ use std::fmt::Write;
 use clap::Arg;
 use clap::ArgAction;
 use clap::Command;
+use clap::ValueHint;
+use clap::builder::PossibleValuesParser;
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 
@@ -66,6 +68,32 @@ pub(super) fn no_command() -> clap::Error {
     let mut vestibule = vestibule();
     let help = vestibule.render_help();
     vestibule.error(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, help)
+}
+
+/// The grammar for those who show it: choices are listed, files are told apart from other values, and help is no secret. It is
+/// not for reading a command line: clap would judge values that are ours to judge.
+pub(super) fn shown() -> Command {
+    fn show(command: Command, name: &str) -> Command {
+        let option = |arg: &Arg| options::of(name).find(|option| arg.get_id() == option.name);
+        command
+            .mut_args(|arg| match (arg.get_id().as_str(), option(&arg)) {
+                ("help" | "-h", _) => arg.hide(false).help("Print help"),
+                ("COMMAND", _) => arg.hide(false).value_hint(ValueHint::CommandName),
+                ("FILE", _) => arg.hide(false).value_hint(ValueHint::FilePath),
+                ("DIR", _) => arg.hide(false).value_hint(ValueHint::DirPath),
+                (_, Some(Opt { kind: Kind::Switch, .. })) => arg,
+                (_, Some(Opt { value: "FILE" | "CERT", .. })) => arg.value_hint(ValueHint::FilePath),
+                (_, Some(Opt { value: "PATH", .. })) => arg.value_hint(ValueHint::AnyPath),
+                (_, Some(Opt { choices: [], .. })) => arg.value_hint(ValueHint::Other),
+                (_, Some(Opt { choices, .. })) => arg.value_parser(PossibleValuesParser::new(choices.iter().copied())),
+                _ => arg,
+            })
+            .mut_subcommands(|inner| {
+                let name = if name == "policy" { POLICY_TEST.to_owned() } else { inner.get_name().to_owned() };
+                show(inner, &name)
+            })
+    }
+    show(vestibule(), "vestibule")
 }
 
 fn command(name: &'static str, about: &'static str) -> Command {

@@ -122,7 +122,8 @@ impl Reader {
         let off = self.sources.values("admin").first().filter(|admin| admin.value == "off");
         if let (Some((place, _)), Some(admin)) = (actions.first(), off) {
             let (place, other) = in_order(place, &admin.place);
-            let wrong = Wrong::new(format!("given beside {other}"), "there would be nowhere to ask: leave one of the two out");
+            let wrong =
+                Wrong::new(format!("given beside {other}"), "there would be nowhere to ask: leave one of the two out");
             return Err(self.note(wrong.at(place)));
         }
         Ok(actions.into_iter().map(|(_, action)| action).collect())

@@ -308,7 +308,8 @@ pub struct Limits {
 
 impl AdminAction {
     /// The actions as they are typed.
-    pub const WORDS: [(&str, Self); 3] = [("drain", Self::Drain), ("reload", Self::Reload), ("loglevel", Self::LogLevel)];
+    pub const WORDS: [(&str, Self); 3] =
+        [("drain", Self::Drain), ("reload", Self::Reload), ("loglevel", Self::LogLevel)];
 }
 
 impl LogLevel {

@@ -559,6 +559,9 @@ fn the_admin_address_is_known_to_be_asked_for() {
     assert_eq!(admin("9900"), tcp("127.0.0.1:9900"));
     assert_eq!(admin("localhost:9900"), tcp("127.0.0.1:9900"));
     assert_eq!(admin("[::1]:0"), tcp("[::1]:0"));
-    assert_eq!(admin("unix:/run/a.sock"), Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true, actions: vec![] }));
+    assert_eq!(
+        admin("unix:/run/a.sock"),
+        Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true, actions: vec![] })
+    );
     assert_eq!(admin("off"), None);
 }

@@ -1,4 +1,4 @@
-//! What the outside asks of us, by signal.
+//! What the outside asks of us: by signal, or by a request that stands for one.
 
 use std::fs;
 use std::future::poll_fn;
@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc;
 
 use super::App;
 use super::Signal;
@@ -34,6 +35,7 @@ pub enum Asked {
 #[derive(Debug)]
 pub struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
+    requests: Option<mpsc::Receiver<Signal>>,
     stops: u32,
 }
 
@@ -69,7 +71,12 @@ impl Signals {
         }
         let heard = signals.filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
-        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, stops: 0 })
+        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, requests: None, stops: 0 })
+    }
+
+    /// Takes `requests` for signals from now on.
+    pub fn hear_also(&mut self, requests: mpsc::Receiver<Signal>) {
+        self.requests = Some(requests);
     }
 
     /// Passes signals on to `app` until there is one that the caller has to know about. Cancel safe.
@@ -97,6 +104,10 @@ impl Signals {
                 .streams
                 .iter_mut()
                 .find_map(|(signal, stream)| stream.poll_recv(context).is_ready().then_some(*signal));
+            let arrived = arrived.or_else(|| match self.requests.as_mut()?.poll_recv(context) {
+                Poll::Ready(requested) => requested,
+                Poll::Pending => None,
+            });
             arrived.map_or(Poll::Pending, Poll::Ready)
         })
         .await
@@ -122,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_hears_the_first_stop_and_the_second() {
+    async fn a_proxy_hears_the_first_stop_and_the_second_and_requests_beside_signals() {
         let mut signals = Signals::for_proxy().unwrap();
         let me = rustix::process::getpid();
 
@@ -132,5 +143,16 @@ mod tests {
         assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::TERM, nth: 1 });
         rustix::process::kill_process(me, rustix::process::Signal::INT).unwrap();
         assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::INT, nth: 2 });
+
+        let (sender, requests) = mpsc::channel(1);
+        signals.hear_also(requests);
+        sender.send(Signal::HUP).await.unwrap();
+        assert_eq!(signals.asked(None).await, Asked::LookAgain);
+        sender.send(Signal::TERM).await.unwrap();
+        assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::TERM, nth: 3 });
+        // Nobody can ask any more; signals are heard all the same.
+        drop(sender);
+        rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
+        assert_eq!(signals.asked(None).await, Asked::LookAgain);
     }
 }

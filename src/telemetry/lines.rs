@@ -70,7 +70,10 @@ where
 
 fn json(writer: &mut impl Write, line: &impl Serialize) -> fmt::Result {
     let line = serde_json::to_string(line).map_err(|_| fmt::Error)?;
-    // serde_json leaves in its strings what a terminal may obey but JSON permits.
+    // serde_json escapes what JSON forbids in strings, and DEL and all beyond it are permitted.
+    if line.bytes().all(|byte| byte < 0x7f) {
+        return writeln!(writer, "{line}");
+    }
     for c in line.chars() {
         if is_obeyed(c) { write!(writer, "\\u{:04x}", u32::from(c))? } else { writer.write_char(c)? }
     }
@@ -147,7 +150,11 @@ fn text(writer: &mut impl Write, time: Timestamp, level: Level, fields: &Fields,
     let message = plain(&fields.message);
     write!(writer, "{time} {on}{:<5}{off} ", level.as_str().to_ascii_lowercase())?;
     // No blanks at the end of a line.
-    if fields.others.is_empty() { write!(writer, "{message}")? } else { write!(writer, "{message:<COLUMN$}")? }
+    if fields.others.is_empty() {
+        write!(writer, "{message}")?
+    } else {
+        write!(writer, "{message:<COLUMN$}")?
+    }
     for (name, value) in &fields.others {
         let value = match value {
             // As JSON writes it, so that it is seen where it ends.
@@ -161,7 +168,7 @@ fn text(writer: &mut impl Write, time: Timestamp, level: Level, fields: &Fields,
 }
 
 /// `text` on one line: what a terminal would obey is shown, and does nothing.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if is_obeyed(c) { line.extend(c.escape_default()) } else { line.push(c) }

@@ -7,6 +7,7 @@ mod log;
 mod record;
 
 pub use counters::Counters;
+pub(crate) use lines::plain;
 pub use log::change_log_level;
 pub use log::log_level;
 pub use log::start_logging;

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod actions;
 mod announce;
 mod check;
 mod clients;
@@ -11,6 +12,8 @@ mod docs;
 mod entrypoint;
 mod handshake;
 mod health;
+mod log;
+mod manual;
 mod policy;
 mod process;
 mod relay;

@@ -2,6 +2,7 @@
 //!
 //! Facts are gathered in [`machine`]; the other files judge them, and know neither files nor clocks nor sockets.
 
+mod admin;
 mod chain;
 mod clients;
 mod credential;
@@ -63,17 +64,22 @@ fn look_at(config: &Config, found: &mut Findings) {
     for listener in &config.listeners {
         network::judge_listen(listener.listen, &network, &|inode| machine.holder(inode), found);
     }
+    admin::judge(config, &network, &|inode| machine.holder(inode), machine::admin_folder_exists(config), found);
     // Several listeners may lead to one app.
     let mut seen = HashSet::new();
     for app in config.listeners.iter().map(|listener| &listener.app).filter(|app| seen.insert(*app)) {
         let dialled = machine::dial(app, config.timeouts.connect);
         network::judge_app(app, &dialled, &network, found);
     }
+    for listener in &config.listeners {
+        network::judge_announcements(listener, &network, found);
+    }
 
     let descriptors = machine::descriptor_limit();
     limits::judge_descriptors(config.limits.connections, descriptors, found);
     limits::judge_memory(config.limits.connections, descriptors, machine.memory_limit(), found);
     limits::judge_threads(config.threads, machine::cpus(), found);
+    limits::judge_idle(config.timeouts.idle, machine::on_cloud_foundry(), found);
     limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);
 }
 

@@ -25,9 +25,8 @@ impl io::Write for Written {
 fn written(format: LogFormat, colour: bool, speak: impl FnOnce()) -> String {
     let written = Written::default();
     let writer = written.clone();
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(move || writer.clone())
-        .event_format(Lines { format, colour });
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).event_format(Lines { format, colour });
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), speak);
     let bytes = std::mem::take(&mut *written.0.lock().unwrap());
     String::from_utf8(bytes).unwrap()
