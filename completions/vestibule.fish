@@ -324,7 +324,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l client -d
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l second-instance -d 'Also write the pair of a second instance'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l once -d 'Write and exit'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l retire -d 'Write the pair that says the instance is about to stop'
-complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l listen -d 'Where clients dial the demo [127.0.0.1:8443]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l rotate-every -d 'How often the pair is replaced [5s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l log-level -d 'The least severe line of the proxy\'s own log that is shown: off, error, warn, info, debug, trace [off]' -r -f -a "off\t''

@@ -56,7 +56,7 @@ pub(super) fn vestibule() -> Command {
                 ),
         )
         .subcommand(
-            command("issuer", "A development CA that rotates instance credentials as Diego does")
+            two_screens("issuer", "A development CA that rotates instance credentials as Diego does")
                 .override_usage("vestibule issuer [OPTIONS] DIR")
                 .arg(positional("DIR").required(true)),
         )
@@ -100,12 +100,16 @@ fn command(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).args(options::of(name).map(arg))
 }
 
+fn serving(name: &'static str, about: &'static str) -> Command {
+    two_screens(name, about).after_help(SOURCES)
+}
+
 /// A command with more options than a screen has lines: `-h` shows the common ones, and `--help` all.
 ///
 /// clap's long help gives every option a paragraph, which is the opposite of what we want from it. So the roles are
 /// swapped: `--help` is clap's short help, one line an option, and `-h` its long help, from which all options are
 /// hidden in favour of our own list.
-fn serving(name: &'static str, about: &'static str) -> Command {
+fn two_screens(name: &'static str, about: &'static str) -> Command {
     let all = Arg::new("help").long("help").action(ArgAction::HelpShort).hide(true);
     let common = Arg::new("-h").short('h').action(ArgAction::HelpLong).hide(true);
     Command::new(name)
@@ -113,7 +117,6 @@ fn serving(name: &'static str, about: &'static str) -> Command {
         .disable_help_flag(true)
         .args(options::of(name).map(|option| arg(option).hide_long_help(true)))
         .args([all, common])
-        .after_help(SOURCES)
         .after_long_help(format!("{}\n--help shows all options.", common_options(name)))
 }
 

@@ -1,5 +1,7 @@
 //! The doctor, with the real binary.
 
+mod broken;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
