@@ -323,7 +323,7 @@ wrong-ca\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l client -d 'Also write a client certificate for another app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l second-instance -d 'Also write the pair of a second instance'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l once -d 'Write and exit'
-complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l retire -d 'Write the pair that says the instance is about to stop'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l retire -d 'Write the pair of an instance that is about to go'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l listen -d 'Where clients dial the demo [127.0.0.1:8443]' -r -f

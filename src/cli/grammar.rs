@@ -100,6 +100,7 @@ fn command(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).args(options::of(name).map(arg))
 }
 
+/// A command that takes the options of the proxy.
 fn serving(name: &'static str, about: &'static str) -> Command {
     two_screens(name, about).after_help(SOURCES)
 }

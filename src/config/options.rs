@@ -321,7 +321,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "once", kind: Kind::Switch,
           help: "Write and exit", ..ISSUER_FLAG },
     Opt { name: "retire", kind: Kind::Switch,
-          help: "Write the pair that says the instance is about to stop", ..ISSUER_FLAG },
+          help: "Write the pair of an instance that is about to go", ..ISSUER_FLAG },
     Opt { name: "inject", value: "FAULT",
           choices: &["torn", "expired", "not-yet-valid", "mismatch", "wrong-ca"],
           help: "Write a faulty pair, for tests", ..ISSUER_FLAG },
