@@ -38,6 +38,49 @@ impl Exit {
             Self::App(status) => status,
         }
     }
+
+    /// One of each, in the order of the numbers; the app's own comes last.
+    pub const ALL: [Self; 9] = [
+        Self::Success,
+        Self::Findings,
+        Self::Usage,
+        Self::NoCredential,
+        Self::AddressUnavailable,
+        Self::Internal,
+        Self::Config,
+        Self::App(126),
+        Self::App(0),
+    ];
+
+    /// What the manual says of it: the number or numbers, and when.
+    pub fn explained(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Success => ("0", "asked to stop, and drained (`proxy`); help; a tool that found nothing wrong"),
+            Self::Findings => (
+                "1",
+                "`check` found a problem; `policy test` came to a denial; `health` and `wait` found it not ready, or nobody there",
+            ),
+            Self::Usage => (
+                "2",
+                "the command line was wrong; `policy test` had nothing to judge; `health` or `wait` with `--admin off`",
+            ),
+            Self::NoCredential => (
+                "66",
+                "no usable certificate and key within `--credential-timeout`; a file that `identity` cannot read",
+            ),
+            Self::AddressUnavailable => (
+                "69",
+                "an address could not be opened, that of `--admin` too if it was asked for; no port is free to hide the app on",
+            ),
+            Self::Internal => ("70", "a fault of the program or the system"),
+            Self::Config => (
+                "78",
+                "a variable or the file was wrong; no usable client CAs and rules within `--credential-timeout`; `issuer` could not write",
+            ),
+            Self::App(126 | 127) => ("126, 127", "`run`: the app cannot be executed; it was not found"),
+            Self::App(_) => ("any other", "`run`: the app's own; 128+n if signal n ended it"),
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -77,5 +120,19 @@ impl fmt::Display for Fault {
             write!(f, "vestibule: {line}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_the_number_of_each_status() {
+        for exit in Exit::ALL {
+            let (number, _) = exit.explained();
+            let expected = if exit == Exit::App(0) { "any other".to_owned() } else { exit.code().to_string() };
+            assert!(number.starts_with(&expected), "{number}");
+        }
     }
 }

@@ -93,12 +93,16 @@ impl Sidecar {
     ///
     /// # Errors
     /// [`Fault`] with the status to end with.
-    pub async fn run(self, mut command: Option<AppCommand>) -> Result<Exit, Fault> {
+    pub async fn run(mut self, mut command: Option<AppCommand>) -> Result<Exit, Fault> {
         if let (Some(command), Some(hidden)) = (&mut command, self.hidden) {
             command.env_set.extend(hidden.environment(env::var_os(INSTANCE_PORTS)));
         }
         let internal = |error: io::Error| Fault::new(Exit::Internal, format!("cannot listen for signals: {error}"));
-        let signals = if command.is_some() { Signals::for_run() } else { Signals::for_proxy() }.map_err(internal)?;
+        let mut signals =
+            if command.is_some() { Signals::for_run() } else { Signals::for_proxy() }.map_err(internal)?;
+        if let Some(admin) = &mut self.admin {
+            signals.hear_also(admin.requests());
+        }
         let mut tasks = Tasks::default();
         let app = match &command {
             None => None,

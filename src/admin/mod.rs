@@ -1,14 +1,16 @@
 //! Where health is asked for: a small HTTP/1.1 server, on loopback unless told otherwise.
 //!
-//! It answers questions and changes nothing. Each connection is one request with bounds on everything, and none of
+//! It answers questions, and changes nothing unless `--admin-actions` says so. Each connection is one request with bounds on everything, and none of
 //! them holds up the end of the process.
 
+mod actions;
 mod host;
 mod routes;
 
 use std::convert::Infallible;
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as Caller;
 use std::path::Path;
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
@@ -34,6 +37,10 @@ use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::lifecycle::Readiness;
 use crate::listener;
+use crate::supervisor::Signal;
+
+use self::actions::Actions;
+use self::actions::Wish;
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16;
@@ -60,6 +67,7 @@ pub struct View {
 #[derive(Debug)]
 pub struct Server {
     door: Door,
+    actions: Actions,
     _file: Option<SocketFile>,
 }
 
@@ -89,7 +97,7 @@ impl Server {
     pub fn open(admin: Option<&Admin>) -> Result<Option<Self>, Fault> {
         let Some(admin) = admin else { return Ok(None) };
         let addr = &admin.addr;
-        match open(addr) {
+        match open(addr, admin) {
             Ok(server) => Ok(Some(server)),
             Err(error) if admin.asked => {
                 let mend = "choose another --admin, or off";
@@ -105,9 +113,15 @@ impl Server {
         }
     }
 
+    /// What whoever runs the process is asked for here, as the signal that it stands for. To be called once: a second call
+    /// takes the place of the first.
+    pub fn requests(&mut self) -> mpsc::Receiver<Signal> {
+        self.actions.requests()
+    }
+
     /// Answers for ever.
     pub async fn run(self, view: View) {
-        let view = Arc::new(view);
+        let view = Arc::new((view, self.actions));
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             // The semaphore is never closed.
@@ -129,7 +143,7 @@ impl Server {
     }
 }
 
-fn open(addr: &AdminAddr) -> io::Result<Server> {
+fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<Server> {
     let (door, file) = match addr {
         AdminAddr::Tcp(addr) => {
             let listener = listener::open(Listen::At(*addr))?;
@@ -142,14 +156,15 @@ fn open(addr: &AdminAddr) -> io::Result<Server> {
             (Door::Unix(listener), Some(SocketFile(path.clone())))
         }
     };
-    Ok(Server { door, _file: file })
+    Ok(Server { door, actions: Actions::new(&admin.actions), _file: file })
 }
 
 /// Opens a Unix socket, in place of one that a process before us has left behind.
 fn open_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match Caller::connect(path) {
-            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+            // A file that is no socket refuses too, and is not ours to remove.
+            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
                 fs::remove_file(path)?;
                 UnixListener::bind(path)
             }
@@ -159,14 +174,23 @@ fn open_unix(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
 /// One connection: one request. `by_name`: whether the name in it has to be one that only this machine could mean.
-async fn serve<S>(stream: S, view: Arc<View>, by_name: bool, _place: OwnedSemaphorePermit)
+async fn serve<S>(stream: S, view: Arc<(View, Actions)>, by_name: bool, _place: OwnedSemaphorePermit)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (view, actions) = &*view;
+    let wish = Wish::default();
     let answer = service_fn(|request| {
-        let answer =
-            if by_name && !host::is_ours(&request) { routes::misdirected() } else { routes::answer(&request, &view) };
+        let answer = if by_name && !host::is_ours(&request) {
+            routes::misdirected()
+        } else {
+            actions.answer(&request, &wish).unwrap_or_else(|| routes::answer(&request, view))
+        };
         std::future::ready(Ok::<_, Infallible>(answer))
     });
     let served = http1::Builder::new()
@@ -176,4 +200,5 @@ where
         .serve_connection(TokioIo::new(stream), answer);
     // What goes wrong here is the asker's; it sees it.
     let _ = timeout(LIMIT, served).await;
+    wish.grant();
 }

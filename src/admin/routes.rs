@@ -17,7 +17,7 @@ use hyper::header::X_CONTENT_TYPE_OPTIONS;
 use super::View;
 use crate::lifecycle::Part;
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
 pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
@@ -73,7 +73,7 @@ fn ready(query: &str, view: &View) -> Answer {
     text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use clap::Arg;
 use clap::ArgAction;
 use clap::Command;
+use clap::ValueHint;
+use clap::builder::PossibleValuesParser;
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 
@@ -54,7 +56,7 @@ pub(super) fn vestibule() -> Command {
                 ),
         )
         .subcommand(
-            command("issuer", "A development CA that rotates instance credentials as Diego does")
+            two_screens("issuer", "A development CA that rotates instance credentials as Diego does")
                 .override_usage("vestibule issuer [OPTIONS] DIR")
                 .arg(positional("DIR").required(true)),
         )
@@ -70,8 +72,39 @@ pub(super) fn no_command() -> clap::Error {
     vestibule.error(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, help)
 }
 
+/// The grammar for those who show it: choices are listed, files are told apart from other values, and help is no secret. It is
+/// not for reading a command line: clap would judge values that are ours to judge.
+pub(super) fn shown() -> Command {
+    fn show(command: Command, name: &str) -> Command {
+        let option = |arg: &Arg| options::of(name).find(|option| arg.get_id() == option.name);
+        command
+            .mut_args(|arg| match (arg.get_id().as_str(), option(&arg)) {
+                ("help" | "-h", _) => arg.hide(false).help("Print help"),
+                ("COMMAND", _) => arg.hide(false).value_hint(ValueHint::CommandName),
+                ("FILE", _) => arg.hide(false).value_hint(ValueHint::FilePath),
+                ("DIR", _) => arg.hide(false).value_hint(ValueHint::DirPath),
+                (_, Some(Opt { kind: Kind::Switch, .. })) => arg,
+                (_, Some(Opt { value: "FILE" | "CERT", .. })) => arg.value_hint(ValueHint::FilePath),
+                (_, Some(Opt { value: "PATH", .. })) => arg.value_hint(ValueHint::AnyPath),
+                (_, Some(Opt { choices: [], .. })) => arg.value_hint(ValueHint::Other),
+                (_, Some(Opt { choices, .. })) => arg.value_parser(PossibleValuesParser::new(choices.iter().copied())),
+                _ => arg,
+            })
+            .mut_subcommands(|inner| {
+                let name = if name == "policy" { POLICY_TEST.to_owned() } else { inner.get_name().to_owned() };
+                show(inner, &name)
+            })
+    }
+    show(vestibule(), "vestibule")
+}
+
 fn command(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).args(options::of(name).map(arg))
+}
+
+/// A command that takes the options of the proxy.
+fn serving(name: &'static str, about: &'static str) -> Command {
+    two_screens(name, about).after_help(SOURCES)
 }
 
 /// A command with more options than a screen has lines: `-h` shows the common ones, and `--help` all.
@@ -79,7 +112,7 @@ fn command(name: &'static str, about: &'static str) -> Command {
 /// clap's long help gives every option a paragraph, which is the opposite of what we want from it. So the roles are
 /// swapped: `--help` is clap's short help, one line an option, and `-h` its long help, from which all options are
 /// hidden in favour of our own list.
-fn serving(name: &'static str, about: &'static str) -> Command {
+fn two_screens(name: &'static str, about: &'static str) -> Command {
     let all = Arg::new("help").long("help").action(ArgAction::HelpShort).hide(true);
     let common = Arg::new("-h").short('h').action(ArgAction::HelpLong).hide(true);
     Command::new(name)
@@ -87,7 +120,6 @@ fn serving(name: &'static str, about: &'static str) -> Command {
         .disable_help_flag(true)
         .args(options::of(name).map(|option| arg(option).hide_long_help(true)))
         .args([all, common])
-        .after_help(SOURCES)
         .after_long_help(format!("{}\n--help shows all options.", common_options(name)))
 }
 

@@ -151,6 +151,12 @@ fn envoys(argv: &[OsString]) -> Option<&[OsString]> {
     }
 }
 
+/// The grammar of the command line as clap has it, for what is derived from it: the manual and completions. Choices are
+/// listed in it; [`parse`] reads values by rules of its own.
+pub fn grammar() -> clap::Command {
+    grammar::shown()
+}
+
 fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, Stop> {
     let config = serving("run", matches, environment);
     match app_command(matches) {

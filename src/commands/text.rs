@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
+use crate::telemetry;
+
 /// RFC 3339 in UTC, to the second.
 pub(super) fn timestamp(time: SystemTime) -> String {
     match Timestamp::try_from(time).and_then(|time| Timestamp::from_second(time.as_second())) {
@@ -36,11 +38,7 @@ pub(super) fn quoted(path: &Path) -> String {
 /// `text` on one line, with nothing in it that a terminal would obey: it may come from a file's name, a certificate or a
 /// client.
 pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
+    telemetry::plain(text)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Admin;
+use super::AdminAction;
 use super::App;
 use super::AppReady;
 use super::Drain;
@@ -109,9 +110,23 @@ impl Reader {
         Ok(Drain { delay, timeout })
     }
 
+    /// All but [`Admin::actions`].
     pub(super) fn admin(&mut self) -> Result<Option<Admin>, Noted> {
         let (place, addr) = self.placed("admin", values::admin)?;
-        Ok(addr.map(|addr| Admin { addr, asked: is_typed(&place) }))
+        Ok(addr.map(|addr| Admin { addr, asked: is_typed(&place), actions: Vec::new() }))
+    }
+
+    /// What the admin listener may be asked to do. There has to be one.
+    pub(super) fn admin_actions(&mut self) -> Result<Vec<AdminAction>, Noted> {
+        let actions = self.all("admin-actions", |text| values::one_of(text, &AdminAction::WORDS))?;
+        let off = self.sources.values("admin").first().filter(|admin| admin.value == "off");
+        if let (Some((place, _)), Some(admin)) = (actions.first(), off) {
+            let (place, other) = in_order(place, &admin.place);
+            let wrong =
+                Wrong::new(format!("given beside {other}"), "there would be nowhere to ask: leave one of the two out");
+            return Err(self.note(wrong.at(place)));
+        }
+        Ok(actions.into_iter().map(|(_, action)| action).collect())
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Config {
     pub log: Log,
     /// Worker threads of the runtime; at least 1.
     pub threads: usize,
-    /// Upper bounds; `None` means derived from the descriptor limit.
+    /// Upper bounds; `None` means derived from the descriptor and memory limits.
     pub limits: Limits,
 }
 
@@ -188,6 +188,19 @@ pub struct Admin {
     pub addr: AdminAddr,
     /// Whether somebody asked for this address, so that it must open.
     pub asked: bool,
+    /// What may be done there, beside asking; empty: nothing.
+    pub actions: Vec<AdminAction>,
+}
+
+/// Something that the admin listener does when it is asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminAction {
+    /// As TERM.
+    Drain,
+    /// As HUP.
+    Reload,
+    /// Another level for the lines on stderr.
+    LogLevel,
 }
 
 /// An address of the admin listener.
@@ -326,6 +339,8 @@ pub enum LogFormat {
     Text,
     /// One flat object a line, for machines.
     Json,
+    /// The object that Cloud Foundry's own components write, as lager's RFC 3339 form has it.
+    Lager,
 }
 
 /// Severity.
@@ -356,7 +371,7 @@ pub enum AccessLog {
     All,
 }
 
-/// Upper bounds on what runs at once; `None` means derived from the descriptor limit.
+/// Upper bounds on what runs at once; `None` means derived from the descriptor and memory limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Connections, in whatever stage.
@@ -373,6 +388,12 @@ impl Config {
             PairSource::Secret(_) => None,
         })
     }
+}
+
+impl AdminAction {
+    /// The actions as they are typed.
+    pub const WORDS: [(&str, Self); 3] =
+        [("drain", Self::Drain), ("reload", Self::Reload), ("loglevel", Self::LogLevel)];
 }
 
 impl LogLevel {

@@ -55,6 +55,7 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
     let timeouts = reader.timeouts();
     let drain = reader.drain();
     let admin = reader.admin();
+    let actions = reader.admin_actions();
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -67,7 +68,10 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,
             drain: drain?,
-            admin: admin?,
+            admin: match (admin?, actions?) {
+                (Some(admin), actions) => Some(Admin { actions, ..admin }),
+                (None, _) => None,
+            },
             log: log?,
             threads: threads?,
             limits: limits?,
@@ -306,7 +310,7 @@ impl Reader {
     }
 
     fn log(&mut self) -> Result<Log, Noted> {
-        let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
+        let formats = [("json", LogFormat::Json), ("text", LogFormat::Text), ("lager", LogFormat::Lager)];
         let accesses = [("off", AccessLog::Off), ("denied", AccessLog::Denied), ("all", AccessLog::All)];
         let format = self.given("log-format", |text| values::one_of(text, &formats));
         let level = self.word("log-level", &LogLevel::WORDS);

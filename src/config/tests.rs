@@ -104,7 +104,7 @@ fn nothing_typed_is_a_whole_configuration() {
         credential_timeout: Some(Duration::from_secs(10)),
         timeouts: Timeouts { handshake: Duration::from_secs(10), idle: None, max_age: None },
         app: App::default(),
-        admin: Some(Admin { addr: AdminAddr::Tcp("127.0.0.1:9901".parse().unwrap()), asked: false }),
+        admin: Some(Admin { addr: AdminAddr::Tcp("127.0.0.1:9901".parse().unwrap()), asked: false, actions: vec![] }),
         drain: Drain { delay: Duration::ZERO, timeout: Duration::from_secs(8) },
         log: Log { format: None, level: LogLevel::Info, access: AccessLog::Denied },
         threads: 2,
@@ -524,6 +524,14 @@ fn mistakes_about_the_app_have_their_mend() {
             Typed::default().flag("admin", "everywhere"),
             "--admin: \"everywhere\" is not an address; write a port such as 9901, ADDRESS:PORT such as 127.0.0.1:9901, unix:/PATH, or off",
         ),
+        (
+            Typed::default().flag("admin-actions", "drain,quit"),
+            "--admin-actions: \"quit\" is not among the choices; write drain, reload or loglevel",
+        ),
+        (
+            Typed::default().flag("admin-actions", "drain").variable("VESTIBULE_ADMIN", "off"),
+            "--admin-actions: given beside VESTIBULE_ADMIN; there would be nowhere to ask: leave one of the two out",
+        ),
     ] {
         let mistakes = typed.resolve().unwrap_err();
         let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
@@ -532,12 +540,23 @@ fn mistakes_about_the_app_have_their_mend() {
 }
 
 #[test]
+fn nothing_may_be_done_by_the_admin_listener_that_was_not_named() {
+    let actions = |typed: Typed| typed.config().admin.unwrap().actions;
+    assert_eq!(actions(Typed::default()), []);
+    let typed = Typed::default().variable("VESTIBULE_ADMIN_ACTIONS", "reload, loglevel");
+    assert_eq!(actions(typed), [AdminAction::Reload, AdminAction::LogLevel]);
+}
+
+#[test]
 fn the_admin_address_is_known_to_be_asked_for() {
     let admin = |value: &str| Typed::default().flag("admin", value).config().admin;
-    let tcp = |addr: &str| Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), asked: true });
+    let tcp = |addr: &str| Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), asked: true, actions: vec![] });
     assert_eq!(admin("9900"), tcp("127.0.0.1:9900"));
     assert_eq!(admin("localhost:9900"), tcp("127.0.0.1:9900"));
     assert_eq!(admin("[::1]:0"), tcp("[::1]:0"));
-    assert_eq!(admin("unix:/run/a.sock"), Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true }));
+    assert_eq!(
+        admin("unix:/run/a.sock"),
+        Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true, actions: vec![] })
+    );
     assert_eq!(admin("off"), None);
 }

@@ -1,4 +1,4 @@
-//! What the outside asks of us, by signal.
+//! What the outside asks of us: by signal, or by a request that stands for one.
 
 use std::fs;
 use std::future::poll_fn;
@@ -8,6 +8,7 @@ use std::task::Poll;
 use nix::sys::signal::SigSet;
 use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc;
 
 use super::App;
 use super::Signal;
@@ -35,6 +36,7 @@ pub enum Asked {
 #[derive(Debug)]
 pub struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
+    requests: Option<mpsc::Receiver<Signal>>,
     stops: u32,
 }
 
@@ -71,7 +73,12 @@ impl Signals {
         let ignored = mask(&status, "SigIgn:");
         let heard = signals.filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
-        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, stops: 0 })
+        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, requests: None, stops: 0 })
+    }
+
+    /// Takes `requests` for signals from now on.
+    pub fn hear_also(&mut self, requests: mpsc::Receiver<Signal>) {
+        self.requests = Some(requests);
     }
 
     /// Passes signals on to `app` until there is one that the caller has to know about. Cancel safe.
@@ -99,6 +106,10 @@ impl Signals {
                 .streams
                 .iter_mut()
                 .find_map(|(signal, stream)| stream.poll_recv(context).is_ready().then_some(*signal));
+            let arrived = arrived.or_else(|| match self.requests.as_mut()?.poll_recv(context) {
+                Poll::Ready(requested) => requested,
+                Poll::Pending => None,
+            });
             arrived.map_or(Poll::Pending, Poll::Ready)
         })
         .await
@@ -124,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_hears_the_first_stop_and_the_second() {
+    async fn a_proxy_hears_the_first_stop_and_the_second_and_requests_beside_signals() {
         let mut signals = Signals::for_proxy().unwrap();
         let me = rustix::process::getpid();
 
@@ -134,5 +145,16 @@ mod tests {
         assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::TERM, nth: 1 });
         rustix::process::kill_process(me, rustix::process::Signal::INT).unwrap();
         assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::INT, nth: 2 });
+
+        let (sender, requests) = mpsc::channel(1);
+        signals.hear_also(requests);
+        sender.send(Signal::HUP).await.unwrap();
+        assert_eq!(signals.asked(None).await, Asked::LookAgain);
+        sender.send(Signal::TERM).await.unwrap();
+        assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::TERM, nth: 3 });
+        // Nobody can ask any more; signals are heard all the same.
+        drop(sender);
+        rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
+        assert_eq!(signals.asked(None).await, Asked::LookAgain);
     }
 }

@@ -1,5 +1,7 @@
 //! The doctor, with the real binary.
 
+mod broken;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
@@ -80,11 +82,79 @@ fn a_sound_set_up_has_no_problem_and_is_left_as_it_was() {
     assert_eq!(checked.about("app"), [format!("ok       app           {app_addr} accepts connections")]);
     let identity = checked.about("identity")[0];
     assert!(identity.ends_with(&format!("instance {}", credentials.instance())), "{identity}");
-    for subject in ["pair", "chain", "validity", "inotify", "descriptors", "memory", "threads"] {
+    for subject in ["pair", "chain", "validity", "inotify", "admin", "descriptors", "memory", "threads"] {
         assert_eq!(checked.about(subject).len(), 1, "{subject} in\n{}", checked.out);
     }
     assert_eq!(read_to_end(&app.accept()), (Vec::new(), Ending::Fin), "the app hears nothing but the knock");
     assert_eq!(folder(credentials.dir()), before);
+}
+
+/// Without `strace` this is left out, with a word: there is no other way to see what a process did not do.
+#[test]
+fn no_port_is_opened_and_no_file_is_changed() {
+    let credentials = Credentials::new();
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let (app, listen) = (App::start(), format!("127.0.0.1:{}", free_port()));
+    let ca = credentials.dir().join("ca.crt");
+    let policy = credentials.dir().join("policy.toml");
+    let socket = credentials.dir().join("admin.sock");
+    fs::write(&ca, roots_pem()).unwrap();
+    fs::write(&policy, "allow = ['any']").unwrap();
+    let before = folder(credentials.dir());
+    let traced = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=%file,%network,%desc", "-o"])
+        .arg(trace.path())
+        .args([VESTIBULE, "check", "--listen", &listen, "--app", &app.addr().to_string()])
+        .args(["--client-ca", ca.to_str().unwrap(), "--policy", policy.to_str().unwrap()])
+        .arg(format!("--admin=unix:{}", socket.display()))
+        .env_clear()
+        .env("CF_INSTANCE_CERT", credentials.cert())
+        .env("CF_INSTANCE_KEY", credentials.key())
+        .output();
+    let Ok(traced) = traced else { return eprintln!("left out: there is no strace") };
+    let calls = fs::read_to_string(trace.path()).unwrap();
+    if calls.is_empty() {
+        return eprintln!("left out: strace may not trace here: {}", String::from_utf8_lossy(&traced.stderr));
+    }
+    assert_eq!(traced.status.code(), Some(0), "{}", String::from_utf8_lossy(&traced.stdout));
+    assert!(calls.contains("connect("), "the app was dialled, so calls are seen: {calls}");
+    // `13854 openat(AT_FDCWD, "/proc/self/cgroup", O_RDONLY|O_CLOEXEC) = 3`
+    let changing = |call: &&str| {
+        let name = call.split(' ').nth(1).unwrap_or_default().split('(').next().unwrap_or_default();
+        match name {
+            "open" | "openat" | "openat2" => {
+                ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|how| call.contains(how))
+            }
+            name => [
+                "bind",
+                "listen",
+                "accept",
+                "unlink",
+                "rename",
+                "mkdir",
+                "rmdir",
+                "chmod",
+                "fchmod",
+                "chown",
+                "fchown",
+                "lchown",
+                "link",
+                "symlink",
+                "truncate",
+                "ftruncate",
+                "utime",
+                "futime",
+                "mknod",
+                "creat",
+                "setxattr",
+            ]
+            .iter()
+            .any(|change| name.starts_with(change)),
+        }
+    };
+    assert_eq!(calls.lines().filter(changing).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert_eq!(folder(credentials.dir()), before);
+    assert!(!socket.exists());
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! The manual, held to the program: its tables are derived from the code, its example is read by it.
+//! What is written by hand, held to the program: its examples are read by it, its lists are complete. What is written by the
+//! program itself is in [`super::manual`].
 //!
-//! After a change to the options `UPDATE_DOCS=1 cargo test --test it docs` writes the tables anew.
+//! `UPDATE_DOCS=1 cargo test --test it docs` writes the lists anew.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,9 +11,7 @@ use std::path::PathBuf;
 use vestibule::config::Config;
 use vestibule::config::envoy;
 use vestibule::config::options;
-use vestibule::config::options::Group;
 use vestibule::config::options::Opt;
-use vestibule::config::options::Preset;
 use vestibule::config::resolve::resolve;
 use vestibule::config::sources::Environment;
 use vestibule::config::sources::Inputs;
@@ -24,7 +23,7 @@ const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
 const CLIENTS: &str = "docs/clients.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -33,6 +32,8 @@ const DOCUMENTS: [&str; 8] = [
     OPERATIONS,
     ENVOY_FIELDS,
     "docs/containers.md",
+    "docs/reference/options.md",
+    "docs/reference/exit-statuses.md",
 ];
 
 fn path(document: &str) -> PathBuf {
@@ -57,44 +58,10 @@ fn hold(document: &str, section: &str, expected: &str) {
     }
 }
 
-fn table(options: &[&Opt]) -> String {
-    let mut table = "| flag | variable | key in the file | default | meaning |\n|---|---|---|---|---|\n".to_owned();
-    for option in options {
-        let flag = format!("{} {}", option.flag(), option.value);
-        let code = |text: Option<String>| text.map_or_else(|| "none".to_owned(), |text| format!("`{text}`"));
-        let (variable, key) = (code(option.variable()), code(option.key().map(str::to_owned)));
-        let mut default = match option.default {
-            Preset::Value(value) => format!("`{value}`"),
-            Preset::Found(words) => words.to_owned(),
-            Preset::None => "none".to_owned(),
-        };
-        if let Some(platform) = option.platform {
-            default = format!("`${platform}`, or {default}");
-        }
-        let choices = option.choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ");
-        let meaning = if choices.is_empty() { option.help.to_owned() } else { format!("{}: {choices}", option.help) };
-        writeln!(table, "| `{}` | {variable} | {key} | {default} | {meaning} |", flag.trim()).unwrap();
-    }
-    table
-}
-
 #[test]
-fn the_tables_of_options_are_those_of_the_program() {
-    let all: Vec<_> = options::of("run").collect();
-    let mut groups: Vec<Group> = all.iter().map(|option| option.group).collect();
-    groups.dedup();
-    let mut text = String::new();
-    for group in groups {
-        let members: Vec<_> = all.iter().copied().filter(|option| option.group == group).collect();
-        write!(text, "\n### {}\n\n{}", group.heading().unwrap(), table(&members)).unwrap();
-    }
-    hold(CONFIGURATION, "options", &format!("{text}\n"));
-    let own = all.iter().filter(|option| option.per_listener).map(|option| format!("`{}`", option.name));
+fn the_keys_that_a_listener_may_have_are_named() {
+    let own = options::of("run").filter(|option| option.per_listener).map(|option| format!("`{}`", option.name));
     hold(CONFIGURATION, "listener", &format!("{}.\n", own.collect::<Vec<_>>().join(", ")));
-    for tool in ["check", "identity", "policy test", "issuer", "demo"] {
-        let own: Vec<_> = options::of(tool).filter(|option| !all.contains(option)).collect();
-        hold(CONFIGURATION, tool, &format!("\n{}\n", table(&own)));
-    }
 }
 
 fn configured(file: Option<&str>) -> Config {

@@ -19,16 +19,16 @@ use crate::support::sidecar::Sidecar;
 use crate::support::sidecar::VESTIBULE;
 
 /// A proxy whose health can be asked for on a free port.
-fn proxy(credentials: &Credentials, app: impl std::fmt::Display) -> Setup {
+pub(crate) fn proxy(credentials: &Credentials, app: impl std::fmt::Display) -> Setup {
     Setup::proxy(credentials, app).arg("--admin").arg("127.0.0.1:0").env("VESTIBULE_APP_READY", "tcp")
 }
 
-fn admin(sidecar: &Sidecar) -> SocketAddr {
+pub(crate) fn admin(sidecar: &Sidecar) -> SocketAddr {
     sidecar.wait_for("health can be asked for")["admin"].as_str().unwrap().parse().unwrap()
 }
 
 /// Head and body of the answer to `request`, a whole head.
-fn ask(admin: SocketAddr, request: &str) -> (String, String) {
+pub(crate) fn ask(admin: SocketAddr, request: &str) -> (String, String) {
     let mut tcp = TcpStream::connect(admin).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     tcp.write_all(request.as_bytes()).unwrap();
@@ -39,12 +39,12 @@ fn ask(admin: SocketAddr, request: &str) -> (String, String) {
 }
 
 /// Status and body of the answer to a GET for `target`.
-fn get(admin: SocketAddr, target: &str) -> (u16, String) {
+pub(crate) fn get(admin: SocketAddr, target: &str) -> (u16, String) {
     let (head, body) = ask(admin, &format!("GET {target} HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
     (status(&head), body)
 }
 
-fn status(head: &str) -> u16 {
+pub(crate) fn status(head: &str) -> u16 {
     head.split(' ').nth(1).unwrap().parse().unwrap()
 }
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod actions;
 mod announce;
 mod check;
 mod clients;
@@ -12,6 +13,8 @@ mod entrypoint;
 mod envoy_documents;
 mod handshake;
 mod health;
+mod log;
+mod manual;
 mod policy;
 mod process;
 mod relay;

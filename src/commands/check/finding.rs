@@ -49,6 +49,8 @@ pub(super) enum Subject {
     Inotify,
     /// The addresses that clients dial.
     Listen,
+    /// The address at which health is asked for.
+    Admin,
     /// The app.
     App,
     /// The limit on open descriptors.
@@ -57,6 +59,8 @@ pub(super) enum Subject {
     Memory,
     /// Worker threads.
     Threads,
+    /// How long connections last.
+    Timeouts,
     /// The time that a stop may take.
     Drain,
 }
@@ -152,10 +156,12 @@ impl fmt::Display for Subject {
             Self::Mount => "mount",
             Self::Inotify => "inotify",
             Self::Listen => "listen",
+            Self::Admin => "admin",
             Self::App => "app",
             Self::Descriptors => "descriptors",
             Self::Memory => "memory",
             Self::Threads => "threads",
+            Self::Timeouts => "timeouts",
             Self::Drain => "drain",
         })
     }

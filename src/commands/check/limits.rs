@@ -21,6 +21,9 @@ const FEW_CONNECTIONS: u64 = 256;
 /// What Cloud Foundry leaves between TERM and KILL.
 const PLATFORM_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long gorouter keeps an idle connection to an instance.
+const ROUTERS_PATIENCE: Duration = Duration::from_secs(90);
+
 /// What came of asking the kernel for file events.
 #[derive(Debug)]
 pub(super) struct Inotify {
@@ -148,16 +151,28 @@ pub(super) fn judge_threads(threads: usize, cpus: usize, found: &mut Findings) {
     }
 }
 
+/// Judges how soon we close connections that routers keep for their next request.
+pub(super) fn judge_idle(idle: Option<Duration>, on_cloud_foundry: bool, found: &mut Findings) {
+    if let Some(idle) = idle.filter(|idle| on_cloud_foundry && *idle <= ROUTERS_PATIENCE) {
+        let what = format!(
+            "--idle-timeout {} ends connections that routers keep for {}: a request that crosses the end is lost",
+            text::duration(idle),
+            text::duration(ROUTERS_PATIENCE)
+        );
+        found.warning(Subject::Timeouts, what, "raise it, or leave it off");
+    }
+}
+
 /// Judges how long a stop may take where the platform kills what is left.
 pub(super) fn judge_drain(drain: &Drain, on_cloud_foundry: bool, found: &mut Findings) {
-    let total = drain.delay.saturating_add(drain.timeout);
-    if on_cloud_foundry && total >= PLATFORM_PATIENCE {
+    // The delay is a part of it.
+    if on_cloud_foundry && drain.timeout >= PLATFORM_PATIENCE {
         let what = format!(
-            "--drain-delay and --drain-timeout are {} together; Cloud Foundry kills {} after TERM unless its operator says otherwise",
-            text::duration(total),
+            "--drain-timeout is {}; Cloud Foundry kills {} after TERM unless its operator says otherwise",
+            text::duration(drain.timeout),
             text::duration(PLATFORM_PATIENCE)
         );
-        found.warning(Subject::Drain, what, "lower them, so that connections can end by themselves");
+        found.warning(Subject::Drain, what, "lower it, so that connections can end by themselves");
     }
 }
 
@@ -282,12 +297,27 @@ mod tests {
 
     #[test]
     fn a_drain_that_the_platform_cuts_short_is_a_warning_there_and_nowhere_else() {
-        let drain = Drain { delay: Duration::from_secs(5), timeout: Duration::from_secs(8) };
+        let drain = Drain { delay: Duration::from_secs(5), timeout: Duration::from_secs(13) };
         assert_eq!(
             judged(|found| judge_drain(&drain, true, found)),
-            "warning  drain         --drain-delay and --drain-timeout are 13s together; Cloud Foundry kills 10s after TERM unless its operator says otherwise; \
-             lower them, so that connections can end by themselves\n"
+            "warning  drain         --drain-timeout is 13s; Cloud Foundry kills 10s after TERM unless its operator says otherwise; \
+             lower it, so that connections can end by themselves\n"
         );
         assert_eq!(judged(|found| judge_drain(&drain, false, found)), "");
+        let sound = Drain { timeout: Duration::from_secs(8), ..drain };
+        assert_eq!(judged(|found| judge_drain(&sound, true, found)), "", "the delay is a part of the timeout");
+    }
+
+    #[test]
+    fn connections_that_routers_still_count_on_are_not_ended() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(
+            judged(|found| judge_idle(seconds(30), true, found)),
+            "warning  timeouts      --idle-timeout 30s ends connections that routers keep for 1m 30s: a request that crosses the end is lost; \
+             raise it, or leave it off\n"
+        );
+        for (idle, on_cloud_foundry) in [(seconds(30), false), (seconds(120), true), (None, true)] {
+            assert_eq!(judged(|found| judge_idle(idle, on_cloud_foundry, found)), "");
+        }
     }
 }

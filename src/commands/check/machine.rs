@@ -20,7 +20,10 @@ use super::limits::Inotify;
 use super::network::Dialled;
 use super::network::Holder;
 use super::network::Network;
+use crate::config::Admin;
+use crate::config::AdminAddr;
 use crate::config::AppAddr;
+use crate::config::Config;
 use crate::config::PairFiles;
 use crate::sys::cgroup;
 use crate::sys::sockets;
@@ -102,6 +105,12 @@ impl Machine {
         let groups = self.text("proc/self/cgroup")?;
         cgroup::lowest_limit(&groups, &|path| self.text(path))
     }
+}
+
+/// Whether the folder is there in which a Unix socket for `--admin` would be made.
+pub(super) fn admin_folder_exists(config: &Config) -> bool {
+    let Some(Admin { addr: AdminAddr::Unix(path), .. }) = &config.admin else { return false };
+    path.parent().is_some_and(Path::is_dir)
 }
 
 /// The hard limit of descriptors, to which the proxy raises its own; `None` without one.

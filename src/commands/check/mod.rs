@@ -2,6 +2,7 @@
 //!
 //! Facts are gathered in [`machine`]; the other files judge them, and know neither files nor clocks nor sockets.
 
+mod admin;
 mod chain;
 mod clients;
 mod credential;
@@ -66,6 +67,7 @@ fn look_at(config: &Config, found: &mut Findings) {
     for listener in &config.listeners {
         network::judge_listen(listener.listen, &network, &|inode| machine.holder(inode), found);
     }
+    admin::judge(config, &network, &|inode| machine.holder(inode), machine::admin_folder_exists(config), found);
     // Several listeners may lead to one app.
     let mut seen = HashSet::new();
     for listener in config.listeners.iter().filter(|listener| seen.insert(&listener.app)) {
@@ -73,11 +75,15 @@ fn look_at(config: &Config, found: &mut Findings) {
         let dialled = machine::dial(app, listener.connect);
         network::judge_app(app, &dialled, &network, found);
     }
+    for listener in &config.listeners {
+        network::judge_announcements(listener, &network, found);
+    }
 
     let descriptors = machine::descriptor_limit();
     limits::judge_descriptors(config.limits.connections, descriptors, found);
     limits::judge_memory(config.limits.connections, descriptors, machine.memory_limit(), found);
     limits::judge_threads(config.threads, sys::limits::cpus(), found);
+    limits::judge_idle(config.timeouts.idle, machine::on_cloud_foundry(), found);
     limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);
 }
 

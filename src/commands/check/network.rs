@@ -9,6 +9,8 @@ use super::finding::Subject;
 use crate::commands::text;
 use crate::config::AppAddr;
 use crate::config::Listen;
+use crate::config::Listener;
+use crate::config::ProxyProtocol;
 use crate::sys::sockets::Listening;
 
 /// What the kernel says about addresses.
@@ -99,7 +101,7 @@ fn judge_taken(listen: Listen, taken: &Listening, holder: Option<Holder>, found:
 }
 
 /// Whether the kernel would refuse to listen on `ip` (`None`: every address, of IPv6 and IPv4) beside `other`.
-fn collides(ip: Option<IpAddr>, port: u16, other: SocketAddr) -> bool {
+pub(super) fn collides(ip: Option<IpAddr>, port: u16, other: SocketAddr) -> bool {
     let taken = other.ip().to_canonical();
     other.port() == port
         && match ip {
@@ -112,7 +114,7 @@ fn collides(ip: Option<IpAddr>, port: u16, other: SocketAddr) -> bool {
 }
 
 impl Network {
-    fn is_local(&self, ip: IpAddr) -> bool {
+    pub(super) fn is_local(&self, ip: IpAddr) -> bool {
         self.local.is_empty() || ip.is_unspecified() || ip.is_loopback() && ip.is_ipv4() || self.local.contains(&ip)
     }
 }
@@ -160,6 +162,30 @@ pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &Network, fou
     }
 }
 
+/// Judges what is told in front of the bytes (PROXY protocol): who is believed, and who may be believed wrongly.
+pub(super) fn judge_announcements(listener: &Listener, network: &Network, found: &mut Findings) {
+    if let Some(everybody) = listener.accept_proxy_protocol.iter().find(|network| network.is_everybody()) {
+        let what = format!(
+            "{}: --accept-proxy-protocol {everybody} lets every client choose its own address",
+            listener.listen
+        );
+        found.warning(Subject::Listen, what, "list the load balancers alone");
+    }
+    let Some(version) = listener.proxy_protocol else { return };
+    let app = &listener.app;
+    let version = match version {
+        ProxyProtocol::V1 => "v1",
+        ProxyProtocol::V2 => "v2",
+    };
+    found.ok(Subject::App, format!("{app} has to expect a PROXY header: --proxy-protocol {version}"));
+    if let AppAddr::Tcp(addr) = app
+        && let Some(open) = exposed(*addr, network)
+    {
+        let what = format!("whoever reaches the app on {open} may tell it any address, as we do by --proxy-protocol");
+        found.warning(Subject::App, what, format!("have it listen on 127.0.0.1:{} alone", addr.port()));
+    }
+}
+
 /// A listening socket with the app's port on another address.
 fn elsewhere(app: &AppAddr, network: &Network) -> Option<SocketAddr> {
     let AppAddr::Tcp(app) = app else { return None };
@@ -174,10 +200,7 @@ fn judge_exposure(app: SocketAddr, network: &Network, found: &mut Findings) {
         let what = format!("{app} is another machine's: plaintext leaves this one");
         return found.warning(Subject::App, what, "run the proxy beside the app");
     }
-    let open =
-        network.listening.iter().map(|socket| SocketAddr::new(socket.addr.ip().to_canonical(), socket.addr.port()));
-    let mut open = open.filter(|socket| socket.port() == app.port() && !socket.ip().is_loopback());
-    if let Some(socket) = open.find(|socket| socket.ip().is_unspecified() || socket.ip() == app.ip()) {
+    if let Some(socket) = exposed(app, network) {
         found.warning(
             Subject::App,
             format!("the app listens on {socket}, where other hosts reach it in plaintext"),
@@ -186,9 +209,25 @@ fn judge_exposure(app: SocketAddr, network: &Network, found: &mut Findings) {
     }
 }
 
+/// A socket of the app's that other hosts reach.
+fn exposed(app: SocketAddr, network: &Network) -> Option<SocketAddr> {
+    let open =
+        network.listening.iter().map(|socket| SocketAddr::new(socket.addr.ip().to_canonical(), socket.addr.port()));
+    let mut open = open.filter(|socket| socket.port() == app.port() && !socket.ip().is_loopback());
+    open.find(|socket| socket.ip().is_unspecified() || socket.ip() == app.ip())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::time::Duration;
+
+    use crate::config::Clients;
+    use crate::config::Dial;
+    use crate::config::PairFiles;
+    use crate::config::PairSource;
+    use crate::config::TlsSettings;
 
     fn network(listening: &[&str]) -> Network {
         Network {
@@ -313,6 +352,48 @@ mod tests {
         assert_eq!(
             app("8080", &Dialled::Accepted, &["127.0.0.1:8080", "0.0.0.0:9090"]),
             "ok       app           127.0.0.1:8080 accepts connections\n"
+        );
+    }
+
+    fn announced(proxy_protocol: Option<ProxyProtocol>, accept: &[&str], listening: &[&str]) -> String {
+        let listener = Listener {
+            listen: Listen::EveryAddress(8443),
+            app: AppAddr::Tcp("127.0.0.1:8080".parse().unwrap()),
+            connect: Duration::from_secs(1),
+            pair: PairSource::Files(PairFiles { cert: "/c/tls.crt".into(), key: "/c/tls.key".into() }),
+            tls: TlsSettings::default(),
+            clients: Clients::Anonymous,
+            dial: Dial::BeforeHandshake,
+            proxy_protocol,
+            accept_proxy_protocol: accept.iter().map(|text| crate::config::values::network(text).unwrap()).collect(),
+        };
+        let mut found = Findings::default();
+        judge_announcements(&listener, &network(listening), &mut found);
+        found.to_text()
+    }
+
+    #[test]
+    fn a_client_that_may_choose_its_own_address_is_a_warning() {
+        for everybody in ["0.0.0.0/0", "::/0"] {
+            assert_eq!(
+                announced(None, &["10.0.0.0/8", everybody], &[]),
+                format!(
+                    "warning  listen        [::]:8443: --accept-proxy-protocol {everybody} lets every client choose its own address; list the load balancers alone\n"
+                )
+            );
+        }
+        assert_eq!(announced(None, &["10.0.0.0/8", "192.0.2.1"], &[]), "");
+    }
+
+    #[test]
+    fn an_app_that_others_may_lie_to_is_a_warning() {
+        let expects = "ok       app           127.0.0.1:8080 has to expect a PROXY header: --proxy-protocol v1\n";
+        assert_eq!(announced(Some(ProxyProtocol::V1), &[], &["127.0.0.1:8080"]), expects);
+        assert_eq!(
+            announced(Some(ProxyProtocol::V1), &[], &["0.0.0.0:8080"]),
+            format!(
+                "{expects}warning  app           whoever reaches the app on 0.0.0.0:8080 may tell it any address, as we do by --proxy-protocol; have it listen on 127.0.0.1:8080 alone\n"
+            )
         );
     }
 

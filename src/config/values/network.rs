@@ -20,6 +20,11 @@ impl Network {
     pub fn contains(&self, ip: IpAddr) -> bool {
         masked(ip.to_canonical(), self.prefix) == Some(self.address)
     }
+
+    /// Whether every address lies in it: every IPv4 address, or every IPv6 address.
+    pub fn is_everybody(&self) -> bool {
+        self.prefix == 0
+    }
 }
 
 /// `CIDR`
@@ -88,6 +93,7 @@ mod tests {
             let network = network(text).unwrap();
             assert!(within.iter().all(|ip| network.contains(ip.parse().unwrap())), "{network}");
             assert!(without.iter().all(|ip| !network.contains(ip.parse().unwrap())), "{network}");
+            assert_eq!(network.is_everybody(), text.ends_with("/0"), "{network}");
         }
     }
 

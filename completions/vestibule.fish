@@ -1,0 +1,352 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_vestibule_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_vestibule_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_vestibule_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_vestibule_using_subcommand
+    set -l cmd (__fish_vestibule_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c vestibule -n "__fish_vestibule_needs_command" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_needs_command" -s V -l version -d 'Print version'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "run" -d 'Start the app behind the proxy; the container\'s entrypoint'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "proxy" -d 'The proxy alone; something else starts the app'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "check" -d 'Read everything, open nothing; one line per finding; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "wait" -d 'Wait until a running proxy is ready; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "health" -d 'Ask a running proxy once whether it is ready; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "identity" -d 'What a certificate says'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "policy" -d 'Who may come in'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "issuer" -d 'A development CA that rotates instance credentials as Diego does'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "envoy" -d 'What Diego starts; also chosen when the program is called as `envoy`'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "demo" -d 'Issuer, small app and proxy on one machine, with commands to try'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l app -d 'The app: a port, ADDRESS:PORT or unix:/PATH [$PORT, or 127.0.0.1:8080]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l listener -d 'Several listeners: 8443=8080,9443=9090' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l dial -d 'When the app is dialled: before-handshake, after-authorization [after-authorization where client certificates are asked for]' -r -f -a "before-handshake\t''
+after-authorization\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l proxy-protocol -d 'Tell the app each client\'s address; v2: TLS and certificate too: off, v1, v2 [off]' -r -f -a "off\t''
+v1\t''
+v2\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l accept-proxy-protocol -d 'Load balancers whose connections begin with a PROXY header' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l app-ready -d 'When the app counts as accepting: tcp, http:/PATH or off [tcp]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hold-until-ready -d 'Keep clients waiting this long for an app that starts [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l signal-scope -d 'Who gets signals: the app\'s process group, or the app alone: group, app [group]' -r -f -a "group\t''
+app\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l signal-map -d 'Send the app other signals: TERM:QUIT,HUP:0' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credential-timeout -d 'How long a start waits for a usable pair [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
+1.3\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l client-auth -d 'Whether clients show a certificate: off, request, require [off, or require as soon as there is a rule]' -r -f -a "off\t''
+request\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l client-ca -d 'CAs of clients: files, folders [$CF_SYSTEM_CERT_PATH]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l client-crl -d 'CRLs, PEM or DER: files, folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow -d 'Who may come in: cf:app:GUID, dns:NAME, any' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l deny -d 'Who may not, whatever is allowed' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-app -d 'As --allow cf:app:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-space -d 'As --allow cf:space:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-org -d 'As --allow cf:org:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy-mode -d 'Whether denials are enforced, or only recorded: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
+audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-connections -d 'Connections at a time [from the descriptor and memory limits]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l threads -d 'Worker threads [the CPU quota, at most 2]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin -d 'Health: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
+reload\t''
+loglevel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l log-format -d 'How lines on stderr look: json, text, lager [text on a terminal, else json]' -r -f -a "json\t''
+text\t''
+lager\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l log-level -d 'The least severe level that is written: off, error, warn, info, debug, trace [info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l access-log -d 'Which connections leave a line: off, denied, all [denied]' -r -f -a "off\t''
+denied\t''
+all\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hide-app-port -d 'Give the app another PORT than the one that others know'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app -d 'The app: a port, ADDRESS:PORT or unix:/PATH [$PORT, or 127.0.0.1:8080]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l listener -d 'Several listeners: 8443=8080,9443=9090' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l dial -d 'When the app is dialled: before-handshake, after-authorization [after-authorization where client certificates are asked for]' -r -f -a "before-handshake\t''
+after-authorization\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l proxy-protocol -d 'Tell the app each client\'s address; v2: TLS and certificate too: off, v1, v2 [off]' -r -f -a "off\t''
+v1\t''
+v2\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l accept-proxy-protocol -d 'Load balancers whose connections begin with a PROXY header' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app-ready -d 'When the app counts as accepting: tcp, http:/PATH or off [tcp]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hold-until-ready -d 'Keep clients waiting this long for an app that starts [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l credential-timeout -d 'How long a start waits for a usable pair [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
+1.3\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l client-auth -d 'Whether clients show a certificate: off, request, require [off, or require as soon as there is a rule]' -r -f -a "off\t''
+request\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l client-ca -d 'CAs of clients: files, folders [$CF_SYSTEM_CERT_PATH]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l client-crl -d 'CRLs, PEM or DER: files, folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow -d 'Who may come in: cf:app:GUID, dns:NAME, any' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l deny -d 'Who may not, whatever is allowed' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-app -d 'As --allow cf:app:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-space -d 'As --allow cf:space:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-org -d 'As --allow cf:org:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy-mode -d 'Whether denials are enforced, or only recorded: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
+audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l connect-timeout -d 'For the app to accept [1s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-connections -d 'Connections at a time [from the descriptor and memory limits]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l threads -d 'Worker threads [the CPU quota, at most 2]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin -d 'Health: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
+reload\t''
+loglevel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l log-format -d 'How lines on stderr look: json, text, lager [text on a terminal, else json]' -r -f -a "json\t''
+text\t''
+lager\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l log-level -d 'The least severe level that is written: off, error, warn, info, debug, trace [info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l access-log -d 'Which connections leave a line: off, denied, all [denied]' -r -f -a "off\t''
+denied\t''
+all\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-app-port -d 'Give the app another PORT than the one that others know'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l app -d 'The app: a port, ADDRESS:PORT or unix:/PATH [$PORT, or 127.0.0.1:8080]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l listener -d 'Several listeners: 8443=8080,9443=9090' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l dial -d 'When the app is dialled: before-handshake, after-authorization [after-authorization where client certificates are asked for]' -r -f -a "before-handshake\t''
+after-authorization\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l proxy-protocol -d 'Tell the app each client\'s address; v2: TLS and certificate too: off, v1, v2 [off]' -r -f -a "off\t''
+v1\t''
+v2\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l accept-proxy-protocol -d 'Load balancers whose connections begin with a PROXY header' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l app-ready -d 'When the app counts as accepting: tcp, http:/PATH or off [tcp]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hold-until-ready -d 'Keep clients waiting this long for an app that starts [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l signal-scope -d 'Who gets signals: the app\'s process group, or the app alone: group, app [group]' -r -f -a "group\t''
+app\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l signal-map -d 'Send the app other signals: TERM:QUIT,HUP:0' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credential-timeout -d 'How long a start waits for a usable pair [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
+1.3\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l client-auth -d 'Whether clients show a certificate: off, request, require [off, or require as soon as there is a rule]' -r -f -a "off\t''
+request\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l client-ca -d 'CAs of clients: files, folders [$CF_SYSTEM_CERT_PATH]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l client-crl -d 'CRLs, PEM or DER: files, folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow -d 'Who may come in: cf:app:GUID, dns:NAME, any' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l deny -d 'Who may not, whatever is allowed' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-app -d 'As --allow cf:app:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-space -d 'As --allow cf:space:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-org -d 'As --allow cf:org:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy-mode -d 'Whether denials are enforced, or only recorded: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
+audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-connections -d 'Connections at a time [from the descriptor and memory limits]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l threads -d 'Worker threads [the CPU quota, at most 2]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin -d 'Health: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
+reload\t''
+loglevel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l log-format -d 'How lines on stderr look: json, text, lager [text on a terminal, else json]' -r -f -a "json\t''
+text\t''
+lager\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l log-level -d 'The least severe level that is written: off, error, warn, info, debug, trace [info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l access-log -d 'Which connections leave a line: off, denied, all [denied]' -r -f -a "off\t''
+denied\t''
+all\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-app-port -d 'Give the app another PORT than the one that others know'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l json -d 'Print JSON'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l admin -d 'Health: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l timeout -d 'How long to wait [30s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand health" -l admin -d 'Health: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand health" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand health" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand identity" -l json -d 'Print JSON'
+complete -c vestibule -n "__fish_vestibule_using_subcommand identity" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and not __fish_seen_subcommand_from test help" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and not __fish_seen_subcommand_from test help" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and not __fish_seen_subcommand_from test help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l app -d 'The app: a port, ADDRESS:PORT or unix:/PATH [$PORT, or 127.0.0.1:8080]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l listener -d 'Several listeners: 8443=8080,9443=9090' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l dial -d 'When the app is dialled: before-handshake, after-authorization [after-authorization where client certificates are asked for]' -r -f -a "before-handshake\t''
+after-authorization\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l proxy-protocol -d 'Tell the app each client\'s address; v2: TLS and certificate too: off, v1, v2 [off]' -r -f -a "off\t''
+v1\t''
+v2\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l accept-proxy-protocol -d 'Load balancers whose connections begin with a PROXY header' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l app-ready -d 'When the app counts as accepting: tcp, http:/PATH or off [tcp]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hold-until-ready -d 'Keep clients waiting this long for an app that starts [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l signal-scope -d 'Who gets signals: the app\'s process group, or the app alone: group, app [group]' -r -f -a "group\t''
+app\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l signal-map -d 'Send the app other signals: TERM:QUIT,HUP:0' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credential-timeout -d 'How long a start waits for a usable pair [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
+1.3\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l client-auth -d 'Whether clients show a certificate: off, request, require [off, or require as soon as there is a rule]' -r -f -a "off\t''
+request\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l client-ca -d 'CAs of clients: files, folders [$CF_SYSTEM_CERT_PATH]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l client-crl -d 'CRLs, PEM or DER: files, folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow -d 'Who may come in: cf:app:GUID, dns:NAME, any' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l deny -d 'Who may not, whatever is allowed' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow-app -d 'As --allow cf:app:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow-space -d 'As --allow cf:space:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow-org -d 'As --allow cf:org:GUID' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy-mode -d 'Whether denials are enforced, or only recorded: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
+audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-connections -d 'Connections at a time [from the descriptor and memory limits]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l threads -d 'Worker threads [the CPU quota, at most 2]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin -d 'Health: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
+reload\t''
+loglevel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l log-format -d 'How lines on stderr look: json, text, lager [text on a terminal, else json]' -r -f -a "json\t''
+text\t''
+lager\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l log-level -d 'The least severe level that is written: off, error, warn, info, debug, trace [info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l access-log -d 'Which connections leave a line: off, denied, all [denied]' -r -f -a "off\t''
+denied\t''
+all\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l peer -d 'The client\'s certificate chain, PEM, leaf first' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-app-port -d 'Give the app another PORT than the one that others know'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l json -d 'Print JSON'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l validity -d 'How long each certificate is valid [24h]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l rotate-every -d 'Write a new pair this often [as Diego does]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l org -d 'The organization in the certificate [random]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l space -d 'The space [random]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l app -d 'The app [random]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l instance -d 'The instance: its common name and DNS name [random]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l ip -d 'The IP address in the certificate [127.0.0.1]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l key -d 'What kind of key: rsa-2048, rsa-3072, rsa-4096, p-256, p-384, ed25519 [rsa-3072]' -r -f -a "rsa-2048\t''
+rsa-3072\t''
+rsa-4096\t''
+p-256\t''
+p-384\t''
+ed25519\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l inject -d 'Write a faulty pair, for tests: torn, expired, not-yet-valid, mismatch, wrong-ca' -r -f -a "torn\t''
+expired\t''
+not-yet-valid\t''
+mismatch\t''
+wrong-ca\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l client -d 'Also write a client certificate for another app'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l second-instance -d 'Also write the pair of a second instance'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l once -d 'Write and exit'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l retire -d 'Write the pair of an instance that is about to go'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l listen -d 'Where clients dial the demo [127.0.0.1:8443]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l rotate-every -d 'How often the pair is replaced [5s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l log-level -d 'The least severe line of the proxy\'s own log that is shown: off, error, warn, info, debug, trace [off]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l green-blue -d 'Two front-ends call, green and blue; only green is allowed in'
+complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "run" -d 'Start the app behind the proxy; the container\'s entrypoint'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "proxy" -d 'The proxy alone; something else starts the app'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "check" -d 'Read everything, open nothing; one line per finding; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "wait" -d 'Wait until a running proxy is ready; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "health" -d 'Ask a running proxy once whether it is ready; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "identity" -d 'What a certificate says'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "policy" -d 'Who may come in'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "issuer" -d 'A development CA that rotates instance credentials as Diego does'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "envoy" -d 'What Diego starts; also chosen when the program is called as `envoy`'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "demo" -d 'Issuer, small app and proxy on one machine, with commands to try'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
