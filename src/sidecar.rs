@@ -33,6 +33,7 @@ use crate::lifecycle::Guards;
 use crate::lifecycle::Phase;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::Tasks;
+use crate::lifecycle::Validity;
 use crate::listener;
 use crate::supervisor::App;
 use crate::supervisor::AppCommand;
@@ -42,6 +43,7 @@ use crate::supervisor::HiddenPort;
 use crate::supervisor::INSTANCE_PORTS;
 use crate::supervisor::Signals;
 use crate::telemetry::Counters;
+use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
 /// A proxy whose listeners are open.
@@ -162,7 +164,8 @@ impl Sidecar {
         });
         let readiness = Arc::new(Readiness::new(ours.len(), upstreams.clone()));
         if let Some(admin) = admin {
-            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness) }));
+            let metrics = Metrics::new(Arc::clone(&counters), rotation.rotations(), Arc::clone(&readiness));
+            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness), metrics }));
         }
         Running {
             config,
@@ -210,6 +213,9 @@ fn mend_for(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+/// The validity of a certificate that does not tell.
+const UNREADABLE: Validity = Validity { not_before: SystemTime::UNIX_EPOCH, not_after: SystemTime::UNIX_EPOCH };
 
 /// A proxy that serves.
 struct Running {
@@ -314,9 +320,11 @@ impl Running {
         let certificate = Certificate::from_der(shown.pair.leaf());
         let retiring = certificate.as_ref().is_ok_and(Certificate::is_retirement);
         let instance = certificate.as_ref().ok().and_then(|certificate| certificate.common_name().map(str::to_owned));
-        let not_after =
-            certificate.ok().and_then(|certificate| jiff::Timestamp::try_from(certificate.not_after()).ok());
-        self.readiness.serves(not_after.map_or(SystemTime::UNIX_EPOCH, SystemTime::from), retiring);
+        let validity = certificate
+            .ok()
+            .map(|certificate| Validity { not_before: certificate.not_before(), not_after: certificate.not_after() });
+        self.readiness.serves(validity.unwrap_or(UNREADABLE), retiring);
+        let not_after = validity.and_then(|validity| jiff::Timestamp::try_from(validity.not_after).ok());
         let not_after = not_after.map(tracing::field::display);
         let generation = shown.generation;
         if retiring {

@@ -1,9 +1,10 @@
-//! Where health is asked for: a small HTTP/1.1 server, on loopback unless told otherwise.
+//! Where health and metrics are asked for: a small HTTP/1.1 server, on loopback unless told otherwise.
 //!
 //! It answers questions and changes nothing. Each connection is one request with bounds on everything, and none of
 //! them holds up the end of the process.
 
 mod host;
+mod media;
 mod routes;
 
 use std::convert::Infallible;
@@ -34,6 +35,7 @@ use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::lifecycle::Readiness;
 use crate::listener;
+use crate::telemetry::Metrics;
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16;
@@ -54,6 +56,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct View {
     /// Whether this instance should be given work.
     pub readiness: Arc<Readiness>,
+    /// What is measured.
+    pub metrics: Metrics,
 }
 
 /// The admin listener, open.

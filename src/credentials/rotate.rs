@@ -16,6 +16,7 @@ use super::Current;
 use super::Gate;
 use super::LoadError;
 use super::Pair;
+use super::Rotations;
 use super::Serving;
 use super::Texts;
 use super::trouble::LOOK_AGAIN;
@@ -61,6 +62,7 @@ pub struct Rotation {
     served: Vec<Served>,
     shown: watch::Sender<Option<Shown>>,
     look: Arc<Notify>,
+    rotations: Arc<Rotations>,
 }
 
 /// What listeners with equal settings share.
@@ -90,7 +92,7 @@ type Found<Text, Meaning, Error> = Result<Option<(Text, Meaning)>, Error>;
 impl Rotation {
     /// A rotation of the pair in `files`. `look` forces a look at any time (SIGHUP).
     pub fn new(files: CredentialFiles, look: Arc<Notify>) -> Self {
-        Self { files, served: Vec::new(), shown: watch::Sender::new(None), look }
+        Self { files, served: Vec::new(), shown: watch::Sender::new(None), look, rotations: Arc::default() }
     }
 
     /// Where a listener with these settings finds what it serves. Listeners with equal settings share it.
@@ -106,6 +108,11 @@ impl Rotation {
     /// Tells of each pair as it is taken into service; `None` before the first.
     pub fn shown(&self) -> watch::Receiver<Option<Shown>> {
         self.shown.subscribe()
+    }
+
+    /// What has become of new files so far.
+    pub fn rotations(&self) -> Arc<Rotations> {
+        Arc::clone(&self.rotations)
     }
 
     /// Waits until there is something to serve, for as long as the configuration allows.
@@ -160,7 +167,11 @@ impl Rotation {
                         new_pair = true;
                     }
                 }
-                Err(error) => pair_trouble.note(&error, good.pair.is_some()),
+                Err(error) => {
+                    if pair_trouble.note(&error, good.pair.is_some()) {
+                        self.rotations.failed();
+                    }
+                }
             }
             for ((certified, admission), trouble) in found.admissions.into_iter().zip(&mut admission_trouble) {
                 match admission {
@@ -171,7 +182,11 @@ impl Rotation {
                             new_admission = true;
                         }
                     }
-                    Err(error) => trouble.note(&error, good.admission(&certified).is_some()),
+                    Err(error) => {
+                        if trouble.note(&error, good.admission(&certified).is_some()) {
+                            self.rotations.failed();
+                        }
+                    }
                 }
             }
             if new_pair || new_admission {
@@ -218,6 +233,7 @@ impl Rotation {
                 Err(error) => {
                     // The system's random source failed; what is served stays.
                     tracing::error!(%error, "a new generation could not be taken into service");
+                    self.rotations.failed();
                     return;
                 }
             }
@@ -225,6 +241,7 @@ impl Rotation {
         for (served, serving) in self.served.iter().zip(next) {
             served.current.send_replace(Some(Arc::new(serving)));
         }
+        self.rotations.took(generation);
         if new_pair || self.shown.borrow().is_none() {
             self.shown.send_replace(Some(Shown { pair: pair.clone(), generation }));
         } else {

@@ -1,12 +1,20 @@
-//! What an operator sees.
+//! What an operator sees: log lines, records, counters, metrics.
 
 mod counters;
+mod few;
+mod histogram;
 mod limiter;
 mod log;
+mod metrics;
 mod record;
+mod verdict;
 
 pub use counters::Counters;
 pub use log::start_logging;
 pub use log::start_logging_beside;
+pub use metrics::METRICS;
+pub use metrics::Metric;
+pub use metrics::Metrics;
+pub use record::FIELDS;
 pub use record::RECORD_TARGET;
 pub use record::Record;
