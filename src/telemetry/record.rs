@@ -234,3 +234,40 @@ impl Drop for Record {
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(counters: &Arc<Counters>) -> Record {
+        let somewhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        Record::open(Arc::clone(counters), AccessLog::Off, somewhere, somewhere)
+    }
+
+    #[test]
+    fn a_record_is_counted_once_whether_it_is_closed_or_dropped() {
+        let counters = Arc::new(Counters::default());
+        record(&counters).close(Reason::Completed);
+        drop(record(&counters));
+        let mut decided = record(&counters);
+        decided.decided(Reason::PeerExpired);
+        assert_eq!(counters.active(), 1);
+        drop(decided);
+        let reasons = [Reason::Completed, Reason::DrainTimeout, Reason::PeerExpired];
+        assert_eq!(reasons.map(|reason| counters.count(reason)), [1, 1, 1]);
+        assert_eq!((counters.connections(), counters.active()), (3, 0));
+    }
+
+    #[test]
+    fn a_panic_is_a_fault_of_ours_on_the_record_of_the_connection_that_it_ends() {
+        let counters = Arc::new(Counters::default());
+        let theirs = Arc::clone(&counters);
+        let ended = std::thread::spawn(move || {
+            let mut record = record(&theirs);
+            record.facts.carried = Carried { up: 7, down: 8 };
+            panic!("in the middle of it");
+        });
+        assert!(ended.join().is_err());
+        assert_eq!((counters.count(Reason::Internal), counters.bytes(), counters.active()), (1, (7, 8), 0));
+    }
+}
