@@ -1,6 +1,6 @@
 //! The manual, held to the program: its tables are derived from the code, its example is read by it.
 //!
-//! After a change to the options `UPDATE_DOCS=1 cargo test --test it docs` writes the tables anew.
+//! After a change to the options, the metrics or the records `UPDATE_DOCS=1 cargo test --test it docs` writes the tables anew.
 
 use std::fmt::Write;
 use std::fs;
@@ -18,12 +18,25 @@ use vestibule::config::sources::Inputs;
 use vestibule::connection::Reason;
 use vestibule::policy;
 use vestibule::policy::PolicyFile;
+use vestibule::telemetry::FIELDS;
+use vestibule::telemetry::METRICS;
 
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
+const RECORDS: &str = "docs/reference/records.md";
+const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
-const DOCUMENTS: [&str; 7] =
-    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", CONFIGURATION, CLIENTS, OPERATIONS, "docs/containers.md"];
+const DOCUMENTS: [&str; 9] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    CONFIGURATION,
+    CLIENTS,
+    OPERATIONS,
+    RECORDS,
+    METRICS_MANUAL,
+    "docs/containers.md",
+];
 
 fn path(document: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(document)
@@ -117,16 +130,38 @@ fn the_example_file_names_every_key_and_holds_the_defaults() {
 }
 
 #[test]
-fn every_reason_has_its_row_and_leaves_a_line_where_the_row_says() {
-    let text = read(OPERATIONS);
-    let rows = text.lines().skip_while(|line| !line.starts_with("| reason |")).skip(2);
-    let rows = rows.map_while(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
-    let found: Vec<_> = rows.map(|row| (row.split('`').next().unwrap(), row.rsplit(" | ").next().unwrap())).collect();
-    let expected = Reason::ALL.map(|reason| {
-        let line = if reason.is_refusal() { "`denied`, `all`" } else { "`all`" };
-        (reason.as_str(), if reason == Reason::Probe { "never" } else { line })
-    });
-    assert_eq!(found, expected);
+fn the_fields_and_reasons_of_records_are_those_of_the_program() {
+    let mut fields = "| field | meaning |\n|---|---|\n".to_owned();
+    for (name, meaning) in FIELDS {
+        writeln!(fields, "| `{name}` | {meaning} |").unwrap();
+    }
+    hold(RECORDS, "fields", &fields);
+    let mut reasons = "| reason | what happened | whose matter | line at `info` with |\n|---|---|---|---|\n".to_owned();
+    for reason in Reason::ALL {
+        let line = match (reason, reason.is_refusal()) {
+            (Reason::Probe, _) => "never",
+            (_, true) => "`denied`, `all`",
+            (_, false) => "`all`",
+        };
+        writeln!(reasons, "| `{}` | {} | {} | {line} |", reason.as_str(), reason.meaning(), reason.concern()).unwrap();
+    }
+    hold(RECORDS, "reasons", &reasons);
+    // What each end sees is told for all that an end can see.
+    let operations = read(OPERATIONS);
+    for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::Internal) {
+        assert!(operations.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
+    }
+}
+
+#[test]
+fn the_table_of_metrics_is_that_of_the_program() {
+    let mut table = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in METRICS {
+        let labels: Vec<_> = metric.labels().iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind) = (metric.name(), metric.kind());
+        writeln!(table, "| `{name}` | {kind} | {} | {} |", labels.join(", "), metric.help()).unwrap();
+    }
+    hold(METRICS_MANUAL, "metrics", &table);
 }
 
 #[test]
