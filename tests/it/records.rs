@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::io::Write;
-use std::net::TcpListener;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -27,7 +26,6 @@ use crate::support::client::Asking;
 use crate::support::client::Client;
 use crate::support::client::Ending;
 use crate::support::client::asking;
-use crate::support::client::asking_under;
 use crate::support::client::asking_with;
 use crate::support::client::read_to_end;
 use crate::support::credentials::Credentials;
@@ -244,10 +242,7 @@ fn no_handshake() -> usize {
         }
     }
     for version in BOTH {
-        // Trusts nobody that has issued our certificate.
-        let mut other = asking_under(rustls::RootCertStore::empty(), credentials.instance());
-        other.config = asking_with(credentials.instance(), &[version]).config;
-        other.name = "somebody-else.example".to_owned();
+        let other = asking_with("somebody-else.example", &[version]);
         let tcp = TcpStream::connect(sidecar.addr()).unwrap();
         seen.push(Seen::nothing("an alert of the client's", &tcp, "handshake_failed"));
         assert!(other.handshake(tcp).is_err());
@@ -439,17 +434,14 @@ fn drained() -> usize {
 fn a_flood_leaves_some_records_and_says_how_many_were_left_out() {
     const FLOOD: u64 = 300;
     let credentials = Credentials::new();
-    // Reserved, and nobody accepts there.
-    let nobody = app::nobody();
-    let sidecar = Setup::proxy(&credentials, nobody).env("VESTIBULE_ACCESS_LOG", "denied").ready();
-    let asking = |_| reset_at_hello("one of many", credentials.instance(), &sidecar, "app_refused");
-    (0..FLOOD).for_each(|nth| drop(asking(nth)));
+    let sidecar = Setup::proxy(&credentials, app::nobody()).env("VESTIBULE_ACCESS_LOG", "denied").ready();
+    let refused = || reset_at_hello("one of many", credentials.instance(), &sidecar, "app_refused");
+    (0..FLOOD).for_each(|_| drop(refused()));
     let left_out = || records(&sidecar).iter().filter_map(|record| record["suppressed"].as_u64()).sum::<u64>();
     // The number comes with the next record after the flood.
     let all = crate::support::eventually("all of them", || {
-        drop(asking(0));
+        drop(refused());
         (left_out() > 0).then(|| records(&sidecar).len() as u64 + left_out())
     });
     assert!(all >= FLOOD, "{all}");
-    drop(TcpListener::bind(nobody));
 }
