@@ -33,6 +33,7 @@ use crate::lifecycle::Guards;
 use crate::lifecycle::Phase;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::Tasks;
+use crate::lifecycle::Validity;
 use crate::listener;
 use crate::supervisor::App;
 use crate::supervisor::AppCommand;
@@ -42,6 +43,7 @@ use crate::supervisor::HiddenPort;
 use crate::supervisor::INSTANCE_PORTS;
 use crate::supervisor::Signals;
 use crate::telemetry::Counters;
+use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
 /// A proxy whose listeners are open.
@@ -166,7 +168,8 @@ impl Sidecar {
         });
         let readiness = Arc::new(Readiness::new(ours.len(), upstreams.clone()));
         if let Some(admin) = admin {
-            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness) }));
+            let metrics = Metrics::new(Arc::clone(&counters), rotation.rotations(), Arc::clone(&readiness));
+            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness), metrics }));
         }
         Running {
             config,
@@ -214,6 +217,9 @@ fn mend_for(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+/// The validity of a certificate that does not tell.
+const UNREADABLE: Validity = Validity { not_before: SystemTime::UNIX_EPOCH, not_after: SystemTime::UNIX_EPOCH };
 
 /// A proxy that serves.
 struct Running {
@@ -319,19 +325,19 @@ impl Running {
     /// of them is a retirement pair.
     fn announce(&self, shown: &[Shown], announced: u64) {
         let mut retires = false;
-        let mut first_end = None;
+        let mut validity: Option<Validity> = None;
         for shown in shown {
             let certificate = Certificate::from_der(shown.pair.leaf()).ok();
             let retiring = certificate.as_ref().is_some_and(Certificate::is_retirement);
-            let end = certificate.as_ref().map_or(SystemTime::UNIX_EPOCH, Certificate::not_after);
-            first_end = first_end.into_iter().chain([end]).min();
+            let valid = certificate.as_ref().map_or(UNREADABLE, Validity::of);
+            validity = Some(validity.map_or(valid, |others| others.and(valid)));
             retires |= retiring;
             let generation = shown.generation;
             if generation <= announced {
                 continue;
             }
             let instance = certificate.as_ref().and_then(Certificate::common_name);
-            let not_after = jiff::Timestamp::try_from(end).ok().map(tracing::field::display);
+            let not_after = jiff::Timestamp::try_from(valid.not_after).ok().map(tracing::field::display);
             if retiring {
                 tracing::info!(generation, not_after, "retiring: the platform has shown the retirement pair");
             } else if announced == 0 {
@@ -340,8 +346,8 @@ impl Running {
                 tracing::info!(generation, instance, not_after, "rotated");
             }
         }
-        if let Some(end) = first_end.filter(|_| shown.len() == self.rotation.pairs()) {
-            self.readiness.serves(end, retires);
+        if let Some(validity) = validity.filter(|_| shown.len() == self.rotation.pairs()) {
+            self.readiness.serves(validity, retires);
         }
         self.phase.send_if_modified(|phase| {
             let next = if retires { Phase::Retiring } else { Phase::Running };

@@ -1,10 +1,11 @@
-//! Where health is asked for: a small HTTP/1.1 server, on loopback unless told otherwise.
+//! Where health and metrics are asked for: a small HTTP/1.1 server, on loopback unless told otherwise.
 //!
 //! It answers questions, and changes nothing unless `--admin-actions` says so. Each connection is one request with bounds on everything, and none of
 //! them holds up the end of the process.
 
 mod actions;
 mod host;
+mod media;
 mod routes;
 
 use std::convert::Infallible;
@@ -38,6 +39,7 @@ use crate::exit::Fault;
 use crate::lifecycle::Readiness;
 use crate::listener;
 use crate::supervisor::Signal;
+use crate::telemetry::Metrics;
 
 use self::actions::Actions;
 use self::actions::Wish;
@@ -61,6 +63,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct View {
     /// Whether this instance should be given work.
     pub readiness: Arc<Readiness>,
+    /// What is measured.
+    pub metrics: Metrics,
 }
 
 /// The admin listener, open.

@@ -8,13 +8,16 @@ use hyper::Request;
 use hyper::Response;
 use hyper::StatusCode;
 use hyper::body::Bytes;
+use hyper::header::ACCEPT;
 use hyper::header::ALLOW;
 use hyper::header::CACHE_CONTROL;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
+use hyper::header::VARY;
 use hyper::header::X_CONTENT_TYPE_OPTIONS;
 
 use super::View;
+use super::media;
 use crate::lifecycle::Part;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -22,8 +25,8 @@ pub(super) type Answer = Response<Full<Bytes>>;
 /// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
 pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
     let path = request.uri().path();
-    if !matches!(path, "/livez" | "/readyz" | "/healthz") {
-        return text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /healthz\n");
+    if !matches!(path, "/livez" | "/readyz" | "/healthz" | "/metrics") {
+        return text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /healthz and /metrics\n");
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -33,6 +36,7 @@ pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
     match path {
         // Whoever gets an answer at all has found us alive.
         "/livez" => text(StatusCode::OK, "ok\n"),
+        "/metrics" => metrics(request, view),
         _ => ready(request.uri().query().unwrap_or_default(), view),
     }
 }
@@ -71,6 +75,22 @@ fn ready(query: &str, view: &View) -> Answer {
     }
     body += if ready { "ok\n" } else { "not ready\n" };
     text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+}
+
+/// OpenMetrics for whoever asks for it, else what every Prometheus reads.
+fn metrics<B>(request: &Request<B>, view: &View) -> Answer {
+    let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let (written, media_type) = match media::prefers_open_metrics(accepted) {
+        true => (view.metrics.open_metrics(), media::OPEN_METRICS),
+        false => (view.metrics.classic(), media::CLASSIC),
+    };
+    let Ok(body) = written else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
+    };
+    let mut answer = text(StatusCode::OK, body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    answer
 }
 
 pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {

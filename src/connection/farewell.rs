@@ -55,8 +55,18 @@ pub(super) async fn refuse(client: TcpStream, ended: Ended) {
     }
 }
 
-/// Closes both sides of a relay that ended for `reason`.
-pub(super) async fn part(mut relay: Relay, reason: Reason) {
+/// A client that must go takes no more part, but what the app still answers has a moment to arrive. To the app it is as if
+/// the client had ended its sending. Whether nothing was cut off by that; for all other reasons there is no last answer.
+pub(super) async fn last_answer(relay: &mut Relay, reason: Reason) -> bool {
+    if !matches!(reason, Reason::PeerExpired | Reason::PolicyChanged) {
+        return true;
+    }
+    relay.dismiss_client();
+    timeout(LAST_ANSWER, relay).await.is_ok()
+}
+
+/// Closes both sides of a relay that ended for `reason`. `whole`: its last answer was not cut off.
+pub(super) async fn part(mut relay: Relay, reason: Reason, whole: bool) {
     match reason {
         Reason::Completed | Reason::AppReset => {
             let (client, _) = relay.into_parts();
@@ -77,12 +87,9 @@ pub(super) async fn part(mut relay: Relay, reason: Reason) {
             drop(app);
             close(client).await;
         }
-        // To the app it is as if the client had left; what it still answers has a moment to arrive.
         Reason::PeerExpired | Reason::PolicyChanged => {
-            relay.dismiss_client();
-            let ended = timeout(LAST_ANSWER, &mut relay).await;
             let (client, app) = relay.into_parts();
-            if ended.is_err() {
+            if !whole {
                 app.reset();
             }
             close(client).await;

@@ -2,6 +2,7 @@
 
 mod ended;
 mod farewell;
+mod reason;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::time::sleep_until;
 use tokio::time::timeout;
 
 pub use ended::Ended;
-pub use ended::Reason;
+pub use reason::Reason;
 
 use crate::announce;
 use crate::announce::Announcement;
@@ -106,6 +107,18 @@ struct Standing {
     serving: Arc<Serving>,
 }
 
+/// A relay whose bytes get on the record however it ends: the task may be cancelled in the middle of it, or panic.
+struct Accounted<'a> {
+    relay: &'a mut Relay,
+    record: &'a mut Record,
+}
+
+impl Drop for Accounted<'_> {
+    fn drop(&mut self) {
+        self.record.facts.carried = self.relay.carried();
+    }
+}
+
 /// The life of one connection, in the order it happens.
 pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, slot: Slot) {
     let mut record = Record::open(Arc::clone(&service.counters), service.access, peer, service.listener);
@@ -113,16 +126,21 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, s
     match Box::pin(establish(&client, peer, &service, &slot, &mut record)).await {
         Ok(Admitted { established, app, permit, standing, announcement }) => {
             let mut relay = Relay::new(&permit, client, established, app, announcement);
-            record.facts.verdict = Some(Ok(permit));
-            let reason = carry(&mut relay, standing, &service, &mut record).await;
-            record.facts.carried = relay.carried();
+            record.judged(Ok(permit));
+            let accounted = Accounted { relay: &mut relay, record: &mut record };
+            let reason = carry(accounted.relay, standing, &service, accounted.record).await;
+            accounted.record.decided(reason);
+            let whole = farewell::last_answer(accounted.relay, reason).await;
+            drop(accounted);
             // Before the farewell, which may be cut short when the process ends.
             record.close(reason);
-            farewell::part(relay, reason).await;
+            farewell::part(relay, reason, whole).await;
         }
         Err(ended) => {
             record.explain(&ended);
-            record.facts.verdict = ended.denial().map(|denial| Err(denial.clone()));
+            if let Some(denial) = ended.denial() {
+                record.judged(Err(denial.clone()));
+            }
             record.close(ended.reason());
             farewell::refuse(client, ended).await;
         }
@@ -171,8 +189,7 @@ async fn establish(
             Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
             Err(error) => return Err(error.into()),
         };
-        record.facts.handshake = Some(record.age());
-        record.facts.negotiated = Some(established.session.negotiated());
+        record.agreed(established.session.negotiated());
         let verdict = match witness.as_deref().and_then(Witness::verdict) {
             Some(verdict) => verdict.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
@@ -226,7 +243,7 @@ fn announcement(version: ProxyProtocol, ends: Option<Ends>, record: &Record, cli
 async fn dial(service: &Service, record: &mut Record) -> Result<AppStream, DialError> {
     let began = Instant::now();
     let dialled = service.app.dial().await;
-    record.facts.dial = Some(began.elapsed());
+    record.dialled(began.elapsed());
     dialled
 }
 
@@ -264,7 +281,7 @@ async fn carry(relay: &mut Relay, standing: Option<Standing>, service: &Service,
                         policy::Reason::Expired => Reason::PeerExpired,
                         _ => Reason::PolicyChanged,
                     };
-                    record.facts.verdict = Some(Err(denial));
+                    record.judged(Err(denial));
                     return reason;
                 }
             }

@@ -16,11 +16,13 @@ use super::Current;
 use super::Gate;
 use super::LoadError;
 use super::Pair;
+use super::Rotations;
 use super::Serving;
 use super::admission::AdmissionSource;
 use super::aside::aside;
 use super::source::Kept;
 use super::source::Source;
+use super::source::Taken;
 use super::trouble::LOOK_AGAIN;
 use super::watch::Watch;
 use crate::config::Clients;
@@ -60,6 +62,7 @@ pub struct Rotation {
     served: Vec<Served>,
     shown: watch::Sender<Vec<Shown>>,
     look: Arc<Notify>,
+    rotations: Arc<Rotations>,
 }
 
 /// What listeners with equal settings share.
@@ -94,7 +97,7 @@ impl Rotation {
     /// A rotation of nothing yet. `look` forces a look at any time (SIGHUP).
     pub fn new(look: Arc<Notify>) -> Self {
         let shown = watch::Sender::default();
-        Self { pairs: Vec::new(), admissions: Vec::new(), served: Vec::new(), shown, look }
+        Self { pairs: Vec::new(), admissions: Vec::new(), served: Vec::new(), shown, look, rotations: Arc::default() }
     }
 
     /// Where a listener that shows the pair of `pair` finds what it serves. Listeners with equal settings share it.
@@ -128,6 +131,11 @@ impl Rotation {
     /// How many pairs there are to be shown.
     pub fn pairs(&self) -> usize {
         self.pairs.len()
+    }
+
+    /// What has become of new files so far.
+    pub fn rotations(&self) -> Arc<Rotations> {
+        Arc::clone(&self.rotations)
     }
 
     /// Waits until every listener has something to serve, for `limit` at most; `None` waits for ever.
@@ -173,10 +181,10 @@ impl Rotation {
         let mut watch = Watch::new(good.paths());
         loop {
             // The pairs first: roots and rules may have to stand still, and a pair need not wait for that.
-            if look_at(&mut good.pairs, good.generation + 1).await {
+            if self.look_at(&mut good.pairs, good.generation + 1).await {
                 self.take_into_service(&mut good);
             }
-            if look_at(&mut good.admissions, good.generation + 1).await {
+            if self.look_at(&mut good.admissions, good.generation + 1).await {
                 self.take_into_service(&mut good);
             }
             tokio::select! {
@@ -185,6 +193,29 @@ impl Rotation {
                 () = sleep_until(Instant::now() + LOOK_AGAIN), if good.is_troubled() => {}
             }
         }
+    }
+
+    /// Looks at each of the sources; whether something new was found, which will be in service since `generation`.
+    ///
+    /// Reading may block, and checking an RSA key takes a millisecond: neither happens on a thread that relays.
+    async fn look_at<S: Source>(&self, sources: &mut [Kept<S>], generation: u64) -> bool {
+        if sources.is_empty() {
+            return false;
+        }
+        let looks: Vec<_> = sources.iter().map(Kept::look).collect();
+        let Ok(found) = aside(move || looks.into_iter().map(|look| look()).collect::<Vec<_>>()).await else {
+            tracing::error!("a look at the files went wrong; the last good ones stay in service; please report this");
+            return false;
+        };
+        let mut new = false;
+        for (kept, found) in sources.iter_mut().zip(found) {
+            match kept.take(found, generation) {
+                Taken::New => new = true,
+                Taken::Nothing => {}
+                Taken::Failed => self.rotations.failed(),
+            }
+        }
+        new
     }
 
     /// Publishes one more generation for every listener whose pair, roots or rules are new, once it has all of them.
@@ -198,6 +229,7 @@ impl Rotation {
                 Err(error) => {
                     // The system's random source failed; what is served stays.
                     tracing::error!(%error, "a new generation could not be taken into service");
+                    self.rotations.failed();
                     return;
                 }
             }
@@ -209,6 +241,7 @@ impl Rotation {
         for (served, serving) in next {
             served.current.send_replace(Some(Arc::new(serving)));
         }
+        self.rotations.took(generation);
         let shown = self.shown_now(good);
         let shows_others = self.shown.send_if_modified(|before| {
             let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
@@ -262,25 +295,6 @@ impl Good {
         };
         served.generation().is_none_or(|generation| generation < since).then_some((pair, admitting))
     }
-}
-
-/// Looks at each of the sources; whether something new was found, which will be in service since `generation`.
-///
-/// Reading may block, and checking an RSA key takes a millisecond: neither happens on a thread that relays.
-async fn look_at<S: Source>(sources: &mut [Kept<S>], generation: u64) -> bool {
-    if sources.is_empty() {
-        return false;
-    }
-    let looks: Vec<_> = sources.iter().map(Kept::look).collect();
-    let Ok(found) = aside(move || looks.into_iter().map(|look| look()).collect::<Vec<_>>()).await else {
-        tracing::error!("a look at the files went wrong; the last good ones stay in service; please report this");
-        return false;
-    };
-    let mut new = false;
-    for (kept, found) in sources.iter_mut().zip(found) {
-        new |= kept.take(found, generation);
-    }
-    new
 }
 
 /// The place of `one` among `all`, where it is put if it is new.

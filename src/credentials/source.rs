@@ -53,6 +53,17 @@ struct Good<S: Source> {
     since: u64,
 }
 
+/// What has become of what a look has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is new, and good.
+    New,
+    /// It is as before, or bad for too short a time to be sure.
+    Nothing,
+    /// It has been bad for some time, which has been reported now.
+    Failed,
+}
+
 /// What a look has found; `None`: nothing new.
 pub(super) type Found<S> = Result<Option<(<S as Source>::Texts, <S as Source>::Meaning)>, <S as Source>::Error>;
 
@@ -82,21 +93,19 @@ impl<S: Source> Kept<S> {
         }
     }
 
-    /// Takes what a look has found into the generation `since`; whether it is new. What was good stays until something
-    /// better is found.
-    pub(super) fn take(&mut self, found: Found<S>, since: u64) -> bool {
+    /// Takes what a look has found into the generation `since`. What was good stays until something better is found.
+    pub(super) fn take(&mut self, found: Found<S>, since: u64) -> Taken {
         match found {
-            Err(error) => self.trouble.note(&error, self.good.is_some()),
+            Err(error) if self.trouble.note(&error, self.good.is_some()) => Taken::Failed,
+            Err(_) => Taken::Nothing,
             Ok(fresh) => {
                 self.trouble.is_over();
-                if let Some((texts, meaning)) = fresh {
-                    self.source.remark(&meaning);
-                    self.good = Some(Good { texts: Arc::new(texts), meaning, since });
-                    return true;
-                }
+                let Some((texts, meaning)) = fresh else { return Taken::Nothing };
+                self.source.remark(&meaning);
+                self.good = Some(Good { texts: Arc::new(texts), meaning, since });
+                Taken::New
             }
         }
-        false
     }
 }
 

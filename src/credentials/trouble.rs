@@ -35,15 +35,16 @@ impl Trouble {
         }
     }
 
-    /// Keeps track of a cause, and reports it once when it lasts. `have_good`: an earlier state is in service.
-    pub(super) fn note(&mut self, error: &impl Display, have_good: bool) {
+    /// Keeps track of a cause, and reports it once when it lasts; whether it has done so now. `have_good`: an earlier state is
+    /// in service.
+    pub(super) fn note(&mut self, error: &impl Display, have_good: bool) -> bool {
         let text = error.to_string();
         let known = match &mut self.0 {
             Some(known) if known.text == text => known,
             other => other.insert(Cause { text, since: Instant::now(), reported: false }),
         };
         if known.reported || known.since.elapsed() < PATIENCE {
-            return;
+            return false;
         }
         known.reported = true;
         if have_good {
@@ -51,5 +52,6 @@ impl Trouble {
         } else {
             tracing::warn!(error = %known.text, "no usable files yet");
         }
+        true
     }
 }

@@ -12,4 +12,5 @@ pub use phase::Phase;
 pub use ready::Part;
 pub use ready::Readiness;
 pub use ready::Standing;
+pub use ready::Validity;
 pub use tasks::Tasks;

@@ -7,6 +7,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
+use crate::identity::Certificate;
 use crate::upstream::Seen;
 use crate::upstream::Upstream;
 
@@ -63,6 +64,27 @@ impl fmt::Display for Standing {
     }
 }
 
+/// From when to when a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Its first moment.
+    pub not_before: SystemTime,
+    /// Its end.
+    pub not_after: SystemTime,
+}
+
+impl Validity {
+    /// That of `certificate`.
+    pub fn of(certificate: &Certificate) -> Self {
+        Self { not_before: certificate.not_before(), not_after: certificate.not_after() }
+    }
+
+    /// While both are valid.
+    pub fn and(self, other: Self) -> Self {
+        Self { not_before: self.not_before.max(other.not_before), not_after: self.not_after.min(other.not_after) }
+    }
+}
+
 /// What is known of all parts. Written by the sidecar as things happen, read when somebody asks.
 #[derive(Debug)]
 pub struct Readiness {
@@ -75,8 +97,8 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct Course {
     closed: bool,
-    /// The end of the served certificate.
-    pair: Option<SystemTime>,
+    /// The validity of the served certificate.
+    pair: Option<Validity>,
     retiring: bool,
     /// The step of the drain.
     drain: Option<&'static str>,
@@ -88,11 +110,16 @@ impl Readiness {
         Self { listeners, apps, course: Mutex::default() }
     }
 
-    /// A pair that ends at `not_after` is served.
-    pub fn serves(&self, not_after: SystemTime, retiring: bool) {
+    /// A pair with this validity is served.
+    pub fn serves(&self, validity: Validity, retiring: bool) {
         let mut course = self.course();
-        course.pair = Some(not_after);
+        course.pair = Some(validity);
         course.retiring = retiring;
+    }
+
+    /// The validity of the certificate that is served; `None` before the first.
+    pub fn validity(&self) -> Option<Validity> {
+        self.course().pair
     }
 
     /// The listeners are closed.
@@ -109,7 +136,7 @@ impl Readiness {
     pub fn standings(&self, now: SystemTime) -> Vec<Standing> {
         let course = self.course();
         let standing = |part, ready, detail: String| Standing { part, ready, detail };
-        let pair = match course.pair {
+        let pair = match course.pair.map(|validity| validity.not_after) {
             None => standing(Part::Pair, false, "none has been loaded yet".to_owned()),
             Some(end) if end <= now => standing(Part::Pair, false, format!("expired at {}", Date(end))),
             Some(end) => standing(Part::Pair, true, format!("until {}", Date(end))),
@@ -188,12 +215,12 @@ mod tests {
                 "[+]retirement: not retiring",
             ]
         );
-        readiness.serves(now + day, false);
+        readiness.serves(Validity { not_before: now, not_after: now + day }, false);
         assert_eq!(shown(&readiness, now)[1], "[+]pair: until 1970-01-02T00:00:00Z");
         assert_eq!(shown(&readiness, now + day)[1], "[-]pair: expired at 1970-01-02T00:00:00Z");
         assert!(readiness.standings(now).iter().all(|standing| standing.ready));
 
-        readiness.serves(now + day, true);
+        readiness.serves(Validity { not_before: now, not_after: now + day }, true);
         readiness.drains("listeners closed");
         readiness.closed();
         let ready: Vec<_> = readiness.standings(now).iter().map(|standing| standing.ready).collect();

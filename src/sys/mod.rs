@@ -2,5 +2,6 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod limits;
+pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod sockets;

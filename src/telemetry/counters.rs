@@ -2,49 +2,180 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use super::few::Few;
+use super::histogram::Histogram;
 use super::limiter::Limiter;
+use super::verdict::Verdict;
 use crate::connection::Reason;
+use crate::identity::Client;
+use crate::identity::Guid;
+use crate::policy;
+use crate::policy::Denial;
+use crate::policy::Permit;
+use crate::policy::Rule;
+use crate::relay::Carried;
+use crate::tls::Negotiated;
 
-/// Totals since the start. Counted once per connection, never per read.
+/// Kinds of handshake with a count of their own: more than there can be with our versions and groups.
+const MOST_HANDSHAKES: usize = 32;
+
+/// Rules of each verdict with a count of their own. A policy may have more, and may change.
+pub(super) const MOST_RULES: usize = 32;
+
+/// Calling apps with a count of their own.
+pub(super) const MOST_APPS: usize = 20;
+
+/// Totals since the start. Counted when something happens to a connection as a whole, never per read: the threads that
+/// carry bytes share none of this.
 #[derive(Debug, Default)]
 pub struct Counters {
     opened: AtomicU64,
     ended: [AtomicU64; Reason::ALL.len()],
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
+    pub(super) handshakes: Few<Agreed, MOST_HANDSHAKES>,
+    unfinished: [AtomicU64; Unfinished::ALL.len()],
+    pub(super) handshake_times: Histogram,
+    pub(super) dial_times: Histogram,
+    authorizations: [Few<Option<Rule>, MOST_RULES>; Verdict::ALL.len()],
+    denials: [AtomicU64; policy::Reason::ALL.len()],
+    pub(super) callers: Few<Option<Guid>, MOST_APPS>,
+    pub(super) denied_callers: Few<Option<Guid>, MOST_APPS>,
+    suppressed: AtomicU64,
     pub(super) limiter: Limiter,
+}
+
+/// What a completed handshake has agreed on; of it, what is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Agreed {
+    pub(super) version: Option<&'static str>,
+    pub(super) group: Option<&'static str>,
+    pub(super) resumed: bool,
+}
+
+/// How a handshake ended that was not completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfinished {
+    Failed,
+    Denied,
+    Timeout,
+}
+
+impl Unfinished {
+    pub(super) const ALL: [Self; 3] = [Self::Failed, Self::Denied, Self::Timeout];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Denied => "denied",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// `None`: there was no handshake, or it is not why the connection ended.
+    fn of(reason: Reason) -> Option<Self> {
+        match reason {
+            Reason::HandshakeFailed => Some(Self::Failed),
+            Reason::Denied => Some(Self::Denied),
+            Reason::HandshakeTimeout => Some(Self::Timeout),
+            _ => None,
+        }
+    }
 }
 
 impl Counters {
     pub(super) fn opened(&self) {
-        self.opened.fetch_add(1, Ordering::Relaxed);
+        add(&self.opened, 1);
     }
 
-    pub(super) fn ended(&self, reason: Reason, bytes_up: u64, bytes_down: u64) {
-        self.ended[reason as usize].fetch_add(1, Ordering::Relaxed);
-        self.bytes_up.fetch_add(bytes_up, Ordering::Relaxed);
-        self.bytes_down.fetch_add(bytes_down, Ordering::Relaxed);
+    /// A handshake was completed, `took` after the accept.
+    pub(super) fn agreed(&self, negotiated: &Negotiated, took: Duration) {
+        let (version, group) = (negotiated.version_name(), negotiated.group_name());
+        self.handshakes.count(&Agreed { version, group, resumed: negotiated.resumed });
+        self.handshake_times.count(took);
+    }
+
+    /// The app has accepted, or not.
+    pub(super) fn dialled(&self, took: Duration) {
+        self.dial_times.count(took);
+    }
+
+    /// A verdict on `client`; nobody has vouched for who it is if it is `None`.
+    pub(super) fn judged(&self, client: Option<&Client>, judged: &Result<Permit, Denial>) {
+        let holder = client.and_then(Client::holder);
+        if holder.is_none() && judged.is_ok() {
+            return;
+        }
+        let (verdict, rule, denial) = Verdict::of(judged);
+        self.authorizations[verdict as usize].count(&rule.cloned());
+        if let Some(reason) = denial.filter(|_| verdict == Verdict::Denial) {
+            add(&self.denials[reason as usize], 1);
+        }
+        if holder.is_some() {
+            let app = client.and_then(Client::identity).and_then(|caller| caller.app);
+            if judged.is_ok() { &self.callers } else { &self.denied_callers }.count(&app);
+        }
+    }
+
+    /// A connection has ended; its handshake was completed, or not.
+    pub(super) fn ended(&self, reason: Reason, completed: bool, carried: Carried) {
+        add(&self.ended[reason as usize], 1);
+        add(&self.bytes_up, carried.up);
+        add(&self.bytes_down, carried.down);
+        if let Some(unfinished) = Unfinished::of(reason).filter(|_| !completed) {
+            add(&self.unfinished[unfinished as usize], 1);
+        }
+    }
+
+    /// A record was left out of the log.
+    pub(super) fn suppressed(&self) {
+        add(&self.suppressed, 1);
     }
 
     /// Connections that were accepted.
     pub fn connections(&self) -> u64 {
-        self.opened.load(Ordering::Relaxed)
+        get(&self.opened)
     }
 
     /// Connections that are there now.
     pub fn active(&self) -> u64 {
-        let ended: u64 = self.ended.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let ended: u64 = self.ended.iter().map(get).sum();
         self.connections().saturating_sub(ended)
     }
 
     /// Connections that ended for `reason`.
     pub fn count(&self, reason: Reason) -> u64 {
-        self.ended[reason as usize].load(Ordering::Relaxed)
+        get(&self.ended[reason as usize])
     }
 
     /// Plaintext bytes from clients to the app, and back, of connections that have ended.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.bytes_up.load(Ordering::Relaxed), self.bytes_down.load(Ordering::Relaxed))
+        (get(&self.bytes_up), get(&self.bytes_down))
     }
+
+    pub(super) fn unfinished(&self, how: Unfinished) -> u64 {
+        get(&self.unfinished[how as usize])
+    }
+
+    pub(super) fn authorizations(&self, verdict: Verdict) -> &Few<Option<Rule>, MOST_RULES> {
+        &self.authorizations[verdict as usize]
+    }
+
+    pub(super) fn denials(&self, reason: policy::Reason) -> u64 {
+        get(&self.denials[reason as usize])
+    }
+
+    pub(super) fn suppressed_records(&self) -> u64 {
+        get(&self.suppressed)
+    }
+}
+
+fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }

@@ -1,10 +1,14 @@
-//! What an operator sees.
+//! What an operator sees: log lines, records, counters, metrics.
 
 mod counters;
+mod few;
+mod histogram;
 mod limiter;
 mod lines;
 mod log;
+mod metrics;
 mod record;
+mod verdict;
 
 pub use counters::Counters;
 pub(crate) use lines::plain;
@@ -12,5 +16,9 @@ pub use log::change_log_level;
 pub use log::log_level;
 pub use log::start_logging;
 pub use log::start_logging_beside;
+pub use metrics::METRICS;
+pub use metrics::Metric;
+pub use metrics::Metrics;
+pub use record::FIELDS;
 pub use record::RECORD_TARGET;
 pub use record::Record;

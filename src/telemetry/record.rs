@@ -9,15 +9,50 @@ use std::time::Instant;
 use crate::config::AccessLog;
 use crate::connection::Reason;
 use crate::identity::Client;
+use crate::policy;
 use crate::policy::Denial;
 use crate::policy::Permit;
-use crate::policy::Rule;
 use crate::relay::Carried;
 use crate::telemetry::Counters;
+use crate::telemetry::verdict::Verdict;
 use crate::tls::Negotiated;
 
 /// The target of the events that are records; it sets them apart from the rest of the log.
 pub const RECORD_TARGET: &str = "vestibule::record";
+
+/// The fields of a record and what they mean, in their order; for the manual.
+pub const FIELDS: [(&str, &str); 27] = [
+    ("peer", "the client's address"),
+    ("via", "the load balancer that has told us `peer` (`--accept-proxy-protocol`)"),
+    ("reason", "why the connection ended (below)"),
+    ("listener", "the listener's address"),
+    ("server_name", "the name the client asked for (SNI); it decides nothing"),
+    ("tls_version", "what the handshake agreed on, as rustls names it: `TLSv1_3`, `TLSv1_2`"),
+    ("suite", "the cipher suite: `TLS13_AES_256_GCM_SHA384`"),
+    ("group", "the key exchange group: `X25519MLKEM768`"),
+    ("alpn", "the ALPN protocol: `h2`, `http/1.1`"),
+    ("resumed", "whether an earlier session was resumed"),
+    ("caller_org", "the organization of the client's Cloud Foundry identity, if a client CA vouches for it"),
+    ("caller_space", "the same, its space"),
+    ("caller_app", "the same, its app"),
+    ("caller_instance", "the same, its instance"),
+    ("caller_subject", "the subject of another client certificate"),
+    ("serial", "the client certificate's serial number"),
+    ("verdict", "`permit`, `denial` or `audit`; where a certificate was shown, or the client was denied"),
+    ("rule", "the rule that decided"),
+    ("denial", "[why not](../clients.md#what-the-denied-see); with `audit`, why not otherwise"),
+    ("bytes_up", "plaintext bytes that the app was given; what `--proxy-protocol` adds does not count"),
+    ("bytes_down", "plaintext bytes that the app has sent and the proxy has taken"),
+    ("dial_ms", "milliseconds that the app took to accept, with the wait of `--hold-until-ready`"),
+    ("handshake_ms", "milliseconds from accept to the end of the handshake"),
+    ("duration_ms", "milliseconds from accept to the end"),
+    ("generation", "which rotation's pair was shown, counted from 1 at the start"),
+    ("detail", "more about a connection that did not get as far as the relay"),
+    (
+        "suppressed",
+        "how many records with the same reason were left out before this one, to keep a flood out of the log",
+    ),
+];
 
 /// One connection's entry in the log and the counters.
 ///
@@ -89,9 +124,34 @@ impl Record {
         self.facts.detail = Some(text);
     }
 
+    /// The app has accepted or refused, or was waited for, and it `took` so long.
+    pub fn dialled(&mut self, took: Duration) {
+        self.counters.dialled(took);
+        self.facts.dial = Some(took);
+    }
+
+    /// The handshake was completed.
+    pub fn agreed(&mut self, negotiated: Negotiated) {
+        let took = self.age();
+        self.counters.agreed(&negotiated, took);
+        self.facts.handshake = Some(took);
+        self.facts.negotiated = Some(negotiated);
+    }
+
+    /// A verdict on the client was come to.
+    pub fn judged(&mut self, verdict: Result<Permit, Denial>) {
+        self.counters.judged(self.facts.client.as_ref(), &verdict);
+        self.facts.verdict = Some(verdict);
+    }
+
+    /// From here on this is the reason, even should the connection be cut short before its record is written.
+    pub fn decided(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+    }
+
     /// Writes the record.
     pub fn close(mut self, reason: Reason) {
-        self.reason = Some(reason);
+        self.decided(reason);
     }
 
     fn write(&self, reason: Reason) {
@@ -99,9 +159,10 @@ impl Record {
             &*self.facts;
         let holder = client.as_ref().and_then(Client::holder);
         let caller = client.as_ref().and_then(Client::identity);
-        let (verdict, rule, denial) =
-            describe(verdict.as_ref().filter(|_| holder.is_some() || reason == Reason::Denied));
-        self.counters.ended(reason, carried.up, carried.down);
+        // Everybody may come in where nobody is asked who they are.
+        let judged = verdict.as_ref().filter(|_| holder.is_some() || reason == Reason::Denied).map(Verdict::of);
+        let (verdict, rule, denial) = judged.map_or((None, None, None), |(word, rule, why)| (Some(word), rule, why));
+        self.counters.ended(reason, negotiated.is_some(), *carried);
         let logged = match self.access {
             AccessLog::Off => false,
             AccessLog::Denied => reason.is_refusal(),
@@ -111,7 +172,7 @@ impl Record {
         let suppressed = match self.access {
             AccessLog::Denied if logged => match self.counters.limiter.admit(reason, Instant::now()) {
                 Some(left_out) => Some(left_out).filter(|left_out| *left_out > 0),
-                None => return,
+                None => return self.counters.suppressed(),
             },
             _ => None,
         };
@@ -135,9 +196,9 @@ impl Record {
                     caller_instance = caller.and_then(|caller| caller.instance.as_ref()).map(display),
                     caller_subject = holder.filter(|_| caller.is_none()).map(|holder| holder.subject.as_str()),
                     serial = holder.map(|holder| holder.serial.as_str()),
-                    verdict,
+                    verdict = verdict.map(Verdict::as_str),
                     rule = rule.map(display),
-                    denial,
+                    denial = denial.map(policy::Reason::as_str),
                     bytes_up = carried.up,
                     bytes_down = carried.down,
                     dial_ms = dial.map(milliseconds),
@@ -170,18 +231,43 @@ impl Drop for Record {
     }
 }
 
-/// The verdict's word, the rule that decided, and why it was a denial, or would have been one but for audit mode.
-fn describe(verdict: Option<&Result<Permit, Denial>>) -> (Option<&'static str>, Option<&Rule>, Option<&'static str>) {
-    match verdict {
-        None => (None, None, None),
-        Some(Err(denial)) => (Some("denial"), denial.rule(), Some(denial.reason().as_str())),
-        Some(Ok(permit)) => match permit.overruled() {
-            None => (Some("permit"), permit.rule(), None),
-            Some(denial) => (Some("audit"), denial.rule(), Some(denial.reason().as_str())),
-        },
-    }
-}
-
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(counters: &Arc<Counters>) -> Record {
+        let somewhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        Record::open(Arc::clone(counters), AccessLog::Off, somewhere, somewhere)
+    }
+
+    #[test]
+    fn a_record_is_counted_once_whether_it_is_closed_or_dropped() {
+        let counters = Arc::new(Counters::default());
+        record(&counters).close(Reason::Completed);
+        drop(record(&counters));
+        let mut decided = record(&counters);
+        decided.decided(Reason::PeerExpired);
+        assert_eq!(counters.active(), 1);
+        drop(decided);
+        let reasons = [Reason::Completed, Reason::DrainTimeout, Reason::PeerExpired];
+        assert_eq!(reasons.map(|reason| counters.count(reason)), [1, 1, 1]);
+        assert_eq!((counters.connections(), counters.active()), (3, 0));
+    }
+
+    #[test]
+    fn a_panic_is_a_fault_of_ours_on_the_record_of_the_connection_that_it_ends() {
+        let counters = Arc::new(Counters::default());
+        let theirs = Arc::clone(&counters);
+        let ended = std::thread::spawn(move || {
+            let mut record = record(&theirs);
+            record.facts.carried = Carried { up: 7, down: 8 };
+            panic!("in the middle of it");
+        });
+        assert!(ended.join().is_err());
+        assert_eq!((counters.count(Reason::Internal), counters.bytes(), counters.active()), (1, (7, 8), 0));
+    }
 }

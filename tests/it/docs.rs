@@ -1,7 +1,7 @@
 //! What is written by hand, held to the program: its examples are read by it, its lists are complete. What is written by the
 //! program itself is in [`super::manual`].
 //!
-//! `UPDATE_DOCS=1 cargo test --test it docs` writes the lists anew.
+//! After a change to the options, the metrics or the records `UPDATE_DOCS=1 cargo test --test it` writes the tables anew.
 
 use std::fmt::Write;
 use std::fs;
@@ -18,18 +18,24 @@ use vestibule::config::sources::Inputs;
 use vestibule::connection::Reason;
 use vestibule::policy;
 use vestibule::policy::PolicyFile;
+use vestibule::telemetry::FIELDS;
+use vestibule::telemetry::METRICS;
 
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
+const RECORDS: &str = "docs/reference/records.md";
+const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     CONFIGURATION,
     CLIENTS,
     OPERATIONS,
+    RECORDS,
+    METRICS_MANUAL,
     ENVOY_FIELDS,
     "docs/containers.md",
     "docs/reference/options.md",
@@ -94,16 +100,38 @@ fn the_example_file_names_every_key_and_holds_the_defaults() {
 }
 
 #[test]
-fn every_reason_has_its_row_and_leaves_a_line_where_the_row_says() {
-    let text = read(OPERATIONS);
-    let rows = text.lines().skip_while(|line| !line.starts_with("| reason |")).skip(2);
-    let rows = rows.map_while(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
-    let found: Vec<_> = rows.map(|row| (row.split('`').next().unwrap(), row.rsplit(" | ").next().unwrap())).collect();
-    let expected = Reason::ALL.map(|reason| {
-        let line = if reason.is_refusal() { "`denied`, `all`" } else { "`all`" };
-        (reason.as_str(), if reason == Reason::Probe { "never" } else { line })
-    });
-    assert_eq!(found, expected);
+fn the_fields_and_reasons_of_records_are_those_of_the_program() {
+    let mut fields = "| field | meaning |\n|---|---|\n".to_owned();
+    for (name, meaning) in FIELDS {
+        writeln!(fields, "| `{name}` | {meaning} |").unwrap();
+    }
+    hold(RECORDS, "fields", &fields);
+    let mut reasons = "| reason | what happened | whose matter | line at `info` with |\n|---|---|---|---|\n".to_owned();
+    for reason in Reason::ALL {
+        let line = match (reason, reason.is_refusal()) {
+            (Reason::Probe, _) => "never",
+            (_, true) => "`denied`, `all`",
+            (_, false) => "`all`",
+        };
+        writeln!(reasons, "| `{}` | {} | {} | {line} |", reason.as_str(), reason.meaning(), reason.concern()).unwrap();
+    }
+    hold(RECORDS, "reasons", &reasons);
+    // What each end sees is told for all that an end can see.
+    let operations = read(OPERATIONS);
+    for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::Internal) {
+        assert!(operations.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
+    }
+}
+
+#[test]
+fn the_table_of_metrics_is_that_of_the_program() {
+    let mut table = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in METRICS {
+        let labels: Vec<_> = metric.labels().iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind) = (metric.name(), metric.kind());
+        writeln!(table, "| `{name}` | {kind} | {} | {} |", labels.join(", "), metric.help()).unwrap();
+    }
+    hold(METRICS_MANUAL, "metrics", &table);
 }
 
 #[test]

@@ -1,0 +1,40 @@
+//! What has become of new files, counted.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+/// Rotations since the start. Written by the rotation, read when somebody asks.
+#[derive(Debug, Default)]
+pub struct Rotations {
+    taken: AtomicU64,
+    failed: AtomicU64,
+    generation: AtomicU64,
+}
+
+impl Rotations {
+    /// New files were taken into service, as this generation.
+    pub(super) fn took(&self, generation: u64) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// New files could not be used.
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often new files were taken into service, the first ones included.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// How often new files could not be used for so long that the log says so; once for each cause.
+    pub fn failures(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The generation that is served; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,182 @@
+//! The answer to "how is it going" for machines: OpenMetrics text, and its older form.
+//!
+//! What is counted is in [`Counters`], [`Rotations`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
+//! list of all metrics: the answer and the manual are made of it.
+
+mod classic;
+mod table;
+
+use std::fmt;
+use std::fmt::Write;
+use std::iter::zip;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::MetricEncoder;
+use prometheus_client::encoding::NoLabelSet;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
+
+use super::Counters;
+use super::histogram::Distribution;
+use crate::credentials::Rotations;
+use crate::lifecycle::Readiness;
+use crate::lifecycle::Standing;
+use crate::sys::process;
+
+pub use table::METRICS;
+
+/// One metric, as a row of the list.
+#[derive(Debug)]
+pub struct Metric {
+    /// Without its unit and what its kind adds.
+    stem: &'static str,
+    unit: Option<Unit>,
+    kind: MetricType,
+    labels: &'static [&'static str],
+    help: &'static str,
+    read: fn(&Seen<'_>) -> Vec<Sample>,
+}
+
+/// One series of a metric: the values of its labels in the order of the row, and its own.
+#[derive(Debug)]
+struct Sample {
+    labels: Vec<String>,
+    value: Value,
+}
+
+#[derive(Debug)]
+enum Value {
+    Whole(u64),
+    Real(f64),
+    Times(Distribution),
+    /// There is nothing but the labels.
+    Mark,
+}
+
+/// What the values are read from, once for each answer.
+#[derive(Debug)]
+struct Seen<'a> {
+    counters: &'a Counters,
+    rotations: &'a Rotations,
+    readiness: &'a Readiness,
+    standings: Vec<Standing>,
+    usage: Option<process::Usage>,
+    started: Option<f64>,
+}
+
+/// Everything that is measured, ready to be asked for.
+#[derive(Debug)]
+pub struct Metrics(Registry);
+
+impl Metrics {
+    /// Metrics of what is counted there.
+    pub fn new(counters: Arc<Counters>, rotations: Arc<Rotations>, readiness: Arc<Readiness>) -> Self {
+        let mut registry = Registry::default();
+        let started = process::started();
+        registry.register_collector(Box::new(Sources { counters, rotations, readiness, started }));
+        Self(registry)
+    }
+
+    /// All metrics as OpenMetrics 1.0 text.
+    ///
+    /// # Errors
+    /// Never in practice: a text can always be added to.
+    pub fn open_metrics(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4.
+    ///
+    /// # Errors
+    /// Never in practice, as above.
+    pub fn classic(&self) -> Result<String, fmt::Error> {
+        self.open_metrics().map(|text| classic::of(&text))
+    }
+}
+
+#[derive(Debug)]
+struct Sources {
+    counters: Arc<Counters>,
+    rotations: Arc<Rotations>,
+    readiness: Arc<Readiness>,
+    started: Option<f64>,
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let seen = Seen {
+            counters: &self.counters,
+            rotations: &self.rotations,
+            readiness: &self.readiness,
+            standings: self.readiness.standings(SystemTime::now()),
+            usage: process::usage(),
+            started: self.started,
+        };
+        for metric in METRICS {
+            let samples = (metric.read)(&seen);
+            if samples.is_empty() {
+                continue;
+            }
+            let mut series = encoder.encode_descriptor(metric.stem, metric.help, metric.unit.as_ref(), metric.kind)?;
+            for sample in &samples {
+                let labels: Vec<_> = zip(metric.labels.iter().copied(), sample.labels.iter()).collect();
+                match (&sample.value, labels.is_empty()) {
+                    (Value::Mark, _) => series.encode_info(&labels)?,
+                    (value, true) => encode(&mut series, metric.kind, value)?,
+                    (value, false) => encode(&mut series.encode_family(&labels)?, metric.kind, value)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode(series: &mut MetricEncoder<'_>, kind: MetricType, value: &Value) -> fmt::Result {
+    match (value, kind) {
+        (Value::Whole(value), MetricType::Counter) => series.encode_counter::<NoLabelSet, _, f64>(value, None),
+        (Value::Real(value), MetricType::Counter) => series.encode_counter::<NoLabelSet, _, f64>(value, None),
+        (Value::Whole(value), _) => series.encode_gauge(value),
+        (Value::Real(value), _) => series.encode_gauge(value),
+        (Value::Times(times), _) => {
+            series.encode_histogram::<NoLabelSet>(times.sum, times.count(), &times.buckets, None)
+        }
+        (Value::Mark, _) => Ok(()),
+    }
+}
+
+impl Metric {
+    /// The name that is asked for: `vestibule_relayed_bytes_total`. A histogram's series add `_bucket`, `_sum` and `_count`.
+    pub fn name(&self) -> String {
+        let mut name = self.stem.to_owned();
+        if let Some(unit) = &self.unit {
+            // A string takes whatever is written.
+            let _ = write!(name, "_{}", unit.as_str());
+        }
+        name + classic::suffix(self.kind.as_str())
+    }
+
+    /// `counter`, `gauge`, `histogram` or `info`.
+    pub fn kind(&self) -> &str {
+        self.kind.as_str()
+    }
+
+    /// The names of its labels.
+    pub fn labels(&self) -> &'static [&'static str] {
+        self.labels
+    }
+
+    /// What it measures, in sentences.
+    pub fn help(&self) -> &'static str {
+        self.help
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,323 @@
+//! The list of all metrics.
+
+use std::fmt::Display;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+use tokio::runtime::Handle;
+
+use super::Metric;
+use super::Sample;
+use super::Seen;
+use super::Value;
+use crate::connection::Reason;
+use crate::lifecycle::Part;
+use crate::policy;
+use crate::sys::process;
+use crate::telemetry::counters::Agreed;
+use crate::telemetry::counters::Unfinished;
+use crate::telemetry::few::Counts;
+use crate::telemetry::verdict::Verdict;
+use crate::tls;
+
+/// In a label: nothing of the kind.
+const NONE: &str = "none";
+
+/// In a label: all those that have no series of their own.
+const OTHER: &str = "other";
+
+/// Every metric there is, in the order of the answer. None of the texts needs escaping.
+pub static METRICS: &[Metric] = &[
+    Metric {
+        stem: "vestibule_connections_opened",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &[],
+        help: "Connections that were accepted.",
+        read: |seen| whole(seen.counters.connections()),
+    },
+    Metric {
+        stem: "vestibule_connections_active",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "Connections that are there now.",
+        read: |seen| whole(seen.counters.active()),
+    },
+    Metric {
+        stem: "vestibule_connections_closed",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["reason"],
+        help: "Connections that have ended, by the reason in their record. Those that closed without a byte, as health checks do, have the reason probe.",
+        read: |seen| Reason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.count(reason))).into(),
+    },
+    Metric {
+        stem: "vestibule_relayed",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        labels: &["direction"],
+        help: "Plaintext bytes of connections that have ended: up is from clients to the app, down is from the app to clients. Those of a connection that still runs are counted at its end.",
+        read: |seen| {
+            let (up, down) = seen.counters.bytes();
+            vec![labelled(["up"], up), labelled(["down"], down)]
+        },
+    },
+    Metric {
+        stem: "vestibule_handshakes",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["result", "version", "group", "resumed"],
+        help: "TLS handshakes, by what became of them. Where nothing was agreed on, the other labels say none.",
+        read: handshakes,
+    },
+    Metric {
+        stem: "vestibule_handshake_duration",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Histogram,
+        labels: &[],
+        help: "From accept to the end of the handshake, where it was completed. Where the app is dialled before the handshake, its time is in it.",
+        read: |seen| only(Value::Times(seen.counters.handshake_times.distribution())),
+    },
+    Metric {
+        stem: "vestibule_dial_duration",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Histogram,
+        labels: &[],
+        help: "How long the app took to accept or to refuse, or was waited for.",
+        read: |seen| only(Value::Times(seen.counters.dial_times.distribution())),
+    },
+    Metric {
+        stem: "vestibule_authorizations",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["verdict", "rule"],
+        help: "Verdicts on clients with a certificate, and denials of those without one, by the rule that decided. A connection that has to end because the rules changed has one more. For each verdict the first 32 rules have a series each until the process ends; all others share the rule other.",
+        read: |seen| Verdict::ALL.into_iter().flat_map(|verdict| authorizations(seen, verdict)).collect(),
+    },
+    Metric {
+        stem: "vestibule_denials",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["denial"],
+        help: "Clients that were denied, by the denial in their record. What audit mode let in is not counted here.",
+        read: |seen| {
+            policy::Reason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.denials(reason))).into()
+        },
+    },
+    Metric {
+        stem: "vestibule_caller_connections",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["app"],
+        help: "Clients with a certificate that were let in, by the app in it, or none. The first 20 apps have a series each until the process ends; all others share the app other.",
+        read: |seen| by_key([], seen.counters.callers.counts()),
+    },
+    Metric {
+        stem: "vestibule_caller_denials",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["app"],
+        help: "Clients that were denied, by the app in the certificate, or none, where a client CA vouches for it. The first 20 apps have a series each until the process ends; all others share the app other.",
+        read: |seen| by_key([], seen.counters.denied_callers.counts()),
+    },
+    Metric {
+        stem: "vestibule_records_suppressed",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &[],
+        help: "Records that were left out of the log because there were too many with the same reason.",
+        read: |seen| whole(seen.counters.suppressed_records()),
+    },
+    Metric {
+        stem: "vestibule_certificate_not_before_timestamp",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "The first moment of the validity of the certificate that is served, in seconds since 1970.",
+        read: |seen| seen.readiness.validity().map_or_else(Vec::new, |validity| moment(validity.not_before)),
+    },
+    Metric {
+        stem: "vestibule_certificate_not_after_timestamp",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "The end of the validity of the certificate that is served, in seconds since 1970.",
+        read: |seen| seen.readiness.validity().map_or_else(Vec::new, |validity| moment(validity.not_after)),
+    },
+    Metric {
+        stem: "vestibule_generation",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "The generation of pair, client CAs and rules that is served. It counts from 1, and is 0 before the first.",
+        read: |seen| whole(seen.rotations.generation()),
+    },
+    Metric {
+        stem: "vestibule_rotations",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["result"],
+        help: "New files: taken into service, the first ones included; or failed, once for each cause that lasted for two seconds.",
+        read: |seen| vec![labelled(["taken"], seen.rotations.taken()), labelled(["failed"], seen.rotations.failures())],
+    },
+    Metric {
+        stem: "vestibule_ready",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &["part"],
+        help: "Whether a part of the readiness in /readyz is ready: 1 or 0. With several apps the part app is ready when all are.",
+        read: |seen| Part::ALL.map(|part| labelled([part.as_str()], u64::from(is_ready(seen, part)))).into(),
+    },
+    Metric {
+        stem: "vestibule_retiring",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "Whether the platform has shown the retirement pair: 1 or 0.",
+        read: |seen| whole(u64::from(!is_ready(seen, Part::Retirement))),
+    },
+    Metric {
+        stem: "vestibule_draining",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "Whether somebody has asked the process to stop: 1 or 0.",
+        read: |seen| whole(u64::from(!is_ready(seen, Part::Drain))),
+    },
+    Metric {
+        stem: "vestibule_build",
+        unit: None,
+        kind: MetricType::Info,
+        labels: &["version", "tls", "crypto", "fips"],
+        help: "Which program this is. The label fips says whether the cryptography is the validated one.",
+        read: |_| {
+            let fips = tls::provider().fips().to_string();
+            vec![Sample {
+                labels: [env!("CARGO_PKG_VERSION"), "rustls", "aws-lc-rs", &fips].map(str::to_owned).into(),
+                value: Value::Mark,
+            }]
+        },
+    },
+    Metric {
+        stem: "vestibule_worker_busy",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Counter,
+        labels: &["worker"],
+        help: "For how long each worker thread has had something to do.",
+        read: |_| busy_workers(),
+    },
+    Metric {
+        stem: "process_cpu",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Counter,
+        labels: &[],
+        help: "Processor time of this process, user and system.",
+        read: |seen| seen.usage.map_or_else(Vec::new, |usage| only(Value::Real(usage.cpu))),
+    },
+    Metric {
+        stem: "process_resident_memory",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "Memory of this process that is resident.",
+        read: |seen| seen.usage.map_or_else(Vec::new, |usage| whole(usage.resident)),
+    },
+    Metric {
+        stem: "process_open_fds",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "Descriptors of this process that are open.",
+        read: |_| process::open_descriptors().map_or_else(Vec::new, whole),
+    },
+    Metric {
+        stem: "process_max_fds",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "Descriptors that this process may have open; left out if there is no limit.",
+        read: |_| process::most_descriptors().map_or_else(Vec::new, whole),
+    },
+    Metric {
+        stem: "process_start_time",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "When this process started, in seconds since 1970.",
+        read: |seen| seen.started.map_or_else(Vec::new, |started| only(Value::Real(started))),
+    },
+];
+
+fn only(value: Value) -> Vec<Sample> {
+    vec![Sample { labels: Vec::new(), value }]
+}
+
+fn whole(value: u64) -> Vec<Sample> {
+    only(Value::Whole(value))
+}
+
+fn moment(time: SystemTime) -> Vec<Sample> {
+    only(Value::Real(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()))
+}
+
+fn labelled<const N: usize>(labels: [&str; N], value: u64) -> Sample {
+    Sample { labels: labels.map(str::to_owned).into(), value: Value::Whole(value) }
+}
+
+/// A series for each key, and one for the others once there are any. `first`: the labels in front of the key's.
+fn by_key<const N: usize>(first: [&str; N], counts: Counts<Option<impl Display>>) -> Vec<Sample> {
+    let series = |key: String, count| {
+        let labels = first.map(str::to_owned).into_iter().chain([key]).collect();
+        Sample { labels, value: Value::Whole(count) }
+    };
+    let known = counts.known.into_iter();
+    let others = (counts.others > 0).then(|| series(OTHER.to_owned(), counts.others));
+    known
+        .map(|(key, count)| series(key.map_or_else(|| NONE.to_owned(), |key| key.to_string()), count))
+        .chain(others)
+        .collect()
+}
+
+fn authorizations(seen: &Seen<'_>, verdict: Verdict) -> Vec<Sample> {
+    by_key([verdict.as_str()], seen.counters.authorizations(verdict).counts())
+}
+
+fn handshakes(seen: &Seen<'_>) -> Vec<Sample> {
+    let completed = seen.counters.handshakes.counts().known.into_iter().map(|(agreed, count)| {
+        let Agreed { version, group, resumed } = agreed;
+        let resumed = if resumed { "true" } else { "false" };
+        labelled(["completed", version.unwrap_or(NONE), group.unwrap_or(NONE), resumed], count)
+    });
+    let unfinished =
+        Unfinished::ALL.map(|how| labelled([how.as_str(), NONE, NONE, NONE], seen.counters.unfinished(how)));
+    completed.chain(unfinished).collect()
+}
+
+fn is_ready(seen: &Seen<'_>, part: Part) -> bool {
+    seen.standings.iter().filter(|standing| standing.part == part).all(|standing| standing.ready)
+}
+
+/// Nothing outside of a runtime, or where tokio does not measure it.
+fn busy_workers() -> Vec<Sample> {
+    let Ok(runtime) = Handle::try_current() else { return Vec::new() };
+    let runtime = runtime.metrics();
+    let busy = |worker| worker_busy(&runtime, worker);
+    (0..runtime.num_workers())
+        .filter_map(|worker| {
+            Some(Sample { labels: vec![worker.to_string()], value: Value::Real(busy(worker)?.as_secs_f64()) })
+        })
+        .collect()
+}
+
+#[cfg(target_has_atomic = "64")]
+fn worker_busy(runtime: &tokio::runtime::RuntimeMetrics, worker: usize) -> Option<Duration> {
+    Some(runtime.worker_total_busy_duration(worker))
+}
+
+#[cfg(not(target_has_atomic = "64"))]
+fn worker_busy(_: &tokio::runtime::RuntimeMetrics, _: usize) -> Option<Duration> {
+    None
+}

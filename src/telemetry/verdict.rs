@@ -1,0 +1,42 @@
+//! A verdict, as records and metrics name it.
+
+use crate::policy::Denial;
+use crate::policy::Permit;
+use crate::policy::Reason;
+use crate::policy::Rule;
+
+/// What the policy said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The client may come in.
+    Permit,
+    /// It may not.
+    Denial,
+    /// It may not, and audit mode has let it in.
+    Audit,
+}
+
+impl Verdict {
+    /// All of them, in the order of their numbers.
+    pub(super) const ALL: [Self; 3] = [Self::Permit, Self::Denial, Self::Audit];
+
+    /// Which one it is, the rule that decided, and why it was a denial, or would have been one but for audit mode.
+    pub(super) fn of(judged: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<Reason>) {
+        match judged {
+            Err(denial) => (Self::Denial, denial.rule(), Some(denial.reason())),
+            Ok(permit) => match permit.overruled() {
+                None => (Self::Permit, permit.rule(), None),
+                Some(denial) => (Self::Audit, denial.rule(), Some(denial.reason())),
+            },
+        }
+    }
+
+    /// The word for it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Denial => "denial",
+            Self::Audit => "audit",
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The record of a connection whose task is dropped in the middle, as when the runtime goes before it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::mpsc;
+
+use tracing::Event;
+use tracing::Subscriber;
+use tracing::field::Field;
+use tracing::field::Visit;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::layer::SubscriberExt;
+use vestibule::config::resolve::resolve;
+use vestibule::config::sources::Environment;
+use vestibule::config::sources::Inputs;
+use vestibule::sidecar::Sidecar;
+use vestibule::telemetry::FIELDS;
+use vestibule::telemetry::RECORD_TARGET;
+
+use crate::support::app::App;
+use crate::support::client::asking;
+use crate::support::credentials::Credentials;
+
+/// Keeps the fields of every record, by name.
+#[derive(Default, Clone)]
+struct Records(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
+
+impl<S: Subscriber> Layer<S> for Records {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == RECORD_TARGET {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            let known: Vec<_> = event.metadata().fields().iter().map(|field| field.name()).collect();
+            let described = FIELDS.iter().map(|(name, _)| *name);
+            assert_eq!(known, ["message"].into_iter().chain(described).collect::<Vec<_>>(), "the manual has them all");
+            self.0.lock().unwrap().push(fields.0);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Fields(BTreeMap<&'static str, String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}").trim_matches('"').to_owned());
+    }
+}
+
+#[test]
+fn a_connection_whose_task_is_dropped_leaves_its_one_record_with_its_bytes() {
+    let (credentials, app) = (Credentials::new(), App::start());
+    let flags: Vec<(&str, OsString)> = vec![
+        ("listen", "127.0.0.1:0".into()),
+        ("app", app.addr().to_string().into()),
+        ("app-ready", "off".into()),
+        ("cert", credentials.cert().into()),
+        ("key", credentials.key().into()),
+        ("admin", "off".into()),
+    ];
+    let none = |_: &Path| Ok(String::new());
+    let inputs =
+        Inputs { flags: &flags, environment: &Environment::new(), read_file: &none, starts_app: false, cpus: 1 };
+    let config = resolve(&inputs).unwrap();
+
+    let records = Records::default();
+    let (tell, told) = mpsc::channel::<SocketAddr>();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let proxy = std::thread::spawn({
+        let records = records.clone();
+        move || {
+            let subscriber = tracing_subscriber::registry().with(records);
+            tracing::subscriber::with_default(subscriber, || {
+                // One thread, which drops the tasks itself.
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let sidecar = Sidecar::open(config).unwrap();
+                    tell.send(sidecar.addresses().next().unwrap()).unwrap();
+                    tokio::select! {
+                        _ = sidecar.run(None) => panic!("nobody has asked it to end"),
+                        done = tokio::task::spawn_blocking(move || stopped.recv()) => done.unwrap().unwrap(),
+                    }
+                });
+                // No farewell: with the runtime every task is dropped where it stands.
+                drop(runtime);
+            });
+        }
+    });
+    let addr = told.recv().unwrap();
+    let mut client = crate::support::eventually("a pair", || asking(credentials.instance()).connect(addr).ok());
+    let mut app_end = app.accept();
+    client.send(&[1; 1234]).unwrap();
+    app_end.read_exact(&mut [0; 1234]).unwrap();
+    app_end.write_all(&[2; 567]).unwrap();
+    client.receive(567).unwrap();
+    stop.send(()).unwrap();
+    proxy.join().unwrap();
+
+    let peer = client.tcp.local_addr().unwrap().to_string();
+    let records = records.0.lock().unwrap();
+    let found: Vec<_> = records.iter().filter(|record| record["peer"] == peer).collect();
+    let [record] = found[..] else { panic!("not one record: {records:#?}") };
+    assert_eq!((record["bytes_up"].as_str(), record["bytes_down"].as_str()), ("1234", "567"));
+    assert_eq!(record["reason"], "drain_timeout");
+}
