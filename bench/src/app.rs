@@ -18,7 +18,7 @@ pub(crate) const SMALL: &str = "GET /small HTTP/1.1\r\nHost: app\r\nAccept: */*\
 pub(crate) const ANSWER: &str = concat!(
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 120\r\n\r\n",
     "the answer of the app, of the length that a small document has, and of the same bytes each time;",
-    " it ends with this dot. ."
+    " it ends with this dot ."
 );
 
 /// The request for `bytes` from the app.

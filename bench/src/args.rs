@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     pub(crate) command: Task,
 }
 
-/// The commands. The last three are what the driver starts itself as.
+/// The commands. The last four are what the driver starts itself as.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     /// Measure, print the tables, and write RESULTS.md and RESULTS.svg
@@ -29,6 +29,12 @@ pub(crate) enum Task {
     /// The app: small answers, many bytes down, many bytes up
     #[command(hide = true)]
     App,
+    /// New connections, one after the other, until stdin ends; then writes how many
+    #[command(hide = true)]
+    Storm {
+        /// Whom to dial.
+        server: SocketAddr,
+    },
     /// The floor: a relay without TLS
     #[command(hide = true)]
     Relay {

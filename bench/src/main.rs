@@ -43,6 +43,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Callgrind(args) => run::callgrind(&args),
         Task::List => run::list(),
         Task::App => process::exec::raise_descriptors().and_then(|_| app::serve()),
+        Task::Storm { server } => load::storm::rage(server),
         Task::Relay { listen, app } => relay::serve(listen, app),
         Task::Exec { parent, cpu, program } => {
             process::exec::become_program(parent, cpu, &program).map(|never| match never {})

@@ -43,6 +43,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         eprintln!("{name} is skipped: it is not installed ({mend})");
     }
     let peers = chosen_peers(peers, args)?;
+    // Before this thread is kept on one CPU, or it would see no other.
+    let machine = Machine::look(product::root());
     let bench = Bench::new(&binary, sizes, !args.no_pin)?;
 
     let start = Instant::now();
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 
     let report = Report {
-        machine: Machine::look(product::root()),
+        machine,
         places: bench.places.to_string(),
         versions: peers.iter().map(|peer| (peer.name().to_owned(), peer.version())).collect(),
         missing: missing.iter().map(|(name, _)| *name).collect(),

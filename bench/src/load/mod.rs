@@ -4,6 +4,7 @@ pub(crate) mod bare;
 mod connection;
 pub(crate) mod pace;
 pub(crate) mod percentiles;
+pub(crate) mod storm;
 mod tls;
 
 pub(crate) use connection::Connection;

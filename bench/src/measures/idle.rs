@@ -48,7 +48,7 @@ pub(super) const MANY: Measure = Measure {
 };
 
 /// How long memory may take until it has settled after a start, after connections came, and after they went.
-const AFTER_START: Duration = Duration::from_millis(500);
+const AFTER_START: Duration = Duration::from_secs(2);
 const AFTER_OPENING: Duration = Duration::from_millis(300);
 const AFTER_CLOSING: Duration = Duration::from_secs(5);
 

@@ -1,5 +1,7 @@
 //! hitch: a TLS proxy and nothing else, in front of any TCP server.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -34,6 +36,8 @@ impl Peer for Hitch {
         } else {
             String::new()
         };
+        // As root it refuses to run its worker until it is told another user. What the folder belongs to, we are.
+        let user = if fs::metadata(&site.dir)?.uid() == 0 { "user = \"nobody\"\n" } else { "" };
         let config = format!(
             "frontend = {{ host = \"{}\" port = \"{}\" }}
 backend = \"[{}]:{}\"
@@ -42,7 +46,7 @@ workers = 1
 backlog = 1024
 daemon = off
 quiet = on
-{verify}",
+{user}{verify}",
             site.listen.ip(),
             site.listen.port(),
             site.app.ip(),
