@@ -167,16 +167,7 @@ impl Bench {
     /// It ends, or does not serve within 30 seconds.
     pub(crate) fn serving(&self, peer: &dyn Peer, setup: Setup) -> Result<Stage<'_>> {
         let mut stage = self.listening(peer, setup)?;
-        let ca = Some(stage.site.credentials.ca.as_path());
-        let target = stage.target(Client { ca, ..Client::default() })?;
-        stage.until(|_| {
-            self.runtime.block_on(async {
-                let mut connection = Connection::open(&target).await?;
-                connection.request().await?;
-                connection.close().await;
-                Ok(())
-            })
-        })?;
+        stage.until_served()?;
         Ok(stage)
     }
 }
@@ -204,6 +195,23 @@ impl Stage<'_> {
         }
         let tls = if self.tls { Some(client.config()?) } else { None };
         Ok(Target { addr: self.site.listen, tls })
+    }
+
+    /// Waits until one client, who verifies everything, has been served.
+    ///
+    /// # Errors
+    /// The process ends, or nobody is served within 30 seconds.
+    pub(crate) fn until_served(&mut self) -> Result<()> {
+        let ca = Some(self.site.credentials.ca.as_path());
+        let target = self.target(Client { ca, ..Client::default() })?;
+        self.until(|stage| {
+            stage.bench.runtime.block_on(async {
+                let mut connection = Connection::open(&target).await?;
+                connection.request().await?;
+                connection.close().await;
+                Ok(())
+            })
+        })
     }
 
     /// Lets the client do `work`, and returns what comes of it and the CPU time that it cost the process.

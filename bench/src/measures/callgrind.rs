@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -31,6 +33,9 @@ enum Kind {
     Down,
     Up,
 }
+
+/// Longer than vestibule takes, under valgrind, from listening until it serves.
+const READY: Duration = Duration::from_secs(1);
 
 const MIB: u64 = 1 << 20;
 
@@ -93,6 +98,9 @@ fn instructions(bench: &Bench, vestibule: &dyn Peer, work: &Work, units: u64) ->
         valgrind.arg(command.get_program()).args(command.get_args());
         Running::start(&valgrind, bench.places.peer, log)
     })?;
+    // An attempt that comes too early would be counted, and not in every run.
+    sleep(READY);
+    stage.until_served()?;
     let target = stage
         .target(Client { resumes: matches!(work.of, Kind::Handshake { resumes: true, .. }), ..Client::default() })?;
     bench.runtime.block_on(perform(&target, work.of, units)).with_context(|| stage.said())?;

@@ -35,7 +35,7 @@ pub(super) const FIXED: Measure = Measure {
     sample: fixed,
 };
 
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 32;
 const RATE: u32 = 2_000;
 
 fn full(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {

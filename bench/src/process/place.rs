@@ -16,12 +16,13 @@ pub(crate) struct Places {
     pub(crate) peer: Option<usize>,
     /// Of the client, which is the driver.
     pub(crate) client: Option<usize>,
-    /// Of the app: the client's, where there are only two.
+    /// Of the app.
     pub(crate) app: Option<usize>,
 }
 
 impl Places {
-    /// Shares out the CPUs that we may use; with only one of them, nobody is given a place.
+    /// Shares out the CPUs that we may use. With fewer than three, nobody is given a place: beside a client and an app that share one, a
+    /// proxy with a CPU to itself would sleep between any two requests, and what is measured would be its waking up.
     ///
     /// # Errors
     /// The kernel does not say which those are.
@@ -29,9 +30,8 @@ impl Places {
         let allowed = sched_getaffinity(Pid::from_raw(0)).context("cannot tell which CPUs may be used")?;
         let cpus: Vec<usize> = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
         Ok(match cpus[..] {
-            [] | [_] => Self::default(),
-            [peer, both] => Self { peer: Some(peer), client: Some(both), app: Some(both) },
             [peer, client, app, ..] => Self { peer: Some(peer), client: Some(client), app: Some(app) },
+            _ => Self::default(),
         })
     }
 }
@@ -39,9 +39,6 @@ impl Places {
 impl fmt::Display for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.peer, self.client, self.app) {
-            (Some(peer), Some(client), Some(app)) if client == app => {
-                write!(f, "measured process on CPU {peer}, client and app on CPU {client}")
-            }
             (Some(peer), Some(client), Some(app)) => {
                 write!(f, "measured process on CPU {peer}, client on CPU {client}, app on CPU {app}")
             }
