@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -155,7 +156,7 @@ impl Bench {
         start: impl FnOnce(&Command, &Path) -> Result<Running>,
     ) -> Result<Stage<'b>> {
         let command = peer.command(&site)?;
-        let process = start(&command, &site.dir.join("log"))?;
+        let process = start(&command, &log_of(&site.dir))?;
         let mut stage = Stage { bench: self, process, site, setup, tls: peer.speaks_tls() };
         stage.until(|stage| TcpStream::connect(stage.site.listen).map(drop).context("it does not listen"))?;
         Ok(stage)
@@ -253,7 +254,13 @@ impl Drop for Stage<'_> {
     fn drop(&mut self) {
         // The process may write to it until it is killed, so what is left goes with the folder around it.
         let _ = fs::remove_dir_all(&self.site.dir);
+        let _ = fs::remove_file(log_of(&self.site.dir));
     }
+}
+
+/// Where a process that runs in `dir` writes its output: beside it, since some watch the folder for changes, and every line would be one.
+fn log_of(dir: &Path) -> PathBuf {
+    dir.with_extension("log")
 }
 
 /// Starts the app, and waits until it says where it listens.

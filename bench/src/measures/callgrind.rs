@@ -91,7 +91,7 @@ fn instructions(bench: &Bench, vestibule: &dyn Peer, work: &Work, units: u64) ->
     let asks_clients = matches!(work.of, Kind::Handshake { asks_clients: true, .. });
     let setup = Setup { asks_clients, ..Setup::default() };
     let site = bench.site(vestibule, setup)?;
-    let counts = site.dir.join("callgrind.out");
+    let counts = site.dir.with_extension("callgrind");
     let mut stage = bench.staged(site, vestibule, setup, |command, log| {
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--quiet", "--tool=callgrind"]).arg(format!("--callgrind-out-file={}", counts.display()));
