@@ -1,0 +1,109 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+
+/// What Vestibule and its peers cost, measured in one run on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Task,
+}
+
+/// The commands. The last four are what the driver starts itself as.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Measure, print the tables, and write RESULTS.md and RESULTS.svg
+    Run(RunArgs),
+    /// Count the instructions of a handshake and of the relay under valgrind
+    Callgrind(CallgrindArgs),
+    /// Name the measures, and the peers that are installed
+    List,
+    /// The app: small answers, many bytes down, many bytes up
+    #[command(hide = true)]
+    App,
+    /// New connections, one after the other, until stdin ends; then writes how many
+    #[command(hide = true)]
+    Storm {
+        /// Whom to dial.
+        server: SocketAddr,
+    },
+    /// The floor: a relay without TLS
+    #[command(hide = true)]
+    Relay {
+        /// Where clients dial.
+        listen: SocketAddr,
+        /// The app.
+        app: SocketAddr,
+    },
+    /// Become another program that ends with its parent, on a CPU of its own
+    #[command(hide = true)]
+    Exec {
+        /// The parent; when it is gone already, nothing is started.
+        #[arg(long)]
+        parent: i32,
+        /// The CPU to stay on.
+        #[arg(long)]
+        cpu: Option<usize>,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
+}
+
+/// What `run` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Shorter samples and fewer of them: under three minutes
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only the measures whose name begins so; may be repeated. Nothing is written then
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Only these peers, by name; vestibule is always there. Nothing is written then
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) peers: Option<Vec<String>>,
+    /// How often each sample is taken [default: 5, quick: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: Option<u32>,
+    /// Another build of vestibule to measure beside this one; may be repeated
+    #[arg(long, value_name = "NAME=PATH", value_parser = named_path)]
+    pub(crate) also: Vec<(String, PathBuf)>,
+    /// Leave it to the kernel which CPU each process runs on
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+    /// The folder for RESULTS.md and RESULTS.svg, also for a run of some measures only [default: bench/]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where the product comes from.
+    #[command(flatten)]
+    pub(crate) product: ProductArgs,
+}
+
+/// What `callgrind` is told.
+#[derive(Debug, Args)]
+pub(crate) struct CallgrindArgs {
+    /// Where the product comes from.
+    #[command(flatten)]
+    pub(crate) product: ProductArgs,
+}
+
+/// Where the product comes from.
+#[derive(Debug, Args)]
+pub(crate) struct ProductArgs {
+    /// Measure this binary of vestibule, instead of building the one of this tree
+    #[arg(long, value_name = "PATH")]
+    pub(crate) binary: Option<PathBuf>,
+}
+
+fn named_path(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("write it as NAME=PATH")?;
+    Ok((name.to_owned(), PathBuf::from(path)))
+}

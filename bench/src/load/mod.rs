@@ -1,0 +1,12 @@
+//! The client: connections, requests, and what they took.
+
+pub(crate) mod bare;
+mod connection;
+pub(crate) mod pace;
+pub(crate) mod percentiles;
+pub(crate) mod storm;
+mod tls;
+
+pub(crate) use connection::Connection;
+pub(crate) use connection::Target;
+pub(crate) use tls::Client;

@@ -1,0 +1,114 @@
+//! How the client speaks TLS: TLS 1.3, X25519 and AES-128-GCM and nothing else, so that every peer does the same work.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use anyhow::Result;
+use rustls::ClientConfig;
+use rustls::DigitallySignedStruct;
+use rustls::RootCertStore;
+use rustls::SignatureScheme;
+use rustls::client::Resumption;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::ServerCertVerified;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::crypto::aws_lc_rs;
+use rustls::crypto::verify_tls13_signature;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::UnixTime;
+use rustls::pki_types::pem::PemObject;
+
+use crate::credentials::Pair;
+
+/// What a client is like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Client<'a> {
+    /// Its certificate, where it is asked for one.
+    pub(crate) pair: Option<&'a Pair>,
+    /// Verifies the server against this CA. Without it, only the signature is verified: it is the server that is measured.
+    pub(crate) ca: Option<&'a Path>,
+    /// Keeps tickets and resumes.
+    pub(crate) resumes: bool,
+}
+
+impl Client<'_> {
+    /// Its configuration, with a ticket store of its own.
+    ///
+    /// # Errors
+    /// A certificate or key cannot be used.
+    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>> {
+        let provider = Arc::new(CryptoProvider {
+            cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
+            kx_groups: vec![aws_lc_rs::kx_group::X25519],
+            ..aws_lc_rs::default_provider()
+        });
+        let algorithms = provider.signature_verification_algorithms;
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
+        let builder = match self.ca {
+            Some(ca) => {
+                let mut roots = RootCertStore::empty();
+                for der in CertificateDer::pem_file_iter(ca).with_context(|| format!("cannot read {}", ca.display()))? {
+                    roots.add(der?)?;
+                }
+                builder.with_root_certificates(roots)
+            }
+            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(SignatureOnly { algorithms })),
+        };
+        let mut config = match self.pair {
+            Some(pair) => builder.with_client_auth_cert(
+                CertificateDer::pem_slice_iter(pair.chain.as_bytes()).collect::<Result<_, _>>()?,
+                PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?,
+            )?,
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = if self.resumes { Resumption::in_memory_sessions(32) } else { Resumption::disabled() };
+        Ok(Arc::new(config))
+    }
+}
+
+/// Takes any certificate whose key has signed the handshake.
+#[derive(Debug)]
+struct SignatureOnly {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for SignatureOnly {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("the client speaks TLS 1.3 only".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,98 @@
+//! Memory: at idle, per idle connection, and what stays when they are closed.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use super::Figure;
+use super::Measure;
+use crate::load::Client;
+use crate::load::Connection;
+use crate::peers::Peer;
+use crate::stage::Bench;
+use crate::stage::Setup;
+
+const FAMILY: &str = "Memory";
+
+/// At idle, and with 2,000 connections.
+pub(super) const SOME: Measure = Measure {
+    name: "memory",
+    family: FAMILY,
+    figures: &[
+        Figure { id: "idle", title: "idle, MiB", digits: 1, lowest_wins: true },
+        Figure { id: "idle-anonymous", title: "of which anonymous", digits: 1, lowest_wins: true },
+        Figure { id: "connection", title: "KiB per idle connection of 2,000", digits: 1, lowest_wins: true },
+        Figure { id: "connection-used", title: "after a request each", digits: 1, lowest_wins: true },
+        Figure { id: "left", title: "MiB 5 s after they closed", digits: 1, lowest_wins: true },
+        Figure { id: "left-more", title: "more than at idle", digits: 1, lowest_wins: true },
+    ],
+    of: super::everyone,
+    sample: |bench, peer| sample(bench, peer, 2_000),
+};
+
+/// With as many as the larger measure has.
+pub(super) const MANY: Measure = Measure {
+    name: "many",
+    family: FAMILY,
+    figures: &[
+        Figure { id: "connection-many", title: "KiB per idle connection of 9,000", digits: 1, lowest_wins: true },
+        Figure { id: "connection-many-used", title: "after a request each", digits: 1, lowest_wins: true },
+        Figure { id: "left-many", title: "MiB 5 s after they closed", digits: 1, lowest_wins: true },
+        Figure { id: "left-many-more", title: "more than at idle", digits: 1, lowest_wins: true },
+    ],
+    of: super::everyone,
+    sample: |bench, peer| sample(bench, peer, bench.sizes.many).map(|figures| figures[2..].to_vec()),
+};
+
+/// How long memory may take until it has settled after a start, after connections came, and after they went.
+const AFTER_START: Duration = Duration::from_secs(2);
+const AFTER_OPENING: Duration = Duration::from_millis(300);
+const AFTER_CLOSING: Duration = Duration::from_secs(5);
+
+fn sample(bench: &Bench, peer: &dyn Peer, count: usize) -> Result<Vec<f64>> {
+    let needed = 2 * count as u64 + 100;
+    ensure!(
+        bench.descriptors >= needed,
+        "it needs {needed} descriptors, and the limit is {} (ulimit -Hn)",
+        bench.descriptors
+    );
+    let stage = bench.listening(peer, Setup::default())?;
+    sleep(AFTER_START);
+    let idle = stage.process.memory()?;
+    let target = stage.target(Client::default())?;
+    let mut open = Vec::with_capacity(count);
+    bench.runtime.block_on(async {
+        for at in 0..count {
+            open.push(Connection::open(&target).await.with_context(|| format!("connection {at}; {}", stage.said()))?);
+        }
+        anyhow::Ok(())
+    })?;
+    sleep(AFTER_OPENING);
+    let opened = stage.process.memory()? - idle;
+    bench.runtime.block_on(async {
+        for (at, connection) in open.iter_mut().enumerate() {
+            connection.request().await.with_context(|| format!("connection {at}; {}", stage.said()))?;
+        }
+        anyhow::Ok(())
+    })?;
+    sleep(AFTER_OPENING);
+    let used = stage.process.memory()? - idle;
+    bench.runtime.block_on(async {
+        for connection in open {
+            connection.close().await;
+        }
+    });
+    sleep(AFTER_CLOSING);
+    let left = stage.process.memory()?;
+    Ok(vec![
+        idle.resident / 1024.0,
+        idle.anonymous / 1024.0,
+        opened.resident / count as f64,
+        used.resident / count as f64,
+        left.resident / 1024.0,
+        (left - idle).resident / 1024.0,
+    ])
+}

@@ -1,0 +1,55 @@
+//! CPU per small request over connections that stay open, and how long answers take.
+
+use anyhow::Result;
+
+use super::Figure;
+use super::Measure;
+use crate::load::Client;
+use crate::load::pace;
+use crate::peers::Peer;
+use crate::stage::Bench;
+use crate::stage::Setup;
+
+const FAMILY: &str = "Small requests on connections that stay open";
+
+/// As fast as the answers come.
+pub(super) const FULL: Measure = Measure {
+    name: "requests-full",
+    family: FAMILY,
+    figures: &[Figure { id: "request", title: "full speed: CPU µs per request", digits: 1, lowest_wins: true }],
+    of: super::everyone,
+    sample: full,
+};
+
+/// At a rate that leaves every peer idle most of the time.
+pub(super) const FIXED: Measure = Measure {
+    name: "requests-fixed",
+    family: FAMILY,
+    figures: &[
+        Figure { id: "request-fixed", title: "2,000 a second: CPU µs per request", digits: 1, lowest_wins: true },
+        Figure { id: "p50", title: "p50 µs", digits: 0, lowest_wins: true },
+        Figure { id: "p99", title: "p99 µs", digits: 0, lowest_wins: true },
+        Figure { id: "p999", title: "p99.9 µs", digits: 0, lowest_wins: true },
+    ],
+    of: super::everyone,
+    sample: fixed,
+};
+
+const CONNECTIONS: usize = 32;
+const RATE: u32 = 2_000;
+
+fn full(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
+    let stage = bench.serving(peer, Setup::default())?;
+    let open = bench.runtime.block_on(pace::open(&stage.target(Client::default())?, CONNECTIONS))?;
+    // The connections stay open beyond the reading of the clock: their end is not part of a request.
+    let ((_open, count), cpu) = stage.cpu_of(pace::full(open, bench.sizes.time))?;
+    Ok(vec![cpu.as_secs_f64() * 1e6 / count as f64])
+}
+
+fn fixed(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
+    let stage = bench.serving(peer, Setup::default())?;
+    let open = bench.runtime.block_on(pace::open(&stage.target(Client::default())?, CONNECTIONS))?;
+    let ((_open, mut latencies), cpu) = stage.cpu_of(pace::fixed(open, RATE, bench.sizes.time))?;
+    let each = cpu.as_secs_f64() * 1e6 / latencies.count() as f64;
+    Ok(vec![each, latencies.at(0.5), latencies.at(0.99), latencies.at(0.999)])
+}

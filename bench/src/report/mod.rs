@@ -1,0 +1,79 @@
+//! What came of a run: tables and goals as Markdown, and a plot.
+
+mod goals;
+pub(crate) mod machine;
+pub(crate) mod results;
+mod svg;
+mod table;
+
+use std::fmt::Write;
+
+use crate::measures::Measure;
+use machine::Machine;
+use results::Results;
+
+/// All that there is to say about a run.
+pub(crate) struct Report {
+    /// What it ran on.
+    pub(crate) machine: Machine,
+    /// Who ran on which CPU.
+    pub(crate) places: String,
+    /// Peers with their versions.
+    pub(crate) versions: Vec<(String, String)>,
+    /// Peers that were not installed.
+    pub(crate) missing: Vec<&'static str>,
+    /// Which form of the run, and how often.
+    pub(crate) how: String,
+    /// What was measured.
+    pub(crate) measures: Vec<&'static Measure>,
+    /// What came of it.
+    pub(crate) results: Results,
+}
+
+const NOTES: &str = "\
+CPU is user and system time of the measured process, of all its threads and of its children, from the kernel's own accounting; latencies and starts are wall time. \
+Each sample is of a fresh process with one worker; in each round every measure is taken of one peer after the other. \
+The client offers TLS 1.3, X25519 and AES-128-GCM and nothing else. A new connection is: accepted, shaken hands on, one small request answered, closed by both sides. \
+Memory is resident memory; where a peer has a parent and a worker, pages that they share count once. \
+A cell is the median of the rounds, with the smallest and the largest in parentheses. Absolute figures hold for this machine and hour; ratios travel further.";
+
+impl Report {
+    /// The whole report.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = String::from("# Results\n\n");
+        let peers: Vec<_> = self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}\n", self.machine);
+        let _ = writeln!(text, "{}; {}. {}.\n", self.how, self.places, peers.join(", "));
+        if !self.missing.is_empty() {
+            let _ = writeln!(text, "Not installed, and skipped: {}.\n", self.missing.join(", "));
+        }
+        let _ = writeln!(text, "{NOTES}\n");
+        let mut families: Vec<&str> = self.measures.iter().map(|measure| measure.family).collect();
+        families.dedup();
+        for family in families {
+            let figures =
+                self.measures.iter().filter(|measure| measure.family == family).flat_map(|measure| measure.figures);
+            let table = table::family(&self.results, &figures.collect::<Vec<_>>());
+            let _ = writeln!(text, "## {family}\n\n{table}");
+        }
+        let goals = goals::table(&self.results, self.machine.has_ifma);
+        if !goals.is_empty() {
+            let _ = writeln!(text, "## Goals\n\n{goals}");
+        }
+        if !self.results.failures().is_empty() {
+            let _ = writeln!(text, "## Failures\n");
+            for failure in self.results.failures() {
+                let _ = writeln!(text, "- {failure}");
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        text
+    }
+
+    /// A plot of the figures that matter most.
+    pub(crate) fn svg(&self) -> String {
+        svg::plot(&self.results, &self.machine.to_string())
+    }
+}

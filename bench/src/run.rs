@@ -1,0 +1,163 @@
+//! The story of a run: build, find peers, take samples in interleaved rounds, report.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::args::CallgrindArgs;
+use crate::args::RunArgs;
+use crate::measures;
+use crate::measures::Measure;
+use crate::measures::sign;
+use crate::peers;
+use crate::peers::Found;
+use crate::peers::Peer;
+use crate::peers::VESTIBULE;
+use crate::product;
+use crate::report::Report;
+use crate::report::machine::Machine;
+use crate::report::results::Results;
+use crate::stage::Bench;
+use crate::stage::Sizes;
+
+const FULL: Sizes = Sizes { time: Duration::from_secs(2), bulk: 256 << 20, starts: 9, many: 9_000 };
+const QUICK: Sizes = Sizes { time: Duration::from_millis(400), bulk: 64 << 20, starts: 3, many: 0 };
+
+/// Measures, prints, and writes the results unless only a part was asked for.
+///
+/// # Errors
+/// The build fails, a name is unknown, or nothing can be measured at all. What one peer fails at is reported with the results.
+pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    let binary = product::binary(&args.product)?;
+    let sizes = if args.quick { QUICK } else { FULL };
+    let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 });
+    let measures = chosen_measures(&args.only, sizes)?;
+    let Found { peers, missing } = peers::find(&binary, &args.also)?;
+    for (name, mend) in &missing {
+        eprintln!("{name} is skipped: it is not installed ({mend})");
+    }
+    let peers = chosen_peers(peers, args)?;
+    // Before this thread is kept on one CPU, or it would see no other.
+    let machine = Machine::look(product::root());
+    let bench = Bench::new(&binary, sizes, !args.no_pin)?;
+
+    let start = Instant::now();
+    let mut results = Results::new(peers.iter().map(|peer| peer.name().to_owned()));
+    for round in 1..=rounds {
+        for measure in &measures {
+            eprintln!("{:4} s, round {round} of {rounds}: {}", start.elapsed().as_secs(), measure.name);
+            sample(&bench, measure, &peers, &mut results);
+        }
+    }
+
+    let report = Report {
+        machine,
+        places: bench.places.to_string(),
+        versions: peers.iter().map(|peer| (peer.name().to_owned(), peer.version())).collect(),
+        missing: missing.iter().map(|(name, _)| *name).collect(),
+        how: format!(
+            "{} form, rounds: {rounds}, {} minutes",
+            if args.quick { "quick" } else { "full" },
+            (start.elapsed().as_secs() + 30) / 60
+        ),
+        measures,
+        results,
+    };
+    println!("{}", report.markdown());
+    let whole = args.only.is_empty() && args.peers.is_none();
+    if let Some(dir) = args.out.as_deref().or_else(|| whole.then_some(Path::new(product::HERE))) {
+        write(dir, "RESULTS.md", &report.markdown())?;
+        write(dir, "RESULTS.svg", &report.svg())?;
+    }
+    Ok(())
+}
+
+/// One sample of each peer; failures are results too.
+fn sample(bench: &Bench, measure: &Measure, peers: &[Box<dyn Peer>], results: &mut Results) {
+    for peer in peers.iter().filter(|peer| (measure.of)(peer.as_ref())) {
+        match (measure.sample)(bench, peer.as_ref()) {
+            Ok(values) => measure
+                .figures
+                .iter()
+                .zip(values)
+                .for_each(|(figure, value)| results.add(peer.name(), figure.id, value)),
+            Err(error) => {
+                let failure = format!("{} of {}: {error:#}", measure.name, peer.name());
+                eprintln!("  {failure}");
+                results.fail(failure);
+            }
+        }
+    }
+    for (_, figure, rsa) in sign::FIGURES.iter().filter(|(name, ..)| *name == measure.name) {
+        match sign::cost(bench, *rsa) {
+            Ok(value) => results.add(sign::ROW, figure, value),
+            Err(error) => results.fail(format!("signature alone: {error:#}")),
+        }
+    }
+}
+
+/// Counts instructions.
+///
+/// # Errors
+/// As [`run`], and when valgrind is not installed.
+pub(crate) fn callgrind(args: &CallgrindArgs) -> Result<()> {
+    let binary = product::binary(&args.product)?;
+    let Found { peers, .. } = peers::find(&binary, &[])?;
+    let bench = Bench::new(&binary, QUICK, true)?;
+    let vestibule = peers.iter().find(|peer| peer.is_vestibule()).context("vestibule is not among the peers")?;
+    measures::callgrind::count(&bench, vestibule.as_ref())
+}
+
+/// Names what there is.
+///
+/// # Errors
+/// We do not know our own path.
+pub(crate) fn list() -> Result<()> {
+    println!("measures:");
+    for measure in measures::ALL {
+        let figures: Vec<_> = measure.figures.iter().map(|figure| figure.title).collect();
+        println!("  {:18} {}: {}", measure.name, measure.family, figures.join("; "));
+    }
+    let Found { peers, missing } = peers::find(Path::new(VESTIBULE), &[])?;
+    println!("peers:");
+    for peer in peers.iter().filter(|peer| !peer.is_vestibule()) {
+        println!("  {:18} {}", peer.name(), peer.version());
+    }
+    for (name, mend) in missing {
+        println!("  {name:18} not installed ({mend})");
+    }
+    Ok(())
+}
+
+fn chosen_measures(only: &[String], sizes: Sizes) -> Result<Vec<&'static Measure>> {
+    for name in only {
+        let known = measures::ALL.iter().any(|measure| measure.name.starts_with(name.as_str()));
+        ensure!(known, "there is no measure {name:?}; `bench list` names them");
+    }
+    let named = |measure: &Measure| only.iter().any(|name| measure.name.starts_with(name.as_str()));
+    // The larger measure of memory is not for daily work.
+    let fits = |measure: &Measure| sizes.many > 0 || measure.name != "many";
+    let chosen = measures::ALL.iter().copied();
+    Ok(chosen.filter(|measure| fits(measure) && (only.is_empty() || named(measure))).collect())
+}
+
+fn chosen_peers(peers: Vec<Box<dyn Peer>>, args: &RunArgs) -> Result<Vec<Box<dyn Peer>>> {
+    let Some(names) = &args.peers else { return Ok(peers) };
+    for name in names {
+        ensure!(peers.iter().any(|peer| peer.name() == name), "there is no peer {name:?}; `bench list` names them");
+    }
+    Ok(peers.into_iter().filter(|peer| peer.is_vestibule() || names.iter().any(|name| name == peer.name())).collect())
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> Result<()> {
+    let path: PathBuf = dir.join(name);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}
