@@ -131,6 +131,10 @@ impl AdmissionTexts {
     /// # Errors
     /// Something in the files is wrong; then nothing of them counts.
     pub fn admission(&self, certified: &Certified) -> Result<Admission, AdmissionError> {
+        if self.cas.is_empty() {
+            // Folders, and nothing in them.
+            return Err(RootsError::empty(certified.ca.iter()).into());
+        }
         let (roots, notes) = Roots::parse(&self.cas, &self.crls)?;
         let file = match &self.policy {
             Some(text) => PolicyFile::parse(&text.path, utf8(text)?).map_err(AdmissionError::Policy)?,

@@ -131,6 +131,14 @@ pub enum RootsError {
     },
 }
 
+impl RootsError {
+    /// There is no CA in any of `places`.
+    pub(super) fn empty<'a>(places: impl Iterator<Item = &'a PathBuf>) -> Self {
+        let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
+        Self::Empty { places: places.join(", ") }
+    }
+}
+
 impl Roots {
     /// The CAs in `cas` and the CRLs in `crls`, with a note on each file and certificate that was left out.
     ///
@@ -146,8 +154,7 @@ impl Roots {
             read_cas(text, &mut found, &mut notes)?;
         }
         if found.is_empty() {
-            let places: Vec<_> = cas.iter().map(|text| text.path.display().to_string()).collect();
-            return Err(RootsError::Empty { places: places.join(", ") });
+            return Err(RootsError::empty(cas.iter().map(|text| &text.path)));
         }
         let mut lists = Vec::new();
         for text in crls {

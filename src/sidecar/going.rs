@@ -32,7 +32,8 @@ impl Running {
     pub(super) async fn drain(&mut self) -> Exit {
         let drain = self.config.drain.clone();
         let deadline = Instant::now() + drain.timeout;
-        tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, active = self.counters.active(), "draining");
+        let delay = (!drain.delay.is_zero()).then_some(drain.delay).map(tracing::field::debug);
+        tracing::info!(delay, timeout = ?drain.timeout, active = self.counters.active(), "draining");
         self.readiness.drains("still accepting");
         let _ = timeout(drain.delay, self.second_stop()).await;
         let mut remaining = self.close_listeners("listeners closed").await;

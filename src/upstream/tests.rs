@@ -1,6 +1,8 @@
 use super::*;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -8,14 +10,15 @@ use tokio::net::TcpListener;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// An address on which nobody listens, below those that outgoing connections come from.
+/// An address on which nobody listens, below those that outgoing connections come from; each test has its own.
 async fn nobody() -> SocketAddr {
-    for port in 21_000.. {
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port + std::process::id() as u16 % 5000)).await {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let nth = (std::process::id() as u16).wrapping_mul(11).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", 5_000 + nth % 5_000)).await {
             return listener.local_addr().unwrap();
         }
     }
-    unreachable!()
 }
 
 fn upstream(addr: SocketAddr, ready: AppReady, hold: Option<Duration>) -> Arc<Upstream> {
