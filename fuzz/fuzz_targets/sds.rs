@@ -14,6 +14,6 @@ fuzz_target!(|text: &str| {
         }
     }
     if let Ok(context) = sds::validation_context(path, text, "id-validation-context") {
-        assert!(context.names.iter().all(|name| !name.exact.is_empty()));
+        assert!(context.names.iter().all(|name| !name.to_string().is_empty()));
     }
 });
