@@ -42,6 +42,7 @@ use crate::supervisor::Asked;
 use crate::supervisor::HiddenPort;
 use crate::supervisor::INSTANCE_PORTS;
 use crate::supervisor::Signals;
+use crate::sys::limits;
 use crate::telemetry::Counters;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -125,7 +126,10 @@ impl Sidecar {
         let counters = Arc::new(Counters::default());
         let phase = watch::Sender::new(Phase::Running);
         let guards = Guards::default();
-        // The app has been started: it keeps the limits that the container was given.
+        // The app has been started: it keeps the limits that the container was given, and may be debugged.
+        if let Err(error) = limits::keep_memory_private() {
+            tracing::warn!(%error, "our memory cannot be kept from core dumps");
+        }
         let (slots, handshakes) = listener::room(&config.limits);
         let mut accepting = JoinSet::new();
         let ours: Arc<[SocketAddr]> = doors.iter().map(|(_, _, addr)| *addr).collect();

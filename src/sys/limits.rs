@@ -2,9 +2,11 @@
 
 use std::io;
 
+use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::getrlimit;
+use rustix::process::set_dumpable_behavior;
 use rustix::process::setrlimit;
 
 /// Raises our own limit of open descriptors to the highest we may set, and returns it; `u64::MAX` means no limit.
@@ -20,6 +22,17 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     }
     Ok(maximum.unwrap_or(u64::MAX))
+}
+
+/// Has the kernel keep our memory, in which keys are, from core dumps and from debuggers of the same user: an app that runs
+/// under our user could read them there.
+///
+/// To be called after the app has been started: its memory is its own business (and a program that is executed starts anew).
+///
+/// # Errors
+/// The kernel's, when it refuses.
+pub(crate) fn keep_memory_private() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// The CPUs that we may use. Honours the CPU quota of the control group, which the number of processors does not.

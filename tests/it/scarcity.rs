@@ -1,6 +1,7 @@
 //! What becomes of us where the machine gives less than we ask for.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -76,6 +77,25 @@ fn a_fault_of_ours_ends_with_70_and_says_so_before_the_app_is_started() {
     let said = sidecar.wait_until("the reason", |line| line["code"] == 70);
     assert_eq!(said["level"], "error");
     assert!(!Path::new(&mark).exists());
+}
+
+#[test]
+fn our_memory_is_kept_from_core_dumps_and_debuggers_and_the_apps_is_not() {
+    let credentials = Credentials::new();
+    let (_dir, binary) = readable_by_all(&credentials);
+    let args = ["run", "--listen", "127.0.0.1:0", "--", "sleep", "60"];
+    let setup = if rustix::process::geteuid().is_root() {
+        let user = format!("--reuid={STRANGER}");
+        Setup::program("setpriv", &[&[user.as_str(), "--clear-groups", &binary], &args[..]].concat())
+    } else {
+        Setup::program(&binary, &args)
+    };
+    let sidecar = setup.credentials(&credentials).ready();
+    let app = sidecar.wait_for("app started")["pid"].as_u64().unwrap();
+    // The kernel gives what is known of a process that may not be looked into to root (proc(5)).
+    let owner = |pid: u64| fs::metadata(format!("/proc/{pid}/status")).unwrap().uid();
+    assert_eq!(owner(sidecar.pid().into()), 0);
+    eventually("the app, which sleep is now", || (owner(app) != 0).then_some(()));
 }
 
 #[test]
