@@ -4,8 +4,12 @@ mod ended;
 mod farewell;
 mod reason;
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -14,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
+use tokio::time::Sleep;
 use tokio::time::sleep_until;
 use tokio::time::timeout;
 
@@ -101,6 +106,14 @@ struct Admitted {
     announcement: Vec<u8>,
 }
 
+/// What a connection holds while bytes are carried, for as long as it may be idle. All else is in boxes that are gone by
+/// then, or not made yet.
+struct Carrying {
+    relay: Relay,
+    standing: Option<Standing>,
+    record: Record,
+}
+
 /// On what ground a client with a certificate was let in, so that it can be asked again whether it may stay.
 struct Standing {
     client: Client,
@@ -121,20 +134,20 @@ impl Drop for Accounted<'_> {
 
 /// The life of one connection, in the order it happens.
 pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, slot: Slot) {
+    // The beginning and the end have boxes of their own: an idle connection has room for neither.
+    let Some(mut carrying) = Box::pin(begin(client, peer, &service, &slot)).await else { return };
+    let reason = carry(&mut carrying, &service).await;
+    Box::pin(end(carrying, reason)).await;
+}
+
+/// Everything before the relay; `None` if it does not come to that, once the client has been told.
+async fn begin(client: TcpStream, peer: SocketAddr, service: &Service, slot: &Slot) -> Option<Carrying> {
     let mut record = Record::open(Arc::clone(&service.counters), service.access, peer, service.listener);
-    // In a box of its own, so that the memory of the handshake is free while the relay runs.
-    match Box::pin(establish(&client, peer, &service, &slot, &mut record)).await {
+    match establish(&client, peer, service, slot, &mut record).await {
         Ok(Admitted { established, app, permit, standing, announcement }) => {
-            let mut relay = Relay::new(&permit, client, established, app, announcement);
+            let relay = Relay::new(&permit, client, established, app, announcement);
             record.judged(Ok(permit));
-            let accounted = Accounted { relay: &mut relay, record: &mut record };
-            let reason = carry(accounted.relay, standing, &service, accounted.record).await;
-            accounted.record.decided(reason);
-            let whole = farewell::last_answer(accounted.relay, reason).await;
-            drop(accounted);
-            // Before the farewell, which may be cut short when the process ends.
-            record.close(reason);
-            farewell::part(relay, reason, whole).await;
+            Some(Carrying { relay, standing, record })
         }
         Err(ended) => {
             record.explain(&ended);
@@ -143,8 +156,21 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, s
             }
             record.close(ended.reason());
             farewell::refuse(client, ended).await;
+            None
         }
     }
+}
+
+/// Everything after the relay.
+async fn end(carrying: Carrying, reason: Reason) {
+    let Carrying { mut relay, mut record, .. } = carrying;
+    record.decided(reason);
+    let accounted = Accounted { relay: &mut relay, record: &mut record };
+    let whole = farewell::last_answer(accounted.relay, reason).await;
+    drop(accounted);
+    // Before the farewell, which may be cut short when the process ends.
+    record.close(reason);
+    farewell::part(relay, reason, whole).await;
 }
 
 /// accept → ClientHello → dial → handshake → authorize
@@ -258,18 +284,17 @@ fn refusal(cause: rustls::Error, witness: Option<&Witness>, record: &mut Record)
 }
 
 /// relay, until one side, a limit, the policy or the process ends it
-async fn carry(relay: &mut Relay, standing: Option<Standing>, service: &Service, record: &mut Record) -> Reason {
+async fn carry(carrying: &mut Carrying, service: &Service) -> Reason {
+    let Carrying { relay, standing, record } = carrying;
+    let Accounted { relay, record } = &mut Accounted { relay, record };
     if let Some(limit) = service.timeouts.idle {
         relay.end_when_silent(limit);
     }
-    let mut standing = standing;
-    let expiry = standing.as_ref().and_then(|standing| standing.client.holder()).map(|holder| until(holder.not_after));
-    let too_old = service.timeouts.max_age.map(|limit| (tokio::time::Instant::now() + limit, Reason::MaxAge));
-    let deadline = expiry.map(|at| (at, Reason::PeerExpired)).into_iter().chain(too_old).min_by_key(|(at, _)| *at);
+    let mut deadline = Deadline::first_of(standing.as_ref(), service.timeouts.max_age);
     let (mut phase, mut current) = (service.phase.clone(), service.current.clone());
     let mut going = false;
     loop {
-        if let Some(Standing { client, serving }) = &mut standing
+        if let Some(Standing { client, serving }) = standing
             && let Some(now_serving) = current.borrow_and_update().clone()
             && now_serving.generation != serving.generation
         {
@@ -296,7 +321,6 @@ async fn carry(relay: &mut Relay, standing: Option<Standing>, service: &Service,
             Phase::Delivering => relay.end_after_answer(),
             Phase::Closing => return Reason::DrainTimeout,
         }
-        let (at, over) = deadline.unwrap_or((tokio::time::Instant::now(), Reason::MaxAge));
         tokio::select! {
             end = &mut *relay => return match end {
                 End::Quiet if going => Reason::ClosedIdle,
@@ -304,7 +328,32 @@ async fn carry(relay: &mut Relay, standing: Option<Standing>, service: &Service,
             },
             Ok(()) = phase.changed() => {}
             Ok(()) = current.changed(), if standing.is_some() => {}
-            () = sleep_until(at), if deadline.is_some() => return over,
+            over = &mut deadline => return over,
+        }
+    }
+}
+
+/// When a connection is over, whatever it does. Never where no end is set, and then it costs no timer.
+struct Deadline(Option<(Pin<Box<Sleep>>, Reason)>);
+
+impl Deadline {
+    /// The end of the validity of the client's certificate, or of the longest life, whichever is first.
+    fn first_of(standing: Option<&Standing>, max_age: Option<Duration>) -> Self {
+        let holder = standing.and_then(|standing| standing.client.holder());
+        let expiry = holder.map(|holder| (until(holder.not_after), Reason::PeerExpired));
+        let too_old = max_age.map(|limit| (tokio::time::Instant::now() + limit, Reason::MaxAge));
+        let first = expiry.into_iter().chain(too_old).min_by_key(|(at, _)| *at);
+        Self(first.map(|(at, reason)| (Box::pin(sleep_until(at)), reason)))
+    }
+}
+
+impl Future for Deadline {
+    type Output = Reason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reason> {
+        match &mut self.0 {
+            Some((timer, reason)) => timer.as_mut().poll(cx).map(|()| *reason),
+            None => Poll::Pending,
         }
     }
 }
@@ -312,4 +361,27 @@ async fn carry(relay: &mut Relay, standing: Option<Standing>, service: &Service,
 /// When the wall clock will show `time`.
 fn until(time: SystemTime) -> tokio::time::Instant {
     tokio::time::Instant::now() + time.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arc;
+    use super::Future;
+    use super::Relay;
+    use super::Service;
+    use super::Slot;
+    use super::SocketAddr;
+    use super::TcpStream;
+    use super::serve;
+
+    fn size_of_future<F: Future>(_: fn(TcpStream, SocketAddr, Arc<Service>, Slot) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The allocator has no class between 1,024 and 1,280 bytes, and tokio puts about 100 of its own around a future.
+    #[test]
+    fn an_idle_connection_keeps_its_state_within_one_kibibyte_and_its_relay_within_a_quarter_of_it() {
+        assert!(size_of_future(serve) <= 912, "a connection's future has {} bytes", size_of_future(serve));
+        assert!(size_of::<Relay>() <= 256, "a relay has {} bytes", size_of::<Relay>());
+    }
 }
