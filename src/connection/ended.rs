@@ -73,6 +73,7 @@ impl Ended {
             Self::App(DialError::Refused) | Self::AppLate(DialError::Refused) => Reason::AppRefused,
             Self::App(DialError::TimedOut(_)) | Self::AppLate(DialError::TimedOut(_)) => Reason::AppTimeout,
             Self::App(DialError::Failed(_)) | Self::AppLate(DialError::Failed(_)) => Reason::AppUnreachable,
+            Self::App(DialError::Reset) | Self::AppLate(DialError::Reset) => Reason::AppReset,
             Self::HandshakeTimeout(_) => Reason::HandshakeTimeout,
         }
     }

@@ -210,8 +210,10 @@ async fn establish(
         };
         let Answer { config, witness } =
             serving.offer.answer(&hello).map_err(|error| Ended::Handshake(HandshakeError::Refused(error)))?;
-        let established = match tls::handshake(stream, hello, config).await {
+        let app_stands = || !early.as_ref().is_some_and(AppStream::is_reset);
+        let established = match tls::handshake(stream, hello, config, app_stands).await {
             Ok(established) => established,
+            Err(HandshakeError::Forestalled) => return Err(DialError::Reset.into()),
             Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
             Err(error) => return Err(error.into()),
         };
@@ -286,9 +288,9 @@ fn refusal(cause: rustls::Error, witness: Option<&Witness>, record: &mut Record)
 /// relay, until one side, a limit, the policy or the process ends it
 async fn carry(carrying: &mut Carrying, service: &Service) -> Reason {
     let Carrying { relay, standing, record } = carrying;
-    let Accounted { relay, record } = &mut Accounted { relay, record };
+    let accounted = Accounted { relay, record };
     if let Some(limit) = service.timeouts.idle {
-        relay.end_when_silent(limit);
+        accounted.relay.end_when_silent(limit);
     }
     let mut deadline = Deadline::first_of(standing.as_ref(), service.timeouts.max_age);
     let (mut phase, mut current) = (service.phase.clone(), service.current.clone());
@@ -298,7 +300,7 @@ async fn carry(carrying: &mut Carrying, service: &Service) -> Reason {
             && let Some(now_serving) = current.borrow_and_update().clone()
             && now_serving.generation != serving.generation
         {
-            let (admitting, chain) = (&now_serving.admitting, relay.client_chain());
+            let (admitting, chain) = (&now_serving.admitting, accounted.relay.client_chain());
             match admitting.judge_again(client, chain, &serving.admitting, SystemTime::now()) {
                 Ok(_) => *serving = now_serving,
                 Err(denial) => {
@@ -306,7 +308,7 @@ async fn carry(carrying: &mut Carrying, service: &Service) -> Reason {
                         policy::Reason::Expired => Reason::PeerExpired,
                         _ => Reason::PolicyChanged,
                     };
-                    record.judged(Err(denial));
+                    accounted.record.judged(Err(denial));
                     return reason;
                 }
             }
@@ -316,13 +318,13 @@ async fn carry(carrying: &mut Carrying, service: &Service) -> Reason {
             Phase::Running => {}
             Phase::Retiring | Phase::Draining => {
                 going = true;
-                relay.end_when_idle(IDLE_WHILE_GOING);
+                accounted.relay.end_when_idle(IDLE_WHILE_GOING);
             }
-            Phase::Delivering => relay.end_after_answer(),
+            Phase::Delivering => accounted.relay.end_after_answer(),
             Phase::Closing => return Reason::DrainTimeout,
         }
         tokio::select! {
-            end = &mut *relay => return match end {
+            end = &mut *accounted.relay => return match end {
                 End::Quiet if going => Reason::ClosedIdle,
                 end => end.into(),
             },

@@ -30,6 +30,15 @@ impl AppStream {
         }
     }
 
+    /// Whether the app, or the kernel in the place of an app that has died, has reset the connection.
+    pub fn is_reset(&self) -> bool {
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error(),
+            Self::Unix(stream) => stream.take_error(),
+        };
+        !matches!(error, Ok(None))
+    }
+
     /// The app reads an end of file; its own sending goes on.
     pub fn end_sending(&self) -> io::Result<()> {
         match self {

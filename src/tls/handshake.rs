@@ -23,6 +23,9 @@ pub enum HandshakeError {
     /// We ended it; the client has been told by an alert.
     #[error("the handshake cannot be completed")]
     Refused(#[source] rustls::Error),
+    /// What stands behind us has gone, so that there is nothing to answer for.
+    #[error("there is nobody any more to complete the handshake for")]
+    Forestalled,
     /// The client closed the connection.
     #[error("the client left in the middle of the handshake")]
     ClientLeft,
@@ -42,7 +45,8 @@ pub struct Established {
     pub held: Vec<u8>,
 }
 
-/// Answers `hello` with `config` and completes the handshake.
+/// Answers `hello` with `config` and completes the handshake. `may_answer` is asked before each flight of ours, of which the
+/// last is the point of no return; it comes after the signature, which takes its time.
 ///
 /// # Errors
 /// [`HandshakeError`]. An alert of ours has been sent by then; the caller closes.
@@ -50,6 +54,7 @@ pub async fn handshake(
     client: &TcpStream,
     hello: Hello,
     config: Arc<ServerConfig>,
+    may_answer: impl Fn() -> bool,
 ) -> Result<Established, HandshakeError> {
     let mut session = Session::new(config).map_err(HandshakeError::Refused)?;
     let mut wire = hello.wire;
@@ -62,6 +67,9 @@ pub async fn handshake(
         };
         let driven = session.drive(&mut wire, &mut out, keep, |_, _| Ok(()));
         let spoke = !out.bytes().is_empty();
+        if spoke && driven.is_ok() && !may_answer() {
+            return Err(HandshakeError::Forestalled);
+        }
         write_all(client, out.bytes()).await?;
         out.clear();
         let (used, _) = driven.map_err(|error| match error {

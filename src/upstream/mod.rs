@@ -42,6 +42,9 @@ pub enum DialError {
     /// Something else, as the kernel names it.
     #[error("the app cannot be reached")]
     Failed(#[source] io::Error),
+    /// It accepted, and was gone before the client had been answered.
+    #[error("the app reset the connection before the client had been answered")]
+    Reset,
 }
 
 /// What is known of the app.

@@ -3,8 +3,13 @@
 
 use std::io::Read;
 use std::io::Write;
+use std::net::TcpListener;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Instant;
+
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 
 use crate::support::app;
 use crate::support::app::App;
@@ -306,4 +311,26 @@ fn a_flood_of_garbage_does_not_hurt_those_who_speak_tls() {
     }
     client.send(b"still here").unwrap();
     assert_eq!(client.receive(10).unwrap(), b"still here");
+}
+
+#[test]
+fn an_app_that_dies_before_our_finished_becomes_a_reset() {
+    let credentials = Credentials::new();
+    let app = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sidecar = Setup::proxy(&credentials, app.local_addr().unwrap()).ready();
+    let asking = asking_with(credentials.instance(), &[&rustls::version::TLS12]);
+    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+    let name = ServerName::try_from(asking.name.clone()).unwrap();
+    let mut tls = ClientConnection::new(Arc::new(asking.config), name).unwrap();
+    tls.write_tls(&mut tcp).unwrap();
+    // In TLS 1.2 our Finished answers the client's second flight.
+    while !tls.wants_write() {
+        tls.read_tls(&mut tcp).unwrap();
+        tls.process_new_packets().unwrap();
+    }
+    // The connection stands in its queue: the kernel resets it.
+    drop(app);
+    tls.write_tls(&mut tcp).unwrap();
+    assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
+    assert_eq!(sidecar.record("app_reset")["bytes_up"], 0);
 }
