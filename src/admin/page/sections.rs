@@ -17,8 +17,17 @@ pub(super) fn title(page: &mut Markup, status: &Status) {
 }
 
 pub(super) fn state(page: &mut Markup, status: &Status) {
-    page.raw(if status.ready { "<span class=\"good\">✓ " } else { "<span class=\"bad\">✗ " });
+    mark(page, status.ready);
     page.raw(word(status.ready)).raw("</span>, ").raw(status.phase);
+}
+
+/// Begins what is good or bad, by more than a colour.
+fn mark(page: &mut Markup, good: bool) {
+    page.raw(if good {
+        "<span class=\"good\"><span aria-hidden=\"true\">✓ </span>"
+    } else {
+        "<span class=\"bad\"><span aria-hidden=\"true\">✗ </span>"
+    });
 }
 
 fn word(ready: bool) -> &'static str {
@@ -77,8 +86,10 @@ fn validity(page: &mut Markup, pair: &Pair) {
 
 pub(super) fn readiness(page: &mut Markup, status: &Status) {
     page.each(&status.parts, "", |page, part| {
-        page.raw(if part.ready { "<li><span class=\"good\">✓ " } else { "<li><span class=\"bad\">✗ " });
-        page.raw(part.part).raw(if part.ready { "</span> " } else { " is not ready</span> " });
+        page.raw("<li>");
+        mark(page, part.ready);
+        page.raw(part.part).raw(if part.ready { "" } else { "<span class=\"unseen\"> is not ready</span>" });
+        page.raw("</span> ");
         page.raw("<span>").text(&part.detail).raw("</span></li>");
     });
 }
@@ -208,31 +219,26 @@ pub(super) fn denials(page: &mut Markup, status: &Status) {
         return;
     }
     let several = status.listeners.len() > 1;
-    page.raw(
-        "<table class=\"denials\"><caption>The newest first; the reasons are those of the records</caption><thead><tr>",
-    );
-    page.raw("<th scope=\"col\">When<th scope=\"col\">Who<th scope=\"col\">Why<tbody>");
+    page.raw("<p class=\"none\">The newest first; the reasons are those of the records.</p><ol>");
     for denial in &status.denials {
-        page.raw("<tr><td>");
+        page.raw("<li>");
         time(page, &denial.at);
-        page.raw("<td>").text(denial.peer);
+        page.raw("<div>").raw(denial.reason).raw(if denial.verdict == "audit" { ", let in by audit mode" } else { "" });
+        if let Some(rule) = &denial.rule {
+            page.raw(" ");
+            code(page, rule.as_str());
+        }
+        page.raw("</div><div>").text(denial.peer);
         if several {
             page.raw(" to ").text(denial.listener);
         }
-        page.raw("<div class=\"id\">");
+        page.raw("<div>");
         for (name, text) in denial.who.parts() {
-            page.raw("<span>").raw(name).raw(" ").text(text).raw("</span>");
+            page.raw("<code>").raw(name).raw(" ").text(text).raw("</code> ");
         }
-        page.raw("</div><td>").raw(denial.reason);
-        if denial.verdict == "audit" {
-            page.raw(", let in by audit mode");
-        }
-        if let Some(rule) = &denial.rule {
-            page.raw("<br>");
-            code(page, rule.as_str());
-        }
+        page.raw("</div></div></li>");
     }
-    page.raw("</table>");
+    page.raw("</ol>");
 }
 
 pub(super) fn versions(page: &mut Markup, status: &Status) {
