@@ -69,3 +69,60 @@ fn fill(page: &mut Markup, slot: &str, status: &Status) {
         unknown => unreachable!("no slot {unknown}: the frame is of this program"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use std::time::SystemTime;
+
+    use tokio::sync::watch;
+
+    use crate::admin::status::Overview;
+    use crate::config::PairFiles;
+    use crate::config::PairSource;
+    use crate::config::SecretFile;
+    use crate::credentials::Pair;
+    use crate::credentials::Shown;
+    use crate::issuer::Authority;
+    use crate::issuer::InstanceSpec;
+    use crate::lifecycle::Phase;
+    use crate::lifecycle::Readiness;
+
+    #[test]
+    fn several_pairs_are_told_apart_and_what_is_over_is_said_so() {
+        let now = SystemTime::now();
+        let authority = Authority::generate(now).unwrap();
+        let spec = InstanceSpec::generate().unwrap();
+        let shown = |source, generation, at| {
+            let credential = authority.issue(&spec, at).unwrap();
+            let (chain, key) = (credential.cert_pem.as_bytes(), credential.key_pem.as_bytes());
+            let pair = Pair::from_pem(chain, key, &crate::tls::provider()).unwrap();
+            Shown { source, pair, generation, since: now }
+        };
+        let files = PairFiles { cert: PathBuf::from("/a/<b>.crt"), key: PathBuf::from("/a/the.key") };
+        let secret = SecretFile { name: "server".to_owned(), path: PathBuf::from("/c/sds.yaml") };
+        let long_ago = now - Duration::from_secs(48 * 3600);
+        let pairs = vec![shown(PairSource::Files(files), 3, now), shown(PairSource::Secret(secret), 1, long_ago)];
+        let overview = Overview {
+            counters: Arc::default(),
+            rotations: Arc::default(),
+            shown: watch::Sender::new(pairs).subscribe(),
+            phase: watch::Sender::new(Phase::Running).subscribe(),
+            listeners: Vec::new(),
+            started: now,
+        };
+        let page = render(&Status::of(&Readiness::new(0, Vec::new()), &overview));
+        for text in
+            ["<h3>/a/&lt;b&gt;.crt</h3>", "<h3>server in /c/sds.yaml</h3>", "ago, generation 3", "ago, generation 1"]
+        {
+            assert!(page.contains(text), "{text} in {page}");
+        }
+        assert_eq!(page.matches("<dt>valid</dt><dd>for ").count(), 1);
+        assert_eq!(page.matches("<dt>valid</dt><dd><span class=\"bad\">no longer</span>, since ").count(), 1);
+        assert!(!page.contains("the.key") && !page.contains("{{"));
+    }
+}
