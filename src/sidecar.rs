@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::admin::Listening;
+use crate::admin::Overview;
 use crate::admin::Server;
 use crate::admin::View;
 use crate::config::AppAddr;
@@ -134,6 +136,7 @@ impl Sidecar {
         let mut accepting = JoinSet::new();
         let ours: Arc<[SocketAddr]> = doors.iter().map(|(_, _, addr)| *addr).collect();
         let mut upstreams: Vec<Arc<Upstream>> = Vec::new();
+        let mut seen = Vec::new();
         for (door, socket, addr) in doors {
             tracing::info!(listener = %addr, app = %door.app, "listening");
             if let Clients::Certified(Certified { any_implied: true, .. }) = &door.clients {
@@ -149,9 +152,12 @@ impl Sidecar {
                 upstreams.push(Arc::clone(&upstream));
                 upstream
             });
+            let current = rotation.serve(&door.pair, &door.tls, &door.clients);
+            let (app, pair, clients) = (Arc::clone(&upstream), door.pair, door.clients);
+            seen.push(Listening { listener: addr, app, pair, clients, current: current.clone() });
             let service = Service {
                 listener: addr,
-                current: rotation.serve(&door.pair, &door.tls, &door.clients),
+                current,
                 dial: door.dial,
                 app: upstream,
                 proxy_protocol: door.proxy_protocol,
@@ -173,7 +179,10 @@ impl Sidecar {
         let readiness = Arc::new(Readiness::new(ours.len(), upstreams.clone()));
         if let Some(admin) = admin {
             let metrics = Metrics::new(Arc::clone(&counters), rotation.rotations(), Arc::clone(&readiness));
-            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness), metrics }));
+            let (rotations, phase) = (rotation.rotations(), phase.subscribe());
+            let (counters, shown, started) = (Arc::clone(&counters), shown.clone(), SystemTime::now());
+            let overview = Overview { counters, rotations, shown, phase, listeners: seen, started };
+            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness), metrics, overview }));
         }
         Running {
             config,

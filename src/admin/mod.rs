@@ -1,4 +1,4 @@
-//! Where health and metrics are asked for: a small HTTP/1.1 server, on loopback unless told otherwise.
+//! Where health, metrics and the status page are asked for: a small HTTP/1.1 server, on loopback unless told otherwise.
 //!
 //! It answers questions, and changes nothing unless `--admin-actions` says so. Each connection is one request with bounds on everything, and none of
 //! them holds up the end of the process.
@@ -6,7 +6,9 @@
 mod actions;
 mod host;
 mod media;
+mod page;
 mod routes;
+mod status;
 
 use std::convert::Infallible;
 use std::fs;
@@ -44,6 +46,9 @@ use crate::telemetry::Metrics;
 use self::actions::Actions;
 use self::actions::Wish;
 
+pub use self::status::Listening;
+pub use self::status::Overview;
+
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16;
 
@@ -65,6 +70,8 @@ pub struct View {
     pub readiness: Arc<Readiness>,
     /// What is measured.
     pub metrics: Metrics,
+    /// What the status page shows beside.
+    pub overview: Overview,
 }
 
 /// The admin listener, open.

@@ -11,22 +11,29 @@ use hyper::body::Bytes;
 use hyper::header::ACCEPT;
 use hyper::header::ALLOW;
 use hyper::header::CACHE_CONTROL;
+use hyper::header::CONTENT_SECURITY_POLICY;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
+use hyper::header::REFERRER_POLICY;
 use hyper::header::VARY;
 use hyper::header::X_CONTENT_TYPE_OPTIONS;
 
 use super::View;
 use super::media;
+use super::page;
+use super::status::Status;
 use crate::lifecycle::Part;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
+/// What is answered here; what may be done is beside it.
+const PATHS: [&str; 6] = ["/", "/status.json", "/livez", "/readyz", "/healthz", "/metrics"];
+
 /// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
 pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
     let path = request.uri().path();
-    if !matches!(path, "/livez" | "/readyz" | "/healthz" | "/metrics") {
-        return text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /healthz and /metrics\n");
+    if !PATHS.contains(&path) {
+        return text(StatusCode::NOT_FOUND, format!("there are {}\n", PATHS.join(" ")));
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -37,6 +44,8 @@ pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
         // Whoever gets an answer at all has found us alive.
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/metrics" => metrics(request, view),
+        "/" => html(page::render(&Status::of(&view.readiness, &view.overview))),
+        "/status.json" => json(&Status::of(&view.readiness, &view.overview)),
         _ => ready(request.uri().query().unwrap_or_default(), view),
     }
 }
@@ -90,6 +99,24 @@ fn metrics<B>(request: &Request<B>, view: &View) -> Answer {
     let mut answer = text(StatusCode::OK, body);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    answer
+}
+
+fn html(body: String) -> Answer {
+    let mut answer = text(StatusCode::OK, body);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, page::POLICY.clone());
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
+}
+
+fn json(status: &Status) -> Answer {
+    let Ok(body) = serde_json::to_vec(status) else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be written\n");
+    };
+    let mut answer = text(StatusCode::OK, body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 

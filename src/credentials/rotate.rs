@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use tokio::sync::Notify;
 use tokio::sync::watch;
@@ -41,6 +42,8 @@ pub struct Shown {
     pub pair: Pair,
     /// Counts from 1, over all pairs.
     pub generation: u64,
+    /// When it was taken into service.
+    pub since: SystemTime,
 }
 
 /// Why nothing could be served in time.
@@ -255,10 +258,13 @@ impl Rotation {
 
     /// Every pair that some listener shows.
     fn shown_now(&self, good: &Good) -> Vec<Shown> {
+        let before = self.shown.borrow();
+        let since = |generation| before.iter().find(|shown| shown.generation == generation).map(|shown| shown.since);
         let shown = good.pairs.iter().enumerate().filter_map(|(place, kept)| {
             let in_service = |served: &Served| served.pair == place && served.generation().is_some();
             let (pair, generation) = kept.meaning().filter(|_| self.served.iter().any(in_service))?;
-            Some(Shown { source: kept.source.clone(), pair: pair.clone(), generation })
+            let since = since(generation).unwrap_or_else(SystemTime::now);
+            Some(Shown { source: kept.source.clone(), pair: pair.clone(), generation, since })
         });
         shown.collect()
     }

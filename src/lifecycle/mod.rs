@@ -13,4 +13,5 @@ pub use ready::Part;
 pub use ready::Readiness;
 pub use ready::Standing;
 pub use ready::Validity;
+pub use ready::how;
 pub use tasks::Tasks;

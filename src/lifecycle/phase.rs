@@ -15,3 +15,16 @@ pub enum Phase {
     /// The time is over: what is left is closed.
     Closing,
 }
+
+impl Phase {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Retiring => "retiring",
+            Self::Draining => "draining",
+            Self::Delivering => "delivering",
+            Self::Closing => "closing",
+        }
+    }
+}

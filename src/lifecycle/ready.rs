@@ -158,13 +158,18 @@ impl Readiness {
 }
 
 fn about(app: &Upstream) -> String {
-    let addr = app.addr();
+    format!("{} {}", app.addr(), how(app))
+}
+
+/// How `app` stands, in a few words that follow its address: `accepts`.
+pub fn how(app: &Upstream) -> String {
     let mut text = match (app.seen(), app.is_ready()) {
-        (Seen::Accepting, _) => format!("{addr} accepts"),
-        (Seen::Refusing, _) => format!("{addr} no longer accepts"),
-        (_, true) => format!("{addr} is never asked"),
-        (_, false) => format!("{addr} does not accept yet"),
-    };
+        (Seen::Accepting, _) => "accepts",
+        (Seen::Refusing, _) => "no longer accepts",
+        (_, true) => "is never asked",
+        (_, false) => "does not accept yet",
+    }
+    .to_owned();
     for at in app.exposed() {
         text += &format!(", and other hosts can reach it at {at}");
     }

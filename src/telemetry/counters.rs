@@ -3,7 +3,13 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
+use super::course::Course;
+use super::course::Piece;
+use super::denials::Denials;
+use super::denials::Denied;
+use super::few::Counts;
 use super::few::Few;
 use super::histogram::Histogram;
 use super::limiter::Limiter;
@@ -40,11 +46,22 @@ pub struct Counters {
     pub(super) handshake_times: Histogram,
     pub(super) dial_times: Histogram,
     authorizations: [Few<Option<Rule>, MOST_RULES>; Verdict::ALL.len()],
-    denials: [AtomicU64; policy::Reason::ALL.len()],
+    denied: [AtomicU64; policy::Reason::ALL.len()],
     pub(super) callers: Few<Option<Guid>, MOST_APPS>,
     pub(super) denied_callers: Few<Option<Guid>, MOST_APPS>,
     suppressed: AtomicU64,
     pub(super) limiter: Limiter,
+    course: Course,
+    pub(super) denials: Denials,
+}
+
+/// How often the holders of one app's certificates came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Times that they were let in.
+    pub admitted: u64,
+    /// Times that they were denied.
+    pub denied: u64,
 }
 
 /// What a completed handshake has agreed on; of it, what is counted.
@@ -86,8 +103,10 @@ impl Unfinished {
 }
 
 impl Counters {
-    pub(super) fn opened(&self) {
+    /// A connection was accepted at `now`.
+    pub(super) fn opened(&self, now: Instant) {
         add(&self.opened, 1);
+        self.course.opened(now);
     }
 
     /// A handshake was completed, `took` after the accept.
@@ -111,7 +130,8 @@ impl Counters {
         let (verdict, rule, denial) = Verdict::of(judged);
         self.authorizations[verdict as usize].count(&rule.cloned());
         if let Some(reason) = denial.filter(|_| verdict == Verdict::Denial) {
-            add(&self.denials[reason as usize], 1);
+            add(&self.denied[reason as usize], 1);
+            self.course.denied(Instant::now());
         }
         if holder.is_some() {
             let app = client.and_then(Client::identity).and_then(|caller| caller.app);
@@ -119,8 +139,9 @@ impl Counters {
         }
     }
 
-    /// A connection has ended; its handshake was completed, or not.
-    pub(super) fn ended(&self, reason: Reason, completed: bool, carried: Carried) {
+    /// A connection has ended at `now`; its handshake was completed, or not.
+    pub(super) fn ended(&self, reason: Reason, completed: bool, carried: Carried, now: Instant) {
+        self.course.ended(now);
         add(&self.ended[reason as usize], 1);
         add(&self.bytes_up, carried.up);
         add(&self.bytes_down, carried.down);
@@ -163,8 +184,42 @@ impl Counters {
         &self.authorizations[verdict as usize]
     }
 
+    /// How the last minutes up to `now` went, in pieces of [`PIECE`](super::PIECE), the oldest first.
+    pub fn course(&self, now: Instant) -> Vec<Piece> {
+        self.course.pieces(now)
+    }
+
+    /// The last denials, the newest first.
+    pub fn last_denials(&self) -> Vec<Denied> {
+        self.denials.last()
+    }
+
+    /// Clients that were denied.
+    pub fn all_denials(&self) -> u64 {
+        self.denied.iter().map(get).sum()
+    }
+
+    /// Who came with a certificate that a client CA vouches for, by the app in it, if any; and all those whose apps have no
+    /// row of their own.
+    pub fn calls(&self) -> (Vec<(Option<Guid>, Calls)>, Calls) {
+        let mut rows: Vec<(Option<Guid>, Calls)> = Vec::new();
+        let mut note = |counts: Counts<Option<Guid>>, part: fn(&mut Calls) -> &mut u64| {
+            for (app, count) in counts.known {
+                let at = rows.iter().position(|(known, _)| *known == app).unwrap_or_else(|| {
+                    rows.push((app, Calls::default()));
+                    rows.len() - 1
+                });
+                *part(&mut rows[at].1) = count;
+            }
+            counts.others
+        };
+        let admitted = note(self.callers.counts(), |calls| &mut calls.admitted);
+        let denied = note(self.denied_callers.counts(), |calls| &mut calls.denied);
+        (rows, Calls { admitted, denied })
+    }
+
     pub(super) fn denials(&self, reason: policy::Reason) -> u64 {
-        get(&self.denials[reason as usize])
+        get(&self.denied[reason as usize])
     }
 
     pub(super) fn suppressed_records(&self) -> u64 {

@@ -169,11 +169,13 @@ fn text(writer: &mut impl Write, time: Timestamp, level: Level, fields: &Fields,
 
 /// `text` on one line: what a terminal would obey is shown, and does nothing.
 pub(crate) fn plain(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_obeyed(c) { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
+    text.chars().flat_map(escape).collect()
+}
+
+/// `c`, or how it is written where it would be obeyed.
+pub(super) fn escape(c: char) -> impl Iterator<Item = char> + Clone {
+    let (obeyed, shown) = if is_obeyed(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    obeyed.into_iter().flatten().chain(shown)
 }
 
 /// Whether a terminal or an editor would do something at `c` instead of showing it: control characters, those that end a line,

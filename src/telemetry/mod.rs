@@ -1,6 +1,9 @@
 //! What an operator sees: log lines, records, counters, metrics.
 
+mod brief;
 mod counters;
+mod course;
+mod denials;
 mod few;
 mod histogram;
 mod limiter;
@@ -10,7 +13,13 @@ mod metrics;
 mod record;
 mod verdict;
 
+pub use brief::Brief;
+pub use counters::Calls;
 pub use counters::Counters;
+pub use course::PIECE;
+pub use course::Piece;
+pub use denials::Caller;
+pub use denials::Denied;
 pub(crate) use lines::plain;
 pub use log::change_log_level;
 pub use log::log_level;

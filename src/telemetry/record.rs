@@ -97,8 +97,8 @@ pub struct Facts {
 impl Record {
     /// Opens the record of a connection from `peer` to `listener`.
     pub fn open(counters: Arc<Counters>, access: AccessLog, peer: SocketAddr, listener: SocketAddr) -> Self {
-        counters.opened();
         let opened = Instant::now();
+        counters.opened(opened);
         Self { counters, access, opened, peer, via: None, listener, facts: Box::default(), reason: None }
     }
 
@@ -140,7 +140,9 @@ impl Record {
 
     /// A verdict on the client was come to.
     pub fn judged(&mut self, verdict: Result<Permit, Denial>) {
-        self.counters.judged(self.facts.client.as_ref(), &verdict);
+        let client = self.facts.client.as_ref();
+        self.counters.judged(client, &verdict);
+        self.counters.denials.judged(self.peer, self.listener, client, &verdict);
         self.facts.verdict = Some(verdict);
     }
 
@@ -162,7 +164,8 @@ impl Record {
         // Everybody may come in where nobody is asked who they are.
         let judged = verdict.as_ref().filter(|_| holder.is_some() || reason == Reason::Denied).map(Verdict::of);
         let (verdict, rule, denial) = judged.map_or((None, None, None), |(word, rule, why)| (Some(word), rule, why));
-        self.counters.ended(reason, negotiated.is_some(), *carried);
+        let now = Instant::now();
+        self.counters.ended(reason, negotiated.is_some(), *carried, now);
         let logged = match self.access {
             AccessLog::Off => false,
             AccessLog::Denied => reason.is_refusal(),
@@ -170,7 +173,7 @@ impl Record {
         };
         // Who asked for all gets all.
         let suppressed = match self.access {
-            AccessLog::Denied if logged => match self.counters.limiter.admit(reason, Instant::now()) {
+            AccessLog::Denied if logged => match self.counters.limiter.admit(reason, now) {
                 Some(left_out) => Some(left_out).filter(|left_out| *left_out > 0),
                 None => return self.counters.suppressed(),
             },
@@ -203,7 +206,7 @@ impl Record {
                     bytes_down = carried.down,
                     dial_ms = dial.map(milliseconds),
                     handshake_ms = handshake.map(milliseconds),
-                    duration_ms = milliseconds(self.opened.elapsed()),
+                    duration_ms = milliseconds(now - self.opened),
                     generation,
                     detail,
                     suppressed,

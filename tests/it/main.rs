@@ -23,4 +23,5 @@ mod relay;
 mod rolling;
 mod rotation;
 mod scarcity;
+mod status;
 mod supervisor;

@@ -3,6 +3,7 @@ use super::*;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::connection::Reason;
 use crate::identity::Client;
@@ -137,12 +138,12 @@ fn handshakes_are_counted_by_what_was_agreed_on_and_once() {
         alpn: None,
         resumed: true,
     };
-    measured.counters.opened();
+    measured.counters.opened(Instant::now());
     measured.counters.agreed(&negotiated, Duration::from_millis(3));
-    measured.counters.ended(Reason::Denied, true, Carried::default());
+    measured.counters.ended(Reason::Denied, true, Carried::default(), Instant::now());
     for reason in [Reason::HandshakeFailed, Reason::Denied, Reason::HandshakeTimeout, Reason::Probe] {
-        measured.counters.opened();
-        measured.counters.ended(reason, false, Carried { up: 3, down: 4 });
+        measured.counters.opened(Instant::now());
+        measured.counters.ended(reason, false, Carried { up: 3, down: 4 }, Instant::now());
     }
     let series = measured.series("vestibule_handshakes_total");
     let at = |labels: &str| series[&format!("vestibule_handshakes_total{{{labels}}}")];

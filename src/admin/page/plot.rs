@@ -1,0 +1,97 @@
+//! The two small plots of the last minutes. What they show is also said in words beside them.
+
+use std::fmt::Write;
+
+use super::markup::Markup;
+use crate::telemetry::Piece;
+
+/// The width of a piece; the space of a plot is [`TALL`] high, and stretched to the page's width.
+const WIDE: usize = 10;
+const TALL: u64 = 60;
+
+/// Where bars that go up and bars that go down meet.
+const AXIS: u64 = 40;
+
+/// How many connections there were, as an area.
+pub(super) fn active(page: &mut Markup, pieces: &[Piece]) {
+    let most = pieces.iter().map(|piece| piece.active).max().unwrap_or_default();
+    let mut path = format!("M0 {TALL}");
+    let mut before = 0;
+    for (place, piece) in pieces.iter().enumerate() {
+        let height = scaled(piece.active, most, TALL - 2);
+        if height != before {
+            let _ = write!(path, "H{}V{}", place * WIDE, TALL - height);
+            before = height;
+        }
+    }
+    let _ = write!(path, "H{}V{TALL}z", pieces.len() * WIDE);
+    begin(page);
+    area(page, "active", &path);
+    page.raw("</svg>");
+}
+
+/// How many came, as bars that go up, and how many were denied, as bars that go down; on the same scale.
+pub(super) fn flow(page: &mut Markup, pieces: &[Piece]) {
+    let most = |of: fn(&Piece) -> u32| pieces.iter().map(of).max().unwrap_or_default();
+    let most = most(|piece| piece.opened).max(most(|piece| piece.denied).saturating_mul(2));
+    let (mut opened, mut denied) = (String::new(), String::new());
+    for (place, piece) in pieces.iter().enumerate() {
+        let x = place * WIDE + 1;
+        if piece.opened > 0 {
+            let _ = write!(opened, "M{x} {AXIS}v-{0}h8v{0}z", scaled(piece.opened, most, AXIS - 2));
+        }
+        if piece.denied > 0 {
+            let _ = write!(denied, "M{x} {AXIS}v{0}h8v-{0}z", scaled(piece.denied, most, AXIS - 2));
+        }
+    }
+    begin(page);
+    area(page, "opened", &opened);
+    area(page, "denied", &denied);
+    page.raw("<path class=\"axis\" d=\"M0 ").text(AXIS).raw("H600\"/></svg>");
+}
+
+fn begin(page: &mut Markup) {
+    page.raw("<svg aria-hidden=\"true\" viewBox=\"0 0 600 60\" preserveAspectRatio=\"none\">");
+}
+
+fn area(page: &mut Markup, class: &'static str, path: &str) {
+    if !path.is_empty() {
+        page.raw("<path class=\"").raw(class).raw("\" d=\"").text(path).raw("\"/>");
+    }
+}
+
+/// `value` on a scale on which `most` is `height`; what is there is visible.
+fn scaled(value: u32, most: u32, height: u64) -> u64 {
+    match value {
+        0 => 0,
+        value => (u64::from(value) * height / u64::from(most)).max(2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(plot: fn(&mut Markup, &[Piece]), pieces: &[Piece]) -> String {
+        let mut page = Markup::default();
+        plot(&mut page, pieces);
+        page.into_string()
+    }
+
+    #[test]
+    fn the_highest_reaches_the_top_and_the_smallest_is_visible() {
+        let piece = |opened, denied, active| Piece { opened, denied, active };
+        let pieces = [piece(0, 0, 0), piece(1000, 1, 7), piece(1, 0, 7), piece(0, 0, 1)];
+        assert!(drawn(active, &pieces).contains("d=\"M0 60H10V2H30V52H40V60z\""), "{}", drawn(active, &pieces));
+        let flow = drawn(flow, &pieces);
+        assert!(flow.contains("class=\"opened\" d=\"M11 40v-38h8v38zM21 40v-2h8v2z\""), "{flow}");
+        assert!(flow.contains("class=\"denied\" d=\"M11 40v2h8v-2z\""), "{flow}");
+    }
+
+    #[test]
+    fn a_quiet_time_is_a_flat_line() {
+        let quiet = [Piece::default(); 60];
+        assert!(drawn(active, &quiet).contains("d=\"M0 60H600V60z\""));
+        assert!(!drawn(flow, &quiet).contains("opened"));
+    }
+}

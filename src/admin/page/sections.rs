@@ -1,0 +1,300 @@
+//! The sections of the page.
+
+use super::markup::Markup;
+use super::plot;
+use crate::admin::status::Listener;
+use crate::admin::status::Pair;
+use crate::admin::status::Policy;
+use crate::admin::status::Rules;
+use crate::admin::status::Status;
+
+pub(super) fn title(page: &mut Markup, status: &Status) {
+    page.raw(word(status.ready));
+    if let Some((name, text)) = status.pairs.first().and_then(|pair| pair.who.parts().next()) {
+        page.raw(" – ").raw(name).raw(" ").text(text);
+    }
+    page.raw(" – Vestibule");
+}
+
+pub(super) fn state(page: &mut Markup, status: &Status) {
+    mark(page, status.ready);
+    page.raw(word(status.ready)).raw("</span>, ").raw(status.phase);
+}
+
+/// Begins what is good or bad, by more than a colour.
+fn mark(page: &mut Markup, good: bool) {
+    page.raw(if good {
+        "<span class=\"good\"><span aria-hidden=\"true\">✓ </span>"
+    } else {
+        "<span class=\"bad\"><span aria-hidden=\"true\">✗ </span>"
+    });
+}
+
+fn word(ready: bool) -> &'static str {
+    if ready { "Ready" } else { "Not ready" }
+}
+
+pub(super) fn facts(page: &mut Markup, status: &Status) {
+    page.raw("up for ").text(span(status.uptime_seconds)).raw(", log level ").raw(status.log_level);
+    page.raw(", as of ");
+    time(page, &status.now);
+}
+
+pub(super) fn identity(page: &mut Markup, status: &Status) {
+    let several = status.pairs.len() > 1;
+    page.each(&status.pairs, "<p class=\"none\">No certificate has been loaded yet.</p>", |page, pair| {
+        if several {
+            page.raw("<h3>").text(&pair.source).raw("</h3>");
+        }
+        page.raw("<dl>");
+        for (name, text) in pair.who.parts() {
+            entry(page, name, |page| code(page, text));
+        }
+        entry(page, "valid", |page| validity(page, pair));
+        entry(page, "rotated", |page| {
+            time(page, &pair.since);
+            page.raw(", ").text(span(pair.since_seconds)).raw(" ago, generation ").text(pair.generation);
+        });
+        entry(page, "serial", |page| code(page, pair.serial.as_str()));
+        if pair.retirement {
+            entry(page, "sign", |page| {
+                page.raw("<span class=\"bad\">the retirement pair</span>");
+            });
+        }
+        page.raw("</dl>");
+    });
+    let rotations = &status.rotations;
+    page.raw("<dl>");
+    entry(page, "rotations", |page| {
+        page.text(rotations.taken).raw(" taken, ").text(rotations.failed).raw(" failed; now generation ");
+        page.text(rotations.generation);
+    });
+    page.raw("</dl>");
+}
+
+fn validity(page: &mut Markup, pair: &Pair) {
+    let (Some(end), Some(left)) = (&pair.not_after, pair.seconds_left) else {
+        page.raw("<span class=\"bad\">the certificate cannot be read</span>");
+        return;
+    };
+    match u64::try_from(left) {
+        Ok(left) if left > 0 => page.raw("for ").text(span(left)).raw(", until "),
+        _ => page.raw("<span class=\"bad\">no longer</span>, since "),
+    };
+    time(page, end);
+}
+
+pub(super) fn readiness(page: &mut Markup, status: &Status) {
+    page.each(&status.parts, "", |page, part| {
+        page.raw("<li>");
+        mark(page, part.ready);
+        page.raw(part.part).raw(if part.ready { "" } else { "<span class=\"unseen\"> is not ready</span>" });
+        page.raw("</span> ");
+        page.raw("<span>").text(&part.detail).raw("</span></li>");
+    });
+}
+
+pub(super) fn connections(page: &mut Markup, status: &Status) {
+    let now = &status.connections;
+    let pieces = &now.pieces;
+    let sum = |of: fn(&crate::telemetry::Piece) -> u32| pieces.iter().map(|piece| u64::from(of(piece))).sum::<u64>();
+    let most = pieces.iter().map(|piece| piece.active).max().unwrap_or_default();
+    let minutes = pieces.len() as u64 * now.piece_seconds / 60;
+    page.raw("<figure><figcaption><b>").text(now.active).raw("</b> now, at most ").text(most).raw(" in the last ");
+    page.text(minutes).raw(" minutes</figcaption>");
+    plot::active(page, pieces);
+    page.raw("</figure><figure><figcaption><b>").text(sum(|piece| piece.opened)).raw("</b> opened (up), <b>");
+    page.text(sum(|piece| piece.denied)).raw("</b> denied (down) in the same time</figcaption>");
+    plot::flow(page, pieces);
+    page.raw("<p class=\"ends\" aria-hidden=\"true\"><span>").text(minutes);
+    page.raw(" minutes ago</span><span>now</span></p></figure><dl>");
+    entry(page, "in all", |page| {
+        page.text(now.opened).raw(" opened, ").text(now.denied).raw(" denied");
+    });
+    entry(page, "carried", |page| {
+        page.text(bytes(now.bytes_up)).raw(" up, ").text(bytes(now.bytes_down)).raw(" down, by those that have ended");
+    });
+    page.raw("</dl>");
+}
+
+pub(super) fn callers(page: &mut Markup, status: &Status) {
+    if status.callers.is_empty() {
+        page.raw("<p class=\"none\">Nobody has come with a certificate yet.</p>");
+        return;
+    }
+    page.raw("<table><caption>By the app in the client's certificate, since the start</caption><thead><tr>");
+    page.raw("<th scope=\"col\">App<th scope=\"col\" class=\"n\">Let in<th scope=\"col\" class=\"n\">Denied<tbody>");
+    for row in &status.callers {
+        page.raw("<tr><td>");
+        match row.app.as_str() {
+            "none" => {
+                page.raw("certificates without an app");
+            }
+            "other" => {
+                page.raw("all other apps");
+            }
+            app => code(page, app),
+        }
+        page.raw("<td class=\"n\">").text(row.admitted).raw("<td class=\"n\">").text(row.denied);
+    }
+    page.raw("</table>");
+}
+
+pub(super) fn listeners(page: &mut Markup, status: &Status) {
+    let several = status.pairs.len() > 1;
+    page.each(&status.listeners, "", |page, listener| {
+        page.raw("<div><h3>").text(listener.listener).raw("</h3><dl>");
+        entry(page, "app", |page| {
+            page.text(&listener.app).raw(if listener.app_ready {
+                " <span class=\"good\">"
+            } else {
+                " <span class=\"bad\">"
+            });
+            page.text(&listener.app_stands).raw("</span>");
+        });
+        if several {
+            entry(page, "shows", |page| {
+                page.text(&listener.pair);
+            });
+        }
+        policy(page, listener);
+        page.raw("</dl></div>");
+    });
+}
+
+fn policy(page: &mut Markup, listener: &Listener) {
+    let Some(Policy { mode, certificate_required, allow, deny, rules_from, client_ca, client_cas }) = &listener.policy
+    else {
+        let clients = match listener.generation {
+            None => "nobody yet: nothing has been loaded",
+            Some(_) => "everybody; no certificate is asked for",
+        };
+        return entry(page, "clients", |page| {
+            page.raw(clients);
+        });
+    };
+    entry(page, "clients", |page| {
+        page.raw(if *certificate_required { "with a certificate" } else { "with a certificate, or without one" });
+        page.raw(" under ").text(client_cas).raw(if *client_cas == 1 { " CA" } else { " CAs" });
+        page.each(client_ca, "", |page, path| {
+            page.raw(" ").text(path);
+        });
+    });
+    entry(page, "mode", |page| {
+        page.raw(mode);
+        if *mode == "audit" {
+            page.raw(": <span class=\"bad\">the denied come in, and are recorded</span>");
+        }
+    });
+    entry(page, "allow", |page| rules(page, allow));
+    entry(page, "deny", |page| rules(page, deny));
+    entry(page, "rules from", |page| {
+        let mut first = true;
+        page.each(rules_from, "nowhere: nobody may come in", |page, from| {
+            page.raw(if std::mem::take(&mut first) { "" } else { ", " }).text(from);
+        });
+    });
+}
+
+fn rules(page: &mut Markup, Rules { rules, more }: &Rules) {
+    if rules.is_empty() {
+        page.raw("nobody");
+        return;
+    }
+    page.raw("<ul>");
+    page.each(rules, "", |page, rule| {
+        page.raw("<li>");
+        code(page, rule.as_str());
+        page.raw("</li>");
+    });
+    if *more > 0 {
+        page.raw("<li>and ").text(more).raw(" more</li>");
+    }
+    page.raw("</ul>");
+}
+
+pub(super) fn denials(page: &mut Markup, status: &Status) {
+    if status.denials.is_empty() {
+        page.raw("<p class=\"none\">Nobody has been denied yet.</p>");
+        return;
+    }
+    let several = status.listeners.len() > 1;
+    page.raw("<p class=\"none\">The newest first; the reasons are those of the records.</p><ol>");
+    for denial in &status.denials {
+        page.raw("<li>");
+        time(page, &denial.at);
+        page.raw("<div>").raw(denial.reason).raw(if denial.verdict == "audit" { ", let in by audit mode" } else { "" });
+        if let Some(rule) = &denial.rule {
+            page.raw(" ");
+            code(page, rule.as_str());
+        }
+        page.raw("</div><div>").text(denial.peer);
+        if several {
+            page.raw(" to ").text(denial.listener);
+        }
+        page.raw("<div>");
+        for (name, text) in denial.who.parts() {
+            page.raw("<code>").raw(name).raw(" ").text(text).raw("</code> ");
+        }
+        page.raw("</div></div></li>");
+    }
+    page.raw("</ol>");
+}
+
+pub(super) fn versions(page: &mut Markup, status: &Status) {
+    page.raw("vestibule ").raw(status.version).raw(", ").raw(status.tls).raw(" on ").raw(status.crypto);
+    page.raw(if status.fips { " (FIPS)" } else { "" }).raw(", started ");
+    time(page, &status.started);
+}
+
+fn entry(page: &mut Markup, name: &'static str, add: impl FnOnce(&mut Markup)) {
+    page.raw("<dt>").raw(name).raw("</dt><dd>");
+    add(page);
+    page.raw("</dd>");
+}
+
+fn code(page: &mut Markup, text: &str) {
+    page.raw("<code>").text(text).raw("</code>");
+}
+
+/// A date as JSON has it, with a blank in it, as HTML allows, where it may be broken.
+fn time(page: &mut Markup, date: &str) {
+    page.raw("<time>").text(date.replacen('T', " ", 1)).raw("</time>");
+}
+
+/// In the two largest units: `3 d 4 h`.
+fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
+        (0, hours, minutes) => format!("{hours} h {} min", minutes % 60),
+        (days, hours, _) => format!("{days} d {} h", hours % 24),
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let power = (0..units.len() - 1).find(|power| bytes >> (10 * (power + 1)) == 0).unwrap_or(units.len() - 1);
+    match power {
+        0 => format!("{bytes} bytes"),
+        power => format!("{:.1} {}", bytes as f64 / f64::powi(1024.0, power as i32), units[power]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_are_short() {
+        for (seconds, text) in [(0, "0 s"), (61, "1 min 1 s"), (86_399, "23 h 59 min"), (100_000, "1 d 3 h")] {
+            assert_eq!(span(seconds), text);
+        }
+        for (size, text) in
+            [(1023, "1023 bytes"), (1536, "1.5 KiB"), (1 << 40, "1.0 TiB"), (u64::MAX, "16777216.0 TiB")]
+        {
+            assert_eq!(bytes(size), text);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The last clients that were denied, for whoever looks.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::SystemTime;
+
+use super::brief::Brief;
+use super::verdict::Verdict;
+use crate::identity::Client;
+use crate::identity::Identity;
+use crate::policy::Denial;
+use crate::policy::Permit;
+use crate::policy::Reason;
+
+/// Denials that are remembered.
+const MOST: usize = 50;
+
+/// One denial, small whatever the certificate says: some 500 bytes at most.
+#[derive(Debug, Clone)]
+pub struct Denied {
+    /// When.
+    pub at: SystemTime,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Where it came to.
+    pub listener: SocketAddr,
+    /// `denial`, or `audit` if audit mode has let it in.
+    pub verdict: &'static str,
+    /// Why.
+    pub reason: Reason,
+    /// The rule that decided; `None` if none did.
+    pub rule: Option<Brief>,
+    /// Who it was.
+    pub caller: Caller,
+}
+
+/// Who was denied.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// No client CA has vouched for anything.
+    Unknown,
+    /// A Cloud Foundry identity.
+    Known(Identity),
+    /// The subject of another certificate.
+    Subject(Brief),
+}
+
+/// The last denials. Without any it costs nothing.
+#[derive(Debug, Default)]
+pub(super) struct Denials(Mutex<VecDeque<Denied>>);
+
+impl Denials {
+    /// Remembers a verdict that was a denial, or would have been one but for audit mode. `client`: as far as a client CA
+    /// has vouched for it.
+    pub(super) fn judged(
+        &self,
+        peer: SocketAddr,
+        listener: SocketAddr,
+        client: Option<&Client>,
+        judged: &Result<Permit, Denial>,
+    ) {
+        let (verdict, rule, Some(reason)) = Verdict::of(judged) else { return };
+        let holder = client.and_then(Client::holder);
+        let caller = match (client.and_then(Client::identity), holder) {
+            (Some(identity), _) => Caller::Known(identity.clone()),
+            (None, Some(holder)) => Caller::Subject(Brief::of(&holder.subject)),
+            (None, None) => Caller::Unknown,
+        };
+        let at = SystemTime::now();
+        let rule = rule.map(Brief::of);
+        let denied = Denied { at, peer, listener, verdict: verdict.as_str(), reason, rule, caller };
+        let mut last = self.lock();
+        if last.len() == MOST {
+            last.pop_front();
+        }
+        last.push_back(denied);
+    }
+
+    /// The last ones, the newest first.
+    pub(super) fn last(&self) -> Vec<Denied> {
+        self.lock().iter().rev().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Denied>> {
+        // A denial is put in whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied(denials: &Denials, port: u16) {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        denials.judged(at(port), at(1), None, &Err(Reason::NoCertificate.into()));
+    }
+
+    #[test]
+    fn the_last_ones_are_remembered_and_the_newest_comes_first() {
+        let denials = Denials::default();
+        assert!(denials.last().is_empty());
+        (1000..1000 + 3 * MOST as u16).for_each(|port| denied(&denials, port));
+        let ports: Vec<_> = denials.last().iter().map(|denied| denied.peer.port()).collect();
+        assert_eq!((ports.len(), ports[0], ports[MOST - 1]), (MOST, 1149, 1100));
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_those_who_come_in() {
+        let denials = Denials::default();
+        let at = SocketAddr::from(([127, 0, 0, 1], 1));
+        let permit = crate::policy::Policy::anonymous().judge(&Client::Anonymous, None);
+        denials.judged(at, at, Some(&Client::Anonymous), &permit);
+        assert!(denials.last().is_empty());
+    }
+}
