@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::admin::Envoy;
 use crate::admin::Server;
 use crate::admin::View;
 use crate::config::AppAddr;
@@ -130,6 +131,7 @@ impl Sidecar {
         let mut accepting = JoinSet::new();
         let ours: Arc<[SocketAddr]> = doors.iter().map(|(_, _, addr)| *addr).collect();
         let mut upstreams: Vec<Arc<Upstream>> = Vec::new();
+        let mut served = Vec::new();
         for (door, socket, addr) in doors {
             tracing::info!(listener = %addr, app = %door.app, "listening");
             if let Clients::Certified(Certified { any_implied: true, .. }) = &door.clients {
@@ -145,9 +147,11 @@ impl Sidecar {
                 upstreams.push(Arc::clone(&upstream));
                 upstream
             });
+            let current = rotation.serve(&door.pair, &door.tls, &door.clients);
+            served.push((addr, current.clone()));
             let service = Service {
                 listener: addr,
-                current: rotation.serve(&door.pair, &door.tls, &door.clients),
+                current,
                 dial: door.dial,
                 app: upstream,
                 proxy_protocol: door.proxy_protocol,
@@ -169,7 +173,8 @@ impl Sidecar {
         let readiness = Arc::new(Readiness::new(ours.len(), upstreams.clone()));
         if let Some(admin) = admin {
             let metrics = Metrics::new(Arc::clone(&counters), rotation.rotations(), Arc::clone(&readiness));
-            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness), metrics }));
+            let envoy = config.envoy.as_ref().map(|place| Envoy::new(place, &config, served, shown.clone()));
+            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness), metrics, envoy }));
         }
         Running {
             config,
@@ -275,7 +280,7 @@ impl Running {
         let rotation = Arc::clone(&self.rotation);
         let mut first = std::pin::pin!(rotation.first(self.config.credential_timeout));
         let mut waiting = true;
-        let mut announced = 0;
+        let mut announced = Vec::new();
         let app = self.app.clone();
         loop {
             tokio::select! {
@@ -291,8 +296,8 @@ impl Running {
                 },
                 Ok(()) = self.shown.changed() => {
                     let shown = self.shown.borrow_and_update().clone();
-                    self.announce(&shown, announced);
-                    announced = shown.iter().map(|shown| shown.generation).max().unwrap_or_default();
+                    self.announce(&shown, &announced);
+                    announced = shown;
                 }
             }
         }
@@ -321,9 +326,10 @@ impl Running {
         }
     }
 
-    /// Says which pairs are shown now that were not when generation `announced` was, and takes the platform's sign when one
-    /// of them is a retirement pair.
-    fn announce(&self, shown: &[Shown], announced: u64) {
+    /// Says which pairs are shown now that are not among those that were `announced`, and takes the platform's sign when
+    /// one of them is a retirement pair. Where there are several, each line names the pair that it is about.
+    fn announce(&self, shown: &[Shown], announced: &[Shown]) {
+        let several = self.rotation.pairs() > 1;
         let mut retires = false;
         let mut validity: Option<Validity> = None;
         for shown in shown {
@@ -333,17 +339,19 @@ impl Running {
             validity = Some(validity.map_or(valid, |others| others.and(valid)));
             retires |= retiring;
             let generation = shown.generation;
-            if generation <= announced {
+            let before = announced.iter().find(|before| before.source == shown.source);
+            if before.is_some_and(|before| before.generation == generation) {
                 continue;
             }
+            let pair = several.then(|| tracing::field::display(&shown.source));
             let instance = certificate.as_ref().and_then(Certificate::common_name);
             let not_after = jiff::Timestamp::try_from(valid.not_after).ok().map(tracing::field::display);
             if retiring {
-                tracing::info!(generation, not_after, "retiring: the platform has shown the retirement pair");
-            } else if announced == 0 {
-                tracing::info!(generation, instance, not_after, "ready");
+                tracing::info!(generation, pair, not_after, "retiring: the platform has shown the retirement pair");
+            } else if before.is_none() {
+                tracing::info!(generation, pair, instance, not_after, "ready");
             } else {
-                tracing::info!(generation, instance, not_after, "rotated");
+                tracing::info!(generation, pair, instance, not_after, "rotated");
             }
         }
         if let Some(validity) = validity.filter(|_| shown.len() == self.rotation.pairs()) {

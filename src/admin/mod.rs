@@ -4,6 +4,7 @@
 //! them holds up the end of the process.
 
 mod actions;
+mod envoy;
 mod host;
 mod media;
 mod routes;
@@ -44,6 +45,8 @@ use crate::telemetry::Metrics;
 use self::actions::Actions;
 use self::actions::Wish;
 
+pub use self::envoy::Envoy;
+
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16;
 
@@ -65,6 +68,8 @@ pub struct View {
     pub readiness: Arc<Readiness>,
     /// What is measured.
     pub metrics: Metrics,
+    /// What is answered in Envoy's place; `None`: we stand in nobody's.
+    pub envoy: Option<Envoy>,
 }
 
 /// The admin listener, open.

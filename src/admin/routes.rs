@@ -24,6 +24,9 @@ pub(super) type Answer = Response<Full<Bytes>>;
 
 /// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
 pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
+    if let Some(answer) = view.envoy.as_ref().and_then(|envoy| envoy.answer(request, view)) {
+        return answer;
+    }
     let path = request.uri().path();
     if !matches!(path, "/livez" | "/readyz" | "/healthz" | "/metrics") {
         return text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /healthz and /metrics\n");

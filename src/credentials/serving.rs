@@ -96,6 +96,11 @@ impl Gate {
         &self.admission.roots
     }
 
+    /// The rules.
+    pub fn policy(&self) -> &Policy {
+        &self.admission.policy
+    }
+
     /// Whether a client without a certificate cannot complete the handshake.
     pub fn is_required(&self) -> bool {
         self.required

@@ -59,6 +59,7 @@ fn meaning(container: &Container) -> Bootstrap {
         EnvoyListener {
             name: format!("listener-{app}-{proxy}"),
             listen: ([0, 0, 0, 0], proxy).into(),
+            cluster: format!("service-cluster-{app}"),
             app: (container.ip.parse::<std::net::IpAddr>().unwrap(), app).into(),
             connect_timeout: Duration::from_millis(250),
             alpn: if container.http2 && !c2c { alpn } else { Vec::new() },
