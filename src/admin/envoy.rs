@@ -177,9 +177,9 @@ impl Envoy {
 
     fn list(&self, query: &str) -> Answer {
         if is_format(query, "json") {
-            let statuses = self.bootstrap_listeners().map(|(listener, (addr, _))| {
-                json!({ "name": listener.name, "local_address": dump::address(*addr) })
-            });
+            let statuses = self
+                .bootstrap_listeners()
+                .map(|(listener, (addr, _))| json!({ "name": listener.name, "local_address": dump::address(*addr) }));
             return json(&json!({ "listener_statuses": statuses.collect::<Vec<_>>() }));
         }
         let mut lines = String::new();

@@ -159,6 +159,7 @@ fn the_same_document_as_json_means_the_same() {
     let expected = EnvoyListener {
         name: "[::]:61001".to_owned(),
         listen: "[::]:61001".parse().unwrap(),
+        cluster: "c".to_owned(),
         app: "10.0.0.1:8080".parse().unwrap(),
         connect_timeout: Duration::from_secs(5),
         alpn: Vec::new(),

@@ -38,8 +38,9 @@ impl Envoy {
             }
         }
         let mut secrets: Vec<_> = self.shown.borrow().iter().map(pair).collect();
-        for (context, current) in
-            self.bootstrap_listeners().filter_map(|(listener, (_, current))| Some((listener.clients.as_ref()?, current)))
+        for (context, current) in self
+            .bootstrap_listeners()
+            .filter_map(|(listener, (_, current))| Some((listener.clients.as_ref()?, current)))
         {
             let context = validation_context(context, current);
             secrets.extend(context.filter(|context| !secrets.contains(context)));

@@ -134,10 +134,14 @@ fn listeners_are_listed_as_text_and_as_json() {
     let (addrs, names) = (sidecar.addrs(), ["listener-8080-61001", "listener-8080-61443", "listener-2222-61002"]);
     let lines: String = names.iter().zip(&addrs).map(|(name, addr)| format!("{name}::{addr}\n")).collect();
     assert_eq!(get(&sidecar, "/listeners").body, lines);
-    let statuses: Vec<_> = names.iter().zip(&addrs).map(|(name, addr)| {
-        let socket = json!({ "address": "127.0.0.1", "port_value": addr.port() });
-        json!({ "name": name, "local_address": { "socket_address": socket } })
-    }).collect();
+    let statuses: Vec<_> = names
+        .iter()
+        .zip(&addrs)
+        .map(|(name, addr)| {
+            let socket = json!({ "address": "127.0.0.1", "port_value": addr.port() });
+            json!({ "name": name, "local_address": { "socket_address": socket } })
+        })
+        .collect();
     assert_eq!(get(&sidecar, "/listeners?format=json").json(), json!({ "listener_statuses": statuses }));
 }
 

@@ -131,7 +131,8 @@ fn flags_that_envoy_knows_are_passed_over_and_unknown_ones_with_a_warning() {
 #[test]
 fn our_own_variables_and_the_platforms_are_not_read() {
     let cell = Cell::new(Container::default(), &[app::echo()]);
-    let nonsense = ["VESTIBULE_LISTEN", "VESTIBULE_CERT", "VESTIBULE_CLIENT_CA", "VESTIBULE_CONFIG", "CF_INSTANCE_CERT"];
+    let nonsense =
+        ["VESTIBULE_LISTEN", "VESTIBULE_CERT", "VESTIBULE_CLIENT_CA", "VESTIBULE_CONFIG", "CF_INSTANCE_CERT"];
     let setup = nonsense.iter().fold(cell.setup(), |setup, name| setup.env(name, "nonsense"));
     let sidecar = setup.start();
     cell.wait_for_listeners(&sidecar);

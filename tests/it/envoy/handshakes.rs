@@ -55,7 +55,11 @@ fn alpn_is_chosen_where_the_file_has_it_and_nobody_is_turned_away_for_it() {
     ] {
         let asking = cell.asking().alpn(offered);
         assert_eq!(visit(&asking, addrs[0]).unwrap().tls.alpn_protocol(), chosen, "{offered:?}");
-        assert_eq!(visit(&asking, addrs[1]).unwrap().tls.alpn_protocol(), None, "{offered:?} from container to container");
+        assert_eq!(
+            visit(&asking, addrs[1]).unwrap().tls.alpn_protocol(),
+            None,
+            "{offered:?} from container to container"
+        );
     }
 }
 
@@ -84,8 +88,7 @@ fn in_tls_1_2_the_listed_suites_are_spoken_in_the_listed_order_and_no_others() {
         let client = visit(&speaking(&cell, suites), sidecar.addr()).unwrap();
         (client.tls.protocol_version().unwrap(), client.tls.negotiated_cipher_suite().unwrap().suite())
     };
-    let (aes128, aes256) =
-        (TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384);
+    let (aes128, aes256) = (TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384);
     let chacha = TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256;
     assert_eq!(
         chosen(&[chacha, aes128, aes256]),
@@ -122,7 +125,11 @@ fn an_app_that_does_not_listen_is_a_reset_in_answer_to_the_hello_whoever_asks() 
             for _ in 0..5 {
                 let mut tcp = TcpStream::connect(addr).unwrap();
                 tcp.write_all(&cell.asking().hello()).unwrap();
-                assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset), "nothing of ours is sent, and nothing is signed");
+                assert_eq!(
+                    read_to_end(&tcp),
+                    (Vec::new(), Ending::Reset),
+                    "nothing of ours is sent, and nothing is signed"
+                );
             }
         }
         let record = sidecar.record("app_refused");

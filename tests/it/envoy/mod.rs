@@ -8,7 +8,6 @@ use crate::support::client::Client;
 use crate::support::client::Ending;
 use crate::support::diego::Container;
 
-
 mod admin;
 mod clients;
 mod command;

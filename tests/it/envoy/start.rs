@@ -100,7 +100,11 @@ fn what_becomes_of_the_bootstrap_after_the_start_changes_nothing() {
     fs::remove_file(cell.bootstrap()).unwrap();
     visit(&cell.asking(), sidecar.addr()).unwrap();
     assert!(sidecar.is_running());
-    assert!(sidecar.lines().iter().all(|line| line["level"] != "warn" && line["level"] != "error"), "{:#?}", sidecar.lines());
+    assert!(
+        sidecar.lines().iter().all(|line| line["level"] != "warn" && line["level"] != "error"),
+        "{:#?}",
+        sidecar.lines()
+    );
 }
 
 #[test]

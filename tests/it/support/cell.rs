@@ -155,7 +155,8 @@ impl Cell {
 
     /// What starts the proxy, saying everything.
     pub(crate) fn setup(&self) -> Setup {
-        LOUD.iter().fold(Setup::command(&["envoy", "-c", self.bootstrap().to_str().unwrap()]), |setup, arg| setup.arg(arg))
+        LOUD.iter()
+            .fold(Setup::command(&["envoy", "-c", self.bootstrap().to_str().unwrap()]), |setup, arg| setup.arg(arg))
     }
 
     /// Starts the proxy and waits for its listeners.

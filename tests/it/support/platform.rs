@@ -50,7 +50,12 @@ impl Platform {
     }
 
     /// The same with whatever `change` does to the certificate.
-    pub(crate) fn client_with(&self, asking: Asking, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Asking {
+    pub(crate) fn client_with(
+        &self,
+        asking: Asking,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Asking {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "a component");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
