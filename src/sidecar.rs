@@ -1,6 +1,7 @@
 //! The proxy as a whole: `Config` → [`Sidecar`] (listening) → `Exit`. The only file that wires the parts together.
 
 mod going;
+mod pairs;
 
 use std::env;
 use std::io;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::admin::Envoy;
 use crate::admin::Listening;
 use crate::admin::Overview;
 use crate::admin::Server;
@@ -25,17 +27,14 @@ use crate::config::Config;
 use crate::config::Listener;
 use crate::connection::Reason;
 use crate::connection::Service;
-use crate::credentials::NothingToServe;
 use crate::credentials::Rotation;
 use crate::credentials::Shown;
 use crate::exit::Exit;
 use crate::exit::Fault;
-use crate::identity::Certificate;
 use crate::lifecycle::Guards;
 use crate::lifecycle::Phase;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::Tasks;
-use crate::lifecycle::Validity;
 use crate::listener;
 use crate::supervisor::App;
 use crate::supervisor::AppCommand;
@@ -179,10 +178,12 @@ impl Sidecar {
         let readiness = Arc::new(Readiness::new(ours.len(), upstreams.clone()));
         if let Some(admin) = admin {
             let metrics = Metrics::new(Arc::clone(&counters), rotation.rotations(), Arc::clone(&readiness));
+            let served = seen.iter().map(|listening| (listening.listener, listening.current.clone())).collect();
+            let envoy = config.envoy.as_ref().map(|place| Envoy::new(place, &config, served, shown.clone()));
             let (rotations, phase) = (rotation.rotations(), phase.subscribe());
             let (counters, shown, started) = (Arc::clone(&counters), shown.clone(), SystemTime::now());
             let overview = Overview { counters, rotations, shown, phase, listeners: seen, started };
-            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness), metrics, overview }));
+            tasks.start("admin", admin.run(View { readiness: Arc::clone(&readiness), metrics, overview, envoy }));
         }
         Running {
             config,
@@ -230,9 +231,6 @@ fn mend_for(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
-
-/// The validity of a certificate that does not tell.
-const UNREADABLE: Validity = Validity { not_before: SystemTime::UNIX_EPOCH, not_after: SystemTime::UNIX_EPOCH };
 
 /// A proxy that serves.
 struct Running {
@@ -288,7 +286,7 @@ impl Running {
         let rotation = Arc::clone(&self.rotation);
         let mut first = std::pin::pin!(rotation.first(self.config.credential_timeout));
         let mut waiting = true;
-        let mut announced = 0;
+        let mut announced = Vec::new();
         let app = self.app.clone();
         loop {
             tokio::select! {
@@ -304,72 +302,11 @@ impl Running {
                 },
                 Ok(()) = self.shown.changed() => {
                     let shown = self.shown.borrow_and_update().clone();
-                    self.announce(&shown, announced);
-                    announced = shown.iter().map(|shown| shown.generation).max().unwrap_or_default();
+                    self.announce(&shown, &announced);
+                    announced = shown;
                 }
             }
         }
-    }
-
-    fn nothing_to_serve(&self, error: &NothingToServe) -> Fault {
-        let waited = self.config.credential_timeout.unwrap_or_default();
-        match error {
-            NothingToServe::Pair(error) => {
-                let files = self.config.pair_files();
-                let looked =
-                    files.map(|files| format!("looked at {} and {}; ", files.cert.display(), files.key.display()));
-                let mend = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
-                let looked = looked.unwrap_or_default();
-                Fault::new(
-                    Exit::NoCredential,
-                    format!("no usable certificate and key within {waited:?}: {error}\n{looked}{mend}"),
-                )
-            }
-            NothingToServe::Admission(error) => Fault::new(
-                Exit::Config,
-                format!(
-                    "no usable client CAs and rules within {waited:?}: {error}\ncorrect --client-ca, --client-crl or --policy"
-                ),
-            ),
-        }
-    }
-
-    /// Says which pairs are shown now that were not when generation `announced` was, and takes the platform's sign when one
-    /// of them is a retirement pair.
-    fn announce(&self, shown: &[Shown], announced: u64) {
-        let mut retires = false;
-        let mut validity: Option<Validity> = None;
-        for shown in shown {
-            let certificate = Certificate::from_der(shown.pair.leaf()).ok();
-            let retiring = certificate.as_ref().is_some_and(Certificate::is_retirement);
-            let valid = certificate.as_ref().map_or(UNREADABLE, Validity::of);
-            validity = Some(validity.map_or(valid, |others| others.and(valid)));
-            retires |= retiring;
-            let generation = shown.generation;
-            if generation <= announced {
-                continue;
-            }
-            let instance = certificate.as_ref().and_then(Certificate::common_name);
-            let not_after = jiff::Timestamp::try_from(valid.not_after).ok().map(tracing::field::display);
-            if retiring {
-                tracing::info!(generation, not_after, "retiring: the platform has shown the retirement pair");
-            } else if announced == 0 {
-                tracing::info!(generation, instance, not_after, "ready");
-            } else {
-                tracing::info!(generation, instance, not_after, "rotated");
-            }
-        }
-        if let Some(validity) = validity.filter(|_| shown.len() == self.rotation.pairs()) {
-            self.readiness.serves(validity, retires);
-        }
-        self.phase.send_if_modified(|phase| {
-            let next = if retires { Phase::Retiring } else { Phase::Running };
-            let changes = *phase < Phase::Draining && *phase != next;
-            if changes {
-                *phase = next;
-            }
-            changes
-        });
     }
 
     /// Waits for a TERM or INT that comes while we are going already.

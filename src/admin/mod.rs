@@ -4,6 +4,7 @@
 //! them holds up the end of the process.
 
 mod actions;
+mod envoy;
 mod host;
 mod media;
 mod page;
@@ -46,6 +47,7 @@ use crate::telemetry::Metrics;
 use self::actions::Actions;
 use self::actions::Wish;
 
+pub use self::envoy::Envoy;
 pub use self::status::Listening;
 pub use self::status::Overview;
 
@@ -72,6 +74,8 @@ pub struct View {
     pub metrics: Metrics,
     /// What the status page shows beside.
     pub overview: Overview,
+    /// What is answered in Envoy's place; `None`: we stand in nobody's.
+    pub envoy: Option<Envoy>,
 }
 
 /// The admin listener, open.

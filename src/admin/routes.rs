@@ -31,6 +31,9 @@ const PATHS: [&str; 6] = ["/", "/status.json", "/livez", "/readyz", "/healthz", 
 
 /// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
 pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
+    if let Some(answer) = view.envoy.as_ref().and_then(|envoy| envoy.answer(request, view)) {
+        return answer;
+    }
     let path = request.uri().path();
     if !PATHS.contains(&path) {
         return text(StatusCode::NOT_FOUND, format!("there are {}\n", PATHS.join(" ")));

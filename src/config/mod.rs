@@ -20,6 +20,7 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::Mode;
@@ -50,6 +51,8 @@ pub struct Config {
     pub threads: usize,
     /// Upper bounds; `None` means derived from the descriptor and memory limits.
     pub limits: Limits,
+    /// What Envoy was told in whose place we serve; `None`: we were started as ourselves.
+    pub envoy: Option<Arc<envoy::Place>>,
 }
 
 /// One listening address together with the app address behind it.
@@ -406,6 +409,16 @@ impl LogLevel {
         ("debug", Self::Debug),
         ("trace", Self::Trace),
     ];
+}
+
+/// As log lines name a pair among several: the secret's name, or the certificate's file.
+impl fmt::Display for PairSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(PairFiles { cert, .. }) => write!(f, "{}", cert.display()),
+            Self::Secret(SecretFile { name, .. }) => f.write_str(name),
+        }
+    }
 }
 
 impl fmt::Display for Listen {

@@ -75,6 +75,7 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
             log: log?,
             threads: threads?,
             limits: limits?,
+            envoy: None,
         })
     };
     match config() {

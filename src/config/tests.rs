@@ -109,6 +109,7 @@ fn nothing_typed_is_a_whole_configuration() {
         log: Log { format: None, level: LogLevel::Info, access: AccessLog::Denied },
         threads: 2,
         limits: Limits { connections: None, handshakes: None },
+        envoy: None,
     };
     assert_eq!(nothing().config(), expected);
 }

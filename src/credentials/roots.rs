@@ -22,6 +22,7 @@ use webpki::VerifiedPath;
 
 use super::crl::Crl;
 use super::crl::CrlError;
+use crate::identity::AltNames;
 use crate::identity::Certificate;
 use crate::identity::CertificateError;
 use crate::policy::Reason;
@@ -55,6 +56,10 @@ pub struct Ca {
     anchor: TrustAnchor<'static>,
     /// Its name, as RFC 4514 writes it.
     pub subject: String,
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// Its other names; CAs seldom have any.
+    pub alt_names: AltNames,
     /// The first second in which it vouches.
     pub not_before: SystemTime,
     /// The last second in which it vouches.
@@ -306,6 +311,8 @@ fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result
         let ca = Ca {
             anchor,
             subject: certificate.subject(),
+            serial: certificate.serial(),
+            alt_names: certificate.alt_names().clone(),
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
         };

@@ -27,7 +27,7 @@ const RECORDS: &str = "docs/reference/records.md";
 const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -38,6 +38,7 @@ const DOCUMENTS: [&str; 12] = [
     METRICS_MANUAL,
     ENVOY_FIELDS,
     "docs/containers.md",
+    "docs/diego.md",
     "docs/reference/options.md",
     "docs/reference/exit-statuses.md",
 ];

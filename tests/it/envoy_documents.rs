@@ -59,6 +59,7 @@ fn meaning(container: &Container) -> Bootstrap {
         EnvoyListener {
             name: format!("listener-{app}-{proxy}"),
             listen: ([0, 0, 0, 0], proxy).into(),
+            cluster: format!("service-cluster-{app}"),
             app: (container.ip.parse::<std::net::IpAddr>().unwrap(), app).into(),
             connect_timeout: Duration::from_millis(250),
             alpn: if container.http2 && !c2c { alpn } else { Vec::new() },
@@ -158,6 +159,7 @@ fn the_same_document_as_json_means_the_same() {
     let expected = EnvoyListener {
         name: "[::]:61001".to_owned(),
         listen: "[::]:61001".parse().unwrap(),
+        cluster: "c".to_owned(),
         app: "10.0.0.1:8080".parse().unwrap(),
         connect_timeout: Duration::from_secs(5),
         alpn: Vec::new(),

@@ -10,6 +10,7 @@ mod clients;
 mod demo;
 mod docs;
 mod entrypoint;
+mod envoy;
 mod envoy_documents;
 mod handshake;
 mod health;

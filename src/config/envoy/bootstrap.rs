@@ -39,6 +39,8 @@ pub struct EnvoyListener {
     pub name: String,
     /// Where clients dial us.
     pub listen: SocketAddr,
+    /// The name of its cluster.
+    pub cluster: String,
     /// Where the app is reached: the container's address, not loopback.
     pub app: SocketAddr,
     /// How long the app has to accept.
@@ -58,6 +60,7 @@ pub struct EnvoyListener {
 }
 
 /// What a listener's cluster says.
+#[derive(Clone, Copy)]
 struct Cluster<'n> {
     name: &'n str,
     app: SocketAddr,
@@ -164,11 +167,12 @@ impl Reader<'_> {
         let pair = self.one(&common.field("tls_certificate_sds_secret_configs")).and_then(|at| self.secret(&at));
         let clients = self.clients(&tls, &common);
 
-        let (listen, (app, connect_timeout)) = (listen?, cluster?);
+        let (listen, Cluster { name: cluster, app, connect_timeout }) = (listen?, cluster?);
         let (min_version, max_version) = versions?;
         Ok(EnvoyListener {
             name: name?.map_or_else(|| listen.to_string(), str::to_owned),
             listen,
+            cluster: cluster.to_owned(),
             app,
             connect_timeout,
             alpn: alpn?,
@@ -181,17 +185,17 @@ impl Reader<'_> {
     }
 
     /// Where the app is, and how long it has to accept.
-    fn named_cluster(
+    fn named_cluster<'n>(
         &mut self,
         chain: &At<'_>,
-        clusters: &[(At<'_>, Result<Cluster<'_>, Noted>)],
-    ) -> Result<(SocketAddr, Duration), Noted> {
+        clusters: &[(At<'_>, Result<Cluster<'n>, Noted>)],
+    ) -> Result<Cluster<'n>, Noted> {
         let filter = self.one(&chain.field("filters"))?;
         let config = self.present(&filter.field("typed_config"))?;
         let at = config.field("cluster");
         let name = self.text(&at)?;
         match clusters.iter().find(|(at, _)| at.node.text() == Some(name)) {
-            Some((_, Ok(Cluster { app, connect_timeout, .. }))) => Ok((*app, *connect_timeout)),
+            Some((_, Ok(cluster))) => Ok(*cluster),
             Some((_, Err(noted))) => Err(*noted),
             None => {
                 let known = clusters.iter().filter_map(|(_, cluster)| Some(cluster.as_ref().ok()?.name));

@@ -1,6 +1,7 @@
 //! From Envoy's words to ours.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Bootstrap;
@@ -42,6 +43,15 @@ pub struct Beside {
     pub cpus: usize,
 }
 
+/// Where we stand in Envoy's place: what those are told who ask us as they would ask Envoy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file of the bootstrap.
+    pub path: PathBuf,
+    /// What it says.
+    pub bootstrap: Bootstrap,
+}
+
 impl Bootstrap {
     /// Has each secret looked for where `place` says, by its name, rather than where the bootstrap does.
     pub fn redirect(&mut self, place: impl Fn(&str) -> Option<PathBuf>) {
@@ -59,9 +69,10 @@ impl Bootstrap {
     ///
     /// The app is dialled before every handshake and never asked otherwise: clients are the platform, whose health checks
     /// must not reach it. A start waits for its pairs for ever: whoever started us takes an exit for a crash of the app.
-    pub fn into_config(self, beside: Beside) -> Config {
+    /// `path` is the file of the bootstrap.
+    pub fn into_config(self, path: PathBuf, beside: Beside) -> Config {
         Config {
-            listeners: self.listeners.into_iter().map(EnvoyListener::into_listener).collect(),
+            listeners: self.listeners.iter().cloned().map(EnvoyListener::into_listener).collect(),
             app: App { ready: AppReady::Off, ..App::default() },
             credential_timeout: None,
             timeouts: Timeouts { handshake: HANDSHAKE, idle: None, max_age: None },
@@ -70,6 +81,7 @@ impl Bootstrap {
             log: Log { format: None, level: beside.log_level, access: AccessLog::Denied },
             threads: beside.cpus.clamp(1, 2),
             limits: Limits { connections: None, handshakes: None },
+            envoy: Some(Arc::new(Place { path, bootstrap: self })),
         }
     }
 }

@@ -28,6 +28,7 @@ mod yaml;
 pub use bootstrap::Bootstrap;
 pub use bootstrap::EnvoyListener;
 pub use config::Beside;
+pub use config::Place;
 pub use schema::Row;
 
 /// The fields of `envoy.yaml`, and what becomes of each.

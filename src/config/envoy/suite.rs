@@ -49,6 +49,11 @@ impl Tls12Suite {
         }
     }
 
+    /// The name that Diego writes.
+    pub fn openssl_name(self) -> &'static str {
+        SPOKEN.iter().find(|(suite, ..)| *suite == self).map_or("", |(_, openssl, _)| openssl)
+    }
+
     /// OpenSSL's names of those that we speak.
     pub(super) fn names() -> impl Iterator<Item = &'static str> {
         SPOKEN.iter().map(|(_, openssl, _)| *openssl)

@@ -8,12 +8,25 @@ use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use rustls::AlertDescription;
 use rustls::ClientConfig;
 use rustls::ClientConnection;
+use rustls::DigitallySignedStruct;
 use rustls::RootCertStore;
+use rustls::SignatureScheme;
 use rustls::SupportedProtocolVersion;
+use rustls::client::Resumption;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::ServerCertVerified;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
+use rustls::pki_types::UnixTime;
+use rustls::pki_types::pem::PemObject;
+use rustls::sign::CertifiedKey;
+use rustls::sign::SingleCertAndKey;
 
 use super::PATIENCE;
 use super::credentials::roots;
@@ -72,6 +85,50 @@ impl Asking {
         self
     }
 
+    /// Shows this certificate to whoever asks for one.
+    pub(crate) fn showing(mut self, chain: &str, key: &str) -> Self {
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let pair = CertifiedKey::from_der(chain, key, self.config.crypto_provider()).unwrap();
+        self.config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(pair));
+        self
+    }
+
+    /// Takes whatever certificate it is shown.
+    pub(crate) fn unverified(mut self) -> Self {
+        let algorithms = self.config.crypto_provider().signature_verification_algorithms;
+        self.config.dangerous().set_certificate_verifier(Arc::new(Unverified(algorithms)));
+        self
+    }
+
+    /// Nothing is resumed.
+    pub(crate) fn afresh(mut self) -> Self {
+        self.config.resumption = Resumption::disabled();
+        self
+    }
+
+    /// The alert that ends the connection. In TLS 1.3 it may come after the client's own part of the handshake.
+    #[track_caller]
+    pub(crate) fn alert(&self, addr: SocketAddr) -> AlertDescription {
+        let error = match self.connect(addr) {
+            Err(error) => error,
+            Ok(mut client) => rustls::Stream::new(&mut client.tls, &mut client.tcp).read(&mut [0; 1]).unwrap_err(),
+        };
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(rustls::Error::AlertReceived(alert)) => *alert,
+            _ => panic!("no alert: {error}"),
+        }
+    }
+
+    /// The first bytes of a connection.
+    pub(crate) fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        let mut tls = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        let mut bytes = Vec::new();
+        tls.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
     /// Connects and completes the handshake.
     pub(crate) fn connect(&self, addr: SocketAddr) -> io::Result<Client> {
         let tcp = TcpStream::connect(addr)?;
@@ -90,6 +147,45 @@ impl Asking {
             client.tls.complete_io(&mut client.tcp)?;
         }
         Ok(client)
+    }
+}
+
+/// Any certificate will do; that the server has its key is still checked.
+#[derive(Debug)]
+struct Unverified(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, leaf, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, leaf, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
     }
 }
 

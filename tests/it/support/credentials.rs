@@ -88,6 +88,12 @@ pub(crate) fn issue_at(spec: &InstanceSpec, now: SystemTime) -> Credential {
     AUTHORITY.issue_with_key(spec, &KEYS[0], now).unwrap()
 }
 
+/// A pair for `spec` with a key of the kind that the platform makes.
+pub(crate) fn issue_rsa(spec: &InstanceSpec) -> Credential {
+    static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::Rsa2048).unwrap());
+    AUTHORITY.issue_with_key(spec, &KEY, SystemTime::now()).unwrap()
+}
+
 /// The tests' CA, root and issuing, in PEM.
 pub(crate) fn roots_pem() -> String {
     AUTHORITY.roots_pem()

@@ -1,9 +1,11 @@
 //! What the tests stand on.
 
 pub(crate) mod app;
+pub(crate) mod cell;
 pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod diego;
+pub(crate) mod platform;
 pub(crate) mod sidecar;
 
 use std::time::Duration;

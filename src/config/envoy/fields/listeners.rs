@@ -143,7 +143,7 @@ static DOWNSTREAM_TLS: Message = Message {
         refused("session_timeout", "how long a ticket is good for is ours"),
         only("ocsp_staple_policy", &["LENIENT_STAPLING"]),
         ignored("full_scan_certs_on_sni_mismatch", "there is one certificate"),
-        ignored("prefer_client_ciphers", "the client's order counts, as it does in TLS 1.3"),
+        ignored("prefer_client_ciphers", "where suites are listed their order counts, else the client's"),
     ],
 };
 

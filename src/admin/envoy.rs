@@ -1,0 +1,253 @@
+//! What operators ask Envoy by hand, answered in the same shapes. Nothing can be changed here.
+
+mod certs;
+mod dump;
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use hyper::Method;
+use hyper::Request;
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
+use hyper::header::HeaderValue;
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::Value;
+use serde_json::json;
+use serde_json::ser::PrettyFormatter;
+use tokio::sync::watch;
+
+use super::View;
+use super::media;
+use super::routes::Answer;
+use super::routes::text;
+use crate::config::Config;
+use crate::config::LogLevel;
+use crate::config::envoy::EnvoyListener;
+use crate::config::envoy::Place;
+use crate::credentials::Current;
+use crate::credentials::Shown;
+use crate::lifecycle::Part;
+use crate::lifecycle::Readiness;
+use crate::telemetry;
+
+const HELP: &str = "\
+what may be asked as of Envoy:
+  /certs: the pairs and the client CAs that are served
+  /config_dump: what we were told, and the pairs without their keys
+  /help: this
+  /listeners: names and addresses; ?format=json
+  /ready: LIVE with 200, else PRE_INITIALIZING or DRAINING with 503
+  /server_info: version, state, uptime, what we were started with
+  /stats: a few values; ?format=prometheus has all metrics
+nothing may be changed
+";
+
+/// What Envoy does when it is asked to.
+const COMMANDS: [&str; 15] = [
+    "/allocprofiler",
+    "/cpuprofiler",
+    "/drain_listeners",
+    "/healthcheck/fail",
+    "/healthcheck/ok",
+    "/heap_dump",
+    "/heapprofiler",
+    "/logging",
+    "/peak_heap_dump",
+    "/quitquitquit",
+    "/reopen_logs",
+    "/reset_counters",
+    "/runtime_modify",
+    "/stats/recentlookups/clear",
+    "/stats/recentlookups/enable",
+];
+
+const REFUSAL: &str = "this address answers questions and changes nothing: whoever can reach it could otherwise end the app's \
+instance, which is the platform's to do\n";
+
+/// Where we stand in Envoy's place, and what is served there.
+#[derive(Debug)]
+pub struct Envoy {
+    place: Arc<Place>,
+    /// In the order of the bootstrap's: the address, and what is served there.
+    listeners: Vec<(SocketAddr, Current)>,
+    shown: watch::Receiver<Vec<Shown>>,
+    started: Instant,
+    threads: usize,
+    drain: Duration,
+}
+
+/// Envoy's states, as far as we have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Live = 0,
+    Draining = 1,
+    PreInitializing = 2,
+}
+
+impl State {
+    /// Live is whoever has something to serve and has not been told that it must stop, by a signal or by the retirement
+    /// pair. (Envoy does not know of the latter.)
+    fn of(readiness: &Readiness) -> Self {
+        let standings = readiness.standings(SystemTime::now());
+        let stays = |part| standings.iter().filter(|standing| standing.part == part).all(|standing| standing.ready);
+        match (stays(Part::Drain) && stays(Part::Retirement), readiness.validity()) {
+            (false, _) => Self::Draining,
+            (true, None) => Self::PreInitializing,
+            (true, Some(_)) => Self::Live,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "LIVE",
+            Self::Draining => "DRAINING",
+            Self::PreInitializing => "PRE_INITIALIZING",
+        }
+    }
+}
+
+impl Envoy {
+    /// What is answered in this place, where `config` is served since now. `listeners` are its own in their order: where each
+    /// is, and what it serves; `shown` tells of its pairs.
+    pub fn new(
+        place: &Arc<Place>,
+        config: &Config,
+        listeners: Vec<(SocketAddr, Current)>,
+        shown: watch::Receiver<Vec<Shown>>,
+    ) -> Self {
+        let (threads, drain) = (config.threads, config.drain.timeout);
+        Self { place: Arc::clone(place), listeners, shown, started: Instant::now(), threads, drain }
+    }
+
+    /// The answer to `request`; `None` if it asks for nothing of Envoy's.
+    pub(super) fn answer<B>(&self, request: &Request<B>, view: &View) -> Option<Answer> {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        if COMMANDS.contains(&path) {
+            return Some(text(StatusCode::FORBIDDEN, REFUSAL));
+        }
+        let answer: &dyn Fn() -> Answer = match path {
+            "/ready" => &|| ready(State::of(&view.readiness)),
+            "/server_info" => &|| json(&self.server_info(State::of(&view.readiness))),
+            "/certs" => &|| json(&self.certs()),
+            "/listeners" => &|| self.list(query),
+            "/stats" => &|| self.stats(query, view),
+            "/stats/prometheus" => &|| prometheus(view),
+            "/config_dump" => &|| json(&self.config_dump()),
+            "/help" => &|| text(StatusCode::OK, HELP),
+            _ => return None,
+        };
+        let asks = request.method() == Method::GET || request.method() == Method::HEAD;
+        Some(if asks { answer() } else { text(StatusCode::FORBIDDEN, REFUSAL) })
+    }
+
+    fn bootstrap_listeners(&self) -> impl Iterator<Item = (&EnvoyListener, &(SocketAddr, Current))> {
+        self.place.bootstrap.listeners.iter().zip(&self.listeners)
+    }
+
+    fn server_info(&self, state: State) -> Value {
+        let uptime = format!("{}s", self.started.elapsed().as_secs());
+        let level = telemetry::log_level();
+        let level = if level == LogLevel::Off { "critical" } else { word(level) };
+        json!({
+            "version": format!("vestibule/{}", env!("CARGO_PKG_VERSION")),
+            "state": state.as_str(),
+            "uptime_current_epoch": uptime,
+            "uptime_all_epochs": uptime,
+            "hot_restart_version": "disabled",
+            "command_line_options": {
+                "config_path": self.place.path.display().to_string(),
+                "concurrency": self.threads,
+                "drain_time": format!("{}s", self.drain.as_secs()),
+                "log_level": level,
+                "mode": "Serve",
+            },
+            "node": self.node(),
+        })
+    }
+
+    fn node(&self) -> Value {
+        json!({ "id": self.place.bootstrap.node.clone().unwrap_or_default(), "user_agent_name": "vestibule" })
+    }
+
+    fn list(&self, query: &str) -> Answer {
+        if is_format(query, "json") {
+            let statuses = self
+                .bootstrap_listeners()
+                .map(|(listener, (addr, _))| json!({ "name": listener.name, "local_address": dump::address(*addr) }));
+            return json(&json!({ "listener_statuses": statuses.collect::<Vec<_>>() }));
+        }
+        let mut lines = String::new();
+        for (listener, (addr, _)) in self.bootstrap_listeners() {
+            // A String takes everything.
+            let _ = writeln!(lines, "{}::{addr}", listener.name);
+        }
+        text(StatusCode::OK, lines)
+    }
+
+    /// A few of Envoy's values, and ours in the same form.
+    fn stats(&self, query: &str, view: &View) -> Answer {
+        if is_format(query, "prometheus") {
+            return prometheus(view);
+        }
+        let state = State::of(&view.readiness);
+        let mut lines = String::new();
+        for (name, value) in [
+            ("listener_manager.total_listeners_active", self.listeners.len() as u64),
+            ("server.concurrency", self.threads as u64),
+            ("server.days_until_first_cert_expiring", view.readiness.validity().map_or(0, certs::days_left)),
+            ("server.live", u64::from(state == State::Live)),
+            ("server.state", state as u64),
+            ("server.uptime", self.started.elapsed().as_secs()),
+        ] {
+            let _ = writeln!(lines, "{name}: {value}");
+        }
+        let ours = view.metrics.classic().unwrap_or_default();
+        for line in ours.lines().filter(|line| !line.starts_with('#')) {
+            if let Some((name, value)) = line.rsplit_once(' ') {
+                let _ = writeln!(lines, "{name}: {value}");
+            }
+        }
+        text(StatusCode::OK, lines)
+    }
+}
+
+fn ready(state: State) -> Answer {
+    let status = if state == State::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    text(status, format!("{}\n", state.as_str()))
+}
+
+fn prometheus(view: &View) -> Answer {
+    let Ok(body) = view.metrics.classic() else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
+    };
+    let mut answer = text(StatusCode::OK, body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::CLASSIC));
+    answer
+}
+
+/// JSON as Envoy prints it, a blank for each level.
+fn json(value: &Value) -> Answer {
+    let mut body = Vec::new();
+    let mut writer = Serializer::with_formatter(&mut body, PrettyFormatter::with_indent(b" "));
+    if value.serialize(&mut writer).is_err() {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written\n");
+    }
+    body.push(b'\n');
+    let mut answer = text(StatusCode::OK, body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+fn is_format(query: &str, format: &str) -> bool {
+    query.split('&').any(|pair| pair.strip_prefix("format=") == Some(format))
+}
+
+fn word(level: LogLevel) -> &'static str {
+    LogLevel::WORDS.iter().find(|(_, known)| *known == level).map_or("info", |(word, _)| word)
+}

@@ -1,0 +1,138 @@
+//! What a listener shows and speaks.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::CipherSuite;
+use rustls::ProtocolVersion;
+use rustls::SupportedCipherSuite;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::cipher_suite::*;
+
+use super::mtls;
+use super::visit;
+use crate::support::app;
+use crate::support::cell::Cell;
+use crate::support::client::Asking;
+use crate::support::client::Ending;
+use crate::support::client::read_to_end;
+use crate::support::diego::Container;
+
+#[test]
+fn each_listener_shows_the_pair_that_is_meant_for_it_and_leads_to_its_own_app() {
+    for old_sds in [false, true] {
+        let (first, second) = (app::App::start(), app::App::start());
+        let container = Container { ports: &[8080, 9090], old_sds, clusters_reversed: old_sds, ..Container::default() };
+        let cell = Cell::unwritten(container, &[first.addr(), second.addr()]);
+        let (id, c2c) = cell.update();
+        let sidecar = cell.serving();
+        let addrs = sidecar.addrs();
+        for (addr, leaf, app) in [(addrs[0], &id, &first), (addrs[1], &c2c, &first), (addrs[2], &id, &second)] {
+            let mut client = cell.asking().connect(addr).unwrap();
+            assert_eq!(client.leaf(), *leaf, "{addr}");
+            assert_eq!(client.tls.peer_certificates().unwrap().len(), 2, "the leaf and the CA that issued it");
+            // The app may speak first.
+            let mut app = app.accept();
+            app.write_all(b"SSH-2.0").unwrap();
+            assert_eq!(client.receive(7).unwrap(), b"SSH-2.0");
+        }
+        assert_ne!(id, c2c);
+    }
+}
+
+#[test]
+fn alpn_is_chosen_where_the_file_has_it_and_nobody_is_turned_away_for_it() {
+    let cell = Cell::new(Container { http2: true, ..Container::default() }, &[app::echo()]);
+    let sidecar = cell.serving();
+    let addrs = sidecar.addrs();
+    for (offered, chosen) in [
+        (&["h2", "http/1.1"][..], Some(&b"h2"[..])),
+        (&["http/1.1", "h2"], Some(b"h2")),
+        (&["http/1.1"], Some(b"http/1.1")),
+        (&["spdy/3"], None),
+        (&[], None),
+    ] {
+        let asking = cell.asking().alpn(offered);
+        assert_eq!(visit(&asking, addrs[0]).unwrap().tls.alpn_protocol(), chosen, "{offered:?}");
+        assert_eq!(
+            visit(&asking, addrs[1]).unwrap().tls.alpn_protocol(),
+            None,
+            "{offered:?} from container to container"
+        );
+    }
+}
+
+/// A client that speaks these suites in this order, and no version that has none of them.
+fn speaking(cell: &Cell, suites: &[SupportedCipherSuite]) -> Asking {
+    let mut asking = cell.asking();
+    let known = rustls::crypto::aws_lc_rs::default_provider();
+    let provider = Arc::new(CryptoProvider { cipher_suites: suites.to_vec(), ..known });
+    let versions: &[_] = match suites.iter().any(|suite| suite.tls13().is_some()) {
+        true => rustls::ALL_VERSIONS,
+        false => &[&rustls::version::TLS12],
+    };
+    asking.config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(crate::support::credentials::roots())
+        .with_no_client_auth();
+    asking
+}
+
+#[test]
+fn in_tls_1_2_the_listed_suites_are_spoken_in_the_listed_order_and_no_others() {
+    let cell = Cell::new(Container::default(), &[app::echo()]);
+    let sidecar = cell.serving();
+    let chosen = |suites: &[SupportedCipherSuite]| {
+        let client = visit(&speaking(&cell, suites), sidecar.addr()).unwrap();
+        (client.tls.protocol_version().unwrap(), client.tls.negotiated_cipher_suite().unwrap().suite())
+    };
+    let (aes128, aes256) = (TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384);
+    let chacha = TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256;
+    assert_eq!(
+        chosen(&[chacha, aes128, aes256]),
+        (ProtocolVersion::TLSv1_2, CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)
+    );
+    assert_eq!(
+        chosen(&[chacha, aes128]),
+        (ProtocolVersion::TLSv1_2, CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)
+    );
+    assert_eq!(speaking(&cell, &[chacha]).alert(sidecar.addr()), rustls::AlertDescription::HandshakeFailure);
+    // The list says nothing of TLS 1.3.
+    let (version, _) = chosen(&[chacha, TLS13_CHACHA20_POLY1305_SHA256]);
+    assert_eq!(version, ProtocolVersion::TLSv1_3);
+}
+
+#[test]
+fn the_newest_version_may_be_limited() {
+    let mut cell = Cell::unwritten(Container::default(), &[app::echo()]);
+    cell.edit("tls_maximum_protocol_version: TLS_AUTO", "tls_maximum_protocol_version: TLSv1_2");
+    cell.update();
+    let sidecar = cell.serving();
+    let client = visit(&cell.asking(), sidecar.addr()).unwrap();
+    assert_eq!(client.tls.protocol_version().unwrap(), ProtocolVersion::TLSv1_2);
+    let newest_alone = crate::support::client::asking_with(&cell.asking().name, &[&rustls::version::TLS13]);
+    assert_eq!(newest_alone.alert(sidecar.addr()), rustls::AlertDescription::ProtocolVersion);
+}
+
+#[test]
+fn an_app_that_does_not_listen_is_a_reset_in_answer_to_the_hello_whoever_asks() {
+    for container in [Container::default(), mtls()] {
+        let cell = Cell::new(container, &[app::nobody()]);
+        let sidecar = cell.serving();
+        for addr in sidecar.addrs() {
+            for _ in 0..5 {
+                let mut tcp = TcpStream::connect(addr).unwrap();
+                tcp.write_all(&cell.asking().hello()).unwrap();
+                assert_eq!(
+                    read_to_end(&tcp),
+                    (Vec::new(), Ending::Reset),
+                    "nothing of ours is sent, and nothing is signed"
+                );
+            }
+        }
+        let record = sidecar.record("app_refused");
+        assert!(record["handshake_ms"].is_null(), "{record}");
+    }
+}
