@@ -235,7 +235,7 @@ mod tests {
         let started = Instant::now();
         let Err(NotYaml { line, wrong }) = parse(text, LARGEST) else { panic!("read: {:.60}", text) };
         // Far more than it takes, and far less than a bomb would.
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}: {:.60}", started.elapsed(), text);
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}: {:.60}", started.elapsed(), text);
         (line, wrong.what)
     }
 
