@@ -6,16 +6,23 @@ use rustix::param::clock_ticks_per_second;
 use rustix::param::page_size;
 use rustix::process::Resource;
 use rustix::process::getrlimit;
+use rustix::time::ClockId;
+use rustix::time::Timespec;
+use rustix::time::clock_gettime;
 
 /// What `/proc/self/stat` says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Usage {
-    /// Seconds of processor time, user and system.
-    pub(crate) cpu: f64,
     /// Bytes of memory that are resident.
     pub(crate) resident: u64,
     /// Seconds from the machine's start to the process's.
     since_boot: f64,
+}
+
+/// Seconds of processor time, user and system, of all threads. Nanoseconds count, which `/proc` does not tell.
+pub(crate) fn cpu() -> f64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
+    tv_sec as f64 + tv_nsec as f64 / 1e9
 }
 
 /// What the process uses now; `None` without a `/proc`.
@@ -28,8 +35,8 @@ fn parse(stat: &str) -> Option<Usage> {
     let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let seconds = |ticks: u64| ticks as f64 / clock_ticks_per_second() as f64;
-    let (user, system, start, pages) = (field(14)?, field(15)?, field(22)?, field(24)?);
-    Some(Usage { cpu: seconds(user + system), resident: pages * page_size() as u64, since_boot: seconds(start) })
+    let (start, pages) = (field(22)?, field(24)?);
+    Some(Usage { resident: pages * page_size() as u64, since_boot: seconds(start) })
 }
 
 /// When the process started, in seconds since 1970. Never changes, and costs more than the rest: to be asked once.
@@ -65,7 +72,7 @@ mod tests {
         let stat = format!("7 (a) b (c) S 1 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 1000 9999 {} 0", 3);
         let usage = parse(&stat).unwrap();
         let ticks = clock_ticks_per_second() as f64;
-        assert_eq!((usage.cpu, usage.resident), (200.0 / ticks, 3 * page_size() as u64));
+        assert_eq!(usage.resident, 3 * page_size() as u64);
         assert_eq!(usage.since_boot, 1000.0 / ticks);
         assert_eq!(parse("7 (short) S 1"), None);
         assert_eq!(parse(""), None);
@@ -74,6 +81,7 @@ mod tests {
     #[test]
     fn what_the_kernel_says_of_this_process_is_sensible() {
         assert!(usage().unwrap().resident > 1 << 20);
+        assert!(cpu() > 0.0);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
         let started = started().unwrap();
         assert!(started < now + 2.0 && started > now - 86_400.0, "{started} and now {now}");

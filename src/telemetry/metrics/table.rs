@@ -215,7 +215,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &[],
         help: "Processor time of this process, user and system.",
-        read: |seen| seen.usage.map_or_else(Vec::new, |usage| only(Value::Real(usage.cpu))),
+        read: |_| only(Value::Real(process::cpu())),
     },
     Metric {
         stem: "process_resident_memory",
