@@ -50,7 +50,7 @@ fn cell(summary: Summary, digits: usize) -> String {
 }
 
 /// A table of which the first row is the heading, and the first column the names.
-pub(super) fn markdown(rows: &[Vec<String>]) -> String {
+pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<_> = (0..columns).map(width).collect();
