@@ -25,6 +25,8 @@ pub(crate) enum Task {
     Run(RunArgs),
     /// Count the instructions of a handshake and of the relay under valgrind
     Callgrind(CallgrindArgs),
+    /// Envoy and vestibule side by side with Diego's files; writes DIFFERENTIAL.md, and fails on a difference that nobody expects
+    Differential(DifferentialArgs),
     /// Stop and start instances under load, behind a client that retries as gorouter does; writes ROLLING.md
     Rolling(RollingArgs),
     /// Name the measures, and the peers that are installed
@@ -103,6 +105,24 @@ pub(crate) struct CallgrindArgs {
     /// Where the product comes from.
     #[command(flatten)]
     pub(crate) product: ProductArgs,
+}
+
+/// What `differential` is told.
+#[derive(Debug, Args)]
+pub(crate) struct DifferentialArgs {
+    /// Only the cases whose name begins so; may be repeated. Nothing is written then
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Where the product comes from.
+    #[command(flatten)]
+    pub(crate) product: ProductArgs,
+}
+
+impl DifferentialArgs {
+    /// Whether the case called `name` is wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|it| name.starts_with(it.as_str()))
+    }
 }
 
 /// What `rolling` is told.

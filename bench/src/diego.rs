@@ -26,8 +26,6 @@ pub(crate) struct Listener {
     pub(crate) port: u16,
     /// Where it is here.
     pub(crate) addr: SocketAddr,
-    /// Its app, as an index into those that the folder was written for.
-    pub(crate) app: usize,
 }
 
 /// The folder of one container.
@@ -56,14 +54,13 @@ impl Folder {
             text = text.replace(&format!("port_value: {from}\n"), &format!("port_value: {}\n", to.port()));
         };
         let mut listeners = Vec::new();
-        for (app, port) in container.listeners() {
+        for (_, port) in container.listeners() {
             let addr = match first {
                 Some(addr) if listeners.is_empty() => addr,
                 _ => port::free()?,
             };
             replace(port, addr);
-            let app = container.ports.iter().position(|it| *it == app).unwrap_or_default();
-            listeners.push(Listener { port, addr, app });
+            listeners.push(Listener { port, addr });
         }
         replace(container.admin_port(), port::free()?);
         container.ports.iter().zip(apps).for_each(|(port, addr)| replace(*port, *addr));

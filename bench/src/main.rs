@@ -7,6 +7,7 @@ mod app;
 mod args;
 mod credentials;
 mod diego;
+mod differential;
 mod load;
 mod measures;
 mod peers;
@@ -45,6 +46,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Run(args) => run::run(&args),
         Task::Callgrind(args) => run::callgrind(&args),
         Task::List => run::list(),
+        Task::Differential(args) => differential::run(&args),
         Task::Rolling(args) => rolling::run(&args),
         Task::Web { port } => rolling::web::serve(port),
         Task::App => process::exec::raise_descriptors().and_then(|_| app::serve()),

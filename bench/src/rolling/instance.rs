@@ -159,7 +159,8 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Starts one, at `addr` if given, and registers it as soon as proxy and app accept connections.
+    /// Starts one, at `addr` if given, and registers it as soon as proxy and app accept connections, which is what Diego asks of
+    /// them; an entrypoint as soon as it has answered once, which is what its readiness tells.
     ///
     /// # Errors
     /// It does not within 30 seconds.
@@ -179,8 +180,9 @@ impl Instance {
             let addr = addr.map_or_else(port::free, Ok)?;
             let command = platform.entrypoint(&dir, identity, addr, &web)?;
             let mut proxy = Running::start(&command, None, &log("proxy"))?;
-            until_accepts(addr, &mut proxy)?;
-            let endpoint = router.register(addr, &identity.guid);
+            let endpoint = Endpoint::new(addr, &identity.guid);
+            until_serves(router, &endpoint, &mut proxy)?;
+            router.register(&endpoint);
             return Ok(Self { endpoint, app: None, proxy, folder: None });
         }
         let folder = Folder::write(&dir, &diego::Container { mtls: true, ..diego::container() }, &[app], addr)?;
@@ -194,7 +196,8 @@ impl Instance {
         for listener in &folder.listeners {
             until_accepts(listener.addr, &mut proxy)?;
         }
-        let endpoint = router.register(folder.listeners[0].addr, &identity.guid);
+        let endpoint = Endpoint::new(folder.listeners[0].addr, &identity.guid);
+        router.register(&endpoint);
         Ok(Self { endpoint, app: Some(process), proxy, folder: Some((folder, identity.retired.clone())) })
     }
 
@@ -246,6 +249,17 @@ impl Platform<'_> {
             .args(web.get_args());
         Ok(command)
     }
+}
+
+/// Waits until the instance has answered one request.
+fn until_serves(router: &Router, endpoint: &Endpoint, process: &mut Running) -> Result<()> {
+    let end = Instant::now() + START;
+    while let Err((_, story)) = router.ask(endpoint) {
+        ensure!(!process.ended(), "it ended at its start: {}", process.last_words());
+        ensure!(Instant::now() < end, "it does not serve: {story}; {}", process.last_words());
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// Waits until somebody listens, as the platform's health check does.

@@ -40,6 +40,17 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    /// The way to an instance whose certificate must name `name`, not registered yet.
+    pub(super) fn new(addr: SocketAddr, name: &str) -> Arc<Self> {
+        Arc::new(Self {
+            addr,
+            name: name.to_owned(),
+            idle: Mutex::default(),
+            marked: Mutex::default(),
+            answered: AtomicUsize::new(0),
+        })
+    }
+
     /// How many requests it has answered.
     pub(super) fn answered(&self) -> usize {
         self.answered.load(Relaxed)
@@ -78,21 +89,13 @@ impl Router {
         self.retries.load(Relaxed)
     }
 
-    /// A new instance whose certificate must name `name`. A route to the same address becomes this one's.
-    pub(super) fn register(&self, addr: SocketAddr, name: &str) -> Arc<Endpoint> {
-        let endpoint = Arc::new(Endpoint {
-            addr,
-            name: name.to_owned(),
-            idle: Mutex::default(),
-            marked: Mutex::default(),
-            answered: AtomicUsize::new(0),
-        });
+    /// A new instance. A route to the same address becomes this one's.
+    pub(super) fn register(&self, endpoint: &Arc<Endpoint>) {
         for routes in [&self.table, &self.registered] {
             let mut routes = lock(routes);
-            routes.retain(|it| it.addr != addr);
-            routes.push(Arc::clone(&endpoint));
+            routes.retain(|it| it.addr != endpoint.addr);
+            routes.push(Arc::clone(endpoint));
         }
-        endpoint
     }
 
     /// The platform says that the instance is gone.
