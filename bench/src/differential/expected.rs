@@ -10,6 +10,17 @@ struct Expected {
     reason: &'static str,
 }
 
+/// Of what a client hears that is not on the list.
+const UNLISTED: &str = "A client that is not on the list hears 42, of which gorouter makes a 496 and asks elsewhere; of 46 it makes a 502.";
+
+/// Of what a client hears that has no certificate.
+const NAMELESS: &str =
+    "A client without a certificate hears 116 in TLS 1.2 too, of which gorouter makes a 496; of 40 it makes a 525.";
+
+/// Of an app that refuses.
+const APP_DOWN: &str = "The app is dialled before the handshake is answered, and if it refuses the client is reset: gorouter asks another instance, \
+                        whatever the method, and leaves this one alone for 30 seconds.";
+
 const ALL: &[Expected] = &[
     Expected {
         case: "offers: *, groups P-384*",
@@ -46,35 +57,22 @@ const ALL: &[Expected] = &[
         case: "clients: *",
         envoy: "alert 46 CertificateUnknown *",
         vestibule: "alert 42 BadCertificate *",
-        reason: "A client that is not on the list hears 42, of which gorouter makes a 496 and asks elsewhere; of 46 it makes a 502.",
+        reason: UNLISTED,
     },
     Expected {
         case: "clients: *TLS 1.2, no certificate",
         envoy: "alert 40 HandshakeFailure in the handshake",
         vestibule: "alert 116 CertificateRequired in the handshake",
-        reason: "A client without a certificate hears 116 in TLS 1.2 too, of which gorouter makes a 496; of 40 it makes a 525.",
+        reason: NAMELESS,
     },
     Expected {
         case: "app down: *, gorouter's *",
         envoy: "* retried; *",
         vestibule: "always retried; marked",
-        reason: "The app is dialled before the handshake is answered, and if it refuses the client is reset: gorouter asks another instance, whatever the method, and leaves \
-                 this one alone for 30 seconds.",
+        reason: APP_DOWN,
     },
-    Expected {
-        case: "app down: *, a client *",
-        envoy: "*",
-        vestibule: "rst *",
-        reason: "The app is dialled before the handshake is answered, and if it refuses the client is reset: gorouter asks another instance, whatever the method, and leaves \
-                 this one alone for 30 seconds.",
-    },
-    Expected {
-        case: "app down: *, a client *",
-        envoy: "*",
-        vestibule: "RST in the handshake",
-        reason: "The app is dialled before the handshake is answered, and if it refuses the client is reset: gorouter asks another instance, whatever the method, and leaves \
-                 this one alone for 30 seconds.",
-    },
+    Expected { case: "app down: *, a client *", envoy: "*", vestibule: "rst *", reason: APP_DOWN },
+    Expected { case: "app down: *, a client *", envoy: "*", vestibule: "RST in the handshake", reason: APP_DOWN },
     Expected {
         case: "strangers: *",
         envoy: "connections*",
@@ -98,6 +96,30 @@ const ALL: &[Expected] = &[
         envoy: "open",
         vestibule: "close_notify",
         reason: "Idle connections are closed gently while the instance is going, so that routers let go of them before the app ends.",
+    },
+    Expected {
+        case: "clients: empty roots*",
+        envoy: "* in the handshake",
+        vestibule: "alert *",
+        reason: "Without roots nobody is let in by either. Envoy does not take such a file, and closes; Vestibule names the reason by its alert.",
+    },
+    Expected {
+        case: "rotation: *, the stranger after its name was taken from the list",
+        envoy: "alert 46 CertificateUnknown after it",
+        vestibule: "alert 42 BadCertificate after it",
+        reason: UNLISTED,
+    },
+    Expected {
+        case: "rotation: *, a connection from before all this",
+        envoy: "served",
+        vestibule: "close_notify",
+        reason: "A connection whose client would not be let in any more is closed; Envoy keeps it for as long as both ends like.",
+    },
+    Expected {
+        case: "openssl: tls1_2, no certificate",
+        envoy: "*sslv3 alert handshake failure",
+        vestibule: "*tlsv13 alert certificate required",
+        reason: NAMELESS,
     },
 ];
 

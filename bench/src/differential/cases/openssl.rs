@@ -1,11 +1,15 @@
 //! The same by another client, `openssl s_client`, which also verifies the chain.
 
+use std::io::BufRead;
+use std::io::BufReader;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -18,6 +22,15 @@ use crate::differential::world::Side;
 use crate::differential::world::World;
 use crate::differential::world::router;
 
+/// What is echoed.
+const LINE: &str = "a line to echo";
+
+/// How long a denial may take to reach a client that believes its handshake to be over.
+const DENIAL: Duration = Duration::from_millis(400);
+
+/// How long the echo may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 pub(super) fn run(world: &World, side: Side, seen: &mut Seen) -> Result<()> {
     let (open, asking) =
         (Ground::usual(world, side, false, Mode::Echo)?, Ground::usual(world, side, true, Mode::Echo)?);
@@ -28,8 +41,10 @@ pub(super) fn run(world: &World, side: Side, seen: &mut Seen) -> Result<()> {
     let (good, strange) = (pem("router.pem", &world.router)?, pem("stranger.pem", &stranger)?);
     for version in ["-tls1_2", "-tls1_3"] {
         let name = version.trim_start_matches('-');
+        // Of TLS 1.3 one suite alone: which one is chosen from several is another case.
+        let suites = ["-ciphersuites", "TLS_AES_128_GCM_SHA256"];
         let mut s_client = |line: &str, ground: &Ground<'_>, more: &[&str]| {
-            let said = ask(world, ground, &[&[version], more].concat())?;
+            let said = ask(world, ground, &[&[version], &suites[..], more].concat())?;
             seen.note(format!("{name}, {line}"), said);
             Ok::<_, anyhow::Error>(())
         };
@@ -60,27 +75,48 @@ fn ask(world: &World, ground: &Ground<'_>, options: &[&str]) -> Result<String> {
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start openssl")?;
-    if let Some(mut stdin) = client.stdin.take() {
-        thread::sleep(Duration::from_millis(300));
-        // It may have ended, refused.
-        let _ = stdin.write_all(b"a line to echo\n");
-        thread::sleep(Duration::from_millis(200));
+    let (stdin, stdout) = (client.stdin.take(), client.stdout.take());
+    let (mut stdin, stdout) = stdin.zip(stdout).context("openssl has no pipes")?;
+    let (say, heard) = mpsc::channel();
+    thread::spawn(move || {
+        BufReader::new(stdout)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| say.send(line.clone()).is_ok())
+            .for_each(drop);
+    });
+    thread::sleep(DENIAL);
+    // It may have ended, refused.
+    let _ = stdin.write_all(format!("{LINE}\n").as_bytes());
+    let (end, mut lines) = (Instant::now() + PATIENCE, Vec::new());
+    while let Ok(line) = heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        let echoed = line == LINE;
+        lines.push(line);
+        if echoed {
+            break;
+        }
     }
+    drop(stdin);
     let out = client.wait_with_output().context("cannot wait for openssl")?;
-    let text = format!("{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    let mut said: Vec<String> = Vec::new();
+    lines.extend(heard);
+    lines.extend(String::from_utf8_lossy(&out.stderr).lines().map(str::to_owned));
+    Ok(of_interest(&lines))
+}
+
+fn of_interest(lines: &[String]) -> String {
     let prefixes = ["New, ", "Reused, ", "ALPN protocol", "No ALPN", "Server Temp Key", "Verification"];
-    for line in text.lines().map(str::trim) {
+    let mut said: Vec<&str> = Vec::new();
+    for line in lines.iter().map(|line| line.trim()) {
         let error = line.split_once("error:").and_then(|(_, rest)| rest.split(':').nth(3));
         let what = match error {
             Some(error) => error,
-            None if line == "a line to echo" => "echoed",
+            None if line == LINE => "echoed",
             None if prefixes.iter().any(|prefix| line.starts_with(prefix)) => line,
             None => continue,
         };
-        if !said.iter().any(|it| it == what) {
-            said.push(what.to_owned());
+        if !said.contains(&what) {
+            said.push(what);
         }
     }
-    Ok(said.join("; "))
+    said.join("; ")
 }
