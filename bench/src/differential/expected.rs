@@ -25,7 +25,7 @@ const ALL: &[Expected] = &[
     Expected {
         case: "offers: *, groups P-384*",
         envoy: "*",
-        vestibule: "*",
+        vestibule: "*secp384r1, ALPN none",
         reason: "Vestibule speaks P-384 as well; Envoy's default is X25519MLKEM768, X25519 and P-256.",
     },
     Expected {

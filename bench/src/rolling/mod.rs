@@ -100,7 +100,7 @@ fn roll(platform: &Platform<'_>, identities: &[Identity], args: &RollingArgs) ->
 
     let result: Result<Duration> = (|| {
         let (began, mut synced, mut slowest) = (Instant::now(), Instant::now(), Duration::ZERO);
-        instances.iter().try_for_each(warm)?;
+        instances.iter().try_for_each(|it| warm(it, &router, &mut synced))?;
         for stop in 0..args.stops {
             let old = &mut instances[stop % 2];
             let stopping = Instant::now();
@@ -109,11 +109,7 @@ fn roll(platform: &Platform<'_>, identities: &[Identity], args: &RollingArgs) ->
             // Every other instance is the first to come to the port of the one before it, while the old route is still there.
             *old = start((stop % 4 < 2).then_some(gone.addr))?;
             router.unregister(&gone);
-            if synced.elapsed() > SYNC {
-                synced = Instant::now();
-                router.sync();
-            }
-            warm(old)?;
+            warm(old, &router, &mut synced)?;
             if (stop + 1) % 10 == 0 {
                 eprintln!("{kind}: {} stops, {} s", stop + 1, began.elapsed().as_secs());
             }
@@ -161,11 +157,21 @@ fn use_it(router: &Router, done: &AtomicBool, user: u32, every: Duration) -> Use
     used
 }
 
-/// Waits until an instance has answered some requests.
-fn warm(instance: &Instance) -> Result<()> {
-    let end = Instant::now() + START;
-    while instance.endpoint.answered() < WARM {
-        ensure!(Instant::now() < end, "an instance did not answer {WARM} requests in {} s", START.as_secs());
+/// Waits until an instance has answered some requests, while the platform registers its routes again from time to time.
+fn warm(instance: &Instance, router: &Router, synced: &mut Instant) -> Result<()> {
+    let (end, endpoint) = (Instant::now() + START, &instance.endpoint);
+    while endpoint.answered() < WARM {
+        let answered = endpoint.answered();
+        ensure!(
+            Instant::now() < end,
+            "an instance answered {answered} requests, not {WARM}, in {} s; {}",
+            START.as_secs(),
+            endpoint.failed()
+        );
+        if synced.elapsed() > SYNC {
+            *synced = Instant::now();
+            router.sync();
+        }
         thread::sleep(Duration::from_millis(5));
     }
     Ok(())

@@ -37,6 +37,7 @@ pub(super) struct Endpoint {
     idle: Mutex<Vec<Client>>,
     marked: Mutex<Option<Instant>>,
     answered: AtomicUsize,
+    failed: Mutex<Option<Failure>>,
 }
 
 impl Endpoint {
@@ -48,7 +49,16 @@ impl Endpoint {
             idle: Mutex::default(),
             marked: Mutex::default(),
             answered: AtomicUsize::new(0),
+            failed: Mutex::default(),
         })
+    }
+
+    /// The last failure of an attempt, for an error.
+    pub(super) fn failed(&self) -> String {
+        lock(&self.failed).as_ref().map_or_else(
+            || "no attempt has failed".to_owned(),
+            |it| format!("the last attempt that failed: {:?}: {}", it.phase, it.end),
+        )
     }
 
     /// How many requests it has answered.
@@ -127,6 +137,7 @@ impl Router {
                 return Ok(());
             };
             story += &format!("{} {:?}: {}", if attempt == 1 { "," } else { "; then" }, failure.phase, failure.end);
+            *lock(&endpoint.failed) = Some(failure.clone());
             match failure.effect() {
                 Effect::Kept => {}
                 Effect::Marked => *lock(&endpoint.marked) = Some(Instant::now()),
