@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::Parser;
@@ -17,18 +18,29 @@ pub(crate) struct Cli {
     pub(crate) command: Task,
 }
 
-/// The commands. The last four are what the driver starts itself as.
+/// The commands. The last five are what the driver starts itself as.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     /// Measure, print the tables, and write RESULTS.md and RESULTS.svg
     Run(RunArgs),
     /// Count the instructions of a handshake and of the relay under valgrind
     Callgrind(CallgrindArgs),
+    /// Envoy and vestibule side by side with Diego's files; writes DIFFERENTIAL.md, and fails on a difference that nobody expects
+    Differential(DifferentialArgs),
+    /// Stop and start instances under load, behind a client that retries as gorouter does; writes ROLLING.md
+    Rolling(RollingArgs),
     /// Name the measures, and the peers that are installed
     List,
     /// The app: small answers, many bytes down, many bytes up
     #[command(hide = true)]
     App,
+    /// The app of an instance, until TERM
+    #[command(hide = true)]
+    Web {
+        /// Where it listens [default: $PORT].
+        #[arg(long)]
+        port: Option<u16>,
+    },
     /// New connections, one after the other, until stdin ends; then writes how many
     #[command(hide = true)]
     Storm {
@@ -93,6 +105,56 @@ pub(crate) struct CallgrindArgs {
     /// Where the product comes from.
     #[command(flatten)]
     pub(crate) product: ProductArgs,
+}
+
+/// What `differential` is told.
+#[derive(Debug, Args)]
+pub(crate) struct DifferentialArgs {
+    /// Only the cases whose name begins so; may be repeated. Nothing is written then
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Where the product comes from.
+    #[command(flatten)]
+    pub(crate) product: ProductArgs,
+}
+
+impl DifferentialArgs {
+    /// Whether the case called `name` is wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|it| name.starts_with(it.as_str()))
+    }
+}
+
+/// What `rolling` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RollingArgs {
+    /// How often an instance is stopped; each takes about three seconds
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) stops: usize,
+    /// Requests a second
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub(crate) rate: u32,
+    /// Seconds between the retirement pair and TERM to the app; Diego waits for 5
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub(crate) pause: f64,
+    /// Only these: drop-in, envoy, run. Nothing is written then
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Where the product comes from.
+    #[command(flatten)]
+    pub(crate) product: ProductArgs,
+}
+
+impl RollingArgs {
+    /// Between the retirement pair and TERM to the app; none for what is no time.
+    pub(crate) fn pause(&self) -> Duration {
+        Duration::try_from_secs_f64(self.pause).unwrap_or_default()
+    }
+
+    /// Whether the kind of instance called `name` is wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|it| it == name)
+    }
 }
 
 /// Where the product comes from.

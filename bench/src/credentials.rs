@@ -45,6 +45,22 @@ impl Pair {
         Ok(Self { chain: read("crt")?, key: read("key")? })
     }
 
+    /// Lets `vestibule issuer` write one into `dir`, under the CA that is there, or a new one; `options` are its own.
+    ///
+    /// # Errors
+    /// The issuer fails; the message says what it wrote.
+    pub(crate) fn issue(vestibule: &Path, dir: &Path, options: &[&str]) -> Result<Self> {
+        let out = Command::new(vestibule)
+            .arg("issuer")
+            .arg(dir)
+            .arg("--once")
+            .args(options)
+            .output()
+            .with_context(|| format!("cannot start {}", vestibule.display()))?;
+        ensure!(out.status.success(), "vestibule issuer failed: {}", String::from_utf8_lossy(&out.stderr).trim());
+        Self::read(dir, "instance")
+    }
+
     /// Key and chain in one file, as some servers want them.
     pub(crate) fn combined(&self) -> String {
         format!("{}{}", self.chain, self.key)
@@ -70,14 +86,7 @@ impl Credentials {
     pub(crate) fn issue(vestibule: &Path, dir: &Path, rsa: Rsa, pairs: usize) -> Result<Self> {
         let mut issued = Vec::new();
         for _ in 0..pairs {
-            let out = Command::new(vestibule)
-                .arg("issuer")
-                .arg(dir)
-                .args(["--once", "--client", "--key", rsa.option()])
-                .output()
-                .with_context(|| format!("cannot start {}", vestibule.display()))?;
-            ensure!(out.status.success(), "vestibule issuer failed: {}", String::from_utf8_lossy(&out.stderr).trim());
-            issued.push(Pair::read(dir, "instance")?);
+            issued.push(Pair::issue(vestibule, dir, &["--client", "--key", rsa.option()])?);
         }
         Ok(Self { ca: dir.join("ca.crt"), pairs: issued, client: Pair::read(dir, "client")? })
     }

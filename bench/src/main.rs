@@ -6,6 +6,8 @@
 mod app;
 mod args;
 mod credentials;
+mod diego;
+mod differential;
 mod load;
 mod measures;
 mod peers;
@@ -13,8 +15,10 @@ mod process;
 mod product;
 mod relay;
 mod report;
+mod rolling;
 mod run;
 mod stage;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -42,6 +46,9 @@ fn execute(task: Task) -> Result<()> {
         Task::Run(args) => run::run(&args),
         Task::Callgrind(args) => run::callgrind(&args),
         Task::List => run::list(),
+        Task::Differential(args) => differential::run(&args),
+        Task::Rolling(args) => rolling::run(&args),
+        Task::Web { port } => rolling::web::serve(port),
         Task::App => process::exec::raise_descriptors().and_then(|_| app::serve()),
         Task::Storm { server } => load::storm::rage(server),
         Task::Relay { listen, app } => relay::serve(listen, app),

@@ -5,7 +5,7 @@ mod connection;
 pub(crate) mod pace;
 pub(crate) mod percentiles;
 pub(crate) mod storm;
-mod tls;
+pub(crate) mod tls;
 
 pub(crate) use connection::Connection;
 pub(crate) use connection::Target;

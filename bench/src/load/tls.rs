@@ -16,6 +16,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::crypto::aws_lc_rs;
+use rustls::crypto::verify_tls12_signature;
 use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
@@ -47,7 +48,7 @@ impl Client<'_> {
             kx_groups: vec![aws_lc_rs::kx_group::X25519],
             ..aws_lc_rs::default_provider()
         });
-        let algorithms = provider.signature_verification_algorithms;
+        let verifier = SignatureOnly::new(&provider);
         let builder =
             ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
         let builder = match self.ca {
@@ -58,7 +59,7 @@ impl Client<'_> {
                 }
                 builder.with_root_certificates(roots)
             }
-            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(SignatureOnly { algorithms })),
+            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)),
         };
         let mut config = match self.pair {
             Some(pair) => builder.with_client_auth_cert(
@@ -74,8 +75,15 @@ impl Client<'_> {
 
 /// Takes any certificate whose key has signed the handshake.
 #[derive(Debug)]
-struct SignatureOnly {
+pub(crate) struct SignatureOnly {
     algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl SignatureOnly {
+    /// Verifies with the algorithms of `provider`.
+    pub(crate) fn new(provider: &CryptoProvider) -> Self {
+        Self { algorithms: provider.signature_verification_algorithms }
+    }
 }
 
 impl ServerCertVerifier for SignatureOnly {
@@ -92,11 +100,11 @@ impl ServerCertVerifier for SignatureOnly {
 
     fn verify_tls12_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("the client speaks TLS 1.3 only".to_owned()))
+        verify_tls12_signature(message, cert, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(

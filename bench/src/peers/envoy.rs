@@ -23,6 +23,13 @@ pub(super) fn find() -> Option<Envoy> {
     Some(Envoy { program })
 }
 
+impl Envoy {
+    /// Where it is.
+    pub(super) fn program(self) -> PathBuf {
+        self.program
+    }
+}
+
 impl Peer for Envoy {
     fn name(&self) -> &str {
         "envoy"

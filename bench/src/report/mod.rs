@@ -4,7 +4,7 @@ mod goals;
 pub(crate) mod machine;
 pub(crate) mod results;
 mod svg;
-mod table;
+pub(crate) mod table;
 
 use std::fmt::Write;
 

@@ -50,20 +50,29 @@ fn cell(summary: Summary, digits: usize) -> String {
 }
 
 /// A table of which the first row is the heading, and the first column the names.
-pub(super) fn markdown(rows: &[Vec<String>]) -> String {
+pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
+    aligned(rows, true)
+}
+
+/// The same for text: all columns begin at the left.
+pub(crate) fn of_text(rows: &[Vec<String>]) -> String {
+    aligned(rows, false)
+}
+
+fn aligned(rows: &[Vec<String>], figures: bool) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
     for (at, row) in rows.iter().enumerate() {
         let padded = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column == 0 { format!(" {cell:width$} ") } else { format!(" {cell:>width$} ") }
+            if column == 0 || !figures { format!(" {cell:width$} ") } else { format!(" {cell:>width$} ") }
         });
         text.push_str(&format!("|{}|\n", padded.collect::<Vec<_>>().join("|")));
         if at == 0 {
             let rule = widths.iter().enumerate().map(|(column, &width)| {
                 let dashes = "-".repeat(width + 1);
-                if column == 0 { format!("-{dashes}") } else { format!("{dashes}:") }
+                if column == 0 || !figures { format!("-{dashes}") } else { format!("{dashes}:") }
             });
             text.push_str(&format!("|{}|\n", rule.collect::<Vec<_>>().join("|")));
         }
