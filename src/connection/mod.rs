@@ -60,6 +60,9 @@ use crate::upstream::Upstream;
 /// two parts of one answer, short enough for routers to let go of it before the app hears that it must stop.
 const IDLE_WHILE_GOING: Duration = Duration::from_millis(50);
 
+/// How long a client waits for the first pair at least, where clients are not held for longer anyway.
+const FIRST_PAIR: Duration = Duration::from_secs(1);
+
 /// What the connections of one listener share.
 #[derive(Debug)]
 pub struct Service {
@@ -199,7 +202,7 @@ async fn establish(
             return Err(Ended::Overloaded { what: "handshakes", option: "--max-handshakes" });
         };
         // One generation, for the handshake and all that follows.
-        let serving = service.current.borrow().clone().ok_or(Ended::NoCredential)?;
+        let serving = serving(service).await.ok_or(Ended::NoCredential)?;
         record.facts.generation = Some(serving.generation);
         // Dialled before anything of ours is sent: an app that does not accept becomes a reset in answer to the
         // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
@@ -244,6 +247,15 @@ async fn establish(
         Ok(Admitted { established, app, permit, standing, announcement })
     };
     timeout(limit, stages).await.unwrap_or(Err(Ended::HandshakeTimeout(limit)))
+}
+
+/// What clients are served with now. The listeners open before the first pair, roots and rules have been loaded, which takes
+/// some milliseconds: a client that comes meanwhile waits, as a reset would have a router shun us for half a minute.
+async fn serving(service: &Service) -> Option<Arc<Serving>> {
+    let mut current = service.current.clone();
+    let limit = service.app.hold().map_or(FIRST_PAIR, |hold| hold.max(FIRST_PAIR));
+    let serving = timeout(limit, current.wait_for(Option::is_some)).await.ok()?.ok()?;
+    serving.clone()
 }
 
 /// What the app is told of `client`.

@@ -27,7 +27,7 @@ pub enum Reason {
     AppTimeout,
     /// The app could not be reached for another reason.
     AppUnreachable,
-    /// No pair had been loaded yet.
+    /// No pair was loaded in time at the start.
     NoCredential,
     /// A limit on connections or handshakes was reached.
     Overloaded,

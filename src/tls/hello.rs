@@ -14,9 +14,18 @@ pub struct Hello {
     pub(super) wire: Vec<u8>,
     alpn: Vec<Vec<u8>>,
     server_name: Option<String>,
+    tls13: bool,
 }
 
+/// The first byte of the numbers of TLS 1.3's suites (RFC 8446, B.4).
+const TLS13_SUITES: u16 = 0x13;
+
 impl Hello {
+    /// Whether the client offers a suite of TLS 1.3, as all do that speak it.
+    pub fn offers_tls13(&self) -> bool {
+        self.tls13
+    }
+
     /// Whether the client offers at least one of `protocols` (RFC 7301).
     pub fn offers_any(&self, protocols: &[Vec<u8>]) -> bool {
         self.alpn.iter().any(|offered| protocols.contains(offered))
@@ -65,8 +74,8 @@ pub async fn read_hello(client: &TcpStream, mut wire: Vec<u8>) -> Result<Hello, 
     let mut acceptor = Acceptor::default();
     let mut fresh = 0;
     loop {
-        if let Some((alpn, server_name)) = feed(&mut acceptor, &wire, fresh)? {
-            return Ok(Hello { wire, alpn, server_name });
+        if let Some(Asked { alpn, server_name, tls13 }) = feed(&mut acceptor, &wire, fresh)? {
+            return Ok(Hello { wire, alpn, server_name, tls13 });
         }
         fresh = wire.len();
         match buffers::read_more(client, &mut wire).await {
@@ -82,7 +91,12 @@ pub async fn read_hello(client: &TcpStream, mut wire: Vec<u8>) -> Result<Hello, 
     }
 }
 
-type Asked = (Vec<Vec<u8>>, Option<String>);
+/// What of a ClientHello decides on the answer, and the name for the record.
+struct Asked {
+    alpn: Vec<Vec<u8>>,
+    server_name: Option<String>,
+    tls13: bool,
+}
 
 /// Hands the bytes from `fresh` on to the parser; `Some` once the ClientHello is complete.
 fn feed(acceptor: &mut Acceptor, wire: &[u8], fresh: usize) -> Result<Option<Asked>, HelloError> {
@@ -93,8 +107,10 @@ fn feed(acceptor: &mut Acceptor, wire: &[u8], fresh: usize) -> Result<Option<Ask
             Ok(None) => {}
             Ok(Some(accepted)) => {
                 let hello = accepted.client_hello();
+                let tls13 = hello.cipher_suites().iter().any(|suite| u16::from(*suite) >> 8 == TLS13_SUITES);
                 let alpn = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
-                return Ok(Some((alpn, hello.server_name().map(str::to_owned))));
+                let server_name = hello.server_name().map(str::to_owned);
+                return Ok(Some(Asked { alpn, server_name, tls13 }));
             }
             Err((cause, mut unsent)) => {
                 let mut alert = Vec::new();

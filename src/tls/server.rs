@@ -33,19 +33,45 @@ const TICKETS_PER_HANDSHAKE: usize = 1;
 /// Its ticket keys are its own: a ticket from another offer resumes nothing, so a rotation, a change of roots, of CRLs or
 /// of rules makes old tickets worthless.
 pub struct Offer {
+    terms: Terms,
+    asking: Asking,
+}
+
+/// What all answers have in common.
+struct Terms {
     pair: Arc<dyn ResolvesServerCert>,
     provider: Arc<CryptoProvider>,
     settings: TlsSettings,
     tickets: Arc<dyn ProducesTickets>,
-    asking: Asking,
 }
 
 /// What the client is asked for.
 enum Asking {
-    /// Nothing: one configuration serves all, with the listener's protocols and without.
-    Nothing { with_alpn: Arc<ServerConfig>, without_alpn: Arc<ServerConfig> },
+    /// Nothing: one configuration for each manner serves all.
+    Nothing(Vec<(Manner, Arc<ServerConfig>)>),
     /// A certificate. Each connection has a verifier, and so a configuration, of its own.
     Certificate(Gate),
+}
+
+/// What of an answer depends on the ClientHello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Manner {
+    /// The listener's protocols are spoken. rustls ends a handshake in which no protocol overlaps with the alert
+    /// `no_application_protocol` (RFC 7301 allows both); gorouter and curl rely on going on without ALPN, as Envoy does.
+    alpn: bool,
+    /// The order of suites is ours, and not the client's: in TLS 1.2, where the listener has one.
+    our_order: bool,
+}
+
+impl Manner {
+    fn of(hello: &Hello, settings: &TlsSettings) -> Self {
+        let our_order = !settings.tls12_suites.is_empty() && !hello.offers_tls13();
+        Self { alpn: hello.offers_any(&settings.alpn), our_order }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        [false, true].into_iter().flat_map(|alpn| [false, true].map(|our_order| Self { alpn, our_order }))
+    }
 }
 
 /// The answer to one ClientHello.
@@ -63,80 +89,72 @@ impl Offer {
     /// # Errors
     /// When the system's random source fails.
     pub fn new(pair: Arc<CertifiedKey>, settings: &TlsSettings, admitting: &Admitting) -> Result<Self, rustls::Error> {
-        let pair: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(pair));
-        let provider = provider_of(&settings.tls12_suites);
-        let tickets = Ticketer::new()?;
+        let terms = Terms {
+            pair: Arc::new(SingleCertAndKey::from(pair)),
+            provider: provider_of(&settings.tls12_suites),
+            settings: settings.clone(),
+            tickets: Ticketer::new()?,
+        };
         let asking = match admitting {
             Admitting::Everybody => {
-                let config = |alpn: &[Vec<u8>]| {
-                    let nobody = WebPkiClientVerifier::no_client_auth();
-                    let (provider, tickets) = (Arc::clone(&provider), Arc::clone(&tickets));
-                    server_config(provider, Arc::clone(&pair), settings, alpn, tickets, nobody).map(Arc::new)
-                };
-                Asking::Nothing { with_alpn: config(&settings.alpn)?, without_alpn: config(&[])? }
+                let config = |manner| Ok((manner, terms.config(manner, WebPkiClientVerifier::no_client_auth())?));
+                Asking::Nothing(Manner::all().map(config).collect::<Result<_, rustls::Error>>()?)
             }
             Admitting::Certified(gate) => Asking::Certificate(gate.clone()),
         };
-        Ok(Self { pair, provider, settings: settings.clone(), tickets, asking })
+        Ok(Self { terms, asking })
     }
 
     /// The answer to `hello`.
     ///
-    /// rustls ends a handshake in which no protocol overlaps with the alert `no_application_protocol` (RFC 7301 allows
-    /// both); gorouter and curl rely on going on without ALPN, as Envoy does.
-    ///
     /// # Errors
     /// rustls refuses the configuration, which it took when the offer was made.
     pub fn answer(&self, hello: &Hello) -> Result<Answer, rustls::Error> {
-        let overlaps = hello.offers_any(&self.settings.alpn);
+        let manner = Manner::of(hello, &self.terms.settings);
         match &self.asking {
-            Asking::Nothing { with_alpn, without_alpn } => {
-                let config = Arc::clone(if overlaps { with_alpn } else { without_alpn });
+            Asking::Nothing(configs) => {
+                let known = configs.iter().find(|(known, _)| *known == manner).map(|(_, config)| Arc::clone(config));
+                // There is one for each manner.
+                let config = known.ok_or_else(|| rustls::Error::General("a manner without an answer".to_owned()))?;
                 Ok(Answer { config, witness: None })
             }
             Asking::Certificate(gate) => {
-                let witness = Arc::new(Witness::new(gate.clone(), self.settings.denial_alert));
-                let alpn = if overlaps { &self.settings.alpn[..] } else { &[] };
+                let witness = Arc::new(Witness::new(gate.clone(), self.terms.settings.denial_alert));
                 let verifier: Arc<dyn ClientCertVerifier> = Arc::<Witness>::clone(&witness);
-                let (pair, tickets) = (Arc::clone(&self.pair), Arc::clone(&self.tickets));
-                let provider = Arc::clone(&self.provider);
-                let config = server_config(provider, pair, &self.settings, alpn, tickets, verifier)?;
-                Ok(Answer { config: Arc::new(config), witness: Some(witness) })
+                Ok(Answer { config: self.terms.config(manner, verifier)?, witness: Some(witness) })
             }
         }
     }
 }
 
-impl fmt::Debug for Offer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Offer").field("settings", &self.settings).finish_non_exhaustive()
+impl Terms {
+    fn config(&self, manner: Manner, clients: Arc<dyn ClientCertVerifier>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let settings = &self.settings;
+        let versions: &[&'static SupportedProtocolVersion] = match (settings.min_version, settings.max_version) {
+            (TlsVersion::Tls13, _) => &[&TLS13],
+            (TlsVersion::Tls12, TlsVersion::Tls13) => &[&TLS13, &TLS12],
+            (TlsVersion::Tls12, TlsVersion::Tls12) => &[&TLS12],
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(versions)?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::clone(&self.pair));
+        if manner.alpn {
+            config.alpn_protocols = settings.alpn.clone();
+        }
+        config.ignore_client_order = manner.our_order;
+        config.ticketer = Arc::clone(&self.tickets);
+        config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
+        // Tickets carry the session; a cache would hold memory for clients that never come back.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        // 0-RTT can be replayed, and the app cannot tell.
+        config.max_early_data_size = 0;
+        Ok(Arc::new(config))
     }
 }
 
-fn server_config(
-    provider: Arc<CryptoProvider>,
-    pair: Arc<dyn ResolvesServerCert>,
-    settings: &TlsSettings,
-    alpn: &[Vec<u8>],
-    tickets: Arc<dyn ProducesTickets>,
-    clients: Arc<dyn ClientCertVerifier>,
-) -> Result<ServerConfig, rustls::Error> {
-    let versions: &[&'static SupportedProtocolVersion] = match (settings.min_version, settings.max_version) {
-        (TlsVersion::Tls13, _) => &[&TLS13],
-        (TlsVersion::Tls12, TlsVersion::Tls13) => &[&TLS13, &TLS12],
-        (TlsVersion::Tls12, TlsVersion::Tls12) => &[&TLS12],
-    };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)?
-        .with_client_cert_verifier(clients)
-        .with_cert_resolver(pair);
-    config.alpn_protocols = alpn.to_vec();
-    config.ignore_client_order = !settings.tls12_suites.is_empty();
-    config.ticketer = tickets;
-    config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
-    // Tickets carry the session; a cache would hold memory for clients that never come back.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    // 0-RTT can be replayed, and the app cannot tell.
-    config.max_early_data_size = 0;
-    Ok(config)
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer").field("settings", &self.terms.settings).finish_non_exhaustive()
+    }
 }

@@ -138,6 +138,11 @@ impl Upstream {
         dialled
     }
 
+    /// How long clients wait for an app that has not been ready yet.
+    pub fn hold(&self) -> Option<Duration> {
+        self.hold
+    }
+
     /// Clients no longer wait for an app that has not been ready yet.
     pub fn stop_holding(&self) {
         self.seen.send_if_modified(|seen| {

@@ -1,6 +1,7 @@
 //! From the files to the handshake: what is picked up, what is refused, and what nobody may notice.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -296,12 +297,35 @@ fn credentials_that_are_missing_at_the_start_may_come_late() {
     let mut credentials = Credentials::empty();
     let sidecar = Setup::proxy(&credentials, app::echo()).start();
     sidecar.wait_for("listening");
-    // The listener is open; a client that comes too early is told at once to try elsewhere.
+    // The listener is open; a client that comes much too early is told to try elsewhere.
     assert!(asking(credentials.instance()).connect(sidecar.addr()).is_err());
     sidecar.record("no_credential");
     credentials.rotate();
     sidecar.wait_for("ready");
     asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+}
+
+#[test]
+fn a_client_that_comes_a_moment_before_the_first_pair_is_served() {
+    let mut credentials = Credentials::empty();
+    let setup = Setup::proxy(&credentials, app::echo()).env("VESTIBULE_APP_READY", "tcp");
+    let sidecar = setup.env("VESTIBULE_HOLD_UNTIL_READY", "60s").start();
+    let (addr, asking) = (sidecar.addr(), asking(credentials.instance()));
+    let client = std::thread::spawn(move || asking.connect(addr).unwrap().leaf());
+    eventually("the client", || established(addr).then_some(()));
+    assert_eq!(credentials.rotate(), client.join().unwrap());
+    assert!(!sidecar.reasons().iter().any(|reason| reason == "no_credential"));
+}
+
+/// Whether somebody is connected to `addr`, an address of 127.0.0.1, by the kernel's account.
+fn established(addr: SocketAddr) -> bool {
+    let here = format!("0100007F:{:04X}", addr.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    // Number, local address, remote address, state; 01 is established.
+    table.lines().any(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        fields.get(1) == Some(&here.as_str()) && fields.get(3) == Some(&"01")
+    })
 }
 
 #[test]

@@ -99,9 +99,9 @@ fn in_tls_1_2_the_listed_suites_are_spoken_in_the_listed_order_and_no_others() {
         (ProtocolVersion::TLSv1_2, CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)
     );
     assert_eq!(speaking(&cell, &[chacha]).alert(sidecar.addr()), rustls::AlertDescription::HandshakeFailure);
-    // The list says nothing of TLS 1.3.
-    let (version, _) = chosen(&[chacha, TLS13_CHACHA20_POLY1305_SHA256]);
-    assert_eq!(version, ProtocolVersion::TLSv1_3);
+    // The list says nothing of TLS 1.3, where the order is the client's.
+    let (version, suite) = chosen(&[chacha, TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256]);
+    assert_eq!((version, suite), (ProtocolVersion::TLSv1_3, CipherSuite::TLS13_CHACHA20_POLY1305_SHA256));
 }
 
 #[test]
