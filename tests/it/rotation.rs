@@ -309,7 +309,7 @@ fn credentials_that_are_missing_at_the_start_may_come_late() {
 fn a_client_that_comes_a_moment_before_the_first_pair_is_served() {
     let mut credentials = Credentials::empty();
     let setup = Setup::proxy(&credentials, app::echo()).env("VESTIBULE_APP_READY", "tcp");
-    let sidecar = setup.env("VESTIBULE_HOLD_UNTIL_READY", "60s").start();
+    let sidecar = setup.env("VESTIBULE_HOLD_UNTIL_READY", "9s").start();
     let (addr, asking) = (sidecar.addr(), asking(credentials.instance()));
     let client = std::thread::spawn(move || asking.connect(addr).unwrap().leaf());
     eventually("the client", || established(addr).then_some(()));
