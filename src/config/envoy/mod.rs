@@ -1,6 +1,6 @@
 //! The two documents that Diego writes for Envoy, and what they mean.
 //!
-//! A document is a tree of [`yaml`] values. It is first held against the [`fields`] that are known of each message:
+//! A document is a tree of `yaml` values. It is first held against the `fields` that are known of each message:
 //! what would change behaviour and is not supported is refused with its path. Then what is left is read. The manual's
 //! table of fields is made from the same description.
 //!
