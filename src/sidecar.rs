@@ -46,6 +46,7 @@ use crate::supervisor::Signals;
 use crate::sys::limits;
 use crate::telemetry::Counters;
 use crate::telemetry::Metrics;
+use crate::tls::Turns;
 use crate::upstream::Upstream;
 
 /// A proxy whose listeners are open.
@@ -132,6 +133,7 @@ impl Sidecar {
             tracing::warn!(%error, "our memory cannot be kept from core dumps");
         }
         let (slots, handshakes) = listener::room(&config.limits);
+        let turns = Arc::new(Turns::new(config.threads));
         let mut accepting = JoinSet::new();
         let ours: Arc<[SocketAddr]> = doors.iter().map(|(_, _, addr)| *addr).collect();
         let mut upstreams: Vec<Arc<Upstream>> = Vec::new();
@@ -163,6 +165,7 @@ impl Sidecar {
                 accept_proxy_protocol: door.accept_proxy_protocol,
                 timeouts: config.timeouts.clone(),
                 handshakes: Arc::clone(&handshakes),
+                turns: Arc::clone(&turns),
                 phase: phase.subscribe(),
                 counters: Arc::clone(&counters),
                 access: config.log.access,

@@ -52,6 +52,7 @@ use crate::tls;
 use crate::tls::Answer;
 use crate::tls::Established;
 use crate::tls::HandshakeError;
+use crate::tls::Turns;
 use crate::tls::Witness;
 use crate::upstream::DialError;
 use crate::upstream::Upstream;
@@ -82,6 +83,8 @@ pub struct Service {
     pub timeouts: Timeouts,
     /// One permit for each handshake that may be under way.
     pub handshakes: Arc<Semaphore>,
+    /// Whose turn it is to sign.
+    pub turns: Arc<Turns>,
     /// Where the process stands.
     pub phase: watch::Receiver<Phase>,
     /// What is counted.
@@ -214,7 +217,7 @@ async fn establish(
         let Answer { config, witness } =
             serving.offer.answer(&hello).map_err(|error| Ended::Handshake(HandshakeError::Refused(error)))?;
         let app_stands = || !early.as_ref().is_some_and(AppStream::is_reset);
-        let established = match tls::handshake(stream, hello, config, app_stands).await {
+        let established = match tls::handshake(stream, hello, config, &service.turns, app_stands).await {
             Ok(established) => established,
             Err(HandshakeError::Forestalled) => return Err(DialError::Reset.into()),
             Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),

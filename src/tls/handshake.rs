@@ -7,6 +7,9 @@ use std::sync::Arc;
 use rustls::AlertDescription;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::sync::SemaphorePermit;
+use tokio::task::yield_now;
 
 use crate::buffers;
 use crate::sys::socket;
@@ -45,6 +48,27 @@ pub struct Established {
     pub held: Vec<u8>,
 }
 
+/// Whose turn it is to sign: a signature takes a hundred times as long as passing on a request does, and a thread that has
+/// many to make would make them one after the other while everybody else waits.
+#[derive(Debug)]
+pub struct Turns(Semaphore);
+
+impl Turns {
+    /// As many at once as there are threads.
+    pub fn new(threads: usize) -> Self {
+        Self(Semaphore::new(threads.max(1)))
+    }
+
+    /// Waits until it is our turn, and until everybody whose socket is ready has had theirs: the scheduler looks at the
+    /// sockets before it comes back to whoever yields.
+    async fn mine(&self) -> Option<SemaphorePermit<'_>> {
+        // Never an error: it is not closed.
+        let turn = self.0.acquire().await.ok();
+        yield_now().await;
+        turn
+    }
+}
+
 /// Answers `hello` with `config` and completes the handshake. `may_answer` is asked before each flight of ours, of which the
 /// last is the point of no return; it comes after the signature, which takes its time.
 ///
@@ -54,6 +78,7 @@ pub async fn handshake(
     client: &TcpStream,
     hello: Hello,
     config: Arc<ServerConfig>,
+    turns: &Turns,
     may_answer: impl Fn() -> bool,
 ) -> Result<Established, HandshakeError> {
     let mut session = Session::new(config).map_err(HandshakeError::Refused)?;
@@ -65,7 +90,9 @@ pub async fn handshake(
             early.extend_from_slice(payload);
             ControlFlow::Continue(())
         };
+        let turn = turns.mine().await;
         let driven = session.drive(&mut wire, &mut out, keep, |_, _| Ok(()));
+        drop(turn);
         let spoke = !out.bytes().is_empty();
         if spoke && driven.is_ok() && !may_answer() {
             return Err(HandshakeError::Forestalled);

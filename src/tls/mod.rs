@@ -10,6 +10,7 @@ mod witness;
 
 pub use handshake::Established;
 pub use handshake::HandshakeError;
+pub use handshake::Turns;
 pub use handshake::handshake;
 pub use hello::Hello;
 pub use hello::HelloError;
