@@ -24,6 +24,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -82,6 +84,8 @@ struct Child {
     map: SignalMap,
     /// Whether the app has been reaped. Held while a signal is sent and while a status is taken.
     ended: Mutex<bool>,
+    /// It has been sent KILL: there is nothing more that could be done to it.
+    killed: AtomicBool,
     status: watch::Sender<Option<AppStatus>>,
     /// `None` without a controlling terminal.
     terminal: Option<Terminal>,
@@ -105,6 +109,7 @@ impl App {
             scope: command.scope,
             map: command.map.clone(),
             ended: Mutex::new(false),
+            killed: AtomicBool::new(false),
             status: watch::Sender::new(None),
             terminal: Terminal::open(),
         });
@@ -126,6 +131,7 @@ impl App {
     /// Ends the app at once, and in [`SignalScope::Group`] whatever is left in its group. Does nothing once the app
     /// has ended.
     pub fn kill(&self) {
+        self.child.killed.store(true, Ordering::Relaxed);
         self.child.signal(Signal::KILL);
     }
 
@@ -165,6 +171,10 @@ impl App {
 /// Reached with an app that lives only when a panic unwinds us: nobody else would end it then.
 impl Drop for Child {
     fn drop(&mut self) {
+        if self.killed.load(Ordering::Relaxed) {
+            // One that hangs in the kernel is waited for no longer.
+            return;
+        }
         self.signal(Signal::TERM);
         let deadline = std::time::Instant::now() + LAST_TIME;
         while !*self.ended() {

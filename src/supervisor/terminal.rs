@@ -84,7 +84,7 @@ impl Terminal {
 
     /// If the app has ended with the terminal in its hands, takes it back for whoever comes after us.
     ///
-    /// From the background that is refused, unless SIGTTOU is blocked, which takes `unsafe` code. But the app has not been
+    /// From the background that is refused unless SIGTTOU is blocked; this way needs no change of the mask. The app has not been
     /// reaped yet, so its group still exists: we join it, are in the foreground, and give the terminal to our own group.
     /// A session's leader cannot change its group; there nobody comes after us. To be called with the app's signals
     /// held back, since for a moment they would be ours.
