@@ -8,7 +8,7 @@
 //! does for both: `memmove` may be given areas that overlap.
 
 #![no_std]
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
 
 #[cfg(test)]
 extern crate std;
@@ -149,7 +149,7 @@ unsafe fn backward(to: *mut u8, from: *const u8, len: usize) {
 }
 
 /// The symbols that take the place of the C library's. The linker finds these first, and so leaves out both of those.
-#[cfg(all(target_env = "musl", not(test)))]
+#[cfg(not(test))]
 mod symbols {
     /// As in C.
     #[unsafe(no_mangle)]

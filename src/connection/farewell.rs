@@ -38,8 +38,8 @@ pub(super) async fn refuse(client: TcpStream, ended: Ended) {
             close(client).await;
         }
         Ended::DeniedLate(_, established) => {
-            let (mut session, mut held, mut out) = (established.session, established.held, Outgoing::default());
-            if session.close(&mut held, &mut out, |_| {}).is_ok() {
+            let (mut session, mut out) = (established.session, Outgoing::default());
+            if session.close(&mut out).is_ok() {
                 // Best effort: a client whose receive window is full learns it from the FIN.
                 let _ = client.try_write(out.bytes());
             }

@@ -217,13 +217,13 @@ async fn establish(
         let Answer { config, witness } =
             serving.offer.answer(&hello).map_err(|error| Ended::Handshake(HandshakeError::Refused(error)))?;
         let app_stands = || !early.as_ref().is_some_and(AppStream::is_reset);
-        let established = match tls::handshake(stream, hello, config, &service.turns, app_stands).await {
-            Ok(established) => established,
+        let (negotiated, established) = match tls::handshake(stream, hello, config, &service.turns, app_stands).await {
+            Ok(done) => done,
             Err(HandshakeError::Forestalled) => return Err(DialError::Reset.into()),
             Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
             Err(error) => return Err(error.into()),
         };
-        record.agreed(established.session.negotiated());
+        record.agreed(negotiated);
         let verdict = match witness.as_deref().and_then(Witness::verdict) {
             Some(verdict) => verdict.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.

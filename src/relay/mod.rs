@@ -178,7 +178,7 @@ impl Relay {
         }
         buffers::with(|buffers| {
             buffers.output.clear();
-            if self.session.close(&mut self.held, &mut buffers.output, |_| {}).is_ok() {
+            if self.session.close(&mut buffers.output).is_ok() {
                 // Best effort: a client whose receive window is full learns it from the FIN.
                 let _ = self.client.try_write(buffers.output.bytes());
             }

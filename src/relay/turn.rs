@@ -216,18 +216,15 @@ impl Relay {
     /// as it takes them.
     fn encrypt(&mut self, cx: &mut Context<'_>, read: usize, buffers: &mut Buffers) -> Result<(), End> {
         buffers.output.clear();
-        let to_app = &mut self.to_app;
-        let keep = |payload: &[u8]| to_app.keep(payload);
-        let used = if read == 0 {
+        let sealed = if read == 0 {
             self.down = Way::Ending;
-            self.session.close(&mut self.held, &mut buffers.output, keep)
+            self.session.close(&mut buffers.output)
         } else {
             self.quiet.heard_app();
             self.carried.down += read as u64;
-            self.session.encrypt(&mut self.held, &buffers.input[..read], &mut buffers.output, keep)
+            self.session.encrypt(&buffers.input[..read], &mut buffers.output)
         };
-        let used = used.map_err(|_| End::ClientViolation)?;
-        self.held.drain(..used);
+        sealed.map_err(|_| End::ClientViolation)?;
         match self.to_client.poll_pass(buffers.output.bytes(), Pin::new(&mut self.client), cx, &mut 0) {
             Poll::Ready(Err(error)) => Err(client_failed(&error)),
             // What the socket did not take is kept, and delivered before anything else is read.

@@ -1,7 +1,6 @@
 //! From the ClientHello to both Finished.
 
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use rustls::AlertDescription;
@@ -14,8 +13,10 @@ use tokio::task::yield_now;
 use crate::buffers;
 use crate::sys::socket;
 use crate::tls::Hello;
+use crate::tls::Negotiated;
 use crate::tls::Outgoing;
 use crate::tls::Session;
+use crate::tls::negotiation::Negotiation;
 
 /// Why a handshake did not complete.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ impl Turns {
     }
 }
 
-/// Answers `hello` with `config` and completes the handshake. `may_answer` is asked before each flight of ours, of which the
+/// Answers `hello` with `config` and completes the handshake; gives what was agreed on, too. `may_answer` is asked before each flight of ours, of which the
 /// last is the point of no return; it comes after the signature, which takes its time.
 ///
 /// # Errors
@@ -80,18 +81,14 @@ pub async fn handshake(
     config: Arc<ServerConfig>,
     turns: &Turns,
     may_answer: impl Fn() -> bool,
-) -> Result<Established, HandshakeError> {
-    let mut session = Session::new(config).map_err(HandshakeError::Refused)?;
+) -> Result<(Negotiated, Established), HandshakeError> {
+    let mut negotiation = Negotiation::new(config).map_err(HandshakeError::Refused)?;
     let mut wire = hello.wire;
     let mut early = Vec::new();
     let mut out = Outgoing::default();
     loop {
-        let keep = |payload: &[u8]| {
-            early.extend_from_slice(payload);
-            ControlFlow::Continue(())
-        };
         let turn = turns.mine().await;
-        let driven = session.drive(&mut wire, &mut out, keep, |_, _| Ok(()));
+        let driven = negotiation.drive(&mut wire, &mut out, &mut early);
         drop(turn);
         let spoke = !out.bytes().is_empty();
         if spoke && driven.is_ok() && !may_answer() {
@@ -99,21 +96,22 @@ pub async fn handshake(
         }
         write_all(client, out.bytes()).await?;
         out.clear();
-        let (used, _) = driven.map_err(|error| match error {
+        let used = driven.map_err(|error| match error {
             rustls::Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
             error => HandshakeError::Refused(error),
         })?;
         wire.drain(..used);
-        if !session.is_handshaking() {
+        if !negotiation.is_under_way() {
             if !spoke && early.is_empty() {
                 // A client that leaves Nagle's algorithm on holds its first request back until its Finished is
                 // acknowledged, and nothing of ours carries that acknowledgement: do not delay it.
                 socket::acknowledge_now(client)?;
             }
             wire.shrink_to_fit();
-            return Ok(Established { session, early, held: wire });
+            let (negotiated, session) = negotiation.finish().map_err(HandshakeError::Refused)?;
+            return Ok((negotiated, Established { session, early, held: wire }));
         }
-        if session.client_closed() || buffers::read_more(client, &mut wire).await? == 0 {
+        if negotiation.client_closed() || buffers::read_more(client, &mut wire).await? == 0 {
             return Err(HandshakeError::ClientLeft);
         }
     }

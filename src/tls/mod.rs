@@ -2,6 +2,9 @@
 
 mod handshake;
 mod hello;
+mod negotiation;
+mod outgoing;
+mod protection;
 mod provider;
 mod refusal;
 mod server;
@@ -15,11 +18,13 @@ pub use handshake::handshake;
 pub use hello::Hello;
 pub use hello::HelloError;
 pub use hello::read_hello;
+pub use negotiation::Negotiated;
+pub use outgoing::Outgoing;
+pub use protection::Exhausted;
 pub use provider::provider;
 pub use server::Answer;
 pub use server::Offer;
 pub use session::Decrypted;
-pub use session::Negotiated;
-pub use session::Outgoing;
 pub use session::Session;
+pub use session::Violation;
 pub use witness::Witness;

@@ -147,6 +147,8 @@ impl Terms {
         config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
         // Tickets carry the session; a cache would hold memory for clients that never come back.
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        // The session takes the keys over from rustls.
+        config.enable_secret_extraction = true;
         // 0-RTT can be replayed, and the app cannot tell.
         config.max_early_data_size = 0;
         Ok(Arc::new(config))

@@ -1,172 +1,119 @@
-//! An established TLS session, driven by hand.
+//! An established TLS session: what is sealed and opened, and the little that the protocol still says by itself.
 //!
-//! rustls's unbuffered API decrypts in the caller's buffer and encrypts into the caller's buffer, so a session that is
-//! idle holds no buffer at all. (rustls's buffered connection keeps 4 KiB for its next read.)
+//! After the handshake that is close_notify, alerts, and new keys. It is done here and not by rustls's connection, which keeps
+//! buffers and the state of a handshake for ever, and copies what it seals twice. The keys, and those that follow them, are
+//! rustls's.
 
+use std::mem;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rustls::HandshakeKind;
-use rustls::NamedGroup;
-use rustls::ProtocolVersion;
-use rustls::ServerConfig;
+use rustls::AlertDescription;
+use rustls::ContentType;
+use rustls::ExtractedSecrets;
+use rustls::SupportedCipherSuite;
+use rustls::kernel::KernelConnection;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConnectionData;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::ConnectionState;
-use rustls::unbuffered::EncodeError;
-use rustls::unbuffered::EncryptError;
-use rustls::unbuffered::UnbufferedStatus;
-use rustls::unbuffered::WriteTraffic;
 
-/// Bytes for the wire, in the order in which they must be sent. Keeps its memory when it is cleared.
-#[derive(Debug, Default)]
-pub struct Outgoing {
-    /// Invariant: `len <= space.len()`; what lies behind `len` is scratch.
-    space: Vec<u8>,
-    len: usize,
-}
+use crate::tls::Outgoing;
+use crate::tls::protection::Exhausted;
+use crate::tls::protection::FRAGMENT;
+use crate::tls::protection::Opener;
+use crate::tls::protection::Piece;
+use crate::tls::protection::Sealer;
 
-impl Outgoing {
-    /// Room for `capacity` bytes before it has to grow.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { space: vec![0; capacity], len: 0 }
-    }
+/// How many alerts that end nothing a client may send.
+const WARNINGS: u8 = 4;
 
-    /// What is to be sent.
-    pub fn bytes(&self) -> &[u8] {
-        &self.space[..self.len]
-    }
+/// How often a client may want us to take new keys too: each time costs an answer, which a client that does not read would
+/// have us keep.
+const WANTED_UPDATES: u8 = 32;
 
-    /// Forgets the bytes, keeps the memory.
-    pub fn clear(&mut self) {
-        self.len = 0;
-    }
+/// How many new keys in a row a client may take without a byte sent.
+const IDLE_UPDATES: u8 = 32;
 
-    /// Appends what `write` puts into the free space; when that is too small, grows by what it asks for and calls again.
-    fn put(&mut self, mut write: impl FnMut(&mut [u8]) -> Result<usize, Full>) -> Result<(), rustls::Error> {
-        loop {
-            match write(&mut self.space[self.len..]) {
-                Ok(written) => {
-                    self.len += written;
-                    return Ok(());
-                }
-                Err(Full::Needs(required)) => self.space.resize(self.len + required, 0),
-                Err(Full::Never(why)) => return Err(rustls::Error::General(why.to_owned())),
-            }
-        }
-    }
-}
+/// The start of a message that announces new keys (RFC 8446, 4.6.3): its type, and its length of one byte.
+const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
 
-enum Full {
-    Needs(usize),
-    Never(&'static str),
-}
+/// The type of a ClientHello (RFC 5246, 7.4).
+const CLIENT_HELLO: u8 = 1;
 
-impl From<EncodeError> for Full {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::InsufficientSize(size) => Self::Needs(size.required_size),
-            EncodeError::AlreadyEncoded => Self::Never("a record was encoded twice"),
-        }
-    }
-}
+/// In TLS 1.2, an alert that ends nothing (RFC 5246, 7.2).
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
 
-impl From<EncryptError> for Full {
-    fn from(error: EncryptError) -> Self {
-        match error {
-            EncryptError::InsufficientSize(size) => Self::Needs(size.required_size),
-            EncryptError::EncryptExhausted => Self::Never("the traffic keys are exhausted"),
-        }
-    }
-}
+/// The client broke the protocol, or ended the session by an alert.
+#[derive(Debug, thiserror::Error)]
+#[error("the client broke the TLS protocol, or says that we did")]
+pub struct Violation;
 
-/// What came of a run of records.
+/// What came of a run of sealed pieces.
 #[derive(Debug, Clone, Copy)]
 pub struct Decrypted {
     /// Bytes at the front of the input that are done with. The rest must be handed in again, with more behind it.
     pub used: usize,
-    /// The sink asked to stop; more records may be waiting in the rest.
+    /// The sink asked to stop; whole pieces may be waiting in the rest.
     pub stopped: bool,
 }
 
-/// What the two sides agreed on.
-#[derive(Debug, Clone)]
-pub struct Negotiated {
-    /// TLS 1.2 or 1.3.
-    pub version: Option<ProtocolVersion>,
-    /// The cipher suite's IANA name, as rustls writes it.
-    pub suite: Option<rustls::CipherSuite>,
-    /// The key exchange group; `None` on TLS 1.2 resumption.
-    pub group: Option<NamedGroup>,
-    /// The ALPN protocol, if one was agreed on.
-    pub alpn: Option<Vec<u8>>,
-    /// Resumed from a ticket.
-    pub resumed: bool,
-}
+/// One client's TLS session, server side. One pointer, as it lasts as long as the connection.
+pub struct Session(Box<State>);
 
-impl Negotiated {
-    /// `TLSv1_3`, as rustls names it.
-    pub fn version_name(&self) -> Option<&'static str> {
-        self.version.and_then(|version| version.as_str())
-    }
-
-    /// The cipher suite's name (IANA's, but for rustls's prefix `TLS13_`).
-    pub fn suite_name(&self) -> Option<&'static str> {
-        self.suite.and_then(|suite| suite.as_str())
-    }
-
-    /// The group's name.
-    pub fn group_name(&self) -> Option<&'static str> {
-        self.group.and_then(|group| group.as_str())
-    }
-
-    /// The ALPN protocol: one of the configured ones, so text.
-    pub fn alpn_name(&self) -> Option<&str> {
-        self.alpn.as_deref().and_then(|name| std::str::from_utf8(name).ok())
-    }
-}
-
-/// One client's TLS session, server side.
-pub struct Session {
-    conn: Box<UnbufferedServerConnection>,
+struct State {
+    opener: Opener,
+    sealer: Sealer,
+    suite: SupportedCipherSuite,
+    /// Makes the keys that follow. TLS 1.2 has none.
+    successor: Option<Box<KernelConnection<ServerConnectionData>>>,
+    client_chain: Option<Arc<[CertificateDer<'static>]>>,
     client_closed: bool,
+    /// The beginning of a message that announces new keys: the first so many bytes of [`KEY_UPDATE`].
+    announced: u8,
+    warnings: u8,
+    wanted_updates: u8,
+    idle_updates: u8,
+    asked_to_renegotiate: bool,
 }
 
 impl Session {
-    /// A session that expects the ClientHello as its first input.
-    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        Ok(Self { conn: Box::new(UnbufferedServerConnection::new(config)?), client_closed: false })
+    /// Takes over from a handshake that is complete.
+    ///
+    /// # Errors
+    /// It is not complete, or the keys are of a kind that is not ours.
+    pub(super) fn new(conn: UnbufferedServerConnection, client_closed: bool) -> Result<Self, rustls::Error> {
+        let client_chain = conn.peer_certificates().map(Arc::from);
+        let (ExtractedSecrets { tx, rx }, successor) = conn.dangerous_into_kernel_connection()?;
+        let suite = successor.negotiated_cipher_suite();
+        Ok(Self(Box::new(State {
+            opener: Opener::new(suite, rx)?,
+            sealer: Sealer::new(suite, tx)?,
+            suite,
+            successor: suite.tls13().is_some().then(|| Box::new(successor)),
+            client_chain,
+            client_closed,
+            announced: 0,
+            warnings: 0,
+            wanted_updates: 0,
+            idle_updates: 0,
+            asked_to_renegotiate: false,
+        })))
     }
 
     /// Whether the client has sent close_notify: it will send nothing more, and what it sent is whole.
     pub fn client_closed(&self) -> bool {
-        self.client_closed
-    }
-
-    pub(super) fn is_handshaking(&self) -> bool {
-        self.conn.is_handshaking()
+        self.0.client_closed
     }
 
     /// The certificates that the client has shown, leaf first, in this handshake or in the one that it resumes; `None` if
     /// it has shown none.
     pub fn client_chain(&self) -> Option<&[CertificateDer<'static>]> {
-        self.conn.peer_certificates()
+        self.0.client_chain.as_deref()
     }
 
-    /// What the handshake agreed on.
-    pub fn negotiated(&self) -> Negotiated {
-        Negotiated {
-            version: self.conn.protocol_version(),
-            suite: self.conn.negotiated_cipher_suite().map(|suite| suite.suite()),
-            group: self.conn.negotiated_key_exchange_group().map(|group| group.name()),
-            alpn: self.conn.alpn_protocol().map(<[u8]>::to_vec),
-            resumed: self.conn.handshake_kind() == Some(HandshakeKind::Resumed),
-        }
-    }
-
-    /// Decrypts the records at the front of `wire`, in place, handing each one's plaintext to `sink` until it breaks.
-    /// What the protocol itself wants to answer (alerts, key updates) is appended to `out`.
+    /// Opens the sealed pieces at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. What
+    /// the protocol itself has to answer (alerts, new keys) is appended to `out`.
     ///
     /// # Errors
     /// When the client breaks the protocol; the alert that tells it so is in `out`.
@@ -174,120 +121,186 @@ impl Session {
         &mut self,
         wire: &mut [u8],
         out: &mut Outgoing,
-        sink: impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<Decrypted, rustls::Error> {
-        let (used, rest) = self.drive(wire, out, sink, |_, _| Ok(()))?;
-        Ok(Decrypted { used, stopped: rest.is_none() })
-    }
-
-    /// Encrypts `plaintext` to `out`, in records of at most 16 KiB.
-    ///
-    /// `held` is what [`Session::decrypt`] has left: rustls must see it again. Records in it that are complete by now are
-    /// decrypted on the way and handed to `sink`; the number of bytes done with is returned.
-    ///
-    /// # Errors
-    /// When the client broke the protocol, or the keys are exhausted.
-    pub fn encrypt(
-        &mut self,
-        held: &mut [u8],
-        plaintext: &[u8],
-        out: &mut Outgoing,
-        mut sink: impl FnMut(&[u8]),
-    ) -> Result<usize, rustls::Error> {
-        self.write(held, out, &mut sink, |traffic, space| Ok(traffic.encrypt(plaintext, space)?))
-    }
-
-    /// Appends close_notify to `out`: what was sent is whole. `held` and `sink` as in [`Session::encrypt`].
-    ///
-    /// # Errors
-    /// As [`Session::encrypt`].
-    pub fn close(
-        &mut self,
-        held: &mut [u8],
-        out: &mut Outgoing,
-        mut sink: impl FnMut(&[u8]),
-    ) -> Result<usize, rustls::Error> {
-        self.write(held, out, &mut sink, |traffic, space| Ok(traffic.queue_close_notify(space)?))
-    }
-
-    fn write(
-        &mut self,
-        held: &mut [u8],
-        out: &mut Outgoing,
-        sink: &mut impl FnMut(&[u8]),
-        mut put: impl FnMut(&mut WriteTraffic<'_, ServerConnectionData>, &mut [u8]) -> Result<usize, Full>,
-    ) -> Result<usize, rustls::Error> {
-        let keep_all = |payload: &[u8]| {
-            sink(payload);
-            ControlFlow::Continue(())
-        };
-        let (used, _) = self.drive(held, out, keep_all, |traffic, out| match traffic {
-            Some(mut traffic) => out.put(|space| put(&mut traffic, space)),
-            None => Ok(()),
-        })?;
-        Ok(used)
-    }
-
-    /// Lets rustls work until it rests: it wants more input, or has nothing to say. Then calls `rest`, with the right to
-    /// encrypt if there is one. `None` instead of its answer when the sink broke off before that.
-    pub(super) fn drive<T>(
-        &mut self,
-        wire: &mut [u8],
-        out: &mut Outgoing,
         mut sink: impl FnMut(&[u8]) -> ControlFlow<()>,
-        rest: impl FnOnce(Option<WriteTraffic<'_, ServerConnectionData>>, &mut Outgoing) -> Result<T, rustls::Error>,
-    ) -> Result<(usize, Option<T>), rustls::Error> {
+    ) -> Result<Decrypted, Violation> {
+        let state = &mut *self.0;
         let mut used = 0;
-        loop {
-            let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(&mut wire[used..]);
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    let mut flow = ControlFlow::Continue(());
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        discard += record.discard;
-                        flow = sink(record.payload);
-                    }
+        while !state.client_closed {
+            match state.open_one(&mut wire[used..], out, &mut sink) {
+                Ok(Some((length, flow))) => {
+                    used += length;
                     if flow.is_break() {
-                        return Ok((used + discard, None));
+                        return Ok(Decrypted { used, stopped: true });
                     }
                 }
-                Ok(ConnectionState::EncodeTlsData(mut record)) => out.put(|space| Ok(record.encode(space)?))?,
-                // `out` is the caller's to send, in order: for rustls that is as good as sent.
-                Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
-                Ok(ConnectionState::PeerClosed) => self.client_closed = true,
-                Ok(ConnectionState::WriteTraffic(traffic)) => {
-                    return Ok((used + discard, Some(rest(Some(traffic), out)?)));
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
-                    return Ok((used + discard, Some(rest(None, out)?)));
-                }
-                Ok(_) => return Err(rustls::Error::General("0-RTT data, which is not offered".to_owned())),
-                Err(error) => {
-                    used += discard;
-                    self.take_alert(&mut wire[used..], out)?;
-                    return Err(error);
-                }
+                Ok(None) => return Ok(Decrypted { used, stopped: false }),
+                Err(why) => return Err(state.break_off(why, out)),
             }
-            used += discard;
         }
+        // What follows close_notify is not part of the session (RFC 8446, 6.1).
+        Ok(Decrypted { used: wire.len(), stopped: false })
     }
 
-    /// After an error rustls still holds the alert that explains it to the client. No more than that may be asked of it:
-    /// it would look at the offending record once more, and assert that it has sent its alert already.
-    fn take_alert(&mut self, wire: &mut [u8], out: &mut Outgoing) -> Result<(), rustls::Error> {
-        while self.conn.wants_write() {
-            let Ok(ConnectionState::EncodeTlsData(mut record)) = self.conn.process_tls_records(wire).state else {
-                return Ok(());
-            };
-            out.put(|space| Ok(record.encode(space)?))?;
+    /// Seals `plaintext` to `out`, in pieces of at most 16 KiB.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: in TLS 1.2, after some hundred gigabytes.
+    pub fn encrypt(&mut self, plaintext: &[u8], out: &mut Outgoing) -> Result<(), Exhausted> {
+        for fragment in plaintext.chunks(FRAGMENT) {
+            if self.0.sealer.is_worn_out() {
+                self.0.take_new_keys(out)?;
+            }
+            self.0.sealer.seal(ContentType::ApplicationData, fragment, out)?;
         }
         Ok(())
     }
+
+    /// Appends close_notify to `out`: what was sent is whole.
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub fn close(&mut self, out: &mut Outgoing) -> Result<(), Exhausted> {
+        self.0.alert(WARNING, AlertDescription::CloseNotify, out)
+    }
+}
+
+/// Why a session is broken off.
+enum Broken {
+    /// We are to say so, by this alert.
+    Ours(AlertDescription),
+    /// The client has said so.
+    Theirs,
+}
+
+impl From<AlertDescription> for Broken {
+    fn from(alert: AlertDescription) -> Self {
+        Self::Ours(alert)
+    }
+}
+
+impl State {
+    /// Opens the first piece of `wire` and does what it says. Gives its length, and whether to go on; `None` if it is not whole.
+    fn open_one(
+        &mut self,
+        wire: &mut [u8],
+        out: &mut Outgoing,
+        sink: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<(usize, ControlFlow<()>)>, Broken> {
+        let Some((piece, length)) = Piece::first_in(wire)? else { return Ok(None) };
+        let opened = self.opener.open(piece)?;
+        let mut flow = ControlFlow::Continue(());
+        match opened.typ {
+            // A message in several pieces has nothing between them (RFC 8446, 5.1).
+            ContentType::Handshake => self.hear_message(opened.payload, out)?,
+            _ if self.announced > 0 => return Err(AlertDescription::UnexpectedMessage.into()),
+            ContentType::ApplicationData if opened.payload.is_empty() => {}
+            ContentType::ApplicationData => {
+                self.idle_updates = 0;
+                flow = sink(opened.payload);
+            }
+            ContentType::Alert => self.hear_alert(opened.payload)?,
+            _ => return Err(AlertDescription::UnexpectedMessage.into()),
+        }
+        Ok(Some((length, flow)))
+    }
+
+    fn hear_alert(&mut self, payload: &[u8]) -> Result<(), Broken> {
+        let &[level, description] = payload else { return Err(AlertDescription::DecodeError.into()) };
+        let description = AlertDescription::from(description);
+        let ends_nothing = match self.suite {
+            // There the level says nothing, and all but two are errors (RFC 8446, 6).
+            SupportedCipherSuite::Tls13(_) => description == AlertDescription::UserCanceled,
+            SupportedCipherSuite::Tls12(_) => level == WARNING,
+        };
+        match description {
+            AlertDescription::CloseNotify => self.client_closed = true,
+            _ if ends_nothing => count(&mut self.warnings, WARNINGS)?,
+            _ => return Err(Broken::Theirs),
+        }
+        Ok(())
+    }
+
+    /// After the handshake a client has one message to send: in TLS 1.3, that it takes new keys.
+    fn hear_message(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
+        if self.successor.is_none() {
+            // It wants to begin anew, which we never do. Once it may go on as before (RFC 5746, 4.4 and RFC 5246, 7.2.2).
+            if payload.first() != Some(&CLIENT_HELLO) || mem::replace(&mut self.asked_to_renegotiate, true) {
+                return Err(AlertDescription::UnexpectedMessage.into());
+            }
+            return self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Broken::Theirs);
+        }
+        if payload.is_empty() {
+            return Err(AlertDescription::UnexpectedMessage.into());
+        }
+        for (at, byte) in payload.iter().enumerate() {
+            match KEY_UPDATE.get(usize::from(self.announced)) {
+                Some(expected) if byte == expected => self.announced += 1,
+                // Its last byte, which has to be the last of its piece: the next one is sealed with the new keys.
+                None if at + 1 == payload.len() => {
+                    self.announced = 0;
+                    return self.hear_of_new_keys(*byte, out);
+                }
+                _ => return Err(AlertDescription::UnexpectedMessage.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The client takes new keys for what it sends, and may `want` us to do the same.
+    fn hear_of_new_keys(&mut self, want: u8, out: &mut Outgoing) -> Result<(), Broken> {
+        count(&mut self.idle_updates, IDLE_UPDATES)?;
+        let successor = self.successor.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
+        let secrets = successor.update_rx_secret().map_err(|_| AlertDescription::InternalError)?;
+        self.opener = Opener::new(self.suite, secrets).map_err(|_| AlertDescription::InternalError)?;
+        match want {
+            0 => Ok(()),
+            1 => {
+                count(&mut self.wanted_updates, WANTED_UPDATES)?;
+                self.take_new_keys(out).map_err(|_| AlertDescription::InternalError.into())
+            }
+            _ => Err(AlertDescription::IllegalParameter.into()),
+        }
+    }
+
+    /// Says that what follows is sealed with new keys, and takes them.
+    fn take_new_keys(&mut self, out: &mut Outgoing) -> Result<(), Exhausted> {
+        let successor = self.successor.as_mut().ok_or(Exhausted)?;
+        let [typ, length @ ..] = KEY_UPDATE;
+        let [high, middle, low] = length;
+        // The client is not wanted to do the same.
+        self.sealer.seal(ContentType::Handshake, &[typ, high, middle, low, 0], out)?;
+        let secrets = successor.update_tx_secret().map_err(|_| Exhausted)?;
+        self.sealer = Sealer::new(self.suite, secrets).map_err(|_| Exhausted)?;
+        Ok(())
+    }
+
+    fn break_off(&mut self, why: Broken, out: &mut Outgoing) -> Violation {
+        if let Broken::Ours(description) = why {
+            // Without keys there is nothing to say it with.
+            let _ = self.alert(FATAL, description, out);
+        }
+        Violation
+    }
+
+    fn alert(&mut self, level: u8, description: AlertDescription, out: &mut Outgoing) -> Result<(), Exhausted> {
+        self.sealer.seal(ContentType::Alert, &[level, u8::from(description)], out)
+    }
+}
+
+/// Counts what is tolerated a number of times.
+fn count(so_far: &mut u8, limit: u8) -> Result<(), AlertDescription> {
+    if *so_far == limit {
+        return Err(AlertDescription::UnexpectedMessage);
+    }
+    *so_far += 1;
+    Ok(())
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("client_closed", &self.client_closed).finish_non_exhaustive()
+        f.debug_struct("Session").field("client_closed", &self.0.client_closed).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The handshake as rustls conducts it, driven by hand.
+//!
+//! rustls's unbuffered API reads from the caller's buffer and writes into the caller's buffer, so that nothing is copied to
+//! be held. What it has negotiated becomes a [`Session`], and rustls's own state of the connection is gone.
+
+use std::sync::Arc;
+
+use rustls::HandshakeKind;
+use rustls::NamedGroup;
+use rustls::ProtocolVersion;
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::ConnectionState;
+use rustls::unbuffered::UnbufferedStatus;
+
+use crate::tls::Outgoing;
+use crate::tls::Session;
+
+/// What the two sides agreed on.
+#[derive(Debug, Clone)]
+pub struct Negotiated {
+    /// TLS 1.2 or 1.3.
+    pub version: Option<ProtocolVersion>,
+    /// The cipher suite's IANA name, as rustls writes it.
+    pub suite: Option<rustls::CipherSuite>,
+    /// The key exchange group; `None` on TLS 1.2 resumption.
+    pub group: Option<NamedGroup>,
+    /// The ALPN protocol, if one was agreed on.
+    pub alpn: Option<Vec<u8>>,
+    /// Resumed from a ticket.
+    pub resumed: bool,
+}
+
+impl Negotiated {
+    /// `TLSv1_3`, as rustls names it.
+    pub fn version_name(&self) -> Option<&'static str> {
+        self.version.and_then(|version| version.as_str())
+    }
+
+    /// The cipher suite's name (IANA's, but for rustls's prefix `TLS13_`).
+    pub fn suite_name(&self) -> Option<&'static str> {
+        self.suite.and_then(|suite| suite.as_str())
+    }
+
+    /// The group's name.
+    pub fn group_name(&self) -> Option<&'static str> {
+        self.group.and_then(|group| group.as_str())
+    }
+
+    /// The ALPN protocol: one of the configured ones, so text.
+    pub fn alpn_name(&self) -> Option<&str> {
+        self.alpn.as_deref().and_then(|name| std::str::from_utf8(name).ok())
+    }
+}
+
+/// One client's handshake, server side.
+pub(super) struct Negotiation {
+    conn: Box<UnbufferedServerConnection>,
+    client_closed: bool,
+}
+
+impl Negotiation {
+    /// A handshake that expects the ClientHello as its first input.
+    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        Ok(Self { conn: Box::new(UnbufferedServerConnection::new(config)?), client_closed: false })
+    }
+
+    /// Whether both Finished have not been exchanged yet.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.conn.is_handshaking()
+    }
+
+    /// Whether the client has sent close_notify.
+    pub(super) fn client_closed(&self) -> bool {
+        self.client_closed
+    }
+
+    /// Lets rustls work on `wire` until it wants more of it; gives the bytes done with. What it wants to be sent is appended to
+    /// `out`, and plaintext behind the client's Finished to `early`.
+    ///
+    /// # Errors
+    /// When the handshake cannot go on; the alert that tells the client so is in `out`.
+    pub(super) fn drive(
+        &mut self,
+        wire: &mut [u8],
+        out: &mut Outgoing,
+        early: &mut Vec<u8>,
+    ) -> Result<usize, rustls::Error> {
+        let mut used = 0;
+        loop {
+            let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(&mut wire[used..]);
+            let mut rests = false;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        discard += record.discard;
+                        early.extend_from_slice(record.payload);
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut record)) => out.encode(|space| record.encode(space))?,
+                // `out` is the caller's to send, in order: for rustls that is as good as sent.
+                Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
+                Ok(ConnectionState::PeerClosed) => self.client_closed = true,
+                Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
+                    rests = true
+                }
+                Ok(_) => return Err(rustls::Error::General("0-RTT data, which is not offered".to_owned())),
+                Err(error) => {
+                    used += discard;
+                    self.take_alert(&mut wire[used..], out)?;
+                    return Err(error);
+                }
+            }
+            used += discard;
+            if rests {
+                return Ok(used);
+            }
+        }
+    }
+
+    /// After an error rustls still holds the alert that explains it to the client. No more than that may be asked of it:
+    /// it would look at the offending record once more, and assert that it has sent its alert already.
+    fn take_alert(&mut self, wire: &mut [u8], out: &mut Outgoing) -> Result<(), rustls::Error> {
+        while self.conn.wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(mut record)) = self.conn.process_tls_records(wire).state else {
+                return Ok(());
+            };
+            out.encode(|space| record.encode(space))?;
+        }
+        Ok(())
+    }
+
+    /// What was agreed on, and the session that it leads to.
+    ///
+    /// # Errors
+    /// The handshake is still under way, or rustls does not give the keys away.
+    pub(super) fn finish(self) -> Result<(Negotiated, Session), rustls::Error> {
+        let Self { conn, client_closed } = self;
+        let negotiated = Negotiated {
+            version: conn.protocol_version(),
+            suite: conn.negotiated_cipher_suite().map(|suite| suite.suite()),
+            group: conn.negotiated_key_exchange_group().map(|group| group.name()),
+            alpn: conn.alpn_protocol().map(<[u8]>::to_vec),
+            resumed: conn.handshake_kind() == Some(HandshakeKind::Resumed),
+        };
+        Ok((negotiated, Session::new(*conn, client_closed)?))
+    }
+}
