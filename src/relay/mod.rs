@@ -15,6 +15,7 @@
 
 mod app_stream;
 mod backlog;
+mod exchange;
 mod quiet;
 mod turn;
 
@@ -35,6 +36,7 @@ use crate::policy::Permit;
 use crate::tls::Established;
 use crate::tls::Session;
 use backlog::Backlog;
+use exchange::Exchange;
 use quiet::Quiet;
 
 /// How a relay ended.
@@ -87,6 +89,7 @@ pub struct Relay {
     /// Bytes among those to the app that are ours.
     announced: usize,
     quiet: Quiet,
+    exchange: Exchange,
     /// Looks after a client whose upload the app does not take; made when that first happens.
     blocked: Option<Pin<Box<Sleep>>>,
 }
@@ -108,6 +111,10 @@ impl Relay {
         if !established.early.is_empty() || !established.held.is_empty() {
             quiet.heard_client();
         }
+        let mut exchange = Exchange::default();
+        if !established.early.is_empty() {
+            exchange.client_says(&established.early);
+        }
         let announced = announcement.len();
         let mut first = established.early;
         first.splice(..0, announcement);
@@ -127,6 +134,7 @@ impl Relay {
             carried: Carried::default(),
             announced,
             quiet,
+            exchange,
         }
     }
 
@@ -155,8 +163,8 @@ impl Relay {
         self.quiet.after_silence(limit);
     }
 
-    /// Ends the relay once it is idle: nothing has moved for `limit`, and the last word was not the client's, so that no
-    /// request waits for its answer.
+    /// Ends the relay once it is idle: nothing has moved for `limit`, the last word was not the client's, so that no request
+    /// waits for its answer, and no answer is known to be under way.
     pub fn end_when_idle(&mut self, limit: Duration) {
         self.quiet.after_answer(limit);
     }
@@ -199,7 +207,7 @@ impl Future for Relay {
                 }
                 // Bytes that one side is slow to take are not silence.
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
-                this.quiet.poll(cx, on_its_way).map(|()| End::Quiet)
+                this.quiet.poll(cx, on_its_way, this.exchange.is_under_way()).map(|()| End::Quiet)
             }
         }
     }

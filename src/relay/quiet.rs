@@ -65,7 +65,8 @@ impl Quiet {
         self.watch(limit, false);
     }
 
-    /// From now on a silence of `limit` is reported, unless the client had the last word, or has just come.
+    /// From now on a silence of `limit` is reported, unless the client had the last word, or has just come, or an answer is
+    /// under way.
     pub(super) fn after_answer(&mut self, limit: Duration) {
         self.watch(limit, true);
     }
@@ -76,8 +77,9 @@ impl Quiet {
             Some(Box::new(Watch { limit, answered, speechless: 0, timer: Box::pin(tokio::time::sleep(limit)) }));
     }
 
-    /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way`.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, on_their_way: bool) -> Poll<()> {
+    /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way`; and where silence within an exchange
+    /// does not count, as long as an answer is `under_way`.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, on_their_way: bool, under_way: bool) -> Poll<()> {
         let Some(watch) = &mut self.watch else { return Poll::Pending };
         loop {
             ready!(watch.timer.as_mut().poll(cx));
@@ -87,7 +89,7 @@ impl Quiet {
                 Word::Client => true,
                 Word::App => false,
             };
-            let excused = watch.answered && somebody_waits;
+            let excused = watch.answered && (somebody_waits || under_way);
             if !self.moved && !excused && !on_their_way {
                 return Poll::Ready(());
             }

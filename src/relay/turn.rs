@@ -144,9 +144,10 @@ impl Relay {
     /// Decrypts `wire` and writes it to the app at once, as far as the app takes it. Gives the bytes done with.
     fn decrypt(&mut self, cx: &mut Context<'_>, wire: &mut [u8], output: &mut Outgoing) -> Result<usize, End> {
         output.clear();
-        let Self { session, app, to_app, carried, .. } = self;
+        let Self { session, app, to_app, carried, exchange, .. } = self;
         let mut app_failed = None;
         let decrypted = session.decrypt(wire, output, |payload| {
+            exchange.client_says(payload);
             match to_app.poll_pass(payload, Pin::new(&mut *app), cx, &mut carried.up) {
                 Poll::Ready(Ok(())) => ControlFlow::Continue(()),
                 Poll::Pending => ControlFlow::Break(()),
@@ -221,6 +222,7 @@ impl Relay {
             self.session.close(&mut buffers.output)
         } else {
             self.quiet.heard_app();
+            self.exchange.app_says(&buffers.input[..read]);
             self.carried.down += read as u64;
             self.session.encrypt(&buffers.input[..read], &mut buffers.output)
         };

@@ -1,7 +1,9 @@
 //! The kernel's tables of sockets and addresses, read as text (proc(5)). They are those of our network namespace: in a
 //! container, the container's.
 
-use std::fs;
+use std::fs::File;
+use std::io::BufRead;
+use std::io::BufReader;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
@@ -18,10 +20,16 @@ pub(crate) struct Listening {
 /// TCP_LISTEN, as `/proc/net/tcp` writes states.
 const LISTEN: &str = "0A";
 
-/// The addresses on which somebody listens; none where the tables cannot be read.
+/// The addresses on which somebody listens; none where the tables cannot be read. The kernel writes these sockets first, and
+/// the rest is not read: a busy app can have ten thousands, which would take as many kilobytes and a tenth of a second.
 pub(crate) fn now_listening() -> Vec<SocketAddr> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    tables.iter().flat_map(|table| listening(table)).map(|socket| socket.addr).collect()
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| File::open(path).ok());
+    tables.flat_map(|table| first_listening(BufReader::new(table))).map(|socket| socket.addr).collect()
+}
+
+/// The sockets below the headline of `table`, up to the first that does not listen.
+fn first_listening(table: impl BufRead) -> impl Iterator<Item = Listening> {
+    table.lines().map_while(Result::ok).skip(1).map_while(|line| socket(&line))
 }
 
 /// The addresses among `listening` through which other hosts can reach the port of `app`.
@@ -118,6 +126,15 @@ mod tests {
             let sockets = listening(&std::fs::read_to_string(table).unwrap());
             assert!(sockets.iter().any(|socket| socket.addr == addr && socket.inode > 0), "{addr} in {sockets:?}");
         }
+    }
+
+    #[test]
+    fn those_that_listen_stand_before_all_that_are_connected() {
+        let listeners: Vec<_> = (0..20).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let addrs: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let _connected: Vec<_> = addrs.iter().map(|addr| std::net::TcpStream::connect(addr).unwrap()).collect();
+        let found = now_listening();
+        assert!(addrs.iter().all(|addr| found.contains(addr)), "{addrs:?} in {found:?}");
     }
 
     #[test]

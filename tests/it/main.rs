@@ -12,6 +12,7 @@ mod docs;
 mod entrypoint;
 mod envoy;
 mod envoy_documents;
+mod going;
 mod handshake;
 mod health;
 mod log;
