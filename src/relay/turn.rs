@@ -213,21 +213,24 @@ impl Relay {
         Ok(Turn::Busy)
     }
 
-    /// Encrypts `read` bytes of the input buffer, or close_notify if there are none, and writes them to the client as far
-    /// as it takes them.
+    /// Encrypts `read` bytes of the input buffer and writes them to the client, as far as it takes them; if there are none, ends
+    /// our sending.
     fn encrypt(&mut self, cx: &mut Context<'_>, read: usize, buffers: &mut Buffers) -> Result<(), End> {
-        buffers.output.clear();
-        let sealed = if read == 0 {
+        let Buffers { input, output } = buffers;
+        output.clear();
+        if read == 0 {
             self.down = Way::Ending;
-            self.session.close(&mut buffers.output)
-        } else {
-            self.quiet.heard_app();
-            self.exchange.app_says(&buffers.input[..read]);
-            self.carried.down += read as u64;
-            self.session.encrypt(&buffers.input[..read], &mut buffers.output)
-        };
-        sealed.map_err(|_| End::ClientViolation)?;
-        match self.to_client.poll_pass(buffers.output.bytes(), Pin::new(&mut self.client), cx, &mut 0) {
+            self.session.close(output).map_err(|_| End::ClientViolation)?;
+            // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
+            let sent = socket::send_before_more(&self.client, output.bytes()).unwrap_or(0);
+            self.to_client.keep(&output.bytes()[sent..]);
+            return Ok(());
+        }
+        self.quiet.heard_app();
+        self.exchange.app_says(&input[..read]);
+        self.carried.down += read as u64;
+        self.session.encrypt(&input[..read], output).map_err(|_| End::ClientViolation)?;
+        match self.to_client.poll_pass(output.bytes(), Pin::new(&mut self.client), cx, &mut 0) {
             Poll::Ready(Err(error)) => Err(client_failed(&error)),
             // What the socket did not take is kept, and delivered before anything else is read.
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),

@@ -3,6 +3,10 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use rustix::net::SendFlags;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
 /// Sends the pending TCP acknowledgement now instead of in up to 40 ms (`TCP_QUICKACK`, tcp(7)).
 pub(crate) fn acknowledge_now(socket: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::sockopt::set_tcp_quickack(socket, true)?)
@@ -11,4 +15,10 @@ pub(crate) fn acknowledge_now(socket: impl AsFd) -> io::Result<()> {
 /// Sends FIN behind what was written; receiving goes on (shutdown(2), `SHUT_WR`).
 pub(crate) fn end_sending(socket: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Write)?)
+}
+
+/// Writes as much of `bytes` as the socket takes now, and has the kernel wait for what follows before it sends them
+/// (`MSG_MORE`, send(2)). To be followed by more, or by [`end_sending`], at once.
+pub(crate) fn send_before_more(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.try_io(Interest::WRITABLE, || Ok(rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?))
 }

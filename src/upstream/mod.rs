@@ -7,6 +7,11 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use socket2::Domain;
+use socket2::Protocol;
+use socket2::Socket;
+use socket2::Type;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -233,19 +238,35 @@ async fn connect_within(app: &AppAddr, limit: Duration) -> Result<AppStream, Dia
 
 async fn connect(app: &AppAddr) -> io::Result<AppStream> {
     Ok(match app {
-        AppAddr::Tcp(addr) => {
-            let stream = TcpStream::connect(addr).await?;
-            // A port from which the kernel also serves outgoing connections can be connected to itself (RFC 9293, 3.5),
-            // and would then be taken when the app comes.
-            if stream.local_addr()? == *addr {
-                stream.set_zero_linger()?;
-                return Err(io::ErrorKind::ConnectionRefused.into());
-            }
-            stream.set_nodelay(true)?;
-            AppStream::Tcp(stream)
-        }
+        AppAddr::Tcp(addr) => AppStream::Tcp(connect_tcp(*addr).await?),
         AppAddr::Unix(path) => AppStream::Unix(UnixStream::connect(path).await?),
     })
+}
+
+/// As tokio's own, but that nothing is waited for, nor a timer set, where the connection stands at once. It does to an app on
+/// this machine: the kernel has its answer before connect(2) returns.
+async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&addr.into()) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
+        connected => connected?,
+    }
+    let stands = socket.peer_addr().is_ok();
+    let stream = TcpStream::from_std(socket.into())?;
+    if !stands {
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    // A port from which the kernel also serves outgoing connections can be connected to itself (RFC 9293, 3.5),
+    // and would then be taken when the app comes.
+    if stream.local_addr()? == addr {
+        stream.set_zero_linger()?;
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
 }
 
 #[cfg(test)]
