@@ -225,7 +225,7 @@ async fn establish(
         let verdict = match answer.witness.as_deref().and_then(Witness::verdict) {
             Some(verdict) => verdict.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
-            None => serving.admitting.judge(established.session.client_chain(), SystemTime::now()),
+            None => serving.admitting.judge(established.resumed_chain.as_deref(), SystemTime::now()),
         };
         let (client, permit) = match verdict {
             Ok(admitted) => admitted,
@@ -313,8 +313,7 @@ async fn carry(carrying: &mut Carrying, service: &Service) -> Reason {
             && let Some(now_serving) = current.borrow_and_update().clone()
             && now_serving.generation != serving.generation
         {
-            let (admitting, chain) = (&now_serving.admitting, accounted.relay.client_chain());
-            match admitting.judge_again(client, chain, &serving.admitting, SystemTime::now()) {
+            match now_serving.admitting.judge_again(client, &serving.admitting, SystemTime::now()) {
                 Ok(_) => *serving = now_serving,
                 Err(denial) => {
                     let reason = match denial.reason() {

@@ -161,9 +161,7 @@ impl Admission {
         own: Option<&Identity>,
         now: SystemTime,
     ) -> Result<(Client, Permit), Denial> {
-        self.roots.verify(chain, now)?;
-        // Not empty: the roots vouch for no empty chain.
-        let client = Client::from_leaf(chain.first().map_or(&[], |leaf| leaf.as_ref()))?;
+        let client = self.roots.vouch(chain, now)?;
         let permit = self.policy.judge(&client, own)?;
         Ok((client, permit))
     }

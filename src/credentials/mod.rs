@@ -1,5 +1,6 @@
 //! What we show, and whom we trust: files → watch → load → check → swap → serve.
 
+mod acquaintances;
 mod admission;
 mod aside;
 mod crl;

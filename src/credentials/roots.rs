@@ -1,6 +1,8 @@
 //! Roots: the CAs that we accept client certificates from, and the certificates that they have taken back.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,11 +22,14 @@ use webpki::EndEntityCert;
 use webpki::KeyUsage;
 use webpki::VerifiedPath;
 
+use super::acquaintances::Acquaintances;
 use super::crl::Crl;
 use super::crl::CrlError;
 use crate::identity::AltNames;
 use crate::identity::Certificate;
 use crate::identity::CertificateError;
+use crate::identity::Client;
+use crate::policy::Denial;
 use crate::policy::Reason;
 use crate::tls::provider;
 
@@ -48,6 +53,7 @@ struct Inner {
     crls: Vec<Crl>,
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
+    known: Acquaintances,
 }
 
 /// A CA's name and key, and when it may vouch.
@@ -172,6 +178,7 @@ impl Roots {
             cas: found,
             crls: lists,
             algorithms: provider().signature_verification_algorithms,
+            known: Acquaintances::default(),
         };
         Ok((Self(Arc::new(inner)), notes))
     }
@@ -185,6 +192,7 @@ impl Roots {
             cas: Vec::new(),
             crls: Vec::new(),
             algorithms: provider().signature_verification_algorithms,
+            known: Acquaintances::default(),
         }))
     }
 
@@ -203,36 +211,47 @@ impl Roots {
         self.0.digest == other.0.digest
     }
 
-    /// Whether one of the CAs vouches at the time `now` for the first certificate of `chain`, by way of the others: the
-    /// question of every handshake, to be asked again of resumed sessions and living connections.
+    /// Who it is that shows `chain`, if one of the CAs vouches at the time `now` for its first certificate, by way of the others:
+    /// the question of every handshake, to be asked again of resumed sessions and living connections.
     ///
     /// Checked are signatures, dates (those of the CA itself as well), clientAuth where the extended key usage is
     /// limited, the limits of CAs, and that no CRL names any of them.
     ///
     /// # Errors
-    /// The [`Reason`] why not.
-    pub fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), Reason> {
-        let (leaf, intermediates) = chain.split_first().ok_or(Reason::NoCertificate)?;
-        let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.verify_parts(leaf, intermediates, UnixTime::since_unix_epoch(since_1970))
+    /// [`Denial`], with the reason why not.
+    pub fn vouch(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<Client, Denial> {
+        if let Some(client) = self.0.known.find(chain, now) {
+            return Ok(client);
+        }
+        let dates = self.verify(chain, now)?;
+        let client = Client::from_chain(chain)?;
+        if let Some(dates) = common_dates(chain, dates) {
+            self.0.known.keep(client.clone(), dates);
+        }
+        Ok(client)
     }
 
-    fn verify_parts(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Reason> {
+    /// Whether one of the CAs vouches for `chain`. Gives the dates of that CA.
+    fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<RangeInclusive<SystemTime>, Reason> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Reason::NoCertificate)?;
+        let now = unix(now);
         let Inner { anchors, algorithms, .. } = &*self.0;
         let leaf = EndEntityCert::try_from(leaf).map_err(|error| reason(&error))?;
-        let judge = |path: &VerifiedPath<'_>| self.judge_path(path, now);
+        let dates = OnceCell::new();
+        let judge = |path: &VerifiedPath<'_>| {
+            let ca = self.judge_path(path, now)?;
+            // webpki asks no more once a path is good.
+            let _ = dates.set(ca.not_before..=ca.not_after);
+            Ok(())
+        };
         leaf.verify_for_usage(algorithms.all, anchors, intermediates, now, KeyUsage::client_auth(), None, Some(&judge))
-            .map(|_| ())
-            .map_err(|error| reason(&error))
+            .map_err(|error| reason(&error))?;
+        // It vouches for nothing that has not been judged.
+        dates.into_inner().ok_or(Reason::Untrusted)
     }
 
-    /// What webpki leaves to others: the dates of the anchor, and what the CRLs name.
-    fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
+    /// What webpki leaves to others: the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
+    fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<&Ca, webpki::Error> {
         let time = UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
         // A CA whose certificate was renewed may be listed with its old and its new dates.
         let same = self.0.cas.iter().filter(|ca| ca.anchor == *path.anchor());
@@ -245,7 +264,7 @@ impl Roots {
             } else if self.0.crls.iter().any(|crl| crl.names_any_of(path, &self.0.algorithms)) {
                 return Err(webpki::Error::CertRevoked);
             } else {
-                return Ok(());
+                return Ok(ca);
             }
         }
         Err(error)
@@ -272,6 +291,14 @@ fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> [u8; 32] {
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     digest
+}
+
+/// When all certificates of `chain` are valid, within `dates`; `None` if one cannot be read.
+fn common_dates(chain: &[CertificateDer<'_>], dates: RangeInclusive<SystemTime>) -> Option<RangeInclusive<SystemTime>> {
+    chain.iter().try_fold(dates, |dates, der| {
+        let certificate = Certificate::from_der(der).ok()?;
+        Some(certificate.not_before().max(*dates.start())..=certificate.not_after().min(*dates.end()))
+    })
 }
 
 fn unix(time: SystemTime) -> UnixTime {

@@ -63,13 +63,7 @@ impl Admitting {
     ///
     /// # Errors
     /// [`Denial`], with its reason.
-    pub fn judge_again(
-        &self,
-        client: &Client,
-        chain: Option<&[CertificateDer<'_>]>,
-        before: &Self,
-        now: SystemTime,
-    ) -> Result<Permit, Denial> {
+    pub fn judge_again(&self, client: &Client, before: &Self, now: SystemTime) -> Result<Permit, Denial> {
         match (self, before, client.holder()) {
             // The same roots have vouched for it, and it has not expired: only the rules are to be asked.
             (Self::Certified(gate), Self::Certified(old), Some(holder))
@@ -77,7 +71,7 @@ impl Admitting {
             {
                 gate.admission.policy.judge(client, gate.own.as_deref())
             }
-            _ => self.judge(chain, now).map(|(_, permit)| permit),
+            _ => self.judge(client.chain(), now).map(|(_, permit)| permit),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
+
 use super::Certificate;
 use super::CertificateError;
 use super::Identity;
@@ -34,16 +36,18 @@ pub struct Holder {
     pub serial: String,
     /// The last second in which the certificate is valid.
     pub not_after: SystemTime,
+    /// The certificates that were shown, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 impl Client {
-    /// The holder of `leaf` (DER), for which the handshake or `Roots::verify` has vouched: nothing
-    /// is verified here.
+    /// The holder of the first certificate of `chain`, for which the handshake or `Roots::vouch` has vouched: nothing is
+    /// verified here.
     ///
     /// # Errors
     /// The bytes cannot be read as a certificate. Whatever vouched for it, such a client cannot be judged.
-    pub fn from_leaf(leaf: &[u8]) -> Result<Self, CertificateError> {
-        let leaf = Certificate::from_der(leaf)?;
+    pub fn from_chain(chain: &[CertificateDer<'_>]) -> Result<Self, CertificateError> {
+        let leaf = Certificate::from_der(chain.first().map_or(&[], |leaf| leaf.as_ref()))?;
         Ok(Self::Certified(Arc::new(Holder {
             identity: leaf.identity(),
             common_name: leaf.common_name().map(str::to_owned),
@@ -51,7 +55,21 @@ impl Client {
             serial: leaf.serial(),
             not_after: leaf.not_after(),
             names: leaf.alt_names().clone(),
+            chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
         })))
+    }
+
+    /// The holder of `leaf` (DER) alone.
+    ///
+    /// # Errors
+    /// As [`Client::from_chain`].
+    pub fn from_leaf(leaf: &[u8]) -> Result<Self, CertificateError> {
+        Self::from_chain(&[CertificateDer::from(leaf)])
+    }
+
+    /// The certificates that were shown, leaf first; `None` without one.
+    pub fn chain(&self) -> Option<&[CertificateDer<'static>]> {
+        self.holder().map(|holder| holder.chain.as_slice())
     }
 
     /// What the certificate says; `None` without one.

@@ -156,6 +156,8 @@ fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Exchange;
 
     /// What is known after a request, and then an answer that comes in these parts.
@@ -228,5 +230,25 @@ mod tests {
         assert!(!after("EHLO client\r\n", &["250 OK\r\n"]).is_under_way());
         assert!(!after("", &["SSH-2.0-OpenSSH_9.2\r\n"]).is_under_way());
         assert!(!after(GET, &["HTTP/0.9 is not what this is"]).is_under_way());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_bring_it_down(parts in proptest::collection::vec((any::<bool>(), part()), 0..8)) {
+            let mut exchange = Exchange::default();
+            for (from_app, part) in parts {
+                if from_app { exchange.app_says(&part) } else { exchange.client_says(&part) }
+            }
+        }
+    }
+
+    /// Something near an answer, or anything.
+    fn part() -> impl Strategy<Value = Vec<u8>> {
+        let piece =
+            "(HTTP/1\\.[01] |[12]00|HEAD |content-length: ?[0-9]{1,12}|transfer-encoding: chunked|\r\n|0\r\n\r\n| |.)";
+        prop_oneof![
+            proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..64),
+        ]
     }
 }

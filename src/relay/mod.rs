@@ -25,7 +25,6 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -136,11 +135,6 @@ impl Relay {
             quiet,
             exchange,
         }
-    }
-
-    /// The certificates that the client has shown.
-    pub fn client_chain(&self) -> Option<&[CertificateDer<'static>]> {
-        self.session.client_chain()
     }
 
     /// Takes no more from the client; to the app it is as if the client had ended its sending.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::AlertDescription;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
@@ -47,6 +48,8 @@ pub struct Established {
     pub early: Vec<u8>,
     /// The beginning of a record that is not complete yet.
     pub held: Vec<u8>,
+    /// The certificates that the client has shown in the session that it resumes, leaf first.
+    pub resumed_chain: Option<Vec<CertificateDer<'static>>>,
 }
 
 /// Whose turn it is to sign: a signature takes a hundred times as long as passing on a request does, and a thread that has
@@ -111,8 +114,9 @@ pub async fn handshake(
                 socket::acknowledge_now(client)?;
             }
             wire.shrink_to_fit();
+            let resumed_chain = negotiation.resumed_chain();
             let (negotiated, session) = negotiation.finish().map_err(HandshakeError::Refused)?;
-            return Ok((negotiated, Established { session, early, held: wire }));
+            return Ok((negotiated, Established { session, early, held: wire, resumed_chain }));
         }
         if negotiation.client_closed() || buffers::read_more(client, &mut wire).await? == 0 {
             return Err(HandshakeError::ClientLeft);

@@ -9,6 +9,7 @@ use rustls::HandshakeKind;
 use rustls::NamedGroup;
 use rustls::ProtocolVersion;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::ConnectionState;
 use rustls::unbuffered::UnbufferedStatus;
@@ -134,6 +135,12 @@ impl Negotiation {
             out.encode(|space| record.encode(space))?;
         }
         Ok(())
+    }
+
+    /// The certificates that the client has shown in the session that it resumes, leaf first.
+    pub(super) fn resumed_chain(&self) -> Option<Vec<CertificateDer<'static>>> {
+        let resumed = self.conn.handshake_kind() == Some(HandshakeKind::Resumed);
+        self.conn.peer_certificates().filter(|_| resumed).map(<[_]>::to_vec)
     }
 
     /// What was agreed on, and the session that it leads to.

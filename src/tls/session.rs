@@ -6,14 +6,12 @@
 
 use std::mem;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use rustls::AlertDescription;
 use rustls::ContentType;
 use rustls::ExtractedSecrets;
 use rustls::SupportedCipherSuite;
 use rustls::kernel::KernelConnection;
-use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConnectionData;
 use rustls::server::UnbufferedServerConnection;
 
@@ -67,7 +65,6 @@ struct State {
     suite: SupportedCipherSuite,
     /// Makes the keys that follow. TLS 1.2 has none.
     successor: Option<Box<KernelConnection<ServerConnectionData>>>,
-    client_chain: Option<Arc<[CertificateDer<'static>]>>,
     client_closed: bool,
     /// The beginning of a message that announces new keys: the first so many bytes of [`KEY_UPDATE`].
     announced: u8,
@@ -83,7 +80,6 @@ impl Session {
     /// # Errors
     /// It is not complete, or the keys are of a kind that is not ours.
     pub(super) fn new(conn: UnbufferedServerConnection, client_closed: bool) -> Result<Self, rustls::Error> {
-        let client_chain = conn.peer_certificates().map(Arc::from);
         let (ExtractedSecrets { tx, rx }, successor) = conn.dangerous_into_kernel_connection()?;
         let suite = successor.negotiated_cipher_suite();
         Ok(Self(Box::new(State {
@@ -91,7 +87,6 @@ impl Session {
             sealer: Sealer::new(suite, tx)?,
             suite,
             successor: suite.tls13().is_some().then(|| Box::new(successor)),
-            client_chain,
             client_closed,
             announced: 0,
             warnings: 0,
@@ -104,12 +99,6 @@ impl Session {
     /// Whether the client has sent close_notify: it will send nothing more, and what it sent is whole.
     pub fn client_closed(&self) -> bool {
         self.0.client_closed
-    }
-
-    /// The certificates that the client has shown, leaf first, in this handshake or in the one that it resumes; `None` if
-    /// it has shown none.
-    pub fn client_chain(&self) -> Option<&[CertificateDer<'static>]> {
-        self.0.client_chain.as_deref()
     }
 
     /// Opens the sealed pieces at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. What

@@ -12,8 +12,10 @@ use super::Measure;
 use crate::load::Client;
 use crate::load::Connection;
 use crate::peers::Peer;
+use crate::process::memory::Memory;
 use crate::stage::Bench;
 use crate::stage::Setup;
+use crate::stage::Stage;
 
 const FAMILY: &str = "Memory";
 
@@ -31,6 +33,25 @@ pub(super) const SOME: Measure = Measure {
     ],
     of: super::everyone,
     sample: |bench, peer| sample(bench, peer, 2_000),
+};
+
+/// With 2,000 connections of clients that have shown a certificate, as the platform's do.
+pub(super) const KNOWN: Measure = Measure {
+    name: "memory-mtls",
+    family: FAMILY,
+    figures: &[Figure {
+        id: "connection-mtls",
+        title: "KiB per idle connection with a client certificate",
+        digits: 1,
+        lowest_wins: true,
+    }],
+    of: super::with_tls,
+    sample: |bench, peer| {
+        let setup = Setup { asks_clients: true, ..Setup::default() };
+        let (stage, idle, open) = opened(bench, peer, setup, 2_000)?;
+        sleep(AFTER_OPENING);
+        Ok(vec![(stage.process.memory()? - idle).resident / open.len() as f64])
+    },
 };
 
 /// With as many as the larger measure has.
@@ -52,14 +73,20 @@ const AFTER_START: Duration = Duration::from_secs(2);
 const AFTER_OPENING: Duration = Duration::from_millis(300);
 const AFTER_CLOSING: Duration = Duration::from_secs(5);
 
-fn sample(bench: &Bench, peer: &dyn Peer, count: usize) -> Result<Vec<f64>> {
+/// A process of `peer`, what it took at idle, and `count` connections to it.
+fn opened<'a>(
+    bench: &'a Bench,
+    peer: &dyn Peer,
+    setup: Setup,
+    count: usize,
+) -> Result<(Stage<'a>, Memory, Vec<Connection>)> {
     let needed = 2 * count as u64 + 100;
     ensure!(
         bench.descriptors >= needed,
         "it needs {needed} descriptors, and the limit is {} (ulimit -Hn)",
         bench.descriptors
     );
-    let stage = bench.listening(peer, Setup::default())?;
+    let stage = bench.listening(peer, setup)?;
     sleep(AFTER_START);
     let idle = stage.process.memory()?;
     let target = stage.target(Client::default())?;
@@ -70,6 +97,11 @@ fn sample(bench: &Bench, peer: &dyn Peer, count: usize) -> Result<Vec<f64>> {
         }
         anyhow::Ok(())
     })?;
+    Ok((stage, idle, open))
+}
+
+fn sample(bench: &Bench, peer: &dyn Peer, count: usize) -> Result<Vec<f64>> {
+    let (stage, idle, mut open) = opened(bench, peer, Setup::default(), count)?;
     sleep(AFTER_OPENING);
     let opened = stage.process.memory()? - idle;
     bench.runtime.block_on(async {

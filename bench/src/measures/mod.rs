@@ -55,6 +55,7 @@ pub(crate) const ALL: &[&Measure] = &[
     &bulk::DOWN,
     &bulk::UP,
     &idle::SOME,
+    &idle::KNOWN,
     &idle::MANY,
     &start::START,
     &nagle::NAGLE,

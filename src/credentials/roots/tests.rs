@@ -105,8 +105,19 @@ fn roots_with(cas: &[&Made], crls: &[&[u8]]) -> Roots {
 }
 
 fn verify(roots: &Roots, chain: &[&Made]) -> Result<(), Reason> {
-    let chain: Vec<_> = chain.iter().map(|made| made.der.clone()).collect();
-    roots.verify(&chain, *NOW)
+    ask(roots, &ders(chain), *NOW)
+}
+
+fn ders(chain: &[&Made]) -> Vec<CertificateDer<'static>> {
+    chain.iter().map(|made| made.der.clone()).collect()
+}
+
+/// Asked twice, since the second answer may be remembered.
+fn ask(roots: &Roots, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), Reason> {
+    let once = || roots.vouch(chain, now).map_err(|denial| denial.reason());
+    let (first, again) = (once(), once());
+    assert_eq!(first, again);
+    first.map(|client| assert_eq!(client.chain(), Some(chain)))
 }
 
 /// A CRL in DER that names these serial numbers.
@@ -191,10 +202,10 @@ fn dates_count_the_cas_included() {
     assert_eq!(at(*NOW + DAY, *NOW + 2 * DAY), Err(Reason::NotYetValid));
     let client = signed(dated(params("client"), *NOW - 9 * DAY, *NOW + 9 * DAY), &ca);
     let chain = [client.der.clone()];
-    assert_eq!(roots.verify(&chain, *NOW), Ok(()));
-    assert_eq!(roots.verify(&chain, *NOW + 5 * DAY), Err(Reason::Expired), "the CA");
-    assert_eq!(roots.verify(&chain, *NOW - 5 * DAY), Err(Reason::NotYetValid), "the CA");
-    assert_eq!(roots.verify(&chain, SystemTime::UNIX_EPOCH - DAY), Err(Reason::NotYetValid));
+    assert_eq!(ask(&roots, &chain, *NOW), Ok(()));
+    assert_eq!(ask(&roots, &chain, *NOW + 5 * DAY), Err(Reason::Expired), "the CA");
+    assert_eq!(ask(&roots, &chain, *NOW - 5 * DAY), Err(Reason::NotYetValid), "the CA");
+    assert_eq!(ask(&roots, &chain, SystemTime::UNIX_EPOCH - DAY), Err(Reason::NotYetValid));
 }
 
 #[test]
@@ -418,5 +429,31 @@ fn the_handshake_asks_the_same_and_the_client_is_told_by_an_alert() {
             let [client, server] = handshake(&roots, optional, None, version);
             assert_eq!((client.is_ok(), server.is_ok()), (optional, optional), "{client:?} {server:?}");
         }
+    }
+}
+
+#[test]
+fn who_was_vouched_for_is_known_by_every_byte_and_only_while_all_that_was_looked_at_is_valid() {
+    let root = self_signed(dated(ca_params("root"), *NOW - 9 * DAY, *NOW + 9 * DAY));
+    let issuing = signed(dated(ca_params("issuing"), *NOW - DAY, *NOW + DAY), &root);
+    let client = signed(dated(params("client"), *NOW - 2 * DAY, *NOW + 3 * DAY), &issuing);
+    let roots = roots(&[&root]);
+    let chain = ders(&[&client, &issuing]);
+    assert_eq!(ask(&roots, &chain, *NOW), Ok(()));
+    assert_eq!(ask(&roots, &chain, *NOW + 2 * DAY), Err(Reason::Expired), "the CA between");
+    assert_eq!(ask(&roots, &chain[..1], *NOW), Err(Reason::Untrusted), "without what was shown with it");
+    let mut forged = client.der.to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(ask(&roots, &[forged.into(), chain[1].clone()], *NOW), Err(Reason::Untrusted));
+    assert_eq!(ask(&roots, &chain, *NOW), Ok(()), "it still is");
+}
+
+#[test]
+fn more_clients_than_are_remembered_are_vouched_for_all_the_same() {
+    let ca = self_signed(ca_params("ca"));
+    let roots = roots(&[&ca]);
+    let clients: Vec<Made> = (0..70).map(|at| signed(params(&format!("client {at}")), &ca)).collect();
+    for client in clients.iter().chain(&clients) {
+        assert_eq!(verify(&roots, &[client]), Ok(()));
     }
 }

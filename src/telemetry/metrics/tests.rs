@@ -54,6 +54,7 @@ fn caller(nth: u32) -> Client {
         subject: String::new(),
         serial: String::new(),
         not_after: SystemTime::UNIX_EPOCH,
+        chain: Vec::new(),
     }))
 }
 

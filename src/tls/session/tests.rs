@@ -405,3 +405,14 @@ fn a_session_is_one_pointer_and_its_state_an_eighth_of_a_kibibyte() {
     let state = size_of::<super::State>();
     assert!(state <= 128, "{state} bytes");
 }
+
+proptest::proptest! {
+    #[test]
+    fn bytes_that_were_never_sealed_open_nothing(mut wire in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64)) {
+        let mut two = tls12();
+        match two.hear(&mut wire).0 {
+            Heard::Plaintext(plaintext, rest) => assert!(plaintext.is_empty() && rest == wire.len()),
+            Heard::Violation => {}
+        }
+    }
+}
