@@ -49,6 +49,7 @@ use crate::relay::Relay;
 use crate::telemetry::Counters;
 use crate::telemetry::Record;
 use crate::tls;
+use crate::tls::Answer;
 use crate::tls::Established;
 use crate::tls::HandshakeError;
 use crate::tls::Turns;
@@ -213,16 +214,17 @@ async fn establish(
             Dial::AfterAuthorization if service.app.is_ready() => None,
             _ => Some(dial(service, record).await?),
         };
-        let answer = serving.offer.answer(&hello).map_err(|error| Ended::Handshake(HandshakeError::Refused(error)))?;
+        let Answer { config, witness } =
+            serving.offer.answer(&hello).map_err(|error| Ended::Handshake(HandshakeError::Refused(error)))?;
         let app_stands = || !early.as_ref().is_some_and(AppStream::is_reset);
-        let (negotiated, established) = match tls::handshake(stream, hello, &answer, &service.turns, app_stands).await {
+        let (negotiated, established) = match tls::handshake(stream, hello, config, &service.turns, app_stands).await {
             Ok(done) => done,
             Err(HandshakeError::Forestalled) => return Err(DialError::Reset.into()),
-            Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, answer.witness.as_deref(), record)),
+            Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
             Err(error) => return Err(error.into()),
         };
         record.agreed(negotiated);
-        let verdict = match answer.witness.as_deref().and_then(Witness::verdict) {
+        let verdict = match witness.as_deref().and_then(Witness::verdict) {
             Some(verdict) => verdict.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
             None => serving.admitting.judge(established.resumed_chain.as_deref(), SystemTime::now()),

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::AlertDescription;
+use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -12,7 +13,6 @@ use tokio::task::yield_now;
 
 use crate::buffers;
 use crate::sys::socket;
-use crate::tls::Answer;
 use crate::tls::Hello;
 use crate::tls::Negotiated;
 use crate::tls::Outgoing;
@@ -73,29 +73,27 @@ impl Turns {
     }
 }
 
-/// Gives `hello` its `answer` and completes the handshake; gives what was agreed on, too. `may_answer` is asked before each flight
-/// of ours, of which the last is the point of no return; it comes after the signature, which takes its time.
+/// Answers `hello` with `config` and completes the handshake; gives what was agreed on, too. `may_answer` is asked before each
+/// flight of ours, of which the last is the point of no return; it comes after the signature, which takes its time.
 ///
 /// # Errors
 /// [`HandshakeError`]. An alert of ours has been sent by then; the caller closes.
 pub async fn handshake(
     client: &TcpStream,
     hello: Hello,
-    answer: &Answer,
+    config: Arc<ServerConfig>,
     turns: &Turns,
     may_answer: impl Fn() -> bool,
 ) -> Result<(Negotiated, Established), HandshakeError> {
-    let mut negotiation = Negotiation::new(Arc::clone(&answer.config)).map_err(HandshakeError::Refused)?;
+    let mut negotiation = Negotiation::new(config).map_err(HandshakeError::Refused)?;
     let mut wire = hello.wire;
     let mut early = Vec::new();
     let mut out = Outgoing::default();
-    // After our signature there is not much to do, unless we are to verify the client's.
-    let mut takes_long = true;
     loop {
-        let turn = if takes_long { turns.mine().await } else { None };
+        // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
+        let turn = turns.mine().await;
         let driven = negotiation.drive(&mut wire, &mut out, &mut early);
         drop(turn);
-        takes_long = answer.witness.is_some() || negotiation.has_asked_again();
         let spoke = !out.bytes().is_empty();
         if spoke && driven.is_ok() && !may_answer() {
             return Err(HandshakeError::Forestalled);

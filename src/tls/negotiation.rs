@@ -71,11 +71,6 @@ impl Negotiation {
         self.conn.is_handshaking()
     }
 
-    /// Whether the first ClientHello has been answered by asking for another one.
-    pub(super) fn has_asked_again(&self) -> bool {
-        self.conn.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
-    }
-
     /// Whether the client has sent close_notify.
     pub(super) fn client_closed(&self) -> bool {
         self.client_closed

@@ -2,7 +2,7 @@
 //!
 //! rustls asks whether a certificate is good and takes an error for an answer, no more; who the client is and which rule
 //! decided would be lost. So each connection that asks for a certificate gets a verifier of its own, which keeps the
-//! verdict: the certificate is verified, read and judged once. The answer is given within the handshake, so that a client
+//! verdict: the certificate is read and judged once. The answer is given within the handshake, so that a client
 //! that may not come in is told by an alert.
 
 use std::fmt;
