@@ -83,12 +83,12 @@ fn listeners_and_app_may_have_ipv6_addresses() {
         assert!(from.is_ipv6());
         std::io::Read::read_exact(&mut app_end, &mut [0; 1]).unwrap();
     }
-    serves_nothing_else(&sidecar);
+    serves_nothing_else(&cell, &sidecar);
 }
 
-/// Its addresses are those of the file.
-fn serves_nothing_else(sidecar: &Sidecar) {
+/// Its addresses are those of the file. On another of the same port somebody else may well listen, but with another certificate.
+fn serves_nothing_else(cell: &Cell, sidecar: &Sidecar) {
     for addr in sidecar.addrs() {
-        assert!(std::net::TcpStream::connect(("127.0.0.1", addr.port())).is_err(), "{addr}");
+        assert!(cell.asking().connect(([127, 0, 0, 1], addr.port()).into()).is_err(), "{addr}");
     }
 }
