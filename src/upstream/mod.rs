@@ -15,6 +15,7 @@ use socket2::Type;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
@@ -254,7 +255,10 @@ async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
     }
     let stands = socket.peer_addr().is_ok();
     let stream = TcpStream::from_std(socket.into())?;
-    if !stands {
+    if stands {
+        // In a storm of new connections others have their turn between two dials.
+        yield_now().await;
+    } else {
         stream.writable().await?;
         if let Some(error) = stream.take_error()? {
             return Err(error);
