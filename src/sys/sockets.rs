@@ -21,7 +21,7 @@ pub(crate) struct Listening {
 const LISTEN: &str = "0A";
 
 /// The addresses on which somebody listens; none where the tables cannot be read. The kernel writes these sockets first, and
-/// the rest is not read: a busy app can have ten thousands, which would take as many kilobytes and a tenth of a second.
+/// the rest is not read: a busy app can have ten thousands, whose lines are megabytes.
 pub(crate) fn now_listening() -> Vec<SocketAddr> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| File::open(path).ok());
     tables.flat_map(|table| first_listening(BufReader::new(table))).map(|socket| socket.addr).collect()
