@@ -226,7 +226,12 @@ impl Upstream {
 
 async fn connect_within(app: &AppAddr, limit: Duration) -> Result<AppStream, DialError> {
     match timeout(limit, connect(app)).await {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(stream)) => {
+            // In a storm of new connections others have their turn between two dials. Not within the limit, which then needs
+            // no timer.
+            yield_now().await;
+            Ok(stream)
+        }
         Ok(Err(error)) => Err(match error.kind() {
             // A Unix socket's file that is not there is an app that does not listen yet.
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::Refused,
@@ -255,10 +260,7 @@ async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
     }
     let stands = socket.peer_addr().is_ok();
     let stream = TcpStream::from_std(socket.into())?;
-    if stands {
-        // In a storm of new connections others have their turn between two dials.
-        yield_now().await;
-    } else {
+    if !stands {
         stream.writable().await?;
         if let Some(error) = stream.take_error()? {
             return Err(error);
