@@ -29,7 +29,7 @@ pub enum HeaderError {
 ///
 /// # Errors
 /// [`HeaderError`].
-pub async fn receive(client: &TcpStream) -> Result<(Header, Vec<u8>), HeaderError> {
+pub async fn receive(client: &mut TcpStream) -> Result<(Header, Vec<u8>), HeaderError> {
     let mut bytes = Vec::new();
     loop {
         match buffers::read_more(client, &mut bytes).await {

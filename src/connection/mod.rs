@@ -147,9 +147,9 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, s
 }
 
 /// Everything before the relay; `None` if it does not come to that, once the client has been told.
-async fn begin(client: TcpStream, peer: SocketAddr, service: &Service, slot: &Slot) -> Option<Carrying> {
+async fn begin(mut client: TcpStream, peer: SocketAddr, service: &Service, slot: &Slot) -> Option<Carrying> {
     let mut record = Record::open(Arc::clone(&service.counters), service.access, peer, service.listener);
-    match establish(&client, peer, service, slot, &mut record).await {
+    match establish(&mut client, peer, service, slot, &mut record).await {
         Ok(Admitted { established, app, permit, standing, announcement }) => {
             let relay = Relay::new(&permit, client, established, app, announcement);
             record.judged(Ok(permit));
@@ -181,7 +181,7 @@ async fn end(carrying: Carrying, reason: Reason) {
 
 /// accept → ClientHello → dial → handshake → authorize
 async fn establish(
-    stream: &TcpStream,
+    stream: &mut TcpStream,
     peer: SocketAddr,
     service: &Service,
     slot: &Slot,

@@ -15,7 +15,6 @@ use crate::buffers;
 use crate::sys::socket;
 use crate::tls::Hello;
 use crate::tls::Negotiated;
-use crate::tls::Outgoing;
 use crate::tls::Session;
 use crate::tls::negotiation::Negotiation;
 
@@ -79,7 +78,7 @@ impl Turns {
 /// # Errors
 /// [`HandshakeError`]. An alert of ours has been sent by then; the caller closes.
 pub async fn handshake(
-    client: &TcpStream,
+    client: &mut TcpStream,
     hello: Hello,
     config: Arc<ServerConfig>,
     turns: &Turns,
@@ -88,18 +87,32 @@ pub async fn handshake(
     let mut negotiation = Negotiation::new(config).map_err(HandshakeError::Refused)?;
     let mut wire = hello.wire;
     let mut early = Vec::new();
-    let mut out = Outgoing::default();
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.mine().await;
-        let driven = negotiation.drive(&mut wire, &mut out, &mut early);
+        let Flight { driven, spoke, unsent } = buffers::with(|buffers| {
+            let out = &mut buffers.output;
+            out.clear();
+            let driven = negotiation.drive(&mut wire, out, &mut early);
+            let spoke = !out.bytes().is_empty();
+            if spoke && driven.is_ok() && !may_answer() {
+                return Err(HandshakeError::Forestalled);
+            }
+            // A ticket for a client that has asked for something already goes with the first bytes of the answer.
+            let before_more = driven.is_ok() && !negotiation.is_under_way() && !early.is_empty();
+            let sent = match out.bytes() {
+                [] => Ok(0),
+                bytes if before_more => socket::send_before_more(client, bytes),
+                bytes => client.try_write(bytes),
+            };
+            let sent = match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                sent => sent?,
+            };
+            Ok(Flight { driven, spoke, unsent: out.bytes()[sent..].to_vec() })
+        })?;
         drop(turn);
-        let spoke = !out.bytes().is_empty();
-        if spoke && driven.is_ok() && !may_answer() {
-            return Err(HandshakeError::Forestalled);
-        }
-        write_all(client, out.bytes()).await?;
-        out.clear();
+        write_all(client, &unsent).await?;
         let used = driven.map_err(|error| match error {
             rustls::Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
             error => HandshakeError::Refused(error),
@@ -109,7 +122,7 @@ pub async fn handshake(
             if !spoke && early.is_empty() {
                 // A client that leaves Nagle's algorithm on holds its first request back until its Finished is
                 // acknowledged, and nothing of ours carries that acknowledgement: do not delay it.
-                socket::acknowledge_now(client)?;
+                socket::acknowledge_now(&*client)?;
             }
             wire.shrink_to_fit();
             let resumed_chain = negotiation.resumed_chain();
@@ -120,6 +133,16 @@ pub async fn handshake(
             return Err(HandshakeError::ClientLeft);
         }
     }
+}
+
+/// What we had to say to what the client has said.
+struct Flight {
+    /// Bytes of the client's that are done with.
+    driven: Result<usize, rustls::Error>,
+    /// There was something to say.
+    spoke: bool,
+    /// What of it the socket did not take at once.
+    unsent: Vec<u8>,
 }
 
 async fn write_all(client: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {

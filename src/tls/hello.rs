@@ -70,7 +70,7 @@ pub enum HelloError {
 ///
 /// # Errors
 /// [`HelloError`]; the caller sends the alert it may carry.
-pub async fn read_hello(client: &TcpStream, mut wire: Vec<u8>) -> Result<Hello, HelloError> {
+pub async fn read_hello(client: &mut TcpStream, mut wire: Vec<u8>) -> Result<Hello, HelloError> {
     let mut acceptor = Acceptor::default();
     let mut fresh = 0;
     loop {

@@ -120,7 +120,7 @@ fn an_app_that_does_not_listen_is_a_reset_in_answer_to_the_hello_and_nothing_of_
     let sidecar = Setup::proxy(&credentials, app::nobody()).ready();
     for _ in 0..20 {
         let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-        tcp.write_all(&hello(credentials.instance())).unwrap();
+        tcp.write_all(&asking(credentials.instance()).hello()).unwrap();
         assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     }
     let record = sidecar.record("app_refused");
@@ -139,7 +139,7 @@ fn an_app_that_does_not_accept_in_time_is_a_reset_with_a_reason_of_its_own() {
     let sidecar = Setup::proxy(&credentials, app).arg("--connect-timeout").arg("200ms").ready();
 
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-    tcp.write_all(&hello(credentials.instance())).unwrap();
+    tcp.write_all(&asking(credentials.instance()).hello()).unwrap();
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     sidecar.record("app_timeout");
 }
@@ -186,7 +186,7 @@ fn plain_http_gets_an_alert_and_a_close_and_reaches_no_app() {
 #[test]
 fn half_a_hello_and_then_nothing_more_ends_with_its_own_reason() {
     let (credentials, sidecar) = echoing(&[]);
-    let hello = hello(credentials.instance());
+    let hello = asking(credentials.instance()).hello();
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
     tcp.write_all(&hello[..hello.len() / 2]).unwrap();
     drop(tcp);
@@ -199,7 +199,7 @@ fn a_client_that_never_speaks_is_let_go_after_the_handshake_timeout() {
     let began = Instant::now();
     let silent = TcpStream::connect(sidecar.addr()).unwrap();
     let mut stuck = TcpStream::connect(sidecar.addr()).unwrap();
-    stuck.write_all(&hello(credentials.instance())[..100]).unwrap();
+    stuck.write_all(&asking(credentials.instance()).hello()[..100]).unwrap();
     assert_eq!(read_to_end(&silent).1, Ending::Fin);
     assert_eq!(read_to_end(&stuck).1, Ending::Fin);
     assert!(began.elapsed().as_millis() >= 300);
@@ -255,7 +255,7 @@ fn a_limit_on_connections_is_a_reset_at_the_hello_and_is_lifted_when_one_leaves(
     let _two = asking.connect(sidecar.addr()).unwrap();
 
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-    tcp.write_all(&hello(credentials.instance())).unwrap();
+    tcp.write_all(&asking.hello()).unwrap();
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     let record = sidecar.record("overloaded");
     assert!(record["detail"].as_str().unwrap().contains("--max-connections"), "{record}");
@@ -285,14 +285,23 @@ fn the_first_answer_does_not_wait_for_a_delayed_acknowledgement() {
     assert!(slow < 10, "{slow} of 20 first answers waited for 40 ms");
 }
 
-/// A whole ClientHello.
-fn hello(name: &str) -> Vec<u8> {
-    let asking = asking(name);
-    let name = rustls::pki_types::ServerName::try_from(asking.name).unwrap();
-    let mut tls = rustls::ClientConnection::new(std::sync::Arc::new(asking.config), name).unwrap();
-    let mut hello = Vec::new();
-    tls.write_tls(&mut hello).unwrap();
-    hello
+#[test]
+fn a_ticket_reaches_a_client_whose_answer_takes_long() {
+    let credentials = Credentials::new();
+    let app = App::start();
+    let sidecar = Setup::proxy(&credentials, app.addr()).ready();
+    // The request comes in one packet with Finished.
+    let mut client =
+        asking(credentials.instance()).handshake_and_ask(TcpStream::connect(sidecar.addr()).unwrap(), b"ask").unwrap();
+    let mut asked = app.accept();
+    let mut request = [0; 3];
+    asked.read_exact(&mut request).unwrap();
+    while client.tls.tls13_tickets_received() == 0 {
+        client.tls.read_tls(&mut client.tcp).unwrap();
+        client.tls.process_new_packets().unwrap();
+    }
+    asked.write_all(b"answer").unwrap();
+    assert_eq!((&request, &*client.receive(6).unwrap()), (b"ask", &b"answer"[..]));
 }
 
 #[test]

@@ -204,20 +204,10 @@ fn silence_and_age() -> usize {
     ways
 }
 
-/// A ClientHello.
-fn hello(name: &str) -> Vec<u8> {
-    let config = asking(name).config;
-    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
-    let mut tls = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
-    let mut bytes = Vec::new();
-    tls.write_tls(&mut bytes).unwrap();
-    bytes
-}
-
 fn no_handshake() -> usize {
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).ready();
-    let hello = hello(credentials.instance());
+    let hello = asking(credentials.instance()).hello();
     let reset = |tcp: &TcpStream| socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO)).unwrap();
     let malformed = [22, 3, 1, 0, 4, 1, 0, 0, 0];
     let ways: [(&str, &[u8], bool, &str); 6] = [
@@ -253,7 +243,7 @@ fn no_handshake() -> usize {
 fn handshake_timeouts() -> usize {
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).arg("--handshake-timeout").arg("300ms").ready();
-    let hello = hello(credentials.instance());
+    let hello = asking(credentials.instance()).hello();
     let stuck = [("silence", 0), ("half a hello and silence", 100), ("a hello and silence", hello.len())];
     let clients = stuck.map(|(way, n)| {
         let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
@@ -270,7 +260,7 @@ fn handshake_timeouts() -> usize {
 /// A client that is reset in answer to its ClientHello.
 fn reset_at_hello(way: &str, name: &str, sidecar: &Sidecar, reason: &'static str) -> Seen {
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-    tcp.write_all(&hello(name)).unwrap();
+    tcp.write_all(&asking(name).hello()).unwrap();
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     Seen::nothing(way, &tcp, reason)
 }

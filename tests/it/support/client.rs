@@ -138,10 +138,16 @@ impl Asking {
 
     /// Completes the handshake on a connection that is there already.
     pub(crate) fn handshake(&self, tcp: TcpStream) -> io::Result<Client> {
+        self.handshake_and_ask(tcp, b"")
+    }
+
+    /// As [`Asking::handshake`]; `request` goes in one packet with Finished.
+    pub(crate) fn handshake_and_ask(&self, tcp: TcpStream, request: &[u8]) -> io::Result<Client> {
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(self.name.clone()).unwrap();
-        let tls = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        let mut tls = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        tls.writer().write_all(request)?;
         let mut client = Client { tls, tcp };
         while client.tls.is_handshaking() {
             client.tls.complete_io(&mut client.tcp)?;
