@@ -234,7 +234,7 @@ fn read<T>(
         environment,
         read_file: &|path: &Path| std::fs::read_to_string(path),
         starts_app: command != "proxy",
-        cpus: sys::limits::cpus(),
+        cpus: sys::limits::cpus_by_quota(),
     })
 }
 

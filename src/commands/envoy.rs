@@ -64,7 +64,7 @@ pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
         super::print(&format!("{warnings}configuration '{}' OK\n", path.display()))?;
         return Ok(Exit::Success);
     }
-    let beside = Beside { drain, log_level, cpus: sys::limits::cpus() };
+    let beside = Beside { drain, log_level, cpus: sys::limits::cpus_by_quota() };
     serve::serve(bootstrap.into_config(path, beside), None, &warnings)
 }
 

@@ -264,7 +264,7 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Found("as many as connections"),
           help: "Unfinished handshakes at a time", ..ROW },
     Opt { name: "threads", value: "N", group: Group::Limits,
-          default: Preset::Found("the CPU quota, at most 2"),
+          default: Preset::Found("the CPU quota, at most 2; 1 without"),
           help: "Worker threads", ..COMMON },
 
     Opt { name: "drain-delay", default: Preset::Value("0s"), group: Group::Drain,

@@ -34,7 +34,7 @@ pub struct Inputs<'a> {
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
     /// Whether the app is ours to start.
     pub starts_app: bool,
-    /// How many threads the CPU quota is good for.
+    /// How many CPUs are ours by quota.
     pub cpus: usize,
 }
 

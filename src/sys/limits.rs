@@ -9,6 +9,8 @@ use rustix::process::getrlimit;
 use rustix::process::set_dumpable_behavior;
 use rustix::process::setrlimit;
 
+use crate::sys::cgroup;
+
 /// Raises our own limit of open descriptors to the highest we may set, and returns it; `u64::MAX` means no limit.
 ///
 /// To be called after the app has been started: a child inherits the limits of the moment it is born in, and the app
@@ -35,9 +37,15 @@ pub(crate) fn keep_memory_private() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// The CPUs that we may use. Honours the CPU quota of the control group, which the number of processors does not.
+/// The CPUs that we may use: by affinity, and by the CPU quota of the control group where there is one.
 pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The CPUs that are ours by quota, of those that we may use. One where there is no quota: how many the host has says nothing of
+/// how many are meant for us.
+pub(crate) fn cpus_by_quota() -> usize {
+    cgroup::cpu_quota().map_or(1, |quota| quota.min(cpus()))
 }
 
 #[cfg(test)]

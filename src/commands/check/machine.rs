@@ -103,7 +103,7 @@ impl Machine {
     /// The smallest limit of the control groups that we are in, in bytes.
     pub(super) fn memory_limit(&self) -> Option<u64> {
         let groups = self.text("proc/self/cgroup")?;
-        cgroup::lowest_limit(&groups, &|path| self.text(path))
+        cgroup::lowest_memory_limit(&groups, &|path| self.text(path))
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     fn limit(groups: &str, files: &[(&str, &str)]) -> Option<u64> {
-        cgroup::lowest_limit(groups, &|path| {
+        cgroup::lowest_memory_limit(groups, &|path| {
             files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned())
         })
     }

@@ -39,7 +39,7 @@ pub struct Beside {
     pub drain: Option<Duration>,
     /// The least severe level that is written.
     pub log_level: LogLevel,
-    /// How many CPUs' time we may use.
+    /// How many CPUs are ours by quota.
     pub cpus: usize,
 }
 
