@@ -18,8 +18,10 @@ use crate::measures::sign;
 use crate::peers;
 use crate::peers::Found;
 use crate::peers::Peer;
+use crate::peers::TWO_THREADS;
 use crate::peers::VESTIBULE;
 use crate::product;
+use crate::product::Linked;
 use crate::report::Report;
 use crate::report::machine::Machine;
 use crate::report::results::Results;
@@ -34,7 +36,7 @@ const QUICK: Sizes = Sizes { time: Duration::from_millis(400), bulk: 64 << 20, s
 /// # Errors
 /// The build fails, a name is unknown, or nothing can be measured at all. What one peer fails at is reported with the results.
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    let binary = product::binary(&args.product)?;
+    let binary = product::binary(&args.product, Linked::Static)?;
     let sizes = if args.quick { QUICK } else { FULL };
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 });
     let measures = chosen_measures(&args.only, sizes)?;
@@ -107,7 +109,7 @@ fn sample(bench: &Bench, measure: &Measure, peers: &[Box<dyn Peer>], results: &m
 /// # Errors
 /// As [`run`], and when valgrind is not installed.
 pub(crate) fn callgrind(args: &CallgrindArgs) -> Result<()> {
-    let binary = product::binary(&args.product)?;
+    let binary = product::binary(&args.product, Linked::Dynamic)?;
     let Found { peers, .. } = peers::find(&binary, &[])?;
     let bench = Bench::new(&binary, QUICK, true)?;
     let vestibule = peers.iter().find(|peer| peer.is_vestibule()).context("vestibule is not among the peers")?;
@@ -126,6 +128,7 @@ pub(crate) fn list() -> Result<()> {
     }
     let Found { peers, missing } = peers::find(Path::new(VESTIBULE), &[])?;
     println!("peers:");
+    println!("  {TWO_THREADS:18} vestibule with two threads");
     for peer in peers.iter().filter(|peer| !peer.is_vestibule()) {
         println!("  {:18} {}", peer.name(), peer.version());
     }
@@ -148,11 +151,18 @@ fn chosen_measures(only: &[String], sizes: Sizes) -> Result<Vec<&'static Measure
 }
 
 fn chosen_peers(peers: Vec<Box<dyn Peer>>, args: &RunArgs) -> Result<Vec<Box<dyn Peer>>> {
-    let Some(names) = &args.peers else { return Ok(peers) };
-    for name in names {
+    for name in args.peers.iter().flatten() {
         ensure!(peers.iter().any(|peer| peer.name() == name), "there is no peer {name:?}; `bench list` names them");
     }
-    Ok(peers.into_iter().filter(|peer| peer.is_vestibule() || names.iter().any(|name| name == peer.name())).collect())
+    let wanted = |peer: &dyn Peer| match (&args.peers, peer.name()) {
+        (Some(names), name) if names.iter().any(|wanted| wanted == name) => true,
+        // Not for daily work, nor for a comparison of builds.
+        (Some(_), TWO_THREADS) => false,
+        (None, TWO_THREADS) => !args.quick,
+        (None, _) => true,
+        (Some(_), _) => peer.is_vestibule(),
+    };
+    Ok(peers.into_iter().filter(|peer| wanted(peer.as_ref())).collect())
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<()> {

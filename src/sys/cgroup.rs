@@ -78,6 +78,7 @@ fn places(groups: &str, controller: &str) -> impl Iterator<Item = Place> {
         let trees: &[&str] = match (group, controllers) {
             (None, _) => &[],
             (_, "") => &["", "unified"],
+            _ if controllers == controller => &[controller],
             _ if controllers.split(',').any(|one| one == controller) => &[controllers, controller],
             _ => &[],
         };

@@ -90,27 +90,7 @@ pub async fn handshake(
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.mine().await;
-        let Flight { driven, spoke, unsent } = buffers::with(|buffers| {
-            let out = &mut buffers.output;
-            out.clear();
-            let driven = negotiation.drive(&mut wire, out, &mut early);
-            let spoke = !out.bytes().is_empty();
-            if spoke && driven.is_ok() && !may_answer() {
-                return Err(HandshakeError::Forestalled);
-            }
-            // A ticket for a client that has asked for something already goes with the first bytes of the answer.
-            let before_more = driven.is_ok() && !negotiation.is_under_way() && !early.is_empty();
-            let sent = match out.bytes() {
-                [] => Ok(0),
-                bytes if before_more => socket::send_before_more(client, bytes),
-                bytes => client.try_write(bytes),
-            };
-            let sent = match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                sent => sent?,
-            };
-            Ok(Flight { driven, spoke, unsent: out.bytes()[sent..].to_vec() })
-        })?;
+        let Flight { driven, spoke, unsent } = answer(client, &mut negotiation, &mut wire, &mut early, &may_answer)?;
         drop(turn);
         write_all(client, &unsent).await?;
         let used = driven.map_err(|error| match error {
@@ -135,14 +115,45 @@ pub async fn handshake(
     }
 }
 
-/// What we had to say to what the client has said.
+/// What came of the client's bytes.
 struct Flight {
-    /// Bytes of the client's that are done with.
+    /// Bytes that are done with.
     driven: Result<usize, rustls::Error>,
-    /// There was something to say.
+    /// There was something to say to them.
     spoke: bool,
-    /// What of it the socket did not take at once.
+    /// What of that the socket did not take at once.
     unsent: Vec<u8>,
+}
+
+/// Takes in what has come, and sends what there is to say to it, as far as the socket takes it.
+fn answer(
+    client: &TcpStream,
+    negotiation: &mut Negotiation,
+    wire: &mut [u8],
+    early: &mut Vec<u8>,
+    may_answer: impl Fn() -> bool,
+) -> Result<Flight, HandshakeError> {
+    buffers::with(|buffers| {
+        let out = &mut buffers.output;
+        out.clear();
+        let driven = negotiation.drive(wire, out, early);
+        let spoke = !out.bytes().is_empty();
+        if spoke && driven.is_ok() && !may_answer() {
+            return Err(HandshakeError::Forestalled);
+        }
+        // A ticket for a client that has asked for something already goes with the first bytes of the answer.
+        let before_more = driven.is_ok() && !negotiation.is_under_way() && !early.is_empty();
+        let sent = match out.bytes() {
+            [] => Ok(0),
+            bytes if before_more => socket::send_before_more(client, bytes),
+            bytes => client.try_write(bytes),
+        };
+        let sent = match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            sent => sent?,
+        };
+        Ok(Flight { driven, spoke, unsent: out.bytes()[sent..].to_vec() })
+    })
 }
 
 async fn write_all(client: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {

@@ -17,6 +17,7 @@ use anyhow::ensure;
 use crate::args::DifferentialArgs;
 use crate::peers;
 use crate::product;
+use crate::product::Linked;
 use crate::report::machine::Machine;
 use report::Verdict;
 use world::Side;
@@ -46,7 +47,7 @@ struct Case {
 /// Envoy is not installed, or there are differences that nobody expects.
 pub(crate) fn run(args: &DifferentialArgs) -> Result<()> {
     let machine = Machine::look(product::root());
-    let vestibule = product::binary(&args.product)?;
+    let vestibule = product::binary(&args.product, Linked::Static)?;
     let envoy = peers::envoy_program().with_context(|| format!("Envoy is not installed ({})", peers::ENVOY_MEND))?;
     let world = World::make(vestibule, envoy)?;
     let mut rows = Vec::new();

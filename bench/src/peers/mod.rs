@@ -27,6 +27,7 @@ use crate::report::results::FLOOR;
 use crate::report::results::RIVALS;
 
 pub(crate) use vestibule::NAME as VESTIBULE;
+pub(crate) use vestibule::TWO_THREADS;
 
 /// Where and with what one process of a peer runs.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Site<'_> {
     }
 }
 
-/// A program that stands between clients and the app. All run with one worker.
+/// A program that stands between clients and the app. All run with one worker, but for [`TWO_THREADS`].
 pub(crate) trait Peer {
     /// Its name in the tables and on the command line.
     fn name(&self) -> &str;
@@ -132,8 +133,9 @@ pub(crate) struct Found {
 /// # Errors
 /// Another build has a name that is taken, or we do not know our own path.
 pub(crate) fn find(vestibule: &Path, also: &[(String, PathBuf)]) -> Result<Found> {
-    let mut found =
-        Found { peers: vec![Box::new(vestibule::Vestibule::new(vestibule::NAME, vestibule))], missing: vec![] };
+    let ours =
+        [vestibule::Vestibule::new(vestibule::NAME, vestibule), vestibule::Vestibule::with_two_threads(vestibule)];
+    let mut found = Found { peers: ours.map(|build| Box::new(build) as Box<dyn Peer>).into(), missing: vec![] };
     for (name, path) in also {
         let taken =
             found.peers.iter().any(|peer| peer.name() == name) || RIVALS.contains(&name.as_str()) || name == FLOOR;

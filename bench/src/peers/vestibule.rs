@@ -1,5 +1,6 @@
-//! Vestibule, at its defaults but for what all peers share: one thread.
+//! Vestibule, at its defaults but for what all peers share, one thread; and the same with two.
 
+use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,16 +14,28 @@ use crate::credentials::Pair;
 /// The build that the run is about.
 pub(crate) const NAME: &str = "vestibule";
 
+/// The same build with two threads.
+pub(crate) const TWO_THREADS: &str = "two-threads";
+
+/// What a program that is linked with libraries has in it: the name of its loader.
+const LOADER: &[u8] = b"/ld-linux";
+
 /// A build of vestibule.
 pub(super) struct Vestibule {
     name: String,
     binary: PathBuf,
+    threads: &'static str,
 }
 
 impl Vestibule {
     /// The one at `binary`, which the tables call `name`.
     pub(super) fn new(name: &str, binary: &Path) -> Self {
-        Self { name: name.to_owned(), binary: binary.to_owned() }
+        Self { name: name.to_owned(), binary: binary.to_owned(), threads: "1" }
+    }
+
+    /// The one at `binary` with two threads.
+    pub(super) fn with_two_threads(binary: &Path) -> Self {
+        Self { threads: "2", ..Self::new(TWO_THREADS, binary) }
     }
 }
 
@@ -32,14 +45,17 @@ impl Peer for Vestibule {
     }
 
     fn version(&self) -> String {
-        super::version_in(&super::says(&self.binary, &["--version"]))
+        let version = super::version_in(&super::says(&self.binary, &["--version"]));
+        let dynamic =
+            fs::read(&self.binary).is_ok_and(|program| program.windows(LOADER.len()).any(|part| part == LOADER));
+        format!("{version} ({})", if dynamic { "dynamic" } else { "static" })
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {
         let pair = site.credentials.first();
         let mut command = Command::new(&self.binary);
         command
-            .args(["proxy", "--threads", "1"])
+            .args(["proxy", "--threads", self.threads])
             .args(["--listen", &site.listen.to_string(), "--app", &site.app.to_string()])
             .args(["--admin", &site.spare[0].to_string()])
             .arg("--cert")

@@ -32,7 +32,7 @@ pub(crate) struct Report {
 
 const NOTES: &str = "\
 CPU is user and system time of the measured process, of all its threads and of its children, from the kernel's own accounting; latencies and starts are wall time. \
-Each sample is of a fresh process with one worker; in each round every measure is taken of one peer after the other. \
+Each sample is of a fresh process with one worker (*two-threads*: two); in each round every measure is taken of one peer after the other. \
 The client offers TLS 1.3, X25519 and AES-128-GCM and nothing else. A new connection is: accepted, shaken hands on, one small request answered, closed by both sides. \
 Memory is resident memory; where a peer has a parent and a worker, pages that they share count once. \
 A cell is the median of the rounds, with the smallest and the largest in parentheses. Absolute figures hold for this machine and hour; ratios travel further.";

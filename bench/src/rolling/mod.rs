@@ -20,6 +20,7 @@ use anyhow::ensure;
 use crate::args::RollingArgs;
 use crate::peers;
 use crate::product;
+use crate::product::Linked;
 use crate::report::machine::Machine;
 use instance::Identity;
 use instance::Instance;
@@ -47,7 +48,7 @@ const WARM: usize = 20;
 /// Something cannot be started; lost requests are no error.
 pub(crate) fn run(args: &RollingArgs) -> Result<()> {
     let machine = Machine::look(product::root());
-    let binary = product::binary(&args.product)?;
+    let binary = product::binary(&args.product, Linked::Static)?;
     let envoy = peers::envoy_program();
     let work = tempfile::Builder::new().prefix("vestibule-rolling-").tempdir().context("cannot make a folder")?;
     eprintln!("issuing {} pairs ...", 2 * (args.stops + 2));
