@@ -106,23 +106,13 @@ impl Relay {
     /// A relay between the established session on `client` and `app`. No permit, no bytes. The app has `announcement` in
     /// front of whatever the client sends, and need not wait for that.
     pub fn new(_: &Permit, client: TcpStream, established: Established, app: AppStream, announcement: Vec<u8>) -> Self {
-        let mut quiet = Quiet::default();
-        if !established.early.is_empty() || !established.held.is_empty() {
-            quiet.heard_client();
-        }
-        let mut exchange = Exchange::default();
-        if !established.early.is_empty() {
-            exchange.client_says(&established.early);
-        }
-        let announced = announcement.len();
-        let mut first = established.early;
-        first.splice(..0, announcement);
         Self {
             client,
             app,
-            more_held: !established.held.is_empty(),
-            held: established.held,
-            to_app: Backlog::from(first),
+            more_held: !established.pending_ciphertext.is_empty(),
+            held: established.pending_ciphertext,
+            announced: announcement.len(),
+            to_app: Backlog::from(announcement),
             session: established.session,
             to_client: Backlog::default(),
             up: Way::Open,
@@ -131,9 +121,8 @@ impl Relay {
             app_is_gone: false,
             blocked: None,
             carried: Carried::default(),
-            announced,
-            quiet,
-            exchange,
+            quiet: Quiet::default(),
+            exchange: Exchange::default(),
         }
     }
 
@@ -147,9 +136,13 @@ impl Relay {
         }
     }
 
-    /// Plaintext bytes carried so far. The announcement does not count.
+    /// Plaintext bytes carried so far. The announcement does not count, nor does what the client's socket would not take yet:
+    /// that counts as it stands there, sealed.
     pub fn carried(&self) -> Carried {
-        Carried { up: self.carried.up.saturating_sub(self.announced as u64), ..self.carried }
+        Carried {
+            up: self.carried.up.saturating_sub(self.announced as u64),
+            down: self.carried.down.saturating_sub(self.to_client.len() as u64),
+        }
     }
 
     /// Ends the relay once nothing has moved either way for `limit`.

@@ -48,8 +48,9 @@ impl Relay {
             match (down, up) {
                 (Err(end), _) | (_, Err(end)) => return Poll::Ready(end),
                 _ if self.is_over() => return Poll::Ready(self.end()),
-                // A key update is answered in the other direction, and a read may have been decrypted there.
+                // What is said to the client about its records goes in the other direction.
                 _ if self.to_client.len() > kept_for_client => {}
+                _ if self.session.owes_key_update() && self.to_client.is_empty() => {}
                 (Ok(Turn::Over), Ok(Turn::Over)) => return Poll::Pending,
                 _ => {
                     cx.waker().wake_by_ref();
@@ -132,7 +133,6 @@ impl Relay {
             if read == 0 {
                 return Err(End::ClientTruncated);
             }
-            self.quiet.heard_client();
             buffers.input[..kept].copy_from_slice(&self.held);
             let wire = &mut buffers.input[..kept + read];
             let used = self.decrypt(cx, wire, &mut buffers.output)?;
@@ -144,9 +144,11 @@ impl Relay {
     /// Decrypts `wire` and writes it to the app at once, as far as the app takes it. Gives the bytes done with.
     fn decrypt(&mut self, cx: &mut Context<'_>, wire: &mut [u8], output: &mut Outgoing) -> Result<usize, End> {
         output.clear();
-        let Self { session, app, to_app, carried, exchange, .. } = self;
+        let Self { session, app, to_app, carried, exchange, quiet, .. } = self;
         let mut app_failed = None;
         let decrypted = session.decrypt(wire, output, |payload| {
+            // Data alone ends a silence: parts of a record and key updates come as easily from a client that has nothing to say.
+            quiet.heard_client();
             exchange.client_says(payload);
             match to_app.poll_pass(payload, Pin::new(&mut *app), cx, &mut carried.up) {
                 Poll::Ready(Ok(())) => ControlFlow::Continue(()),
@@ -186,6 +188,12 @@ impl Relay {
                 Poll::Pending => return Ok(Turn::Over),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Err(client_failed(&error)),
+            }
+            if self.session.owes_key_update() {
+                buffers.output.clear();
+                self.session.answer(&mut buffers.output).map_err(|_| End::ClientViolation)?;
+                self.to_client.keep(buffers.output.bytes());
+                continue;
             }
             match self.down {
                 Way::Open => {}

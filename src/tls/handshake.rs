@@ -43,10 +43,8 @@ pub enum HandshakeError {
 pub struct Established {
     /// Ready to carry the app's bytes.
     pub session: Session,
-    /// Plaintext that arrived with the client's last flight.
-    pub early: Vec<u8>,
-    /// The beginning of a record that is not complete yet.
-    pub held: Vec<u8>,
+    /// What has arrived behind the client's Finished, for the session to open.
+    pub pending_ciphertext: Vec<u8>,
     /// The certificates that the client has shown in the session that it resumes, leaf first.
     pub resumed_chain: Option<Vec<CertificateDer<'static>>>,
 }
@@ -86,11 +84,10 @@ pub async fn handshake(
 ) -> Result<(Negotiated, Established), HandshakeError> {
     let mut negotiation = Negotiation::new(config).map_err(HandshakeError::Refused)?;
     let mut wire = hello.wire;
-    let mut early = Vec::new();
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.mine().await;
-        let Flight { driven, spoke, unsent } = answer(client, &mut negotiation, &mut wire, &mut early, &may_answer)?;
+        let Flight { driven, spoke, unsent } = answer(client, &mut negotiation, &mut wire, &may_answer)?;
         drop(turn);
         write_all(client, &unsent).await?;
         let used = driven.map_err(|error| match error {
@@ -99,15 +96,15 @@ pub async fn handshake(
         })?;
         wire.drain(..used);
         if !negotiation.is_under_way() {
-            if !spoke && early.is_empty() {
+            if !spoke && wire.is_empty() {
                 // A client that leaves Nagle's algorithm on holds its first request back until its Finished is
                 // acknowledged, and nothing of ours carries that acknowledgement: do not delay it.
-                socket::acknowledge_now(&*client)?;
+                socket::acknowledge_now(&*client);
             }
             wire.shrink_to_fit();
             let resumed_chain = negotiation.resumed_chain();
             let (negotiated, session) = negotiation.finish().map_err(HandshakeError::Refused)?;
-            return Ok((negotiated, Established { session, early, held: wire, resumed_chain }));
+            return Ok((negotiated, Established { session, pending_ciphertext: wire, resumed_chain }));
         }
         if negotiation.client_closed() || buffers::read_more(client, &mut wire).await? == 0 {
             return Err(HandshakeError::ClientLeft);
@@ -130,19 +127,19 @@ fn answer(
     client: &TcpStream,
     negotiation: &mut Negotiation,
     wire: &mut [u8],
-    early: &mut Vec<u8>,
     may_answer: impl Fn() -> bool,
 ) -> Result<Flight, HandshakeError> {
     buffers::with(|buffers| {
         let out = &mut buffers.output;
         out.clear();
-        let driven = negotiation.drive(wire, out, early);
+        let driven = negotiation.drive(wire, out);
         let spoke = !out.bytes().is_empty();
         if spoke && driven.is_ok() && !may_answer() {
             return Err(HandshakeError::Forestalled);
         }
         // A ticket for a client that has asked for something already goes with the first bytes of the answer.
-        let before_more = driven.is_ok() && !negotiation.is_under_way() && !early.is_empty();
+        let asks = driven.as_ref().is_ok_and(|used| *used < wire.len());
+        let before_more = asks && !negotiation.is_under_way();
         let sent = match out.bytes() {
             [] => Ok(0),
             bytes if before_more => socket::send_before_more(client, bytes),

@@ -9,6 +9,8 @@ mod provider;
 mod refusal;
 mod server;
 mod session;
+#[cfg(test)]
+mod test_client;
 mod witness;
 
 pub use handshake::Established;

@@ -58,12 +58,18 @@ impl Negotiated {
 pub(super) struct Negotiation {
     conn: Box<UnbufferedServerConnection>,
     client_closed: bool,
+    /// Bytes at the front of the wire that rustls has been given and wants to see again: whole records, which hold the beginning
+    /// of a message.
+    given: usize,
 }
+
+/// The length of a record's header (RFC 8446, 5.1).
+const HEADER: usize = 5;
 
 impl Negotiation {
     /// A handshake that expects the ClientHello as its first input.
     pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        Ok(Self { conn: Box::new(UnbufferedServerConnection::new(config)?), client_closed: false })
+        Ok(Self { conn: Box::new(UnbufferedServerConnection::new(config)?), client_closed: false, given: 0 })
     }
 
     /// Whether both Finished have not been exchanged yet.
@@ -76,46 +82,48 @@ impl Negotiation {
         self.client_closed
     }
 
-    /// Lets rustls work on `wire` until it wants more of it; gives the bytes done with. What it wants to be sent is appended to
-    /// `out`, and plaintext behind the client's Finished to `early`.
+    /// Lets rustls work on `wire`, which begins where the bytes done with ended, until it wants more of it; gives the bytes done
+    /// with. What it wants to be sent is appended to `out`.
+    ///
+    /// rustls is given one record after the other and none behind the client's Finished: it would read on, answer what stands
+    /// there and move its keys, and the session that takes over from it would know nothing of that.
     ///
     /// # Errors
     /// When the handshake cannot go on; the alert that tells the client so is in `out`.
-    pub(super) fn drive(
-        &mut self,
-        wire: &mut [u8],
-        out: &mut Outgoing,
-        early: &mut Vec<u8>,
-    ) -> Result<usize, rustls::Error> {
+    pub(super) fn drive(&mut self, wire: &mut [u8], out: &mut Outgoing) -> Result<usize, rustls::Error> {
+        let (mut used, mut given) = (0, self.given);
+        loop {
+            let (length, whole) = first_record(&wire[given..]);
+            used += self.process(&mut wire[used..given + length], out)?;
+            if whole {
+                given += length;
+            }
+            if !whole || given == wire.len() || !self.is_under_way() || self.client_closed {
+                self.given = given - used;
+                return Ok(used);
+            }
+        }
+    }
+
+    /// Lets rustls work on these records, of which the last may not be whole; gives the bytes done with.
+    fn process(&mut self, records: &mut [u8], out: &mut Outgoing) -> Result<usize, rustls::Error> {
         let mut used = 0;
         loop {
-            let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(&mut wire[used..]);
-            let mut rests = false;
+            let UnbufferedStatus { discard, state } = self.conn.process_tls_records(&mut records[used..]);
+            used += discard;
             match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        discard += record.discard;
-                        early.extend_from_slice(record.payload);
-                    }
-                }
                 Ok(ConnectionState::EncodeTlsData(mut record)) => out.encode(|space| record.encode(space))?,
                 // `out` is the caller's to send, in order: for rustls that is as good as sent.
                 Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
                 Ok(ConnectionState::PeerClosed) => self.client_closed = true,
                 Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
-                    rests = true
+                    return Ok(used);
                 }
-                Ok(_) => return Err(rustls::Error::General("0-RTT data, which is not offered".to_owned())),
+                Ok(_) => return Err(rustls::Error::General("data before Finished, which is not offered".to_owned())),
                 Err(error) => {
-                    used += discard;
-                    self.take_alert(&mut wire[used..], out)?;
+                    self.take_alert(&mut records[used..], out)?;
                     return Err(error);
                 }
-            }
-            used += discard;
-            if rests {
-                return Ok(used);
             }
         }
     }
@@ -143,7 +151,7 @@ impl Negotiation {
     /// # Errors
     /// The handshake is still under way, or rustls does not give the keys away.
     pub(super) fn finish(self) -> Result<(Negotiated, Session), rustls::Error> {
-        let Self { conn, client_closed } = self;
+        let Self { conn, .. } = self;
         let negotiated = Negotiated {
             version: conn.protocol_version(),
             suite: conn.negotiated_cipher_suite().map(|suite| suite.suite()),
@@ -151,6 +159,13 @@ impl Negotiation {
             alpn: conn.alpn_protocol().map(<[u8]>::to_vec),
             resumed: conn.handshake_kind() == Some(HandshakeKind::Resumed),
         };
-        Ok((negotiated, Session::new(*conn, client_closed)?))
+        Ok((negotiated, Session::new(*conn)?))
     }
+}
+
+/// The length of the first record in `wire`, and whether it is whole there; all of `wire` if it is not.
+fn first_record(wire: &[u8]) -> (usize, bool) {
+    let &[_, _, _, high, low, ..] = wire else { return (wire.len(), false) };
+    let length = HEADER + usize::from(u16::from_be_bytes([high, low]));
+    if length <= wire.len() { (length, true) } else { (wire.len(), false) }
 }

@@ -25,12 +25,8 @@ use crate::tls::protection::Sealer;
 /// How many alerts that end nothing a client may send.
 const WARNINGS: u8 = 4;
 
-/// How often a client may want us to take new keys too: each time costs an answer, which a client that does not read would
-/// have us keep.
-const WANTED_UPDATES: u8 = 32;
-
-/// How many new keys in a row a client may take without a byte sent.
-const IDLE_UPDATES: u8 = 32;
+/// How many key updates in a row a client may send while no data is sent by either side: each costs the making of keys.
+const UPDATES_WITHOUT_DATA: u8 = 32;
 
 /// The start of a message that announces new keys (RFC 8446, 4.6.3): its type, and its length of one byte.
 const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
@@ -61,16 +57,19 @@ pub struct Session(Box<State>);
 
 struct State {
     opener: Opener,
-    sealer: Sealer,
+    /// `None` once close_notify or a fatal alert was sealed: nothing may follow it (RFC 8446, 6.1), an answer to a key update as
+    /// little as data.
+    sealer: Option<Sealer>,
     suite: SupportedCipherSuite,
     /// Makes the keys that follow. TLS 1.2 has none.
     successor: Option<Box<KernelConnection<ServerConnectionData>>>,
     client_closed: bool,
+    /// The client wants us to take new keys too, and has not been answered yet.
+    owes_key_update: bool,
     /// The beginning of a message that announces new keys: the first so many bytes of [`KEY_UPDATE`].
     announced: u8,
     warnings: u8,
-    wanted_updates: u8,
-    idle_updates: u8,
+    updates_without_data: u8,
     asked_to_renegotiate: bool,
 }
 
@@ -79,19 +78,19 @@ impl Session {
     ///
     /// # Errors
     /// It is not complete, or the keys are of a kind that is not ours.
-    pub(super) fn new(conn: UnbufferedServerConnection, client_closed: bool) -> Result<Self, rustls::Error> {
+    pub(super) fn new(conn: UnbufferedServerConnection) -> Result<Self, rustls::Error> {
         let (ExtractedSecrets { tx, rx }, successor) = conn.dangerous_into_kernel_connection()?;
         let suite = successor.negotiated_cipher_suite();
         Ok(Self(Box::new(State {
             opener: Opener::new(suite, rx)?,
-            sealer: Sealer::new(suite, tx)?,
+            sealer: Some(Sealer::new(suite, tx)?),
             suite,
             successor: suite.tls13().is_some().then(|| Box::new(successor)),
-            client_closed,
+            client_closed: false,
+            owes_key_update: false,
             announced: 0,
             warnings: 0,
-            wanted_updates: 0,
-            idle_updates: 0,
+            updates_without_data: 0,
             asked_to_renegotiate: false,
         })))
     }
@@ -101,8 +100,8 @@ impl Session {
         self.0.client_closed
     }
 
-    /// Opens the sealed pieces at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. What
-    /// the protocol itself has to answer (alerts, new keys) is appended to `out`.
+    /// Opens the sealed pieces at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. Alerts
+    /// for the client are appended to `out`; a key update that is owed to it is for [`Session::answer`].
     ///
     /// # Errors
     /// When the client breaks the protocol; the alert that tells it so is in `out`.
@@ -136,20 +135,37 @@ impl Session {
     /// [`Exhausted`]: in TLS 1.2, after some hundred gigabytes.
     pub fn encrypt(&mut self, plaintext: &[u8], out: &mut Outgoing) -> Result<(), Exhausted> {
         for fragment in plaintext.chunks(FRAGMENT) {
-            if self.0.sealer.is_worn_out() {
+            if self.0.owes_key_update || self.0.sealer.as_ref().is_some_and(Sealer::is_worn_out) {
                 self.0.take_new_keys(out)?;
             }
-            self.0.sealer.seal(ContentType::ApplicationData, fragment, out)?;
+            self.0.sealer.as_mut().ok_or(Exhausted)?.seal(ContentType::ApplicationData, fragment, out)?;
         }
+        self.0.updates_without_data = 0;
         Ok(())
     }
 
-    /// Appends close_notify to `out`: what was sent is whole.
+    /// Whether the client waits for a key update of ours. One answers all that it has wanted so far (RFC 8446, 4.6.3), so that a
+    /// client that does not read has us keep one at most.
+    pub fn owes_key_update(&self) -> bool {
+        self.0.owes_key_update
+    }
+
+    /// Appends the key update that is owed to `out`.
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub fn answer(&mut self, out: &mut Outgoing) -> Result<(), Exhausted> {
+        if self.0.owes_key_update { self.0.take_new_keys(out) } else { Ok(()) }
+    }
+
+    /// Appends close_notify to `out`: what was sent is whole, and nothing more is.
     ///
     /// # Errors
     /// [`Exhausted`].
     pub fn close(&mut self, out: &mut Outgoing) -> Result<(), Exhausted> {
-        self.0.alert(WARNING, AlertDescription::CloseNotify, out)
+        self.0.alert(WARNING, AlertDescription::CloseNotify, out)?;
+        self.0.seal_no_more();
+        Ok(())
     }
 }
 
@@ -184,7 +200,7 @@ impl State {
             _ if self.announced > 0 => return Err(AlertDescription::UnexpectedMessage.into()),
             ContentType::ApplicationData if opened.payload.is_empty() => {}
             ContentType::ApplicationData => {
-                self.idle_updates = 0;
+                self.updates_without_data = 0;
                 flow = sink(opened.payload);
             }
             ContentType::Alert => self.hear_alert(opened.payload)?,
@@ -227,7 +243,7 @@ impl State {
                 // Its last byte, which has to be the last of its piece: the next one is sealed with the new keys.
                 None if at + 1 == payload.len() => {
                     self.announced = 0;
-                    return self.hear_of_new_keys(*byte, out);
+                    return self.hear_of_new_keys(*byte);
                 }
                 _ => return Err(AlertDescription::UnexpectedMessage.into()),
             }
@@ -236,16 +252,16 @@ impl State {
     }
 
     /// The client takes new keys for what it sends, and may `want` us to do the same.
-    fn hear_of_new_keys(&mut self, want: u8, out: &mut Outgoing) -> Result<(), Broken> {
-        count(&mut self.idle_updates, IDLE_UPDATES)?;
+    fn hear_of_new_keys(&mut self, want: u8) -> Result<(), Broken> {
+        count(&mut self.updates_without_data, UPDATES_WITHOUT_DATA)?;
         let successor = self.successor.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
         let secrets = successor.update_rx_secret().map_err(|_| AlertDescription::InternalError)?;
         self.opener = Opener::new(self.suite, secrets).map_err(|_| AlertDescription::InternalError)?;
         match want {
             0 => Ok(()),
             1 => {
-                count(&mut self.wanted_updates, WANTED_UPDATES)?;
-                self.take_new_keys(out).map_err(|_| AlertDescription::InternalError.into())
+                self.owes_key_update = self.sealer.is_some();
+                Ok(())
             }
             _ => Err(AlertDescription::IllegalParameter.into()),
         }
@@ -253,13 +269,14 @@ impl State {
 
     /// Says that what follows is sealed with new keys, and takes them.
     fn take_new_keys(&mut self, out: &mut Outgoing) -> Result<(), Exhausted> {
-        let successor = self.successor.as_mut().ok_or(Exhausted)?;
+        let (Some(successor), Some(sealer)) = (&mut self.successor, &mut self.sealer) else { return Err(Exhausted) };
         let [typ, length @ ..] = KEY_UPDATE;
         let [high, middle, low] = length;
         // The client is not wanted to do the same.
-        self.sealer.seal(ContentType::Handshake, &[typ, high, middle, low, 0], out)?;
+        sealer.seal(ContentType::Handshake, &[typ, high, middle, low, 0], out)?;
         let secrets = successor.update_tx_secret().map_err(|_| Exhausted)?;
-        self.sealer = Sealer::new(self.suite, secrets).map_err(|_| Exhausted)?;
+        *sealer = Sealer::new(self.suite, secrets).map_err(|_| Exhausted)?;
+        self.owes_key_update = false;
         Ok(())
     }
 
@@ -268,11 +285,21 @@ impl State {
             // Without keys there is nothing to say it with.
             let _ = self.alert(FATAL, description, out);
         }
+        self.seal_no_more();
         Violation
     }
 
     fn alert(&mut self, level: u8, description: AlertDescription, out: &mut Outgoing) -> Result<(), Exhausted> {
-        self.sealer.seal(ContentType::Alert, &[level, u8::from(description)], out)
+        match &mut self.sealer {
+            Some(sealer) => sealer.seal(ContentType::Alert, &[level, u8::from(description)], out),
+            // We have said that nothing follows.
+            None => Ok(()),
+        }
+    }
+
+    fn seal_no_more(&mut self) {
+        self.sealer = None;
+        self.owes_key_update = false;
     }
 }
 

@@ -253,7 +253,8 @@ async fn connect(app: &AppAddr) -> io::Result<AppStream> {
 /// this machine: the kernel has its answer before connect(2) returns.
 async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
+    // Only speed depends on it.
+    let _ = socket.set_tcp_nodelay(true);
     match socket.connect(&addr.into()) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
         connected => connected?,
@@ -269,7 +270,8 @@ async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
     // A port from which the kernel also serves outgoing connections can be connected to itself (RFC 9293, 3.5),
     // and would then be taken when the app comes.
     if stream.local_addr()? == addr {
-        stream.set_zero_linger()?;
+        // When the option cannot be set the socket is closed all the same.
+        let _ = stream.set_zero_linger();
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)

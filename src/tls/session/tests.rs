@@ -5,24 +5,19 @@ use std::sync::Arc;
 
 use rustls::AlertDescription;
 use rustls::CipherSuite;
-use rustls::ClientConfig;
 use rustls::ClientConnection;
 use rustls::ContentType;
-use rustls::RootCertStore;
-use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::version::TLS12;
-use rustls::version::TLS13;
 
 use super::FRAGMENT;
 use super::Session;
-use super::WANTED_UPDATES;
+use super::UPDATES_WITHOUT_DATA;
 use super::WARNINGS;
 use crate::tls::Outgoing;
 use crate::tls::negotiation::Negotiation;
-use crate::tls::protection::Sealer;
 use crate::tls::provider;
+use crate::tls::test_client::TestClient;
+use crate::tls::test_client::configs;
+use crate::tls::test_client::provider_with;
 
 /// A client, and the session that it has shaken hands for.
 struct Two {
@@ -39,13 +34,6 @@ enum Heard {
     Violation,
 }
 
-fn with_suite(suite: CipherSuite) -> Two {
-    let all = provider();
-    let cipher_suites = all.cipher_suites.iter().filter(|known| known.suite() == suite).copied().collect::<Vec<_>>();
-    assert_eq!(cipher_suites.len(), 1, "{suite:?}");
-    shake_hands(Arc::new(CryptoProvider { cipher_suites, ..(*all).clone() }))
-}
-
 fn tls13() -> Two {
     with_suite(CipherSuite::TLS13_AES_128_GCM_SHA256)
 }
@@ -54,38 +42,45 @@ fn tls12() -> Two {
     with_suite(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
 }
 
-fn shake_hands(provider: Arc<CryptoProvider>) -> Two {
-    let made = rcgen::generate_simple_self_signed(["app.test".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    server.enable_secret_extraction = true;
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.enable_secret_extraction = true;
-    let mut client = ClientConnection::new(Arc::new(config), "app.test".try_into().unwrap()).unwrap();
+fn with_suite(suite: CipherSuite) -> Two {
+    let (server, client) = configs(provider_with(suite));
+    let mut client = ClientConnection::new(Arc::new(client), "app.test".try_into().unwrap()).unwrap();
     let mut negotiation = Negotiation::new(Arc::new(server)).unwrap();
-    let (mut wire, mut out, mut early) = (Vec::new(), Outgoing::default(), Vec::new());
+    let (mut wire, mut out) = (Vec::new(), Outgoing::default());
     while negotiation.is_under_way() || client.is_handshaking() {
         client.write_tls(&mut wire).unwrap();
-        let used = negotiation.drive(&mut wire, &mut out, &mut early).unwrap();
+        let used = negotiation.drive(&mut wire, &mut out).unwrap();
         wire.drain(..used);
         client.read_tls(&mut out.bytes()).unwrap();
         client.process_new_packets().unwrap();
         out.clear();
     }
-    assert!(early.is_empty() && wire.is_empty());
+    assert!(wire.is_empty());
     let (_, session) = negotiation.finish().unwrap();
     Two { client, session }
+}
+
+/// A session with a client that says what no client would.
+fn rogue13() -> (Session, TestClient) {
+    rogue(CipherSuite::TLS13_AES_128_GCM_SHA256)
+}
+
+fn rogue12() -> (Session, TestClient) {
+    rogue(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
+}
+
+fn rogue(suite: CipherSuite) -> (Session, TestClient) {
+    let (server, client) = configs(provider_with(suite));
+    let mut negotiation = Negotiation::new(Arc::new(server)).unwrap();
+    let mut answer = |wire: &mut Vec<u8>| {
+        let mut out = Outgoing::default();
+        let used = negotiation.drive(wire, &mut out).unwrap();
+        assert_eq!(used, wire.len());
+        out.bytes().to_vec()
+    };
+    let (mut rogue, mut last) = TestClient::connect(Arc::new(client), &mut answer).unwrap();
+    rogue.receive(&answer(&mut last)).unwrap();
+    (negotiation.finish().unwrap().1, rogue)
 }
 
 impl Two {
@@ -139,23 +134,6 @@ impl Two {
         let mut out = Outgoing::default();
         self.session.encrypt(plaintext, &mut out).unwrap();
         assert_eq!(self.told(&out).unwrap(), plaintext);
-    }
-
-    /// The client's keys, to send with them what no client would.
-    fn rogue(self) -> (Session, Rogue) {
-        let suite = self.client.negotiated_cipher_suite().unwrap();
-        let secrets = self.client.dangerous_extract_secrets().unwrap();
-        (self.session, Rogue(Sealer::new(suite, secrets.tx).unwrap()))
-    }
-}
-
-struct Rogue(Sealer);
-
-impl Rogue {
-    fn says(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
-        let mut out = Outgoing::default();
-        self.0.seal(typ, payload, &mut out).unwrap();
-        out.bytes().to_vec()
     }
 }
 
@@ -269,14 +247,20 @@ fn headers_that_no_piece_has_end_the_session() {
 #[test]
 fn a_client_that_takes_new_keys_is_followed_and_gets_new_ones() {
     let mut two = tls13();
-    for round in 0..usize::from(WANTED_UPDATES) {
+    for round in 0..4 * usize::from(UPDATES_WITHOUT_DATA) {
         two.client.refresh_traffic_keys().unwrap();
         two.client.writer().write_all(&bytes(round + 1)).unwrap();
         let mut wire = two.sealed_by_client();
-        let (heard, out) = two.hear(&mut wire);
-        assert_eq!(heard, Heard::Plaintext(bytes(round + 1), 0));
-        assert_eq!(two.told(&out).unwrap(), b"");
+        assert_eq!(two.hear(&mut wire).0, Heard::Plaintext(bytes(round + 1), 0));
+        assert!(two.session.owes_key_update());
+        if round % 2 == 0 {
+            let mut out = Outgoing::default();
+            two.session.answer(&mut out).unwrap();
+            assert_eq!(two.told(&out).unwrap(), b"");
+            assert!(!two.session.owes_key_update());
+        }
         two.answer_and_be_told(b"with whichever keys are ours now");
+        assert!(!two.session.owes_key_update());
     }
 }
 
@@ -284,31 +268,30 @@ fn a_client_that_takes_new_keys_is_followed_and_gets_new_ones() {
 fn keys_that_are_worn_out_are_replaced_in_tls13_and_end_the_session_in_tls12() {
     let mut two = tls13();
     for _ in 0..3 {
-        two.session.0.sealer.wear_out();
+        two.session.0.sealer.as_mut().unwrap().wear_out();
         two.answer_and_be_told(&bytes(3 * FRAGMENT));
         two.send_and_hear(b"and the other way goes on");
     }
     let mut two = tls12();
-    two.session.0.sealer.wear_out();
+    two.session.0.sealer.as_mut().unwrap().wear_out();
     let mut out = Outgoing::default();
     assert!(two.session.encrypt(b"too much", &mut out).is_err());
     assert_eq!(out.bytes(), b"");
     // There is room for the word that it ends.
     two.session.close(&mut out).unwrap();
     two.told(&out).unwrap();
-    assert!(two.session.close(&mut out).is_ok() && two.session.close(&mut out).is_err());
 }
 
 #[test]
 fn new_keys_may_be_announced_in_parts_but_nothing_else_may_stand_between_them() {
-    let (mut session, mut rogue) = tls13().rogue();
+    let (mut session, mut rogue) = rogue13();
     for part in [&[24, 0][..], &[0], &[1]] {
-        assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Handshake, part)), Some(0));
+        assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, part)), Some(0));
     }
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::ApplicationData, b"between")), None);
-    let (mut session, mut rogue) = tls13().rogue();
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Handshake, &[24, 0, 0, 1])), Some(0));
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Handshake, &[0])), Some(0));
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ApplicationData, b"between")), None);
+    let (mut session, mut rogue) = rogue13();
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[24, 0, 0, 1])), Some(0));
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[0])), Some(0));
 }
 
 #[test]
@@ -324,76 +307,132 @@ fn messages_that_have_no_place_after_the_handshake_end_the_session() {
         &[20, 0, 0, 0],
     ];
     for message in messages {
-        let (mut session, mut rogue) = tls13().rogue();
-        assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Handshake, message)), None, "{message:?}");
+        let (mut session, mut rogue) = rogue13();
+        assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, message)), None, "{message:?}");
     }
     for typ in [ContentType::ChangeCipherSpec, ContentType::Heartbeat, ContentType::Unknown(0)] {
-        let (mut session, mut rogue) = tls13().rogue();
-        assert_eq!(takes(&mut session, &mut rogue.says(typ, &[1])), None, "{typ:?}");
+        let (mut session, mut rogue) = rogue13();
+        assert_eq!(takes(&mut session, &mut rogue.seal(typ, &[1])), None, "{typ:?}");
     }
 }
 
 #[test]
-fn a_client_that_asks_for_new_keys_without_end_is_cut_off() {
-    let mut two = tls13();
-    for _ in 0..WANTED_UPDATES {
-        two.client.refresh_traffic_keys().unwrap();
-        two.client.writer().write_all(b"x").unwrap();
-        let mut wire = two.sealed_by_client();
-        let (heard, out) = two.hear(&mut wire);
-        assert_eq!(heard, Heard::Plaintext(b"x".to_vec(), 0));
-        two.told(&out).unwrap();
+fn a_client_that_takes_new_keys_without_end_and_without_data_is_cut_off() {
+    let (mut session, mut rogue) = rogue13();
+    for _ in 0..UPDATES_WITHOUT_DATA {
+        assert_eq!(takes(&mut session, &mut rogue.update_keys(true)), Some(0));
     }
-    two.client.refresh_traffic_keys().unwrap();
-    let mut wire = two.sealed_by_client();
-    assert_eq!(two.hear(&mut wire).0, Heard::Violation);
+    assert_eq!(takes(&mut session, &mut rogue.update_keys(false)), None);
+}
+
+#[test]
+fn data_of_either_side_between_them_lets_a_client_take_new_keys_for_ever() {
+    let (mut session, mut rogue) = rogue13();
+    for round in 0..3 * UPDATES_WITHOUT_DATA {
+        assert_eq!(takes(&mut session, &mut rogue.update_keys(round % 2 == 1)), Some(0));
+        if round % (UPDATES_WITHOUT_DATA - 2) != 0 {
+            continue;
+        }
+        if round % 4 == 0 {
+            session.encrypt(b"x", &mut Outgoing::default()).unwrap();
+        } else {
+            assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ApplicationData, b"x")), Some(0));
+        }
+    }
+    // An empty record is no data.
+    for _ in 0..=UPDATES_WITHOUT_DATA {
+        takes(&mut session, &mut rogue.seal(ContentType::ApplicationData, b""));
+        if takes(&mut session, &mut rogue.update_keys(false)).is_none() {
+            return;
+        }
+    }
+    panic!("it goes on without end");
+}
+
+#[test]
+fn any_number_of_wanted_key_updates_is_answered_by_one() {
+    let (mut session, mut rogue) = rogue13();
+    for _ in 0..5 {
+        takes(&mut session, &mut rogue.update_keys(true)).unwrap();
+    }
+    let mut out = Outgoing::default();
+    session.answer(&mut out).unwrap();
+    let one = out.bytes().len();
+    session.answer(&mut out).unwrap();
+    assert!(one > 0 && out.bytes().len() == one, "{one}");
+}
+
+#[test]
+fn nothing_is_sealed_behind_close_notify_whatever_the_client_still_says() {
+    let (mut session, mut rogue) = rogue13();
+    takes(&mut session, &mut rogue.update_keys(true)).unwrap();
+    let mut out = Outgoing::default();
+    session.close(&mut out).unwrap();
+    out.clear();
+    assert!(!session.owes_key_update(), "the answer that was owed is not given any more");
+    // Its keys are followed all the same.
+    for _ in 0..3 {
+        assert_eq!(takes(&mut session, &mut rogue.update_keys(true)), Some(0));
+        assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ApplicationData, b"the upload")), Some(0));
+    }
+    assert!(!session.owes_key_update());
+    session.answer(&mut out).unwrap();
+    session.close(&mut out).unwrap();
+    assert!(session.encrypt(b"too late", &mut out).is_err());
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ChangeCipherSpec, &[1])), None);
+    assert_eq!(out.bytes(), b"");
+
+    let (mut session, mut rogue) = rogue12();
+    session.close(&mut Outgoing::default()).unwrap();
+    assert_eq!(
+        takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[1, 0, 0, 0])),
+        Some(0),
+        "declined in silence"
+    );
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ApplicationData, b"goes on")), Some(0));
 }
 
 #[test]
 fn new_keys_that_are_announced_and_not_taken_open_nothing_any_more() {
-    let (mut session, mut rogue) = tls13().rogue();
-    let announcement = [24, 0, 0, 1, 1];
-    assert!(
-        takes(&mut session, &mut rogue.says(ContentType::Handshake, &announcement)).is_some_and(|answer| answer > 0)
-    );
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::ApplicationData, b"with the old ones")), None);
+    let (mut session, mut rogue) = rogue13();
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[24, 0, 0, 1, 1])), Some(0));
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ApplicationData, b"with the old ones")), None);
 }
 
 #[test]
 fn warnings_are_borne_for_a_while_and_other_alerts_end_the_session_without_an_answer() {
-    let (mut session, mut rogue) = tls12().rogue();
+    let (mut session, mut rogue) = rogue12();
     for _ in 0..WARNINGS {
-        assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Alert, &[1, 90])), Some(0));
+        assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Alert, &[1, 90])), Some(0));
     }
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Alert, &[1, 90])), None);
-    for two in [tls13(), tls12()] {
-        let (mut session, mut rogue) = two.rogue();
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Alert, &[1, 90])), None);
+    for (mut session, mut rogue) in [rogue13(), rogue12()] {
         let mut out = Outgoing::default();
-        let mut wire = rogue.says(ContentType::Alert, &[2, 80]);
+        let mut wire = rogue.seal(ContentType::Alert, &[2, 80]);
         assert!(session.decrypt(&mut wire, &mut out, |_| ControlFlow::Continue(())).is_err());
         assert_eq!(out.bytes(), b"");
     }
-    let (mut session, mut rogue) = tls13().rogue();
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Alert, &[1, 41])), None, "no warnings in TLS 1.3");
-    let (mut session, mut rogue) = tls13().rogue();
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Alert, &[1])), None, "half an alert");
+    let (mut session, mut rogue) = rogue13();
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Alert, &[1, 41])), None, "no warnings in TLS 1.3");
+    let (mut session, mut rogue) = rogue13();
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Alert, &[1])), None, "half an alert");
 }
 
 #[test]
 fn renegotiation_is_declined_once_and_then_ends_the_session() {
-    let (mut session, mut rogue) = tls12().rogue();
-    let declined = takes(&mut session, &mut rogue.says(ContentType::Handshake, &[1, 0, 0, 0]));
+    let (mut session, mut rogue) = rogue12();
+    let declined = takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[1, 0, 0, 0]));
     assert!(declined.is_some_and(|answer| answer > 0));
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::ApplicationData, b"goes on")), Some(0));
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Handshake, &[1, 0, 0, 0])), None);
-    let (mut session, mut rogue) = tls12().rogue();
-    assert_eq!(takes(&mut session, &mut rogue.says(ContentType::Handshake, &[0, 0, 0, 0])), None, "not a ClientHello");
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ApplicationData, b"goes on")), Some(0));
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[1, 0, 0, 0])), None);
+    let (mut session, mut rogue) = rogue12();
+    assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[0, 0, 0, 0])), None, "not a ClientHello");
 }
 
 #[test]
 fn empty_pieces_of_application_data_are_passed_over() {
-    let (mut session, mut rogue) = tls12().rogue();
-    let mut wire = rogue.says(ContentType::ApplicationData, b"");
+    let (mut session, mut rogue) = rogue12();
+    let mut wire = rogue.seal(ContentType::ApplicationData, b"");
     let mut out = Outgoing::default();
     let decrypted = session.decrypt(&mut wire, &mut out, |_| unreachable!("nothing to hand on")).unwrap();
     assert_eq!(decrypted.used, wire.len());

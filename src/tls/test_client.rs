@@ -1,0 +1,238 @@
+//! A client for tests: a stock rustls client shakes hands, and from then on it says whatever its keys allow.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use rustls::AlertDescription;
+use rustls::CipherSuite;
+use rustls::ClientConfig;
+use rustls::ContentType;
+use rustls::DigitallySignedStruct;
+use rustls::ServerConfig;
+use rustls::SignatureScheme;
+use rustls::SupportedCipherSuite;
+use rustls::client::ClientConnectionData;
+use rustls::client::UnbufferedClientConnection;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::ServerCertVerified;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::kernel::KernelConnection;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::UnixTime;
+use rustls::pki_types::pem::PemObject;
+use rustls::unbuffered::ConnectionState;
+use rustls::unbuffered::UnbufferedStatus;
+use rustls::version::TLS12;
+use rustls::version::TLS13;
+
+use crate::issuer::Authority;
+use crate::issuer::InstanceSpec;
+use crate::issuer::Key;
+use crate::issuer::KeyKind;
+
+use super::Outgoing;
+use super::protection::Opener;
+use super::protection::Piece;
+use super::protection::Sealer;
+
+/// HandshakeType (RFC 8446, 4).
+const NEW_SESSION_TICKET: u8 = 4;
+const KEY_UPDATE: u8 = 24;
+
+/// A client that has shaken hands and is bound by nothing any more.
+pub(crate) struct TestClient {
+    sealer: Sealer,
+    opener: Opener,
+    kernel: KernelConnection<ClientConnectionData>,
+    wire: Vec<u8>,
+    /// The session was resumed.
+    pub(crate) resumed: bool,
+}
+
+/// What the server has said, as one record of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// So much of the app's.
+    Data(Vec<u8>),
+    /// It takes new keys; whether it wants the client to do so as well.
+    KeyUpdate(bool),
+    /// A ticket, which is kept for the next handshake.
+    Ticket,
+    /// An alert.
+    Alert(AlertDescription),
+}
+
+impl TestClient {
+    /// Shakes hands with whoever answers to bytes. Gives the client's last flight too, which has not been sent; it is empty where
+    /// the server has the last word.
+    pub(crate) fn connect(
+        config: Arc<ClientConfig>,
+        mut server: impl FnMut(&mut Vec<u8>) -> Vec<u8>,
+    ) -> Result<(Self, Vec<u8>), rustls::Error> {
+        let mut client = UnbufferedClientConnection::new(config, "app.test".try_into().unwrap())?;
+        let (mut received, mut flight) = (Vec::new(), Outgoing::default());
+        loop {
+            let UnbufferedStatus { discard, state } = client.process_tls_records(&mut received);
+            match state? {
+                ConnectionState::EncodeTlsData(mut data) => flight.encode(|space| data.encode(space))?,
+                ConnectionState::TransmitTlsData(sent) => sent.done(),
+                ConnectionState::BlockedHandshake => {
+                    received.drain(..discard);
+                    let mut sent = std::mem::take(&mut flight).bytes().to_vec();
+                    let answer = server(&mut sent);
+                    if answer.is_empty() {
+                        return Err(rustls::Error::HandshakeNotComplete);
+                    }
+                    received.extend_from_slice(&answer);
+                    continue;
+                }
+                ConnectionState::WriteTraffic(_) => break,
+                other => return Err(rustls::Error::General(format!("{other:?} in a handshake"))),
+            }
+            received.drain(..discard);
+        }
+        let resumed = client.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        let (secrets, kernel) = client.dangerous_into_kernel_connection()?;
+        let suite = kernel.negotiated_cipher_suite();
+        let (sealer, opener) = (Sealer::new(suite, secrets.tx)?, Opener::new(suite, secrets.rx)?);
+        Ok((Self { sealer, opener, kernel, wire: Vec::new(), resumed }, flight.bytes().to_vec()))
+    }
+
+    /// One record that holds `payload`.
+    pub(crate) fn seal(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
+        let mut out = Outgoing::default();
+        self.sealer.seal(typ, payload, &mut out).unwrap();
+        out.bytes().to_vec()
+    }
+
+    /// Takes new keys for what follows, and says so; `wanted`: the server is to do the same.
+    pub(crate) fn update_keys(&mut self, wanted: bool) -> Vec<u8> {
+        let said = self.seal(ContentType::Handshake, &[KEY_UPDATE, 0, 0, 1, u8::from(wanted)]);
+        self.take_new_keys();
+        said
+    }
+
+    /// Takes new keys for what follows without a word.
+    pub(crate) fn take_new_keys(&mut self) {
+        self.sealer =
+            Sealer::new(self.kernel.negotiated_cipher_suite(), self.kernel.update_tx_secret().unwrap()).unwrap();
+    }
+
+    /// Opens what the server has sent.
+    ///
+    /// # Errors
+    /// The alert that a client would send.
+    pub(crate) fn receive(&mut self, wire: &[u8]) -> Result<VecDeque<Received>, AlertDescription> {
+        self.wire.extend_from_slice(wire);
+        let mut received = VecDeque::new();
+        let mut wire = std::mem::take(&mut self.wire);
+        let mut used = 0;
+        while let Some((record, length)) = Piece::first_in(&mut wire[used..])? {
+            used += length;
+            let opened = self.opener.open(record)?;
+            match (opened.typ, opened.payload) {
+                (ContentType::ApplicationData, data) => received.push_back(Received::Data(data.to_vec())),
+                (ContentType::Alert, &[_, description]) => received.push_back(Received::Alert(description.into())),
+                (ContentType::Handshake, &[KEY_UPDATE, 0, 0, 1, wanted]) => {
+                    let secrets = self.kernel.update_rx_secret().map_err(|_| AlertDescription::InternalError)?;
+                    self.opener = Opener::new(self.kernel.negotiated_cipher_suite(), secrets).unwrap();
+                    received.push_back(Received::KeyUpdate(wanted == 1));
+                }
+                (ContentType::Handshake, [NEW_SESSION_TICKET, _, _, _, ticket @ ..]) => {
+                    self.kernel.handle_new_session_ticket(ticket).map_err(|_| AlertDescription::DecodeError)?;
+                    received.push_back(Received::Ticket);
+                }
+                _ => return Err(AlertDescription::UnexpectedMessage),
+            }
+        }
+        self.wire = wire.split_off(used);
+        Ok(received)
+    }
+}
+
+/// What a server and a client of a test are set up with: these versions and suites, and a key that fits them.
+pub(crate) fn configs(provider: CryptoProvider) -> (ServerConfig, ClientConfig) {
+    static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now()).unwrap());
+    static RSA: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::Rsa2048).unwrap());
+    static P256: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::P256).unwrap());
+
+    let signs_with_rsa =
+        |suite: &SupportedCipherSuite| suite.suite().as_str().is_some_and(|name| name.contains("RSA_"));
+    let key = if provider.cipher_suites.iter().all(signs_with_rsa) { &*RSA } else { &*P256 };
+    let issued = AUTHORITY.issue_with_key(&InstanceSpec::generate().unwrap(), key, SystemTime::now()).unwrap();
+    let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
+    let provider = Arc::new(provider);
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    server.enable_secret_extraction = true;
+    server.ticketer = Ticketer::new().unwrap();
+    server.send_tls13_tickets = 1;
+    let verifier = Arc::new(Unverified(provider.signature_verification_algorithms));
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    client.enable_secret_extraction = true;
+    (server, client)
+}
+
+/// Our provider with this suite alone.
+pub(crate) fn provider_with(suite: CipherSuite) -> CryptoProvider {
+    let mut provider = (*super::provider()).clone();
+    provider.cipher_suites.retain(|known| known.suite() == suite);
+    assert_eq!(provider.cipher_suites.len(), 1, "{suite:?}");
+    provider
+}
+
+/// Takes any certificate; that the server has its key is checked.
+#[derive(Debug)]
+struct Unverified(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, leaf, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, leaf, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
