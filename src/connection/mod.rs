@@ -2,6 +2,7 @@
 
 mod ended;
 mod farewell;
+mod linger;
 mod reason;
 
 use std::future::Future;
@@ -23,6 +24,7 @@ use tokio::time::sleep_until;
 use tokio::time::timeout;
 
 pub use ended::Ended;
+use linger::Undelivered;
 pub use reason::Reason;
 
 use crate::announce;
@@ -143,7 +145,7 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, s
     // The beginning and the end have boxes of their own: an idle connection has room for neither.
     let Some(mut carrying) = Box::pin(begin(client, peer, &service, &slot)).await else { return };
     let reason = carry(&mut carrying, &service).await;
-    Box::pin(end(carrying, reason)).await;
+    Box::pin(end(carrying, reason, &service)).await;
 }
 
 /// Everything before the relay; `None` if it does not come to that, once the client has been told.
@@ -167,16 +169,22 @@ async fn begin(mut client: TcpStream, peer: SocketAddr, service: &Service, slot:
     }
 }
 
-/// Everything after the relay.
-async fn end(carrying: Carrying, reason: Reason) {
+/// Everything after the relay. The record is written when the client has what it was sent, or will not take it.
+async fn end(carrying: Carrying, reason: Reason, service: &Service) {
     let Carrying { mut relay, mut record, .. } = carrying;
     record.decided(reason);
     let accounted = Accounted { relay: &mut relay, record: &mut record };
     let whole = farewell::last_answer(accounted.relay, reason).await;
     drop(accounted);
-    // Before the farewell, which may be cut short when the process ends.
+    let reason = match farewell::part(relay, reason, whole, service.phase.clone()).await {
+        None => reason,
+        Some(Undelivered { bytes, reason: why }) => {
+            let down = &mut record.facts.carried.down;
+            *down = down.saturating_sub(bytes);
+            if reason == Reason::Completed { why } else { reason }
+        }
+    };
     record.close(reason);
-    farewell::part(relay, reason, whole).await;
 }
 
 /// accept → ClientHello → dial → handshake → authorize

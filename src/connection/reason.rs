@@ -35,6 +35,8 @@ pub enum Reason {
     ClientTruncated,
     /// The client reset the connection.
     ClientReset,
+    /// The client stopped taking what it was sent, after both sides were done.
+    ClientStalled,
     /// The client broke the TLS protocol after the handshake.
     ClientViolation,
     /// The app reset the connection.
@@ -57,7 +59,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Completed,
         Self::Probe,
         Self::HelloIncomplete,
@@ -73,6 +75,7 @@ impl Reason {
         Self::Overloaded,
         Self::ClientTruncated,
         Self::ClientReset,
+        Self::ClientStalled,
         Self::ClientViolation,
         Self::AppReset,
         Self::IdleTimeout,
@@ -135,6 +138,11 @@ impl Reason {
             Self::Overloaded => ("overloaded", "A limit on connections or handshakes was reached", "limits"),
             Self::ClientTruncated => ("client_truncated", "The client's TCP ended without close_notify", "client"),
             Self::ClientReset => ("client_reset", "The client reset the connection", "client"),
+            Self::ClientStalled => (
+                "client_stalled",
+                "The app was done, and the client took no more of what it was sent; `bytes_down` is without the rest",
+                "client",
+            ),
             Self::ClientViolation => {
                 ("client_violation", "The client broke the TLS protocol after the handshake", "client")
             }

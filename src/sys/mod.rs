@@ -3,5 +3,6 @@
 pub(crate) mod cgroup;
 pub(crate) mod limits;
 pub(crate) mod process;
+pub(crate) mod send_queue;
 pub(crate) mod socket;
 pub(crate) mod sockets;

@@ -42,7 +42,10 @@ pub const FIELDS: [(&str, &str); 27] = [
     ("rule", "the rule that decided"),
     ("denial", "[why not](../clients.md#what-the-denied-see); with `audit`, why not otherwise"),
     ("bytes_up", "plaintext bytes that the app was given; what `--proxy-protocol` adds does not count"),
-    ("bytes_down", "plaintext bytes that the app has sent and the proxy has taken"),
+    (
+        "bytes_down",
+        "plaintext bytes that the app has sent and the proxy has passed on; without what is known not to have reached the client",
+    ),
     ("dial_ms", "milliseconds that the app took to accept, with the wait of `--hold-until-ready`"),
     ("handshake_ms", "milliseconds from accept to the end of the handshake"),
     ("duration_ms", "milliseconds from accept to the end"),

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustls::AlertDescription;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 
@@ -116,6 +117,10 @@ fn feed(acceptor: &mut Acceptor, wire: &[u8], fresh: usize) -> Result<Option<Ask
                 let mut alert = Vec::new();
                 // Writing to a Vec does not fail.
                 let _ = unsent.write_all(&mut alert);
+                if alert.is_empty() {
+                    // rustls has none where the first message is another one than a ClientHello.
+                    alert = fatal_alert(AlertDescription::UnexpectedMessage);
+                }
                 return Err(if speaks_tls(wire) {
                     HelloError::Malformed { alert, cause }
                 } else {
@@ -125,6 +130,11 @@ fn feed(acceptor: &mut Acceptor, wire: &[u8], fresh: usize) -> Result<Option<Ask
         }
     }
     Ok(None)
+}
+
+/// An alert that is not protected (RFC 8446, 6), as a whole record.
+fn fatal_alert(description: AlertDescription) -> Vec<u8> {
+    vec![21, 3, 3, 0, 2, 2, u8::from(description)]
 }
 
 /// Whether the bytes begin as a record with a handshake does: type 22, version 3.x (RFC 8446, 5.1).

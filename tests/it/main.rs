@@ -25,5 +25,6 @@ mod relay;
 mod rolling;
 mod rotation;
 mod scarcity;
+mod session;
 mod status;
 mod supervisor;
