@@ -82,7 +82,7 @@ pub async fn handshake(
     turns: &Turns,
     may_answer: impl Fn() -> bool,
 ) -> Result<(Negotiated, Established), HandshakeError> {
-    let mut negotiation = Negotiation::new(config).map_err(HandshakeError::Refused)?;
+    let mut negotiation = Negotiation::new(config, hello.hidden_name).map_err(HandshakeError::Refused)?;
     let mut wire = hello.wire;
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.

@@ -3,16 +3,20 @@
 use std::io;
 
 use rustls::AlertDescription;
+use rustls::PeerMisbehaved;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 
 use crate::buffers;
+use crate::tls::server_name::Hidden;
 
 /// A complete ClientHello, and every byte that has come so far.
 #[derive(Debug)]
 pub struct Hello {
     /// As received. The handshake starts from these bytes.
     pub(super) wire: Vec<u8>,
+    /// The server name, hidden from rustls where it would not take it.
+    pub(super) hidden_name: Option<Hidden>,
     alpn: Vec<Vec<u8>>,
     server_name: Option<String>,
     tls13: bool,
@@ -32,7 +36,8 @@ impl Hello {
         self.alpn.iter().any(|offered| protocols.contains(offered))
     }
 
-    /// The name the client asked for (RFC 6066). It decides nothing: routers send the instance, peers a route, others none.
+    /// The name the client asked for (RFC 6066); `None` also for what is not a DNS name. It decides nothing: routers send the instance,
+    /// peers a route, others none.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
@@ -73,10 +78,21 @@ pub enum HelloError {
 /// [`HelloError`]; the caller sends the alert it may carry.
 pub async fn read_hello(client: &mut TcpStream, mut wire: Vec<u8>) -> Result<Hello, HelloError> {
     let mut acceptor = Acceptor::default();
+    let mut hidden_name = None;
     let mut fresh = 0;
     loop {
-        if let Some(Asked { alpn, server_name, tls13 }) = feed(&mut acceptor, &wire, fresh)? {
-            return Ok(Hello { wire, alpn, server_name, tls13 });
+        let fed = match feed(&mut acceptor, &wire, fresh) {
+            Err(HelloError::Malformed { cause: NAME_REFUSED, .. }) => {
+                // Once: there is no other name in it.
+                // It is whole, or it could not have been refused.
+                let _ = hidden_name.get_or_insert_with(Hidden::default).hide(&mut wire);
+                acceptor = Acceptor::default();
+                feed(&mut acceptor, &wire, 0)
+            }
+            fed => fed,
+        };
+        if let Some(Asked { alpn, server_name, tls13 }) = fed? {
+            return Ok(Hello { wire, hidden_name, alpn, server_name, tls13 });
         }
         fresh = wire.len();
         match buffers::read_more(client, &mut wire).await {
@@ -91,6 +107,9 @@ pub async fn read_hello(client: &mut TcpStream, mut wire: Vec<u8>) -> Result<Hel
         }
     }
 }
+
+/// How rustls refuses a server name that is not a DNS name.
+const NAME_REFUSED: rustls::Error = rustls::Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName);
 
 /// What of a ClientHello decides on the answer, and the name for the record.
 struct Asked {

@@ -8,6 +8,7 @@ mod protection;
 mod provider;
 mod refusal;
 mod server;
+mod server_name;
 mod session;
 #[cfg(test)]
 mod test_client;

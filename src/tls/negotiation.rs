@@ -16,6 +16,7 @@ use rustls::unbuffered::UnbufferedStatus;
 
 use crate::tls::Outgoing;
 use crate::tls::Session;
+use crate::tls::server_name::Hidden;
 
 /// What the two sides agreed on.
 #[derive(Debug, Clone)]
@@ -61,6 +62,8 @@ pub(super) struct Negotiation {
     /// Bytes at the front of the wire that rustls has been given and wants to see again: whole records, which hold the beginning
     /// of a message.
     given: usize,
+    /// The server name, where rustls would not take it.
+    hidden_name: Option<Hidden>,
 }
 
 /// The length of a record's header (RFC 8446, 5.1).
@@ -68,8 +71,9 @@ const HEADER: usize = 5;
 
 impl Negotiation {
     /// A handshake that expects the ClientHello as its first input.
-    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        Ok(Self { conn: Box::new(UnbufferedServerConnection::new(config)?), client_closed: false, given: 0 })
+    pub(super) fn new(config: Arc<ServerConfig>, hidden_name: Option<Hidden>) -> Result<Self, rustls::Error> {
+        let conn = Box::new(UnbufferedServerConnection::new(config)?);
+        Ok(Self { conn, client_closed: false, given: 0, hidden_name })
     }
 
     /// Whether both Finished have not been exchanged yet.
@@ -93,6 +97,12 @@ impl Negotiation {
     pub(super) fn drive(&mut self, wire: &mut [u8], out: &mut Outgoing) -> Result<usize, rustls::Error> {
         let (mut used, mut given) = (0, self.given);
         loop {
+            if self.expects_hidden_name()
+                && self.hidden_name.as_mut().is_some_and(|name| name.hide(&mut wire[given..]).is_err())
+            {
+                self.given = given - used;
+                return Ok(used);
+            }
             let (length, whole) = first_record(&wire[given..]);
             used += self.process(&mut wire[used..given + length], out)?;
             if whole {
@@ -105,8 +115,15 @@ impl Negotiation {
         }
     }
 
+    /// Whether a second ClientHello is to come, with the name that was hidden in the first one.
+    fn expects_hidden_name(&self) -> bool {
+        self.hidden_name.as_ref().is_some_and(Hidden::is_first_alone)
+            && self.conn.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
+    }
+
     /// Lets rustls work on these records, of which the last may not be whole; gives the bytes done with.
     fn process(&mut self, records: &mut [u8], out: &mut Outgoing) -> Result<usize, rustls::Error> {
+        let _hashing = self.hidden_name.as_ref().map(Hidden::in_force);
         let mut used = 0;
         loop {
             let UnbufferedStatus { discard, state } = self.conn.process_tls_records(&mut records[used..]);

@@ -24,6 +24,7 @@ use crate::credentials::Gate;
 use crate::tls::Hello;
 use crate::tls::Witness;
 use crate::tls::provider::provider_of;
+use crate::tls::server_name;
 
 /// One ticket lets a client resume once, and its resumption brings the next: more would be encrypted for nothing.
 const TICKETS_PER_HANDSHAKE: usize = 1;
@@ -97,7 +98,10 @@ impl Offer {
         };
         let asking = match admitting {
             Admitting::Everybody => {
-                let config = |manner| Ok((manner, terms.config(manner, WebPkiClientVerifier::no_client_auth())?));
+                let config = |manner| {
+                    let provider = Arc::clone(&terms.provider);
+                    Ok((manner, terms.config(provider, manner, WebPkiClientVerifier::no_client_auth())?))
+                };
                 Asking::Nothing(Manner::all().map(config).collect::<Result<_, rustls::Error>>()?)
             }
             Admitting::Certified(gate) => Asking::Certificate(gate.clone()),
@@ -112,6 +116,11 @@ impl Offer {
     pub fn answer(&self, hello: &Hello) -> Result<Answer, rustls::Error> {
         let manner = Manner::of(hello, &self.terms.settings);
         match &self.asking {
+            Asking::Nothing(_) if hello.hidden_name.is_some() => {
+                let provider = server_name::provider(&self.terms.provider);
+                let config = self.terms.config(provider, manner, WebPkiClientVerifier::no_client_auth())?;
+                Ok(Answer { config, witness: None })
+            }
             Asking::Nothing(configs) => {
                 let known = configs.iter().find(|(known, _)| *known == manner).map(|(_, config)| Arc::clone(config));
                 // There is one for each manner.
@@ -121,21 +130,30 @@ impl Offer {
             Asking::Certificate(gate) => {
                 let witness = Arc::new(Witness::new(gate.clone(), self.terms.settings.denial_alert));
                 let verifier: Arc<dyn ClientCertVerifier> = Arc::<Witness>::clone(&witness);
-                Ok(Answer { config: self.terms.config(manner, verifier)?, witness: Some(witness) })
+                let provider = match hello.hidden_name {
+                    Some(_) => server_name::provider(&self.terms.provider),
+                    None => Arc::clone(&self.terms.provider),
+                };
+                Ok(Answer { config: self.terms.config(provider, manner, verifier)?, witness: Some(witness) })
             }
         }
     }
 }
 
 impl Terms {
-    fn config(&self, manner: Manner, clients: Arc<dyn ClientCertVerifier>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    fn config(
+        &self,
+        provider: Arc<CryptoProvider>,
+        manner: Manner,
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let settings = &self.settings;
         let versions: &[&'static SupportedProtocolVersion] = match (settings.min_version, settings.max_version) {
             (TlsVersion::Tls13, _) => &[&TLS13],
             (TlsVersion::Tls12, TlsVersion::Tls13) => &[&TLS13, &TLS12],
             (TlsVersion::Tls12, TlsVersion::Tls12) => &[&TLS12],
         };
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::clone(&self.pair));

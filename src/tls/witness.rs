@@ -28,6 +28,7 @@ use crate::identity::Client;
 use crate::policy::Denial;
 use crate::policy::Permit;
 use crate::tls::refusal;
+use crate::tls::server_name;
 
 /// Judges the certificate that one client shows.
 ///
@@ -95,7 +96,7 @@ impl ClientCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signed, self.gate.roots().algorithms())
+        verify_tls12_signature(&server_name::as_sent(message), cert, signed, self.gate.roots().algorithms())
     }
 
     fn verify_tls13_signature(

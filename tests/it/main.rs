@@ -25,6 +25,7 @@ mod relay;
 mod rolling;
 mod rotation;
 mod scarcity;
+mod server_names;
 mod session;
 mod status;
 mod supervisor;

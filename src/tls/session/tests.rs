@@ -45,7 +45,7 @@ fn tls12() -> Two {
 fn with_suite(suite: CipherSuite) -> Two {
     let (server, client) = configs(provider_with(suite));
     let mut client = ClientConnection::new(Arc::new(client), "app.test".try_into().unwrap()).unwrap();
-    let mut negotiation = Negotiation::new(Arc::new(server)).unwrap();
+    let mut negotiation = Negotiation::new(Arc::new(server), None).unwrap();
     let (mut wire, mut out) = (Vec::new(), Outgoing::default());
     while negotiation.is_under_way() || client.is_handshaking() {
         client.write_tls(&mut wire).unwrap();
@@ -71,7 +71,7 @@ fn rogue12() -> (Session, TestClient) {
 
 fn rogue(suite: CipherSuite) -> (Session, TestClient) {
     let (server, client) = configs(provider_with(suite));
-    let mut negotiation = Negotiation::new(Arc::new(server)).unwrap();
+    let mut negotiation = Negotiation::new(Arc::new(server), None).unwrap();
     let mut answer = |wire: &mut Vec<u8>| {
         let mut out = Outgoing::default();
         let used = negotiation.drive(wire, &mut out).unwrap();
