@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header
+mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/session
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -27,3 +27,7 @@ done
 
 printf 'PROXY TCP4 192.0.2.1 192.0.2.2 40000 8443\r\n' >corpus/header/v1
 printf '\r\n\r\n\000\r\nQUIT\n\041\021\000\014\300\000\002\001\300\000\002\002\234\100\040\373' >corpus/header/v2
+
+# Suite, flags, eight bytes that decide on the reads, and then two bytes for each step: data and key updates, an answer, the end.
+printf '\000\003seedseed\000\100\011\000\000\100\023\100\016\000\033\000' >corpus/session/tls13
+printf '\003\003seedseed\000\100\023\100\016\000\037\100\000\010\033\000' >corpus/session/tls12

@@ -1,5 +1,7 @@
 //! TLS as the client sees it: rustls on aws-lc-rs, and nothing else.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod differential;
 mod handshake;
 mod hello;
 mod negotiation;
@@ -10,7 +12,7 @@ mod refusal;
 mod server;
 mod server_name;
 mod session;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod test_client;
 mod witness;
 

@@ -57,7 +57,7 @@ impl Hidden {
     /// # Errors
     /// [`Incomplete`]: nothing of it may be given to rustls yet.
     pub(super) fn hide(&mut self, wire: &mut [u8]) -> Result<(), Incomplete> {
-        let Some((message, places)) = client_hello(wire)? else { return Ok(()) };
+        let Some(Message { bytes: message, places }) = client_hello(wire)? else { return Ok(()) };
         let Some((at, replacement)) = name_extension(&message) else { return Ok(()) };
         let sent = message[..at + 2].to_vec();
         let mut given = sent.clone();
@@ -190,25 +190,32 @@ impl Context for Transcript {
     }
 }
 
-/// The ClientHello that the records in `wire` begin with, and where each byte of it stands there; `None` if they begin with
-/// anything else, or with one that is too long to be one.
-fn client_hello(wire: &[u8]) -> Result<Option<(Vec<u8>, Vec<usize>)>, Incomplete> {
-    let (mut message, mut places, mut at) = (Vec::new(), Vec::new(), 0);
+/// A message, out of records.
+struct Message {
+    bytes: Vec<u8>,
+    /// Where each of them stands among the records.
+    places: Vec<usize>,
+}
+
+/// The ClientHello that the records in `wire` begin with; `None` if they begin with anything else, or with one that is too long to
+/// be one.
+fn client_hello(wire: &[u8]) -> Result<Option<Message>, Incomplete> {
+    let (mut bytes, mut places, mut at) = (Vec::new(), Vec::new(), 0);
     loop {
         let Some(&header) = wire[at..].first_chunk::<5>() else { return Err(Incomplete) };
         let [HANDSHAKE, _, _, high, low] = header else { return Ok(None) };
         let start = at + header.len();
         at = start + usize::from(u16::from_be_bytes([high, low]));
-        message.extend_from_slice(wire.get(start..at).ok_or(Incomplete)?);
+        bytes.extend_from_slice(wire.get(start..at).ok_or(Incomplete)?);
         places.extend(start..at);
-        let Some(&[typ, high, middle, low]) = message.first_chunk() else { continue };
+        let Some(&[typ, high, middle, low]) = bytes.first_chunk() else { continue };
         let length = 4 + u32::from_be_bytes([0, high, middle, low]) as usize;
         if typ != CLIENT_HELLO || length > LONGEST {
             return Ok(None);
         }
-        if message.len() >= length {
-            message.truncate(length);
-            return Ok(Some((message, places)));
+        if bytes.len() >= length {
+            bytes.truncate(length);
+            return Ok(Some(Message { bytes, places }));
         }
     }
 }
@@ -277,7 +284,7 @@ mod tests {
             let mut hidden = Hidden::default();
             hidden.hide(&mut wire).unwrap();
             assert!(hidden.is_first_alone());
-            let (given, _) = client_hello(&wire).unwrap().unwrap();
+            let given = client_hello(&wire).unwrap().unwrap().bytes;
             // 0x0a0a is there already.
             let expected: [([u8; 2], &[u8]); 3] = [extensions[0], ([0x1a, 0x1a], b"name"), extensions[2]];
             assert_eq!(given, hello(&expected, 1 << 14)[5..]);

@@ -31,8 +31,12 @@ const UPDATES_WITHOUT_DATA: u8 = 32;
 /// The start of a message that announces new keys (RFC 8446, 4.6.3): its type, and its length of one byte.
 const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
 
-/// The type of a ClientHello (RFC 5246, 7.4).
+/// The type of a ClientHello, and its length with the type (RFC 5246, 7.4).
 const CLIENT_HELLO: u8 = 1;
+const HELLO_HEADER: u8 = 4;
+
+/// More bytes than that are no ClientHello.
+const LONGEST_HELLO: u32 = 0xffff;
 
 /// In TLS 1.2, an alert that ends nothing (RFC 5246, 7.2).
 const WARNING: u8 = 1;
@@ -66,8 +70,11 @@ struct State {
     client_closed: bool,
     /// The client wants us to take new keys too, and has not been answered yet.
     owes_key_update: bool,
-    /// The beginning of a message that announces new keys: the first so many bytes of [`KEY_UPDATE`].
+    /// How much has come of a message that is not whole: of one that announces new keys so many bytes of [`KEY_UPDATE`]; in TLS 1.2
+    /// so many of the four in front of a ClientHello.
     announced: u8,
+    /// Bytes of a ClientHello that are still to come, behind those four.
+    hello_left: u32,
     warnings: u8,
     updates_without_data: u8,
     asked_to_renegotiate: bool,
@@ -89,6 +96,7 @@ impl Session {
             client_closed: false,
             owes_key_update: false,
             announced: 0,
+            hello_left: 0,
             warnings: 0,
             updates_without_data: 0,
             asked_to_renegotiate: false,
@@ -228,11 +236,7 @@ impl State {
     /// After the handshake a client has one message to send: in TLS 1.3, that it takes new keys.
     fn hear_message(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
         if self.successor.is_none() {
-            // It wants to begin anew, which we never do. Once it may go on as before (RFC 5746, 4.4 and RFC 5246, 7.2.2).
-            if payload.first() != Some(&CLIENT_HELLO) || mem::replace(&mut self.asked_to_renegotiate, true) {
-                return Err(AlertDescription::UnexpectedMessage.into());
-            }
-            return self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Broken::Theirs);
+            return self.hear_wish_to_renegotiate(payload, out);
         }
         if payload.is_empty() {
             return Err(AlertDescription::UnexpectedMessage.into());
@@ -249,6 +253,38 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// In TLS 1.2 a client may want to begin anew, by another ClientHello, which we never do. Once it may go on as before (RFC 5746, 4.4
+    /// and RFC 5246, 7.2.2). What its message says plays no part.
+    fn hear_wish_to_renegotiate(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
+        let mut rest = payload.iter();
+        while self.announced < HELLO_HEADER {
+            let Some(byte) = rest.next() else { break };
+            if self.announced == 0 && *byte != CLIENT_HELLO {
+                return Err(AlertDescription::UnexpectedMessage.into());
+            }
+            self.hello_left = if self.announced == 0 { 0 } else { self.hello_left << 8 | u32::from(*byte) };
+            self.announced += 1;
+        }
+        if self.announced == 0 || self.announced < HELLO_HEADER {
+            // Nothing of a message is none.
+            return if payload.is_empty() { Err(AlertDescription::UnexpectedMessage.into()) } else { Ok(()) };
+        }
+        // Another message behind it in the same flight would be one too many.
+        self.hello_left = u32::try_from(rest.len())
+            .ok()
+            .and_then(|come| self.hello_left.checked_sub(come))
+            .filter(|left| *left <= LONGEST_HELLO)
+            .ok_or(AlertDescription::UnexpectedMessage)?;
+        if self.hello_left > 0 {
+            return Ok(());
+        }
+        self.announced = 0;
+        if mem::replace(&mut self.asked_to_renegotiate, true) {
+            return Err(AlertDescription::UnexpectedMessage.into());
+        }
+        self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Broken::Theirs)
     }
 
     /// The client takes new keys for what it sends, and may `want` us to do the same.

@@ -1,4 +1,5 @@
 //! A client for tests: a stock rustls client shakes hands, and from then on it says whatever its keys allow.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,8 +53,6 @@ pub(crate) struct TestClient {
     opener: Opener,
     kernel: KernelConnection<ClientConnectionData>,
     wire: Vec<u8>,
-    /// The session was resumed.
-    pub(crate) resumed: bool,
 }
 
 /// What the server has said, as one record of it.
@@ -98,11 +97,10 @@ impl TestClient {
             }
             received.drain(..discard);
         }
-        let resumed = client.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
         let (secrets, kernel) = client.dangerous_into_kernel_connection()?;
         let suite = kernel.negotiated_cipher_suite();
         let (sealer, opener) = (Sealer::new(suite, secrets.tx)?, Opener::new(suite, secrets.rx)?);
-        Ok((Self { sealer, opener, kernel, wire: Vec::new(), resumed }, flight.bytes().to_vec()))
+        Ok((Self { sealer, opener, kernel, wire: Vec::new() }, flight.bytes().to_vec()))
     }
 
     /// One record that holds `payload`.

@@ -1,9 +1,13 @@
 //! What a client may say behind its Finished, and when everything has been said.
 
+use std::io::BufRead;
+use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
 use std::net::Shutdown;
 use std::net::TcpStream;
+use std::process::Command;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,6 +17,7 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 
 use crate::support::PATIENCE;
+use crate::support::app;
 use crate::support::app::App;
 use crate::support::client::Asking;
 use crate::support::client::Client;
@@ -230,4 +235,31 @@ fn a_first_message_that_is_no_client_hello_is_answered_by_an_alert() {
     }
     assert_eq!(sidecar.reasons(), ["handshake_failed"; 3]);
     assert_eq!(app.unaccepted(), 0);
+}
+
+/// OpenSSL's own client, told by letters to take new keys (`k`) and to want ours as well (`K`).
+#[test]
+fn openssl_takes_new_keys_as_often_as_it_likes() {
+    let credentials = Credentials::new();
+    let sidecar = Setup::proxy(&credentials, app::echo()).ready();
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-tls1_3", "-connect", &sidecar.addr().to_string(), "-servername", credentials.instance()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the openssl program; install it");
+    let mut stdin = client.stdin.take().unwrap();
+    let mut said = BufReader::new(client.stdout.take().unwrap()).lines();
+    let mut told = BufReader::new(client.stderr.take().unwrap()).lines();
+    for round in 0..40 {
+        let letter = if round % 3 == 0 { "k" } else { "K" };
+        writeln!(stdin, "{letter}").unwrap();
+        told.by_ref().map(Result::unwrap).find(|line| line == "KEYUPDATE").unwrap();
+        writeln!(stdin, "line {round}").unwrap();
+        said.by_ref().map(Result::unwrap).find(|line| *line == format!("line {round}")).unwrap();
+    }
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert_eq!(sidecar.record("client_truncated")["tls_version"], "TLSv1_3");
 }
