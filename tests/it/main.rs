@@ -7,6 +7,7 @@ mod actions;
 mod announce;
 mod check;
 mod clients;
+mod conversations;
 mod demo;
 mod docs;
 mod entrypoint;
