@@ -181,7 +181,7 @@ impl Rotation {
     /// Takes everything new into service, for ever.
     pub async fn run(&self) {
         let mut good = self.nothing_yet();
-        let mut watch = Watch::new(good.paths());
+        let mut watch = Watch::new(good.paths()).await;
         loop {
             // The pairs first: roots and rules may have to stand still, and a pair need not wait for that.
             if self.look_at(&mut good.pairs, good.generation + 1).await {

@@ -30,3 +30,4 @@ mod server_names;
 mod session;
 mod status;
 mod supervisor;
+mod watching;

@@ -169,24 +169,27 @@ fn without_inotify_the_files_are_polled() {
         eprintln!("NOT TESTED without inotify: user namespaces are not permitted here");
         return;
     }
-    let mut credentials = Credentials::new();
-    // A user namespace of its own may have a limit of its own: none at all.
-    let limit = "/proc/sys/user/max_inotify_instances";
-    let cert = credentials.cert();
-    let script = format!(
-        "echo 0 > {limit} || exit 99; exec {} proxy --listen 127.0.0.1:0 --app {}",
-        crate::support::sidecar::VESTIBULE,
-        app::echo()
-    );
-    let sidecar = Setup::program("unshare", &["--user", "--map-root-user", "sh", "-c", &script])
-        .credentials(&credentials)
-        .ready();
-    sidecar.wait_until("a word about polling", |line| {
-        line["message"].as_str().is_some_and(|message| message.starts_with("no file events from the kernel"))
-    });
-    assert!(cert.exists());
-    let new = credentials.rotate();
-    shows(&sidecar, credentials.instance(), &new);
+    // A user namespace of its own may have limits of its own: none at all, and too few for the folders of a path.
+    for limit in ["max_inotify_instances", "max_inotify_watches"] {
+        let mut credentials = Credentials::new();
+        let script = format!(
+            "echo 0 > /proc/sys/user/{limit} || exit 99; exec {} proxy --listen 127.0.0.1:0 --app {}",
+            crate::support::sidecar::VESTIBULE,
+            app::echo()
+        );
+        let sidecar = Setup::program("unshare", &["--user", "--map-root-user", "sh", "-c", &script])
+            .credentials(&credentials)
+            .ready();
+        sidecar.wait_until("a word about polling", |line| {
+            line["message"].as_str().is_some_and(|message| message.starts_with("no file events from the kernel"))
+        });
+        let new = credentials.rotate();
+        shows(&sidecar, credentials.instance(), &new);
+        // Said once.
+        sidecar.wait_for("rotated");
+        let said = sidecar.lines().iter().filter(|line| line["level"] == "warn").count();
+        assert_eq!(said, 1, "{limit}: {:#?}", sidecar.lines());
+    }
 }
 
 #[test]

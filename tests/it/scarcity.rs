@@ -51,6 +51,10 @@ fn a_rotation_takes_place_though_the_kernel_starts_no_thread_for_it() {
     let args = ["proxy", "--listen", "127.0.0.1:0", "--app", &app, "--threads", "1"];
     let (_dir, setup) = without_threads(&credentials, &args);
     let sidecar = setup.ready();
+    // There is none for file events either.
+    sidecar.wait_until("a word about polling", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("no file events from the kernel"))
+    });
     let asking = asking(credentials.instance());
     let first = asking.connect(sidecar.addr()).unwrap().leaf();
     let next = credentials.issue();

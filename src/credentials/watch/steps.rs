@@ -1,0 +1,87 @@
+//! The steps in which the kernel resolves a path.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Symlinks followed before a path counts as a loop; the kernel's own bound (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+/// The (folder, name) look-ups in which the kernel resolves `path`, symlinks included, as far as it exists; and where
+/// they end.
+pub(super) fn resolve(path: &Path) -> (Vec<(PathBuf, OsString)>, PathBuf) {
+    let mut steps = Vec::new();
+    let mut links = 0;
+    let mut at = PathBuf::from("/");
+    // A relative path is meant from where we were started.
+    let mut ahead = components(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    while let Some(name) = ahead.pop() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        steps.push((at.clone(), name.clone()));
+        let next = at.join(&name);
+        match fs::read_link(&next) {
+            Ok(target) => {
+                links += 1;
+                if links > MOST_LINKS {
+                    break;
+                }
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                ahead.extend(components(&target));
+            }
+            Err(_) => at = next,
+        }
+    }
+    (steps, at)
+}
+
+/// The names of a path, the last one first.
+fn components(path: &Path) -> Vec<OsString> {
+    path.components()
+        .rev()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some(OsString::from("..")),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn the_steps_of_a_path_follow_symlinks_as_kubernetes_lays_them() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        fs::create_dir(root.join("..v1")).unwrap();
+        fs::write(root.join("..v1/tls.crt"), "x").unwrap();
+        symlink("..v1", root.join("..data")).unwrap();
+        symlink("..data/tls.crt", root.join("tls.crt")).unwrap();
+
+        let (steps, end) = resolve(&root.join("tls.crt"));
+        assert_eq!(end, root.join("..v1/tls.crt"));
+
+        for name in ["tls.crt", "..data", "..v1"] {
+            assert!(steps.contains(&(root.clone(), OsString::from(name))), "{name} in {steps:?}");
+        }
+        assert!(steps.contains(&(root.join("..v1"), OsString::from("tls.crt"))), "{steps:?}");
+    }
+
+    #[test]
+    fn a_loop_of_symlinks_ends() {
+        let root = tempfile::tempdir().unwrap();
+        symlink("b", root.path().join("a")).unwrap();
+        symlink("a", root.path().join("b")).unwrap();
+        assert!(resolve(&root.path().join("a")).0.len() <= 2 * MOST_LINKS);
+    }
+}
