@@ -87,7 +87,7 @@ fn verdict(
     chain: &[CertificateDer<'_>],
     now: SystemTime,
 ) -> Result<Verdict, Fault> {
-    let admission = AdmissionTexts::read(certified).and_then(|texts| texts.admission(certified));
+    let admission = AdmissionTexts::read(certified, None).and_then(|texts| texts.admission(certified));
     let admission = admission.map_err(|error| usage(error.to_string()))?;
     let own = if admission.policy.asks_for_own() { own_identity(own_certificate)? } else { None };
     let judged = admission.judge(chain, own.as_ref(), now).map(|(_, permit)| permit);

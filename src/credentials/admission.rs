@@ -1,11 +1,8 @@
 //! The files that say who may come in: CAs, CRLs, the policy file.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
@@ -13,8 +10,11 @@ use rustls::pki_types::CertificateDer;
 use super::Roots;
 use super::RootsError;
 use super::Text;
+use super::files::Files;
+use super::files::Holding;
 use super::load;
 use super::load::LoadError;
+use super::source::Known;
 use super::source::Source;
 use crate::config::Certified;
 use crate::config::SecretFile;
@@ -31,11 +31,12 @@ use crate::policy::Policy;
 use crate::policy::PolicyFile;
 use crate::policy::Rule;
 
-/// The largest CRL that is read, in bytes: some hundred thousand certificates.
-const LARGEST_CRL: u64 = 16 * load::MIB;
+/// How long files have to stand still that say less than before (CAs, or what CRLs name) and may not have been written to
+/// their end: a slow writer pauses between two whole blocks, and every connection of the second CA would be ended.
+const TRUST_LESS: Duration = Duration::from_secs(3);
 
-/// More entries than that, and a folder is not one of CAs.
-const MOST_ENTRIES: usize = 4096;
+/// The same for rules, which are to be gone within about a second.
+const RULES_LESS: Duration = Duration::from_millis(700);
 
 /// Whom a listener admits: under which roots, by which rules. They are loaded together and change together.
 #[derive(Debug, Clone)]
@@ -46,16 +47,25 @@ pub struct Admission {
     pub policy: Policy,
     /// What was left out of the files, for the log.
     pub notes: Vec<String>,
+    /// How many files of folders cannot be used.
+    pub unusable_files: usize,
 }
 
 /// The files as they were read, to tell whether anything has changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AdmissionTexts {
-    cas: Vec<Text>,
-    crls: Vec<Text>,
-    policy: Option<Text>,
+    cas: Files,
+    crls: Files,
+    /// The file of rules, if there is one.
+    policy: Files,
     /// The names that a document lists.
     names: Vec<AltName>,
+}
+
+impl PartialEq for AdmissionTexts {
+    fn eq(&self, other: &Self) -> bool {
+        self.files().zip(other.files()).all(|(ours, theirs)| ours.is_same(theirs)) && self.names == other.names
+    }
 }
 
 /// Why the files admit nobody new: what was admitted before stays.
@@ -85,20 +95,19 @@ pub enum AdmissionError {
 
 impl AdmissionTexts {
     /// Reads everything that `certified` names. Of a folder every regular file is read whose name does not begin with a
-    /// dot, in the order of their names.
+    /// dot, in the order of their names; one that cannot be used counts as it was in `before`, or else is left out if it
+    /// should hold CAs.
     ///
     /// # Errors
     /// Something cannot be read. An empty file of CAs or CRLs counts as one that is being written; an empty policy file is
     /// a policy that lists nothing.
-    pub fn read(certified: &Certified) -> Result<Self, AdmissionError> {
+    pub fn read(certified: &Certified, before: Option<&Self>) -> Result<Self, AdmissionError> {
         let policy = match &certified.policy {
-            Some(path) => {
-                let bytes = load::read_or_empty(path, PolicyFile::LARGEST)?;
-                Some(Text { path: path.clone(), bytes, named: true })
-            }
-            None => None,
+            Some(path) => Files::one(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))?,
+            None => Files::default(),
         };
-        let (cas, crls) = (gather(&certified.ca, load::LARGEST)?, gather(&certified.crl, LARGEST_CRL)?);
+        let cas = Files::read(&certified.ca, Holding::Cas, before.map(|before| &before.cas))?;
+        let crls = Files::read(&certified.crl, Holding::Crls, before.map(|before| &before.crls))?;
         Ok(Self { cas, crls, policy, names: Vec::new() })
     }
 
@@ -107,23 +116,49 @@ impl AdmissionTexts {
     /// # Errors
     /// The document cannot be read.
     fn read_context(secret: &SecretFile) -> Result<Self, AdmissionError> {
-        let ValidationContext { trusted_ca, names } = load::read_secret(secret, sds::validation_context)?;
-        let ca = Text { path: secret.path.clone(), bytes: trusted_ca.into_bytes(), named: true };
-        Ok(Self { cas: vec![ca], crls: Vec::new(), policy: None, names })
+        let mut names = Vec::new();
+        let cas = Files::one(&secret.path, |_| {
+            let context: ValidationContext = load::read_secret(secret, sds::validation_context)?;
+            names = context.names;
+            Ok::<_, LoadError>(context.trusted_ca.into_bytes())
+        })?;
+        Ok(Self { cas, crls: Files::default(), policy: Files::default(), names })
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Files> {
+        [&self.cas, &self.crls, &self.policy].into_iter()
+    }
+
+    /// How long what they say has to stand still, if it is `after` and they said `before` until now.
+    fn patience(&self, after: &Admission, before: &Known<'_, AdmissionSource>) -> Duration {
+        let pairs = || self.files().zip(before.texts.files());
+        if pairs().any(|(now, before)| now.has_new_faults(before)) {
+            return TRUST_LESS;
+        }
+        let unfinished = before.was_troubled || pairs().any(|(now, before)| now.may_be_unfinished(before));
+        match unfinished {
+            true if after.roots.lack_some_of(&before.meaning.roots) => TRUST_LESS,
+            true if lacks_some_of(&after.policy, &before.meaning.policy) => match self.policy.texts.is_empty() {
+                true => TRUST_LESS,
+                false => RULES_LESS,
+            },
+            _ => Duration::ZERO,
+        }
     }
 
     /// What a validation context says: any one of its names suffices, none listed means any certificate under its roots,
     /// and without roots nobody is trusted.
     fn admission_of_context(&self) -> Result<Admission, AdmissionError> {
-        let (roots, notes) = match self.cas.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
+        let (roots, notes) = match self.cas.texts.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
             true => (Roots::none(), Vec::new()),
-            false => Roots::parse(&self.cas, &self.crls)?,
+            false => Roots::parse(&self.cas.texts, &self.crls.texts)?,
         };
         let allow = match self.names.as_slice() {
             [] => vec![Rule::Trusted],
             names => names.iter().cloned().map(Rule::AltName).collect(),
         };
-        Ok(Admission { roots, policy: Policy { mode: Mode::Enforce, allow, deny: Vec::new() }, notes })
+        let policy = Policy { mode: Mode::Enforce, allow, deny: Vec::new() };
+        Ok(Admission { roots, policy, notes, unusable_files: 0 })
     }
 
     /// What they say, together with the rules that `certified` has itself.
@@ -131,12 +166,15 @@ impl AdmissionTexts {
     /// # Errors
     /// Something in the files is wrong; then nothing of them counts.
     pub fn admission(&self, certified: &Certified) -> Result<Admission, AdmissionError> {
-        if self.cas.is_empty() {
+        let left_out: Vec<String> = self.cas.notes().chain(self.crls.notes()).collect();
+        if self.cas.texts.is_empty() {
             // Folders, and nothing in them.
-            return Err(RootsError::empty(certified.ca.iter()).into());
+            return Err(RootsError::empty(certified.ca.iter(), &left_out).into());
         }
-        let (roots, notes) = Roots::parse(&self.cas, &self.crls)?;
-        let file = match &self.policy {
+        let (roots, mut notes) = Roots::parse(&self.cas.texts, &self.crls.texts)?;
+        notes.extend(left_out);
+        let unusable_files = self.cas.unusable() + self.crls.unusable();
+        let file = match self.policy.texts.first() {
             Some(text) => PolicyFile::parse(&text.path, utf8(text)?).map_err(AdmissionError::Policy)?,
             None => PolicyFile::default(),
         };
@@ -145,7 +183,7 @@ impl AdmissionTexts {
             allow: certified.allow.iter().cloned().chain(file.allow).collect(),
             deny: certified.deny.iter().cloned().chain(file.deny).collect(),
         };
-        Ok(Admission { roots, policy, notes })
+        Ok(Admission { roots, policy, notes, unusable_files })
     }
 }
 
@@ -195,9 +233,9 @@ impl Source for AdmissionSource {
         true
     }
 
-    fn read(&self) -> Result<AdmissionTexts, AdmissionError> {
+    fn read(&self, before: Option<&AdmissionTexts>) -> Result<AdmissionTexts, AdmissionError> {
         match self {
-            Self::Files(certified) => AdmissionTexts::read(certified),
+            Self::Files(certified) => AdmissionTexts::read(certified, before),
             Self::Secret(secret) => AdmissionTexts::read_context(secret),
         }
     }
@@ -209,51 +247,29 @@ impl Source for AdmissionSource {
         }
     }
 
-    fn remark(&self, admission: &Arc<Admission>) {
-        for note in &admission.notes {
+    fn patience(&self, texts: &AdmissionTexts, meaning: &Arc<Admission>, before: &Known<'_, Self>) -> Duration {
+        texts.patience(meaning, before)
+    }
+
+    fn remark(&self, admission: &Arc<Admission>, before: Option<&Arc<Admission>>) {
+        let all = |admission: &'_ Arc<Admission>| -> Vec<String> {
+            admission.notes.iter().chain(admission.roots.crl_notes()).cloned().collect()
+        };
+        let known = before.map(all).unwrap_or_default();
+        for note in all(admission).iter().filter(|note| !known.contains(note)) {
             tracing::warn!("{note}");
         }
     }
 }
 
+/// Whether a rule that was there `before` is gone, or the mode is another.
+fn lacks_some_of(after: &Policy, before: &Policy) -> bool {
+    let all = |before: &[Rule], after: &[Rule]| before.iter().all(|rule| after.contains(rule));
+    !all(&before.allow, &after.allow) || !all(&before.deny, &after.deny) || before.mode != after.mode
+}
+
 fn utf8(text: &Text) -> Result<&str, AdmissionError> {
     str::from_utf8(&text.bytes).map_err(|_| AdmissionError::NotText(text.path.clone()))
-}
-
-/// The texts of files, and of the files in folders.
-fn gather(paths: &[PathBuf], largest: u64) -> Result<Vec<Text>, AdmissionError> {
-    let mut texts = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            let bytes = load::read(path, largest)?;
-            texts.push(Text { path: path.clone(), bytes, named: true });
-            continue;
-        }
-        for path in entries(path)? {
-            let bytes = load::read(&path, largest)?;
-            texts.push(Text { path, bytes, named: false });
-        }
-    }
-    Ok(texts)
-}
-
-/// The regular files in a folder, symlinks to such files included, in the order of their names.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, AdmissionError> {
-    let failed = |cause: String| AdmissionError::Folder { path: folder.to_owned(), cause };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| failed(error.to_string()))? {
-        let path = entry.map_err(|error| failed(error.to_string()))?.path();
-        let hidden = path.file_name().map(OsStr::as_bytes).is_none_or(|name| name.starts_with(b"."));
-        // A link to nowhere is left for the next look, like a file that has gone in the meantime.
-        if !hidden && path.is_file() {
-            paths.push(path);
-        }
-        if paths.len() > MOST_ENTRIES {
-            return Err(failed(format!("more than {MOST_ENTRIES} files")));
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 #[cfg(test)]
@@ -265,6 +281,7 @@ mod tests {
     use crate::issuer::KeyKind;
     use crate::policy::Reason;
     use rustls::pki_types::pem::PemObject;
+    use std::fs;
     use std::sync::LazyLock;
     use tempfile::TempDir;
 
@@ -294,7 +311,7 @@ mod tests {
     }
 
     fn load(certified: &Certified) -> Result<Admission, AdmissionError> {
-        AdmissionTexts::read(certified)?.admission(certified)
+        AdmissionTexts::read(certified, None)?.admission(certified)
     }
 
     #[test]
@@ -330,11 +347,16 @@ mod tests {
         fs::create_dir(at("more")).unwrap();
         std::os::unix::fs::symlink(at("ca.crt"), at("link.crt")).unwrap();
         std::os::unix::fs::symlink(at("nowhere"), at("dangling.crt")).unwrap();
-        let notes = load(&certified).unwrap().notes;
-        assert_eq!(notes, [format!("{}: no certificate in PEM in it, left out", at("readme.txt").display())]);
+        let said = |file: &str, what: &str| format!("{}: {what}", at(file).display());
+        let readme = said("readme.txt", "no certificate in PEM in it, left out");
+        let dangling = said("dangling.crt", "no such file; left out");
+        let admission = load(&certified).unwrap();
+        assert_eq!(admission.notes, [readme.clone(), dangling.clone()]);
+        assert_eq!(admission.unusable_files, 2);
         fs::write(at("new.crt"), "").unwrap();
-        assert!(matches!(load(&certified), Err(AdmissionError::Load(LoadError::Empty { .. }))), "it is being written");
-        fs::remove_file(at("new.crt")).unwrap();
+        let admission = load(&certified).unwrap();
+        assert_eq!(admission.notes, [readme, dangling, said("new.crt", "the file is empty; left out")]);
+        assert_eq!((admission.roots.cas().len(), admission.unusable_files), (2, 3));
         fs::remove_file(at("ca.crt")).unwrap();
         let error = load(&certified).unwrap_err();
         assert!(error.to_string().contains("without one nobody could come in"), "{error}");
@@ -367,11 +389,50 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_a_folder_that_is_no_longer_good_counts_as_it_was_and_one_that_never_was_is_left_out() {
+        let (dir, certified) = folder();
+        let other = Authority::generate(SystemTime::now()).unwrap().roots_pem();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("other.crt"), &other).unwrap();
+        let before = AdmissionTexts::read(&certified, None).unwrap();
+        assert_eq!(before.admission(&certified).unwrap().roots.cas().len(), 4);
+        let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for bad in [&other[..other.len() / 3], "", garbage] {
+            fs::write(at("other.crt"), bad).unwrap();
+            let texts = AdmissionTexts::read(&certified, Some(&before)).unwrap();
+            let Admission { roots, notes, unusable_files, .. } = texts.admission(&certified).unwrap();
+            assert_eq!((roots.cas().len(), unusable_files, notes.len()), (4, 1, 1));
+            assert!(notes[0].contains("other.crt") && notes[0].ends_with("it counts as it was when it was last good"));
+            // As it was, after the next look as well.
+            assert!(AdmissionTexts::read(&certified, Some(&texts)).unwrap() == texts);
+            let anew = AdmissionTexts::read(&certified, None).unwrap().admission(&certified).unwrap();
+            assert_eq!((anew.roots.cas().len(), anew.unusable_files), (2, 1));
+        }
+        fs::remove_file(at("other.crt")).unwrap();
+        let gone = AdmissionTexts::read(&certified, Some(&before)).unwrap().admission(&certified).unwrap();
+        assert_eq!((gone.roots.cas().len(), gone.unusable_files), (2, 0));
+    }
+
+    #[test]
+    fn a_crl_of_a_folder_has_to_be_good_or_to_have_been() {
+        let (dir, mut certified) = folder();
+        let crls = dir.path().join("crls");
+        fs::create_dir(&crls).unwrap();
+        certified.crl = vec![crls.clone()];
+        let before = AdmissionTexts::read(&certified, None).unwrap();
+        fs::write(crls.join("a.crl"), "-----BEGIN X509 CRL-----\nAAAA").unwrap();
+        for known in [None, Some(&before)] {
+            let error = AdmissionTexts::read(&certified, known).unwrap_err();
+            assert!(error.to_string().contains("a.crl: torn or not PEM"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_was_read_tells_whether_anything_has_changed() {
         let (dir, certified) = folder();
-        let before = AdmissionTexts::read(&certified).unwrap();
-        assert_eq!(AdmissionTexts::read(&certified).unwrap(), before);
+        let before = AdmissionTexts::read(&certified, None).unwrap();
+        assert_eq!(AdmissionTexts::read(&certified, None).unwrap(), before);
         fs::write(dir.path().join("note"), "x").unwrap();
-        assert_ne!(AdmissionTexts::read(&certified).unwrap(), before);
+        assert_ne!(AdmissionTexts::read(&certified, None).unwrap(), before);
     }
 }

@@ -114,7 +114,7 @@ impl Source for PairSource {
         false
     }
 
-    fn read(&self) -> Result<PairTexts, LoadError> {
+    fn read(&self, _before: Option<&PairTexts>) -> Result<PairTexts, LoadError> {
         match self {
             Self::Files(PairFiles { cert, key }) => {
                 Ok(PairTexts { chain: read(cert, LARGEST)?, key: read(key, LARGEST)? })

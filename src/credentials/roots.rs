@@ -25,6 +25,8 @@ use webpki::VerifiedPath;
 use super::acquaintances::Acquaintances;
 use super::crl::Crl;
 use super::crl::CrlError;
+use super::revocation;
+use super::signed::Signed;
 use crate::identity::AltNames;
 use crate::identity::Certificate;
 use crate::identity::CertificateError;
@@ -51,6 +53,8 @@ struct Inner {
     /// Those of `cas`, where webpki wants them.
     anchors: Vec<TrustAnchor<'static>>,
     crls: Vec<Crl>,
+    /// What is odd about the CRLs, and which CAs they take back.
+    crl_notes: Vec<String>,
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
     known: Acquaintances,
@@ -70,6 +74,15 @@ pub struct Ca {
     pub not_before: SystemTime,
     /// The last second in which it vouches.
     pub not_after: SystemTime,
+    /// A CRL takes it back, or all those who have issued it: it vouches for nobody.
+    pub is_revoked: bool,
+    /// How many CAs may stand between it and a client.
+    most_below: Option<u8>,
+    /// Its issuer's name, without tag and length.
+    pub(super) issuer: Box<[u8]>,
+    /// As it is written in DER, without tag and length.
+    pub(super) serial_number: Box<[u8]>,
+    pub(super) signed: Signed,
 }
 
 /// The text of one file.
@@ -134,19 +147,22 @@ pub enum RootsError {
     },
     /// No CA at all.
     #[error(
-        "no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM"
+        "no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM{}",
+        list(left_out)
     )]
     Empty {
         /// Where was looked.
         places: String,
+        /// What is said of the files that were left out.
+        left_out: Vec<String>,
     },
 }
 
 impl RootsError {
-    /// There is no CA in any of `places`.
-    pub(super) fn empty<'a>(places: impl Iterator<Item = &'a PathBuf>) -> Self {
+    /// There is no CA in any of `places`, some of which may have been left out.
+    pub(super) fn empty<'a>(places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
-        Self::Empty { places: places.join(", ") }
+        Self::Empty { places: places.join(", "), left_out: left_out.to_vec() }
     }
 }
 
@@ -165,22 +181,37 @@ impl Roots {
             read_cas(text, &mut found, &mut notes)?;
         }
         if found.is_empty() {
-            return Err(RootsError::empty(cas.iter().map(|text| &text.path)));
+            return Err(RootsError::empty(cas.iter().map(|text| &text.path), &notes));
         }
         let mut lists = Vec::new();
         for text in crls {
             read_crls(text, &mut lists, &mut notes)?;
         }
+        let algorithms = provider().signature_verification_algorithms;
+        let crl_notes = revocation::apply(&mut found, &lists, &algorithms);
         let inner = Inner {
             digest: digest(cas.iter().chain(crls)),
             anchors: found.iter().map(|ca| ca.anchor.clone()).collect(),
             hints: hints(&found),
             cas: found,
             crls: lists,
-            algorithms: provider().signature_verification_algorithms,
+            crl_notes,
+            algorithms,
             known: Acquaintances::default(),
         };
         Ok((Self(Arc::new(inner)), notes))
+    }
+
+    /// Whether there is a CA in `text`, which [`Self::parse`] would take.
+    pub(super) fn holds_cas(text: &Text) -> Result<bool, RootsError> {
+        let mut found = Vec::new();
+        read_cas(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
+    }
+
+    /// Whether there is a CRL in `text`, which [`Self::parse`] would take.
+    pub(super) fn holds_crls(text: &Text) -> Result<bool, RootsError> {
+        let mut found = Vec::new();
+        read_crls(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
     }
 
     /// No CA at all, which vouches for nobody: what Envoy's documents mean by an empty list, never a failed load.
@@ -191,6 +222,7 @@ impl Roots {
             hints: Vec::new(),
             cas: Vec::new(),
             crls: Vec::new(),
+            crl_notes: Vec::new(),
             algorithms: provider().signature_verification_algorithms,
             known: Acquaintances::default(),
         }))
@@ -204,6 +236,30 @@ impl Roots {
     /// Each of the CRLs, in the order in which they were found.
     pub fn crls(&self) -> &[Crl] {
         &self.0.crls
+    }
+
+    /// Whose CRLs there are, as RFC 4514 writes them, and by when there is to be another: the latest day, if several of one
+    /// issuer are there; `None` if one of them does not say.
+    pub fn crl_issuers(&self) -> Vec<(&str, Option<SystemTime>)> {
+        let mut issuers: Vec<(&str, Option<SystemTime>)> = Vec::new();
+        for crl in self.crls() {
+            match issuers.iter_mut().find(|(issuer, _)| *issuer == crl.issuer) {
+                Some((_, next)) => *next = next.zip(crl.next_update).map(|(one, other)| one.max(other)),
+                None => issuers.push((&crl.issuer, crl.next_update)),
+            }
+        }
+        issuers
+    }
+
+    /// A note on each CRL that none of the CAs has signed, and on each CA that a CRL takes back.
+    pub fn crl_notes(&self) -> &[String] {
+        &self.0.crl_notes
+    }
+
+    /// Whether something that is listed in `before`, a CA or what a CRL names, is not listed here.
+    pub(super) fn lack_some_of(&self, before: &Self) -> bool {
+        !before.cas().iter().all(|ca| self.cas().iter().any(|other| other.is_same(ca)))
+            || !before.crls().iter().all(|crl| crl.is_within(self.crls()))
     }
 
     /// Whether both came from the same bytes.
@@ -257,7 +313,12 @@ impl Roots {
         let same = self.0.cas.iter().filter(|ca| ca.anchor == *path.anchor());
         let mut error = webpki::Error::UnknownIssuer;
         for ca in same {
-            if time < ca.not_before {
+            if ca.is_revoked {
+                // It may be listed twice, as one that was renewed with its old key.
+                error = webpki::Error::CertRevoked;
+            } else if ca.most_below.is_some_and(|most| cas_between(path) > usize::from(most)) {
+                error = webpki::Error::PathLenConstraintViolated;
+            } else if time < ca.not_before {
                 error = webpki::Error::CertNotValidYet { time: now, not_before: unix(ca.not_before) };
             } else if time > ca.not_after {
                 error = webpki::Error::CertExpired { time: now, not_after: unix(ca.not_after) };
@@ -279,6 +340,31 @@ impl Roots {
     pub fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.0.algorithms
     }
+}
+
+impl Ca {
+    /// Its name, without tag and length.
+    pub(super) fn name(&self) -> &[u8] {
+        self.anchor.subject.as_ref()
+    }
+
+    /// SubjectPublicKeyInfo, without tag and length.
+    pub(super) fn key(&self) -> &[u8] {
+        self.anchor.subject_public_key_info.as_ref()
+    }
+
+    /// Whether both vouch for the same at the same time, and are taken back together.
+    fn is_same(&self, other: &Self) -> bool {
+        let facts = |ca: &Self| (ca.not_before, ca.not_after, ca.most_below);
+        self.anchor == other.anchor
+            && facts(self) == facts(other)
+            && (&self.issuer, &self.serial_number) == (&other.issuer, &other.serial_number)
+    }
+}
+
+/// How many CAs stand between the anchor and the end of `path`; those that only renew a key do not count (RFC 5280, 4.2.1.9).
+fn cas_between(path: &VerifiedPath<'_>) -> usize {
+    path.intermediate_certificates().filter(|ca| ca.issuer() != ca.subject()).count()
 }
 
 fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> [u8; 32] {
@@ -335,18 +421,23 @@ fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result
             notes.push(format!("{path}: certificate {position} is not a CA and is left out: {subject}"));
             continue;
         }
+        let refused = |source| RootsError::Anchor { path: path(), position, source };
+        let cert = EndEntityCert::try_from(der).map_err(refused)?;
+        let signed = Signed::from_der(der).map_err(|_| refused(webpki::Error::BadDer))?;
         let ca = Ca {
             anchor,
+            is_revoked: false,
+            most_below: certificate.path_length(),
+            issuer: cert.issuer().into(),
+            serial_number: cert.serial().into(),
+            signed,
             subject: certificate.subject(),
             serial: certificate.serial(),
             alt_names: certificate.alt_names().clone(),
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
         };
-        let is_same = |known: &Ca| {
-            known.anchor == ca.anchor && known.not_before == ca.not_before && known.not_after == ca.not_after
-        };
-        if !found.iter().any(is_same) {
+        if !found.iter().any(|known| known.is_same(&ca)) {
             found.push(ca);
         }
     }
@@ -365,7 +456,8 @@ fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Resu
         return nothing(text, "CRL in PEM or DER", notes);
     }
     for (position, der) in (1..).zip(&lists) {
-        let crl = Crl::from_der(der).map_err(|source| RootsError::Crl { path: text.path.clone(), position, source })?;
+        let place = format!("{}: CRL {position}", text.path.display());
+        let crl = Crl::from_der(der, place).map_err(|source| RootsError::Crl { path: text.path.clone(), position, source })?;
         found.push(crl);
     }
     Ok(())
@@ -392,6 +484,11 @@ fn blocks<T: PemObject>(text: &Text) -> Result<Vec<T>, RootsError> {
         return Err(torn("it ends in the middle of a block".to_owned()));
     }
     T::pem_slice_iter(&text.bytes).collect::<Result<_, pem::Error>>().map_err(|error| torn(error.to_string()))
+}
+
+/// Each of `notes` on a line of its own.
+fn list(notes: &[String]) -> String {
+    notes.iter().map(|note| format!("\n{note}")).collect()
 }
 
 fn hints(cas: &[Ca]) -> Vec<DistinguishedName> {

@@ -8,19 +8,23 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio::time::sleep_until;
 use tokio::time::timeout;
 
+use super::Admission;
 use super::AdmissionError;
 use super::Admitting;
 use super::Current;
 use super::Gate;
 use super::LoadError;
 use super::Pair;
+use super::Roots;
 use super::Rotations;
 use super::Serving;
 use super::admission::AdmissionSource;
 use super::aside::aside;
+use super::expiry::Expiry;
 use super::source::Kept;
 use super::source::Source;
 use super::source::Taken;
@@ -162,10 +166,10 @@ impl Rotation {
         }
         let good = self.nothing_yet();
         for pair in &good.pairs {
-            pair.look()()?;
+            let _ = pair.look()()?;
         }
         for admission in &good.admissions {
-            admission.look()()?;
+            let _ = admission.look()()?;
         }
         Ok(())
     }
@@ -182,6 +186,7 @@ impl Rotation {
     pub async fn run(&self) {
         let mut good = self.nothing_yet();
         let mut watch = Watch::new(good.paths()).await;
+        let mut expiry = Expiry::default();
         loop {
             // The pairs first: roots and rules may have to stand still, and a pair need not wait for that.
             if self.look_at(&mut good.pairs, good.generation + 1).await {
@@ -190,10 +195,15 @@ impl Rotation {
             if self.look_at(&mut good.admissions, good.generation + 1).await {
                 self.take_into_service(&mut good);
             }
+            expiry.of(&self.shown.borrow(), good.roots());
+            for (ending, nearness) in expiry.due(SystemTime::now()) {
+                ending.say(nearness, self.pairs.len() > 1);
+            }
             tokio::select! {
                 () = watch.changed() => {}
                 () = self.look.notified() => {}
-                () = sleep_until(Instant::now() + LOOK_AGAIN), if good.is_troubled() => {}
+                () = sleep_until(Instant::now() + LOOK_AGAIN), if good.is_unsettled() => {}
+                () = sleep(expiry.sleep(SystemTime::now())) => {}
             }
         }
     }
@@ -244,7 +254,7 @@ impl Rotation {
         for (served, serving) in next {
             served.current.send_replace(Some(Arc::new(serving)));
         }
-        self.rotations.took(generation);
+        self.rotations.took(generation, good.admissions().map(|admission| admission.unusable_files).sum());
         let shown = self.shown_now(good);
         let shows_others = self.shown.send_if_modified(|before| {
             let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
@@ -282,8 +292,16 @@ impl Good {
         pairs.chain(self.admissions.iter().flat_map(|kept| kept.source.paths())).collect()
     }
 
-    fn is_troubled(&self) -> bool {
-        self.pairs.iter().any(Kept::is_troubled) || self.admissions.iter().any(Kept::is_troubled)
+    fn is_unsettled(&self) -> bool {
+        self.pairs.iter().any(Kept::is_unsettled) || self.admissions.iter().any(Kept::is_unsettled)
+    }
+
+    fn admissions(&self) -> impl Iterator<Item = &Admission> {
+        self.admissions.iter().filter_map(|kept| kept.meaning().map(|(admission, _)| &**admission))
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &Roots> {
+        self.admissions().map(|admission| &admission.roots)
     }
 
     /// What `served` is to be served with, if it is all there and something of it is new.

@@ -1,6 +1,7 @@
 //! What has become of new files, counted.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 /// Rotations since the start. Written by the rotation, read when somebody asks.
@@ -9,11 +10,13 @@ pub struct Rotations {
     taken: AtomicU64,
     failed: AtomicU64,
     generation: AtomicU64,
+    unusable_files: AtomicUsize,
 }
 
 impl Rotations {
-    /// New files were taken into service, as this generation.
-    pub(super) fn took(&self, generation: u64) {
+    /// New files were taken into service, as this generation; `unusable_files` of folders could not be used.
+    pub(super) fn took(&self, generation: u64, unusable_files: usize) {
+        self.unusable_files.store(unusable_files, Ordering::Relaxed);
         self.taken.fetch_add(1, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Relaxed);
     }
@@ -36,5 +39,10 @@ impl Rotations {
     /// The generation that is served; 0 before the first.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// How many files in folders of client CAs and CRLs cannot be used: they are left out, or count as they were.
+    pub fn unusable_files(&self) -> usize {
+        self.unusable_files.load(Ordering::Relaxed)
     }
 }

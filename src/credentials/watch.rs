@@ -56,8 +56,8 @@ struct State {
 }
 
 /// What of a file's metadata changes when it is replaced or rewritten.
-#[derive(PartialEq, Eq)]
-struct Stamp {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -158,7 +158,7 @@ fn without_events(error: &notify::Error) {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
+    pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
             device: metadata.dev(),
@@ -167,5 +167,10 @@ impl Stamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
+    }
+
+    /// Whether the very file that was there `before` has been written to, and not another one put into its place.
+    pub(super) fn is_rewritten(&self, before: &Self) -> bool {
+        (self.device, self.inode) == (before.device, before.inode) && self != before
     }
 }

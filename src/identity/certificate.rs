@@ -201,6 +201,12 @@ impl Certificate {
         matches!(constraints, Ok(Some((_, BasicConstraints { ca: true, .. }))))
     }
 
+    /// How many CAs may stand between this one and an end of a chain (RFC 5280, 4.2.1.9); `None`: there is no limit.
+    pub fn path_length(&self) -> Option<u8> {
+        let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
+        constraints.ok().flatten().and_then(|(_, constraints)| constraints.path_len_constraint)
+    }
+
     /// The platform's sign that this instance is about to stop: no CN, and a dNSName of length zero.
     pub fn is_retirement(&self) -> bool {
         !self.attributes().any(|a| a.kind == AttributeKind::CommonName)

@@ -19,8 +19,8 @@ use crate::credentials::Admission;
 use crate::credentials::AdmissionError;
 use crate::credentials::AdmissionTexts;
 use crate::credentials::Ca;
-use crate::credentials::Crl;
 use crate::credentials::LoadError;
+use crate::credentials::Roots;
 use crate::identity::Identity;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -40,7 +40,7 @@ pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
         }
         judged.push(certified);
         let place = if config.listeners.len() > 1 { format!("{}: ", listener.listen) } else { String::new() };
-        let admission = AdmissionTexts::read(certified).and_then(|texts| texts.admission(certified));
+        let admission = AdmissionTexts::read(certified, None).and_then(|texts| texts.admission(certified));
         let mut judge = Judge { place, certified, now, own: own.as_ref(), found: &mut *found };
         match admission {
             Ok(admission) => judge.admission(&admission),
@@ -102,12 +102,12 @@ impl Judge<'_> {
         }
     }
 
-    fn admission(&mut self, Admission { roots, policy, notes }: &Admission) {
+    fn admission(&mut self, Admission { roots, policy, notes, .. }: &Admission) {
         for note in notes {
             self.warning(Subject::Roots, note, "take it out, or put there what is meant");
         }
         self.cas(roots.cas());
-        self.crls(roots.crls());
+        self.crls(roots);
         self.policy(policy);
     }
 
@@ -141,26 +141,41 @@ impl Judge<'_> {
         }
     }
 
-    fn crls(&mut self, crls: &[Crl]) {
+    fn crls(&mut self, roots: &Roots) {
         let now = self.now;
-        let mut stale = false;
-        for crl in crls {
-            match crl.edition() {
-                Ok((issuer, Some(next))) if next < now => {
-                    stale = true;
-                    let what = format!(
-                        "the CRL of {issuer} was to be replaced by {}, {} ago: what was revoked since is not in it",
-                        text::timestamp(next),
-                        text::duration(now.duration_since(next).unwrap_or_default())
-                    );
-                    self.warning(Subject::Crl, &what, "see whether what writes it still runs");
-                }
-                Ok(_) => {}
-                Err(error) => self.warning(Subject::Crl, &error.to_string(), "have the CRL issued anew"),
+        for note in roots.crl_notes() {
+            let mend = "compare the CRL with the CAs: put its issuer beside them, or take out what is not meant";
+            self.warning(Subject::Crl, note, mend);
+        }
+        let issuers = roots.crl_issuers();
+        let mend = "see whether what writes it still runs";
+        let mut current = true;
+        for crl in roots.crls() {
+            if now < crl.this_update {
+                current = false;
+                let what = format!("{}: it is dated {}, which is to come", crl.place, text::timestamp(crl.this_update));
+                self.warning(Subject::Crl, &what, "compare `date -u` with another machine's");
+            }
+            let Some(next) = crl.next_update.filter(|next| *next < now) else { continue };
+            current = false;
+            let what = format!(
+                "{}: the CRL of {} was to be replaced by {}, {} ago: what was revoked since is not in it",
+                crl.place,
+                crl.issuer,
+                text::timestamp(next),
+                text::duration(now.duration_since(next).unwrap_or_default())
+            );
+            let has_other = |(issuer, next): &(&str, Option<SystemTime>)| {
+                *issuer == crl.issuer && next.is_none_or(|next| next >= now)
+            };
+            if issuers.iter().any(has_other) {
+                self.warning(Subject::Crl, &what, "take it out, since a later one of this issuer is there");
+            } else {
+                self.problem(Subject::Crl, &what, mend);
             }
         }
-        if !crls.is_empty() && !stale {
-            self.ok(Subject::Crl, &format!("{}, each of them current", count(crls.len(), "CRL")));
+        if !roots.crls().is_empty() && current {
+            self.ok(Subject::Crl, &format!("{}, each of them current", count(roots.crls().len(), "CRL")));
         }
     }
 

@@ -164,6 +164,14 @@ pub static METRICS: &[Metric] = &[
         read: |seen| vec![labelled(["taken"], seen.rotations.taken()), labelled(["failed"], seen.rotations.failures())],
     },
     Metric {
+        stem: "vestibule_unusable_trust_files",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "Files in folders of client CAs and CRLs that cannot be used now, as the log says of each: they are left out, or count as they were when they were last good.",
+        read: |seen| whole(seen.rotations.unusable_files() as u64),
+    },
+    Metric {
         stem: "vestibule_ready",
         unit: None,
         kind: MetricType::Gauge,

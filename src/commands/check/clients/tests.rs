@@ -1,4 +1,5 @@
 use std::fs;
+use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
 use rcgen::BasicConstraints;
@@ -16,6 +17,9 @@ use tempfile::TempDir;
 use super::*;
 
 const GUID: &str = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
+/// Of all CAs here.
+static KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate().unwrap());
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Noon of some day.
@@ -30,8 +34,7 @@ fn ca(name: &str, from: SystemTime, until: SystemTime, next: SystemTime) -> (Str
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     (params.not_before, params.not_after) = (from.into(), until.into());
-    let key = KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
+    let pem = params.self_signed(&*KEY).unwrap().pem();
     let crl = CertificateRevocationListParams {
         this_update: (now() - 10 * DAY).into(),
         next_update: next.into(),
@@ -40,7 +43,7 @@ fn ca(name: &str, from: SystemTime, until: SystemTime, next: SystemTime) -> (Str
         revoked_certs: vec![],
         key_identifier_method: KeyIdMethod::Sha256,
     };
-    (pem, crl.signed_by(&Issuer::from_params(&params, &key)).unwrap().pem().unwrap())
+    (pem, crl.signed_by(&Issuer::from_params(&params, &*KEY)).unwrap().pem().unwrap())
 }
 
 /// A folder with a CA that is valid for a year, and what reads it.
@@ -67,7 +70,7 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, Certified) {
 fn found(dir: &TempDir, certified: &Certified, own: Option<&Identity>) -> Vec<String> {
     let mut found = Findings::default();
     let mut judge = Judge { place: String::new(), certified, now: now(), own, found: &mut found };
-    match AdmissionTexts::read(certified).and_then(|texts| texts.admission(certified)) {
+    match AdmissionTexts::read(certified, None).and_then(|texts| texts.admission(certified)) {
         Ok(admission) => judge.admission(&admission),
         Err(error) => judge.unread(&error),
     }
@@ -119,15 +122,35 @@ fn each_ca_that_needs_care_is_named_and_what_was_left_out_is_said() {
 }
 
 #[test]
-fn a_crl_past_its_day_is_named() {
+fn an_issuer_whose_every_crl_is_past_its_day_is_a_problem_and_one_beside_a_later_one_is_named() {
     let (dir, mut certified) = set_up(&["any"], &[]);
     fs::write(dir.path().join("crl.pem"), ca("one", now(), now(), now() - 2 * DAY).1).unwrap();
     certified.crl = vec![dir.path().join("crl.pem")];
     assert_eq!(
         found(&dir, &certified, None)[1],
-        "warning crl the CRL of CN=one was to be replaced by 2024-10-02T00:00:00Z, 2d ago: \
+        "problem crl crl.pem: CRL 1: the CRL of CN=one was to be replaced by 2024-10-02T00:00:00Z, 2d ago: \
          what was revoked since is not in it; see whether what writes it still runs"
     );
+    fs::write(dir.path().join("new.pem"), ca("one", now(), now(), now() + DAY).1).unwrap();
+    certified.crl.push(dir.path().join("new.pem"));
+    let found = found(&dir, &certified, None);
+    assert!(found[1].starts_with("warning crl crl.pem: CRL 1: the CRL of CN=one was to be replaced by "), "{found:?}");
+    assert!(!found.iter().any(|line| line.starts_with("problem")), "{found:?}");
+}
+
+#[test]
+fn a_crl_that_no_client_ca_has_signed_and_one_that_is_dated_ahead_are_named() {
+    let (dir, mut certified) = set_up(&["any"], &[]);
+    fs::write(dir.path().join("crl.pem"), ca("other", now(), now(), now() + DAY).1).unwrap();
+    certified.crl = vec![dir.path().join("crl.pem")];
+    let said = found(&dir, &certified, None);
+    let line = "warning crl crl.pem: CRL 1: no client CA has signed this CRL: CN=other is not among them;";
+    assert!(said[1].starts_with(line), "{said:?}");
+    let mut found = Findings::default();
+    let now = now() - 11 * DAY;
+    let admission = AdmissionTexts::read(&certified, None).unwrap().admission(&certified).unwrap();
+    Judge { place: String::new(), certified: &certified, now, own: None, found: &mut found }.crls(&admission.roots);
+    assert!(found.to_text().contains("it is dated 2024-09-24T00:00:00Z, which is to come"), "{}", found.to_text());
 }
 
 #[test]
@@ -147,7 +170,8 @@ fn what_cannot_be_read_is_a_problem_of_its_own_subject() {
     assert!(found(&dir, &certified, None)[0].starts_with("problem crl crl.pem: no such file; "));
     fs::write(dir.path().join("ca/one.crt"), "-----BEGIN CERTIFICATE-----\nAAAA").unwrap();
     certified.crl.clear();
-    assert!(found(&dir, &certified, None)[0].starts_with("problem roots ca/one.crt: torn or not PEM: "));
+    let found = found(&dir, &certified, None);
+    assert!(found[0].starts_with("problem roots no client CA in ca; ") && found[0].contains("ca/one.crt: torn or not PEM"));
 }
 
 #[test]

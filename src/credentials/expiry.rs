@@ -1,0 +1,186 @@
+//! What comes to its end while it is in service, and when that is worth a word. Each is said once.
+//!
+//! Neither files nor clocks are known here.
+
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use super::Roots;
+use super::Shown;
+use crate::config::PairSource;
+use crate::identity::Certificate;
+
+/// The clock may be set while we sleep, so no sleep is longer than this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What comes to its end. A successor is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Ending {
+    /// The certificate that is shown from this generation on.
+    Certificate { generation: u64, source: PairSource, not_after: SystemTime },
+    /// The last of the CRLs of an issuer.
+    Crls { issuer: String, next_update: SystemTime },
+    /// The last of the client CAs.
+    Cas { not_after: SystemTime },
+}
+
+/// How near the end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Nearness {
+    /// A quarter of its life is left.
+    LastQuarter,
+    /// It has come.
+    Over,
+}
+
+/// All that comes to its end, and what was said of it.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    moments: Vec<(Ending, Nearness, SystemTime)>,
+    said: HashMap<Ending, Nearness>,
+}
+
+impl Expiry {
+    /// Takes note of what is in service now. What was said of what still is need not be said again.
+    pub(super) fn of<'a>(&mut self, shown: &[Shown], roots: impl Iterator<Item = &'a Roots>) {
+        self.moments.clear();
+        shown.iter().for_each(|shown| self.add_certificate(shown));
+        roots.for_each(|roots| self.add_roots(roots));
+        let moments = &self.moments;
+        self.said.retain(|ending, _| moments.iter().any(|(known, ..)| known == ending));
+    }
+
+    fn add_certificate(&mut self, shown: &Shown) {
+        let Ok(certificate) = Certificate::from_der(shown.pair.leaf()) else { return };
+        if certificate.is_retirement() {
+            // It has no successor, and the instance ends before it does.
+            return;
+        }
+        let (from, until) = (certificate.not_before(), certificate.not_after());
+        let (generation, source) = (shown.generation, shown.source.clone());
+        let ending = Ending::Certificate { generation, source, not_after: until };
+        let life = until.duration_since(from).unwrap_or_default();
+        self.moments.push((ending.clone(), Nearness::LastQuarter, until.checked_sub(life / 4).unwrap_or(from)));
+        self.moments.push((ending, Nearness::Over, until));
+    }
+
+    fn add_roots(&mut self, roots: &Roots) {
+        for (issuer, next_update) in roots.crl_issuers() {
+            if let Some(next_update) = next_update {
+                let ending = Ending::Crls { issuer: issuer.to_owned(), next_update };
+                self.moments.push((ending, Nearness::Over, next_update));
+            }
+        }
+        if let Some(not_after) = roots.cas().iter().map(|ca| ca.not_after).max() {
+            self.moments.push((Ending::Cas { not_after }, Nearness::Over, not_after));
+        }
+    }
+
+    /// What has come to its end, or near to it, by `now`, and was not said before.
+    pub(super) fn due(&mut self, now: SystemTime) -> Vec<(Ending, Nearness)> {
+        let mut due: Vec<(Ending, Nearness)> = Vec::new();
+        for (ending, nearness, at) in &self.moments {
+            if *at > now || self.said.get(ending).is_some_and(|said| said >= nearness) {
+                continue;
+            }
+            self.said.insert(ending.clone(), *nearness);
+            // Of two that come at once the later one is enough.
+            due.retain(|(other, _)| other != ending);
+            due.push((ending.clone(), *nearness));
+        }
+        due
+    }
+
+    /// How long to sleep from `now` on until there may be something to say.
+    pub(super) fn sleep(&self, now: SystemTime) -> Duration {
+        let ahead = self.moments.iter().filter_map(|(_, _, at)| at.duration_since(now).ok());
+        // A moment later, since the end itself is the last moment before.
+        ahead.filter(|left| !left.is_zero()).min().map_or(LONGEST_SLEEP, |left| left.min(LONGEST_SLEEP))
+    }
+}
+
+impl Ending {
+    /// Says that it is as near as that. `several`: which certificate has to be told.
+    pub(super) fn say(&self, nearness: Nearness, several: bool) {
+        let date = |time| jiff::Timestamp::try_from(time).ok().map(tracing::field::display);
+        match self {
+            Self::Certificate { generation, source, not_after } => {
+                let pair = several.then(|| tracing::field::display(source));
+                let not_after = date(*not_after);
+                match nearness {
+                    Nearness::LastQuarter => tracing::warn!(
+                        generation,
+                        pair,
+                        not_after,
+                        "less than a quarter of the served certificate's life is left and no successor has come; see whether what rotates the pair still runs"
+                    ),
+                    Nearness::Over => tracing::error!(
+                        generation,
+                        pair,
+                        not_after,
+                        "the served certificate has expired and no successor has come; have a new pair written"
+                    ),
+                }
+            }
+            Self::Crls { issuer, next_update } => tracing::warn!(
+                %issuer,
+                next_update = date(*next_update),
+                "every CRL of this issuer is past its nextUpdate: what was revoked since is not in it; see whether what writes it still runs"
+            ),
+            Self::Cas { not_after } => tracing::error!(
+                not_after = date(*not_after),
+                "no client CA is valid any more: nobody comes in; give --client-ca the CAs that issue now"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::config::PairFiles;
+    use crate::credentials::Pair;
+    use crate::issuer::Authority;
+    use crate::issuer::InstanceSpec;
+    use crate::issuer::KeyKind;
+    use crate::tls::provider;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn shown(generation: u64, now: SystemTime, validity: Duration) -> Shown {
+        let spec = InstanceSpec { validity, key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
+        let made = Authority::generate(now).unwrap().issue(&spec, now).unwrap();
+        let pair = Pair::from_pem(made.cert_pem.as_bytes(), made.key_pem.as_bytes(), &provider()).unwrap();
+        let source = PairSource::Files(PairFiles { cert: "a.crt".into(), key: "a.key".into() });
+        Shown { source, pair, generation, since: now }
+    }
+
+    fn nearness(due: &[(Ending, Nearness)]) -> Vec<Nearness> {
+        due.iter().map(|(_, nearness)| *nearness).collect()
+    }
+
+    #[test]
+    fn a_certificate_is_warned_of_once_at_its_last_quarter_and_once_at_its_end() {
+        let now = SystemTime::now();
+        let certificate = shown(1, now, 8 * HOUR);
+        let leaf = Certificate::from_der(certificate.pair.leaf()).unwrap();
+        let (from, until) = (leaf.not_before(), leaf.not_after());
+        let quarter = until - until.duration_since(from).unwrap() / 4;
+        let mut expiry = Expiry::default();
+        expiry.of(std::slice::from_ref(&certificate), std::iter::empty());
+        assert_eq!(expiry.due(quarter - Duration::from_secs(1)), []);
+        assert_eq!(expiry.sleep(quarter - Duration::from_secs(1)), Duration::from_secs(1));
+        assert_eq!(expiry.sleep(now), LONGEST_SLEEP);
+        assert_eq!(nearness(&expiry.due(quarter)), [Nearness::LastQuarter]);
+        assert_eq!(expiry.due(quarter + HOUR), [], "it was said");
+        assert_eq!(nearness(&expiry.due(until)), [Nearness::Over]);
+        expiry.of(std::slice::from_ref(&certificate), std::iter::empty());
+        assert_eq!(expiry.due(until + HOUR), [], "a reload of something else is no reason to say it again");
+        // A successor is warned of by itself.
+        expiry.of(&[shown(2, now, 8 * HOUR)], std::iter::empty());
+        assert_eq!(expiry.due(now), []);
+        assert_eq!(nearness(&expiry.due(until + HOUR)), [Nearness::Over], "what has ended is not ending");
+    }
+}

@@ -1,0 +1,161 @@
+//! CAs that are listed and taken back, made by rcgen.
+
+use std::time::Duration;
+use std::time::SystemTime;
+
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::CertificateRevocationListParams;
+use rcgen::DnType;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyIdMethod;
+use rcgen::KeyPair;
+use rcgen::RevokedCertParams;
+use rcgen::SerialNumber;
+use rustls::pki_types::CertificateDer;
+
+use crate::credentials::Roots;
+use crate::credentials::Text;
+use crate::policy::Reason;
+
+/// A certificate and its key.
+struct Made {
+    der: CertificateDer<'static>,
+    pem: String,
+    params: CertificateParams,
+    key: KeyPair,
+}
+
+fn params(name: &str, serial: u64, is_ca: IsCa) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.is_ca = is_ca;
+    params
+}
+
+fn ca(name: &str, serial: u64) -> CertificateParams {
+    params(name, serial, IsCa::Ca(BasicConstraints::Unconstrained))
+}
+
+/// Under `by`, or self-signed; with `key`, or a new one.
+fn made(params: CertificateParams, by: Option<&Made>, key: Option<&Made>) -> Made {
+    let key = key.map_or_else(|| KeyPair::generate().unwrap(), |made| KeyPair::from_pem(&made.key.serialize_pem()).unwrap());
+    let cert = match by {
+        Some(by) => params.signed_by(&key, &Issuer::from_params(&by.params, &by.key)),
+        None => params.self_signed(&key),
+    };
+    let cert = cert.unwrap();
+    Made { der: cert.der().clone(), pem: cert.pem(), params, key }
+}
+
+/// A CRL in PEM that names these serial numbers.
+fn crl(by: &Made, serials: &[u64]) -> String {
+    let now = SystemTime::now();
+    let revoked = |serial: &u64| RevokedCertParams {
+        serial_number: SerialNumber::from(*serial),
+        revocation_time: now.into(),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: now.into(),
+        next_update: (now + Duration::from_secs(3600)).into(),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(&Issuer::from_params(&by.params, &by.key)).unwrap().pem().unwrap()
+}
+
+fn roots(cas: &[&Made], crls: &[String]) -> Roots {
+    let text = |path: &str, bytes: String| Text { path: path.into(), bytes: bytes.into_bytes(), named: true };
+    let cas = text("ca.pem", cas.iter().map(|ca| ca.pem.as_str()).collect());
+    let crls: Vec<_> = crls.iter().map(|crl| text("list.crl", crl.clone())).collect();
+    Roots::parse(&[cas], &crls).unwrap().0
+}
+
+fn verdict(roots: &Roots, chain: &[&Made]) -> Result<(), Reason> {
+    let chain: Vec<_> = chain.iter().map(|made| made.der.clone()).collect();
+    roots.vouch(&chain, SystemTime::now()).map(|_| ()).map_err(|denial| denial.reason())
+}
+
+#[test]
+fn an_intermediate_that_is_listed_beside_its_root_is_revoked_by_the_roots_crl() {
+    let root = made(ca("root", 1), None, None);
+    let issuing = made(ca("issuing", 2), Some(&root), None);
+    let client = made(params("client", 3, IsCa::NoCa), Some(&issuing), None);
+    let revoked = [crl(&root, &[2])];
+    for cas in [&[&root][..], &[&root, &issuing], &[&issuing, &root]] {
+        let roots = roots(cas, &revoked);
+        assert_eq!(verdict(&roots, &[&client, &issuing]), Err(Reason::Revoked), "{} CAs", cas.len());
+    }
+    let both = roots(&[&root, &issuing], &revoked);
+    assert_eq!(verdict(&both, &[&client]), Err(Reason::Revoked), "the client sends nothing but its own");
+    assert_eq!(both.crl_notes(), ["list.crl: CRL 1: it revokes the client CA CN=issuing, which vouches for nobody"]);
+    let other = made(params("other", 4, IsCa::NoCa), Some(&root), None);
+    assert_eq!(verdict(&both, &[&other]), Ok(()), "the root itself still vouches");
+    assert_eq!(verdict(&roots(&[&root, &issuing], &[crl(&root, &[9])]), &[&client]), Ok(()));
+}
+
+#[test]
+fn what_a_revoked_ca_has_issued_vouches_no_more_than_it_does() {
+    let root = made(ca("root", 1), None, None);
+    let middle = made(ca("middle", 2), Some(&root), None);
+    let issuing = made(ca("issuing", 3), Some(&middle), None);
+    let client = made(params("client", 4, IsCa::NoCa), Some(&issuing), None);
+    let revoked = [crl(&root, &[2])];
+    let all = roots(&[&root, &middle, &issuing], &revoked);
+    assert_eq!(verdict(&all, &[&client]), Err(Reason::Revoked));
+    assert!(all.crl_notes()[1].starts_with("the issuer of the client CA CN=issuing is revoked"), "{:?}", all.crl_notes());
+    // The one above was issued anew with its old key, and that is listed as well.
+    let renewed = made(ca("middle", 5), Some(&root), Some(&middle));
+    let all = roots(&[&root, &middle, &renewed, &issuing], &revoked);
+    assert_eq!(verdict(&all, &[&client]), Ok(()));
+    let of_renewed = made(params("client", 6, IsCa::NoCa), Some(&renewed), None);
+    assert_eq!(verdict(&all, &[&of_renewed]), Ok(()), "one of its two certificates is good");
+}
+
+#[test]
+fn a_root_that_takes_itself_back_vouches_for_nobody() {
+    let root = made(ca("root", 1), None, None);
+    let client = made(params("client", 2, IsCa::NoCa), Some(&root), None);
+    assert_eq!(verdict(&roots(&[&root], &[crl(&root, &[1])]), &[&client]), Err(Reason::Revoked));
+    let renewed = made(ca("root", 7), None, Some(&root));
+    assert_eq!(verdict(&roots(&[&root, &renewed], &[crl(&root, &[1])]), &[&client]), Ok(()), "it was issued anew");
+}
+
+#[test]
+fn a_crl_that_no_client_ca_has_signed_is_named() {
+    let root = made(ca("root", 1), None, None);
+    let namesake = made(ca("root", 1), None, None);
+    let issuing = made(ca("issuing", 2), Some(&root), None);
+    let client = made(params("client", 3, IsCa::NoCa), Some(&issuing), None);
+    let forged = roots(&[&root, &issuing], &[crl(&namesake, &[2])]);
+    assert_eq!(verdict(&forged, &[&client]), Ok(()));
+    let notes = forged.crl_notes();
+    assert!(notes[0].starts_with("list.crl: CRL 1: no client CA has signed this CRL: CN=root is among them, with another key"));
+    assert!(notes[1].contains("it names the client CA CN=issuing, which vouches all the same"), "{notes:?}");
+    let absent = roots(&[&issuing], &[crl(&root, &[9])]);
+    assert!(absent.crl_notes()[0].contains("CN=root is not among them"), "{:?}", absent.crl_notes());
+    // That of an intermediate which clients send along counts all the same.
+    let below = roots(&[&root], &[crl(&issuing, &[3])]);
+    assert_eq!(below.crl_notes().len(), 1);
+    assert_eq!(verdict(&below, &[&client, &issuing]), Err(Reason::Revoked));
+}
+
+#[test]
+fn a_limit_on_the_cas_below_holds_for_one_that_is_listed_itself() {
+    let root = made(ca("root", 1), None, None);
+    let short = made(params("short", 2, IsCa::Ca(BasicConstraints::Constrained(0))), Some(&root), None);
+    let below = made(ca("below", 3), Some(&short), None);
+    let (near, far) = (params("near", 4, IsCa::NoCa), params("far", 5, IsCa::NoCa));
+    let (near, far) = (made(near, Some(&short), None), made(far, Some(&below), None));
+    for cas in [&[&root][..], &[&short], &[&root, &short]] {
+        let roots = roots(cas, &[]);
+        assert_eq!(verdict(&roots, &[&near, &short]), Ok(()));
+        assert_eq!(verdict(&roots, &[&far, &below, &short]), Err(Reason::Untrusted));
+    }
+}

@@ -1,0 +1,87 @@
+//! What certificates and CRLs have in common: content, and a signature over it (RFC 5280, 4.1 and 5.1).
+
+use der::Decode;
+use der::Encode;
+use der::Sequence;
+use der::asn1::AnyRef;
+use der::asn1::BitStringRef;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+
+/// A certificate or a CRL, as far as its signature goes.
+#[derive(Debug)]
+pub(super) struct Signed {
+    /// What the signature covers, in DER.
+    pub(super) content: Vec<u8>,
+    /// AlgorithmIdentifier, without tag and length.
+    pub(super) algorithm: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// What comes of checking a signature with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signature {
+    /// It was made with this key.
+    Good,
+    /// It was made with another key, or over another content.
+    Other,
+    /// Nobody here can tell: the key or the algorithm is of a kind that we do not verify.
+    Unknown,
+}
+
+/// Certificate and CertificateList alike.
+#[derive(Sequence)]
+struct Parts<'a> {
+    content: AnyRef<'a>,
+    algorithm: AnyRef<'a>,
+    signature: BitStringRef<'a>,
+}
+
+/// SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), without tag and length.
+struct PublicKey<'a> {
+    algorithm: &'a [u8],
+    key: &'a [u8],
+}
+
+impl Signed {
+    /// Takes a certificate or CRL in DER apart.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub(super) fn from_der(der: &[u8]) -> Result<Self, der::Error> {
+        let parts = Parts::from_der(der)?;
+        Ok(Self {
+            content: parts.content.to_der()?,
+            algorithm: parts.algorithm.value().to_vec(),
+            signature: parts.signature.raw_bytes().to_vec(),
+        })
+    }
+
+    /// Whether the holder of this key (SubjectPublicKeyInfo, without tag and length) has signed it.
+    pub(super) fn by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> Signature {
+        let Ok(key) = PublicKey::read(key) else { return Signature::Unknown };
+        let mut fitting =
+            algorithms.all.iter().filter(|known| known.signature_alg_id().as_ref() == self.algorithm).peekable();
+        if fitting.peek().is_none() {
+            return Signature::Unknown;
+        }
+        let good = fitting
+            .filter(|known| known.public_key_alg_id().as_ref() == key.algorithm)
+            .any(|known| known.verify_signature(key.key, &self.content, &self.signature).is_ok());
+        if good { Signature::Good } else { Signature::Other }
+    }
+
+    /// Whether the holder of this key may have signed it. Only a signature that proves to be another key's says no: what
+    /// cannot be verified is taken at its worst.
+    pub(super) fn may_be_by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
+        self.by(key, algorithms) != Signature::Other
+    }
+}
+
+impl<'a> PublicKey<'a> {
+    fn read(info: &'a [u8]) -> Result<Self, der::Error> {
+        let mut reader = der::SliceReader::new(info)?;
+        let algorithm = AnyRef::decode(&mut reader)?;
+        let key = BitStringRef::decode(&mut reader)?;
+        Ok(Self { algorithm: algorithm.value(), key: key.raw_bytes() })
+    }
+}
