@@ -30,7 +30,8 @@ pub(super) fn apply(cas: &mut [Ca], crls: &[Crl], algorithms: &WebPkiSupportedAl
             notes.push(format!("{place}: it names the client CA {}, which vouches all the same", ca.subject));
         }
     }
-    while let Some(at) = (0..cas.len()).find(|at| !cas[*at].is_revoked && stands_on_revoked(&cas[*at], cas, algorithms)) {
+    while let Some(at) = (0..cas.len()).find(|at| !cas[*at].is_revoked && stands_on_revoked(&cas[*at], cas, algorithms))
+    {
         cas[at].is_revoked = true;
         notes.push(format!("the issuer of the client CA {} is revoked, so it vouches for nobody", cas[at].subject));
     }

@@ -457,7 +457,11 @@ fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Resu
     }
     for (position, der) in (1..).zip(&lists) {
         let place = format!("{}: CRL {position}", text.path.display());
-        let crl = Crl::from_der(der, place).map_err(|source| RootsError::Crl { path: text.path.clone(), position, source })?;
+        let crl = Crl::from_der(der, place).map_err(|source| RootsError::Crl {
+            path: text.path.clone(),
+            position,
+            source,
+        })?;
         found.push(crl);
     }
     Ok(())

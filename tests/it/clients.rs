@@ -35,47 +35,47 @@ use crate::support::eventually;
 use crate::support::sidecar::Setup;
 use crate::support::sidecar::Sidecar;
 
-const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+pub(crate) const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 /// A back-end, and a folder for its CAs and its policy.
-struct Backend {
-    credentials: Credentials,
-    files: TempDir,
+pub(crate) struct Backend {
+    pub(crate) credentials: Credentials,
+    pub(crate) files: TempDir,
 }
 
 impl Backend {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files = TempDir::new().unwrap();
         fs::write(files.path().join("ca.crt"), roots_pem()).unwrap();
         Self { credentials: Credentials::new(), files }
     }
 
-    fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.files.path().join("ca.crt")
     }
 
-    fn policy(&self) -> PathBuf {
+    pub(crate) fn policy(&self) -> PathBuf {
         self.files.path().join("policy.toml")
     }
 
     /// Replaces the policy file in one step.
-    fn write_policy(&self, text: &str) {
+    pub(crate) fn write_policy(&self, text: &str) {
         let next = self.files.path().join(".policy.next");
         fs::write(&next, text).unwrap();
         fs::rename(next, self.policy()).unwrap();
     }
 
     /// A sidecar before `app` that trusts the CAs.
-    fn before(&self, app: impl std::fmt::Display) -> Setup {
+    pub(crate) fn before(&self, app: impl std::fmt::Display) -> Setup {
         Setup::proxy(&self.credentials, app).arg("--client-ca").arg(self.ca().to_str().unwrap())
     }
 
-    fn asking(&self, versions: &[&'static SupportedProtocolVersion]) -> Asking {
+    pub(crate) fn asking(&self, versions: &[&'static SupportedProtocolVersion]) -> Asking {
         asking_with(self.credentials.instance(), versions)
     }
 
     /// A client that shows `credential`.
-    fn asking_as(&self, credential: &Credential, versions: &[&'static SupportedProtocolVersion]) -> Asking {
+    pub(crate) fn asking_as(&self, credential: &Credential, versions: &[&'static SupportedProtocolVersion]) -> Asking {
         let mut asking = self.asking(versions);
         let chain = CertificateDer::pem_slice_iter(credential.cert_pem.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes()).unwrap();
@@ -90,7 +90,7 @@ impl Backend {
 }
 
 /// A request and its answer through an app that echoes.
-fn visit(asking: &Asking, sidecar: &Sidecar) -> std::io::Result<Client> {
+pub(crate) fn visit(asking: &Asking, sidecar: &Sidecar) -> std::io::Result<Client> {
     let mut client = asking.connect(sidecar.addr())?;
     client.send(b"hello")?;
     assert_eq!(client.receive(5)?, b"hello");
@@ -99,7 +99,7 @@ fn visit(asking: &Asking, sidecar: &Sidecar) -> std::io::Result<Client> {
 
 /// The alert that ends the connection of a client that is not let in. In TLS 1.3 it comes after the client's own part.
 #[track_caller]
-fn alert(asking: &Asking, sidecar: &Sidecar) -> AlertDescription {
+pub(crate) fn alert(asking: &Asking, sidecar: &Sidecar) -> AlertDescription {
     let error = match asking.connect(sidecar.addr()) {
         Err(error) => error,
         Ok(mut client) => rustls::Stream::new(&mut client.tls, &mut client.tcp).read(&mut [0; 1]).unwrap_err(),
@@ -110,7 +110,7 @@ fn alert(asking: &Asking, sidecar: &Sidecar) -> AlertDescription {
     }
 }
 
-fn someone() -> (InstanceSpec, Credential) {
+pub(crate) fn someone() -> (InstanceSpec, Credential) {
     let spec = InstanceSpec { key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
     let credential = issue(&spec);
     (spec, credential)

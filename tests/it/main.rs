@@ -30,4 +30,5 @@ mod server_names;
 mod session;
 mod status;
 mod supervisor;
+mod trust;
 mod watching;

@@ -82,7 +82,8 @@ fn both_versions_are_read_with_and_without_extensions_and_next_update() {
     for version in [None, Some(1)] {
         for extensions in [vec![], vec![extension(&[0x55, 0x1d, 20], false, &[2, 1, 9])]] {
             for next_update in [true, false] {
-                let crl = Draft { version, next_update, extensions: extensions.clone(), ..Draft::plain() }.read().unwrap();
+                let crl =
+                    Draft { version, next_update, extensions: extensions.clone(), ..Draft::plain() }.read().unwrap();
                 assert_eq!((crl.issuer.as_str(), crl.next_update.is_some()), ("CN=ca", next_update));
                 assert!(crl.names(&name(12, "ca"), &[0x10, 1]));
                 assert!(!crl.names(&name(12, "ca"), &[0x10, 2]));

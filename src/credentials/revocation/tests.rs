@@ -41,7 +41,8 @@ fn ca(name: &str, serial: u64) -> CertificateParams {
 
 /// Under `by`, or self-signed; with `key`, or a new one.
 fn made(params: CertificateParams, by: Option<&Made>, key: Option<&Made>) -> Made {
-    let key = key.map_or_else(|| KeyPair::generate().unwrap(), |made| KeyPair::from_pem(&made.key.serialize_pem()).unwrap());
+    let key =
+        key.map_or_else(|| KeyPair::generate().unwrap(), |made| KeyPair::from_pem(&made.key.serialize_pem()).unwrap());
     let cert = match by {
         Some(by) => params.signed_by(&key, &Issuer::from_params(&by.params, &by.key)),
         None => params.self_signed(&key),
@@ -109,7 +110,11 @@ fn what_a_revoked_ca_has_issued_vouches_no_more_than_it_does() {
     let revoked = [crl(&root, &[2])];
     let all = roots(&[&root, &middle, &issuing], &revoked);
     assert_eq!(verdict(&all, &[&client]), Err(Reason::Revoked));
-    assert!(all.crl_notes()[1].starts_with("the issuer of the client CA CN=issuing is revoked"), "{:?}", all.crl_notes());
+    assert!(
+        all.crl_notes()[1].starts_with("the issuer of the client CA CN=issuing is revoked"),
+        "{:?}",
+        all.crl_notes()
+    );
     // The one above was issued anew with its old key, and that is listed as well.
     let renewed = made(ca("middle", 5), Some(&root), Some(&middle));
     let all = roots(&[&root, &middle, &renewed, &issuing], &revoked);
@@ -136,7 +141,10 @@ fn a_crl_that_no_client_ca_has_signed_is_named() {
     let forged = roots(&[&root, &issuing], &[crl(&namesake, &[2])]);
     assert_eq!(verdict(&forged, &[&client]), Ok(()));
     let notes = forged.crl_notes();
-    assert!(notes[0].starts_with("list.crl: CRL 1: no client CA has signed this CRL: CN=root is among them, with another key"));
+    assert!(
+        notes[0]
+            .starts_with("list.crl: CRL 1: no client CA has signed this CRL: CN=root is among them, with another key")
+    );
     assert!(notes[1].contains("it names the client CA CN=issuing, which vouches all the same"), "{notes:?}");
     let absent = roots(&[&issuing], &[crl(&root, &[9])]);
     assert!(absent.crl_notes()[0].contains("CN=root is not among them"), "{:?}", absent.crl_notes());

@@ -79,6 +79,35 @@ fn a_name_that_is_taken_off_the_list_ends_that_clients_connections_and_no_others
 }
 
 #[test]
+fn a_context_that_is_rewritten_slowly_in_place_ends_no_connection() {
+    let platform = Platform::new();
+    let mut cell = Cell::unwritten(mtls(), &[app::echo()]);
+    cell.trusted = platform.bundle();
+    cell.names = vec![GOROUTER, SSH_PROXY];
+    cell.update();
+    let sidecar = cell.serving();
+    let addr = sidecar.addrs()[0];
+    let mut stays = visit(&platform.client(cell.asking(), SSH_PROXY), addr).unwrap();
+    let whole = fs::read_to_string(cell.secret(CONTEXT)).unwrap();
+    // Without the second of its names it still reads as a document.
+    let name = whole.lines().find(|line| line.contains(SSH_PROXY)).unwrap();
+    let part = whole.replace(&format!("{name}\n"), "");
+    fs::write(cell.secret(CONTEXT), part).unwrap();
+    sidecar.signal("HUP");
+    std::thread::sleep(Duration::from_millis(600));
+    fs::write(cell.secret(CONTEXT), format!("# anew\n{whole}")).unwrap();
+    // What is looked at next is in service when it says so.
+    cell.rotate(ID);
+    sidecar.wait_for("rotated");
+    talk(&mut stays).unwrap();
+    assert!(sidecar.lines_of("client CAs and rules reloaded").is_empty());
+    // For good, it counts.
+    fs::write(cell.secret(CONTEXT), whole.replace(&format!("{name}\n"), "")).unwrap();
+    stays.receive_all();
+    sidecar.record("policy_changed");
+}
+
+#[test]
 fn a_broken_secret_keeps_the_last_good_one_and_says_so_once() {
     let platform = Platform::new();
     let mut cell = Cell::unwritten(mtls(), &[app::echo()]);

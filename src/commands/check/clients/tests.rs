@@ -171,7 +171,9 @@ fn what_cannot_be_read_is_a_problem_of_its_own_subject() {
     fs::write(dir.path().join("ca/one.crt"), "-----BEGIN CERTIFICATE-----\nAAAA").unwrap();
     certified.crl.clear();
     let found = found(&dir, &certified, None);
-    assert!(found[0].starts_with("problem roots no client CA in ca; ") && found[0].contains("ca/one.crt: torn or not PEM"));
+    assert!(
+        found[0].starts_with("problem roots no client CA in ca; ") && found[0].contains("ca/one.crt: torn or not PEM")
+    );
 }
 
 #[test]

@@ -1,0 +1,255 @@
+//! CRLs as `openssl ca` writes them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustls::AlertDescription;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tempfile::TempDir;
+use vestibule::issuer::Credential;
+
+use super::slow_writers::write_slowly;
+use crate::clients::BOTH;
+use crate::clients::Backend;
+use crate::clients::alert;
+use crate::clients::visit;
+use crate::support::app;
+use crate::support::eventually;
+use crate::support::sidecar::Setup;
+use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::VESTIBULE;
+
+/// A CA that is kept by `openssl ca`.
+struct OpenSsl {
+    dir: TempDir,
+}
+
+impl OpenSsl {
+    /// A root of this name.
+    fn root(name: &str) -> Self {
+        let ca = Self::without_certificate();
+        let subject = format!("/CN={name}");
+        ca.run(&["req", "-x509", "-new", "-key", "ca.key", "-out", "ca.crt", "-subj", &subject, "-extensions", "ca_ext"]);
+        ca
+    }
+
+    /// One that is signed by `self`.
+    fn issuing(&self, name: &str) -> Self {
+        let ca = Self::without_certificate();
+        fs::write(ca.at("ca.crt"), self.sign(&ca.request("ca.key", name), "ca_ext")).unwrap();
+        ca
+    }
+
+    fn without_certificate() -> Self {
+        let ca = Self { dir: TempDir::new().unwrap() };
+        let at = ca.dir.path().display();
+        let config = format!(
+            "[req]\ndistinguished_name=dn\n[dn]\n[ca]\ndefault_ca=this\n[this]\ndatabase={at}/index\nserial={at}/serial\n\
+             new_certs_dir={at}\ncertificate={at}/ca.crt\nprivate_key={at}/ca.key\ndefault_md=sha256\npolicy=any\n\
+             default_days=2\ndefault_crl_days=1\nunique_subject=no\n[any]\ncommonName=supplied\n\
+             [ca_ext]\nbasicConstraints=critical,CA:TRUE\n[leaf_ext]\nbasicConstraints=CA:FALSE\n\
+             [crl_ext]\nissuerAltName=DNS:ca.example\n"
+        );
+        fs::write(ca.at("config"), config).unwrap();
+        fs::write(ca.at("index"), "").unwrap();
+        fs::write(ca.at("serial"), "1001\n").unwrap();
+        ca.key("ca.key");
+        ca
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn key(&self, name: &str) {
+        self.run(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", name]);
+    }
+
+    /// The text of a request for a certificate.
+    fn request(&self, key: &str, name: &str) -> String {
+        self.run(&["req", "-new", "-key", key, "-out", "request", "-subj", &format!("/CN={name}")]);
+        fs::read_to_string(self.at("request")).unwrap()
+    }
+
+    fn sign(&self, request: &str, extensions: &str) -> String {
+        fs::write(self.at("request"), request).unwrap();
+        self.run(&["ca", "-batch", "-notext", "-in", "request", "-out", "signed", "-extensions", extensions]);
+        fs::read_to_string(self.at("signed")).unwrap()
+    }
+
+    /// A client under this CA; its chain has the CA in it.
+    fn client(&self, name: &str) -> Credential {
+        self.key("client.key");
+        let leaf = self.sign(&self.request("client.key", name), "leaf_ext");
+        let der = CertificateDer::from_pem_slice(leaf.as_bytes()).unwrap().to_vec();
+        let key_pem = fs::read_to_string(self.at("client.key")).unwrap();
+        Credential { cert_pem: leaf + &self.pem(), key_pem, leaf: der }
+    }
+
+    fn pem(&self) -> String {
+        fs::read_to_string(self.at("ca.crt")).unwrap()
+    }
+
+    fn revoke(&self, chain: &str) {
+        fs::write(self.at("revoked"), chain).unwrap();
+        self.run(&["ca", "-revoke", "revoked"]);
+    }
+
+    /// The list of those who were revoked, written with `options`.
+    fn crl(&self, options: &[&str]) -> String {
+        self.run(&[&["ca", "-gencrl", "-out", "crl"], options].concat());
+        fs::read_to_string(self.at("crl")).unwrap()
+    }
+
+    fn run(&self, args: &[&str]) {
+        let mut command = Command::new("openssl");
+        command.args(args).current_dir(&self.dir);
+        if matches!(args[0], "req" | "ca") {
+            command.args(["-config", "config"]);
+        }
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+fn sidecar(backend: &Backend, cas: &str, crl: &str) -> Sidecar {
+    setup(backend, cas, crl).ready()
+}
+
+fn setup(backend: &Backend, cas: &str, crl: &str) -> Setup {
+    let list = backend.files.path().join("list.crl");
+    fs::write(backend.ca(), cas).unwrap();
+    fs::write(&list, crl).unwrap();
+    backend.before(app::echo()).arg("--client-crl").arg(list.to_str().unwrap()).arg("--allow").arg("any")
+}
+
+/// What `vestibule check` says of the client CAs and CRLs.
+fn checked(backend: &Backend) -> String {
+    let mut check = Command::new(VESTIBULE);
+    check.arg("check").arg("--client-ca").arg(backend.ca()).arg("--allow").arg("any").env_clear();
+    check.arg("--cert").arg(backend.credentials.cert()).arg("--key").arg(backend.credentials.key());
+    check.arg("--client-crl").arg(backend.files.path().join("list.crl"));
+    String::from_utf8(check.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn both_versions_that_openssl_writes_with_and_without_extensions_revoke_whom_they_name() {
+    let root = OpenSsl::root("root");
+    let (revoked, kept) = (root.client("revoked"), root.client("kept"));
+    root.revoke(&revoked.cert_pem);
+    // Version 1 is the default.
+    for options in [&[][..], &["-crlexts", "crl_ext"]] {
+        let backend = Backend::new();
+        let sidecar = sidecar(&backend, &root.pem(), &root.crl(options));
+        for version in BOTH {
+            visit(&backend.asking_as(&kept, &[version]), &sidecar).unwrap();
+            let refused = alert(&backend.asking_as(&revoked, &[version]), &sidecar);
+            assert_eq!(refused, AlertDescription::CertificateRevoked, "{options:?}");
+        }
+        assert!(sidecar.lines().iter().all(|line| line["level"] != "warn"), "{:?}", sidecar.lines());
+        assert!(checked(&backend).contains("1 CRL, each of them current"), "{}", checked(&backend));
+    }
+}
+
+#[test]
+fn an_intermediate_that_stands_beside_its_root_does_not_outlive_its_revocation() {
+    let root = OpenSsl::root("root");
+    let issuing = root.issuing("issuing");
+    let client = issuing.client("client");
+    let other = root.client("other");
+    let before = root.crl(&[]);
+    root.revoke(&issuing.pem());
+    let backend = Backend::new();
+    let sidecar = sidecar(&backend, &(root.pem() + &issuing.pem()), &before);
+    let (asking, others) = (backend.asking_as(&client, &BOTH), backend.asking_as(&other, &BOTH));
+    let mut doomed = visit(&asking, &sidecar).unwrap();
+    let mut stays = visit(&others, &sidecar).unwrap();
+
+    let (next, list) = (backend.files.path().join(".next"), backend.files.path().join("list.crl"));
+    fs::write(&next, root.crl(&[])).unwrap();
+    fs::rename(next, list).unwrap();
+    doomed.receive_all();
+    sidecar.record("policy_changed");
+    assert_eq!(alert(&asking, &sidecar), AlertDescription::CertificateRevoked);
+    stays.send(b"here").unwrap();
+    assert_eq!(stays.receive(4).unwrap(), b"here");
+    sidecar.wait_until("a word about it", |line| {
+        let message = line["message"].as_str().unwrap_or_default();
+        line["level"] == "warn" && message.contains("it revokes the client CA CN=issuing, which vouches for nobody")
+    });
+    assert!(checked(&backend).contains("it revokes the client CA CN=issuing"), "{}", checked(&backend));
+}
+
+#[test]
+fn a_crl_that_is_rewritten_slowly_or_torn_takes_nobodys_revocation_back() {
+    let (first, second) = (OpenSsl::root("first"), OpenSsl::root("second"));
+    let clients = [first.client("a"), second.client("b")];
+    first.revoke(&clients[0].cert_pem);
+    second.revoke(&clients[1].cert_pem);
+    let (one, other) = (first.crl(&[]), second.crl(&[]));
+    let backend = Backend::new();
+    fs::write(backend.ca(), first.pem() + &second.pem()).unwrap();
+    let folder = backend.files.path().join("crls");
+    fs::create_dir(&folder).unwrap();
+    let list = folder.join("list.crl");
+    fs::write(&list, format!("{one}{other}")).unwrap();
+    let setup = backend.before(app::echo()).arg("--client-crl").arg(folder.to_str().unwrap());
+    let sidecar = setup.arg("--allow").arg("any").ready();
+    let refused = || {
+        for client in &clients {
+            let refused = alert(&backend.asking_as(client, &BOTH), &sidecar);
+            assert_eq!(refused, AlertDescription::CertificateRevoked);
+        }
+    };
+    refused();
+    write_slowly(&sidecar, &list, &[&format!("# anew\n{one}"), &other], false, true);
+    sidecar.wait_for("client CAs and rules reloaded");
+    refused();
+    // Torn for good: it counts as it was, and what else changes is taken.
+    fs::write(&list, &one[..one.len() / 2]).unwrap();
+    sidecar.wait_until("a word about it", |line| {
+        line["message"].as_str().is_some_and(|text| text.contains("it counts as it was when it was last good"))
+    });
+    refused();
+    let third = OpenSsl::root("third");
+    fs::write(backend.ca(), first.pem() + &second.pem() + &third.pem()).unwrap();
+    let welcome = backend.asking_as(&third.client("c"), &BOTH);
+    eventually("the third CA's clients", || visit(&welcome, &sidecar).ok());
+    refused();
+}
+
+#[test]
+fn a_crl_that_nobody_trusted_has_signed_is_named_and_refuses_nobody() {
+    let (root, namesake) = (OpenSsl::root("root"), OpenSsl::root("root"));
+    let client = root.client("client");
+    let same_number = namesake.client("client");
+    namesake.revoke(&same_number.cert_pem);
+    let backend = Backend::new();
+    let sidecar = sidecar(&backend, &root.pem(), &namesake.crl(&[]));
+    let words = "no client CA has signed this CRL: CN=root is among them, with another key";
+    sidecar.wait_until("a word about it", |line| {
+        line["level"] == "warn" && line["message"].as_str().is_some_and(|message| message.contains(words))
+    });
+    visit(&backend.asking_as(&client, &BOTH), &sidecar).unwrap();
+    assert!(checked(&backend).contains(words), "{}", checked(&backend));
+}
+
+#[test]
+fn lists_that_are_not_the_whole_truth_are_refused_with_the_reason() {
+    let root = OpenSsl::root("root");
+    let config = fs::read_to_string(root.at("config")).unwrap();
+    for (extension, said) in [
+        ("2.5.29.27=critical,DER:02:01:01", "a delta CRL, which only says what has changed"),
+        ("issuingDistributionPoint=critical,@point\n[point]\nindirectCRL=TRUE", "an indirect CRL"),
+        ("1.2.3.4=critical,ASN1:NULL", "the critical extension 1.2.3.4, which is not known"),
+    ] {
+        fs::write(root.at("config"), format!("{config}[odd]\n{extension}\n")).unwrap();
+        let backend = Backend::new();
+        let setup = setup(&backend, &root.pem(), &root.crl(&["-crlexts", "odd"]));
+        let mut sidecar = setup.arg("--credential-timeout").arg("300ms").start();
+        assert_eq!(sidecar.exited().code(), Some(78));
+        assert!(format!("{:?}", sidecar.lines()).contains(said), "{said}: {:?}", sidecar.lines());
+    }
+}
