@@ -31,7 +31,19 @@ impl OpenSsl {
     fn root(name: &str) -> Self {
         let ca = Self::without_certificate();
         let subject = format!("/CN={name}");
-        ca.run(&["req", "-x509", "-new", "-key", "ca.key", "-out", "ca.crt", "-subj", &subject, "-extensions", "ca_ext"]);
+        ca.run(&[
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            "ca.key",
+            "-out",
+            "ca.crt",
+            "-subj",
+            &subject,
+            "-extensions",
+            "ca_ext",
+        ]);
         ca
     }
 

@@ -21,7 +21,8 @@ fn the_served_certificate_is_warned_of_once_before_its_end_and_once_at_it() {
         sidecar.lines().iter().filter(|line| line["level"] == level).filter(says).count()
     };
     let quarter = "less than a quarter of the served certificate's life is left";
-    let line = sidecar.wait_until("a warning", |line| line["message"].as_str().is_some_and(|text| text.contains(quarter)));
+    let line =
+        sidecar.wait_until("a warning", |line| line["message"].as_str().is_some_and(|text| text.contains(quarter)));
     assert!(line["not_after"].is_string(), "{line}");
     assert_eq!(said("error", "has expired"), 0);
     // A look that finds nothing new is no reason to say it again.

@@ -61,7 +61,10 @@ fn a_file_of_a_folder_that_is_no_ca_for_us_stops_neither_the_start_nor_a_reload(
     check.arg("--cert").arg(backend.credentials.cert()).arg("--key").arg(backend.credentials.key());
     let report = String::from_utf8(check.output().unwrap().stdout).unwrap();
     for name in odd {
-        assert!(report.lines().any(|line| line.starts_with("warning  roots") && line.contains(name)), "{name}: {report}");
+        assert!(
+            report.lines().any(|line| line.starts_with("warning  roots") && line.contains(name)),
+            "{name}: {report}"
+        );
     }
 
     // A CA that is added beside them is taken, and what was said is not said again.
@@ -87,7 +90,8 @@ fn a_file_of_a_folder_that_is_no_ca_for_us_stops_neither_the_start_nor_a_reload(
 fn a_file_that_was_named_itself_still_has_to_be_good() {
     let backend = Backend::new();
     fs::write(backend.ca(), &roots_pem()[..500]).unwrap();
-    let mut sidecar = backend.before(app::echo()).arg("--credential-timeout").arg("300ms").arg("--allow").arg("any").start();
+    let mut sidecar =
+        backend.before(app::echo()).arg("--credential-timeout").arg("300ms").arg("--allow").arg("any").start();
     assert_eq!(sidecar.exited().code(), Some(78));
     // Nor may a folder be left without any.
     let mut sidecar = trusting_the_folder(&backend).arg("--credential-timeout").arg("300ms").start();

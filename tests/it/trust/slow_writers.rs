@@ -64,7 +64,9 @@ fn a_bundle_that_is_rewritten_slowly_ends_no_connection_of_the_cas_that_stay() {
     let sidecar = backend.before(app::echo()).arg("--allow").arg("any").ready();
     let asking = backend.asking_as(&second.issue(&someone().0, now).unwrap(), &BOTH);
     let mut client = visit(&asking, &sidecar).unwrap();
-    for (round, (anew, reopened)) in [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate() {
+    for (round, (anew, reopened)) in
+        [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate()
+    {
         // A comment makes it another text each time.
         let head = format!("# {round}\n{first_pem}");
         write_slowly(&sidecar, &backend.ca(), &[&head, &second_pem], anew, reopened);
