@@ -14,6 +14,7 @@ pub mod exit;
 
 pub mod identity;
 pub mod issuer;
+pub mod pem;
 pub mod policy;
 
 pub mod announce;

@@ -8,8 +8,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use crate::pem::Pem;
 use serde::Serialize;
 
 use super::text;
@@ -44,9 +43,7 @@ pub fn run(path: &Path, json: bool, now: SystemTime) -> Result<String, Fault> {
 /// # Errors
 /// The contents are not certificates in PEM, or the first one cannot be read.
 pub fn report(contents: &[u8], json: bool, now: SystemTime) -> Result<String, String> {
-    let chain = CertificateDer::pem_slice_iter(contents)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| "broken PEM; write the file anew".to_owned())?;
+    let chain = Pem::read(contents).map_err(|error| format!("broken PEM: {error}; write the file anew"))?.chain();
     let Some((leaf, rest)) = chain.split_first() else {
         return Err("no certificate in it; give a PEM file with BEGIN CERTIFICATE, leaf first".to_owned());
     };

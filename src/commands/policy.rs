@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::pem::Pem;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 use crate::config::Certified;
@@ -60,9 +60,7 @@ fn usage(message: impl Into<String>) -> Fault {
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let wrong = |what: String| usage(format!("--peer: {}: {what}", path.display()));
     let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}; name another file")))?;
-    let chain = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| wrong("broken PEM; write the file anew".to_owned()))?;
+    let chain = Pem::read(&pem).map_err(|error| wrong(format!("broken PEM: {error}; write the file anew")))?.chain();
     match chain.is_empty() {
         true => Err(wrong("no certificate in it; give the client's chain in PEM, leaf first".to_owned())),
         false => Ok(chain),
@@ -76,8 +74,9 @@ fn own_identity(path: &Path) -> Result<Option<Identity>, Fault> {
         usage(format!("{}: {what}; {mend}", path.display()))
     };
     let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let leaf = CertificateDer::from_pem_slice(&pem).map_err(|error| wrong(error.to_string()))?;
-    Identity::from_der(&leaf).map_err(|error| wrong(error.to_string()))
+    let chain = Pem::read(&pem).map_err(|error| wrong(error.to_string()))?.chain();
+    let leaf = chain.first().ok_or_else(|| wrong("no certificate in it".to_owned()))?;
+    Identity::from_der(leaf).map_err(|error| wrong(error.to_string()))
 }
 
 fn verdict(

@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::source::Known;
 use super::source::Source;
 use crate::config::PairFiles;
 use crate::config::PairSource;
@@ -18,6 +20,9 @@ use crate::tls::provider;
 
 /// A certificate chain, a key or a bundle of CAs is some KiB; what is far beyond that is something else. In bytes.
 pub(super) const LARGEST: u64 = MIB;
+
+/// For how long a text has to stay as it is that ends with what may be the beginning of a block.
+const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// In bytes.
 pub(super) const MIB: u64 = 1024 * 1024;
@@ -131,6 +136,18 @@ impl Source for PairSource {
             Self::Files(PairFiles { cert, key }) => LoadError::Pair { cert: cert.clone(), key: key.clone(), source },
             Self::Secret(secret) => LoadError::PairInSecret { secret: Box::new(secret.clone()), source },
         })
+    }
+
+    /// Half a block may follow that is not there yet.
+    fn patience(&self, _: &PairTexts, pair: &Pair, _: &Known<'_, Self>) -> Duration {
+        if pair.may_be_unfinished() { UNFINISHED } else { Duration::ZERO }
+    }
+
+    fn remark(&self, pair: &Pair, before: Option<&Pair>) {
+        let known = before.map(Pair::notes).unwrap_or_default();
+        for note in pair.notes().iter().filter(|note| !known.contains(note)) {
+            tracing::warn!("{note}");
+        }
     }
 }
 

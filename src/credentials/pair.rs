@@ -5,32 +5,46 @@ use std::sync::Arc;
 use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem;
-use rustls::pki_types::pem::PemObject;
 use rustls::sign::CertifiedKey;
 
-/// A certificate chain, leaf first, and the private key of its leaf: checked to match.
+use crate::pem::Kind;
+use crate::pem::Pem;
+use crate::pem::PemError;
+
+/// A certificate chain, leaf first, and the private key of its leaf: checked to match. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Pair(Arc<CertifiedKey>);
+pub struct Pair {
+    key: Arc<CertifiedKey>,
+    notes: Arc<[String]>,
+    may_be_unfinished: bool,
+}
 
 /// Why two texts are no pair. No variant carries anything of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
     /// The certificate's text is not PEM to its end.
     #[error("the certificate file is torn or not PEM: {0}")]
-    CertificatePem(String),
+    CertificatePem(PemError),
     /// PEM, but no certificate in it.
     #[error("the certificate file holds no CERTIFICATE block")]
     NoCertificate,
+    /// A key where the certificate should be.
+    #[error("the certificate file holds a private key and no CERTIFICATE block; name the key by --key")]
+    KeyInCertificatesPlace,
     /// The key's text is not PEM to its end.
     #[error("the key file is torn or not PEM: {0}")]
-    KeyPem(String),
+    KeyPem(PemError),
     /// PEM, but no key that we read.
-    #[error(
-        "the key file holds no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY block (an encrypted key cannot be used)"
-    )]
+    #[error("the key file holds no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY block")]
     NoKey,
+    /// A certificate where the key should be.
+    #[error("the key file holds a certificate and no private key; name the certificate by --cert")]
+    CertificateInKeysPlace,
+    /// A key that a password protects.
+    #[error(
+        "the key is encrypted, and nobody is there to give its password; write it without one: openssl pkey -in KEY -out PLAIN"
+    )]
+    EncryptedKey,
     /// A key that cannot sign.
     #[error("the key cannot be used: {0}; RSA of 2048 to 4096 bits, P-256, P-384 and Ed25519 can")]
     Key(rustls::Error),
@@ -43,7 +57,8 @@ pub enum PairError {
 }
 
 impl Pair {
-    /// Reads a chain (PEM, leaf first) and a key (PEM: PKCS#1, PKCS#8 or SEC1), and checks that they belong together.
+    /// Reads a chain (PEM, leaf first) and a key (PEM: PKCS#1, PKCS#8 or SEC1), and checks that they belong together. Both may stand
+    /// in one text.
     ///
     /// Dates and names are not judged: the client's own check is what the platform relies on, and a retiring instance is
     /// given a certificate without a name.
@@ -51,23 +66,33 @@ impl Pair {
     /// # Errors
     /// [`PairError`], also when a text ends inside a PEM block, as a half-written file does.
     pub fn from_pem(chain: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Self, PairError> {
-        refuse_torn(chain).map_err(PairError::CertificatePem)?;
-        refuse_torn(key).map_err(PairError::KeyPem)?;
-        let chain = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| PairError::CertificatePem(error.to_string()))?;
-        if chain.is_empty() {
-            return Err(PairError::NoCertificate);
+        let chain = Pem::read(chain).map_err(PairError::CertificatePem)?;
+        let keys = Pem::read(key).map_err(PairError::KeyPem)?;
+        let certificates = chain.chain();
+        if certificates.is_empty() {
+            return Err(if chain.has_key() { PairError::KeyInCertificatesPlace } else { PairError::NoCertificate });
         }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
-            pem::Error::NoItemsFound => PairError::NoKey,
-            error => PairError::KeyPem(error.to_string()),
+        let der = keys.private_key().ok_or_else(|| match keys.has_key() {
+            true => PairError::EncryptedKey,
+            false if keys.certificates().next().is_some() => PairError::CertificateInKeysPlace,
+            false => PairError::NoKey,
         })?;
-        let key = provider.key_provider.load_private_key(key).map_err(PairError::Key)?;
-        let pair = CertifiedKey::new(chain, key);
+        let key = provider.key_provider.load_private_key(der).map_err(PairError::Key)?;
+        // Both kinds may stand in one file.
+        let wanted = |kind| matches!(kind, Kind::Certificate | Kind::TrustedCertificate | Kind::Key(_));
+        let in_chain = chain.passed_over(wanted).into_iter().map(|note| format!("in the certificate file, {note}"));
+        let others = keys.keys().skip(1);
+        let others =
+            others.map(|(block, _)| format!("line {}: {block} is passed over; the first key counts", block.line));
+        let in_keys = keys.passed_over(wanted).into_iter().chain(others).map(|note| format!("in the key file, {note}"));
+        let notes = in_chain.chain(in_keys).collect();
+        let pair = CertifiedKey::new(certificates, key);
         // `CertifiedKey::from_der` lets a key pass when it cannot tell whose it is. We do not.
         match pair.keys_match() {
-            Ok(()) => Ok(Self(Arc::new(pair))),
+            Ok(()) => {
+                let may_be_unfinished = chain.may_be_unfinished || keys.may_be_unfinished;
+                Ok(Self { key: Arc::new(pair), notes, may_be_unfinished })
+            }
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(PairError::Mismatch),
             Err(error) => Err(PairError::Certificate(error)),
         }
@@ -76,34 +101,26 @@ impl Pair {
     /// The certificate that is shown, DER.
     pub fn leaf(&self) -> &CertificateDer<'static> {
         // Invariant: `from_pem` refuses an empty chain.
-        &self.0.cert[0]
+        &self.key.cert[0]
     }
 
     /// The whole chain, leaf first.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.0.cert
+        &self.key.cert
     }
 
     /// What rustls signs with.
     pub fn certified_key(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.key)
     }
-}
 
-/// A PEM reader passes over what stands outside of the blocks; a block that a writer has only begun stands there too.
-fn refuse_torn(text: &[u8]) -> Result<(), String> {
-    const END: &[u8] = b"-----END ";
-    const DASHES: &[u8] = b"-----";
-    let last_end = text.windows(END.len()).rposition(|window| window == END).map(|at| at + END.len());
-    let behind = match last_end {
-        Some(at) => match text[at..].windows(DASHES.len()).position(|window| window == DASHES) {
-            Some(closed) => &text[at + closed + DASHES.len()..],
-            None => return Err("the last END line is cut off".to_owned()),
-        },
-        None => text,
-    };
-    if behind.contains(&b'-') {
-        return Err("it ends in the middle of a block".to_owned());
+    /// A sentence for each block of the texts that was passed over.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
-    Ok(())
+
+    /// Whether a text ends with what may be the beginning of another block.
+    pub(super) fn may_be_unfinished(&self) -> bool {
+        self.may_be_unfinished
+    }
 }

@@ -13,11 +13,8 @@ use aws_lc_rs::digest::SHA256;
 use rustls::DistinguishedName;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::TrustAnchor;
 use rustls::pki_types::UnixTime;
-use rustls::pki_types::pem;
-use rustls::pki_types::pem::PemObject;
 use webpki::EndEntityCert;
 use webpki::KeyUsage;
 use webpki::VerifiedPath;
@@ -31,6 +28,9 @@ use crate::identity::AltNames;
 use crate::identity::Certificate;
 use crate::identity::CertificateError;
 use crate::identity::Client;
+use crate::pem::Kind;
+use crate::pem::Pem;
+use crate::pem::PemError;
 use crate::policy::Denial;
 use crate::policy::Reason;
 use crate::tls::provider;
@@ -105,7 +105,7 @@ pub enum RootsError {
         /// Which file.
         path: PathBuf,
         /// What the reader says.
-        cause: String,
+        cause: PemError,
     },
     /// A certificate cannot be read.
     #[error("{}: certificate {position}: {source}; write the file anew, or take it out", path.display())]
@@ -406,11 +406,19 @@ fn reason(error: &webpki::Error) -> Reason {
 
 fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result<(), RootsError> {
     let path = || text.path.clone();
-    let certificates = blocks::<CertificateDer<'static>>(text)?;
-    if certificates.is_empty() {
+    let pem = blocks(text, |kind| matches!(kind, Kind::Certificate | Kind::TrustedCertificate), notes)?;
+    if pem.certificates().next().is_none() {
         return nothing(text, "certificate in PEM", notes);
     }
-    for (position, der) in (1..).zip(&certificates) {
+    for (position, block) in (1..).zip(pem.certificates()) {
+        if block.rejects_clients {
+            let path = text.path.display();
+            notes.push(format!(
+                "{path}: certificate {position} is not trusted for clients by its own settings and is left out"
+            ));
+            continue;
+        }
+        let der = &CertificateDer::from(&*block.der);
         let certificate =
             Certificate::from_der(der).map_err(|source| RootsError::Certificate { path: path(), position, source })?;
         let anchor = webpki::anchor_from_trusted_cert(der)
@@ -447,10 +455,10 @@ fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result
 fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Result<(), RootsError> {
     // A SEQUENCE is not the beginning of any text.
     let is_der = text.bytes.first() == Some(&0x30);
-    let lists = if is_der {
-        vec![CertificateRevocationListDer::from(text.bytes.clone())]
+    let lists: Vec<Vec<u8>> = if is_der {
+        vec![text.bytes.clone()]
     } else {
-        blocks::<CertificateRevocationListDer<'static>>(text)?
+        blocks(text, |kind| kind == Kind::Crl, notes)?.crls().map(|block| block.der.clone()).collect()
     };
     if lists.is_empty() {
         return nothing(text, "CRL in PEM or DER", notes);
@@ -476,18 +484,11 @@ fn nothing(text: &Text, wanted: &'static str, notes: &mut Vec<String>) -> Result
     Ok(())
 }
 
-/// The PEM blocks of one kind. A text that ends within a block, or within its marks, is one that is being written.
-fn blocks<T: PemObject>(text: &Text) -> Result<Vec<T>, RootsError> {
-    let torn = |cause: String| RootsError::Pem { path: text.path.clone(), cause };
-    let has_marks = text.bytes.windows(11).any(|window| window == b"-----BEGIN ");
-    if !has_marks {
-        return Ok(Vec::new());
-    }
-    let last = text.bytes.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    if last.starts_with(b"-") && !(last.starts_with(b"-----END ") && last.ends_with(b"-----")) {
-        return Err(torn("it ends in the middle of a block".to_owned()));
-    }
-    T::pem_slice_iter(&text.bytes).collect::<Result<_, pem::Error>>().map_err(|error| torn(error.to_string()))
+/// The blocks of a text; what is passed over of it, where `wanted` are read, is noted.
+fn blocks(text: &Text, wanted: impl Fn(Kind) -> bool, notes: &mut Vec<String>) -> Result<Pem, RootsError> {
+    let pem = Pem::read(&text.bytes).map_err(|cause| RootsError::Pem { path: text.path.clone(), cause })?;
+    notes.extend(pem.passed_over(wanted).into_iter().map(|note| format!("{}: {note}", text.path.display())));
+    Ok(pem)
 }
 
 /// Each of `notes` on a line of its own.

@@ -4,6 +4,7 @@
 //! The first eight bytes that a client sends are the seed of its conversation, by which the app knows its part.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::net::Shutdown;
@@ -119,10 +120,12 @@ fn play_app(mut stream: TcpStream, uploads: &Uploads) {
         return;
     }
     let script = Script::of(u64::from_le_bytes(seed));
+    // The client may be gone. Whether that was told here: the kernel tells of a reset once, to whoever asks first.
     let answer = move |mut stream: &TcpStream| {
-        // The client may be gone.
-        let _ = stream.write_all(&script.answer());
+        let was_reset =
+            stream.write_all(&script.answer()).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
         let _ = stream.shutdown(Shutdown::Write);
+        was_reset
     };
     // Both at once, or neither side would read while both write.
     let answering = script.app_first.then(|| {
@@ -130,7 +133,7 @@ fn play_app(mut stream: TcpStream, uploads: &Uploads) {
         thread::spawn(move || answer(&stream))
     });
     let wait_for_upload = script.end == ClientsEnd::AfterTheAnswer && !script.app_first;
-    let got = if wait_for_upload {
+    let (got, mut ending) = if wait_for_upload {
         // Its end comes only after the answer.
         let mut upload = vec![0; script.upload];
         stream.read_exact(&mut upload).unwrap();
@@ -144,10 +147,10 @@ fn play_app(mut stream: TcpStream, uploads: &Uploads) {
         }
         got
     };
-    if let Some(answering) = answering {
-        answering.join().unwrap();
+    if answering.is_some_and(|answering| answering.join().unwrap()) {
+        ending = Ending::Reset;
     }
-    uploads.lock().unwrap().insert(script.seed, got);
+    uploads.lock().unwrap().insert(script.seed, (got, ending));
 }
 
 fn play_client(script: Script, asking: &Asking, addr: SocketAddr) {

@@ -2,12 +2,12 @@
 //!
 //! They are read by the code that serves, so what is refused here is refused there.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use crate::pem::Pem;
 
 use super::finding::Findings;
 use super::finding::Subject;
@@ -51,8 +51,8 @@ pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
 
 /// Our own identity, if our own certificate says one; what is wrong with the certificate is said elsewhere.
 fn own_identity(cert: &Path) -> Option<Identity> {
-    let leaf = CertificateDer::from_pem_file(cert).ok()?;
-    Identity::from_der(&leaf).ok().flatten()
+    let chain = Pem::read(&fs::read(cert).ok()?).ok()?.chain();
+    Identity::from_der(chain.first()?).ok().flatten()
 }
 
 /// What is judged by, for one listener.

@@ -5,8 +5,6 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::sign::CertifiedKey;
 
 use super::chain;
@@ -19,6 +17,7 @@ use crate::credentials::LoadError;
 use crate::credentials::Pair;
 use crate::credentials::PairError;
 use crate::identity::Certificate;
+use crate::pem::Pem;
 use crate::tls::provider;
 
 /// A certificate that becomes valid within this time was more likely issued just now by a machine whose clock is ahead
@@ -91,6 +90,9 @@ fn judge_pair(names: &PairFiles, cert: &[u8], key: &[u8], now: SystemTime, found
             let kind = Certificate::from_der(pair.leaf()).map(|leaf| format!(" ({})", leaf.key_type()));
             let (cert, key) = (names.cert.display(), names.key.display());
             found.ok(Subject::Pair, format!("{cert} and {key} belong together{}", kind.unwrap_or_default()));
+            for note in pair.notes() {
+                found.warning(Subject::Pair, note.clone(), "take it out of the file, if it is not meant to be there");
+            }
             pair.chain().to_vec()
         }
         Err(error) => {
@@ -104,8 +106,8 @@ fn judge_pair(names: &PairFiles, cert: &[u8], key: &[u8], now: SystemTime, found
 
 fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, found: &mut Findings) {
     let (cert_name, key_name) = (names.cert.display(), names.key.display());
-    let holds = |text: &[u8], label: &str| text.windows(label.len()).any(|window| window == label.as_bytes());
-    if holds(cert, "PRIVATE KEY-----") && !holds(cert, "CERTIFICATE-----") && holds(key, "CERTIFICATE-----") {
+    let holds_certificate = |text: &[u8]| Pem::read(text).is_ok_and(|pem| pem.certificates().next().is_some());
+    if matches!(error, PairError::KeyInCertificatesPlace) && holds_certificate(key) {
         let what = format!("{cert_name} holds the key and {key_name} the certificate");
         return found.problem(Subject::Pair, what, "exchange --cert and --key");
     }
@@ -120,9 +122,9 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
             let what = format!("{key_name}: binary (DER or PKCS#12), not PEM");
             return found.problem(Subject::Pair, what, "convert it: openssl pkey -inform der -in FILE");
         }
-        PairError::NoKey if holds(key, "ENCRYPTED") => {
+        PairError::EncryptedKey => {
             let what = format!("{key_name}: the key is encrypted, and there is nobody to ask for its passphrase");
-            return found.problem(Subject::Pair, what, "write it without one: openssl pkey -in FILE");
+            return found.problem(Subject::Pair, what, "write it without one: openssl pkey -in FILE -out PLAIN");
         }
         PairError::Mismatch => match place_of_leaf(cert, key) {
             Some(place) => {
@@ -136,6 +138,8 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
             }
         },
         PairError::CertificatePem(_) => (cert_name, "write it anew, under another name and then renamed"),
+        PairError::KeyInCertificatesPlace => (cert_name, "name the certificate by --cert, and the key by --key"),
+        PairError::CertificateInKeysPlace => (key_name, "name the certificate by --cert, and the key by --key"),
         PairError::NoCertificate => (cert_name, "write the leaf and the CA that issued it as CERTIFICATE blocks"),
         PairError::Certificate(_) => (cert_name, "have the certificate issued anew"),
         PairError::KeyPem(_) => (key_name, "write it anew, under another name and then renamed"),
@@ -147,7 +151,7 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
 
 /// Which certificate of the file, from 2, the key belongs to.
 fn place_of_leaf(cert: &[u8], key: &[u8]) -> Option<usize> {
-    let key = PrivateKeyDer::from_pem_slice(key).ok()?;
+    let key = Pem::read(key).ok()?.private_key()?;
     let key = provider().key_provider.load_private_key(key).ok()?;
     let belongs = |cert: &CertificateDer<'static>| {
         CertifiedKey::new(vec![cert.clone()], std::sync::Arc::clone(&key)).keys_match().is_ok()
@@ -157,7 +161,7 @@ fn place_of_leaf(cert: &[u8], key: &[u8]) -> Option<usize> {
 
 /// The certificates of a file, as far as it can be read.
 fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem).map_while(Result::ok).collect()
+    Pem::read(pem).map(|pem| pem.chain()).unwrap_or_default()
 }
 
 /// Judges the certificates, leaf first; says nothing where there is none.

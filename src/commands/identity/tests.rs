@@ -80,7 +80,9 @@ fn a_certificate_out_of_its_time_says_so() {
 fn a_file_that_is_no_certificate_is_named_with_the_mend() {
     let refused = |contents: &[u8]| report(contents, false, issued()).unwrap_err();
     assert!(refused(b"").contains("no certificate in it; give a PEM file"));
-    assert!(refused(&DIEGO[..500]).contains("broken PEM; write the file anew"));
+    assert!(
+        refused(&DIEGO[..500]).contains("broken PEM: line 1: it ends in the middle of a block; write the file anew")
+    );
     let nonsense = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(refused(nonsense).contains("its first certificate: not an X.509 certificate; write"));
     assert!(refused(&[DIEGO, nonsense].concat()).contains("a certificate behind the first: not an X.509"));

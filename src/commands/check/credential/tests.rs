@@ -147,7 +147,7 @@ fn what_is_no_pem_is_told_apart() {
         (
             torn.as_bytes(),
             key_pem.as_bytes(),
-            "problem  pair          /c/instance.crt: the certificate file is torn or not PEM: it ends in the middle of a block; \
+            "problem  pair          /c/instance.crt: the certificate file is torn or not PEM: line 1: it ends in the middle of a block; \
              write it anew, under another name and then renamed\n",
         ),
         (

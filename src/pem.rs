@@ -1,0 +1,435 @@
+//! The only reader of PEM (RFC 7468; RFC 1421 for what is encrypted).
+//!
+//! What OpenSSL, Go and nginx read is read, and nothing vanishes: each BEGIN mark leads to a block that was understood, or that is
+//! named as passed over, or the text is refused. Nothing that is said of a text repeats any of it: it may be a key.
+//!
+//! Pure: no file, no clock.
+
+use std::fmt;
+
+use base64ct::Base64;
+use base64ct::Encoding;
+use der::Decode;
+use der::Header;
+use der::Reader;
+use der::SliceReader;
+use der::asn1::AnyRef;
+use der::asn1::ObjectIdentifier;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Labels that tools write, and that may be repeated. (What stands in the place of a label may be part of a key.)
+const LABELS: [(&str, Kind); 22] = [
+    ("CERTIFICATE", Kind::Certificate),
+    ("X509 CERTIFICATE", Kind::Certificate),
+    ("TRUSTED CERTIFICATE", Kind::TrustedCertificate),
+    ("X509 CRL", Kind::Crl),
+    ("PRIVATE KEY", Kind::Key(KeyForm::Pkcs8)),
+    ("RSA PRIVATE KEY", Kind::Key(KeyForm::Pkcs1)),
+    ("EC PRIVATE KEY", Kind::Key(KeyForm::Sec1)),
+    ("ENCRYPTED PRIVATE KEY", Kind::EncryptedKey),
+    ("EC PARAMETERS", Kind::Parameters),
+    ("DH PARAMETERS", Kind::Parameters),
+    ("X9.42 DH PARAMETERS", Kind::Parameters),
+    ("DSA PARAMETERS", Kind::Parameters),
+    ("DSA PRIVATE KEY", Kind::Other),
+    ("ANY PRIVATE KEY", Kind::Other),
+    ("OPENSSH PRIVATE KEY", Kind::Other),
+    ("PUBLIC KEY", Kind::Other),
+    ("RSA PUBLIC KEY", Kind::Other),
+    ("CERTIFICATE REQUEST", Kind::Other),
+    ("NEW CERTIFICATE REQUEST", Kind::Other),
+    ("ATTRIBUTE CERTIFICATE", Kind::Other),
+    ("PKCS7", Kind::Other),
+    ("CMS", Kind::Other),
+];
+
+/// What a text holds.
+#[derive(Debug, Default)]
+pub struct Pem {
+    /// In the order of the text.
+    pub blocks: Vec<Block>,
+    /// BEGIN marks that lead to no block, since they stand within other text: by line, counted from 1.
+    pub stray_marks: Vec<usize>,
+    /// The text ends with what may be the beginning of a mark: it may not be written to its end.
+    pub may_be_unfinished: bool,
+}
+
+/// One block.
+pub struct Block {
+    /// Of its BEGIN mark, counted from 1.
+    pub line: usize,
+    /// What its label says that it is.
+    pub kind: Kind,
+    /// Its label, if it is one that tools write.
+    pub label: Option<&'static str>,
+    /// What it holds; of a trusted certificate the certificate alone. Empty for a key that is encrypted.
+    pub der: Vec<u8>,
+    /// A trusted certificate's settings do not let it vouch for clients.
+    pub rejects_clients: bool,
+}
+
+/// What a block is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A certificate.
+    Certificate,
+    /// A certificate with settings of OpenSSL's behind it, which say for what it is trusted.
+    TrustedCertificate,
+    /// A certificate revocation list.
+    Crl,
+    /// A private key.
+    Key(KeyForm),
+    /// A private key that a password protects.
+    EncryptedKey,
+    /// The parameters of a key, which also stand in the key.
+    Parameters,
+    /// Anything else.
+    Other,
+}
+
+/// How a private key is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyForm {
+    /// RFC 5958.
+    Pkcs8,
+    /// RFC 8017, A.1.2: RSA.
+    Pkcs1,
+    /// RFC 5915: elliptic curves.
+    Sec1,
+}
+
+/// Why a text is refused: what is wrong, in which line, and the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {fault}")]
+pub struct PemError {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub fault: PemFault,
+}
+
+/// What may be wrong with a text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PemFault {
+    /// It ends within a block or a mark, as one that is being written does.
+    #[error("it ends in the middle of a block")]
+    Torn,
+    /// The line breaks within a block are gone.
+    #[error("the line breaks are missing: one line of {0} characters; write the text with its line breaks")]
+    LineBreaksMissing(usize),
+    /// Line breaks are written as `\n`.
+    #[error("the line breaks are written as \\n; write the text with real line breaks")]
+    LineBreaksEscaped,
+    /// A BEGIN mark without its last dashes.
+    #[error("a BEGIN mark without its end; write the block anew")]
+    MarkUnclosed,
+    /// A block is followed by another one without its END mark.
+    #[error("a block without its END mark; write it anew")]
+    NoEnd,
+    /// BEGIN and END do not have the same label.
+    #[error("a block's BEGIN and END marks have different labels; write it anew")]
+    OtherEnd,
+    /// What is between the marks is not base64.
+    #[error("what stands between the marks is not base64; write the block anew")]
+    NotBase64,
+    /// Nothing is between the marks.
+    #[error("nothing stands between the marks; write the block anew")]
+    Empty,
+    /// The settings of a trusted certificate cannot be read.
+    #[error("a TRUSTED CERTIFICATE that cannot be read; give the certificate alone: openssl x509 -in FILE -out PLAIN")]
+    TrustSettings,
+}
+
+impl Pem {
+    /// Reads all of `text`.
+    ///
+    /// # Errors
+    /// [`PemError`], for the first block that cannot be understood.
+    pub fn read(text: &[u8]) -> Result<Self, PemError> {
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        let mut scan = Scan { text, at: 0, line: 1 };
+        let mut pem = Self::default();
+        while scan.advance_to(BEGIN) {
+            let (line, within_text) = (scan.line, !scan.begins_line());
+            let mut ahead = scan.clone();
+            match ahead.block() {
+                Ok(block) => {
+                    pem.blocks.push(Block { line, ..block });
+                    scan = ahead;
+                }
+                // It may be what somebody has written about a block, or a block that is put out of use.
+                Err(_) if within_text => {
+                    pem.stray_marks.push(line);
+                    scan.at += BEGIN.len();
+                }
+                Err(fault) => return Err(PemError { line, fault }),
+            }
+        }
+        let last = text[scan.at..].rsplit(|byte| is_line_end(*byte)).next().unwrap_or_default().trim_ascii_start();
+        // No more than dashes may be anything, and is not taken for torn.
+        if last.len() > DASHES.len() && BEGIN.starts_with(last) {
+            return Err(PemError { line: scan.last_line(), fault: PemFault::Torn });
+        }
+        pem.may_be_unfinished = !last.is_empty() && BEGIN.starts_with(last);
+        Ok(pem)
+    }
+
+    /// The certificates, in their order.
+    pub fn certificates(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter(|block| matches!(block.kind, Kind::Certificate | Kind::TrustedCertificate))
+    }
+
+    /// The revocation lists, in their order.
+    pub fn crls(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter(|block| block.kind == Kind::Crl)
+    }
+
+    /// The private keys that are not encrypted, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = (&Block, KeyForm)> {
+        self.blocks.iter().filter_map(|block| match block.kind {
+            Kind::Key(form) => Some((block, form)),
+            _ => None,
+        })
+    }
+
+    /// The certificates as rustls takes them.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.certificates().map(|block| CertificateDer::from(block.der.clone())).collect()
+    }
+
+    /// The first private key that is not encrypted, as rustls takes it.
+    pub fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
+        let (block, form) = self.keys().next()?;
+        let der = block.der.clone();
+        Some(match form {
+            KeyForm::Pkcs8 => PrivateKeyDer::Pkcs8(der.into()),
+            KeyForm::Pkcs1 => PrivateKeyDer::Pkcs1(der.into()),
+            KeyForm::Sec1 => PrivateKeyDer::Sec1(der.into()),
+        })
+    }
+
+    /// Whether there is a private key, encrypted or not.
+    pub fn has_key(&self) -> bool {
+        self.blocks.iter().any(|block| matches!(block.kind, Kind::Key(_) | Kind::EncryptedKey))
+    }
+
+    /// A sentence for each block and mark that is passed over, where `wanted` are read. Parameters are passed over without a word, for
+    /// they stand in the key as well.
+    pub fn passed_over(&self, wanted: impl Fn(Kind) -> bool) -> Vec<String> {
+        let others = self.blocks.iter().filter(|block| block.kind != Kind::Parameters && !wanted(block.kind));
+        let blocks = others.map(|block| (block.line, format!("line {}: {block} is passed over", block.line)));
+        let marks = self.stray_marks.iter();
+        let marks = marks.map(|line| (*line, format!("line {line}: a BEGIN mark within other text is passed over")));
+        let mut all: Vec<_> = blocks.chain(marks).collect();
+        all.sort();
+        all.into_iter().map(|(_, sentence)| sentence).collect()
+    }
+}
+
+/// What it is, in words; nothing of what it holds.
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.label {
+            Some(label) => write!(f, "a block {label}"),
+            None => f.write_str("a block of an unknown kind"),
+        }
+    }
+}
+
+/// Says nothing of what it holds, which may be a key.
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("line", &self.line).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// A place in a text.
+#[derive(Clone)]
+struct Scan<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// Counted from 1.
+    line: usize,
+}
+
+impl<'a> Scan<'a> {
+    /// Goes to where `wanted` begins; whether there is one.
+    fn advance_to(&mut self, wanted: &[u8]) -> bool {
+        let Some(found) = memchr::memmem::find(&self.text[self.at..], wanted) else { return false };
+        self.advance(found);
+        true
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        let passed = &self.text[self.at..self.at + bytes];
+        self.line += lines_in(passed, self.text.get(self.at + bytes));
+        self.at += bytes;
+    }
+
+    fn last_line(&self) -> usize {
+        self.line + lines_in(&self.text[self.at..], None)
+    }
+
+    /// Whether nothing but blanks and an END mark stands in front of this place in its line.
+    fn begins_line(&self) -> bool {
+        let before = self.text[..self.at].rsplit(|byte| is_line_end(*byte)).next().unwrap_or_default().trim_ascii();
+        before.is_empty() || before.starts_with(END) && before.ends_with(DASHES)
+    }
+
+    /// Reads the block that begins here, and goes behind it.
+    fn block(&mut self) -> Result<Block, PemFault> {
+        self.advance(BEGIN.len());
+        let label = self.label().map_err(|unclosed| match unclosed {
+            true => PemFault::Torn,
+            false => PemFault::MarkUnclosed,
+        })?;
+        let start = self.at;
+        if !self.advance_to(DASHES) {
+            return Err(torn_or_flat(&self.text[start..]));
+        }
+        let body = &self.text[start..self.at];
+        if let Some(flat) = flat(body) {
+            return Err(flat);
+        }
+        if !self.text[self.at..].starts_with(END) {
+            // Half a mark at the end of the text is what a writer has just begun.
+            let torn = END.starts_with(&self.text[self.at..]);
+            return Err(if torn { PemFault::Torn } else { PemFault::NoEnd });
+        }
+        self.advance(END.len());
+        let end = self.label().map_err(|_| PemFault::Torn)?;
+        if end != label {
+            return Err(PemFault::OtherEnd);
+        }
+        let known = LABELS.iter().find(|(known, _)| known.as_bytes() == label);
+        let (label, kind) = known.map_or((None, Kind::Other), |(label, kind)| (Some(*label), *kind));
+        let block = Block { line: self.line, kind, label, der: Vec::new(), rejects_clients: false };
+        let Some(base64) = without_headers(body) else { return Ok(Block { kind: encrypted(kind), ..block }) };
+        match kind {
+            // Whatever they hold, it is not looked at.
+            Kind::Other | Kind::Parameters | Kind::EncryptedKey => Ok(block),
+            Kind::TrustedCertificate => {
+                let (der, rejects_clients) = trusted_certificate(&decode(base64)?)?;
+                Ok(Block { der, rejects_clients, ..block })
+            }
+            Kind::Certificate | Kind::Crl | Kind::Key(_) => Ok(Block { der: decode(base64)?, ..block }),
+        }
+    }
+
+    /// The label up to the last dashes of a mark, which it goes behind.
+    ///
+    /// # Errors
+    /// There are no such dashes in this line; `true`: nor a line behind it.
+    fn label(&mut self) -> Result<&'a [u8], bool> {
+        let rest = &self.text[self.at..];
+        let line_end = rest.iter().position(|byte| is_line_end(*byte));
+        let line = &rest[..line_end.unwrap_or(rest.len())];
+        let length = memchr::memmem::find(line, DASHES).ok_or(line_end.is_none())?;
+        self.at += length + DASHES.len();
+        Ok(&line[..length])
+    }
+}
+
+fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+/// Ends of lines in `text`, which `next` follows: LF, CR, or both together.
+fn lines_in(text: &[u8], next: Option<&u8>) -> usize {
+    let following = text.iter().skip(1).chain(next).map(Some).chain([None]);
+    let pairs = text.iter().zip(following);
+    pairs.filter(|(byte, next)| **byte == b'\n' || **byte == b'\r' && next.is_none_or(|next| *next != b'\n')).count()
+}
+
+/// A block that has no END mark behind it.
+fn torn_or_flat(body: &[u8]) -> PemFault {
+    flat(body).unwrap_or(PemFault::Torn)
+}
+
+/// What is wrong with the line breaks of what stands between two marks, or behind the first one.
+fn flat(body: &[u8]) -> Option<PemFault> {
+    if memchr::memmem::find(body, b"\\n").is_some() {
+        return Some(PemFault::LineBreaksEscaped);
+    }
+    let first = body.split(|byte| is_line_end(*byte)).next().unwrap_or_default();
+    if !first.trim_ascii().is_empty() {
+        return Some(PemFault::LineBreaksMissing(first.len()));
+    }
+    None
+}
+
+/// What stands behind the headers of RFC 1421; `None` if they say that it is encrypted.
+fn without_headers(body: &[u8]) -> Option<&[u8]> {
+    if !body.contains(&b':') {
+        return Some(body);
+    }
+    let is_encrypted = memchr::memmem::find(body, b"ENCRYPTED").is_some();
+    // An empty line ends them.
+    let blank =
+        [&b"\n\n"[..], b"\r\n\r\n", b"\r\r"].iter().filter_map(|blank| memchr::memmem::rfind(body, blank)).max();
+    if is_encrypted { None } else { Some(&body[blank.unwrap_or_default()..]) }
+}
+
+fn encrypted(kind: Kind) -> Kind {
+    match kind {
+        Kind::Key(_) => Kind::EncryptedKey,
+        _ => Kind::Other,
+    }
+}
+
+fn decode(base64: &[u8]) -> Result<Vec<u8>, PemFault> {
+    let compact: Vec<u8> = base64.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    if compact.is_empty() {
+        return Err(PemFault::Empty);
+    }
+    std::str::from_utf8(&compact).ok().and_then(|text| Base64::decode_vec(text).ok()).ok_or(PemFault::NotBase64)
+}
+
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+
+/// A certificate, and whether the settings behind it (OpenSSL's X509_CERT_AUX) keep it from vouching for clients.
+fn trusted_certificate(der: &[u8]) -> Result<(Vec<u8>, bool), PemFault> {
+    let read = || -> der::Result<(Vec<u8>, bool)> {
+        let mut reader = SliceReader::new(der)?;
+        let certificate = reader.tlv_bytes()?.to_vec();
+        let (mut trusted, mut rejected) = (None, Vec::new());
+        if !reader.is_finished() {
+            let settings = AnyRef::decode(&mut reader)?;
+            let mut settings = SliceReader::new(settings.value())?;
+            while !settings.is_finished() {
+                let field = settings.tlv_bytes()?;
+                match field.first() {
+                    Some(0x30) => trusted = Some(oids(field)?),
+                    Some(0xa0) => rejected = oids(field)?,
+                    // Its alias, its key's id, and what else may stand there.
+                    _ => {}
+                }
+            }
+        }
+        reader.finish()?;
+        let names = |oids: &[ObjectIdentifier]| oids.contains(&CLIENT_AUTH) || oids.contains(&ANY_EXTENDED_KEY_USAGE);
+        Ok((certificate, names(&rejected) || trusted.is_some_and(|trusted| !names(&trusted))))
+    };
+    read().map_err(|_| PemFault::TrustSettings)
+}
+
+/// The object identifiers in a list, whatever its own tag is.
+fn oids(list: &[u8]) -> der::Result<Vec<ObjectIdentifier>> {
+    let mut reader = SliceReader::new(list)?;
+    Header::decode(&mut reader)?;
+    let mut oids = Vec::new();
+    while !reader.is_finished() {
+        oids.push(ObjectIdentifier::decode(&mut reader)?);
+    }
+    Ok(oids)
+}
+
+#[cfg(test)]
+mod tests;
