@@ -34,8 +34,15 @@ const POLL_BESIDE_EVENTS: Duration = Duration::from_secs(5);
 /// How often they are looked at when there are no events: a cell can be out of inotify watches.
 const POLL_ALONE: Duration = Duration::from_millis(250);
 
-/// Between two looks at least, however many events there are.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks that follow one another at once; each next one waits twice as long. The platform's two renames are seen
+/// without delay, and files that change all the time are not looked at all the time.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// Between two looks at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Without a look for so long, the next one does not wait.
+const CALM: Duration = Duration::from_millis(40);
 
 /// Tells when one of some files may have changed.
 pub(super) struct Watch {
@@ -47,6 +54,7 @@ pub(super) struct Watch {
     /// Why the files have to be looked at, until they have been: a wait that is cancelled in between loses nothing.
     due: Option<Cause>,
     last: Option<Instant>,
+    pause: Duration,
 }
 
 /// Why the files have to be looked at.
@@ -82,7 +90,8 @@ impl Watch {
         let told = Arc::<Notify>::default();
         let state = State { paths, told: Arc::clone(&told), events: None };
         let (state, poll) = (Arc::new(Mutex::new(state)), interval(POLL_ALONE));
-        let mut watch = Self { state, told, poll, has_events: false, stamps: Vec::new(), due: None, last: None };
+        let (stamps, pause) = (Vec::new(), Duration::ZERO);
+        let mut watch = Self { state, told, poll, has_events: false, stamps, due: None, last: None, pause };
         watch.stamps = watch.beside(State::start).await.unwrap_or_default();
         watch
     }
@@ -99,7 +108,9 @@ impl Watch {
             };
             self.due = Some(cause);
             if let Some(last) = self.last {
-                sleep_until(last + PAUSE).await;
+                let is_calm = last.elapsed() > CALM;
+                self.pause = if is_calm { Duration::ZERO } else { (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) };
+                sleep_until(last + self.pause).await;
             }
             // The folders before the files: what changes in between makes an event of its own.
             let stamps = self.beside(State::follow).await;
