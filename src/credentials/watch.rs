@@ -34,8 +34,15 @@ const POLL_BESIDE_EVENTS: Duration = Duration::from_secs(5);
 /// How often they are looked at when there are no events: a cell can be out of inotify watches.
 const POLL_ALONE: Duration = Duration::from_millis(250);
 
-/// Between two looks at least, however many events there are.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks that follow one another at once; each next one waits twice as long. The platform's two renames are seen
+/// without delay, and files that change all the time are not looked at all the time.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// Between two looks at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Without a look for so long, the next one does not wait.
+const CALM: Duration = Duration::from_millis(40);
 
 /// Tells when one of some files may have changed.
 pub(super) struct Watch {
@@ -43,7 +50,20 @@ pub(super) struct Watch {
     told: Arc<Notify>,
     poll: Interval,
     has_events: bool,
+    stamps: Vec<Option<Stamp>>,
+    /// Why the files have to be looked at, until they have been: a wait that is cancelled in between loses nothing.
+    due: Option<Cause>,
     last: Option<Instant>,
+    pause: Duration,
+}
+
+/// Why the files have to be looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// An event about one of the names that matter.
+    Event,
+    /// The poll.
+    Time,
 }
 
 /// What is worked with beside the threads that relay.
@@ -52,7 +72,6 @@ struct State {
     told: Arc<Notify>,
     /// `None` where there are none to be had.
     events: Option<Events>,
-    stamps: Vec<Option<Stamp>>,
 }
 
 /// What of a file's metadata changes when it is replaced or rewritten.
@@ -69,47 +88,57 @@ impl Watch {
     /// A watch on `paths`, files or folders of files, which need not exist yet. Without file events it polls, and says so once.
     pub(super) async fn new(paths: Vec<PathBuf>) -> Self {
         let told = Arc::<Notify>::default();
-        let state = State { paths, told: Arc::clone(&told), events: None, stamps: Vec::new() };
-        let state = Arc::new(Mutex::new(state));
-        let mut watch = Self { state, told, poll: interval(POLL_ALONE), has_events: false, last: None };
-        let _ = watch.beside(State::start).await;
+        let state = State { paths, told: Arc::clone(&told), events: None };
+        let (state, poll) = (Arc::new(Mutex::new(state)), interval(POLL_ALONE));
+        let (stamps, pause) = (Vec::new(), Duration::ZERO);
+        let mut watch = Self { state, told, poll, has_events: false, stamps, due: None, last: None, pause };
+        watch.stamps = watch.beside(State::start).await.unwrap_or_default();
         watch
     }
 
-    /// Waits until a look is worth it. Cancel safe: whoever does not wait to the end looks anyway.
+    /// Waits until a look is worth it. Cancel safe.
     pub(super) async fn changed(&mut self) {
         loop {
-            let told = tokio::select! {
-                () = self.told.notified(), if self.has_events => true,
-                _ = self.poll.tick() => false,
+            let cause = match self.due {
+                Some(cause) => cause,
+                None => tokio::select! {
+                    () = self.told.notified(), if self.has_events => Cause::Event,
+                    _ = self.poll.tick() => Cause::Time,
+                },
             };
+            self.due = Some(cause);
             if let Some(last) = self.last {
-                sleep_until(last + PAUSE).await;
+                let is_calm = last.elapsed() > CALM;
+                self.pause = if is_calm { Duration::ZERO } else { (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) };
+                sleep_until(last + self.pause).await;
             }
             // The folders before the files: what changes in between makes an event of its own.
-            let moved = self.beside(State::follow).await;
+            let stamps = self.beside(State::follow).await;
+            self.due = None;
             self.last = Some(Instant::now());
-            if told || moved {
+            // Without stamps, something panicked. A look costs little, and one too few may cost a rotation.
+            let moved = stamps.as_ref() != Some(&self.stamps);
+            self.stamps = stamps.unwrap_or_default();
+            if moved || cause == Cause::Event {
                 return;
             }
         }
     }
 
-    /// Does `work` on a thread that does not relay, if there is one to be had; gives what it gives.
-    async fn beside(&mut self, work: fn(&mut State) -> bool) -> bool {
+    /// Does `work` on a thread that does not relay, if there is one to be had; gives what it gives, and `None` if it panics.
+    async fn beside(&mut self, work: fn(&mut State) -> Vec<Option<Stamp>>) -> Option<Vec<Option<Stamp>>> {
         let state = Arc::clone(&self.state);
         let worked = aside(move || {
             // Whatever panicked has left nothing that the next look would not put right.
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             (work(&mut state), state.events.is_some())
         });
-        // A look costs little, and one too few may cost a rotation.
-        let (moved, has_events) = worked.await.unwrap_or((true, self.has_events));
+        let (stamps, has_events) = worked.await.ok()?;
         if has_events != self.has_events {
             self.has_events = has_events;
             self.poll = interval(if has_events { POLL_BESIDE_EVENTS } else { POLL_ALONE });
         }
-        moved
+        Some(stamps)
     }
 }
 
@@ -121,7 +150,7 @@ fn interval(period: Duration) -> Interval {
 }
 
 impl State {
-    fn start(&mut self) -> bool {
+    fn start(&mut self) -> Vec<Option<Stamp>> {
         match Events::new(Arc::clone(&self.told)) {
             Ok(events) => self.events = Some(events),
             Err(error) => without_events(&error),
@@ -129,24 +158,19 @@ impl State {
         self.follow()
     }
 
-    /// Watches the folders that the paths lead through now; whether a file is another one than before.
-    fn follow(&mut self) -> bool {
+    /// Watches the folders that the paths lead through now; the stamps of the files.
+    fn follow(&mut self) -> Vec<Option<Stamp>> {
         if let Some(mut events) = self.events.take() {
             match events.arm(&self.paths) {
                 Ok(()) => self.events = Some(events),
                 Err(error) => {
                     without_events(&error);
                     events.end();
+                    // Whoever waited for this look may have gone, and would wait for events for some seconds more.
+                    self.told.notify_one();
                 }
             }
         }
-        let stamps = self.stamps_now();
-        let moved = stamps != self.stamps;
-        self.stamps = stamps;
-        moved
-    }
-
-    fn stamps_now(&self) -> Vec<Option<Stamp>> {
         let inside = |path: &PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         let all = self.paths.iter().flat_map(|path| std::iter::once(path.clone()).chain(inside(path)));
         all.map(|path| Stamp::of(&path)).collect()

@@ -4,7 +4,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -160,36 +159,6 @@ fn a_folder_that_is_swapped_whole_is_picked_up() {
     fs::rename(&here, credentials.dir().join("old")).unwrap();
     fs::rename(&next, &here).unwrap();
     shows(&sidecar, credentials.instance(), &leaf(new.cert_pem.as_bytes()));
-}
-
-#[test]
-fn without_inotify_the_files_are_polled() {
-    let permitted = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
-    if !permitted.is_ok_and(|status| status.success()) {
-        eprintln!("NOT TESTED without inotify: user namespaces are not permitted here");
-        return;
-    }
-    // A user namespace of its own may have limits of its own: none at all, and too few for the folders of a path.
-    for limit in ["max_inotify_instances", "max_inotify_watches"] {
-        let mut credentials = Credentials::new();
-        let script = format!(
-            "echo 0 > /proc/sys/user/{limit} || exit 99; exec {} proxy --listen 127.0.0.1:0 --app {}",
-            crate::support::sidecar::VESTIBULE,
-            app::echo()
-        );
-        let sidecar = Setup::program("unshare", &["--user", "--map-root-user", "sh", "-c", &script])
-            .credentials(&credentials)
-            .ready();
-        sidecar.wait_until("a word about polling", |line| {
-            line["message"].as_str().is_some_and(|message| message.starts_with("no file events from the kernel"))
-        });
-        let new = credentials.rotate();
-        shows(&sidecar, credentials.instance(), &new);
-        // Said once.
-        sidecar.wait_for("rotated");
-        let said = sidecar.lines().iter().filter(|line| line["level"] == "warn").count();
-        assert_eq!(said, 1, "{limit}: {:#?}", sidecar.lines());
-    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! File events from the kernel, brought by notify on a thread of its own: what has nothing to do with our files ends there.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -15,7 +16,7 @@ use std::sync::PoisonError;
 
 use notify::EventKindMask;
 use notify::INotifyWatcher;
-use notify::RecursiveMode;
+use notify::PathOp;
 use notify::Watcher;
 use tokio::sync::Notify;
 
@@ -54,7 +55,7 @@ impl Events {
     /// Whoever waits for `told` hears of events that matter. Of none as yet: see [`Events::arm`].
     ///
     /// # Errors
-    /// The kernel grants no inotify instance.
+    /// The kernel grants no inotify instance, or no thread.
     pub(super) fn new(told: Arc<Notify>) -> notify::Result<Self> {
         let folders = Arc::<Mutex<Folders>>::default();
         let of_interest = Arc::clone(&folders);
@@ -64,44 +65,34 @@ impl Events {
             }
         };
         let watcher = INotifyWatcher::new(hear, notify::Config::default().with_event_kinds(EVENTS))?;
+        // What hears lives as long as the thread does, of which notify does not say that it was never started.
+        if Arc::strong_count(&folders) == 1 {
+            mem::forget(watcher);
+            return Err(notify::Error::generic("the kernel starts no thread for them"));
+        }
         Ok(Self { watcher, folders, watched: HashMap::new() })
     }
 
     /// Watches the folders that `paths` lead through now. One that does not exist is no error: its parent is watched.
     ///
+    /// Each is asked for every time. notify knows which of them it watches still, and we cannot: a folder that is removed and
+    /// made again often has the inode that it had.
+    ///
     /// # Errors
-    /// The kernel grants no more watches, or there is no thread for the events.
+    /// The kernel grants no more watches, or the thread has ended.
     pub(super) fn arm(&mut self, paths: &[PathBuf]) -> notify::Result<()> {
-        let mut folders = Folders::new();
-        for path in paths {
-            let (steps, end) = resolve(path);
-            for (folder, name) in steps {
-                folders.entry(folder).or_default().some.insert(name);
-            }
-            if end.is_dir() {
-                folders.entry(end).or_default().all = true;
-            }
-        }
-        let wanted: Vec<(PathBuf, Identity)> =
-            folders.keys().filter_map(|folder| Some((folder.clone(), identity(folder)?))).collect();
+        let (folders, wanted) = folders_of(paths);
         // Before the watches, so that no event of theirs is taken for another's.
         *lock(&self.folders) = folders;
-        let stale = self.watched.extract_if(|folder, was| !wanted.iter().any(|(path, is)| path == folder && is == was));
-        for (folder, _) in stale.collect::<Vec<_>>() {
-            // The kernel has removed it itself when the folder is gone.
-            let _ = self.watcher.unwatch(&folder);
-        }
-        for (folder, is) in wanted {
-            if self.watched.contains_key(&folder) {
-                continue;
+        let before = mem::replace(&mut self.watched, wanted);
+        let stale = before.iter().filter(|(path, was)| self.watched.get(*path) != Some(*was));
+        let stale = stale.map(|(path, _)| PathOp::unwatch(path));
+        let mut steps: Vec<_> = stale.chain(self.watched.keys().map(PathOp::watch_non_recursive)).collect();
+        while let Err(failed) = self.watcher.update_paths(mem::take(&mut steps)) {
+            if failed.origin.is_none() || !is_of_the_folder(&failed.source) {
+                return Err(failed.source);
             }
-            match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    self.watched.insert(folder, is);
-                }
-                Err(error) if is_of_the_folder(&error) => {}
-                Err(error) => return Err(error),
-            }
+            steps = failed.remaining;
         }
         Ok(())
     }
@@ -115,11 +106,47 @@ impl Events {
     }
 }
 
+/// Which names matter in the folders that `paths` lead through now and that exist, and which folders these are.
+///
+/// A folder that is found at two paths (a bind mount) stands under the first of them, with the names of both: the kernel has one
+/// watch for it, and notify one path.
+fn folders_of(paths: &[PathBuf]) -> (Folders, HashMap<PathBuf, Identity>) {
+    let mut by_path: BTreeMap<PathBuf, Names> = BTreeMap::new();
+    for path in paths {
+        let (steps, end) = resolve(path);
+        for (folder, name) in steps {
+            by_path.entry(folder).or_default().some.insert(name);
+        }
+        if end.is_dir() {
+            by_path.entry(end).or_default().all = true;
+        }
+    }
+    let by_identity = by_identity(by_path, identity);
+    let watched = by_identity.iter().map(|(identity, (path, _))| (path.clone(), *identity)).collect();
+    (by_identity.into_values().collect(), watched)
+}
+
+/// Those that exist, each under the first of its paths.
+fn by_identity(
+    by_path: BTreeMap<PathBuf, Names>,
+    identity: impl Fn(&Path) -> Option<Identity>,
+) -> HashMap<Identity, (PathBuf, Names)> {
+    let mut all: HashMap<Identity, (PathBuf, Names)> = HashMap::new();
+    for (path, names) in by_path {
+        let Some(identity) = identity(&path) else { continue };
+        let (_, known) = all.entry(identity).or_insert_with(|| (path, Names::default()));
+        known.some.extend(names.some);
+        known.all |= names.all;
+    }
+    all
+}
+
 /// Whether it is about one folder, which is not there or not ours to read, and not about all that are to come: the steps before it are
 /// watched, and the poll remains.
 fn is_of_the_folder(error: &notify::Error) -> bool {
     match &error.kind {
-        notify::ErrorKind::PathNotFound => true,
+        // The kernel has taken the watch off a folder that is gone.
+        notify::ErrorKind::PathNotFound | notify::ErrorKind::WatchNotFound => true,
         notify::ErrorKind::Io(error) => {
             matches!(
                 rustix::io::Errno::from_io_error(error),
@@ -153,4 +180,46 @@ fn identity(folder: &Path) -> Option<Identity> {
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is in it is put in whole.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use notify::Event;
+    use notify::EventKind;
+    use notify::event::Flag;
+
+    fn names(some: &[&str]) -> Names {
+        Names { some: some.iter().map(OsString::from).collect(), all: false }
+    }
+
+    #[test]
+    fn a_folder_that_is_found_at_two_paths_is_watched_once_with_the_names_of_both() {
+        let paths = [("/mnt/a", names(&["crt"])), ("/mnt/b", names(&["key"])), ("/other", names(&["ca"]))];
+        let by_path = paths.map(|(path, names)| (PathBuf::from(path), names)).into();
+        let bound = |path: &Path| Some((1, u64::from(path.starts_with("/mnt"))));
+        let mut found: Vec<_> = by_identity(by_path, bound).into_values().collect();
+        found.sort_by_key(|(path, _)| path.clone());
+        let [(first, both), (second, one)] = &found[..] else { panic!("{} folders", found.len()) };
+        assert_eq!((first.as_path(), &both.some), (Path::new("/mnt/a"), &names(&["crt", "key"]).some));
+        assert_eq!((second.as_path(), &one.some), (Path::new("/other"), &names(&["ca"]).some));
+    }
+
+    #[test]
+    fn events_matter_that_are_about_our_names_or_the_folder_itself_or_that_were_lost() {
+        let of_all = Names { all: true, ..Names::default() };
+        let folders = Folders::from([("/a".into(), names(&["crt"])), ("/cas".into(), of_all)]);
+        let about = |path: &str| matters(&folders, &Ok(Event::new(EventKind::Any).add_path(path.into())));
+        for path in ["/a/crt", "/a", "/cas", "/cas/some.crt", "/cas/..data"] {
+            assert!(about(path), "{path}");
+        }
+        for path in ["/a/other", "/a/crt/below", "/b/crt", "/"] {
+            assert!(!about(path), "{path}");
+        }
+        let renamed = Event::new(EventKind::Any).add_path("/a/other".into()).add_path("/a/crt".into());
+        assert!(matters(&folders, &Ok(renamed)));
+        assert!(matters(&folders, &Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
+        assert!(matters(&folders, &Err(notify::Error::generic("unreadable"))));
+    }
 }
