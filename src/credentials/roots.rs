@@ -14,6 +14,7 @@ use rustls::DistinguishedName;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::SignatureVerificationAlgorithm;
 use rustls::pki_types::TrustAnchor;
 use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem;
@@ -23,6 +24,7 @@ use webpki::KeyUsage;
 use webpki::VerifiedPath;
 
 use super::acquaintances::Acquaintances;
+use super::chain;
 use super::crl::Crl;
 use super::crl::CrlError;
 use super::revocation;
@@ -31,6 +33,8 @@ use crate::identity::AltNames;
 use crate::identity::Certificate;
 use crate::identity::CertificateError;
 use crate::identity::Client;
+use crate::identity::critical::OverSigned;
+use crate::identity::critical::Readable;
 use crate::policy::Denial;
 use crate::policy::Reason;
 use crate::tls::provider;
@@ -288,11 +292,16 @@ impl Roots {
     }
 
     /// Whether one of the CAs vouches for `chain`. Gives the dates of that CA.
-    fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<RangeInclusive<SystemTime>, Reason> {
-        let (leaf, intermediates) = chain.split_first().ok_or(Reason::NoCertificate)?;
+    fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<RangeInclusive<SystemTime>, Denial> {
+        chain::is_bounded(chain)?;
+        let readable: Vec<_> = chain.iter().map(Readable::new).collect();
+        chain::is_simple(&readable)?;
+        let (leaf, _) = readable.split_first().ok_or(Reason::NoCertificate)?;
+        let shown: Vec<_> = readable.iter().map(|one| one.shown().clone()).collect();
         let now = unix(now);
         let Inner { anchors, algorithms, .. } = &*self.0;
-        let leaf = EndEntityCert::try_from(leaf).map_err(|error| reason(&error))?;
+        let over_signed = OverSigned::all(algorithms.all, &readable);
+        let over_signed: Vec<&dyn SignatureVerificationAlgorithm> = over_signed.iter().map(|one| one as _).collect();
         let dates = OnceCell::new();
         let judge = |path: &VerifiedPath<'_>| {
             let ca = self.judge_path(path, now)?;
@@ -300,10 +309,16 @@ impl Roots {
             let _ = dates.set(ca.not_before..=ca.not_after);
             Ok(())
         };
-        leaf.verify_for_usage(algorithms.all, anchors, intermediates, now, KeyUsage::client_auth(), None, Some(&judge))
-            .map_err(|error| reason(&error))?;
+        let usage = KeyUsage::client_auth();
+        let denial = |error: webpki::Error| chain::unsupported(&error, chain).unwrap_or(reason(&error).into());
+        EndEntityCert::try_from(leaf.shown())
+            .and_then(|leaf| {
+                leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
+            })
+            .map_err(denial)?;
+        chain::can_sign(&Certificate::from_der(&chain[0])?, algorithms)?;
         // It vouches for nothing that has not been judged.
-        dates.into_inner().ok_or(Reason::Untrusted)
+        dates.into_inner().ok_or(Reason::Untrusted.into())
     }
 
     /// What webpki leaves to others: the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.

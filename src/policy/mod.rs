@@ -8,6 +8,7 @@
 mod allowlist;
 mod alt_name;
 mod denial;
+mod doubt;
 mod file;
 mod pattern;
 mod rule;
