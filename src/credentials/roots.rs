@@ -519,4 +519,6 @@ fn hints(cas: &[Ca]) -> Vec<DistinguishedName> {
 }
 
 #[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod tests;

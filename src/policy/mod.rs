@@ -26,4 +26,6 @@ pub use rule::Rule;
 pub(crate) use rule::guid_of;
 
 #[cfg(test)]
+mod spellings;
+#[cfg(test)]
 mod tests;
