@@ -76,7 +76,9 @@ struct Ways<'a> {
 impl Ways<'_> {
     /// Follows every way upwards, as webpki would. `None` once there are no `tries` left.
     fn from(&self, place: usize, path: &mut Vec<usize>, tries: &mut usize) -> Option<()> {
-        let Some((_, issuer)) = self.names.get(place).copied().flatten().filter(|_| path.len() <= DEEPEST) else { return Some(()) };
+        let Some((_, issuer)) = self.names.get(place).copied().flatten().filter(|_| path.len() <= DEEPEST) else {
+            return Some(());
+        };
         for (next, names) in self.names.iter().enumerate().skip(1) {
             if names.is_some_and(|(subject, _)| subject == issuer) && !path.contains(&next) {
                 *tries = tries.checked_sub(1)?;

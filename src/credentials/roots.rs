@@ -294,7 +294,7 @@ impl Roots {
     /// Whether one of the CAs vouches for `chain`. Gives the dates of that CA.
     fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<RangeInclusive<SystemTime>, Denial> {
         chain::is_bounded(chain)?;
-        let readable: Vec<_> = chain.iter().map(Readable::new).collect();
+        let readable: Vec<_> = chain.iter().map(|der| Readable::new(der)).collect();
         chain::is_simple(&readable)?;
         let (leaf, _) = readable.split_first().ok_or(Reason::NoCertificate)?;
         let shown: Vec<_> = readable.iter().map(|one| one.shown().clone()).collect();

@@ -59,9 +59,8 @@ struct Extension<'a> {
 }
 
 impl<'a> Readable<'a> {
-    /// `certificate` without the mark on its policies, if it has one and they can be read; else as it is.
-    pub fn new(certificate: &'a CertificateDer<'_>) -> Self {
-        let der = certificate.as_ref();
+    /// The certificate `der` without the mark on its policies, if it has one and they can be read; else as it is.
+    pub fn new(der: &'a [u8]) -> Self {
         Self::unmarked(der).unwrap_or_else(|| Self { signed: None, part: 0..0, shown: CertificateDer::from(der) })
     }
 

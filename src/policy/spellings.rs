@@ -149,8 +149,7 @@ fn a_cn_that_is_denied_does_not_come_in_under_another_spelling() {
     }
     // A UniversalString cannot be read at all.
     assert_eq!(judged("cn:Bob", &[(UNIVERSAL, b"\0\0\0B\0\0\0o\0\0\0b")], &[]), Err(Reason::Malformed));
-    let wide: &[(u8, &[u8])] =
-        &[(T61, b"Bob"), (BMP, b"\0B\0o\0b"), (22, b"Bob")];
+    let wide: &[(u8, &[u8])] = &[(T61, b"Bob"), (BMP, b"\0B\0o\0b"), (22, b"Bob")];
     for cn in wide {
         assert_eq!(judged("cn:Bob", &[*cn], &[]), Err(Reason::NameDoubtful), "{cn:?}");
     }
