@@ -348,7 +348,7 @@ fn a_hostile_certificate_is_only_text_and_the_page_stays_small() {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
     // Quotes grow most when they are escaped.
-    for name in [hostile(), "\"".repeat(60 * 1024)] {
+    for name in [hostile(), "\"".repeat(56 * 1024)] {
         let (chain, key) = signed(&ca, &name);
         let client = showing(&roots, "hostile.example", (&chain, &key));
         for _ in 0..=REMEMBERED {
