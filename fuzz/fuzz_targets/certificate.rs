@@ -3,9 +3,31 @@
 
 use libfuzzer_sys::fuzz_target;
 use vestibule::identity::Certificate;
+use vestibule::identity::Client;
 use vestibule::identity::Identity;
+use vestibule::identity::critical;
+use vestibule::identity::critical::Readable;
+use vestibule::policy::Mode;
+use vestibule::policy::Policy;
+use vestibule::policy::Rule;
 
 fuzz_target!(|der: &[u8]| {
     let _ = Certificate::from_der(der);
     let _ = Identity::from_der(der);
+    let _ = critical::unknown_critical(der);
+    // What is shown to the verifier differs in one mark at most.
+    let readable = Readable::new(der);
+    let differing: Vec<_> = der.iter().zip(readable.shown().iter()).filter(|(sent, shown)| sent != shown).collect();
+    assert!(readable.shown().len() == der.len() && (differing.is_empty() || differing == [(&0xff, &0)]));
+    if let Ok(client) = Client::from_leaf(der) {
+        let deny = ["dns:evil.example", "uri:spiffe://o/admin/*", "cn:Bob"].map(|rule| rule.parse::<Rule>().unwrap());
+        let policy = Policy { mode: Mode::Enforce, allow: vec![Rule::Any], deny: deny.to_vec() };
+        if let (Ok(_), Some(holder), None) = (policy.judge(&client, None), client.holder(), client.identity()) {
+            let seen = |name: &str| name.replace(|c: char| !c.is_ascii_graphic(), "").to_ascii_lowercase();
+            let is_denied = |name: &String| seen(name).trim_end_matches('.') == "evil.example";
+            assert!(!holder.names.dns.iter().any(is_denied));
+            assert!(!holder.names.uris.iter().any(|uri| seen(uri).starts_with("spiffe://o/admin/")));
+            assert!(holder.common_name.as_deref().is_none_or(|name| seen(name) != "bob"));
+        }
+    }
 });

@@ -23,6 +23,8 @@ use crate::identity::Client;
 use crate::identity::Identity;
 use crate::policy::Denial;
 use crate::policy::Permit;
+use crate::telemetry::Brief;
+use crate::telemetry::LONGEST_FIELD;
 
 /// Judges the chain in the file `peer` (PEM, leaf first) at the time `now`, for each listener that asks for certificates.
 /// Gives what is printed, and [`Exit::Success`] for permits alone or [`Exit::Findings`].
@@ -105,11 +107,11 @@ struct Verdict {
     /// Why not; with a permit, why not if audit mode had not let the client in.
     reason: Option<&'static str>,
     /// The reason as a sentence.
-    detail: Option<String>,
+    detail: Option<Brief>,
     /// What the certificate says, believed or not.
     identity: Option<Parts>,
-    subject: Option<String>,
-    serial: Option<String>,
+    subject: Option<Brief>,
+    serial: Option<Brief>,
 }
 
 #[derive(Serialize, Clone, Copy, PartialEq, Eq)]
@@ -141,10 +143,10 @@ impl Verdict {
             verdict,
             rule: rule.map(ToString::to_string),
             reason: denial.map(|denial| denial.reason().as_str()),
-            detail: denial.map(ToString::to_string),
+            detail: denial.map(|denial| Brief::up_to(LONGEST_FIELD, denial)),
             identity: client.and_then(Client::identity).map(Parts::of),
-            subject: holder.map(|holder| holder.subject.clone()),
-            serial: holder.map(|holder| holder.serial.clone()),
+            subject: holder.map(|holder| Brief::up_to(LONGEST_FIELD, &holder.subject)),
+            serial: holder.map(|holder| Brief::up_to(LONGEST_FIELD, &holder.serial)),
         }
     }
 
@@ -176,7 +178,7 @@ impl Verdict {
         }
         for (name, value) in [("subject", &self.subject), ("serial", &self.serial)] {
             if let Some(value) = value {
-                line(name, value);
+                line(name, value.as_str());
             }
         }
         out

@@ -3,6 +3,7 @@
 mod acquaintances;
 mod admission;
 mod aside;
+mod chain;
 mod crl;
 mod expiry;
 mod files;

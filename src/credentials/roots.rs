@@ -13,6 +13,7 @@ use aws_lc_rs::digest::SHA256;
 use rustls::DistinguishedName;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::SignatureVerificationAlgorithm;
 use rustls::pki_types::TrustAnchor;
 use rustls::pki_types::UnixTime;
 use webpki::EndEntityCert;
@@ -20,6 +21,7 @@ use webpki::KeyUsage;
 use webpki::VerifiedPath;
 
 use super::acquaintances::Acquaintances;
+use super::chain;
 use super::crl::Crl;
 use super::crl::CrlError;
 use super::revocation;
@@ -28,6 +30,8 @@ use crate::identity::AltNames;
 use crate::identity::Certificate;
 use crate::identity::CertificateError;
 use crate::identity::Client;
+use crate::identity::critical::OverSigned;
+use crate::identity::critical::Readable;
 use crate::pem::Kind;
 use crate::pem::Pem;
 use crate::pem::PemError;
@@ -288,11 +292,16 @@ impl Roots {
     }
 
     /// Whether one of the CAs vouches for `chain`. Gives the dates of that CA.
-    fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<RangeInclusive<SystemTime>, Reason> {
-        let (leaf, intermediates) = chain.split_first().ok_or(Reason::NoCertificate)?;
+    fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<RangeInclusive<SystemTime>, Denial> {
+        chain::is_bounded(chain)?;
+        let readable: Vec<_> = chain.iter().map(|der| Readable::new(der)).collect();
+        chain::is_simple(&readable)?;
+        let (leaf, _) = readable.split_first().ok_or(Reason::NoCertificate)?;
+        let shown: Vec<_> = readable.iter().map(|one| one.shown().clone()).collect();
         let now = unix(now);
         let Inner { anchors, algorithms, .. } = &*self.0;
-        let leaf = EndEntityCert::try_from(leaf).map_err(|error| reason(&error))?;
+        let over_signed = OverSigned::all(algorithms.all, &readable);
+        let over_signed: Vec<&dyn SignatureVerificationAlgorithm> = over_signed.iter().map(|one| one as _).collect();
         let dates = OnceCell::new();
         let judge = |path: &VerifiedPath<'_>| {
             let ca = self.judge_path(path, now)?;
@@ -300,10 +309,16 @@ impl Roots {
             let _ = dates.set(ca.not_before..=ca.not_after);
             Ok(())
         };
-        leaf.verify_for_usage(algorithms.all, anchors, intermediates, now, KeyUsage::client_auth(), None, Some(&judge))
-            .map_err(|error| reason(&error))?;
+        let usage = KeyUsage::client_auth();
+        let denial = |error: webpki::Error| chain::unsupported(&error, chain).unwrap_or(reason(&error).into());
+        EndEntityCert::try_from(leaf.shown())
+            .and_then(|leaf| {
+                leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
+            })
+            .map_err(denial)?;
+        chain::can_sign(&Certificate::from_der(&chain[0])?, algorithms)?;
         // It vouches for nothing that has not been judged.
-        dates.into_inner().ok_or(Reason::Untrusted)
+        dates.into_inner().ok_or(Reason::Untrusted.into())
     }
 
     /// What webpki leaves to others: the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
@@ -504,5 +519,7 @@ fn hints(cas: &[Ca]) -> Vec<DistinguishedName> {
     if length > LONGEST_HINTS { Vec::new() } else { hints }
 }
 
+#[cfg(test)]
+mod kinds;
 #[cfg(test)]
 mod tests;

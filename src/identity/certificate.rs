@@ -33,6 +33,15 @@ const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
+/// Algorithms that no signature of a certificate may be made with any more.
+const WEAK_SIGNATURES: [(&str, ObjectIdentifier); 5] = [
+    ("SHA-1", ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5")),
+    ("SHA-1", ObjectIdentifier::new_unwrap("1.2.840.10045.4.1")),
+    ("SHA-1", ObjectIdentifier::new_unwrap("1.2.840.10040.4.3")),
+    ("MD5", ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4")),
+    ("MD2", ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.2")),
+];
+
 /// The short names that RFC 4514 gives in section 3, and the two that everybody else writes.
 const SHORT_NAMES: [(&str, ObjectIdentifier); 11] = [
     ("CN", COMMON_NAME),
@@ -64,6 +73,8 @@ pub enum CertificateError {
 pub struct Certificate {
     parsed: x509_cert::Certificate,
     alt_names: AltNames,
+    /// The content of the key's AlgorithmIdentifier.
+    key_algorithm: Vec<u8>,
     fingerprint: [u8; 32],
 }
 
@@ -108,7 +119,10 @@ impl Certificate {
         let alt_names = AltNames::of(&parsed)?;
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
-        Ok(Self { parsed, alt_names, fingerprint })
+        let algorithm = parsed.tbs_certificate().subject_public_key_info().algorithm.to_der();
+        let algorithm = algorithm.map_err(CertificateError::NotX509)?;
+        let key_algorithm = AnyRef::from_der(&algorithm).map_err(CertificateError::NotX509)?.value().to_vec();
+        Ok(Self { parsed, alt_names, key_algorithm, fingerprint })
     }
 
     /// What the subject says if the certificate is Cloud Foundry's; `None` if it is not.
@@ -137,6 +151,11 @@ impl Certificate {
             (Some(name), None) if name.plain => std::str::from_utf8(name.value).ok(),
             _ => None,
         }
+    }
+
+    /// The subject has a CN that [`Certificate::common_name`] does not give: several, or one of another string type.
+    pub fn has_unclear_common_name(&self) -> bool {
+        self.common_name().is_none() && self.attributes().any(|a| a.kind == AttributeKind::CommonName)
     }
 
     /// The subject's other names.
@@ -183,6 +202,24 @@ impl Certificate {
             ED25519 => "Ed25519".to_owned(),
             other => other.to_string(),
         }
+    }
+
+    /// The key: its algorithm as in SubjectPublicKeyInfo, without tag and length, and its bits.
+    pub fn public_key(&self) -> (&[u8], &[u8]) {
+        let key = self.parsed.tbs_certificate().subject_public_key_info();
+        (&self.key_algorithm, key.subject_public_key.raw_bytes())
+    }
+
+    /// The bits of the modulus of an RSA key; 0 if it cannot be read. `None` if it is no RSA key.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        let key = self.parsed.tbs_certificate().subject_public_key_info();
+        (key.algorithm.oid == RSA).then(|| rsa_bits(key.subject_public_key.raw_bytes()).unwrap_or(0))
+    }
+
+    /// The name of the algorithm with which it is signed, if that is one that was given up as too weak.
+    pub fn weak_signature(&self) -> Option<&'static str> {
+        let signed_with = self.parsed.signature_algorithm().oid;
+        WEAK_SIGNATURES.iter().find(|(_, oid)| *oid == signed_with).map(|(name, _)| *name)
     }
 
     /// SHA-256 of the whole certificate in DER.

@@ -30,6 +30,8 @@ pub struct Holder {
     pub names: AltNames,
     /// The subject's only CN, as written; its characters are not otherwise checked.
     pub common_name: Option<String>,
+    /// The subject has several CNs, or one that is neither a PrintableString nor a UTF8String; then it has none above.
+    pub common_name_is_unclear: bool,
     /// The subject as RFC 4514 writes it, every odd character escaped: fit for a log.
     pub subject: String,
     /// The serial number in lower-case hexadecimal.
@@ -51,6 +53,7 @@ impl Client {
         Ok(Self::Certified(Arc::new(Holder {
             identity: leaf.identity(),
             common_name: leaf.common_name().map(str::to_owned),
+            common_name_is_unclear: leaf.has_unclear_common_name(),
             subject: leaf.subject(),
             serial: leaf.serial(),
             not_after: leaf.not_after(),

@@ -9,6 +9,7 @@
 
 pub mod certificate;
 mod client;
+pub mod critical;
 mod guid;
 
 pub use certificate::AltNames;

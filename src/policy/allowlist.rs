@@ -3,6 +3,7 @@
 use super::Denial;
 use super::Reason;
 use super::Rule;
+use super::doubt::Doubt;
 use crate::identity::Client;
 use crate::identity::Identity;
 
@@ -49,6 +50,7 @@ impl Policy {
 
     /// Whether `client`, for whose certificate the roots have vouched, may come in. `own` is our own identity.
     ///
+    /// Of a deny rule that speaks of names, a holder is refused also for a name that might be the one that is denied.
     /// The anonymous come in by the rule `anonymous` alone, in audit mode as well. Nothing is allocated for a client that
     /// may come in.
     ///
@@ -75,6 +77,10 @@ impl Policy {
         }
         if let Some(rule) = self.deny.iter().find(|rule| rule.matches(client, own)) {
             return Err(Denial::by(rule));
+        }
+        let doubt = |holder| self.deny.iter().find_map(|rule| Some((rule, Doubt::of(rule, holder)?)));
+        if let Some((rule, doubt)) = client.holder().and_then(doubt) {
+            return Err(Denial::doubtful(rule, &doubt));
         }
         self.allow.iter().find(|rule| rule.matches(client, own)).ok_or_else(|| match (client, unsound) {
             (_, Some(error)) => error.clone().into(),

@@ -1,8 +1,10 @@
 //! Why a client may not come in.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::Rule;
+use super::doubt::Doubt;
 use crate::identity::CertificateError;
 use crate::identity::IdentityError;
 
@@ -23,8 +25,16 @@ pub enum Reason {
     WrongPurpose,
     /// It is no certificate that can be read.
     Malformed,
+    /// It, or a CA's above it, is of a kind that is not supported: its version, its signature, a critical extension, its
+    /// key.
+    Unsupported,
+    /// More certificates came with it, or more ways lead through them, than are looked at for somebody unknown.
+    ChainTooLong,
     /// It claims to be Cloud Foundry's, and is not sound.
     IdentityInvalid,
+    /// A deny rule speaks of names of this kind, and it has one that is not written plainly: it might be the name that
+    /// is denied.
+    NameDoubtful,
     /// No rule admits it.
     NotAllowed,
     /// A rule denies it.
@@ -33,7 +43,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::NoCertificate,
         Self::Untrusted,
         Self::Expired,
@@ -41,7 +51,10 @@ impl Reason {
         Self::Revoked,
         Self::WrongPurpose,
         Self::Malformed,
+        Self::Unsupported,
+        Self::ChainTooLong,
         Self::IdentityInvalid,
+        Self::NameDoubtful,
         Self::NotAllowed,
         Self::DeniedByRule,
     ];
@@ -56,7 +69,10 @@ impl Reason {
             Self::Revoked => "revoked",
             Self::WrongPurpose => "wrong_purpose",
             Self::Malformed => "malformed",
+            Self::Unsupported => "unsupported",
+            Self::ChainTooLong => "chain_too_long",
             Self::IdentityInvalid => "identity_invalid",
+            Self::NameDoubtful => "name_doubtful",
             Self::NotAllowed => "not_allowed",
             Self::DeniedByRule => "denied_by_rule",
         }
@@ -64,7 +80,7 @@ impl Reason {
 
     /// Whether the roots have vouched for the certificate, and the policy has decided.
     pub fn is_the_policys(self) -> bool {
-        matches!(self, Self::IdentityInvalid | Self::NotAllowed | Self::DeniedByRule)
+        matches!(self, Self::IdentityInvalid | Self::NameDoubtful | Self::NotAllowed | Self::DeniedByRule)
     }
 
     /// What an operator reads.
@@ -77,7 +93,10 @@ impl Reason {
             Self::Revoked => "a CRL names the certificate, or a CA's above it",
             Self::WrongPurpose => "the certificate's extended key usage does not include clientAuth",
             Self::Malformed => "the certificate cannot be read",
+            Self::Unsupported => "the certificate, or a CA's above it, is of a kind that is not supported",
+            Self::ChainTooLong => "the chain of certificates is too long",
             Self::IdentityInvalid => "the certificate claims to be Cloud Foundry's and is not sound",
+            Self::NameDoubtful => "a name that is not written plainly might be one that a rule denies",
             Self::NotAllowed => "no rule admits the client",
             Self::DeniedByRule => "a rule denies the client",
         }
@@ -95,13 +114,24 @@ impl fmt::Display for Reason {
 pub struct Denial {
     reason: Reason,
     rule: Option<Rule>,
-    cause: Option<IdentityError>,
+    /// More about it, on one line.
+    detail: Option<Arc<str>>,
 }
 
 impl Denial {
+    /// A denial that no rule was needed for, and what is wrong.
+    pub(crate) fn because(reason: Reason, detail: impl Into<Arc<str>>) -> Self {
+        Self { reason, rule: None, detail: Some(detail.into()) }
+    }
+
     /// A client on whom a rule was found that denies it.
     pub(super) fn by(rule: &Rule) -> Self {
-        Self { reason: Reason::DeniedByRule, rule: Some(rule.clone()), cause: None }
+        Self { reason: Reason::DeniedByRule, rule: Some(rule.clone()), detail: None }
+    }
+
+    /// A client of whom it cannot be said that the rule does not mean it.
+    pub(super) fn doubtful(rule: &Rule, doubt: &Doubt<'_>) -> Self {
+        Self { reason: Reason::NameDoubtful, rule: Some(rule.clone()), detail: Some(doubt.to_string().into()) }
     }
 
     /// Why.
@@ -118,24 +148,26 @@ impl Denial {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason.sentence())?;
-        match (&self.rule, &self.cause) {
-            (Some(rule), _) => write!(f, ": {rule}"),
-            (None, Some(cause)) => write!(f, ": {cause}"),
-            (None, None) => Ok(()),
+        if let Some(rule) = &self.rule {
+            write!(f, ": {rule}")?;
         }
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
+        Ok(())
     }
 }
 
 /// A denial that no rule was needed for.
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self { reason, rule: None, cause: None }
+        Self { reason, rule: None, detail: None }
     }
 }
 
 impl From<IdentityError> for Denial {
     fn from(cause: IdentityError) -> Self {
-        Self { reason: Reason::IdentityInvalid, rule: None, cause: Some(cause) }
+        Self::because(Reason::IdentityInvalid, cause.to_string())
     }
 }
 

@@ -8,6 +8,7 @@
 mod allowlist;
 mod alt_name;
 mod denial;
+mod doubt;
 mod file;
 mod pattern;
 mod rule;
@@ -24,5 +25,7 @@ pub use rule::Kin;
 pub use rule::Rule;
 pub(crate) use rule::guid_of;
 
+#[cfg(test)]
+mod spellings;
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,7 @@ impl DnsPattern {
         if name.parse::<std::net::Ipv4Addr>().is_ok() || name.contains(':') {
             return wrong("it is no DNS name", "write a name without a port such as dns:router.example.com");
         }
-        if name.len() > LONGEST_NAME || !name.split('.').all(is_label) {
+        if !is_dns_name(name) {
             return wrong("it is no DNS name", "write dns:NAME such as dns:router.example.com");
         }
         Ok(Self { one_label_more, name: name.to_ascii_lowercase().into() })
@@ -66,6 +66,32 @@ impl DnsPattern {
         };
         rest.eq_ignore_ascii_case(&self.name)
     }
+
+    /// Whether a certificate's wildcard for all names with one label before `parent` stands for a name that is meant.
+    pub(super) fn is_in_wildcard(&self, parent: &str) -> bool {
+        let own = if self.one_label_more { Some(&*self.name) } else { self.name.split_once('.').map(|(_, own)| own) };
+        own.is_some_and(|own| own.eq_ignore_ascii_case(parent))
+    }
+
+    /// Whether a text is meant, or a wildcard for it, for one who sees these characters of it, in lower case.
+    pub(super) fn resembles(&self, seen: impl Iterator<Item = u8> + Clone) -> bool {
+        let below = seen.clone().skip_while(|byte| *byte != b'.').skip(1);
+        let parent = match self.one_label_more {
+            true => Some(&*self.name),
+            false => self.name.split_once('.').map(|(_, parent)| parent).filter(|_| seen.clone().next() == Some(b'*')),
+        };
+        (!self.one_label_more && is_seen(seen, &self.name)) || parent.is_some_and(|parent| is_seen(below, parent))
+    }
+}
+
+/// Whether `name` is what is seen, but for dots at the end.
+fn is_seen(mut seen: impl Iterator<Item = u8>, name: &str) -> bool {
+    seen.by_ref().take(name.len()).eq(name.bytes()) && seen.all(|byte| byte == b'.')
+}
+
+/// A DNS name without a wildcard and without a dot at its end.
+pub(super) fn is_dns_name(name: &str) -> bool {
+    name.len() <= LONGEST_NAME && name.split('.').all(is_label)
 }
 
 /// Letters, digits, dashes and underscores, no dash at either end.
@@ -89,11 +115,9 @@ impl UriPattern {
         let Some((scheme, rest)) = uri.split_once(':') else {
             return Err(Wrong::new("it has no scheme", EXAMPLE));
         };
-        let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         // `spiffe://*` would be everything of every authority.
         let names_something = rest.bytes().any(|byte| byte != b'/') && !(below && rest.ends_with("//"));
-        if !is_scheme
+        if !is_scheme(scheme)
             || !names_something
             || !rest.bytes().all(|byte| byte.is_ascii_graphic())
             || text.len() > LONGEST_TEXT
@@ -113,9 +137,27 @@ impl UriPattern {
             (_, None) => false,
         }
     }
+
+    /// As [`UriPattern::matches`], without regard to case and to a last slash.
+    pub(super) fn means_regardless_of_case(&self, uri: &str) -> bool {
+        let own = if self.below { &*self.uri } else { self.without_last_slash() };
+        let (start, rest) = uri.as_bytes().split_at(own.len().min(uri.len()));
+        start.eq_ignore_ascii_case(own.as_bytes()) && (self.below || rest.is_empty())
+    }
+
+    /// What is meant, or what everything that is meant is below.
+    pub(super) fn without_last_slash(&self) -> &str {
+        self.uri.strip_suffix('/').unwrap_or(&self.uri)
+    }
 }
 
-fn is_plain_segment(segment: &str) -> bool {
+/// RFC 3986, 3.1.
+pub(super) fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+pub(super) fn is_plain_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..")
         && segment.bytes().all(|byte| byte.is_ascii_graphic() && !b"%?#\\".contains(&byte))
 }

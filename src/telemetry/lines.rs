@@ -23,6 +23,8 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::brief::LONGEST_FIELD;
+use super::brief::bounded;
 use crate::config::LogFormat;
 
 /// Where the fields begin in text, where the message is short enough.
@@ -168,7 +170,7 @@ fn text(writer: &mut impl Write, time: Timestamp, level: Level, fields: &Fields,
 }
 
 /// `text` on one line: what a terminal would obey is shown, and does nothing.
-pub(crate) fn plain(text: &str) -> String {
+fn plain(text: &str) -> String {
     text.chars().flat_map(escape).collect()
 }
 
@@ -192,7 +194,17 @@ struct Fields {
     others: Vec<(&'static str, Value)>,
 }
 
+/// Every text is bounded here, whoever has written it: no client and no certificate makes a line long.
 impl Fields {
+    fn say(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let value = bounded(LONGEST_FIELD, value);
+        if field.name() == "message" {
+            self.message = value;
+        } else {
+            self.add(field, value);
+        }
+    }
+
     fn add(&mut self, field: &Field, value: impl Into<Value>) {
         self.others.push((field.name(), value.into()));
     }
@@ -200,15 +212,11 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            value.clone_into(&mut self.message);
-        } else {
-            self.add(field, value);
-        }
+        self.say(field, format_args!("{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.record_str(field, &format!("{value:?}"));
+        self.say(field, format_args!("{value:?}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

@@ -14,13 +14,15 @@ mod record;
 mod verdict;
 
 pub use brief::Brief;
+pub(crate) use brief::LONGEST_FIELD;
+pub(crate) use brief::LONGEST_LINE;
+pub(crate) use brief::bounded;
 pub use counters::Calls;
 pub use counters::Counters;
 pub use course::PIECE;
 pub use course::Piece;
 pub use denials::Caller;
 pub use denials::Denied;
-pub(crate) use lines::plain;
 pub use log::change_log_level;
 pub use log::log_level;
 pub use log::start_logging;

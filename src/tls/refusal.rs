@@ -6,6 +6,9 @@ use rustls::Error;
 use crate::config::DenialAlert;
 use crate::policy::Reason;
 
+/// It is about the server's name by right; rustls has no other that becomes a 42 and is told from bad bytes.
+const BAD_CERTIFICATE: CertificateError = CertificateError::NotValidForName;
+
 /// The error with which a verifier says it, which decides on the alert that the client is sent; `alert` is for those
 /// whom the rules refuse.
 pub(super) fn error(reason: Reason, alert: DenialAlert) -> Error {
@@ -17,10 +20,11 @@ pub(super) fn error(reason: Reason, alert: DenialAlert) -> Error {
         Reason::Revoked => CertificateError::Revoked,
         Reason::WrongPurpose => CertificateError::InvalidPurpose,
         Reason::Malformed => CertificateError::BadEncoding,
-        Reason::IdentityInvalid | Reason::NotAllowed | Reason::DeniedByRule => match alert {
+        Reason::Unsupported => CertificateError::UnhandledCriticalExtension,
+        Reason::ChainTooLong => BAD_CERTIFICATE,
+        Reason::IdentityInvalid | Reason::NameDoubtful | Reason::NotAllowed | Reason::DeniedByRule => match alert {
             DenialAlert::AccessDenied => CertificateError::ApplicationVerificationFailure,
-            // It is about the server's name by right; rustls has no other that becomes a 42 and is told from bad bytes.
-            DenialAlert::BadCertificate => CertificateError::NotValidForName,
+            DenialAlert::BadCertificate => BAD_CERTIFICATE,
         },
     })
 }
@@ -39,6 +43,7 @@ impl Reason {
                 CertificateError::Revoked => Some(Self::Revoked),
                 CertificateError::InvalidPurpose => Some(Self::WrongPurpose),
                 CertificateError::BadEncoding => Some(Self::Malformed),
+                CertificateError::UnhandledCriticalExtension => Some(Self::Unsupported),
                 _ => None,
             },
             _ => None,
@@ -61,7 +66,9 @@ mod tests {
             (Revoked, AlertDescription::CertificateRevoked),
             (WrongPurpose, AlertDescription::UnsupportedCertificate),
             (Malformed, AlertDescription::BadCertificate),
+            (Unsupported, AlertDescription::BadCertificate),
             (IdentityInvalid, AlertDescription::AccessDenied),
+            (NameDoubtful, AlertDescription::AccessDenied),
             (NotAllowed, AlertDescription::AccessDenied),
             (DeniedByRule, AlertDescription::AccessDenied),
         ] {
@@ -71,6 +78,8 @@ mod tests {
             let Error::InvalidCertificate(error) = error else { panic!("{error}") };
             assert_eq!(AlertDescription::from(error), alert, "{reason}");
         }
+        let Error::InvalidCertificate(long) = super::error(ChainTooLong, DenialAlert::AccessDenied) else { panic!() };
+        assert_eq!(AlertDescription::from(long), AlertDescription::BadCertificate);
         let nothing = super::error(NoCertificate, DenialAlert::AccessDenied);
         assert_eq!(Reason::of_handshake(&nothing), Some(NoCertificate));
         let Error::InvalidCertificate(gorouters) = super::error(NotAllowed, DenialAlert::BadCertificate) else {

@@ -25,6 +25,7 @@ use rustls::server::danger::ClientCertVerifier;
 use crate::config::DenialAlert;
 use crate::credentials::Gate;
 use crate::identity::Client;
+use crate::identity::critical::Readable;
 use crate::policy::Denial;
 use crate::policy::Permit;
 use crate::tls::refusal;
@@ -96,7 +97,12 @@ impl ClientCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(&server_name::as_sent(message), cert, signed, self.gate.roots().algorithms())
+        verify_tls12_signature(
+            &server_name::as_sent(message),
+            Readable::new(cert).shown(),
+            signed,
+            self.gate.roots().algorithms(),
+        )
     }
 
     fn verify_tls13_signature(
@@ -105,7 +111,7 @@ impl ClientCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signed, self.gate.roots().algorithms())
+        verify_tls13_signature(message, Readable::new(cert).shown(), signed, self.gate.roots().algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

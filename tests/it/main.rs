@@ -16,6 +16,7 @@ mod envoy_documents;
 mod going;
 mod handshake;
 mod health;
+mod kinds;
 mod log;
 mod manual;
 mod metrics;

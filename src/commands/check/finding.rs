@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::commands::text;
 use crate::exit::Exit;
+use crate::telemetry::LONGEST_LINE;
+use crate::telemetry::bounded;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -101,6 +103,7 @@ impl Findings {
     }
 
     fn note(&mut self, severity: Severity, subject: Subject, message: String, mend: Option<String>) {
+        let message = bounded(LONGEST_LINE, format_args!("{message}"));
         self.0.push(Finding { severity, subject, message, mend });
     }
 

@@ -40,10 +40,10 @@ use crate::tls::provider;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// All certificates of these tests are dated around it.
-static NOW: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+pub(super) static NOW: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
 
 /// A certificate and its key.
-struct Made {
+pub(super) struct Made {
     der: CertificateDer<'static>,
     pem: String,
     params: CertificateParams,
@@ -51,14 +51,14 @@ struct Made {
 }
 
 /// A certificate of this name that is about to be made: valid from yesterday until tomorrow, for clients.
-fn params(name: &str) -> CertificateParams {
+pub(super) fn params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     dated(params, *NOW - DAY, *NOW + DAY)
 }
 
-fn ca_params(name: &str) -> CertificateParams {
+pub(super) fn ca_params(name: &str) -> CertificateParams {
     with(params(name), |params| {
         params.extended_key_usages.clear();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -72,19 +72,22 @@ fn dated(params: CertificateParams, from: SystemTime, until: SystemTime) -> Cert
     })
 }
 
-fn with(mut params: CertificateParams, change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+pub(super) fn with(mut params: CertificateParams, change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
     change(&mut params);
     params
 }
 
-fn self_signed(params: CertificateParams) -> Made {
+pub(super) fn self_signed(params: CertificateParams) -> Made {
     let key = KeyPair::generate().unwrap();
     let cert = params.self_signed(&key).unwrap();
     Made { der: cert.der().clone(), pem: cert.pem(), params, key }
 }
 
-fn signed(params: CertificateParams, by: &Made) -> Made {
-    let key = KeyPair::generate().unwrap();
+pub(super) fn signed(params: CertificateParams, by: &Made) -> Made {
+    signed_for(params, KeyPair::generate().unwrap(), by)
+}
+
+pub(super) fn signed_for(params: CertificateParams, key: KeyPair, by: &Made) -> Made {
     let cert = params.signed_by(&key, &Issuer::from_params(&by.params, &by.key)).unwrap();
     Made { der: cert.der().clone(), pem: cert.pem(), params, key }
 }
@@ -93,7 +96,7 @@ fn text(bytes: &str) -> Text {
     Text { path: "ca.pem".into(), bytes: bytes.into(), named: true }
 }
 
-fn roots(cas: &[&Made]) -> Roots {
+pub(super) fn roots(cas: &[&Made]) -> Roots {
     roots_with(cas, &[])
 }
 
@@ -104,16 +107,16 @@ fn roots_with(cas: &[&Made], crls: &[&[u8]]) -> Roots {
     Roots::parse(&cas, &crls).unwrap().0
 }
 
-fn verify(roots: &Roots, chain: &[&Made]) -> Result<(), Reason> {
+pub(super) fn verify(roots: &Roots, chain: &[&Made]) -> Result<(), Reason> {
     ask(roots, &ders(chain), *NOW)
 }
 
-fn ders(chain: &[&Made]) -> Vec<CertificateDer<'static>> {
+pub(super) fn ders(chain: &[&Made]) -> Vec<CertificateDer<'static>> {
     chain.iter().map(|made| made.der.clone()).collect()
 }
 
 /// Asked twice, since the second answer may be remembered.
-fn ask(roots: &Roots, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), Reason> {
+pub(super) fn ask(roots: &Roots, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), Reason> {
     let once = || roots.vouch(chain, now).map_err(|denial| denial.reason());
     let (first, again) = (once(), once());
     assert_eq!(first, again);

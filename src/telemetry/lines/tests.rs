@@ -105,6 +105,24 @@ fn nothing_that_a_client_says_begins_a_line_or_is_obeyed_by_a_terminal() {
 }
 
 #[test]
+fn no_text_of_others_makes_a_line_long_and_where_it_was_cut_is_said() {
+    let long = "\u{202e}".repeat(14_000);
+    for format in [LogFormat::Json, LogFormat::Lager, LogFormat::Text] {
+        let line = written(format, false, || {
+            tracing::info!(subject = long, rule = %long, causes = ?[&long, &long], absent = None::<&str>, "{long}");
+        });
+        assert!(line.len() < 4 * 16 * 1024, "{}", line.len());
+        assert_eq!(line.matches("… (12976 more)").count(), 3, "{}", line.len());
+    }
+    let line = written(LogFormat::Json, false, || tracing::info!(subject = long, "x"));
+    let read: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(read["subject"], long.chars().take(1024).collect::<String>() + "… (12976 more)");
+    let fits = "x".repeat(1024);
+    let line = written(LogFormat::Json, false, || tracing::info!(subject = fits, "x"));
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["subject"], fits);
+}
+
+#[test]
 fn a_value_in_text_is_seen_to_end() {
     let line = written(LogFormat::Text, false, || tracing::info!(rule = "a b=c", empty = "", "denied"));
     assert!(line.ends_with(" rule=\"a b=c\" empty=\"\"\n"), "{line:?}");

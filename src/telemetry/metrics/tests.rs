@@ -51,6 +51,7 @@ fn caller(nth: u32) -> Client {
         identity: Ok(Some(Identity { organization: None, space: None, app: Some(app), instance: None })),
         names: Default::default(),
         common_name: None,
+        common_name_is_unclear: false,
         subject: String::new(),
         serial: String::new(),
         not_after: SystemTime::UNIX_EPOCH,

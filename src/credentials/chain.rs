@@ -1,0 +1,146 @@
+//! What is asked of a client's chain beside its signatures and dates: that it is short and simple enough to be looked at before
+//! anything is known of the client, and that its key can sign a handshake.
+
+use aws_lc_rs::signature;
+use aws_lc_rs::signature::ParsedPublicKey;
+use aws_lc_rs::signature::VerificationAlgorithm;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::AlgorithmIdentifier;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::alg_id;
+use webpki::EndEntityCert;
+
+use crate::identity::Certificate;
+use crate::identity::critical;
+use crate::identity::critical::Readable;
+use crate::policy::Denial;
+use crate::policy::Reason;
+
+/// Certificates in a chain, the client's own among them. webpki follows no more than six CAs from one to the next, and
+/// some clients send one or two that are not needed.
+const MOST: usize = 10;
+
+/// Bytes in a chain. rustls takes no more than 64 KiB in a message.
+const LONGEST: usize = 60_000;
+
+/// CAs in a path (webpki's own limit).
+const DEEPEST: usize = 6;
+
+/// How often a certificate of the chain may be tried as the issuer of another. A plain chain needs one for each CA. CAs of one
+/// name have to be tried one after the other, and each try may cost a signature.
+const MOST_TRIES: usize = 16;
+
+/// RSA keys whose signatures are verified, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// Whether `chain` is small enough to be verified for a client of whom nothing is known. Nothing is verified here, and
+/// nothing is read of a chain that is too long.
+///
+/// # Errors
+/// [`Reason::ChainTooLong`], with what is too much of it.
+pub(super) fn is_bounded(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
+    let too_long = |what: String| Err(Denial::because(Reason::ChainTooLong, what));
+    if chain.len() > MOST {
+        let mend = "send the client's certificate and the CAs between it and the client CA, and no others";
+        return too_long(format!("{} certificates, and no more than {MOST} are looked at; {mend}", chain.len()));
+    }
+    let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
+    if bytes > LONGEST {
+        return too_long(format!(
+            "{bytes} bytes, and no more than {LONGEST} are looked at; send fewer or smaller ones"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether no more ways lead through `chain` than are tried.
+///
+/// # Errors
+/// As [`is_bounded`].
+pub(super) fn is_simple(chain: &[Readable<'_>]) -> Result<(), Denial> {
+    let read: Vec<_> = chain.iter().map(|one| EndEntityCert::try_from(one.shown()).ok()).collect();
+    let ways = Ways { names: read.iter().map(|one| one.as_ref().map(|one| (one.subject(), one.issuer()))).collect() };
+    let mut tries = MOST_TRIES;
+    if ways.from(0, &mut vec![0], &mut tries).is_some() {
+        return Ok(());
+    }
+    let what = "too many ways lead through it, because CAs of one name are in it; send one certificate for each CA";
+    Err(Denial::because(Reason::ChainTooLong, what))
+}
+
+/// The subject and issuer of each certificate; `None` if it cannot be read.
+struct Ways<'a> {
+    names: Vec<Option<(&'a [u8], &'a [u8])>>,
+}
+
+impl Ways<'_> {
+    /// Follows every way upwards, as webpki would. `None` once there are no `tries` left.
+    fn from(&self, place: usize, path: &mut Vec<usize>, tries: &mut usize) -> Option<()> {
+        let Some((_, issuer)) = self.names.get(place).copied().flatten().filter(|_| path.len() <= DEEPEST) else {
+            return Some(());
+        };
+        for (next, names) in self.names.iter().enumerate().skip(1) {
+            if names.is_some_and(|(subject, _)| subject == issuer) && !path.contains(&next) {
+                *tries = tries.checked_sub(1)?;
+                path.push(next);
+                self.from(next, path, tries)?;
+                path.pop();
+            }
+        }
+        Some(())
+    }
+}
+
+/// Whether the key of `leaf` can make a signature that a handshake takes: one of `algorithms`, and a key that those can use.
+///
+/// # Errors
+/// [`Reason::Unsupported`], with the key.
+pub(super) fn can_sign(leaf: &Certificate, algorithms: &WebPkiSupportedAlgorithms) -> Result<(), Denial> {
+    let (algorithm, key) = leaf.public_key();
+    let is_offered = algorithms
+        .mapping
+        .iter()
+        .flat_map(|(_, algorithms)| algorithms.iter())
+        .any(|known| known.public_key_alg_id().as_ref() == algorithm);
+    let parser = PARSERS.iter().find(|(known, _)| known.as_ref() == algorithm);
+    let is_sound = parser.is_some_and(|(_, parser)| ParsedPublicKey::new(*parser, key).is_ok());
+    let fits = leaf.rsa_bits().is_none_or(|bits| RSA_BITS.contains(&bits));
+    if is_offered && is_sound && fits {
+        return Ok(());
+    }
+    let mend = "issue it for RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519";
+    let what = format!("its key cannot sign a handshake here ({}); {mend}", leaf.key_type());
+    Err(Denial::because(Reason::Unsupported, what))
+}
+
+/// How keys are read for verifying what they have signed.
+static PARSERS: [(AlgorithmIdentifier, &dyn VerificationAlgorithm); 5] = [
+    (alg_id::ECDSA_P256, &signature::ECDSA_P256_SHA256_ASN1),
+    (alg_id::ECDSA_P384, &signature::ECDSA_P384_SHA384_ASN1),
+    (alg_id::ECDSA_P521, &signature::ECDSA_P521_SHA512_ASN1),
+    (alg_id::ED25519, &signature::ED25519),
+    (alg_id::RSA_ENCRYPTION, &signature::RSA_PKCS1_2048_8192_SHA256),
+];
+
+/// Why a certificate of `chain` is of no kind that is supported, as far as webpki's `error` says so.
+pub(super) fn unsupported(error: &webpki::Error, chain: &[CertificateDer<'_>]) -> Option<Denial> {
+    let what = match error {
+        webpki::Error::UnsupportedCertVersion => "it is not of version 3; issue it with extensions".to_owned(),
+        webpki::Error::UnsupportedCriticalExtension => {
+            let unknown = chain.iter().find_map(|certificate| critical::unknown_critical(certificate));
+            let which = unknown.map_or_else(|| "an extension".to_owned(), |id| format!("the extension {id}"));
+            format!("it calls {which} critical, which is not known here; issue it without, or not critical")
+        }
+        webpki::Error::UnsupportedSignatureAlgorithmContext(_)
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            let algorithm = chain.iter().find_map(|der| Certificate::from_der(der).ok()?.weak_signature());
+            let which = algorithm.unwrap_or("an algorithm that is not known here");
+            format!("it is signed with {which}; have it signed with SHA-256 or better")
+        }
+        webpki::Error::SignatureAlgorithmMismatch => {
+            "it names two algorithms for one signature; issue it anew".to_owned()
+        }
+        _ => return None,
+    };
+    Some(Denial::because(Reason::Unsupported, what))
+}
