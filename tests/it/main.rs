@@ -18,6 +18,7 @@ mod handshake;
 mod health;
 mod log;
 mod manual;
+mod memory;
 mod metrics;
 mod policy;
 mod process;
