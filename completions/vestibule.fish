@@ -76,6 +76,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-age -d 'Close a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-connections -d 'Connections at a time [from the descriptor and memory limits]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l memory-limit -d 'Memory of the proxy and the app together [the control group\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
@@ -136,6 +137,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l idle-timeo
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-age -d 'Close a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-connections -d 'Connections at a time [from the descriptor and memory limits]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l memory-limit -d 'Memory of the proxy and the app together [the control group\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
@@ -199,6 +201,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeo
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-age -d 'Close a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-connections -d 'Connections at a time [from the descriptor and memory limits]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l memory-limit -d 'Memory of the proxy and the app together [the control group\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
@@ -275,6 +278,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-age -d 'Close a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-connections -d 'Connections at a time [from the descriptor and memory limits]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l memory-limit -d 'Memory of the proxy and the app together [the control group\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f

@@ -44,16 +44,25 @@ pub fn with<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
     BUFFERS.with_borrow_mut(work)
 }
 
-/// Waits for bytes from `stream` and appends them to `bytes`; gives their number, 0 at the end of the stream.
+/// What `bytes` grow by when they do not suffice: few steps, and little that is not used.
+const STEP: usize = 1024;
+
+/// Waits for bytes from `stream` and appends up to `most` of them to `bytes`; gives their number, 0 at the end of the stream.
 ///
 /// # Errors
 /// Those of the socket.
-pub async fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+pub async fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
     // tokio knows after a read that does not fill the space that there is nothing more, and does not ask the kernel again.
     poll_fn(|cx| {
         with(|buffers| {
-            let mut space = ReadBuf::new(&mut buffers.input);
+            let most = most.min(buffers.input.len());
+            let mut space = ReadBuf::new(&mut buffers.input[..most]);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
+            let needed = bytes.len() + space.filled().len();
+            if needed > bytes.capacity() {
+                // What waits for its rest is held for as long as the client likes: not twice of it.
+                bytes.reserve_exact(needed.next_multiple_of(STEP) - bytes.len());
+            }
             bytes.extend_from_slice(space.filled());
             Poll::Ready(Ok(space.filled().len()))
         })

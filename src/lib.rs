@@ -7,6 +7,7 @@
 //! - a credential: files → watch → load → check the pair → swap → serve
 //! - a connection: accept → ClientHello → dial → handshake → relay → record
 
+pub mod budget;
 pub mod buffers;
 pub mod cli;
 pub mod config;

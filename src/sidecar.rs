@@ -36,6 +36,7 @@ use crate::lifecycle::Phase;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::Tasks;
 use crate::listener;
+use crate::listener::Room;
 use crate::supervisor::App;
 use crate::supervisor::AppCommand;
 use crate::supervisor::AppStatus;
@@ -132,7 +133,7 @@ impl Sidecar {
         if let Err(error) = limits::keep_memory_private() {
             tracing::warn!(%error, "our memory cannot be kept from core dumps");
         }
-        let (slots, handshakes) = listener::room(&config.limits);
+        let Room { slots, handshakes, budgets } = listener::room(&config.limits);
         let turns = Arc::new(Turns::new(config.threads));
         let mut accepting = JoinSet::new();
         let ours: Arc<[SocketAddr]> = doors.iter().map(|(_, _, addr)| *addr).collect();
@@ -165,6 +166,7 @@ impl Sidecar {
                 accept_proxy_protocol: door.accept_proxy_protocol,
                 timeouts: config.timeouts.clone(),
                 handshakes: Arc::clone(&handshakes),
+                budgets: Arc::clone(&budgets),
                 turns: Arc::clone(&turns),
                 phase: phase.subscribe(),
                 counters: Arc::clone(&counters),
@@ -180,7 +182,8 @@ impl Sidecar {
         });
         let readiness = Arc::new(Readiness::new(ours.len(), upstreams.clone()));
         if let Some(admin) = admin {
-            let metrics = Metrics::new(Arc::clone(&counters), rotation.rotations(), Arc::clone(&readiness));
+            let metrics =
+                Metrics::new(Arc::clone(&counters), Arc::clone(&budgets), rotation.rotations(), Arc::clone(&readiness));
             let served = seen.iter().map(|listening| (listening.listener, listening.current.clone())).collect();
             let envoy = config.envoy.as_ref().map(|place| Envoy::new(place, &config, served, shown.clone()));
             let (rotations, phase) = (rotation.rotations(), phase.subscribe());

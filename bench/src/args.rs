@@ -29,6 +29,8 @@ pub(crate) enum Task {
     Differential(DifferentialArgs),
     /// Stop and start instances under load, behind a client that retries as gorouter does; writes ROLLING.md
     Rolling(RollingArgs),
+    /// Floods of strangers in a memory control group, beside established traffic; writes FLOOD.md, and fails if any does harm
+    Flood(FloodArgs),
     /// Name the measures, and the peers that are installed
     List,
     /// The app: small answers, many bytes down, many bytes up
@@ -154,6 +156,30 @@ impl RollingArgs {
     /// Whether the kind of instance called `name` is wanted.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|it| it == name)
+    }
+}
+
+/// What `flood` is told.
+#[derive(Debug, Args)]
+pub(crate) struct FloodArgs {
+    /// The memory limit of the control group, in MiB
+    #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u64).range(8..=65536))]
+    pub(crate) memory: u64,
+    /// Connections of each flood
+    #[arg(long, default_value_t = 600, value_name = "N")]
+    pub(crate) connections: usize,
+    /// Only the floods whose name begins so; may be repeated. Nothing is written then
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Where the product comes from.
+    #[command(flatten)]
+    pub(crate) product: ProductArgs,
+}
+
+impl FloodArgs {
+    /// Whether the flood called `name` is wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|it| name.starts_with(it.as_str()))
     }
 }
 

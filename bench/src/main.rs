@@ -8,6 +8,7 @@ mod args;
 mod credentials;
 mod diego;
 mod differential;
+mod flood;
 mod load;
 mod measures;
 mod peers;
@@ -47,6 +48,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Callgrind(args) => run::callgrind(&args),
         Task::List => run::list(),
         Task::Differential(args) => differential::run(&args),
+        Task::Flood(args) => flood::run(&args),
         Task::Rolling(args) => rolling::run(&args),
         Task::Web { port } => rolling::web::serve(port),
         Task::App => process::exec::raise_descriptors().and_then(|_| app::serve()),

@@ -39,6 +39,9 @@ pub struct Header {
 pub struct Malformed(&'static str);
 
 impl Header {
+    /// The longest header of either version, in bytes.
+    pub const LONGEST: usize = LONGEST_V2;
+
     /// Reads the header in front of `bytes`; `None` as long as its end has not come. TLVs are skipped.
     ///
     /// # Errors

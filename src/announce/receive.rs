@@ -32,7 +32,9 @@ pub enum HeaderError {
 pub async fn receive(client: &mut TcpStream) -> Result<(Header, Vec<u8>), HeaderError> {
     let mut bytes = Vec::new();
     loop {
-        match buffers::read_more(client, &mut bytes).await {
+        // What stands behind the header is the ClientHello's, and is read there.
+        let most = Header::LONGEST - bytes.len();
+        match buffers::read_more(client, &mut bytes, most).await {
             Ok(0) if bytes.is_empty() => return Err(HeaderError::Probe),
             Ok(0) => return Err(HeaderError::Incomplete),
             Ok(_) => {}

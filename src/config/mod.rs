@@ -375,12 +375,14 @@ pub enum AccessLog {
 }
 
 /// Upper bounds on what runs at once; `None` means derived from the descriptor and memory limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Connections, in whatever stage.
     pub connections: Option<usize>,
     /// Connections that have not finished their handshake.
     pub handshakes: Option<usize>,
+    /// Memory that the process and the app share, in bytes.
+    pub memory: Option<u64>,
 }
 
 impl Config {

@@ -328,7 +328,8 @@ impl Reader {
         let number = |text: &str| values::number(text, &(1..=1_000_000));
         let connections = self.given("max-connections", number);
         let handshakes = self.given("max-handshakes", number);
-        Ok(Limits { connections: connections?, handshakes: handshakes? })
+        let memory = self.given("memory-limit", values::size);
+        Ok(Limits { connections: connections?, handshakes: handshakes?, memory: memory? })
     }
 }
 

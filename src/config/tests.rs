@@ -108,7 +108,7 @@ fn nothing_typed_is_a_whole_configuration() {
         drain: Drain { delay: Duration::ZERO, timeout: Duration::from_secs(8) },
         log: Log { format: None, level: LogLevel::Info, access: AccessLog::Denied },
         threads: 2,
-        limits: Limits { connections: None, handshakes: None },
+        limits: Limits::default(),
         envoy: None,
     };
     assert_eq!(nothing().config(), expected);

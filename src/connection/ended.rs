@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::announce::HeaderError;
+use crate::budget::Exhausted;
 use crate::connection::Reason;
 use crate::policy::Denial;
 use crate::tls::Established;
@@ -30,6 +31,9 @@ pub enum Ended {
         /// The option that sets the limit.
         option: &'static str,
     },
+    /// There was no memory left for another client.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// The app did not accept.
     #[error(transparent)]
     App(#[from] DialError),
@@ -63,12 +67,17 @@ impl Ended {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Header(HeaderError::Probe) | Self::Hello(HelloError::Probe) => Reason::Probe,
+            Self::Overloaded { .. }
+            | Self::Exhausted(_)
+            | Self::Hello(HelloError::Exhausted(_))
+            | Self::Handshake(HandshakeError::Exhausted(_)) => Reason::Overloaded,
             Self::Header(_) => Reason::ProxyHeader,
             Self::Hello(HelloError::Incomplete | HelloError::Io(_)) => Reason::HelloIncomplete,
             Self::Hello(HelloError::NotTls { .. }) => Reason::NotTls,
-            Self::Hello(HelloError::Malformed { .. }) | Self::Handshake(_) => Reason::HandshakeFailed,
+            Self::Hello(HelloError::Malformed { .. } | HelloError::TooLong { .. }) | Self::Handshake(_) => {
+                Reason::HandshakeFailed
+            }
             Self::NoCredential => Reason::NoCredential,
-            Self::Overloaded { .. } => Reason::Overloaded,
             Self::Denied(_) | Self::DeniedLate(..) => Reason::Denied,
             Self::App(DialError::Refused) | Self::AppLate(DialError::Refused) => Reason::AppRefused,
             Self::App(DialError::TimedOut(_)) | Self::AppLate(DialError::TimedOut(_)) => Reason::AppTimeout,

@@ -28,11 +28,17 @@ const LAST_ANSWER: Duration = Duration::from_millis(500);
 pub(super) async fn refuse(client: TcpStream, ended: Ended) {
     match ended {
         // Nothing of ours was sent: a reset is the clearest "not here".
-        Ended::App(_) | Ended::NoCredential | Ended::Overloaded { .. } => {
+        Ended::App(_)
+        | Ended::NoCredential
+        | Ended::Overloaded { .. }
+        | Ended::Exhausted(_)
+        | Ended::Hello(HelloError::Exhausted(_)) => {
             // When the option cannot be set the socket is closed all the same.
             let _ = client.set_zero_linger();
         }
-        Ended::Hello(HelloError::NotTls { alert } | HelloError::Malformed { alert, .. }) => {
+        Ended::Hello(
+            HelloError::NotTls { alert } | HelloError::Malformed { alert, .. } | HelloError::TooLong { alert },
+        ) => {
             // A dozen bytes into an empty send buffer: they fit, or nobody is there.
             let _ = client.try_write(&alert);
             linger(client).await;
@@ -46,7 +52,7 @@ pub(super) async fn refuse(client: TcpStream, ended: Ended) {
             linger(client).await;
         }
         // Past the point of no return, or an alert is on its way; or nothing that is said would be understood.
-        Ended::Handshake(HandshakeError::Refused(_))
+        Ended::Handshake(HandshakeError::Refused(_) | HandshakeError::Exhausted(_))
         | Ended::HandshakeTimeout(_)
         | Ended::Denied(_)
         | Ended::AppLate(_)

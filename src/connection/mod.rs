@@ -30,7 +30,9 @@ pub use reason::Reason;
 use crate::announce;
 use crate::announce::Announcement;
 use crate::announce::Ends;
+use crate::announce::Header;
 use crate::announce::Shown;
+use crate::budget::Budgets;
 use crate::config::AccessLog;
 use crate::config::Dial;
 use crate::config::Network;
@@ -48,6 +50,7 @@ use crate::policy::Permit;
 use crate::relay::AppStream;
 use crate::relay::End;
 use crate::relay::Relay;
+use crate::relay::Stuck;
 use crate::telemetry::Counters;
 use crate::telemetry::Record;
 use crate::tls;
@@ -65,6 +68,11 @@ const IDLE_WHILE_GOING: Duration = Duration::from_millis(50);
 
 /// How long a client waits for the first pair at least, where clients are not held for longer anyway.
 const FIRST_PAIR: Duration = Duration::from_secs(1);
+
+/// What a connection costs until its handshake is done, beside the client's bytes and beside what an idle one costs.
+const HANDSHAKE: usize = 6 * 1024;
+
+const TOO_MANY_CONNECTIONS: Ended = Ended::Overloaded { what: "connections", option: "--max-connections" };
 
 /// What the connections of one listener share.
 #[derive(Debug)]
@@ -85,6 +93,8 @@ pub struct Service {
     pub timeouts: Timeouts,
     /// One permit for each handshake that may be under way.
     pub handshakes: Arc<Semaphore>,
+    /// Bytes that clients may have us hold.
+    pub budgets: Arc<Budgets>,
     /// Whose turn it is to sign.
     pub turns: Arc<Turns>,
     /// Where the process stands.
@@ -148,12 +158,21 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, s
     Box::pin(end(carrying, reason, &service)).await;
 }
 
+/// Resets a client at once that is not even to be heard.
+pub fn turn_away(client: TcpStream, peer: SocketAddr, service: &Service) {
+    let mut record = Record::open(Arc::clone(&service.counters), service.access, peer, service.listener);
+    // When the option cannot be set the socket is closed all the same.
+    let _ = client.set_zero_linger();
+    record.explain(&TOO_MANY_CONNECTIONS);
+    record.close(TOO_MANY_CONNECTIONS.reason());
+}
+
 /// Everything before the relay; `None` if it does not come to that, once the client has been told.
 async fn begin(mut client: TcpStream, peer: SocketAddr, service: &Service, slot: &Slot) -> Option<Carrying> {
     let mut record = Record::open(Arc::clone(&service.counters), service.access, peer, service.listener);
     match establish(&mut client, peer, service, slot, &mut record).await {
         Ok(Admitted { established, app, permit, standing, announcement }) => {
-            let relay = Relay::new(&permit, client, established, app, announcement);
+            let relay = Relay::new(&permit, client, established, app, announcement, &service.budgets.backlogs);
             record.judged(Ok(permit));
             Some(Carrying { relay, standing, record })
         }
@@ -197,17 +216,22 @@ async fn establish(
 ) -> Result<Admitted, Ended> {
     let limit = service.timeouts.handshake;
     let stages = async {
+        let mut held = service.budgets.handshakes.reservation();
+        held.reserve(HANDSHAKE)?;
         let (ends, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
-            true => announce::receive(stream).await.map(|(header, rest)| (header.ends, rest))?,
+            true => {
+                held.reserve(HANDSHAKE + Header::LONGEST)?;
+                announce::receive(stream).await.map(|(header, rest)| (header.ends, rest))?
+            }
             false => (None, Vec::new()),
         };
         if let Some(Ends { source, .. }) = ends {
             record.on_behalf_of(source);
         }
-        let hello = tls::read_hello(stream, wire).await?;
+        let hello = tls::read_hello(stream, wire, |bytes| held.reserve(HANDSHAKE + bytes)).await?;
         record.facts.server_name = hello.server_name().map(str::to_owned);
         if slot.admitted.is_none() {
-            return Err(Ended::Overloaded { what: "connections", option: "--max-connections" });
+            return Err(TOO_MANY_CONNECTIONS);
         }
         let Ok(_turn) = service.handshakes.try_acquire() else {
             return Err(Ended::Overloaded { what: "handshakes", option: "--max-handshakes" });
@@ -225,7 +249,9 @@ async fn establish(
         let Answer { config, witness } =
             serving.offer.answer(&hello).map_err(|error| Ended::Handshake(HandshakeError::Refused(error)))?;
         let app_stands = || !early.as_ref().is_some_and(AppStream::is_reset);
-        let (negotiated, established) = match tls::handshake(stream, hello, config, &service.turns, app_stands).await {
+        let may_hold = |bytes| held.reserve(HANDSHAKE + bytes);
+        let handshake = tls::handshake(stream, hello, config, &service.turns, may_hold, app_stands);
+        let (negotiated, established) = match handshake.await {
             Ok(done) => done,
             Err(HandshakeError::Forestalled) => return Err(DialError::Reset.into()),
             Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
@@ -350,6 +376,10 @@ async fn carry(carrying: &mut Carrying, service: &Service) -> Reason {
             biased;
             end = &mut *accounted.relay => return match end {
                 End::Quiet if going => Reason::ClosedIdle,
+                End::Stuck => {
+                    accounted.record.explain(&Stuck);
+                    Reason::Overloaded
+                }
                 end => end.into(),
             },
             Ok(()) = phase.changed() => {}

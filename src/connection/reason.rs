@@ -29,7 +29,7 @@ pub enum Reason {
     AppUnreachable,
     /// No pair was loaded in time at the start.
     NoCredential,
-    /// A limit on connections or handshakes was reached.
+    /// A limit on connections, handshakes or memory was reached; `detail` names it.
     Overloaded,
     /// The client's TCP ended without close_notify.
     ClientTruncated,
@@ -135,7 +135,9 @@ impl Reason {
                 "configuration, or no descriptors left",
             ),
             Self::NoCredential => ("no_credential", "No pair had been loaded yet", "platform"),
-            Self::Overloaded => ("overloaded", "A limit on connections or handshakes was reached", "limits"),
+            Self::Overloaded => {
+                ("overloaded", "A limit on connections, handshakes or memory was reached; `detail` names it", "limits")
+            }
             Self::ClientTruncated => ("client_truncated", "The client's TCP ended without close_notify", "client"),
             Self::ClientReset => ("client_reset", "The client reset the connection", "client"),
             Self::ClientStalled => (
@@ -189,6 +191,7 @@ impl From<End> for Reason {
             End::ClientViolation => Self::ClientViolation,
             End::AppReset => Self::AppReset,
             End::Quiet => Self::IdleTimeout,
+            End::Stuck => Self::Overloaded,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The accept loop: slots, and a back-off that neither dies nor spins.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,11 +15,15 @@ use tokio::time::sleep;
 use crate::connection::Service;
 use crate::connection::Slot;
 use crate::connection::serve;
+use crate::connection::turn_away;
 use crate::lifecycle::Guard;
 use crate::lifecycle::Phase;
 
 /// Connections over the limit that are still told so at their ClientHello; those beyond are reset at once.
 const TURNED_AWAY_AT_ONCE: usize = 64;
+
+/// Errors in a row that may be the clients'. A kernel or a sandbox that gives nothing else has a trouble of its own.
+const CLIENTS_ERRORS: u32 = 16;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -43,32 +48,65 @@ impl Slots {
 /// Accepts until the phase is [`Phase::Draining`], then serves what the kernel had queued, and closes the listener.
 pub async fn accept(listener: TcpListener, service: Arc<Service>, slots: Slots, guard: Guard) {
     let mut phase = service.phase.clone();
-    let mut pause = FIRST_PAUSE;
+    let mut failures = Failures::default();
+    let mut pause = Duration::ZERO;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase >= Phase::Draining) => break,
-            accepted = listener.accept() => accepted,
+            accepted = after(pause, listener.accept()) => accepted,
         };
-        match accepted {
+        pause = match accepted {
             Ok((client, peer)) => {
-                pause = FIRST_PAUSE;
+                failures = Failures::default();
                 begin(client, peer, &service, &slots, &guard);
+                Duration::ZERO
             }
-            Err(error) if is_the_clients(&error) => {}
-            Err(error) => {
-                if pause == FIRST_PAUSE {
-                    tracing::warn!(error = %error, listener = %service.listener,
-                        "cannot accept connections for now; raise the descriptor limit (ulimit -n) or lower --max-connections");
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
+            Err(error) => failures.pause_for(&error, &service.listener),
+        };
     }
     // To these clients the kernel has already answered: they are connected, and closing the listener would reset them.
-    while let Some(Ok((client, peer))) = accept_now(&listener).await {
-        begin(client, peer, &service, &slots, &guard);
+    while let Some(accepted) = accept_now(&listener).await {
+        match accepted {
+            Ok((client, peer)) => begin(client, peer, &service, &slots, &guard),
+            Err(error) if failures.pause_for(&error, &service.listener).is_zero() => {}
+            Err(_) => break,
+        }
+    }
+}
+
+/// `work`, once the pause is over.
+async fn after<T>(pause: Duration, work: impl Future<Output = T>) -> T {
+    if !pause.is_zero() {
+        sleep(pause).await;
+    }
+    work.await
+}
+
+/// Errors of accept(2) since the last connection.
+#[derive(Debug, Default)]
+struct Failures {
+    clients: u32,
+    pause: Duration,
+}
+
+impl Failures {
+    /// How long to wait before the next try; logs the first time that there is something to wait for.
+    fn pause_for(&mut self, error: &io::Error, listener: &SocketAddr) -> Duration {
+        if is_the_clients(error) && self.clients < CLIENTS_ERRORS {
+            self.clients += 1;
+            return Duration::ZERO;
+        }
+        if self.pause.is_zero() {
+            let mend = if is_the_clients(error) {
+                "cannot accept connections for now; the kernel, or what filters its calls, fails accept(2)"
+            } else {
+                "cannot accept connections for now; raise the descriptor limit (ulimit -n) or lower --max-connections"
+            };
+            tracing::warn!(%error, %listener, "{mend}");
+        }
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.pause
     }
 }
 
@@ -95,8 +133,7 @@ fn begin(client: TcpStream, peer: SocketAddr, service: &Arc<Service>, slots: &Sl
             drop(turn);
         });
     } else {
-        // When the option cannot be set the socket is closed all the same.
-        let _ = client.set_zero_linger();
+        turn_away(client, peer, &service);
     }
 }
 
@@ -120,4 +157,31 @@ fn is_the_clients(error: &io::Error) -> bool {
                 | Errno::CONNRESET
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOMEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+    fn pauses(errno: Errno, failures: &mut Failures) -> Vec<Duration> {
+        (0..32).map(|_| failures.pause_for(&errno.into(), &SOMEWHERE)).collect()
+    }
+
+    #[test]
+    fn an_error_of_a_client_costs_no_pause_and_one_that_never_ends_does() {
+        for errno in [Errno::CONNABORTED, Errno::PROTO, Errno::PERM, Errno::NETDOWN, Errno::INTR] {
+            let pauses = pauses(errno, &mut Failures::default());
+            let (first, rest) = pauses.split_at(CLIENTS_ERRORS as usize);
+            assert!(first.iter().all(Duration::is_zero), "{errno}: {pauses:?}");
+            assert_eq!((rest[0], rest[1], rest[15]), (FIRST_PAUSE, 2 * FIRST_PAUSE, LONGEST_PAUSE), "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_trouble_of_ours_costs_a_pause_at_once() {
+        let pauses = pauses(Errno::MFILE, &mut Failures::default());
+        assert_eq!((pauses[0], pauses[1], pauses[31]), (FIRST_PAUSE, 2 * FIRST_PAUSE, LONGEST_PAUSE));
+    }
 }

@@ -19,6 +19,8 @@ use tokio::net::TcpListener;
 pub use accept::Slots;
 pub use accept::accept;
 pub(crate) use room::MEMORY_PER_CONNECTION;
+pub use room::Room;
+pub(crate) use room::connections_in_memory;
 pub(crate) use room::connections_within;
 pub(crate) use room::fitting;
 pub use room::room;

@@ -11,20 +11,25 @@ use tokio::io::AsyncWrite;
 /// Bytes on their way, in order. Holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     /// Invariant: `sent <= bytes.len()`, and both are 0 when everything was sent.
     sent: usize,
 }
 
 impl From<Vec<u8>> for Backlog {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, sent: 0 }
+        Self { bytes: bytes.into_boxed_slice(), sent: 0 }
     }
 }
 
 impl Backlog {
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Memory that is held, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Bytes that are kept.
@@ -34,7 +39,12 @@ impl Backlog {
 
     /// Puts `bytes` behind what is kept.
     pub(super) fn keep(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        if bytes.is_empty() {
+            return;
+        }
+        // Behind something that is kept already there is little to come: an alert, or what is said of new keys.
+        let kept = &self.bytes[self.sent..];
+        *self = Self::from(if kept.is_empty() { bytes.to_vec() } else { [kept, bytes].concat() });
     }
 
     /// Writes what is kept, until the socket takes no more; adds what it took to `count`. Ready once nothing is left.

@@ -17,19 +17,22 @@ mod app_stream;
 mod backlog;
 mod exchange;
 mod quiet;
+mod stall;
 mod turn;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
 pub use app_stream::AppStream;
 
+use crate::budget::Budget;
+use crate::budget::Reservation;
 use crate::buffers;
 use crate::policy::Permit;
 use crate::tls::Established;
@@ -37,6 +40,7 @@ use crate::tls::Session;
 use backlog::Backlog;
 use exchange::Exchange;
 use quiet::Quiet;
+use stall::Stall;
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,17 @@ pub enum End {
     AppReset,
     /// Nothing moved either way for as long as was allowed.
     Quiet,
+    /// It was stuck while memory was short.
+    Stuck,
 }
+
+/// What there is to say of [`End::Stuck`].
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error(
+    "the memory for backlogs is short, and this connection has held some for {} seconds without progress; raise the container's memory limit (or --memory-limit), or add instances",
+    stall::STUCK
+)]
+pub struct Stuck;
 
 /// Plaintext bytes that were carried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,11 +100,23 @@ pub struct Relay {
     app_is_gone: bool,
     carried: Carried,
     /// Bytes among those to the app that are ours.
-    announced: usize,
+    announced: u32,
+    /// Bytes of the client's chain that the session keeps.
+    chain: u32,
     quiet: Quiet,
     exchange: Exchange,
-    /// Looks after a client whose upload the app does not take; made when that first happens.
-    blocked: Option<Pin<Box<Sleep>>>,
+    /// Looks after a connection that keeps something; made when that first happens.
+    stall: Option<Box<Stall>>,
+    /// The memory of what is kept.
+    reservation: Reservation,
+}
+
+/// What of a client's chain is no more than any connection may hold.
+const USUAL_CHAIN: usize = 4 * 1024;
+
+/// A length that is never near its type's end.
+fn small(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// One direction.
@@ -104,14 +130,22 @@ enum Way {
 
 impl Relay {
     /// A relay between the established session on `client` and `app`. No permit, no bytes. The app has `announcement` in
-    /// front of whatever the client sends, and need not wait for that.
-    pub fn new(_: &Permit, client: TcpStream, established: Established, app: AppStream, announcement: Vec<u8>) -> Self {
+    /// front of whatever the client sends, and need not wait for that. What the relay keeps is of `budget`.
+    pub fn new(
+        _: &Permit,
+        client: TcpStream,
+        established: Established,
+        app: AppStream,
+        announcement: Vec<u8>,
+        budget: &Arc<Budget>,
+    ) -> Self {
         Self {
             client,
             app,
             more_held: !established.pending_ciphertext.is_empty(),
             held: established.pending_ciphertext,
-            announced: announcement.len(),
+            announced: small(announcement.len()),
+            chain: small(established.chain_bytes.saturating_sub(USUAL_CHAIN)),
             to_app: Backlog::from(announcement),
             session: established.session,
             to_client: Backlog::default(),
@@ -119,7 +153,8 @@ impl Relay {
             down: Way::Open,
             app_was_reset: false,
             app_is_gone: false,
-            blocked: None,
+            stall: None,
+            reservation: budget.reservation(),
             carried: Carried::default(),
             quiet: Quiet::default(),
             exchange: Exchange::default(),
@@ -140,7 +175,7 @@ impl Relay {
     /// that counts as it stands there, sealed.
     pub fn carried(&self) -> Carried {
         Carried {
-            up: self.carried.up.saturating_sub(self.announced as u64),
+            up: self.carried.up.saturating_sub(self.announced.into()),
             down: self.carried.down.saturating_sub(self.to_client.len() as u64),
         }
     }
@@ -159,6 +194,11 @@ impl Relay {
     /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
     pub fn end_after_answer(&mut self) {
         self.app_is_gone = true;
+    }
+
+    /// Bytes that are held because a side is slow or has said too much.
+    fn memory(&self) -> usize {
+        self.chain as usize + self.held.capacity() + self.to_app.memory() + self.to_client.memory()
     }
 
     /// Both ends' connections, to be closed as `end` demands.
@@ -189,7 +229,8 @@ impl Future for Relay {
         match buffers::with(|buffers| this.poll_turn(cx, buffers)) {
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => {
-                if let Poll::Ready(end) = this.poll_blocked(cx) {
+                this.reservation.settle(this.memory());
+                if let Poll::Ready(end) = this.poll_stall(cx) {
                     return Poll::Ready(end);
                 }
                 // Bytes that one side is slow to take are not silence.

@@ -5,27 +5,30 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::ReadBuf;
-use tokio::time::Instant;
-use tokio::time::sleep;
 
 use super::Backlog;
 use super::End;
 use super::Relay;
+use super::Stall;
 use super::Way;
 use crate::buffers::Buffers;
 use crate::buffers::READ;
+use crate::buffers::RECORD;
 use crate::sys::socket;
 use crate::tls::Outgoing;
+use crate::tls::record_length;
 
 /// Reads in a row before other connections get their turn: at most a mebibyte each way.
 const READS_PER_TURN: usize = 16;
 
-/// How often a client whose upload is blocked is looked after.
-const LOOK_AFTER_BLOCKED: Duration = Duration::from_secs(1);
+/// Bytes that are read at a time however short memory is: established traffic slows down then, and goes on.
+const LEAST_READ: usize = 4 * 1024;
+
+/// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
+const HARMLESS: usize = 2 * LEAST_READ;
 
 /// What became of one direction's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,19 +67,40 @@ impl Relay {
         self.down == Way::Done && (self.up == Way::Done || self.app_is_gone)
     }
 
-    /// A client that resets while its upload is blocked is not read from, so nothing tells: asked now and then.
-    pub(super) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.to_app.is_empty() {
+    /// Looks after what is kept, now and then. A client that resets while its upload is blocked is not read from, so nothing
+    /// tells; and a connection that is stuck may have to go.
+    pub(super) fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let may_have_to_go = self.memory() > HARMLESS && self.reservation.budget().limit().is_some();
+        if self.to_app.is_empty() && !may_have_to_go {
             return Poll::Pending;
         }
-        let timer = self.blocked.get_or_insert_with(|| Box::pin(sleep(LOOK_AFTER_BLOCKED)));
-        while timer.as_mut().poll(cx).is_ready() {
-            if !matches!(self.client.take_error(), Ok(None)) {
+        let (keeps_up, keeps_down) = (!self.to_app.is_empty() || !self.held.is_empty(), !self.to_client.is_empty());
+        let stall = self.stall.get_or_insert_with(|| Box::new(Stall::new(self.carried)));
+        while stall.poll_look(cx).is_ready() {
+            if !self.to_app.is_empty() && !matches!(self.client.take_error(), Ok(None)) {
                 return Poll::Ready(End::ClientReset);
             }
-            timer.as_mut().reset(Instant::now() + LOOK_AFTER_BLOCKED);
+            let stuck = stall.is_stuck(self.carried, keeps_up, keeps_down);
+            if stuck && may_have_to_go && self.reservation.budget().is_short() {
+                return Poll::Ready(End::Stuck);
+            }
         }
         Poll::Pending
+    }
+
+    /// How many bytes of the app to read at most: what the client does not take will have to be kept.
+    fn download_room(&self) -> usize {
+        self.reservation.budget().share().clamp(LEAST_READ, READ)
+    }
+
+    /// How many bytes of the client to have at most, those that are held among them. When memory is short no more than the rest of
+    /// one record is read: that alone will have to be kept if the app does not take it.
+    fn upload_room(&self) -> usize {
+        let share = self.reservation.budget().share();
+        if share >= RECORD + READ {
+            return RECORD + READ;
+        }
+        share.max(LEAST_READ).max(record_length(&self.held).unwrap_or_default()).min(RECORD + READ)
     }
 
     fn end(&self) -> End {
@@ -114,7 +138,8 @@ impl Relay {
                 return Ok(Turn::Over);
             }
             let kept = self.held.len();
-            let Some(space) = buffers.input.get_mut(kept..).filter(|space| !space.is_empty()) else {
+            let room = self.upload_room();
+            let Some(space) = buffers.input.get_mut(kept..room).filter(|space| !space.is_empty()) else {
                 // No record is that long; only a handshake message in pieces can be, and none is due.
                 return Err(End::ClientViolation);
             };
@@ -207,7 +232,7 @@ impl Relay {
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(Turn::Over);
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..READ]);
+            let mut space = ReadBuf::new(&mut buffers.input[..self.download_room()]);
             let read = match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(Turn::Over),
                 Poll::Ready(Err(_)) => return Err(End::AppReset),

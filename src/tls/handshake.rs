@@ -11,12 +11,15 @@ use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 use tokio::task::yield_now;
 
+use crate::budget::Exhausted;
 use crate::buffers;
+use crate::buffers::RECORD;
 use crate::sys::socket;
 use crate::tls::Hello;
 use crate::tls::Negotiated;
 use crate::tls::Session;
 use crate::tls::negotiation::Negotiation;
+use crate::tls::server_name::Hidden;
 
 /// Why a handshake did not complete.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,9 @@ pub enum HandshakeError {
     /// The client closed the connection.
     #[error("the client left in the middle of the handshake")]
     ClientLeft,
+    /// The client sends more than there is memory for.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// The socket failed.
     #[error("the connection failed in the middle of the handshake")]
     Io(#[from] io::Error),
@@ -47,6 +53,8 @@ pub struct Established {
     pub pending_ciphertext: Vec<u8>,
     /// The certificates that the client has shown in the session that it resumes, leaf first.
     pub resumed_chain: Option<Vec<CertificateDer<'static>>>,
+    /// Bytes of the client's chain, which the session keeps.
+    pub chain_bytes: usize,
 }
 
 /// Whose turn it is to sign: a signature takes a hundred times as long as passing on a request does, and a thread that has
@@ -70,8 +78,9 @@ impl Turns {
     }
 }
 
-/// Answers `hello` with `config` and completes the handshake; gives what was agreed on, too. `may_answer` is asked before each
-/// flight of ours, of which the last is the point of no return; it comes after the signature, which takes its time.
+/// Answers `hello` with `config` and completes the handshake; gives what was agreed on, too. `may_hold` is told how many of the
+/// client's bytes are held. `may_answer` is asked before each flight of ours, of which the last is the point of no return; it
+/// comes after the signature, which takes its time.
 ///
 /// # Errors
 /// [`HandshakeError`]. An alert of ours has been sent by then; the caller closes.
@@ -80,10 +89,14 @@ pub async fn handshake(
     hello: Hello,
     config: Arc<ServerConfig>,
     turns: &Turns,
+    mut may_hold: impl FnMut(usize) -> Result<(), Exhausted>,
     may_answer: impl Fn() -> bool,
 ) -> Result<(Negotiated, Established), HandshakeError> {
-    let mut negotiation = Negotiation::new(config, hello.hidden_name).map_err(HandshakeError::Refused)?;
     let mut wire = hello.wire;
+    // Of what is done with, rustls keeps the client's certificates: all counts.
+    let mut received = wire.len() + hello.hidden_name.as_ref().map_or(0, Hidden::memory);
+    may_hold(received)?;
+    let mut negotiation = Negotiation::new(config, hello.hidden_name).map_err(HandshakeError::Refused)?;
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.mine().await;
@@ -102,13 +115,19 @@ pub async fn handshake(
                 socket::acknowledge_now(&*client);
             }
             wire.shrink_to_fit();
-            let resumed_chain = negotiation.resumed_chain();
+            let (resumed_chain, chain_bytes) = (negotiation.resumed_chain(), negotiation.chain_bytes());
             let (negotiated, session) = negotiation.finish().map_err(HandshakeError::Refused)?;
-            return Ok((negotiated, Established { session, pending_ciphertext: wire, resumed_chain }));
+            return Ok((negotiated, Established { session, pending_ciphertext: wire, resumed_chain, chain_bytes }));
         }
-        if negotiation.client_closed() || buffers::read_more(client, &mut wire).await? == 0 {
+        let read = match negotiation.client_closed() {
+            true => 0,
+            false => buffers::read_more(client, &mut wire, RECORD).await?,
+        };
+        if read == 0 {
             return Err(HandshakeError::ClientLeft);
         }
+        received += read;
+        may_hold(received)?;
     }
 }
 

@@ -7,7 +7,10 @@ use rustls::PeerMisbehaved;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 
+use crate::budget::Exhausted;
 use crate::buffers;
+use crate::tls::protection::FRAGMENT;
+use crate::tls::protection::HEADER;
 use crate::tls::server_name::Hidden;
 
 /// A complete ClientHello, and every byte that has come so far.
@@ -24,6 +27,18 @@ pub struct Hello {
 
 /// The first byte of the numbers of TLS 1.3's suites (RFC 8446, B.4).
 const TLS13_SUITES: u16 = 0x13;
+
+/// The longest ClientHello, in bytes: as long as BoringSSL takes it. One with X25519MLKEM768 has some 1,800.
+const LONGEST: usize = 16 * 1024;
+
+/// The same with the headers of its records, of which there may be many and small ones (RFC 8446, 5.1).
+const LONGEST_ON_WIRE: usize = LONGEST + 4 * 1024;
+
+/// The length of a handshake message's header (RFC 8446, 4).
+const HEAD: usize = 4;
+
+/// The type of a ClientHello (RFC 8446, 4).
+const CLIENT_HELLO: u8 = 1;
 
 impl Hello {
     /// Whether the client offers a suite of TLS 1.3, as all do that speak it.
@@ -67,38 +82,62 @@ pub enum HelloError {
         #[source]
         cause: rustls::Error,
     },
+    /// A ClientHello that goes on for longer than any client has to say.
+    #[error("the ClientHello is longer than 16 KiB, or comes in too many records")]
+    TooLong {
+        /// An alert for the client.
+        alert: Vec<u8>,
+    },
+    /// There is no memory left to wait for the rest of it.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// The socket failed.
     #[error("reading the ClientHello")]
     Io(#[from] io::Error),
 }
 
-/// Reads until the ClientHello is complete, over any number of reads. `wire` is what has been read of it already.
+/// Reads until the ClientHello is complete, over any number of reads. `wire` is what has been read of it already; `may_hold` is
+/// told how many bytes wait for the rest.
 ///
 /// # Errors
 /// [`HelloError`]; the caller sends the alert it may carry.
-pub async fn read_hello(client: &mut TcpStream, mut wire: Vec<u8>) -> Result<Hello, HelloError> {
-    let mut acceptor = Acceptor::default();
+pub async fn read_hello(
+    client: &mut TcpStream,
+    mut wire: Vec<u8>,
+    mut may_hold: impl FnMut(usize) -> Result<(), Exhausted>,
+) -> Result<Hello, HelloError> {
+    let mut framing = Framing::default();
+    let mut parser = Parser::default();
     let mut hidden_name = None;
-    let mut fresh = 0;
     loop {
-        let fed = match feed(&mut acceptor, &wire, fresh) {
-            Err(HelloError::Malformed { cause: NAME_REFUSED, .. }) => {
-                // Once: there is no other name in it.
-                // It is whole, or it could not have been refused.
-                let _ = hidden_name.get_or_insert_with(Hidden::default).hide(&mut wire);
-                acceptor = Acceptor::default();
-                feed(&mut acceptor, &wire, 0)
+        match framing.advance(&wire) {
+            Progress::Incomplete if wire.len() < LONGEST_ON_WIRE => {}
+            Progress::Incomplete | Progress::TooLong => return Err(too_long()),
+            // What is no ClientHello is rustls's to name, which may want to see more of it.
+            Progress::Complete | Progress::Other => {
+                let fed = match parser.feed(&wire) {
+                    Err(HelloError::Malformed { cause: NAME_REFUSED, .. }) => {
+                        // Once: there is no other name in it.
+                        // It is whole, or it could not have been refused.
+                        let _ = hidden_name.get_or_insert_with(Hidden::default).hide(&mut wire);
+                        parser = Parser::default();
+                        parser.feed(&wire)
+                    }
+                    fed => fed,
+                };
+                if let Some(Asked { alpn, server_name, tls13 }) = fed? {
+                    return Ok(Hello { wire, hidden_name, alpn, server_name, tls13 });
+                }
+                if wire.len() >= LONGEST_ON_WIRE {
+                    return Err(too_long());
+                }
             }
-            fed => fed,
-        };
-        if let Some(Asked { alpn, server_name, tls13 }) = fed? {
-            return Ok(Hello { wire, hidden_name, alpn, server_name, tls13 });
         }
-        fresh = wire.len();
-        match buffers::read_more(client, &mut wire).await {
+        let most = LONGEST_ON_WIRE - wire.len();
+        match buffers::read_more(client, &mut wire, most).await {
             Ok(0) if wire.is_empty() => return Err(HelloError::Probe),
             Ok(0) => return Err(HelloError::Incomplete),
-            Ok(_) => {}
+            Ok(_) => may_hold(wire.capacity() + parser.fed)?,
             // A health check that resets instead of closing is a health check all the same.
             Err(error) if wire.is_empty() && error.kind() == io::ErrorKind::ConnectionReset => {
                 return Err(HelloError::Probe);
@@ -111,6 +150,74 @@ pub async fn read_hello(client: &mut TcpStream, mut wire: Vec<u8>) -> Result<Hel
 /// How rustls refuses a server name that is not a DNS name.
 const NAME_REFUSED: rustls::Error = rustls::Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName);
 
+/// OpenSSL and BoringSSL send the same for a message that is too long.
+fn too_long() -> HelloError {
+    HelloError::TooLong { alert: fatal_alert(AlertDescription::IllegalParameter) }
+}
+
+/// What has come so far.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    /// The beginning of a ClientHello.
+    Incomplete,
+    /// A ClientHello, and the record in which it ends.
+    Complete,
+    /// The beginning of a ClientHello that is longer than [`LONGEST`].
+    TooLong,
+    /// Something else.
+    Other,
+}
+
+/// Finds the end of the ClientHello in its records, looking at each header once. No parser, and no copy of the bytes, is needed
+/// until then: those who never send the rest cost no more than what they have sent.
+#[derive(Debug, Default)]
+struct Framing {
+    /// Where the first record begins that is not whole.
+    next: usize,
+    /// Bytes of the message in the records before it.
+    before: usize,
+    /// Its first bytes: type and length (RFC 8446, 4).
+    head: [u8; HEAD],
+}
+
+impl Framing {
+    /// Takes notice of what has come behind the bytes of the last call.
+    fn advance(&mut self, wire: &[u8]) -> Progress {
+        loop {
+            let rest = &wire[self.next..];
+            let Some((header, body)) = rest.split_first_chunk::<HEADER>() else {
+                return if speaks_tls(rest) || rest.is_empty() { Progress::Incomplete } else { Progress::Other };
+            };
+            let &[typ, major, _, high, low] = header;
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            if (typ, major) != (22, 3) || length == 0 || length > FRAGMENT {
+                return Progress::Other;
+            }
+            let fragment = &body[..body.len().min(length)];
+            let room = self.head.get_mut(self.before..).unwrap_or_default();
+            for (place, byte) in room.iter_mut().zip(fragment) {
+                *place = *byte;
+            }
+            let (come, [kind, head @ ..]) = (self.before + fragment.len(), self.head);
+            if come > 0 && kind != CLIENT_HELLO {
+                return Progress::Other;
+            }
+            let message = HEAD + head.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            if come >= HEAD && message > LONGEST {
+                return Progress::TooLong;
+            }
+            if fragment.len() < length {
+                return Progress::Incomplete;
+            }
+            self.next += HEADER + length;
+            self.before = come;
+            if come >= HEAD && come >= message {
+                return Progress::Complete;
+            }
+        }
+    }
+}
+
 /// What of a ClientHello decides on the answer, and the name for the record.
 struct Asked {
     alpn: Vec<Vec<u8>>,
@@ -118,37 +225,49 @@ struct Asked {
     tls13: bool,
 }
 
-/// Hands the bytes from `fresh` on to the parser; `Some` once the ClientHello is complete.
-fn feed(acceptor: &mut Acceptor, wire: &[u8], fresh: usize) -> Result<Option<Asked>, HelloError> {
-    let mut rest = &wire[fresh..];
-    while !rest.is_empty() {
-        acceptor.read_tls(&mut rest)?;
-        match acceptor.accept() {
-            Ok(None) => {}
-            Ok(Some(accepted)) => {
-                let hello = accepted.client_hello();
-                let tls13 = hello.cipher_suites().iter().any(|suite| u16::from(*suite) >> 8 == TLS13_SUITES);
-                let alpn = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
-                let server_name = hello.server_name().map(str::to_owned);
-                return Ok(Some(Asked { alpn, server_name, tls13 }));
-            }
-            Err((cause, mut unsent)) => {
-                let mut alert = Vec::new();
-                // Writing to a Vec does not fail.
-                let _ = unsent.write_all(&mut alert);
-                if alert.is_empty() {
-                    // rustls has none where the first message is another one than a ClientHello.
-                    alert = fatal_alert(AlertDescription::UnexpectedMessage);
+/// rustls's reading of a ClientHello. Made when there is something to read, as it is not small; it copies what it is given.
+#[derive(Default)]
+struct Parser {
+    acceptor: Option<Acceptor>,
+    /// Bytes that it has been given.
+    fed: usize,
+}
+
+impl Parser {
+    /// Hands on what of `wire` is new; `Some` once the ClientHello is complete.
+    fn feed(&mut self, wire: &[u8]) -> Result<Option<Asked>, HelloError> {
+        let acceptor = self.acceptor.get_or_insert_default();
+        let mut rest = &wire[self.fed..];
+        self.fed = wire.len();
+        while !rest.is_empty() {
+            acceptor.read_tls(&mut rest)?;
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    let hello = accepted.client_hello();
+                    let tls13 = hello.cipher_suites().iter().any(|suite| u16::from(*suite) >> 8 == TLS13_SUITES);
+                    let alpn = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+                    let server_name = hello.server_name().map(str::to_owned);
+                    return Ok(Some(Asked { alpn, server_name, tls13 }));
                 }
-                return Err(if speaks_tls(wire) {
-                    HelloError::Malformed { alert, cause }
-                } else {
-                    HelloError::NotTls { alert }
-                });
+                Err((cause, mut unsent)) => {
+                    let mut alert = Vec::new();
+                    // Writing to a Vec does not fail.
+                    let _ = unsent.write_all(&mut alert);
+                    if alert.is_empty() {
+                        // rustls has none where the first message is another one than a ClientHello.
+                        alert = fatal_alert(AlertDescription::UnexpectedMessage);
+                    }
+                    return Err(if speaks_tls(wire) {
+                        HelloError::Malformed { alert, cause }
+                    } else {
+                        HelloError::NotTls { alert }
+                    });
+                }
             }
         }
+        Ok(None)
     }
-    Ok(None)
 }
 
 /// An alert that is not protected (RFC 8446, 6), as a whole record.
@@ -159,4 +278,62 @@ fn fatal_alert(description: AlertDescription) -> Vec<u8> {
 /// Whether the bytes begin as a record with a handshake does: type 22, version 3.x (RFC 8446, 5.1).
 fn speaks_tls(wire: &[u8]) -> bool {
     matches!(wire, [22, 3, ..] | [22])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ClientHello of `length` bytes with its head, in records of up to `record` bytes.
+    fn hello(length: usize, record: usize) -> Vec<u8> {
+        let mut message = vec![0; length];
+        message[..HEAD].copy_from_slice(&u32::try_from(length - HEAD).unwrap().to_be_bytes());
+        message[0] = CLIENT_HELLO;
+        let records = message.chunks(record).flat_map(|part| {
+            let [high, low] = u16::try_from(part.len()).unwrap().to_be_bytes();
+            [&[22, 3, 1, high, low], part].concat()
+        });
+        records.collect()
+    }
+
+    #[test]
+    fn the_end_of_a_client_hello_is_found_however_it_is_cut_into_records_and_reads() {
+        for (length, record) in [(512, 16384), (1800, 1000), (1800, 1), (LONGEST, 16384), (9000, 7)] {
+            let wire = hello(length, record);
+            for read in [1, 3, 1448, wire.len()] {
+                let mut framing = Framing::default();
+                let ends = (0..wire.len()).step_by(read).map(|start| (start + read).min(wire.len()));
+                for end in ends {
+                    let wanted = if end == wire.len() { Progress::Complete } else { Progress::Incomplete };
+                    assert_eq!(framing.advance(&wire[..end]), wanted, "{length} {record} {read} {end}");
+                }
+            }
+            let behind = [wire.as_slice(), &[20, 3, 3, 0, 1, 1]].concat();
+            assert_eq!(Framing::default().advance(&behind), Progress::Complete);
+        }
+    }
+
+    #[test]
+    fn a_client_hello_that_is_too_long_is_known_by_its_first_bytes() {
+        for record in [16384, 1] {
+            let wire = hello(LONGEST + 1, record);
+            // As many bytes as four records of one byte each.
+            let head = HEAD * (HEADER + 1);
+            assert_eq!(Framing::default().advance(&wire[..head]), Progress::TooLong);
+            assert_eq!(Framing::default().advance(&wire), Progress::TooLong);
+        }
+    }
+
+    #[test]
+    fn what_begins_in_another_way_is_something_else() {
+        let not_a_hello = [22, 3, 1, 0, 4, 2, 0, 0, 0];
+        let wires: [&[u8]; 6] =
+            [b"GET / HTTP/1.1", b"G", &[21, 3, 3, 0, 2, 1, 0], &not_a_hello, &[22, 2], &[22, 3, 3, 0, 0]];
+        for wire in wires {
+            assert_eq!(Framing::default().advance(wire), Progress::Other, "{wire:?}");
+        }
+        for wire in [&[][..], &[22], &[22, 3], &[22, 3, 1, 2]] {
+            assert_eq!(Framing::default().advance(wire), Progress::Incomplete, "{wire:?}");
+        }
+    }
 }

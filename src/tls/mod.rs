@@ -26,6 +26,7 @@ pub use hello::read_hello;
 pub use negotiation::Negotiated;
 pub use outgoing::Outgoing;
 pub use protection::Exhausted;
+pub use protection::record_length;
 pub use provider::provider;
 pub use server::Answer;
 pub use server::Offer;

@@ -16,6 +16,7 @@ use rustls::unbuffered::UnbufferedStatus;
 
 use crate::tls::Outgoing;
 use crate::tls::Session;
+use crate::tls::record_length;
 use crate::tls::server_name::Hidden;
 
 /// What the two sides agreed on.
@@ -65,9 +66,6 @@ pub(super) struct Negotiation {
     /// The server name, where rustls would not take it.
     hidden_name: Option<Hidden>,
 }
-
-/// The length of a record's header (RFC 8446, 5.1).
-const HEADER: usize = 5;
 
 impl Negotiation {
     /// A handshake that expects the ClientHello as its first input.
@@ -163,6 +161,11 @@ impl Negotiation {
         self.conn.peer_certificates().filter(|_| resumed).map(<[_]>::to_vec)
     }
 
+    /// Bytes of the client's chain, which what makes the session's next keys keeps.
+    pub(super) fn chain_bytes(&self) -> usize {
+        self.conn.peer_certificates().into_iter().flatten().map(|certificate| certificate.len()).sum()
+    }
+
     /// What was agreed on, and the session that it leads to.
     ///
     /// # Errors
@@ -182,7 +185,8 @@ impl Negotiation {
 
 /// The length of the first record in `wire`, and whether it is whole there; all of `wire` if it is not.
 fn first_record(wire: &[u8]) -> (usize, bool) {
-    let &[_, _, _, high, low, ..] = wire else { return (wire.len(), false) };
-    let length = HEADER + usize::from(u16::from_be_bytes([high, low]));
-    if length <= wire.len() { (length, true) } else { (wire.len(), false) }
+    match record_length(wire) {
+        Some(length) if length <= wire.len() => (length, true),
+        _ => (wire.len(), false),
+    }
 }

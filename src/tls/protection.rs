@@ -31,7 +31,7 @@ use crate::tls::Outgoing;
 pub(super) const FRAGMENT: usize = 16 * 1024;
 
 /// Type, version and length in front of each piece.
-const HEADER: usize = 5;
+pub(super) const HEADER: usize = 5;
 
 /// By how much a piece may be longer than its plaintext (RFC 5246, 6.2.3; in TLS 1.3 less, which its plaintext's limit sees to).
 const EXPANSION: usize = 2048;
@@ -184,6 +184,13 @@ impl Opener {
         self.seq += 1;
         Ok(opened)
     }
+}
+
+/// The length on the wire of the record that `wire` begins with, header included, as that says (RFC 8446, 5.1); `None` as long as
+/// the header is not whole.
+pub fn record_length(wire: &[u8]) -> Option<usize> {
+    let &[_, _, _, high, low] = wire.first_chunk::<HEADER>()?;
+    Some(HEADER + usize::from(u16::from_be_bytes([high, low])))
 }
 
 /// A sealed piece, as it came.

@@ -74,6 +74,11 @@ impl Hidden {
         self.0.len() == 1
     }
 
+    /// Bytes of the beginnings that are kept.
+    pub(super) fn memory(&self) -> usize {
+        self.0.iter().map(|replaced| replaced.sent.len() + replaced.given.len()).sum()
+    }
+
     /// As long as the guard lives, what this thread hashes by [`provider`] is what the client has sent.
     pub(super) fn in_force(&self) -> InForce {
         IN_FORCE.set(self.clone());

@@ -19,6 +19,7 @@ mod health;
 mod kinds;
 mod log;
 mod manual;
+mod memory;
 mod metrics;
 mod policy;
 mod process;

@@ -22,13 +22,13 @@ use crate::support::sidecar::Sidecar;
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
-struct Measured {
-    sidecar: Sidecar,
+pub(crate) struct Measured {
+    pub(crate) sidecar: Sidecar,
     admin: SocketAddr,
 }
 
 impl Measured {
-    fn new(setup: Setup) -> Self {
+    pub(crate) fn new(setup: Setup) -> Self {
         let sidecar = setup.arg("--admin").arg("127.0.0.1:0").ready();
         let admin = sidecar.wait_for("health can be asked for")["admin"].as_str().unwrap().parse().unwrap();
         Self { sidecar, admin }
@@ -47,13 +47,13 @@ impl Measured {
     }
 
     /// Every series with its value, as a strict reader of OpenMetrics sees them.
-    fn series(&self) -> BTreeMap<String, f64> {
+    pub(crate) fn series(&self) -> BTreeMap<String, f64> {
         text::parse(&self.ask(OPEN_METRICS).1, text::Form::OpenMetrics)
     }
 
     /// Waits until `series` has this value.
     #[track_caller]
-    fn wait_for(&self, series: &str, value: f64) {
+    pub(crate) fn wait_for(&self, series: &str, value: f64) {
         eventually(&format!("{series} {value}"), || (self.series().get(series) == Some(&value)).then_some(()));
     }
 }

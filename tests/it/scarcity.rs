@@ -116,3 +116,27 @@ fn signals_that_were_blocked_before_us_are_heard() {
     assert_eq!(sidecar.lines_of("draining").len(), 1);
     assert!(!sidecar.lines().iter().any(|line| line["level"] == "warn"), "{:#?}", sidecar.lines());
 }
+
+#[test]
+fn an_accept_that_fails_for_ever_is_tried_now_and_then_and_the_stop_is_heard() {
+    let (credentials, trace) = (Credentials::new(), tempfile::NamedTempFile::new().unwrap());
+    let (app, trace_path) = (app::echo().to_string(), trace.path().to_str().unwrap());
+    // The tracer in the background, so that the child is the program; what fails is a client that waits in the queue.
+    let tracer =
+        ["-D", "-f", "-qq", "-e", "trace=accept4", "-e", "inject=accept4:error=ECONNABORTED", "-o", trace_path];
+    let program = [VESTIBULE, "proxy", "--listen", "127.0.0.1:0", "--app", &app, "--threads", "1"];
+    let mut sidecar = Setup::program("strace", &[&tracer[..], &program].concat()).credentials(&credentials).ready();
+    let _waiting = std::net::TcpStream::connect(sidecar.addr()).unwrap();
+    let tries = || fs::read_to_string(trace.path()).unwrap().matches("accept4(").count();
+    let said = sidecar.wait_until("the trouble", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("cannot accept connections for now"))
+    });
+    assert_eq!(said["level"], "warn");
+    // Those of a client cost no pause, and from then on each try does: none is without one.
+    eventually("two tries more", || (tries() > 18).then_some(()));
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(0));
+    let tries = tries();
+    assert!(tries < 100, "{tries} tries");
+    assert_eq!(sidecar.lines().iter().filter(|line| line["level"] == "warn").count(), 1, "{:#?}", sidecar.lines());
+}

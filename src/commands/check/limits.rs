@@ -10,6 +10,7 @@ use crate::commands::text;
 use crate::config::Drain;
 use crate::config::PairFiles;
 use crate::listener::MEMORY_PER_CONNECTION;
+use crate::listener::connections_in_memory;
 use crate::listener::connections_within;
 use crate::listener::fitting;
 
@@ -124,8 +125,7 @@ pub(super) fn judge_memory(
     };
     let needed = admitted.saturating_mul(MEMORY_PER_CONNECTION);
     let said = format!("{who} may take {} of the container's {}", mebibytes(needed), mebibytes(memory));
-    // The app lives in the same memory: a quarter is what a guest may ask for.
-    let mend = format!("set --max-connections to {} or less, or raise the memory", memory / 4 / MEMORY_PER_CONNECTION);
+    let mend = format!("set --max-connections to {} or less, or raise the memory", connections_in_memory(memory));
     if needed > memory && connections.is_some() {
         found.problem(Subject::Memory, said, mend);
     } else if needed > memory / 2 {
@@ -258,27 +258,27 @@ mod tests {
                 Some(50_000),
                 None,
                 Some(512 * MIB),
-                "problem  memory        --max-connections 50000 may take 586 MiB of the container's 512 MiB; \
-                 set --max-connections to 10922 or less, or raise the memory\n",
+                "problem  memory        --max-connections 50000 may take 1758 MiB of the container's 512 MiB; \
+                 set --max-connections to 5461 or less, or raise the memory\n",
             ),
             (
-                Some(30_000),
+                Some(10_000),
                 None,
                 Some(512 * MIB),
-                "warning  memory        --max-connections 30000 may take 352 MiB of the container's 512 MiB; \
-                 set --max-connections to 10922 or less, or raise the memory\n",
+                "warning  memory        --max-connections 10000 may take 352 MiB of the container's 512 MiB; \
+                 set --max-connections to 5461 or less, or raise the memory\n",
             ),
             (
                 None,
                 Some(1 << 20),
                 Some(512 * MIB),
-                "ok       memory        10922 connections, as many as fit, may take 128 MiB of the container's 512 MiB\n",
+                "ok       memory        5461 connections, as many as fit, may take 192 MiB of the container's 512 MiB\n",
             ),
             (
                 Some(1000),
                 None,
                 Some(512 * MIB),
-                "ok       memory        --max-connections 1000 may take 12 MiB of the container's 512 MiB\n",
+                "ok       memory        --max-connections 1000 may take 36 MiB of the container's 512 MiB\n",
             ),
             (Some(1000), None, None, "ok       memory        the control group sets no limit\n"),
         ] {

@@ -81,7 +81,8 @@ fn look_at(config: &Config, found: &mut Findings) {
 
     let descriptors = machine::descriptor_limit();
     limits::judge_descriptors(config.limits.connections, descriptors, found);
-    limits::judge_memory(config.limits.connections, descriptors, machine.memory_limit(), found);
+    let memory = config.limits.memory.or_else(|| machine.memory_limit());
+    limits::judge_memory(config.limits.connections, descriptors, memory, found);
     limits::judge_threads(config.threads, sys::limits::cpus(), found);
     limits::judge_idle(config.timeouts.idle, machine::on_cloud_foundry(), found);
     limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);

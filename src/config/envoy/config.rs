@@ -80,7 +80,7 @@ impl Bootstrap {
             admin: self.admin.map(|addr| Admin { addr: AdminAddr::Tcp(addr), asked: false, actions: Vec::new() }),
             log: Log { format: None, level: beside.log_level, access: AccessLog::Denied },
             threads: beside.cpus.clamp(1, 2),
-            limits: Limits { connections: None, handshakes: None },
+            limits: Limits::default(),
             envoy: Some(Arc::new(Place { path, bootstrap: self })),
         }
     }

@@ -5,6 +5,7 @@
 mod address;
 mod duration;
 mod network;
+mod size;
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -25,6 +26,7 @@ pub use duration::duration;
 pub use duration::duration_or_off;
 pub use network::Network;
 pub use network::network;
+pub use size::size;
 
 /// The path of a file, of whatever bytes.
 pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {

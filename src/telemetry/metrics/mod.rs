@@ -1,6 +1,6 @@
 //! The answer to "how is it going" for machines: OpenMetrics text, and its older form.
 //!
-//! What is counted is in [`Counters`], [`Rotations`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
+//! What is counted is in [`Counters`], [`Budgets`], [`Rotations`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
 //! list of all metrics: the answer and the manual are made of it.
 
 mod classic;
@@ -23,6 +23,7 @@ use prometheus_client::registry::Unit;
 
 use super::Counters;
 use super::histogram::Distribution;
+use crate::budget::Budgets;
 use crate::credentials::Rotations;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::Standing;
@@ -62,6 +63,7 @@ enum Value {
 #[derive(Debug)]
 struct Seen<'a> {
     counters: &'a Counters,
+    budgets: &'a Budgets,
     rotations: &'a Rotations,
     readiness: &'a Readiness,
     standings: Vec<Standing>,
@@ -75,10 +77,15 @@ pub struct Metrics(Registry);
 
 impl Metrics {
     /// Metrics of what is counted there.
-    pub fn new(counters: Arc<Counters>, rotations: Arc<Rotations>, readiness: Arc<Readiness>) -> Self {
+    pub fn new(
+        counters: Arc<Counters>,
+        budgets: Arc<Budgets>,
+        rotations: Arc<Rotations>,
+        readiness: Arc<Readiness>,
+    ) -> Self {
         let mut registry = Registry::default();
         let started = process::started();
-        registry.register_collector(Box::new(Sources { counters, rotations, readiness, started }));
+        registry.register_collector(Box::new(Sources { counters, budgets, rotations, readiness, started }));
         Self(registry)
     }
 
@@ -104,6 +111,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Sources {
     counters: Arc<Counters>,
+    budgets: Arc<Budgets>,
     rotations: Arc<Rotations>,
     readiness: Arc<Readiness>,
     started: Option<f64>,
@@ -113,6 +121,7 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let seen = Seen {
             counters: &self.counters,
+            budgets: &self.budgets,
             rotations: &self.rotations,
             readiness: &self.readiness,
             standings: self.readiness.standings(SystemTime::now()),

@@ -12,6 +12,8 @@ use super::Metric;
 use super::Sample;
 use super::Seen;
 use super::Value;
+use crate::budget::Budget;
+use crate::budget::Budgets;
 use crate::connection::Reason;
 use crate::lifecycle::Part;
 use crate::policy;
@@ -130,6 +132,22 @@ pub static METRICS: &[Metric] = &[
         labels: &[],
         help: "Records that were left out of the log because there were too many with the same reason.",
         read: |seen| whole(seen.counters.suppressed_records()),
+    },
+    Metric {
+        stem: "vestibule_held_memory",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Gauge,
+        labels: &["budget"],
+        help: "Memory that clients have the proxy hold: until their handshake is done, and for what a side does not take. Left out where memory is not limited.",
+        read: |seen| budgets(seen, |budget| budget.limit().map(|_| budget.held())),
+    },
+    Metric {
+        stem: "vestibule_held_memory_limit",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Gauge,
+        labels: &["budget"],
+        help: "What they may hold before new clients are turned away (handshakes), or traffic slows down (backlogs). Left out where memory is not limited.",
+        read: |seen| budgets(seen, Budget::limit),
     },
     Metric {
         stem: "vestibule_certificate_not_before_timestamp",
@@ -287,6 +305,12 @@ fn by_key<const N: usize>(first: [&str; N], counts: Counts<Option<impl Display>>
         .map(|(key, count)| series(key.map_or_else(|| NONE.to_owned(), |key| key.to_string()), count))
         .chain(others)
         .collect()
+}
+
+fn budgets(seen: &Seen<'_>, read: fn(&Budget) -> Option<usize>) -> Vec<Sample> {
+    let Budgets { handshakes, backlogs } = seen.budgets;
+    let budgets = [("handshakes", handshakes), ("backlogs", backlogs)];
+    budgets.into_iter().filter_map(|(name, budget)| Some(labelled([name], read(budget)? as u64))).collect()
 }
 
 fn authorizations(seen: &Seen<'_>, verdict: Verdict) -> Vec<Sample> {

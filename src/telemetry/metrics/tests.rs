@@ -24,9 +24,13 @@ struct Measured {
     metrics: Metrics,
 }
 
+fn budgets() -> Budgets {
+    Budgets::new(Some(4 << 20), Some(4 << 20))
+}
+
 fn measured() -> Measured {
     let (counters, readiness) = (Arc::new(Counters::default()), Arc::new(Readiness::new(1, Vec::new())));
-    let metrics = Metrics::new(Arc::clone(&counters), Arc::default(), Arc::clone(&readiness));
+    let metrics = Metrics::new(Arc::clone(&counters), Arc::new(budgets()), Arc::default(), Arc::clone(&readiness));
     Measured { counters, readiness, metrics }
 }
 
@@ -199,7 +203,9 @@ fn every_row_is_a_sentence_and_follows_the_rules_for_names() {
 #[test]
 fn every_series_has_the_labels_of_its_row() {
     let measured = measured();
+    let budgets = budgets();
     let seen = Seen {
+        budgets: &budgets,
         counters: &measured.counters,
         rotations: &Rotations::default(),
         readiness: &measured.readiness,

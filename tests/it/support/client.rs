@@ -129,6 +129,29 @@ impl Asking {
         bytes
     }
 
+    /// Connects, and sends all that the handshake takes but the last byte of it.
+    pub(crate) fn all_but_the_last_byte(&self, addr: SocketAddr) -> TcpStream {
+        let mut tcp = TcpStream::connect(addr).unwrap();
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        let mut tls = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        loop {
+            let mut flight = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut flight).unwrap();
+            }
+            if !tls.is_handshaking() {
+                // Whoever is turned away meanwhile need not hear the end of it.
+                let _ = tcp.write_all(&flight[..flight.len() - 1]);
+                return tcp;
+            }
+            tcp.write_all(&flight).unwrap();
+            while !tls.wants_write() {
+                assert!(tls.read_tls(&mut tcp).unwrap() > 0, "turned away before its turn");
+                tls.process_new_packets().unwrap();
+            }
+        }
+    }
+
     /// Connects and completes the handshake.
     pub(crate) fn connect(&self, addr: SocketAddr) -> io::Result<Client> {
         let tcp = TcpStream::connect(addr)?;

@@ -1,0 +1,188 @@
+//! Memory that strangers may have us hold, in bytes.
+//!
+//! What is kept of a client that does not finish its sentence, or does not read, has to end somewhere: the control group's limit
+//! is shared with the app, and whoever goes beyond it is killed. A [`Budget`] is what all connections together may hold of one
+//! kind; a [`Reservation`] is what one of them holds of it, and gives it back when it is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+/// The part of what is free that one connection may hold: so the last of it goes to those that need little, and clients with
+/// a large unfinished message are turned away before those with a small one.
+const SHARE: usize = 8;
+
+/// The budgets of all connections.
+#[derive(Debug)]
+pub struct Budgets {
+    /// What connections hold until their handshake is done.
+    pub handshakes: Arc<Budget>,
+    /// What relays hold because a side does not take it, or because the rest of a record has not come.
+    pub backlogs: Arc<Budget>,
+}
+
+/// A number of bytes that all connections together may hold.
+#[derive(Debug)]
+pub struct Budget {
+    /// `usize::MAX`: there is no limit, and nothing is counted.
+    limit: usize,
+    held: AtomicUsize,
+}
+
+/// There is no memory left for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the memory for handshakes is spent; raise the container's memory limit (or --memory-limit), or add instances")]
+pub struct Exhausted;
+
+/// The bytes of a [`Budget`] that one connection holds.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budgets {
+    /// Budgets of so many bytes each; `None` is no limit.
+    pub fn new(handshakes: Option<u64>, backlogs: Option<u64>) -> Self {
+        Self { handshakes: Arc::new(Budget::new(handshakes)), backlogs: Arc::new(Budget::new(backlogs)) }
+    }
+}
+
+impl Budget {
+    fn new(limit: Option<u64>) -> Self {
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Self { limit, held: AtomicUsize::new(0) }
+    }
+
+    /// Bytes that may be held; `None` is no limit.
+    pub fn limit(&self) -> Option<usize> {
+        (self.limit != usize::MAX).then_some(self.limit)
+    }
+
+    /// Bytes that are held now. Nobody counts them where there is no limit.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether more than half is spent.
+    pub fn is_short(&self) -> bool {
+        self.free() < self.limit / 2
+    }
+
+    /// What one connection should hold of it at most, in bytes.
+    pub fn share(&self) -> usize {
+        self.free() / SHARE
+    }
+
+    fn free(&self) -> usize {
+        self.limit.saturating_sub(self.held())
+    }
+
+    /// A reservation of nothing.
+    pub fn reservation(self: &Arc<Self>) -> Reservation {
+        Reservation { budget: Arc::clone(self), bytes: 0 }
+    }
+}
+
+impl Reservation {
+    /// Reserves `bytes` in all, if that is a fair share of what is left. Two threads that ask at once may both be told yes, so the
+    /// limit may be passed by a share for each thread.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; the reservation is then what it was.
+    pub fn reserve(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        if bytes > self.bytes && bytes > (self.budget.free().saturating_add(self.bytes)) / SHARE {
+            return Err(Exhausted);
+        }
+        self.settle(bytes);
+        Ok(())
+    }
+
+    /// Accounts for `bytes` in all, which are held already.
+    pub fn settle(&mut self, bytes: usize) {
+        // Nothing is shared between threads as long as nothing changes, or where there is no limit.
+        if bytes == self.bytes || self.budget.limit == usize::MAX {
+            return;
+        }
+        let held = &self.budget.held;
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => held.fetch_add(more, Ordering::Relaxed),
+            None => held.fetch_sub(self.bytes - bytes, Ordering::Relaxed),
+        };
+        self.bytes = bytes;
+    }
+
+    /// The budget that it is of.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.settle(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(limit: u64) -> Arc<Budget> {
+        Arc::new(Budget::new(Some(limit)))
+    }
+
+    #[test]
+    fn what_a_connection_held_is_free_again_when_it_is_gone() {
+        let budget = budget(1000);
+        let (mut one, mut other) = (budget.reservation(), budget.reservation());
+        one.reserve(100).unwrap();
+        other.settle(500);
+        assert_eq!((budget.held(), budget.is_short()), (600, true));
+        one.reserve(20).unwrap();
+        assert_eq!(budget.held(), 520);
+        drop(other);
+        assert_eq!((budget.held(), budget.is_short()), (20, false));
+        drop(one);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn the_last_of_it_goes_to_those_that_need_little() {
+        let budget = budget(64_000);
+        let mut holders = Vec::new();
+        let large = loop {
+            let mut reservation = budget.reservation();
+            if reservation.reserve(1600).is_err() {
+                break holders.len();
+            }
+            holders.push(reservation);
+        };
+        assert!((20..40).contains(&large), "{large}");
+        let mut small = budget.reservation();
+        small.reserve(200).unwrap();
+        assert_eq!(small.reserve(1600), Err(Exhausted));
+        assert_eq!(budget.held(), large * 1600 + 200, "a refusal changes nothing");
+        drop(holders.pop());
+        small.reserve(1600).unwrap();
+    }
+
+    #[test]
+    fn what_is_held_already_is_accounted_for_beyond_the_limit_too() {
+        let budget = budget(100);
+        let mut reservation = budget.reservation();
+        reservation.settle(1000);
+        assert_eq!((budget.held(), budget.share()), (1000, 0));
+        reservation.reserve(900).unwrap();
+        assert_eq!(reservation.reserve(901), Err(Exhausted));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_refused_and_nothing_is_counted() {
+        let budget = Arc::new(Budget::new(None));
+        let mut reservation = budget.reservation();
+        reservation.reserve(1 << 40).unwrap();
+        assert_eq!((budget.held(), budget.is_short(), budget.limit()), (0, false, None));
+        assert!(budget.share() > 1 << 40);
+    }
+}

@@ -1,0 +1,83 @@
+//! Looks after a connection that keeps something for a side that does not take it, or waits for the rest of a record.
+//!
+//! Nothing tells of such a connection: it is not read from, or what comes is never enough. Most of them go on by themselves, and
+//! are left alone as long as there is memory. When it is short, those that have been stuck for some seconds make room for others.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::Sleep;
+use tokio::time::sleep;
+
+use super::Carried;
+
+/// How often such a connection is looked after.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks in a row that have found no progress, after which a direction is stuck.
+pub(super) const STUCK: u8 = 5;
+
+/// The eye on one connection.
+#[derive(Debug)]
+pub(super) struct Stall {
+    timer: Pin<Box<Sleep>>,
+    up: Progress,
+    down: Progress,
+}
+
+/// Of one direction.
+#[derive(Debug)]
+struct Progress {
+    carried: u64,
+    looks: u8,
+}
+
+impl Stall {
+    pub(super) fn new(carried: Carried) -> Self {
+        let progress = |carried| Progress { carried, looks: 0 };
+        Self { timer: Box::pin(sleep(LOOK)), up: progress(carried.up), down: progress(carried.down) }
+    }
+
+    /// Ready once a second.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.as_mut().poll(cx).map(|()| self.timer.as_mut().reset(Instant::now() + LOOK))
+    }
+
+    /// Whether what is kept has been the same for [`STUCK`] looks, of which this is one. Bytes count when they are carried: a
+    /// record that comes in drops, or a backlog that goes in drops, keeps its memory all the same.
+    pub(super) fn is_stuck(&mut self, carried: Carried, keeps_up: bool, keeps_down: bool) -> bool {
+        let up = self.up.stands_still(carried.up, keeps_up);
+        let down = self.down.stands_still(carried.down, keeps_down);
+        up || down
+    }
+}
+
+impl Progress {
+    fn stands_still(&mut self, carried: u64, keeps: bool) -> bool {
+        self.looks = if keeps && carried == self.carried { (self.looks + 1).min(STUCK) } else { 0 };
+        self.carried = carried;
+        self.looks == STUCK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_direction_that_keeps_something_and_carries_nothing_is_stuck_after_five_looks() {
+        let mut stall = Stall::new(Carried::default());
+        let mut look = |up, down, keeps_up, keeps_down| stall.is_stuck(Carried { up, down }, keeps_up, keeps_down);
+        assert!((1..STUCK).all(|at| !look(u64::from(at), 0, true, true)));
+        assert!(look(7, 0, true, true), "nothing has gone down");
+        assert!(look(8, 0, true, true));
+        assert!(!look(8, 1, true, true));
+        assert!(!look(8, 1, false, false));
+        assert!((1..STUCK).all(|_| !look(8, 1, true, false)));
+        assert!(look(8, 1, true, false));
+    }
+}
