@@ -142,12 +142,14 @@ pub enum RootsError {
         source: CrlError,
     },
     /// A file that was named has nothing of use.
-    #[error("{}: no {wanted} in it", path.display())]
+    #[error("{}: no {wanted} in it{others}", path.display())]
     Nothing {
         /// Which file.
         path: PathBuf,
         /// What should be in it.
         wanted: &'static str,
+        /// What else is in it, for the end of a sentence.
+        others: String,
     },
     /// No CA at all.
     #[error(
@@ -421,10 +423,12 @@ fn reason(error: &webpki::Error) -> Reason {
 
 fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result<(), RootsError> {
     let path = || text.path.clone();
-    let pem = blocks(text, |kind| matches!(kind, Kind::Certificate | Kind::TrustedCertificate), notes)?;
+    let pem = read_pem(text)?;
+    let passed_over = pem.passed_over(|kind| matches!(kind, Kind::Certificate | Kind::TrustedCertificate));
     if pem.certificates().next().is_none() {
-        return nothing(text, "certificate in PEM", notes);
+        return nothing(text, "certificate in PEM", &passed_over, notes);
     }
+    note_passed_over(text, passed_over, notes);
     for (position, block) in (1..).zip(pem.certificates()) {
         if block.rejects_clients {
             let path = text.path.display();
@@ -470,14 +474,16 @@ fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result
 fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Result<(), RootsError> {
     // A SEQUENCE is not the beginning of any text.
     let is_der = text.bytes.first() == Some(&0x30);
-    let lists: Vec<Vec<u8>> = if is_der {
-        vec![text.bytes.clone()]
+    let (lists, passed_over): (Vec<Vec<u8>>, _) = if is_der {
+        (vec![text.bytes.clone()], Vec::new())
     } else {
-        blocks(text, |kind| kind == Kind::Crl, notes)?.crls().map(|block| block.der.clone()).collect()
+        let pem = read_pem(text)?;
+        (pem.crls().map(|block| block.der.clone()).collect(), pem.passed_over(|kind| kind == Kind::Crl))
     };
     if lists.is_empty() {
-        return nothing(text, "CRL in PEM or DER", notes);
+        return nothing(text, "CRL in PEM or DER", &passed_over, notes);
     }
+    note_passed_over(text, passed_over, notes);
     for (position, der) in (1..).zip(&lists) {
         let place = format!("{}: CRL {position}", text.path.display());
         let crl = Crl::from_der(der, place).map_err(|source| RootsError::Crl {
@@ -490,20 +496,27 @@ fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Resu
     Ok(())
 }
 
-/// A file without what is wanted: an error where it was named, else a note.
-fn nothing(text: &Text, wanted: &'static str, notes: &mut Vec<String>) -> Result<(), RootsError> {
+/// A file without what is wanted: an error where it was named, else a note. It says what else is there.
+fn nothing(
+    text: &Text,
+    wanted: &'static str,
+    passed_over: &[String],
+    notes: &mut Vec<String>,
+) -> Result<(), RootsError> {
+    let others: String = passed_over.iter().map(|note| format!("; {note}")).collect();
     if text.named {
-        return Err(RootsError::Nothing { path: text.path.clone(), wanted });
+        return Err(RootsError::Nothing { path: text.path.clone(), wanted, others });
     }
-    notes.push(format!("{}: no {wanted} in it, left out", text.path.display()));
+    notes.push(format!("{}: no {wanted} in it, left out{others}", text.path.display()));
     Ok(())
 }
 
-/// The blocks of a text; what is passed over of it, where `wanted` are read, is noted.
-fn blocks(text: &Text, wanted: impl Fn(Kind) -> bool, notes: &mut Vec<String>) -> Result<Pem, RootsError> {
-    let pem = Pem::read(&text.bytes).map_err(|cause| RootsError::Pem { path: text.path.clone(), cause })?;
-    notes.extend(pem.passed_over(wanted).into_iter().map(|note| format!("{}: {note}", text.path.display())));
-    Ok(pem)
+fn read_pem(text: &Text) -> Result<Pem, RootsError> {
+    Pem::read(&text.bytes).map_err(|cause| RootsError::Pem { path: text.path.clone(), cause })
+}
+
+fn note_passed_over(text: &Text, passed_over: Vec<String>, notes: &mut Vec<String>) {
+    notes.extend(passed_over.into_iter().map(|note| format!("{}: {note}", text.path.display())));
 }
 
 /// Each of `notes` on a line of its own.

@@ -173,18 +173,18 @@ fn what_is_no_pem_is_told_apart() {
     for (key, expected) in [
         (
             &key_pem.as_bytes()[..key_pem.len() - 10],
-            "problem  pair          /c/instance.key: the key file is torn or not PEM: the last END line is cut off; \
+            "problem  pair          /c/instance.key: the key file is torn or not PEM: line 1: it ends in the middle of a block; \
              write it anew, under another name and then renamed\n",
         ),
         (
             b"hello\n".as_slice(),
-            "problem  pair          /c/instance.key: the key file holds no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY block \
-             (an encrypted key cannot be used); write the key as PKCS#8, PKCS#1 or SEC1 in PEM\n",
+            "problem  pair          /c/instance.key: the key file holds no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY block; \
+             write the key as PKCS#8, PKCS#1 or SEC1 in PEM\n",
         ),
         (
             encrypted.as_bytes(),
             "problem  pair          /c/instance.key: the key is encrypted, and there is nobody to ask for its passphrase; \
-             write it without one: openssl pkey -in FILE\n",
+             write it without one: openssl pkey -in FILE -out PLAIN\n",
         ),
         (
             &[0x30, 0x77, 0x02, 0x01],
