@@ -193,6 +193,8 @@ pub struct Admin {
     pub asked: bool,
     /// What may be done there, beside asking; empty: nothing.
     pub actions: Vec<AdminAction>,
+    /// Host names by which it may be asked, beside `localhost`, in lower case.
+    pub hosts: Vec<String>,
 }
 
 /// Something that the admin listener does when it is asked to.

@@ -56,6 +56,7 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
     let drain = reader.drain();
     let admin = reader.admin();
     let actions = reader.admin_actions();
+    let hosts = reader.admin_hosts();
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -68,9 +69,9 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,
             drain: drain?,
-            admin: match (admin?, actions?) {
-                (Some(admin), actions) => Some(Admin { actions, ..admin }),
-                (None, _) => None,
+            admin: match (admin?, actions?, hosts?) {
+                (Some(admin), actions, hosts) => Some(Admin { actions, hosts, ..admin }),
+                (None, ..) => None,
             },
             log: log?,
             threads: threads?,
