@@ -237,10 +237,10 @@ impl Reader {
                     result = Err(self.note(wrong.at(place.clone())));
                 }
             }
-            for (_, (app_place, app)) in addresses {
-                let AppAddr::Tcp(app) = app else { continue };
+            let apps = addresses.iter().flat_map(|(_, (place, app))| app.tcp().into_iter().map(move |at| (place, at)));
+            for (app_place, app) in apps {
                 // An app elsewhere may well have our port; an app on loopback cannot.
-                if covers(*listen, *app) && (app.ip().is_loopback() || socket(*listen) == *app) {
+                if covers(*listen, app) && (app.ip().is_loopback() || socket(*listen) == app) {
                     let what = format!("we would listen where the app is, {app}");
                     let wrong = Wrong::new(what, "give one of them another port");
                     result = Err(self.note(wrong.at(in_order(place, app_place).0)));

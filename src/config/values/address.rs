@@ -40,10 +40,13 @@ pub fn app(text: &str) -> Result<AppAddr, Wrong> {
     if digits(text).is_some() {
         return port(text).map(AppAddr::Tcp);
     }
-    let address = match text.strip_prefix("localhost:") {
-        Some(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), digits(port).unwrap_or_else(|| Err(no_port(port)))?),
-        None => socket(text, EXAMPLES)?,
-    };
+    if let Some(port) = text.strip_prefix("localhost:") {
+        return match digits(port) {
+            Some(Ok(number)) if number > 0 => Ok(AppAddr::Localhost(number)),
+            _ => Err(no_port(port)),
+        };
+    }
+    let address = socket(text, EXAMPLES)?;
     if address.port() == 0 {
         return Err(no_port("0"));
     }
@@ -197,7 +200,7 @@ mod tests {
     fn an_app_is_a_port_an_address_or_a_socket_file() {
         let tcp = |text: &str| Ok(AppAddr::Tcp(text.parse().unwrap()));
         assert_eq!(app("8080"), tcp("127.0.0.1:8080"));
-        assert_eq!(app("localhost:8080"), tcp("127.0.0.1:8080"));
+        assert_eq!(app("localhost:8080"), Ok(AppAddr::Localhost(8080)));
         assert_eq!(app("10.1.2.3:80"), tcp("10.1.2.3:80"));
         assert_eq!(app("[::1]:8080"), tcp("[::1]:8080"));
         assert_eq!(app("unix:/run/app.sock"), Ok(AppAddr::Unix("/run/app.sock".into())));
