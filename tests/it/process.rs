@@ -89,7 +89,6 @@ fn an_app_on_the_other_loopback_address_is_named_once_and_found_as_localhost() {
     let mut client = asking.connect(sidecar.addr()).unwrap();
     client.send(b"?").unwrap();
     let mut byte = [0; 1];
-    // The proxy above looks every now and then whether an app has come, but not here.
     app.accept().unwrap().0.read_exact(&mut byte).unwrap();
     assert_eq!(&byte, b"?");
 }
