@@ -84,6 +84,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin -d 'He
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
 reload\t''
 loglevel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin-host -d 'Host names, beside localhost, that --admin answers to' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l log-format -d 'How lines on stderr look: json, text, lager [text on a terminal, else json]' -r -f -a "json\t''
 text\t''
 lager\t''"
@@ -145,6 +146,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin -d '
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
 reload\t''
 loglevel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin-host -d 'Host names, beside localhost, that --admin answers to' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l log-format -d 'How lines on stderr look: json, text, lager [text on a terminal, else json]' -r -f -a "json\t''
 text\t''
 lager\t''"
@@ -209,6 +211,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin -d '
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
 reload\t''
 loglevel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin-host -d 'Host names, beside localhost, that --admin answers to' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l log-format -d 'How lines on stderr look: json, text, lager [text on a terminal, else json]' -r -f -a "json\t''
 text\t''
 lager\t''"
@@ -286,6 +289,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
 reload\t''
 loglevel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin-host -d 'Host names, beside localhost, that --admin answers to' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l log-format -d 'How lines on stderr look: json, text, lager [text on a terminal, else json]' -r -f -a "json\t''
 text\t''
 lager\t''"

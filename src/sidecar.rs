@@ -212,8 +212,8 @@ impl Sidecar {
 fn hide_app(doors: &mut [(Listener, TcpListener, SocketAddr)]) -> Result<Option<HiddenPort>, Fault> {
     // Invariant: with a hidden port there is one listener, and the app is on TCP.
     let [(Listener { app, .. }, ..)] = doors else { return Ok(None) };
-    let AppAddr::Tcp(known) = app else { return Ok(None) };
-    let hidden = HiddenPort::find(known.port())
+    let Some(known) = app.tcp().first().map(SocketAddr::port) else { return Ok(None) };
+    let hidden = HiddenPort::find(known)
         .map_err(|error| Fault::new(Exit::AddressUnavailable, format!("cannot hide the app's port: {error}")))?;
     *app = AppAddr::Tcp(hidden.addr());
     Ok(Some(hidden))

@@ -2,7 +2,7 @@
 //!
 //! A web page may make its visitor's browser ask a name that it controls, and let that name point to loopback (DNS
 //! rebinding); then the page reads the answer. The browser still sends the name, so only what is no name is answered:
-//! IP addresses, and `localhost`.
+//! IP addresses, `localhost`, and the names that whoever runs us has listed (`--admin-host`).
 
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
@@ -10,19 +10,28 @@ use std::net::Ipv6Addr;
 use hyper::Request;
 use hyper::header::HOST;
 
-/// Whether every name in `request` is an IP address or `localhost`. A request without any comes from no browser.
-pub(super) fn is_ours<B>(request: &Request<B>) -> bool {
+/// Whether every name in `request` is an IP address, `localhost`, or one of `names`, which are in lower case. A request
+/// without any comes from no browser.
+pub(super) fn is_ours<B>(request: &Request<B>, names: &[String]) -> bool {
     let in_target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    request.headers().get_all(HOST).iter().map(|host| host.as_bytes()).chain(in_target).all(is_address)
+    request
+        .headers()
+        .get_all(HOST)
+        .iter()
+        .map(|host| host.as_bytes())
+        .chain(in_target)
+        .all(|host| is_known(host, names))
 }
 
-fn is_address(host: &[u8]) -> bool {
+fn is_known(host: &[u8], names: &[String]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };
     if let Some(six) = host.strip_prefix('[') {
         return six.split_once(']').is_some_and(|(ip, port)| ip.parse::<Ipv6Addr>().is_ok() && is_port(port));
     }
     let name = host.split_once(':').map_or(host, |(name, _)| name);
-    is_port(&host[name.len()..]) && (name.parse::<Ipv4Addr>().is_ok() || name.eq_ignore_ascii_case("localhost"))
+    let is_listed = || names.iter().any(|known| name.eq_ignore_ascii_case(known));
+    let is_local = || name.parse::<Ipv4Addr>().is_ok() || name.eq_ignore_ascii_case("localhost");
+    is_port(&host[name.len()..]) && (is_local() || is_listed())
 }
 
 /// Nothing, or `:9901`.
@@ -39,7 +48,7 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        is_ours(&request.body(()).unwrap())
+        is_ours(&request.body(()).unwrap(), &["metrics.example".to_owned(), "vestibule_1".to_owned()])
     }
 
     #[test]
@@ -53,6 +62,9 @@ mod tests {
             "localhost",
             "LocalHost:1",
             "localhost:",
+            "metrics.example",
+            "Metrics.Example:9901",
+            "vestibule_1:80",
         ] {
             assert!(asked(&[host], "/"), "{host}");
         }
@@ -64,6 +76,11 @@ mod tests {
     fn names_are_not_ours() {
         for host in [
             "evil.example",
+            "metrics.example.evil.example",
+            "evil.metrics.example",
+            "metrics.example.",
+            "metrics.example:80x",
+            "metrics",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
             "127.0.0.1:80x",

@@ -8,6 +8,7 @@ mod envoy;
 mod host;
 mod media;
 mod page;
+mod places;
 mod routes;
 mod status;
 
@@ -18,6 +19,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as Caller;
 use std::path::Path;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,9 +30,8 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
@@ -46,13 +47,15 @@ use crate::telemetry::Metrics;
 
 use self::actions::Actions;
 use self::actions::Wish;
+use self::places::Place;
+use self::places::Places;
 
 pub use self::envoy::Envoy;
 pub use self::status::Listening;
 pub use self::status::Overview;
 
-/// Connections at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 16;
+/// From accept to the end of the request's head.
+const HEAD_LIMIT: Duration = Duration::from_secs(1);
 
 /// From accept to the last byte of the answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -83,7 +86,16 @@ pub struct View {
 pub struct Server {
     door: Door,
     actions: Actions,
+    hosts: Vec<String>,
     _file: Option<SocketFile>,
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+struct Desk {
+    view: View,
+    actions: Actions,
+    hosts: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -136,24 +148,24 @@ impl Server {
 
     /// Answers for ever.
     pub async fn run(self, view: View) {
-        let view = Arc::new((view, self.actions));
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let desk = Arc::new(Desk { view, actions: self.actions, hosts: self.hosts });
+        let places = Arc::new(Places::default());
         loop {
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             let accepted = match &self.door {
                 Door::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(serve(stream, Arc::clone(&view), true, place));
+                    tokio::spawn(serve(stream, Arc::clone(&desk), true, places.take()));
                 }),
                 // No browser can be made to dial a Unix socket, so any name will do.
                 Door::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(serve(stream, Arc::clone(&view), false, place));
+                    tokio::spawn(serve(stream, Arc::clone(&desk), false, places.take()));
                 }),
             };
             if let Err(error) = accepted {
                 tracing::debug!(%error, "an admin connection could not be accepted");
                 sleep(PAUSE).await;
             }
+            // Whoever has sent its question with the connection asks it before the next one comes.
+            yield_now().await;
         }
     }
 }
@@ -171,7 +183,7 @@ fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<Server> {
             (Door::Unix(listener), Some(SocketFile(path.clone())))
         }
     };
-    Ok(Server { door, actions: Actions::new(&admin.actions), _file: file })
+    Ok(Server { door, actions: Actions::new(&admin.actions), hosts: admin.hosts.clone(), _file: file })
 }
 
 /// Opens a Unix socket, in place of one that a process before us has left behind.
@@ -194,14 +206,15 @@ fn is_socket(path: &Path) -> bool {
 }
 
 /// One connection: one request. `by_name`: whether the name in it has to be one that only this machine could mean.
-async fn serve<S>(stream: S, view: Arc<(View, Actions)>, by_name: bool, _place: OwnedSemaphorePermit)
+async fn serve<S>(stream: S, desk: Arc<Desk>, by_name: bool, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (view, actions) = &*view;
+    let Desk { view, actions, hosts } = &*desk;
     let wish = Wish::default();
     let answer = service_fn(|request| {
-        let answer = if by_name && !host::is_ours(&request) {
+        place.asks();
+        let answer = if by_name && !host::is_ours(&request, hosts) {
             routes::misdirected()
         } else {
             actions.answer(&request, &wish).unwrap_or_else(|| routes::answer(&request, view))
@@ -213,7 +226,17 @@ where
         .max_buf_size(HEAD)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), answer);
-    // What goes wrong here is the asker's; it sees it.
-    let _ = timeout(LIMIT, served).await;
+    let mut served = pin!(served);
+    let answered = async {
+        let in_time = timeout(HEAD_LIMIT, served.as_mut()).await.is_ok();
+        if !in_time && place.has_asked() {
+            // What goes wrong here is the asker's; it sees it.
+            let _ = timeout(LIMIT - HEAD_LIMIT, served).await;
+        }
+    };
+    tokio::select! {
+        () = answered => {}
+        () = place.lost() => tracing::debug!("an admin connection has given way to a newer one"),
+    }
     wish.grant();
 }

@@ -55,7 +55,7 @@ pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
 
 /// The answer to a request for a host that we are not.
 pub(super) fn misdirected() -> Answer {
-    text(StatusCode::MISDIRECTED_REQUEST, "ask by an IP address or by localhost\n")
+    text(StatusCode::MISDIRECTED_REQUEST, "ask by an IP address, by localhost, or by a name that --admin-host lists\n")
 }
 
 /// `?verbose` lists the parts; `?exclude=PART`, any number of times, leaves one out.

@@ -65,7 +65,7 @@ pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
         return Ok(Exit::Success);
     }
     let beside = Beside { drain, log_level, cpus: sys::limits::cpus_by_quota() };
-    serve::serve(bootstrap.into_config(path, beside), None, &warnings)
+    Ok(serve::serve(bootstrap.into_config(path, beside), None, &warnings))
 }
 
 /// The bootstrap, once it is whole.

@@ -34,9 +34,9 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             if config.app.hide_key {
                 app.env_remove.extend(["CF_INSTANCE_KEY".into(), "VESTIBULE_KEY".into()]);
             }
-            serve::serve(config, Some(app), &[])
+            Ok(serve::serve(config, Some(app), &[]))
         }
-        Command::Proxy { config } => serve::serve(config, None, &[]),
+        Command::Proxy { config } => Ok(serve::serve(config, None, &[])),
         Command::Health { admin } => health::health(admin.as_ref()),
         Command::Wait { admin, timeout } => health::wait(admin.as_ref(), timeout),
         Command::Identity { file, json } => {

@@ -16,16 +16,19 @@ use crate::sidecar::Sidecar;
 use crate::supervisor::AppCommand;
 use crate::supervisor::Signals;
 use crate::telemetry;
+use crate::telemetry::log_writer;
 
 /// For the connections that are dropped at the end.
 const LAST_DROPS: Duration = Duration::from_millis(250);
 
+/// For the last lines of the log to be read by whoever reads them.
+const LAST_LINES: Duration = Duration::from_millis(250);
+
 /// Serves as `config` says, with the app of `command` as a child if there is one, until something ends it. `warnings` are
 /// the first words of the log.
 ///
-/// # Errors
-/// [`Fault`]. Once logging has started, a fault is a log line instead, so that the log stays of one form.
-pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[String]) -> Result<Exit, Fault> {
+/// A fault is a log line, so that the log stays of one form; its status is given.
+pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[String]) -> Exit {
     Signals::unblock();
     telemetry::start_logging(&config.log);
     for warning in warnings {
@@ -42,15 +45,18 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[Str
         served
     }))
     .unwrap_or_else(panicked);
-    match served {
-        Err(fault) if tracing::enabled!(Level::ERROR) => {
+    let exit = served.unwrap_or_else(|fault| {
+        if tracing::enabled!(Level::ERROR) {
             for line in fault.message.lines() {
                 tracing::error!(code = fault.exit.code(), "{line}");
             }
-            Ok(fault.exit)
+        } else {
+            log_writer::write(format!("{fault}\n").as_bytes());
         }
-        served => served,
-    }
+        fault.exit
+    });
+    log_writer::flush(LAST_LINES);
+    exit
 }
 
 /// A runtime with `threads` threads. One thread needs no scheduler that shares work between threads.

@@ -110,23 +110,37 @@ impl Reader {
         Ok(Drain { delay, timeout })
     }
 
-    /// All but [`Admin::actions`].
+    /// All but [`Admin::actions`] and [`Admin::hosts`].
     pub(super) fn admin(&mut self) -> Result<Option<Admin>, Noted> {
         let (place, addr) = self.placed("admin", values::admin)?;
-        Ok(addr.map(|addr| Admin { addr, asked: is_typed(&place), actions: Vec::new() }))
+        Ok(addr.map(|addr| Admin { addr, asked: is_typed(&place), actions: Vec::new(), hosts: Vec::new() }))
     }
 
     /// What the admin listener may be asked to do. There has to be one.
     pub(super) fn admin_actions(&mut self) -> Result<Vec<AdminAction>, Noted> {
-        let actions = self.all("admin-actions", |text| values::one_of(text, &AdminAction::WORDS))?;
+        self.beside_admin("admin-actions", |text| values::one_of(text, &AdminAction::WORDS))
+    }
+
+    /// By which names it may be asked. There has to be an admin listener.
+    pub(super) fn admin_hosts(&mut self) -> Result<Vec<String>, Noted> {
+        self.beside_admin("admin-host", values::host_name)
+    }
+
+    /// The values of an option that means nothing without an admin listener.
+    fn beside_admin<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Result<Vec<T>, Noted> {
+        let given = self.all(name, parse)?;
         let off = self.sources.values("admin").first().filter(|admin| admin.value == "off");
-        if let (Some((place, _)), Some(admin)) = (actions.first(), off) {
+        if let (Some((place, _)), Some(admin)) = (given.first(), off) {
             let (place, other) = in_order(place, &admin.place);
             let wrong =
                 Wrong::new(format!("given beside {other}"), "there would be nowhere to ask: leave one of the two out");
             return Err(self.note(wrong.at(place)));
         }
-        Ok(actions.into_iter().map(|(_, action)| action).collect())
+        Ok(given.into_iter().map(|(_, value)| value).collect())
     }
 }
 

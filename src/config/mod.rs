@@ -18,6 +18,8 @@ pub mod values;
 mod tests;
 
 use std::fmt;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -151,8 +153,21 @@ pub enum Listen {
 pub enum AppAddr {
     /// `127.0.0.1:8080`
     Tcp(SocketAddr),
+    /// `localhost:8080`: 127.0.0.1 or ::1, whichever the app has chosen.
+    Localhost(u16),
     /// `unix:/run/app.sock`
     Unix(PathBuf),
+}
+
+impl AppAddr {
+    /// Where it is dialled, in this order; empty for a Unix socket.
+    pub fn tcp(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Tcp(addr) => vec![*addr],
+            Self::Localhost(port) => vec![(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()],
+            Self::Unix(_) => Vec::new(),
+        }
+    }
 }
 
 /// How the app is treated.
@@ -193,6 +208,8 @@ pub struct Admin {
     pub asked: bool,
     /// What may be done there, beside asking; empty: nothing.
     pub actions: Vec<AdminAction>,
+    /// Host names by which it may be asked, beside `localhost`, in lower case.
+    pub hosts: Vec<String>,
 }
 
 /// Something that the admin listener does when it is asked to.
@@ -436,6 +453,7 @@ impl fmt::Display for AppAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

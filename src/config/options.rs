@@ -280,6 +280,8 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "admin-actions", value: "LIST", group: Group::Admin, kind: Kind::Many,
           choices: &["drain", "reload", "loglevel"],
           help: "What --admin may be asked to do, by POST", ..ROW },
+    Opt { name: "admin-host", value: "NAME", group: Group::Admin, kind: Kind::Many,
+          help: "Host names, beside localhost, that --admin answers to", ..ROW },
     Opt { name: "timeout", value: "DURATION", default: Preset::Value("30s"), commands: &["wait"],
           help: "How long to wait", ..FLAG },
 

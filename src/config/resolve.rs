@@ -56,6 +56,7 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
     let drain = reader.drain();
     let admin = reader.admin();
     let actions = reader.admin_actions();
+    let hosts = reader.admin_hosts();
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -68,9 +69,9 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,
             drain: drain?,
-            admin: match (admin?, actions?) {
-                (Some(admin), actions) => Some(Admin { actions, ..admin }),
-                (None, _) => None,
+            admin: match (admin?, actions?, hosts?) {
+                (Some(admin), actions, hosts) => Some(Admin { actions, hosts, ..admin }),
+                (None, ..) => None,
             },
             log: log?,
             threads: threads?,
@@ -236,10 +237,10 @@ impl Reader {
                     result = Err(self.note(wrong.at(place.clone())));
                 }
             }
-            for (_, (app_place, app)) in addresses {
-                let AppAddr::Tcp(app) = app else { continue };
+            let apps = addresses.iter().flat_map(|(_, (place, app))| app.tcp().into_iter().map(move |at| (place, at)));
+            for (app_place, app) in apps {
                 // An app elsewhere may well have our port; an app on loopback cannot.
-                if covers(*listen, *app) && (app.ip().is_loopback() || socket(*listen) == *app) {
+                if covers(*listen, app) && (app.ip().is_loopback() || socket(*listen) == app) {
                     let what = format!("we would listen where the app is, {app}");
                     let wrong = Wrong::new(what, "give one of them another port");
                     result = Err(self.note(wrong.at(in_order(place, app_place).0)));

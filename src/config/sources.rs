@@ -20,6 +20,7 @@ use super::options::Opt;
 use super::options::PREFIX;
 use super::options::Preset;
 use super::values;
+use super::values::unquoted;
 
 /// The environment by name.
 pub type Environment = BTreeMap<String, OsString>;
@@ -151,10 +152,11 @@ pub(super) fn without_flags(option: &'static Opt, environment: &Environment) -> 
     }
 }
 
-/// The values in one piece of text, which names several where the option takes several.
+/// The values in one piece of text, which names several where the option takes several. One with quotes around it stays
+/// whole, so that they are named as what is wrong with it.
 pub(super) fn split(option: &Opt, place: Source, value: &OsStr) -> Vec<Given> {
     match (option.kind, value.to_str()) {
-        (Kind::Many, Some(text)) => {
+        (Kind::Many, Some(text)) if unquoted(value).is_ok() => {
             text.split(',').map(|part| Given { place: place.clone(), value: part.trim().into() }).collect()
         }
         _ => vec![Given { place, value: value.to_owned() }],

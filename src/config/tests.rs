@@ -104,7 +104,12 @@ fn nothing_typed_is_a_whole_configuration() {
         credential_timeout: Some(Duration::from_secs(10)),
         timeouts: Timeouts { handshake: Duration::from_secs(10), idle: None, max_age: None },
         app: App::default(),
-        admin: Some(Admin { addr: AdminAddr::Tcp("127.0.0.1:9901".parse().unwrap()), asked: false, actions: vec![] }),
+        admin: Some(Admin {
+            addr: AdminAddr::Tcp("127.0.0.1:9901".parse().unwrap()),
+            asked: false,
+            actions: vec![],
+            hosts: vec![],
+        }),
         drain: Drain { delay: Duration::ZERO, timeout: Duration::from_secs(8) },
         log: Log { format: None, level: LogLevel::Info, access: AccessLog::Denied },
         threads: 2,
@@ -506,6 +511,30 @@ fn mistakes_about_the_app_have_their_mend() {
             "--signal-map: TERM is rewritten twice; keep one of the two",
         ),
         (
+            Typed::default().variable("VESTIBULE_ALPN", "\"h2,http/1.1\""),
+            "VESTIBULE_ALPN: has quotes around it that are part of the value; leave the quotes out; docker --env-file, for one, keeps them as they are",
+        ),
+        (
+            Typed::default().flag("admin-host", "metrics.example:9901"),
+            "--admin-host: \"metrics.example:9901\" has a port; write the name alone, all ports count",
+        ),
+        (
+            Typed::default().flag("admin-host", "*.example"),
+            "--admin-host: \"*.example\" is not a host name; write each name in full, such as metrics.example.org",
+        ),
+        (
+            Typed::default().flag("admin-host", "http://metrics.example/"),
+            "--admin-host: \"http://metrics.example/\" is not a host name; write each name in full, such as metrics.example.org",
+        ),
+        (
+            Typed::default().variable("VESTIBULE_ADMIN_HOST", "10.1.2.3"),
+            "VESTIBULE_ADMIN_HOST: \"10.1.2.3\" is an IP address; leave it out, addresses are always answered to",
+        ),
+        (
+            Typed::default().flag("admin", "off").flag("admin-host", "metrics.example"),
+            "--admin: given beside --admin-host; there would be nowhere to ask: leave one of the two out",
+        ),
+        (
             Typed::default().flag("app-ready", "http:health"),
             "--app-ready: \"http:health\" is no way to ask; write tcp, off, or http:/PATH such as http:/health",
         ),
@@ -551,13 +580,38 @@ fn nothing_may_be_done_by_the_admin_listener_that_was_not_named() {
 #[test]
 fn the_admin_address_is_known_to_be_asked_for() {
     let admin = |value: &str| Typed::default().flag("admin", value).config().admin;
-    let tcp = |addr: &str| Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), asked: true, actions: vec![] });
+    let tcp = |addr: &str| {
+        Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), asked: true, actions: vec![], hosts: vec![] })
+    };
     assert_eq!(admin("9900"), tcp("127.0.0.1:9900"));
     assert_eq!(admin("localhost:9900"), tcp("127.0.0.1:9900"));
     assert_eq!(admin("[::1]:0"), tcp("[::1]:0"));
     assert_eq!(
         admin("unix:/run/a.sock"),
-        Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true, actions: vec![] })
+        Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true, actions: vec![], hosts: vec![] })
     );
     assert_eq!(admin("off"), None);
+}
+
+#[test]
+fn quotes_around_a_value_are_named_for_every_option_wherever_it_was_given() {
+    for option in options::OPTIONS.iter().filter(|option| options::serving(option.name) == Some(option)) {
+        for value in ["\"1\"", "'a,b'", "\"/x\"", "''", "\"\""] {
+            let mut typed = vec![Typed::default().flag(option.name, value)];
+            typed.extend(option.variable().map(|name| Typed::default().variable(&name, value)));
+            typed.extend(option.platform.map(|name| Typed::default().variable(name, value)));
+            if option.name != "config" && option.kind != Kind::Switch {
+                let quoted = format!("{} = {value:?}", option.name);
+                typed.extend((option.name != "config").then(|| Typed::default().file(&quoted)));
+            }
+            for typed in typed {
+                let said = typed.resolve().map(drop).unwrap_err().lines();
+                assert!(said.contains("has quotes around it"), "{typed:?}: {said}");
+            }
+        }
+    }
+    // One at either end alone, or inside, is whatever it is.
+    for value in ["\"h2", "h2\"", "h\"2", "\""] {
+        assert_eq!(Typed::default().flag("alpn", value).resolve().map(drop), Ok(()), "{value}");
+    }
 }

@@ -13,7 +13,6 @@ use crate::exit::Exit;
 use crate::lifecycle::Phase;
 use crate::lifecycle::Remaining;
 use crate::supervisor::AppStatus;
-use crate::supervisor::Signal;
 
 /// From the closing of the listeners to the app's TERM, at most: for clients to let go of idle connections.
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -67,7 +66,7 @@ impl Running {
 
     pub(super) fn tell_app(&self) {
         if let Some(app) = self.app.as_ref().filter(|app| app.status().is_none()) {
-            app.signal(Signal::TERM);
+            app.stop();
             self.readiness.drains("the app has been told to stop");
             tracing::info!(active = self.counters.active(), "app told to stop");
         }

@@ -128,6 +128,19 @@ impl App {
         }
     }
 
+    /// Whether the app gets `signal` in place of TERM. Then the signal asks the two of us to stop, whoever sends it: as
+    /// `docker stop` does with the STOPSIGNAL of the app's image, which is QUIT for nginx.
+    pub fn is_stopped_by(&self, signal: Signal) -> bool {
+        self.child.map.rewrite(Signal::TERM) == Some(signal)
+    }
+
+    /// Asks the app to stop by TERM, as the [`SignalMap`] rewrites it. An app that is stopped (SIGSTOP) would not see it,
+    /// so it is told to go on.
+    pub fn stop(&self) {
+        self.signal(Signal::TERM);
+        self.signal(Signal::CONT);
+    }
+
     /// Ends the app at once, and in [`SignalScope::Group`] whatever is left in its group. Does nothing once the app
     /// has ended.
     pub fn kill(&self) {
@@ -176,6 +189,7 @@ impl Drop for Child {
             return;
         }
         self.signal(Signal::TERM);
+        self.signal(Signal::CONT);
         let deadline = std::time::Instant::now() + LAST_TIME;
         while !*self.ended() {
             if std::time::Instant::now() >= deadline {

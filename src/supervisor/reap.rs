@@ -99,6 +99,7 @@ impl Reaper {
         let ended = code.or_else(|| status.terminating_signal().map(|signal| AppStatus::Killed(narrow(signal))));
         if ended.is_some() {
             self.child.signal_rest(Signal::TERM);
+            self.child.signal_rest(Signal::CONT);
             self.child.status.send_replace(ended);
         }
         ended.is_some()

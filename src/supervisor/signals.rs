@@ -17,11 +17,12 @@ use super::terminal::Terminal;
 /// What the caller has to know about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// TERM or INT. It has not been sent to the app: the caller knows when its time comes.
+    /// TERM, INT, or what the app gets in place of TERM. It has not been sent to the app: the caller knows when its time
+    /// comes.
     Stop {
-        /// Which of the two.
+        /// Which of them.
         signal: Signal,
-        /// 1 for the first that was seen, whichever of the two; the second means "now".
+        /// 1 for the first that was seen, whichever it was; the second means "now".
         nth: u32,
     },
     /// HUP: look at the credentials again. The app has been sent it too.
@@ -87,7 +88,7 @@ impl Signals {
     pub async fn asked(&mut self, app: Option<&App>) -> Asked {
         loop {
             let signal = self.next().await;
-            if signal == Signal::TERM || signal == Signal::INT {
+            if signal == Signal::TERM || signal == Signal::INT || app.is_some_and(|app| app.is_stopped_by(signal)) {
                 self.stops = self.stops.saturating_add(1);
                 return Asked::Stop { signal, nth: self.stops };
             }

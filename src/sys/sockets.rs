@@ -40,6 +40,19 @@ pub(crate) fn exposed(app: SocketAddr, listening: &[SocketAddr]) -> Vec<SocketAd
     listening.iter().filter(reachable).filter(the_apps).copied().collect()
 }
 
+/// Where else than at `dialled` somebody listens with the same port, as it can be dialled. Only what is on this machine can be
+/// seen, so the answer is nothing where `dialled` may be on another.
+pub(crate) fn elsewhere(dialled: &[SocketAddr], listening: impl IntoIterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    let port = dialled.first().filter(|addr| addr.ip().is_loopback())?.port();
+    let dialable = |at: SocketAddr| match at.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let same_port = listening.into_iter().filter(|at| at.port() == port);
+    same_port.map(|at| SocketAddr::new(dialable(at), port)).find(|at| !dialled.contains(at))
+}
+
 /// The listening sockets in `/proc/net/tcp` or `/proc/net/tcp6`. Lines that cannot be read are passed over.
 pub(crate) fn listening(table: &str) -> Vec<Listening> {
     table.lines().filter_map(socket).collect()
@@ -179,6 +192,18 @@ Local:
         assert_eq!(exposed(app, &listening), addrs(&["0.0.0.0:8080", "[::]:8080", "10.0.0.1:8080"]));
         let elsewhere = "10.0.0.2:8080".parse().unwrap();
         assert_eq!(exposed(elsewhere, &addrs(&["10.0.0.1:8080", "127.0.0.1:8080"])), []);
+    }
+
+    #[test]
+    fn an_app_is_looked_for_wherever_its_port_can_be_dialled_but_not_where_it_was() {
+        let found = |dialled: &[&str], listening: &[&str]| elsewhere(&addrs(dialled), addrs(listening));
+        let at = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(found(&["127.0.0.1:80"], &["127.0.0.1:81", "[::1]:80"]), at("[::1]:80"));
+        assert_eq!(found(&["127.0.0.1:80"], &["[::]:80"]), at("[::1]:80"));
+        assert_eq!(found(&["[::1]:80"], &["0.0.0.0:80"]), at("127.0.0.1:80"));
+        assert_eq!(found(&["127.0.0.1:80", "[::1]:80"], &["[::1]:80", "10.0.0.5:80"]), at("10.0.0.5:80"));
+        assert_eq!(found(&["127.0.0.1:80"], &["[::ffff:127.0.0.1]:80", "0.0.0.0:80", "[::1]:81"]), None);
+        assert_eq!(found(&["10.0.0.9:80"], &["127.0.0.1:80"]), None);
     }
 
     proptest! {

@@ -34,6 +34,7 @@ const COLUMN: usize = 24;
 const SOURCE: &str = env!("CARGO_PKG_NAME");
 
 /// The form of the lines.
+#[derive(Debug, Clone)]
 pub(super) struct Lines {
     format: LogFormat,
     colour: bool,
@@ -45,6 +46,24 @@ impl Lines {
         let terminal = std::io::stderr().is_terminal();
         let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
         Self { format, colour: is_coloured(terminal, std::env::var_os("NO_COLOR").as_deref()) }
+    }
+
+    /// The line in the place of `dropped` others.
+    pub(super) fn gap(&self, dropped: u64) -> String {
+        let message = "log lines dropped: stderr was not read".to_owned();
+        let fields = Fields { message, others: vec![("dropped", dropped.into())] };
+        let mut line = String::new();
+        // A string takes whatever is written.
+        let _ = self.write(&mut line, Timestamp::now(), Level::WARN, fields);
+        line
+    }
+
+    fn write(&self, writer: &mut impl Write, time: Timestamp, level: Level, fields: Fields) -> fmt::Result {
+        match self.format {
+            LogFormat::Json => json(writer, &Flat { time, level, fields }),
+            LogFormat::Lager => json(writer, &Lager { time, level, fields }),
+            LogFormat::Text => text(writer, time, level, &fields, self.colour),
+        }
     }
 }
 
@@ -61,12 +80,7 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let (level, time) = (*event.metadata().level(), Timestamp::now());
-        match self.format {
-            LogFormat::Json => json(&mut writer, &Flat { time, level, fields }),
-            LogFormat::Lager => json(&mut writer, &Lager { time, level, fields }),
-            LogFormat::Text => text(&mut writer, time, level, &fields, self.colour),
-        }
+        self.write(&mut writer, Timestamp::now(), *event.metadata().level(), fields)
     }
 }
 

@@ -17,19 +17,26 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::lines::Lines;
+use super::log_writer;
 use crate::config::Log;
 use crate::config::LogLevel;
 
-/// Starts logging for the process. Called once; of a second call only the level counts.
+/// Starts logging for the process, by a thread that writes the lines, so that nobody waits for their reader; to be ended
+/// with [`log_writer::flush`]. Called once; of a second call only the level counts.
 pub fn start_logging(log: &Log) {
+    let (form, level) = (Lines::of(log.format), log.level);
+    let gap = form.clone();
+    log_writer::start(Box::new(move |dropped| gap.gap(dropped)));
     // Only a second call fails: then the first one's settings stay.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines(log)));
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines(form, level)));
 }
 
 /// As [`start_logging`], with another reader of the events beside the log. What that one sees is for its own filter to
 /// say, not for the log's level.
 pub fn start_logging_beside(log: &Log, reader: impl Layer<Registry> + Send + Sync) {
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(reader).with(lines(log)));
+    let _ = tracing::subscriber::set_global_default(
+        tracing_subscriber::registry().with(reader).with(lines(Lines::of(log.format), log.level)),
+    );
 }
 
 /// The least severe level that is written now.
@@ -47,15 +54,12 @@ pub fn change_log_level(level: LogLevel) {
     callsite::rebuild_interest_cache();
 }
 
-fn lines<S>(log: &Log) -> impl Layer<S> + Send + Sync
+fn lines<S>(form: Lines, level: LogLevel) -> impl Layer<S> + Send + Sync
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    change_log_level(log.level);
-    tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .event_format(Lines::of(log.format))
-        .with_filter(Threshold)
+    change_log_level(level);
+    tracing_subscriber::fmt::layer().with_writer(|| log_writer::Stderr).event_format(form).with_filter(Threshold)
 }
 
 /// `info` in [`LogLevel::WORDS`].

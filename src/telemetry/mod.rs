@@ -9,6 +9,7 @@ mod histogram;
 mod limiter;
 mod lines;
 mod log;
+pub(crate) mod log_writer;
 mod metrics;
 mod record;
 mod verdict;

@@ -1,21 +1,16 @@
 //! The way to the app: dialling it, and remembering whether it answered.
 
+mod connector;
 mod probe;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use socket2::Domain;
-use socket2::Protocol;
-use socket2::Socket;
-use socket2::Type;
-use tokio::net::TcpStream;
-use tokio::net::UnixStream;
 use tokio::sync::watch;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
@@ -26,6 +21,8 @@ use crate::config::AppReady;
 use crate::config::ProxyProtocol;
 use crate::relay::AppStream;
 use crate::sys::sockets;
+
+use self::connector::Connector;
 
 /// How often an app that starts is asked.
 const EAGERLY: Duration = Duration::from_millis(50);
@@ -69,15 +66,22 @@ pub enum Seen {
 /// The way to the app behind one listener.
 #[derive(Debug)]
 pub struct Upstream {
-    addr: AppAddr,
-    /// For the app to accept.
-    limit: Duration,
+    app: Connector,
     ready: AppReady,
     /// What the app has to read first when we ask it ourselves.
     introduction: &'static [u8],
     hold: Option<Duration>,
     seen: watch::Sender<Seen>,
+    /// A client was refused since the kernel's table was last looked at.
+    refused: AtomicBool,
     exposed: OnceLock<Vec<SocketAddr>>,
+}
+
+/// What the kernel's table has said of an app that refuses.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    looked: Option<Instant>,
+    named: Option<SocketAddr>,
 }
 
 impl Upstream {
@@ -85,7 +89,8 @@ impl Upstream {
     /// an app that has not been ready yet.
     pub fn new(addr: AppAddr, limit: Duration, ready: AppReady, hold: Option<Duration>) -> Self {
         let seen = watch::Sender::new(Seen::Starting);
-        Self { addr, limit, ready, introduction: b"", hold, seen, exposed: OnceLock::new() }
+        let (app, refused) = (Connector::new(addr, limit), AtomicBool::new(false));
+        Self { app, ready, introduction: b"", hold, seen, refused, exposed: OnceLock::new() }
     }
 
     /// The same to an app that is told of each client, and so reads a PROXY header first in whatever it is asked.
@@ -100,7 +105,7 @@ impl Upstream {
 
     /// Where the app is.
     pub fn addr(&self) -> &AppAddr {
-        &self.addr
+        self.app.addr()
     }
 
     /// What is known of the app.
@@ -133,13 +138,16 @@ impl Upstream {
             // When the time is over, the dial below tells the client.
             let _ = timeout(hold, self.seen.subscribe().wait_for(|seen| *seen != Seen::Starting)).await;
         }
-        let dialled = connect_within(&self.addr, self.limit).await;
+        let dialled = self.app.connect().await;
         match dialled {
             // That it accepts does not tell that it answers.
             Ok(_) if matches!(self.ready, AppReady::Http(_)) => {}
             Ok(_) => self.note(Seen::Accepting),
             Err(_) if self.is_ready() => self.note(Seen::Refusing),
             Err(_) => {}
+        }
+        if matches!(dialled, Err(DialError::Refused)) {
+            self.refused.store(true, Ordering::Relaxed);
         }
         dialled
     }
@@ -165,15 +173,19 @@ impl Upstream {
     pub async fn watch(&self, ours: &[SocketAddr]) {
         let began = Instant::now();
         let mut changes = self.seen.subscribe();
+        let mut elsewhere = Elsewhere::default();
         loop {
             let seen = *changes.borrow_and_update();
+            if seen != Seen::Accepting {
+                self.look_elsewhere(&mut elsewhere, ours);
+            }
             let pause = match seen {
                 Seen::Accepting => {
                     self.say_accepting(began, ours);
                     // Cannot fail: we hold the sender.
                     let _ = changes.changed().await;
                     if self.seen() == Seen::Refusing {
-                        tracing::warn!(app = %self.addr, "the app no longer accepts connections");
+                        tracing::warn!(app = %self.addr(), "the app no longer accepts connections");
                     }
                     continue;
                 }
@@ -187,7 +199,7 @@ impl Upstream {
             if seen == Seen::Refusing {
                 sleep(pause).await;
             }
-            if probe::ask(&self.addr, self.limit, &self.ready, self.introduction).await {
+            if probe::ask(&self.app, &self.ready, self.introduction).await {
                 self.note(Seen::Accepting);
             } else if seen != Seen::Refusing {
                 sleep(pause).await;
@@ -202,79 +214,47 @@ impl Upstream {
         }
     }
 
+    /// Names the address on which something listens with the app's port, if a client was refused and there is one: an app
+    /// that listens on `[::1]` alone looks like one that is not there. Each address is named once in a row, and the table is
+    /// read once a second at most.
+    fn look_elsewhere(&self, elsewhere: &mut Elsewhere, ours: &[SocketAddr]) {
+        let has_rested = elsewhere.looked.is_none_or(|looked| looked.elapsed() >= PATIENTLY);
+        if !has_rested || !self.refused.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        elsewhere.looked = Some(Instant::now());
+        let dialled = self.addr().tcp();
+        let others = sockets::now_listening().into_iter().filter(|at| !ours.contains(at));
+        let found = if dialled.is_empty() { None } else { sockets::elsewhere(&dialled, others) };
+        if let Some(at) = found
+            && elsewhere.named != found
+        {
+            tracing::warn!(app = %self.addr(), listening = %at,
+                "the app is not where it is dialled, but something listens on its port; give that address by --app if it is the app");
+        }
+        elsewhere.named = found;
+    }
+
     /// Once at the start with what is to be known of the app, and briefly after each trouble.
     fn say_accepting(&self, began: Instant, ours: &[SocketAddr]) {
         if self.exposed.get().is_some() {
-            tracing::info!(app = %self.addr, "the app accepts connections again");
+            tracing::info!(app = %self.addr(), "the app accepts connections again");
             return;
         }
         if self.ready != AppReady::Off {
             let after_ms = began.elapsed().as_millis();
-            tracing::info!(app = %self.addr, after_ms = u64::try_from(after_ms).ok(), "the app accepts connections");
+            tracing::info!(app = %self.addr(), after_ms = u64::try_from(after_ms).ok(), "the app accepts connections");
         }
-        let exposed = match &self.addr {
-            AppAddr::Tcp(addr) => sockets::exposed(*addr, &sockets::now_listening()),
-            AppAddr::Unix(_) => Vec::new(),
+        let exposed = match self.addr().tcp().first() {
+            Some(addr) => sockets::exposed(*addr, &sockets::now_listening()),
+            None => Vec::new(),
         };
         let exposed = self.exposed.get_or_init(|| exposed.into_iter().filter(|at| !ours.contains(at)).collect());
         for at in exposed {
-            tracing::warn!(app = %self.addr, exposed = %at,
+            tracing::warn!(app = %self.addr(), exposed = %at,
                 "other hosts can reach the app past this proxy; let it listen on 127.0.0.1, or give --hide-app-port");
         }
     }
-}
-
-async fn connect_within(app: &AppAddr, limit: Duration) -> Result<AppStream, DialError> {
-    match timeout(limit, connect(app)).await {
-        Ok(Ok(stream)) => {
-            // In a storm of new connections others have their turn between two dials. Not within the limit, which then needs
-            // no timer.
-            yield_now().await;
-            Ok(stream)
-        }
-        Ok(Err(error)) => Err(match error.kind() {
-            // A Unix socket's file that is not there is an app that does not listen yet.
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::Refused,
-            io::ErrorKind::TimedOut => DialError::TimedOut(limit),
-            _ => DialError::Failed(error),
-        }),
-        Err(_) => Err(DialError::TimedOut(limit)),
-    }
-}
-
-async fn connect(app: &AppAddr) -> io::Result<AppStream> {
-    Ok(match app {
-        AppAddr::Tcp(addr) => AppStream::Tcp(connect_tcp(*addr).await?),
-        AppAddr::Unix(path) => AppStream::Unix(UnixStream::connect(path).await?),
-    })
-}
-
-/// As tokio's own, but that nothing is waited for, nor a timer set, where the connection stands at once. It does to an app on
-/// this machine: the kernel has its answer before connect(2) returns.
-async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    // Only speed depends on it.
-    let _ = socket.set_tcp_nodelay(true);
-    match socket.connect(&addr.into()) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
-        connected => connected?,
-    }
-    let stands = socket.peer_addr().is_ok();
-    let stream = TcpStream::from_std(socket.into())?;
-    if !stands {
-        stream.writable().await?;
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
-    }
-    // A port from which the kernel also serves outgoing connections can be connected to itself (RFC 9293, 3.5),
-    // and would then be taken when the app comes.
-    if stream.local_addr()? == addr {
-        // When the option cannot be set the socket is closed all the same.
-        let _ = stream.set_zero_linger();
-        return Err(io::ErrorKind::ConnectionRefused.into());
-    }
-    Ok(stream)
 }
 
 #[cfg(test)]

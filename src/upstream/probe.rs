@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::connect_within;
+use super::connector::Connector;
 use crate::config::AppAddr;
 use crate::config::AppReady;
 use crate::relay::AppStream;
@@ -15,14 +15,13 @@ use crate::relay::AppStream;
 /// For the answer to a request; an app that warms up may take its time.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Whether the app is ready in the sense of `ready`, with `limit` for the connection. A request has `introduction` in
-/// front of it.
-pub(super) async fn ask(app: &AppAddr, limit: Duration, ready: &AppReady, introduction: &[u8]) -> bool {
-    let Ok(stream) = connect_within(app, limit).await else { return false };
+/// Whether the app is ready in the sense of `ready`. A request has `introduction` in front of it.
+pub(super) async fn ask(app: &Connector, ready: &AppReady, introduction: &[u8]) -> bool {
+    let Ok(stream) = app.connect().await else { return false };
     match ready {
         AppReady::Off | AppReady::Tcp => true,
         AppReady::Http(path) => {
-            let status = timeout(ANSWER, status(stream, app, path, introduction)).await;
+            let status = timeout(ANSWER, status(stream, app.addr(), path, introduction)).await;
             matches!(status, Ok(Ok(Some(100..400))))
         }
     }
@@ -31,7 +30,7 @@ pub(super) async fn ask(app: &AppAddr, limit: Duration, ready: &AppReady, introd
 /// The status of the answer to a GET for `path`; `None` if the answer is not HTTP.
 async fn status(mut stream: AppStream, app: &AppAddr, path: &str, introduction: &[u8]) -> io::Result<Option<u16>> {
     let host = match app {
-        AppAddr::Tcp(addr) => addr.to_string(),
+        AppAddr::Tcp(_) | AppAddr::Localhost(_) => app.to_string(),
         AppAddr::Unix(_) => "localhost".to_owned(),
     };
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: vestibule\r\nConnection: close\r\n\r\n");

@@ -139,3 +139,24 @@ async fn an_app_that_is_never_asked_counts_as_ready_until_a_client_is_refused() 
     assert!(!upstream.is_ready());
     watching.abort();
 }
+
+#[tokio::test]
+async fn an_app_on_localhost_is_found_on_either_address_and_dialled_there_first() {
+    let four = nobody().await;
+    let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, four.port()));
+    let upstream = Upstream::new(AppAddr::Localhost(four.port()), LIMIT, AppReady::Tcp, None);
+    assert!(matches!(upstream.dial().await, Err(DialError::Refused)));
+    let on_six = TcpListener::bind(six).await.unwrap();
+    upstream.dial().await.unwrap();
+    on_six.accept().await.unwrap();
+    // Where it was last it is looked for first, and it may move.
+    let on_four = TcpListener::bind(four).await.unwrap();
+    upstream.dial().await.unwrap();
+    on_six.accept().await.unwrap();
+    drop(on_six);
+    upstream.dial().await.unwrap();
+    on_four.accept().await.unwrap();
+    let _six_again = TcpListener::bind(six).await.unwrap();
+    upstream.dial().await.unwrap();
+    on_four.accept().await.unwrap();
+}

@@ -105,6 +105,9 @@ fn the_level_changes_while_it_runs() {
     assert_eq!(sidecar.lines_of("log level changed by way of --admin").len(), 1);
     assert_eq!(get(admin, "/loglevel"), (200, "debug\n".to_owned()));
     set("off");
+    sidecar.wait_until("the last line for now", |line| {
+        line["level"] == "off" && line["message"] == "log level changed by way of --admin"
+    });
     let before = sidecar.lines().len();
     call();
     set("info");

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::process::Output;
 
@@ -129,14 +130,77 @@ fn what_is_not_a_question_for_us_is_refused() {
     let (head, body) = ask(admin, "HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!((status(&head), body.as_str()), (200, ""));
     assert!(head.contains("cache-control: no-store") && head.contains("connection: close"), "{head}");
+}
 
-    // Sixteen who ask nothing leave the seventeenth waiting, and the proxy serving.
-    let silent: Vec<_> = (0..16).map(|_| TcpStream::connect(admin).unwrap()).collect();
+/// Whether the other side has closed, by now or within a moment.
+fn is_closed(mut stream: impl Read) -> bool {
+    !matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn those_who_connect_and_do_not_ask_keep_nobody_waiting() {
+    let credentials = Credentials::new();
+    let sidecar = proxy(&credentials, app::echo()).ready();
+    let admin = admin(&sidecar);
+    let part = |text: &str| {
+        let mut tcp = TcpStream::connect(admin).unwrap();
+        tcp.write_all(text.as_bytes()).unwrap();
+        tcp
+    };
+    for (kind, text) in [("silent", ""), ("dribbling", "GET /livez HTTP/1.1\r\nHost: local")] {
+        let crowd: Vec<_> = (0..64).map(|_| part(text)).collect();
+        assert_eq!(get(admin, "/livez").0, 200, "{kind}");
+        // The crowd's newest still has its place when the probe has been answered; the oldest has not.
+        crowd[0].set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(is_closed(&crowd[0]), "{kind}");
+    }
+    // Whoever has a place and asks in time is answered, beside a crowd of others.
+    let mut slow = part("GET /livez HTTP/1.1\r\n");
+    let _crowd: Vec<_> = (0..8).map(|_| part("")).collect();
+    slow.write_all(b"Host: localhost\r\n\r\n").unwrap();
+    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 200);
+
     let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
     client.send(b"x").unwrap();
     assert_eq!(client.receive(1).unwrap(), b"x");
-    drop(silent);
-    assert_eq!(get(admin, "/livez").0, 200);
+}
+
+#[test]
+fn a_head_that_is_dribbled_is_given_up_though_there_is_room() {
+    let credentials = Credentials::new();
+    let socket = credentials.dir().join("admin.sock");
+    let admin = format!("unix:{}", socket.display());
+    let sidecar = Setup::proxy(&credentials, app::echo()).arg("--admin").arg(&admin).ready();
+    let mut dribbling = UnixStream::connect(&socket).unwrap();
+    dribbling.write_all(b"GET /livez HTTP/1.1\r\nX: ").unwrap();
+    dribbling.set_nonblocking(true).unwrap();
+    eventually("the end of a dribbled head", || {
+        let _ = dribbling.write_all(b"x");
+        is_closed(&dribbling).then_some(())
+    });
+    let _silent: Vec<_> = (0..64).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    assert_eq!(vestibule(&["health", "--admin", &admin], "off").status.code(), Some(0));
+    drop(sidecar);
+}
+
+#[test]
+fn names_that_are_listed_are_answered_to_and_no_others() {
+    let credentials = Credentials::new();
+    let setup = proxy(&credentials, app::echo()).arg("--admin-host=metrics.example").arg("--admin-host=other.example");
+    let sidecar = setup.ready();
+    let admin = admin(&sidecar);
+    let asked = |host: &str| ask(admin, &format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    for host in ["metrics.example", "METRICS.example:9901", "other.example:1", "localhost"] {
+        assert_eq!(status(&asked(host).0), 200, "{host}");
+    }
+    for host in ["evil.example", "metrics.example.evil.example", "x.metrics.example"] {
+        let (head, body) = asked(host);
+        assert_eq!(status(&head), 421, "{host}");
+        assert!(body.contains("--admin-host"), "{body}");
+    }
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! The forms of the log, as the real binary writes them.
 
+use std::net::TcpStream;
 use std::process::Command;
+use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::health::admin;
+use crate::health::get;
+use crate::health::proxy;
 use crate::support::app;
 use crate::support::client::asking;
 use crate::support::credentials::Credentials;
+use crate::support::eventually;
 use crate::support::sidecar::Setup;
+use crate::support::sidecar::Sidecar;
 use crate::support::sidecar::VESTIBULE;
 
 #[test]
@@ -57,4 +64,93 @@ fn a_fault_after_the_start_is_a_line_of_the_form_that_was_asked_for() {
         text.lines().any(|line| line.contains(" error no usable certificate")) && !text.contains('\u{1b}'),
         "{text}"
     );
+}
+
+/// The lines that `/metrics` says were dropped.
+fn dropped(sidecar: &Sidecar) -> u64 {
+    let (_, text) = get(admin(sidecar), "/metrics");
+    let value = text.lines().find_map(|line| line.strip_prefix("vestibule_log_lines_dropped_total "));
+    value.unwrap().parse().unwrap()
+}
+
+/// Short connections, each of which leaves a record, until lines are dropped. How many it took.
+fn connect_until_lines_are_dropped(sidecar: &Sidecar) -> u64 {
+    let addr = sidecar.addr();
+    let mut connections = 0;
+    eventually("dropped lines", || {
+        (0..100).for_each(|_| drop(TcpStream::connect(addr).unwrap()));
+        connections += 100;
+        (dropped(sidecar) > 0).then_some(connections)
+    })
+}
+
+#[test]
+fn traffic_goes_on_while_nobody_reads_stderr_and_the_next_line_says_how_many_are_missing() {
+    let credentials = Credentials::new();
+    let mut sidecar = proxy(&credentials, app::echo()).ready();
+    assert_eq!(dropped(&sidecar), 0);
+    let mut early = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let unread = sidecar.unread();
+    let mut connections = connect_until_lines_are_dropped(&sidecar);
+    for round in 0..20 {
+        early.send(b"early").unwrap();
+        assert_eq!(early.receive(5).unwrap(), b"early", "{round}");
+        let mut late = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+        late.send(b"late").unwrap();
+        assert_eq!(late.receive(4).unwrap(), b"late", "{round}");
+        connections += 1;
+    }
+    assert_eq!(get(admin(&sidecar), "/livez").0, 200);
+    drop(unread);
+    let gap = sidecar.wait_until("a line with `dropped`", |line| line["dropped"].is_u64());
+    assert_eq!(gap["level"], "warn");
+    // Read again, lines arrive again, in their order, and none is missing that is not counted.
+    drop(early);
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(0));
+    let lines = sidecar.lines();
+    assert!(lines.iter().all(Value::is_object), "a line in pieces");
+    assert_eq!(lines.last().unwrap()["message"], "exited");
+    let times: Vec<_> = lines.iter().filter(|line| line["dropped"].is_null()).map(|line| &line["timestamp"]).collect();
+    assert!(times.is_sorted_by(|a, b| a.as_str() <= b.as_str()), "{times:?}");
+    let records = sidecar.lines_of("connection ended").len() as u64;
+    let missing: u64 = lines.iter().filter_map(|line| line["dropped"].as_u64()).sum();
+    let closed = lines.last().unwrap()["connections"].as_u64().unwrap();
+    assert_eq!(closed, connections + 1);
+    assert!(records < closed && records + missing >= closed, "{records} and {missing} of {closed}");
+}
+
+#[test]
+fn the_end_is_not_kept_waiting_by_a_stderr_that_nobody_reads() {
+    let credentials = Credentials::new();
+    let mut sidecar = proxy(&credentials, app::echo()).ready();
+    let pid = sidecar.pid().to_string();
+    {
+        let _unread = sidecar.unread();
+        connect_until_lines_are_dropped(&sidecar);
+        sidecar.signal("TERM");
+        // Gone, or a zombie that this test has not waited for yet.
+        eventually("its end", || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            (status.is_empty() || status.contains("State:\tZ")).then_some(())
+        });
+    }
+    assert_eq!(sidecar.exited().code(), Some(0));
+}
+
+#[test]
+fn a_fault_is_told_with_logging_off_and_a_closed_stderr_ends_nothing() {
+    let credentials = Credentials::empty();
+    let vestibule = |level: &str| {
+        let mut command = Command::new(VESTIBULE);
+        command.args(["proxy", "--listen=127.0.0.1:0", "--admin=off", "--credential-timeout=0s", "--log-level", level]);
+        command.env_clear().env("CF_INSTANCE_CERT", credentials.cert()).env("CF_INSTANCE_KEY", credentials.key());
+        command
+    };
+    let output = vestibule("off").output().unwrap();
+    assert_eq!(output.status.code(), Some(66));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("vestibule: no usable certificate"));
+    let mut closed = vestibule("trace").stderr(Stdio::piped()).spawn().unwrap();
+    drop(closed.stderr.take());
+    assert_eq!(closed.wait().unwrap().code(), Some(66));
 }

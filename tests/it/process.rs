@@ -66,6 +66,34 @@ fn run_needs_no_option_and_serves_the_app_on_its_port() {
 }
 
 #[test]
+fn an_app_on_the_other_loopback_address_is_named_once_and_found_as_localhost() {
+    let credentials = Credentials::new();
+    let app = TcpListener::bind("[::1]:0").unwrap();
+    let at = app.local_addr().unwrap();
+    let asking = asking(credentials.instance());
+    let sidecar = Setup::proxy(&credentials, at.port()).env("VESTIBULE_APP_READY", "tcp").ready();
+    let names = |line: &serde_json::Value| line["listening"] == at.to_string().as_str();
+    assert!(asking.connect(sidecar.addr()).is_err());
+    let line = sidecar.wait_until("the app's own address", names);
+    assert_eq!(line["level"], "warn");
+    assert!(line["message"].as_str().unwrap().contains("--app"), "{line}");
+    // Refused again, and asked again for longer than the table rests: it has been said.
+    let began = Instant::now();
+    eventually("more than a second of refusals", || {
+        assert!(asking.connect(sidecar.addr()).is_err());
+        (began.elapsed() > Duration::from_millis(1500)).then_some(())
+    });
+    assert_eq!(sidecar.lines().into_iter().filter(names).count(), 1);
+
+    let sidecar = Setup::proxy(&credentials, format!("localhost:{}", at.port())).ready();
+    let mut client = asking.connect(sidecar.addr()).unwrap();
+    client.send(b"?").unwrap();
+    let mut byte = [0; 1];
+    app.accept().unwrap().0.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"?");
+}
+
+#[test]
 fn the_listener_is_open_before_the_app_and_turns_clients_away_by_reset() {
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, "import time; time.sleep(60)").ready();

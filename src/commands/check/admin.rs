@@ -10,7 +10,6 @@ use super::network::collides;
 use crate::config::Admin;
 use crate::config::AdminAction;
 use crate::config::AdminAddr;
-use crate::config::AppAddr;
 use crate::config::Config;
 use crate::config::Listen;
 
@@ -57,7 +56,7 @@ fn judge_address(
         port != 0 && collides(ip, taken, addr)
     };
     // We open it before the app starts.
-    let is_the_apps = config.listeners.iter().any(|listener| listener.app == AppAddr::Tcp(addr));
+    let is_the_apps = config.listeners.iter().any(|listener| listener.app.tcp().contains(&addr));
     let taken = network.listening.iter().find(|socket| port != 0 && collides(Some(addr.ip()), port, socket.addr));
     let said = match taken.map(|socket| (socket, holder(socket.inode))) {
         _ if config.listeners.iter().any(|listener| listens(listener.listen)) => {

@@ -3,6 +3,9 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -125,8 +128,11 @@ pub(super) fn on_cloud_foundry() -> bool {
 
 /// Connects to the app, and closes at once.
 pub(super) fn dial(app: &AppAddr, limit: Duration) -> Dialled {
+    let tcp = |addr: SocketAddr| connect(Domain::for_address(addr), &addr.into(), limit);
     let connected = match app {
-        AppAddr::Tcp(addr) => connect(Domain::for_address(*addr), &(*addr).into(), limit),
+        AppAddr::Tcp(addr) => tcp(*addr),
+        AppAddr::Localhost(port) => tcp((Ipv4Addr::LOCALHOST, *port).into())
+            .or_else(|error| tcp((Ipv6Addr::LOCALHOST, *port).into()).map_err(|_| error)),
         AppAddr::Unix(path) => SockAddr::unix(path).and_then(|addr| connect(Domain::UNIX, &addr, limit)),
     };
     match connected {

@@ -11,6 +11,7 @@ use crate::config::AppAddr;
 use crate::config::Listen;
 use crate::config::Listener;
 use crate::config::ProxyProtocol;
+use crate::sys::sockets;
 use crate::sys::sockets::Listening;
 
 /// What the kernel says about addresses.
@@ -157,7 +158,7 @@ pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &Network, fou
     if let Some((what, mend)) = said {
         found.warning(Subject::App, what, mend);
     }
-    if let AppAddr::Tcp(addr) = app {
+    if let Some(addr) = app.tcp().first() {
         judge_exposure(*addr, network, found);
     }
 }
@@ -178,7 +179,7 @@ pub(super) fn judge_announcements(listener: &Listener, network: &Network, found:
         ProxyProtocol::V2 => "v2",
     };
     found.ok(Subject::App, format!("{app} has to expect a PROXY header: --proxy-protocol {version}"));
-    if let AppAddr::Tcp(addr) = app
+    if let Some(addr) = app.tcp().first()
         && let Some(open) = exposed(*addr, network)
     {
         let what = format!("whoever reaches the app on {open} may tell it any address, as we do by --proxy-protocol");
@@ -188,9 +189,7 @@ pub(super) fn judge_announcements(listener: &Listener, network: &Network, found:
 
 /// A listening socket with the app's port on another address.
 fn elsewhere(app: &AppAddr, network: &Network) -> Option<SocketAddr> {
-    let AppAddr::Tcp(app) = app else { return None };
-    let socket = network.listening.iter().find(|socket| socket.addr.port() == app.port() && socket.addr != *app)?;
-    Some(SocketAddr::new(socket.addr.ip().to_canonical(), app.port()))
+    sockets::elsewhere(&app.tcp(), network.listening.iter().map(|socket| socket.addr))
 }
 
 /// Whoever reaches the app past us meets neither TLS nor any check.

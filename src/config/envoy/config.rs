@@ -77,7 +77,12 @@ impl Bootstrap {
             credential_timeout: None,
             timeouts: Timeouts { handshake: HANDSHAKE, idle: None, max_age: None },
             drain: Drain { delay: Duration::ZERO, timeout: beside.drain.unwrap_or(DRAIN) },
-            admin: self.admin.map(|addr| Admin { addr: AdminAddr::Tcp(addr), asked: false, actions: Vec::new() }),
+            admin: self.admin.map(|addr| Admin {
+                addr: AdminAddr::Tcp(addr),
+                asked: false,
+                actions: Vec::new(),
+                hosts: Vec::new(),
+            }),
             log: Log { format: None, level: beside.log_level, access: AccessLog::Denied },
             threads: beside.cpus.clamp(1, 2),
             limits: Limits::default(),

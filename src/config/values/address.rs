@@ -40,10 +40,13 @@ pub fn app(text: &str) -> Result<AppAddr, Wrong> {
     if digits(text).is_some() {
         return port(text).map(AppAddr::Tcp);
     }
-    let address = match text.strip_prefix("localhost:") {
-        Some(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), digits(port).unwrap_or_else(|| Err(no_port(port)))?),
-        None => socket(text, EXAMPLES)?,
-    };
+    if let Some(port) = text.strip_prefix("localhost:") {
+        return match digits(port) {
+            Some(Ok(number)) if number > 0 => Ok(AppAddr::Localhost(number)),
+            _ => Err(no_port(port)),
+        };
+    }
+    let address = socket(text, EXAMPLES)?;
     if address.port() == 0 {
         return Err(no_port("0"));
     }
@@ -71,6 +74,35 @@ pub fn admin(text: &str) -> Result<Option<AdminAddr>, Wrong> {
         (None, None) => socket(text, EXAMPLES)?,
     };
     Ok(Some(AdminAddr::Tcp(addr)))
+}
+
+/// A host name as a client sends it in `Host`, in lower case and without a port.
+pub fn host_name(text: &str) -> Result<String, Wrong> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if bare.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
+        let what = format!("{} is an IP address", quote(text));
+        return Err(Wrong::new(what, "leave it out, addresses are always answered to"));
+    }
+    if let Some((host, port)) = text.split_once(':')
+        && is_host(host)
+        && digits(port).is_some()
+    {
+        return Err(Wrong::new(format!("{} has a port", quote(text)), "write the name alone, all ports count"));
+    }
+    if !is_host(text) {
+        let what = format!("{} is not a host name", quote(text));
+        return Err(Wrong::new(what, "write each name in full, such as metrics.example.org"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// Labels of letters, digits, `-` and `_`: RFC 1123, and what Docker and Kubernetes name things beside.
+fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(plain)
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 /// `8080` and nothing else, as the platform's `PORT` says it: on 127.0.0.1.
@@ -168,7 +200,7 @@ mod tests {
     fn an_app_is_a_port_an_address_or_a_socket_file() {
         let tcp = |text: &str| Ok(AppAddr::Tcp(text.parse().unwrap()));
         assert_eq!(app("8080"), tcp("127.0.0.1:8080"));
-        assert_eq!(app("localhost:8080"), tcp("127.0.0.1:8080"));
+        assert_eq!(app("localhost:8080"), Ok(AppAddr::Localhost(8080)));
         assert_eq!(app("10.1.2.3:80"), tcp("10.1.2.3:80"));
         assert_eq!(app("[::1]:8080"), tcp("[::1]:8080"));
         assert_eq!(app("unix:/run/app.sock"), Ok(AppAddr::Unix("/run/app.sock".into())));

@@ -18,6 +18,7 @@ use super::mistake::quote;
 
 pub use address::admin;
 pub use address::app;
+pub use address::host_name;
 pub use address::listen;
 pub use address::listener;
 pub use address::port;
@@ -28,8 +29,21 @@ pub use network::Network;
 pub use network::network;
 pub use size::size;
 
+/// `value`, if no quotes stand around it. A shell would have taken them away; `docker --env-file` and others do not, and
+/// then they are a part of the name, the path or the list.
+pub fn unquoted(value: &OsStr) -> Result<&OsStr, Wrong> {
+    match value.as_encoded_bytes() {
+        [first @ (b'"' | b'\''), .., last] if first == last => {
+            let mend = "leave the quotes out; docker --env-file, for one, keeps them as they are";
+            Err(Wrong::new("has quotes around it that are part of the value", mend))
+        }
+        _ => Ok(value),
+    }
+}
+
 /// The path of a file, of whatever bytes.
 pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
+    let value = unquoted(value)?;
     let bytes = value.as_encoded_bytes();
     if bytes.is_empty() {
         return Err(Wrong::new("is empty", "write the path of a file"));
@@ -46,7 +60,7 @@ pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
 
 /// Anything but a path is text.
 pub fn text(value: &OsStr) -> Result<&str, Wrong> {
-    value
+    unquoted(value)?
         .to_str()
         .ok_or_else(|| Wrong::new(format!("{} is not UTF-8", quote(&value.to_string_lossy())), "write plain text"))
 }

@@ -21,6 +21,7 @@ use crate::sys::process;
 use crate::telemetry::counters::Agreed;
 use crate::telemetry::counters::Unfinished;
 use crate::telemetry::few::Counts;
+use crate::telemetry::log_writer;
 use crate::telemetry::verdict::Verdict;
 use crate::tls;
 
@@ -148,6 +149,14 @@ pub static METRICS: &[Metric] = &[
         labels: &["budget"],
         help: "What they may hold before new clients are turned away (handshakes), or traffic slows down (backlogs). Left out where memory is not limited.",
         read: |seen| budgets(seen, Budget::limit),
+    },
+    Metric {
+        stem: "vestibule_log_lines_dropped",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &[],
+        help: "Lines of the log that were not written, because nobody read stderr or it could not be written to.",
+        read: |_| whole(log_writer::dropped_lines()),
     },
     Metric {
         stem: "vestibule_certificate_not_before_timestamp",

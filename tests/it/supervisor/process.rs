@@ -184,6 +184,11 @@ fn processes() -> impl Iterator<Item = Process> {
     named.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter_map(Process::find)
 }
 
+/// The numbers of the children of process `id`.
+pub(crate) fn children_of(id: u32) -> Vec<String> {
+    processes().filter(|process| process.parent == id).map(|process| process.id).collect()
+}
+
 /// The state letters of the children of process `id`.
 pub(crate) fn children(id: u32) -> Vec<char> {
     processes().filter(|process| process.parent == id).map(|process| process.state).collect()

@@ -3,11 +3,14 @@
 use vestibule::supervisor::Signal;
 
 use crate::supervisor::process::Process;
+use crate::supervisor::process::VESTIBULE;
+use crate::supervisor::process::children_of;
 use crate::supervisor::process::eventually;
 use crate::supervisor::process::lives;
 use crate::supervisor::process::run;
 use crate::supervisor::process::run_sh;
 use crate::supervisor::process::signal_process;
+use crate::supervisor::process::start;
 
 /// Goes on for a minute without missing a signal: `wait` returns as soon as a trap has run.
 const LINGER: &str = "echo ready; i=0; while [ $i -lt 600 ]; do sleep 1 & wait $!; i=$((i+1)); done";
@@ -95,6 +98,53 @@ fn a_stopped_app_goes_on_when_we_are_told_to() {
     assert_ne!(Process::find(app.id()).unwrap().state, 'T', "we serve on without a terminal");
     app.signal(Signal::CONT);
     assert_eq!(app.code(), 8);
+}
+
+#[test]
+fn an_app_that_was_stopped_goes_on_and_ends_when_we_are_told_to_stop() {
+    // Its child is stopped as well, and stays behind.
+    let script =
+        "sh -c 'echo $$; kill -STOP $$; sleep 60' & trap 'exit 6' TERM; kill -STOP $$; while :; do sleep 0.05; done";
+    let mut app = run_sh(script);
+    let below = app.line();
+    eventually("both to stop", || {
+        let both = [Process::find(&below)?, Process::find(children_of(app.id()).first()?)?];
+        both.iter().all(|process| process.state == 'T').then_some(())
+    });
+    app.signal(Signal::TERM);
+    assert_eq!(app.code(), 6);
+    assert!(!lives(below.parse().unwrap()));
+}
+
+#[test]
+fn the_signal_that_the_app_gets_in_place_of_term_begins_the_drain() {
+    for text in ["QUIT", "WINCH", "RTMIN+3", "HUP", "INT"] {
+        let number = signal(text).number();
+        let script = format!("trap 'echo stopping; exit 4' {number}; {LINGER}");
+        let map = format!("--signal-map=TERM:{text}");
+        let mut app =
+            start([VESTIBULE, "run", "--log-level=info", "--log-format=json", &map, "--", "sh", "-c", &script]);
+        app.until("ready");
+        app.signal(signal(text));
+        assert_eq!(app.line(), "stopping", "{text}");
+        assert_eq!(app.code(), 4, "{text}");
+        let log = app.errors();
+        let place = |message: &str| log.find(message).unwrap_or_else(|| panic!("{text}: no {message} in {log}"));
+        assert!(place("\"draining\"") < place("\"listeners closed\""), "{log}");
+        assert!(place("\"listeners closed\"") < place("\"app told to stop\""), "{log}");
+    }
+}
+
+#[test]
+fn a_signal_that_is_nobodys_term_is_passed_on_and_drains_nothing() {
+    let script = format!("trap 'echo quit' QUIT; trap 'exit 4' USR1; {LINGER}");
+    let mut app = start([VESTIBULE, "run", "--log-level=info", "--signal-map=TERM:USR1", "--", "sh", "-c", &script]);
+    app.until("ready");
+    app.signal(signal("QUIT"));
+    assert_eq!(app.line(), "quit");
+    app.signal(Signal::TERM);
+    assert_eq!(app.code(), 4);
+    assert_eq!(app.errors().matches("\"draining\"").count(), 1);
 }
 
 #[test]

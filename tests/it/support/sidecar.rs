@@ -9,6 +9,8 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -24,6 +26,7 @@ pub(crate) const VESTIBULE: &str = env!("CARGO_BIN_EXE_vestibule");
 pub(crate) struct Sidecar {
     child: Child,
     log: Arc<Mutex<Vec<Value>>>,
+    reading: Arc<Mutex<()>>,
 }
 
 /// What a `vestibule` is started with, before it is.
@@ -73,14 +76,17 @@ impl Setup {
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let lines = Arc::clone(&log);
+        let reading = Arc::new(Mutex::new(()));
+        let gate = Arc::clone(&reading);
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
+                drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
                 // What the app or a panic writes is kept as text.
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 lines.lock().unwrap().push(line);
             }
         });
-        Sidecar { child, log }
+        Sidecar { child, log, reading }
     }
 
     /// Starts it and waits until it serves its first pair.
@@ -107,6 +113,11 @@ impl Sidecar {
     /// All log lines so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Nobody reads its stderr until what is given is dropped.
+    pub(crate) fn unread(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().unwrap()
     }
 
     /// The lines with this message.

@@ -1,0 +1,192 @@
+//! How lines get to stderr while the program serves: by a thread of their own, so that nothing else ever waits for whoever
+//! reads them.
+//!
+//! stderr is shared with the app, so it must not be made non-blocking: the flag belongs to the open file, not to us. A
+//! write to a pipe that is full therefore blocks, and only the writer's thread may be blocked. Lines wait in a queue with
+//! a bound in bytes; what does not fit is dropped and counted, and the place of the gap is marked by a line of its own.
+
+use std::io;
+use std::io::Write;
+use std::mem;
+use std::os::fd::AsFd;
+use std::panic;
+use std::panic::PanicHookInfo;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::poll;
+use rustix::io::Errno;
+
+/// Bytes of lines that wait, those in the writer's hands included.
+const QUEUE: usize = 256 * 1024;
+
+/// Bytes of a buffer that is kept when it is empty.
+const KEPT: usize = 16 * 1024;
+
+/// Bytes of the thread's stack; of these it touches two pages.
+const STACK: usize = 64 * 1024;
+
+/// Writes the line that stands in the place of so many that were dropped.
+pub(super) type Gap = Box<dyn Fn(u64) -> String + Send>;
+
+/// Where all lines go from the start of the thread on; before, or without one, straight to stderr.
+static QUEUED: OnceLock<&'static Queue> = OnceLock::new();
+
+/// Lines that did not get to stderr.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that did not get to stderr since the start of the process: nobody read them, or it could not be written to.
+pub(super) fn dropped_lines() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// Lets a thread write the lines from now on, those of panics too. Where no thread can be had they are written by whoever
+/// has something to say, as before.
+pub(super) fn start(gap: Gap) {
+    if QUEUED.get().is_some() {
+        return;
+    }
+    // It lives as long as the process.
+    let queue: &'static Queue = Box::leak(Box::default());
+    let thread = thread::Builder::new().name("vestibule-log".to_owned()).stack_size(STACK);
+    if thread.spawn(move || queue.write_for_ever(&io::stderr(), &gap)).is_ok() && QUEUED.set(queue).is_ok() {
+        panic::set_hook(Box::new(|panic| write(panic_text(panic).as_bytes())));
+    }
+}
+
+/// What the standard library says of a panic, whose own hook would wait for stderr.
+fn panic_text(panic: &PanicHookInfo<'_>) -> String {
+    let thread = thread::current();
+    format!("thread '{}' {panic}\n", thread.name().unwrap_or("<unnamed>"))
+}
+
+/// Writes `lines`, each with its end, or drops them where too many wait.
+pub(crate) fn write(lines: &[u8]) {
+    match QUEUED.get() {
+        Some(queue) => queue.push(lines),
+        // Nothing is left to say it to.
+        None => drop(io::stderr().write_all(lines)),
+    }
+}
+
+/// Waits until all lines are written, for `limit` at most.
+pub(crate) fn flush(limit: Duration) {
+    if let Some(queue) = QUEUED.get() {
+        queue.flush(limit);
+    }
+}
+
+/// stderr, for the log's layer, which hands over whole lines.
+pub(super) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        write(lines);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Something waits.
+    filled: Condvar,
+    /// Nothing does.
+    emptied: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Bytes in the writer's hands.
+    taken: usize,
+    /// Lines that came since `lines` was full. As long as there are any, all others are dropped too: so there is one gap,
+    /// and it is behind `lines`.
+    dropped: u64,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics while it is held.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, lines: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.dropped > 0 || waiting.taken + waiting.lines.len() + lines.len() > QUEUE {
+            waiting.dropped += count(lines);
+            DROPPED.fetch_add(count(lines), Ordering::Relaxed);
+            return;
+        }
+        waiting.lines.extend_from_slice(lines);
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    fn flush(&self, limit: Duration) {
+        let is_busy = |waiting: &mut Waiting| waiting.taken > 0 || !waiting.lines.is_empty();
+        // That the time is over is as good an end as any.
+        drop(self.emptied.wait_timeout_while(self.lock(), limit, is_busy));
+    }
+
+    fn write_for_ever(&self, to: &impl AsFd, gap: &Gap) {
+        let mut lines = Vec::new();
+        loop {
+            let dropped = self.take(&mut lines);
+            if let Err(left) = write_all(to, &lines) {
+                DROPPED.fetch_add(count(left), Ordering::Relaxed);
+            }
+            if dropped > 0 {
+                // The counter has them as well.
+                let _ = write_all(to, gap(dropped).as_bytes());
+            }
+        }
+    }
+
+    /// Waits for lines, and swaps them for `lines`, which have been written. Gives how many are missing behind them.
+    fn take(&self, lines: &mut Vec<u8>) -> u64 {
+        lines.clear();
+        lines.shrink_to(KEPT);
+        let mut waiting = self.lock();
+        waiting.taken = 0;
+        if waiting.lines.is_empty() {
+            self.emptied.notify_all();
+        }
+        let is_empty = |waiting: &mut Waiting| waiting.lines.is_empty();
+        waiting = self.filled.wait_while(waiting, is_empty).unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut waiting.lines, lines);
+        waiting.taken = lines.len();
+        mem::take(&mut waiting.dropped)
+    }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', lines).count() as u64
+}
+
+/// Writes all of `lines`, however long it takes; what is left of them where that cannot be.
+fn write_all<'a>(to: &impl AsFd, mut lines: &'a [u8]) -> Result<(), &'a [u8]> {
+    while !lines.is_empty() {
+        match rustix::io::write(to, lines) {
+            Ok(written) => lines = &lines[written..],
+            Err(Errno::INTR) => {}
+            // The app has made the file that we share non-blocking, as Node.js does with pipes.
+            Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(to, PollFlags::OUT)], None)),
+            Err(_) => return Err(lines),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Dialling the app.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::Domain;
+use socket2::Protocol;
+use socket2::Socket;
+use socket2::Type;
+use tokio::net::TcpStream;
+use tokio::net::UnixStream;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::DialError;
+use crate::config::AppAddr;
+use crate::relay::AppStream;
+
+/// Where the app is, and how long it may take to accept.
+#[derive(Debug)]
+pub(super) struct Connector {
+    addr: AppAddr,
+    limit: Duration,
+    /// Of an app on `localhost`: whether it accepted on ::1 last, which is then dialled first.
+    on_six: AtomicBool,
+}
+
+impl Connector {
+    pub(super) fn new(addr: AppAddr, limit: Duration) -> Self {
+        Self { addr, limit, on_six: AtomicBool::new(false) }
+    }
+
+    pub(super) fn addr(&self) -> &AppAddr {
+        &self.addr
+    }
+
+    /// A connection that the app has accepted.
+    pub(super) async fn connect(&self) -> Result<AppStream, DialError> {
+        match timeout(self.limit, self.dial()).await {
+            Ok(Ok(stream)) => {
+                // In a storm of new connections others have their turn between two dials. Not within the limit, which then
+                // needs no timer.
+                yield_now().await;
+                Ok(stream)
+            }
+            Ok(Err(error)) => Err(match error.kind() {
+                // A Unix socket's file that is not there is an app that does not listen yet.
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::Refused,
+                io::ErrorKind::TimedOut => DialError::TimedOut(self.limit),
+                _ => DialError::Failed(error),
+            }),
+            Err(_) => Err(DialError::TimedOut(self.limit)),
+        }
+    }
+
+    async fn dial(&self) -> io::Result<AppStream> {
+        Ok(match &self.addr {
+            AppAddr::Tcp(addr) => AppStream::Tcp(connect_tcp(*addr).await?),
+            AppAddr::Localhost(port) => AppStream::Tcp(self.dial_localhost(*port).await?),
+            AppAddr::Unix(path) => AppStream::Unix(UnixStream::connect(path).await?),
+        })
+    }
+
+    /// Whichever of the two accepts; the error is that of the one that was dialled first. An app that has accepted costs one
+    /// dial.
+    async fn dial_localhost(&self, port: u16) -> io::Result<TcpStream> {
+        let four = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let six = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        let on_six = self.on_six.load(Ordering::Relaxed);
+        let (first, second) = if on_six { (six, four) } else { (four, six) };
+        let error = match connect_tcp(first).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let Ok(stream) = connect_tcp(second).await else { return Err(error) };
+        self.on_six.store(!on_six, Ordering::Relaxed);
+        Ok(stream)
+    }
+}
+
+/// As tokio's own, but that nothing is waited for, nor a timer set, where the connection stands at once. It does to an app on
+/// this machine: the kernel has its answer before connect(2) returns.
+async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    // Only speed depends on it.
+    let _ = socket.set_tcp_nodelay(true);
+    match socket.connect(&addr.into()) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
+        connected => connected?,
+    }
+    let stands = socket.peer_addr().is_ok();
+    let stream = TcpStream::from_std(socket.into())?;
+    if !stands {
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    // A port from which the kernel also serves outgoing connections can be connected to itself (RFC 9293, 3.5),
+    // and would then be taken when the app comes.
+    if stream.local_addr()? == addr {
+        // When the option cannot be set the socket is closed all the same.
+        let _ = stream.set_zero_linger();
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
