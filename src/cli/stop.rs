@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use crate::config::mistake::Mistakes;
+use crate::config::redact::without_secrets;
 use crate::exit::Exit;
 use crate::exit::Fault;
 
@@ -68,7 +69,7 @@ impl From<clap::Error> for Stop {
             ErrorKind::DisplayHelp
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Self::Help(Help(error)),
-            _ => Self::Fault(Fault::new(Exit::Usage, one_line(&error.render().to_string()))),
+            _ => Self::Fault(Fault::new(Exit::Usage, one_line(&without_secrets(&error.render().to_string())))),
         }
     }
 }

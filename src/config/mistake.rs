@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use crate::exit::Exit;
 use crate::exit::Fault;
 
+use super::redact::may_be_secret;
+
 /// Where a value was given.
 ///
 /// Ordered by precedence: what comes first beats what comes after.
@@ -40,7 +42,11 @@ impl fmt::Display for Source {
                 if let Some(line) = line {
                     write!(f, ":{line}")?;
                 }
-                if key.is_empty() { Ok(()) } else { write!(f, ": {key}") }
+                match key.as_str() {
+                    "" => Ok(()),
+                    key if may_be_secret(key) => write!(f, ": {}", quote(key)),
+                    key => write!(f, ": {key}"),
+                }
             }
             Self::Default(name) => write!(f, "default of --{name}"),
         }
@@ -132,9 +138,12 @@ impl From<Mistakes> for Fault {
     }
 }
 
-/// `text` in quotes and on one line, cut off where it is long: it may be anything, a key by accident included.
+/// `text` in quotes and on one line, cut off where it is long. What may be a part of a key, by accident, is not repeated.
 pub fn quote(text: &str) -> String {
     const LONGEST: usize = 48;
+    if may_be_secret(text) {
+        return format!("a text of {} characters that may be a secret", text.chars().count());
+    }
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),

@@ -28,6 +28,7 @@ mod relay;
 mod rolling;
 mod rotation;
 mod scarcity;
+mod secrets;
 mod server_names;
 mod session;
 mod status;

@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use super::mistake::Wrong;
 use super::mistake::quote;
+use super::redact::may_be_secret_path;
 
 pub use address::admin;
 pub use address::app;
@@ -51,6 +52,9 @@ pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
     // Told apart here because it happens, and because a later "cannot open" would print the key.
     if bytes.windows(10).any(|window| window == b"-----BEGIN") {
         return Err(Wrong::new("holds PEM text", "write the text to a file and give the path of that file"));
+    }
+    if may_be_secret_path(&value.to_string_lossy()) {
+        return Err(Wrong::new("looks like a key itself", "write the key to a file and give the path of that file"));
     }
     if bytes.contains(&0) {
         return Err(Wrong::new("has a zero byte in it", "write the path of a file"));
