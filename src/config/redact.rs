@@ -16,6 +16,13 @@ pub(crate) fn may_be_secret_path(text: &str) -> bool {
     text.contains("-----") || has_base64(text, SHORTEST_IN_PATH, |c| !(c.is_ascii_alphanumeric() || c == '+'))
 }
 
+/// The same of a name as programs have them, `requireClientCertificate`: in base64 the kinds of characters change more often.
+pub(crate) fn may_be_secret_name(text: &str) -> bool {
+    let kind = |c: char| (c.is_ascii_uppercase(), c.is_ascii_digit());
+    let changes = text.chars().zip(text.chars().skip(1)).filter(|(one, next)| kind(*one) != kind(*next)).count();
+    may_be_secret(text) && (text.contains("-----") || changes * 3 >= text.len())
+}
+
 /// `text` without the words of it that may hold a part of a key.
 pub(crate) fn without_secrets(text: &str) -> String {
     let words = text.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`'));
@@ -54,6 +61,12 @@ mod tests {
         for hidden in ["-----BEGIN", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", "x: q9XW3wPz", "a\nAbCdEfGh\n", "ab/CD+ef"] {
             assert!(may_be_secret(hidden), "{hidden}");
         }
+    }
+
+    #[test]
+    fn names_of_fields_are_shown_and_keys_in_their_place_are_not() {
+        assert!(!may_be_secret_name("requireClientCertificate") && !may_be_secret_name("tls_params"));
+        assert!(may_be_secret_name("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC") && may_be_secret_name("-----BEGIN KEY-----"));
     }
 
     #[test]

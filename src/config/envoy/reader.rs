@@ -17,7 +17,7 @@ use crate::config::mistake::Mistakes;
 use crate::config::mistake::Source;
 use crate::config::mistake::Wrong;
 use crate::config::mistake::quote;
-use crate::config::redact::without_secrets;
+use crate::config::redact::may_be_secret_name;
 
 /// Proof that a mistake has been noted, which is why there is no value.
 #[derive(Clone, Copy)]
@@ -72,8 +72,8 @@ impl<'n> At<'n> {
 
     fn within(&self, name: &str) -> String {
         // A key that stands in the place of a field's name is not repeated.
-        let name = without_secrets(name);
-        if self.path.is_empty() { name } else { format!("{}.{name}", self.path) }
+        let name = if may_be_secret_name(name) { "(not shown)" } else { name };
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 }
 
