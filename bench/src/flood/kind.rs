@@ -143,9 +143,7 @@ fn come(kind: Kind, addr: SocketAddr, config: &Arc<ClientConfig>) -> Result<TcpS
         Kind::OneByte => say(dial(addr)?, &hello(1800)[..1]),
         Kind::SmallHellos => say(dial(addr)?, &hello(1800)[..1700]),
         Kind::LargeHellos => say(dial(addr)?, &hello(15 * KIB)[..14 * KIB]),
-        Kind::Dribbled => {
-            hello(15 * KIB)[..14 * KIB].chunks(500).try_fold(dial(addr)?, say)
-        }
+        Kind::Dribbled => hello(15 * KIB)[..14 * KIB].chunks(500).try_fold(dial(addr)?, say),
         Kind::TooLongHellos => say(dial(addr)?, &hello(63 * KIB)[..62 * KIB]),
         Kind::Handshakes => {
             let mut tls = connection(config)?;
