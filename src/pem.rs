@@ -304,6 +304,11 @@ impl<'a> Scan<'a> {
         }
         self.advance(END.len());
         let end = self.label().map_err(|_| PemFault::Torn)?;
+        // The next mark may begin with the dashes that end this one.
+        let shared = self.at - DASHES.len();
+        if self.text[shared..].starts_with(BEGIN) {
+            self.at = shared;
+        }
         if end != label {
             return Err(PemFault::OtherEnd);
         }

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ pub struct Ca {
 }
 
 /// The text of one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Text {
     /// Where it was read.
     pub path: PathBuf,
@@ -98,6 +99,13 @@ pub struct Text {
     pub bytes: Vec<u8>,
     /// The file was named itself, and not found in a folder: something must be in it.
     pub named: bool,
+}
+
+/// Says nothing of what was read, which may be a key by mistake.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").field("path", &self.path).field("named", &self.named).finish_non_exhaustive()
+    }
 }
 
 /// Why files hold no usable roots.

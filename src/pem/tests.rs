@@ -43,6 +43,8 @@ fn blocks_are_read_however_their_lines_are_written() {
         indented.replace('\n', "\r\n"),
         text.trim_end().to_owned(),
         text.replace("-----\n-----", "-----   -----"),
+        text.replace("-----\n-----", "-----"),
+        text.replace("-----\n-----", "-----\n\u{feff}-----"),
     ] {
         assert_eq!(read(odd.as_bytes()), both, "{odd}");
     }

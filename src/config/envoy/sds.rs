@@ -38,7 +38,8 @@ pub struct TlsCertificate {
 
 impl fmt::Debug for TlsCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsCertificate").field("chain", &self.chain).finish_non_exhaustive()
+        // Either may be what the other should be.
+        f.debug_struct("TlsCertificate").finish_non_exhaustive()
     }
 }
 
