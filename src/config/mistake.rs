@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::exit::Fault;
 
 use super::redact::may_be_secret;
+use super::redact::may_be_secret_name;
 
 /// Where a value was given.
 ///
@@ -44,7 +45,7 @@ impl fmt::Display for Source {
                 }
                 match key.as_str() {
                     "" => Ok(()),
-                    key if may_be_secret(key) => write!(f, ": {}", quote(key)),
+                    key if key.split('.').any(may_be_secret_name) => write!(f, ": {}", quote(key)),
                     key => write!(f, ": {key}"),
                 }
             }

@@ -20,7 +20,7 @@ pub(crate) fn may_be_secret_path(text: &str) -> bool {
 pub(crate) fn may_be_secret_name(text: &str) -> bool {
     let kind = |c: char| (c.is_ascii_uppercase(), c.is_ascii_digit());
     let changes = text.chars().zip(text.chars().skip(1)).filter(|(one, next)| kind(*one) != kind(*next)).count();
-    may_be_secret(text) && (text.contains("-----") || changes * 3 >= text.len())
+    may_be_secret(text) && (text.contains("-----") || changes * 4 >= text.len())
 }
 
 /// `text` without the words of it that may hold a part of a key.
