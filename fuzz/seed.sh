@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/session
+mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -16,6 +16,9 @@ done
 for file in "$fixtures"/pki/*.pem "$fixtures"/pki/*.crt; do
     openssl x509 -in "$file" -outform DER -out "corpus/certificate/$(basename "$file").der"
 done
+
+cp "$fixtures"/pki/*.pem "$fixtures"/pki/*.crt "$fixtures"/pki/*.key corpus/pem/
+cat "$fixtures"/pki/*.crt | tr '\n' ' ' >corpus/pem/one-line
 
 guid=7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11
 i=0
