@@ -22,7 +22,7 @@ use crate::config::Log;
 use crate::config::LogLevel;
 
 /// Starts logging for the process, by a thread that writes the lines, so that nobody waits for their reader; to be ended
-/// with [`log_writer::flush`]. Called once; of a second call only the level counts.
+/// with `log_writer::flush`. Called once; of a second call only the level counts.
 pub fn start_logging(log: &Log) {
     let (form, level) = (Lines::of(log.format), log.level);
     let gap = form.clone();
