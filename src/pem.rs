@@ -54,8 +54,10 @@ const LABELS: [(&str, Kind); 22] = [
 pub struct Pem {
     /// In the order of the text.
     pub blocks: Vec<Block>,
-    /// BEGIN marks that lead to no block, since they stand within other text: by line, counted from 1.
+    /// Marks that belong to no block, since they stand within other text: by line, counted from 1.
     pub stray_marks: Vec<usize>,
+    /// Where something stands between the blocks that is no text: by line, counted from 1.
+    pub binary: Vec<usize>,
     /// The text ends with what may be the beginning of a mark: it may not be written to its end.
     pub may_be_unfinished: bool,
 }
@@ -132,6 +134,9 @@ pub enum PemFault {
     /// A block is followed by another one without its END mark.
     #[error("a block without its END mark; write it anew")]
     NoEnd,
+    /// An END mark behind no BEGIN mark, which may be there in another spelling.
+    #[error("an END mark without its BEGIN mark; write the block anew")]
+    NoBegin,
     /// BEGIN and END do not have the same label.
     #[error("a block's BEGIN and END marks have different labels; write it anew")]
     OtherEnd,
@@ -155,7 +160,13 @@ impl Pem {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let mut scan = Scan { text, at: 0, line: 1 };
         let mut pem = Self::default();
-        while scan.advance_to(BEGIN) {
+        loop {
+            let behind = scan.clone();
+            let found = scan.advance_to(BEGIN);
+            pem.pass_over(behind, if found { scan.at } else { text.len() })?;
+            if !found {
+                break;
+            }
             let (line, within_text) = (scan.line, !scan.begins_line());
             let mut ahead = scan.clone();
             match ahead.block() {
@@ -178,6 +189,25 @@ impl Pem {
         }
         pem.may_be_unfinished = !last.is_empty() && BEGIN.starts_with(last);
         Ok(pem)
+    }
+
+    /// Looks at what stands outside of blocks, from here to `end`.
+    fn pass_over(&mut self, mut scan: Scan<'_>, end: usize) -> Result<(), PemError> {
+        scan.text = &scan.text[..end];
+        let is_binary = |byte: &u8| *byte < b' ' && !byte.is_ascii_whitespace();
+        if let Some(at) = scan.text[scan.at..].iter().position(is_binary) {
+            let mut here = scan.clone();
+            here.advance(at);
+            self.binary.push(here.line);
+        }
+        while scan.advance_to(END) {
+            if scan.begins_line() {
+                return Err(PemError { line: scan.line, fault: PemFault::NoBegin });
+            }
+            self.stray_marks.push(scan.line);
+            scan.advance(END.len());
+        }
+        Ok(())
     }
 
     /// The certificates, in their order.
@@ -225,8 +255,10 @@ impl Pem {
         let others = self.blocks.iter().filter(|block| block.kind != Kind::Parameters && !wanted(block.kind));
         let blocks = others.map(|block| (block.line, format!("line {}: {block} is passed over", block.line)));
         let marks = self.stray_marks.iter();
-        let marks = marks.map(|line| (*line, format!("line {line}: a BEGIN mark within other text is passed over")));
-        let mut all: Vec<_> = blocks.chain(marks).collect();
+        let marks = marks.map(|line| (*line, format!("line {line}: a mark within other text is passed over")));
+        let binary = self.binary.iter();
+        let binary = binary.map(|line| (*line, format!("line {line}: what is not text is passed over")));
+        let mut all: Vec<_> = blocks.chain(marks).chain(binary).collect();
         all.sort();
         all.into_iter().map(|(_, sentence)| sentence).collect()
     }
