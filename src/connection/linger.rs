@@ -59,6 +59,7 @@ pub(super) async fn linger_until_delivered(
         return None;
     }
     let mut remaining = Remaining { client: &client, bytes: 0, since: Instant::now(), stuck: false };
+    let blind = if sent > INITIAL_WINDOW { STALL } else { GRACE };
     let mut client_closed = false;
     let mut pause = if sent > INITIAL_WINDOW { FIRST_LOOK } else { GRACE };
     loop {
@@ -74,7 +75,13 @@ pub(super) async fn linger_until_delivered(
         if client_closed && sent <= INITIAL_WINDOW {
             return None;
         }
-        match remaining.look() {
+        let looked = match remaining.look() {
+            Ok(looked) => looked,
+            // Where that cannot be known, what was sent is given the time to be taken.
+            Err(_) if client_closed || over || remaining.since.elapsed() >= blind => return None,
+            Err(_) => continue,
+        };
+        match looked {
             // The kernel knows a connection no more once both sides have had everything, and when it was reset.
             None if matches!(client.take_error(), Ok(None)) => return None,
             None => return remaining.at_reset(),
@@ -101,15 +108,19 @@ struct Remaining<'a> {
 }
 
 impl Remaining<'_> {
-    /// How much it is now, without our FIN; `None` if the kernel does not say.
-    fn look(&mut self) -> Option<u64> {
-        let now = send_queue::unacknowledged(self.client)?.saturating_sub(1);
+    /// How much it is now, without our FIN; `None` if the connection is gone.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    fn look(&mut self) -> io::Result<Option<u64>> {
+        let Some(now) = send_queue::unacknowledged(self.client)? else { return Ok(None) };
+        let now = now.saturating_sub(1);
         self.stuck = now == self.bytes;
         if now < self.bytes {
             self.since = Instant::now();
         }
         self.bytes = now;
-        Some(now)
+        Ok(Some(now))
     }
 
     /// The client has reset the connection. Many do that when they have had everything, for they leave our close_notify unread;

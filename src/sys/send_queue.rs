@@ -1,8 +1,10 @@
 //! How much of what was sent a client has taken, as the kernel knows it.
 
+use std::io;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
+use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::net::RecvFlags;
 use rustix::net::SendFlags;
@@ -13,6 +15,9 @@ use tokio::net::TcpStream;
 
 /// `SOCK_DIAG_BY_FAMILY` (sock_diag(7)).
 const BY_FAMILY: u16 = 20;
+
+/// `NLMSG_ERROR` (netlink(7)).
+const ERROR: u16 = 2;
 
 /// `NLM_F_REQUEST` (netlink(7)).
 const REQUEST: u16 = 1;
@@ -27,18 +32,24 @@ const HEADER: usize = 16;
 const WRITE_QUEUE: usize = HEADER + 60;
 
 /// Bytes that were written to `stream` and that its peer has not acknowledged, an end of sending (FIN) counted as one; `None`
-/// where the kernel does not know the connection any more, or does not say.
+/// where the kernel does not know the connection any more.
 ///
 /// What `SIOCOUTQ` would tell, by way of sock_diag(7): no safe name for the former is to be had.
-pub(crate) fn unacknowledged(stream: &TcpStream) -> Option<u64> {
-    let (local, peer) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
+///
+/// # Errors
+/// The kernel, or a sandbox, does not say.
+pub(crate) fn unacknowledged(stream: &TcpStream) -> io::Result<Option<u64>> {
+    let (local, peer) = match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(local), Ok(peer)) => (local, peer),
+        // Without a peer there is no connection.
+        _ => return Ok(None),
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let kernel =
-        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG)).ok()?;
+    let kernel = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))?;
     let to_kernel = netlink::SocketAddrNetlink::new(0, 0);
-    rustix::net::sendto(&kernel, &request(local, peer), SendFlags::empty(), &to_kernel).ok()?;
+    rustix::net::sendto(&kernel, &request(local, peer), SendFlags::empty(), &to_kernel)?;
     let mut answer = [0; 512];
-    let (read, _) = rustix::net::recv(&kernel, &mut answer, RecvFlags::empty()).ok()?;
+    let (read, _) = rustix::net::recv(&kernel, &mut answer, RecvFlags::empty())?;
     queue_in(&answer[..read])
 }
 
@@ -77,11 +88,19 @@ fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     message
 }
 
-/// The write queue in an answer; `None` if it is an error.
-fn queue_in(answer: &[u8]) -> Option<u64> {
-    let typ = u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?);
-    let queue = u32::from_ne_bytes(*answer.get(WRITE_QUEUE..)?.first_chunk()?);
-    (typ == BY_FAMILY).then_some(queue.into())
+/// The write queue in an answer; `None` if it says that there is no such connection.
+fn queue_in(answer: &[u8]) -> io::Result<Option<u64>> {
+    let word = |at: usize| answer.get(at..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_ne_bytes(*bytes));
+    let typ = answer.get(4..).and_then(<[u8]>::first_chunk).map(|bytes| u16::from_ne_bytes(*bytes));
+    match (typ, word(HEADER), word(WRITE_QUEUE)) {
+        (Some(BY_FAMILY), _, Some(queue)) => Ok(Some(queue.into())),
+        // Errors are negative (`struct nlmsgerr`).
+        (Some(ERROR), Some(error), _) => match (error as i32).wrapping_neg() {
+            error if error == Errno::NOENT.raw_os_error() => Ok(None),
+            error => Err(io::Error::from_raw_os_error(error)),
+        },
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 #[cfg(test)]
@@ -102,17 +121,17 @@ mod tests {
     async fn what_the_peer_has_not_taken_is_counted_and_an_end_of_sending_counts_as_one() {
         for at in ["127.0.0.1:0", "[::1]:0"] {
             let (stream, mut peer) = connection(at).await;
-            assert_eq!(unacknowledged(&stream), Some(0), "{at}");
+            assert_eq!(unacknowledged(&stream).unwrap(), Some(0), "{at}");
             let mut sent = 0;
             stream.writable().await.unwrap();
             while let Ok(more) = stream.try_write(&[1; 65536]) {
                 sent += more as u64;
             }
-            let left = unacknowledged(&stream).unwrap();
+            let left = unacknowledged(&stream).unwrap().unwrap();
             assert!(left > 0 && left < sent, "{at}: {left} of {sent}");
             crate::sys::socket::end_sending(&stream).unwrap();
             peer.read_to_end(&mut Vec::new()).unwrap();
-            while unacknowledged(&stream).is_some_and(|left| left > 1) {
+            while unacknowledged(&stream).unwrap().is_some_and(|left| left > 1) {
                 tokio::task::yield_now().await;
             }
         }
@@ -124,16 +143,18 @@ mod tests {
         socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         drop(peer);
         stream.readable().await.unwrap();
-        assert_eq!(unacknowledged(&stream), None);
+        assert_eq!(unacknowledged(&stream).unwrap(), None);
     }
 
     #[test]
     fn errors_and_scraps_are_no_answer() {
-        assert_eq!(queue_in(&[]), None);
-        assert_eq!(queue_in(&[0; WRITE_QUEUE + 3]), None);
-        // NLMSG_ERROR.
-        let mut error = [0; 128];
-        error[4..6].copy_from_slice(&2_u16.to_ne_bytes());
-        assert_eq!(queue_in(&error), None);
+        assert!(queue_in(&[]).is_err());
+        assert!(queue_in(&[0; WRITE_QUEUE + 3]).is_err());
+        let mut answer = [0; 128];
+        answer[4..6].copy_from_slice(&ERROR.to_ne_bytes());
+        for (errno, gone) in [(Errno::NOENT, true), (Errno::PERM, false), (Errno::OPNOTSUPP, false)] {
+            answer[HEADER..HEADER + 4].copy_from_slice(&(-errno.raw_os_error()).to_ne_bytes());
+            assert_eq!(queue_in(&answer).is_ok_and(|queue| queue.is_none()), gone, "{errno}");
+        }
     }
 }

@@ -118,6 +118,13 @@ struct Waiting {
     dropped: u64,
 }
 
+impl Waiting {
+    /// Whether there is nothing to be written, a word about a gap included.
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.dropped == 0
+    }
+}
+
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Nothing panics while it is held.
@@ -129,6 +136,9 @@ impl Queue {
         if waiting.dropped > 0 || waiting.taken + waiting.lines.len() + lines.len() > QUEUE {
             waiting.dropped += count(lines);
             DROPPED.fetch_add(count(lines), Ordering::Relaxed);
+            drop(waiting);
+            // With nothing else to write there is still the gap to be told of.
+            self.filled.notify_one();
             return;
         }
         waiting.lines.extend_from_slice(lines);
@@ -137,7 +147,7 @@ impl Queue {
     }
 
     fn flush(&self, limit: Duration) {
-        let is_busy = |waiting: &mut Waiting| waiting.taken > 0 || !waiting.lines.is_empty();
+        let is_busy = |waiting: &mut Waiting| waiting.taken > 0 || !waiting.is_empty();
         // That the time is over is as good an end as any.
         drop(self.emptied.wait_timeout_while(self.lock(), limit, is_busy));
     }
@@ -162,11 +172,10 @@ impl Queue {
         lines.shrink_to(KEPT);
         let mut waiting = self.lock();
         waiting.taken = 0;
-        if waiting.lines.is_empty() {
+        if waiting.is_empty() {
             self.emptied.notify_all();
         }
-        let is_empty = |waiting: &mut Waiting| waiting.lines.is_empty();
-        waiting = self.filled.wait_while(waiting, is_empty).unwrap_or_else(PoisonError::into_inner);
+        waiting = self.filled.wait_while(waiting, |waiting| waiting.is_empty()).unwrap_or_else(PoisonError::into_inner);
         mem::swap(&mut waiting.lines, lines);
         waiting.taken = lines.len();
         mem::take(&mut waiting.dropped)
@@ -189,4 +198,49 @@ fn write_all<'a>(to: &impl AsFd, mut lines: &'a [u8]) -> Result<(), &'a [u8]> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+    use std::sync::mpsc;
+    use std::thread;
+
+    /// The first line that is dropped may find nothing else waiting, as all of it is in the writer's hands.
+    #[test]
+    fn a_gap_behind_which_nothing_waits_is_told_of_and_lines_go_on() {
+        let queue = Arc::new(Queue::default());
+        let line = |length: usize| [&vec![b'x'; length - 1][..], b"\n"].concat();
+        queue.push(&line(QUEUE - 10));
+        let mut lines = Vec::new();
+        assert_eq!((queue.take(&mut lines), lines.len()), (0, QUEUE - 10));
+        queue.push(&line(100));
+        let (told, heard) = mpsc::channel();
+        let writer = Arc::clone(&queue);
+        thread::spawn(move || {
+            let dropped = writer.take(&mut lines);
+            told.send((dropped, lines.len())).unwrap();
+            writer.take(&mut lines);
+            told.send((0, lines.len())).unwrap();
+        });
+        let patience = Duration::from_secs(20);
+        assert_eq!(heard.recv_timeout(patience).unwrap(), (1, 0));
+        queue.push(&line(100));
+        assert_eq!(heard.recv_timeout(patience).unwrap(), (0, 100));
+    }
+
+    #[test]
+    fn a_line_that_never_fits_is_a_gap_and_not_the_end_of_the_log() {
+        let queue = Arc::new(Queue::default());
+        let (told, heard) = mpsc::channel();
+        let writer = Arc::clone(&queue);
+        thread::spawn(move || {
+            let mut lines = Vec::new();
+            told.send((writer.take(&mut lines), lines.len())).unwrap();
+        });
+        queue.push(&[&vec![b'x'; QUEUE][..], b"\n"].concat());
+        assert_eq!(heard.recv_timeout(Duration::from_secs(20)).unwrap(), (1, 0));
+    }
 }
