@@ -86,7 +86,7 @@ pub(super) async fn part(
             linger_until_delivered(client, sent, phase).await
         }
         // Nothing was on its way: both sides see a proper end.
-        Reason::IdleTimeout | Reason::ClosedIdle => {
+        Reason::IdleTimeout | Reason::ClosedIdle if relay.is_clear() => {
             relay.say_goodbye();
             let (client, app) = relay.into_parts();
             // The app may be gone already.

@@ -201,6 +201,11 @@ impl Relay {
         self.chain as usize + self.held.capacity() + self.to_app.memory() + self.to_client.memory()
     }
 
+    /// Whether nothing is left that one side has sent and the other has not got.
+    pub fn is_clear(&self) -> bool {
+        self.held.is_empty() && self.to_app.is_empty() && self.to_client.is_empty()
+    }
+
     /// Both ends' connections, to be closed as `end` demands.
     pub fn into_parts(self) -> (TcpStream, AppStream) {
         (self.client, self.app)
@@ -233,9 +238,10 @@ impl Future for Relay {
                 if let Poll::Ready(end) = this.poll_stall(cx) {
                     return Poll::Ready(end);
                 }
-                // Bytes that one side is slow to take are not silence.
+                // Bytes that one side is slow to take are not silence, as long as it takes some.
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
-                this.quiet.poll(cx, on_its_way, this.exchange.is_under_way()).map(|()| End::Quiet)
+                let Carried { up, down } = this.carried();
+                this.quiet.poll(cx, on_its_way, up + down, this.exchange.is_under_way()).map(|()| End::Quiet)
             }
         }
     }

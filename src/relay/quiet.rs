@@ -36,6 +36,8 @@ struct Watch {
     answered: bool,
     /// Limits that have passed without a first word.
     speechless: u32,
+    /// What had been carried when the last limit passed.
+    carried: u64,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -73,13 +75,18 @@ impl Quiet {
 
     fn watch(&mut self, limit: Duration, answered: bool) {
         self.moved = false;
-        self.watch =
-            Some(Box::new(Watch { limit, answered, speechless: 0, timer: Box::pin(tokio::time::sleep(limit)) }));
+        self.watch = Some(Box::new(Watch {
+            limit,
+            answered,
+            speechless: 0,
+            carried: 0,
+            timer: Box::pin(tokio::time::sleep(limit)),
+        }));
     }
 
-    /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way`; and where silence within an exchange
-    /// does not count, as long as an answer is `under_way`.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, on_their_way: bool, under_way: bool) -> Poll<()> {
+    /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way` and some of them are `carried`; and where
+    /// silence within an exchange does not count, as long as any are on their way, or an answer is `under_way`.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, on_their_way: bool, carried: u64, under_way: bool) -> Poll<()> {
         let Some(watch) = &mut self.watch else { return Poll::Pending };
         loop {
             ready!(watch.timer.as_mut().poll(cx));
@@ -90,9 +97,11 @@ impl Quiet {
                 Word::App => false,
             };
             let excused = watch.answered && (somebody_waits || under_way);
-            if !self.moved && !excused && !on_their_way {
+            let moves_on = on_their_way && (watch.answered || carried != watch.carried);
+            if !self.moved && !excused && !moves_on {
                 return Poll::Ready(());
             }
+            watch.carried = carried;
             self.moved = false;
             watch.timer.as_mut().reset(Instant::now() + watch.limit);
         }

@@ -163,6 +163,24 @@ fn parts_of_a_record_and_key_updates_do_not_keep_an_idle_connection() {
     eventually("the ends", || (sidecar.reasons() == ["idle_timeout", "idle_timeout"]).then_some(()));
 }
 
+/// Bytes that nobody takes are no more than a silence.
+#[test]
+fn a_client_that_reads_nothing_is_idle_and_what_it_has_not_got_does_not_look_whole() {
+    let (sidecar, app, credentials) = sidecar(&["--idle-timeout=500ms"]);
+    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut app = app.accept();
+    let sending = thread::spawn(move || {
+        let sent = app.write_all(&vec![3; 40_000_000]);
+        (sent, read_to_end(&app).1)
+    });
+    sidecar.record("idle_timeout");
+    let (sent, ending) = sending.join().unwrap();
+    assert!(sent.is_err() || ending == Ending::Reset, "{sent:?} {ending:?}");
+    let (got, ending) = client.receive_all();
+    assert!(got.len() < 40_000_000);
+    assert_ne!(ending, Ending::CloseNotify);
+}
+
 const DOWNLOAD: usize = 3_000_000;
 
 /// What of a download a client has not taken when all of it is with the kernels: more than the client's own holds.
