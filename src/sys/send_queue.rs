@@ -39,11 +39,8 @@ const WRITE_QUEUE: usize = HEADER + 60;
 /// # Errors
 /// The kernel, or a sandbox, does not say.
 pub(crate) fn unacknowledged(stream: &TcpStream) -> io::Result<Option<u64>> {
-    let (local, peer) = match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(local), Ok(peer)) => (local, peer),
-        // Without a peer there is no connection.
-        _ => return Ok(None),
-    };
+    // Without a peer there is no connection.
+    let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return Ok(None) };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let kernel = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))?;
     let to_kernel = netlink::SocketAddrNetlink::new(0, 0);
