@@ -53,6 +53,7 @@ fn a_secret_that_is_missing_or_broken_at_the_start_is_served_as_soon_as_it_is_go
         let leaf = cell.rotate(C2C);
         eventually("the pair", || Some(visit(&cell.asking(), addrs[1]).ok()?.leaf() == leaf).filter(|same| *same));
         assert!(sidecar.is_running());
+        sidecar.wait_until("the second pair", |line| line["message"] == "ready" && line["pair"] == C2C);
         let ready: Vec<_> = sidecar.lines_of("ready").iter().map(|line| line["pair"].clone()).collect();
         assert_eq!(ready, [ID, C2C], "each pair is ready once");
     }
