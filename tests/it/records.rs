@@ -428,9 +428,10 @@ fn a_flood_leaves_some_records_and_says_how_many_were_left_out() {
     let refused = || reset_at_hello("one of many", credentials.instance(), &sidecar, "app_refused");
     (0..FLOOD).for_each(|_| drop(refused()));
     let left_out = || records(&sidecar).iter().filter_map(|record| record["suppressed"].as_u64()).sum::<u64>();
-    // The number comes with the next record after the flood, which may have lasted for more than one window.
-    crate::support::eventually("all of them", || {
+    // The number comes with the next record after the flood.
+    let all = crate::support::eventually("all of them", || {
         drop(refused());
-        (left_out() > 0 && records(&sidecar).len() as u64 + left_out() >= FLOOD).then_some(())
+        (left_out() > 0).then(|| records(&sidecar).len() as u64 + left_out())
     });
+    assert!(all >= FLOOD, "{all}");
 }

@@ -22,9 +22,6 @@ use super::eventually;
 /// The path of the binary under test.
 pub(crate) const VESTIBULE: &str = env!("CARGO_BIN_EXE_vestibule");
 
-/// After so long without a line the log has caught up.
-const QUIET: Duration = Duration::from_millis(50);
-
 /// A running `vestibule`. Killed when the test is done with it.
 pub(crate) struct Sidecar {
     child: Child,
@@ -113,21 +110,8 @@ impl Sidecar {
         listening.map(|line| line["listener"].as_str().unwrap().parse().unwrap()).collect()
     }
 
-    /// All log lines so far, once no more come: they are written by a thread of their own, a moment after what they tell of.
+    /// All log lines so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        let mut seen = self.written();
-        loop {
-            std::thread::sleep(QUIET);
-            let now = self.written();
-            if now.len() == seen.len() {
-                return now;
-            }
-            seen = now;
-        }
-    }
-
-    /// All log lines that have been written by now.
-    fn written(&self) -> Vec<Value> {
         self.log.lock().unwrap().clone()
     }
 
@@ -156,7 +140,7 @@ impl Sidecar {
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            eventually(what, || self.written().into_iter().find(&wanted))
+            eventually(what, || self.lines().into_iter().find(&wanted))
         }));
         found.unwrap_or_else(|_| panic!("no {what} in:\n{:#?}", self.lines()))
     }
