@@ -17,6 +17,7 @@ pub mod identity;
 pub mod issuer;
 pub mod pem;
 pub mod policy;
+pub(crate) mod redact;
 
 pub mod announce;
 pub mod credentials;

@@ -15,8 +15,9 @@ use crate::config::mistake::Mistake;
 use crate::config::mistake::Mistakes;
 use crate::config::mistake::Source;
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
+use crate::config::values;
 use crate::exit::Fault;
+use crate::redact::quote;
 
 /// What we were asked to do in Envoy's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,7 +222,13 @@ impl<I: Iterator<Item = OsString>> Reader<I> {
     }
 
     fn path(&mut self, flag: &str, attached: Option<OsString>) -> Option<PathBuf> {
-        self.value(flag, attached).map(PathBuf::from)
+        match values::path(&self.value(flag, attached)?) {
+            Ok(path) => Some(path),
+            Err(wrong) => {
+                self.mistakes.push(wrong.at(Source::Flag(flag.to_owned())));
+                None
+            }
+        }
     }
 
     fn seconds(&mut self, flag: &str, attached: Option<OsString>) -> Option<Duration> {

@@ -23,7 +23,6 @@ use crate::config::mistake::Mistake;
 use crate::config::mistake::Mistakes;
 use crate::config::mistake::Source;
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
 use crate::config::options;
 use crate::config::options::Kind;
 use crate::config::resolve;
@@ -33,6 +32,7 @@ use crate::config::sources::Inputs;
 use crate::config::values;
 use crate::exit::Exit;
 use crate::exit::Fault;
+use crate::redact::quote;
 use crate::sys;
 
 pub use envoy::EnvoyCommand;
@@ -126,8 +126,13 @@ where
             Ok(Command::Wait { admin, timeout: tools::wait(matches)? })
         }
         Some(("identity", matches)) => {
-            let named = matches.get_one::<OsString>("FILE").map(PathBuf::from);
-            let file = named.map_or_else(|| own_certificate(&environment), Ok)?;
+            let file = match matches.get_one::<OsString>("FILE") {
+                Some(named) => {
+                    let wrong = |wrong: Wrong| Mistakes::from(wrong.at(Source::Flag("FILE".to_owned())));
+                    values::path(named).map_err(wrong)?
+                }
+                None => own_certificate(&environment)?,
+            };
             Ok(Command::Identity { file, json: matches.get_flag("json") })
         }
         Some(("policy", matches)) => match matches.subcommand() {

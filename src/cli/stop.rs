@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use crate::config::mistake::Mistakes;
-use crate::config::redact::without_secrets;
 use crate::exit::Exit;
 use crate::exit::Fault;
+use crate::redact::without_secrets;
 
 /// Why there is no command to follow.
 #[derive(Debug)]

@@ -15,11 +15,11 @@ use crate::config::mistake::Mistake;
 use crate::config::mistake::Mistakes;
 use crate::config::mistake::Source;
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
 use crate::config::options;
 use crate::config::options::Preset;
 use crate::config::values;
 use crate::config::values::Between;
+use crate::redact::quote;
 
 /// What `demo` was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,6 @@ use toml::de::DeValue;
 use super::mistake::Mistake;
 use super::mistake::Source;
 use super::mistake::Wrong;
-use super::mistake::quote;
 use super::options;
 use super::options::Kind;
 use super::options::Opt;
@@ -20,6 +19,7 @@ use super::sources::Given;
 use super::sources::Section;
 use super::sources::nearest;
 use super::sources::split;
+use crate::redact::quote;
 
 /// Reads the options out of `contents`, which is what came of reading the file that `named` names.
 pub(super) fn read(named: &Given, contents: io::Result<String>, mistakes: &mut Vec<Mistake>) -> (ByName, Vec<Section>) {

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::exit::Exit;
 use crate::exit::Fault;
 
-use super::redact::may_be_secret;
-use super::redact::may_be_secret_name;
+use crate::redact::may_be_secret_name;
+use crate::redact::quote;
 
 /// Where a value was given.
 ///
@@ -139,18 +139,6 @@ impl From<Mistakes> for Fault {
     }
 }
 
-/// `text` in quotes and on one line, cut off where it is long. What may be a part of a key, by accident, is not repeated.
-pub fn quote(text: &str) -> String {
-    const LONGEST: usize = 48;
-    if may_be_secret(text) {
-        return format!("a text of {} characters that may be a secret", text.chars().count());
-    }
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,11 +157,5 @@ mod tests {
         assert_eq!((fault.exit, fault.message.as_str()), (Exit::Config, "VESTIBULE_X: a; b"));
         let fault = Fault::from(Mistakes::from(variable).and(flag));
         assert_eq!((fault.exit, fault.message.as_str()), (Exit::Usage, "VESTIBULE_X: a; b\n--x: c; d"));
-    }
-
-    #[test]
-    fn a_quoted_value_stays_on_one_line_and_is_cut_off() {
-        assert_eq!(quote("a\nb"), "\"a\\nb\"");
-        assert!(quote(&"k".repeat(4096)).len() < 64);
     }
 }

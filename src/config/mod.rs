@@ -10,7 +10,6 @@ mod file;
 pub mod mistake;
 pub mod options;
 mod reader;
-pub(crate) mod redact;
 pub mod resolve;
 pub mod sources;
 pub mod values;

@@ -29,7 +29,6 @@ use super::TlsVersion;
 use super::mistake::Mistakes;
 use super::mistake::Source;
 use super::mistake::Wrong;
-use super::mistake::quote;
 use super::options;
 use super::options::Preset;
 use super::reader::Noted;
@@ -42,6 +41,7 @@ use super::sources::Inputs;
 use super::sources::Section;
 use super::values;
 use super::values::Between;
+use crate::redact::quote;
 
 /// Turns everything that was typed into the truth, or into all mistakes in it.
 pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {

@@ -13,8 +13,8 @@ use super::pattern::UriPattern;
 use super::pattern::is_dns_name;
 use super::pattern::is_plain_segment;
 use super::pattern::is_scheme;
-use crate::config::mistake::quote;
 use crate::identity::Holder;
+use crate::redact::quote;
 
 /// Why it cannot be said that a name is another than the one that is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use crate::config::mistake::Mistake;
 use crate::config::mistake::Mistakes;
 use crate::config::mistake::Source;
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
 use crate::config::sources::nearest;
+use crate::redact::quote;
 
 const KEYS: [&str; 3] = ["mode", "allow", "deny"];
 

@@ -9,13 +9,13 @@ use super::pattern::DnsPattern;
 use super::pattern::LONGEST_TEXT;
 use super::pattern::UriPattern;
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
 use crate::config::sources::nearest;
 use crate::identity::Client;
 use crate::identity::Guid;
 use crate::identity::Holder;
 use crate::identity::Identity;
 use crate::identity::InstanceId;
+use crate::redact::quote;
 
 /// Whom a rule means. Written and read as `cf:app:GUID` and the like; cloning one allocates nothing.
 ///

@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use crate::exit::Exit;
 use crate::exit::Fault;
+use crate::redact::quote_path;
 
 /// How the app ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +74,8 @@ pub(super) fn refusal(program: &OsStr, error: &io::Error) -> Fault {
         }
         _ => (Exit::App(126), "it must be a program for this machine"),
     };
-    let program = program.display();
-    Fault::new(exit, format!("cannot start the app \"{program}\": {error}; {mend}"))
+    let program = quote_path(Path::new(program));
+    Fault::new(exit, format!("cannot start the app {program}: {error}; {mend}"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use rustix::process::Signal as Kernel;
 use rustix_libc_wrappers::process::SignalExt;
 
+use crate::redact::quote;
+
 /// A signal (signal(7)): its name without `SIG`, or its number on this machine.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signal(Kernel);
@@ -126,7 +128,7 @@ impl fmt::Debug for Signal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignalError {
     /// Neither a name nor a number of this machine.
-    #[error("\"{text}\" is not a signal; write a name or a number, such as {nearest}")]
+    #[error("{} is not a signal; write a name or a number, such as {nearest}", quote(text))]
     Unknown {
         /// What was written.
         text: String,
@@ -134,7 +136,7 @@ pub enum SignalError {
         nearest: &'static str,
     },
     /// No colon.
-    #[error("\"{0}\" is not a rewrite; write FROM:TO, such as TERM:QUIT or 15:3, or FROM:0 to drop it")]
+    #[error("{} is not a rewrite; write FROM:TO, such as TERM:QUIT or 15:3, or FROM:0 to drop it", quote(.0))]
     Shape(String),
     /// It never reaches the app through us.
     #[error("{0} is never forwarded and so cannot be rewritten; name another signal before the colon")]

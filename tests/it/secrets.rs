@@ -214,12 +214,65 @@ fn everywhere(secret: &Secret, way: &str, text: &str) {
     hear(&["envoy", "-c", &bad], &[]);
     hear(&["envoy", "-c", &sds], &[]);
     let value = text.split('\0').next().unwrap_or_default();
-    for variable in ["CF_INSTANCE_KEY", "VESTIBULE_KEY", "VESTIBULE_ALLOW", "VESTIBULE_ALPN", "VESTIBULE_LISTEN"] {
-        hear(&[&["check"], &base[..]].concat(), &[("CF_INSTANCE_CERT", &cert), (variable, value)]);
-    }
-    hear(&["proxy", value], &[]);
+    hear(&[&["check"], &base[..]].concat(), &[("CF_INSTANCE_CERT", &cert), ("CF_INSTANCE_KEY", value)]);
     hear(&["proxy", "--allow", value], &[]);
-    hear(&[value], &[]);
+    for command in [
+        &[][..],
+        &["proxy"],
+        &["run"],
+        &["health"],
+        &["health", "--admin"],
+        &["wait"],
+        &["wait", "--timeout"],
+        &["identity"],
+        &["issuer"],
+        &["issuer", "--key"],
+        &["issuer", "--inject"],
+        &["demo"],
+        &["demo", "--listen"],
+        &["policy"],
+        &["policy", "test", "--peer"],
+        &["envoy", "-c"],
+        &["envoy"],
+        &["envoy", "--log-level"],
+        &["envoy", "--id-creds"],
+    ] {
+        hear(&[command, &[value]].concat(), &[]);
+    }
+    hear(&[&["run"], &base[..], &quick, &["--cert", &cert, "--key", &key, "--", value]].concat(), &[]);
+}
+
+#[test]
+fn nothing_of_a_key_is_said_that_is_the_value_of_any_option() {
+    let secret = Secret::new();
+    let files = Files { dir: TempDir::new().unwrap() };
+    let (cert, key) = (files.write("own.crt", &secret.cert), files.write("own.key", &secret.key));
+    let ca = files.write("ca.crt", &roots_pem());
+    let hex: String = secret.der.iter().map(|byte| format!("{byte:02x}")).collect();
+    let decimals = secret.der.iter().map(u8::to_string).collect::<Vec<_>>().join(" ");
+    let texts = [&secret.key, &secret.base64, &secret.key.replace('\n', " "), &hex, &decimals];
+    let options: Vec<_> =
+        vestibule::config::options::of("run").chain(vestibule::config::options::of("check")).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while let Some(option) = options.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    let variable = format!("VESTIBULE_{}", option.name.to_uppercase().replace('-', "_"));
+                    for text in texts {
+                        let hear = |args: &[&str]| {
+                            let common = [("CF_INSTANCE_CERT", cert.as_str()), ("CF_INSTANCE_KEY", key.as_str())];
+                            let heard = said(args, &[&common[..], &[(variable.as_str(), text.as_str())]].concat());
+                            secret.is_kept_in(&heard, &format!("{variable}, {args:?}"));
+                        };
+                        hear(&["check"]);
+                        hear(&["check", "--client-ca", &ca, "--allow", "any"]);
+                        hear(&["run", "--listen", "127.0.0.1:0", "--admin", "off", "--", "true"]);
+                    }
+                }
+            });
+        }
+    });
 }
 
 #[test]

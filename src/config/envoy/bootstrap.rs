@@ -15,8 +15,8 @@ use crate::config::SecretFile;
 use crate::config::Tls12Suite;
 use crate::config::TlsVersion;
 use crate::config::mistake::Mistakes;
-use crate::config::mistake::quote;
 use crate::config::sources::nearest;
+use crate::redact::quote;
 
 /// What Envoy was told, complete and checked: every name in it has been looked up, and every field that we do not
 /// honour and cannot overlook has been refused.

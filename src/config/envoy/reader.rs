@@ -16,8 +16,8 @@ use crate::config::mistake::Mistake;
 use crate::config::mistake::Mistakes;
 use crate::config::mistake::Source;
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
-use crate::config::redact::may_be_secret_name;
+use crate::redact::may_be_secret_name;
+use crate::redact::quote;
 
 /// Proof that a mistake has been noted, which is why there is no value.
 #[derive(Clone, Copy)]

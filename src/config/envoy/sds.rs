@@ -20,9 +20,9 @@ use super::schema::messages;
 use super::schema::only;
 use super::schema::refused;
 use crate::config::mistake::Mistakes;
-use crate::config::mistake::quote;
 use crate::policy::AltName;
 use crate::policy::AltNameKind;
+use crate::redact::quote;
 
 /// The largest file that is read, in bytes: a bundle of roots has at most 512 KiB.
 pub const LARGEST: usize = 2 * 1024 * 1024;

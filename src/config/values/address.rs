@@ -12,7 +12,7 @@ use crate::config::AdminAddr;
 use crate::config::AppAddr;
 use crate::config::Listen;
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
+use crate::redact::quote;
 
 /// `8443` and `[::]:8443` for every address of the machine, or one address and port. Port 0 lets the kernel choose.
 pub fn listen(text: &str) -> Result<Listen, Wrong> {

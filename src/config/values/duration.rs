@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::fmt::friendly::SpanParser;
 
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
+use crate::redact::quote;
 
 /// What a duration may be, both ends included.
 #[derive(Debug, Clone, Copy)]

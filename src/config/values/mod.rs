@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::mistake::Wrong;
-use super::mistake::quote;
-use super::redact::may_be_secret_path;
+use crate::redact::may_be_secret_path;
+use crate::redact::quote;
 
 pub use address::admin;
 pub use address::app;

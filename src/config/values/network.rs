@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
+use crate::redact::quote;
 
 /// `10.0.0.0/8` or `fd00::/8`. An address alone is the network of that one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

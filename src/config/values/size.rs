@@ -1,7 +1,7 @@
 //! Sizes of memory as people and platforms write them: `64M`, `64MiB`, `1G`.
 
 use crate::config::mistake::Wrong;
-use crate::config::mistake::quote;
+use crate::redact::quote;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
