@@ -9,14 +9,14 @@ use std::fmt;
 
 use base64ct::Base64;
 use base64ct::Encoding;
-use der::Decode;
-use der::Header;
-use der::Reader;
-use der::SliceReader;
-use der::asn1::AnyRef;
-use der::asn1::ObjectIdentifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
+
+mod outside;
+mod trust_settings;
+
+pub use outside::Outside;
+use trust_settings::trusted_certificate;
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
@@ -54,10 +54,8 @@ const LABELS: [(&str, Kind); 22] = [
 pub struct Pem {
     /// In the order of the text.
     pub blocks: Vec<Block>,
-    /// Marks that belong to no block, since they stand within other text: by line, counted from 1.
-    pub stray_marks: Vec<usize>,
-    /// Where something stands between the blocks that is no text: by line, counted from 1.
-    pub binary: Vec<usize>,
+    /// What stands outside of them.
+    pub outside: Outside,
     /// The text ends with what may be the beginning of a mark: it may not be written to its end.
     pub may_be_unfinished: bool,
 }
@@ -137,6 +135,9 @@ pub enum PemFault {
     /// An END mark behind no BEGIN mark, which may be there in another spelling.
     #[error("an END mark without its BEGIN mark; write the block anew")]
     NoBegin,
+    /// Base64 outside of all blocks.
+    #[error("base64 that stands in no block; write its BEGIN mark exactly as -----BEGIN LABEL-----, or take it out")]
+    NoMarks,
     /// BEGIN and END do not have the same label.
     #[error("a block's BEGIN and END marks have different labels; write it anew")]
     OtherEnd,
@@ -163,7 +164,7 @@ impl Pem {
         loop {
             let behind = scan.clone();
             let found = scan.advance_to(BEGIN);
-            pem.pass_over(behind, if found { scan.at } else { text.len() })?;
+            pem.outside.look_at(behind.up_to(if found { scan.at } else { text.len() }))?;
             if !found {
                 break;
             }
@@ -176,7 +177,7 @@ impl Pem {
                 }
                 // It may be what somebody has written about a block, or a block that is put out of use.
                 Err(_) if within_text => {
-                    pem.stray_marks.push(line);
+                    pem.outside.stray_marks.push(line);
                     scan.at += BEGIN.len();
                 }
                 Err(fault) => return Err(PemError { line, fault }),
@@ -189,25 +190,6 @@ impl Pem {
         }
         pem.may_be_unfinished = !last.is_empty() && BEGIN.starts_with(last);
         Ok(pem)
-    }
-
-    /// Looks at what stands outside of blocks, from here to `end`.
-    fn pass_over(&mut self, mut scan: Scan<'_>, end: usize) -> Result<(), PemError> {
-        scan.text = &scan.text[..end];
-        let is_binary = |byte: &u8| *byte < b' ' && !byte.is_ascii_whitespace();
-        if let Some(at) = scan.text[scan.at..].iter().position(is_binary) {
-            let mut here = scan.clone();
-            here.advance(at);
-            self.binary.push(here.line);
-        }
-        while scan.advance_to(END) {
-            if scan.begins_line() {
-                return Err(PemError { line: scan.line, fault: PemFault::NoBegin });
-            }
-            self.stray_marks.push(scan.line);
-            scan.advance(END.len());
-        }
-        Ok(())
     }
 
     /// The certificates, in their order.
@@ -254,11 +236,7 @@ impl Pem {
     pub fn passed_over(&self, wanted: impl Fn(Kind) -> bool) -> Vec<String> {
         let others = self.blocks.iter().filter(|block| block.kind != Kind::Parameters && !wanted(block.kind));
         let blocks = others.map(|block| (block.line, format!("line {}: {block} is passed over", block.line)));
-        let marks = self.stray_marks.iter();
-        let marks = marks.map(|line| (*line, format!("line {line}: a mark within other text is passed over")));
-        let binary = self.binary.iter();
-        let binary = binary.map(|line| (*line, format!("line {line}: what is not text is passed over")));
-        let mut all: Vec<_> = blocks.chain(marks).chain(binary).collect();
+        let mut all: Vec<_> = blocks.chain(self.outside.sentences()).collect();
         all.sort();
         all.into_iter().map(|(_, sentence)| sentence).collect()
     }
@@ -291,6 +269,11 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
+    /// The same place in the text that ends at `end`.
+    fn up_to(self, end: usize) -> Self {
+        Self { text: &self.text[..end], ..self }
+    }
+
     /// Goes to where `wanted` begins; whether there is one.
     fn advance_to(&mut self, wanted: &[u8]) -> bool {
         let Some(found) = memchr::memmem::find(&self.text[self.at..], wanted) else { return false };
@@ -426,46 +409,6 @@ fn decode(base64: &[u8]) -> Result<Vec<u8>, PemFault> {
         return Err(PemFault::Empty);
     }
     std::str::from_utf8(&compact).ok().and_then(|text| Base64::decode_vec(text).ok()).ok_or(PemFault::NotBase64)
-}
-
-const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
-const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
-
-/// A certificate, and whether the settings behind it (OpenSSL's X509_CERT_AUX) keep it from vouching for clients.
-fn trusted_certificate(der: &[u8]) -> Result<(Vec<u8>, bool), PemFault> {
-    let read = || -> der::Result<(Vec<u8>, bool)> {
-        let mut reader = SliceReader::new(der)?;
-        let certificate = reader.tlv_bytes()?.to_vec();
-        let (mut trusted, mut rejected) = (None, Vec::new());
-        if !reader.is_finished() {
-            let settings = AnyRef::decode(&mut reader)?;
-            let mut settings = SliceReader::new(settings.value())?;
-            while !settings.is_finished() {
-                let field = settings.tlv_bytes()?;
-                match field.first() {
-                    Some(0x30) => trusted = Some(oids(field)?),
-                    Some(0xa0) => rejected = oids(field)?,
-                    // Its alias, its key's id, and what else may stand there.
-                    _ => {}
-                }
-            }
-        }
-        reader.finish()?;
-        let names = |oids: &[ObjectIdentifier]| oids.contains(&CLIENT_AUTH) || oids.contains(&ANY_EXTENDED_KEY_USAGE);
-        Ok((certificate, names(&rejected) || trusted.is_some_and(|trusted| !names(&trusted))))
-    };
-    read().map_err(|_| PemFault::TrustSettings)
-}
-
-/// The object identifiers in a list, whatever its own tag is.
-fn oids(list: &[u8]) -> der::Result<Vec<ObjectIdentifier>> {
-    let mut reader = SliceReader::new(list)?;
-    Header::decode(&mut reader)?;
-    let mut oids = Vec::new();
-    while !reader.is_finished() {
-        oids.push(ObjectIdentifier::decode(&mut reader)?);
-    }
-    Ok(oids)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ fuzz_target!(|text: &[u8]| {
     match Pem::read(text) {
         Ok(pem) => {
             let marks = text.windows(11).filter(|window| window == b"-----BEGIN ").count();
-            assert!(pem.blocks.len() + pem.stray_marks.len() >= marks);
+            assert!(pem.blocks.len() + pem.outside.stray_marks.len() >= marks);
         }
         Err(error) => assert!(error.to_string().len() < 200),
     }

@@ -109,6 +109,11 @@ impl Files {
             Ok((text, holds_some))
         });
         match (judged, before) {
+            (Ok((_, false)), Some((text, at))) if holding == Holding::Crls && !at.is_left_out => {
+                looked_at.fault =
+                    Some(format!("{}: no CRL in it any more; take the file out if that is meant", text.path.display()));
+                self.texts.push((*text).clone());
+            }
             (Ok((text, holds_some)), _) => {
                 looked_at.is_left_out = !holds_some;
                 self.texts.push(text);

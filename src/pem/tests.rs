@@ -101,7 +101,7 @@ fn marks_within_other_text_are_blocks_if_blocks_follow_and_are_named_if_not() {
     assert_eq!(read(joined.as_bytes()), both);
     let commented: String = text.lines().map(|line| format!("# {line}\n")).collect();
     let pem = Pem::read((commented + &text).as_bytes()).unwrap();
-    assert_eq!((pem.blocks.len(), &pem.stray_marks[..]), (2, &[1, 6, 7, 12][..]));
+    assert_eq!((pem.blocks.len(), &pem.outside.stray_marks[..]), (2, &[1, 6, 7, 12][..]));
     assert_eq!(pem.passed_over(|_| true)[0], "line 1: a mark within other text is passed over");
 }
 
@@ -217,7 +217,7 @@ proptest! {
         let text = parts.concat();
         if let Ok(pem) = Pem::read(text.as_bytes()) {
             let marks = text.matches("-----BEGIN ").count();
-            prop_assert!(pem.blocks.len() + pem.stray_marks.len() >= marks);
+            prop_assert!(pem.blocks.len() + pem.outside.stray_marks.len() >= marks);
         }
     }
 
@@ -229,5 +229,48 @@ proptest! {
         let text: String = blocks.iter().map(|(label, der)| format!("{between}{}", block(label, der))).collect();
         let found: Vec<_> = Pem::read(text.as_bytes()).unwrap().blocks.into_iter().map(|block| block.der).collect();
         prop_assert_eq!(found, blocks.into_iter().map(|(_, der)| der).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_block_whose_marks_are_misspelt_at_both_ends_does_not_vanish_behind_a_good_one() {
+    let good = block("CERTIFICATE", &der(1));
+    let other = block("CERTIFICATE", &der(2));
+    for misspelt in [
+        other.to_lowercase().replace(&Base64::encode_string(&der(2)).to_lowercase(), ""),
+        other.replace("-----BEGIN ", "-----begin ").replace("-----END ", "-----end "),
+        other.replace("-----BEGIN ", "-----BEGIN\t").replace("-----END ", "-----END\t"),
+        other.replace("-----BEGIN ", "-----BEGIN\u{a0}").replace("-----END ", "-----END\u{a0}"),
+        other.replace("-----BEGIN ", "----BEGIN ").replace("-----END ", "----END "),
+        other.replace("-----", "\u{2014}\u{2014}"),
+        other.replace("-----BEGIN ", "-----BEGINN ").replace("-----END ", "-----ENDE "),
+        other.lines().filter(|line| !line.starts_with('-')).map(|line| format!("{line}\n")).collect(),
+        other.replace("-----BEGIN ", "---BEGIN ").replace("-----END ", "---END ").replace('\n', ""),
+    ] {
+        for text in [good.clone() + &misspelt, misspelt.clone() + &good] {
+            let named = match Pem::read(text.as_bytes()) {
+                Err(error) => matches!(error.fault, PemFault::NoMarks | PemFault::LineBreaksMissing(_)),
+                Ok(pem) => !pem.passed_over(|_| true).is_empty(),
+            };
+            assert!(named, "{text}");
+        }
+    }
+}
+
+#[test]
+fn fingerprints_and_prose_between_blocks_are_no_blocks() {
+    let fingerprint = "9f86d081884c7d659a2feaa0c55ad0159f86d081884c7d659a2feaa0c55ad015";
+    for prose in [
+        fingerprint.to_owned(),
+        fingerprint.to_uppercase(),
+        format!("# SHA-256: {fingerprint}"),
+        "The end of the certificates of the old data centre".to_owned(),
+        "# from https://ca.example/Some/Long/Path/ThatGoesOnForLongerThanALine/Root".to_owned(),
+        "Endpoint CA\n===========".to_owned(),
+    ] {
+        let text = format!("{prose}\n{}{prose}\n", block("CERTIFICATE", &der(1)));
+        let pem = Pem::read(text.as_bytes()).unwrap();
+        assert!(pem.passed_over(|_| true).len() <= 2 && pem.blocks.len() == 1, "{prose}");
+        assert!(pem.outside.stray_marks.is_empty(), "{prose}");
     }
 }

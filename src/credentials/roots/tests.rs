@@ -304,6 +304,18 @@ fn crls_are_read_as_pem_several_in_a_file_as_well() {
     assert!(list(b"nothing").starts_with("list.crl: no CRL in PEM or DER in it"));
     assert!(list(&[0x30, 3, 1, 2, 3]).starts_with("list.crl: CRL 1: not a CRL; "));
     assert!(list(ca.pem.as_bytes()).starts_with("list.crl: no CRL"));
+    // In a folder, what may be a CRL is not passed over.
+    let in_folder = |name: &str, bytes: &[u8]| {
+        let crl = Text { path: name.into(), bytes: bytes.to_vec(), named: false };
+        Roots::parse(&[text(&ca.pem)], &[crl]).map(|(_, notes)| notes.len()).map_err(|error| error.to_string())
+    };
+    assert_eq!(in_folder("README", b"nothing"), Ok(1));
+    assert_eq!(in_folder("ca.crt", ca.pem.as_bytes()), Ok(1));
+    let wide: Vec<u8> = pem(&[1]).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let late = [b"\n".to_vec(), crl(&ca, &[&[1]], *NOW + DAY)].concat();
+    for (name, bytes) in [("x", wide.as_slice()), ("x", &late), ("x.crl", b"nothing"), ("0a1b.r0", ca.pem.as_bytes())] {
+        assert!(in_folder(name, bytes).unwrap_err().contains("no CRL in it that can be read"), "{name}");
+    }
     let whole = pem(&[1]);
     assert!(list(&whole.as_bytes()[..whole.len() / 2]).starts_with("list.crl: torn or not PEM"));
 }

@@ -1,5 +1,6 @@
 //! What is in the files of client CAs and of CRLs.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -85,6 +86,12 @@ pub enum RootsError {
         /// What else is in it, for the end of a sentence.
         others: String,
     },
+    /// A file in a folder of CRLs has none that can be read, and does not look like one that is not meant to.
+    #[error(
+        "{}: no CRL in it that can be read, though by its name or its bytes it may be one; write it in PEM or DER, or take it out",
+        .0.display()
+    )]
+    NoCrl(PathBuf),
     /// No CA at all.
     #[error(
         "no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM{}",
@@ -165,8 +172,8 @@ pub(super) fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>
 /// # Errors
 /// [`RootsError`].
 pub(super) fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Result<(), RootsError> {
-    // A SEQUENCE is not the beginning of any text.
-    let is_der = text.bytes.first() == Some(&0x30);
+    // A SEQUENCE with such a length is not the beginning of any text.
+    let is_der = matches!(text.bytes.as_slice(), [0x30, length, rest @ ..] if *length >= 0x80 || usize::from(*length) == rest.len());
     let (lists, passed_over): (Vec<Vec<u8>>, _) = if is_der {
         (vec![text.bytes.clone()], Vec::new())
     } else {
@@ -174,6 +181,9 @@ pub(super) fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<Strin
         (pem.crls().map(|block| block.der.clone()).collect(), pem.passed_over(|kind| kind == Kind::Crl))
     };
     if lists.is_empty() {
+        if !text.named && may_hold_crl(text) {
+            return Err(RootsError::NoCrl(text.path.clone()));
+        }
         return nothing(text, "CRL in PEM or DER", &passed_over, notes);
     }
     note_passed_over(text, passed_over, notes);
@@ -187,6 +197,15 @@ pub(super) fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<Strin
         found.push(crl);
     }
     Ok(())
+}
+
+/// Whether a file of a folder in which no CRL was found may hold one all the same, in a form that is not read: it is no text, or its
+/// name says so, as do those of `openssl rehash`. Left out, it would let in whom it revokes.
+fn may_hold_crl(text: &Text) -> bool {
+    let is_text = str::from_utf8(&text.bytes).is_ok_and(|text| !text.contains('\0'));
+    let extension = text.path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    let is_rehashed = extension.strip_prefix('r').is_some_and(|nth| nth.parse::<u32>().is_ok());
+    !is_text || extension == "crl" || is_rehashed
 }
 
 /// A file without what is wanted: an error where it was named, else a note. It says what else is there.

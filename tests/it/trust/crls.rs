@@ -225,6 +225,14 @@ fn a_crl_that_is_rewritten_slowly_or_torn_takes_nobodys_revocation_back() {
         line["message"].as_str().is_some_and(|text| text.contains("it counts as it was when it was last good"))
     });
     refused();
+    // Something else in its place does not take it back either.
+    for other in ["# nothing to revoke\n".to_owned(), first.pem()] {
+        fs::write(&list, other).unwrap();
+        sidecar.wait_until("a word about it", |line| {
+            line["message"].as_str().is_some_and(|text| text.contains("list.crl: no CRL in it"))
+        });
+        refused();
+    }
     let third = OpenSsl::root("third");
     fs::write(backend.ca(), first.pem() + &second.pem() + &third.pem()).unwrap();
     let welcome = backend.asking_as(&third.client("c"), &BOTH);
