@@ -32,7 +32,7 @@ pub struct Budget {
 /// There is no memory left for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the memory for handshakes is spent; raise the container's memory limit (or --memory-limit), or add instances")]
-pub struct Exhausted;
+pub struct BudgetExceeded;
 
 /// The bytes of a [`Budget`] that one connection holds.
 #[derive(Debug)]
@@ -89,10 +89,10 @@ impl Reservation {
     /// limit may be passed by a share for each thread.
     ///
     /// # Errors
-    /// [`Exhausted`]; the reservation is then what it was.
-    pub fn reserve(&mut self, bytes: usize) -> Result<(), Exhausted> {
+    /// [`BudgetExceeded`]; the reservation is then what it was.
+    pub fn reserve(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
         if bytes > self.bytes && bytes > (self.budget.free().saturating_add(self.bytes)) / SHARE {
-            return Err(Exhausted);
+            return Err(BudgetExceeded);
         }
         self.settle(bytes);
         Ok(())
@@ -161,7 +161,7 @@ mod tests {
         assert!((20..40).contains(&large), "{large}");
         let mut small = budget.reservation();
         small.reserve(200).unwrap();
-        assert_eq!(small.reserve(1600), Err(Exhausted));
+        assert_eq!(small.reserve(1600), Err(BudgetExceeded));
         assert_eq!(budget.held(), large * 1600 + 200, "a refusal changes nothing");
         drop(holders.pop());
         small.reserve(1600).unwrap();
@@ -174,7 +174,7 @@ mod tests {
         reservation.settle(1000);
         assert_eq!((budget.held(), budget.share()), (1000, 0));
         reservation.reserve(900).unwrap();
-        assert_eq!(reservation.reserve(901), Err(Exhausted));
+        assert_eq!(reservation.reserve(901), Err(BudgetExceeded));
     }
 
     #[test]

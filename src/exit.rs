@@ -3,8 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::telemetry::Brief;
 use crate::telemetry::LONGEST_LINE;
+use crate::telemetry::SafeText;
 
 /// The status the process ends with (`sysexits.h` where there is a name for it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl fmt::Display for Fault {
             if i > 0 {
                 writeln!(f)?;
             }
-            write!(f, "vestibule: {}", Brief::up_to(LONGEST_LINE, line))?;
+            write!(f, "vestibule: {}", SafeText::up_to(LONGEST_LINE, line))?;
         }
         Ok(())
     }

@@ -19,11 +19,11 @@ pub mod pem;
 pub mod policy;
 pub(crate) mod redact;
 
-pub mod announce;
 pub mod credentials;
+pub mod proxy_protocol;
 pub mod tls;
 
-pub mod connection;
+pub mod inbound;
 pub mod listener;
 pub mod relay;
 pub mod upstream;

@@ -24,29 +24,29 @@ const DASHES: &[u8] = b"-----";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Labels that tools write, and that may be repeated. (What stands in the place of a label may be part of a key.)
-const LABELS: [(&str, Kind); 22] = [
-    ("CERTIFICATE", Kind::Certificate),
-    ("X509 CERTIFICATE", Kind::Certificate),
-    ("TRUSTED CERTIFICATE", Kind::TrustedCertificate),
-    ("X509 CRL", Kind::Crl),
-    ("PRIVATE KEY", Kind::Key(KeyForm::Pkcs8)),
-    ("RSA PRIVATE KEY", Kind::Key(KeyForm::Pkcs1)),
-    ("EC PRIVATE KEY", Kind::Key(KeyForm::Sec1)),
-    ("ENCRYPTED PRIVATE KEY", Kind::EncryptedKey),
-    ("EC PARAMETERS", Kind::Parameters),
-    ("DH PARAMETERS", Kind::Parameters),
-    ("X9.42 DH PARAMETERS", Kind::Parameters),
-    ("DSA PARAMETERS", Kind::Parameters),
-    ("DSA PRIVATE KEY", Kind::Other),
-    ("ANY PRIVATE KEY", Kind::Other),
-    ("OPENSSH PRIVATE KEY", Kind::Other),
-    ("PUBLIC KEY", Kind::Other),
-    ("RSA PUBLIC KEY", Kind::Other),
-    ("CERTIFICATE REQUEST", Kind::Other),
-    ("NEW CERTIFICATE REQUEST", Kind::Other),
-    ("ATTRIBUTE CERTIFICATE", Kind::Other),
-    ("PKCS7", Kind::Other),
-    ("CMS", Kind::Other),
+const LABELS: [(&str, BlockKind); 22] = [
+    ("CERTIFICATE", BlockKind::Certificate),
+    ("X509 CERTIFICATE", BlockKind::Certificate),
+    ("TRUSTED CERTIFICATE", BlockKind::TrustedCertificate),
+    ("X509 CRL", BlockKind::Crl),
+    ("PRIVATE KEY", BlockKind::Key(KeyForm::Pkcs8)),
+    ("RSA PRIVATE KEY", BlockKind::Key(KeyForm::Pkcs1)),
+    ("EC PRIVATE KEY", BlockKind::Key(KeyForm::Sec1)),
+    ("ENCRYPTED PRIVATE KEY", BlockKind::EncryptedKey),
+    ("EC PARAMETERS", BlockKind::Parameters),
+    ("DH PARAMETERS", BlockKind::Parameters),
+    ("X9.42 DH PARAMETERS", BlockKind::Parameters),
+    ("DSA PARAMETERS", BlockKind::Parameters),
+    ("DSA PRIVATE KEY", BlockKind::Other),
+    ("ANY PRIVATE KEY", BlockKind::Other),
+    ("OPENSSH PRIVATE KEY", BlockKind::Other),
+    ("PUBLIC KEY", BlockKind::Other),
+    ("RSA PUBLIC KEY", BlockKind::Other),
+    ("CERTIFICATE REQUEST", BlockKind::Other),
+    ("NEW CERTIFICATE REQUEST", BlockKind::Other),
+    ("ATTRIBUTE CERTIFICATE", BlockKind::Other),
+    ("PKCS7", BlockKind::Other),
+    ("CMS", BlockKind::Other),
 ];
 
 /// What a text holds.
@@ -65,7 +65,7 @@ pub struct Block {
     /// Of its BEGIN mark, counted from 1.
     pub line: usize,
     /// What its label says that it is.
-    pub kind: Kind,
+    pub kind: BlockKind,
     /// Its label, if it is one that tools write.
     pub label: Option<&'static str>,
     /// What it holds; of a trusted certificate the certificate alone. Empty for a key that is encrypted.
@@ -76,7 +76,7 @@ pub struct Block {
 
 /// What a block is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum BlockKind {
     /// A certificate.
     Certificate,
     /// A certificate with settings of OpenSSL's behind it, which say for what it is trusted.
@@ -194,18 +194,18 @@ impl Pem {
 
     /// The certificates, in their order.
     pub fn certificates(&self) -> impl Iterator<Item = &Block> {
-        self.blocks.iter().filter(|block| matches!(block.kind, Kind::Certificate | Kind::TrustedCertificate))
+        self.blocks.iter().filter(|block| matches!(block.kind, BlockKind::Certificate | BlockKind::TrustedCertificate))
     }
 
     /// The revocation lists, in their order.
     pub fn crls(&self) -> impl Iterator<Item = &Block> {
-        self.blocks.iter().filter(|block| block.kind == Kind::Crl)
+        self.blocks.iter().filter(|block| block.kind == BlockKind::Crl)
     }
 
     /// The private keys that are not encrypted, in their order.
     pub fn keys(&self) -> impl Iterator<Item = (&Block, KeyForm)> {
         self.blocks.iter().filter_map(|block| match block.kind {
-            Kind::Key(form) => Some((block, form)),
+            BlockKind::Key(form) => Some((block, form)),
             _ => None,
         })
     }
@@ -228,13 +228,13 @@ impl Pem {
 
     /// Whether there is a private key, encrypted or not.
     pub fn has_key(&self) -> bool {
-        self.blocks.iter().any(|block| matches!(block.kind, Kind::Key(_) | Kind::EncryptedKey))
+        self.blocks.iter().any(|block| matches!(block.kind, BlockKind::Key(_) | BlockKind::EncryptedKey))
     }
 
     /// A sentence for each block and mark that is passed over, where `wanted` are read. Parameters are passed over without a word, for
     /// they stand in the key as well.
-    pub fn passed_over(&self, wanted: impl Fn(Kind) -> bool) -> Vec<String> {
-        let others = self.blocks.iter().filter(|block| block.kind != Kind::Parameters && !wanted(block.kind));
+    pub fn passed_over(&self, wanted: impl Fn(BlockKind) -> bool) -> Vec<String> {
+        let others = self.blocks.iter().filter(|block| block.kind != BlockKind::Parameters && !wanted(block.kind));
         let blocks = others.map(|block| (block.line, format!("line {}: {block} is passed over", block.line)));
         let mut all: Vec<_> = blocks.chain(self.outside.sentences()).collect();
         all.sort();
@@ -328,17 +328,17 @@ impl<'a> Scan<'a> {
             return Err(PemFault::OtherEnd);
         }
         let known = LABELS.iter().find(|(known, _)| known.as_bytes() == label);
-        let (label, kind) = known.map_or((None, Kind::Other), |(label, kind)| (Some(*label), *kind));
+        let (label, kind) = known.map_or((None, BlockKind::Other), |(label, kind)| (Some(*label), *kind));
         let block = Block { line: self.line, kind, label, der: Vec::new(), rejects_clients: false };
         let Some(base64) = without_headers(body) else { return Ok(Block { kind: encrypted(kind), ..block }) };
         match kind {
             // Whatever they hold, it is not looked at.
-            Kind::Other | Kind::Parameters | Kind::EncryptedKey => Ok(block),
-            Kind::TrustedCertificate => {
+            BlockKind::Other | BlockKind::Parameters | BlockKind::EncryptedKey => Ok(block),
+            BlockKind::TrustedCertificate => {
                 let (der, rejects_clients) = trusted_certificate(&decode(base64)?)?;
                 Ok(Block { der, rejects_clients, ..block })
             }
-            Kind::Certificate | Kind::Crl | Kind::Key(_) => Ok(Block { der: decode(base64)?, ..block }),
+            BlockKind::Certificate | BlockKind::Crl | BlockKind::Key(_) => Ok(Block { der: decode(base64)?, ..block }),
         }
     }
 
@@ -396,10 +396,10 @@ fn without_headers(body: &[u8]) -> Option<&[u8]> {
     if is_encrypted { None } else { Some(&body[blank.unwrap_or_default()..]) }
 }
 
-fn encrypted(kind: Kind) -> Kind {
+fn encrypted(kind: BlockKind) -> BlockKind {
     match kind {
-        Kind::Key(_) => Kind::EncryptedKey,
-        _ => Kind::Other,
+        BlockKind::Key(_) => BlockKind::EncryptedKey,
+        _ => BlockKind::Other,
     }
 }
 

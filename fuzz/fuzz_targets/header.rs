@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vestibule::announce::Header;
+use vestibule::proxy_protocol::Header;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Header::parse(bytes);

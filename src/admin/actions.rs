@@ -14,7 +14,7 @@ use hyper::header::HeaderValue;
 use hyper::header::ORIGIN;
 use tokio::sync::mpsc;
 
-use super::routes::Answer;
+use super::routes::AdminResponse;
 use super::routes::text;
 use crate::config::AdminAction;
 use crate::config::LogLevel;
@@ -38,11 +38,11 @@ pub(super) struct Actions {
 /// What one connection has asked for. It is passed on once the answer has been written: the end of the process may follow
 /// faster than an answer does.
 #[derive(Debug, Default)]
-pub(super) struct Wish(Mutex<Option<(mpsc::OwnedPermit<Signal>, Signal)>>);
+pub(super) struct PendingAction(Mutex<Option<(mpsc::OwnedPermit<Signal>, Signal)>>);
 
-impl Wish {
+impl PendingAction {
     /// Passes it on, if there is one.
-    pub(super) fn grant(self) {
+    pub(super) fn send(self) {
         // A panic elsewhere leaves nothing half done in here.
         let wish = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some((place, signal)) = wish {
@@ -64,7 +64,7 @@ impl Actions {
     }
 
     /// The answer to `request`, with what is to follow in `wish`; `None` if it is about none of the actions.
-    pub(super) fn answer<B>(&self, request: &Request<B>, wish: &Wish) -> Option<Answer> {
+    pub(super) fn answer<B>(&self, request: &Request<B>, wish: &PendingAction) -> Option<AdminResponse> {
         let action = match request.uri().path() {
             "/drain" => AdminAction::Drain,
             "/reload" => AdminAction::Reload,
@@ -93,7 +93,7 @@ impl Actions {
         })
     }
 
-    fn pass_on(&self, signal: Signal, action: &'static str, wish: &Wish) -> Answer {
+    fn pass_on(&self, signal: Signal, action: &'static str, wish: &PendingAction) -> AdminResponse {
         let place = self.requests.clone().and_then(|requests| requests.try_reserve_owned().ok());
         let Some(place) = place else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many such requests wait already\n");
@@ -105,7 +105,7 @@ impl Actions {
 }
 
 /// `?level=debug`
-fn change_level(query: &str) -> Answer {
+fn change_level(query: &str) -> AdminResponse {
     let known = query.strip_prefix("level=").and_then(|asked| LogLevel::WORDS.iter().find(|(word, _)| *word == asked));
     let Some((name, asked)) = known else {
         let words = LogLevel::WORDS.map(|(word, _)| word).join(", ");
@@ -124,7 +124,7 @@ fn change_level(query: &str) -> Answer {
     level(*asked)
 }
 
-fn level(level: LogLevel) -> Answer {
+fn level(level: LogLevel) -> AdminResponse {
     text(StatusCode::OK, format!("{}\n", word(level, &LogLevel::WORDS)))
 }
 
@@ -146,8 +146,8 @@ fn is_from_another_site<B>(request: &Request<B>) -> bool {
 mod tests {
     use super::*;
 
-    fn asked(actions: &Actions, request: hyper::http::request::Builder) -> (StatusCode, Wish) {
-        let wish = Wish::default();
+    fn asked(actions: &Actions, request: hyper::http::request::Builder) -> (StatusCode, PendingAction) {
+        let wish = PendingAction::default();
         let answer = actions.answer(&request.body(()).unwrap(), &wish).unwrap();
         (answer.status(), wish)
     }
@@ -164,7 +164,7 @@ mod tests {
             let (status, wish) = asked(&actions, post(target));
             assert_eq!(status, StatusCode::ACCEPTED);
             assert!(requests.try_recv().is_err());
-            wish.grant();
+            wish.send();
             assert_eq!(requests.try_recv().unwrap(), signal);
         }
     }
@@ -208,11 +208,13 @@ mod tests {
         for target in ["/reload", "/loglevel?level=trace"] {
             let (status, wish) = asked(&actions, post(target));
             assert_eq!(status, StatusCode::FORBIDDEN, "{target}");
-            wish.grant();
+            wish.send();
         }
         let (status, _) = asked(&actions, post("/drain").method(Method::GET));
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
         assert!(requests.try_recv().is_err());
-        assert!(actions.answer(&Request::builder().uri("/livez").body(()).unwrap(), &Wish::default()).is_none());
+        assert!(
+            actions.answer(&Request::builder().uri("/livez").body(()).unwrap(), &PendingAction::default()).is_none()
+        );
     }
 }

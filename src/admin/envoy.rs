@@ -22,17 +22,17 @@ use serde_json::json;
 use serde_json::ser::PrettyFormatter;
 use tokio::sync::watch;
 
-use super::View;
-use super::media;
-use super::routes::Answer;
+use super::AdminState;
+use super::content_negotiation;
+use super::routes::AdminResponse;
 use super::routes::text;
 use crate::config::Config;
 use crate::config::LogLevel;
+use crate::config::envoy::EnvoyCompat;
 use crate::config::envoy::EnvoyListener;
-use crate::config::envoy::Place;
-use crate::credentials::Current;
-use crate::credentials::Shown;
-use crate::lifecycle::Part;
+use crate::credentials::ServedCertificate;
+use crate::credentials::SnapshotReceiver;
+use crate::lifecycle::Check;
 use crate::lifecycle::Readiness;
 use crate::telemetry;
 
@@ -73,10 +73,10 @@ instance, which is the platform's to do\n";
 /// Where we stand in Envoy's place, and what is served there.
 #[derive(Debug)]
 pub struct Envoy {
-    place: Arc<Place>,
+    place: Arc<EnvoyCompat>,
     /// In the order of the bootstrap's: the address, and what is served there.
-    listeners: Vec<(SocketAddr, Current)>,
-    shown: watch::Receiver<Vec<Shown>>,
+    listeners: Vec<(SocketAddr, SnapshotReceiver)>,
+    shown: watch::Receiver<Vec<ServedCertificate>>,
     started: Instant,
     threads: usize,
     drain: Duration,
@@ -84,19 +84,19 @@ pub struct Envoy {
 
 /// Envoy's states, as far as we have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum EnvoyState {
     Live = 0,
     Draining = 1,
     PreInitializing = 2,
 }
 
-impl State {
+impl EnvoyState {
     /// Live is whoever has something to serve and has not been told that it must stop, by a signal or by the retirement
     /// pair. (Envoy does not know of the latter.)
     fn of(readiness: &Readiness) -> Self {
-        let standings = readiness.standings(SystemTime::now());
+        let standings = readiness.checks(SystemTime::now());
         let stays = |part| standings.iter().filter(|standing| standing.part == part).all(|standing| standing.ready);
-        match (stays(Part::Drain) && stays(Part::Retirement), readiness.validity()) {
+        match (stays(Check::Drain) && stays(Check::Retirement), readiness.validity()) {
             (false, _) => Self::Draining,
             (true, None) => Self::PreInitializing,
             (true, Some(_)) => Self::Live,
@@ -116,24 +116,24 @@ impl Envoy {
     /// What is answered in this place, where `config` is served since now. `listeners` are its own in their order: where each
     /// is, and what it serves; `shown` tells of its pairs.
     pub fn new(
-        place: &Arc<Place>,
+        place: &Arc<EnvoyCompat>,
         config: &Config,
-        listeners: Vec<(SocketAddr, Current)>,
-        shown: watch::Receiver<Vec<Shown>>,
+        listeners: Vec<(SocketAddr, SnapshotReceiver)>,
+        shown: watch::Receiver<Vec<ServedCertificate>>,
     ) -> Self {
         let (threads, drain) = (config.threads, config.drain.timeout);
         Self { place: Arc::clone(place), listeners, shown, started: Instant::now(), threads, drain }
     }
 
     /// The answer to `request`; `None` if it asks for nothing of Envoy's.
-    pub(super) fn answer<B>(&self, request: &Request<B>, view: &View) -> Option<Answer> {
+    pub(super) fn answer<B>(&self, request: &Request<B>, view: &AdminState) -> Option<AdminResponse> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         if COMMANDS.contains(&path) {
             return Some(text(StatusCode::FORBIDDEN, REFUSAL));
         }
-        let answer: &dyn Fn() -> Answer = match path {
-            "/ready" => &|| ready(State::of(&view.readiness)),
-            "/server_info" => &|| json(&self.server_info(State::of(&view.readiness))),
+        let answer: &dyn Fn() -> AdminResponse = match path {
+            "/ready" => &|| ready(EnvoyState::of(&view.readiness)),
+            "/server_info" => &|| json(&self.server_info(EnvoyState::of(&view.readiness))),
             "/certs" => &|| json(&self.certs()),
             "/listeners" => &|| self.list(query),
             "/stats" => &|| self.stats(query, view),
@@ -146,11 +146,11 @@ impl Envoy {
         Some(if asks { answer() } else { text(StatusCode::FORBIDDEN, REFUSAL) })
     }
 
-    fn bootstrap_listeners(&self) -> impl Iterator<Item = (&EnvoyListener, &(SocketAddr, Current))> {
+    fn bootstrap_listeners(&self) -> impl Iterator<Item = (&EnvoyListener, &(SocketAddr, SnapshotReceiver))> {
         self.place.bootstrap.listeners.iter().zip(&self.listeners)
     }
 
-    fn server_info(&self, state: State) -> Value {
+    fn server_info(&self, state: EnvoyState) -> Value {
         let uptime = format!("{}s", self.started.elapsed().as_secs());
         let level = telemetry::log_level();
         let level = if level == LogLevel::Off { "critical" } else { word(level) };
@@ -175,7 +175,7 @@ impl Envoy {
         json!({ "id": self.place.bootstrap.node.clone().unwrap_or_default(), "user_agent_name": "vestibule" })
     }
 
-    fn list(&self, query: &str) -> Answer {
+    fn list(&self, query: &str) -> AdminResponse {
         if is_format(query, "json") {
             let statuses = self
                 .bootstrap_listeners()
@@ -191,23 +191,23 @@ impl Envoy {
     }
 
     /// A few of Envoy's values, and ours in the same form.
-    fn stats(&self, query: &str, view: &View) -> Answer {
+    fn stats(&self, query: &str, view: &AdminState) -> AdminResponse {
         if is_format(query, "prometheus") {
             return prometheus(view);
         }
-        let state = State::of(&view.readiness);
+        let state = EnvoyState::of(&view.readiness);
         let mut lines = String::new();
         for (name, value) in [
             ("listener_manager.total_listeners_active", self.listeners.len() as u64),
             ("server.concurrency", self.threads as u64),
             ("server.days_until_first_cert_expiring", view.readiness.validity().map_or(0, certs::days_left)),
-            ("server.live", u64::from(state == State::Live)),
+            ("server.live", u64::from(state == EnvoyState::Live)),
             ("server.state", state as u64),
             ("server.uptime", self.started.elapsed().as_secs()),
         ] {
             let _ = writeln!(lines, "{name}: {value}");
         }
-        let ours = view.metrics.classic().unwrap_or_default();
+        let ours = view.metrics.prometheus_text().unwrap_or_default();
         for line in ours.lines().filter(|line| !line.starts_with('#')) {
             if let Some((name, value)) = line.rsplit_once(' ') {
                 let _ = writeln!(lines, "{name}: {value}");
@@ -217,22 +217,22 @@ impl Envoy {
     }
 }
 
-fn ready(state: State) -> Answer {
-    let status = if state == State::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+fn ready(state: EnvoyState) -> AdminResponse {
+    let status = if state == EnvoyState::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     text(status, format!("{}\n", state.as_str()))
 }
 
-fn prometheus(view: &View) -> Answer {
-    let Ok(body) = view.metrics.classic() else {
+fn prometheus(view: &AdminState) -> AdminResponse {
+    let Ok(body) = view.metrics.prometheus_text() else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
     };
     let mut answer = text(StatusCode::OK, body);
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::CLASSIC));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_negotiation::CLASSIC));
     answer
 }
 
 /// JSON as Envoy prints it, a blank for each level.
-fn json(value: &Value) -> Answer {
+fn json(value: &Value) -> AdminResponse {
     let mut body = Vec::new();
     let mut writer = Serializer::with_formatter(&mut body, PrettyFormatter::with_indent(b" "));
     if value.serialize(&mut writer).is_err() {

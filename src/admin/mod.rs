@@ -4,12 +4,12 @@
 //! them holds up the end of the process.
 
 mod actions;
+mod content_negotiation;
 mod envoy;
-mod host;
-mod media;
+mod host_check;
 mod page;
-mod places;
 mod routes;
+mod slots;
 mod status;
 
 use std::convert::Infallible;
@@ -46,13 +46,13 @@ use crate::supervisor::Signal;
 use crate::telemetry::Metrics;
 
 use self::actions::Actions;
-use self::actions::Wish;
-use self::places::Place;
-use self::places::Places;
+use self::actions::PendingAction;
+use self::slots::AdminSlot;
+use self::slots::AdminSlots;
 
 pub use self::envoy::Envoy;
-pub use self::status::Listening;
-pub use self::status::Overview;
+pub use self::status::ListenerInfo;
+pub use self::status::StatusSources;
 
 /// From accept to the end of the request's head.
 const HEAD_LIMIT: Duration = Duration::from_secs(1);
@@ -70,21 +70,21 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// What the answers are made of.
 #[derive(Debug)]
-pub struct View {
+pub struct AdminState {
     /// Whether this instance should be given work.
     pub readiness: Arc<Readiness>,
     /// What is measured.
     pub metrics: Metrics,
     /// What the status page shows beside.
-    pub overview: Overview,
+    pub overview: StatusSources,
     /// What is answered in Envoy's place; `None`: we stand in nobody's.
     pub envoy: Option<Envoy>,
 }
 
 /// The admin listener, open.
 #[derive(Debug)]
-pub struct Server {
-    door: Door,
+pub struct AdminServer {
+    door: AdminListener,
     actions: Actions,
     hosts: Vec<String>,
     _file: Option<SocketFile>,
@@ -92,14 +92,14 @@ pub struct Server {
 
 /// What every connection needs.
 #[derive(Debug)]
-struct Desk {
-    view: View,
+struct AdminService {
+    view: AdminState,
     actions: Actions,
     hosts: Vec<String>,
 }
 
 #[derive(Debug)]
-enum Door {
+enum AdminListener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -115,7 +115,7 @@ impl Drop for SocketFile {
     }
 }
 
-impl Server {
+impl AdminServer {
     /// Opens the listener; `None` if there is to be none, or if its address is taken and nobody asked for just this one.
     /// Must be called within a tokio runtime.
     ///
@@ -147,16 +147,16 @@ impl Server {
     }
 
     /// Answers for ever.
-    pub async fn run(self, view: View) {
-        let desk = Arc::new(Desk { view, actions: self.actions, hosts: self.hosts });
-        let places = Arc::new(Places::default());
+    pub async fn run(self, view: AdminState) {
+        let desk = Arc::new(AdminService { view, actions: self.actions, hosts: self.hosts });
+        let places = Arc::new(AdminSlots::default());
         loop {
             let accepted = match &self.door {
-                Door::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     tokio::spawn(serve(stream, Arc::clone(&desk), true, places.take()));
                 }),
                 // No browser can be made to dial a Unix socket, so any name will do.
-                Door::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                AdminListener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                     tokio::spawn(serve(stream, Arc::clone(&desk), false, places.take()));
                 }),
             };
@@ -170,20 +170,20 @@ impl Server {
     }
 }
 
-fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<Server> {
+fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<AdminServer> {
     let (door, file) = match addr {
         AdminAddr::Tcp(addr) => {
             let listener = listener::open(Listen::At(*addr))?;
             tracing::info!(admin = %listener.local_addr()?, "health can be asked for");
-            (Door::Tcp(listener), None)
+            (AdminListener::Tcp(listener), None)
         }
         AdminAddr::Unix(path) => {
             let listener = open_unix(path)?;
             tracing::info!(admin = %addr, "health can be asked for");
-            (Door::Unix(listener), Some(SocketFile(path.clone())))
+            (AdminListener::Unix(listener), Some(SocketFile(path.clone())))
         }
     };
-    Ok(Server { door, actions: Actions::new(&admin.actions), hosts: admin.hosts.clone(), _file: file })
+    Ok(AdminServer { door, actions: Actions::new(&admin.actions), hosts: admin.hosts.clone(), _file: file })
 }
 
 /// Opens a Unix socket, in place of one that a process before us has left behind.
@@ -206,15 +206,15 @@ fn is_socket(path: &Path) -> bool {
 }
 
 /// One connection: one request. `by_name`: whether the name in it has to be one that only this machine could mean.
-async fn serve<S>(stream: S, desk: Arc<Desk>, by_name: bool, place: Place)
+async fn serve<S>(stream: S, desk: Arc<AdminService>, by_name: bool, place: AdminSlot)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Desk { view, actions, hosts } = &*desk;
-    let wish = Wish::default();
+    let AdminService { view, actions, hosts } = &*desk;
+    let wish = PendingAction::default();
     let answer = service_fn(|request| {
         place.asks();
-        let answer = if by_name && !host::is_ours(&request, hosts) {
+        let answer = if by_name && !host_check::is_ours(&request, hosts) {
             routes::misdirected()
         } else {
             actions.answer(&request, &wish).unwrap_or_else(|| routes::answer(&request, view))
@@ -238,5 +238,5 @@ where
         () = answered => {}
         () = place.lost() => tracing::debug!("an admin connection has given way to a newer one"),
     }
-    wish.grant();
+    wish.send();
 }

@@ -62,7 +62,7 @@ fn fill(page: &mut Markup, slot: &str, status: &Status) {
         "identity" => sections::identity(page, status),
         "readiness" => sections::readiness(page, status),
         "connections" => sections::connections(page, status),
-        "callers" => sections::callers(page, status),
+        "callers" => sections::clients(page, status),
         "listeners" => sections::listeners(page, status),
         "denials" => sections::denials(page, status),
         "versions" => sections::versions(page, status),
@@ -81,12 +81,12 @@ mod tests {
 
     use tokio::sync::watch;
 
-    use crate::admin::status::Overview;
+    use crate::admin::status::StatusSources;
     use crate::config::PairFiles;
     use crate::config::PairSource;
     use crate::config::SecretFile;
     use crate::credentials::Pair;
-    use crate::credentials::Shown;
+    use crate::credentials::ServedCertificate;
     use crate::issuer::Authority;
     use crate::issuer::InstanceSpec;
     use crate::lifecycle::Phase;
@@ -101,13 +101,13 @@ mod tests {
             let credential = authority.issue(&spec, at).unwrap();
             let (chain, key) = (credential.cert_pem.as_bytes(), credential.key_pem.as_bytes());
             let pair = Pair::from_pem(chain, key, &crate::tls::provider()).unwrap();
-            Shown { source, pair, generation, since: now }
+            ServedCertificate { source, pair, generation, since: now }
         };
         let files = PairFiles { cert: PathBuf::from("/a/<b>.crt"), key: PathBuf::from("/a/the.key") };
         let secret = SecretFile { name: "server".to_owned(), path: PathBuf::from("/c/sds.yaml") };
         let long_ago = now - Duration::from_secs(48 * 3600);
         let pairs = vec![shown(PairSource::Files(files), 3, now), shown(PairSource::Secret(secret), 1, long_ago)];
-        let overview = Overview {
+        let overview = StatusSources {
             counters: Arc::default(),
             rotations: Arc::default(),
             shown: watch::Sender::new(pairs).subscribe(),

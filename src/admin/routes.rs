@@ -18,19 +18,19 @@ use hyper::header::REFERRER_POLICY;
 use hyper::header::VARY;
 use hyper::header::X_CONTENT_TYPE_OPTIONS;
 
-use super::View;
-use super::media;
+use super::AdminState;
+use super::content_negotiation;
 use super::page;
 use super::status::Status;
-use crate::lifecycle::Part;
+use crate::lifecycle::Check;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type AdminResponse = Response<Full<Bytes>>;
 
 /// What is answered here; what may be done is beside it.
 const PATHS: [&str; 6] = ["/", "/status.json", "/livez", "/readyz", "/healthz", "/metrics"];
 
 /// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
-pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
+pub(super) fn answer<B>(request: &Request<B>, view: &AdminState) -> AdminResponse {
     if let Some(answer) = view.envoy.as_ref().and_then(|envoy| envoy.answer(request, view)) {
         return answer;
     }
@@ -54,27 +54,27 @@ pub(super) fn answer<B>(request: &Request<B>, view: &View) -> Answer {
 }
 
 /// The answer to a request for a host that we are not.
-pub(super) fn misdirected() -> Answer {
+pub(super) fn misdirected() -> AdminResponse {
     text(StatusCode::MISDIRECTED_REQUEST, "ask by an IP address, by localhost, or by a name that --admin-host lists\n")
 }
 
 /// `?verbose` lists the parts; `?exclude=PART`, any number of times, leaves one out.
-fn ready(query: &str, view: &View) -> Answer {
+fn ready(query: &str, view: &AdminState) -> AdminResponse {
     let (mut verbose, mut excluded) = (false, Vec::new());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match (name, Part::named(value)) {
+        match (name, Check::named(value)) {
             ("verbose", _) => verbose = true,
             ("exclude", Some(part)) => excluded.push(part),
             ("exclude", None) => {
-                let known: Vec<_> = Part::ALL.iter().map(|part| part.as_str()).collect();
+                let known: Vec<_> = Check::ALL.iter().map(|part| part.as_str()).collect();
                 return text(StatusCode::BAD_REQUEST, format!("the parts are {}\n", known.join(", ")));
             }
             _ => return text(StatusCode::BAD_REQUEST, "there are ?verbose and ?exclude=PART\n"),
         }
     }
-    let standings = view.readiness.standings(SystemTime::now());
-    let left_out = |part: Part| excluded.contains(&part);
+    let standings = view.readiness.checks(SystemTime::now());
+    let left_out = |part: Check| excluded.contains(&part);
     let ready = standings.iter().all(|standing| standing.ready || left_out(standing.part));
     let mut body = String::new();
     if verbose {
@@ -90,11 +90,11 @@ fn ready(query: &str, view: &View) -> Answer {
 }
 
 /// OpenMetrics for whoever asks for it, else what every Prometheus reads.
-fn metrics<B>(request: &Request<B>, view: &View) -> Answer {
+fn metrics<B>(request: &Request<B>, view: &AdminState) -> AdminResponse {
     let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    let (written, media_type) = match media::prefers_open_metrics(accepted) {
-        true => (view.metrics.open_metrics(), media::OPEN_METRICS),
-        false => (view.metrics.classic(), media::CLASSIC),
+    let (written, media_type) = match content_negotiation::prefers_open_metrics(accepted) {
+        true => (view.metrics.open_metrics(), content_negotiation::OPEN_METRICS),
+        false => (view.metrics.prometheus_text(), content_negotiation::CLASSIC),
     };
     let Ok(body) = written else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
@@ -105,7 +105,7 @@ fn metrics<B>(request: &Request<B>, view: &View) -> Answer {
     answer
 }
 
-fn html(body: String) -> Answer {
+fn html(body: String) -> AdminResponse {
     let mut answer = text(StatusCode::OK, body);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -114,7 +114,7 @@ fn html(body: String) -> Answer {
     answer
 }
 
-fn json(status: &Status) -> Answer {
+fn json(status: &Status) -> AdminResponse {
     let Ok(body) = serde_json::to_vec(status) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be written\n");
     };
@@ -123,7 +123,7 @@ fn json(status: &Status) -> Answer {
     answer
 }
 
-pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> AdminResponse {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

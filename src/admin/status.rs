@@ -12,53 +12,53 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::config::Clients;
+use crate::config::ClientAuthConfig;
 use crate::config::LogLevel;
 use crate::config::PairSource;
-use crate::credentials::Current;
-use crate::credentials::Rotations;
-use crate::credentials::Shown;
+use crate::credentials::RotationStats;
+use crate::credentials::ServedCertificate;
+use crate::credentials::SnapshotReceiver;
 use crate::identity::Identity;
 use crate::lifecycle::Phase;
 use crate::lifecycle::Readiness;
-use crate::telemetry::Brief;
-use crate::telemetry::Caller;
+use crate::telemetry::BUCKET;
+use crate::telemetry::Bucket;
 use crate::telemetry::Counters;
 use crate::telemetry::Denied;
-use crate::telemetry::PIECE;
-use crate::telemetry::Piece;
+use crate::telemetry::DeniedClient;
+use crate::telemetry::SafeText;
 use crate::telemetry::log_level;
 use crate::tls;
 use crate::upstream::Upstream;
 
-pub(super) use listeners::Listener;
-pub(super) use listeners::Policy;
+pub(super) use listeners::ListenerStatus;
+pub(super) use listeners::PolicyStatus;
 pub(super) use listeners::Rules;
-pub(super) use pairs::Pair;
+pub(super) use pairs::PairStatus;
 
 /// For paths and details of our own configuration, in characters.
 const PATH: usize = 200;
 
 /// Where the answers about the whole process come from, beside its readiness.
 #[derive(Debug)]
-pub struct Overview {
+pub struct StatusSources {
     /// What is counted.
     pub counters: Arc<Counters>,
     /// What has become of new files.
-    pub rotations: Arc<Rotations>,
+    pub rotations: Arc<RotationStats>,
     /// The pairs that are shown.
-    pub shown: watch::Receiver<Vec<Shown>>,
+    pub shown: watch::Receiver<Vec<ServedCertificate>>,
     /// Where the process stands.
     pub phase: watch::Receiver<Phase>,
     /// The listeners, in the order of the configuration.
-    pub listeners: Vec<Listening>,
+    pub listeners: Vec<ListenerInfo>,
     /// When it began to serve.
     pub started: SystemTime,
 }
 
 /// One listener, as it was set up.
 #[derive(Debug)]
-pub struct Listening {
+pub struct ListenerInfo {
     /// Its address.
     pub listener: SocketAddr,
     /// The way to the app behind it.
@@ -66,12 +66,12 @@ pub struct Listening {
     /// Where the pair is found that it shows.
     pub pair: PairSource,
     /// Which clients may come in.
-    pub clients: Clients,
+    pub clients: ClientAuthConfig,
     /// What its handshakes are served with.
-    pub current: Current,
+    pub current: SnapshotReceiver,
 }
 
-/// Everything that is shown. Whatever others have written in it is [`Brief`].
+/// Everything that is shown. Whatever others have written in it is [`SafeText`].
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     pub(super) version: &'static str,
@@ -84,32 +84,32 @@ pub(super) struct Status {
     pub(super) phase: &'static str,
     pub(super) log_level: &'static str,
     pub(super) ready: bool,
-    pub(super) parts: Vec<Part>,
-    pub(super) pairs: Vec<Pair>,
+    pub(super) checks: Vec<CheckResult>,
+    pub(super) pairs: Vec<PairStatus>,
     pub(super) rotations: Rotated,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) connections: Connections,
-    pub(super) callers: Vec<Row>,
-    pub(super) denials: Vec<Denial>,
+    pub(super) listeners: Vec<ListenerStatus>,
+    pub(super) connections: ConnectionCounts,
+    pub(super) clients: Vec<ClientApp>,
+    pub(super) denials: Vec<RecentDenial>,
 }
 
 /// A part of the readiness.
 #[derive(Debug, Serialize)]
-pub(super) struct Part {
-    pub(super) part: &'static str,
+pub(super) struct CheckResult {
+    pub(super) check: &'static str,
     pub(super) ready: bool,
-    pub(super) detail: Brief,
+    pub(super) detail: SafeText,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Rotated {
     pub(super) generation: u64,
-    pub(super) taken: u64,
+    pub(super) succeeded: u64,
     pub(super) failed: u64,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Connections {
+pub(super) struct ConnectionCounts {
     pub(super) active: u64,
     pub(super) opened: u64,
     pub(super) denied: u64,
@@ -117,14 +117,14 @@ pub(super) struct Connections {
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     /// How long each of the pieces is.
-    pub(super) piece_seconds: u64,
+    pub(super) bucket_seconds: u64,
     /// The oldest first; the last one is not over yet.
-    pub(super) pieces: Vec<Piece>,
+    pub(super) history: Vec<Bucket>,
 }
 
 /// Calls of one app.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct ClientApp {
     /// A GUID; `none`: certificates without an app; `other`: all apps that have no row of their own.
     pub(super) app: String,
     pub(super) admitted: u64,
@@ -132,33 +132,33 @@ pub(super) struct Row {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Denial {
+pub(super) struct RecentDenial {
     pub(super) at: String,
-    pub(super) peer: SocketAddr,
+    pub(super) client_addr: SocketAddr,
     pub(super) listener: SocketAddr,
     pub(super) verdict: &'static str,
-    pub(super) reason: &'static str,
-    pub(super) rule: Option<Brief>,
+    pub(super) denial_reason: &'static str,
+    pub(super) rule: Option<SafeText>,
     #[serde(flatten)]
-    pub(super) who: Who,
+    pub(super) who: DeniedWho,
 }
 
 /// An identity, as far as there is one.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Who {
+pub(super) struct DeniedWho {
     pub(super) org: Option<String>,
     pub(super) space: Option<String>,
     pub(super) app: Option<String>,
-    pub(super) instance: Option<Brief>,
+    pub(super) instance: Option<SafeText>,
     /// Of a certificate that has no such identity.
-    pub(super) subject: Option<Brief>,
+    pub(super) subject: Option<SafeText>,
 }
 
 impl Status {
     /// How everything stands now.
-    pub(super) fn of(readiness: &Readiness, overview: &Overview) -> Self {
+    pub(super) fn of(readiness: &Readiness, overview: &StatusSources) -> Self {
         let (now, instant) = (SystemTime::now(), Instant::now());
-        let standings = readiness.standings(now);
+        let standings = readiness.checks(now);
         let counters = &overview.counters;
         let (bytes_up, bytes_down) = counters.bytes();
         let level = log_level();
@@ -173,74 +173,77 @@ impl Status {
             phase: overview.phase.borrow().as_str(),
             log_level: LogLevel::WORDS.iter().find(|(_, known)| *known == level).map_or("", |(word, _)| word),
             ready: standings.iter().all(|standing| standing.ready),
-            parts: standings
+            checks: standings
                 .iter()
-                .map(|standing| Part {
-                    part: standing.part.as_str(),
+                .map(|standing| CheckResult {
+                    check: standing.part.as_str(),
                     ready: standing.ready,
-                    detail: Brief::up_to(PATH, &standing.detail),
+                    detail: SafeText::up_to(PATH, &standing.detail),
                 })
                 .collect(),
-            pairs: overview.shown.borrow().iter().map(|shown| Pair::of(shown, now)).collect(),
+            pairs: overview.shown.borrow().iter().map(|shown| PairStatus::of(shown, now)).collect(),
             rotations: Rotated {
                 generation: overview.rotations.generation(),
-                taken: overview.rotations.taken(),
+                succeeded: overview.rotations.successes(),
                 failed: overview.rotations.failures(),
             },
-            listeners: overview.listeners.iter().map(Listener::of).collect(),
-            connections: Connections {
+            listeners: overview.listeners.iter().map(ListenerStatus::of).collect(),
+            connections: ConnectionCounts {
                 active: counters.active(),
                 opened: counters.connections(),
                 denied: counters.all_denials(),
                 bytes_up,
                 bytes_down,
-                piece_seconds: PIECE.as_secs(),
-                pieces: counters.course(instant),
+                bucket_seconds: BUCKET.as_secs(),
+                history: counters.history(instant),
             },
-            callers: callers(counters),
-            denials: counters.last_denials().iter().map(Denial::of).collect(),
+            clients: clients(counters),
+            denials: counters.last_denials().iter().map(RecentDenial::of).collect(),
         }
     }
 }
 
 /// Those who come most often first, and what the others have in common last.
-fn callers(counters: &Counters) -> Vec<Row> {
-    let (mut rows, others) = counters.calls();
+fn clients(counters: &Counters) -> Vec<ClientApp> {
+    let (mut rows, others) = counters.client_connections();
     rows.sort_by_key(|(_, calls)| std::cmp::Reverse(calls.admitted + calls.denied));
     let known =
         rows.into_iter().map(|(app, calls)| (app.map_or_else(|| "none".to_owned(), |app| app.to_string()), calls));
     let others = (others.admitted + others.denied > 0).then(|| ("other".to_owned(), others));
-    let row =
-        |(app, calls): (String, crate::telemetry::Calls)| Row { app, admitted: calls.admitted, denied: calls.denied };
+    let row = |(app, calls): (String, crate::telemetry::ClientConnections)| ClientApp {
+        app,
+        admitted: calls.admitted,
+        denied: calls.denied,
+    };
     known.chain(others).map(row).collect()
 }
 
-impl Denial {
+impl RecentDenial {
     fn of(denied: &Denied) -> Self {
         let who = match &denied.caller {
-            Caller::Unknown => Who::default(),
-            Caller::Known(identity) => Who::of(identity),
-            Caller::Subject(subject) => Who { subject: Some(subject.clone()), ..Who::default() },
+            DeniedClient::Unknown => DeniedWho::default(),
+            DeniedClient::Known(identity) => DeniedWho::of(identity),
+            DeniedClient::Subject(subject) => DeniedWho { subject: Some(subject.clone()), ..DeniedWho::default() },
         };
         Self {
             at: date(denied.at),
-            peer: denied.peer,
+            client_addr: denied.peer,
             listener: denied.listener,
             verdict: denied.verdict,
-            reason: denied.reason.as_str(),
+            denial_reason: denied.reason.as_str(),
             rule: denied.rule.clone(),
             who,
         }
     }
 }
 
-impl Who {
+impl DeniedWho {
     fn of(identity: &Identity) -> Self {
         Self {
             org: identity.organization.map(|guid| guid.to_string()),
             space: identity.space.map(|guid| guid.to_string()),
             app: identity.app.map(|guid| guid.to_string()),
-            instance: identity.instance.as_ref().map(Brief::of),
+            instance: identity.instance.as_ref().map(SafeText::of),
             subject: None,
         }
     }
@@ -251,8 +254,8 @@ impl Who {
             ("app", self.app.as_deref()),
             ("space", self.space.as_deref()),
             ("org", self.org.as_deref()),
-            ("instance", self.instance.as_ref().map(Brief::as_str)),
-            ("subject", self.subject.as_ref().map(Brief::as_str)),
+            ("instance", self.instance.as_ref().map(SafeText::as_str)),
+            ("subject", self.subject.as_ref().map(SafeText::as_str)),
         ]
         .into_iter()
         .filter_map(|(name, text)| Some((name, text?)))

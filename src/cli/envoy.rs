@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::LogLevel;
-use crate::config::mistake::Mistake;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostic;
+use crate::config::mistake::Diagnostics;
+use crate::config::mistake::Problem;
 use crate::config::mistake::Source;
-use crate::config::mistake::Wrong;
 use crate::config::values;
 use crate::exit::Fault;
 use crate::redact::quote;
@@ -40,7 +40,7 @@ pub struct EnvoyArgs {
     /// `-l`, `--log-level`: `critical` is [`LogLevel::Off`], as what ends the process is written in any case.
     pub log_level: LogLevel,
     /// `--mode`
-    pub mode: Mode,
+    pub mode: EnvoyMode,
     /// Where the secrets are, whatever the bootstrap says.
     pub secrets: SecretPaths,
     /// What was passed over and deserves a line in the log, one line each.
@@ -49,7 +49,7 @@ pub struct EnvoyArgs {
 
 /// What becomes of the bootstrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum EnvoyMode {
     /// It is read and served.
     Serve,
     /// It is read.
@@ -158,15 +158,16 @@ const LEVELS: [(&str, LogLevel); 8] = [
 ];
 
 // `init_only` brings up what is configured without serving, and exits: all of that but the opening is reading.
-const MODES: [(&str, Mode); 3] = [("serve", Mode::Serve), ("validate", Mode::Validate), ("init_only", Mode::Validate)];
+const MODES: [(&str, EnvoyMode); 3] =
+    [("serve", EnvoyMode::Serve), ("validate", EnvoyMode::Validate), ("init_only", EnvoyMode::Validate)];
 
 /// Reads what stands behind the program's name. A flag that is there twice counts as it is there last.
 ///
 /// # Errors
 /// Every mistake: no bootstrap is named, a flag that counts has no value, or one that it cannot have.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Result<EnvoyCommand, Fault> {
-    let mut reader = Reader { args: args.peekable(), mistakes: Vec::new(), warnings: Vec::new() };
-    let (mut config, mut drain, mut log_level, mut mode) = (None, None, LogLevel::Info, Mode::Serve);
+    let mut reader = ArgReader { args: args.peekable(), mistakes: Vec::new(), warnings: Vec::new() };
+    let (mut config, mut drain, mut log_level, mut mode) = (None, None, LogLevel::Info, EnvoyMode::Serve);
     let mut secrets = SecretPaths::default();
     while let Some(arg) = reader.args.next() {
         let (flag, attached) = split(arg);
@@ -198,19 +199,19 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<EnvoyCommand, Fault
             Ok(EnvoyCommand::Serve(EnvoyArgs { config, drain, log_level, mode, secrets, warnings: reader.warnings }))
         }
         // Not empty: where there is no bootstrap, that is a mistake or follows from one.
-        _ => Err(Mistakes::new(reader.mistakes).into()),
+        _ => Err(Diagnostics::new(reader.mistakes).into()),
     }
 }
 
-struct Reader<I: Iterator<Item = OsString>> {
+struct ArgReader<I: Iterator<Item = OsString>> {
     args: std::iter::Peekable<I>,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<Diagnostic>,
     warnings: Vec<String>,
 }
 
-impl<I: Iterator<Item = OsString>> Reader<I> {
+impl<I: Iterator<Item = OsString>> ArgReader<I> {
     fn wrong(&mut self, flag: &str, what: impl Into<String>, mend: impl Into<String>) {
-        self.mistakes.push(Wrong::new(what, mend).at(Source::Flag(flag.to_owned())));
+        self.mistakes.push(Problem::new(what, mend).at(Source::Flag(flag.to_owned())));
     }
 
     fn value(&mut self, flag: &str, attached: Option<OsString>) -> Option<OsString> {

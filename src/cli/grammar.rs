@@ -11,7 +11,7 @@ use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 
 use crate::config::options;
-use crate::config::options::Kind;
+use crate::config::options::Arity;
 use crate::config::options::Opt;
 use crate::config::options::POLICY_TEST;
 
@@ -83,7 +83,7 @@ pub(super) fn shown() -> Command {
                 ("COMMAND", _) => arg.hide(false).value_hint(ValueHint::CommandName),
                 ("FILE", _) => arg.hide(false).value_hint(ValueHint::FilePath),
                 ("DIR", _) => arg.hide(false).value_hint(ValueHint::DirPath),
-                (_, Some(Opt { kind: Kind::Switch, .. })) => arg,
+                (_, Some(Opt { arity: Arity::Switch, .. })) => arg,
                 (_, Some(Opt { value: "FILE" | "CERT", .. })) => arg.value_hint(ValueHint::FilePath),
                 (_, Some(Opt { value: "PATH", .. })) => arg.value_hint(ValueHint::AnyPath),
                 (_, Some(Opt { choices: [], .. })) => arg.value_hint(ValueHint::Other),
@@ -150,10 +150,10 @@ fn arg(option: &'static Opt) -> Arg {
         Some(heading) => arg.help_heading(heading),
         None => arg,
     };
-    match option.kind {
-        Kind::One => arg.value_name(option.value).value_parser(ValueParser::os_string()),
-        Kind::Many => arg.value_name(option.value).value_parser(ValueParser::os_string()).action(ArgAction::Append),
-        Kind::Switch => arg.action(ArgAction::SetTrue),
+    match option.arity {
+        Arity::One => arg.value_name(option.value).value_parser(ValueParser::os_string()),
+        Arity::Many => arg.value_name(option.value).value_parser(ValueParser::os_string()).action(ArgAction::Append),
+        Arity::Switch => arg.action(ArgAction::SetTrue),
     }
 }
 

@@ -19,16 +19,16 @@ use clap::ArgMatches;
 use crate::commands::issuer::Options;
 use crate::config::AdminAddr;
 use crate::config::Config;
-use crate::config::mistake::Mistake;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostic;
+use crate::config::mistake::Diagnostics;
+use crate::config::mistake::Problem;
 use crate::config::mistake::Source;
-use crate::config::mistake::Wrong;
 use crate::config::options;
-use crate::config::options::Kind;
+use crate::config::options::Arity;
 use crate::config::resolve;
 use crate::config::resolve::own_certificate;
 use crate::config::sources::Environment;
-use crate::config::sources::Inputs;
+use crate::config::sources::Sources;
 use crate::config::values;
 use crate::exit::Exit;
 use crate::exit::Fault;
@@ -58,7 +58,7 @@ pub enum Command {
     /// Read everything, open nothing.
     Check {
         /// The proxy, or what is wrong with it: here a mistake is a finding.
-        config: Result<Config, Mistakes>,
+        config: Result<Config, Diagnostics>,
         /// Print JSON.
         json: bool,
     },
@@ -128,7 +128,7 @@ where
         Some(("identity", matches)) => {
             let file = match matches.get_one::<OsString>("FILE") {
                 Some(named) => {
-                    let wrong = |wrong: Wrong| Mistakes::from(wrong.at(Source::Flag("FILE".to_owned())));
+                    let wrong = |wrong: Problem| Diagnostics::from(wrong.at(Source::Flag("FILE".to_owned())));
                     values::path(named).map_err(wrong)?
                 }
                 None => own_certificate(&environment)?,
@@ -167,7 +167,7 @@ fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, Stop>
     match app_command(matches) {
         Ok(command) => Ok(Command::Run { config: config?, command }),
         Err(mistake) => Err(Stop::from(match config {
-            Ok(_) => Mistakes::from(mistake),
+            Ok(_) => Diagnostics::from(mistake),
             Err(mistakes) => mistakes.and(mistake),
         })),
     }
@@ -179,40 +179,40 @@ fn policy_test(matches: &ArgMatches, environment: &Environment) -> Result<Comman
     let place = || Source::Flag("--peer".to_owned());
     let peer = match matches.get_one::<OsString>("peer") {
         Some(peer) => values::path(peer).map_err(|wrong| wrong.at(place())),
-        None => Err(Wrong::new("is not given", "name a file with the client's certificate chain").at(place())),
+        None => Err(Problem::new("is not given", "name a file with the client's certificate chain").at(place())),
     };
     let mistakes = match (config, peer) {
         (Ok(config), Ok(peer)) => return Ok(Command::PolicyTest { config, peer, json: matches.get_flag("json") }),
-        (Ok(_), Err(mistake)) => Mistakes::from(mistake),
+        (Ok(_), Err(mistake)) => Diagnostics::from(mistake),
         (Err(mistakes), Ok(_)) => mistakes,
         (Err(mistakes), Err(mistake)) => mistakes.and(mistake),
     };
     Err(Stop::from(Fault { exit: Exit::Usage, ..Fault::from(mistakes) }))
 }
 
-fn app_command(matches: &ArgMatches) -> Result<Vec<OsString>, Mistake> {
+fn app_command(matches: &ArgMatches) -> Result<Vec<OsString>, Diagnostic> {
     let words = |name| matches.get_many::<OsString>(name).into_iter().flatten();
     let wrong = match (words("STRAY").next(), words("COMMAND").next()) {
         (Some(stray), _) => {
             let stray = stray.to_string_lossy();
-            Wrong::new(
+            Problem::new(
                 format!("{} stands before --", quote(&stray)),
                 "write vestibule run [OPTIONS] -- COMMAND [ARG...]",
             )
         }
         (None, Some(program)) if !program.is_empty() => return Ok(words("COMMAND").cloned().collect()),
-        (None, _) => Wrong::new("there is none", "write vestibule run [OPTIONS] -- COMMAND [ARG...]"),
+        (None, _) => Problem::new("there is none", "write vestibule run [OPTIONS] -- COMMAND [ARG...]"),
     };
     Err(wrong.at(Source::Flag("COMMAND".to_owned())))
 }
 
 /// Where a command asks that needs nothing else to be known.
-fn admin(command: &str, matches: &ArgMatches, environment: &Environment) -> Result<Option<AdminAddr>, Mistakes> {
+fn admin(command: &str, matches: &ArgMatches, environment: &Environment) -> Result<Option<AdminAddr>, Diagnostics> {
     Ok(read(command, matches, environment, resolve::admin)?.map(|admin| admin.addr))
 }
 
 /// The configuration of a command that serves.
-fn serving(command: &str, matches: &ArgMatches, environment: &Environment) -> Result<Config, Mistakes> {
+fn serving(command: &str, matches: &ArgMatches, environment: &Environment) -> Result<Config, Diagnostics> {
     read(command, matches, environment, resolve::resolve)
 }
 
@@ -221,20 +221,20 @@ fn read<T>(
     command: &str,
     matches: &ArgMatches,
     environment: &Environment,
-    resolve: impl Fn(&Inputs<'_>) -> Result<T, Mistakes>,
-) -> Result<T, Mistakes> {
+    resolve: impl Fn(&Sources<'_>) -> Result<T, Diagnostics>,
+) -> Result<T, Diagnostics> {
     let mut flags = Vec::new();
-    for option in options::of(command).filter(|option| option.reach != options::Reach::Flag) {
-        match option.kind {
-            Kind::Switch if matches.get_flag(option.name) => flags.push((option.name, "true".into())),
-            Kind::Switch => {}
-            Kind::One | Kind::Many => {
+    for option in options::of(command).filter(|option| option.scope != options::Scope::Flag) {
+        match option.arity {
+            Arity::Switch if matches.get_flag(option.name) => flags.push((option.name, "true".into())),
+            Arity::Switch => {}
+            Arity::One | Arity::Many => {
                 let values = matches.get_many::<OsString>(option.name).into_iter().flatten();
                 flags.extend(values.map(|value| (option.name, value.clone())));
             }
         }
     }
-    resolve(&Inputs {
+    resolve(&Sources {
         flags: &flags,
         environment,
         read_file: &|path: &Path| std::fs::read_to_string(path),

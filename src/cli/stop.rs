@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostics;
 use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::redact::without_secrets;
@@ -57,8 +57,8 @@ impl From<Fault> for Stop {
     }
 }
 
-impl From<Mistakes> for Stop {
-    fn from(mistakes: Mistakes) -> Self {
+impl From<Diagnostics> for Stop {
+    fn from(mistakes: Diagnostics) -> Self {
         Self::Fault(mistakes.into())
     }
 }

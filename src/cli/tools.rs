@@ -11,14 +11,14 @@ use clap::ArgMatches;
 use crate::commands::issuer::Options;
 use crate::config::Listen;
 use crate::config::LogLevel;
-use crate::config::mistake::Mistake;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostic;
+use crate::config::mistake::Diagnostics;
+use crate::config::mistake::Problem;
 use crate::config::mistake::Source;
-use crate::config::mistake::Wrong;
 use crate::config::options;
 use crate::config::options::Preset;
 use crate::config::values;
-use crate::config::values::Between;
+use crate::config::values::Range;
 use crate::redact::quote;
 
 /// What `demo` was asked for.
@@ -36,15 +36,15 @@ pub struct DemoArgs {
     pub log_level: LogLevel,
 }
 
-pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Mistakes> {
+pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Diagnostics> {
     let mut flags = Flags { command: "issuer", matches, mistakes: Vec::new() };
     let dir = matches.get_one::<OsString>("DIR").map_or(OsStr::new(""), OsString::as_os_str);
     let dir = match values::path(dir) {
         Ok(dir) => Some(dir),
         Err(wrong) => flags.note(wrong.at(Source::Flag("DIR".to_owned()))),
     };
-    let validity = flags.read("validity", |text| values::duration(text, &Between::A_SECOND_TO_TEN_YEARS));
-    let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Between::A_MILLISECOND_TO_TEN_YEARS));
+    let validity = flags.read("validity", |text| values::duration(text, &Range::A_SECOND_TO_TEN_YEARS));
+    let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_YEARS));
     let org = flags.read("org", values::word);
     let space = flags.read("space", values::word);
     let app = flags.read("app", values::word);
@@ -73,21 +73,21 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Mistakes> {
             once,
         }),
         // Not empty: each of the four is given or has a default, so it is missing only if it is wrong.
-        _ => Err(Mistakes::new(flags.mistakes)),
+        _ => Err(Diagnostics::new(flags.mistakes)),
     }
 }
 
-pub(super) fn wait(matches: &ArgMatches) -> Result<Duration, Mistakes> {
+pub(super) fn wait(matches: &ArgMatches) -> Result<Duration, Diagnostics> {
     let mut flags = Flags { command: "wait", matches, mistakes: Vec::new() };
-    let timeout = flags.read("timeout", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR));
+    let timeout = flags.read("timeout", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR));
     // Not empty: it has a default.
-    timeout.ok_or_else(|| Mistakes::new(flags.mistakes))
+    timeout.ok_or_else(|| Diagnostics::new(flags.mistakes))
 }
 
-pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Mistakes> {
+pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Diagnostics> {
     let mut flags = Flags { command: "demo", matches, mistakes: Vec::new() };
     let listen = flags.read("listen", values::listen);
-    let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Between::A_MILLISECOND_TO_TEN_YEARS));
+    let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_YEARS));
     let log_level = flags.read("log-level", |text| values::one_of(text, &LogLevel::WORDS));
     match (listen, rotate_every, log_level) {
         (Some(listen), Some(rotate_every), Some(log_level)) => {
@@ -96,24 +96,24 @@ pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Mistakes> {
             Ok(DemoArgs { listen, listen_typed, green_blue, rotate_every, log_level })
         }
         // Not empty: all have defaults.
-        _ => Err(Mistakes::new(flags.mistakes)),
+        _ => Err(Diagnostics::new(flags.mistakes)),
     }
 }
 
 struct Flags<'a> {
     command: &'static str,
     matches: &'a ArgMatches,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<Diagnostic>,
 }
 
 impl Flags<'_> {
-    fn note<T>(&mut self, mistake: Mistake) -> Option<T> {
+    fn note<T>(&mut self, mistake: Diagnostic) -> Option<T> {
         self.mistakes.push(mistake);
         None
     }
 
     /// The value of a flag or its default. `None` if there is neither, and if it is wrong, which is noted.
-    fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+    fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Problem>) -> Option<T> {
         let preset = options::of(self.command).find(|option| option.name == name).map(|option| option.default);
         let value = match (self.matches.get_one::<OsString>(name), preset) {
             (Some(value), _) => value.as_os_str(),
@@ -132,11 +132,11 @@ impl Flags<'_> {
             .find(|option| option.name == name)
             .map(|option| format!("write one of {}", option.choices.join(", ")))
             .unwrap_or_default();
-        self.read(name, |text| text.parse().map_err(|_| Wrong::new(format!("{} is not known", quote(text)), mend)))
+        self.read(name, |text| text.parse().map_err(|_| Problem::new(format!("{} is not known", quote(text)), mend)))
     }
 }
 
-fn ip(text: &str) -> Result<IpAddr, Wrong> {
-    let wrong = |_| Wrong::new(format!("{} is not an IP address", quote(text)), "write one such as 127.0.0.1");
+fn ip(text: &str) -> Result<IpAddr, Problem> {
+    let wrong = |_| Problem::new(format!("{} is not an IP address", quote(text)), "write one such as 127.0.0.1");
     text.parse().map_err(wrong)
 }

@@ -11,10 +11,10 @@ use std::time::Instant;
 use super::serve;
 use crate::cli::envoy::EnvoyArgs;
 use crate::cli::envoy::EnvoyCommand;
-use crate::cli::envoy::Mode;
+use crate::cli::envoy::EnvoyMode;
 use crate::cli::envoy::USAGE;
-use crate::config::envoy::Beside;
 use crate::config::envoy::Bootstrap;
+use crate::config::envoy::Overrides;
 use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::sys;
@@ -54,17 +54,17 @@ pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
     };
     let EnvoyArgs { config: path, drain, log_level, mode, secrets, mut warnings } = args;
     let mut bootstrap = match mode {
-        Mode::Serve => read_when_whole(&path, || read(&path))?,
-        Mode::Validate => Bootstrap::parse(&path, &read(&path)?.text)?,
+        EnvoyMode::Serve => read_when_whole(&path, || read(&path))?,
+        EnvoyMode::Validate => Bootstrap::parse(&path, &read(&path)?.text)?,
     };
     warnings.append(&mut bootstrap.notes);
     bootstrap.redirect(|name| secrets.of(name).map(Path::to_owned));
-    if mode == Mode::Validate {
+    if mode == EnvoyMode::Validate {
         let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
         super::print(&format!("{warnings}configuration '{}' OK\n", path.display()))?;
         return Ok(Exit::Success);
     }
-    let beside = Beside { drain, log_level, cpus: sys::limits::cpus_by_quota() };
+    let beside = Overrides { drain, log_level, cpus: sys::limits::cpus_by_quota() };
     Ok(serve::serve(bootstrap.into_config(path, beside), None, &warnings))
 }
 

@@ -29,7 +29,7 @@ const LONGEST: u64 = 64 * 1024;
 const REQUEST: &[u8] = b"GET /readyz?verbose HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// What the proxy at an admin address says.
-enum Answer {
+enum ProbeResult {
     Ready,
     /// What stands in the way, one `[-]part: reason` a line.
     Waiting(String),
@@ -42,8 +42,8 @@ enum Answer {
 pub(super) fn health(admin: Option<&AdminAddr>) -> Result<Exit, Fault> {
     let admin = admin.ok_or_else(nowhere)?;
     match ask(admin, PATIENCE) {
-        Ok(Answer::Ready) => Ok(Exit::Success),
-        Ok(Answer::Waiting(parts)) => Err(Fault::new(Exit::Findings, parts)),
+        Ok(ProbeResult::Ready) => Ok(Exit::Success),
+        Ok(ProbeResult::Waiting(parts)) => Err(Fault::new(Exit::Findings, parts)),
         Err(error) => Err(nobody(admin, &error)),
     }
 }
@@ -57,13 +57,13 @@ pub(super) fn wait(admin: Option<&AdminAddr>, limit: Duration) -> Result<Exit, F
     let deadline = Instant::now() + limit;
     loop {
         let answer = ask(admin, PATIENCE.min(limit));
-        if matches!(answer, Ok(Answer::Ready)) {
+        if matches!(answer, Ok(ProbeResult::Ready)) {
             return Ok(Exit::Success);
         }
         if Instant::now() >= deadline {
             return Err(match answer {
-                Ok(Answer::Ready) => return Ok(Exit::Success),
-                Ok(Answer::Waiting(parts)) => {
+                Ok(ProbeResult::Ready) => return Ok(Exit::Success),
+                Ok(ProbeResult::Waiting(parts)) => {
                     Fault::new(Exit::Findings, format!("not ready within {limit:?}\n{parts}"))
                 }
                 Err(error) => nobody(admin, &error),
@@ -82,7 +82,7 @@ fn nobody(admin: &AdminAddr, error: &io::Error) -> Fault {
     Fault::new(Exit::Findings, format!("nobody answers at {admin}: {error}; {mend}"))
 }
 
-fn ask(admin: &AdminAddr, limit: Duration) -> io::Result<Answer> {
+fn ask(admin: &AdminAddr, limit: Duration) -> io::Result<ProbeResult> {
     match admin {
         AdminAddr::Tcp(addr) => {
             let stream = TcpStream::connect_timeout(&reachable(*addr), limit)?;
@@ -109,20 +109,20 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, addr.port())
 }
 
-fn converse(mut stream: impl Read + Write) -> io::Result<Answer> {
+fn converse(mut stream: impl Read + Write) -> io::Result<ProbeResult> {
     stream.write_all(REQUEST)?;
     let mut text = String::new();
     stream.take(LONGEST).read_to_string(&mut text)?;
     parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not from vestibule"))
 }
 
-fn parse(text: &str) -> Option<Answer> {
+fn parse(text: &str) -> Option<ProbeResult> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     match head.get(.."HTTP/1.1 200".len())? {
-        "HTTP/1.1 200" if body.starts_with("[+]") => Some(Answer::Ready),
+        "HTTP/1.1 200" if body.starts_with("[+]") => Some(ProbeResult::Ready),
         "HTTP/1.1 503" => {
             let parts: Vec<_> = body.lines().filter(|line| line.starts_with("[-]")).collect();
-            (!parts.is_empty()).then(|| Answer::Waiting(parts.join("\n")))
+            (!parts.is_empty()).then(|| ProbeResult::Waiting(parts.join("\n")))
         }
         _ => None,
     }
@@ -134,9 +134,9 @@ mod tests {
 
     #[test]
     fn only_an_answer_of_ours_is_believed() {
-        assert!(matches!(parse("HTTP/1.1 200 OK\r\na: b\r\n\r\n[+]pair: x\nok\n"), Some(Answer::Ready)));
+        assert!(matches!(parse("HTTP/1.1 200 OK\r\na: b\r\n\r\n[+]pair: x\nok\n"), Some(ProbeResult::Ready)));
         let waiting = parse("HTTP/1.1 503 Service Unavailable\r\n\r\n[+]pair: x\n[-]app: y\n[-]drain: z\nnot ready\n");
-        assert!(matches!(waiting, Some(Answer::Waiting(parts)) if parts == "[-]app: y\n[-]drain: z"));
+        assert!(matches!(waiting, Some(ProbeResult::Waiting(parts)) if parts == "[-]app: y\n[-]drain: z"));
         for other in
             ["", "HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1 503 x\r\n\r\n", "HTTP/1.1 404 x\r\n\r\n[-]a: b", "SSH-2.0"]
         {

@@ -53,7 +53,7 @@ pub fn report(contents: &[u8], json: bool, now: SystemTime) -> Result<String, St
         .iter()
         .map(|der| Certificate::from_der(der).map_err(|error| unreadable("a certificate behind the first", error)))
         .collect::<Result<Vec<_>, _>>()?;
-    let facts = Facts::of(&leaf, &rest, now);
+    let facts = CertificateReport::of(&leaf, &rest, now);
     if json {
         return serde_json::to_string_pretty(&facts).map(|text| text + "\n").map_err(|error| error.to_string());
     }
@@ -62,7 +62,7 @@ pub fn report(contents: &[u8], json: bool, now: SystemTime) -> Result<String, St
 
 /// What is printed, under the names that `--json` gives.
 #[derive(Serialize)]
-struct Facts {
+struct CertificateReport {
     organization: Option<String>,
     space: Option<String>,
     app: Option<String>,
@@ -77,7 +77,7 @@ struct Facts {
     email: Vec<String>,
     not_before: String,
     not_after: String,
-    state: State,
+    state: ValidityState,
     /// To the end of the last valid second; negative after it.
     seconds_left: i64,
     key_type: String,
@@ -99,13 +99,13 @@ struct Link {
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+enum ValidityState {
     Valid,
     Expired,
     NotYetValid,
 }
 
-impl Facts {
+impl CertificateReport {
     fn of(leaf: &Certificate, rest: &[Certificate], now: SystemTime) -> Self {
         let (identity, invalid) = match leaf.identity() {
             Ok(identity) => (identity, None),
@@ -187,16 +187,16 @@ impl Facts {
     }
 }
 
-fn time_left(leaf: &Certificate, now: SystemTime) -> (State, String) {
+fn time_left(leaf: &Certificate, now: SystemTime) -> (ValidityState, String) {
     match leaf.not_before().duration_since(now) {
         Ok(wait) if !wait.is_zero() => {
-            return (State::NotYetValid, format!("not yet valid: begins in {}", text::duration(wait)));
+            return (ValidityState::NotYetValid, format!("not yet valid: begins in {}", text::duration(wait)));
         }
         _ => {}
     }
     match leaf.not_after().duration_since(now) {
-        Ok(left) => (State::Valid, text::duration(left)),
-        Err(past) => (State::Expired, format!("expired {} ago", text::duration(past.duration()))),
+        Ok(left) => (ValidityState::Valid, text::duration(left)),
+        Err(past) => (ValidityState::Expired, format!("expired {} ago", text::duration(past.duration()))),
     }
 }
 

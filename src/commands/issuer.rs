@@ -65,7 +65,7 @@ pub struct Options {
 }
 
 /// One pair that is kept fresh.
-struct Holder {
+struct IssuedTo {
     what: &'static str,
     folder: Folder,
     spec: InstanceSpec,
@@ -134,7 +134,7 @@ impl Options {
     }
 
     /// The pairs to write, the instance's own first. What was not typed is as in the files that are there already.
-    fn holders(&self, dir: &Path) -> Result<Vec<Holder>, Fault> {
+    fn holders(&self, dir: &Path) -> Result<Vec<IssuedTo>, Fault> {
         let folder = Folder::instance(dir);
         let mut spec = known(&folder, self.fresh()?);
         // `check` has seen that these parse.
@@ -146,16 +146,16 @@ impl Options {
             spec.instance = Some(instance);
         }
         let own = if self.retire { spec.retired() } else { spec.clone() };
-        let mut holders = vec![Holder { what: "instance", folder, spec: own }];
+        let mut holders = vec![IssuedTo { what: "instance", folder, spec: own }];
         if self.second_instance {
             let folder = Folder::instance(dir.join("second"));
             let instance = known(&folder, spec.sibling().map_err(fault)?).instance;
-            holders.push(Holder { what: "second instance", folder, spec: InstanceSpec { instance, ..spec.clone() } });
+            holders.push(IssuedTo { what: "second instance", folder, spec: InstanceSpec { instance, ..spec.clone() } });
         }
         if self.client {
             let folder = Folder::client(dir);
             let stranger = InstanceSpec { organization: spec.organization, space: spec.space, ..self.fresh()? };
-            holders.push(Holder { what: "another app", spec: known(&folder, stranger), folder });
+            holders.push(IssuedTo { what: "another app", spec: known(&folder, stranger), folder });
         }
         Ok(holders)
     }
@@ -166,7 +166,7 @@ impl Options {
     }
 }
 
-impl Holder {
+impl IssuedTo {
     /// Writes the next pair; the line that says so.
     fn write(&self, authority: &Authority, flaw: Option<Flaw>, now: SystemTime) -> Result<String, IssuerError> {
         let credential = match flaw {
@@ -206,7 +206,7 @@ fn known(folder: &Folder, spec: InstanceSpec) -> InstanceSpec {
     }
 }
 
-fn rotate(holders: &[Holder], authority: &Authority, every: Duration, out: &mut dyn Write) -> Result<(), Fault> {
+fn rotate(holders: &[IssuedTo], authority: &Authority, every: Duration, out: &mut dyn Write) -> Result<(), Fault> {
     let internal = |error: std::io::Error| Fault::new(Exit::Internal, format!("runtime cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
     runtime.block_on(async {

@@ -12,19 +12,19 @@ use crate::pem::Pem;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
-use crate::config::Certified;
-use crate::config::Clients;
+use crate::config::ClientAuthConfig;
+use crate::config::ClientAuthFiles;
 use crate::config::Config;
 use crate::config::PairSource;
-use crate::credentials::AdmissionTexts;
+use crate::credentials::ClientPolicyFiles;
 use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::identity::Client;
 use crate::identity::Identity;
 use crate::policy::Denial;
 use crate::policy::Permit;
-use crate::telemetry::Brief;
 use crate::telemetry::LONGEST_FIELD;
+use crate::telemetry::SafeText;
 
 /// Judges the chain in the file `peer` (PEM, leaf first) at the time `now`, for each listener that asks for certificates.
 /// Gives what is printed, and [`Exit::Success`] for permits alone or [`Exit::Findings`].
@@ -35,11 +35,11 @@ pub fn test(config: &Config, peer: &Path, json: bool, now: SystemTime) -> Result
     let chain = chain(peer)?;
     let mut verdicts = Vec::new();
     for listener in &config.listeners {
-        if let (Clients::Certified(certified), PairSource::Files(own)) = (&listener.clients, &listener.pair) {
+        if let (ClientAuthConfig::Files(certified), PairSource::Files(own)) = (&listener.clients, &listener.pair) {
             verdicts.push(verdict(listener.listen.to_string(), certified, &own.cert, &chain, now)?);
         }
     }
-    let exit = match verdicts.iter().all(|verdict| verdict.verdict == Word::Permit) {
+    let exit = match verdicts.iter().all(|verdict| verdict.verdict == TestVerdict::Permit) {
         true => Exit::Success,
         false => Exit::Findings,
     };
@@ -49,7 +49,7 @@ pub fn test(config: &Config, peer: &Path, json: bool, now: SystemTime) -> Result
         }
         ([verdict], true) => to_json(verdict)?,
         (verdicts, true) => to_json(&verdicts)?,
-        (verdicts, false) => verdicts.iter().map(Verdict::to_text).collect::<Vec<_>>().join("\n"),
+        (verdicts, false) => verdicts.iter().map(PolicyTestResult::to_text).collect::<Vec<_>>().join("\n"),
     };
     Ok((text, exit))
 }
@@ -83,58 +83,58 @@ fn own_identity(path: &Path) -> Result<Option<Identity>, Fault> {
 
 fn verdict(
     listener: String,
-    certified: &Certified,
+    certified: &ClientAuthFiles,
     own_certificate: &Path,
     chain: &[CertificateDer<'_>],
     now: SystemTime,
-) -> Result<Verdict, Fault> {
-    let admission = AdmissionTexts::read(certified, None).and_then(|texts| texts.admission(certified));
+) -> Result<PolicyTestResult, Fault> {
+    let admission = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.admission(certified));
     let admission = admission.map_err(|error| usage(error.to_string()))?;
-    let own = if admission.policy.asks_for_own() { own_identity(own_certificate)? } else { None };
-    let judged = admission.judge(chain, own.as_ref(), now).map(|(_, permit)| permit);
+    let own = if admission.policy.needs_own_identity() { own_identity(own_certificate)? } else { None };
+    let judged = admission.authorize(chain, own.as_ref(), now).map(|(_, permit)| permit);
     let client = chain.first().and_then(|leaf| Client::from_leaf(leaf).ok());
-    Ok(Verdict::of(listener, admission.policy.mode.as_str(), &judged, client.as_ref()))
+    Ok(PolicyTestResult::of(listener, admission.policy.mode.as_str(), &judged, client.as_ref()))
 }
 
 /// What is printed, under the names that `--json` gives.
 #[derive(Serialize)]
-struct Verdict {
+struct PolicyTestResult {
     listener: String,
     mode: &'static str,
-    verdict: Word,
+    verdict: TestVerdict,
     /// The rule that decided, if one did.
     rule: Option<String>,
     /// Why not; with a permit, why not if audit mode had not let the client in.
-    reason: Option<&'static str>,
+    denial_reason: Option<&'static str>,
     /// The reason as a sentence.
-    detail: Option<Brief>,
+    detail: Option<SafeText>,
     /// What the certificate says, believed or not.
-    identity: Option<Parts>,
-    subject: Option<Brief>,
-    serial: Option<Brief>,
+    identity: Option<CertificateParts>,
+    subject: Option<SafeText>,
+    serial: Option<SafeText>,
 }
 
 #[derive(Serialize, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-enum Word {
+enum TestVerdict {
     Permit,
     Denial,
 }
 
 /// A Cloud Foundry identity.
 #[derive(Serialize)]
-struct Parts {
+struct CertificateParts {
     organization: Option<String>,
     space: Option<String>,
     app: Option<String>,
     instance: Option<String>,
 }
 
-impl Verdict {
+impl PolicyTestResult {
     fn of(listener: String, mode: &'static str, judged: &Result<Permit, Denial>, client: Option<&Client>) -> Self {
         let (verdict, rule, denial) = match judged {
-            Ok(permit) => (Word::Permit, permit.rule(), permit.overruled()),
-            Err(denial) => (Word::Denial, denial.rule(), Some(denial)),
+            Ok(permit) => (TestVerdict::Permit, permit.rule(), permit.audited_denial()),
+            Err(denial) => (TestVerdict::Denial, denial.rule(), Some(denial)),
         };
         let holder = client.and_then(Client::holder);
         Self {
@@ -142,11 +142,11 @@ impl Verdict {
             mode,
             verdict,
             rule: rule.map(ToString::to_string),
-            reason: denial.map(|denial| denial.reason().as_str()),
-            detail: denial.map(|denial| Brief::up_to(LONGEST_FIELD, denial)),
-            identity: client.and_then(Client::identity).map(Parts::of),
-            subject: holder.map(|holder| Brief::up_to(LONGEST_FIELD, &holder.subject)),
-            serial: holder.map(|holder| Brief::up_to(LONGEST_FIELD, &holder.serial)),
+            denial_reason: denial.map(|denial| denial.reason().as_str()),
+            detail: denial.map(|denial| SafeText::up_to(LONGEST_FIELD, denial)),
+            identity: client.and_then(Client::identity).map(CertificateParts::of),
+            subject: holder.map(|holder| SafeText::up_to(LONGEST_FIELD, &holder.subject)),
+            serial: holder.map(|holder| SafeText::up_to(LONGEST_FIELD, &holder.serial)),
         }
     }
 
@@ -157,12 +157,12 @@ impl Verdict {
             let _ = writeln!(out, "{name:<14}{value}");
         };
         line("listener", &self.listener);
-        line("verdict", if self.verdict == Word::Permit { "permit" } else { "denial" });
+        line("verdict", if self.verdict == TestVerdict::Permit { "permit" } else { "denial" });
         line("rule", self.rule.as_deref().unwrap_or("none"));
-        if let (Some(reason), Some(detail)) = (self.reason, &self.detail) {
+        if let (Some(reason), Some(detail)) = (self.denial_reason, &self.detail) {
             line("reason", &format!("{reason}: {detail}"));
         }
-        if self.verdict == Word::Permit && self.reason.is_some() {
+        if self.verdict == TestVerdict::Permit && self.denial_reason.is_some() {
             line("audit", "let in all the same; mode enforce would refuse");
         }
         if let Some(parts) = &self.identity {
@@ -185,7 +185,7 @@ impl Verdict {
     }
 }
 
-impl Parts {
+impl CertificateParts {
     fn of(identity: &Identity) -> Self {
         Self {
             organization: identity.organization.map(|guid| guid.to_string()),

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use crate::telemetry::Brief;
 use crate::telemetry::LONGEST_LINE;
+use crate::telemetry::SafeText;
 
 /// RFC 3339 in UTC, to the second.
 pub(super) fn timestamp(time: SystemTime) -> String {
@@ -39,7 +39,7 @@ pub(super) fn quoted(path: &Path) -> String {
 /// `text` on one line, with nothing in it that a terminal would obey: it may come from a file's name, a certificate or a
 /// client.
 pub(super) fn one_line(text: &str) -> String {
-    Brief::up_to(LONGEST_LINE, text).to_string()
+    SafeText::up_to(LONGEST_LINE, text).to_string()
 }
 
 #[cfg(test)]

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::Certified;
-use super::Clients;
+use super::ClientAuthConfig;
+use super::ClientAuthFiles;
+use super::mistake::Problem;
 use super::mistake::Source;
-use super::mistake::Wrong;
-use super::reader::Noted;
-use super::reader::Placed;
-use super::reader::Reader;
+use super::reader::Located;
+use super::reader::OptionReader;
+use super::reader::Reported;
 use super::sources::ALLOWING;
 use super::values;
-use crate::policy::Mode;
+use crate::policy::PolicyMode;
 use crate::policy::Rule;
 use crate::policy::guid_of;
 
@@ -26,25 +26,25 @@ enum Auth {
 const AUTHS: [(&str, Auth); 3] = [("off", Auth::Off), ("request", Auth::Request), ("require", Auth::Require)];
 
 /// Everything that was typed about clients.
-struct Typed {
-    auth: Option<Placed<Auth>>,
-    allow: Vec<Placed<Rule>>,
-    deny: Vec<Placed<Rule>>,
-    policy: Option<Placed<PathBuf>>,
-    mode: Option<Placed<Mode>>,
-    ca: Vec<Placed<PathBuf>>,
-    crl: Vec<Placed<PathBuf>>,
+struct TypedClients {
+    auth: Option<Located<Auth>>,
+    allow: Vec<Located<Rule>>,
+    deny: Vec<Located<Rule>>,
+    policy: Option<Located<PathBuf>>,
+    mode: Option<Located<PolicyMode>>,
+    ca: Vec<Located<PathBuf>>,
+    crl: Vec<Located<PathBuf>>,
 }
 
-impl Reader {
-    pub(super) fn clients(&mut self) -> Result<Clients, Noted> {
+impl OptionReader {
+    pub(super) fn clients(&mut self) -> Result<ClientAuthConfig, Reported> {
         let auth = self.all("client-auth", |text| values::one_of(text, &AUTHS));
         let allow = self.allow();
         let deny = self.all("deny", str::parse);
         let policy = self.paths("policy");
-        let mode = self.all("policy-mode", |text| values::one_of(text, &Mode::WORDS));
+        let mode = self.all("policy-mode", |text| values::one_of(text, &PolicyMode::WORDS));
         let (ca, crl) = (self.paths("client-ca"), self.paths("client-crl"));
-        let typed = Typed {
+        let typed = TypedClients {
             auth: auth?.pop(),
             allow: allow?,
             deny: deny?,
@@ -60,7 +60,7 @@ impl Reader {
     }
 
     /// `--allow` and its shorthands, which are one list: the highest source that has any of them counts.
-    fn allow(&mut self) -> Result<Vec<Placed<Rule>>, Noted> {
+    fn allow(&mut self) -> Result<Vec<Located<Rule>>, Reported> {
         let lists = [
             self.all("allow", str::parse),
             self.all("allow-app", |text| guid_of("app", text).map(Rule::App)),
@@ -82,8 +82,8 @@ impl Reader {
         let empty = ALLOWING.iter().find(|name| self.sources.is_given(name) && self.sources.values(name).is_empty());
         match empty {
             Some(name) if rules.is_empty() => {
-                let wrong = Wrong::new("lists nobody", "write a rule, any for every certificate, or leave it out");
-                Err(self.note(wrong.at(Source::File { path: self.file(), line: None, key: (*name).to_owned() })))
+                let wrong = Problem::new("lists nobody", "write a rule, any for every certificate, or leave it out");
+                Err(self.report(wrong.at(Source::File { path: self.file(), line: None, key: (*name).to_owned() })))
             }
             _ => Ok(rules),
         }
@@ -95,54 +95,54 @@ impl Reader {
     }
 
     /// No certificate is asked for: then nothing may have been said about who shows which.
-    fn anonymous(&mut self, typed: &Typed) -> Result<Clients, Noted> {
+    fn anonymous(&mut self, typed: &TypedClients) -> Result<ClientAuthConfig, Reported> {
         let wrong = match (&typed.auth, typed.first_rule(), typed.first_detail()) {
             (Some((off, _)), Some(rule), _) => {
                 let (place, other) = (rule.min(off), rule.max(off));
                 let what = format!("given beside {other}: without client certificates no rule can be kept");
-                Wrong::new(what, "write --client-auth require, or take the rules out").at(place.clone())
+                Problem::new(what, "write --client-auth require, or take the rules out").at(place.clone())
             }
             (None, None, Some(detail)) => {
                 let what = "no certificate is asked for, so everybody comes in";
                 let mend = "add --client-auth require or --allow RULE, or say --client-auth off";
-                Wrong::new(what, mend).at(detail.clone())
+                Problem::new(what, mend).at(detail.clone())
             }
-            _ => return Ok(Clients::Anonymous),
+            _ => return Ok(ClientAuthConfig::None),
         };
-        Err(self.note(wrong))
+        Err(self.report(wrong))
     }
 
-    fn certified(&mut self, typed: Typed, required: bool) -> Result<Clients, Noted> {
+    fn certified(&mut self, typed: TypedClients, required: bool) -> Result<ClientAuthConfig, Reported> {
         let cause = typed.auth.as_ref().map(|(place, _)| place).or(typed.first_rule()).cloned();
         let cause = cause.unwrap_or(Source::Default("client-auth"));
         let mut wrongs = Vec::new();
         if typed.ca.is_empty() {
             let mend = "give --client-ca PATH; where Cloud Foundry says so it is $CF_SYSTEM_CERT_PATH";
-            wrongs.push(Wrong::new("client certificates are asked for, but no CA is known", mend).at(cause.clone()));
+            wrongs.push(Problem::new("client certificates are asked for, but no CA is known", mend).at(cause.clone()));
         }
         let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous);
         if let Some((place, _)) = anonymous.filter(|_| required) {
             let what = "nobody is anonymous where a certificate is required";
-            wrongs.push(Wrong::new(what, "add --client-auth request, or take the rule out").at(place.clone()));
+            wrongs.push(Problem::new(what, "add --client-auth request, or take the rule out").at(place.clone()));
         }
         let unruled = typed.allow.is_empty() && typed.policy.is_none();
         match typed.deny.first() {
             Some((place, _)) if unruled => {
-                let wrong = Wrong::new("nobody is allowed in who could be denied", "add --allow any");
+                let wrong = Problem::new("nobody is allowed in who could be denied", "add --allow any");
                 wrongs.push(wrong.at(place.clone()));
             }
             None if unruled && !required => {
-                let wrong = Wrong::new("no rule says who may come in", "add --allow any, or --allow any,anonymous");
+                let wrong = Problem::new("no rule says who may come in", "add --allow any, or --allow any,anonymous");
                 wrongs.push(wrong.at(cause));
             }
             _ => {}
         }
-        if let Some(noted) = wrongs.into_iter().map(|wrong| self.note(wrong)).last() {
+        if let Some(noted) = wrongs.into_iter().map(|wrong| self.report(wrong)).last() {
             return Err(noted);
         }
-        let plain = |rules: Vec<Placed<Rule>>| rules.into_iter().map(|(_, rule)| rule).collect();
-        let paths = |paths: Vec<Placed<PathBuf>>| paths.into_iter().map(|(_, path)| path).collect();
-        Ok(Clients::Certified(Certified {
+        let plain = |rules: Vec<Located<Rule>>| rules.into_iter().map(|(_, rule)| rule).collect();
+        let paths = |paths: Vec<Located<PathBuf>>| paths.into_iter().map(|(_, path)| path).collect();
+        Ok(ClientAuthConfig::Files(ClientAuthFiles {
             required,
             ca: paths(typed.ca),
             crl: paths(typed.crl),
@@ -155,7 +155,7 @@ impl Reader {
     }
 }
 
-impl Typed {
+impl TypedClients {
     fn auth(&self) -> Auth {
         match (&self.auth, self.first_rule()) {
             (Some((_, auth)), _) => *auth,

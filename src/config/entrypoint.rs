@@ -4,39 +4,46 @@ use std::time::Duration;
 
 use super::Admin;
 use super::AdminAction;
-use super::App;
+use super::AppConfig;
 use super::AppReady;
 use super::Drain;
+use super::mistake::Problem;
 use super::mistake::Source;
-use super::mistake::Wrong;
-use super::reader::Noted;
-use super::reader::Reader;
+use super::reader::OptionReader;
+use super::reader::Reported;
 use super::resolve::in_order;
 use super::resolve::is_typed;
 use super::values;
-use super::values::Between;
+use super::values::Range;
 use crate::redact::quote;
 use crate::supervisor::SignalError;
 use crate::supervisor::SignalMap;
 use crate::supervisor::SignalScope;
 
-impl Reader {
-    /// All but [`App::hold`]. `ours`: whether we start it.
-    pub(super) fn app(&mut self, ours: bool) -> Result<App, Noted> {
+impl OptionReader {
+    /// All but [`AppConfig::hold`]. `ours`: whether we start it.
+    pub(super) fn app(&mut self, ours: bool) -> Result<AppConfig, Reported> {
         let scope = self.word("signal-scope", &[("group", SignalScope::Group), ("app", SignalScope::App)]);
         let map = self.signal_map();
         let hide_key = self.hiding("hide-key", ours);
         let hide_port = self.hiding("hide-app-port", ours).and_then(|asked| self.only_way_in(asked));
         let ready = self.one("app-ready", app_ready);
-        Ok(App { scope: scope?, map: map?, hide_port: hide_port?, hide_key: hide_key?, ready: ready?, hold: None })
+        Ok(AppConfig {
+            scope: scope?,
+            map: map?,
+            hide_port: hide_port?,
+            hide_key: hide_key?,
+            ready: ready?,
+            hold: None,
+        })
     }
 
-    fn signal_map(&mut self) -> Result<SignalMap, Noted> {
+    fn signal_map(&mut self) -> Result<SignalMap, Reported> {
         // What a signal error says after its semicolon is the mend.
         let wrong = |error: SignalError| {
             let text = error.to_string();
             let (what, mend) = text.split_once("; ").unwrap_or((&text, "write FROM:TO"));
-            Wrong::new(what, mend)
+            Problem::new(what, mend)
         };
         let place = self.sources.values("signal-map").first().map(|given| given.place.clone());
         let pairs = self.all("signal-map", |text| text.parse::<SignalMap>().map(|_| text.to_owned()).map_err(wrong))?;
@@ -45,21 +52,21 @@ impl Reader {
         pairs
             .join(",")
             .parse()
-            .map_err(|error| self.note(wrong(error).at(place.unwrap_or(Source::Default("signal-map")))))
+            .map_err(|error| self.report(wrong(error).at(place.unwrap_or(Source::Default("signal-map")))))
     }
 
     /// Whether something is hidden from the app, which only whoever starts it can do.
-    fn hiding(&mut self, name: &'static str, ours: bool) -> Result<bool, Noted> {
+    fn hiding(&mut self, name: &'static str, ours: bool) -> Result<bool, Reported> {
         let Some((place, true)) = self.all(name, values::switch)?.pop() else { return Ok(false) };
         if ours {
             return Ok(true);
         }
-        let wrong = Wrong::new("the app is not ours to start here", "leave it out, or use vestibule run -- COMMAND");
-        Err(self.note(wrong.at(place)))
+        let wrong = Problem::new("the app is not ours to start here", "leave it out, or use vestibule run -- COMMAND");
+        Err(self.report(wrong.at(place)))
     }
 
     /// A hidden port is ours to choose: nobody else may have named one.
-    fn only_way_in(&mut self, hidden: bool) -> Result<bool, Noted> {
+    fn only_way_in(&mut self, hidden: bool) -> Result<bool, Reported> {
         let Some(asked) = self.sources.values("hide-app-port").first().filter(|_| hidden) else { return Ok(false) };
         let named = ["app", "listener"].into_iter().filter_map(|name| self.sources.values(name).first());
         let clashes: Vec<_> = named
@@ -69,60 +76,60 @@ impl Reader {
             .map(|named| in_order(&asked.place, named))
             .map(|(place, other)| {
                 let what = format!("given beside {other}");
-                Wrong::new(what, "let the app take its port from PORT, or leave one of the two out").at(place)
+                Problem::new(what, "let the app take its port from PORT, or leave one of the two out").at(place)
             })
             .collect();
-        clashes.into_iter().map(|clash| self.note(clash)).last().map_or(Ok(true), Err)
+        clashes.into_iter().map(|clash| self.report(clash)).last().map_or(Ok(true), Err)
     }
 
     /// How long clients wait for an app that starts: within the time that their handshake has, and only if somebody
     /// looks when it is ready.
-    pub(super) fn hold(&mut self) -> Result<Option<Duration>, Noted> {
-        let length = |text: &str| values::duration_or_off(text, &Between::A_MILLISECOND_TO_TEN_MINUTES);
+    pub(super) fn hold(&mut self) -> Result<Option<Duration>, Reported> {
+        let length = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let (place, hold) = self.placed("hold-until-ready", length)?;
         let Some(hold) = hold else { return Ok(None) };
         let never_asked = self.sources.values("app-ready").first().is_some_and(|given| given.value == "off");
         // A mistake in the other option is noted where that is read.
         let handshake = self.sources.values("handshake-timeout").first().and_then(|given| {
             let text = values::text(&given.value).ok()?;
-            values::duration(text, &Between::A_MILLISECOND_TO_TEN_MINUTES).ok()
+            values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES).ok()
         });
         let wrong = match handshake {
-            _ if never_asked => Wrong::new("the app is never asked whether it is ready", "set --app-ready to tcp"),
-            Some(limit) if hold >= limit => Wrong::new(
+            _ if never_asked => Problem::new("the app is never asked whether it is ready", "set --app-ready to tcp"),
+            Some(limit) if hold >= limit => Problem::new(
                 format!("{hold:?} is not shorter than the handshake timeout, {limit:?}"),
                 "write a shorter one, or raise --handshake-timeout",
             ),
             _ => return Ok(Some(hold)),
         };
-        Err(self.note(wrong.at(place)))
+        Err(self.report(wrong.at(place)))
     }
 
     /// How the process goes. The delay is part of the timeout, so that the timeout is a promise.
-    pub(super) fn drain(&mut self) -> Result<Drain, Noted> {
-        let delay = self.placed("drain-delay", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR));
-        let timeout = self.one("drain-timeout", |text| values::duration(text, &Between::ZERO_TO_A_DAY));
+    pub(super) fn drain(&mut self) -> Result<Drain, Reported> {
+        let delay = self.placed("drain-delay", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR));
+        let timeout = self.one("drain-timeout", |text| values::duration(text, &Range::ZERO_TO_A_DAY));
         let ((place, delay), timeout) = (delay?, timeout?);
         if delay > timeout {
             let what = format!("{delay:?} is longer than the whole drain, {timeout:?}");
-            return Err(self.note(Wrong::new(what, "write a shorter one, or raise --drain-timeout").at(place)));
+            return Err(self.report(Problem::new(what, "write a shorter one, or raise --drain-timeout").at(place)));
         }
         Ok(Drain { delay, timeout })
     }
 
     /// All but [`Admin::actions`] and [`Admin::hosts`].
-    pub(super) fn admin(&mut self) -> Result<Option<Admin>, Noted> {
+    pub(super) fn admin(&mut self) -> Result<Option<Admin>, Reported> {
         let (place, addr) = self.placed("admin", values::admin)?;
         Ok(addr.map(|addr| Admin { addr, asked: is_typed(&place), actions: Vec::new(), hosts: Vec::new() }))
     }
 
     /// What the admin listener may be asked to do. There has to be one.
-    pub(super) fn admin_actions(&mut self) -> Result<Vec<AdminAction>, Noted> {
+    pub(super) fn admin_actions(&mut self) -> Result<Vec<AdminAction>, Reported> {
         self.beside_admin("admin-actions", |text| values::one_of(text, &AdminAction::WORDS))
     }
 
     /// By which names it may be asked. There has to be an admin listener.
-    pub(super) fn admin_hosts(&mut self) -> Result<Vec<String>, Noted> {
+    pub(super) fn admin_hosts(&mut self) -> Result<Vec<String>, Reported> {
         self.beside_admin("admin-host", values::host_name)
     }
 
@@ -130,22 +137,24 @@ impl Reader {
     fn beside_admin<T>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Result<Vec<T>, Noted> {
+        parse: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Result<Vec<T>, Reported> {
         let given = self.all(name, parse)?;
         let off = self.sources.values("admin").first().filter(|admin| admin.value == "off");
         if let (Some((place, _)), Some(admin)) = (given.first(), off) {
             let (place, other) = in_order(place, &admin.place);
-            let wrong =
-                Wrong::new(format!("given beside {other}"), "there would be nowhere to ask: leave one of the two out");
-            return Err(self.note(wrong.at(place)));
+            let wrong = Problem::new(
+                format!("given beside {other}"),
+                "there would be nowhere to ask: leave one of the two out",
+            );
+            return Err(self.report(wrong.at(place)));
         }
         Ok(given.into_iter().map(|(_, value)| value).collect())
     }
 }
 
 /// `tcp`, `http:/PATH` or `off`.
-pub(super) fn app_ready(text: &str) -> Result<AppReady, Wrong> {
+pub(super) fn app_ready(text: &str) -> Result<AppReady, Problem> {
     let path = text.strip_prefix("http:");
     match (text, path) {
         ("off", _) => Ok(AppReady::Off),
@@ -153,7 +162,7 @@ pub(super) fn app_ready(text: &str) -> Result<AppReady, Wrong> {
         (_, Some(path)) if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok(AppReady::Http(path.to_owned()))
         }
-        _ => Err(Wrong::new(
+        _ => Err(Problem::new(
             format!("{} is no way to ask", quote(text)),
             "write tcp, off, or http:/PATH such as http:/health",
         )),

@@ -8,41 +8,45 @@ use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
-use super::mistake::Mistake;
+use super::mistake::Diagnostic;
+use super::mistake::Problem;
 use super::mistake::Source;
-use super::mistake::Wrong;
 use super::options;
-use super::options::Kind;
+use super::options::Arity;
 use super::options::Opt;
 use super::sources::ByName;
-use super::sources::Given;
+use super::sources::RawValue;
 use super::sources::Section;
 use super::sources::nearest;
 use super::sources::split;
 use crate::redact::quote;
 
 /// Reads the options out of `contents`, which is what came of reading the file that `named` names.
-pub(super) fn read(named: &Given, contents: io::Result<String>, mistakes: &mut Vec<Mistake>) -> (ByName, Vec<Section>) {
+pub(super) fn read(
+    named: &RawValue,
+    contents: io::Result<String>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> (ByName, Vec<Section>) {
     let path = Path::new(&named.value);
     let text = match contents {
         Ok(text) => text,
         Err(error) => {
             let what = format!("cannot read {}: {}", quote(&path.to_string_lossy()), cause(&error));
-            mistakes.push(Wrong::new(what, "name a TOML file that can be read").at(named.place.clone()));
+            mistakes.push(Problem::new(what, "name a TOML file that can be read").at(named.place.clone()));
             return (ByName::new(), Vec::new());
         }
     };
-    let document = Document { path, text: &text };
+    let document = TomlDocument { path, text: &text };
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in &errors {
         // Its first line alone: the whole error quotes the text around it, and that may be anything.
         let message = error.message().lines().next().unwrap_or_default();
-        let wrong = Wrong::new(format!("not TOML: {message}"), "write KEY = \"VALUE\"");
+        let wrong = Problem::new(format!("not TOML: {message}"), "write KEY = \"VALUE\"");
         mistakes.push(wrong.at(document.place("", error.span())));
     }
     let broken: Vec<_> = errors.iter().filter_map(|error| document.line(error.span()?)).collect();
 
-    let mut reader = Reader { document, broken, mistakes };
+    let mut reader = TomlReader { document, broken, mistakes };
     let (given, tables) = reader.table(table.get_ref(), None);
     let sections = tables.into_iter().map(|(place, table)| {
         let (given, _) = reader.table(table, Some(&place));
@@ -55,14 +59,14 @@ pub(super) fn read(named: &Given, contents: io::Result<String>, mistakes: &mut V
 /// One `[[listener]]` as it stands in the file.
 type Table<'t> = (Source, &'t DeTable<'t>);
 
-struct Reader<'a> {
-    document: Document<'a>,
+struct TomlReader<'a> {
+    document: TomlDocument<'a>,
     /// Lines that are not TOML.
     broken: Vec<usize>,
-    mistakes: &'a mut Vec<Mistake>,
+    mistakes: &'a mut Vec<Diagnostic>,
 }
 
-impl Reader<'_> {
+impl TomlReader<'_> {
     /// The options in `table`, which is the file's or that of the `[[listener]]` at `section`; and the `[[listener]]`s.
     fn table<'t>(&mut self, table: &'t DeTable<'t>, section: Option<&Source>) -> (ByName, Vec<Table<'t>>) {
         let mut keys: Vec<_> = table.iter().collect();
@@ -100,7 +104,7 @@ impl Reader<'_> {
                 DeValue::Table(table) => tables.push((place, table)),
                 other => {
                     let what = format!("holds something of type {} beside tables", other.type_str());
-                    self.mistakes.push(Wrong::new(what, "write every listener as [[listener]]").at(place));
+                    self.mistakes.push(Problem::new(what, "write every listener as [[listener]]").at(place));
                 }
             }
         }
@@ -116,23 +120,23 @@ fn is_tables(value: &DeValue<'_>) -> bool {
 }
 
 /// The option that is called `key` where it stands: in the file, or within a `[[listener]]`.
-fn option(key: &str, in_section: bool) -> Result<&'static Opt, Wrong> {
+fn option(key: &str, in_section: bool) -> Result<&'static Opt, Problem> {
     let known = options::serving(key).filter(|option| option.key().is_some());
     match known {
         Some(option) if in_section && !option.per_listener => {
-            Err(Wrong::new("cannot stand under [[listener]]", "write it above the first [[listener]]"))
+            Err(Problem::new("cannot stand under [[listener]]", "write it above the first [[listener]]"))
         }
         Some(option) => Ok(option),
         None => Err(unknown(key, in_section)),
     }
 }
 
-struct Document<'a> {
+struct TomlDocument<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl Document<'_> {
+impl TomlDocument<'_> {
     /// Counted from 1.
     fn line(&self, span: Range<usize>) -> Option<usize> {
         let before = self.text.as_bytes().get(..span.start)?;
@@ -144,13 +148,13 @@ impl Document<'_> {
         Source::File { path: self.path.to_owned(), line, key: key.to_owned() }
     }
 
-    fn values(&self, option: &Opt, value: &Spanned<DeValue<'_>>) -> Result<Vec<Given>, Wrong> {
+    fn values(&self, option: &Opt, value: &Spanned<DeValue<'_>>) -> Result<Vec<RawValue>, Problem> {
         let place = |span| self.place(option.name, Some(span));
-        match (value.get_ref(), option.kind) {
-            (DeValue::Array(elements), Kind::Many) => {
+        match (value.get_ref(), option.arity) {
+            (DeValue::Array(elements), Arity::Many) => {
                 let element = |element: &Spanned<DeValue<'_>>| {
                     let text = scalar(element.get_ref(), option)?;
-                    Ok(Given { place: place(element.span()), value: text.into() })
+                    Ok(RawValue { place: place(element.span()), value: text.into() })
                 };
                 elements.iter().map(element).collect()
             }
@@ -160,34 +164,34 @@ impl Document<'_> {
 }
 
 /// The text of a string, a number or a boolean. Numbers keep the digits that were typed, so that `tls-min = 1.2` works.
-fn scalar(value: &DeValue<'_>, option: &Opt) -> Result<String, Wrong> {
+fn scalar(value: &DeValue<'_>, option: &Opt) -> Result<String, Problem> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),
         DeValue::Float(number) => Ok(number.to_string()),
         DeValue::Boolean(truth) => Ok(truth.to_string()),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-            let mend = match option.kind {
-                Kind::One => "write a string",
-                Kind::Many => "write an array of strings",
-                Kind::Switch => "write true or false",
+            let mend = match option.arity {
+                Arity::One => "write a string",
+                Arity::Many => "write an array of strings",
+                Arity::Switch => "write true or false",
             };
-            Err(Wrong::new(format!("is of type {}", value.type_str()), mend))
+            Err(Problem::new(format!("is of type {}", value.type_str()), mend))
         }
     }
 }
 
-fn unknown(key: &str, in_section: bool) -> Wrong {
+fn unknown(key: &str, in_section: bool) -> Problem {
     if let Some(option) = options::serving(key) {
         let variable = option.variable().unwrap_or_default();
-        return Wrong::new("cannot stand in the file", format!("use {} or {variable}", option.flag()));
+        return Problem::new("cannot stand in the file", format!("use {} or {variable}", option.flag()));
     }
     let keys = options::OPTIONS.iter().filter(|option| !in_section || option.per_listener).filter_map(Opt::key);
     let mend = match nearest(key, keys) {
         Some(nearest) => format!("the nearest is {nearest}"),
         None => "vestibule run --help lists the options".to_owned(),
     };
-    Wrong::new("no such key", mend)
+    Problem::new("no such key", mend)
 }
 
 /// An I/O error in words, without the number that the standard library adds.

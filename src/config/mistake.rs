@@ -56,17 +56,17 @@ impl fmt::Display for Source {
 
 /// Something that was typed wrong. Shown as `--handshake-timeout: "10" has no unit; write 10s or 10ms`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// Where.
-    pub place: Source,
+    pub source: Source,
     /// What is wrong, and the mend.
-    pub wrong: Wrong,
+    pub problem: Problem,
 }
 
 /// One line, whatever stands in the names of files and keys.
-impl fmt::Display for Mistake {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in format!("{}: {}", self.place, self.wrong).chars() {
+        for c in format!("{}: {}", self.source, self.problem).chars() {
             if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
         }
         Ok(())
@@ -75,66 +75,66 @@ impl fmt::Display for Mistake {
 
 /// What is wrong with a value, wherever it was given, and the mend. It never quotes more than the start of the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}; {mend}")]
-pub struct Wrong {
+#[error("{what}; {help}")]
+pub struct Problem {
     /// What is wrong.
     pub what: String,
     /// What to write instead.
-    pub mend: String,
+    pub help: String,
 }
 
-impl Wrong {
+impl Problem {
     /// `what` is wrong, and `mend` is what to write instead.
     pub fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), mend: mend.into() }
+        Self { what: what.into(), help: mend.into() }
     }
 
     /// The same mistake at its place.
-    pub fn at(self, source: Source) -> Mistake {
-        Mistake { place: source, wrong: self }
+    pub fn at(self, source: Source) -> Diagnostic {
+        Diagnostic { source, problem: self }
     }
 }
 
 /// All mistakes of one run. Invariant: never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct Diagnostics(Vec<Diagnostic>);
 
-impl Mistakes {
+impl Diagnostics {
     /// One mistake a line.
     pub fn lines(&self) -> String {
         self.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     /// `mistakes`, of which there must be one.
-    pub(crate) fn new(mistakes: Vec<Mistake>) -> Self {
+    pub(crate) fn new(mistakes: Vec<Diagnostic>) -> Self {
         debug_assert!(!mistakes.is_empty(), "no mistake");
         Self(mistakes)
     }
 
     /// In the order in which they were found.
-    pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
 
     /// These and one more.
     #[must_use]
-    pub fn and(mut self, mistake: Mistake) -> Self {
+    pub fn and(mut self, mistake: Diagnostic) -> Self {
         self.0.push(mistake);
         self
     }
 }
 
-impl From<Mistake> for Mistakes {
-    fn from(mistake: Mistake) -> Self {
+impl From<Diagnostic> for Diagnostics {
+    fn from(mistake: Diagnostic) -> Self {
         Self(vec![mistake])
     }
 }
 
 /// One line a mistake. The status is [`Exit::Usage`] as soon as one is on the command line, else [`Exit::Config`].
-impl From<Mistakes> for Fault {
-    fn from(mistakes: Mistakes) -> Self {
-        let typed = mistakes.iter().any(|mistake| matches!(mistake.place, Source::Flag(_)));
-        let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+impl From<Diagnostics> for Fault {
+    fn from(mistakes: Diagnostics) -> Self {
+        let typed = mistakes.iter().any(|mistake| matches!(mistake.source, Source::Flag(_)));
+        let lines: Vec<_> = mistakes.iter().map(Diagnostic::to_string).collect();
         Self::new(if typed { Exit::Usage } else { Exit::Config }, lines.join("\n"))
     }
 }
@@ -151,11 +151,11 @@ mod tests {
 
     #[test]
     fn one_mistake_on_the_command_line_makes_it_a_usage_fault() {
-        let variable = Wrong::new("a", "b").at(Source::Variable("VESTIBULE_X".into()));
-        let flag = Wrong::new("c", "d").at(Source::Flag("--x".into()));
-        let fault = Fault::from(Mistakes::from(variable.clone()));
+        let variable = Problem::new("a", "b").at(Source::Variable("VESTIBULE_X".into()));
+        let flag = Problem::new("c", "d").at(Source::Flag("--x".into()));
+        let fault = Fault::from(Diagnostics::from(variable.clone()));
         assert_eq!((fault.exit, fault.message.as_str()), (Exit::Config, "VESTIBULE_X: a; b"));
-        let fault = Fault::from(Mistakes::from(variable).and(flag));
+        let fault = Fault::from(Diagnostics::from(variable).and(flag));
         assert_eq!((fault.exit, fault.message.as_str()), (Exit::Usage, "VESTIBULE_X: a; b\n--x: c; d"));
     }
 }

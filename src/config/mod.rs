@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::Mode;
+use crate::policy::PolicyMode;
 use crate::policy::Rule;
 use crate::supervisor::SignalMap;
 use crate::supervisor::SignalScope;
@@ -38,7 +38,7 @@ pub struct Config {
     /// What to open. Invariant: never empty, no address twice.
     pub listeners: Vec<Listener>,
     /// How the app is started, signalled and waited for.
-    pub app: App,
+    pub app: AppConfig,
     /// How long a start waits for usable pairs, roots and rules; `None` means for ever.
     pub credential_timeout: Option<Duration>,
     /// How long each stage of a connection may take.
@@ -54,7 +54,7 @@ pub struct Config {
     /// Upper bounds; `None` means derived from the descriptor and memory limits.
     pub limits: Limits,
     /// What Envoy was told in whose place we serve; `None`: we were started as ourselves.
-    pub envoy: Option<Arc<envoy::Place>>,
+    pub envoy: Option<Arc<envoy::EnvoyCompat>>,
 }
 
 /// One listening address together with the app address behind it.
@@ -71,7 +71,7 @@ pub struct Listener {
     /// TLS as this listener speaks it.
     pub tls: TlsSettings,
     /// Which clients may come in.
-    pub clients: Clients,
+    pub clients: ClientAuthConfig,
     /// When the app is dialled.
     pub dial: Dial,
     /// What the app is told of each client in front of its bytes; `None`: nothing.
@@ -91,18 +91,18 @@ pub enum ProxyProtocol {
 
 /// Which clients may come in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Clients {
+pub enum ClientAuthConfig {
     /// Everybody; no certificate is asked for.
-    Anonymous,
+    None,
     /// Those whom the roots vouch for and the rules admit.
-    Certified(Certified),
+    Files(ClientAuthFiles),
     /// Those whom a document trusts and names.
-    Context(Context),
+    ValidationContext(ValidationContextConfig),
 }
 
 /// Roots and names that stand in a document together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Context {
+pub struct ValidationContextConfig {
     /// A client without a certificate cannot complete the handshake.
     pub required: bool,
     /// Where the roots and the names are.
@@ -111,7 +111,7 @@ pub struct Context {
 
 /// Where the roots are, and who is admitted under them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Certified {
+pub struct ClientAuthFiles {
     /// A client without a certificate cannot complete the handshake.
     pub required: bool,
     /// Files and folders of CAs, PEM. Invariant: never empty.
@@ -127,7 +127,7 @@ pub struct Certified {
     /// A file with more rules.
     pub policy: Option<PathBuf>,
     /// `None`: as the policy file says, else enforce.
-    pub mode: Option<Mode>,
+    pub mode: Option<PolicyMode>,
 }
 
 /// When the app is dialled.
@@ -172,7 +172,7 @@ impl AppAddr {
 
 /// How the app is treated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct App {
+pub struct AppConfig {
     /// Whom signals go to.
     pub scope: SignalScope,
     /// Which signals are rewritten on their way.

@@ -11,7 +11,7 @@ pub struct Opt {
     /// What stands for the value in help, such as `DURATION`; empty for a switch.
     pub value: &'static str,
     /// How often it may be given.
-    pub kind: Kind,
+    pub arity: Arity,
     /// The only values, where they can be listed.
     pub choices: &'static [&'static str],
     /// What holds when nothing is given.
@@ -25,7 +25,7 @@ pub struct Opt {
     /// The commands that take it.
     pub commands: &'static [&'static str],
     /// Where it may be given.
-    pub reach: Reach,
+    pub scope: Scope,
     /// Whether the first screen of help (`-h`) shows it.
     pub common: bool,
     /// Whether a `[[listener]]` of the file may have its own.
@@ -34,7 +34,7 @@ pub struct Opt {
 
 /// How often an option may be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Arity {
     /// Once.
     One,
     /// Any number of times; a comma separates several values in one flag, variable or string of the file. The elements
@@ -57,7 +57,7 @@ pub enum Preset {
 
 /// Where an option may be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum Scope {
     /// As a flag, a variable and a key of the file.
     Everywhere,
     /// As a flag and a variable.
@@ -112,12 +112,12 @@ impl Opt {
 
     /// `VESTIBULE_HANDSHAKE_TIMEOUT`, or nothing for an option that is only a flag.
     pub fn variable(&self) -> Option<String> {
-        (self.reach != Reach::Flag).then(|| format!("{PREFIX}{}", self.name.replace('-', "_").to_ascii_uppercase()))
+        (self.scope != Scope::Flag).then(|| format!("{PREFIX}{}", self.name.replace('-', "_").to_ascii_uppercase()))
     }
 
     /// `handshake-timeout`, or nothing for an option that the file cannot hold.
     pub fn key(&self) -> Option<&'static str> {
-        (self.reach == Reach::Everywhere).then_some(self.name)
+        (self.scope == Scope::Everywhere).then_some(self.name)
     }
 
     /// What holds when nothing is given, as help shows it: `$PORT, or 127.0.0.1:8080`.
@@ -141,7 +141,7 @@ pub fn of(command: &str) -> impl Iterator<Item = &'static Opt> {
 
 /// The option of a serving command that is called `name`.
 pub fn serving(name: &str) -> Option<&'static Opt> {
-    OPTIONS.iter().find(|option| option.name == name && option.reach != Reach::Flag)
+    OPTIONS.iter().find(|option| option.name == name && option.scope != Scope::Flag)
 }
 
 /// What all variables of ours begin with.
@@ -160,19 +160,19 @@ const DEMO: &[&str] = &["demo"];
 const ROW: Opt = Opt {
     name: "",
     value: "",
-    kind: Kind::One,
+    arity: Arity::One,
     choices: &[],
     default: Preset::None,
     platform: None,
     help: "",
     group: Group::General,
     commands: SERVING,
-    reach: Reach::Everywhere,
+    scope: Scope::Everywhere,
     common: false,
     per_listener: false,
 };
 const COMMON: Opt = Opt { common: true, ..ROW };
-const FLAG: Opt = Opt { reach: Reach::Flag, common: true, ..ROW };
+const FLAG: Opt = Opt { scope: Scope::Flag, common: true, ..ROW };
 const ISSUER_FLAG: Opt = Opt { commands: ISSUER, ..FLAG };
 const CLIENTS: Opt = Opt { group: Group::Clients, per_listener: true, ..ROW };
 const DURATION: Opt = Opt { value: "DURATION", group: Group::Timeouts, ..ROW };
@@ -185,7 +185,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "app", value: "ADDR", group: Group::Listening, default: Preset::Value("127.0.0.1:8080"),
           platform: Some("PORT"),
           help: "The app: a port, ADDRESS:PORT or unix:/PATH", per_listener: true, ..COMMON },
-    Opt { name: "listener", value: "LISTEN=APP", group: Group::Listening, kind: Kind::Many,
+    Opt { name: "listener", value: "LISTEN=APP", group: Group::Listening, arity: Arity::Many,
           help: "Several listeners: 8443=8080,9443=9090", ..COMMON },
     Opt { name: "dial", value: "WHEN", group: Group::Listening, choices: &["before-handshake", "after-authorization"],
           default: Preset::Found("after-authorization where client certificates are asked for"),
@@ -193,21 +193,21 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "proxy-protocol", value: "VERSION", group: Group::Listening, choices: &["off", "v1", "v2"],
           default: Preset::Value("off"),
           help: "Tell the app each client's address; v2: TLS and certificate too", per_listener: true, ..ROW },
-    Opt { name: "accept-proxy-protocol", value: "CIDR", group: Group::Listening, kind: Kind::Many,
+    Opt { name: "accept-proxy-protocol", value: "CIDR", group: Group::Listening, arity: Arity::Many,
           help: "Load balancers whose connections begin with a PROXY header", per_listener: true, ..ROW },
 
     Opt { name: "app-ready", value: "HOW", group: Group::App, default: Preset::Value("tcp"),
           help: "When the app counts as accepting: tcp, http:/PATH or off", ..ROW },
     Opt { name: "hold-until-ready", group: Group::App, default: Preset::Value("off"),
           help: "Keep clients waiting this long for an app that starts", ..DURATION },
-    Opt { name: "hide-app-port", kind: Kind::Switch, group: Group::App,
+    Opt { name: "hide-app-port", arity: Arity::Switch, group: Group::App,
           help: "Give the app another PORT than the one that others know", ..ROW },
-    Opt { name: "hide-key", kind: Kind::Switch, group: Group::App,
+    Opt { name: "hide-key", arity: Arity::Switch, group: Group::App,
           help: "Do not tell the app where the key is", ..ROW },
     Opt { name: "signal-scope", value: "WHOM", group: Group::App, choices: &["group", "app"],
           default: Preset::Value("group"), commands: RUN,
           help: "Who gets signals: the app's process group, or the app alone", ..ROW },
-    Opt { name: "signal-map", value: "FROM:TO", group: Group::App, kind: Kind::Many, commands: RUN,
+    Opt { name: "signal-map", value: "FROM:TO", group: Group::App, arity: Arity::Many, commands: RUN,
           help: "Send the app other signals: TERM:QUIT,HUP:0", ..ROW },
 
     Opt { name: "cert", value: "FILE", group: Group::Credentials, platform: Some("CF_INSTANCE_CERT"),
@@ -219,7 +219,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "credential-timeout", default: Preset::Value("10s"), group: Group::Credentials,
           help: "How long a start waits for a usable pair", ..DURATION },
 
-    Opt { name: "alpn", value: "LIST", group: Group::Tls, kind: Kind::Many, default: Preset::Value("off"),
+    Opt { name: "alpn", value: "LIST", group: Group::Tls, arity: Arity::Many, default: Preset::Value("off"),
           help: "Protocols, best first: h2,http/1.1", per_listener: true, ..COMMON },
     Opt { name: "tls-min", value: "VERSION", group: Group::Tls, choices: &["1.2", "1.3"],
           default: Preset::Value("1.2"),
@@ -228,19 +228,19 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "client-auth", value: "WHETHER", choices: &["off", "request", "require"],
           default: Preset::Found("off, or require as soon as there is a rule"),
           help: "Whether clients show a certificate", ..CLIENTS },
-    Opt { name: "client-ca", value: "PATH", kind: Kind::Many, platform: Some("CF_SYSTEM_CERT_PATH"), common: true,
+    Opt { name: "client-ca", value: "PATH", arity: Arity::Many, platform: Some("CF_SYSTEM_CERT_PATH"), common: true,
           help: "CAs of clients: files, folders", ..CLIENTS },
-    Opt { name: "client-crl", value: "PATH", kind: Kind::Many,
+    Opt { name: "client-crl", value: "PATH", arity: Arity::Many,
           help: "CRLs, PEM or DER: files, folders", ..CLIENTS },
-    Opt { name: "allow", value: "RULE", kind: Kind::Many, common: true,
+    Opt { name: "allow", value: "RULE", arity: Arity::Many, common: true,
           help: "Who may come in: cf:app:GUID, dns:NAME, any", ..CLIENTS },
-    Opt { name: "deny", value: "RULE", kind: Kind::Many,
+    Opt { name: "deny", value: "RULE", arity: Arity::Many,
           help: "Who may not, whatever is allowed", ..CLIENTS },
-    Opt { name: "allow-app", value: "GUID", kind: Kind::Many,
+    Opt { name: "allow-app", value: "GUID", arity: Arity::Many,
           help: "As --allow cf:app:GUID", ..CLIENTS },
-    Opt { name: "allow-space", value: "GUID", kind: Kind::Many,
+    Opt { name: "allow-space", value: "GUID", arity: Arity::Many,
           help: "As --allow cf:space:GUID", ..CLIENTS },
-    Opt { name: "allow-org", value: "GUID", kind: Kind::Many,
+    Opt { name: "allow-org", value: "GUID", arity: Arity::Many,
           help: "As --allow cf:org:GUID", ..CLIENTS },
     Opt { name: "policy", value: "FILE",
           help: "More rules, in a TOML file: mode, allow, deny", ..CLIENTS },
@@ -277,10 +277,10 @@ pub const OPTIONS: &[Opt] = &[
 
     Opt { name: "admin", value: "ADDR", group: Group::Admin, default: Preset::Value("127.0.0.1:9901"), commands: ASKING,
           help: "Health: a port, ADDRESS:PORT, unix:/PATH or off", ..COMMON },
-    Opt { name: "admin-actions", value: "LIST", group: Group::Admin, kind: Kind::Many,
+    Opt { name: "admin-actions", value: "LIST", group: Group::Admin, arity: Arity::Many,
           choices: &["drain", "reload", "loglevel"],
           help: "What --admin may be asked to do, by POST", ..ROW },
-    Opt { name: "admin-host", value: "NAME", group: Group::Admin, kind: Kind::Many,
+    Opt { name: "admin-host", value: "NAME", group: Group::Admin, arity: Arity::Many,
           help: "Host names, beside localhost, that --admin answers to", ..ROW },
     Opt { name: "timeout", value: "DURATION", default: Preset::Value("30s"), commands: &["wait"],
           help: "How long to wait", ..FLAG },
@@ -295,11 +295,11 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Value("denied"),
           help: "Which connections leave a line", ..COMMON },
 
-    Opt { name: "config", value: "FILE", group: Group::File, reach: Reach::FlagAndVariable, commands: ASKING,
+    Opt { name: "config", value: "FILE", group: Group::File, scope: Scope::FlagAndVariable, commands: ASKING,
           help: "A vestibule.toml that holds any of these", ..COMMON },
     Opt { name: "peer", value: "CERT", commands: &[POLICY_TEST],
           help: "The client's certificate chain, PEM, leaf first", ..FLAG },
-    Opt { name: "json", kind: Kind::Switch, commands: &["check", "identity", POLICY_TEST],
+    Opt { name: "json", arity: Arity::Switch, commands: &["check", "identity", POLICY_TEST],
           help: "Print JSON", ..FLAG },
 
     Opt { name: "validity", value: "DURATION", default: Preset::Value("24h"),
@@ -319,13 +319,13 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "key", value: "KIND", default: Preset::Value("rsa-3072"),
           choices: &["rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "ed25519"],
           help: "What kind of key", ..ISSUER_FLAG },
-    Opt { name: "client", kind: Kind::Switch,
+    Opt { name: "client", arity: Arity::Switch,
           help: "Also write a client certificate for another app", ..ISSUER_FLAG },
-    Opt { name: "second-instance", kind: Kind::Switch,
+    Opt { name: "second-instance", arity: Arity::Switch,
           help: "Also write the pair of a second instance", ..ISSUER_FLAG },
-    Opt { name: "once", kind: Kind::Switch,
+    Opt { name: "once", arity: Arity::Switch,
           help: "Write and exit", ..ISSUER_FLAG },
-    Opt { name: "retire", kind: Kind::Switch,
+    Opt { name: "retire", arity: Arity::Switch,
           help: "Write the pair of an instance that is about to go", ..ISSUER_FLAG },
     Opt { name: "inject", value: "FAULT",
           choices: &["torn", "expired", "not-yet-valid", "mismatch", "wrong-ca"],
@@ -333,7 +333,7 @@ pub const OPTIONS: &[Opt] = &[
 
     Opt { name: "listen", value: "ADDR", default: Preset::Value("127.0.0.1:8443"),
           help: "Where clients dial the demo", commands: DEMO, ..FLAG },
-    Opt { name: "green-blue", kind: Kind::Switch,
+    Opt { name: "green-blue", arity: Arity::Switch,
           help: "Two front-ends call, green and blue; only green is allowed in", commands: DEMO, ..FLAG },
     Opt { name: "rotate-every", value: "DURATION", default: Preset::Value("5s"),
           help: "How often the pair is replaced", commands: DEMO, ..FLAG },
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_value_has_a_placeholder_and_a_switch_has_none() {
         for option in OPTIONS {
-            assert_eq!(option.value.is_empty(), option.kind == Kind::Switch, "{}", option.name);
+            assert_eq!(option.value.is_empty(), option.arity == Arity::Switch, "{}", option.name);
         }
     }
 

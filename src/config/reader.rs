@@ -2,50 +2,50 @@
 
 use std::path::PathBuf;
 
-use super::mistake::Mistake;
+use super::mistake::Diagnostic;
+use super::mistake::Problem;
 use super::mistake::Source;
-use super::mistake::Wrong;
-use super::sources::Given;
-use super::sources::Inputs;
+use super::sources::GatheredValues;
+use super::sources::RawValue;
 use super::sources::Sources;
 use super::values;
 
 /// Proof that a mistake has been noted, which is why there is no value.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Noted(());
+pub(super) struct Reported(());
 
 /// A value, and where it was given.
-pub(super) type Placed<T> = (Source, T);
+pub(super) type Located<T> = (Source, T);
 
 /// What was typed, and what has been found wrong with it so far.
-pub(super) struct Reader {
-    pub(super) sources: Sources,
-    pub(super) mistakes: Vec<Mistake>,
+pub(super) struct OptionReader {
+    pub(super) sources: GatheredValues,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-impl Reader {
+impl OptionReader {
     /// Gathers the sources.
-    pub(super) fn new(inputs: &Inputs<'_>) -> Self {
+    pub(super) fn new(inputs: &Sources<'_>) -> Self {
         let mut mistakes = Vec::new();
-        let sources = Sources::gather(inputs, &mut mistakes);
-        Self { sources, mistakes }
+        let sources = GatheredValues::gather(inputs, &mut mistakes);
+        Self { sources, diagnostics: mistakes }
     }
 
     /// Notes a mistake, once: what stands in the file for all listeners is read for each of them.
-    pub(super) fn note(&mut self, mistake: Mistake) -> Noted {
-        if !self.mistakes.contains(&mistake) {
-            self.mistakes.push(mistake);
+    pub(super) fn report(&mut self, mistake: Diagnostic) -> Reported {
+        if !self.diagnostics.contains(&mistake) {
+            self.diagnostics.push(mistake);
         }
-        Noted(())
+        Reported(())
     }
 
     /// Every value of an option that takes several.
     pub(super) fn all<T>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Result<Vec<Placed<T>>, Noted> {
-        let read = |given: &Given| match values::text(&given.value).and_then(&parse) {
+        parse: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Result<Vec<Located<T>>, Reported> {
+        let read = |given: &RawValue| match values::text(&given.value).and_then(&parse) {
             Ok(value) => Ok((given.place.clone(), value)),
             Err(wrong) => Err(wrong.at(given.place.clone())),
         };
@@ -54,8 +54,8 @@ impl Reader {
     }
 
     /// The paths of an option that takes several: unlike all else they may be any bytes.
-    pub(super) fn paths(&mut self, name: &'static str) -> Result<Vec<Placed<PathBuf>>, Noted> {
-        let read = |given: &Given| match values::path(&given.value) {
+    pub(super) fn paths(&mut self, name: &'static str) -> Result<Vec<Located<PathBuf>>, Reported> {
+        let read = |given: &RawValue| match values::path(&given.value) {
             Ok(path) => Ok((given.place.clone(), path)),
             Err(wrong) => Err(wrong.at(given.place.clone())),
         };
@@ -64,13 +64,13 @@ impl Reader {
     }
 
     /// All values, if all of them are right; notes the mistakes.
-    fn sound<T>(&mut self, read: Vec<Result<T, Mistake>>) -> Result<Vec<T>, Noted> {
+    fn sound<T>(&mut self, read: Vec<Result<T, Diagnostic>>) -> Result<Vec<T>, Reported> {
         let mut values = Ok(Vec::with_capacity(read.len()));
         for read in read {
             match (read, &mut values) {
                 (Ok(value), Ok(values)) => values.push(value),
                 (Ok(_), Err(_)) => {}
-                (Err(mistake), _) => values = Err(self.note(mistake)),
+                (Err(mistake), _) => values = Err(self.report(mistake)),
             }
         }
         values
@@ -80,8 +80,8 @@ impl Reader {
     pub(super) fn given<T>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Result<Option<T>, Noted> {
+        parse: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Result<Option<T>, Reported> {
         Ok(self.all(name, parse)?.pop().map(|(_, value)| value))
     }
 
@@ -89,29 +89,33 @@ impl Reader {
     pub(super) fn placed<T>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Result<Placed<T>, Noted> {
+        parse: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Result<Located<T>, Reported> {
         match self.all(name, parse)?.pop() {
             Some(value) => Ok(value),
-            None => Err(self.note(Wrong::new("there is none", "give a value").at(Source::Default(name)))),
+            None => Err(self.report(Problem::new("there is none", "give a value").at(Source::Default(name)))),
         }
     }
 
     /// The value of an option that has a default.
-    pub(super) fn one<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Result<T, Noted> {
+    pub(super) fn one<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Result<T, Reported> {
         self.placed(name, parse).map(|(_, value)| value)
     }
 
     /// One of the words of an option that has a default.
-    pub(super) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Result<T, Noted> {
+    pub(super) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Result<T, Reported> {
         self.one(name, |text| values::one_of(text, words))
     }
 
     /// The path of an option that has a default.
-    pub(super) fn path(&mut self, name: &'static str) -> Result<PathBuf, Noted> {
+    pub(super) fn path(&mut self, name: &'static str) -> Result<PathBuf, Reported> {
         match self.paths(name)?.pop() {
             Some((_, path)) => Ok(path),
-            None => Err(self.note(Wrong::new("there is none", "name a file").at(Source::Default(name)))),
+            None => Err(self.report(Problem::new("there is none", "name a file").at(Source::Default(name)))),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::AccessLog;
 use super::Admin;
-use super::App;
 use super::AppAddr;
-use super::Clients;
+use super::AppConfig;
+use super::ClientAuthConfig;
 use super::Config;
 use super::Dial;
 use super::Limits;
@@ -26,26 +26,26 @@ use super::ProxyProtocol;
 use super::Timeouts;
 use super::TlsSettings;
 use super::TlsVersion;
-use super::mistake::Mistakes;
+use super::mistake::Diagnostics;
+use super::mistake::Problem;
 use super::mistake::Source;
-use super::mistake::Wrong;
 use super::options;
 use super::options::Preset;
-use super::reader::Noted;
-use super::reader::Placed;
-use super::reader::Reader;
+use super::reader::Located;
+use super::reader::OptionReader;
+use super::reader::Reported;
 use super::sources;
 use super::sources::Environment;
-use super::sources::Given;
-use super::sources::Inputs;
+use super::sources::RawValue;
 use super::sources::Section;
+use super::sources::Sources;
 use super::values;
-use super::values::Between;
+use super::values::Range;
 use crate::redact::quote;
 
 /// Turns everything that was typed into the truth, or into all mistakes in it.
-pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
-    let mut reader = Reader::new(inputs);
+pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
+    let mut reader = OptionReader::new(inputs);
 
     let pair = reader.pair();
     let listeners = reader.listeners(pair);
@@ -63,9 +63,9 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
 
     // Only now, when everything has been read, may a mistake end the reading.
     let config = move || {
-        Ok::<_, Noted>(Config {
+        Ok::<_, Reported>(Config {
             listeners: listeners?,
-            app: App { hold: hold?, ..app? },
+            app: AppConfig { hold: hold?, ..app? },
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,
             drain: drain?,
@@ -80,28 +80,28 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Config, Mistakes> {
         })
     };
     match config() {
-        Ok(config) if reader.mistakes.is_empty() => Ok(config),
-        // Not empty: whoever holds a `Noted` has noted a mistake.
-        _ => Err(Mistakes::new(reader.mistakes)),
+        Ok(config) if reader.diagnostics.is_empty() => Ok(config),
+        // Not empty: whoever holds a `Reported` has noted a mistake.
+        _ => Err(Diagnostics::new(reader.diagnostics)),
     }
 }
 
 /// Where health is asked for, whatever else is wrong with the configuration.
-pub fn admin(inputs: &Inputs<'_>) -> Result<Option<Admin>, Mistakes> {
-    let mut reader = Reader::new(inputs);
-    reader.admin().map_err(|_| Mistakes::new(reader.mistakes))
+pub fn admin(inputs: &Sources<'_>) -> Result<Option<Admin>, Diagnostics> {
+    let mut reader = OptionReader::new(inputs);
+    reader.admin().map_err(|_| Diagnostics::new(reader.diagnostics))
 }
 
 /// Where the certificate is, as far as the environment says: what `identity` shows when no file is named.
-pub fn own_certificate(environment: &Environment) -> Result<PathBuf, Mistakes> {
+pub fn own_certificate(environment: &Environment) -> Result<PathBuf, Diagnostics> {
     let given = options::serving("cert").and_then(|option| sources::without_flags(option, environment));
     let given = given.unwrap_or_default().into_iter().next();
-    let given = given.ok_or_else(|| Wrong::new("is not given", "name a file").at(Source::Default("cert")))?;
+    let given = given.ok_or_else(|| Problem::new("is not given", "name a file").at(Source::Default("cert")))?;
     Ok(values::path(&given.value).map_err(|wrong| wrong.at(given.place))?)
 }
 
 /// The two ends of a listener.
-type Addresses = (Placed<Listen>, Placed<AppAddr>);
+type ListenerAddresses = (Located<Listen>, Located<AppAddr>);
 
 const DIALS: [(&str, Dial); 2] =
     [("before-handshake", Dial::BeforeHandshake), ("after-authorization", Dial::AfterAuthorization)];
@@ -114,21 +114,21 @@ const PROXY_PROTOCOLS: [(&str, Option<ProxyProtocol>); 3] =
 struct Common {
     connect: Duration,
     tls: TlsSettings,
-    clients: Clients,
+    clients: ClientAuthConfig,
     dial: Dial,
     proxy_protocol: Option<ProxyProtocol>,
     accept_proxy_protocol: Vec<Network>,
 }
 
 impl Common {
-    fn at(self, ((_, listen), (_, app)): Addresses, pair: PairSource) -> Listener {
+    fn at(self, ((_, listen), (_, app)): ListenerAddresses, pair: PairSource) -> Listener {
         let Self { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol } = self;
         Listener { listen, app, connect, pair, tls, clients, dial, proxy_protocol, accept_proxy_protocol }
     }
 }
 
-impl Reader {
-    fn listeners(&mut self, pair: Result<PairSource, Noted>) -> Result<Vec<Listener>, Noted> {
+impl OptionReader {
+    fn listeners(&mut self, pair: Result<PairSource, Reported>) -> Result<Vec<Listener>, Reported> {
         let sections = self.sources.sections().to_vec();
         let listeners = if sections.is_empty() { self.alike() } else { self.each_its_own(&sections) };
         let listeners = listeners?;
@@ -139,7 +139,7 @@ impl Reader {
     }
 
     /// Listeners that differ in their addresses alone.
-    fn alike(&mut self) -> Result<Vec<(Addresses, Common)>, Noted> {
+    fn alike(&mut self) -> Result<Vec<(ListenerAddresses, Common)>, Reported> {
         let common = self.common();
         let addresses = if self.sources.values("listener").is_empty() { self.one_listener() } else { self.several() };
         let (common, addresses) = (common?, addresses?);
@@ -147,7 +147,7 @@ impl Reader {
     }
 
     /// The `[[listener]]`s of the file.
-    fn each_its_own(&mut self, sections: &[Section]) -> Result<Vec<(Addresses, Common)>, Noted> {
+    fn each_its_own(&mut self, sections: &[Section]) -> Result<Vec<(ListenerAddresses, Common)>, Reported> {
         let mut listeners = self.no_address_beside(sections).map(|()| Vec::new());
         let all = std::mem::take(&mut self.sources);
         for section in sections {
@@ -166,7 +166,7 @@ impl Reader {
     }
 
     /// Beside `[[listener]]` nothing else may say where listeners are.
-    fn no_address_beside(&mut self, sections: &[Section]) -> Result<(), Noted> {
+    fn no_address_beside(&mut self, sections: &[Section]) -> Result<(), Reported> {
         let Some(section) = sections.first() else { return Ok(()) };
         let mut result = Ok(());
         for name in ["listen", "app", "listener"] {
@@ -174,14 +174,14 @@ impl Reader {
             if is_typed(&place) {
                 let (place, other) = in_order(&place, &section.place);
                 let mend = "write listen and app under each [[listener]]";
-                result = Err(self.note(Wrong::new(format!("given beside {other}"), mend).at(place)));
+                result = Err(self.report(Problem::new(format!("given beside {other}"), mend).at(place)));
             }
         }
         result
     }
 
     /// What listeners may have in common.
-    fn common(&mut self) -> Result<Common, Noted> {
+    fn common(&mut self) -> Result<Common, Reported> {
         let connect = self.one("connect-timeout", step);
         let tls = self.tls();
         let clients = self.clients();
@@ -190,16 +190,16 @@ impl Reader {
         let accept_proxy_protocol = self.all("accept-proxy-protocol", values::network);
         let (connect, tls, clients, dial) = (connect?, tls?, clients?, dial?);
         let dial = dial.unwrap_or(match clients {
-            Clients::Anonymous => Dial::BeforeHandshake,
-            Clients::Certified(_) | Clients::Context(_) => Dial::AfterAuthorization,
+            ClientAuthConfig::None => Dial::BeforeHandshake,
+            ClientAuthConfig::Files(_) | ClientAuthConfig::ValidationContext(_) => Dial::AfterAuthorization,
         });
         let accept_proxy_protocol = accept_proxy_protocol?.into_iter().map(|(_, network)| network).collect();
         Ok(Common { connect, tls, clients, dial, proxy_protocol: proxy_protocol?, accept_proxy_protocol })
     }
 
-    fn one_listener(&mut self) -> Result<Vec<Addresses>, Noted> {
+    fn one_listener(&mut self) -> Result<Vec<ListenerAddresses>, Reported> {
         let listen = self.placed("listen", values::listen);
-        let on_platform = matches!(self.sources.values("app"), [Given { place: Source::Platform(_), .. }]);
+        let on_platform = matches!(self.sources.values("app"), [RawValue { place: Source::Platform(_), .. }]);
         let app = match on_platform {
             true => self.placed("app", |text| values::port(text).map(AppAddr::Tcp)),
             false => self.placed("app", values::app),
@@ -207,7 +207,7 @@ impl Reader {
         Ok(vec![(listen?, app?)])
     }
 
-    fn several(&mut self) -> Result<Vec<Addresses>, Noted> {
+    fn several(&mut self) -> Result<Vec<ListenerAddresses>, Reported> {
         let mut noted = None;
         for name in ["listen", "app"] {
             let both = (self.sources.values(name).first(), self.sources.values("listener").first());
@@ -216,8 +216,8 @@ impl Reader {
                 continue;
             }
             let (place, other) = in_order(&single.place, &several.place);
-            let wrong = Wrong::new(format!("given beside {other}"), "write every listener as LISTEN=APP");
-            noted = Some(self.note(wrong.at(place)));
+            let wrong = Problem::new(format!("given beside {other}"), "write every listener as LISTEN=APP");
+            noted = Some(self.report(wrong.at(place)));
         }
         let listeners = self.all("listener", values::listener)?;
         match noted {
@@ -227,14 +227,14 @@ impl Reader {
     }
 
     /// Neither do two listeners want one address, nor does one want the app's: we would dial ourselves.
-    fn no_address_twice(&mut self, addresses: &[Addresses]) -> Result<(), Noted> {
+    fn no_address_twice(&mut self, addresses: &[ListenerAddresses]) -> Result<(), Reported> {
         let mut result = Ok(());
         for (i, ((place, listen), _)) in addresses.iter().enumerate() {
             for ((_, earlier), _) in &addresses[..i] {
                 if overlap(*earlier, *listen) {
                     let what = format!("{} and {} overlap", socket(*earlier), socket(*listen));
-                    let wrong = Wrong::new(what, "give each listener an address of its own");
-                    result = Err(self.note(wrong.at(place.clone())));
+                    let wrong = Problem::new(what, "give each listener an address of its own");
+                    result = Err(self.report(wrong.at(place.clone())));
                 }
             }
             let apps = addresses.iter().flat_map(|(_, (place, app))| app.tcp().into_iter().map(move |at| (place, at)));
@@ -242,40 +242,40 @@ impl Reader {
                 // An app elsewhere may well have our port; an app on loopback cannot.
                 if covers(*listen, app) && (app.ip().is_loopback() || socket(*listen) == app) {
                     let what = format!("we would listen where the app is, {app}");
-                    let wrong = Wrong::new(what, "give one of them another port");
-                    result = Err(self.note(wrong.at(in_order(place, app_place).0)));
+                    let wrong = Problem::new(what, "give one of them another port");
+                    result = Err(self.report(wrong.at(in_order(place, app_place).0)));
                 }
             }
         }
         result
     }
 
-    fn tls(&mut self) -> Result<TlsSettings, Noted> {
+    fn tls(&mut self) -> Result<TlsSettings, Reported> {
         let alpn = self.alpn();
         let min_version = self.word("tls-min", &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
         Ok(TlsSettings { alpn: alpn?, min_version: min_version?, ..TlsSettings::default() })
     }
 
-    fn alpn(&mut self) -> Result<Vec<Vec<u8>>, Noted> {
-        if matches!(self.sources.values("alpn"), [Given { value, .. }] if value == "off") {
+    fn alpn(&mut self) -> Result<Vec<Vec<u8>>, Reported> {
+        if matches!(self.sources.values("alpn"), [RawValue { value, .. }] if value == "off") {
             return Ok(Vec::new());
         }
         let mut protocols = Vec::new();
         for (place, protocol) in self.all("alpn", values::alpn)? {
             if protocols.contains(&protocol) {
                 let what = format!("{} is there twice", quote(&String::from_utf8_lossy(&protocol)));
-                return Err(self.note(Wrong::new(what, "write each protocol once").at(place)));
+                return Err(self.report(Problem::new(what, "write each protocol once").at(place)));
             }
             protocols.push(protocol);
         }
         Ok(protocols)
     }
 
-    fn credential_timeout(&mut self) -> Result<Duration, Noted> {
-        self.one("credential-timeout", |text| values::duration(text, &Between::ZERO_TO_AN_HOUR))
+    fn credential_timeout(&mut self) -> Result<Duration, Reported> {
+        self.one("credential-timeout", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR))
     }
 
-    fn pair(&mut self) -> Result<PairSource, Noted> {
+    fn pair(&mut self) -> Result<PairSource, Reported> {
         let cert = self.path("cert");
         let key = self.path("key");
         self.cert_and_key_from_one_place()?;
@@ -284,7 +284,7 @@ impl Reader {
 
     /// Half a pair from one place and half from another never match. Better to say so now than to wait for a pair
     /// that will not come.
-    fn cert_and_key_from_one_place(&mut self) -> Result<(), Noted> {
+    fn cert_and_key_from_one_place(&mut self) -> Result<(), Reported> {
         let halves = (self.sources.values("cert").first(), self.sources.values("key").first());
         let (Some(cert), Some(key)) = halves else { return Ok(()) };
         let (half, other) = match origin("cert", cert).cmp(&origin("key", key)) {
@@ -298,20 +298,21 @@ impl Reader {
             Source::File { .. } => other.key().map(str::to_owned),
             Source::Platform(_) | Source::Default(_) => other.platform.map(str::to_owned),
         });
-        let wrong = Wrong::new(format!("has no {other} beside it"), format!("give {} too", beside.unwrap_or_default()));
+        let wrong =
+            Problem::new(format!("has no {other} beside it"), format!("give {} too", beside.unwrap_or_default()));
         let place = half.place.clone();
-        Err(self.note(wrong.at(place)))
+        Err(self.report(wrong.at(place)))
     }
 
-    fn timeouts(&mut self) -> Result<Timeouts, Noted> {
-        let life = |text: &str| values::duration_or_off(text, &Between::A_MILLISECOND_TO_A_MONTH);
+    fn timeouts(&mut self) -> Result<Timeouts, Reported> {
+        let life = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_MONTH);
         let handshake = self.one("handshake-timeout", step);
         let idle = self.one("idle-timeout", life);
         let max_age = self.one("max-age", life);
         Ok(Timeouts { handshake: handshake?, idle: idle?, max_age: max_age? })
     }
 
-    fn log(&mut self) -> Result<Log, Noted> {
+    fn log(&mut self) -> Result<Log, Reported> {
         let formats = [("json", LogFormat::Json), ("text", LogFormat::Text), ("lager", LogFormat::Lager)];
         let accesses = [("off", AccessLog::Off), ("denied", AccessLog::Denied), ("all", AccessLog::All)];
         let format = self.given("log-format", |text| values::one_of(text, &formats));
@@ -320,12 +321,12 @@ impl Reader {
         Ok(Log { format: format?, level: level?, access: access? })
     }
 
-    fn threads(&mut self, cpus: usize) -> Result<usize, Noted> {
+    fn threads(&mut self, cpus: usize) -> Result<usize, Reported> {
         // More than two threads buy nothing beside an app that needs the CPU itself.
         Ok(self.given("threads", |text| values::number(text, &(1..=256)))?.unwrap_or(cpus.clamp(1, 2)))
     }
 
-    fn limits(&mut self) -> Result<Limits, Noted> {
+    fn limits(&mut self) -> Result<Limits, Reported> {
         let number = |text: &str| values::number(text, &(1..=1_000_000));
         let connections = self.given("max-connections", number);
         let handshakes = self.given("max-handshakes", number);
@@ -335,8 +336,8 @@ impl Reader {
 }
 
 /// How long one step of a connection may take.
-fn step(text: &str) -> Result<Duration, Wrong> {
-    values::duration(text, &Between::A_MILLISECOND_TO_TEN_MINUTES)
+fn step(text: &str) -> Result<Duration, Problem> {
+    values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES)
 }
 
 /// Whether a person gave it, rather than the platform or the table.
@@ -350,7 +351,7 @@ pub(super) fn in_order(one: &Source, other: &Source) -> (Source, Source) {
 }
 
 /// Whose word a credential's path is. The usual path counts as the default, whoever says it.
-fn origin(name: &str, given: &Given) -> u8 {
+fn origin(name: &str, given: &RawValue) -> u8 {
     let default = options::serving(name).map(|option| option.default);
     let is_usual = matches!(default, Some(Preset::Value(path)) if given.value == path);
     match &given.place {

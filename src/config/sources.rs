@@ -10,12 +10,12 @@ use std::io;
 use std::path::Path;
 
 use super::file;
-use super::mistake::Mistake;
+use super::mistake::Diagnostic;
+use super::mistake::Problem;
 use super::mistake::Source;
-use super::mistake::Wrong;
 use super::options;
+use super::options::Arity;
 use super::options::Group;
-use super::options::Kind;
 use super::options::Opt;
 use super::options::PREFIX;
 use super::options::Preset;
@@ -26,7 +26,7 @@ use super::values::unquoted;
 pub type Environment = BTreeMap<String, OsString>;
 
 /// All that a configuration is made of. Handed in, so that resolving is a pure function.
-pub struct Inputs<'a> {
+pub struct Sources<'a> {
     /// Option names and values as they stand on the command line; a switch has the value `true`.
     pub flags: &'a [(&'static str, OsString)],
     /// The environment.
@@ -41,7 +41,7 @@ pub struct Inputs<'a> {
 
 /// One value as it was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct RawValue {
     /// Where.
     pub place: Source,
     /// What. A path may be any bytes; all else is text.
@@ -49,11 +49,11 @@ pub struct Given {
 }
 
 /// Values by the name of their option.
-pub(super) type ByName = BTreeMap<&'static str, Vec<Given>>;
+pub(super) type ByName = BTreeMap<&'static str, Vec<RawValue>>;
 
 /// Every option's values from the highest source that has any.
 #[derive(Debug, Clone, Default)]
-pub struct Sources {
+pub struct GatheredValues {
     given: ByName,
     sections: Vec<Section>,
 }
@@ -68,9 +68,9 @@ pub(super) struct Section {
 /// The options that are one list of rules.
 pub(super) const ALLOWING: [&str; 4] = ["allow", "allow-app", "allow-space", "allow-org"];
 
-impl Sources {
+impl GatheredValues {
     /// Collects what was given. Flag beats variable, variable beats file; a higher source replaces a lower one whole.
-    pub fn gather(inputs: &Inputs<'_>, mistakes: &mut Vec<Mistake>) -> Self {
+    pub fn gather(inputs: &Sources<'_>, mistakes: &mut Vec<Diagnostic>) -> Self {
         let mut sources = Self::default();
         for (name, value) in inputs.flags {
             if let Some(option) = options::serving(name) {
@@ -96,7 +96,7 @@ impl Sources {
     }
 
     /// What was given for the option `name`, or its default; empty if there is neither.
-    pub fn values(&self, name: &str) -> &[Given] {
+    pub fn values(&self, name: &str) -> &[RawValue] {
         debug_assert!(options::serving(name).is_some(), "{name} is not in the table");
         self.given.get(name).map_or(&[], Vec::as_slice)
     }
@@ -136,7 +136,7 @@ impl Sources {
     }
 
     /// Takes over those options that have no value yet.
-    fn lower(&mut self, values: impl IntoIterator<Item = (&'static str, Vec<Given>)>) {
+    fn lower(&mut self, values: impl IntoIterator<Item = (&'static str, Vec<RawValue>)>) {
         for (name, values) in values {
             self.given.entry(name).or_insert(values);
         }
@@ -144,7 +144,7 @@ impl Sources {
 }
 
 /// What the environment alone says about `option`, or its default.
-pub(super) fn without_flags(option: &'static Opt, environment: &Environment) -> Option<Vec<Given>> {
+pub(super) fn without_flags(option: &'static Opt, environment: &Environment) -> Option<Vec<RawValue>> {
     let own = option.variable().and_then(|name| Some((environment.get(&name)?, name)));
     match own.filter(|(value, _)| !value.is_empty()) {
         Some((value, name)) => Some(split(option, Source::Variable(name), value)),
@@ -154,17 +154,17 @@ pub(super) fn without_flags(option: &'static Opt, environment: &Environment) -> 
 
 /// The values in one piece of text, which names several where the option takes several. One with quotes around it stays
 /// whole, so that they are named as what is wrong with it.
-pub(super) fn split(option: &Opt, place: Source, value: &OsStr) -> Vec<Given> {
-    match (option.kind, value.to_str()) {
-        (Kind::Many, Some(text)) if unquoted(value).is_ok() => {
-            text.split(',').map(|part| Given { place: place.clone(), value: part.trim().into() }).collect()
+pub(super) fn split(option: &Opt, place: Source, value: &OsStr) -> Vec<RawValue> {
+    match (option.arity, value.to_str()) {
+        (Arity::Many, Some(text)) if unquoted(value).is_ok() => {
+            text.split(',').map(|part| RawValue { place: place.clone(), value: part.trim().into() }).collect()
         }
-        _ => vec![Given { place, value: value.to_owned() }],
+        _ => vec![RawValue { place, value: value.to_owned() }],
     }
 }
 
 /// Our own variables. An empty one counts as not set, unless it says who may come in: then it is read, and found wrong.
-fn variables(environment: &Environment, mistakes: &mut Vec<Mistake>) -> BTreeMap<&'static str, Vec<Given>> {
+fn variables(environment: &Environment, mistakes: &mut Vec<Diagnostic>) -> BTreeMap<&'static str, Vec<RawValue>> {
     let known: BTreeMap<String, &Opt> =
         options::OPTIONS.iter().filter_map(|option| Some((option.variable()?, option))).collect();
     let mut given = BTreeMap::new();
@@ -187,7 +187,7 @@ fn variables(environment: &Environment, mistakes: &mut Vec<Mistake>) -> BTreeMap
                 Some(nearest) => format!("the nearest is {PREFIX}{nearest}"),
                 None => "vestibule run --help lists the options".to_owned(),
             };
-            mistakes.push(Wrong::new("no such variable", mend).at(place));
+            mistakes.push(Problem::new("no such variable", mend).at(place));
         }
     }
     given
@@ -204,13 +204,13 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
 }
 
 /// The platform's variable, else the default from the table.
-fn preset(option: &'static Opt, environment: &Environment) -> Option<Vec<Given>> {
+fn preset(option: &'static Opt, environment: &Environment) -> Option<Vec<RawValue>> {
     let platform = option.platform.and_then(|name| Some((name, environment.get(name)?)));
     if let Some((name, value)) = platform.filter(|(_, value)| !value.is_empty()) {
-        return Some(vec![Given { place: Source::Platform(name.to_owned()), value: value.clone() }]);
+        return Some(vec![RawValue { place: Source::Platform(name.to_owned()), value: value.clone() }]);
     }
     match option.default {
-        Preset::Value(text) => Some(vec![Given { place: Source::Default(option.name), value: text.into() }]),
+        Preset::Value(text) => Some(vec![RawValue { place: Source::Default(option.name), value: text.into() }]),
         Preset::Found(_) | Preset::None => None,
     }
 }

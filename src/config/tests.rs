@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::mistake::Mistakes;
+use super::mistake::Diagnostics;
 use super::options;
-use super::options::Kind;
+use super::options::Arity;
 use super::options::Opt;
 use super::resolve::own_certificate;
 use super::resolve::resolve;
 use super::sources::Environment;
-use super::sources::Inputs;
+use super::sources::Sources;
 use super::*;
 use crate::exit::Exit;
 use crate::exit::Fault;
@@ -45,12 +45,12 @@ impl Typed {
         self.variable("VESTIBULE_CONFIG", "v.toml")
     }
 
-    fn resolve(&self) -> Result<Config, Mistakes> {
+    fn resolve(&self) -> Result<Config, Diagnostics> {
         let read_file = |path: &Path| match &self.file {
             Some(text) if path == Path::new("v.toml") => Ok(text.clone()),
             _ => Err(io::Error::from_raw_os_error(2)),
         };
-        let inputs = Inputs {
+        let inputs = Sources {
             flags: &self.flags,
             environment: &self.environment,
             read_file: &read_file,
@@ -94,7 +94,7 @@ fn nothing_typed_is_a_whole_configuration() {
             key: "/etc/cf-instance-credentials/instance.key".into(),
         }),
         tls,
-        clients: Clients::Anonymous,
+        clients: ClientAuthConfig::None,
         dial: Dial::BeforeHandshake,
         proxy_protocol: None,
         accept_proxy_protocol: vec![],
@@ -103,7 +103,7 @@ fn nothing_typed_is_a_whole_configuration() {
         listeners: vec![listener],
         credential_timeout: Some(Duration::from_secs(10)),
         timeouts: Timeouts { handshake: Duration::from_secs(10), idle: None, max_age: None },
-        app: App::default(),
+        app: AppConfig::default(),
         admin: Some(Admin {
             addr: AdminAddr::Tcp("127.0.0.1:9901".parse().unwrap()),
             asked: false,
@@ -245,7 +245,7 @@ fn the_platforms_usual_path_counts_as_the_default() {
 #[test]
 fn threads_follow_the_cpu_quota_up_to_two() {
     let threads = |cpus| {
-        let inputs = Inputs {
+        let inputs = Sources {
             flags: &[],
             environment: &Environment::new(),
             read_file: &|_| Err(io::Error::other("")),
@@ -422,7 +422,7 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
 
 /// Any option with any text, in any source.
 fn anything() -> impl Strategy<Value = Typed> {
-    let options: Vec<&'static Opt> = options::of("run").filter(|option| option.kind != Kind::Switch).collect();
+    let options: Vec<&'static Opt> = options::of("run").filter(|option| option.arity != Arity::Switch).collect();
     let text =
         prop_oneof!["(?s).{0,20}", "[0-9]{1,6}(s|ms|m)?", "off|json|all|1.2|h2|\\[::\\]:[0-9]{1,5}", "[0-9]=[0-9]"];
     let one = (prop::sample::select(options), text, 0..3_u8);
@@ -472,7 +472,7 @@ fn the_app_is_treated_as_asked() {
         .config();
     assert_eq!(
         config.app,
-        App {
+        AppConfig {
             scope: SignalScope::App,
             map: "15:3,HUP:0,USR1:USR2".parse().unwrap(),
             hide_port: true,
@@ -600,7 +600,7 @@ fn quotes_around_a_value_are_named_for_every_option_wherever_it_was_given() {
             let mut typed = vec![Typed::default().flag(option.name, value)];
             typed.extend(option.variable().map(|name| Typed::default().variable(&name, value)));
             typed.extend(option.platform.map(|name| Typed::default().variable(name, value)));
-            if option.name != "config" && option.kind != Kind::Switch {
+            if option.name != "config" && option.arity != Arity::Switch {
                 let quoted = format!("{} = {value:?}", option.name);
                 typed.extend((option.name != "config").then(|| Typed::default().file(&quoted)));
             }

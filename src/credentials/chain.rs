@@ -14,7 +14,7 @@ use crate::identity::Certificate;
 use crate::identity::critical;
 use crate::identity::critical::Readable;
 use crate::policy::Denial;
-use crate::policy::Reason;
+use crate::policy::DenialReason;
 
 /// Certificates in a chain, the client's own among them. webpki follows no more than six CAs from one to the next, and
 /// some clients send one or two that are not needed.
@@ -37,9 +37,9 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// nothing is read of a chain that is too long.
 ///
 /// # Errors
-/// [`Reason::ChainTooLong`], with what is too much of it.
+/// [`DenialReason::ChainTooLong`], with what is too much of it.
 pub(super) fn is_bounded(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
-    let too_long = |what: String| Err(Denial::because(Reason::ChainTooLong, what));
+    let too_long = |what: String| Err(Denial::because(DenialReason::ChainTooLong, what));
     if chain.len() > MOST {
         let mend = "send the client's certificate and the CAs between it and the client CA, and no others";
         return too_long(format!("{} certificates, and no more than {MOST} are looked at; {mend}", chain.len()));
@@ -65,7 +65,7 @@ pub(super) fn is_simple(chain: &[Readable<'_>]) -> Result<(), Denial> {
         return Ok(());
     }
     let what = "too many ways lead through it, because CAs of one name are in it; send one certificate for each CA";
-    Err(Denial::because(Reason::ChainTooLong, what))
+    Err(Denial::because(DenialReason::ChainTooLong, what))
 }
 
 /// The subject and issuer of each certificate; `None` if it cannot be read.
@@ -94,7 +94,7 @@ impl Ways<'_> {
 /// Whether the key of `leaf` can make a signature that a handshake takes: one of `algorithms`, and a key that those can use.
 ///
 /// # Errors
-/// [`Reason::Unsupported`], with the key.
+/// [`DenialReason::Unsupported`], with the key.
 pub(super) fn can_sign(leaf: &Certificate, algorithms: &WebPkiSupportedAlgorithms) -> Result<(), Denial> {
     let (algorithm, key) = leaf.public_key();
     let is_offered = algorithms
@@ -110,7 +110,7 @@ pub(super) fn can_sign(leaf: &Certificate, algorithms: &WebPkiSupportedAlgorithm
     }
     let mend = "issue it for RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519";
     let what = format!("its key cannot sign a handshake here ({}); {mend}", leaf.key_type());
-    Err(Denial::because(Reason::Unsupported, what))
+    Err(Denial::because(DenialReason::Unsupported, what))
 }
 
 /// How keys are read for verifying what they have signed.
@@ -142,5 +142,5 @@ pub(super) fn unsupported(error: &webpki::Error, chain: &[CertificateDer<'_>]) -
         }
         _ => return None,
     };
-    Some(Denial::because(Reason::Unsupported, what))
+    Some(Denial::because(DenialReason::Unsupported, what))
 }

@@ -23,7 +23,7 @@ use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 use x509_cert::name::Name;
 use x509_cert::time::Time;
 
-use super::signed::Signed;
+use super::signed::SignedObject;
 use crate::identity::certificate::name_text;
 
 /// Extensions of a CRL that say nothing about what it means, or that are taken note of.
@@ -57,7 +57,7 @@ pub struct Crl {
     name: IssuerName,
     /// Serial numbers, as [`plain`] has them.
     serials: HashSet<Box<[u8]>>,
-    signed: Signed,
+    signed: SignedObject,
 }
 
 /// A name, to be compared with that of another certificate or CRL.
@@ -99,7 +99,7 @@ impl Crl {
     /// Reads one CRL in DER, found at `place`. Its signature is checked when it names a certificate: only then is it known
     /// under which CA's key.
     pub(super) fn from_der(der: &[u8], place: String) -> Result<Self, CrlError> {
-        let signed = Signed::from_der(der)?;
+        let signed = SignedObject::from_der(der)?;
         let list = <&SequenceRef>::from_der(&signed.content)?;
         let mut reader = SliceReader::new(list.as_ref())?;
         // "If present, MUST be v2" (RFC 5280, 5.1.2.1), which is written as 1.
@@ -130,7 +130,7 @@ impl Crl {
     }
 
     /// Whether it takes back a certificate of this path: one that the anchor or a CA below it has issued.
-    pub(super) fn names_any_of(&self, path: &VerifiedPath<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
+    pub(super) fn revokes(&self, path: &VerifiedPath<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
         let mut cert: &Cert<'_> = path.end_entity();
         for issuer in path.intermediate_certificates() {
             // A key that cannot be read has verified nothing either.

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use super::Roots;
-use super::Shown;
+use super::ServedCertificate;
+use super::TrustAnchors;
 use crate::config::PairSource;
 use crate::identity::Certificate;
 
@@ -43,7 +43,7 @@ pub(super) struct Expiry {
 
 impl Expiry {
     /// Takes note of what is in service now. What was said of what still is need not be said again.
-    pub(super) fn of<'a>(&mut self, shown: &[Shown], roots: impl Iterator<Item = &'a Roots>) {
+    pub(super) fn of<'a>(&mut self, shown: &[ServedCertificate], roots: impl Iterator<Item = &'a TrustAnchors>) {
         self.moments.clear();
         shown.iter().for_each(|shown| self.add_certificate(shown));
         roots.for_each(|roots| self.add_roots(roots));
@@ -51,7 +51,7 @@ impl Expiry {
         self.said.retain(|ending, _| moments.iter().any(|(known, ..)| known == ending));
     }
 
-    fn add_certificate(&mut self, shown: &Shown) {
+    fn add_certificate(&mut self, shown: &ServedCertificate) {
         let Ok(certificate) = Certificate::from_der(shown.pair.leaf()) else { return };
         if certificate.is_retirement() {
             // It has no successor, and the instance ends before it does.
@@ -65,7 +65,7 @@ impl Expiry {
         self.moments.push((ending, Nearness::Over, until));
     }
 
-    fn add_roots(&mut self, roots: &Roots) {
+    fn add_roots(&mut self, roots: &TrustAnchors) {
         for (issuer, next_update) in roots.crl_issuers() {
             if let Some(next_update) = next_update {
                 let ending = Ending::Crls { issuer: issuer.to_owned(), next_update };
@@ -149,12 +149,12 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn shown(generation: u64, now: SystemTime, validity: Duration) -> Shown {
+    fn shown(generation: u64, now: SystemTime, validity: Duration) -> ServedCertificate {
         let spec = InstanceSpec { validity, key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
         let made = Authority::generate(now).unwrap().issue(&spec, now).unwrap();
         let pair = Pair::from_pem(made.cert_pem.as_bytes(), made.key_pem.as_bytes(), &provider()).unwrap();
         let source = PairSource::Files(PairFiles { cert: "a.crt".into(), key: "a.key".into() });
-        Shown { source, pair, generation, since: now }
+        ServedCertificate { source, pair, generation, since: now }
     }
 
     fn nearness(due: &[(Ending, Nearness)]) -> Vec<Nearness> {

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::source::Known;
-use super::source::Source;
+use super::source::Previous;
+use super::source::ReloadSource;
 use crate::config::PairFiles;
 use crate::config::PairSource;
 use crate::config::SecretFile;
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::TlsCertificate;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostics;
 use crate::credentials::Pair;
 use crate::credentials::PairError;
 use crate::tls::provider;
@@ -84,7 +84,7 @@ pub enum LoadError {
     NotText(PathBuf),
     /// A document has mistakes: one a line.
     #[error("{}", .0.lines())]
-    Document(Mistakes),
+    Document(Diagnostics),
 }
 
 fn describe(error: &io::Error) -> String {
@@ -102,9 +102,9 @@ pub(super) struct PairTexts {
     key: Vec<u8>,
 }
 
-impl Source for PairSource {
-    type Texts = PairTexts;
-    type Meaning = Pair;
+impl ReloadSource for PairSource {
+    type Raw = PairTexts;
+    type Parsed = Pair;
     type Error = LoadError;
 
     fn paths(&self) -> Vec<PathBuf> {
@@ -131,7 +131,7 @@ impl Source for PairSource {
         }
     }
 
-    fn understand(&self, PairTexts { chain, key }: &PairTexts) -> Result<Pair, LoadError> {
+    fn parse(&self, PairTexts { chain, key }: &PairTexts) -> Result<Pair, LoadError> {
         Pair::from_pem(chain, key, &provider()).map_err(|source| match self {
             Self::Files(PairFiles { cert, key }) => LoadError::Pair { cert: cert.clone(), key: key.clone(), source },
             Self::Secret(secret) => LoadError::PairInSecret { secret: Box::new(secret.clone()), source },
@@ -139,11 +139,11 @@ impl Source for PairSource {
     }
 
     /// Half a block may follow that is not there yet.
-    fn patience(&self, _: &PairTexts, pair: &Pair, _: &Known<'_, Self>) -> Duration {
+    fn settle_time(&self, _: &PairTexts, pair: &Pair, _: &Previous<'_, Self>) -> Duration {
         if pair.may_be_unfinished() { UNFINISHED } else { Duration::ZERO }
     }
 
-    fn remark(&self, pair: &Pair, before: Option<&Pair>) {
+    fn warn(&self, pair: &Pair, before: Option<&Pair>) {
         let known = before.map(Pair::notes).unwrap_or_default();
         for note in pair.notes().iter().filter(|note| !known.contains(note)) {
             tracing::warn!("{note}");
@@ -154,7 +154,7 @@ impl Source for PairSource {
 /// Reads what `part` is after in the document that holds `secret`.
 pub(super) fn read_secret<T>(
     secret: &SecretFile,
-    part: impl Fn(&Path, &str, &str) -> Result<T, Mistakes>,
+    part: impl Fn(&Path, &str, &str) -> Result<T, Diagnostics>,
 ) -> Result<T, LoadError> {
     let SecretFile { name, path } = secret;
     let text = String::from_utf8(read(path, sds::LARGEST as u64)?).map_err(|_| LoadError::NotText(path.clone()))?;

@@ -7,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
-use crate::pem::Kind;
+use crate::pem::BlockKind;
 use crate::pem::Pem;
 use crate::pem::PemError;
 
@@ -79,7 +79,7 @@ impl Pair {
         })?;
         let key = provider.key_provider.load_private_key(der).map_err(PairError::Key)?;
         // Both kinds may stand in one file.
-        let wanted = |kind| matches!(kind, Kind::Certificate | Kind::TrustedCertificate | Kind::Key(_));
+        let wanted = |kind| matches!(kind, BlockKind::Certificate | BlockKind::TrustedCertificate | BlockKind::Key(_));
         let in_chain = chain.passed_over(wanted).into_iter().map(|note| format!("in the certificate file, {note}"));
         let others = keys.keys().skip(1);
         let others =

@@ -9,7 +9,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 
 /// A certificate or a CRL, as far as its signature goes.
 #[derive(Debug)]
-pub(super) struct Signed {
+pub(super) struct SignedObject {
     /// What the signature covers, in DER.
     pub(super) content: Vec<u8>,
     /// AlgorithmIdentifier, without tag and length.
@@ -30,7 +30,7 @@ pub(super) enum Signature {
 
 /// Certificate and CertificateList alike.
 #[derive(Sequence)]
-struct Parts<'a> {
+struct SignedParts<'a> {
     content: AnyRef<'a>,
     algorithm: AnyRef<'a>,
     signature: BitStringRef<'a>,
@@ -42,13 +42,13 @@ struct PublicKey<'a> {
     key: &'a [u8],
 }
 
-impl Signed {
+impl SignedObject {
     /// Takes a certificate or CRL in DER apart.
     ///
     /// # Errors
     /// It is neither.
     pub(super) fn from_der(der: &[u8]) -> Result<Self, der::Error> {
-        let parts = Parts::from_der(der)?;
+        let parts = SignedParts::from_der(der)?;
         Ok(Self {
             content: parts.content.to_der()?,
             algorithm: parts.algorithm.value().to_vec(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::trouble::Trouble;
+use super::load_failure::LoadFailure;
 
 /// How long files that could be torn must stand still before they count.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -16,11 +16,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 const MOST_SETTLES: usize = 10;
 
 /// Files that together mean one thing.
-pub(super) trait Source: Clone + PartialEq + Send + Sync + 'static {
+pub(super) trait ReloadSource: Clone + PartialEq + Send + Sync + 'static {
     /// What stands in them, to tell whether anything has changed.
-    type Texts: PartialEq + Send + Sync + 'static;
+    type Raw: PartialEq + Send + Sync + 'static;
     /// What they mean.
-    type Meaning: Clone + Send + 'static;
+    type Parsed: Clone + Send + 'static;
     /// Why they mean nothing.
     type Error: Display + Send + 'static;
 
@@ -31,149 +31,153 @@ pub(super) trait Source: Clone + PartialEq + Send + Sync + 'static {
     fn may_be_torn(&self) -> bool;
 
     /// Reads the files. `before` is what stood in them when they were last good.
-    fn read(&self, before: Option<&Self::Texts>) -> Result<Self::Texts, Self::Error>;
+    fn read(&self, before: Option<&Self::Raw>) -> Result<Self::Raw, Self::Error>;
 
     /// What `texts` mean.
-    fn understand(&self, texts: &Self::Texts) -> Result<Self::Meaning, Self::Error>;
+    fn parse(&self, texts: &Self::Raw) -> Result<Self::Parsed, Self::Error>;
 
     /// For how long `texts` have to stay as they are before their `meaning` counts. What takes something away and may not
     /// have been written to its end is looked at for longer.
-    fn patience(&self, _texts: &Self::Texts, _meaning: &Self::Meaning, _before: &Known<'_, Self>) -> Duration {
+    fn settle_time(&self, _texts: &Self::Raw, _meaning: &Self::Parsed, _before: &Previous<'_, Self>) -> Duration {
         Duration::ZERO
     }
 
     /// Says what is odd about a meaning that is taken all the same, and was not in the one `before`.
-    fn remark(&self, _meaning: &Self::Meaning, _before: Option<&Self::Meaning>) {}
+    fn warn(&self, _meaning: &Self::Parsed, _before: Option<&Self::Parsed>) {}
 }
 
 /// What a source was when it was last good.
-pub(super) struct Known<'a, S: Source> {
-    pub(super) texts: &'a S::Texts,
-    pub(super) meaning: &'a S::Meaning,
+pub(super) struct Previous<'a, S: ReloadSource> {
+    pub(super) raw: &'a S::Raw,
+    pub(super) parsed: &'a S::Parsed,
     /// It was bad when it was last looked at: somebody is at work on it.
-    pub(super) was_troubled: bool,
+    pub(super) was_failing: bool,
 }
 
 /// A source, and what it meant when it was last good.
-pub(super) struct Kept<S: Source> {
+pub(super) struct LastGood<S: ReloadSource> {
     pub(super) source: S,
-    good: Option<Good<S>>,
+    loaded: Option<Loaded<S>>,
     /// What is to become good if it stays as it is.
-    waiting: Option<Waiting<S>>,
-    trouble: Trouble,
+    pending: Option<Pending<S>>,
+    failure: LoadFailure,
 }
 
 /// What a source meant when it was last good.
-struct Good<S: Source> {
-    texts: Arc<S::Texts>,
-    meaning: S::Meaning,
+struct Loaded<S: ReloadSource> {
+    raw: Arc<S::Raw>,
+    parsed: S::Parsed,
     /// The generation in which it came.
     since: u64,
 }
 
 /// What takes something away, and may not be all that is to come.
-struct Waiting<S: Source> {
-    texts: Arc<S::Texts>,
-    meaning: S::Meaning,
+struct Pending<S: ReloadSource> {
+    raw: Arc<S::Raw>,
+    parsed: S::Parsed,
     until: Instant,
-    was_troubled: bool,
+    was_failing: bool,
 }
 
 /// What has become of what a look has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum Update {
     /// It is new, and good.
-    New,
+    Changed,
     /// It is as before, or bad for too short a time to be sure.
-    Nothing,
+    Unchanged,
     /// It has been bad for some time, which has been reported now.
     Failed,
 }
 
 /// What a look has found.
-pub(super) enum Found<S: Source> {
+pub(super) enum LoadResult<S: ReloadSource> {
     /// What was good before. The files may be others.
-    Same(S::Texts),
+    Same(S::Raw),
     /// What is waiting already.
-    Waiting,
+    Pending,
     /// Something else, and how long it has to stay.
-    Other(S::Texts, S::Meaning, Duration),
+    Different(S::Raw, S::Parsed, Duration),
 }
 
-impl<S: Source> Kept<S> {
+impl<S: ReloadSource> LastGood<S> {
     pub(super) fn new(source: S) -> Self {
-        Self { source, good: None, waiting: None, trouble: Trouble::default() }
+        Self { source, loaded: None, pending: None, failure: LoadFailure::default() }
     }
 
     /// What it meant when it was last good, and since which generation; `None` if it never was.
-    pub(super) fn meaning(&self) -> Option<(&S::Meaning, u64)> {
-        self.good.as_ref().map(|good| (&good.meaning, good.since))
+    pub(super) fn parsed(&self) -> Option<(&S::Parsed, u64)> {
+        self.loaded.as_ref().map(|good| (&good.parsed, good.since))
     }
 
     /// Whether it has to be looked at again soon, whatever the events say: it is bad now, or waits.
     pub(super) fn is_unsettled(&self) -> bool {
-        !self.trouble.is_none() || self.waiting.is_some()
+        !self.failure.is_none() || self.pending.is_some()
     }
 
     /// A look at the files, which blocks.
-    pub(super) fn look(&self) -> impl FnOnce() -> Result<Found<S>, S::Error> + Send + use<S> {
+    pub(super) fn load(&self) -> impl FnOnce() -> Result<LoadResult<S>, S::Error> + Send + use<S> {
         let source = self.source.clone();
-        let known = self.good.as_ref().map(|good| (Arc::clone(&good.texts), good.meaning.clone()));
-        let waiting = self.waiting.as_ref().map(|waiting| Arc::clone(&waiting.texts));
-        let was_troubled = self.waiting.as_ref().map_or(!self.trouble.is_none(), |waiting| waiting.was_troubled);
+        let known = self.loaded.as_ref().map(|good| (Arc::clone(&good.raw), good.parsed.clone()));
+        let waiting = self.pending.as_ref().map(|waiting| Arc::clone(&waiting.raw));
+        let was_troubled = self.pending.as_ref().map_or(!self.failure.is_none(), |waiting| waiting.was_failing);
         move || {
             let Some((known, meaning)) = known else {
                 let texts = source.read(None)?;
-                return source.understand(&texts).map(|meaning| Found::Other(texts, meaning, Duration::ZERO));
+                return source.parse(&texts).map(|meaning| LoadResult::Different(texts, meaning, Duration::ZERO));
             };
             let texts = settled(&source, &known)?;
             if texts == *known {
-                return Ok(Found::Same(texts));
+                return Ok(LoadResult::Same(texts));
             }
             if waiting.is_some_and(|waiting| *waiting == texts) {
-                return Ok(Found::Waiting);
+                return Ok(LoadResult::Pending);
             }
-            let before = Known { texts: &*known, meaning: &meaning, was_troubled };
-            let meaning = source.understand(&texts)?;
-            let patience = source.patience(&texts, &meaning, &before);
-            Ok(Found::Other(texts, meaning, patience))
+            let before = Previous { raw: &*known, parsed: &meaning, was_failing: was_troubled };
+            let meaning = source.parse(&texts)?;
+            let patience = source.settle_time(&texts, &meaning, &before);
+            Ok(LoadResult::Different(texts, meaning, patience))
         }
     }
 
     /// Takes what a look has found into the generation `since`. What was good stays until something better is found.
-    pub(super) fn take(&mut self, found: Result<Found<S>, S::Error>, since: u64) -> Taken {
-        let was_troubled = !self.trouble.is_none();
+    pub(super) fn apply(&mut self, found: Result<LoadResult<S>, S::Error>, since: u64) -> Update {
+        let was_troubled = !self.failure.is_none();
         let found = match found {
             Err(error) => {
-                self.waiting = None;
-                return if self.trouble.note(&error, self.good.is_some()) { Taken::Failed } else { Taken::Nothing };
+                self.pending = None;
+                return if self.failure.note(&error, self.loaded.is_some()) {
+                    Update::Failed
+                } else {
+                    Update::Unchanged
+                };
             }
             Ok(found) => found,
         };
-        self.trouble.is_over();
-        let (texts, meaning) = match (found, self.waiting.take()) {
-            (Found::Same(texts), _) => {
-                if let Some(good) = &mut self.good {
-                    good.texts = Arc::new(texts);
+        self.failure.cleared();
+        let (texts, meaning) = match (found, self.pending.take()) {
+            (LoadResult::Same(texts), _) => {
+                if let Some(good) = &mut self.loaded {
+                    good.raw = Arc::new(texts);
                 }
-                return Taken::Nothing;
+                return Update::Unchanged;
             }
-            (Found::Waiting, Some(waiting)) if waiting.until <= Instant::now() => (waiting.texts, waiting.meaning),
-            (Found::Waiting, waiting) => {
-                self.waiting = waiting;
-                return Taken::Nothing;
+            (LoadResult::Pending, Some(waiting)) if waiting.until <= Instant::now() => (waiting.raw, waiting.parsed),
+            (LoadResult::Pending, waiting) => {
+                self.pending = waiting;
+                return Update::Unchanged;
             }
-            (Found::Other(texts, meaning, patience), _) if patience.is_zero() => (Arc::new(texts), meaning),
-            (Found::Other(texts, meaning, patience), before) => {
-                let was_troubled = was_troubled || before.is_some_and(|before| before.was_troubled);
+            (LoadResult::Different(texts, meaning, patience), _) if patience.is_zero() => (Arc::new(texts), meaning),
+            (LoadResult::Different(texts, meaning, patience), before) => {
+                let was_troubled = was_troubled || before.is_some_and(|before| before.was_failing);
                 let (texts, until) = (Arc::new(texts), Instant::now() + patience);
-                self.waiting = Some(Waiting { texts, meaning, until, was_troubled });
-                return Taken::Nothing;
+                self.pending = Some(Pending { raw: texts, parsed: meaning, until, was_failing: was_troubled });
+                return Update::Unchanged;
             }
         };
-        self.source.remark(&meaning, self.good.as_ref().map(|good| &good.meaning));
-        self.good = Some(Good { texts, meaning, since });
-        Taken::New
+        self.source.warn(&meaning, self.loaded.as_ref().map(|good| &good.parsed));
+        self.loaded = Some(Loaded { raw: texts, parsed: meaning, since });
+        Update::Changed
     }
 }
 
@@ -181,7 +185,7 @@ impl<S: Source> Kept<S> {
 ///
 /// A pair that is half-written does not match, and so is not taken. A policy file that is written in place is empty first,
 /// and an empty policy admits nobody: taken in that moment it would end every connection.
-fn settled<S: Source>(source: &S, known: &S::Texts) -> Result<S::Texts, S::Error> {
+fn settled<S: ReloadSource>(source: &S, known: &S::Raw) -> Result<S::Raw, S::Error> {
     let mut texts = source.read(Some(known))?;
     for _ in 0..MOST_SETTLES {
         if texts == *known || !source.may_be_torn() {

@@ -25,7 +25,7 @@ use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 use tokio::time::sleep_until;
 
-use super::aside::aside;
+use super::blocking::run_blocking;
 use events::Events;
 
 /// How often the files are looked at beside the events, in case one is lost or never sent (network file systems).
@@ -45,21 +45,21 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 const CALM: Duration = Duration::from_millis(40);
 
 /// Tells when one of some files may have changed.
-pub(super) struct Watch {
-    state: Arc<Mutex<State>>,
+pub(super) struct FileWatch {
+    state: Arc<Mutex<WatchState>>,
     told: Arc<Notify>,
     poll: Interval,
     has_events: bool,
     stamps: Vec<Option<Stamp>>,
     /// Why the files have to be looked at, until they have been: a wait that is cancelled in between loses nothing.
-    due: Option<Cause>,
+    due: Option<WakeCause>,
     last: Option<Instant>,
     pause: Duration,
 }
 
 /// Why the files have to be looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum WakeCause {
     /// An event about one of the names that matter.
     Event,
     /// The poll.
@@ -67,7 +67,7 @@ enum Cause {
 }
 
 /// What is worked with beside the threads that relay.
-struct State {
+struct WatchState {
     paths: Vec<PathBuf>,
     told: Arc<Notify>,
     /// `None` where there are none to be had.
@@ -84,15 +84,15 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
-impl Watch {
+impl FileWatch {
     /// A watch on `paths`, files or folders of files, which need not exist yet. Without file events it polls, and says so once.
     pub(super) async fn new(paths: Vec<PathBuf>) -> Self {
         let told = Arc::<Notify>::default();
-        let state = State { paths, told: Arc::clone(&told), events: None };
+        let state = WatchState { paths, told: Arc::clone(&told), events: None };
         let (state, poll) = (Arc::new(Mutex::new(state)), interval(POLL_ALONE));
         let (stamps, pause) = (Vec::new(), Duration::ZERO);
         let mut watch = Self { state, told, poll, has_events: false, stamps, due: None, last: None, pause };
-        watch.stamps = watch.beside(State::start).await.unwrap_or_default();
+        watch.stamps = watch.beside(WatchState::start).await.unwrap_or_default();
         watch
     }
 
@@ -102,8 +102,8 @@ impl Watch {
             let cause = match self.due {
                 Some(cause) => cause,
                 None => tokio::select! {
-                    () = self.told.notified(), if self.has_events => Cause::Event,
-                    _ = self.poll.tick() => Cause::Time,
+                    () = self.told.notified(), if self.has_events => WakeCause::Event,
+                    _ = self.poll.tick() => WakeCause::Time,
                 },
             };
             self.due = Some(cause);
@@ -113,22 +113,22 @@ impl Watch {
                 sleep_until(last + self.pause).await;
             }
             // The folders before the files: what changes in between makes an event of its own.
-            let stamps = self.beside(State::follow).await;
+            let stamps = self.beside(WatchState::follow).await;
             self.due = None;
             self.last = Some(Instant::now());
             // Without stamps, something panicked. A look costs little, and one too few may cost a rotation.
             let moved = stamps.as_ref() != Some(&self.stamps);
             self.stamps = stamps.unwrap_or_default();
-            if moved || cause == Cause::Event {
+            if moved || cause == WakeCause::Event {
                 return;
             }
         }
     }
 
     /// Does `work` on a thread that does not relay, if there is one to be had; gives what it gives, and `None` if it panics.
-    async fn beside(&mut self, work: fn(&mut State) -> Vec<Option<Stamp>>) -> Option<Vec<Option<Stamp>>> {
+    async fn beside(&mut self, work: fn(&mut WatchState) -> Vec<Option<Stamp>>) -> Option<Vec<Option<Stamp>>> {
         let state = Arc::clone(&self.state);
-        let worked = aside(move || {
+        let worked = run_blocking(move || {
             // Whatever panicked has left nothing that the next look would not put right.
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             (work(&mut state), state.events.is_some())
@@ -149,7 +149,7 @@ fn interval(period: Duration) -> Interval {
     interval
 }
 
-impl State {
+impl WatchState {
     fn start(&mut self) -> Vec<Option<Stamp>> {
         match Events::new(Arc::clone(&self.told)) {
             Ok(events) => self.events = Some(events),

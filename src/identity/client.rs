@@ -17,12 +17,12 @@ pub enum Client {
     /// No certificate was asked for, or none was given.
     Anonymous,
     /// The holder of a certificate.
-    Certified(Arc<Holder>),
+    Authenticated(Arc<PeerCertificate>),
 }
 
 /// What a client's certificate says, and nothing that any other certificate of its chain says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct PeerCertificate {
     /// The Cloud Foundry identity; `Ok(None)` if the certificate is not Cloud Foundry's, an error if it claims to be
     /// and is not sound.
     pub identity: Result<Option<Identity>, IdentityError>,
@@ -43,14 +43,14 @@ pub struct Holder {
 }
 
 impl Client {
-    /// The holder of the first certificate of `chain`, for which the handshake or `Roots::vouch` has vouched: nothing is
+    /// The holder of the first certificate of `chain`, for which the handshake or `TrustAnchors::vouch` has vouched: nothing is
     /// verified here.
     ///
     /// # Errors
     /// The bytes cannot be read as a certificate. Whatever vouched for it, such a client cannot be judged.
     pub fn from_chain(chain: &[CertificateDer<'_>]) -> Result<Self, CertificateError> {
         let leaf = Certificate::from_der(chain.first().map_or(&[], |leaf| leaf.as_ref()))?;
-        Ok(Self::Certified(Arc::new(Holder {
+        Ok(Self::Authenticated(Arc::new(PeerCertificate {
             identity: leaf.identity(),
             common_name: leaf.common_name().map(str::to_owned),
             common_name_is_unclear: leaf.has_unclear_common_name(),
@@ -76,10 +76,10 @@ impl Client {
     }
 
     /// What the certificate says; `None` without one.
-    pub fn holder(&self) -> Option<&Holder> {
+    pub fn holder(&self) -> Option<&PeerCertificate> {
         match self {
             Self::Anonymous => None,
-            Self::Certified(holder) => Some(holder),
+            Self::Authenticated(holder) => Some(holder),
         }
     }
 

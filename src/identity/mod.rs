@@ -16,7 +16,7 @@ pub use certificate::AltNames;
 pub use certificate::Certificate;
 pub use certificate::CertificateError;
 pub use client::Client;
-pub use client::Holder;
+pub use client::PeerCertificate;
 pub use guid::Guid;
 pub use guid::InstanceId;
 pub use guid::MalformedGuid;
@@ -42,7 +42,7 @@ pub struct Identity {
 
 /// Where in the subject something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Field {
+pub enum IdentityField {
     /// `OU=organization:`
     Organization,
     /// `OU=space:`
@@ -61,19 +61,19 @@ pub enum IdentityError {
     Unreadable(#[from] CertificateError),
     /// Nothing after the prefix, or an empty CN.
     #[error("{0} is empty in the subject")]
-    Empty(Field),
+    Empty(IdentityField),
     /// Not a GUID in its usual form; for the instance, characters or a length that no instance id has.
     #[error("{0} is malformed in the subject")]
-    Malformed(Field),
+    Malformed(IdentityField),
     /// Blanks, control characters, NUL bytes, other letters or capitals in or before the prefix.
     #[error("{0} is disguised in the subject: its prefix is not written plainly")]
-    Disguised(Field),
+    Disguised(IdentityField),
     /// Neither PrintableString nor UTF8String.
     #[error("{0} has a string type in the subject that is neither PrintableString nor UTF8String")]
-    StringType(Field),
+    StringType(IdentityField),
     /// Two values that differ.
     #[error("{0} occurs twice in the subject with different values")]
-    Ambiguous(Field),
+    Ambiguous(IdentityField),
 }
 
 impl Identity {
@@ -89,21 +89,21 @@ impl Identity {
 
     /// Reads the attributes of a subject, in any order.
     fn from_attributes(attributes: &[Attribute<'_>]) -> Result<Option<Self>, IdentityError> {
-        let organization = read_unit(attributes, Field::Organization)?;
-        let space = read_unit(attributes, Field::Space)?;
-        let app = read_unit(attributes, Field::App)?;
+        let organization = read_unit(attributes, IdentityField::Organization)?;
+        let space = read_unit(attributes, IdentityField::Space)?;
+        let app = read_unit(attributes, IdentityField::App)?;
         if organization.is_none() && space.is_none() && app.is_none() {
             return Ok(None);
         }
         let mut instance = None;
         for attribute in attributes.iter().filter(|a| a.kind == AttributeKind::CommonName) {
-            settle(&mut instance, read_instance(*attribute)?, Field::Instance)?;
+            settle(&mut instance, read_instance(*attribute)?, IdentityField::Instance)?;
         }
         Ok(Some(Self { organization, space, app, instance }))
     }
 }
 
-impl Field {
+impl IdentityField {
     /// How the OU begins; empty for the instance, which is not written in an OU.
     fn prefix(self) -> &'static str {
         match self {
@@ -115,7 +115,7 @@ impl Field {
     }
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for IdentityField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Organization => "the organization",
@@ -141,7 +141,7 @@ impl IdentityError {
 }
 
 /// The GUID of the OUs that are, or look like, those of `field`; `None` if there are none.
-fn read_unit(attributes: &[Attribute<'_>], field: Field) -> Result<Option<Guid>, IdentityError> {
+fn read_unit(attributes: &[Attribute<'_>], field: IdentityField) -> Result<Option<Guid>, IdentityError> {
     let mut unit = None;
     let units = attributes.iter().filter(|a| a.kind == AttributeKind::OrganizationalUnit);
     for attribute in units.filter(|a| resembles(a.value, field)) {
@@ -162,7 +162,7 @@ fn read_unit(attributes: &[Attribute<'_>], field: Field) -> Result<Option<Guid>,
 
 /// Whether an OU looks like `field`'s to a careless reader: one who overlooks blanks, NUL bytes and letters that are
 /// not ASCII, and does not tell capitals from small letters.
-fn resembles(value: &[u8], field: Field) -> bool {
+fn resembles(value: &[u8], field: IdentityField) -> bool {
     let seen = value.iter().filter(|b| b.is_ascii_graphic()).map(u8::to_ascii_lowercase);
     let prefix = field.prefix().bytes();
     seen.take(prefix.len()).eq(prefix)
@@ -170,16 +170,16 @@ fn resembles(value: &[u8], field: Field) -> bool {
 
 fn read_instance(attribute: Attribute<'_>) -> Result<InstanceId, IdentityError> {
     if !attribute.plain {
-        return Err(IdentityError::StringType(Field::Instance));
+        return Err(IdentityError::StringType(IdentityField::Instance));
     }
     if attribute.value.is_empty() {
-        return Err(IdentityError::Empty(Field::Instance));
+        return Err(IdentityError::Empty(IdentityField::Instance));
     }
-    InstanceId::parse(attribute.value).map_err(|MalformedInstanceId| IdentityError::Malformed(Field::Instance))
+    InstanceId::parse(attribute.value).map_err(|MalformedInstanceId| IdentityError::Malformed(IdentityField::Instance))
 }
 
 /// Fills `slot`, unless something else is in it already.
-fn settle<T: PartialEq>(slot: &mut Option<T>, value: T, field: Field) -> Result<(), IdentityError> {
+fn settle<T: PartialEq>(slot: &mut Option<T>, value: T, field: IdentityField) -> Result<(), IdentityError> {
     match slot {
         Some(earlier) if *earlier != value => Err(IdentityError::Ambiguous(field)),
         _ => {

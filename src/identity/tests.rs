@@ -8,9 +8,9 @@ use rustls::pki_types::pem::PemObject;
 
 use super::Certificate;
 use super::CertificateError;
-use super::Field;
 use super::Identity;
 use super::IdentityError;
+use super::IdentityField;
 
 const DIEGO: &[u8] =
     include_bytes!("../../tests/fixtures/diego/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.crt");
@@ -164,15 +164,15 @@ fn look_alikes_elsewhere_never_count() {
 
 #[test]
 fn what_is_doubtful_is_invalid_and_says_why() {
-    use Field::App;
-    use Field::Instance;
+    use IdentityField::App;
+    use IdentityField::Instance;
     let a = unit("app", APP);
     let odd = |text: &str, expected: IdentityError| {
         assert_eq!(identify(&[&[(11, UTF8, text.as_bytes())]]), Err(expected), "{text:?}");
     };
     odd("app:", IdentityError::Empty(App));
-    odd("space:", IdentityError::Empty(Field::Space));
-    odd("organization:x", IdentityError::Malformed(Field::Organization));
+    odd("space:", IdentityError::Empty(IdentityField::Space));
+    odd("organization:x", IdentityError::Malformed(IdentityField::Organization));
     for tail in [" ", "\0", "\n", "0", "\u{a0}", "\0.example"] {
         odd(&format!("{a}{tail}"), IdentityError::Malformed(App));
     }
@@ -197,13 +197,13 @@ fn odd_string_types_are_invalid_where_they_matter_and_ignored_elsewhere() {
     let a = unit("app", APP);
     let utf16: Vec<u8> = a.encode_utf16().flat_map(u16::to_be_bytes).collect();
     for (tag, bytes) in [(20, a.as_bytes()), (22, a.as_bytes()), (4, a.as_bytes()), (30, &utf16)] {
-        assert_eq!(identify(&[&[(11, tag, bytes)]]), Err(IdentityError::StringType(Field::App)), "tag {tag}");
+        assert_eq!(identify(&[&[(11, tag, bytes)]]), Err(IdentityError::StringType(IdentityField::App)), "tag {tag}");
     }
     let universal = identify(&[&[(11, 28, b"\0\0\0a")]]);
     assert!(matches!(universal, Err(IdentityError::Unreadable(_))), "a type that nobody has used for decades");
     let plain = ou(&a);
     assert_eq!(identify(&[&[plain], &[(11, 20, b"Sales")]]).unwrap().unwrap().app, Some(APP.parse().unwrap()));
-    assert_eq!(identify(&[&[plain], &[(3, 20, b"one")]]), Err(IdentityError::StringType(Field::Instance)));
+    assert_eq!(identify(&[&[plain], &[(3, 20, b"one")]]), Err(IdentityError::StringType(IdentityField::Instance)));
 }
 
 #[test]

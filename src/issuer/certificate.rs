@@ -83,7 +83,7 @@ struct ToBeSigned {
 
 /// Certificate (RFC 5280, 4.1).
 #[derive(Sequence)]
-struct Signed {
+struct SignedCertificate {
     to_be_signed: Any,
     algorithm: AlgorithmIdentifierOwned,
     signature: BitString,
@@ -108,7 +108,7 @@ pub(super) fn sign(request: Request<'_>, key: &SigningKey) -> Result<Vec<u8>, Is
     }
     .to_der()?;
     let signature = BitString::from_bytes(&key.sign(&to_be_signed)?)?;
-    Ok(Signed { to_be_signed: Any::from_der(&to_be_signed)?, algorithm, signature }.to_der()?)
+    Ok(SignedCertificate { to_be_signed: Any::from_der(&to_be_signed)?, algorithm, signature }.to_der()?)
 }
 
 /// `CN=name` and nothing else.

@@ -2,16 +2,16 @@
 
 mod drain;
 mod phase;
-mod ready;
+mod readiness;
 mod tasks;
 
-pub use drain::Guard;
-pub use drain::Guards;
-pub use drain::Remaining;
+pub use drain::DrainGuard;
+pub use drain::DrainGuards;
+pub use drain::OpenGuards;
 pub use phase::Phase;
-pub use ready::Part;
-pub use ready::Readiness;
-pub use ready::Standing;
-pub use ready::Validity;
-pub use ready::how;
+pub use readiness::Check;
+pub use readiness::CheckStatus;
+pub use readiness::Readiness;
+pub use readiness::Validity;
+pub use readiness::describe_upstream;
 pub use tasks::Tasks;

@@ -12,11 +12,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::connection::Service;
-use crate::connection::Slot;
-use crate::connection::serve;
-use crate::connection::turn_away;
-use crate::lifecycle::Guard;
+use crate::inbound::Service;
+use crate::inbound::Slot;
+use crate::inbound::reject_over_limit;
+use crate::inbound::serve;
+use crate::lifecycle::DrainGuard;
 use crate::lifecycle::Phase;
 
 /// Connections over the limit that are still told so at their ClientHello; those beyond are reset at once.
@@ -46,7 +46,7 @@ impl Slots {
 }
 
 /// Accepts until the phase is [`Phase::Draining`], then serves what the kernel had queued, and closes the listener.
-pub async fn accept(listener: TcpListener, service: Arc<Service>, slots: Slots, guard: Guard) {
+pub async fn accept(listener: TcpListener, service: Arc<Service>, slots: Slots, guard: DrainGuard) {
     let mut phase = service.phase.clone();
     let mut failures = Failures::default();
     let mut pause = Duration::ZERO;
@@ -119,7 +119,7 @@ async fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, Soc
     }
 }
 
-fn begin(client: TcpStream, peer: SocketAddr, service: &Arc<Service>, slots: &Slots, guard: &Guard) {
+fn begin(client: TcpStream, peer: SocketAddr, service: &Arc<Service>, slots: &Slots, guard: &DrainGuard) {
     // A listener for IPv6 and IPv4 sees IPv4 clients as ::ffff:a.b.c.d; people and allowlists do not.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let admitted = Arc::clone(&slots.served).try_acquire_owned().ok();
@@ -133,7 +133,7 @@ fn begin(client: TcpStream, peer: SocketAddr, service: &Arc<Service>, slots: &Sl
             drop(turn);
         });
     } else {
-        turn_away(client, peer, &service);
+        reject_over_limit(client, peer, &service);
     }
 }
 

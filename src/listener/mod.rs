@@ -1,7 +1,7 @@
 //! The street door: opened before anything slow, and never shut by a bad moment.
 
 mod accept;
-mod room;
+mod capacity;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -18,12 +18,12 @@ use tokio::net::TcpListener;
 
 pub use accept::Slots;
 pub use accept::accept;
-pub(crate) use room::MEMORY_PER_CONNECTION;
-pub use room::Room;
-pub(crate) use room::connections_in_memory;
-pub(crate) use room::connections_within;
-pub(crate) use room::fitting;
-pub use room::room;
+pub use capacity::Capacity;
+pub(crate) use capacity::MEMORY_PER_CONNECTION;
+pub(crate) use capacity::connections_in_memory;
+pub(crate) use capacity::connections_within;
+pub use capacity::limits;
+pub(crate) use capacity::max_connections;
 
 use crate::config::Listen;
 

@@ -14,7 +14,7 @@ fn der(first: u8) -> Vec<u8> {
 }
 
 /// What was read, without where it stood.
-fn read(text: &[u8]) -> Vec<(Kind, Vec<u8>)> {
+fn read(text: &[u8]) -> Vec<(BlockKind, Vec<u8>)> {
     Pem::read(text).unwrap().blocks.into_iter().map(|block| (block.kind, block.der)).collect()
 }
 
@@ -23,9 +23,9 @@ fn fault(text: &[u8]) -> (usize, PemFault) {
     (error.line, error.fault)
 }
 
-fn two() -> (String, Vec<(Kind, Vec<u8>)>) {
+fn two() -> (String, Vec<(BlockKind, Vec<u8>)>) {
     let text = block("CERTIFICATE", &der(1)) + &block("X509 CRL", &der(2));
-    (text, vec![(Kind::Certificate, der(1)), (Kind::Crl, der(2))])
+    (text, vec![(BlockKind::Certificate, der(1)), (BlockKind::Crl, der(2))])
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn every_label_leads_to_a_block_or_is_named() {
         .concat();
     let pem = Pem::read(text.as_bytes()).unwrap();
     assert_eq!(pem.certificates().count(), 1);
-    let said = pem.passed_over(|kind| kind == Kind::Certificate);
+    let said = pem.passed_over(|kind| kind == BlockKind::Certificate);
     assert_eq!(
         said,
         [
@@ -173,11 +173,11 @@ fn an_encrypted_key_is_known_for_one_in_both_forms() {
         .replace("KEY-----\nB", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,0011\n\nB");
     for text in [pkcs8, pkcs1.clone(), pkcs1.replace('\n', "\r\n")] {
         let pem = Pem::read(text.as_bytes()).unwrap();
-        assert_eq!(pem.blocks[0].kind, Kind::EncryptedKey, "{text}");
+        assert_eq!(pem.blocks[0].kind, BlockKind::EncryptedKey, "{text}");
         assert!(pem.has_key() && pem.keys().next().is_none());
     }
     let with_comment = block("CERTIFICATE", &der(5)).replace("CATE-----\nB", "CATE-----\nComment: mine\n\nB");
-    assert_eq!(read(with_comment.as_bytes()), [(Kind::Certificate, der(5))]);
+    assert_eq!(read(with_comment.as_bytes()), [(BlockKind::Certificate, der(5))]);
 }
 
 #[test]

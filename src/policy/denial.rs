@@ -10,7 +10,7 @@ use crate::identity::IdentityError;
 
 /// Why a client may not come in. A closed set: dashboards are built on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum DenialReason {
     /// No certificate was given.
     NoCertificate,
     /// None of the roots vouches for the certificate.
@@ -41,7 +41,7 @@ pub enum Reason {
     DeniedByRule,
 }
 
-impl Reason {
+impl DenialReason {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 13] = [
         Self::NoCertificate,
@@ -103,7 +103,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for DenialReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -112,7 +112,7 @@ impl fmt::Display for Reason {
 /// A client may not come in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Denial {
-    reason: Reason,
+    reason: DenialReason,
     rule: Option<Rule>,
     /// More about it, on one line.
     detail: Option<Arc<str>>,
@@ -120,22 +120,22 @@ pub struct Denial {
 
 impl Denial {
     /// A denial that no rule was needed for, and what is wrong.
-    pub(crate) fn because(reason: Reason, detail: impl Into<Arc<str>>) -> Self {
+    pub(crate) fn because(reason: DenialReason, detail: impl Into<Arc<str>>) -> Self {
         Self { reason, rule: None, detail: Some(detail.into()) }
     }
 
     /// A client on whom a rule was found that denies it.
     pub(super) fn by(rule: &Rule) -> Self {
-        Self { reason: Reason::DeniedByRule, rule: Some(rule.clone()), detail: None }
+        Self { reason: DenialReason::DeniedByRule, rule: Some(rule.clone()), detail: None }
     }
 
     /// A client of whom it cannot be said that the rule does not mean it.
     pub(super) fn doubtful(rule: &Rule, doubt: &Doubt<'_>) -> Self {
-        Self { reason: Reason::NameDoubtful, rule: Some(rule.clone()), detail: Some(doubt.to_string().into()) }
+        Self { reason: DenialReason::NameDoubtful, rule: Some(rule.clone()), detail: Some(doubt.to_string().into()) }
     }
 
     /// Why.
-    pub fn reason(&self) -> Reason {
+    pub fn reason(&self) -> DenialReason {
         self.reason
     }
 
@@ -159,15 +159,15 @@ impl fmt::Display for Denial {
 }
 
 /// A denial that no rule was needed for.
-impl From<Reason> for Denial {
-    fn from(reason: Reason) -> Self {
+impl From<DenialReason> for Denial {
+    fn from(reason: DenialReason) -> Self {
         Self { reason, rule: None, detail: None }
     }
 }
 
 impl From<IdentityError> for Denial {
     fn from(cause: IdentityError) -> Self {
-        Self::because(Reason::IdentityInvalid, cause.to_string())
+        Self::because(DenialReason::IdentityInvalid, cause.to_string())
     }
 }
 
@@ -180,14 +180,14 @@ impl From<CertificateError> for Denial {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::DenialReason;
     use std::collections::HashSet;
 
     #[test]
     fn every_reason_has_its_own_number_and_name() {
-        let names: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-        assert_eq!(names.len(), Reason::ALL.len());
-        for (number, reason) in Reason::ALL.iter().enumerate() {
+        let names: HashSet<_> = DenialReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), DenialReason::ALL.len());
+        for (number, reason) in DenialReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, number);
         }
     }

@@ -13,7 +13,7 @@ use super::pattern::UriPattern;
 use super::pattern::is_dns_name;
 use super::pattern::is_plain_segment;
 use super::pattern::is_scheme;
-use crate::identity::Holder;
+use crate::identity::PeerCertificate;
 use crate::redact::quote;
 
 /// Why it cannot be said that a name is another than the one that is denied.
@@ -29,7 +29,7 @@ const CASE: &str = "differs from it in case, blanks or a last slash only";
 
 impl<'a> Doubt<'a> {
     /// Whether `rule`, which does not mean the holder, might mean it if a name were written in another way.
-    pub(super) fn of(rule: &Rule, holder: &'a Holder) -> Option<Self> {
+    pub(super) fn of(rule: &Rule, holder: &'a PeerCertificate) -> Option<Self> {
         // Cloud Foundry's certificates are not meant by names.
         if !matches!(holder.identity, Ok(None)) {
             return None;
@@ -57,7 +57,7 @@ impl fmt::Display for Doubt<'_> {
     }
 }
 
-fn dns<'a>(pattern: &DnsPattern, holder: &'a Holder) -> Option<Doubt<'a>> {
+fn dns<'a>(pattern: &DnsPattern, holder: &'a PeerCertificate) -> Option<Doubt<'a>> {
     if holder.names.dns.is_empty() {
         return instead_of_dns(pattern, holder);
     }
@@ -72,7 +72,7 @@ fn dns<'a>(pattern: &DnsPattern, holder: &'a Holder) -> Option<Doubt<'a>> {
 }
 
 /// A CN stands for a DNS name with some readers where there is none (RFC 6125, 6.4.4).
-fn instead_of_dns<'a>(pattern: &DnsPattern, holder: &'a Holder) -> Option<Doubt<'a>> {
+fn instead_of_dns<'a>(pattern: &DnsPattern, holder: &'a PeerCertificate) -> Option<Doubt<'a>> {
     if holder.common_name_is_unclear {
         return Some(UNCLEAR);
     }
@@ -90,7 +90,7 @@ const UNCLEAR: Doubt<'static> =
     Doubt { kind: "CN", name: None, why: "occurs several times, or is neither a PrintableString nor a UTF8String" };
 
 /// X.520 compares CNs without regard to case and to how many blanks there are; beyond ASCII one text has several spellings.
-fn common_name<'a>(denied: &str, holder: &'a Holder) -> Option<Doubt<'a>> {
+fn common_name<'a>(denied: &str, holder: &'a PeerCertificate) -> Option<Doubt<'a>> {
     if holder.common_name_is_unclear {
         return Some(UNCLEAR);
     }

@@ -6,12 +6,12 @@ use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
-use super::Mode;
+use super::PolicyMode;
 use super::Rule;
-use crate::config::mistake::Mistake;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostic;
+use crate::config::mistake::Diagnostics;
+use crate::config::mistake::Problem;
 use crate::config::mistake::Source;
-use crate::config::mistake::Wrong;
 use crate::config::sources::nearest;
 use crate::redact::quote;
 
@@ -21,7 +21,7 @@ const KEYS: [&str; 3] = ["mode", "allow", "deny"];
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyFile {
     /// `mode`, if it is there.
-    pub mode: Option<Mode>,
+    pub mode: Option<PolicyMode>,
     /// `allow`
     pub allow: Vec<Rule>,
     /// `deny`
@@ -36,20 +36,20 @@ impl PolicyFile {
     ///
     /// # Errors
     /// Every mistake in it, with its line.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
-        let mut reader = Reader { path, text, mistakes: Vec::new() };
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
+        let mut reader = PolicyReader { path, text, mistakes: Vec::new() };
         let file = reader.read();
-        if reader.mistakes.is_empty() { Ok(file) } else { Err(Mistakes::new(reader.mistakes)) }
+        if reader.mistakes.is_empty() { Ok(file) } else { Err(Diagnostics::new(reader.mistakes)) }
     }
 }
 
-struct Reader<'a> {
+struct PolicyReader<'a> {
     path: &'a Path,
     text: &'a str,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<Diagnostic>,
 }
 
-impl Reader<'_> {
+impl PolicyReader<'_> {
     fn read(&mut self) -> PolicyFile {
         let mut file = PolicyFile::default();
         let (table, errors) = DeTable::parse_recoverable(self.text);
@@ -57,7 +57,7 @@ impl Reader<'_> {
             // Its first line alone: the whole error quotes the text around it.
             let message = error.message().lines().next().unwrap_or_default();
             let at = error.span().map_or(self.text.len(), |span| span.start);
-            self.note("", at, Wrong::new(format!("not TOML: {message}"), "write allow = [\"cf:app:GUID\"]"));
+            self.note("", at, Problem::new(format!("not TOML: {message}"), "write allow = [\"cf:app:GUID\"]"));
         }
         if !errors.is_empty() {
             // What the parser made of broken text is nothing to judge.
@@ -76,37 +76,39 @@ impl Reader<'_> {
                         Some(known) => format!("the nearest is {known}"),
                         None => format!("write {}", KEYS.join(", ")),
                     };
-                    self.note(unknown, at, Wrong::new("no such key", mend));
+                    self.note(unknown, at, Problem::new("no such key", mend));
                 }
             }
         }
         file
     }
 
-    fn mode(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Mode> {
+    fn mode(&mut self, value: &Spanned<DeValue<'_>>) -> Option<PolicyMode> {
         const MEND: &str = "write \"enforce\" or \"audit\"";
         let what = match value.get_ref() {
-            DeValue::String(word) => match Mode::WORDS.iter().find(|(known, _)| known == word) {
+            DeValue::String(word) => match PolicyMode::WORDS.iter().find(|(known, _)| known == word) {
                 Some((_, mode)) => return Some(*mode),
                 None => format!("{} is no mode", quote(word)),
             },
             other => format!("is of type {}", other.type_str()),
         };
-        self.note("mode", value.span().start, Wrong::new(what, MEND));
+        self.note("mode", value.span().start, Problem::new(what, MEND));
         None
     }
 
     fn rules(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Vec<Rule> {
         let DeValue::Array(elements) = value.get_ref() else {
             let what = format!("is of type {}", value.get_ref().type_str());
-            self.note(key, value.span().start, Wrong::new(what, "write an array of strings"));
+            self.note(key, value.span().start, Problem::new(what, "write an array of strings"));
             return Vec::new();
         };
         let mut rules = Vec::with_capacity(elements.len());
         for element in elements {
             let rule = match element.get_ref() {
                 DeValue::String(text) => text.parse(),
-                other => Err(Wrong::new(format!("holds something of type {}", other.type_str()), "write strings only")),
+                other => {
+                    Err(Problem::new(format!("holds something of type {}", other.type_str()), "write strings only"))
+                }
             };
             match rule {
                 Ok(rule) => rules.push(rule),
@@ -116,7 +118,7 @@ impl Reader<'_> {
         rules
     }
 
-    fn note(&mut self, key: &str, at: usize, wrong: Wrong) {
+    fn note(&mut self, key: &str, at: usize, wrong: Problem) {
         let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         let place = Source::File { path: self.path.to_owned(), line: Some(line), key: key.to_owned() };
@@ -139,7 +141,7 @@ mod tests {
             "mode = \"audit\" # for now\nallow = [\n  \"cf:any\",\n  'dns:*.example.com', # the router\n]\ndeny = []\n",
         );
         let allow = vec!["cf:any".parse().unwrap(), "dns:*.example.com".parse().unwrap()];
-        assert_eq!(file, Ok(PolicyFile { mode: Some(Mode::Audit), allow, deny: vec![] }));
+        assert_eq!(file, Ok(PolicyFile { mode: Some(PolicyMode::Audit), allow, deny: vec![] }));
     }
 
     #[test]

@@ -5,24 +5,24 @@
 //!
 //! Pure: no socket, no clock. The same code answers the handshake, `policy test` and audit mode.
 
-mod allowlist;
 mod alt_name;
+mod decision;
 mod denial;
 mod doubt;
 mod file;
 mod pattern;
 mod rule;
 
-pub use allowlist::Mode;
-pub use allowlist::Permit;
-pub use allowlist::Policy;
 pub use alt_name::AltName;
 pub use alt_name::AltNameKind;
+pub use decision::Permit;
+pub use decision::Policy;
+pub use decision::PolicyMode;
 pub use denial::Denial;
-pub use denial::Reason;
+pub use denial::DenialReason;
 pub use file::PolicyFile;
-pub use rule::Kin;
 pub use rule::Rule;
+pub use rule::SameScope;
 pub(crate) use rule::guid_of;
 
 #[cfg(test)]

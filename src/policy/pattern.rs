@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::mistake::Wrong;
+use crate::config::mistake::Problem;
 
 /// The longest DNS name (RFC 1035, 2.3.4), without the dot at its end.
 const LONGEST_NAME: usize = 253;
@@ -30,12 +30,12 @@ pub struct UriPattern {
 }
 
 impl DnsPattern {
-    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let (one_label_more, name) = match text.strip_prefix("*.") {
             Some(name) => (true, name),
             None => (false, text),
         };
-        let wrong = |what: &str, mend: &str| Err(Wrong::new(what, mend));
+        let wrong = |what: &str, mend: &str| Err(Problem::new(what, mend));
         if text == "*" {
             return wrong("a * alone is no name", "write any for every certificate, or dns:*.NAME");
         }
@@ -103,17 +103,17 @@ fn is_label(label: &str) -> bool {
 }
 
 impl UriPattern {
-    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         const EXAMPLE: &str = "write uri:URI such as uri:spiffe://example.org/web, or uri:URI/* for all below it";
         let (below, uri) = match text.strip_suffix('*') {
             Some(uri) if uri.ends_with('/') => (true, uri),
             _ => (false, text),
         };
         if uri.contains('*') {
-            return Err(Wrong::new("a * stands only at the end, behind a slash", EXAMPLE));
+            return Err(Problem::new("a * stands only at the end, behind a slash", EXAMPLE));
         }
         let Some((scheme, rest)) = uri.split_once(':') else {
-            return Err(Wrong::new("it has no scheme", EXAMPLE));
+            return Err(Problem::new("it has no scheme", EXAMPLE));
         };
         // `spiffe://*` would be everything of every authority.
         let names_something = rest.bytes().any(|byte| byte != b'/') && !(below && rest.ends_with("//"));
@@ -122,7 +122,7 @@ impl UriPattern {
             || !rest.bytes().all(|byte| byte.is_ascii_graphic())
             || text.len() > LONGEST_TEXT
         {
-            return Err(Wrong::new("it is no URI", EXAMPLE));
+            return Err(Problem::new("it is no URI", EXAMPLE));
         }
         Ok(Self { below, uri: uri.into() })
     }

@@ -8,13 +8,13 @@ use super::alt_name::AltName;
 use super::pattern::DnsPattern;
 use super::pattern::LONGEST_TEXT;
 use super::pattern::UriPattern;
-use crate::config::mistake::Wrong;
+use crate::config::mistake::Problem;
 use crate::config::sources::nearest;
 use crate::identity::Client;
 use crate::identity::Guid;
-use crate::identity::Holder;
 use crate::identity::Identity;
 use crate::identity::InstanceId;
+use crate::identity::PeerCertificate;
 use crate::redact::quote;
 
 /// Whom a rule means. Written and read as `cf:app:GUID` and the like; cloning one allocates nothing.
@@ -35,7 +35,7 @@ pub enum Rule {
     /// `cf:any`: every sound Cloud Foundry identity.
     CloudFoundry,
     /// `cf:same:app`, `cf:same:space`, `cf:same:org`: whoever shares ours.
-    Same(Kin),
+    Same(SameScope),
     /// `dns:NAME`, `dns:*.NAME`: a dNSName, without regard to case.
     Dns(DnsPattern),
     /// `uri:URI`, `uri:URI/*`: a uniformResourceIdentifier, byte for byte.
@@ -56,7 +56,7 @@ pub enum Rule {
 
 /// What a client may share with us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kin {
+pub enum SameScope {
     /// The app.
     App,
     /// The space.
@@ -170,7 +170,7 @@ impl Rule {
     }
 
     /// Whether the rule means the holder of a certificate that is not Cloud Foundry's.
-    fn names(&self, holder: &Holder) -> bool {
+    fn names(&self, holder: &PeerCertificate) -> bool {
         match self {
             Self::Dns(pattern) => holder.names.dns.iter().any(|name| pattern.matches(name)),
             Self::Uri(pattern) => holder.names.uris.iter().any(|uri| pattern.matches(uri)),
@@ -183,7 +183,7 @@ impl Rule {
     }
 }
 
-impl Kin {
+impl SameScope {
     /// What of `identity` is compared.
     pub fn of(self, identity: &Identity) -> Option<Guid> {
         match self {
@@ -195,15 +195,15 @@ impl Kin {
 }
 
 impl FromStr for Rule {
-    type Err = Wrong;
+    type Err = Problem;
 
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        let within = |wrong: Wrong| Wrong::new(format!("{}: {}", quote(text), wrong.what), wrong.mend);
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let within = |wrong: Problem| Problem::new(format!("{}: {}", quote(text), wrong.what), wrong.help);
         match text {
             "cf:any" => return Ok(Self::CloudFoundry),
-            "cf:same:app" => return Ok(Self::Same(Kin::App)),
-            "cf:same:space" => return Ok(Self::Same(Kin::Space)),
-            "cf:same:org" => return Ok(Self::Same(Kin::Organization)),
+            "cf:same:app" => return Ok(Self::Same(SameScope::App)),
+            "cf:same:space" => return Ok(Self::Same(SameScope::Space)),
+            "cf:same:org" => return Ok(Self::Same(SameScope::Organization)),
             "any" => return Ok(Self::Any),
             "anonymous" => return Ok(Self::Anonymous),
             _ => {}
@@ -217,30 +217,30 @@ impl FromStr for Rule {
             Some(("dns:", name)) => DnsPattern::parse(name).map(Self::Dns),
             Some(("uri:", uri)) => UriPattern::parse(uri).map(Self::Uri),
             Some(("cn:", name)) => common_name(name).map(Self::CommonName),
-            _ => Err(Wrong::new("no such rule", mend(text))),
+            _ => Err(Problem::new("no such rule", mend(text))),
         }
         .map_err(within)
     }
 }
 
 /// A GUID on its own, as `--allow-app` and its like take it; `kind` is what the cf command line calls it.
-pub(crate) fn guid_of(kind: &str, text: &str) -> Result<Guid, Wrong> {
+pub(crate) fn guid_of(kind: &str, text: &str) -> Result<Guid, Problem> {
     let mend = || format!("write the GUID that cf {kind} NAME --guid prints");
-    text.parse().map_err(|_| Wrong::new(format!("{} is not a GUID", quote(text)), mend()))
+    text.parse().map_err(|_| Problem::new(format!("{} is not a GUID", quote(text)), mend()))
 }
 
-fn instance(id: &str) -> Result<InstanceId, Wrong> {
+fn instance(id: &str) -> Result<InstanceId, Problem> {
     let mend = "write the CN of the instance's certificate, letters, digits and dashes";
-    id.parse().map_err(|_| Wrong::new(format!("{} is not an instance's id", quote(id)), mend))
+    id.parse().map_err(|_| Problem::new(format!("{} is not an instance's id", quote(id)), mend))
 }
 
-fn common_name(name: &str) -> Result<Arc<str>, Wrong> {
+fn common_name(name: &str) -> Result<Arc<str>, Problem> {
     if name.contains('*') {
-        return Err(Wrong::new("a CN has no wildcard", "write the whole name, or dns:*.NAME"));
+        return Err(Problem::new("a CN has no wildcard", "write the whole name, or dns:*.NAME"));
     }
     let plain =
         !name.is_empty() && name.trim() == name && name.len() <= LONGEST_TEXT && !name.chars().any(char::is_control);
-    if plain { Ok(name.into()) } else { Err(Wrong::new("it is no CN", "write cn:NAME such as cn:gorouter")) }
+    if plain { Ok(name.into()) } else { Err(Problem::new("it is no CN", "write cn:NAME such as cn:gorouter")) }
 }
 
 /// What was probably meant.
@@ -281,9 +281,9 @@ impl fmt::Display for Rule {
             Self::Organization(guid) => write!(f, "cf:org:{guid}"),
             Self::Instance(id) => write!(f, "cf:instance:{id}"),
             Self::CloudFoundry => f.write_str("cf:any"),
-            Self::Same(Kin::App) => f.write_str("cf:same:app"),
-            Self::Same(Kin::Space) => f.write_str("cf:same:space"),
-            Self::Same(Kin::Organization) => f.write_str("cf:same:org"),
+            Self::Same(SameScope::App) => f.write_str("cf:same:app"),
+            Self::Same(SameScope::Space) => f.write_str("cf:same:space"),
+            Self::Same(SameScope::Organization) => f.write_str("cf:same:org"),
             Self::Dns(pattern) => write!(f, "dns:{pattern}"),
             Self::Uri(pattern) => write!(f, "uri:{pattern}"),
             Self::CommonName(name) => write!(f, "cn:{name}"),

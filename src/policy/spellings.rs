@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::Mode;
+use super::DenialReason;
 use super::Policy;
-use super::Reason;
+use super::PolicyMode;
 use super::Rule;
 use crate::identity::Client;
 use crate::identity::tests::certificate;
@@ -21,15 +21,15 @@ const UNIVERSAL: u8 = 28;
 const BMP: u8 = 30;
 
 /// The reason why not, for a certificate with these CNs (string type, bytes) and other names (tag, bytes).
-fn judged(deny: &str, cns: &[(u8, &[u8])], names: &[(u8, &[u8])]) -> Result<(), Reason> {
-    let policy = Policy { mode: Mode::Enforce, allow: vec![Rule::Any], deny: vec![deny.parse().unwrap()] };
+fn judged(deny: &str, cns: &[(u8, &[u8])], names: &[(u8, &[u8])]) -> Result<(), DenialReason> {
+    let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: vec![deny.parse().unwrap()] };
     let subject: Vec<_> = cns.iter().map(|(tag, text)| (3, *tag, *text)).collect();
     let list = tlv(0x30, &[&names.iter().flat_map(|(tag, name)| tlv(*tag, &[name])).collect::<Vec<u8>>()]);
     let lists: &[&[u8]] = if names.is_empty() { &[] } else { &[&list] };
     let rdns: Vec<_> = subject.chunks(1).collect();
     // What cannot be read is refused before anybody asks the rules.
-    let client = Client::from_leaf(&certificate(&rdns, &[], lists)).map_err(|_| Reason::Malformed)?;
-    policy.judge(&client, None).map(|_| ()).map_err(|denial| denial.reason())
+    let client = Client::from_leaf(&certificate(&rdns, &[], lists)).map_err(|_| DenialReason::Malformed)?;
+    policy.authorize(&client, None).map(|_| ()).map_err(|denial| denial.reason())
 }
 
 #[test]
@@ -58,13 +58,16 @@ fn a_dns_name_that_is_denied_does_not_come_in_under_another_spelling() {
         ("dns:evil.example", ""),
     ] {
         let said = judged(rule, &[], &[(DNS, b"good.example"), (DNS, spelled.as_bytes())]);
-        assert_eq!(said, Err(Reason::NameDoubtful), "{spelled:?} for {rule}");
+        assert_eq!(said, Err(DenialReason::NameDoubtful), "{spelled:?} for {rule}");
     }
     for spelled in ["EVIL.Example", "evil.example"] {
-        assert_eq!(judged("dns:evil.example", &[], &[(DNS, spelled.as_bytes())]), Err(Reason::DeniedByRule));
+        assert_eq!(judged("dns:evil.example", &[], &[(DNS, spelled.as_bytes())]), Err(DenialReason::DeniedByRule));
     }
-    assert_eq!(judged("dns:xn--bcher-kva.example", &[], &[(DNS, "bücher.example".as_bytes())]), Err(Reason::Malformed));
-    assert_eq!(judged("dns:evil.example", &[], &[(DNS | 0x20, b"\x16\x0cevil.example")]), Err(Reason::Malformed));
+    assert_eq!(
+        judged("dns:xn--bcher-kva.example", &[], &[(DNS, "bücher.example".as_bytes())]),
+        Err(DenialReason::Malformed)
+    );
+    assert_eq!(judged("dns:evil.example", &[], &[(DNS | 0x20, b"\x16\x0cevil.example")]), Err(DenialReason::Malformed));
     for plain in ["good.example", "devil.example", "a.evil.example", "*.good.example", "*.evil.example", "evil", "a_b"]
     {
         assert_eq!(judged("dns:evil.example", &[], &[(DNS, plain.as_bytes())]), Ok(()), "{plain}");
@@ -75,10 +78,10 @@ fn a_dns_name_that_is_denied_does_not_come_in_under_another_spelling() {
 fn a_cn_does_not_stand_in_for_the_dns_name_that_is_denied() {
     for cn in ["evil.example", "EVIL.example.", "evil.example ", "*.example", "evil.example\0x", "évil.example"] {
         let said = judged("dns:evil.example", &[(UTF8, cn.as_bytes())], &[]);
-        assert_eq!(said, Err(Reason::NameDoubtful), "{cn:?}");
+        assert_eq!(said, Err(DenialReason::NameDoubtful), "{cn:?}");
     }
-    assert_eq!(judged("dns:evil.example", &[(T61, b"x")], &[]), Err(Reason::NameDoubtful));
-    assert_eq!(judged("dns:*.example", &[(UTF8, b"evil.example")], &[]), Err(Reason::NameDoubtful));
+    assert_eq!(judged("dns:evil.example", &[(T61, b"x")], &[]), Err(DenialReason::NameDoubtful));
+    assert_eq!(judged("dns:*.example", &[(UTF8, b"evil.example")], &[]), Err(DenialReason::NameDoubtful));
     // With a DNS name beside it, it is no name of a host for anybody.
     assert_eq!(judged("dns:evil.example", &[(UTF8, b"evil.example")], &[(DNS, b"good.example")]), Ok(()));
     for cn in ["Jürgen", "good.example", "Bob Smith", "evil"] {
@@ -127,7 +130,7 @@ fn a_uri_that_is_denied_does_not_come_in_under_another_spelling() {
         ("uri:urn:uuid:f81d", "URN:uuid:f81d"),
     ] {
         let said = judged(rule, &[], &[(URI, b"spiffe://good/x"), (URI, spelled.as_bytes())]);
-        assert_eq!(said, Err(Reason::NameDoubtful), "{spelled:?} for {rule}");
+        assert_eq!(said, Err(DenialReason::NameDoubtful), "{spelled:?} for {rule}");
     }
     for plain in
         ["spiffe://o/web/a", "spiffe://o/admin", "spiffe://other/admin/a", "https://o/admin/a?x=%2e", "urn:x:y"]
@@ -145,18 +148,18 @@ fn a_cn_that_is_denied_does_not_come_in_under_another_spelling() {
         &[(UTF8, b"Alice"), (T61, b"Bob")],
     ];
     for cns in two {
-        assert_eq!(judged("cn:Bob", cns, &[]), Err(Reason::NameDoubtful), "{cns:?}");
+        assert_eq!(judged("cn:Bob", cns, &[]), Err(DenialReason::NameDoubtful), "{cns:?}");
     }
     // A UniversalString cannot be read at all.
-    assert_eq!(judged("cn:Bob", &[(UNIVERSAL, b"\0\0\0B\0\0\0o\0\0\0b")], &[]), Err(Reason::Malformed));
+    assert_eq!(judged("cn:Bob", &[(UNIVERSAL, b"\0\0\0B\0\0\0o\0\0\0b")], &[]), Err(DenialReason::Malformed));
     let wide: &[(u8, &[u8])] = &[(T61, b"Bob"), (BMP, b"\0B\0o\0b"), (22, b"Bob")];
     for cn in wide {
-        assert_eq!(judged("cn:Bob", &[*cn], &[]), Err(Reason::NameDoubtful), "{cn:?}");
+        assert_eq!(judged("cn:Bob", &[*cn], &[]), Err(DenialReason::NameDoubtful), "{cn:?}");
     }
     for cn in ["Bob ", " Bob", "bob", "BOB", "B ob", "Bob\0", "B\u{200b}ob", "Bob\n", "Воb", "Ｂｏｂ", ""] {
-        assert_eq!(judged("cn:Bob", &[(UTF8, cn.as_bytes())], &[]), Err(Reason::NameDoubtful), "{cn:?}");
+        assert_eq!(judged("cn:Bob", &[(UTF8, cn.as_bytes())], &[]), Err(DenialReason::NameDoubtful), "{cn:?}");
     }
-    assert_eq!(judged("cn:Bob", &[(PRINTABLE, b"Bob")], &[]), Err(Reason::DeniedByRule));
+    assert_eq!(judged("cn:Bob", &[(PRINTABLE, b"Bob")], &[]), Err(DenialReason::DeniedByRule));
     for cn in ["Alice", "Bobby", "Bob Smith"] {
         assert_eq!(judged("cn:Bob", &[(UTF8, cn.as_bytes())], &[]), Ok(()), "{cn}");
     }
@@ -169,10 +172,10 @@ fn what_is_doubtful_is_so_for_deny_rules_of_its_kind_alone() {
     for rule in ["cn:Bob", "cf:any", "cf:app:7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11", "anonymous"] {
         assert_eq!(judged(rule, &[], odd), Ok(()), "{rule}");
     }
-    let policy = Policy { mode: Mode::Enforce, allow: vec!["dns:evil.example".parse().unwrap()], deny: vec![] };
+    let policy = Policy { mode: PolicyMode::Enforce, allow: vec!["dns:evil.example".parse().unwrap()], deny: vec![] };
     let list = tlv(0x30, &[&tlv(DNS, &[b"evil.example."])]);
     let client = Client::from_leaf(&certificate(&[], &[], &[&list])).unwrap();
-    assert_eq!(policy.judge(&client, None).unwrap_err().reason(), Reason::NotAllowed, "an allow stays exact");
+    assert_eq!(policy.authorize(&client, None).unwrap_err().reason(), DenialReason::NotAllowed, "an allow stays exact");
 }
 
 #[test]
@@ -181,8 +184,8 @@ fn a_doubt_names_its_rule_and_the_name_and_shows_no_more_than_the_beginning_of_i
     let list = tlv(0x30, &[&tlv(DNS, &[name.as_bytes()])]);
     let client = Client::from_leaf(&certificate(&[], &[], &[&list])).unwrap();
     let policy =
-        Policy { mode: Mode::Enforce, allow: vec![Rule::Any], deny: vec!["dns:evil.example".parse().unwrap()] };
-    let denial = policy.judge(&client, None).unwrap_err();
+        Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: vec!["dns:evil.example".parse().unwrap()] };
+    let denial = policy.authorize(&client, None).unwrap_err();
     assert_eq!(denial.rule().map(ToString::to_string).as_deref(), Some("dns:evil.example"));
     let text = denial.to_string();
     assert!(text.starts_with(

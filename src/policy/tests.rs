@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::Mode;
+use super::DenialReason;
 use super::Policy;
-use super::Reason;
+use super::PolicyMode;
 use super::Rule;
 use crate::identity::Client;
 use crate::identity::Identity;
@@ -299,28 +299,28 @@ fn every_certificate_is_judged_by_every_set_of_rules_as_their_words_say() {
     assert!(certificates.len() >= 60, "{}", certificates.len());
     let (mut permits, mut denials) = (0, 0);
     for (allow, deny) in rule_sets() {
-        let policy = Policy { mode: Mode::Enforce, allow: parsed(&allow), deny: parsed(&deny) };
-        let audit = Policy { mode: Mode::Audit, ..policy.clone() };
+        let policy = Policy { mode: PolicyMode::Enforce, allow: parsed(&allow), deny: parsed(&deny) };
+        let audit = Policy { mode: PolicyMode::Audit, ..policy.clone() };
         for certificate in &certificates {
             let first = |rules: &Words| rules.iter().find(|rule| expected_match(rule, certificate)).cloned();
             let doubted = deny.iter().find(|rule| expected_doubt(rule, certificate)).cloned();
             let expected = match (expected_identity(certificate), first(&deny), doubted, first(&allow)) {
-                (None, _, _, _) => Err((Reason::IdentityInvalid, None)),
-                (_, Some(rule), _, _) => Err((Reason::DeniedByRule, Some(rule))),
-                (_, None, Some(rule), _) => Err((Reason::NameDoubtful, Some(rule))),
+                (None, _, _, _) => Err((DenialReason::IdentityInvalid, None)),
+                (_, Some(rule), _, _) => Err((DenialReason::DeniedByRule, Some(rule))),
+                (_, None, Some(rule), _) => Err((DenialReason::NameDoubtful, Some(rule))),
                 (_, None, None, Some(rule)) => Ok(rule),
-                (_, None, None, None) => Err((Reason::NotAllowed, None)),
+                (_, None, None, None) => Err((DenialReason::NotAllowed, None)),
             };
             for in_one_rdn in [true, false] {
                 let client = client(certificate, in_one_rdn);
-                let verdict = match policy.judge(&client, Some(&own)) {
+                let verdict = match policy.authorize(&client, Some(&own)) {
                     Ok(permit) => Ok(permit.rule().unwrap().to_string()),
                     Err(denial) => Err((denial.reason(), denial.rule().map(ToString::to_string))),
                 };
                 assert_eq!(verdict, expected, "{certificate:?} by {allow:?} without {deny:?}");
                 // Audit lets everybody in, and says the same.
-                let audited = audit.judge(&client, Some(&own)).unwrap();
-                assert_eq!(audited.overruled(), policy.judge(&client, Some(&own)).as_ref().err());
+                let audited = audit.authorize(&client, Some(&own)).unwrap();
+                assert_eq!(audited.audited_denial(), policy.authorize(&client, Some(&own)).as_ref().err());
                 assert_eq!(
                     audited.rule().map(ToString::to_string),
                     expected.clone().map_or_else(|(_, rule)| rule, Some)
@@ -335,42 +335,42 @@ fn every_certificate_is_judged_by_every_set_of_rules_as_their_words_say() {
 #[test]
 fn the_anonymous_come_in_by_their_own_rule_alone() {
     for (allow, deny) in rule_sets() {
-        for mode in [Mode::Enforce, Mode::Audit] {
+        for mode in [PolicyMode::Enforce, PolicyMode::Audit] {
             let policy = Policy { mode, allow: parsed(&allow), deny: parsed(&deny) };
-            let verdict = policy.judge(&Client::Anonymous, Some(&own())).map_err(|denial| denial.reason());
+            let verdict = policy.authorize(&Client::Anonymous, Some(&own())).map_err(|denial| denial.reason());
             let named = |rules: &Words| rules.contains(&"anonymous".to_owned());
             match (named(&allow), named(&deny)) {
-                (_, true) => assert_eq!(verdict, Err(Reason::DeniedByRule)),
+                (_, true) => assert_eq!(verdict, Err(DenialReason::DeniedByRule)),
                 (true, false) => assert_eq!(verdict.unwrap().rule(), Some(&Rule::Anonymous)),
-                (false, false) => assert_eq!(verdict, Err(Reason::NoCertificate)),
+                (false, false) => assert_eq!(verdict, Err(DenialReason::NoCertificate)),
             }
         }
     }
-    assert!(Policy::anonymous().judge(&Client::Anonymous, None).is_ok());
-    assert!(Policy::anonymous().judge(&client(&words("cn=x"), true), None).is_err());
+    assert!(Policy::anonymous().authorize(&Client::Anonymous, None).is_ok());
+    assert!(Policy::anonymous().authorize(&client(&words("cn=x"), true), None).is_err());
 }
 
 #[test]
 fn without_an_identity_of_our_own_nobody_shares_it() {
-    let policy = |rule: &str| Policy { mode: Mode::Enforce, allow: parsed(&words(rule)), deny: vec![] };
+    let policy = |rule: &str| Policy { mode: PolicyMode::Enforce, allow: parsed(&words(rule)), deny: vec![] };
     let lone = client(&words("ou=app:GREEN"), true);
     let own = lone.identity();
     for rule in ["cf:same:app", "cf:same:space", "cf:same:org"] {
-        assert!(policy(rule).asks_for_own());
-        assert_eq!(policy(rule).judge(&lone, None).unwrap_err().reason(), Reason::NotAllowed);
+        assert!(policy(rule).needs_own_identity());
+        assert_eq!(policy(rule).authorize(&lone, None).unwrap_err().reason(), DenialReason::NotAllowed);
     }
     // Neither has a space: that is nothing to share.
-    assert!(policy("cf:same:app").judge(&lone, own).is_ok());
-    assert!(policy("cf:same:space").judge(&lone, own).is_err());
-    assert!(!policy("cf:any").asks_for_own());
+    assert!(policy("cf:same:app").authorize(&lone, own).is_ok());
+    assert!(policy("cf:same:space").authorize(&lone, own).is_err());
+    assert!(!policy("cf:any").needs_own_identity());
 }
 
 #[test]
 fn a_second_app_beside_the_denied_one_is_no_way_around_the_deny() {
-    let policy = Policy { mode: Mode::Enforce, allow: vec![Rule::Any], deny: parsed(&words("cf:app:BLUE")) };
+    let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: parsed(&words("cf:app:BLUE")) };
     let disguised = client(&words("ou=app:BLUE ou=app:GREEN"), true);
-    let denial = policy.judge(&disguised, None).unwrap_err();
-    assert_eq!(denial.reason(), Reason::IdentityInvalid);
+    let denial = policy.authorize(&disguised, None).unwrap_err();
+    assert_eq!(denial.reason(), DenialReason::IdentityInvalid);
     assert_eq!(
         denial.to_string(),
         "the certificate claims to be Cloud Foundry's and is not sound: the app occurs twice in the subject with \
@@ -380,11 +380,11 @@ fn a_second_app_beside_the_denied_one_is_no_way_around_the_deny() {
 
 #[test]
 fn a_denial_names_its_rule() {
-    let policy = Policy { mode: Mode::Enforce, allow: vec![Rule::Any], deny: parsed(&words("cn:x")) };
-    let denial = policy.judge(&client(&words("cn=x"), true), None).unwrap_err();
+    let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: parsed(&words("cn:x")) };
+    let denial = policy.authorize(&client(&words("cn=x"), true), None).unwrap_err();
     assert_eq!(denial.to_string(), "a rule denies the client: cn:x");
     let denial =
-        Policy { allow: vec![], deny: vec![], ..policy }.judge(&client(&words("cn=x"), true), None).unwrap_err();
+        Policy { allow: vec![], deny: vec![], ..policy }.authorize(&client(&words("cn=x"), true), None).unwrap_err();
     assert_eq!((denial.to_string(), denial.rule()), ("no rule admits the client".to_owned(), None));
 }
 
@@ -397,8 +397,8 @@ proptest! {
     ) {
         let (client, own) = (client(&certificate, false), own());
         let admits = |allow: &Words, deny: &Words| {
-            let policy = Policy { mode: Mode::Enforce, allow: parsed(allow), deny: parsed(deny) };
-            policy.judge(&client, Some(&own)).ok().and_then(|permit| permit.rule().cloned())
+            let policy = Policy { mode: PolicyMode::Enforce, allow: parsed(allow), deny: parsed(deny) };
+            policy.authorize(&client, Some(&own)).ok().and_then(|permit| permit.rule().cloned())
         };
         let permit = admits(&allow, &deny);
         let reversed: Words = allow.iter().rev().cloned().collect();

@@ -14,11 +14,11 @@
 //! | the app resets | the client: what had come, then FIN without close_notify, since it is not whole |
 
 mod app_stream;
-mod backlog;
-mod exchange;
-mod quiet;
+mod idle;
+mod response_tracker;
 mod stall;
-mod turn;
+mod transfer;
+mod write_buffer;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -37,14 +37,14 @@ use crate::buffers;
 use crate::policy::Permit;
 use crate::tls::Established;
 use crate::tls::Session;
-use backlog::Backlog;
-use exchange::Exchange;
-use quiet::Quiet;
+use idle::IdleTimer;
+use response_tracker::ResponseTracker;
 use stall::Stall;
+use write_buffer::WriteBuffer;
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum RelayEnd {
     /// Both sides said that they were done.
     Complete,
     /// The client's TCP ended without close_notify.
@@ -56,12 +56,12 @@ pub enum End {
     /// The app reset the connection, or stopped reading before it was done.
     AppReset,
     /// Nothing moved either way for as long as was allowed.
-    Quiet,
+    Idle,
     /// It was stuck while memory was short.
     Stuck,
 }
 
-/// What there is to say of [`End::Stuck`].
+/// What there is to say of [`RelayEnd::Stuck`].
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error(
     "the memory for backlogs is short, and this connection has held some for {} seconds without progress; raise the container's memory limit (or --memory-limit), or add instances",
@@ -71,7 +71,7 @@ pub struct Stuck;
 
 /// Plaintext bytes that were carried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Carried {
+pub struct Transferred {
     /// From the client to the app.
     pub up: u64,
     /// From the app to the client.
@@ -89,22 +89,22 @@ pub struct Relay {
     /// `held` may contain whole records.
     more_held: bool,
     /// Plaintext that the app would not take yet.
-    to_app: Backlog,
+    to_app: WriteBuffer,
     /// Ciphertext that the client would not take yet.
-    to_client: Backlog,
-    up: Way,
-    down: Way,
+    to_client: WriteBuffer,
+    up: TransferState,
+    down: TransferState,
     /// The app reset the connection while it was written to; its remaining bytes are still to be read.
     app_was_reset: bool,
     /// The app is gone: once its bytes are delivered, nothing is left to wait for.
     app_is_gone: bool,
-    carried: Carried,
+    carried: Transferred,
     /// Bytes among those to the app that are ours.
     announced: u32,
     /// Bytes of the client's chain that the session keeps.
     chain: u32,
-    quiet: Quiet,
-    exchange: Exchange,
+    quiet: IdleTimer,
+    exchange: ResponseTracker,
     /// Looks after a connection that keeps something; made when that first happens.
     stall: Option<Box<Stall>>,
     /// The memory of what is kept.
@@ -121,7 +121,7 @@ fn small(length: usize) -> u32 {
 
 /// One direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum TransferState {
     Open,
     /// Its source has ended; what is kept is still to be delivered.
     Ending,
@@ -146,26 +146,26 @@ impl Relay {
             held: established.pending_ciphertext,
             announced: small(announcement.len()),
             chain: small(established.chain_bytes.saturating_sub(USUAL_CHAIN)),
-            to_app: Backlog::from(announcement),
+            to_app: WriteBuffer::from(announcement),
             session: established.session,
-            to_client: Backlog::default(),
-            up: Way::Open,
-            down: Way::Open,
+            to_client: WriteBuffer::default(),
+            up: TransferState::Open,
+            down: TransferState::Open,
             app_was_reset: false,
             app_is_gone: false,
             stall: None,
             reservation: budget.reservation(),
-            carried: Carried::default(),
-            quiet: Quiet::default(),
-            exchange: Exchange::default(),
+            carried: Transferred::default(),
+            quiet: IdleTimer::default(),
+            exchange: ResponseTracker::default(),
         }
     }
 
     /// Takes no more from the client; to the app it is as if the client had ended its sending.
     pub fn dismiss_client(&mut self) {
-        if self.up != Way::Done {
-            self.up = Way::Done;
-            self.to_app = Backlog::default();
+        if self.up != TransferState::Done {
+            self.up = TransferState::Done;
+            self.to_app = WriteBuffer::default();
             // The app may be gone already.
             let _ = self.app.end_sending();
         }
@@ -173,8 +173,8 @@ impl Relay {
 
     /// Plaintext bytes carried so far. The announcement does not count, nor does what the client's socket would not take yet:
     /// that counts as it stands there, sealed.
-    pub fn carried(&self) -> Carried {
-        Carried {
+    pub fn transferred(&self) -> Transferred {
+        Transferred {
             up: self.carried.up.saturating_sub(self.announced.into()),
             down: self.carried.down.saturating_sub(self.to_client.len() as u64),
         }
@@ -213,7 +213,7 @@ impl Relay {
 
     /// Tells the client that nothing more comes and that all was whole, as far as the socket takes it at once.
     pub fn say_goodbye(&mut self) {
-        if self.down == Way::Done || !self.to_client.is_empty() {
+        if self.down == TransferState::Done || !self.to_client.is_empty() {
             return;
         }
         buffers::with(|buffers| {
@@ -227,11 +227,11 @@ impl Relay {
 }
 
 impl Future for Relay {
-    type Output = End;
+    type Output = RelayEnd;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let this = self.get_mut();
-        match buffers::with(|buffers| this.poll_turn(cx, buffers)) {
+        match buffers::with(|buffers| this.poll_transfer(cx, buffers)) {
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => {
                 this.reservation.settle(this.memory());
@@ -240,8 +240,8 @@ impl Future for Relay {
                 }
                 // Bytes that one side is slow to take are not silence, as long as it takes some.
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
-                let Carried { up, down } = this.carried();
-                this.quiet.poll(cx, on_its_way, up + down, this.exchange.is_under_way()).map(|()| End::Quiet)
+                let Transferred { up, down } = this.transferred();
+                this.quiet.poll(cx, on_its_way, up + down, this.exchange.is_under_way()).map(|()| RelayEnd::Idle)
             }
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 use tokio::time::sleep;
 
-use super::Carried;
+use super::Transferred;
 
 /// How often such a connection is looked after.
 const LOOK: Duration = Duration::from_secs(1);
@@ -25,20 +25,20 @@ pub(super) const STUCK: u8 = 5;
 #[derive(Debug)]
 pub(super) struct Stall {
     timer: Pin<Box<Sleep>>,
-    up: Progress,
-    down: Progress,
+    up: BytesMoved,
+    down: BytesMoved,
 }
 
 /// Of one direction.
 #[derive(Debug)]
-struct Progress {
+struct BytesMoved {
     carried: u64,
     looks: u8,
 }
 
 impl Stall {
-    pub(super) fn new(carried: Carried) -> Self {
-        let progress = |carried| Progress { carried, looks: 0 };
+    pub(super) fn new(carried: Transferred) -> Self {
+        let progress = |carried| BytesMoved { carried, looks: 0 };
         Self { timer: Box::pin(sleep(LOOK)), up: progress(carried.up), down: progress(carried.down) }
     }
 
@@ -49,14 +49,14 @@ impl Stall {
 
     /// Whether what is kept has been the same for [`STUCK`] looks, of which this is one. Bytes count when they are carried: a
     /// record that comes in drops, or a backlog that goes in drops, keeps its memory all the same.
-    pub(super) fn is_stuck(&mut self, carried: Carried, keeps_up: bool, keeps_down: bool) -> bool {
+    pub(super) fn is_stuck(&mut self, carried: Transferred, keeps_up: bool, keeps_down: bool) -> bool {
         let up = self.up.stands_still(carried.up, keeps_up);
         let down = self.down.stands_still(carried.down, keeps_down);
         up || down
     }
 }
 
-impl Progress {
+impl BytesMoved {
     fn stands_still(&mut self, carried: u64, keeps: bool) -> bool {
         self.looks = if keeps && carried == self.carried { (self.looks + 1).min(STUCK) } else { 0 };
         self.carried = carried;
@@ -70,8 +70,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_direction_that_keeps_something_and_carries_nothing_is_stuck_after_five_looks() {
-        let mut stall = Stall::new(Carried::default());
-        let mut look = |up, down, keeps_up, keeps_down| stall.is_stuck(Carried { up, down }, keeps_up, keeps_down);
+        let mut stall = Stall::new(Transferred::default());
+        let mut look = |up, down, keeps_up, keeps_down| stall.is_stuck(Transferred { up, down }, keeps_up, keeps_down);
         assert!((1..STUCK).all(|at| !look(u64::from(at), 0, true, true)));
         assert!(look(7, 0, true, true), "nothing has gone down");
         assert!(look(8, 0, true, true));

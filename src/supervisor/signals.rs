@@ -16,7 +16,7 @@ use super::terminal::Terminal;
 
 /// What the caller has to know about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum Request {
     /// TERM, INT, or what the app gets in place of TERM. It has not been sent to the app: the caller knows when its time
     /// comes.
     Stop {
@@ -26,7 +26,7 @@ pub enum Asked {
         nth: u32,
     },
     /// HUP: look at the credentials again. The app has been sent it too.
-    LookAgain,
+    Reload,
 }
 
 /// The signals that we listen for, from the moment this is made until the process ends.
@@ -85,18 +85,18 @@ impl Signals {
     /// Passes signals on to `app` until there is one that the caller has to know about. Cancel safe.
     ///
     /// To be called again until the app has ended, while draining too: nothing is forwarded in between.
-    pub async fn asked(&mut self, app: Option<&App>) -> Asked {
+    pub async fn next_request(&mut self, app: Option<&App>) -> Request {
         loop {
             let signal = self.next().await;
             if signal == Signal::TERM || signal == Signal::INT || app.is_some_and(|app| app.is_stopped_by(signal)) {
                 self.stops = self.stops.saturating_add(1);
-                return Asked::Stop { signal, nth: self.stops };
+                return Request::Stop { signal, nth: self.stops };
             }
             if let Some(app) = app {
                 app.signal(signal);
             }
             if signal == Signal::HUP {
-                return Asked::LookAgain;
+                return Request::Reload;
             }
         }
     }
@@ -141,21 +141,21 @@ mod tests {
         let me = rustix::process::getpid();
 
         rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
-        assert_eq!(signals.asked(None).await, Asked::LookAgain);
+        assert_eq!(signals.next_request(None).await, Request::Reload);
         rustix::process::kill_process(me, rustix::process::Signal::TERM).unwrap();
-        assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::TERM, nth: 1 });
+        assert_eq!(signals.next_request(None).await, Request::Stop { signal: Signal::TERM, nth: 1 });
         rustix::process::kill_process(me, rustix::process::Signal::INT).unwrap();
-        assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::INT, nth: 2 });
+        assert_eq!(signals.next_request(None).await, Request::Stop { signal: Signal::INT, nth: 2 });
 
         let (sender, requests) = mpsc::channel(1);
         signals.hear_also(requests);
         sender.send(Signal::HUP).await.unwrap();
-        assert_eq!(signals.asked(None).await, Asked::LookAgain);
+        assert_eq!(signals.next_request(None).await, Request::Reload);
         sender.send(Signal::TERM).await.unwrap();
-        assert_eq!(signals.asked(None).await, Asked::Stop { signal: Signal::TERM, nth: 3 });
+        assert_eq!(signals.next_request(None).await, Request::Stop { signal: Signal::TERM, nth: 3 });
         // Nobody can ask any more; signals are heard all the same.
         drop(sender);
         rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
-        assert_eq!(signals.asked(None).await, Asked::LookAgain);
+        assert_eq!(signals.next_request(None).await, Request::Reload);
     }
 }

@@ -58,7 +58,7 @@ impl Terminal {
                 return Stopped::GoOn;
             }
         }
-        if Standing::read().is_some_and(|standing| standing.has_somebody_to_return_to()) {
+        if ProcessState::read().is_some_and(|standing| standing.has_somebody_to_return_to()) {
             // TSTP is handled, so that it can be forwarded; STOP is what is left to stop with.
             if let Err(error) = kill_current_process_group(asks.unwrap_or(Signal::STOP)) {
                 tracing::warn!(%error, "cannot stop together with the app");
@@ -78,7 +78,7 @@ impl Terminal {
 
     fn give(&self, app: Pid) -> bool {
         // Only from the foreground; from elsewhere the kernel would stop us for it.
-        Standing::read().is_some_and(|standing| standing.in_foreground())
+        ProcessState::read().is_some_and(|standing| standing.in_foreground())
             && getpgid(Some(app)).and_then(|group| tcsetpgrp(&self.tty, group)).is_ok()
     }
 
@@ -97,7 +97,7 @@ impl Terminal {
             return;
         }
         self.wanted.store(false, Relaxed);
-        let Some(standing) = Standing::read() else { return };
+        let Some(standing) = ProcessState::read() else { return };
         let (Some(ours), Some(front)) = (pid(standing.group), pid(standing.foreground)) else { return };
         if ours != front && setpgid(None, Some(front)).is_ok() {
             let taken = tcsetpgrp(&self.tty, ours);
@@ -114,14 +114,14 @@ impl Terminal {
 /// Not from getpgrp(2) and the like, since in a PID namespace of our own our group and session may be outside
 /// of it: then they are 0, which rustix's `Pid` cannot say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Standing {
+struct ProcessState {
     group: i32,
     session: i32,
     /// The terminal's foreground group; -1 without a terminal.
     foreground: i32,
 }
 
-impl Standing {
+impl ProcessState {
     fn read() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/self/stat").ok()?)
     }
@@ -157,12 +157,12 @@ mod tests {
     #[test]
     fn a_programs_name_does_not_confuse_its_standing() {
         let stat = "42 (a) b (c) S 1 40 30 34816 41 4194304 0";
-        assert_eq!(Standing::parse(stat), Some(Standing { group: 40, session: 30, foreground: 41 }));
+        assert_eq!(ProcessState::parse(stat), Some(ProcessState { group: 40, session: 30, foreground: 41 }));
     }
 
     #[test]
     fn a_process_without_a_terminal_has_no_foreground() {
-        let standing = Standing::parse("42 (app) S 1 42 42 0 -1 4194304 0").unwrap();
+        let standing = ProcessState::parse("42 (app) S 1 42 42 0 -1 4194304 0").unwrap();
         assert_eq!(standing.foreground, -1);
         assert!(!standing.in_foreground());
         assert!(!standing.has_somebody_to_return_to());
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_group_outside_of_our_namespace_can_still_be_in_the_foreground() {
-        let standing = Standing::parse("1 (app) S 0 0 0 34816 0 4194304 0").unwrap();
+        let standing = ProcessState::parse("1 (app) S 0 0 0 34816 0 4194304 0").unwrap();
         assert!(standing.in_foreground());
         assert_eq!(pid(standing.group), None);
     }
@@ -178,12 +178,12 @@ mod tests {
     #[test]
     fn text_that_is_no_stat_is_nothing() {
         for text in ["", "42", "42 (app)", "42 (app) S 1 2 3", "42 (app) S 1 x 3 4 5"] {
-            assert_eq!(Standing::parse(text), None, "{text}");
+            assert_eq!(ProcessState::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn our_own_standing_can_be_read() {
-        assert!(Standing::read().is_some());
+        assert!(ProcessState::read().is_some());
     }
 }

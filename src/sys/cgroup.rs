@@ -33,8 +33,8 @@ fn read(path: &Path) -> Option<String> {
 pub(crate) fn lowest_memory_limit(groups: &str, read: Read<'_>) -> Option<u64> {
     let limits = places(groups, "memory").filter_map(|place| {
         let text = match place {
-            Place::First(folder) => read(&folder.join("memory.limit_in_bytes")),
-            Place::Second(folder) => read(&folder.join("memory.max")),
+            Cgroup::First(folder) => read(&folder.join("memory.limit_in_bytes")),
+            Cgroup::Second(folder) => read(&folder.join("memory.max")),
         }?;
         // "max" is no number.
         text.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
@@ -46,10 +46,10 @@ pub(crate) fn lowest_memory_limit(groups: &str, read: Read<'_>) -> Option<u64> {
 fn lowest_cpu_quota(groups: &str, read: Read<'_>) -> Option<usize> {
     let quotas = places(groups, "cpu").filter_map(|place| {
         let text = match place {
-            Place::First(folder) => {
+            Cgroup::First(folder) => {
                 format!("{} {}", read(&folder.join("cpu.cfs_quota_us"))?, read(&folder.join("cpu.cfs_period_us"))?)
             }
-            Place::Second(folder) => read(&folder.join("cpu.max"))?,
+            Cgroup::Second(folder) => read(&folder.join("cpu.max"))?,
         };
         let mut words = text.split_whitespace().map(str::parse::<usize>);
         // Neither "max" is such a number, nor the -1 that means the same.
@@ -60,7 +60,7 @@ fn lowest_cpu_quota(groups: &str, read: Read<'_>) -> Option<usize> {
 }
 
 /// Where a control group is described.
-enum Place {
+enum Cgroup {
     /// By version 1.
     First(PathBuf),
     /// By version 2.
@@ -71,7 +71,7 @@ enum Place {
 ///
 /// A container often sees its own group as the root of the tree, while `groups` names it as the host sees it: so what does
 /// not exist is passed over by those who read, and the root is among them.
-fn places(groups: &str, controller: &str) -> impl Iterator<Item = Place> {
+fn places(groups: &str, controller: &str) -> impl Iterator<Item = Cgroup> {
     groups.lines().flat_map(move |line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, group) = (fields.next().unwrap_or_default(), fields.next());
@@ -87,7 +87,7 @@ fn places(groups: &str, controller: &str) -> impl Iterator<Item = Place> {
         let places = trees.iter().flat_map(move |tree| {
             group.ancestors().map(move |above| {
                 let folder = Path::new("sys/fs/cgroup").join(tree).join(above);
-                if first { Place::First(folder) } else { Place::Second(folder) }
+                if first { Cgroup::First(folder) } else { Cgroup::Second(folder) }
             })
         });
         places.collect::<Vec<_>>()

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 /// A socket in the state LISTEN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Listening {
+pub(crate) struct ListeningSocket {
     pub(crate) addr: SocketAddr,
     /// By which `/proc/PID/fd` names it.
     pub(crate) inode: u64,
@@ -28,7 +28,7 @@ pub(crate) fn now_listening() -> Vec<SocketAddr> {
 }
 
 /// The sockets below the headline of `table`, up to the first that does not listen.
-fn first_listening(table: impl BufRead) -> impl Iterator<Item = Listening> {
+fn first_listening(table: impl BufRead) -> impl Iterator<Item = ListeningSocket> {
     table.lines().map_while(Result::ok).skip(1).map_while(|line| socket(&line))
 }
 
@@ -54,18 +54,18 @@ pub(crate) fn elsewhere(dialled: &[SocketAddr], listening: impl IntoIterator<Ite
 }
 
 /// The listening sockets in `/proc/net/tcp` or `/proc/net/tcp6`. Lines that cannot be read are passed over.
-pub(crate) fn listening(table: &str) -> Vec<Listening> {
+pub(crate) fn listening(table: &str) -> Vec<ListeningSocket> {
     table.lines().filter_map(socket).collect()
 }
 
-fn socket(line: &str) -> Option<Listening> {
+fn socket(line: &str) -> Option<ListeningSocket> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     if *fields.get(3)? != LISTEN {
         return None;
     }
     let (ip, port) = fields.get(1)?.split_once(':')?;
     let addr = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
-    Some(Listening { addr, inode: fields.get(9)?.parse().ok()? })
+    Some(ListeningSocket { addr, inode: fields.get(9)?.parse().ok()? })
 }
 
 /// The kernel prints addresses as numbers of 32 bits in its own byte order.
@@ -121,7 +121,7 @@ mod tests {
    1: 0100007F:1F91 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 43107 1 0000000000000000 20 4 30 10 -1
    garbage
 ";
-        assert_eq!(listening(v4), [Listening { addr: "127.0.0.1:8080".parse().unwrap(), inode: 43106 }]);
+        assert_eq!(listening(v4), [ListeningSocket { addr: "127.0.0.1:8080".parse().unwrap(), inode: 43106 }]);
         let v6 =
             "   0: 00000000000000000000000001000000:20FB 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 7 1 0
    1: 0000000000000000FFFF00000100007F:0050 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 8 1 0

@@ -5,23 +5,23 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::course::Course;
-use super::course::Piece;
+use super::bounded_counter::BoundedCounter;
+use super::bounded_counter::Counts;
 use super::denials::Denials;
 use super::denials::Denied;
-use super::few::Counts;
-use super::few::Few;
 use super::histogram::Histogram;
+use super::history::Bucket;
+use super::history::History;
 use super::limiter::Limiter;
-use super::verdict::Verdict;
-use crate::connection::Reason;
+use super::verdict::Decision;
 use crate::identity::Client;
 use crate::identity::Guid;
+use crate::inbound::CloseReason;
 use crate::policy;
 use crate::policy::Denial;
 use crate::policy::Permit;
 use crate::policy::Rule;
-use crate::relay::Carried;
+use crate::relay::Transferred;
 use crate::tls::Negotiated;
 
 /// Kinds of handshake with a count of their own: more than there can be with our versions and groups.
@@ -38,26 +38,26 @@ pub(super) const MOST_APPS: usize = 20;
 #[derive(Debug, Default)]
 pub struct Counters {
     opened: AtomicU64,
-    ended: [AtomicU64; Reason::ALL.len()],
+    ended: [AtomicU64; CloseReason::ALL.len()],
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
-    pub(super) handshakes: Few<Agreed, MOST_HANDSHAKES>,
+    pub(super) handshakes: BoundedCounter<HandshakeKind, MOST_HANDSHAKES>,
     unfinished: [AtomicU64; Unfinished::ALL.len()],
     pub(super) handshake_times: Histogram,
     pub(super) dial_times: Histogram,
-    authorizations: [Few<Option<Rule>, MOST_RULES>; Verdict::ALL.len()],
-    denied: [AtomicU64; policy::Reason::ALL.len()],
-    pub(super) callers: Few<Option<Guid>, MOST_APPS>,
-    pub(super) denied_callers: Few<Option<Guid>, MOST_APPS>,
+    authorizations: [BoundedCounter<Option<Rule>, MOST_RULES>; Decision::ALL.len()],
+    denied: [AtomicU64; policy::DenialReason::ALL.len()],
+    pub(super) client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
+    pub(super) denied_client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
     suppressed: AtomicU64,
     pub(super) limiter: Limiter,
-    course: Course,
+    history: History,
     pub(super) denials: Denials,
 }
 
 /// How often the holders of one app's certificates came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Calls {
+pub struct ClientConnections {
     /// Times that they were let in.
     pub admitted: u64,
     /// Times that they were denied.
@@ -66,7 +66,7 @@ pub struct Calls {
 
 /// What a completed handshake has agreed on; of it, what is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Agreed {
+pub(super) struct HandshakeKind {
     pub(super) version: Option<&'static str>,
     pub(super) group: Option<&'static str>,
     pub(super) resumed: bool,
@@ -92,11 +92,11 @@ impl Unfinished {
     }
 
     /// `None`: there was no handshake, or it is not why the connection ended.
-    fn of(reason: Reason) -> Option<Self> {
+    fn of(reason: CloseReason) -> Option<Self> {
         match reason {
-            Reason::HandshakeFailed => Some(Self::Failed),
-            Reason::Denied => Some(Self::Denied),
-            Reason::HandshakeTimeout => Some(Self::Timeout),
+            CloseReason::HandshakeFailed => Some(Self::Failed),
+            CloseReason::Denied => Some(Self::Denied),
+            CloseReason::HandshakeTimeout => Some(Self::Timeout),
             _ => None,
         }
     }
@@ -104,44 +104,44 @@ impl Unfinished {
 
 impl Counters {
     /// A connection was accepted at `now`.
-    pub(super) fn opened(&self, now: Instant) {
+    pub(super) fn count_opened(&self, now: Instant) {
         add(&self.opened, 1);
-        self.course.opened(now);
+        self.history.opened(now);
     }
 
     /// A handshake was completed, `took` after the accept.
-    pub(super) fn agreed(&self, negotiated: &Negotiated, took: Duration) {
+    pub(super) fn count_handshake(&self, negotiated: &Negotiated, took: Duration) {
         let (version, group) = (negotiated.version_name(), negotiated.group_name());
-        self.handshakes.count(&Agreed { version, group, resumed: negotiated.resumed });
+        self.handshakes.count(&HandshakeKind { version, group, resumed: negotiated.resumed });
         self.handshake_times.count(took);
     }
 
     /// The app has accepted, or not.
-    pub(super) fn dialled(&self, took: Duration) {
+    pub(super) fn count_upstream_connect(&self, took: Duration) {
         self.dial_times.count(took);
     }
 
     /// A verdict on `client`; nobody has vouched for who it is if it is `None`.
-    pub(super) fn judged(&self, client: Option<&Client>, judged: &Result<Permit, Denial>) {
+    pub(super) fn count_decision(&self, client: Option<&Client>, judged: &Result<Permit, Denial>) {
         let holder = client.and_then(Client::holder);
         if holder.is_none() && judged.is_ok() {
             return;
         }
-        let (verdict, rule, denial) = Verdict::of(judged);
+        let (verdict, rule, denial) = Decision::of(judged);
         self.authorizations[verdict as usize].count(&rule.cloned());
-        if let Some(reason) = denial.filter(|_| verdict == Verdict::Denial) {
+        if let Some(reason) = denial.filter(|_| verdict == Decision::Denial) {
             add(&self.denied[reason as usize], 1);
-            self.course.denied(Instant::now());
+            self.history.denied(Instant::now());
         }
         if holder.is_some() {
             let app = client.and_then(Client::identity).and_then(|caller| caller.app);
-            if judged.is_ok() { &self.callers } else { &self.denied_callers }.count(&app);
+            if judged.is_ok() { &self.client_apps } else { &self.denied_client_apps }.count(&app);
         }
     }
 
     /// A connection has ended at `now`; its handshake was completed, or not.
-    pub(super) fn ended(&self, reason: Reason, completed: bool, carried: Carried, now: Instant) {
-        self.course.ended(now);
+    pub(super) fn count_closed(&self, reason: CloseReason, completed: bool, carried: Transferred, now: Instant) {
+        self.history.ended(now);
         add(&self.ended[reason as usize], 1);
         add(&self.bytes_up, carried.up);
         add(&self.bytes_down, carried.down);
@@ -151,7 +151,7 @@ impl Counters {
     }
 
     /// A record was left out of the log.
-    pub(super) fn suppressed(&self) {
+    pub(super) fn count_suppressed(&self) {
         add(&self.suppressed, 1);
     }
 
@@ -167,7 +167,7 @@ impl Counters {
     }
 
     /// Connections that ended for `reason`.
-    pub fn count(&self, reason: Reason) -> u64 {
+    pub fn count(&self, reason: CloseReason) -> u64 {
         get(&self.ended[reason as usize])
     }
 
@@ -180,13 +180,13 @@ impl Counters {
         get(&self.unfinished[how as usize])
     }
 
-    pub(super) fn authorizations(&self, verdict: Verdict) -> &Few<Option<Rule>, MOST_RULES> {
+    pub(super) fn authorizations(&self, verdict: Decision) -> &BoundedCounter<Option<Rule>, MOST_RULES> {
         &self.authorizations[verdict as usize]
     }
 
-    /// How the last minutes up to `now` went, in pieces of [`PIECE`](super::PIECE), the oldest first.
-    pub fn course(&self, now: Instant) -> Vec<Piece> {
-        self.course.pieces(now)
+    /// How the last minutes up to `now` went, in buckets of [`BUCKET`](super::BUCKET), the oldest first.
+    pub fn history(&self, now: Instant) -> Vec<Bucket> {
+        self.history.buckets(now)
     }
 
     /// The last denials, the newest first.
@@ -201,28 +201,28 @@ impl Counters {
 
     /// Who came with a certificate that a client CA vouches for, by the app in it, if any; and all those whose apps have no
     /// row of their own.
-    pub fn calls(&self) -> (Vec<(Option<Guid>, Calls)>, Calls) {
-        let mut rows: Vec<(Option<Guid>, Calls)> = Vec::new();
-        let mut note = |counts: Counts<Option<Guid>>, part: fn(&mut Calls) -> &mut u64| {
+    pub fn client_connections(&self) -> (Vec<(Option<Guid>, ClientConnections)>, ClientConnections) {
+        let mut rows: Vec<(Option<Guid>, ClientConnections)> = Vec::new();
+        let mut note = |counts: Counts<Option<Guid>>, part: fn(&mut ClientConnections) -> &mut u64| {
             for (app, count) in counts.known {
                 let at = rows.iter().position(|(known, _)| *known == app).unwrap_or_else(|| {
-                    rows.push((app, Calls::default()));
+                    rows.push((app, ClientConnections::default()));
                     rows.len() - 1
                 });
                 *part(&mut rows[at].1) = count;
             }
             counts.others
         };
-        let admitted = note(self.callers.counts(), |calls| &mut calls.admitted);
-        let denied = note(self.denied_callers.counts(), |calls| &mut calls.denied);
-        (rows, Calls { admitted, denied })
+        let admitted = note(self.client_apps.counts(), |calls| &mut calls.admitted);
+        let denied = note(self.denied_client_apps.counts(), |calls| &mut calls.denied);
+        (rows, ClientConnections { admitted, denied })
     }
 
-    pub(super) fn denials(&self, reason: policy::Reason) -> u64 {
+    pub(super) fn denials(&self, reason: policy::DenialReason) -> u64 {
         get(&self.denied[reason as usize])
     }
 
-    pub(super) fn suppressed_records(&self) -> u64 {
+    pub(super) fn access_log_suppressed(&self) -> u64 {
         get(&self.suppressed)
     }
 }

@@ -7,13 +7,13 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
-use super::brief::Brief;
-use super::verdict::Verdict;
+use super::sanitize::SafeText;
+use super::verdict::Decision;
 use crate::identity::Client;
 use crate::identity::Identity;
 use crate::policy::Denial;
+use crate::policy::DenialReason;
 use crate::policy::Permit;
-use crate::policy::Reason;
 
 /// Denials that are remembered.
 const MOST: usize = 50;
@@ -30,22 +30,22 @@ pub struct Denied {
     /// `denial`, or `audit` if audit mode has let it in.
     pub verdict: &'static str,
     /// Why.
-    pub reason: Reason,
+    pub reason: DenialReason,
     /// The rule that decided; `None` if none did.
-    pub rule: Option<Brief>,
+    pub rule: Option<SafeText>,
     /// Who it was.
-    pub caller: Caller,
+    pub caller: DeniedClient,
 }
 
 /// Who was denied.
 #[derive(Debug, Clone)]
-pub enum Caller {
+pub enum DeniedClient {
     /// No client CA has vouched for anything.
     Unknown,
     /// A Cloud Foundry identity.
     Known(Identity),
     /// The subject of another certificate.
-    Subject(Brief),
+    Subject(SafeText),
 }
 
 /// The last denials. Without any it costs nothing.
@@ -62,15 +62,15 @@ impl Denials {
         client: Option<&Client>,
         judged: &Result<Permit, Denial>,
     ) {
-        let (verdict, rule, Some(reason)) = Verdict::of(judged) else { return };
+        let (verdict, rule, Some(reason)) = Decision::of(judged) else { return };
         let holder = client.and_then(Client::holder);
         let caller = match (client.and_then(Client::identity), holder) {
-            (Some(identity), _) => Caller::Known(identity.clone()),
-            (None, Some(holder)) => Caller::Subject(Brief::of(&holder.subject)),
-            (None, None) => Caller::Unknown,
+            (Some(identity), _) => DeniedClient::Known(identity.clone()),
+            (None, Some(holder)) => DeniedClient::Subject(SafeText::of(&holder.subject)),
+            (None, None) => DeniedClient::Unknown,
         };
         let at = SystemTime::now();
-        let rule = rule.map(Brief::of);
+        let rule = rule.map(SafeText::of);
         let denied = Denied { at, peer, listener, verdict: verdict.as_str(), reason, rule, caller };
         let mut last = self.lock();
         if last.len() == MOST {
@@ -96,7 +96,7 @@ mod tests {
 
     fn denied(denials: &Denials, port: u16) {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        denials.judged(at(port), at(1), None, &Err(Reason::NoCertificate.into()));
+        denials.judged(at(port), at(1), None, &Err(DenialReason::NoCertificate.into()));
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
     fn nothing_is_remembered_of_those_who_come_in() {
         let denials = Denials::default();
         let at = SocketAddr::from(([127, 0, 0, 1], 1));
-        let permit = crate::policy::Policy::anonymous().judge(&Client::Anonymous, None);
+        let permit = crate::policy::Policy::anonymous().authorize(&Client::Anonymous, None);
         denials.judged(at, at, Some(&Client::Anonymous), &permit);
         assert!(denials.last().is_empty());
     }

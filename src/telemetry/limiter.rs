@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::connection::Reason;
+use crate::inbound::CloseReason;
 
 /// Lines of one reason in one [`WINDOW`]; the next line behind a flood says how many were left out.
 const LINES: u32 = 20;
@@ -14,10 +14,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// Lets some lines of each reason through. What is counted is not affected.
 #[derive(Debug)]
-pub(super) struct Limiter([Mutex<Lines>; Reason::ALL.len()]);
+pub(super) struct Limiter([Mutex<LineCount>; CloseReason::ALL.len()]);
 
 #[derive(Debug, Default)]
-struct Lines {
+struct LineCount {
     since: Option<Instant>,
     written: u32,
     left_out: u64,
@@ -31,7 +31,7 @@ impl Default for Limiter {
 
 impl Limiter {
     /// Whether a line about `reason` may be written at `now`, and how many were left out before it; `None`: it may not.
-    pub(super) fn admit(&self, reason: Reason, now: Instant) -> Option<u64> {
+    pub(super) fn admit(&self, reason: CloseReason, now: Instant) -> Option<u64> {
         // Counts cannot be left half-written.
         let mut lines = self.0[reason as usize].lock().unwrap_or_else(PoisonError::into_inner);
         if lines.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
@@ -55,10 +55,10 @@ mod tests {
     fn a_flood_leaves_some_lines_and_the_number_of_the_others() {
         let limiter = Limiter::default();
         let now = Instant::now();
-        let written = (0..500).filter(|_| limiter.admit(Reason::Denied, now).is_some()).count();
+        let written = (0..500).filter(|_| limiter.admit(CloseReason::Denied, now).is_some()).count();
         assert_eq!(written, LINES as usize);
-        assert_eq!(limiter.admit(Reason::Overloaded, now), Some(0), "another reason has lines of its own");
-        assert_eq!(limiter.admit(Reason::Denied, now + WINDOW), Some(500 - u64::from(LINES)));
-        assert_eq!(limiter.admit(Reason::Denied, now + WINDOW), Some(0));
+        assert_eq!(limiter.admit(CloseReason::Overloaded, now), Some(0), "another reason has lines of its own");
+        assert_eq!(limiter.admit(CloseReason::Denied, now + WINDOW), Some(500 - u64::from(LINES)));
+        assert_eq!(limiter.admit(CloseReason::Denied, now + WINDOW), Some(0));
     }
 }

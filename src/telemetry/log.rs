@@ -16,7 +16,7 @@ use tracing_subscriber::layer::Filter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::lines::Lines;
+use super::format::LineFormat;
 use super::log_writer;
 use crate::config::Log;
 use crate::config::LogLevel;
@@ -24,7 +24,7 @@ use crate::config::LogLevel;
 /// Starts logging for the process, by a thread that writes the lines, so that nobody waits for their reader; to be ended
 /// with `log_writer::flush`. Called once; of a second call only the level counts.
 pub fn start_logging(log: &Log) {
-    let (form, level) = (Lines::of(log.format), log.level);
+    let (form, level) = (LineFormat::of(log.format), log.level);
     let gap = form.clone();
     log_writer::start(Box::new(move |dropped| gap.gap(dropped)));
     // Only a second call fails: then the first one's settings stay.
@@ -35,7 +35,7 @@ pub fn start_logging(log: &Log) {
 /// say, not for the log's level.
 pub fn start_logging_beside(log: &Log, reader: impl Layer<Registry> + Send + Sync) {
     let _ = tracing::subscriber::set_global_default(
-        tracing_subscriber::registry().with(reader).with(lines(Lines::of(log.format), log.level)),
+        tracing_subscriber::registry().with(reader).with(lines(LineFormat::of(log.format), log.level)),
     );
 }
 
@@ -54,7 +54,7 @@ pub fn change_log_level(level: LogLevel) {
     callsite::rebuild_interest_cache();
 }
 
-fn lines<S>(form: Lines, level: LogLevel) -> impl Layer<S> + Send + Sync
+fn lines<S>(form: LineFormat, level: LogLevel) -> impl Layer<S> + Send + Sync
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {

@@ -101,7 +101,7 @@ impl Write for Stderr {
 
 #[derive(Default)]
 struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueuedLines>,
     /// Something waits.
     filled: Condvar,
     /// Nothing does.
@@ -109,7 +109,7 @@ struct Queue {
 }
 
 #[derive(Default)]
-struct Waiting {
+struct QueuedLines {
     lines: Vec<u8>,
     /// Bytes in the writer's hands.
     taken: usize,
@@ -118,7 +118,7 @@ struct Waiting {
     dropped: u64,
 }
 
-impl Waiting {
+impl QueuedLines {
     /// Whether there is nothing to be written, a word about a gap included.
     fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.dropped == 0
@@ -126,7 +126,7 @@ impl Waiting {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueuedLines> {
         // Nothing panics while it is held.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,7 +147,7 @@ impl Queue {
     }
 
     fn flush(&self, limit: Duration) {
-        let is_busy = |waiting: &mut Waiting| waiting.taken > 0 || !waiting.is_empty();
+        let is_busy = |waiting: &mut QueuedLines| waiting.taken > 0 || !waiting.is_empty();
         // That the time is over is as good an end as any.
         drop(self.emptied.wait_timeout_while(self.lock(), limit, is_busy));
     }

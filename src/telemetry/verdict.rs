@@ -1,13 +1,13 @@
 //! A verdict, as records and metrics name it.
 
 use crate::policy::Denial;
+use crate::policy::DenialReason;
 use crate::policy::Permit;
-use crate::policy::Reason;
 use crate::policy::Rule;
 
 /// What the policy said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Decision {
     /// The client may come in.
     Permit,
     /// It may not.
@@ -16,15 +16,15 @@ pub(super) enum Verdict {
     Audit,
 }
 
-impl Verdict {
+impl Decision {
     /// All of them, in the order of their numbers.
     pub(super) const ALL: [Self; 3] = [Self::Permit, Self::Denial, Self::Audit];
 
     /// Which one it is, the rule that decided, and why it was a denial, or would have been one but for audit mode.
-    pub(super) fn of(judged: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<Reason>) {
+    pub(super) fn of(judged: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<DenialReason>) {
         match judged {
             Err(denial) => (Self::Denial, denial.rule(), Some(denial.reason())),
-            Ok(permit) => match permit.overruled() {
+            Ok(permit) => match permit.audited_denial() {
                 None => (Self::Permit, permit.rule(), None),
                 Some(denial) => (Self::Audit, denial.rule(), Some(denial.reason())),
             },

@@ -19,7 +19,7 @@ use rustls::ServerConnection;
 
 use super::Outgoing;
 use super::Session;
-use super::negotiation::Negotiation;
+use super::handshake_driver::HandshakeDriver;
 use super::test_client::Received;
 use super::test_client::TestClient;
 use super::test_client::configs;
@@ -235,7 +235,7 @@ trait Server {
 }
 
 struct Ours {
-    negotiation: Option<Negotiation>,
+    negotiation: Option<HandshakeDriver>,
     session: Option<Session>,
     /// What has arrived and is not done with.
     held: Vec<u8>,
@@ -247,7 +247,7 @@ impl Server for Ours {
     const CLOSES: bool = true;
 
     fn new(config: &Arc<ServerConfig>) -> Self {
-        let negotiation = Some(Negotiation::new(Arc::clone(config), None).unwrap());
+        let negotiation = Some(HandshakeDriver::new(Arc::clone(config), None).unwrap());
         Self { negotiation, session: None, held: Vec::new(), upload: Vec::new(), refused: false }
     }
 

@@ -11,14 +11,14 @@ use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 use tokio::task::yield_now;
 
-use crate::budget::Exhausted;
+use crate::budget::BudgetExceeded;
 use crate::buffers;
 use crate::buffers::RECORD;
 use crate::sys::socket;
 use crate::tls::Hello;
 use crate::tls::Negotiated;
 use crate::tls::Session;
-use crate::tls::negotiation::Negotiation;
+use crate::tls::handshake_driver::HandshakeDriver;
 use crate::tls::server_name::Hidden;
 
 /// Why a handshake did not complete.
@@ -32,13 +32,13 @@ pub enum HandshakeError {
     Refused(#[source] rustls::Error),
     /// What stands behind us has gone, so that there is nothing to answer for.
     #[error("there is nobody any more to complete the handshake for")]
-    Forestalled,
+    Aborted,
     /// The client closed the connection.
     #[error("the client left in the middle of the handshake")]
     ClientLeft,
     /// The client sends more than there is memory for.
     #[error(transparent)]
-    Exhausted(#[from] Exhausted),
+    Exhausted(#[from] BudgetExceeded),
     /// The socket failed.
     #[error("the connection failed in the middle of the handshake")]
     Io(#[from] io::Error),
@@ -60,9 +60,9 @@ pub struct Established {
 /// Whose turn it is to sign: a signature takes a hundred times as long as passing on a request does, and a thread that has
 /// many to make would make them one after the other while everybody else waits.
 #[derive(Debug)]
-pub struct Turns(Semaphore);
+pub struct SigningLimiter(Semaphore);
 
-impl Turns {
+impl SigningLimiter {
     /// As many at once as there are threads.
     pub fn new(threads: usize) -> Self {
         Self(Semaphore::new(threads.max(1)))
@@ -70,7 +70,7 @@ impl Turns {
 
     /// Waits until it is our turn, and until everybody whose socket is ready has had theirs: the scheduler looks at the
     /// sockets before it comes back to whoever yields.
-    async fn mine(&self) -> Option<SemaphorePermit<'_>> {
+    async fn acquire(&self) -> Option<SemaphorePermit<'_>> {
         // Never an error: it is not closed.
         let turn = self.0.acquire().await.ok();
         yield_now().await;
@@ -88,18 +88,18 @@ pub async fn handshake(
     client: &mut TcpStream,
     hello: Hello,
     config: Arc<ServerConfig>,
-    turns: &Turns,
-    mut may_hold: impl FnMut(usize) -> Result<(), Exhausted>,
+    turns: &SigningLimiter,
+    mut may_hold: impl FnMut(usize) -> Result<(), BudgetExceeded>,
     may_answer: impl Fn() -> bool,
 ) -> Result<(Negotiated, Established), HandshakeError> {
     let mut wire = hello.wire;
     // Of what is done with, rustls keeps the client's certificates: all counts.
     let mut received = wire.len() + hello.hidden_name.as_ref().map_or(0, Hidden::memory);
     may_hold(received)?;
-    let mut negotiation = Negotiation::new(config, hello.hidden_name).map_err(HandshakeError::Refused)?;
+    let mut negotiation = HandshakeDriver::new(config, hello.hidden_name).map_err(HandshakeError::Refused)?;
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
-        let turn = turns.mine().await;
+        let turn = turns.acquire().await;
         let Flight { driven, spoke, unsent } = answer(client, &mut negotiation, &mut wire, &may_answer)?;
         drop(turn);
         write_all(client, &unsent).await?;
@@ -144,7 +144,7 @@ struct Flight {
 /// Takes in what has come, and sends what there is to say to it, as far as the socket takes it.
 fn answer(
     client: &TcpStream,
-    negotiation: &mut Negotiation,
+    negotiation: &mut HandshakeDriver,
     wire: &mut [u8],
     may_answer: impl Fn() -> bool,
 ) -> Result<Flight, HandshakeError> {
@@ -154,7 +154,7 @@ fn answer(
         let driven = negotiation.drive(wire, out);
         let spoke = !out.bytes().is_empty();
         if spoke && driven.is_ok() && !may_answer() {
-            return Err(HandshakeError::Forestalled);
+            return Err(HandshakeError::Aborted);
         }
         // A ticket for a client that has asked for something already goes with the first bytes of the answer.
         let asks = driven.as_ref().is_ok_and(|used| *used < wire.len());

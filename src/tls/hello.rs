@@ -7,10 +7,10 @@ use rustls::PeerMisbehaved;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 
-use crate::budget::Exhausted;
+use crate::budget::BudgetExceeded;
 use crate::buffers;
-use crate::tls::protection::FRAGMENT;
-use crate::tls::protection::HEADER;
+use crate::tls::record::HEADER;
+use crate::tls::record::MAX_FRAGMENT;
 use crate::tls::server_name::Hidden;
 
 /// A complete ClientHello, and every byte that has come so far.
@@ -90,7 +90,7 @@ pub enum HelloError {
     },
     /// There is no memory left to wait for the rest of it.
     #[error(transparent)]
-    Exhausted(#[from] Exhausted),
+    Exhausted(#[from] BudgetExceeded),
     /// The socket failed.
     #[error("reading the ClientHello")]
     Io(#[from] io::Error),
@@ -104,17 +104,17 @@ pub enum HelloError {
 pub async fn read_hello(
     client: &mut TcpStream,
     mut wire: Vec<u8>,
-    mut may_hold: impl FnMut(usize) -> Result<(), Exhausted>,
+    mut may_hold: impl FnMut(usize) -> Result<(), BudgetExceeded>,
 ) -> Result<Hello, HelloError> {
     let mut framing = Framing::default();
     let mut parser = Parser::default();
     let mut hidden_name = None;
     loop {
         match framing.advance(&wire) {
-            Progress::Incomplete if wire.len() < LONGEST_ON_WIRE => {}
-            Progress::Incomplete | Progress::TooLong => return Err(too_long()),
+            HelloProgress::Incomplete if wire.len() < LONGEST_ON_WIRE => {}
+            HelloProgress::Incomplete | HelloProgress::TooLong => return Err(too_long()),
             // What is no ClientHello is rustls's to name, which may want to see more of it.
-            Progress::Complete | Progress::Other => {
+            HelloProgress::Complete | HelloProgress::Other => {
                 let fed = match parser.feed(&wire) {
                     Err(HelloError::Malformed { cause: NAME_REFUSED, .. }) => {
                         // Once: there is no other name in it.
@@ -125,7 +125,7 @@ pub async fn read_hello(
                     }
                     fed => fed,
                 };
-                if let Some(Asked { alpn, server_name, tls13 }) = fed? {
+                if let Some(HelloExtensions { alpn, server_name, tls13 }) = fed? {
                     return Ok(Hello { wire, hidden_name, alpn, server_name, tls13 });
                 }
                 if wire.len() >= LONGEST_ON_WIRE {
@@ -157,7 +157,7 @@ fn too_long() -> HelloError {
 
 /// What has come so far.
 #[derive(Debug, PartialEq, Eq)]
-enum Progress {
+enum HelloProgress {
     /// The beginning of a ClientHello.
     Incomplete,
     /// A ClientHello, and the record in which it ends.
@@ -182,16 +182,20 @@ struct Framing {
 
 impl Framing {
     /// Takes notice of what has come behind the bytes of the last call.
-    fn advance(&mut self, wire: &[u8]) -> Progress {
+    fn advance(&mut self, wire: &[u8]) -> HelloProgress {
         loop {
             let rest = &wire[self.next..];
             let Some((header, body)) = rest.split_first_chunk::<HEADER>() else {
-                return if speaks_tls(rest) || rest.is_empty() { Progress::Incomplete } else { Progress::Other };
+                return if speaks_tls(rest) || rest.is_empty() {
+                    HelloProgress::Incomplete
+                } else {
+                    HelloProgress::Other
+                };
             };
             let &[typ, major, _, high, low] = header;
             let length = usize::from(u16::from_be_bytes([high, low]));
-            if (typ, major) != (22, 3) || length == 0 || length > FRAGMENT {
-                return Progress::Other;
+            if (typ, major) != (22, 3) || length == 0 || length > MAX_FRAGMENT {
+                return HelloProgress::Other;
             }
             let fragment = &body[..body.len().min(length)];
             let room = self.head.get_mut(self.before..).unwrap_or_default();
@@ -200,26 +204,26 @@ impl Framing {
             }
             let (come, [kind, head @ ..]) = (self.before + fragment.len(), self.head);
             if come > 0 && kind != CLIENT_HELLO {
-                return Progress::Other;
+                return HelloProgress::Other;
             }
             let message = HEAD + head.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
             if come >= HEAD && message > LONGEST {
-                return Progress::TooLong;
+                return HelloProgress::TooLong;
             }
             if fragment.len() < length {
-                return Progress::Incomplete;
+                return HelloProgress::Incomplete;
             }
             self.next += HEADER + length;
             self.before = come;
             if come >= HEAD && come >= message {
-                return Progress::Complete;
+                return HelloProgress::Complete;
             }
         }
     }
 }
 
 /// What of a ClientHello decides on the answer, and the name for the record.
-struct Asked {
+struct HelloExtensions {
     alpn: Vec<Vec<u8>>,
     server_name: Option<String>,
     tls13: bool,
@@ -235,7 +239,7 @@ struct Parser {
 
 impl Parser {
     /// Hands on what of `wire` is new; `Some` once the ClientHello is complete.
-    fn feed(&mut self, wire: &[u8]) -> Result<Option<Asked>, HelloError> {
+    fn feed(&mut self, wire: &[u8]) -> Result<Option<HelloExtensions>, HelloError> {
         let acceptor = self.acceptor.get_or_insert_default();
         let mut rest = &wire[self.fed..];
         self.fed = wire.len();
@@ -248,7 +252,7 @@ impl Parser {
                     let tls13 = hello.cipher_suites().iter().any(|suite| u16::from(*suite) >> 8 == TLS13_SUITES);
                     let alpn = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
                     let server_name = hello.server_name().map(str::to_owned);
-                    return Ok(Some(Asked { alpn, server_name, tls13 }));
+                    return Ok(Some(HelloExtensions { alpn, server_name, tls13 }));
                 }
                 Err((cause, mut unsent)) => {
                     let mut alert = Vec::new();
@@ -304,12 +308,12 @@ mod tests {
                 let mut framing = Framing::default();
                 let ends = (0..wire.len()).step_by(read).map(|start| (start + read).min(wire.len()));
                 for end in ends {
-                    let wanted = if end == wire.len() { Progress::Complete } else { Progress::Incomplete };
+                    let wanted = if end == wire.len() { HelloProgress::Complete } else { HelloProgress::Incomplete };
                     assert_eq!(framing.advance(&wire[..end]), wanted, "{length} {record} {read} {end}");
                 }
             }
             let behind = [wire.as_slice(), &[20, 3, 3, 0, 1, 1]].concat();
-            assert_eq!(Framing::default().advance(&behind), Progress::Complete);
+            assert_eq!(Framing::default().advance(&behind), HelloProgress::Complete);
         }
     }
 
@@ -319,8 +323,8 @@ mod tests {
             let wire = hello(LONGEST + 1, record);
             // As many bytes as four records of one byte each.
             let head = HEAD * (HEADER + 1);
-            assert_eq!(Framing::default().advance(&wire[..head]), Progress::TooLong);
-            assert_eq!(Framing::default().advance(&wire), Progress::TooLong);
+            assert_eq!(Framing::default().advance(&wire[..head]), HelloProgress::TooLong);
+            assert_eq!(Framing::default().advance(&wire), HelloProgress::TooLong);
         }
     }
 
@@ -330,10 +334,10 @@ mod tests {
         let wires: [&[u8]; 6] =
             [b"GET / HTTP/1.1", b"G", &[21, 3, 3, 0, 2, 1, 0], &not_a_hello, &[22, 2], &[22, 3, 3, 0, 0]];
         for wire in wires {
-            assert_eq!(Framing::default().advance(wire), Progress::Other, "{wire:?}");
+            assert_eq!(Framing::default().advance(wire), HelloProgress::Other, "{wire:?}");
         }
         for wire in [&[][..], &[22], &[22, 3], &[22, 3, 1, 2]] {
-            assert_eq!(Framing::default().advance(wire), Progress::Incomplete, "{wire:?}");
+            assert_eq!(Framing::default().advance(wire), HelloProgress::Incomplete, "{wire:?}");
         }
     }
 }

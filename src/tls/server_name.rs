@@ -57,7 +57,7 @@ impl Hidden {
     /// # Errors
     /// [`Incomplete`]: nothing of it may be given to rustls yet.
     pub(super) fn hide(&mut self, wire: &mut [u8]) -> Result<(), Incomplete> {
-        let Some(Message { bytes: message, places }) = client_hello(wire)? else { return Ok(()) };
+        let Some(ClientHelloMessage { bytes: message, places }) = client_hello(wire)? else { return Ok(()) };
         let Some((at, replacement)) = name_extension(&message) else { return Ok(()) };
         let sent = message[..at + 2].to_vec();
         let mut given = sent.clone();
@@ -196,7 +196,7 @@ impl Context for Transcript {
 }
 
 /// A message, out of records.
-struct Message {
+struct ClientHelloMessage {
     bytes: Vec<u8>,
     /// Where each of them stands among the records.
     places: Vec<usize>,
@@ -204,7 +204,7 @@ struct Message {
 
 /// The ClientHello that the records in `wire` begin with; `None` if they begin with anything else, or with one that is too long to
 /// be one.
-fn client_hello(wire: &[u8]) -> Result<Option<Message>, Incomplete> {
+fn client_hello(wire: &[u8]) -> Result<Option<ClientHelloMessage>, Incomplete> {
     let (mut bytes, mut places, mut at) = (Vec::new(), Vec::new(), 0);
     loop {
         let Some(&header) = wire[at..].first_chunk::<5>() else { return Err(Incomplete) };
@@ -220,7 +220,7 @@ fn client_hello(wire: &[u8]) -> Result<Option<Message>, Incomplete> {
         }
         if bytes.len() >= length {
             bytes.truncate(length);
-            return Ok(Some(Message { bytes, places }));
+            return Ok(Some(ClientHelloMessage { bytes, places }));
         }
     }
 }

@@ -16,11 +16,11 @@ use rustls::server::ServerConnectionData;
 use rustls::server::UnbufferedServerConnection;
 
 use crate::tls::Outgoing;
-use crate::tls::protection::Exhausted;
-use crate::tls::protection::FRAGMENT;
-use crate::tls::protection::Opener;
-use crate::tls::protection::Piece;
-use crate::tls::protection::Sealer;
+use crate::tls::record::KeyLimitReached;
+use crate::tls::record::MAX_FRAGMENT;
+use crate::tls::record::Opener;
+use crate::tls::record::Record;
+use crate::tls::record::Sealer;
 
 /// How many alerts that end nothing a client may send.
 const WARNINGS: u8 = 4;
@@ -57,16 +57,16 @@ pub struct Decrypted {
 }
 
 /// One client's TLS session, server side. One pointer, as it lasts as long as the connection.
-pub struct Session(Box<State>);
+pub struct Session(Box<SessionState>);
 
-struct State {
+struct SessionState {
     opener: Opener,
     /// `None` once close_notify or a fatal alert was sealed: nothing may follow it (RFC 8446, 6.1), an answer to a key update as
     /// little as data.
     sealer: Option<Sealer>,
     suite: SupportedCipherSuite,
     /// Makes the keys that follow. TLS 1.2 has none.
-    successor: Option<Box<KernelConnection<ServerConnectionData>>>,
+    kernel: Option<Box<KernelConnection<ServerConnectionData>>>,
     client_closed: bool,
     /// The client wants us to take new keys too, and has not been answered yet.
     owes_key_update: bool,
@@ -88,11 +88,11 @@ impl Session {
     pub(super) fn new(conn: UnbufferedServerConnection) -> Result<Self, rustls::Error> {
         let (ExtractedSecrets { tx, rx }, successor) = conn.dangerous_into_kernel_connection()?;
         let suite = successor.negotiated_cipher_suite();
-        Ok(Self(Box::new(State {
+        Ok(Self(Box::new(SessionState {
             opener: Opener::new(suite, rx)?,
             sealer: Some(Sealer::new(suite, tx)?),
             suite,
-            successor: suite.tls13().is_some().then(|| Box::new(successor)),
+            kernel: suite.tls13().is_some().then(|| Box::new(successor)),
             client_closed: false,
             owes_key_update: false,
             announced: 0,
@@ -140,13 +140,13 @@ impl Session {
     /// Seals `plaintext` to `out`, in pieces of at most 16 KiB.
     ///
     /// # Errors
-    /// [`Exhausted`]: in TLS 1.2, after some hundred gigabytes.
-    pub fn encrypt(&mut self, plaintext: &[u8], out: &mut Outgoing) -> Result<(), Exhausted> {
-        for fragment in plaintext.chunks(FRAGMENT) {
+    /// [`KeyLimitReached`]: in TLS 1.2, after some hundred gigabytes.
+    pub fn encrypt(&mut self, plaintext: &[u8], out: &mut Outgoing) -> Result<(), KeyLimitReached> {
+        for fragment in plaintext.chunks(MAX_FRAGMENT) {
             if self.0.owes_key_update || self.0.sealer.as_ref().is_some_and(Sealer::is_worn_out) {
                 self.0.take_new_keys(out)?;
             }
-            self.0.sealer.as_mut().ok_or(Exhausted)?.seal(ContentType::ApplicationData, fragment, out)?;
+            self.0.sealer.as_mut().ok_or(KeyLimitReached)?.seal(ContentType::ApplicationData, fragment, out)?;
         }
         self.0.updates_without_data = 0;
         Ok(())
@@ -161,18 +161,18 @@ impl Session {
     /// Appends the key update that is owed to `out`.
     ///
     /// # Errors
-    /// [`Exhausted`].
-    pub fn answer(&mut self, out: &mut Outgoing) -> Result<(), Exhausted> {
+    /// [`KeyLimitReached`].
+    pub fn answer(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
         if self.0.owes_key_update { self.0.take_new_keys(out) } else { Ok(()) }
     }
 
     /// Appends close_notify to `out`: what was sent is whole, and nothing more is.
     ///
     /// # Errors
-    /// [`Exhausted`].
-    pub fn close(&mut self, out: &mut Outgoing) -> Result<(), Exhausted> {
+    /// [`KeyLimitReached`].
+    pub fn close(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
         self.0.alert(WARNING, AlertDescription::CloseNotify, out)?;
-        self.0.seal_no_more();
+        self.0.drop_sealer();
         Ok(())
     }
 }
@@ -191,7 +191,7 @@ impl From<AlertDescription> for Broken {
     }
 }
 
-impl State {
+impl SessionState {
     /// Opens the first piece of `wire` and does what it says. Gives its length, and whether to go on; `None` if it is not whole.
     fn open_one(
         &mut self,
@@ -199,25 +199,25 @@ impl State {
         out: &mut Outgoing,
         sink: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Option<(usize, ControlFlow<()>)>, Broken> {
-        let Some((piece, length)) = Piece::first_in(wire)? else { return Ok(None) };
+        let Some((piece, length)) = Record::first_in(wire)? else { return Ok(None) };
         let opened = self.opener.open(piece)?;
         let mut flow = ControlFlow::Continue(());
         match opened.typ {
             // A message in several pieces has nothing between them (RFC 8446, 5.1).
-            ContentType::Handshake => self.hear_message(opened.payload, out)?,
+            ContentType::Handshake => self.on_handshake(opened.payload, out)?,
             _ if self.announced > 0 => return Err(AlertDescription::UnexpectedMessage.into()),
             ContentType::ApplicationData if opened.payload.is_empty() => {}
             ContentType::ApplicationData => {
                 self.updates_without_data = 0;
                 flow = sink(opened.payload);
             }
-            ContentType::Alert => self.hear_alert(opened.payload)?,
+            ContentType::Alert => self.on_alert(opened.payload)?,
             _ => return Err(AlertDescription::UnexpectedMessage.into()),
         }
         Ok(Some((length, flow)))
     }
 
-    fn hear_alert(&mut self, payload: &[u8]) -> Result<(), Broken> {
+    fn on_alert(&mut self, payload: &[u8]) -> Result<(), Broken> {
         let &[level, description] = payload else { return Err(AlertDescription::DecodeError.into()) };
         let description = AlertDescription::from(description);
         let ends_nothing = match self.suite {
@@ -234,9 +234,9 @@ impl State {
     }
 
     /// After the handshake a client has one message to send: in TLS 1.3, that it takes new keys.
-    fn hear_message(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
-        if self.successor.is_none() {
-            return self.hear_wish_to_renegotiate(payload, out);
+    fn on_handshake(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
+        if self.kernel.is_none() {
+            return self.on_renegotiation(payload, out);
         }
         if payload.is_empty() {
             return Err(AlertDescription::UnexpectedMessage.into());
@@ -247,7 +247,7 @@ impl State {
                 // Its last byte, which has to be the last of its piece: the next one is sealed with the new keys.
                 None if at + 1 == payload.len() => {
                     self.announced = 0;
-                    return self.hear_of_new_keys(*byte);
+                    return self.on_key_update(*byte);
                 }
                 _ => return Err(AlertDescription::UnexpectedMessage.into()),
             }
@@ -257,7 +257,7 @@ impl State {
 
     /// In TLS 1.2 a client may want to begin anew, by another ClientHello, which we never do. Once it may go on as before (RFC 5746, 4.4
     /// and RFC 5246, 7.2.2). What its message says plays no part.
-    fn hear_wish_to_renegotiate(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
+    fn on_renegotiation(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
         let mut rest = payload.iter();
         while self.announced < HELLO_HEADER {
             let Some(byte) = rest.next() else { break };
@@ -288,9 +288,9 @@ impl State {
     }
 
     /// The client takes new keys for what it sends, and may `want` us to do the same.
-    fn hear_of_new_keys(&mut self, want: u8) -> Result<(), Broken> {
+    fn on_key_update(&mut self, want: u8) -> Result<(), Broken> {
         count(&mut self.updates_without_data, UPDATES_WITHOUT_DATA)?;
-        let successor = self.successor.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
+        let successor = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
         let secrets = successor.update_rx_secret().map_err(|_| AlertDescription::InternalError)?;
         self.opener = Opener::new(self.suite, secrets).map_err(|_| AlertDescription::InternalError)?;
         match want {
@@ -304,14 +304,14 @@ impl State {
     }
 
     /// Says that what follows is sealed with new keys, and takes them.
-    fn take_new_keys(&mut self, out: &mut Outgoing) -> Result<(), Exhausted> {
-        let (Some(successor), Some(sealer)) = (&mut self.successor, &mut self.sealer) else { return Err(Exhausted) };
+    fn take_new_keys(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
+        let (Some(successor), Some(sealer)) = (&mut self.kernel, &mut self.sealer) else { return Err(KeyLimitReached) };
         let [typ, length @ ..] = KEY_UPDATE;
         let [high, middle, low] = length;
         // The client is not wanted to do the same.
         sealer.seal(ContentType::Handshake, &[typ, high, middle, low, 0], out)?;
-        let secrets = successor.update_tx_secret().map_err(|_| Exhausted)?;
-        *sealer = Sealer::new(self.suite, secrets).map_err(|_| Exhausted)?;
+        let secrets = successor.update_tx_secret().map_err(|_| KeyLimitReached)?;
+        *sealer = Sealer::new(self.suite, secrets).map_err(|_| KeyLimitReached)?;
         self.owes_key_update = false;
         Ok(())
     }
@@ -321,11 +321,11 @@ impl State {
             // Without keys there is nothing to say it with.
             let _ = self.alert(FATAL, description, out);
         }
-        self.seal_no_more();
+        self.drop_sealer();
         Violation
     }
 
-    fn alert(&mut self, level: u8, description: AlertDescription, out: &mut Outgoing) -> Result<(), Exhausted> {
+    fn alert(&mut self, level: u8, description: AlertDescription, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
         match &mut self.sealer {
             Some(sealer) => sealer.seal(ContentType::Alert, &[level, u8::from(description)], out),
             // We have said that nothing follows.
@@ -333,7 +333,7 @@ impl State {
         }
     }
 
-    fn seal_no_more(&mut self) {
+    fn drop_sealer(&mut self) {
         self.sealer = None;
         self.owes_key_update = false;
     }

@@ -39,9 +39,9 @@ use crate::issuer::Key;
 use crate::issuer::KeyKind;
 
 use super::Outgoing;
-use super::protection::Opener;
-use super::protection::Piece;
-use super::protection::Sealer;
+use super::record::Opener;
+use super::record::Record;
+use super::record::Sealer;
 
 /// HandshakeType (RFC 8446, 4).
 const NEW_SESSION_TICKET: u8 = 4;
@@ -132,7 +132,7 @@ impl TestClient {
         let mut received = VecDeque::new();
         let mut wire = std::mem::take(&mut self.wire);
         let mut used = 0;
-        while let Some((record, length)) = Piece::first_in(&mut wire[used..])? {
+        while let Some((record, length)) = Record::first_in(&mut wire[used..])? {
             used += length;
             let opened = self.opener.open(record)?;
             match (opened.typ, opened.payload) {

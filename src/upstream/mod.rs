@@ -15,23 +15,23 @@ use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
-use crate::announce;
 use crate::config::AppAddr;
 use crate::config::AppReady;
 use crate::config::ProxyProtocol;
+use crate::proxy_protocol;
 use crate::relay::AppStream;
 use crate::sys::sockets;
 
 use self::connector::Connector;
 
 /// How often an app that starts is asked.
-const EAGERLY: Duration = Duration::from_millis(50);
+const FAST_PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// For how long it is asked that often.
-const EAGER: Duration = Duration::from_secs(60);
+const FAST_PROBE_PERIOD: Duration = Duration::from_secs(60);
 
 /// How often an app is asked that has refused, or takes very long to start.
-const PATIENTLY: Duration = Duration::from_secs(1);
+const SLOW_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the app could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +52,11 @@ pub enum DialError {
 
 /// What is known of the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum Health {
     /// It has not been ready yet.
     Starting,
     /// As before, and clients no longer wait for it.
-    GivenUp,
+    Abandoned,
     /// It accepted when it was last asked or dialled.
     Accepting,
     /// It was ready before, and refused when it was last dialled.
@@ -69,9 +69,9 @@ pub struct Upstream {
     app: Connector,
     ready: AppReady,
     /// What the app has to read first when we ask it ourselves.
-    introduction: &'static [u8],
+    probe_prefix: &'static [u8],
     hold: Option<Duration>,
-    seen: watch::Sender<Seen>,
+    seen: watch::Sender<Health>,
     /// A client was refused since the kernel's table was last looked at.
     refused: AtomicBool,
     exposed: OnceLock<Vec<SocketAddr>>,
@@ -88,19 +88,19 @@ impl Upstream {
     /// The way to `addr`, with `limit` for each dial. `ready` says what "ready" means, and `hold` how long clients wait for
     /// an app that has not been ready yet.
     pub fn new(addr: AppAddr, limit: Duration, ready: AppReady, hold: Option<Duration>) -> Self {
-        let seen = watch::Sender::new(Seen::Starting);
+        let seen = watch::Sender::new(Health::Starting);
         let (app, refused) = (Connector::new(addr, limit), AtomicBool::new(false));
-        Self { app, ready, introduction: b"", hold, seen, refused, exposed: OnceLock::new() }
+        Self { app, ready, probe_prefix: b"", hold, seen, refused, exposed: OnceLock::new() }
     }
 
     /// The same to an app that is told of each client, and so reads a PROXY header first in whatever it is asked.
-    pub fn announcing(self, version: Option<ProxyProtocol>) -> Self {
+    pub fn with_probe_prefix(self, version: Option<ProxyProtocol>) -> Self {
         let introduction = match version {
             None => b"",
-            Some(ProxyProtocol::V1) => announce::OWN_V1,
-            Some(ProxyProtocol::V2) => announce::OWN_V2,
+            Some(ProxyProtocol::V1) => proxy_protocol::LOCAL_V1,
+            Some(ProxyProtocol::V2) => proxy_protocol::LOCAL_V2,
         };
-        Self { introduction, ..self }
+        Self { probe_prefix: introduction, ..self }
     }
 
     /// Where the app is.
@@ -109,16 +109,16 @@ impl Upstream {
     }
 
     /// What is known of the app.
-    pub fn seen(&self) -> Seen {
+    pub fn health(&self) -> Health {
         *self.seen.borrow()
     }
 
     /// Whether the app takes connections, as far as anybody knows.
     pub fn is_ready(&self) -> bool {
-        match self.seen() {
-            Seen::Accepting => true,
-            Seen::Starting => self.ready == AppReady::Off,
-            Seen::GivenUp | Seen::Refusing => false,
+        match self.health() {
+            Health::Accepting => true,
+            Health::Starting => self.ready == AppReady::Off,
+            Health::Abandoned | Health::Refusing => false,
         }
     }
 
@@ -133,17 +133,17 @@ impl Upstream {
     /// [`DialError`], when the app has not accepted.
     pub async fn dial(&self) -> Result<AppStream, DialError> {
         if let Some(hold) = self.hold
-            && self.seen() == Seen::Starting
+            && self.health() == Health::Starting
         {
             // When the time is over, the dial below tells the client.
-            let _ = timeout(hold, self.seen.subscribe().wait_for(|seen| *seen != Seen::Starting)).await;
+            let _ = timeout(hold, self.seen.subscribe().wait_for(|seen| *seen != Health::Starting)).await;
         }
         let dialled = self.app.connect().await;
         match dialled {
             // That it accepts does not tell that it answers.
             Ok(_) if matches!(self.ready, AppReady::Http(_)) => {}
-            Ok(_) => self.note(Seen::Accepting),
-            Err(_) if self.is_ready() => self.note(Seen::Refusing),
+            Ok(_) => self.note(Health::Accepting),
+            Err(_) if self.is_ready() => self.note(Health::Refusing),
             Err(_) => {}
         }
         if matches!(dialled, Err(DialError::Refused)) {
@@ -160,9 +160,9 @@ impl Upstream {
     /// Clients no longer wait for an app that has not been ready yet.
     pub fn stop_holding(&self) {
         self.seen.send_if_modified(|seen| {
-            let held = *seen == Seen::Starting;
+            let held = *seen == Health::Starting;
             if held {
-                *seen = Seen::GivenUp;
+                *seen = Health::Abandoned;
             }
             held
         });
@@ -176,15 +176,15 @@ impl Upstream {
         let mut elsewhere = Elsewhere::default();
         loop {
             let seen = *changes.borrow_and_update();
-            if seen != Seen::Accepting {
+            if seen != Health::Accepting {
                 self.look_elsewhere(&mut elsewhere, ours);
             }
             let pause = match seen {
-                Seen::Accepting => {
+                Health::Accepting => {
                     self.say_accepting(began, ours);
                     // Cannot fail: we hold the sender.
                     let _ = changes.changed().await;
-                    if self.seen() == Seen::Refusing {
+                    if self.health() == Health::Refusing {
                         tracing::warn!(app = %self.addr(), "the app no longer accepts connections");
                     }
                     continue;
@@ -193,23 +193,23 @@ impl Upstream {
                     let _ = changes.changed().await;
                     continue;
                 }
-                Seen::Starting if began.elapsed() < EAGER => EAGERLY,
-                _ => PATIENTLY,
+                Health::Starting if began.elapsed() < FAST_PROBE_PERIOD => FAST_PROBE_INTERVAL,
+                _ => SLOW_PROBE_INTERVAL,
             };
-            if seen == Seen::Refusing {
+            if seen == Health::Refusing {
                 sleep(pause).await;
             }
-            if probe::ask(&self.app, &self.ready, self.introduction).await {
-                self.note(Seen::Accepting);
-            } else if seen != Seen::Refusing {
+            if probe::ask(&self.app, &self.ready, self.probe_prefix).await {
+                self.note(Health::Accepting);
+            } else if seen != Health::Refusing {
                 sleep(pause).await;
             }
         }
     }
 
-    fn note(&self, now: Seen) {
+    fn note(&self, now: Health) {
         // Read first: on the path of every connection the answer is the same as before.
-        if self.seen() != now {
+        if self.health() != now {
             self.seen.send_replace(now);
         }
     }
@@ -218,7 +218,7 @@ impl Upstream {
     /// that listens on `[::1]` alone looks like one that is not there. Each address is named once in a row, and the table is
     /// read once a second at most.
     fn look_elsewhere(&self, elsewhere: &mut Elsewhere, ours: &[SocketAddr]) {
-        let has_rested = elsewhere.looked.is_none_or(|looked| looked.elapsed() >= PATIENTLY);
+        let has_rested = elsewhere.looked.is_none_or(|looked| looked.elapsed() >= SLOW_PROBE_INTERVAL);
         if !has_rested || !self.refused.swap(false, Ordering::Relaxed) {
             return;
         }

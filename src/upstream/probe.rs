@@ -15,7 +15,7 @@ use crate::relay::AppStream;
 /// For the answer to a request; an app that warms up may take its time.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Whether the app is ready in the sense of `ready`. A request has `introduction` in front of it.
+/// Whether the app is ready in the sense of `ready`. A request has `probe_prefix` in front of it.
 pub(super) async fn ask(app: &Connector, ready: &AppReady, introduction: &[u8]) -> bool {
     let Ok(stream) = app.connect().await else { return false };
     match ready {

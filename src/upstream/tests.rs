@@ -30,7 +30,7 @@ fn watched(upstream: &Arc<Upstream>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move { upstream.watch(&[]).await })
 }
 
-async fn becomes(upstream: &Upstream, wanted: Seen) {
+async fn becomes(upstream: &Upstream, wanted: Health) {
     let mut seen = upstream.seen.subscribe();
     timeout(Duration::from_secs(20), seen.wait_for(|seen| *seen == wanted)).await.expect("in time").unwrap();
 }
@@ -41,13 +41,13 @@ async fn an_app_that_starts_is_asked_until_it_accepts_and_then_no_more() {
     let upstream = upstream(addr, AppReady::Tcp, None);
     let watching = watched(&upstream);
     assert!(matches!(upstream.dial().await, Err(DialError::Refused)));
-    assert_eq!(upstream.seen(), Seen::Starting);
+    assert_eq!(upstream.health(), Health::Starting);
     assert!(!upstream.is_ready());
 
     let app = TcpListener::bind(addr).await.unwrap();
-    becomes(&upstream, Seen::Accepting).await;
+    becomes(&upstream, Health::Accepting).await;
     app.accept().await.unwrap();
-    assert!(timeout(EAGERLY * 5, app.accept()).await.is_err(), "asked again though all was well");
+    assert!(timeout(FAST_PROBE_INTERVAL * 5, app.accept()).await.is_err(), "asked again though all was well");
     watching.abort();
 }
 
@@ -57,13 +57,13 @@ async fn a_refused_dial_is_noted_and_the_app_is_asked_again() {
     let app = TcpListener::bind(addr).await.unwrap();
     let upstream = upstream(addr, AppReady::Tcp, None);
     let watching = watched(&upstream);
-    becomes(&upstream, Seen::Accepting).await;
+    becomes(&upstream, Health::Accepting).await;
     drop(app);
     assert!(upstream.dial().await.is_err());
-    assert_eq!(upstream.seen(), Seen::Refusing);
+    assert_eq!(upstream.health(), Health::Refusing);
     assert!(!upstream.is_ready());
     let _app = TcpListener::bind(addr).await.unwrap();
-    becomes(&upstream, Seen::Accepting).await;
+    becomes(&upstream, Health::Accepting).await;
     watching.abort();
 }
 
@@ -76,7 +76,7 @@ async fn a_client_waits_for_an_app_that_starts_but_not_for_one_that_has_gone() {
         let upstream = Arc::clone(&upstream);
         async move { upstream.dial().await }
     });
-    sleep(EAGERLY).await;
+    sleep(FAST_PROBE_INTERVAL).await;
     assert!(!waiting.is_finished());
     let app = TcpListener::bind(addr).await.unwrap();
     assert!(waiting.await.unwrap().is_ok());
@@ -118,7 +118,7 @@ async fn an_app_that_is_asked_by_http_is_ready_when_it_answers_well() {
         connection.write_all(answer.as_bytes()).await.unwrap();
         drop(connection);
         if ready {
-            becomes(&upstream, Seen::Accepting).await;
+            becomes(&upstream, Health::Accepting).await;
         }
     }
     watching.abort();
@@ -131,9 +131,9 @@ async fn an_app_that_is_never_asked_counts_as_ready_until_a_client_is_refused() 
     let upstream = upstream(addr, AppReady::Off, None);
     let watching = watched(&upstream);
     assert!(upstream.is_ready());
-    assert!(timeout(EAGERLY * 3, app.accept()).await.is_err(), "asked");
+    assert!(timeout(FAST_PROBE_INTERVAL * 3, app.accept()).await.is_err(), "asked");
     upstream.dial().await.unwrap();
-    assert_eq!(upstream.seen(), Seen::Accepting);
+    assert_eq!(upstream.health(), Health::Accepting);
     drop(app);
     assert!(upstream.dial().await.is_err());
     assert!(!upstream.is_ready());

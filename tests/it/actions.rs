@@ -101,7 +101,7 @@ fn the_level_changes_while_it_runs() {
     call();
     set("debug");
     call();
-    sidecar.wait_for("connection ended");
+    sidecar.wait_for("connection closed");
     assert_eq!(sidecar.lines_of("log level changed by way of --admin").len(), 1);
     assert_eq!(get(admin, "/loglevel"), (200, "debug\n".to_owned()));
     set("off");

@@ -126,11 +126,11 @@ fn green_comes_in_blue_is_told_by_an_alert_and_the_operator_sees_who_and_why() {
 
         assert_eq!(alert(&backend.asking_as(&blue_pair, &[version]), &sidecar), AlertDescription::AccessDenied);
         let record = sidecar.record("denied");
-        assert_eq!(record["denial"], "not_allowed");
+        assert_eq!(record["denial_reason"], "not_allowed");
         assert_eq!(record["verdict"], "denial");
-        assert_eq!(record["caller_app"], blue.app.to_string());
-        assert_eq!(record["caller_space"], blue.space.to_string());
-        assert_eq!(record["caller_org"], blue.organization.to_string());
+        assert_eq!(record["client_app"], blue.app.to_string());
+        assert_eq!(record["client_space"], blue.space.to_string());
+        assert_eq!(record["client_org"], blue.organization.to_string());
         assert_eq!(app.unaccepted(), 0, "the denied never reach the app");
 
         let mut client = backend.asking_as(&green_pair, &[version]).connect(sidecar.addr()).unwrap();
@@ -140,7 +140,7 @@ fn green_comes_in_blue_is_told_by_an_alert_and_the_operator_sees_who_and_why() {
         drop(client);
         let record = sidecar.wait_until("green's record", |line| line["verdict"] == "permit");
         assert_eq!(record["rule"], format!("cf:app:{}", green.app));
-        assert_eq!(record["caller_app"], green.app.to_string());
+        assert_eq!(record["client_app"], green.app.to_string());
     }
 }
 
@@ -166,9 +166,9 @@ fn each_kind_of_refusal_has_its_own_alert_and_reason() {
             (&early, AlertDescription::CertificateExpired, "not_yet_valid"),
         ] {
             assert_eq!(alert(&backend.asking_as(credential, &[version]), &sidecar), wanted, "{reason}");
-            sidecar.wait_until(reason, |line| line["denial"] == reason);
+            sidecar.wait_until(reason, |line| line["denial_reason"] == reason);
         }
-        sidecar.wait_until("a client without", |line| line["denial"] == "no_certificate");
+        sidecar.wait_until("a client without", |line| line["denial_reason"] == "no_certificate");
     }
     assert_eq!(app.unaccepted(), 0);
 }
@@ -188,7 +188,7 @@ fn a_thousand_denied_clients_leave_no_connection_to_the_app() {
         (sidecar.reasons().iter().filter(|reason| *reason == "denied").count() == 1000).then_some(())
     });
     let record = sidecar.record("denied");
-    assert_eq!((record["denial"].as_str(), record["rule"].as_str()), (Some("denied_by_rule"), Some("cf:any")));
+    assert_eq!((record["denial_reason"].as_str(), record["rule"].as_str()), (Some("denied_by_rule"), Some("cf:any")));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_flood_of_denied_clients_does_not_flood_the_log_and_is_counted_whole() {
     sidecar.signal("TERM");
     assert!(sidecar.exited().success());
     assert_eq!(sidecar.wait_for("exited")["denied"], 400);
-    let lines = sidecar.lines_of("connection ended");
+    let lines = sidecar.lines_of("connection closed");
     let left_out: u64 = lines.iter().filter_map(|line| line["suppressed"].as_u64()).sum();
     assert!(lines.len() < 400, "{} lines", lines.len());
     assert!(lines.len() as u64 + left_out <= 400);
@@ -222,7 +222,7 @@ fn audit_lets_in_and_records_what_would_have_been() {
     let sidecar = setup.ready();
     drop(visit(&backend.asking_as(&blue.1, &[&rustls::version::TLS13]), &sidecar).unwrap());
     let record = sidecar.wait_until("the audit", |line| line["verdict"] == "audit");
-    assert_eq!(record["denial"], "not_allowed");
+    assert_eq!(record["denial_reason"], "not_allowed");
     // Audit is no excuse for those whom nobody vouches for.
     assert_eq!(alert(&backend.asking(&[&rustls::version::TLS13]), &sidecar), AlertDescription::CertificateRequired);
 }
@@ -356,7 +356,7 @@ fn a_resumed_session_is_judged_anew_and_an_old_ticket_is_worthless_after_a_chang
         drop(client);
         let record = sidecar.wait_until("a resumed session", |line| line["resumed"] == true);
         assert_eq!(record["verdict"], "permit", "a resumed session has been asked as well: {record}");
-        assert_eq!(record["caller_app"], green.0.app.to_string());
+        assert_eq!(record["client_app"], green.0.app.to_string());
 
         backend.write_policy(&format!("allow = ['cf:any']\ndeny = ['cf:app:{}']", green.0.app));
         sidecar.wait_for("client CAs and rules reloaded");

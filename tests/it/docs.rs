@@ -14,8 +14,8 @@ use vestibule::config::options;
 use vestibule::config::options::Opt;
 use vestibule::config::resolve::resolve;
 use vestibule::config::sources::Environment;
-use vestibule::config::sources::Inputs;
-use vestibule::connection::Reason;
+use vestibule::config::sources::Sources;
+use vestibule::inbound::CloseReason;
 use vestibule::policy;
 use vestibule::policy::PolicyFile;
 use vestibule::telemetry::FIELDS;
@@ -74,7 +74,7 @@ fn the_keys_that_a_listener_may_have_are_named() {
 fn configured(file: Option<&str>) -> Config {
     let flags: Vec<_> = file.iter().map(|_| ("config", "vestibule.toml".into())).collect();
     let read_file = |_: &Path| Ok(file.unwrap_or_default().to_owned());
-    resolve(&Inputs {
+    resolve(&Sources {
         flags: &flags,
         environment: &Environment::new(),
         read_file: &read_file,
@@ -108,9 +108,9 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
     }
     hold(RECORDS, "fields", &fields);
     let mut reasons = "| reason | what happened | whose matter | line at `info` with |\n|---|---|---|---|\n".to_owned();
-    for reason in Reason::ALL {
+    for reason in CloseReason::ALL {
         let line = match (reason, reason.is_refusal()) {
-            (Reason::Probe, _) => "never",
+            (CloseReason::Probe, _) => "never",
             (_, true) => "`denied`, `all`",
             (_, false) => "`all`",
         };
@@ -119,7 +119,7 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
     hold(RECORDS, "reasons", &reasons);
     // What each end sees is told for all that an end can see.
     let operations = read(OPERATIONS);
-    for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::Internal) {
+    for reason in CloseReason::ALL.into_iter().filter(|reason| *reason != CloseReason::Internal) {
         assert!(operations.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
     }
 }
@@ -138,7 +138,7 @@ fn the_table_of_metrics_is_that_of_the_program() {
 #[test]
 fn every_denial_is_explained_and_the_example_of_a_policy_is_one() {
     let text = read(CLIENTS);
-    for denial in policy::Reason::ALL {
+    for denial in policy::DenialReason::ALL {
         assert!(text.contains(&format!("`{denial}`")), "{denial}");
     }
     let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
-use vestibule::config::Context;
 use vestibule::config::SecretFile;
 use vestibule::config::Tls12Suite;
 use vestibule::config::TlsVersion;
+use vestibule::config::ValidationContextConfig;
 use vestibule::config::envoy::Bootstrap;
 use vestibule::config::envoy::EnvoyListener;
 use vestibule::config::envoy::sds;
-use vestibule::config::mistake::Mistakes;
+use vestibule::config::mistake::Diagnostics;
 
 use crate::support::diego::Container;
 use crate::support::diego::sds_pair;
@@ -37,7 +37,7 @@ fn fixture(name: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-fn lines(mistakes: &Mistakes) -> Vec<String> {
+fn lines(mistakes: &Diagnostics) -> Vec<String> {
     mistakes.iter().map(ToString::to_string).collect()
 }
 
@@ -54,7 +54,7 @@ fn secret(name: &str) -> SecretFile {
 fn meaning(container: &Container) -> Bootstrap {
     let listener = |(app, proxy): (u16, u16)| {
         let c2c = proxy == 61443;
-        let clients = Context { required: true, secret: secret("id-validation-context") };
+        let clients = ValidationContextConfig { required: true, secret: secret("id-validation-context") };
         let alpn = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         EnvoyListener {
             name: format!("listener-{app}-{proxy}"),
@@ -239,7 +239,7 @@ fn tls_is_what_the_file_says() {
 #[test]
 fn roots_without_the_requirement_ask_and_the_requirement_without_roots_is_refused() {
     let asking = parse(&mutated("          require_client_certificate: true\n", "")).unwrap();
-    let clients = Context { required: false, secret: secret("id-validation-context") };
+    let clients = ValidationContextConfig { required: false, secret: secret("id-validation-context") };
     assert_eq!(asking.listeners[0].clients, Some(clients));
     assert_eq!(asking.listeners[1].clients, None);
     let off = Container::default().envoy_yaml();

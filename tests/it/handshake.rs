@@ -69,7 +69,7 @@ fn any_server_name_or_none_is_served_with_the_same_pair() {
     asking.connect(sidecar.addr()).unwrap();
     drop(asking);
     sidecar.wait_until("a record without a name", |line| {
-        line["message"] == "connection ended" && line["server_name"].is_null() && line["tls_version"] == "TLSv1_3"
+        line["message"] == "connection closed" && line["server_name"].is_null() && line["tls_version"] == "TLSv1_3"
     });
 }
 

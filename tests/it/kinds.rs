@@ -50,7 +50,7 @@ impl Bench {
 
     /// Whether a handshake with `leaf.crt` comes to a permit, by the record that it leaves; and the record.
     fn shake(&self, version: &str) -> (bool, Value) {
-        let before = self.sidecar.lines_of("connection ended").len();
+        let before = self.sidecar.lines_of("connection closed").len();
         let mut client = Command::new("openssl")
             .args(["s_client", version, "-cert", "leaf.crt", "-key", "leaf.key", "-cipher", "DEFAULT@SECLEVEL=0"])
             .args(["-quiet", "-no_ign_eof", "-connect", &self.sidecar.addr().to_string()])
@@ -63,7 +63,7 @@ impl Bench {
         // A closed pipe means that it has given up already.
         let _ = client.stdin.take().unwrap().write_all(b"x\n");
         let record =
-            crate::support::eventually("a record", || self.sidecar.lines_of("connection ended").get(before).cloned());
+            crate::support::eventually("a record", || self.sidecar.lines_of("connection closed").get(before).cloned());
         let _ = client.kill();
         client.wait().unwrap();
         (record["verdict"] == "permit", record)
@@ -89,8 +89,8 @@ impl Bench {
             let (permitted, record) = self.shake(version);
             assert_eq!(permitted, said["verdict"] == "permit", "{what} with {version}: {said} but {record}");
             // A client that knows that its key is of no use shows nothing.
-            if !permitted && record["denial"] != "no_certificate" {
-                assert_eq!(record["denial"], said["reason"], "{what} with {version}");
+            if !permitted && record["denial_reason"] != "no_certificate" {
+                assert_eq!(record["denial_reason"], said["denial_reason"], "{what} with {version}");
             }
         }
         said
@@ -121,7 +121,7 @@ fn policy_test_and_the_handshake_agree_on_every_kind_of_key() {
         bench.issue(key, "/CN=x", "keyUsage=digitalSignature", &[]);
         let said = bench.agreed(&format!("{key:?}"));
         assert_eq!(said["verdict"] == "permit", permitted, "{key:?}: {said}");
-        assert!(permitted || said["reason"] == "unsupported", "{said}");
+        assert!(permitted || said["denial_reason"] == "unsupported", "{said}");
     }
 }
 
@@ -136,7 +136,7 @@ fn each_kind_of_certificate_that_is_not_supported_says_which_and_what_to_do() {
     ] {
         bench.issue(P256, "/CN=x", extensions, more);
         let said = bench.agreed(extensions);
-        assert_eq!(said["reason"], "unsupported", "{said}");
+        assert_eq!(said["denial_reason"], "unsupported", "{said}");
         assert!(said["detail"].as_str().unwrap().contains(detail), "{said}");
     }
     bench.issue(P256, "/CN=x", "certificatePolicies=critical,1.2.3.4", &[]);
@@ -157,7 +157,7 @@ fn a_denied_name_does_not_come_in_under_another_spelling() {
         ("/CN=Bob ", "DNS:good.example"),
     ] {
         bench.issue(P256, subject, &format!("subjectAltName={names}"), &[]);
-        assert_eq!(bench.agreed(names)["reason"], "name_doubtful", "{subject} {names}");
+        assert_eq!(bench.agreed(names)["denial_reason"], "name_doubtful", "{subject} {names}");
     }
     bench.issue(P256, "/CN=Bobby", "subjectAltName=DNS:good.example,URI:spiffe://o/web/a", &[]);
     assert_eq!(bench.agreed("others")["verdict"], "permit");
@@ -173,7 +173,7 @@ fn the_record_of_a_client_with_a_long_subject_is_short_and_says_where_it_was_cut
         &[],
     );
     let (permitted, record) = bench.shake("-tls1_3");
-    let subject = record["caller_subject"].as_str().unwrap();
+    let subject = record["client_subject"].as_str().unwrap();
     assert!(permitted && subject.ends_with(" more)") && subject.contains('…'), "{record}");
     assert!(record.to_string().len() < 2048, "{record}");
 }

@@ -27,7 +27,7 @@ fn every_line_of_lagers_form_has_its_five_members() {
     let addr = listening["data"]["listener"].as_str().unwrap().parse().unwrap();
     drop(asking(credentials.instance()).connect(addr).unwrap());
     let record = sidecar.wait_for("vestibule.connection ended");
-    assert!(record["data"]["reason"].is_string(), "{record}");
+    assert!(record["data"]["close_reason"].is_string(), "{record}");
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(0));
     for line in sidecar.lines() {
@@ -113,7 +113,7 @@ fn traffic_goes_on_while_nobody_reads_stderr_and_the_next_line_says_how_many_are
     assert_eq!(lines.last().unwrap()["message"], "exited");
     let times: Vec<_> = lines.iter().filter(|line| line["dropped"].is_null()).map(|line| &line["timestamp"]).collect();
     assert!(times.is_sorted_by(|a, b| a.as_str() <= b.as_str()), "{times:?}");
-    let records = sidecar.lines_of("connection ended").len() as u64;
+    let records = sidecar.lines_of("connection closed").len() as u64;
     let missing: u64 = lines.iter().filter_map(|line| line["dropped"].as_u64()).sum();
     let closed = lines.last().unwrap()["connections"].as_u64().unwrap();
     assert_eq!(closed, connections + 1);

@@ -4,7 +4,6 @@
 mod support;
 
 mod actions;
-mod announce;
 mod check;
 mod clients;
 mod conversations;
@@ -23,6 +22,7 @@ mod memory;
 mod metrics;
 mod policy;
 mod process;
+mod proxy_protocol;
 mod records;
 mod relay;
 mod rolling;

@@ -128,7 +128,7 @@ fn a_client_hello_of_up_to_16_kib_is_served_and_a_longer_one_refused_by_an_alert
     }
     eventually("three records", || {
         let records = sidecar.lines().into_iter().filter(|line| {
-            line["reason"] == "handshake_failed"
+            line["close_reason"] == "handshake_failed"
                 && line["detail"].as_str().is_some_and(|detail| detail.contains("longer than 16 KiB"))
         });
         (records.count() == 3).then_some(())
@@ -240,7 +240,7 @@ fn downloads_that_are_not_read_make_room_when_memory_is_short_and_those_that_are
     }
     assert!(held(&measured, "backlogs") <= limit + (unread.len() * 5 * KIB) as f64);
     let overloaded = |line: &serde_json::Value| {
-        line["reason"] == "overloaded"
+        line["close_reason"] == "overloaded"
             && line["detail"].as_str().is_some_and(|detail| detail.contains("memory for backlogs"))
     };
     let record = eventually("one that had to go", || {

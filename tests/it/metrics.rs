@@ -65,8 +65,11 @@ fn what_happens_is_counted() {
     let before = measured.series();
     assert_eq!(before["vestibule_connections_opened_total"], 0.0);
     assert_eq!(before["vestibule_connections_closed_total{reason=\"completed\"}"], 0.0, "there from the start");
-    assert_eq!((before["vestibule_generation"], before["vestibule_rotations_total{result=\"taken\"}"]), (1.0, 1.0));
-    assert_eq!(before["vestibule_ready{part=\"pair\"}"], 1.0);
+    assert_eq!(
+        (before["vestibule_credential_generation"], before["vestibule_rotations_total{result=\"success\"}"]),
+        (1.0, 1.0)
+    );
+    assert_eq!(before["vestibule_ready{check=\"pair\"}"], 1.0);
 
     let addr = measured.sidecar.addr();
     let asking = asking(credentials.instance());
@@ -108,7 +111,7 @@ fn what_happens_is_counted() {
     let not_after = measured.series()["vestibule_certificate_not_after_timestamp_seconds"];
     credentials.spec.validity *= 2;
     credentials.rotate();
-    measured.wait_for("vestibule_generation", 2.0);
+    measured.wait_for("vestibule_credential_generation", 2.0);
     std::fs::write(credentials.cert(), "no certificate").unwrap();
     measured.wait_for("vestibule_rotations_total{result=\"failed\"}", 1.0);
 
@@ -124,8 +127,8 @@ fn what_happens_is_counted() {
     assert_eq!(after["vestibule_handshake_duration_seconds_count"], 3.0);
     assert!(after["vestibule_handshake_duration_seconds_sum"] > 0.0);
     // A dial for each ClientHello.
-    assert_eq!(after["vestibule_dial_duration_seconds_count"], 4.0);
-    assert_eq!(after["vestibule_rotations_total{result=\"taken\"}"], 2.0);
+    assert_eq!(after["vestibule_upstream_connect_duration_seconds_count"], 4.0);
+    assert_eq!(after["vestibule_rotations_total{result=\"success\"}"], 2.0);
     assert!(after["vestibule_certificate_not_after_timestamp_seconds"] > not_after);
     assert!(after["vestibule_certificate_not_before_timestamp_seconds"] < not_after);
 }
@@ -151,13 +154,13 @@ fn the_process_is_measured_under_the_names_that_all_programs_use() {
     );
     assert_eq!(series[&build], 1.0);
 
-    assert_eq!((series["vestibule_ready{part=\"app\"}"], series["vestibule_ready{part=\"pair\"}"]), (0.0, 1.0));
+    assert_eq!((series["vestibule_ready{check=\"app\"}"], series["vestibule_ready{check=\"pair\"}"]), (0.0, 1.0));
     assert_eq!((series["vestibule_retiring"], series["vestibule_draining"]), (0.0, 0.0));
     let _busy = TcpStream::connect(measured.sidecar.addr()).unwrap();
     measured.wait_for("vestibule_connections_active", 1.0);
     measured.sidecar.signal("TERM");
     measured.wait_for("vestibule_draining", 1.0);
-    measured.wait_for("vestibule_ready{part=\"listeners\"}", 0.0);
+    measured.wait_for("vestibule_ready{check=\"listeners\"}", 0.0);
     measured.sidecar.signal("TERM");
     measured.sidecar.exited();
 }

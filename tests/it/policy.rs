@@ -38,7 +38,7 @@ impl Said {
     /// Verdict, reason and rule.
     fn verdict(&self) -> (i32, Value, Value, Value) {
         let said = self.json();
-        (self.status, said["verdict"].clone(), said["reason"].clone(), said["rule"].clone())
+        (self.status, said["verdict"].clone(), said["denial_reason"].clone(), said["rule"].clone())
     }
 
     #[track_caller]
@@ -191,7 +191,7 @@ fn what_the_roots_do_not_vouch_for_is_denied_whatever_the_rules_say() {
             let said = bench.test(&args);
             let verdict = if reason.is_some() { (1, json!("denial")) } else { (0, json!("permit")) };
             assert_eq!((said.status, said.json()["verdict"].clone()), verdict, "{reason:?} {mode}");
-            assert_eq!(said.json()["reason"], json!(reason));
+            assert_eq!(said.json()["denial_reason"], json!(reason));
         }
     }
 }

@@ -117,24 +117,24 @@ impl Pair {
 
 /// The records so far.
 fn records(sidecar: &Sidecar) -> Vec<Value> {
-    sidecar.lines_of("connection ended")
+    sidecar.lines_of("connection closed")
 }
 
 /// Compares what the two ends have seen with the records, the totals at the end, and the connections' number.
 fn reconcile(mut sidecar: Sidecar, seen: Vec<Seen>) -> usize {
     for Seen { way, peer, .. } in &seen {
-        sidecar.wait_until(&format!("record of {way}"), |line| line["peer"] == peer.as_str());
+        sidecar.wait_until(&format!("record of {way}"), |line| line["client_addr"] == peer.as_str());
     }
     sidecar.signal("TERM");
     sidecar.exited();
     let records = records(&sidecar);
     let mut by_peer: HashMap<&str, Vec<&Value>> = HashMap::new();
     for record in &records {
-        by_peer.entry(record["peer"].as_str().unwrap()).or_default().push(record);
+        by_peer.entry(record["client_addr"].as_str().unwrap()).or_default().push(record);
     }
     for Seen { way, peer, reason, up, down } in &seen {
         let [record] = by_peer[peer.as_str()][..] else { panic!("more than one record of {way}: {records:#?}") };
-        let found = (&record["reason"], record["bytes_up"].as_u64(), record["bytes_down"].as_u64());
+        let found = (&record["close_reason"], record["bytes_up"].as_u64(), record["bytes_down"].as_u64());
         assert_eq!(found, (&Value::from(*reason), Some(*up), Some(*down)), "{way}: {record}");
     }
     assert_eq!(records.len(), seen.len(), "every connection has one, and nothing else has: {records:#?}");

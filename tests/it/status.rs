@@ -177,7 +177,7 @@ fn page_and_json_say_the_same() {
     }
     assert_eq!((&own["generation"], &own["retirement"]), (&1.into(), &false.into()));
     assert!(own["seconds_left"].as_i64().unwrap() > 0);
-    let parts: Vec<_> = seen["parts"].as_array().unwrap().iter().map(|part| part["part"].as_str().unwrap()).collect();
+    let parts: Vec<_> = seen["checks"].as_array().unwrap().iter().map(|part| part["check"].as_str().unwrap()).collect();
     assert_eq!(parts, ["listeners", "pair", "app", "drain", "retirement"]);
     let listener = &seen["listeners"][0];
     assert_eq!(listener["listener"], sidecar.addr().to_string());
@@ -189,15 +189,15 @@ fn page_and_json_say_the_same() {
     assert_eq!(rules["rules_from"], serde_json::json!(["options", policy.to_str().unwrap()]));
     let connections = &seen["connections"];
     assert_eq!((&connections["active"], &connections["denied"]), (&1.into(), &1.into()));
-    let pieces = connections["pieces"].as_array().unwrap();
+    let pieces = connections["history"].as_array().unwrap();
     let sum = |name: &str| pieces.iter().map(|piece| piece[name].as_u64().unwrap()).sum::<u64>();
     assert_eq!((pieces.len(), sum("denied")), (60, 1));
     assert_eq!(sum("opened"), connections["opened"].as_u64().unwrap());
     let denial = &seen["denials"][0];
-    assert_eq!((&denial["reason"], &denial["verdict"]), (&"not_allowed".into(), &"denial".into()));
+    assert_eq!((&denial["denial_reason"], &denial["verdict"]), (&"not_allowed".into(), &"denial".into()));
     assert_eq!(denial["app"], stranger.spec.app.to_string());
     let rows: Vec<_> =
-        seen["callers"].as_array().unwrap().iter().map(|row| (&row["admitted"], &row["denied"])).collect();
+        seen["clients"].as_array().unwrap().iter().map(|row| (&row["admitted"], &row["denied"])).collect();
     assert_eq!(rows, [(&1.into(), &0.into()), (&0.into(), &1.into())]);
 
     let page = page(admin);
@@ -359,7 +359,7 @@ fn a_hostile_certificate_is_only_text_and_the_page_stays_small() {
             (seen["connections"]["active"] == 0).then(|| seen["denials"].as_array().unwrap().clone())
         });
         assert_eq!(denied.len(), REMEMBERED);
-        assert_eq!(denied[0]["reason"], "not_allowed");
+        assert_eq!(denied[0]["denial_reason"], "not_allowed");
         assert!(denied[0]["subject"].as_str().unwrap().contains('…'), "{}", denied[0]);
 
         let (page, text) = (page(admin), get(admin, "/status.json").1);

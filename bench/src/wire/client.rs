@@ -68,7 +68,7 @@ impl Client {
     /// Receives what is there next; fails with how the other side's sending ended.
     ///
     /// # Errors
-    /// How the other side's sending ended, [`End::Silence`] if it has not.
+    /// How the other side's sending ended, [`RelayEnd::Silence`] if it has not.
     pub(crate) fn receive_some(&mut self, space: &mut [u8]) -> Result<usize, End> {
         loop {
             match rustls::Stream::new(&mut self.tls, &mut self.tcp).read(space) {

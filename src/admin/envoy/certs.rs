@@ -7,9 +7,9 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::Envoy;
-use crate::credentials::Admitting;
 use crate::credentials::Ca;
-use crate::credentials::Current;
+use crate::credentials::ClientAuth;
+use crate::credentials::SnapshotReceiver;
 use crate::identity::AltNames;
 use crate::identity::Certificate;
 use crate::lifecycle::Validity;
@@ -42,9 +42,9 @@ pub(super) fn days_left(validity: Validity) -> u64 {
     left.as_secs() / DAY.as_secs()
 }
 
-fn cas(current: &Current) -> Vec<Value> {
+fn cas(current: &SnapshotReceiver) -> Vec<Value> {
     match current.borrow().as_deref().map(|serving| &serving.admitting) {
-        Some(Admitting::Certified(gate)) => gate.roots().cas().iter().map(of_ca).collect(),
+        Some(ClientAuth::Certified(gate)) => gate.roots().cas().iter().map(of_ca).collect(),
         _ => Vec::new(),
     }
 }

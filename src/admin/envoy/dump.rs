@@ -7,13 +7,13 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::Envoy;
-use crate::config::Context;
 use crate::config::SecretFile;
 use crate::config::TlsVersion;
+use crate::config::ValidationContextConfig;
 use crate::config::envoy::EnvoyListener;
-use crate::credentials::Admitting;
-use crate::credentials::Current;
-use crate::credentials::Shown;
+use crate::credentials::ClientAuth;
+use crate::credentials::ServedCertificate;
+use crate::credentials::SnapshotReceiver;
 use crate::policy::Rule;
 
 /// What stands where Envoy hides something.
@@ -96,7 +96,7 @@ fn listener(listener: &EnvoyListener, addr: SocketAddr) -> Value {
         common["tls_params"]["cipher_suites"] = suites.iter().map(|suite| suite.openssl_name()).collect();
     }
     let mut tls = json!({ "@type": DOWNSTREAM_TLS });
-    if let Some(Context { required, secret }) = &listener.clients {
+    if let Some(ValidationContextConfig { required, secret }) = &listener.clients {
         common["validation_context_sds_secret_config"] = secret_config(secret);
         tls["require_client_certificate"] = (*required).into();
     }
@@ -135,7 +135,7 @@ fn cluster(listener: &EnvoyListener) -> Value {
 }
 
 /// A pair: its certificates, which every client sees, and not its key.
-fn pair(shown: &Shown) -> Value {
+fn pair(shown: &ServedCertificate) -> Value {
     let pem = |der: &[u8]| der::pem::encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default();
     let chain: String = shown.pair.chain().iter().map(|certificate| pem(certificate)).collect();
     secret(
@@ -146,9 +146,12 @@ fn pair(shown: &Shown) -> Value {
 }
 
 /// Whom `context` lets in, as it is in force; its CAs are in `/certs`. `None`: it has not been loaded yet.
-fn validation_context(Context { secret, .. }: &Context, current: &Current) -> Option<Value> {
+fn validation_context(
+    ValidationContextConfig { secret, .. }: &ValidationContextConfig,
+    current: &SnapshotReceiver,
+) -> Option<Value> {
     let serving = current.borrow().clone()?;
-    let Admitting::Certified(gate) = &serving.admitting else { return None };
+    let ClientAuth::Certified(gate) = &serving.admitting else { return None };
     let names = gate.policy().allow.iter().filter_map(|rule| match rule {
         Rule::AltName(name) => Some(json!({ "exact": name.to_string() })),
         _ => None,

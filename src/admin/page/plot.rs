@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::markup::Markup;
-use crate::telemetry::Piece;
+use crate::telemetry::Bucket;
 
 /// The width of a piece; the space of a plot is [`TALL`] high, and stretched to the page's width.
 const WIDE: usize = 10;
@@ -13,7 +13,7 @@ const TALL: u64 = 60;
 const AXIS: u64 = 40;
 
 /// How many connections there were, as an area.
-pub(super) fn active(page: &mut Markup, pieces: &[Piece]) {
+pub(super) fn active(page: &mut Markup, pieces: &[Bucket]) {
     let most = pieces.iter().map(|piece| piece.active).max().unwrap_or_default();
     let mut path = format!("M0 {TALL}");
     let mut before = 0;
@@ -31,8 +31,8 @@ pub(super) fn active(page: &mut Markup, pieces: &[Piece]) {
 }
 
 /// How many came, as bars that go up, and how many were denied, as bars that go down; on the same scale.
-pub(super) fn flow(page: &mut Markup, pieces: &[Piece]) {
-    let most = |of: fn(&Piece) -> u32| pieces.iter().map(of).max().unwrap_or_default();
+pub(super) fn flow(page: &mut Markup, pieces: &[Bucket]) {
+    let most = |of: fn(&Bucket) -> u32| pieces.iter().map(of).max().unwrap_or_default();
     let most = most(|piece| piece.opened).max(most(|piece| piece.denied).saturating_mul(2));
     let (mut opened, mut denied) = (String::new(), String::new());
     for (place, piece) in pieces.iter().enumerate() {
@@ -72,7 +72,7 @@ fn scaled(value: u32, most: u32, height: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn drawn(plot: fn(&mut Markup, &[Piece]), pieces: &[Piece]) -> String {
+    fn drawn(plot: fn(&mut Markup, &[Bucket]), pieces: &[Bucket]) -> String {
         let mut page = Markup::default();
         plot(&mut page, pieces);
         page.into_string()
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_highest_reaches_the_top_and_the_smallest_is_visible() {
-        let piece = |opened, denied, active| Piece { opened, denied, active };
+        let piece = |opened, denied, active| Bucket { opened, denied, active };
         let pieces = [piece(0, 0, 0), piece(1000, 1, 7), piece(1, 0, 7), piece(0, 0, 1)];
         assert!(drawn(active, &pieces).contains("d=\"M0 60H10V2H30V52H40V60z\""), "{}", drawn(active, &pieces));
         let flow = drawn(flow, &pieces);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_quiet_time_is_a_flat_line() {
-        let quiet = [Piece::default(); 60];
+        let quiet = [Bucket::default(); 60];
         assert!(drawn(active, &quiet).contains("d=\"M0 60H600V60z\""));
         assert!(!drawn(flow, &quiet).contains("opened"));
     }

@@ -2,9 +2,9 @@
 
 use super::markup::Markup;
 use super::plot;
-use crate::admin::status::Listener;
-use crate::admin::status::Pair;
-use crate::admin::status::Policy;
+use crate::admin::status::ListenerStatus;
+use crate::admin::status::PairStatus;
+use crate::admin::status::PolicyStatus;
 use crate::admin::status::Rules;
 use crate::admin::status::Status;
 
@@ -66,13 +66,13 @@ pub(super) fn identity(page: &mut Markup, status: &Status) {
     let rotations = &status.rotations;
     page.raw("<dl>");
     entry(page, "rotations", |page| {
-        page.text(rotations.taken).raw(" taken, ").text(rotations.failed).raw(" failed; now generation ");
+        page.text(rotations.succeeded).raw(" taken, ").text(rotations.failed).raw(" failed; now generation ");
         page.text(rotations.generation);
     });
     page.raw("</dl>");
 }
 
-fn validity(page: &mut Markup, pair: &Pair) {
+fn validity(page: &mut Markup, pair: &PairStatus) {
     let (Some(end), Some(left)) = (&pair.not_after, pair.seconds_left) else {
         page.raw("<span class=\"bad\">the certificate cannot be read</span>");
         return;
@@ -85,10 +85,10 @@ fn validity(page: &mut Markup, pair: &Pair) {
 }
 
 pub(super) fn readiness(page: &mut Markup, status: &Status) {
-    page.each(&status.parts, "", |page, part| {
+    page.each(&status.checks, "", |page, part| {
         page.raw("<li>");
         mark(page, part.ready);
-        page.raw(part.part).raw(if part.ready { "" } else { "<span class=\"unseen\"> is not ready</span>" });
+        page.raw(part.check).raw(if part.ready { "" } else { "<span class=\"unseen\"> is not ready</span>" });
         page.raw("</span> ");
         page.raw("<span>").text(&part.detail).raw("</span></li>");
     });
@@ -96,10 +96,10 @@ pub(super) fn readiness(page: &mut Markup, status: &Status) {
 
 pub(super) fn connections(page: &mut Markup, status: &Status) {
     let now = &status.connections;
-    let pieces = &now.pieces;
-    let sum = |of: fn(&crate::telemetry::Piece) -> u32| pieces.iter().map(|piece| u64::from(of(piece))).sum::<u64>();
+    let pieces = &now.history;
+    let sum = |of: fn(&crate::telemetry::Bucket) -> u32| pieces.iter().map(|piece| u64::from(of(piece))).sum::<u64>();
     let most = pieces.iter().map(|piece| piece.active).max().unwrap_or_default();
-    let minutes = pieces.len() as u64 * now.piece_seconds / 60;
+    let minutes = pieces.len() as u64 * now.bucket_seconds / 60;
     page.raw("<figure><figcaption><b>").text(now.active).raw("</b> now, at most ").text(most).raw(" in the last ");
     page.text(minutes).raw(" minutes</figcaption>");
     plot::active(page, pieces);
@@ -117,14 +117,14 @@ pub(super) fn connections(page: &mut Markup, status: &Status) {
     page.raw("</dl>");
 }
 
-pub(super) fn callers(page: &mut Markup, status: &Status) {
-    if status.callers.is_empty() {
+pub(super) fn clients(page: &mut Markup, status: &Status) {
+    if status.clients.is_empty() {
         page.raw("<p class=\"none\">Nobody has come with a certificate yet.</p>");
         return;
     }
     page.raw("<table><caption>By the app in the client's certificate, since the start</caption><thead><tr>");
     page.raw("<th scope=\"col\">App<th scope=\"col\" class=\"n\">Let in<th scope=\"col\" class=\"n\">Denied<tbody>");
-    for row in &status.callers {
+    for row in &status.clients {
         page.raw("<tr><td>");
         match row.app.as_str() {
             "none" => {
@@ -162,8 +162,9 @@ pub(super) fn listeners(page: &mut Markup, status: &Status) {
     });
 }
 
-fn policy(page: &mut Markup, listener: &Listener) {
-    let Some(Policy { mode, certificate_required, allow, deny, rules_from, client_ca, client_cas }) = &listener.policy
+fn policy(page: &mut Markup, listener: &ListenerStatus) {
+    let Some(PolicyStatus { mode, certificate_required, allow, deny, rules_from, client_ca, client_cas }) =
+        &listener.policy
     else {
         let clients = match listener.generation {
             None => "nobody yet: nothing has been loaded",
@@ -223,12 +224,16 @@ pub(super) fn denials(page: &mut Markup, status: &Status) {
     for denial in &status.denials {
         page.raw("<li>");
         time(page, &denial.at);
-        page.raw("<div>").raw(denial.reason).raw(if denial.verdict == "audit" { ", let in by audit mode" } else { "" });
+        page.raw("<div>").raw(denial.denial_reason).raw(if denial.verdict == "audit" {
+            ", let in by audit mode"
+        } else {
+            ""
+        });
         if let Some(rule) = &denial.rule {
             page.raw(" ");
             code(page, rule.as_str());
         }
-        page.raw("</div><div>").text(denial.peer);
+        page.raw("</div><div>").text(denial.client_addr);
         if several {
             page.raw(" to ").text(denial.listener);
         }

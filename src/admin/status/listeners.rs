@@ -5,93 +5,93 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Listening;
+use super::ListenerInfo;
 use super::PATH;
 use super::pairs::source;
-use crate::config::Clients;
-use crate::credentials::Admitting;
-use crate::credentials::Gate;
-use crate::lifecycle::how;
+use crate::config::ClientAuthConfig;
+use crate::credentials::ClientAuth;
+use crate::credentials::ClientAuthenticator;
+use crate::lifecycle::describe_upstream;
 use crate::policy::Rule;
-use crate::telemetry::Brief;
+use crate::telemetry::SafeText;
 
 /// Rules of a list that are shown.
 const MOST_RULES: usize = 10;
 
 #[derive(Debug, Serialize)]
-pub(in crate::admin) struct Listener {
+pub(in crate::admin) struct ListenerStatus {
     pub(in crate::admin) listener: SocketAddr,
-    pub(in crate::admin) app: Brief,
+    pub(in crate::admin) app: SafeText,
     /// How the app stands, in words.
-    pub(in crate::admin) app_stands: Brief,
+    pub(in crate::admin) app_stands: SafeText,
     pub(in crate::admin) app_ready: bool,
     /// Where its pair is found.
-    pub(in crate::admin) pair: Brief,
+    pub(in crate::admin) pair: SafeText,
     /// What its handshakes are served with; none before the first.
     pub(in crate::admin) generation: Option<u64>,
     /// In force; none where no certificate is asked for, or nothing is served yet.
-    pub(in crate::admin) policy: Option<Policy>,
+    pub(in crate::admin) policy: Option<PolicyStatus>,
 }
 
 #[derive(Debug, Serialize)]
-pub(in crate::admin) struct Policy {
+pub(in crate::admin) struct PolicyStatus {
     pub(in crate::admin) mode: &'static str,
     /// A client without a certificate cannot complete the handshake.
     pub(in crate::admin) certificate_required: bool,
     pub(in crate::admin) allow: Rules,
     pub(in crate::admin) deny: Rules,
     /// Where the rules come from.
-    pub(in crate::admin) rules_from: Vec<Brief>,
+    pub(in crate::admin) rules_from: Vec<SafeText>,
     /// Where the CAs come from, and how many there are.
-    pub(in crate::admin) client_ca: Vec<Brief>,
+    pub(in crate::admin) client_ca: Vec<SafeText>,
     pub(in crate::admin) client_cas: usize,
 }
 
 /// The beginning of a list of rules.
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct Rules {
-    pub(in crate::admin) rules: Vec<Brief>,
+    pub(in crate::admin) rules: Vec<SafeText>,
     /// How many are left out.
     pub(in crate::admin) more: usize,
 }
 
-impl Listener {
-    pub(super) fn of(listening: &Listening) -> Self {
+impl ListenerStatus {
+    pub(super) fn of(listening: &ListenerInfo) -> Self {
         let serving = listening.current.borrow().clone();
         let gate = serving.as_ref().and_then(|serving| match &serving.admitting {
-            Admitting::Everybody => None,
-            Admitting::Certified(gate) => Some(gate),
+            ClientAuth::Everybody => None,
+            ClientAuth::Certified(gate) => Some(gate),
         });
         Self {
             listener: listening.listener,
-            app: Brief::up_to(PATH, listening.app.addr()),
-            app_stands: Brief::up_to(PATH, how(&listening.app)),
+            app: SafeText::up_to(PATH, listening.app.addr()),
+            app_stands: SafeText::up_to(PATH, describe_upstream(&listening.app)),
             app_ready: listening.app.is_ready(),
             pair: source(&listening.pair),
             generation: serving.as_ref().map(|serving| serving.generation),
-            policy: gate.map(|gate| Policy::of(gate, &listening.clients)),
+            policy: gate.map(|gate| PolicyStatus::of(gate, &listening.clients)),
         }
     }
 }
 
-impl Policy {
-    fn of(gate: &Gate, clients: &Clients) -> Self {
-        let path = |path: &Path| Brief::up_to(PATH, path.display());
+impl PolicyStatus {
+    fn of(gate: &ClientAuthenticator, clients: &ClientAuthConfig) -> Self {
+        let path = |path: &Path| SafeText::up_to(PATH, path.display());
         let (rules_from, client_ca) = match clients {
             // Such a listener has no gate.
-            Clients::Anonymous => (Vec::new(), Vec::new()),
-            Clients::Certified(certified) => {
+            ClientAuthConfig::None => (Vec::new(), Vec::new()),
+            ClientAuthConfig::Files(certified) => {
                 let options = match (certified.any_implied, certified.allow.is_empty() && certified.deny.is_empty()) {
-                    (true, _) => Some(Brief::of("no rule is given")),
-                    (false, false) => Some(Brief::of("options")),
+                    (true, _) => Some(SafeText::of("no rule is given")),
+                    (false, false) => Some(SafeText::of("options")),
                     (false, true) => None,
                 };
                 let file = certified.policy.as_deref().map(path);
                 (options.into_iter().chain(file).collect(), certified.ca.iter().map(|ca| path(ca)).collect())
             }
-            Clients::Context(context) => {
+            ClientAuthConfig::ValidationContext(context) => {
                 let secret = &context.secret;
-                let source = Brief::up_to(PATH, format_args!("{} in {}", secret.name, secret.path.display()));
+                let source = SafeText::up_to(PATH, format_args!("{} in {}", secret.name, secret.path.display()));
                 (vec![source.clone()], vec![source])
             }
         };
@@ -110,7 +110,7 @@ impl Policy {
 
 impl Rules {
     fn of(rules: &[Rule]) -> Self {
-        let shown = rules.iter().take(MOST_RULES).map(Brief::of).collect();
+        let shown = rules.iter().take(MOST_RULES).map(SafeText::of).collect();
         Self { rules: shown, more: rules.len().saturating_sub(MOST_RULES) }
     }
 }

@@ -4,22 +4,22 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::DeniedWho;
 use super::PATH;
-use super::Who;
 use super::date;
 use crate::config::PairSource;
-use crate::credentials::Shown;
+use crate::credentials::ServedCertificate;
 use crate::identity::Certificate;
-use crate::telemetry::Brief;
+use crate::telemetry::SafeText;
 
 /// A pair that is shown. Of its key nothing is said, not even of which kind it is.
 #[derive(Debug, Serialize)]
-pub(in crate::admin) struct Pair {
+pub(in crate::admin) struct PairStatus {
     /// Where it was found.
-    pub(in crate::admin) source: Brief,
+    pub(in crate::admin) source: SafeText,
     #[serde(flatten)]
-    pub(in crate::admin) who: Who,
-    pub(in crate::admin) serial: Brief,
+    pub(in crate::admin) who: DeniedWho,
+    pub(in crate::admin) serial: SafeText,
     pub(in crate::admin) retirement: bool,
     pub(in crate::admin) generation: u64,
     /// When it was taken into service.
@@ -31,20 +31,22 @@ pub(in crate::admin) struct Pair {
     pub(in crate::admin) seconds_left: Option<i64>,
 }
 
-impl Pair {
-    pub(super) fn of(shown: &Shown, now: SystemTime) -> Self {
+impl PairStatus {
+    pub(super) fn of(shown: &ServedCertificate, now: SystemTime) -> Self {
         let certificate = Certificate::from_der(shown.pair.leaf()).ok();
         let certificate = certificate.as_ref();
         let identity = certificate.and_then(|certificate| certificate.identity().ok().flatten());
         let who = match (identity, certificate) {
-            (Some(identity), _) => Who::of(&identity),
-            (None, Some(certificate)) => Who { subject: Some(Brief::of(certificate.subject())), ..Who::default() },
-            (None, None) => Who::default(),
+            (Some(identity), _) => DeniedWho::of(&identity),
+            (None, Some(certificate)) => {
+                DeniedWho { subject: Some(SafeText::of(certificate.subject())), ..DeniedWho::default() }
+            }
+            (None, None) => DeniedWho::default(),
         };
         Self {
             source: source(&shown.source),
             who,
-            serial: Brief::of(certificate.map(Certificate::serial).unwrap_or_default()),
+            serial: SafeText::of(certificate.map(Certificate::serial).unwrap_or_default()),
             retirement: certificate.is_some_and(Certificate::is_retirement),
             generation: shown.generation,
             since: date(shown.since),
@@ -57,10 +59,12 @@ impl Pair {
 }
 
 /// Where a pair is found, in words.
-pub(super) fn source(source: &PairSource) -> Brief {
+pub(super) fn source(source: &PairSource) -> SafeText {
     match source {
-        PairSource::Files(files) => Brief::up_to(PATH, files.cert.display()),
-        PairSource::Secret(secret) => Brief::up_to(PATH, format_args!("{} in {}", secret.name, secret.path.display())),
+        PairSource::Files(files) => SafeText::up_to(PATH, files.cert.display()),
+        PairSource::Secret(secret) => {
+            SafeText::up_to(PATH, format_args!("{} in {}", secret.name, secret.path.display()))
+        }
     }
 }
 

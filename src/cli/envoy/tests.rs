@@ -19,7 +19,7 @@ fn plain() -> EnvoyArgs {
         config: "e.yaml".into(),
         drain: None,
         log_level: LogLevel::Info,
-        mode: Mode::Serve,
+        mode: EnvoyMode::Serve,
         secrets: SecretPaths::default(),
         warnings: Vec::new(),
     }
@@ -53,7 +53,7 @@ fn a_value_stands_behind_a_blank_or_an_equals_sign() {
     for line in ["-c e.yaml", "--config-path e.yaml", "--config-path=e.yaml", "-c=e.yaml", "-c f.yaml -c e.yaml"] {
         assert_eq!(serve(line), plain(), "{line}");
     }
-    assert_eq!(serve("-c e.yaml --drain-time-s=5 -l error --mode=validate").mode, Mode::Validate);
+    assert_eq!(serve("-c e.yaml --drain-time-s=5 -l error --mode=validate").mode, EnvoyMode::Validate);
     assert_eq!(serve("-c=a=b").config, Path::new("a=b"));
 }
 
@@ -88,7 +88,7 @@ fn levels_and_modes_are_envoys() {
     assert_eq!(["warn", "warning"].map(level), [LogLevel::Warn; 2]);
     assert_eq!(["critical", "off"].map(level), [LogLevel::Off; 2]);
     assert_eq!(level("trace"), LogLevel::Trace);
-    assert_eq!(serve("-c e.yaml --mode init_only").mode, Mode::Validate);
+    assert_eq!(serve("-c e.yaml --mode init_only").mode, EnvoyMode::Validate);
     assert_eq!(read("--version -c"), Ok(EnvoyCommand::Version));
     assert_eq!(read("-c e.yaml -h"), Ok(EnvoyCommand::Help));
 }

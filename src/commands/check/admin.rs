@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::finding::Findings;
 use super::finding::Subject;
-use super::network::Holder;
-use super::network::Network;
+use super::network::NetworkCheck;
+use super::network::PortHolder;
 use super::network::collides;
 use crate::config::Admin;
 use crate::config::AdminAction;
@@ -18,8 +18,8 @@ const ELSEWHERE: &str = "choose another --admin, or off";
 /// Judges `config.admin`. `holder` finds out who holds a socket, and `folder_exists` whether that of a Unix socket is there.
 pub(super) fn judge(
     config: &Config,
-    network: &Network,
-    holder: &dyn Fn(u64) -> Option<Holder>,
+    network: &NetworkCheck,
+    holder: &dyn Fn(u64) -> Option<PortHolder>,
     folder_exists: bool,
     found: &mut Findings,
 ) {
@@ -43,8 +43,8 @@ fn judge_address(
     config: &Config,
     admin: &Admin,
     addr: SocketAddr,
-    network: &Network,
-    holder: &dyn Fn(u64) -> Option<Holder>,
+    network: &NetworkCheck,
+    holder: &dyn Fn(u64) -> Option<PortHolder>,
     found: &mut Findings,
 ) {
     let port = addr.port();
@@ -65,10 +65,10 @@ fn judge_address(
         _ if is_the_apps => format!("{addr} is the app's address too, and the app comes second"),
         _ if !network.is_local(addr.ip()) => format!("{addr}: this machine has no address {}", addr.ip()),
         None => return found.ok(Subject::Admin, format!("{addr} is free")),
-        Some((_, Some(Holder { pid, ours: true, .. }))) => {
+        Some((_, Some(PortHolder { pid, ours: true, .. }))) => {
             return found.ok(Subject::Admin, format!("{addr}: vestibule listens there already, as process {pid}"));
         }
-        Some((_, Some(Holder { pid, name, .. }))) => format!("{addr}: {name}, process {pid}, listens there"),
+        Some((_, Some(PortHolder { pid, name, .. }))) => format!("{addr}: {name}, process {pid}, listens there"),
         Some((socket, None)) => format!("{addr}: another program listens on {}", socket.addr),
     };
     if admin.asked || is_the_apps {
@@ -100,13 +100,13 @@ mod tests {
 
     use crate::config::resolve::resolve;
     use crate::config::sources::Environment;
-    use crate::config::sources::Inputs;
-    use crate::sys::sockets::Listening;
+    use crate::config::sources::Sources;
+    use crate::sys::sockets::ListeningSocket;
 
     /// What is said of `--admin`, with an app on 8080 and a listener on 8443, where somebody listens on 9901 already.
-    fn admin(flags: &[(&'static str, &str)], holder: Option<Holder>) -> String {
+    fn admin(flags: &[(&'static str, &str)], holder: Option<PortHolder>) -> String {
         let flags: Vec<_> = flags.iter().map(|(name, value)| (*name, (*value).into())).collect();
-        let config = resolve(&Inputs {
+        let config = resolve(&Sources {
             flags: &flags,
             environment: &Environment::new(),
             read_file: &|_: &Path| Ok(String::new()),
@@ -114,8 +114,8 @@ mod tests {
             cpus: 1,
         })
         .unwrap();
-        let network = Network {
-            listening: vec![Listening { addr: "127.0.0.1:9901".parse().unwrap(), inode: 7 }],
+        let network = NetworkCheck {
+            listening: vec![ListeningSocket { addr: "127.0.0.1:9901".parse().unwrap(), inode: 7 }],
             local: ["127.0.0.1", "10.255.1.2"].map(|ip| ip.parse().unwrap()).to_vec(),
             first_open_port: 1024,
         };
@@ -124,8 +124,8 @@ mod tests {
         found.to_text()
     }
 
-    fn holder(ours: bool) -> Option<Holder> {
-        Some(Holder { pid: 17, name: "envoy".to_owned(), ours })
+    fn holder(ours: bool) -> Option<PortHolder> {
+        Some(PortHolder { pid: 17, name: "envoy".to_owned(), ours })
     }
 
     #[test]

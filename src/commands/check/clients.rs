@@ -12,18 +12,18 @@ use crate::pem::Pem;
 use super::finding::Findings;
 use super::finding::Subject;
 use crate::commands::text;
-use crate::config::Certified;
-use crate::config::Clients;
+use crate::config::ClientAuthConfig;
+use crate::config::ClientAuthFiles;
 use crate::config::Config;
-use crate::credentials::Admission;
-use crate::credentials::AdmissionError;
-use crate::credentials::AdmissionTexts;
 use crate::credentials::Ca;
+use crate::credentials::ClientPolicy;
+use crate::credentials::ClientPolicyError;
+use crate::credentials::ClientPolicyFiles;
 use crate::credentials::LoadError;
-use crate::credentials::Roots;
+use crate::credentials::TrustAnchors;
 use crate::identity::Identity;
-use crate::policy::Mode;
 use crate::policy::Policy;
+use crate::policy::PolicyMode;
 use crate::policy::Rule;
 
 /// A CA that expires within this time is to be replaced now: its successor has to reach every client first.
@@ -31,16 +31,16 @@ const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Judges each listener that asks for certificates; those that ask for the same are judged once.
 pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
-    let mut judged: Vec<&Certified> = Vec::new();
+    let mut judged: Vec<&ClientAuthFiles> = Vec::new();
     let own = config.pair_files().and_then(|files| own_identity(&files.cert));
     for listener in &config.listeners {
-        let Clients::Certified(certified) = &listener.clients else { continue };
+        let ClientAuthConfig::Files(certified) = &listener.clients else { continue };
         if judged.contains(&certified) {
             continue;
         }
         judged.push(certified);
         let place = if config.listeners.len() > 1 { format!("{}: ", listener.listen) } else { String::new() };
-        let admission = AdmissionTexts::read(certified, None).and_then(|texts| texts.admission(certified));
+        let admission = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.admission(certified));
         let mut judge = Judge { place, certified, now, own: own.as_ref(), found: &mut *found };
         match admission {
             Ok(admission) => judge.admission(&admission),
@@ -59,7 +59,7 @@ fn own_identity(cert: &Path) -> Option<Identity> {
 struct Judge<'a> {
     /// Which listener, where there are several.
     place: String,
-    certified: &'a Certified,
+    certified: &'a ClientAuthFiles,
     now: SystemTime,
     own: Option<&'a Identity>,
     found: &'a mut Findings,
@@ -78,17 +78,17 @@ impl Judge<'_> {
         self.found.problem(subject, format!("{}{message}", self.place), mend);
     }
 
-    fn unread(&mut self, error: &AdmissionError) {
+    fn unread(&mut self, error: &ClientPolicyError) {
         let mend = "correct it: until it can be read, nobody comes in";
         match error {
-            AdmissionError::Policy(mistakes) => {
+            ClientPolicyError::Policy(mistakes) => {
                 for mistake in mistakes.iter() {
-                    let what = format!("{}: {}", mistake.place, mistake.wrong.what);
-                    self.problem(Subject::Rules, &what, &mistake.wrong.mend);
+                    let what = format!("{}: {}", mistake.source, mistake.problem.what);
+                    self.problem(Subject::Rules, &what, &mistake.problem.help);
                 }
             }
-            AdmissionError::NotText(_) => self.problem(Subject::Rules, &error.to_string(), mend),
-            AdmissionError::Load(load) => {
+            ClientPolicyError::NotText(_) => self.problem(Subject::Rules, &error.to_string(), mend),
+            ClientPolicyError::Load(load) => {
                 let subject = match path_of(load) {
                     Some(path) if self.certified.policy.as_deref() == Some(path) => Subject::Rules,
                     Some(path) if self.certified.crl.iter().any(|crl| path.starts_with(crl)) => Subject::Crl,
@@ -96,13 +96,13 @@ impl Judge<'_> {
                 };
                 self.problem(subject, &error.to_string(), mend);
             }
-            AdmissionError::Folder { .. } | AdmissionError::Roots(_) => {
+            ClientPolicyError::Folder { .. } | ClientPolicyError::Roots(_) => {
                 self.problem(Subject::Roots, &error.to_string(), mend);
             }
         }
     }
 
-    fn admission(&mut self, Admission { roots, policy, notes, .. }: &Admission) {
+    fn admission(&mut self, ClientPolicy { roots, policy, notes, .. }: &ClientPolicy) {
         for note in notes {
             self.warning(Subject::Roots, note, "take it out, or put there what is meant");
         }
@@ -141,7 +141,7 @@ impl Judge<'_> {
         }
     }
 
-    fn crls(&mut self, roots: &Roots) {
+    fn crls(&mut self, roots: &TrustAnchors) {
         let now = self.now;
         for note in roots.crl_notes() {
             let mend = "compare the CRL with the CAs: put its issuer beside them, or take out what is not meant";
@@ -190,7 +190,7 @@ impl Judge<'_> {
             let counted = format!("{} to allow, {} to deny", count(allow.len(), "rule"), deny.len());
             self.ok(Subject::Rules, &counted);
         }
-        if *mode == Mode::Audit {
+        if *mode == PolicyMode::Audit {
             let what = "mode audit: whoever has a certificate under these CAs comes in, and denials are only recorded";
             self.warning(Subject::Rules, what, "choose enforce when the records are as they should be");
         }

@@ -28,7 +28,7 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(12 * 3600);
 const ROUNDING: Duration = Duration::from_secs(2);
 
 /// The two files as they were found.
-pub(super) struct Files<'a> {
+pub(super) struct PairReading<'a> {
     pub(super) names: &'a PairFiles,
     pub(super) cert: Result<Vec<u8>, LoadError>,
     pub(super) key: Result<Vec<u8>, LoadError>,
@@ -36,7 +36,7 @@ pub(super) struct Files<'a> {
     pub(super) written: Option<SystemTime>,
 }
 
-impl<'a> Files<'a> {
+impl<'a> PairReading<'a> {
     /// Reads both as the proxy does.
     pub(super) fn read(names: &'a PairFiles) -> Self {
         let written = fs::metadata(&names.cert).and_then(|metadata| metadata.modified()).ok();
@@ -45,7 +45,7 @@ impl<'a> Files<'a> {
 }
 
 /// Judges everything about the files at the time `now`.
-pub(super) fn judge(files: &Files<'_>, now: SystemTime, found: &mut Findings) {
+pub(super) fn judge(files: &PairReading<'_>, now: SystemTime, found: &mut Findings) {
     if let Some(ahead) = files.written.and_then(|written| written.duration_since(now).ok()).filter(|d| *d > ROUNDING) {
         found.warning(
             Subject::Clock,

@@ -84,7 +84,7 @@ pub(super) struct Findings(Vec<Finding>);
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Document<'a> {
+struct CheckReport<'a> {
     ok: bool,
     findings: &'a [Finding],
 }
@@ -122,7 +122,7 @@ impl Findings {
     /// # Errors
     /// Never: there are only strings in it.
     pub(super) fn to_json(&self) -> serde_json::Result<String> {
-        let document = Document { ok: self.exit() == Exit::Success, findings: &self.0 };
+        let document = CheckReport { ok: self.exit() == Exit::Success, findings: &self.0 };
         serde_json::to_string_pretty(&document).map(|text| text + "\n")
     }
 }

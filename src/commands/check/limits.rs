@@ -12,7 +12,7 @@ use crate::config::PairFiles;
 use crate::listener::MEMORY_PER_CONNECTION;
 use crate::listener::connections_in_memory;
 use crate::listener::connections_within;
-use crate::listener::fitting;
+use crate::listener::max_connections;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -119,7 +119,7 @@ pub(super) fn judge_memory(
             (admitted, format!("--max-connections {admitted}"))
         }
         None => {
-            let fitting = fitting(descriptors, Some(memory));
+            let fitting = max_connections(descriptors, Some(memory));
             (fitting, format!("{fitting} connections, as many as fit,"))
         }
     };

@@ -21,8 +21,8 @@ use socket2::Type;
 
 use super::limits::Inotify;
 use super::network::Dialled;
-use super::network::Holder;
-use super::network::Network;
+use super::network::NetworkCheck;
+use super::network::PortHolder;
 use crate::config::Admin;
 use crate::config::AdminAddr;
 use crate::config::AppAddr;
@@ -53,13 +53,13 @@ impl Machine {
         self.text(path)?.trim().parse().ok()
     }
 
-    pub(super) fn network(&self) -> Network {
+    pub(super) fn network(&self) -> NetworkCheck {
         let tables = ["proc/net/tcp", "proc/net/tcp6"].map(|path| self.text(path).unwrap_or_default());
         let mut local: Vec<IpAddr> = sockets::local_v4(&self.text("proc/net/fib_trie").unwrap_or_default());
         local.extend(sockets::local_v6(&self.text("proc/net/if_inet6").unwrap_or_default()));
         let status = self.text("proc/self/status").unwrap_or_default();
         let first = self.number("proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or(1024);
-        Network {
+        NetworkCheck {
             listening: tables.iter().flat_map(|table| sockets::listening(table)).collect(),
             local,
             first_open_port: if may_bind_low_ports(&status) { 0 } else { u16::try_from(first).unwrap_or(u16::MAX) },
@@ -67,7 +67,7 @@ impl Machine {
     }
 
     /// Who holds the socket with this inode, as far as we may look.
-    pub(super) fn holder(&self, inode: u64) -> Option<Holder> {
+    pub(super) fn holder(&self, inode: u64) -> Option<PortHolder> {
         let socket = PathBuf::from(format!("socket:[{inode}]"));
         let processes = fs::read_dir(self.root.join("proc")).ok()?.flatten();
         let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -81,7 +81,7 @@ impl Machine {
         // Another build of ours, or ours under another name.
         let ours =
             name == env!("CARGO_PKG_NAME") || program("self").is_some_and(|own| program(&pid.to_string()) == Some(own));
-        Some(Holder { pid, name, ours })
+        Some(PortHolder { pid, name, ours })
     }
 
     pub(super) fn mount_points(&self) -> Vec<PathBuf> {

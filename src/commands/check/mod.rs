@@ -14,12 +14,12 @@ mod network;
 use std::collections::HashSet;
 use std::time::SystemTime;
 
-use self::credential::Files;
+use self::credential::PairReading;
 use self::finding::Findings;
 use self::finding::Subject;
 use self::machine::Machine;
 use crate::config::Config;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostics;
 use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::sys;
@@ -29,7 +29,7 @@ use crate::sys;
 ///
 /// # Errors
 /// Never but for a fault of ours.
-pub(super) fn run(config: Result<Config, Mistakes>, json: bool) -> Result<(String, Exit), Fault> {
+pub(super) fn run(config: Result<Config, Diagnostics>, json: bool) -> Result<(String, Exit), Fault> {
     let mut found = Findings::default();
     match config {
         // What depends on the configuration cannot be looked at without one.
@@ -43,10 +43,10 @@ pub(super) fn run(config: Result<Config, Mistakes>, json: bool) -> Result<(Strin
     Ok((report, found.exit()))
 }
 
-fn judge_mistakes(mistakes: &Mistakes, found: &mut Findings) {
+fn judge_mistakes(mistakes: &Diagnostics, found: &mut Findings) {
     for mistake in mistakes.iter() {
-        let what = format!("{}: {}", mistake.place, mistake.wrong.what);
-        found.problem(Subject::Configuration, what, &mistake.wrong.mend);
+        let what = format!("{}: {}", mistake.source, mistake.problem.what);
+        found.problem(Subject::Configuration, what, &mistake.problem.help);
     }
 }
 
@@ -57,7 +57,7 @@ fn look_at(config: &Config, found: &mut Findings) {
 
     let machine = Machine::read();
     if let Some(files) = config.pair_files() {
-        credential::judge(&Files::read(files), SystemTime::now(), found);
+        credential::judge(&PairReading::read(files), SystemTime::now(), found);
         limits::judge_mount(files, &machine.mount_points(), found);
         limits::judge_inotify(&machine.inotify(files), found);
     }
@@ -92,18 +92,19 @@ fn look_at(config: &Config, found: &mut Findings) {
 mod tests {
     use super::*;
 
+    use crate::config::mistake::Problem;
     use crate::config::mistake::Source;
-    use crate::config::mistake::Wrong;
 
     #[test]
     fn each_mistake_of_the_configuration_is_a_problem_with_its_mend() {
-        let flag = Wrong::new("\"10\" has no unit", "write 10s or 10ms").at(Source::Flag("--idle-timeout".to_owned()));
-        let key = Wrong::new("is not known", "write listen").at(Source::File {
+        let flag =
+            Problem::new("\"10\" has no unit", "write 10s or 10ms").at(Source::Flag("--idle-timeout".to_owned()));
+        let key = Problem::new("is not known", "write listen").at(Source::File {
             path: "v.toml".into(),
             line: Some(2),
             key: "lisen".to_owned(),
         });
-        let (report, exit) = run(Err(Mistakes::from(flag).and(key)), false).unwrap();
+        let (report, exit) = run(Err(Diagnostics::from(flag).and(key)), false).unwrap();
         assert_eq!(exit, Exit::Findings);
         assert_eq!(
             report,

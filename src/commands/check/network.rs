@@ -12,13 +12,13 @@ use crate::config::Listen;
 use crate::config::Listener;
 use crate::config::ProxyProtocol;
 use crate::sys::sockets;
-use crate::sys::sockets::Listening;
+use crate::sys::sockets::ListeningSocket;
 
 /// What the kernel says about addresses.
 #[derive(Debug, Default)]
-pub(super) struct Network {
+pub(super) struct NetworkCheck {
     /// What listens in this network namespace.
-    pub(super) listening: Vec<Listening>,
+    pub(super) listening: Vec<ListeningSocket>,
     /// The addresses of this machine; empty when they are not known.
     pub(super) local: Vec<IpAddr>,
     /// Ports below this one need a capability that we do not have; 0 when all may be opened.
@@ -27,7 +27,7 @@ pub(super) struct Network {
 
 /// Who holds a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Holder {
+pub(super) struct PortHolder {
     pub(super) pid: u32,
     /// The program's name.
     pub(super) name: String,
@@ -53,8 +53,8 @@ pub(super) enum Dialled {
 /// Judges whether `listen` could be opened. `holder` finds out who holds a socket.
 pub(super) fn judge_listen(
     listen: Listen,
-    network: &Network,
-    holder: &dyn Fn(u64) -> Option<Holder>,
+    network: &NetworkCheck,
+    holder: &dyn Fn(u64) -> Option<PortHolder>,
     found: &mut Findings,
 ) {
     let (ip, port) = match listen {
@@ -81,14 +81,14 @@ pub(super) fn judge_listen(
     found.ok(Subject::Listen, format!("{listen} is free"));
 }
 
-fn judge_taken(listen: Listen, taken: &Listening, holder: Option<Holder>, found: &mut Findings) {
+fn judge_taken(listen: Listen, taken: &ListeningSocket, holder: Option<PortHolder>, found: &mut Findings) {
     let addr = taken.addr;
     match holder {
         // The check is also run beside a proxy that works.
-        Some(Holder { pid, ours: true, .. }) => {
+        Some(PortHolder { pid, ours: true, .. }) => {
             found.ok(Subject::Listen, format!("{listen}: vestibule listens there already, as process {pid}"));
         }
-        Some(Holder { pid, name, .. }) => found.problem(
+        Some(PortHolder { pid, name, .. }) => found.problem(
             Subject::Listen,
             format!("{listen}: {name}, process {pid}, listens on {addr}"),
             "stop it, or choose another --listen",
@@ -114,14 +114,14 @@ pub(super) fn collides(ip: Option<IpAddr>, port: u16, other: SocketAddr) -> bool
         }
 }
 
-impl Network {
+impl NetworkCheck {
     pub(super) fn is_local(&self, ip: IpAddr) -> bool {
         self.local.is_empty() || ip.is_unspecified() || ip.is_loopback() && ip.is_ipv4() || self.local.contains(&ip)
     }
 }
 
 /// Judges whether the app can be reached by us, and by whom else.
-pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &Network, found: &mut Findings) {
+pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &NetworkCheck, found: &mut Findings) {
     let start = "start the app";
     let said = match dialled {
         Dialled::Accepted => {
@@ -164,7 +164,7 @@ pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &Network, fou
 }
 
 /// Judges what is told in front of the bytes (PROXY protocol): who is believed, and who may be believed wrongly.
-pub(super) fn judge_announcements(listener: &Listener, network: &Network, found: &mut Findings) {
+pub(super) fn judge_announcements(listener: &Listener, network: &NetworkCheck, found: &mut Findings) {
     if let Some(everybody) = listener.accept_proxy_protocol.iter().find(|network| network.is_everybody()) {
         let what = format!(
             "{}: --accept-proxy-protocol {everybody} lets every client choose its own address",
@@ -188,12 +188,12 @@ pub(super) fn judge_announcements(listener: &Listener, network: &Network, found:
 }
 
 /// A listening socket with the app's port on another address.
-fn elsewhere(app: &AppAddr, network: &Network) -> Option<SocketAddr> {
+fn elsewhere(app: &AppAddr, network: &NetworkCheck) -> Option<SocketAddr> {
     sockets::elsewhere(&app.tcp(), network.listening.iter().map(|socket| socket.addr))
 }
 
 /// Whoever reaches the app past us meets neither TLS nor any check.
-fn judge_exposure(app: SocketAddr, network: &Network, found: &mut Findings) {
+fn judge_exposure(app: SocketAddr, network: &NetworkCheck, found: &mut Findings) {
     let here = app.ip().is_loopback() || network.local.contains(&app.ip());
     if !here && !network.local.is_empty() {
         let what = format!("{app} is another machine's: plaintext leaves this one");
@@ -209,7 +209,7 @@ fn judge_exposure(app: SocketAddr, network: &Network, found: &mut Findings) {
 }
 
 /// A socket of the app's that other hosts reach.
-fn exposed(app: SocketAddr, network: &Network) -> Option<SocketAddr> {
+fn exposed(app: SocketAddr, network: &NetworkCheck) -> Option<SocketAddr> {
     let open =
         network.listening.iter().map(|socket| SocketAddr::new(socket.addr.ip().to_canonical(), socket.addr.port()));
     let mut open = open.filter(|socket| socket.port() == app.port() && !socket.ip().is_loopback());
@@ -222,21 +222,21 @@ mod tests {
 
     use std::time::Duration;
 
-    use crate::config::Clients;
+    use crate::config::ClientAuthConfig;
     use crate::config::Dial;
     use crate::config::PairFiles;
     use crate::config::PairSource;
     use crate::config::TlsSettings;
 
-    fn network(listening: &[&str]) -> Network {
-        Network {
-            listening: listening.iter().map(|addr| Listening { addr: addr.parse().unwrap(), inode: 7 }).collect(),
+    fn network(listening: &[&str]) -> NetworkCheck {
+        NetworkCheck {
+            listening: listening.iter().map(|addr| ListeningSocket { addr: addr.parse().unwrap(), inode: 7 }).collect(),
             local: ["127.0.0.1", "::1", "10.255.1.2"].map(|ip| ip.parse().unwrap()).to_vec(),
             first_open_port: 1024,
         }
     }
 
-    fn listen(listen: &str, listening: &[&str], holder: Option<Holder>) -> String {
+    fn listen(listen: &str, listening: &[&str], holder: Option<PortHolder>) -> String {
         let listen = crate::config::values::listen(listen).unwrap();
         let mut found = Findings::default();
         judge_listen(listen, &network(listening), &|_| holder.clone(), &mut found);
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_names_who_holds_it() {
-        let nginx = Holder { pid: 17, name: "nginx".to_owned(), ours: false };
+        let nginx = PortHolder { pid: 17, name: "nginx".to_owned(), ours: false };
         assert_eq!(
             listen("8443", &["0.0.0.0:8443"], Some(nginx)),
             "problem  listen        [::]:8443: nginx, process 17, listens on 0.0.0.0:8443; stop it, or choose another --listen\n"
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_proxy_that_runs_already_is_no_problem() {
-        let ours = Holder { pid: 17, name: "vestibule".to_owned(), ours: true };
+        let ours = PortHolder { pid: 17, name: "vestibule".to_owned(), ours: true };
         assert_eq!(
             listen("8443", &["[::]:8443"], Some(ours)),
             "ok       listen        [::]:8443: vestibule listens there already, as process 17\n"
@@ -361,7 +361,7 @@ mod tests {
             connect: Duration::from_secs(1),
             pair: PairSource::Files(PairFiles { cert: "/c/tls.crt".into(), key: "/c/tls.key".into() }),
             tls: TlsSettings::default(),
-            clients: Clients::Anonymous,
+            clients: ClientAuthConfig::None,
             dial: Dial::BeforeHandshake,
             proxy_protocol,
             accept_proxy_protocol: accept.iter().map(|text| crate::config::values::network(text).unwrap()).collect(),

@@ -23,7 +23,7 @@ use tokio::time::interval;
 
 use super::KEY;
 use super::narrator;
-use crate::credentials::Shown;
+use crate::credentials::ServedCertificate;
 use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::issuer::Authority;
@@ -87,7 +87,7 @@ impl FrontEnd {
 }
 
 /// Who calls whom.
-pub(super) struct Calls<'a> {
+pub(super) struct CallLog<'a> {
     pub(super) front_ends: &'a [FrontEnd],
     /// Where their pairs are.
     pub(super) dir: &'a Path,
@@ -98,11 +98,11 @@ pub(super) struct Calls<'a> {
     /// Where to dial it.
     pub(super) proxy: SocketAddr,
     /// Tells when it serves.
-    pub(super) shown: watch::Receiver<Vec<Shown>>,
+    pub(super) shown: watch::Receiver<Vec<ServedCertificate>>,
 }
 
 /// Has each front-end call, and tells what it got. Ends only by a fault; never, if there is no front-end.
-pub(super) async fn call_again_and_again(mut calls: Calls<'_>) -> Fault {
+pub(super) async fn call_again_and_again(mut calls: CallLog<'_>) -> Fault {
     if calls.front_ends.is_empty() || calls.shown.wait_for(|shown| !shown.is_empty()).await.is_err() {
         // Nobody calls; or the sidecar is gone, and ends the demo itself.
         return std::future::pending().await;
@@ -113,7 +113,7 @@ pub(super) async fn call_again_and_again(mut calls: Calls<'_>) -> Fault {
     }
 }
 
-impl Calls<'_> {
+impl CallLog<'_> {
     async fn run(&self) -> Result<std::convert::Infallible, Fault> {
         let internal = |what: String| Fault::new(Exit::Internal, what);
         let mut roots = RootCertStore::empty();

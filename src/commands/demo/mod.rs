@@ -33,7 +33,7 @@ use crate::config::Listen;
 use crate::config::Log;
 use crate::config::resolve::resolve;
 use crate::config::sources::Environment;
-use crate::config::sources::Inputs;
+use crate::config::sources::Sources;
 use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::issuer::Authority;
@@ -42,7 +42,7 @@ use crate::issuer::InstanceSpec;
 use crate::issuer::IssuerError;
 use crate::issuer::KeyKind;
 use crate::sidecar::Sidecar;
-use crate::supervisor::Asked;
+use crate::supervisor::Request;
 use crate::supervisor::Signals;
 use crate::telemetry;
 
@@ -110,7 +110,7 @@ impl Demo<'_> {
         }
         let app = app::start().await.map_err(|error| internal("cannot start the demo's app", &error))?;
         let (sidecar, taken) = self.open(&folder, &roots, app)?;
-        if let Ok(Asked::Stop { .. }) = timeout(A_MOMENT, early.asked(None)).await {
+        if let Ok(Request::Stop { .. }) = timeout(A_MOMENT, early.next_request(None)).await {
             return Ok(Exit::Success);
         }
         let proxy = sidecar.addresses().next().ok_or_else(|| Fault::new(Exit::Internal, "nothing is listened on"))?;
@@ -119,7 +119,7 @@ impl Demo<'_> {
             commands: self.commands(dir.path(), proxy, &roots),
             shown: sidecar.shown(),
         };
-        let calls = front_end::call_again_and_again(front_end::Calls {
+        let calls = front_end::call_again_and_again(front_end::CallLog {
             front_ends: &self.front_ends,
             dir: dir.path(),
             roots: &roots,
@@ -162,8 +162,13 @@ impl Demo<'_> {
             flags.push(("allow-app", allowed.spec.app.to_string().into()));
         }
         let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
-        let inputs =
-            Inputs { flags: &flags, environment: &Environment::new(), read_file: &no_file, starts_app: false, cpus: 1 };
+        let inputs = Sources {
+            flags: &flags,
+            environment: &Environment::new(),
+            read_file: &no_file,
+            starts_app: false,
+            cpus: 1,
+        };
         Ok(Config { log: self.log.clone(), ..resolve(&inputs)? })
     }
 

@@ -17,11 +17,11 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::Context;
 
 use crate::commands::text;
-use crate::connection::Reason;
-use crate::credentials::Shown;
+use crate::credentials::ServedCertificate;
 use crate::exit::Exit;
 use crate::exit::Fault;
 use crate::identity::Certificate;
+use crate::inbound::CloseReason;
 use crate::telemetry;
 
 /// Digits of a serial number that tell two of them apart.
@@ -34,7 +34,7 @@ pub(super) struct Narrator {
     /// What to try.
     pub(super) commands: Vec<String>,
     /// The pairs as they are taken into service.
-    pub(super) shown: watch::Receiver<Vec<Shown>>,
+    pub(super) shown: watch::Receiver<Vec<ServedCertificate>>,
 }
 
 impl Narrator {
@@ -73,7 +73,7 @@ impl Narrator {
     }
 }
 
-fn rotation(shown: &Shown) -> String {
+fn rotation(shown: &ServedCertificate) -> String {
     let said = match Certificate::from_der(shown.pair.leaf()) {
         Ok(leaf) => {
             let serial: String = leaf.serial().chars().take(SERIAL_DIGITS).collect();
@@ -96,23 +96,23 @@ pub(super) fn tell(what: &str, said: &str) -> Result<(), Fault> {
 /// Sees the proxy's records, whatever the log's level, and tells of each connection. `callers` are apps by their GUIDs,
 /// with the names under which they are told of.
 pub(super) fn connections(callers: Vec<(String, &'static str)>) -> impl Layer<Registry> + Send + Sync {
-    Connections { callers }
-        .with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.target() == telemetry::RECORD_TARGET))
+    ConnectionTally { callers }
+        .with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.target() == telemetry::ACCESS_LOG_TARGET))
 }
 
-struct Connections {
+struct ConnectionTally {
     callers: Vec<(String, &'static str)>,
 }
 
-impl<S: Subscriber> Layer<S> for Connections {
+impl<S: Subscriber> Layer<S> for ConnectionTally {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut record = RecordFields::default();
+        let mut record = ObservedFields::default();
         event.record(&mut record);
         let named = self.callers.iter().find(|(app, _)| record.caller.as_ref() == Some(app));
         if let Some((_, name)) = named {
             record.caller = Some((*name).to_owned());
         }
-        if record.reason != Reason::Probe.as_str() {
+        if record.reason != CloseReason::Probe.as_str() {
             // When stdout is closed the next rotation ends the demo; a connection must not.
             let _ = write(&format!("{} {record}\n", clock()));
         }
@@ -121,7 +121,7 @@ impl<S: Subscriber> Layer<S> for Connections {
 
 /// What of a record is told.
 #[derive(Default)]
-struct RecordFields {
+struct ObservedFields {
     peer: String,
     reason: String,
     detail: Option<String>,
@@ -136,17 +136,17 @@ struct RecordFields {
     down: u64,
 }
 
-impl Visit for RecordFields {
+impl Visit for ObservedFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         let value = value.to_owned();
         match field.name() {
-            "peer" => self.peer = value,
-            "reason" => self.reason = value,
+            "client_addr" => self.peer = value,
+            "close_reason" => self.reason = value,
             "detail" => self.detail = Some(value),
             "tls_version" => self.version = Some(value.replace("TLSv", "TLS ").replace('_', ".")),
             "group" => self.group = Some(value),
-            "caller_app" => self.caller = Some(value),
-            "denial" => self.denial = Some(value),
+            "client_app" => self.caller = Some(value),
+            "denial_reason" => self.denial = Some(value),
             "rule" => self.rule = Some(value),
             _ => {}
         }
@@ -166,7 +166,7 @@ impl Visit for RecordFields {
     }
 }
 
-impl fmt::Display for RecordFields {
+impl fmt::Display for ObservedFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, reason, up, down, .. } = self;
         write!(f, "connection  {peer}: {reason}")?;
@@ -212,13 +212,13 @@ mod tests {
 
     #[test]
     fn a_caller_is_told_of_with_the_verdict_and_its_rule() {
-        let denied = RecordFields {
+        let denied = ObservedFields {
             peer: "127.0.0.1:5000".to_owned(),
             reason: "denied".to_owned(),
             caller: Some("blue".to_owned()),
             denial: Some("not_allowed".to_owned()),
             detail: Some("the client may not come in: no rule admits it".to_owned()),
-            ..RecordFields::default()
+            ..ObservedFields::default()
         };
         assert_eq!(
             denied.to_string(),
@@ -226,7 +226,7 @@ mod tests {
         );
         let rule = Some("cf:app:x".to_owned());
         let (reason, caller) = ("completed".to_owned(), Some("green".to_owned()));
-        let served = RecordFields { reason, caller, rule, denial: None, detail: None, ..denied };
+        let served = ObservedFields { reason, caller, rule, denial: None, detail: None, ..denied };
         assert_eq!(
             served.to_string(),
             "connection  127.0.0.1:5000: completed, green, rule cf:app:x, 0 bytes in, 0 bytes out"
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_told_in_one_line() {
-        let served = RecordFields {
+        let served = ObservedFields {
             peer: "127.0.0.1:5000".to_owned(),
             reason: "completed".to_owned(),
             version: Some("TLS 1.3".to_owned()),
@@ -243,13 +243,13 @@ mod tests {
             generation: Some(2),
             up: 78,
             down: 214,
-            ..RecordFields::default()
+            ..ObservedFields::default()
         };
         assert_eq!(
             served.to_string(),
             "connection  127.0.0.1:5000: completed, TLS 1.3, X25519MLKEM768, generation 2, 78 bytes in, 214 bytes out"
         );
-        let failed = RecordFields {
+        let failed = ObservedFields {
             reason: "handshake_failed".to_owned(),
             detail: Some("the client's alert\n".to_owned()),
             version: None,

@@ -14,10 +14,10 @@ fn platform() -> Typed {
     nothing().variable("CF_SYSTEM_CERT_PATH", "/etc/cf-system-certificates")
 }
 
-fn certified(typed: &Typed) -> Certified {
+fn certified(typed: &Typed) -> ClientAuthFiles {
     match typed.config().listeners.remove(0).clients {
-        Clients::Certified(certified) => certified,
-        Clients::Anonymous | Clients::Context(_) => panic!("anonymous: {typed:?}"),
+        ClientAuthConfig::Files(certified) => certified,
+        ClientAuthConfig::None | ClientAuthConfig::ValidationContext(_) => panic!("anonymous: {typed:?}"),
     }
 }
 
@@ -32,9 +32,9 @@ fn allowed(typed: &Typed) -> Vec<String> {
 #[test]
 fn without_a_rule_no_certificate_is_asked_for() {
     let listener = platform().config().listeners.remove(0);
-    assert_eq!((listener.clients, listener.dial), (Clients::Anonymous, Dial::BeforeHandshake));
+    assert_eq!((listener.clients, listener.dial), (ClientAuthConfig::None, Dial::BeforeHandshake));
     let typed = nothing().flag("client-auth", "off").flag("client-ca", "/ca");
-    assert_eq!(typed.config().listeners[0].clients, Clients::Anonymous);
+    assert_eq!(typed.config().listeners[0].clients, ClientAuthConfig::None);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn everything_that_can_be_said_is_kept() {
         .flag("deny", "cn:x")
         .flag("policy", "/p.toml")
         .flag("policy-mode", "audit");
-    let expected = Certified {
+    let expected = ClientAuthFiles {
         required: false,
         ca: ["/a", "/b", "/c"].map(PathBuf::from).to_vec(),
         crl: vec!["/l".into()],
@@ -78,7 +78,7 @@ fn everything_that_can_be_said_is_kept() {
         deny: vec!["cn:x".parse().unwrap()],
         any_implied: false,
         policy: Some("/p.toml".into()),
-        mode: Some(Mode::Audit),
+        mode: Some(PolicyMode::Audit),
     };
     assert_eq!(certified(&typed), expected);
 }
@@ -112,13 +112,13 @@ fn each_listener_of_the_file_may_have_its_own() {
     assert_eq!([first, second].map(|l| l.tls.min_version), [TlsVersion::Tls13, TlsVersion::Tls12]);
     assert_eq!([first, second].map(|l| l.dial), [Dial::AfterAuthorization, Dial::BeforeHandshake]);
     let rules = |listener: &super::super::Listener| match &listener.clients {
-        Clients::Certified(certified) => (texts(&certified.allow), certified.ca.clone()),
-        Clients::Anonymous | Clients::Context(_) => panic!("anonymous"),
+        ClientAuthConfig::Files(certified) => (texts(&certified.allow), certified.ca.clone()),
+        ClientAuthConfig::None | ClientAuthConfig::ValidationContext(_) => panic!("anonymous"),
     };
     assert_eq!(rules(first), (vec!["cf:same:org".to_owned()], vec!["/etc/cf-system-certificates".into()]));
     let router = vec!["dns:gorouter.service.cf.internal".to_owned()];
     assert_eq!(rules(second), (router, vec![PathBuf::from("/router.crt")]));
-    assert_eq!(third.clients, Clients::Anonymous, "it has said so itself");
+    assert_eq!(third.clients, ClientAuthConfig::None, "it has said so itself");
 }
 
 #[test]
@@ -126,14 +126,14 @@ fn a_flag_or_variable_speaks_for_every_listener() {
     let file = "[[listener]]\nlisten = 1\nallow = ['cn:x']\nallow-app = []\n[[listener]]\nlisten = 2\n";
     let typed = platform().file(file).variable("VESTIBULE_ALLOW_APP", GREEN).flag("deny", "cn:y");
     for listener in typed.config().listeners {
-        let Clients::Certified(certified) = listener.clients else { panic!("anonymous") };
+        let ClientAuthConfig::Files(certified) = listener.clients else { panic!("anonymous") };
         assert_eq!(
             (texts(&certified.allow), texts(&certified.deny)),
             (vec![format!("cf:app:{GREEN}")], vec!["cn:y".to_owned()])
         );
     }
     let typed = platform().file("[[listener]]\nclient-auth = 'require'\n").flag("client-auth", "off");
-    assert_eq!(typed.config().listeners[0].clients, Clients::Anonymous);
+    assert_eq!(typed.config().listeners[0].clients, ClientAuthConfig::None);
 }
 
 #[test]

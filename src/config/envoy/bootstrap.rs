@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::fields::BOOTSTRAP;
 use super::reader::At;
-use super::reader::Noted;
-use super::reader::Reader;
+use super::reader::FieldReported;
+use super::reader::MessageReader;
 use super::suite::Named;
-use crate::config::Context;
 use crate::config::SecretFile;
 use crate::config::Tls12Suite;
 use crate::config::TlsVersion;
-use crate::config::mistake::Mistakes;
+use crate::config::ValidationContextConfig;
+use crate::config::mistake::Diagnostics;
 use crate::config::sources::nearest;
 use crate::redact::quote;
 
@@ -56,7 +56,7 @@ pub struct EnvoyListener {
     /// Where the pair is.
     pub pair: SecretFile,
     /// Which certificates clients may show; `None`: none is asked for.
-    pub clients: Option<Context>,
+    pub clients: Option<ValidationContextConfig>,
 }
 
 /// What a listener's cluster says.
@@ -78,8 +78,8 @@ impl Bootstrap {
     ///
     /// # Errors
     /// Every mistake in it, with the path of the field.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
-        let mut reader = Reader::new(path);
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
+        let mut reader = MessageReader::new(path);
         let tree = reader.tree(text, Self::LARGEST)?;
         let root = At::root(&tree);
         reader.judge(&root, &BOOTSTRAP);
@@ -89,8 +89,8 @@ impl Bootstrap {
     }
 }
 
-impl Reader<'_> {
-    fn bootstrap(&mut self, root: &At<'_>) -> Result<Bootstrap, Noted> {
+impl MessageReader<'_> {
+    fn bootstrap(&mut self, root: &At<'_>) -> Result<Bootstrap, FieldReported> {
         let admin = root.along(&["admin", "address"]);
         let admin = if admin.is_absent() { Ok(None) } else { self.socket(&admin).map(Some) };
         let node = root.along(&["node", "id"]);
@@ -99,7 +99,7 @@ impl Reader<'_> {
         Ok(Bootstrap { admin: admin?, node: node?, listeners: listeners?, notes: Vec::new() })
     }
 
-    fn listeners(&mut self, resources: &At<'_>) -> Result<Vec<EnvoyListener>, Noted> {
+    fn listeners(&mut self, resources: &At<'_>) -> Result<Vec<EnvoyListener>, FieldReported> {
         let clusters: Vec<_> =
             resources.field("clusters").items().iter().map(|at| (at.field("name"), self.cluster(at))).collect();
         let mut names = HashSet::new();
@@ -128,14 +128,14 @@ impl Reader<'_> {
         read.into_iter().collect()
     }
 
-    fn cluster<'n>(&mut self, at: &At<'n>) -> Result<Cluster<'n>, Noted> {
+    fn cluster<'n>(&mut self, at: &At<'n>) -> Result<Cluster<'n>, FieldReported> {
         let name = self.text(&at.field("name"));
         let connect_timeout = self.duration(&at.field("connect_timeout"));
         let app = self.app(at);
         Ok(Cluster { name: name?, app: app?, connect_timeout: connect_timeout?.unwrap_or(CONNECT_TIMEOUT) })
     }
 
-    fn app(&mut self, cluster: &At<'_>) -> Result<SocketAddr, Noted> {
+    fn app(&mut self, cluster: &At<'_>) -> Result<SocketAddr, FieldReported> {
         let locality = self.one(&cluster.along(&["load_assignment", "endpoints"]))?;
         let endpoint = self.one(&locality.field("lb_endpoints"))?;
         let at = endpoint.along(&["endpoint", "address"]);
@@ -150,8 +150,8 @@ impl Reader<'_> {
     fn listener(
         &mut self,
         at: &At<'_>,
-        clusters: &[(At<'_>, Result<Cluster<'_>, Noted>)],
-    ) -> Result<EnvoyListener, Noted> {
+        clusters: &[(At<'_>, Result<Cluster<'_>, FieldReported>)],
+    ) -> Result<EnvoyListener, FieldReported> {
         let listen = self.socket(&at.field("address"));
         let name = at.field("name");
         let name = if name.is_absent() { Ok(None) } else { self.text(&name).map(Some) };
@@ -188,8 +188,8 @@ impl Reader<'_> {
     fn named_cluster<'n>(
         &mut self,
         chain: &At<'_>,
-        clusters: &[(At<'_>, Result<Cluster<'n>, Noted>)],
-    ) -> Result<Cluster<'n>, Noted> {
+        clusters: &[(At<'_>, Result<Cluster<'n>, FieldReported>)],
+    ) -> Result<Cluster<'n>, FieldReported> {
         let filter = self.one(&chain.field("filters"))?;
         let config = self.present(&filter.field("typed_config"))?;
         let at = config.field("cluster");
@@ -208,7 +208,7 @@ impl Reader<'_> {
         }
     }
 
-    fn tls<'n>(&mut self, chain: &At<'n>) -> Result<At<'n>, Noted> {
+    fn tls<'n>(&mut self, chain: &At<'n>) -> Result<At<'n>, FieldReported> {
         let at = chain.field("transport_socket");
         if at.is_absent() {
             let mend = "write a DownstreamTlsContext";
@@ -217,12 +217,12 @@ impl Reader<'_> {
         self.present(&at.field("typed_config"))
     }
 
-    fn present<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, Noted> {
+    fn present<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, FieldReported> {
         if at.is_absent() { Err(self.wrong(at, "is missing", "write it with its '@type'")) } else { Ok(at.clone()) }
     }
 
     /// Diego writes several protocols into one text: `h2,http/1.1`.
-    fn alpn(&mut self, at: &At<'_>) -> Result<Vec<Vec<u8>>, Noted> {
+    fn alpn(&mut self, at: &At<'_>) -> Result<Vec<Vec<u8>>, FieldReported> {
         let mut protocols = Vec::new();
         for at in self.list(at)? {
             for protocol in self.text(&at)?.split(',') {
@@ -240,7 +240,7 @@ impl Reader<'_> {
     }
 
     /// Each element is a suite, or several that the client may choose from: `[A|B]`.
-    fn suites(&mut self, at: &At<'_>) -> Result<Option<Vec<Tls12Suite>>, Noted> {
+    fn suites(&mut self, at: &At<'_>) -> Result<Option<Vec<Tls12Suite>>, FieldReported> {
         if at.is_absent() {
             return Ok(None);
         }
@@ -270,7 +270,7 @@ impl Reader<'_> {
         Ok(Some(suites))
     }
 
-    fn versions(&mut self, params: &At<'_>) -> Result<(TlsVersion, TlsVersion), Noted> {
+    fn versions(&mut self, params: &At<'_>) -> Result<(TlsVersion, TlsVersion), FieldReported> {
         const MEND: &str = "write TLS_AUTO, TLSv1_2 or TLSv1_3";
         let (min, max) = (params.field("tls_minimum_protocol_version"), params.field("tls_maximum_protocol_version"));
         let oldest = match min.node.text() {
@@ -293,12 +293,12 @@ impl Reader<'_> {
     }
 
     /// The roots alone ask clients for a certificate; only with `require_client_certificate` must there be one.
-    fn clients(&mut self, tls: &At<'_>, common: &At<'_>) -> Result<Option<Context>, Noted> {
+    fn clients(&mut self, tls: &At<'_>, common: &At<'_>) -> Result<Option<ValidationContextConfig>, FieldReported> {
         let at = tls.field("require_client_certificate");
         let required = self.flag(&at)?;
         let context = common.field("validation_context_sds_secret_config");
         if !context.is_absent() {
-            return Ok(Some(Context { required, secret: self.secret(&context)? }));
+            return Ok(Some(ValidationContextConfig { required, secret: self.secret(&context)? }));
         }
         if required {
             let mend = "write validation_context_sds_secret_config";
@@ -308,7 +308,7 @@ impl Reader<'_> {
     }
 
     /// A secret's name and file, the latter in one of the two forms.
-    fn secret(&mut self, at: &At<'_>) -> Result<SecretFile, Noted> {
+    fn secret(&mut self, at: &At<'_>) -> Result<SecretFile, FieldReported> {
         let name = self.text(&at.field("name")).map(str::to_owned);
         let config = at.field("sds_config");
         let (newer, older) = (config.along(&["path_config_source", "path"]), config.field("path"));
@@ -322,7 +322,7 @@ impl Reader<'_> {
     }
 
     /// The elements of what must be a list, or nothing.
-    fn list<'n>(&mut self, at: &At<'n>) -> Result<Vec<At<'n>>, Noted> {
+    fn list<'n>(&mut self, at: &At<'n>) -> Result<Vec<At<'n>>, FieldReported> {
         let items = at.items();
         if items.is_empty() && !at.is_absent() {
             return Err(self.wrong(at, format!("expected a list, found {}", at.node.kind()), "begin each with -"));

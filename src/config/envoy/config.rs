@@ -9,10 +9,10 @@ use super::EnvoyListener;
 use crate::config::AccessLog;
 use crate::config::Admin;
 use crate::config::AdminAddr;
-use crate::config::App;
 use crate::config::AppAddr;
+use crate::config::AppConfig;
 use crate::config::AppReady;
-use crate::config::Clients;
+use crate::config::ClientAuthConfig;
 use crate::config::Config;
 use crate::config::DenialAlert;
 use crate::config::Dial;
@@ -34,7 +34,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 
 /// What is said beside the bootstrap: on the command line, and by the machine.
 #[derive(Debug, Clone, Copy)]
-pub struct Beside {
+pub struct Overrides {
     /// How long a drain may take.
     pub drain: Option<Duration>,
     /// The least severe level that is written.
@@ -45,7 +45,7 @@ pub struct Beside {
 
 /// Where we stand in Envoy's place: what those are told who ask us as they would ask Envoy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct EnvoyCompat {
     /// The file of the bootstrap.
     pub path: PathBuf,
     /// What it says.
@@ -70,10 +70,10 @@ impl Bootstrap {
     /// The app is dialled before every handshake and never asked otherwise: clients are the platform, whose health checks
     /// must not reach it. A start waits for its pairs for ever: whoever started us takes an exit for a crash of the app.
     /// `path` is the file of the bootstrap.
-    pub fn into_config(self, path: PathBuf, beside: Beside) -> Config {
+    pub fn into_config(self, path: PathBuf, beside: Overrides) -> Config {
         Config {
             listeners: self.listeners.iter().cloned().map(EnvoyListener::into_listener).collect(),
-            app: App { ready: AppReady::Off, ..App::default() },
+            app: AppConfig { ready: AppReady::Off, ..AppConfig::default() },
             credential_timeout: None,
             timeouts: Timeouts { handshake: HANDSHAKE, idle: None, max_age: None },
             drain: Drain { delay: Duration::ZERO, timeout: beside.drain.unwrap_or(DRAIN) },
@@ -86,7 +86,7 @@ impl Bootstrap {
             log: Log { format: None, level: beside.log_level, access: AccessLog::Denied },
             threads: beside.cpus.clamp(1, 2),
             limits: Limits::default(),
-            envoy: Some(Arc::new(Place { path, bootstrap: self })),
+            envoy: Some(Arc::new(EnvoyCompat { path, bootstrap: self })),
         }
     }
 }
@@ -105,7 +105,7 @@ impl EnvoyListener {
                 tls12_suites: self.tls12_suites.unwrap_or_default(),
                 denial_alert: DenialAlert::BadCertificate,
             },
-            clients: self.clients.map_or(Clients::Anonymous, Clients::Context),
+            clients: self.clients.map_or(ClientAuthConfig::None, ClientAuthConfig::ValidationContext),
             dial: Dial::BeforeHandshake,
             proxy_protocol: None,
             accept_proxy_protocol: Vec::new(),

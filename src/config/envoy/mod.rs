@@ -27,16 +27,16 @@ mod yaml;
 
 pub use bootstrap::Bootstrap;
 pub use bootstrap::EnvoyListener;
-pub use config::Beside;
-pub use config::Place;
-pub use schema::Row;
+pub use config::EnvoyCompat;
+pub use config::Overrides;
+pub use schema::ManualRow;
 
 /// The fields of `envoy.yaml`, and what becomes of each.
-pub fn bootstrap_fields() -> Vec<Row> {
+pub fn bootstrap_fields() -> Vec<ManualRow> {
     fields::BOOTSTRAP.rows()
 }
 
 /// The fields of the files that hold secrets, and what becomes of each.
-pub fn secret_fields() -> Vec<Row> {
+pub fn secret_fields() -> Vec<ManualRow> {
     sds::RESPONSE.rows()
 }

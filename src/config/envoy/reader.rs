@@ -6,22 +6,22 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::schema::Fate;
-use super::schema::Field;
+use super::schema::Handling;
 use super::schema::Message;
+use super::schema::MessageField;
 use super::schema::Unknown;
 use super::yaml;
 use super::yaml::Node;
-use crate::config::mistake::Mistake;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostic;
+use crate::config::mistake::Diagnostics;
+use crate::config::mistake::Problem;
 use crate::config::mistake::Source;
-use crate::config::mistake::Wrong;
 use crate::redact::may_be_secret_name;
 use crate::redact::quote;
 
 /// Proof that a mistake has been noted, which is why there is no value.
 #[derive(Clone, Copy)]
-pub(super) struct Noted(());
+pub(super) struct FieldReported(());
 
 /// A value and its path, `static_resources.listeners[2].name`. What is absent has a path as well, and says nothing.
 #[derive(Clone)]
@@ -31,9 +31,9 @@ pub(super) struct At<'n> {
 }
 
 /// What has been found wrong, or worth a line, so far.
-pub(super) struct Reader<'p> {
+pub(super) struct MessageReader<'p> {
     file: &'p Path,
-    mistakes: Vec<(String, Mistake)>,
+    mistakes: Vec<(String, Diagnostic)>,
     notes: Vec<String>,
 }
 
@@ -77,39 +77,39 @@ impl<'n> At<'n> {
     }
 }
 
-impl<'p> Reader<'p> {
+impl<'p> MessageReader<'p> {
     pub(super) fn new(file: &'p Path) -> Self {
         Self { file, mistakes: Vec::new(), notes: Vec::new() }
     }
 
     /// The tree that `text` describes, or what is wrong with it as YAML.
-    pub(super) fn tree<'t>(&self, text: &'t str, largest: usize) -> Result<Node<'t>, Mistakes> {
+    pub(super) fn tree<'t>(&self, text: &'t str, largest: usize) -> Result<Node<'t>, Diagnostics> {
         yaml::parse(text, largest).map_err(|not| {
             let place = Source::File { path: self.file.to_owned(), line: not.line, key: String::new() };
-            Mistakes::from(not.wrong.at(place))
+            Diagnostics::from(not.wrong.at(place))
         })
     }
 
     /// `value`, unless a mistake has been noted; with it, what is worth a line in the log.
-    pub(super) fn finish<T>(self, value: Result<T, Noted>) -> Result<(T, Vec<String>), Mistakes> {
+    pub(super) fn finish<T>(self, value: Result<T, FieldReported>) -> Result<(T, Vec<String>), Diagnostics> {
         match value {
             Ok(value) if self.mistakes.is_empty() => Ok((value, self.notes)),
-            // Not empty: whoever holds a `Noted` has noted a mistake.
-            _ => Err(Mistakes::new(self.mistakes.into_iter().map(|(_, mistake)| mistake).collect())),
+            // Not empty: whoever holds a `Reported` has noted a mistake.
+            _ => Err(Diagnostics::new(self.mistakes.into_iter().map(|(_, mistake)| mistake).collect())),
         }
     }
 
     /// Notes a mistake, unless one is known about it or about what it stands in: it would be a consequence of that.
-    pub(super) fn wrong(&mut self, at: &At<'_>, what: impl Into<String>, mend: impl Into<String>) -> Noted {
+    pub(super) fn wrong(&mut self, at: &At<'_>, what: impl Into<String>, mend: impl Into<String>) -> FieldReported {
         let covers = |known: &str| match at.path.strip_prefix(known) {
             Some(rest) => known.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']),
             None => false,
         };
         if !self.mistakes.iter().any(|(known, _)| covers(known)) {
             let place = Source::File { path: self.file.to_owned(), line: None, key: at.path.clone() };
-            self.mistakes.push((at.path.clone(), Wrong::new(what, mend).at(place)));
+            self.mistakes.push((at.path.clone(), Problem::new(what, mend).at(place)));
         }
-        Noted(())
+        FieldReported(())
     }
 
     /// Notes something that is no mistake and worth a line in the log.
@@ -142,24 +142,26 @@ impl<'p> Reader<'p> {
         }
     }
 
-    fn judge_field(&mut self, at: &At<'_>, field: &Field) {
-        match &field.fate {
-            Fate::Message(message) => self.judge(at, message),
-            Fate::Messages(message) => match at.node {
+    fn judge_field(&mut self, at: &At<'_>, field: &MessageField) {
+        match &field.handling {
+            Handling::Message(message) => self.judge(at, message),
+            Handling::Messages(message) => match at.node {
                 Node::List(_) => at.items().iter().for_each(|item| self.judge(item, message)),
                 Node::Null => {}
                 node => self.refuse(at, format!("expected a list, found {}", node.kind()), "begin each with -"),
             },
-            Fate::Honoured(_) | Fate::Ignored(_) => {}
-            Fate::Only(words) => match at.node {
+            Handling::Honoured(_) | Handling::Ignored(_) => {}
+            Handling::Only(words) => match at.node {
                 Node::Null => {}
                 node if node.text().is_some_and(|text| words.contains(&text)) => {}
                 _ => self.refuse(at, format!("only {} is supported", words.join(" or ")), "write that, or nothing"),
             },
-            Fate::Refused(_) if at.node.is_unset() => {}
-            Fate::Empty(_) if matches!(at.node, Node::Map(entries) if entries.is_empty()) => {}
-            Fate::Empty(_) if at.node.is_unset() => {}
-            Fate::Refused(why) | Fate::Empty(why) => self.refuse(at, format!("not supported: {why}"), "leave it out"),
+            Handling::Refused(_) if at.node.is_unset() => {}
+            Handling::Empty(_) if matches!(at.node, Node::Map(entries) if entries.is_empty()) => {}
+            Handling::Empty(_) if at.node.is_unset() => {}
+            Handling::Refused(why) | Handling::Empty(why) => {
+                self.refuse(at, format!("not supported: {why}"), "leave it out")
+            }
         }
     }
 
@@ -183,7 +185,7 @@ impl<'p> Reader<'p> {
     }
 
     /// The one element of a list.
-    pub(super) fn one<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, Noted> {
+    pub(super) fn one<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, FieldReported> {
         let mut items = at.items();
         let found = items.len();
         match items.pop() {
@@ -193,7 +195,7 @@ impl<'p> Reader<'p> {
     }
 
     /// Some text that must be there.
-    pub(super) fn text<'n>(&mut self, at: &At<'n>) -> Result<&'n str, Noted> {
+    pub(super) fn text<'n>(&mut self, at: &At<'n>) -> Result<&'n str, FieldReported> {
         match at.node.text() {
             Some(text) if !text.is_empty() => Ok(text),
             Some(_) => Err(self.wrong(at, "is empty", "write a value")),
@@ -206,7 +208,7 @@ impl<'p> Reader<'p> {
     }
 
     /// A path that must be there.
-    pub(super) fn path(&mut self, at: &At<'_>) -> Result<PathBuf, Noted> {
+    pub(super) fn path(&mut self, at: &At<'_>) -> Result<PathBuf, FieldReported> {
         let text = self.text(at)?;
         if text.contains('\0') {
             return Err(self.wrong(at, "holds a NUL character", "name a file"));
@@ -215,7 +217,7 @@ impl<'p> Reader<'p> {
     }
 
     /// A truth value; false where there is none.
-    pub(super) fn flag(&mut self, at: &At<'_>) -> Result<bool, Noted> {
+    pub(super) fn flag(&mut self, at: &At<'_>) -> Result<bool, FieldReported> {
         match at.node {
             Node::Null => Ok(false),
             Node::Word(word) if word == "true" => Ok(true),
@@ -226,7 +228,7 @@ impl<'p> Reader<'p> {
     }
 
     /// A duration as protobuf writes it, `0.250s`; none where there is none.
-    pub(super) fn duration(&mut self, at: &At<'_>) -> Result<Option<Duration>, Noted> {
+    pub(super) fn duration(&mut self, at: &At<'_>) -> Result<Option<Duration>, FieldReported> {
         if at.is_absent() {
             return Ok(None);
         }
@@ -239,7 +241,7 @@ impl<'p> Reader<'p> {
     }
 
     /// An `Address`: TCP, and a number rather than a name.
-    pub(super) fn socket(&mut self, at: &At<'_>) -> Result<SocketAddr, Noted> {
+    pub(super) fn socket(&mut self, at: &At<'_>) -> Result<SocketAddr, FieldReported> {
         if at.field("socket_address").is_absent() {
             return Err(self.wrong(&at.field("socket_address"), "is missing", "write address and port_value"));
         }

@@ -7,7 +7,7 @@ pub(super) struct Message {
     /// What becomes of a field that is not in the list and says something.
     pub(super) unknown: Unknown,
     /// Every field of it that we know, which is all that Envoy 1.40 has.
-    pub(super) fields: &'static [Field],
+    pub(super) fields: &'static [MessageField],
 }
 
 /// What becomes of a field that is not known and has no default value.
@@ -20,13 +20,13 @@ pub(super) enum Unknown {
 }
 
 /// A field of a message.
-pub(super) struct Field {
+pub(super) struct MessageField {
     pub(super) name: &'static str,
-    pub(super) fate: Fate,
+    pub(super) handling: Handling,
 }
 
 /// What becomes of a field.
-pub(super) enum Fate {
+pub(super) enum Handling {
     /// It is a message.
     Message(&'static Message),
     /// It is a list of messages.
@@ -45,7 +45,7 @@ pub(super) enum Fate {
 
 /// A line of the manual: a field, and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct ManualRow {
     /// The path of the field, with `[]` for each element of a list.
     pub field: String,
     /// `honoured`, `ignored` or `refused`.
@@ -54,72 +54,74 @@ pub struct Row {
     pub meaning: String,
 }
 
-pub(super) const fn message(name: &'static str, message: &'static Message) -> Field {
-    Field { name, fate: Fate::Message(message) }
+pub(super) const fn message(name: &'static str, message: &'static Message) -> MessageField {
+    MessageField { name, handling: Handling::Message(message) }
 }
 
-pub(super) const fn messages(name: &'static str, message: &'static Message) -> Field {
-    Field { name, fate: Fate::Messages(message) }
+pub(super) const fn messages(name: &'static str, message: &'static Message) -> MessageField {
+    MessageField { name, handling: Handling::Messages(message) }
 }
 
-pub(super) const fn honoured(name: &'static str, how: &'static str) -> Field {
-    Field { name, fate: Fate::Honoured(how) }
+pub(super) const fn honoured(name: &'static str, how: &'static str) -> MessageField {
+    MessageField { name, handling: Handling::Honoured(how) }
 }
 
-pub(super) const fn ignored(name: &'static str, why: &'static str) -> Field {
-    Field { name, fate: Fate::Ignored(why) }
+pub(super) const fn ignored(name: &'static str, why: &'static str) -> MessageField {
+    MessageField { name, handling: Handling::Ignored(why) }
 }
 
-pub(super) const fn only(name: &'static str, words: &'static [&'static str]) -> Field {
-    Field { name, fate: Fate::Only(words) }
+pub(super) const fn only(name: &'static str, words: &'static [&'static str]) -> MessageField {
+    MessageField { name, handling: Handling::Only(words) }
 }
 
-pub(super) const fn refused(name: &'static str, why: &'static str) -> Field {
-    Field { name, fate: Fate::Refused(why) }
+pub(super) const fn refused(name: &'static str, why: &'static str) -> MessageField {
+    MessageField { name, handling: Handling::Refused(why) }
 }
 
-pub(super) const fn empty(name: &'static str, why: &'static str) -> Field {
-    Field { name, fate: Fate::Empty(why) }
+pub(super) const fn empty(name: &'static str, why: &'static str) -> MessageField {
+    MessageField { name, handling: Handling::Empty(why) }
 }
 
 impl Message {
     /// The field of that name.
-    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+    pub(super) fn field(&self, name: &str) -> Option<&MessageField> {
         self.fields.iter().find(|field| field.name == name)
     }
 
     /// The lines of the manual for everything in it, in the order in which it is described.
-    pub(super) fn rows(&self) -> Vec<Row> {
+    pub(super) fn rows(&self) -> Vec<ManualRow> {
         let mut rows = Vec::new();
         self.add_rows("", &mut rows);
         rows
     }
 
-    fn add_rows(&self, path: &str, rows: &mut Vec<Row>) {
+    fn add_rows(&self, path: &str, rows: &mut Vec<ManualRow>) {
         let within = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         if let Some(kind) = self.kind {
-            rows.push(Row { field: within("@type"), fate: "refused", meaning: format!("unless it is `{kind}`") });
+            rows.push(ManualRow { field: within("@type"), fate: "refused", meaning: format!("unless it is `{kind}`") });
         }
         for field in self.fields {
             let path = within(field.name);
-            let (fate, meaning) = match &field.fate {
-                Fate::Message(message) => {
+            let (fate, meaning) = match &field.handling {
+                Handling::Message(message) => {
                     message.add_rows(&path, rows);
                     continue;
                 }
-                Fate::Messages(message) => {
+                Handling::Messages(message) => {
                     message.add_rows(&format!("{path}[]"), rows);
                     continue;
                 }
-                Fate::Honoured(how) => ("honoured", (*how).to_owned()),
-                Fate::Ignored(why) => ("ignored", (*why).to_owned()),
-                Fate::Only(words) => {
+                Handling::Honoured(how) => ("honoured", (*how).to_owned()),
+                Handling::Ignored(why) => ("ignored", (*why).to_owned()),
+                Handling::Only(words) => {
                     let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
                     ("refused", format!("unless it is absent or {}", words.join(" or ")))
                 }
-                Fate::Refused(why) | Fate::Empty(why) => ("refused", format!("unless it is false, 0 or empty: {why}")),
+                Handling::Refused(why) | Handling::Empty(why) => {
+                    ("refused", format!("unless it is false, 0 or empty: {why}"))
+                }
             };
-            rows.push(Row { field: path, fate, meaning });
+            rows.push(ManualRow { field: path, fate, meaning });
         }
     }
 }

@@ -9,8 +9,8 @@ use base64ct::Base64;
 use base64ct::Encoding;
 
 use super::reader::At;
-use super::reader::Noted;
-use super::reader::Reader;
+use super::reader::FieldReported;
+use super::reader::MessageReader;
 use super::schema::Message;
 use super::schema::Unknown;
 use super::schema::honoured;
@@ -19,7 +19,7 @@ use super::schema::message;
 use super::schema::messages;
 use super::schema::only;
 use super::schema::refused;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::Diagnostics;
 use crate::policy::AltName;
 use crate::policy::AltNameKind;
 use crate::redact::quote;
@@ -56,7 +56,7 @@ pub struct ValidationContext {
 ///
 /// # Errors
 /// Every mistake in it, with the path of the field.
-pub fn pair(path: &Path, text: &str, name: &str) -> Result<TlsCertificate, Mistakes> {
+pub fn pair(path: &Path, text: &str, name: &str) -> Result<TlsCertificate, Diagnostics> {
     secret(path, text, name, |reader, secret| {
         let at = reader.part(secret, "tls_certificate")?;
         let chain = reader.some_data(&at.field("certificate_chain"));
@@ -69,7 +69,7 @@ pub fn pair(path: &Path, text: &str, name: &str) -> Result<TlsCertificate, Mista
 ///
 /// # Errors
 /// Every mistake in it, with the path of the field.
-pub fn validation_context(path: &Path, text: &str, name: &str) -> Result<ValidationContext, Mistakes> {
+pub fn validation_context(path: &Path, text: &str, name: &str) -> Result<ValidationContext, Diagnostics> {
     secret(path, text, name, |reader, secret| {
         let at = reader.part(secret, "validation_context")?;
         let trusted_ca = reader.data(&at.field("trusted_ca"));
@@ -82,9 +82,9 @@ fn secret<T>(
     path: &Path,
     text: &str,
     name: &str,
-    read: impl Fn(&mut Reader<'_>, &At<'_>) -> Result<T, Noted>,
-) -> Result<T, Mistakes> {
-    let mut reader = Reader::new(path);
+    read: impl Fn(&mut MessageReader<'_>, &At<'_>) -> Result<T, FieldReported>,
+) -> Result<T, Diagnostics> {
+    let mut reader = MessageReader::new(path);
     let tree = reader.tree(text, LARGEST)?;
     let root = At::root(&tree);
     reader.judge(&root, &RESPONSE);
@@ -93,8 +93,8 @@ fn secret<T>(
     reader.finish(secret).map(|(secret, _)| secret)
 }
 
-impl Reader<'_> {
-    fn resource<'n>(&mut self, at: &At<'n>, name: &str) -> Result<At<'n>, Noted> {
+impl MessageReader<'_> {
+    fn resource<'n>(&mut self, at: &At<'n>, name: &str) -> Result<At<'n>, FieldReported> {
         let mut named: Vec<_> = at.items();
         named.retain(|at| at.field("name").node.text() == Some(name));
         let found = named.len();
@@ -107,19 +107,19 @@ impl Reader<'_> {
         }
     }
 
-    fn part<'n>(&mut self, secret: &At<'n>, name: &str) -> Result<At<'n>, Noted> {
+    fn part<'n>(&mut self, secret: &At<'n>, name: &str) -> Result<At<'n>, FieldReported> {
         let at = secret.field(name);
         if at.is_absent() { Err(self.wrong(&at, "is missing", "write it below the secret's name")) } else { Ok(at) }
     }
 
     /// Text that must be there.
-    fn some_data(&mut self, at: &At<'_>) -> Result<String, Noted> {
+    fn some_data(&mut self, at: &At<'_>) -> Result<String, FieldReported> {
         let text = self.data(at)?;
         if text.is_empty() { Err(self.wrong(at, "is missing", "write inline_string with PEM")) } else { Ok(text) }
     }
 
     /// Text, plain or in base64; empty where neither is there.
-    fn data(&mut self, at: &At<'_>) -> Result<String, Noted> {
+    fn data(&mut self, at: &At<'_>) -> Result<String, FieldReported> {
         let (plain, encoded) = (at.field("inline_string"), at.field("inline_bytes"));
         match (plain.is_absent(), encoded.is_absent()) {
             (true, true) => Ok(String::new()),
@@ -134,7 +134,7 @@ impl Reader<'_> {
     }
 
     /// The newer list, which says where a name must stand, else the older one: so does Envoy.
-    fn names(&mut self, context: &At<'_>) -> Result<Vec<AltName>, Noted> {
+    fn names(&mut self, context: &At<'_>) -> Result<Vec<AltName>, FieldReported> {
         let typed = context.field("match_typed_subject_alt_names").items();
         if typed.is_empty() {
             let plain = context.field("match_subject_alt_names").items();
@@ -156,7 +156,7 @@ impl Reader<'_> {
     }
 
     /// An empty name would match certificates that have one, which no operator can mean.
-    fn exact(&mut self, matcher: &At<'_>) -> Result<String, Noted> {
+    fn exact(&mut self, matcher: &At<'_>) -> Result<String, FieldReported> {
         self.text(&matcher.field("exact")).map(str::to_owned)
     }
 }

@@ -11,7 +11,7 @@ use saphyr_parser::Parser;
 use saphyr_parser::ScalarStyle;
 use saphyr_parser::StrInput;
 
-use crate::config::mistake::Wrong;
+use crate::config::mistake::Problem;
 
 /// How deep lists and mappings may stand in each other. Diego's documents are 15 deep.
 const DEEPEST: usize = 64;
@@ -38,13 +38,13 @@ pub(super) enum Node<'a> {
 /// What is wrong with a document as YAML, and in which line, from 1; `None` where all of it is meant.
 pub(super) struct NotYaml {
     pub(super) line: Option<usize>,
-    pub(super) wrong: Wrong,
+    pub(super) wrong: Problem,
 }
 
 impl NotYaml {
     /// The parser's own messages name what it expected, and never quote the document.
     fn at(marker: &Marker, what: impl std::fmt::Display) -> Self {
-        Self { line: Some(marker.line()), wrong: Wrong::new(format!("column {}: {what}", marker.col() + 1), MEND) }
+        Self { line: Some(marker.line()), wrong: Problem::new(format!("column {}: {what}", marker.col() + 1), MEND) }
     }
 }
 
@@ -52,10 +52,10 @@ impl NotYaml {
 pub(super) fn parse(text: &str, largest: usize) -> Result<Node<'_>, NotYaml> {
     if text.len() > largest {
         let what = format!("larger than {} MiB", largest / 1024 / 1024);
-        return Err(NotYaml { line: None, wrong: Wrong::new(what, "leave out what is not needed") });
+        return Err(NotYaml { line: None, wrong: Problem::new(what, "leave out what is not needed") });
     }
     let mut root = None;
-    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut open: Vec<OpenNode<'_>> = Vec::new();
     let mut values = 0;
     let mut parser = Parser::new_from_str(text);
     while let Some((event, at)) = next(&mut parser)? {
@@ -88,7 +88,7 @@ pub(super) fn parse(text: &str, largest: usize) -> Result<Node<'_>, NotYaml> {
         }
     }
     match root {
-        None | Some(Node::Null) => Err(NotYaml { line: None, wrong: Wrong::new("is empty", MEND) }),
+        None | Some(Node::Null) => Err(NotYaml { line: None, wrong: Problem::new("is empty", MEND) }),
         Some(root) => Ok(root),
     }
 }
@@ -106,7 +106,7 @@ enum Plain<'a> {
     /// Nothing that has a value.
     Mark,
     Scalar(Node<'a>),
-    Begin(Open<'a>),
+    Begin(OpenNode<'a>),
     End,
 }
 
@@ -114,9 +114,9 @@ fn plain(event: Event<'_>) -> Result<Plain<'_>, &'static str> {
     let (anchor, tag, plain) = match event {
         Event::Alias(_) => return Err("an alias"),
         Event::Scalar(text, style, anchor, tag) => (anchor, tag, Plain::Scalar(scalar(text, style))),
-        Event::SequenceStart(anchor, tag) => (anchor, tag, Plain::Begin(Open::List(Vec::new()))),
+        Event::SequenceStart(anchor, tag) => (anchor, tag, Plain::Begin(OpenNode::List(Vec::new()))),
         Event::MappingStart(anchor, tag) => {
-            let map = Open::Map { entries: Vec::new(), keys: HashSet::new(), key: None };
+            let map = OpenNode::Map { entries: Vec::new(), keys: HashSet::new(), key: None };
             (anchor, tag, Plain::Begin(map))
         }
         Event::SequenceEnd | Event::MappingEnd => return Ok(Plain::End),
@@ -140,7 +140,7 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Node<'_> {
 }
 
 /// A list or a mapping whose end has not come yet.
-enum Open<'a> {
+enum OpenNode<'a> {
     List(Vec<Node<'a>>),
     Map {
         entries: Vec<(Cow<'a, str>, Node<'a>)>,
@@ -150,7 +150,7 @@ enum Open<'a> {
     },
 }
 
-impl<'a> Open<'a> {
+impl<'a> OpenNode<'a> {
     fn add(&mut self, node: Node<'a>) -> Result<(), &'static str> {
         match self {
             Self::List(nodes) => nodes.push(node),

@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use crate::config::AdminAddr;
 use crate::config::AppAddr;
 use crate::config::Listen;
-use crate::config::mistake::Wrong;
+use crate::config::mistake::Problem;
 use crate::redact::quote;
 
 /// `8443` and `[::]:8443` for every address of the machine, or one address and port. Port 0 lets the kernel choose.
-pub fn listen(text: &str) -> Result<Listen, Wrong> {
+pub fn listen(text: &str) -> Result<Listen, Problem> {
     const EXAMPLES: &str = "write a port such as 8443, or ADDRESS:PORT such as 0.0.0.0:8443 or [::]:8443";
     if text.starts_with("unix:") {
-        return Err(Wrong::new("clients cannot dial a socket file", EXAMPLES));
+        return Err(Problem::new("clients cannot dial a socket file", EXAMPLES));
     }
     if let Some(port) = digits(text) {
         return port.map(Listen::EveryAddress);
@@ -32,7 +32,7 @@ pub fn listen(text: &str) -> Result<Listen, Wrong> {
 }
 
 /// `8080`, `127.0.0.1:8080`, `localhost:8080` or `unix:/run/app.sock`.
-pub fn app(text: &str) -> Result<AppAddr, Wrong> {
+pub fn app(text: &str) -> Result<AppAddr, Problem> {
     const EXAMPLES: &str = "write a port such as 8080, ADDRESS:PORT such as 127.0.0.1:8080, or unix:/PATH";
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path).map(AppAddr::Unix);
@@ -52,14 +52,14 @@ pub fn app(text: &str) -> Result<AppAddr, Wrong> {
     }
     if address.ip().is_unspecified() || address.ip().is_multicast() {
         let what = format!("{} cannot be dialled", quote(text));
-        return Err(Wrong::new(what, format!("write 127.0.0.1:{}", address.port())));
+        return Err(Problem::new(what, format!("write 127.0.0.1:{}", address.port())));
     }
     Ok(AppAddr::Tcp(address))
 }
 
 /// `9901` on 127.0.0.1, `127.0.0.1:9901`, `localhost:9901`, `unix:/run/vestibule.sock`, or `off`. Port 0 lets the kernel
 /// choose.
-pub fn admin(text: &str) -> Result<Option<AdminAddr>, Wrong> {
+pub fn admin(text: &str) -> Result<Option<AdminAddr>, Problem> {
     const EXAMPLES: &str = "write a port such as 9901, ADDRESS:PORT such as 127.0.0.1:9901, unix:/PATH, or off";
     if text == "off" {
         return Ok(None);
@@ -77,21 +77,21 @@ pub fn admin(text: &str) -> Result<Option<AdminAddr>, Wrong> {
 }
 
 /// A host name as a client sends it in `Host`, in lower case and without a port.
-pub fn host_name(text: &str) -> Result<String, Wrong> {
+pub fn host_name(text: &str) -> Result<String, Problem> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if bare.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
         let what = format!("{} is an IP address", quote(text));
-        return Err(Wrong::new(what, "leave it out, addresses are always answered to"));
+        return Err(Problem::new(what, "leave it out, addresses are always answered to"));
     }
     if let Some((host, port)) = text.split_once(':')
         && is_host(host)
         && digits(port).is_some()
     {
-        return Err(Wrong::new(format!("{} has a port", quote(text)), "write the name alone, all ports count"));
+        return Err(Problem::new(format!("{} has a port", quote(text)), "write the name alone, all ports count"));
     }
     if !is_host(text) {
         let what = format!("{} is not a host name", quote(text));
-        return Err(Wrong::new(what, "write each name in full, such as metrics.example.org"));
+        return Err(Problem::new(what, "write each name in full, such as metrics.example.org"));
     }
     Ok(text.to_ascii_lowercase())
 }
@@ -106,7 +106,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// `8080` and nothing else, as the platform's `PORT` says it: on 127.0.0.1.
-pub fn port(text: &str) -> Result<SocketAddr, Wrong> {
+pub fn port(text: &str) -> Result<SocketAddr, Problem> {
     match digits(text) {
         Some(Ok(port)) if port > 0 => Ok((Ipv4Addr::LOCALHOST, port).into()),
         _ => Err(no_port(text)),
@@ -114,30 +114,30 @@ pub fn port(text: &str) -> Result<SocketAddr, Wrong> {
 }
 
 /// `LISTEN=APP`: `8443=8080`, `9443=127.0.0.1:9090`, `8443=unix:/run/app.sock`.
-pub fn listener(text: &str) -> Result<(Listen, AppAddr), Wrong> {
+pub fn listener(text: &str) -> Result<(Listen, AppAddr), Problem> {
     let Some((outer, inner)) = text.split_once('=') else {
         let what = format!("{} has no =", quote(text));
-        return Err(Wrong::new(what, "write LISTEN=APP such as 8443=8080"));
+        return Err(Problem::new(what, "write LISTEN=APP such as 8443=8080"));
     };
     Ok((listen(outer)?, app(inner)?))
 }
 
-fn unix(path: &str) -> Result<PathBuf, Wrong> {
+fn unix(path: &str) -> Result<PathBuf, Problem> {
     // `sun_path` of sockaddr_un holds 108 bytes, the last of them zero: unix(7).
     const LONGEST: usize = 107;
     if !path.starts_with('/') || path.contains('\0') {
         let what = format!("{} is not an absolute path", quote(path));
-        return Err(Wrong::new(what, "write unix:/PATH such as unix:/run/app.sock"));
+        return Err(Problem::new(what, "write unix:/PATH such as unix:/run/app.sock"));
     }
     if path.len() > LONGEST {
         let what = format!("{} is {} bytes long", quote(path), path.len());
-        return Err(Wrong::new(what, format!("a socket's path has at most {LONGEST} bytes")));
+        return Err(Problem::new(what, format!("a socket's path has at most {LONGEST} bytes")));
     }
     Ok(PathBuf::from(path))
 }
 
 /// An IP address and a port, or which of the two is missing.
-fn socket(text: &str, examples: &str) -> Result<SocketAddr, Wrong> {
+fn socket(text: &str, examples: &str) -> Result<SocketAddr, Problem> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         // `::ffff:127.0.0.1` is an IPv4 address, and has to be opened as one.
         return Ok(match address.ip().to_canonical() {
@@ -148,7 +148,7 @@ fn socket(text: &str, examples: &str) -> Result<SocketAddr, Wrong> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if let Ok(ip) = bare.parse::<IpAddr>() {
         let example = SocketAddr::new(ip, 8080);
-        return Err(Wrong::new(format!("{} has no port", quote(text)), format!("write it like {example}")));
+        return Err(Problem::new(format!("{} has no port", quote(text)), format!("write it like {example}")));
     }
     match text.rsplit_once(':') {
         Some((host, port)) if host.parse::<Ipv4Addr>().is_ok() || host.ends_with(']') => {
@@ -156,9 +156,9 @@ fn socket(text: &str, examples: &str) -> Result<SocketAddr, Wrong> {
         }
         Some((host, port)) if is_name(host) && digits(port).is_some() => {
             let mend = format!("write an IP address such as 127.0.0.1:{port}");
-            Err(Wrong::new(format!("{} is a name", quote(host)), mend))
+            Err(Problem::new(format!("{} is a name", quote(host)), mend))
         }
-        _ => Err(Wrong::new(format!("{} is not an address", quote(text)), examples)),
+        _ => Err(Problem::new(format!("{} is not an address", quote(text)), examples)),
     }
 }
 
@@ -168,13 +168,13 @@ fn is_name(host: &str) -> bool {
 }
 
 /// `None` if it is not even a number.
-fn digits(text: &str) -> Option<Result<u16, Wrong>> {
+fn digits(text: &str) -> Option<Result<u16, Problem>> {
     let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     number.then(|| text.parse().map_err(|_| no_port(text)))
 }
 
-fn no_port(text: &str) -> Wrong {
-    Wrong::new(format!("{} is not a port", quote(text)), "a port is a number from 1 to 65535")
+fn no_port(text: &str) -> Problem {
+    Problem::new(format!("{} is not a port", quote(text)), "a port is a number from 1 to 65535")
 }
 
 #[cfg(test)]
@@ -239,7 +239,7 @@ mod tests {
             ("unix:run/app", "\"run/app\" is not an absolute path", "write unix:/PATH such as unix:/run/app.sock"),
             (&long, &format!("{} is 108 bytes long", quote(&long[5..])), "a socket's path has at most 107 bytes"),
         ] {
-            assert_eq!(app(text), Err(Wrong::new(what, mend)));
+            assert_eq!(app(text), Err(Problem::new(what, mend)));
         }
     }
 
@@ -252,7 +252,7 @@ mod tests {
             ("unix:/run/x", "clients cannot dial a socket file", FORMS),
             ("localhost:8443", "\"localhost\" is a name", "write an IP address such as 127.0.0.1:8443"),
         ] {
-            assert_eq!(listen(text), Err(Wrong::new(what, mend)));
+            assert_eq!(listen(text), Err(Problem::new(what, mend)));
         }
     }
 

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use jiff::fmt::friendly::SpanParser;
 
-use crate::config::mistake::Wrong;
+use crate::config::mistake::Problem;
 use crate::redact::quote;
 
 /// What a duration may be, both ends included.
 #[derive(Debug, Clone, Copy)]
-pub struct Between {
+pub struct Range {
     /// The shortest, as it is written.
     pub least: (Duration, &'static str),
     /// The longest, as it is written.
     pub most: (Duration, &'static str),
 }
 
-impl Between {
+impl Range {
     const NONE: (Duration, &'static str) = (Duration::ZERO, "0s");
     const MILLISECOND: (Duration, &'static str) = (Duration::from_millis(1), "1ms");
     const SECOND: (Duration, &'static str) = (Duration::from_secs(1), "1s");
@@ -41,42 +41,42 @@ impl Between {
 }
 
 /// A duration with its unit.
-pub fn duration(text: &str, between: &Between) -> Result<Duration, Wrong> {
+pub fn duration(text: &str, between: &Range) -> Result<Duration, Problem> {
     const PARSER: SpanParser = SpanParser::new();
     let Ok(duration) = PARSER.parse_unsigned_duration(text) else {
         return Err(not_a_duration(text, between));
     };
     let (least, most) = (between.least, between.most);
     if duration < least.0 {
-        return Err(Wrong::new(format!("{} is too short", quote(text)), format!("write at least {}", least.1)));
+        return Err(Problem::new(format!("{} is too short", quote(text)), format!("write at least {}", least.1)));
     }
     if duration > most.0 {
-        return Err(Wrong::new(format!("{} is too long", quote(text)), format!("write at most {}", most.1)));
+        return Err(Problem::new(format!("{} is too long", quote(text)), format!("write at most {}", most.1)));
     }
     Ok(duration)
 }
 
 /// A duration, or `off`.
-pub fn duration_or_off(text: &str, between: &Between) -> Result<Option<Duration>, Wrong> {
+pub fn duration_or_off(text: &str, between: &Range) -> Result<Option<Duration>, Problem> {
     if text == "off" {
         return Ok(None);
     }
     // `0` means "never" to some programs and "at once" to others, so we say which.
     if PLAIN_ZERO.contains(&text) {
-        return Err(Wrong::new(format!("{} is too short", quote(text)), "write off for no limit"));
+        return Err(Problem::new(format!("{} is too short", quote(text)), "write off for no limit"));
     }
     duration(text, between).map(Some)
 }
 
 const PLAIN_ZERO: [&str; 3] = ["0", "0s", "0ms"];
 
-fn not_a_duration(text: &str, between: &Between) -> Wrong {
+fn not_a_duration(text: &str, between: &Range) -> Problem {
     let digits = !text.is_empty() && text.len() < 7 && text.bytes().all(|byte| byte.is_ascii_digit());
     match text {
-        "0" => Wrong::new("\"0\" has no unit", format!("write {}", between.least.1)),
-        _ if digits => Wrong::new(format!("\"{text}\" has no unit"), format!("write {text}s or {text}ms")),
-        "off" => Wrong::new("cannot be off", "write a duration such as 10s, 500ms, 1m 30s or 1h"),
-        _ => Wrong::new(format!("{} is not a duration", quote(text)), "write it like 10s, 500ms, 1m 30s or 1h"),
+        "0" => Problem::new("\"0\" has no unit", format!("write {}", between.least.1)),
+        _ if digits => Problem::new(format!("\"{text}\" has no unit"), format!("write {text}s or {text}ms")),
+        "off" => Problem::new("cannot be off", "write a duration such as 10s, 500ms, 1m 30s or 1h"),
+        _ => Problem::new(format!("{} is not a duration", quote(text)), "write it like 10s, 500ms, 1m 30s or 1h"),
     }
 }
 
@@ -84,7 +84,7 @@ fn not_a_duration(text: &str, between: &Between) -> Wrong {
 mod tests {
     use super::*;
 
-    const STEP: Between = Between::A_MILLISECOND_TO_TEN_MINUTES;
+    const STEP: Range = Range::A_MILLISECOND_TO_TEN_MINUTES;
 
     #[test]
     fn durations_are_read_as_people_write_them() {
@@ -93,8 +93,8 @@ mod tests {
         {
             assert_eq!(duration(text, &STEP), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        assert_eq!(duration("24h", &Between::ZERO_TO_A_DAY), Ok(Duration::from_secs(86_400)));
-        assert_eq!(duration("0s", &Between::ZERO_TO_A_DAY), Ok(Duration::ZERO));
+        assert_eq!(duration("24h", &Range::ZERO_TO_A_DAY), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("0s", &Range::ZERO_TO_A_DAY), Ok(Duration::ZERO));
     }
 
     #[test]

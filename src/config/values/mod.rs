@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::mistake::Wrong;
+use super::mistake::Problem;
 use crate::redact::may_be_secret_path;
 use crate::redact::quote;
 
@@ -23,7 +23,7 @@ pub use address::host_name;
 pub use address::listen;
 pub use address::listener;
 pub use address::port;
-pub use duration::Between;
+pub use duration::Range;
 pub use duration::duration;
 pub use duration::duration_or_off;
 pub use network::Network;
@@ -32,78 +32,78 @@ pub use size::size;
 
 /// `value`, if no quotes stand around it. A shell would have taken them away; `docker --env-file` and others do not, and
 /// then they are a part of the name, the path or the list.
-pub fn unquoted(value: &OsStr) -> Result<&OsStr, Wrong> {
+pub fn unquoted(value: &OsStr) -> Result<&OsStr, Problem> {
     match value.as_encoded_bytes() {
         [first @ (b'"' | b'\''), .., last] if first == last => {
             let mend = "leave the quotes out; docker --env-file, for one, keeps them as they are";
-            Err(Wrong::new("has quotes around it that are part of the value", mend))
+            Err(Problem::new("has quotes around it that are part of the value", mend))
         }
         _ => Ok(value),
     }
 }
 
 /// The path of a file, of whatever bytes.
-pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
+pub fn path(value: &OsStr) -> Result<PathBuf, Problem> {
     let value = unquoted(value)?;
     let bytes = value.as_encoded_bytes();
     if bytes.is_empty() {
-        return Err(Wrong::new("is empty", "write the path of a file"));
+        return Err(Problem::new("is empty", "write the path of a file"));
     }
     // Told apart here because it happens, and because a later "cannot open" would print the key.
     if bytes.windows(10).any(|window| window == b"-----BEGIN") {
-        return Err(Wrong::new("holds PEM text", "write the text to a file and give the path of that file"));
+        return Err(Problem::new("holds PEM text", "write the text to a file and give the path of that file"));
     }
     if may_be_secret_path(&value.to_string_lossy()) {
-        return Err(Wrong::new("looks like a key itself", "write the key to a file and give the path of that file"));
+        return Err(Problem::new("looks like a key itself", "write the key to a file and give the path of that file"));
     }
     if bytes.contains(&0) {
-        return Err(Wrong::new("has a zero byte in it", "write the path of a file"));
+        return Err(Problem::new("has a zero byte in it", "write the path of a file"));
     }
     Ok(value.into())
 }
 
 /// Anything but a path is text.
-pub fn text(value: &OsStr) -> Result<&str, Wrong> {
+pub fn text(value: &OsStr) -> Result<&str, Problem> {
     unquoted(value)?
         .to_str()
-        .ok_or_else(|| Wrong::new(format!("{} is not UTF-8", quote(&value.to_string_lossy())), "write plain text"))
+        .ok_or_else(|| Problem::new(format!("{} is not UTF-8", quote(&value.to_string_lossy())), "write plain text"))
 }
 
 /// A number within `range`.
-pub fn number<N>(text: &str, range: &RangeInclusive<N>) -> Result<N, Wrong>
+pub fn number<N>(text: &str, range: &RangeInclusive<N>) -> Result<N, Problem>
 where
     N: FromStr + PartialOrd + Display,
 {
     let mend = || format!("write a number from {} to {}", range.start(), range.end());
     // `FromStr` alone would let `+1` pass.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Wrong::new(format!("{} is not a number", quote(text)), mend()));
+        return Err(Problem::new(format!("{} is not a number", quote(text)), mend()));
     }
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(Wrong::new(format!("{} is out of range", quote(text)), mend())),
+        _ => Err(Problem::new(format!("{} is out of range", quote(text)), mend())),
     }
 }
 
 /// One of a closed set of words.
-pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Wrong> {
+pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Problem> {
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
         let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         let mend = match words.split_last() {
             Some((last, rest)) if !rest.is_empty() => format!("write {} or {last}", rest.join(", ")),
             _ => format!("write {}", words.concat()),
         };
-        Wrong::new(format!("{} is not among the choices", quote(text)), mend)
+        Problem::new(format!("{} is not among the choices", quote(text)), mend)
     })
 }
 
 /// `true` or `false`.
-pub fn switch(text: &str) -> Result<bool, Wrong> {
+pub fn switch(text: &str) -> Result<bool, Problem> {
     one_of(text, &[("true", true), ("false", false)])
 }
 
 /// The name of an ALPN protocol (RFC 7301, section 3.1: 1 to 255 bytes), such as `h2`.
-pub fn alpn(text: &str) -> Result<Vec<u8>, Wrong> {
+pub fn alpn(text: &str) -> Result<Vec<u8>, Problem> {
     // Nobody offers these, so a listener that waits for them would negotiate nothing.
     let meant = match text.to_ascii_lowercase().as_str() {
         "http2" | "http/2" | "http/2.0" | "http2.0" => Some("h2"),
@@ -111,23 +111,23 @@ pub fn alpn(text: &str) -> Result<Vec<u8>, Wrong> {
         _ => None,
     };
     if let Some(meant) = meant {
-        return Err(Wrong::new(format!("{} is not what clients offer", quote(text)), format!("write {meant}")));
+        return Err(Problem::new(format!("{} is not what clients offer", quote(text)), format!("write {meant}")));
     }
     if text == "off" {
-        return Err(Wrong::new("off is given beside protocols", "write off alone"));
+        return Err(Problem::new("off is given beside protocols", "write off alone"));
     }
     if !(1..=255).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Wrong::new(format!("{} is not the name of a protocol", quote(text)), "write h2,http/1.1 or off"));
+        return Err(Problem::new(format!("{} is not the name of a protocol", quote(text)), "write h2,http/1.1 or off"));
     }
     Ok(text.into())
 }
 
 /// A word that becomes part of a certificate or of a file name: letters, digits, dashes, dots and underscores.
-pub fn word(text: &str) -> Result<String, Wrong> {
+pub fn word(text: &str) -> Result<String, Problem> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if !(1..=64).contains(&text.len()) || text.starts_with('.') || !text.bytes().all(fits) {
         let what = format!("{} does not fit", quote(text));
-        return Err(Wrong::new(what, "write 1 to 64 letters, digits, dashes, dots or underscores"));
+        return Err(Problem::new(what, "write 1 to 64 letters, digits, dashes, dots or underscores"));
     }
     Ok(text.to_owned())
 }
@@ -185,19 +185,19 @@ mod tests {
         fn no_text_makes_a_parser_panic(text in "(?s).{0,300}") {
             let _ = (path(text.as_ref()), number(&text, &(1..=256_usize)), alpn(&text), word(&text), switch(&text));
             let _ = (listen(&text), app(&text), listener(&text), port(&text), network(&text));
-            let _ = (duration(&text, &Between::ZERO_TO_AN_HOUR), duration_or_off(&text, &Between::ZERO_TO_AN_HOUR));
+            let _ = (duration(&text, &Range::ZERO_TO_AN_HOUR), duration_or_off(&text, &Range::ZERO_TO_AN_HOUR));
         }
 
         #[test]
         fn nearly_right_text_does_not_either(text in "(unix:|localhost|off|\\[|\\]|:|::|=|[0-9]{1,6}|\\.|%|[a-z]{1,2}| ){0,12}") {
             let _ = (listen(&text), app(&text), listener(&text), port(&text));
-            let _ = (duration(&text, &Between::ZERO_TO_AN_HOUR), duration_or_off(&text, &Between::ZERO_TO_AN_HOUR));
+            let _ = (duration(&text, &Range::ZERO_TO_AN_HOUR), duration_or_off(&text, &Range::ZERO_TO_AN_HOUR));
         }
 
         #[test]
         fn a_mistake_is_always_one_short_line(text in "(?s).{0,300}") {
             let wrongs = [listen(&text).err(), app(&text).err(), listener(&text).err(), alpn(&text).err(),
-                duration(&text, &Between::ZERO_TO_AN_HOUR).err()];
+                duration(&text, &Range::ZERO_TO_AN_HOUR).err()];
             for wrong in wrongs.into_iter().flatten() {
                 let line = wrong.to_string();
                 prop_assert!(!line.contains('\n') && line.chars().count() < 1000, "{line}");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::config::mistake::Wrong;
+use crate::config::mistake::Problem;
 use crate::redact::quote;
 
 /// `10.0.0.0/8` or `fd00::/8`. An address alone is the network of that one address.
@@ -28,9 +28,9 @@ impl Network {
 }
 
 /// `CIDR`
-pub fn network(text: &str) -> Result<Network, Wrong> {
+pub fn network(text: &str) -> Result<Network, Problem> {
     const EXAMPLES: &str = "write a network such as 10.0.0.0/8 or fd00::/8, or an address";
-    let wrong = || Wrong::new(format!("{} is not a network", quote(text)), EXAMPLES);
+    let wrong = || Problem::new(format!("{} is not a network", quote(text)), EXAMPLES);
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
@@ -38,7 +38,7 @@ pub fn network(text: &str) -> Result<Network, Wrong> {
     let address: IpAddr = address.parse().map_err(|_| wrong())?;
     if address.to_canonical() != address {
         let mend = format!("write the IPv4 address, {}", address.to_canonical());
-        return Err(Wrong::new(format!("{} is IPv4 in the clothes of IPv6", quote(text)), mend));
+        return Err(Problem::new(format!("{} is IPv4 in the clothes of IPv6", quote(text)), mend));
     }
     let bits = if address.is_ipv4() { 32 } else { 128 };
     let prefix = match prefix {
@@ -50,7 +50,7 @@ pub fn network(text: &str) -> Result<Network, Wrong> {
     let network = masked(address, prefix).ok_or_else(wrong)?;
     if network != address {
         let what = format!("{} names a host and a network at once", quote(text));
-        return Err(Wrong::new(what, format!("write {network}/{prefix}, or {address} for the host alone")));
+        return Err(Problem::new(what, format!("write {network}/{prefix}, or {address} for the host alone")));
     }
     Ok(Network { address, prefix })
 }

@@ -1,6 +1,6 @@
 //! Sizes of memory as people and platforms write them: `64M`, `64MiB`, `1G`.
 
-use crate::config::mistake::Wrong;
+use crate::config::mistake::Problem;
 use crate::redact::quote;
 
 const KIB: u64 = 1024;
@@ -32,18 +32,18 @@ const UNITS: [(&str, u64); 16] = [
 const LEAST: u64 = MIB;
 
 /// A size in bytes, from one mebibyte on.
-pub fn size(text: &str) -> Result<u64, Wrong> {
+pub fn size(text: &str) -> Result<u64, Problem> {
     let mend = "write a size such as 64M or 1G";
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start_matches(' ').to_ascii_uppercase();
     let unit = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
     let (Some(unit), false) = (unit, number.is_empty()) else {
-        return Err(Wrong::new(format!("{} is not a size", quote(text)), mend));
+        return Err(Problem::new(format!("{} is not a size", quote(text)), mend));
     };
     match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
-        None => Err(Wrong::new(format!("{} is too large", quote(text)), mend)),
-        Some(bytes) if bytes < LEAST => Err(Wrong::new(format!("{} is too small", quote(text)), "write at least 1M")),
+        None => Err(Problem::new(format!("{} is too large", quote(text)), mend)),
+        Some(bytes) if bytes < LEAST => Err(Problem::new(format!("{} is too small", quote(text)), "write at least 1M")),
         Some(bytes) => Ok(bytes),
     }
 }
@@ -64,11 +64,11 @@ mod tests {
     #[test]
     fn what_is_no_size_is_refused_with_its_mend() {
         for text in ["", "M", "64X", "-1M", "+1M", "1.5G", "64 M B", " 64M"] {
-            assert_eq!(size(text).unwrap_err().mend, "write a size such as 64M or 1G", "{text}");
+            assert_eq!(size(text).unwrap_err().help, "write a size such as 64M or 1G", "{text}");
         }
         assert_eq!(size("99999999999T").unwrap_err().what, "\"99999999999T\" is too large");
         for text in ["0", "1000K", "64"] {
-            assert_eq!(size(text).unwrap_err().mend, "write at least 1M", "{text}");
+            assert_eq!(size(text).unwrap_err().help, "write at least 1M", "{text}");
         }
     }
 }

@@ -15,9 +15,9 @@ use rcgen::RevokedCertParams;
 use rcgen::SerialNumber;
 use rustls::pki_types::CertificateDer;
 
-use crate::credentials::Roots;
 use crate::credentials::Text;
-use crate::policy::Reason;
+use crate::credentials::TrustAnchors;
+use crate::policy::DenialReason;
 
 /// A certificate and its key.
 struct Made {
@@ -71,16 +71,16 @@ fn crl(by: &Made, serials: &[u64]) -> String {
     params.signed_by(&Issuer::from_params(&by.params, &by.key)).unwrap().pem().unwrap()
 }
 
-fn roots(cas: &[&Made], crls: &[String]) -> Roots {
+fn roots(cas: &[&Made], crls: &[String]) -> TrustAnchors {
     let text = |path: &str, bytes: String| Text { path: path.into(), bytes: bytes.into_bytes(), named: true };
     let cas = text("ca.pem", cas.iter().map(|ca| ca.pem.as_str()).collect());
     let crls: Vec<_> = crls.iter().map(|crl| text("list.crl", crl.clone())).collect();
-    Roots::parse(&[cas], &crls).unwrap().0
+    TrustAnchors::parse(&[cas], &crls).unwrap().0
 }
 
-fn verdict(roots: &Roots, chain: &[&Made]) -> Result<(), Reason> {
+fn verdict(roots: &TrustAnchors, chain: &[&Made]) -> Result<(), DenialReason> {
     let chain: Vec<_> = chain.iter().map(|made| made.der.clone()).collect();
-    roots.vouch(&chain, SystemTime::now()).map(|_| ()).map_err(|denial| denial.reason())
+    roots.verify(&chain, SystemTime::now()).map(|_| ()).map_err(|denial| denial.reason())
 }
 
 #[test]
@@ -91,10 +91,10 @@ fn an_intermediate_that_is_listed_beside_its_root_is_revoked_by_the_roots_crl() 
     let revoked = [crl(&root, &[2])];
     for cas in [&[&root][..], &[&root, &issuing], &[&issuing, &root]] {
         let roots = roots(cas, &revoked);
-        assert_eq!(verdict(&roots, &[&client, &issuing]), Err(Reason::Revoked), "{} CAs", cas.len());
+        assert_eq!(verdict(&roots, &[&client, &issuing]), Err(DenialReason::Revoked), "{} CAs", cas.len());
     }
     let both = roots(&[&root, &issuing], &revoked);
-    assert_eq!(verdict(&both, &[&client]), Err(Reason::Revoked), "the client sends nothing but its own");
+    assert_eq!(verdict(&both, &[&client]), Err(DenialReason::Revoked), "the client sends nothing but its own");
     assert_eq!(both.crl_notes(), ["list.crl: CRL 1: it revokes the client CA CN=issuing, which vouches for nobody"]);
     let other = made(params("other", 4, IsCa::NoCa), Some(&root), None);
     assert_eq!(verdict(&both, &[&other]), Ok(()), "the root itself still vouches");
@@ -109,7 +109,7 @@ fn what_a_revoked_ca_has_issued_vouches_no_more_than_it_does() {
     let client = made(params("client", 4, IsCa::NoCa), Some(&issuing), None);
     let revoked = [crl(&root, &[2])];
     let all = roots(&[&root, &middle, &issuing], &revoked);
-    assert_eq!(verdict(&all, &[&client]), Err(Reason::Revoked));
+    assert_eq!(verdict(&all, &[&client]), Err(DenialReason::Revoked));
     assert!(
         all.crl_notes()[1].starts_with("the issuer of the client CA CN=issuing is revoked"),
         "{:?}",
@@ -127,7 +127,7 @@ fn what_a_revoked_ca_has_issued_vouches_no_more_than_it_does() {
 fn a_root_that_takes_itself_back_vouches_for_nobody() {
     let root = made(ca("root", 1), None, None);
     let client = made(params("client", 2, IsCa::NoCa), Some(&root), None);
-    assert_eq!(verdict(&roots(&[&root], &[crl(&root, &[1])]), &[&client]), Err(Reason::Revoked));
+    assert_eq!(verdict(&roots(&[&root], &[crl(&root, &[1])]), &[&client]), Err(DenialReason::Revoked));
     let renewed = made(ca("root", 7), None, Some(&root));
     assert_eq!(verdict(&roots(&[&root, &renewed], &[crl(&root, &[1])]), &[&client]), Ok(()), "it was issued anew");
 }
@@ -151,7 +151,7 @@ fn a_crl_that_no_client_ca_has_signed_is_named() {
     // That of an intermediate which clients send along counts all the same.
     let below = roots(&[&root], &[crl(&issuing, &[3])]);
     assert_eq!(below.crl_notes().len(), 1);
-    assert_eq!(verdict(&below, &[&client, &issuing]), Err(Reason::Revoked));
+    assert_eq!(verdict(&below, &[&client, &issuing]), Err(DenialReason::Revoked));
 }
 
 #[test]
@@ -164,6 +164,6 @@ fn a_limit_on_the_cas_below_holds_for_one_that_is_listed_itself() {
     for cas in [&[&root][..], &[&short], &[&root, &short]] {
         let roots = roots(cas, &[]);
         assert_eq!(verdict(&roots, &[&near, &short]), Ok(()));
-        assert_eq!(verdict(&roots, &[&far, &below, &short]), Err(Reason::Untrusted));
+        assert_eq!(verdict(&roots, &[&far, &below, &short]), Err(DenialReason::Untrusted));
     }
 }

@@ -42,13 +42,13 @@ struct Names {
 }
 
 /// Which folder it is that stands at a path: device and inode.
-type Identity = (u64, u64);
+type Inode = (u64, u64);
 
 /// Events about the folders that some paths lead through.
 pub(super) struct Events {
     watcher: INotifyWatcher,
     folders: Arc<Mutex<Folders>>,
-    watched: HashMap<PathBuf, Identity>,
+    watched: HashMap<PathBuf, Inode>,
 }
 
 impl Events {
@@ -110,7 +110,7 @@ impl Events {
 ///
 /// A folder that is found at two paths (a bind mount) stands under the first of them, with the names of both: the kernel has one
 /// watch for it, and notify one path.
-fn folders_of(paths: &[PathBuf]) -> (Folders, HashMap<PathBuf, Identity>) {
+fn folders_of(paths: &[PathBuf]) -> (Folders, HashMap<PathBuf, Inode>) {
     let mut by_path: BTreeMap<PathBuf, Names> = BTreeMap::new();
     for path in paths {
         let (steps, end) = resolve(path);
@@ -129,9 +129,9 @@ fn folders_of(paths: &[PathBuf]) -> (Folders, HashMap<PathBuf, Identity>) {
 /// Those that exist, each under the first of its paths.
 fn by_identity(
     by_path: BTreeMap<PathBuf, Names>,
-    identity: impl Fn(&Path) -> Option<Identity>,
-) -> HashMap<Identity, (PathBuf, Names)> {
-    let mut all: HashMap<Identity, (PathBuf, Names)> = HashMap::new();
+    identity: impl Fn(&Path) -> Option<Inode>,
+) -> HashMap<Inode, (PathBuf, Names)> {
+    let mut all: HashMap<Inode, (PathBuf, Names)> = HashMap::new();
     for (path, names) in by_path {
         let Some(identity) = identity(&path) else { continue };
         let (_, known) = all.entry(identity).or_insert_with(|| (path, Names::default()));
@@ -172,7 +172,7 @@ fn matters(folders: &Folders, event: &notify::Result<notify::Event>) -> bool {
     event.need_rescan() || event.paths.iter().any(of_interest)
 }
 
-fn identity(folder: &Path) -> Option<Identity> {
+fn identity(folder: &Path) -> Option<Inode> {
     let metadata = fs::metadata(folder).ok().filter(fs::Metadata::is_dir)?;
     Some((metadata.dev(), metadata.ino()))
 }

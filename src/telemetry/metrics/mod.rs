@@ -1,9 +1,9 @@
 //! The answer to "how is it going" for machines: OpenMetrics text, and its older form.
 //!
-//! What is counted is in [`Counters`], [`Budgets`], [`Rotations`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
+//! What is counted is in [`Counters`], [`Budgets`], [`RotationStats`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
 //! list of all metrics: the answer and the manual are made of it.
 
-mod classic;
+mod prometheus_text;
 mod table;
 
 use std::fmt;
@@ -24,9 +24,9 @@ use prometheus_client::registry::Unit;
 use super::Counters;
 use super::histogram::Distribution;
 use crate::budget::Budgets;
-use crate::credentials::Rotations;
+use crate::credentials::RotationStats;
+use crate::lifecycle::CheckStatus;
 use crate::lifecycle::Readiness;
-use crate::lifecycle::Standing;
 use crate::sys::process;
 
 pub use table::METRICS;
@@ -35,12 +35,12 @@ pub use table::METRICS;
 #[derive(Debug)]
 pub struct Metric {
     /// Without its unit and what its kind adds.
-    stem: &'static str,
+    name: &'static str,
     unit: Option<Unit>,
     kind: MetricType,
     labels: &'static [&'static str],
     help: &'static str,
-    read: fn(&Seen<'_>) -> Vec<Sample>,
+    read: fn(&MetricsSnapshot<'_>) -> Vec<Sample>,
 }
 
 /// One series of a metric: the values of its labels in the order of the row, and its own.
@@ -61,12 +61,12 @@ enum Value {
 
 /// What the values are read from, once for each answer.
 #[derive(Debug)]
-struct Seen<'a> {
+struct MetricsSnapshot<'a> {
     counters: &'a Counters,
     budgets: &'a Budgets,
-    rotations: &'a Rotations,
+    rotation_stats: &'a RotationStats,
     readiness: &'a Readiness,
-    standings: Vec<Standing>,
+    checks: Vec<CheckStatus>,
     usage: Option<process::Usage>,
     started: Option<f64>,
 }
@@ -80,12 +80,12 @@ impl Metrics {
     pub fn new(
         counters: Arc<Counters>,
         budgets: Arc<Budgets>,
-        rotations: Arc<Rotations>,
+        rotations: Arc<RotationStats>,
         readiness: Arc<Readiness>,
     ) -> Self {
         let mut registry = Registry::default();
         let started = process::started();
-        registry.register_collector(Box::new(Sources { counters, budgets, rotations, readiness, started }));
+        registry.register_collector(Box::new(MetricsSources { counters, budgets, rotations, readiness, started }));
         Self(registry)
     }
 
@@ -103,28 +103,28 @@ impl Metrics {
     ///
     /// # Errors
     /// Never in practice, as above.
-    pub fn classic(&self) -> Result<String, fmt::Error> {
-        self.open_metrics().map(|text| classic::of(&text))
+    pub fn prometheus_text(&self) -> Result<String, fmt::Error> {
+        self.open_metrics().map(|text| prometheus_text::of(&text))
     }
 }
 
 #[derive(Debug)]
-struct Sources {
+struct MetricsSources {
     counters: Arc<Counters>,
     budgets: Arc<Budgets>,
-    rotations: Arc<Rotations>,
+    rotations: Arc<RotationStats>,
     readiness: Arc<Readiness>,
     started: Option<f64>,
 }
 
-impl Collector for Sources {
+impl Collector for MetricsSources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let seen = Seen {
+        let seen = MetricsSnapshot {
             counters: &self.counters,
             budgets: &self.budgets,
-            rotations: &self.rotations,
+            rotation_stats: &self.rotations,
             readiness: &self.readiness,
-            standings: self.readiness.standings(SystemTime::now()),
+            checks: self.readiness.checks(SystemTime::now()),
             usage: process::usage(),
             started: self.started,
         };
@@ -133,7 +133,7 @@ impl Collector for Sources {
             if samples.is_empty() {
                 continue;
             }
-            let mut series = encoder.encode_descriptor(metric.stem, metric.help, metric.unit.as_ref(), metric.kind)?;
+            let mut series = encoder.encode_descriptor(metric.name, metric.help, metric.unit.as_ref(), metric.kind)?;
             for sample in &samples {
                 let labels: Vec<_> = zip(metric.labels.iter().copied(), sample.labels.iter()).collect();
                 match (&sample.value, labels.is_empty()) {
@@ -163,12 +163,12 @@ fn encode(series: &mut MetricEncoder<'_>, kind: MetricType, value: &Value) -> fm
 impl Metric {
     /// The name that is asked for: `vestibule_relayed_bytes_total`. A histogram's series add `_bucket`, `_sum` and `_count`.
     pub fn name(&self) -> String {
-        let mut name = self.stem.to_owned();
+        let mut name = self.name.to_owned();
         if let Some(unit) = &self.unit {
             // A string takes whatever is written.
             let _ = write!(name, "_{}", unit.as_str());
         }
-        name + classic::suffix(self.kind.as_str())
+        name + prometheus_text::suffix(self.kind.as_str())
     }
 
     /// `counter`, `gauge`, `histogram` or `info`.

@@ -9,20 +9,20 @@ use prometheus_client::registry::Unit;
 use tokio::runtime::Handle;
 
 use super::Metric;
+use super::MetricsSnapshot;
 use super::Sample;
-use super::Seen;
 use super::Value;
 use crate::budget::Budget;
 use crate::budget::Budgets;
-use crate::connection::Reason;
-use crate::lifecycle::Part;
+use crate::inbound::CloseReason;
+use crate::lifecycle::Check;
 use crate::policy;
 use crate::sys::process;
-use crate::telemetry::counters::Agreed;
+use crate::telemetry::bounded_counter::Counts;
+use crate::telemetry::counters::HandshakeKind;
 use crate::telemetry::counters::Unfinished;
-use crate::telemetry::few::Counts;
 use crate::telemetry::log_writer;
-use crate::telemetry::verdict::Verdict;
+use crate::telemetry::verdict::Decision;
 use crate::tls;
 
 /// In a label: nothing of the kind.
@@ -34,7 +34,7 @@ const OTHER: &str = "other";
 /// Every metric there is, in the order of the answer. None of the texts needs escaping.
 pub static METRICS: &[Metric] = &[
     Metric {
-        stem: "vestibule_connections_opened",
+        name: "vestibule_connections_opened",
         unit: None,
         kind: MetricType::Counter,
         labels: &[],
@@ -42,7 +42,7 @@ pub static METRICS: &[Metric] = &[
         read: |seen| whole(seen.counters.connections()),
     },
     Metric {
-        stem: "vestibule_connections_active",
+        name: "vestibule_connections_active",
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
@@ -50,15 +50,15 @@ pub static METRICS: &[Metric] = &[
         read: |seen| whole(seen.counters.active()),
     },
     Metric {
-        stem: "vestibule_connections_closed",
+        name: "vestibule_connections_closed",
         unit: None,
         kind: MetricType::Counter,
         labels: &["reason"],
         help: "Connections that have ended, by the reason in their record. Those that closed without a byte, as health checks do, have the reason probe.",
-        read: |seen| Reason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.count(reason))).into(),
+        read: |seen| CloseReason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.count(reason))).into(),
     },
     Metric {
-        stem: "vestibule_relayed",
+        name: "vestibule_relayed",
         unit: Some(Unit::Bytes),
         kind: MetricType::Counter,
         labels: &["direction"],
@@ -69,7 +69,7 @@ pub static METRICS: &[Metric] = &[
         },
     },
     Metric {
-        stem: "vestibule_handshakes",
+        name: "vestibule_handshakes",
         unit: None,
         kind: MetricType::Counter,
         labels: &["result", "version", "group", "resumed"],
@@ -77,7 +77,7 @@ pub static METRICS: &[Metric] = &[
         read: handshakes,
     },
     Metric {
-        stem: "vestibule_handshake_duration",
+        name: "vestibule_handshake_duration",
         unit: Some(Unit::Seconds),
         kind: MetricType::Histogram,
         labels: &[],
@@ -85,7 +85,7 @@ pub static METRICS: &[Metric] = &[
         read: |seen| only(Value::Times(seen.counters.handshake_times.distribution())),
     },
     Metric {
-        stem: "vestibule_dial_duration",
+        name: "vestibule_dial_duration",
         unit: Some(Unit::Seconds),
         kind: MetricType::Histogram,
         labels: &[],
@@ -93,49 +93,49 @@ pub static METRICS: &[Metric] = &[
         read: |seen| only(Value::Times(seen.counters.dial_times.distribution())),
     },
     Metric {
-        stem: "vestibule_authorizations",
+        name: "vestibule_authorizations",
         unit: None,
         kind: MetricType::Counter,
         labels: &["verdict", "rule"],
         help: "Verdicts on clients with a certificate, and denials of those without one, by the rule that decided. A connection that has to end because the rules changed has one more. For each verdict the first 32 rules have a series each until the process ends; all others share the rule other.",
-        read: |seen| Verdict::ALL.into_iter().flat_map(|verdict| authorizations(seen, verdict)).collect(),
+        read: |seen| Decision::ALL.into_iter().flat_map(|verdict| authorizations(seen, verdict)).collect(),
     },
     Metric {
-        stem: "vestibule_denials",
+        name: "vestibule_denials",
         unit: None,
         kind: MetricType::Counter,
-        labels: &["denial"],
-        help: "Clients that were denied, by the denial in their record. What audit mode let in is not counted here.",
+        labels: &["reason"],
+        help: "Clients that were denied, by the `denial_reason` of their access log entry. What audit mode let in is not counted here.",
         read: |seen| {
-            policy::Reason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.denials(reason))).into()
+            policy::DenialReason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.denials(reason))).into()
         },
     },
     Metric {
-        stem: "vestibule_caller_connections",
+        name: "vestibule_client_connections",
         unit: None,
         kind: MetricType::Counter,
         labels: &["app"],
         help: "Clients with a certificate that were let in, by the app in it, or none. The first 20 apps have a series each until the process ends; all others share the app other.",
-        read: |seen| by_key([], seen.counters.callers.counts()),
+        read: |seen| by_key([], seen.counters.client_apps.counts()),
     },
     Metric {
-        stem: "vestibule_caller_denials",
+        name: "vestibule_client_denials",
         unit: None,
         kind: MetricType::Counter,
         labels: &["app"],
         help: "Clients that were denied, by the app in the certificate, or none, where a client CA vouches for it. The first 20 apps have a series each until the process ends; all others share the app other.",
-        read: |seen| by_key([], seen.counters.denied_callers.counts()),
+        read: |seen| by_key([], seen.counters.denied_client_apps.counts()),
     },
     Metric {
-        stem: "vestibule_records_suppressed",
+        name: "vestibule_access_log_suppressed",
         unit: None,
         kind: MetricType::Counter,
         labels: &[],
         help: "Records that were left out of the log because there were too many with the same reason.",
-        read: |seen| whole(seen.counters.suppressed_records()),
+        read: |seen| whole(seen.counters.access_log_suppressed()),
     },
     Metric {
-        stem: "vestibule_held_memory",
+        name: "vestibule_held_memory",
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &["budget"],
@@ -143,7 +143,7 @@ pub static METRICS: &[Metric] = &[
         read: |seen| budgets(seen, |budget| budget.limit().map(|_| budget.held())),
     },
     Metric {
-        stem: "vestibule_held_memory_limit",
+        name: "vestibule_held_memory_limit",
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &["budget"],
@@ -151,7 +151,7 @@ pub static METRICS: &[Metric] = &[
         read: |seen| budgets(seen, Budget::limit),
     },
     Metric {
-        stem: "vestibule_log_lines_dropped",
+        name: "vestibule_log_lines_dropped",
         unit: None,
         kind: MetricType::Counter,
         labels: &[],
@@ -159,7 +159,7 @@ pub static METRICS: &[Metric] = &[
         read: |_| whole(log_writer::dropped_lines()),
     },
     Metric {
-        stem: "vestibule_certificate_not_before_timestamp",
+        name: "vestibule_certificate_not_before_timestamp",
         unit: Some(Unit::Seconds),
         kind: MetricType::Gauge,
         labels: &[],
@@ -167,7 +167,7 @@ pub static METRICS: &[Metric] = &[
         read: |seen| seen.readiness.validity().map_or_else(Vec::new, |validity| moment(validity.not_before)),
     },
     Metric {
-        stem: "vestibule_certificate_not_after_timestamp",
+        name: "vestibule_certificate_not_after_timestamp",
         unit: Some(Unit::Seconds),
         kind: MetricType::Gauge,
         labels: &[],
@@ -175,55 +175,60 @@ pub static METRICS: &[Metric] = &[
         read: |seen| seen.readiness.validity().map_or_else(Vec::new, |validity| moment(validity.not_after)),
     },
     Metric {
-        stem: "vestibule_generation",
+        name: "vestibule_credential_generation",
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
         help: "The generation of pair, client CAs and rules that is served. It counts from 1, and is 0 before the first.",
-        read: |seen| whole(seen.rotations.generation()),
+        read: |seen| whole(seen.rotation_stats.generation()),
     },
     Metric {
-        stem: "vestibule_rotations",
+        name: "vestibule_rotations",
         unit: None,
         kind: MetricType::Counter,
         labels: &["result"],
         help: "New files: taken into service, the first ones included; or failed, once for each cause that lasted for two seconds.",
-        read: |seen| vec![labelled(["taken"], seen.rotations.taken()), labelled(["failed"], seen.rotations.failures())],
+        read: |seen| {
+            vec![
+                labelled(["success"], seen.rotation_stats.successes()),
+                labelled(["failed"], seen.rotation_stats.failures()),
+            ]
+        },
     },
     Metric {
-        stem: "vestibule_unusable_trust_files",
+        name: "vestibule_unusable_trust_files",
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
         help: "Files in folders of client CAs and CRLs that cannot be used now, as the log says of each: they are left out, or count as they were when they were last good.",
-        read: |seen| whole(seen.rotations.unusable_files() as u64),
+        read: |seen| whole(seen.rotation_stats.unusable_files() as u64),
     },
     Metric {
-        stem: "vestibule_ready",
+        name: "vestibule_ready",
         unit: None,
         kind: MetricType::Gauge,
-        labels: &["part"],
+        labels: &["check"],
         help: "Whether a part of the readiness in /readyz is ready: 1 or 0. With several apps the part app is ready when all are.",
-        read: |seen| Part::ALL.map(|part| labelled([part.as_str()], u64::from(is_ready(seen, part)))).into(),
+        read: |seen| Check::ALL.map(|part| labelled([part.as_str()], u64::from(is_ready(seen, part)))).into(),
     },
     Metric {
-        stem: "vestibule_retiring",
+        name: "vestibule_retiring",
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
         help: "Whether the platform has shown the retirement pair: 1 or 0.",
-        read: |seen| whole(u64::from(!is_ready(seen, Part::Retirement))),
+        read: |seen| whole(u64::from(!is_ready(seen, Check::Retirement))),
     },
     Metric {
-        stem: "vestibule_draining",
+        name: "vestibule_draining",
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
         help: "Whether somebody has asked the process to stop: 1 or 0.",
-        read: |seen| whole(u64::from(!is_ready(seen, Part::Drain))),
+        read: |seen| whole(u64::from(!is_ready(seen, Check::Drain))),
     },
     Metric {
-        stem: "vestibule_build",
+        name: "vestibule_build",
         unit: None,
         kind: MetricType::Info,
         labels: &["version", "tls", "crypto", "fips"],
@@ -237,7 +242,7 @@ pub static METRICS: &[Metric] = &[
         },
     },
     Metric {
-        stem: "vestibule_worker_busy",
+        name: "vestibule_worker_busy",
         unit: Some(Unit::Seconds),
         kind: MetricType::Counter,
         labels: &["worker"],
@@ -245,7 +250,7 @@ pub static METRICS: &[Metric] = &[
         read: |_| busy_workers(),
     },
     Metric {
-        stem: "process_cpu",
+        name: "process_cpu",
         unit: Some(Unit::Seconds),
         kind: MetricType::Counter,
         labels: &[],
@@ -253,7 +258,7 @@ pub static METRICS: &[Metric] = &[
         read: |_| only(Value::Real(process::cpu())),
     },
     Metric {
-        stem: "process_resident_memory",
+        name: "process_resident_memory",
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &[],
@@ -261,7 +266,7 @@ pub static METRICS: &[Metric] = &[
         read: |seen| seen.usage.map_or_else(Vec::new, |usage| whole(usage.resident)),
     },
     Metric {
-        stem: "process_open_fds",
+        name: "process_open_fds",
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
@@ -269,7 +274,7 @@ pub static METRICS: &[Metric] = &[
         read: |_| process::open_descriptors().map_or_else(Vec::new, whole),
     },
     Metric {
-        stem: "process_max_fds",
+        name: "process_max_fds",
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
@@ -277,7 +282,7 @@ pub static METRICS: &[Metric] = &[
         read: |_| process::most_descriptors().map_or_else(Vec::new, whole),
     },
     Metric {
-        stem: "process_start_time",
+        name: "process_start_time",
         unit: Some(Unit::Seconds),
         kind: MetricType::Gauge,
         labels: &[],
@@ -316,19 +321,19 @@ fn by_key<const N: usize>(first: [&str; N], counts: Counts<Option<impl Display>>
         .collect()
 }
 
-fn budgets(seen: &Seen<'_>, read: fn(&Budget) -> Option<usize>) -> Vec<Sample> {
+fn budgets(seen: &MetricsSnapshot<'_>, read: fn(&Budget) -> Option<usize>) -> Vec<Sample> {
     let Budgets { handshakes, backlogs } = seen.budgets;
     let budgets = [("handshakes", handshakes), ("backlogs", backlogs)];
     budgets.into_iter().filter_map(|(name, budget)| Some(labelled([name], read(budget)? as u64))).collect()
 }
 
-fn authorizations(seen: &Seen<'_>, verdict: Verdict) -> Vec<Sample> {
+fn authorizations(seen: &MetricsSnapshot<'_>, verdict: Decision) -> Vec<Sample> {
     by_key([verdict.as_str()], seen.counters.authorizations(verdict).counts())
 }
 
-fn handshakes(seen: &Seen<'_>) -> Vec<Sample> {
+fn handshakes(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     let completed = seen.counters.handshakes.counts().known.into_iter().map(|(agreed, count)| {
-        let Agreed { version, group, resumed } = agreed;
+        let HandshakeKind { version, group, resumed } = agreed;
         let resumed = if resumed { "true" } else { "false" };
         labelled(["completed", version.unwrap_or(NONE), group.unwrap_or(NONE), resumed], count)
     });
@@ -337,8 +342,8 @@ fn handshakes(seen: &Seen<'_>) -> Vec<Sample> {
     completed.chain(unfinished).collect()
 }
 
-fn is_ready(seen: &Seen<'_>, part: Part) -> bool {
-    seen.standings.iter().filter(|standing| standing.part == part).all(|standing| standing.ready)
+fn is_ready(seen: &MetricsSnapshot<'_>, part: Check) -> bool {
+    seen.checks.iter().filter(|standing| standing.part == part).all(|standing| standing.ready)
 }
 
 /// Nothing outside of a runtime, or where tokio does not measure it.

@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::connection::Reason;
 use crate::identity::Client;
 use crate::identity::Guid;
-use crate::identity::Holder;
 use crate::identity::Identity;
+use crate::identity::PeerCertificate;
+use crate::inbound::CloseReason;
 use crate::lifecycle::Validity;
 use crate::policy;
-use crate::policy::Mode;
 use crate::policy::Policy;
+use crate::policy::PolicyMode;
 use crate::policy::Rule;
-use crate::relay::Carried;
+use crate::relay::Transferred;
 use crate::tls::Negotiated;
 
 struct Measured {
@@ -51,7 +51,7 @@ fn caller(nth: u32) -> Client {
     let mut bytes = [0; 16];
     bytes[..4].copy_from_slice(&nth.to_be_bytes());
     let app = Guid::from_random(bytes);
-    Client::Certified(Arc::new(Holder {
+    Client::Authenticated(Arc::new(PeerCertificate {
         identity: Ok(Some(Identity { organization: None, space: None, app: Some(app), instance: None })),
         names: Default::default(),
         common_name: None,
@@ -76,31 +76,32 @@ fn ten_thousand_callers_and_rules_leave_the_number_of_series_bounded_and_every_c
     for nth in 0..CALLERS {
         let client = caller(nth);
         // Each has a rule of its own, as if the policy were changed all the time.
-        let mut policy = Policy { mode: Mode::Enforce, allow: vec![Rule::App(app_of(&client))], deny: Vec::new() };
-        measured.counters.judged(Some(&client), &policy.judge(&client, None));
+        let mut policy =
+            Policy { mode: PolicyMode::Enforce, allow: vec![Rule::App(app_of(&client))], deny: Vec::new() };
+        measured.counters.count_decision(Some(&client), &policy.authorize(&client, None));
         policy.deny = policy.allow.clone();
-        measured.counters.judged(Some(&client), &policy.judge(&client, None));
-        policy.mode = Mode::Audit;
-        measured.counters.judged(Some(&client), &policy.judge(&client, None));
+        measured.counters.count_decision(Some(&client), &policy.authorize(&client, None));
+        policy.mode = PolicyMode::Audit;
+        measured.counters.count_decision(Some(&client), &policy.authorize(&client, None));
     }
     // 20 apps and the others, twice; 32 rules and the others, three times.
     assert_eq!(text(&measured.metrics) - before, HEADS + 2 * 21 + 3 * 33);
     let sum = |name: &str| measured.series(name).values().sum::<f64>();
     // Let in by a rule, and by audit mode.
-    assert_eq!(sum("vestibule_caller_connections_total"), f64::from(2 * CALLERS));
-    assert_eq!(sum("vestibule_caller_denials_total"), f64::from(CALLERS));
+    assert_eq!(sum("vestibule_client_connections_total"), f64::from(2 * CALLERS));
+    assert_eq!(sum("vestibule_client_denials_total"), f64::from(CALLERS));
     assert_eq!(sum("vestibule_authorizations_total"), f64::from(3 * CALLERS));
     assert_eq!(sum("vestibule_denials_total"), f64::from(CALLERS));
 
     // The first stay what they were, and go on.
     let first = caller(0);
-    let at = format!("vestibule_caller_connections_total{{app=\"{}\"}}", app_of(&first));
-    assert_eq!(measured.series("vestibule_caller_connections_total")[&at], 2.0);
-    measured.counters.judged(
+    let at = format!("vestibule_client_connections_total{{app=\"{}\"}}", app_of(&first));
+    assert_eq!(measured.series("vestibule_client_connections_total")[&at], 2.0);
+    measured.counters.count_decision(
         Some(&first),
-        &Policy { mode: Mode::Enforce, allow: vec![Rule::Any], deny: Vec::new() }.judge(&first, None),
+        &Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: Vec::new() }.authorize(&first, None),
     );
-    assert_eq!(measured.series("vestibule_caller_connections_total")[&at], 3.0);
+    assert_eq!(measured.series("vestibule_client_connections_total")[&at], 3.0);
 }
 
 /// Families that are left out while they have no series: HELP and TYPE of callers, their denials and authorizations.
@@ -109,29 +110,29 @@ const HEADS: usize = 3 * 2;
 #[test]
 fn strangers_that_are_denied_take_no_series_from_those_that_are_let_in() {
     let measured = measured();
-    let nobody = Policy { mode: Mode::Enforce, allow: Vec::new(), deny: Vec::new() };
+    let nobody = Policy { mode: PolicyMode::Enforce, allow: Vec::new(), deny: Vec::new() };
     for nth in 1..100 {
         let stranger = caller(nth);
-        measured.counters.judged(Some(&stranger), &nobody.judge(&stranger, None));
+        measured.counters.count_decision(Some(&stranger), &nobody.authorize(&stranger, None));
     }
     let friend = caller(0);
-    let all = Policy { mode: Mode::Enforce, allow: vec![Rule::CloudFoundry], deny: Vec::new() };
-    measured.counters.judged(Some(&friend), &all.judge(&friend, None));
-    let app = format!("vestibule_caller_connections_total{{app=\"{}\"}}", app_of(&friend));
-    assert_eq!(measured.series("vestibule_caller_connections_total"), HashMap::from([(app, 1.0)]));
+    let all = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::CloudFoundry], deny: Vec::new() };
+    measured.counters.count_decision(Some(&friend), &all.authorize(&friend, None));
+    let app = format!("vestibule_client_connections_total{{app=\"{}\"}}", app_of(&friend));
+    assert_eq!(measured.series("vestibule_client_connections_total"), HashMap::from([(app, 1.0)]));
 }
 
 #[test]
 fn those_without_a_certificate_are_counted_when_they_are_denied_only() {
     let measured = measured();
     let everybody = Policy::anonymous();
-    measured.counters.judged(Some(&Client::Anonymous), &everybody.judge(&Client::Anonymous, None));
+    measured.counters.count_decision(Some(&Client::Anonymous), &everybody.authorize(&Client::Anonymous, None));
     assert!(measured.series("vestibule_authorizations_total").is_empty());
-    measured.counters.judged(None, &Err(policy::Reason::NoCertificate.into()));
+    measured.counters.count_decision(None, &Err(policy::DenialReason::NoCertificate.into()));
     let denied = measured.series("vestibule_authorizations_total");
     assert_eq!(denied["vestibule_authorizations_total{verdict=\"denial\",rule=\"none\"}"], 1.0);
-    assert_eq!(measured.series("vestibule_denials_total")["vestibule_denials_total{denial=\"no_certificate\"}"], 1.0);
-    assert!(measured.series("vestibule_caller_denials_total").is_empty(), "nobody has vouched for who it is");
+    assert_eq!(measured.series("vestibule_denials_total")["vestibule_denials_total{reason=\"no_certificate\"}"], 1.0);
+    assert!(measured.series("vestibule_client_denials_total").is_empty(), "nobody has vouched for who it is");
 }
 
 #[test]
@@ -144,12 +145,13 @@ fn handshakes_are_counted_by_what_was_agreed_on_and_once() {
         alpn: None,
         resumed: true,
     };
-    measured.counters.opened(Instant::now());
-    measured.counters.agreed(&negotiated, Duration::from_millis(3));
-    measured.counters.ended(Reason::Denied, true, Carried::default(), Instant::now());
-    for reason in [Reason::HandshakeFailed, Reason::Denied, Reason::HandshakeTimeout, Reason::Probe] {
-        measured.counters.opened(Instant::now());
-        measured.counters.ended(reason, false, Carried { up: 3, down: 4 }, Instant::now());
+    measured.counters.count_opened(Instant::now());
+    measured.counters.count_handshake(&negotiated, Duration::from_millis(3));
+    measured.counters.count_closed(CloseReason::Denied, true, Transferred::default(), Instant::now());
+    for reason in [CloseReason::HandshakeFailed, CloseReason::Denied, CloseReason::HandshakeTimeout, CloseReason::Probe]
+    {
+        measured.counters.count_opened(Instant::now());
+        measured.counters.count_closed(reason, false, Transferred { up: 3, down: 4 }, Instant::now());
     }
     let series = measured.series("vestibule_handshakes_total");
     let at = |labels: &str| series[&format!("vestibule_handshakes_total{{{labels}}}")];
@@ -175,14 +177,14 @@ fn the_served_certificate_and_the_readiness_are_shown() {
     assert!(measured.series("vestibule_certificate_not_after_timestamp_seconds").is_empty(), "there is none yet");
     let not_before = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let validity = Validity { not_before, not_after: not_before + Duration::from_secs(86_400) };
-    measured.readiness.serves(validity, true);
+    measured.readiness.set_serving(validity, true);
     let value = |name: &str| measured.series(name)[name];
     assert_eq!(value("vestibule_certificate_not_before_timestamp_seconds"), 1_700_000_000.0);
     assert_eq!(value("vestibule_certificate_not_after_timestamp_seconds"), 1_700_086_400.0);
     assert_eq!((value("vestibule_retiring"), value("vestibule_draining")), (1.0, 0.0));
     let ready = measured.series("vestibule_ready");
-    assert_eq!(ready["vestibule_ready{part=\"retirement\"}"], 0.0);
-    assert_eq!(ready["vestibule_ready{part=\"listeners\"}"], 1.0);
+    assert_eq!(ready["vestibule_ready{check=\"retirement\"}"], 0.0);
+    assert_eq!(ready["vestibule_ready{check=\"listeners\"}"], 1.0);
     assert_eq!(ready.len(), 5);
 }
 
@@ -191,7 +193,7 @@ fn every_row_is_a_sentence_and_follows_the_rules_for_names() {
     let mut names = HashSet::new();
     for metric in METRICS {
         let (name, help) = (metric.name(), metric.help());
-        assert!(names.insert(metric.stem), "{name} is there twice");
+        assert!(names.insert(metric.name), "{name} is there twice");
         assert!(name.starts_with("vestibule_") || name.starts_with("process_"), "{name}");
         assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
         assert_eq!(metric.kind() == "counter", name.ends_with("_total"), "{name}");
@@ -204,17 +206,17 @@ fn every_row_is_a_sentence_and_follows_the_rules_for_names() {
 fn every_series_has_the_labels_of_its_row() {
     let measured = measured();
     let budgets = budgets();
-    let seen = Seen {
+    let seen = MetricsSnapshot {
         budgets: &budgets,
         counters: &measured.counters,
-        rotations: &Rotations::default(),
+        rotation_stats: &RotationStats::default(),
         readiness: &measured.readiness,
-        standings: measured.readiness.standings(SystemTime::now()),
+        checks: measured.readiness.checks(SystemTime::now()),
         usage: process::usage(),
         started: process::started(),
     };
     let client = caller(1);
-    measured.counters.judged(Some(&client), &Err(policy::Reason::NotAllowed.into()));
+    measured.counters.count_decision(Some(&client), &Err(policy::DenialReason::NotAllowed.into()));
     for metric in METRICS {
         for sample in (metric.read)(&seen) {
             assert_eq!(sample.labels.len(), metric.labels.len(), "{}", metric.name());

@@ -8,12 +8,12 @@ use rustls::CipherSuite;
 use rustls::ClientConnection;
 use rustls::ContentType;
 
-use super::FRAGMENT;
+use super::MAX_FRAGMENT;
 use super::Session;
 use super::UPDATES_WITHOUT_DATA;
 use super::WARNINGS;
 use crate::tls::Outgoing;
-use crate::tls::negotiation::Negotiation;
+use crate::tls::handshake_driver::HandshakeDriver;
 use crate::tls::provider;
 use crate::tls::test_client::TestClient;
 use crate::tls::test_client::configs;
@@ -45,7 +45,7 @@ fn tls12() -> Two {
 fn with_suite(suite: CipherSuite) -> Two {
     let (server, client) = configs(provider_with(suite));
     let mut client = ClientConnection::new(Arc::new(client), "app.test".try_into().unwrap()).unwrap();
-    let mut negotiation = Negotiation::new(Arc::new(server), None).unwrap();
+    let mut negotiation = HandshakeDriver::new(Arc::new(server), None).unwrap();
     let (mut wire, mut out) = (Vec::new(), Outgoing::default());
     while negotiation.is_under_way() || client.is_handshaking() {
         client.write_tls(&mut wire).unwrap();
@@ -71,7 +71,7 @@ fn rogue12() -> (Session, TestClient) {
 
 fn rogue(suite: CipherSuite) -> (Session, TestClient) {
     let (server, client) = configs(provider_with(suite));
-    let mut negotiation = Negotiation::new(Arc::new(server), None).unwrap();
+    let mut negotiation = HandshakeDriver::new(Arc::new(server), None).unwrap();
     let mut answer = |wire: &mut Vec<u8>| {
         let mut out = Outgoing::default();
         let used = negotiation.drive(wire, &mut out).unwrap();
@@ -156,7 +156,7 @@ fn every_suite_carries_bytes_of_every_length_both_ways() {
             continue;
         }
         let mut two = with_suite(suite);
-        for len in [1, 2, 15, 16, 17, 1000, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1, 3 * FRAGMENT + 5] {
+        for len in [1, 2, 15, 16, 17, 1000, MAX_FRAGMENT - 1, MAX_FRAGMENT, MAX_FRAGMENT + 1, 3 * MAX_FRAGMENT + 5] {
             two.send_and_hear(&bytes(len));
             two.answer_and_be_told(&bytes(len));
         }
@@ -269,7 +269,7 @@ fn keys_that_are_worn_out_are_replaced_in_tls13_and_end_the_session_in_tls12() {
     let mut two = tls13();
     for _ in 0..3 {
         two.session.0.sealer.as_mut().unwrap().wear_out();
-        two.answer_and_be_told(&bytes(3 * FRAGMENT));
+        two.answer_and_be_told(&bytes(3 * MAX_FRAGMENT));
         two.send_and_hear(b"and the other way goes on");
     }
     let mut two = tls12();
@@ -441,7 +441,7 @@ fn empty_pieces_of_application_data_are_passed_over() {
 #[test]
 fn a_session_is_one_pointer_and_its_state_an_eighth_of_a_kibibyte() {
     assert_eq!(size_of::<Session>(), size_of::<usize>());
-    let state = size_of::<super::State>();
+    let state = size_of::<super::SessionState>();
     assert!(state <= 128, "{state} bytes");
 }
 

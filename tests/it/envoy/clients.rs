@@ -53,7 +53,7 @@ fn the_listed_names_come_in_and_every_other_component_of_the_platform_does_not()
         }
     }
     for denial in ["not_allowed", "expired", "untrusted", "no_certificate"] {
-        sidecar.wait_until(denial, |line| line["denial"] == denial);
+        sidecar.wait_until(denial, |line| line["denial_reason"] == denial);
     }
 }
 

@@ -138,6 +138,6 @@ fn health_checks_reach_no_app_and_leave_no_line() {
     client.send(b"x").unwrap();
     std::io::Read::read_exact(&mut app.accept(), &mut [0; 1]).unwrap();
     assert_eq!(app.unaccepted(), 0, "no other connection has reached the app");
-    let probes = sidecar.lines().into_iter().filter(|line| line["reason"] == "probe" && line["level"] != "debug");
+    let probes = sidecar.lines().into_iter().filter(|line| line["close_reason"] == "probe" && line["level"] != "debug");
     assert_eq!(probes.count(), 0);
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use vestibule::cli;
 use vestibule::config::options;
-use vestibule::config::options::Kind;
+use vestibule::config::options::Arity;
 use vestibule::config::options::Opt;
 use vestibule::exit::Exit;
 
@@ -138,7 +138,7 @@ impl Page {
         if let Some(default) = option.default_text() {
             write!(text, " Default: {default}.").unwrap();
         }
-        if option.kind == Kind::Many {
+        if option.arity == Arity::Many {
             text += " May be repeated.";
         }
         self.tagged(&tag, &text);

@@ -19,10 +19,10 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::layer::SubscriberExt;
 use vestibule::config::resolve::resolve;
 use vestibule::config::sources::Environment;
-use vestibule::config::sources::Inputs;
+use vestibule::config::sources::Sources;
 use vestibule::sidecar::Sidecar;
+use vestibule::telemetry::ACCESS_LOG_TARGET;
 use vestibule::telemetry::FIELDS;
-use vestibule::telemetry::RECORD_TARGET;
 
 use crate::support::app::App;
 use crate::support::client::asking;
@@ -34,7 +34,7 @@ struct Records(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
 
 impl<S: Subscriber> Layer<S> for Records {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == RECORD_TARGET {
+        if event.metadata().target() == ACCESS_LOG_TARGET {
             let mut fields = Fields::default();
             event.record(&mut fields);
             let known: Vec<_> = event.metadata().fields().iter().map(|field| field.name()).collect();
@@ -67,7 +67,7 @@ fn a_connection_whose_task_is_dropped_leaves_its_one_record_with_its_bytes() {
     ];
     let none = |_: &Path| Ok(String::new());
     let inputs =
-        Inputs { flags: &flags, environment: &Environment::new(), read_file: &none, starts_app: false, cpus: 1 };
+        Sources { flags: &flags, environment: &Environment::new(), read_file: &none, starts_app: false, cpus: 1 };
     let config = resolve(&inputs).unwrap();
 
     let records = Records::default();
@@ -105,8 +105,8 @@ fn a_connection_whose_task_is_dropped_leaves_its_one_record_with_its_bytes() {
 
     let peer = client.tcp.local_addr().unwrap().to_string();
     let records = records.0.lock().unwrap();
-    let found: Vec<_> = records.iter().filter(|record| record["peer"] == peer).collect();
+    let found: Vec<_> = records.iter().filter(|record| record["client_addr"] == peer).collect();
     let [record] = found[..] else { panic!("not one record: {records:#?}") };
     assert_eq!((record["bytes_up"].as_str(), record["bytes_down"].as_str()), ("1234", "567"));
-    assert_eq!(record["reason"], "drain_timeout");
+    assert_eq!(record["close_reason"], "drain_timeout");
 }

@@ -134,7 +134,7 @@ impl Sidecar {
     /// Waits for the record of a connection that ended for `reason`.
     #[track_caller]
     pub(crate) fn record(&self, reason: &str) -> Value {
-        self.wait_until(&format!("a record {reason:?}"), |line| line["reason"] == reason)
+        self.wait_until(&format!("a record {reason:?}"), |line| line["close_reason"] == reason)
     }
 
     #[track_caller]
@@ -148,7 +148,7 @@ impl Sidecar {
     /// The records so far, by reason.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let lines = self.lines();
-        lines.iter().filter_map(|line| line["reason"].as_str().map(str::to_owned)).collect()
+        lines.iter().filter_map(|line| line["close_reason"].as_str().map(str::to_owned)).collect()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -47,13 +47,13 @@ fn ca(name: &str, from: SystemTime, until: SystemTime, next: SystemTime) -> (Str
 }
 
 /// A folder with a CA that is valid for a year, and what reads it.
-fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, Certified) {
+fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthFiles) {
     let dir = TempDir::new().unwrap();
     let (pem, _) = ca("one", now() - DAY, now() + 365 * DAY, now());
     fs::create_dir(dir.path().join("ca")).unwrap();
     fs::write(dir.path().join("ca/one.crt"), pem).unwrap();
     let parse = |rules: &[&str]| rules.iter().map(|rule| rule.parse().unwrap()).collect();
-    let certified = Certified {
+    let certified = ClientAuthFiles {
         required: true,
         ca: vec![dir.path().join("ca")],
         crl: vec![],
@@ -67,10 +67,10 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, Certified) {
 }
 
 /// What is found, without the path of the folder.
-fn found(dir: &TempDir, certified: &Certified, own: Option<&Identity>) -> Vec<String> {
+fn found(dir: &TempDir, certified: &ClientAuthFiles, own: Option<&Identity>) -> Vec<String> {
     let mut found = Findings::default();
     let mut judge = Judge { place: String::new(), certified, now: now(), own, found: &mut found };
-    match AdmissionTexts::read(certified, None).and_then(|texts| texts.admission(certified)) {
+    match ClientPolicyFiles::read(certified, None).and_then(|texts| texts.admission(certified)) {
         Ok(admission) => judge.admission(&admission),
         Err(error) => judge.unread(&error),
     }
@@ -148,7 +148,7 @@ fn a_crl_that_no_client_ca_has_signed_and_one_that_is_dated_ahead_are_named() {
     assert!(said[1].starts_with(line), "{said:?}");
     let mut found = Findings::default();
     let now = now() - 11 * DAY;
-    let admission = AdmissionTexts::read(&certified, None).unwrap().admission(&certified).unwrap();
+    let admission = ClientPolicyFiles::read(&certified, None).unwrap().admission(&certified).unwrap();
     Judge { place: String::new(), certified: &certified, now, own: None, found: &mut found }.crls(&admission.roots);
     assert!(found.to_text().contains("it is dated 2024-09-24T00:00:00Z, which is to come"), "{}", found.to_text());
 }
@@ -208,7 +208,7 @@ fn rules_that_mean_nobody_are_named_with_the_mend() {
 fn a_policy_that_admits_nobody_or_everybody_is_told() {
     let (dir, mut certified) = set_up(&[], &[]);
     assert!(found(&dir, &certified, None)[1].starts_with("problem rules no rule admits anybody; "));
-    (certified.any_implied, certified.allow, certified.mode) = (true, vec![Rule::Any], Some(Mode::Audit));
+    (certified.any_implied, certified.allow, certified.mode) = (true, vec![Rule::Any], Some(PolicyMode::Audit));
     let found = found(&dir, &certified, None);
     assert!(found[1].starts_with("warning rules no rule is given: every client with a certificate"), "{found:?}");
     assert!(found[2].starts_with("warning rules mode audit: "), "{found:?}");

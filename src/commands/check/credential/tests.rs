@@ -66,10 +66,10 @@ fn blocks(pem: &str) -> Vec<String> {
 /// Everything that is said.
 fn report(cert: impl AsRef<[u8]>, key: impl AsRef<[u8]>, now: SystemTime) -> String {
     let (cert, key) = (Ok(cert.as_ref().to_vec()), Ok(key.as_ref().to_vec()));
-    report_on(Files { names: &NAMES, cert, key, written: None }, now)
+    report_on(PairReading { names: &NAMES, cert, key, written: None }, now)
 }
 
-fn report_on(files: Files<'_>, now: SystemTime) -> String {
+fn report_on(files: PairReading<'_>, now: SystemTime) -> String {
     let mut found = Findings::default();
     judge(&files, now, &mut found);
     found.to_text()
@@ -125,7 +125,7 @@ fn each_file_that_cannot_be_read_is_named() {
         ),
     ];
     for (cert, key, expected) in cases {
-        let files = Files { names: &NAMES, cert: Err(cert), key: Err(key), written: None };
+        let files = PairReading { names: &NAMES, cert: Err(cert), key: Err(key), written: None };
         assert_eq!(report_on(files, now()), expected);
     }
 }
@@ -134,7 +134,7 @@ fn each_file_that_cannot_be_read_is_named() {
 fn a_missing_key_does_not_hide_that_the_certificate_has_expired() {
     let missing = LoadError::Read { path: "/c/instance.key".into(), source: io::ErrorKind::NotFound.into() };
     let cert = Ok(issued().cert_pem.into_bytes());
-    let said = report_on(Files { names: &NAMES, cert, key: Err(missing), written: None }, now() + 2 * DAY);
+    let said = report_on(PairReading { names: &NAMES, cert, key: Err(missing), written: None }, now() + 2 * DAY);
     assert!(said.contains("/c/instance.key: no such file") && said.contains("expired 1d ago"), "{said}");
 }
 
@@ -367,7 +367,7 @@ fn a_certificate_from_the_near_future_speaks_of_the_clock_and_one_from_afar_does
 #[test]
 fn a_file_from_the_future_speaks_of_the_clock() {
     let Credential { cert_pem, key_pem, .. } = issued();
-    let files = |written| Files {
+    let files = |written| PairReading {
         names: &NAMES,
         cert: Ok(cert_pem.clone().into_bytes()),
         key: Ok(key_pem.clone().into_bytes()),

@@ -1,0 +1,109 @@
+//! Who may ask at once. Whoever connects and says nothing must not keep a probe waiting, so a newcomer always finds a place:
+//! where all are taken, the oldest that has not asked its question yet gives way.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Notify;
+
+/// Connections at once, each with a head of a few KiB.
+const MOST: usize = 16;
+
+/// The places that are taken, in the order in which they were. Invariant: at most [`MOST`].
+#[derive(Debug, Default)]
+pub(super) struct AdminSlots(Mutex<Vec<Arc<SlotState>>>);
+
+#[derive(Debug, Default)]
+struct SlotState {
+    /// Whether the head of the request is complete.
+    has_asked: AtomicBool,
+    lost: Notify,
+}
+
+/// One connection's place; free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct AdminSlot {
+    places: Arc<AdminSlots>,
+    state: Arc<SlotState>,
+}
+
+impl AdminSlots {
+    /// A place for a newcomer. If all are taken, the oldest without a complete head loses its own; if all wait for their
+    /// answers to be read, the oldest of all does.
+    pub(super) fn take(self: &Arc<Self>) -> AdminSlot {
+        let mut taken = self.lock();
+        if taken.len() >= MOST {
+            let silent = taken.iter().position(|state| !state.has_asked.load(Ordering::Relaxed));
+            taken.remove(silent.unwrap_or(0)).lost.notify_one();
+        }
+        let state = Arc::new(SlotState::default());
+        taken.push(Arc::clone(&state));
+        AdminSlot { places: Arc::clone(self), state }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<SlotState>>> {
+        // The list cannot be left half-written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AdminSlot {
+    /// The head is complete.
+    pub(super) fn asks(&self) {
+        self.state.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the head is complete.
+    pub(super) fn has_asked(&self) -> bool {
+        self.state.has_asked.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the place is given to a newcomer.
+    pub(super) async fn lost(&self) {
+        self.state.lost.notified().await;
+    }
+}
+
+impl Drop for AdminSlot {
+    fn drop(&mut self) {
+        self.places.lock().retain(|state| !Arc::ptr_eq(state, &self.state));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Context;
+    use std::task::Waker;
+
+    use super::*;
+
+    fn is_lost(place: &AdminSlot) -> bool {
+        pin!(place.lost()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn the_oldest_that_has_not_asked_gives_way_and_then_the_oldest_of_all() {
+        let places = Arc::new(AdminSlots::default());
+        let taken: Vec<_> = (0..MOST).map(|_| places.take()).collect();
+        assert!(!taken.iter().any(is_lost));
+        taken.iter().filter(|place| !Arc::ptr_eq(&place.state, &taken[3].state)).for_each(AdminSlot::asks);
+        places.take().asks();
+        let lost: Vec<_> = taken.iter().map(is_lost).collect();
+        assert_eq!(lost.iter().position(|lost| *lost), Some(3));
+        assert_eq!(lost.iter().filter(|lost| **lost).count(), 1);
+        // The newcomer has gone; one place is free.
+        let newcomer = places.take();
+        newcomer.asks();
+        assert!(!taken.iter().any(is_lost));
+        let _last = places.take();
+        assert!(is_lost(&taken[0]) && !is_lost(&taken[1]) && !is_lost(&newcomer));
+        drop(taken);
+        assert_eq!(places.lock().len(), 2);
+    }
+}

@@ -1,0 +1,355 @@
+//! Roots: the CAs that we accept client certificates from, and the certificates that they have taken back.
+
+mod texts;
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use aws_lc_rs::digest::Context;
+use aws_lc_rs::digest::SHA256;
+use rustls::DistinguishedName;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::SignatureVerificationAlgorithm;
+use rustls::pki_types::TrustAnchor;
+use rustls::pki_types::UnixTime;
+use webpki::EndEntityCert;
+use webpki::KeyUsage;
+use webpki::VerifiedPath;
+
+use super::chain;
+use super::crl::Crl;
+use super::revocation;
+use super::signed::SignedObject;
+use super::verified_chains::VerifiedChainCache;
+use crate::identity::AltNames;
+use crate::identity::Certificate;
+use crate::identity::Client;
+use crate::identity::critical::OverSigned;
+use crate::identity::critical::Readable;
+use crate::policy::Denial;
+use crate::policy::DenialReason;
+use crate::tls::provider;
+
+pub use texts::Text;
+pub use texts::TrustAnchorsError;
+use texts::read_cas;
+use texts::read_crls;
+
+/// Names of CAs are sent to clients, so that they can choose among their certificates, as long as all of them together
+/// are not longer than this, in bytes: they travel in every handshake. Beyond it a client is left to choose freely.
+const LONGEST_HINTS: usize = 4096;
+
+/// The CAs that we accept client certificates from. Empty only where [`TrustAnchors::none`] says so. Cheap to clone.
+///
+/// A CA may be an intermediate one: whatever is listed vouches by itself, and needs no root above it.
+#[derive(Debug, Clone)]
+pub struct TrustAnchors(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// SHA-256 of everything that was read.
+    digest: [u8; 32],
+    cas: Vec<Ca>,
+    /// Those of `cas`, where webpki wants them.
+    anchors: Vec<TrustAnchor<'static>>,
+    crls: Vec<Crl>,
+    /// What is odd about the CRLs, and which CAs they take back.
+    crl_notes: Vec<String>,
+    hints: Vec<DistinguishedName>,
+    algorithms: WebPkiSupportedAlgorithms,
+    known: VerifiedChainCache,
+}
+
+/// A CA's name and key, and when it may vouch.
+#[derive(Debug)]
+pub struct Ca {
+    anchor: TrustAnchor<'static>,
+    /// Its name, as RFC 4514 writes it.
+    pub subject: String,
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// Its other names; CAs seldom have any.
+    pub alt_names: AltNames,
+    /// The first second in which it vouches.
+    pub not_before: SystemTime,
+    /// The last second in which it vouches.
+    pub not_after: SystemTime,
+    /// A CRL takes it back, or all those who have issued it: it vouches for nobody.
+    pub is_revoked: bool,
+    /// How many CAs may stand between it and a client.
+    most_below: Option<u8>,
+    /// Its issuer's name, without tag and length.
+    pub(super) issuer: Box<[u8]>,
+    /// As it is written in DER, without tag and length.
+    pub(super) serial_number: Box<[u8]>,
+    pub(super) signed: SignedObject,
+}
+
+impl TrustAnchors {
+    /// The CAs in `cas` and the CRLs in `crls`, with a note on each file and certificate that was left out.
+    ///
+    /// A certificate that occurs several times counts once. One that is not a CA is left out with a note: whoever holds
+    /// its key could otherwise vouch for anybody. A file of a folder that holds none is left out with a note.
+    ///
+    /// # Errors
+    /// [`TrustAnchorsError`]: something in the files cannot be read, or there is no CA.
+    pub fn parse(cas: &[Text], crls: &[Text]) -> Result<(Self, Vec<String>), TrustAnchorsError> {
+        let mut notes = Vec::new();
+        let mut found = Vec::new();
+        for text in cas {
+            read_cas(text, &mut found, &mut notes)?;
+        }
+        if found.is_empty() {
+            return Err(TrustAnchorsError::empty(cas.iter().map(|text| &text.path), &notes));
+        }
+        let mut lists = Vec::new();
+        for text in crls {
+            read_crls(text, &mut lists, &mut notes)?;
+        }
+        let algorithms = provider().signature_verification_algorithms;
+        let crl_notes = revocation::apply(&mut found, &lists, &algorithms);
+        let inner = Inner {
+            digest: digest(cas.iter().chain(crls)),
+            anchors: found.iter().map(|ca| ca.anchor.clone()).collect(),
+            hints: hints(&found),
+            cas: found,
+            crls: lists,
+            crl_notes,
+            algorithms,
+            known: VerifiedChainCache::default(),
+        };
+        Ok((Self(Arc::new(inner)), notes))
+    }
+
+    /// Whether there is a CA in `text`, which [`Self::parse`] would take.
+    pub(super) fn holds_cas(text: &Text) -> Result<bool, TrustAnchorsError> {
+        let mut found = Vec::new();
+        read_cas(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
+    }
+
+    /// Whether there is a CRL in `text`, which [`Self::parse`] would take.
+    pub(super) fn holds_crls(text: &Text) -> Result<bool, TrustAnchorsError> {
+        let mut found = Vec::new();
+        read_crls(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
+    }
+
+    /// No CA at all, which vouches for nobody: what Envoy's documents mean by an empty list, never a failed load.
+    pub fn none() -> Self {
+        Self(Arc::new(Inner {
+            digest: digest(std::iter::empty()),
+            anchors: Vec::new(),
+            hints: Vec::new(),
+            cas: Vec::new(),
+            crls: Vec::new(),
+            crl_notes: Vec::new(),
+            algorithms: provider().signature_verification_algorithms,
+            known: VerifiedChainCache::default(),
+        }))
+    }
+
+    /// Each of the CAs, in the order in which they were found.
+    pub fn cas(&self) -> &[Ca] {
+        &self.0.cas
+    }
+
+    /// Each of the CRLs, in the order in which they were found.
+    pub fn crls(&self) -> &[Crl] {
+        &self.0.crls
+    }
+
+    /// Whose CRLs there are, as RFC 4514 writes them, and by when there is to be another: the latest day, if several of one
+    /// issuer are there; `None` if one of them does not say.
+    pub fn crl_issuers(&self) -> Vec<(&str, Option<SystemTime>)> {
+        let mut issuers: Vec<(&str, Option<SystemTime>)> = Vec::new();
+        for crl in self.crls() {
+            match issuers.iter_mut().find(|(issuer, _)| *issuer == crl.issuer) {
+                Some((_, next)) => *next = next.zip(crl.next_update).map(|(one, other)| one.max(other)),
+                None => issuers.push((&crl.issuer, crl.next_update)),
+            }
+        }
+        issuers
+    }
+
+    /// A note on each CRL that none of the CAs has signed, and on each CA that a CRL takes back.
+    pub fn crl_notes(&self) -> &[String] {
+        &self.0.crl_notes
+    }
+
+    /// Whether something that is listed in `before`, a CA or what a CRL names, is not listed here.
+    pub(super) fn lack_some_of(&self, before: &Self) -> bool {
+        !before.cas().iter().all(|ca| self.cas().iter().any(|other| other.is_same(ca)))
+            || !before.crls().iter().all(|crl| crl.is_within(self.crls()))
+    }
+
+    /// Whether both came from the same bytes.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
+    }
+
+    /// Who it is that shows `chain`, if one of the CAs vouches at the time `now` for its first certificate, by way of the others:
+    /// the question of every handshake, to be asked again of resumed sessions and living connections.
+    ///
+    /// Checked are signatures, dates (those of the CA itself as well), clientAuth where the extended key usage is
+    /// limited, the limits of CAs, and that no CRL names any of them.
+    ///
+    /// # Errors
+    /// [`Denial`], with the reason why not.
+    pub fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<Client, Denial> {
+        if let Some(client) = self.0.known.find(chain, now) {
+            return Ok(client);
+        }
+        let dates = self.verify_path(chain, now)?;
+        let client = Client::from_chain(chain)?;
+        if let Some(dates) = common_dates(chain, dates) {
+            self.0.known.keep(client.clone(), dates);
+        }
+        Ok(client)
+    }
+
+    /// Whether one of the CAs vouches for `chain`. Gives the dates of that CA.
+    fn verify_path(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<RangeInclusive<SystemTime>, Denial> {
+        chain::is_bounded(chain)?;
+        let readable: Vec<_> = chain.iter().map(|der| Readable::new(der)).collect();
+        chain::is_simple(&readable)?;
+        let (leaf, _) = readable.split_first().ok_or(DenialReason::NoCertificate)?;
+        let shown: Vec<_> = readable.iter().map(|one| one.shown().clone()).collect();
+        let now = unix(now);
+        let Inner { anchors, algorithms, .. } = &*self.0;
+        let over_signed = OverSigned::all(algorithms.all, &readable);
+        let over_signed: Vec<&dyn SignatureVerificationAlgorithm> = over_signed.iter().map(|one| one as _).collect();
+        let dates = OnceCell::new();
+        let judge = |path: &VerifiedPath<'_>| {
+            let ca = self.judge_path(path, now)?;
+            // webpki asks no more once a path is good.
+            let _ = dates.set(ca.not_before..=ca.not_after);
+            Ok(())
+        };
+        let usage = KeyUsage::client_auth();
+        let denial = |error: webpki::Error| chain::unsupported(&error, chain).unwrap_or(reason(&error).into());
+        EndEntityCert::try_from(leaf.shown())
+            .and_then(|leaf| {
+                leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
+            })
+            .map_err(denial)?;
+        chain::can_sign(&Certificate::from_der(&chain[0])?, algorithms)?;
+        // It vouches for nothing that has not been judged.
+        dates.into_inner().ok_or(DenialReason::Untrusted.into())
+    }
+
+    /// What webpki leaves to others: the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
+    fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<&Ca, webpki::Error> {
+        let time = UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
+        // A CA whose certificate was renewed may be listed with its old and its new dates.
+        let same = self.0.cas.iter().filter(|ca| ca.anchor == *path.anchor());
+        let mut error = webpki::Error::UnknownIssuer;
+        for ca in same {
+            if ca.is_revoked {
+                // It may be listed twice, as one that was renewed with its old key.
+                error = webpki::Error::CertRevoked;
+            } else if ca.most_below.is_some_and(|most| cas_between(path) > usize::from(most)) {
+                error = webpki::Error::PathLenConstraintViolated;
+            } else if time < ca.not_before {
+                error = webpki::Error::CertNotValidYet { time: now, not_before: unix(ca.not_before) };
+            } else if time > ca.not_after {
+                error = webpki::Error::CertExpired { time: now, not_after: unix(ca.not_after) };
+            } else if self.0.crls.iter().any(|crl| crl.revokes(path, &self.0.algorithms)) {
+                return Err(webpki::Error::CertRevoked);
+            } else {
+                return Ok(ca);
+            }
+        }
+        Err(error)
+    }
+
+    /// The CAs' names, for clients that have several certificates to choose from; none if they are too long together.
+    pub fn hints(&self) -> &[DistinguishedName] {
+        &self.0.hints
+    }
+
+    /// The signature algorithms that certificates may be signed with.
+    pub fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.0.algorithms
+    }
+}
+
+impl Ca {
+    /// Its name, without tag and length.
+    pub(super) fn name(&self) -> &[u8] {
+        self.anchor.subject.as_ref()
+    }
+
+    /// SubjectPublicKeyInfo, without tag and length.
+    pub(super) fn key(&self) -> &[u8] {
+        self.anchor.subject_public_key_info.as_ref()
+    }
+
+    /// Whether both vouch for the same at the same time, and are taken back together.
+    fn is_same(&self, other: &Self) -> bool {
+        let facts = |ca: &Self| (ca.not_before, ca.not_after, ca.most_below);
+        self.anchor == other.anchor
+            && facts(self) == facts(other)
+            && (&self.issuer, &self.serial_number) == (&other.issuer, &other.serial_number)
+    }
+}
+
+/// How many CAs stand between the anchor and the end of `path`; those that only renew a key do not count (RFC 5280, 4.2.1.9).
+fn cas_between(path: &VerifiedPath<'_>) -> usize {
+    path.intermediate_certificates().filter(|ca| ca.issuer() != ca.subject()).count()
+}
+
+fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for text in texts {
+        // The length in front, so that two texts cannot be taken for two others.
+        context.update(&text.bytes.len().to_be_bytes());
+        context.update(&text.bytes);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
+/// When all certificates of `chain` are valid, within `dates`; `None` if one cannot be read.
+fn common_dates(chain: &[CertificateDer<'_>], dates: RangeInclusive<SystemTime>) -> Option<RangeInclusive<SystemTime>> {
+    chain.iter().try_fold(dates, |dates, der| {
+        let certificate = Certificate::from_der(der).ok()?;
+        Some(certificate.not_before().max(*dates.start())..=certificate.not_after().min(*dates.end()))
+    })
+}
+
+fn unix(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// webpki's errors as a closed set. What it does not know of is not trusted.
+fn reason(error: &webpki::Error) -> DenialReason {
+    use webpki::Error;
+    match error {
+        Error::CertExpired { .. } | Error::InvalidCertValidity => DenialReason::Expired,
+        Error::CertNotValidYet { .. } => DenialReason::NotYetValid,
+        Error::CertRevoked => DenialReason::Revoked,
+        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => DenialReason::WrongPurpose,
+        Error::BadDer | Error::BadDerTime | Error::TrailingData(_) | Error::MalformedExtensions => {
+            DenialReason::Malformed
+        }
+        _ => DenialReason::Untrusted,
+    }
+}
+
+fn hints(cas: &[Ca]) -> Vec<DistinguishedName> {
+    let mut seen = HashSet::new();
+    let subjects = cas.iter().map(|ca| ca.anchor.subject.as_ref()).filter(|subject| seen.insert(*subject));
+    let hints: Vec<_> = subjects.map(DistinguishedName::in_sequence).collect();
+    let length: usize = hints.iter().map(|hint| hint.as_ref().len()).sum();
+    if length > LONGEST_HINTS { Vec::new() } else { hints }
+}
+
+#[cfg(test)]
+mod kinds;
+#[cfg(test)]
+mod tests;

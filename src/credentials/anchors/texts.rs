@@ -1,0 +1,240 @@
+//! What is in the files of client CAs and of CRLs.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::PathBuf;
+
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+use super::Ca;
+use crate::credentials::crl::Crl;
+use crate::credentials::crl::CrlError;
+use crate::credentials::signed::SignedObject;
+use crate::identity::Certificate;
+use crate::identity::CertificateError;
+use crate::pem::BlockKind;
+use crate::pem::Pem;
+use crate::pem::PemError;
+
+/// The text of one file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// What was read.
+    pub bytes: Vec<u8>,
+    /// The file was named itself, and not found in a folder: something must be in it.
+    pub named: bool,
+}
+
+/// Says nothing of what was read, which may be a key by mistake.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").field("path", &self.path).field("named", &self.named).finish_non_exhaustive()
+    }
+}
+
+/// Why files hold no usable roots.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustAnchorsError {
+    /// It has PEM's marks, but not to its end.
+    #[error("{}: torn or not PEM: {cause}", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader says.
+        cause: PemError,
+    },
+    /// A certificate cannot be read.
+    #[error("{}: certificate {position}: {source}; write the file anew, or take it out", path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        position: usize,
+        /// Why.
+        source: CertificateError,
+    },
+    /// A certificate cannot be trusted, whoever wants to.
+    #[error("{}: certificate {position} cannot be a CA of ours: {source}; take it out", path.display())]
+    Anchor {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        position: usize,
+        /// Why.
+        source: webpki::Error,
+    },
+    /// A CRL cannot be used.
+    #[error("{}: CRL {position}: {source}", path.display())]
+    Crl {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        position: usize,
+        /// Why.
+        source: CrlError,
+    },
+    /// A file that was named has nothing of use.
+    #[error("{}: no {wanted} in it{others}", path.display())]
+    Nothing {
+        /// Which file.
+        path: PathBuf,
+        /// What should be in it.
+        wanted: &'static str,
+        /// What else is in it, for the end of a sentence.
+        others: String,
+    },
+    /// A file in a folder of CRLs has none that can be read, and does not look like one that is not meant to.
+    #[error(
+        "{}: no CRL in it that can be read, though by its name or its bytes it may be one; write it in PEM or DER, or take it out",
+        .0.display()
+    )]
+    NoCrl(PathBuf),
+    /// No CA at all.
+    #[error(
+        "no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM{}",
+        list(left_out)
+    )]
+    Empty {
+        /// Where was looked.
+        places: String,
+        /// What is said of the files that were left out.
+        left_out: Vec<String>,
+    },
+}
+
+impl TrustAnchorsError {
+    /// There is no CA in any of `places`, some of which may have been left out.
+    pub(in crate::credentials) fn empty<'a>(places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
+        let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
+        Self::Empty { places: places.join(", "), left_out: left_out.to_vec() }
+    }
+}
+
+/// The CAs in `text`, which are put behind those that were `found` before, and notes on what is left out.
+///
+/// # Errors
+/// [`TrustAnchorsError`].
+pub(super) fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result<(), TrustAnchorsError> {
+    let path = || text.path.clone();
+    let pem = read_pem(text)?;
+    let passed_over = pem.passed_over(|kind| matches!(kind, BlockKind::Certificate | BlockKind::TrustedCertificate));
+    if pem.certificates().next().is_none() {
+        return nothing(text, "certificate in PEM", &passed_over, notes);
+    }
+    note_passed_over(text, passed_over, notes);
+    for (position, block) in (1..).zip(pem.certificates()) {
+        if block.rejects_clients {
+            let path = text.path.display();
+            notes.push(format!(
+                "{path}: certificate {position} is not trusted for clients by its own settings and is left out"
+            ));
+            continue;
+        }
+        let der = &CertificateDer::from(&*block.der);
+        let certificate = Certificate::from_der(der).map_err(|source| TrustAnchorsError::Certificate {
+            path: path(),
+            position,
+            source,
+        })?;
+        let anchor = webpki::anchor_from_trusted_cert(der)
+            .map_err(|source| TrustAnchorsError::Anchor { path: path(), position, source })?
+            .to_owned();
+        if !certificate.is_ca() {
+            let (path, subject) = (text.path.display(), certificate.subject());
+            notes.push(format!("{path}: certificate {position} is not a CA and is left out: {subject}"));
+            continue;
+        }
+        let refused = |source| TrustAnchorsError::Anchor { path: path(), position, source };
+        let cert = EndEntityCert::try_from(der).map_err(refused)?;
+        let signed = SignedObject::from_der(der).map_err(|_| refused(webpki::Error::BadDer))?;
+        let ca = Ca {
+            anchor,
+            is_revoked: false,
+            most_below: certificate.path_length(),
+            issuer: cert.issuer().into(),
+            serial_number: cert.serial().into(),
+            signed,
+            subject: certificate.subject(),
+            serial: certificate.serial(),
+            alt_names: certificate.alt_names().clone(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+        };
+        if !found.iter().any(|known| known.is_same(&ca)) {
+            found.push(ca);
+        }
+    }
+    Ok(())
+}
+
+/// The CRLs in `text`, likewise.
+///
+/// # Errors
+/// [`TrustAnchorsError`].
+pub(super) fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Result<(), TrustAnchorsError> {
+    // A SEQUENCE with such a length is not the beginning of any text.
+    let is_der = matches!(text.bytes.as_slice(), [0x30, length, rest @ ..] if *length >= 0x80 || usize::from(*length) == rest.len());
+    let (lists, passed_over): (Vec<Vec<u8>>, _) = if is_der {
+        (vec![text.bytes.clone()], Vec::new())
+    } else {
+        let pem = read_pem(text)?;
+        (pem.crls().map(|block| block.der.clone()).collect(), pem.passed_over(|kind| kind == BlockKind::Crl))
+    };
+    if lists.is_empty() {
+        if !text.named && may_hold_crl(text) {
+            return Err(TrustAnchorsError::NoCrl(text.path.clone()));
+        }
+        return nothing(text, "CRL in PEM or DER", &passed_over, notes);
+    }
+    note_passed_over(text, passed_over, notes);
+    for (position, der) in (1..).zip(&lists) {
+        let place = format!("{}: CRL {position}", text.path.display());
+        let crl = Crl::from_der(der, place).map_err(|source| TrustAnchorsError::Crl {
+            path: text.path.clone(),
+            position,
+            source,
+        })?;
+        found.push(crl);
+    }
+    Ok(())
+}
+
+/// Whether a file of a folder in which no CRL was found may hold one all the same, in a form that is not read: it is no text, or its
+/// name says so, as do those of `openssl rehash`. Left out, it would let in whom it revokes.
+fn may_hold_crl(text: &Text) -> bool {
+    let is_text = str::from_utf8(&text.bytes).is_ok_and(|text| !text.contains('\0'));
+    let extension = text.path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    let is_rehashed = extension.strip_prefix('r').is_some_and(|nth| nth.parse::<u32>().is_ok());
+    !is_text || extension == "crl" || is_rehashed
+}
+
+/// A file without what is wanted: an error where it was named, else a note. It says what else is there.
+fn nothing(
+    text: &Text,
+    wanted: &'static str,
+    passed_over: &[String],
+    notes: &mut Vec<String>,
+) -> Result<(), TrustAnchorsError> {
+    let others: String = passed_over.iter().map(|note| format!("; {note}")).collect();
+    if text.named {
+        return Err(TrustAnchorsError::Nothing { path: text.path.clone(), wanted, others });
+    }
+    notes.push(format!("{}: no {wanted} in it, left out{others}", text.path.display()));
+    Ok(())
+}
+
+fn read_pem(text: &Text) -> Result<Pem, TrustAnchorsError> {
+    Pem::read(&text.bytes).map_err(|cause| TrustAnchorsError::Pem { path: text.path.clone(), cause })
+}
+
+fn note_passed_over(text: &Text, passed_over: Vec<String>, notes: &mut Vec<String>) {
+    notes.extend(passed_over.into_iter().map(|note| format!("{}: {note}", text.path.display())));
+}
+
+/// Each of `notes` on a line of its own.
+fn list(notes: &[String]) -> String {
+    notes.iter().map(|note| format!("\n{note}")).collect()
+}

@@ -1,0 +1,333 @@
+//! The loop that takes new pairs, roots and rules into service, and keeps the last good ones.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio::time::sleep_until;
+use tokio::time::timeout;
+
+use super::ClientAuth;
+use super::ClientAuthenticator;
+use super::ClientPolicy;
+use super::ClientPolicyError;
+use super::LoadError;
+use super::Pair;
+use super::RotationStats;
+use super::Snapshot;
+use super::SnapshotReceiver;
+use super::TrustAnchors;
+use super::blocking::run_blocking;
+use super::client_policy::ClientPolicySource;
+use super::expiry::Expiry;
+use super::load_failure::RETRY_INTERVAL;
+use super::source::LastGood;
+use super::source::ReloadSource;
+use super::source::Update;
+use super::watch::FileWatch;
+use crate::config::ClientAuthConfig;
+use crate::config::PairSource;
+use crate::config::TlsSettings;
+use crate::config::ValidationContextConfig;
+use crate::identity::Identity;
+use crate::tls::ServerConfigs;
+
+/// A pair that is shown, and since which rotation.
+#[derive(Debug, Clone)]
+pub struct ServedCertificate {
+    /// Where it was found.
+    pub source: PairSource,
+    /// The pair.
+    pub pair: Pair,
+    /// Counts from 1, over all pairs.
+    pub generation: u64,
+    /// When it was taken into service.
+    pub since: SystemTime,
+}
+
+/// Why nothing could be served in time.
+#[derive(Debug, thiserror::Error)]
+pub enum InitialLoadError {
+    /// There is no usable pair.
+    #[error(transparent)]
+    Pair(#[from] LoadError),
+    /// There are no usable roots or rules.
+    #[error(transparent)]
+    Admission(#[from] ClientPolicyError),
+}
+
+/// The rotation of the pairs, and of the roots and rules that are served with them.
+#[derive(Debug)]
+pub struct Rotator {
+    pairs: Vec<PairSource>,
+    admissions: Vec<ClientPolicySource>,
+    served: Vec<ServedConfig>,
+    shown: watch::Sender<Vec<ServedCertificate>>,
+    look: Arc<Notify>,
+    rotations: Arc<RotationStats>,
+}
+
+/// What listeners with equal settings share.
+#[derive(Debug)]
+struct ServedConfig {
+    /// Its place among the pairs.
+    pair: usize,
+    asking: ListenerAuth,
+    settings: TlsSettings,
+    current: watch::Sender<Option<Arc<Snapshot>>>,
+}
+
+/// What clients are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ListenerAuth {
+    Nothing,
+    /// A certificate, which is judged by the admission in this place.
+    Certificate {
+        admission: usize,
+        required: bool,
+    },
+}
+
+/// Every source as it was when it was last good, in the order of the rotation's.
+struct LastGoodSources {
+    pairs: Vec<LastGood<PairSource>>,
+    admissions: Vec<LastGood<ClientPolicySource>>,
+    generation: u64,
+}
+
+impl Rotator {
+    /// A rotation of nothing yet. `look` forces a look at any time (SIGHUP).
+    pub fn new(look: Arc<Notify>) -> Self {
+        let shown = watch::Sender::default();
+        Self { pairs: Vec::new(), admissions: Vec::new(), served: Vec::new(), shown, look, rotations: Arc::default() }
+    }
+
+    /// Where a listener that shows the pair of `pair` finds what it serves. Listeners with equal settings share it.
+    pub fn serve(&mut self, pair: &PairSource, settings: &TlsSettings, clients: &ClientAuthConfig) -> SnapshotReceiver {
+        let pair = intern(&mut self.pairs, pair.clone());
+        let asking = match clients {
+            ClientAuthConfig::None => ListenerAuth::Nothing,
+            ClientAuthConfig::Files(certified) => {
+                let source = ClientPolicySource::Files(certified.clone());
+                ListenerAuth::Certificate {
+                    admission: intern(&mut self.admissions, source),
+                    required: certified.required,
+                }
+            }
+            ClientAuthConfig::ValidationContext(ValidationContextConfig { required, secret }) => {
+                let source = ClientPolicySource::Secret(secret.clone());
+                ListenerAuth::Certificate { admission: intern(&mut self.admissions, source), required: *required }
+            }
+        };
+        let same = |known: &&ServedConfig| known.pair == pair && known.asking == asking && known.settings == *settings;
+        if let Some(known) = self.served.iter().find(same) {
+            return known.current.subscribe();
+        }
+        let (current, served) = watch::channel(None);
+        self.served.push(ServedConfig { pair, asking, settings: settings.clone(), current });
+        served
+    }
+
+    /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
+    pub fn shown(&self) -> watch::Receiver<Vec<ServedCertificate>> {
+        self.shown.subscribe()
+    }
+
+    /// How many pairs there are to be shown.
+    pub fn pairs(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// What has become of new files so far.
+    pub fn rotations(&self) -> Arc<RotationStats> {
+        Arc::clone(&self.rotations)
+    }
+
+    /// Waits until every listener has something to serve, for `limit` at most; `None` waits for ever.
+    ///
+    /// # Errors
+    /// The trouble that is left when the time is over.
+    pub async fn first(&self, limit: Option<Duration>) -> Result<(), InitialLoadError> {
+        let all = async {
+            for served in &self.served {
+                // Never an error: we hold the other end.
+                let _ = served.current.subscribe().wait_for(Option::is_some).await;
+            }
+        };
+        match limit {
+            None => {
+                all.await;
+                return Ok(());
+            }
+            Some(limit) if timeout(limit, all).await.is_ok() => return Ok(()),
+            Some(_) => {}
+        }
+        let good = self.nothing_yet();
+        for pair in &good.pairs {
+            let _ = pair.load()()?;
+        }
+        for admission in &good.admissions {
+            let _ = admission.load()()?;
+        }
+        Ok(())
+    }
+
+    fn nothing_yet(&self) -> LastGoodSources {
+        LastGoodSources {
+            pairs: self.pairs.iter().cloned().map(LastGood::new).collect(),
+            admissions: self.admissions.iter().cloned().map(LastGood::new).collect(),
+            generation: 0,
+        }
+    }
+
+    /// Takes everything new into service, for ever.
+    pub async fn run(&self) {
+        let mut good = self.nothing_yet();
+        let mut watch = FileWatch::new(good.paths()).await;
+        let mut expiry = Expiry::default();
+        loop {
+            // The pairs first: roots and rules may have to stand still, and a pair need not wait for that.
+            if self.load_all(&mut good.pairs, good.generation + 1).await {
+                self.publish(&mut good);
+            }
+            if self.load_all(&mut good.admissions, good.generation + 1).await {
+                self.publish(&mut good);
+            }
+            expiry.of(&self.shown.borrow(), good.roots());
+            for (ending, nearness) in expiry.due(SystemTime::now()) {
+                ending.say(nearness, self.pairs.len() > 1);
+            }
+            tokio::select! {
+                () = watch.changed() => {}
+                () = self.look.notified() => {}
+                () = sleep_until(Instant::now() + RETRY_INTERVAL), if good.is_unsettled() => {}
+                () = sleep(expiry.sleep(SystemTime::now())) => {}
+            }
+        }
+    }
+
+    /// Looks at each of the sources; whether something new was found, which will be in service since `generation`.
+    ///
+    /// Reading may block, and checking an RSA key takes a millisecond: neither happens on a thread that relays.
+    async fn load_all<S: ReloadSource>(&self, sources: &mut [LastGood<S>], generation: u64) -> bool {
+        if sources.is_empty() {
+            return false;
+        }
+        let looks: Vec<_> = sources.iter().map(LastGood::load).collect();
+        let Ok(found) = run_blocking(move || looks.into_iter().map(|look| look()).collect::<Vec<_>>()).await else {
+            tracing::error!("a look at the files went wrong; the last good ones stay in service; please report this");
+            return false;
+        };
+        let mut new = false;
+        for (kept, found) in sources.iter_mut().zip(found) {
+            match kept.apply(found, generation) {
+                Update::Changed => new = true,
+                Update::Unchanged => {}
+                Update::Failed => self.rotations.record_failure(),
+            }
+        }
+        new
+    }
+
+    /// Publishes one more generation for every listener whose pair, roots or rules are new, once it has all of them.
+    fn publish(&self, good: &mut LastGoodSources) {
+        let generation = good.generation + 1;
+        let mut next = Vec::new();
+        for served in &self.served {
+            let Some((pair, admitting)) = good.build(served) else { continue };
+            match ServerConfigs::new(pair.certified_key(), &served.settings, &admitting) {
+                Ok(offer) => next.push((served, Snapshot { offer, admitting, generation })),
+                Err(error) => {
+                    // The system's random source failed; what is served stays.
+                    tracing::error!(%error, "a new generation could not be taken into service");
+                    self.rotations.record_failure();
+                    return;
+                }
+            }
+        }
+        if next.is_empty() {
+            return;
+        }
+        good.generation = generation;
+        for (served, serving) in next {
+            served.current.send_replace(Some(Arc::new(serving)));
+        }
+        self.rotations.record_success(generation, good.admissions().map(|admission| admission.unusable_files).sum());
+        let shown = self.served_certificates(good);
+        let shows_others = self.shown.send_if_modified(|before| {
+            let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
+            *before = shown;
+            !same
+        });
+        if !shows_others {
+            tracing::info!(generation, "client CAs and rules reloaded");
+        }
+    }
+
+    /// Every pair that some listener shows.
+    fn served_certificates(&self, good: &LastGoodSources) -> Vec<ServedCertificate> {
+        let before = self.shown.borrow();
+        let since = |generation| before.iter().find(|shown| shown.generation == generation).map(|shown| shown.since);
+        let shown = good.pairs.iter().enumerate().filter_map(|(place, kept)| {
+            let in_service = |served: &ServedConfig| served.pair == place && served.generation().is_some();
+            let (pair, generation) = kept.parsed().filter(|_| self.served.iter().any(in_service))?;
+            let since = since(generation).unwrap_or_else(SystemTime::now);
+            Some(ServedCertificate { source: kept.source.clone(), pair: pair.clone(), generation, since })
+        });
+        shown.collect()
+    }
+}
+
+impl ServedConfig {
+    fn generation(&self) -> Option<u64> {
+        self.current.borrow().as_ref().map(|serving| serving.generation)
+    }
+}
+
+impl LastGoodSources {
+    fn paths(&self) -> Vec<PathBuf> {
+        let pairs = self.pairs.iter().flat_map(|kept| kept.source.paths());
+        pairs.chain(self.admissions.iter().flat_map(|kept| kept.source.paths())).collect()
+    }
+
+    fn is_unsettled(&self) -> bool {
+        self.pairs.iter().any(LastGood::is_unsettled) || self.admissions.iter().any(LastGood::is_unsettled)
+    }
+
+    fn admissions(&self) -> impl Iterator<Item = &ClientPolicy> {
+        self.admissions.iter().filter_map(|kept| kept.parsed().map(|(admission, _)| &**admission))
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &TrustAnchors> {
+        self.admissions().map(|admission| &admission.roots)
+    }
+
+    /// What `served` is to be served with, if it is all there and something of it is new.
+    fn build(&self, served: &ServedConfig) -> Option<(&Pair, ClientAuth)> {
+        let (pair, mut since) = self.pairs[served.pair].parsed()?;
+        let admitting = match served.asking {
+            ListenerAuth::Nothing => ClientAuth::Everybody,
+            ListenerAuth::Certificate { admission, required } => {
+                // While its first roots and rules are missing it serves nobody, and the start waits for them.
+                let (admission, changed) = self.admissions[admission].parsed()?;
+                since = since.max(changed);
+                let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);
+                ClientAuth::Certified(ClientAuthenticator::new(Arc::clone(admission), required, own))
+            }
+        };
+        served.generation().is_none_or(|generation| generation < since).then_some((pair, admitting))
+    }
+}
+
+/// The place of `one` among `all`, where it is put if it is new.
+fn intern<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
+    all.iter().position(|known| *known == one).unwrap_or_else(|| {
+        all.push(one);
+        all.len() - 1
+    })
+}

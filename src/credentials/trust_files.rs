@@ -1,0 +1,220 @@
+//! The texts of files and of what is in folders, and what cannot be used of them.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::ClientPolicyError;
+use super::Text;
+use super::TrustAnchors;
+use super::TrustAnchorsError;
+use super::load;
+use super::watch::Stamp;
+
+/// The largest CRL that is read, in bytes: some hundred thousand certificates.
+const LARGEST_CRL: u64 = 16 * load::MIB;
+
+/// More entries than that, and a folder is not one of CAs.
+const MOST_ENTRIES: usize = 4096;
+
+/// What the files hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holding {
+    /// CAs. One less admits fewer, so a file of a folder that cannot be used is left out.
+    Cas,
+    /// CRLs. One less admits more, so each has to be good.
+    Crls,
+}
+
+/// Texts that count, and the files that were looked at for them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TrustFiles {
+    pub(super) texts: Vec<Text>,
+    pub(super) looked_at: Vec<TrustFile>,
+}
+
+/// A file, as it was found.
+#[derive(Debug, Clone)]
+pub(super) struct TrustFile {
+    path: PathBuf,
+    /// `None`: it cannot be found.
+    stamp: Option<Stamp>,
+    /// Why it cannot be used.
+    fault: Option<String>,
+    /// It is in a folder, and nothing of it counts.
+    is_left_out: bool,
+}
+
+impl TrustFile {
+    /// A file that can be used, or whose faults are found later. To be asked for before the file is read, so that what is
+    /// written in between is found by the next look.
+    fn now(path: &Path) -> Self {
+        Self { path: path.to_owned(), stamp: Stamp::of(path), fault: None, is_left_out: false }
+    }
+}
+
+impl TrustFiles {
+    /// The file at `path`, of which `read` makes what counts.
+    ///
+    /// # Errors
+    /// That of `read`.
+    pub(super) fn one<E>(path: &Path, read: impl FnOnce(&Path) -> Result<Vec<u8>, E>) -> Result<Self, E> {
+        let looked_at = TrustFile::now(path);
+        let text = Text { path: path.to_owned(), bytes: read(path)?, named: true };
+        Ok(Self { texts: vec![text], looked_at: vec![looked_at] })
+    }
+
+    /// Reads `paths`, files and folders. Of a folder every regular file is read whose name does not begin with a dot, in the
+    /// order of their names.
+    ///
+    /// A file that was named itself has to be readable. One of a folder that cannot be used counts as it was in `before`, when
+    /// it was last good; if it never was, CAs are left out.
+    ///
+    /// # Errors
+    /// A file cannot be read, where it has to be; or a folder.
+    pub(super) fn read(paths: &[PathBuf], holding: Holding, before: Option<&Self>) -> Result<Self, ClientPolicyError> {
+        let known = before.map(Self::by_path).unwrap_or_default();
+        let mut files = Self::default();
+        for path in paths {
+            if !path.is_dir() {
+                let one = Self::one(path, |path| load::read(path, holding.largest()))?;
+                files.texts.extend(one.texts);
+                files.looked_at.extend(one.looked_at);
+                continue;
+            }
+            for path in entries(path)? {
+                files.read_entry(path, holding, &known)?;
+            }
+        }
+        Ok(files)
+    }
+
+    fn read_entry(&mut self, path: PathBuf, holding: Holding, known: &KnownFiles<'_>) -> Result<(), ClientPolicyError> {
+        let mut looked_at = TrustFile::now(&path);
+        let before = known.get(path.as_path());
+        let read = match load::read(&path, holding.largest()) {
+            // It has gone in the meantime.
+            Err(_) if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => {
+                return Ok(());
+            }
+            read => read.map(|bytes| Text { path, bytes, named: false }),
+        };
+        let judged = read.map_err(ClientPolicyError::from).and_then(|text| {
+            let known = before.filter(|(known, at)| at.fault.is_none() && **known == text);
+            let holds_some = known.map_or_else(|| holding.judge(&text), |(_, at)| Ok(!at.is_left_out))?;
+            Ok((text, holds_some))
+        });
+        match (judged, before) {
+            (Ok((_, false)), Some((text, at))) if holding == Holding::Crls && !at.is_left_out => {
+                looked_at.fault =
+                    Some(format!("{}: no CRL in it any more; take the file out if that is meant", text.path.display()));
+                self.texts.push((*text).clone());
+            }
+            (Ok((text, holds_some)), _) => {
+                looked_at.is_left_out = !holds_some;
+                self.texts.push(text);
+            }
+            (Err(fault), Some((text, at))) if !at.is_left_out => {
+                looked_at.fault = Some(fault.to_string());
+                self.texts.push((*text).clone());
+            }
+            (Err(fault), _) if holding == Holding::Cas => {
+                (looked_at.fault, looked_at.is_left_out) = (Some(fault.to_string()), true);
+            }
+            (Err(fault), _) => return Err(fault),
+        }
+        self.looked_at.push(looked_at);
+        Ok(())
+    }
+
+    fn by_path(&self) -> KnownFiles<'_> {
+        let looked_at: HashMap<_, _> = self.looked_at.iter().map(|at| (at.path.as_path(), at)).collect();
+        let texts = self.texts.iter().filter_map(|text| Some((text, *looked_at.get(text.path.as_path())?)));
+        texts.map(|(text, at)| (text.path.as_path(), (text, at))).collect()
+    }
+
+    /// How many files of folders cannot be used now.
+    pub(super) fn unusable(&self) -> usize {
+        self.looked_at.iter().filter(|at| at.fault.is_some() || at.is_left_out).count()
+    }
+
+    /// What is said of each file of a folder that has a fault.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        self.looked_at.iter().filter_map(|at| {
+            let fault = at.fault.as_ref()?;
+            let fate = if at.is_left_out { "left out" } else { "it counts as it was when it was last good" };
+            Some(format!("{fault}; {fate}"))
+        })
+    }
+
+    /// Whether both say the same. Another file with the same text makes no difference.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let faults = |files: &Self| -> Vec<(PathBuf, Option<String>)> {
+            files.looked_at.iter().map(|at| (at.path.clone(), at.fault.clone())).collect()
+        };
+        self.texts == other.texts && faults(self) == faults(other)
+    }
+
+    /// Whether a file has a fault that it did not have `before`.
+    pub(super) fn has_new_faults(&self, before: &Self) -> bool {
+        let known: HashMap<_, _> = before.looked_at.iter().map(|at| (at.path.as_path(), &at.fault)).collect();
+        self.looked_at.iter().any(|at| at.fault.is_some() && known.get(at.path.as_path()) != Some(&&at.fault))
+    }
+
+    /// Whether a file that was there `before` was written in its place, or is gone. Only one that was put into the place of
+    /// another, as a rename does, is known to be whole.
+    pub(super) fn may_be_unfinished(&self, before: &Self) -> bool {
+        let now: HashMap<_, _> = self.looked_at.iter().map(|at| (at.path.as_path(), &at.stamp)).collect();
+        before.looked_at.iter().any(|at| match (&at.stamp, now.get(at.path.as_path())) {
+            (Some(before), Some(Some(now))) => now.is_rewritten(before),
+            (Some(_), _) => true,
+            (None, _) => false,
+        })
+    }
+}
+
+/// What is known of files by their paths.
+type KnownFiles<'a> = HashMap<&'a Path, (&'a Text, &'a TrustFile)>;
+
+impl Holding {
+    /// In bytes.
+    fn largest(self) -> u64 {
+        match self {
+            Self::Cas => load::LARGEST,
+            Self::Crls => LARGEST_CRL,
+        }
+    }
+
+    /// Whether there is something in `text`.
+    ///
+    /// # Errors
+    /// What is there cannot be used.
+    fn judge(self, text: &Text) -> Result<bool, TrustAnchorsError> {
+        match self {
+            Self::Cas => TrustAnchors::holds_cas(text),
+            Self::Crls => TrustAnchors::holds_crls(text),
+        }
+    }
+}
+
+/// The files in a folder, in the order of their names; a symlink to nowhere is one that cannot be read.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, ClientPolicyError> {
+    let failed = |cause: String| ClientPolicyError::Folder { path: folder.to_owned(), cause };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| failed(error.to_string()))? {
+        let path = entry.map_err(|error| failed(error.to_string()))?.path();
+        let hidden = path.file_name().map(OsStr::as_bytes).is_none_or(|name| name.starts_with(b"."));
+        if !hidden && fs::metadata(&path).map_or(true, |metadata| metadata.is_file()) {
+            paths.push(path);
+        }
+        if paths.len() > MOST_ENTRIES {
+            return Err(failed(format!("more than {MOST_ENTRIES} files")));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,108 @@
+//! How a connection is closed, so that each side understands why.
+//!
+//! The point of no return is our Finished. Before it a reset lets the client try elsewhere; after it a reset would lose
+//! what we sent, so we end our sending, then read and drop what still comes until the client closes.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::inbound::CloseReason;
+use crate::inbound::ConnectionError;
+use crate::inbound::linger::Undelivered;
+use crate::inbound::linger::linger;
+use crate::inbound::linger::linger_until_delivered;
+use crate::lifecycle::Phase;
+use crate::proxy_protocol::HeaderError;
+use crate::relay::Relay;
+use crate::tls::HandshakeError;
+use crate::tls::HelloError;
+use crate::tls::Outgoing;
+
+/// How long an app may still answer a client that must go: all of it is over within a second.
+const DRAIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Closes a connection that did not get as far as the relay.
+pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
+    match ended {
+        // Nothing of ours was sent: a reset is the clearest "not here".
+        ConnectionError::App(_)
+        | ConnectionError::NoCredential
+        | ConnectionError::Overloaded { .. }
+        | ConnectionError::Exhausted(_)
+        | ConnectionError::Hello(HelloError::Exhausted(_)) => {
+            // When the option cannot be set the socket is closed all the same.
+            let _ = client.set_zero_linger();
+        }
+        ConnectionError::Hello(
+            HelloError::NotTls { alert } | HelloError::Malformed { alert, .. } | HelloError::TooLong { alert },
+        ) => {
+            // A dozen bytes into an empty send buffer: they fit, or nobody is there.
+            let _ = client.try_write(&alert);
+            linger(client).await;
+        }
+        ConnectionError::DeniedAfterHandshake(_, established) => {
+            let (mut session, mut out) = (established.session, Outgoing::default());
+            if session.close(&mut out).is_ok() {
+                // Best effort: a client whose receive window is full learns it from the FIN.
+                let _ = client.try_write(out.bytes());
+            }
+            linger(client).await;
+        }
+        // Past the point of no return, or an alert is on its way; or nothing that is said would be understood.
+        ConnectionError::Handshake(HandshakeError::Refused(_) | HandshakeError::Exhausted(_))
+        | ConnectionError::HandshakeTimeout(_)
+        | ConnectionError::Denied(_)
+        | ConnectionError::UpstreamAfterHandshake(_)
+        | ConnectionError::Header(HeaderError::Malformed(_)) => linger(client).await,
+        ConnectionError::Header(_) | ConnectionError::Hello(_) | ConnectionError::Handshake(_) => {}
+    }
+}
+
+/// A client that must go takes no more part, but what the app still answers has a moment to arrive. To the app it is as if
+/// the client had ended its sending. Whether nothing was cut off by that; for all other reasons there is no last answer.
+pub(super) async fn drain_response(relay: &mut Relay, reason: CloseReason) -> bool {
+    if !matches!(reason, CloseReason::PeerExpired | CloseReason::PolicyChanged) {
+        return true;
+    }
+    relay.dismiss_client();
+    timeout(DRAIN_RESPONSE_TIMEOUT, relay).await.is_ok()
+}
+
+/// Closes both sides of a relay that ended for `reason`. `whole`: its last answer was not cut off. Gives what the client has not
+/// taken of what it was sent.
+pub(super) async fn close_relay(
+    mut relay: Relay,
+    reason: CloseReason,
+    whole: bool,
+    phase: watch::Receiver<Phase>,
+) -> Option<Undelivered> {
+    let sent = relay.transferred().down;
+    match reason {
+        CloseReason::Completed | CloseReason::AppReset => {
+            let (client, _) = relay.into_parts();
+            linger_until_delivered(client, sent, phase).await
+        }
+        // Nothing was on its way: both sides see a proper end.
+        CloseReason::IdleTimeout | CloseReason::ClosedIdle if relay.is_clear() => {
+            relay.say_goodbye();
+            let (client, app) = relay.into_parts();
+            // The app may be gone already.
+            let _ = app.end_sending();
+            drop(app);
+            linger_until_delivered(client, sent, phase).await
+        }
+        CloseReason::PeerExpired | CloseReason::PolicyChanged if whole => {
+            let (client, _) = relay.into_parts();
+            linger_until_delivered(client, sent, phase).await
+        }
+        // Cut off in the middle: neither side must take what it got for whole.
+        _ => {
+            let (client, app) = relay.into_parts();
+            app.reset();
+            linger_until_delivered(client, sent, phase).await
+        }
+    }
+}

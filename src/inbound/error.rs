@@ -1,0 +1,93 @@
+//! Why a connection ended before its bytes could be carried.
+
+use std::time::Duration;
+
+use crate::budget::BudgetExceeded;
+use crate::inbound::CloseReason;
+use crate::policy::Denial;
+use crate::proxy_protocol::HeaderError;
+use crate::tls::Established;
+use crate::tls::HandshakeError;
+use crate::tls::HelloError;
+use crate::upstream::DialError;
+
+/// Why a connection ended before its bytes could be carried.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// There was no PROXY header where one must be.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// There was no ClientHello.
+    #[error(transparent)]
+    Hello(#[from] HelloError),
+    /// No pair had been loaded yet.
+    #[error("no certificate and key have been loaded yet")]
+    NoCredential,
+    /// A limit was reached.
+    #[error("the limit on {what} is reached; raise {option} or add instances")]
+    Overloaded {
+        /// What there are too many of.
+        what: &'static str,
+        /// The option that sets the limit.
+        option: &'static str,
+    },
+    /// There was no memory left for another client.
+    #[error(transparent)]
+    Exhausted(#[from] BudgetExceeded),
+    /// The app did not accept.
+    #[error(transparent)]
+    App(#[from] DialError),
+    /// The handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// The client may not come in, and has been told by an alert.
+    #[error("the client may not come in")]
+    Denied(#[source] Denial),
+    /// The client may not come in, and the handshake was done: a resumed session that has lost its ground.
+    #[error("the client may not come in any more")]
+    DeniedAfterHandshake(#[source] Denial, Box<Established>),
+    /// The app did not accept, and the handshake was done.
+    #[error(transparent)]
+    UpstreamAfterHandshake(DialError),
+    /// The handshake was not done in time.
+    #[error("the handshake was not done within {0:?}")]
+    HandshakeTimeout(Duration),
+}
+
+impl ConnectionError {
+    /// Why the client was denied, if that is how it ended.
+    pub fn denial(&self) -> Option<&Denial> {
+        match self {
+            Self::Denied(denial) | Self::DeniedAfterHandshake(denial, _) => Some(denial),
+            _ => None,
+        }
+    }
+
+    /// The name of this end.
+    pub fn reason(&self) -> CloseReason {
+        match self {
+            Self::Header(HeaderError::Probe) | Self::Hello(HelloError::Probe) => CloseReason::Probe,
+            Self::Overloaded { .. }
+            | Self::Exhausted(_)
+            | Self::Hello(HelloError::Exhausted(_))
+            | Self::Handshake(HandshakeError::Exhausted(_)) => CloseReason::Overloaded,
+            Self::Header(_) => CloseReason::ProxyHeader,
+            Self::Hello(HelloError::Incomplete | HelloError::Io(_)) => CloseReason::HelloIncomplete,
+            Self::Hello(HelloError::NotTls { .. }) => CloseReason::NotTls,
+            Self::Hello(HelloError::Malformed { .. } | HelloError::TooLong { .. }) | Self::Handshake(_) => {
+                CloseReason::HandshakeFailed
+            }
+            Self::NoCredential => CloseReason::NoCredential,
+            Self::Denied(_) | Self::DeniedAfterHandshake(..) => CloseReason::Denied,
+            Self::App(DialError::Refused) | Self::UpstreamAfterHandshake(DialError::Refused) => CloseReason::AppRefused,
+            Self::App(DialError::TimedOut(_)) | Self::UpstreamAfterHandshake(DialError::TimedOut(_)) => {
+                CloseReason::AppTimeout
+            }
+            Self::App(DialError::Failed(_)) | Self::UpstreamAfterHandshake(DialError::Failed(_)) => {
+                CloseReason::AppUnreachable
+            }
+            Self::App(DialError::Reset) | Self::UpstreamAfterHandshake(DialError::Reset) => CloseReason::AppReset,
+            Self::HandshakeTimeout(_) => CloseReason::HandshakeTimeout,
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! One connection: accept → ClientHello → dial → handshake → authorize → relay → record.
+
+mod close;
+mod error;
+mod linger;
+mod reason;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio::time::Sleep;
+use tokio::time::sleep_until;
+use tokio::time::timeout;
+
+pub use error::ConnectionError;
+use linger::Undelivered;
+pub use reason::CloseReason;
+
+use crate::budget::Budgets;
+use crate::config::AccessLog;
+use crate::config::Dial;
+use crate::config::Network;
+use crate::config::ProxyProtocol;
+use crate::config::Timeouts;
+use crate::credentials::ClientAuth;
+use crate::credentials::Snapshot;
+use crate::credentials::SnapshotReceiver;
+use crate::identity::Client;
+use crate::lifecycle::DrainGuard;
+use crate::lifecycle::Phase;
+use crate::policy;
+use crate::policy::Denial;
+use crate::policy::Permit;
+use crate::proxy_protocol;
+use crate::proxy_protocol::Addresses;
+use crate::proxy_protocol::ClientCertificate;
+use crate::proxy_protocol::ProxyHeader;
+use crate::proxy_protocol::ReceivedHeader;
+use crate::relay::AppStream;
+use crate::relay::Relay;
+use crate::relay::RelayEnd;
+use crate::relay::Stuck;
+use crate::telemetry::AccessLogEntry;
+use crate::telemetry::Counters;
+use crate::tls;
+use crate::tls::ClientVerifier;
+use crate::tls::Established;
+use crate::tls::HandshakeError;
+use crate::tls::Selected;
+use crate::tls::SigningLimiter;
+use crate::upstream::DialError;
+use crate::upstream::Upstream;
+
+/// While the instance goes, a connection that has been idle for this long is closed: long enough for the pause between
+/// two parts of one answer, short enough for routers to let go of it before the app hears that it must stop.
+const IDLE_WHILE_GOING: Duration = Duration::from_millis(50);
+
+/// How long a client waits for the first pair at least, where clients are not held for longer anyway.
+const FIRST_PAIR: Duration = Duration::from_secs(1);
+
+/// What a connection costs until its handshake is done, beside the client's bytes and beside what an idle one costs.
+const HANDSHAKE: usize = 6 * 1024;
+
+const TOO_MANY_CONNECTIONS: ConnectionError =
+    ConnectionError::Overloaded { what: "connections", option: "--max-connections" };
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+pub struct Service {
+    /// Where they came in.
+    pub listener: SocketAddr,
+    /// What they are served with.
+    pub snapshots: SnapshotReceiver,
+    /// Where they go.
+    pub app: Arc<Upstream>,
+    /// When the app is dialled.
+    pub dial: Dial,
+    /// What the app is told of each client in front of its bytes.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Who in front of us tells of each client in front of its bytes, and must.
+    pub accept_proxy_protocol: Vec<Network>,
+    /// How long each stage may take.
+    pub timeouts: Timeouts,
+    /// One permit for each handshake that may be under way.
+    pub handshakes: Arc<Semaphore>,
+    /// Bytes that clients may have us hold.
+    pub budgets: Arc<Budgets>,
+    /// Whose turn it is to sign.
+    pub signing: Arc<SigningLimiter>,
+    /// Where the process stands.
+    pub phase: watch::Receiver<Phase>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Which connections leave a line.
+    pub access: AccessLog,
+}
+
+/// The place of one connection among those that are admitted at once.
+#[derive(Debug)]
+pub struct Slot {
+    /// `None`: the limit was reached, and the client is to be told so.
+    pub admitted: Option<OwnedSemaphorePermit>,
+    /// Keeps the process until the connection is done.
+    pub guard: DrainGuard,
+}
+
+/// A client that may reach the app, and the ways to both.
+struct Authorized {
+    established: Established,
+    app: AppStream,
+    permit: Permit,
+    authorization: Option<Authorization>,
+    /// What the app is told in front of the client's bytes.
+    proxy_header: Vec<u8>,
+}
+
+/// What a connection holds while bytes are carried, for as long as it may be idle. All else is in boxes that are gone by
+/// then, or not made yet.
+struct Active {
+    relay: Relay,
+    authorization: Option<Authorization>,
+    entry: AccessLogEntry,
+}
+
+/// On what ground a client with a certificate was let in, so that it can be asked again whether it may stay.
+struct Authorization {
+    client: Client,
+    snapshot: Arc<Snapshot>,
+}
+
+/// A relay whose bytes get on the record however it ends: the task may be cancelled in the middle of it, or panic.
+struct ByteCountGuard<'a> {
+    relay: &'a mut Relay,
+    entry: &'a mut AccessLogEntry,
+}
+
+impl Drop for ByteCountGuard<'_> {
+    fn drop(&mut self) {
+        self.entry.fields.transferred = self.relay.transferred();
+    }
+}
+
+/// The life of one connection, in the order it happens.
+pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, slot: Slot) {
+    // The beginning and the end have boxes of their own: an idle connection has room for neither.
+    let Some(mut carrying) = Box::pin(open(client, peer, &service, &slot)).await else { return };
+    let reason = relay_until_closed(&mut carrying, &service).await;
+    Box::pin(close(carrying, reason, &service)).await;
+}
+
+/// Resets a client at once that is not even to be heard.
+pub fn reject_over_limit(client: TcpStream, peer: SocketAddr, service: &Service) {
+    let mut record = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
+    // When the option cannot be set the socket is closed all the same.
+    let _ = client.set_zero_linger();
+    record.set_error(&TOO_MANY_CONNECTIONS);
+    record.close(TOO_MANY_CONNECTIONS.reason());
+}
+
+/// Everything before the relay; `None` if it does not come to that, once the client has been told.
+async fn open(mut client: TcpStream, peer: SocketAddr, service: &Service, slot: &Slot) -> Option<Active> {
+    let mut record = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
+    match establish(&mut client, peer, service, slot, &mut record).await {
+        Ok(Authorized { established, app, permit, authorization: standing, proxy_header: announcement }) => {
+            let relay = Relay::new(&permit, client, established, app, announcement, &service.budgets.backlogs);
+            record.set_decision(Ok(permit));
+            Some(Active { relay, authorization: standing, entry: record })
+        }
+        Err(ended) => {
+            record.set_error(&ended);
+            if let Some(denial) = ended.denial() {
+                record.set_decision(Err(denial.clone()));
+            }
+            record.close(ended.reason());
+            close::reject(client, ended).await;
+            None
+        }
+    }
+}
+
+/// Everything after the relay. The record is written when the client has what it was sent, or will not take it.
+async fn close(carrying: Active, reason: CloseReason, service: &Service) {
+    let Active { mut relay, entry: mut record, .. } = carrying;
+    record.decision(reason);
+    let accounted = ByteCountGuard { relay: &mut relay, entry: &mut record };
+    let whole = close::drain_response(accounted.relay, reason).await;
+    drop(accounted);
+    let reason = match close::close_relay(relay, reason, whole, service.phase.clone()).await {
+        None => reason,
+        Some(Undelivered { bytes, reason: why }) => {
+            let down = &mut record.fields.transferred.down;
+            *down = down.saturating_sub(bytes);
+            if reason == CloseReason::Completed { why } else { reason }
+        }
+    };
+    record.close(reason);
+}
+
+/// accept → ClientHello → dial → handshake → authorize
+async fn establish(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    service: &Service,
+    slot: &Slot,
+    record: &mut AccessLogEntry,
+) -> Result<Authorized, ConnectionError> {
+    let limit = service.timeouts.handshake;
+    let stages = async {
+        let mut held = service.budgets.handshakes.reservation();
+        held.reserve(HANDSHAKE)?;
+        let (ends, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
+            true => {
+                held.reserve(HANDSHAKE + ReceivedHeader::LONGEST)?;
+                proxy_protocol::receive(stream).await.map(|(header, rest)| (header.ends, rest))?
+            }
+            false => (None, Vec::new()),
+        };
+        if let Some(Addresses { source, .. }) = ends {
+            record.set_proxied_client(source);
+        }
+        let hello = tls::read_hello(stream, wire, |bytes| held.reserve(HANDSHAKE + bytes)).await?;
+        record.fields.server_name = hello.server_name().map(str::to_owned);
+        if slot.admitted.is_none() {
+            return Err(TOO_MANY_CONNECTIONS);
+        }
+        let Ok(_turn) = service.handshakes.try_acquire() else {
+            return Err(ConnectionError::Overloaded { what: "handshakes", option: "--max-handshakes" });
+        };
+        // One generation, for the handshake and all that follows.
+        let serving = current_snapshot(service).await.ok_or(ConnectionError::NoCredential)?;
+        record.fields.generation = Some(serving.generation);
+        // Dialled before anything of ours is sent: an app that does not accept becomes a reset in answer to the
+        // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
+        // authorized first, this is so only while the app is known not to accept.
+        let early = match service.dial {
+            Dial::AfterAuthorization if service.app.is_ready() => None,
+            _ => Some(dial(service, record).await?),
+        };
+        let Selected { config, witness } =
+            serving.offer.select(&hello).map_err(|error| ConnectionError::Handshake(HandshakeError::Refused(error)))?;
+        let app_stands = || !early.as_ref().is_some_and(AppStream::is_reset);
+        let may_hold = |bytes| held.reserve(HANDSHAKE + bytes);
+        let handshake = tls::handshake(stream, hello, config, &service.signing, may_hold, app_stands);
+        let (negotiated, established) = match handshake.await {
+            Ok(done) => done,
+            Err(HandshakeError::Aborted) => return Err(DialError::Reset.into()),
+            Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
+            Err(error) => return Err(error.into()),
+        };
+        record.set_negotiated(negotiated);
+        let verdict = match witness.as_deref().and_then(ClientVerifier::verdict) {
+            Some(verdict) => verdict.clone(),
+            // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
+            None => serving.admitting.authorize(established.resumed_chain.as_deref(), SystemTime::now()),
+        };
+        let (client, permit) = match verdict {
+            Ok(admitted) => admitted,
+            Err(denial) => return Err(ConnectionError::DeniedAfterHandshake(denial, Box::new(established))),
+        };
+        record.fields.client = Some(client.clone());
+        let app = match early {
+            Some(app) => app,
+            None => dial(service, record).await.map_err(ConnectionError::UpstreamAfterHandshake)?,
+        };
+        let announcement = match service.proxy_protocol {
+            None => Vec::new(),
+            Some(version) => {
+                // Should the kernel not know it any more, the app is told that nobody knows.
+                let here = stream.local_addr().ok().map(|destination| Addresses { source: peer, destination });
+                proxy_header(version, ends.or(here), record, &client)
+            }
+        };
+        let standing = matches!(serving.admitting, ClientAuth::Certified(_))
+            .then_some(Authorization { client, snapshot: serving });
+        Ok(Authorized { established, app, permit, authorization: standing, proxy_header: announcement })
+    };
+    timeout(limit, stages).await.unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
+}
+
+/// What clients are served with now. The listeners open before the first pair, roots and rules have been loaded, which takes
+/// some milliseconds: a client that comes meanwhile waits, as a reset would have a router shun us for half a minute.
+async fn current_snapshot(service: &Service) -> Option<Arc<Snapshot>> {
+    let mut current = service.snapshots.clone();
+    let limit = service.app.hold().map_or(FIRST_PAIR, |hold| hold.max(FIRST_PAIR));
+    let serving = timeout(limit, current.wait_for(Option::is_some)).await.ok()?.ok()?;
+    serving.clone()
+}
+
+/// What the app is told of `client`.
+fn proxy_header(version: ProxyProtocol, ends: Option<Addresses>, record: &AccessLogEntry, client: &Client) -> Vec<u8> {
+    let negotiated = record.fields.negotiated.as_ref();
+    let shown = client.holder().map(|holder| ClientCertificate {
+        common_name: holder.common_name.as_deref(),
+        subject: &holder.subject,
+        earlier: negotiated.is_some_and(|negotiated| negotiated.resumed),
+    });
+    let announcement = ProxyHeader {
+        ends,
+        alpn: negotiated.and_then(|negotiated| negotiated.alpn.as_deref()),
+        server_name: record.fields.server_name.as_deref(),
+        tls_version: negotiated.and_then(|negotiated| negotiated.version).and_then(proxy_protocol::version_name),
+        cipher: negotiated.and_then(|negotiated| negotiated.suite).and_then(proxy_protocol::cipher_name),
+        certificate: shown,
+    };
+    match version {
+        ProxyProtocol::V1 => announcement.v1(),
+        ProxyProtocol::V2 => announcement.v2(),
+    }
+}
+
+async fn dial(service: &Service, record: &mut AccessLogEntry) -> Result<AppStream, DialError> {
+    let began = Instant::now();
+    let dialled = service.app.dial().await;
+    record.set_upstream_connected(began.elapsed());
+    dialled
+}
+
+/// Whether a handshake that we ended was ended over the client's certificate.
+fn refusal(cause: rustls::Error, witness: Option<&ClientVerifier>, record: &mut AccessLogEntry) -> ConnectionError {
+    record.fields.client = witness.and_then(ClientVerifier::denied).cloned();
+    let verdict = witness.and_then(ClientVerifier::verdict).and_then(|verdict| verdict.as_ref().err().cloned());
+    match verdict.or_else(|| policy::DenialReason::of_handshake(&cause).map(Denial::from)) {
+        Some(denial) if witness.is_some() => ConnectionError::Denied(denial),
+        _ => ConnectionError::Handshake(HandshakeError::Refused(cause)),
+    }
+}
+
+/// relay, until one side, a limit, the policy or the process ends it
+async fn relay_until_closed(carrying: &mut Active, service: &Service) -> CloseReason {
+    let Active { relay, authorization: standing, entry: record } = carrying;
+    let accounted = ByteCountGuard { relay, entry: record };
+    if let Some(limit) = service.timeouts.idle {
+        accounted.relay.end_when_silent(limit);
+    }
+    let mut deadline = Deadline::first_of(standing.as_ref(), service.timeouts.max_age);
+    let (mut phase, mut current) = (service.phase.clone(), service.snapshots.clone());
+    let mut going = false;
+    loop {
+        if let Some(Authorization { client, snapshot: serving }) = standing
+            && let Some(now_serving) = current.borrow_and_update().clone()
+            && now_serving.generation != serving.generation
+        {
+            match now_serving.admitting.reauthorize(client, &serving.admitting, SystemTime::now()) {
+                Ok(_) => *serving = now_serving,
+                Err(denial) => {
+                    let reason = match denial.reason() {
+                        policy::DenialReason::Expired => CloseReason::PeerExpired,
+                        _ => CloseReason::PolicyChanged,
+                    };
+                    accounted.entry.set_decision(Err(denial));
+                    return reason;
+                }
+            }
+        }
+        let here = *phase.borrow_and_update();
+        match here {
+            Phase::Running => {}
+            Phase::Retiring | Phase::Draining => {
+                going = true;
+                accounted.relay.end_when_idle(IDLE_WHILE_GOING);
+            }
+            Phase::Delivering => accounted.relay.end_after_answer(),
+            Phase::Closing => return CloseReason::DrainTimeout,
+        }
+        tokio::select! {
+            // No dice are thrown for who is asked first: this is on the path of every byte.
+            biased;
+            end = &mut *accounted.relay => return match end {
+                RelayEnd::Idle if going => CloseReason::ClosedIdle,
+                RelayEnd::Stuck => {
+                    accounted.entry.set_error(&Stuck);
+                    CloseReason::Overloaded
+                }
+                end => end.into(),
+            },
+            Ok(()) = phase.changed() => {}
+            Ok(()) = current.changed(), if standing.is_some() => {}
+            over = &mut deadline => return over,
+        }
+    }
+}
+
+/// When a connection is over, whatever it does. Never where no end is set, and then it costs no timer.
+struct Deadline(Option<(Pin<Box<Sleep>>, CloseReason)>);
+
+impl Deadline {
+    /// The end of the validity of the client's certificate, or of the longest life, whichever is first.
+    fn first_of(standing: Option<&Authorization>, max_age: Option<Duration>) -> Self {
+        let holder = standing.and_then(|standing| standing.client.holder());
+        let expiry = holder.map(|holder| (until(holder.not_after), CloseReason::PeerExpired));
+        let too_old = max_age.map(|limit| (tokio::time::Instant::now() + limit, CloseReason::MaxAge));
+        let first = expiry.into_iter().chain(too_old).min_by_key(|(at, _)| *at);
+        Self(first.map(|(at, reason)| (Box::pin(sleep_until(at)), reason)))
+    }
+}
+
+impl Future for Deadline {
+    type Output = CloseReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        match &mut self.0 {
+            Some((timer, reason)) => timer.as_mut().poll(cx).map(|()| *reason),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// When the wall clock will show `time`.
+fn until(time: SystemTime) -> tokio::time::Instant {
+    tokio::time::Instant::now() + time.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arc;
+    use super::Future;
+    use super::Relay;
+    use super::Service;
+    use super::Slot;
+    use super::SocketAddr;
+    use super::TcpStream;
+    use super::serve;
+
+    fn size_of_future<F: Future>(_: fn(TcpStream, SocketAddr, Arc<Service>, Slot) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The allocator has no class between 1,024 and 1,280 bytes, and tokio puts about 100 of its own around a future.
+    #[test]
+    fn an_idle_connection_keeps_its_state_within_one_kibibyte_and_its_relay_within_a_quarter_of_it() {
+        assert!(size_of_future(serve) <= 912, "a connection's future has {} bytes", size_of_future(serve));
+        assert!(size_of::<Relay>() <= 256, "a relay has {} bytes", size_of::<Relay>());
+    }
+}

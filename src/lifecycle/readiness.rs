@@ -1,0 +1,250 @@
+//! Whether this instance should be given work, part by part.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::SystemTime;
+
+use crate::identity::Certificate;
+use crate::upstream::Health;
+use crate::upstream::Upstream;
+
+/// What readiness is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// The listeners are open.
+    Listeners,
+    /// A certificate that has not expired is served.
+    Pair,
+    /// The app accepts.
+    App,
+    /// Nobody has asked us to stop.
+    Drain,
+    /// The platform has not shown the retirement pair.
+    Retirement,
+}
+
+impl Check {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [Self::Listeners, Self::Pair, Self::App, Self::Drain, Self::Retirement];
+
+    /// The name in `/readyz`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listeners => "listeners",
+            Self::Pair => "pair",
+            Self::App => "app",
+            Self::Drain => "drain",
+            Self::Retirement => "retirement",
+        }
+    }
+
+    /// The part that is called `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.as_str() == name)
+    }
+}
+
+/// How one part stands. Shown as `[+]pair: until 2026-01-02T03:04:05Z` or `[-]app: ...`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckStatus {
+    /// Which.
+    pub part: Check,
+    /// Whether it stands in nobody's way.
+    pub ready: bool,
+    /// More about it, in a few words.
+    pub detail: String,
+}
+
+impl fmt::Display for CheckStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}]{}: {}", if self.ready { '+' } else { '-' }, self.part.as_str(), self.detail)
+    }
+}
+
+/// From when to when a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Its first moment.
+    pub not_before: SystemTime,
+    /// Its end.
+    pub not_after: SystemTime,
+}
+
+impl Validity {
+    /// That of `certificate`.
+    pub fn of(certificate: &Certificate) -> Self {
+        Self { not_before: certificate.not_before(), not_after: certificate.not_after() }
+    }
+
+    /// While both are valid.
+    pub fn and(self, other: Self) -> Self {
+        Self { not_before: self.not_before.max(other.not_before), not_after: self.not_after.min(other.not_after) }
+    }
+}
+
+/// What is known of all parts. Written by the sidecar as things happen, read when somebody asks.
+#[derive(Debug)]
+pub struct Readiness {
+    listeners: usize,
+    apps: Vec<Arc<Upstream>>,
+    course: Mutex<ReadinessState>,
+}
+
+/// What changes in the course of a process.
+#[derive(Debug, Default)]
+struct ReadinessState {
+    closed: bool,
+    /// The validity of the served certificate.
+    pair: Option<Validity>,
+    retiring: bool,
+    /// The step of the drain.
+    drain: Option<&'static str>,
+}
+
+impl Readiness {
+    /// Of a proxy with this many open listeners, and these ways to the app.
+    pub fn new(listeners: usize, apps: Vec<Arc<Upstream>>) -> Self {
+        Self { listeners, apps, course: Mutex::default() }
+    }
+
+    /// A pair with this validity is served.
+    pub fn set_serving(&self, validity: Validity, retiring: bool) {
+        let mut course = self.state();
+        course.pair = Some(validity);
+        course.retiring = retiring;
+    }
+
+    /// The validity of the certificate that is served; `None` before the first.
+    pub fn validity(&self) -> Option<Validity> {
+        self.state().pair
+    }
+
+    /// The listeners are closed.
+    pub fn set_closed(&self) {
+        self.state().closed = true;
+    }
+
+    /// The drain has come to `step`, in words.
+    pub fn set_drain_step(&self, step: &'static str) {
+        self.state().drain = Some(step);
+    }
+
+    /// How everything stands at `now`, in the order of [`Check::ALL`]; the app once for each way to it.
+    pub fn checks(&self, now: SystemTime) -> Vec<CheckStatus> {
+        let course = self.state();
+        let standing = |part, ready, detail: String| CheckStatus { part, ready, detail };
+        let pair = match course.pair.map(|validity| validity.not_after) {
+            None => standing(Check::Pair, false, "none has been loaded yet".to_owned()),
+            Some(end) if end <= now => standing(Check::Pair, false, format!("expired at {}", Date(end))),
+            Some(end) => standing(Check::Pair, true, format!("until {}", Date(end))),
+        };
+        let open = if course.closed { "closed".to_owned() } else { format!("{} open", self.listeners) };
+        let mut standings = vec![standing(Check::Listeners, !course.closed, open), pair];
+        standings.extend(self.apps.iter().map(|app| standing(Check::App, app.is_ready(), about(app))));
+        let drain = course.drain.unwrap_or("not asked to stop");
+        standings.push(standing(Check::Drain, course.drain.is_none(), drain.to_owned()));
+        let retirement = if course.retiring { "the platform has shown the retirement pair" } else { "not retiring" };
+        standings.push(standing(Check::Retirement, !course.retiring, retirement.to_owned()));
+        standings
+    }
+
+    fn state(&self) -> MutexGuard<'_, ReadinessState> {
+        // Each field is written whole.
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn about(app: &Upstream) -> String {
+    format!("{} {}", app.addr(), describe_upstream(app))
+}
+
+/// How `app` stands, in a few words that follow its address: `accepts`.
+pub fn describe_upstream(app: &Upstream) -> String {
+    let mut text = match (app.health(), app.is_ready()) {
+        (Health::Accepting, _) => "accepts",
+        (Health::Refusing, _) => "no longer accepts",
+        (_, true) => "is never asked",
+        (_, false) => "does not accept yet",
+    }
+    .to_owned();
+    for at in app.exposed() {
+        text += &format!(", and other hosts can reach it at {at}");
+    }
+    text
+}
+
+/// RFC 3339, or that there is no such date.
+struct Date(SystemTime);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::try_from(self.0) {
+            Ok(date) => write!(f, "{date:.0}"),
+            Err(_) => f.write_str("a date out of range"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use crate::config::AppAddr;
+    use crate::config::AppReady;
+
+    fn readiness(ready: AppReady) -> Readiness {
+        let app = AppAddr::Tcp("127.0.0.1:8080".parse().unwrap());
+        Readiness::new(1, vec![Arc::new(Upstream::new(app, Duration::from_secs(1), ready, None))])
+    }
+
+    fn shown(readiness: &Readiness, now: SystemTime) -> Vec<String> {
+        readiness.checks(now).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_part_says_how_it_stands() {
+        let readiness = readiness(AppReady::Off);
+        let (now, day) = (SystemTime::UNIX_EPOCH, Duration::from_secs(86_400));
+        assert_eq!(
+            shown(&readiness, now),
+            [
+                "[+]listeners: 1 open",
+                "[-]pair: none has been loaded yet",
+                "[+]app: 127.0.0.1:8080 is never asked",
+                "[+]drain: not asked to stop",
+                "[+]retirement: not retiring",
+            ]
+        );
+        readiness.set_serving(Validity { not_before: now, not_after: now + day }, false);
+        assert_eq!(shown(&readiness, now)[1], "[+]pair: until 1970-01-02T00:00:00Z");
+        assert_eq!(shown(&readiness, now + day)[1], "[-]pair: expired at 1970-01-02T00:00:00Z");
+        assert!(readiness.checks(now).iter().all(|standing| standing.ready));
+
+        readiness.set_serving(Validity { not_before: now, not_after: now + day }, true);
+        readiness.set_drain_step("listeners closed");
+        readiness.set_closed();
+        let ready: Vec<_> = readiness.checks(now).iter().map(|standing| standing.ready).collect();
+        assert_eq!(ready, [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn an_app_that_has_not_been_ready_is_not() {
+        assert_eq!(
+            shown(&readiness(AppReady::Tcp), SystemTime::now())[2],
+            "[-]app: 127.0.0.1:8080 does not accept yet"
+        );
+    }
+
+    #[test]
+    fn every_part_is_found_by_its_name() {
+        for part in Check::ALL {
+            assert_eq!(Check::named(part.as_str()), Some(part));
+        }
+        assert_eq!(Check::named("App"), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! How many connections fit, and how much memory strangers may have us hold.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::Slots;
+use crate::budget::Budgets;
+use crate::config::Limits;
+use crate::sys::cgroup;
+use crate::sys::limits;
+
+/// Descriptors that are not for connections: listeners, the runtime's, files that are read.
+const DESCRIPTORS_OF_OURS: u64 = 64;
+
+/// Two sockets: the client's and the app's.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+
+/// Connections at most, where neither descriptors nor memory set a bound.
+const MOST_CONNECTIONS: u64 = 100_000;
+
+/// What an idle connection costs at most, in bytes: its memory here, and what the kernel charges the control group for its two
+/// sockets.
+const IDLE: u64 = 12 * 1024;
+
+/// What a relay may hold however short memory is, in bytes: the record that the client is sending, and a small read from the app.
+const UNDER_WAY: u64 = 24 * 1024;
+
+/// What a connection costs at most once the budgets are spent, in bytes.
+pub(crate) const MEMORY_PER_CONNECTION: u64 = IDLE + UNDER_WAY;
+
+/// The app shares our memory limit. Connections may have three of so many parts of it, and each of the two budgets one, so that
+/// an attack costs five eighths at worst; idle connections cost a third of theirs.
+const PARTS_OF_MEMORY: u64 = 8;
+const PARTS_FOR_CONNECTIONS: u64 = 3;
+
+/// Even in a tiny container.
+const FEWEST_CONNECTIONS: u64 = 64;
+
+/// What there is room for.
+#[derive(Debug)]
+pub struct Capacity {
+    /// Connections at once.
+    pub slots: Slots,
+    /// Handshakes at once.
+    pub handshakes: Arc<Semaphore>,
+    /// Bytes that they may have us hold.
+    pub budgets: Arc<Budgets>,
+}
+
+/// What may be there at once: as told, or what the descriptor limit, which is raised, and the control group's memory limit allow.
+pub fn limits(told: &Limits) -> Capacity {
+    let descriptors = limits::raise_descriptor_limit().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the descriptor limit cannot be raised");
+        1024
+    });
+    let memory = told.memory.or_else(cgroup::memory_limit);
+    let fitting = max_connections(Some(descriptors), memory);
+    let connections = told.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
+    let handshakes = told.handshakes.unwrap_or(connections);
+    tracing::debug!(connections, handshakes, memory, "limits");
+    let budget = memory.map(|bytes| bytes / PARTS_OF_MEMORY);
+    Capacity {
+        slots: Slots::new(connections),
+        handshakes: Arc::new(Semaphore::new(handshakes.min(Semaphore::MAX_PERMITS))),
+        budgets: Arc::new(Budgets::new(budget, budget)),
+    }
+}
+
+/// Connections that fit a limit of `descriptors` and the container's `memory` in bytes; `None` is no limit.
+pub(crate) fn max_connections(descriptors: Option<u64>, memory: Option<u64>) -> u64 {
+    let bounds = [descriptors.map(connections_within), memory.map(connections_in_memory), Some(MOST_CONNECTIONS)];
+    bounds.into_iter().flatten().min().unwrap_or(MOST_CONNECTIONS)
+}
+
+/// Connections that a limit of `descriptors` has room for.
+pub(crate) fn connections_within(descriptors: u64) -> u64 {
+    // A small limit is shared evenly: to serve few is better than to turn everybody away.
+    let ours = DESCRIPTORS_OF_OURS.min(descriptors / 2);
+    ((descriptors - ours) / DESCRIPTORS_PER_CONNECTION).max(1)
+}
+
+/// Connections that the container's `memory` in bytes has room for.
+pub(crate) fn connections_in_memory(memory: u64) -> u64 {
+    (memory / PARTS_OF_MEMORY * PARTS_FOR_CONNECTIONS / MEMORY_PER_CONNECTION).max(FEWEST_CONNECTIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scarcer_of_descriptors_and_memory_decides() {
+        assert_eq!(max_connections(None, None), MOST_CONNECTIONS);
+        assert_eq!(max_connections(Some(1024), None), 480);
+        assert_eq!(max_connections(None, Some(32 << 20)), 341);
+        assert_eq!(max_connections(Some(1024), Some(64 << 20)), 480);
+        assert_eq!(max_connections(None, Some(1 << 20)), FEWEST_CONNECTIONS);
+        assert_eq!(max_connections(Some(0), Some(1 << 40)), 1);
+    }
+
+    #[test]
+    fn budgets_are_a_part_of_the_memory_limit_and_absent_without_one() {
+        let told = |memory| Limits { memory, ..Limits::default() };
+        let Capacity { budgets, .. } = limits(&told(Some(32 << 20)));
+        assert_eq!((budgets.handshakes.limit(), budgets.backlogs.limit()), (Some(4 << 20), Some(4 << 20)));
+        let Capacity { budgets, .. } = limits(&told(Some(u64::MAX)));
+        assert!(budgets.handshakes.limit() > Some(1 << 40));
+    }
+}

@@ -1,0 +1,122 @@
+//! The verdict on a client.
+
+use super::Denial;
+use super::DenialReason;
+use super::Rule;
+use super::doubt::Doubt;
+use crate::identity::Client;
+use crate::identity::Identity;
+
+/// Who may come in. No rule matched means no, so a policy without rules admits nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// What becomes of those who may not.
+    pub mode: PolicyMode,
+    /// Who may.
+    pub allow: Vec<Rule>,
+    /// Who may not, whatever `allow` says.
+    pub deny: Vec<Rule>,
+}
+
+/// What becomes of a client that may not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PolicyMode {
+    /// It is refused.
+    #[default]
+    Enforce,
+    /// It comes in all the same if it has a certificate under the roots, and its record says what would have been.
+    Audit,
+}
+
+/// Proof that a client may reach the app. [`Policy::authorize`] is the only place that makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Permit {
+    basis: Basis,
+}
+
+/// Why a client comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Basis {
+    Allowed(Rule),
+    Audited(Denial),
+}
+
+impl Policy {
+    /// The policy of a listener that asks for no certificate: it admits the anonymous, and there are no others.
+    pub fn anonymous() -> Self {
+        Self { mode: PolicyMode::Enforce, allow: vec![Rule::Anonymous], deny: Vec::new() }
+    }
+
+    /// Whether `client`, for whose certificate the roots have vouched, may come in. `own` is our own identity.
+    ///
+    /// Of a deny rule that speaks of names, a holder is refused also for a name that might be the one that is denied.
+    /// The anonymous come in by the rule `anonymous` alone, in audit mode as well. Nothing is allocated for a client that
+    /// may come in.
+    ///
+    /// # Errors
+    /// [`Denial`]: a rule denies it, none admits it, or its identity is not sound.
+    pub fn authorize(&self, client: &Client, own: Option<&Identity>) -> Result<Permit, Denial> {
+        match (self.rule_for(client, own), self.mode, client) {
+            (Ok(rule), _, _) => Ok(Permit { basis: Basis::Allowed(rule.clone()) }),
+            (Err(denial), PolicyMode::Audit, Client::Authenticated(_)) => Ok(Permit { basis: Basis::Audited(denial) }),
+            (Err(denial), _, _) => Err(denial),
+        }
+    }
+
+    /// Whether some rule compares a client with ourselves.
+    pub fn needs_own_identity(&self) -> bool {
+        self.allow.iter().chain(&self.deny).any(Rule::asks_for_own)
+    }
+
+    /// The rule that admits `client`.
+    fn rule_for(&self, client: &Client, own: Option<&Identity>) -> Result<&Rule, Denial> {
+        let unsound = client.holder().and_then(|holder| holder.identity.as_ref().err());
+        if let Some(error) = unsound.filter(|_| !self.deny.is_empty()) {
+            return Err(error.clone().into());
+        }
+        if let Some(rule) = self.deny.iter().find(|rule| rule.matches(client, own)) {
+            return Err(Denial::by(rule));
+        }
+        let doubt = |holder| self.deny.iter().find_map(|rule| Some((rule, Doubt::of(rule, holder)?)));
+        if let Some((rule, doubt)) = client.holder().and_then(doubt) {
+            return Err(Denial::doubtful(rule, &doubt));
+        }
+        self.allow.iter().find(|rule| rule.matches(client, own)).ok_or_else(|| match (client, unsound) {
+            (_, Some(error)) => error.clone().into(),
+            (Client::Anonymous, None) => DenialReason::NoCertificate.into(),
+            (Client::Authenticated(_), None) => DenialReason::NotAllowed.into(),
+        })
+    }
+}
+
+impl PolicyMode {
+    /// How it is written.
+    pub const WORDS: [(&'static str, Self); 2] = [("enforce", Self::Enforce), ("audit", Self::Audit)];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl Permit {
+    /// The rule that decided; `None` if none did and audit mode let the client in.
+    pub fn rule(&self) -> Option<&Rule> {
+        match &self.basis {
+            Basis::Allowed(rule) => Some(rule),
+            Basis::Audited(denial) => denial.rule(),
+        }
+    }
+
+    /// What would have been said if audit mode had not let the client in.
+    pub fn audited_denial(&self) -> Option<&Denial> {
+        match &self.basis {
+            Basis::Allowed(_) => None,
+            Basis::Audited(denial) => Some(denial),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Notices that a connection is silent.
+//!
+//! No clock is read on the path of the bytes: bytes set a flag, and a timer that finds the flag set starts again. A
+//! silence is therefore noticed after one to two times its limit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::Sleep;
+
+/// Whose byte was the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastSender {
+    Nobody,
+    Client,
+    App,
+}
+
+/// The silence of one connection. Costs a pointer and two bytes while nobody asks.
+#[derive(Debug)]
+pub(super) struct IdleTimer {
+    moved: bool,
+    last: LastSender,
+    watch: Option<Box<SilenceWatch>>,
+}
+
+#[derive(Debug)]
+struct SilenceWatch {
+    limit: Duration,
+    /// A silence in which somebody waits does not count: the client for its answer, or we for the first word.
+    answered: bool,
+    /// Limits that have passed without a first word.
+    limits_before_first_byte: u32,
+    /// What had been carried when the last limit passed.
+    carried: u64,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// A client that connects is about to ask for something; to close then would lose a request that a router cannot send
+/// again. One that has said nothing for this many limits has nothing to say.
+const LIMITS_BEFORE_FIRST_BYTE: u32 = 20;
+
+impl Default for IdleTimer {
+    fn default() -> Self {
+        Self { moved: false, last: LastSender::Nobody, watch: None }
+    }
+}
+
+impl IdleTimer {
+    pub(super) fn heard_client(&mut self) {
+        self.moved = true;
+        self.last = LastSender::Client;
+    }
+
+    pub(super) fn heard_app(&mut self) {
+        self.moved = true;
+        self.last = LastSender::App;
+    }
+
+    /// From now on a silence of `limit` is reported.
+    pub(super) fn after_silence(&mut self, limit: Duration) {
+        self.watch(limit, false);
+    }
+
+    /// From now on a silence of `limit` is reported, unless the client had the last word, or has just come, or an answer is
+    /// under way.
+    pub(super) fn after_answer(&mut self, limit: Duration) {
+        self.watch(limit, true);
+    }
+
+    fn watch(&mut self, limit: Duration, answered: bool) {
+        self.moved = false;
+        self.watch = Some(Box::new(SilenceWatch {
+            limit,
+            answered,
+            limits_before_first_byte: 0,
+            carried: 0,
+            timer: Box::pin(tokio::time::sleep(limit)),
+        }));
+    }
+
+    /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way` and some of them are `carried`; and where
+    /// silence within an exchange does not count, as long as any are on their way, or an answer is `under_way`.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, on_their_way: bool, carried: u64, under_way: bool) -> Poll<()> {
+        let Some(watch) = &mut self.watch else { return Poll::Pending };
+        loop {
+            ready!(watch.timer.as_mut().poll(cx));
+            watch.limits_before_first_byte += 1;
+            let somebody_waits = match self.last {
+                LastSender::Nobody => watch.limits_before_first_byte < LIMITS_BEFORE_FIRST_BYTE,
+                LastSender::Client => true,
+                LastSender::App => false,
+            };
+            let excused = watch.answered && (somebody_waits || under_way);
+            let moves_on = on_their_way && (watch.answered || carried != watch.carried);
+            if !self.moved && !excused && !moves_on {
+                return Poll::Ready(());
+            }
+            watch.carried = carried;
+            self.moved = false;
+            watch.timer.as_mut().reset(Instant::now() + watch.limit);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One turn of a relay: as much as both sockets take and give at once, and then others.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+
+use tokio::io::AsyncRead;
+use tokio::io::ReadBuf;
+
+use super::Relay;
+use super::RelayEnd;
+use super::Stall;
+use super::TransferState;
+use super::WriteBuffer;
+use crate::buffers::Buffers;
+use crate::buffers::READ;
+use crate::buffers::RECORD;
+use crate::sys::socket;
+use crate::tls::Outgoing;
+use crate::tls::record_length;
+
+/// Reads in a row before other connections get their turn: at most a mebibyte each way.
+const READS_PER_TURN: usize = 16;
+
+/// Bytes that are read at a time however short memory is: established traffic slows down then, and goes on.
+const LEAST_READ: usize = 4 * 1024;
+
+/// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
+const HARMLESS: usize = 2 * LEAST_READ;
+
+/// What became of one direction's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It waits for a socket, or is done.
+    Over,
+    /// It has used up its turn.
+    Busy,
+}
+
+impl Relay {
+    pub(super) fn poll_transfer(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<RelayEnd> {
+        loop {
+            let down = self.carry_down(cx, buffers);
+            let kept_for_client = self.to_client.len();
+            let up = match down {
+                Ok(_) => self.carry_up(cx, buffers),
+                Err(_) => Ok(Step::Over),
+            };
+            match (down, up) {
+                (Err(end), _) | (_, Err(end)) => return Poll::Ready(end),
+                _ if self.is_over() => return Poll::Ready(self.end()),
+                // What is said to the client about its records goes in the other direction.
+                _ if self.to_client.len() > kept_for_client => {}
+                _ if self.session.owes_key_update() && self.to_client.is_empty() => {}
+                (Ok(Step::Over), Ok(Step::Over)) => return Poll::Pending,
+                _ => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.down == TransferState::Done && (self.up == TransferState::Done || self.app_is_gone)
+    }
+
+    /// Looks after what is kept, now and then. A client that resets while its upload is blocked is not read from, so nothing
+    /// tells; and a connection that is stuck may have to go.
+    pub(super) fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let may_have_to_go = self.memory() > HARMLESS && self.reservation.budget().limit().is_some();
+        if self.to_app.is_empty() && !may_have_to_go {
+            return Poll::Pending;
+        }
+        let (keeps_up, keeps_down) = (!self.to_app.is_empty() || !self.held.is_empty(), !self.to_client.is_empty());
+        let stall = self.stall.get_or_insert_with(|| Box::new(Stall::new(self.carried)));
+        while stall.poll_look(cx).is_ready() {
+            if !self.to_app.is_empty() && !matches!(self.client.take_error(), Ok(None)) {
+                return Poll::Ready(RelayEnd::ClientReset);
+            }
+            let stuck = stall.is_stuck(self.carried, keeps_up, keeps_down);
+            if stuck && may_have_to_go && self.reservation.budget().is_short() {
+                return Poll::Ready(RelayEnd::Stuck);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// How many bytes of the app to read at most: what the client does not take will have to be kept.
+    fn download_room(&self) -> usize {
+        self.reservation.budget().share().clamp(LEAST_READ, READ)
+    }
+
+    /// How many bytes of the client to have at most, those that are held among them. When memory is short no more than the rest of
+    /// one record is read: that alone will have to be kept if the app does not take it.
+    fn upload_room(&self) -> usize {
+        let share = self.reservation.budget().share();
+        if share >= RECORD + READ {
+            return RECORD + READ;
+        }
+        share.max(LEAST_READ).max(record_length(&self.held).unwrap_or_default()).min(RECORD + READ)
+    }
+
+    fn end(&self) -> RelayEnd {
+        if self.app_was_reset { RelayEnd::AppReset } else { RelayEnd::Complete }
+    }
+
+    /// client → app
+    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Step, RelayEnd> {
+        for _ in 0..READS_PER_TURN {
+            if self.up == TransferState::Done {
+                return Ok(Step::Over);
+            }
+            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.up) {
+                Poll::Pending => return Ok(Step::Over),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.app_stops_reading(&error);
+                    return Ok(Step::Over);
+                }
+            }
+            if self.session.client_closed() {
+                self.up = TransferState::Done;
+                // The app may be gone already: then there is nobody to tell.
+                let _ = self.app.end_sending();
+                return Ok(Step::Over);
+            }
+            if self.more_held {
+                let mut held = std::mem::take(&mut self.held);
+                let used = self.decrypt(cx, &mut held, &mut buffers.output)?;
+                held.drain(..used);
+                self.held = held;
+                continue;
+            }
+            if self.client.poll_read_ready(cx).is_pending() {
+                return Ok(Step::Over);
+            }
+            let kept = self.held.len();
+            let room = self.upload_room();
+            let Some(space) = buffers.input.get_mut(kept..room).filter(|space| !space.is_empty()) else {
+                // No record is that long; only a handshake message in pieces can be, and none is due.
+                return Err(RelayEnd::ClientViolation);
+            };
+            let mut space = ReadBuf::new(space);
+            let read = match Pin::new(&mut self.client).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(Step::Over),
+                Poll::Ready(Err(error)) => return Err(client_failed(&error)),
+                Poll::Ready(Ok(())) => space.filled().len(),
+            };
+            if read == 0 && self.down == TransferState::Done {
+                // It has had the whole answer, and left without another word. Should the app still have wanted more, it
+                // learns by a reset that there is none.
+                self.app.reset_on_close();
+                return Err(self.end());
+            }
+            if read == 0 {
+                return Err(RelayEnd::ClientTruncated);
+            }
+            buffers.input[..kept].copy_from_slice(&self.held);
+            let wire = &mut buffers.input[..kept + read];
+            let used = self.decrypt(cx, wire, &mut buffers.output)?;
+            self.held = wire[used..].to_vec();
+        }
+        Ok(Step::Busy)
+    }
+
+    /// Decrypts `wire` and writes it to the app at once, as far as the app takes it. Gives the bytes done with.
+    fn decrypt(&mut self, cx: &mut Context<'_>, wire: &mut [u8], output: &mut Outgoing) -> Result<usize, RelayEnd> {
+        output.clear();
+        let Self { session, app, to_app, carried, exchange, quiet, .. } = self;
+        let mut app_failed = None;
+        let decrypted = session.decrypt(wire, output, |payload| {
+            // Data alone ends a silence: parts of a record and key updates come as easily from a client that has nothing to say.
+            quiet.heard_client();
+            exchange.on_request(payload);
+            match to_app.poll_write_through(payload, Pin::new(&mut *app), cx, &mut carried.up) {
+                Poll::Ready(Ok(())) => ControlFlow::Continue(()),
+                Poll::Pending => ControlFlow::Break(()),
+                Poll::Ready(Err(error)) => {
+                    app_failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        self.to_client.push(output.bytes());
+        let Ok(decrypted) = decrypted else {
+            // The alert explains it; a client that does not read has no use for it.
+            let _ = self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0);
+            return Err(RelayEnd::ClientViolation);
+        };
+        self.more_held = decrypted.stopped;
+        if let Some(error) = app_failed {
+            self.app_stops_reading(&error);
+        }
+        Ok(decrypted.used)
+    }
+
+    /// The app takes no more bytes. What it has sent is still delivered; its end tells how it ended.
+    fn app_stops_reading(&mut self, error: &io::Error) {
+        self.up = TransferState::Done;
+        self.to_app = WriteBuffer::default();
+        // A reset that came before the app's FIN leaves ECONNRESET, one that came after it EPIPE: in the second case
+        // the answer was whole. The error is reported once, so that the next read will not tell.
+        self.app_was_reset |= error.kind() == io::ErrorKind::ConnectionReset;
+    }
+
+    /// app → client
+    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Step, RelayEnd> {
+        for _ in 0..READS_PER_TURN {
+            match self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0) {
+                Poll::Pending => return Ok(Step::Over),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(client_failed(&error)),
+            }
+            if self.session.owes_key_update() {
+                buffers.output.clear();
+                self.session.answer(&mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
+                self.to_client.push(buffers.output.bytes());
+                continue;
+            }
+            match self.down {
+                TransferState::Open => {}
+                TransferState::Ending => {
+                    self.down = TransferState::Done;
+                    let _ = socket::end_sending(&self.client);
+                    return Ok(Step::Over);
+                }
+                TransferState::Done => return Ok(Step::Over),
+            }
+            if self.app.poll_read_ready(cx).is_pending() {
+                return Ok(Step::Over);
+            }
+            let mut space = ReadBuf::new(&mut buffers.input[..self.download_room()]);
+            let read = match Pin::new(&mut self.app).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(Step::Over),
+                Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),
+                Poll::Ready(Ok(())) => space.filled().len(),
+            };
+            if read == 0 && self.app_was_reset {
+                return Err(RelayEnd::AppReset);
+            }
+            self.encrypt(cx, read, buffers)?;
+        }
+        Ok(Step::Busy)
+    }
+
+    /// Encrypts `read` bytes of the input buffer and writes them to the client, as far as it takes them; if there are none, ends
+    /// our sending.
+    fn encrypt(&mut self, cx: &mut Context<'_>, read: usize, buffers: &mut Buffers) -> Result<(), RelayEnd> {
+        let Buffers { input, output } = buffers;
+        output.clear();
+        if read == 0 {
+            self.down = TransferState::Ending;
+            self.session.close(output).map_err(|_| RelayEnd::ClientViolation)?;
+            // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
+            let sent = socket::send_before_more(&self.client, output.bytes()).unwrap_or(0);
+            self.to_client.push(&output.bytes()[sent..]);
+            return Ok(());
+        }
+        self.quiet.heard_app();
+        self.exchange.on_response(&input[..read]);
+        self.carried.down += read as u64;
+        self.session.encrypt(&input[..read], output).map_err(|_| RelayEnd::ClientViolation)?;
+        match self.to_client.poll_write_through(output.bytes(), Pin::new(&mut self.client), cx, &mut 0) {
+            Poll::Ready(Err(error)) => Err(client_failed(&error)),
+            // What the socket did not take is kept, and delivered before anything else is read.
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+}
+
+fn client_failed(error: &io::Error) -> RelayEnd {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => RelayEnd::ClientReset,
+        _ => RelayEnd::ClientTruncated,
+    }
+}

@@ -1,0 +1,81 @@
+//! What is said of the pairs as they come into service, and what follows from them.
+
+use std::time::SystemTime;
+
+use super::Running;
+use crate::credentials::InitialLoadError;
+use crate::credentials::ServedCertificate;
+use crate::exit::Exit;
+use crate::exit::Fault;
+use crate::identity::Certificate;
+use crate::lifecycle::Phase;
+use crate::lifecycle::Validity;
+
+/// The validity of a certificate that does not tell.
+const UNREADABLE: Validity = Validity { not_before: SystemTime::UNIX_EPOCH, not_after: SystemTime::UNIX_EPOCH };
+
+impl Running {
+    pub(super) fn nothing_to_serve(&self, error: &InitialLoadError) -> Fault {
+        let waited = self.config.credential_timeout.unwrap_or_default();
+        match error {
+            InitialLoadError::Pair(error) => {
+                let files = self.config.pair_files();
+                let looked =
+                    files.map(|files| format!("looked at {} and {}; ", files.cert.display(), files.key.display()));
+                let mend = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
+                let looked = looked.unwrap_or_default();
+                Fault::new(
+                    Exit::NoCredential,
+                    format!("no usable certificate and key within {waited:?}: {error}\n{looked}{mend}"),
+                )
+            }
+            InitialLoadError::Admission(error) => Fault::new(
+                Exit::Config,
+                format!(
+                    "no usable client CAs and rules within {waited:?}: {error}\ncorrect --client-ca, --client-crl or --policy"
+                ),
+            ),
+        }
+    }
+
+    /// Says which pairs are shown now that are not among those that were `announced`, and takes the platform's sign when
+    /// one of them is a retirement pair. Where there are several, each line names the pair that it is about.
+    pub(super) fn log_pair(&self, shown: &[ServedCertificate], announced: &[ServedCertificate]) {
+        let several = self.rotation.pairs() > 1;
+        let mut retires = false;
+        let mut validity: Option<Validity> = None;
+        for shown in shown {
+            let certificate = Certificate::from_der(shown.pair.leaf()).ok();
+            let retiring = certificate.as_ref().is_some_and(Certificate::is_retirement);
+            let valid = certificate.as_ref().map_or(UNREADABLE, Validity::of);
+            validity = Some(validity.map_or(valid, |others| others.and(valid)));
+            retires |= retiring;
+            let generation = shown.generation;
+            let before = announced.iter().find(|before| before.source == shown.source);
+            if before.is_some_and(|before| before.generation == generation) {
+                continue;
+            }
+            let pair = several.then(|| tracing::field::display(&shown.source));
+            let instance = certificate.as_ref().and_then(Certificate::common_name);
+            let not_after = jiff::Timestamp::try_from(valid.not_after).ok().map(tracing::field::display);
+            if retiring {
+                tracing::info!(generation, pair, not_after, "retiring: the platform has shown the retirement pair");
+            } else if before.is_none() {
+                tracing::info!(generation, pair, instance, not_after, "ready");
+            } else {
+                tracing::info!(generation, pair, instance, not_after, "rotated");
+            }
+        }
+        if let Some(validity) = validity.filter(|_| shown.len() == self.rotation.pairs()) {
+            self.readiness.set_serving(validity, retires);
+        }
+        self.phase.send_if_modified(|phase| {
+            let next = if retires { Phase::Retiring } else { Phase::Running };
+            let changes = *phase < Phase::Draining && *phase != next;
+            if changes {
+                *phase = next;
+            }
+            changes
+        });
+    }
+}

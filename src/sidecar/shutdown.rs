@@ -1,0 +1,134 @@
+//! From "stop" to "gone": the steps by which a proxy that serves comes to its end, each of them visible in the log and in
+//! `/readyz`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::timeout;
+use tokio::time::timeout_at;
+
+use super::Running;
+use super::ended;
+use crate::exit::Exit;
+use crate::lifecycle::OpenGuards;
+use crate::lifecycle::Phase;
+use crate::supervisor::AppStatus;
+
+/// From the closing of the listeners to the app's TERM, at most: for clients to let go of idle connections.
+const IDLE_CLOSE_LEAD: Duration = Duration::from_secs(1);
+
+/// For what the app has left behind to end.
+pub(super) const GROUP_GRACE: Duration = Duration::from_secs(1);
+
+/// For what was killed to be gone.
+const KILL_GRACE: Duration = Duration::from_millis(150);
+
+/// After the drain's time is over: for the last records to be written.
+const FLUSH_GRACE: Duration = Duration::from_millis(250);
+
+impl Running {
+    /// From "stop" to "gone": no new work, finish what runs. A second signal skips ahead.
+    pub(super) async fn drain(&mut self) -> Exit {
+        let drain = self.config.drain.clone();
+        let deadline = Instant::now() + drain.timeout;
+        let delay = (!drain.delay.is_zero()).then_some(drain.delay).map(tracing::field::debug);
+        tracing::info!(delay, timeout = ?drain.timeout, active = self.counters.active(), "draining");
+        self.readiness.set_drain_step("still accepting");
+        let _ = timeout(drain.delay, self.second_stop()).await;
+        let mut remaining = self.close_listeners("listeners closed").await;
+        let mut skipped = false;
+        if self.app.is_some() {
+            // Clients let go of connections that we end, and take their next request elsewhere. An app may end them, or
+            // itself, in the middle of one.
+            let head_start = ((deadline - Instant::now()) / 4).min(IDLE_CLOSE_LEAD);
+            skipped = self.wait_for(&mut remaining, Instant::now() + head_start).await;
+            self.terminate_app();
+        }
+        let skipped = skipped || self.wait_for(&mut remaining, deadline).await;
+        self.drain_connections(&mut remaining, skipped).await;
+        let deadline = if skipped { Instant::now() } else { deadline };
+        match self.stop_app(deadline).await {
+            Some(status) => status.into(),
+            None => Exit::Success,
+        }
+    }
+
+    /// From here on the kernel refuses new connections; what it had queued is served. Gives what is left to be waited for.
+    pub(super) async fn close_listeners(&mut self, step: &'static str) -> OpenGuards {
+        self.readiness.set_drain_step(step);
+        self.phase.send_replace(Phase::Draining);
+        self.upstreams.iter().for_each(|upstream| upstream.stop_holding());
+        while self.accepting.join_next().await.is_some() {}
+        self.readiness.set_closed();
+        tracing::info!(active = self.counters.active(), "listeners closed");
+        std::mem::take(&mut self.guards).close()
+    }
+
+    pub(super) fn terminate_app(&self) {
+        if let Some(app) = self.app.as_ref().filter(|app| app.status().is_none()) {
+            app.stop();
+            self.readiness.set_drain_step("the app has been told to stop");
+            tracing::info!(active = self.counters.active(), "app told to stop");
+        }
+    }
+
+    /// Waits for the connections to end, until `deadline`, and closes what is left then.
+    pub(super) async fn finish(&mut self, remaining: &mut OpenGuards, deadline: Instant) {
+        let skipped = self.wait_for(remaining, deadline).await;
+        self.drain_connections(remaining, skipped).await;
+    }
+
+    /// Waits for the connections to end, until `deadline` or a signal. Whether it was a signal.
+    pub(super) async fn wait_for(&mut self, remaining: &mut OpenGuards, deadline: Instant) -> bool {
+        let app = self.app.clone();
+        let mut delivering = false;
+        loop {
+            tokio::select! {
+                _ = timeout_at(deadline, remaining.gone()) => return false,
+                () = self.second_stop() => return true,
+                _ = ended(app.as_ref()), if !delivering => {
+                    delivering = true;
+                    self.phase.send_replace(Phase::Delivering);
+                }
+            }
+        }
+    }
+
+    pub(super) async fn drain_connections(&self, remaining: &mut OpenGuards, skipped: bool) {
+        let left = self.counters.active();
+        if left > 0 {
+            tracing::warn!(left, skipped, "closing the connections that are left");
+            self.readiness.set_drain_step("closing the connections that are left");
+        }
+        self.phase.send_replace(Phase::Closing);
+        let _ = timeout(FLUSH_GRACE, remaining.gone()).await;
+    }
+
+    /// Waits for the app to end, until `deadline` or a signal; kills it then. `None` without an app.
+    pub(super) async fn stop_app(&mut self, deadline: Instant) -> Option<AppStatus> {
+        let app = self.app.clone()?;
+        let ended = tokio::select! {
+            ended = timeout_at(deadline, app.exited()) => ended.ok(),
+            () = self.second_stop() => None,
+        };
+        if let Some(status) = ended {
+            tracing::info!(%status, "app ended");
+            self.kill_process_group(deadline.max(Instant::now() + KILL_GRACE)).await;
+            return Some(status);
+        }
+        tracing::warn!("the app has not ended in time and is killed");
+        app.kill();
+        // One that hangs in the kernel does not end even then.
+        let status = timeout(KILL_GRACE, app.exited()).await.unwrap_or(AppStatus::Killed(9));
+        self.kill_process_group(Instant::now() + KILL_GRACE).await;
+        Some(status)
+    }
+
+    /// What the app has left behind in its process group was told to stop when the app ended; it has until `deadline`, and
+    /// [`GROUP_GRACE`] at most.
+    pub(super) async fn kill_process_group(&self, deadline: Instant) {
+        if let Some(app) = &self.app {
+            app.end_rest(deadline.min(Instant::now() + GROUP_GRACE)).await;
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! How a line of the log looks: a flat object for machines, text for people, or what Cloud Foundry's own components
+//! write. What a client has said may stand in any of them, so nothing in a line can begin another one, or be obeyed by a
+//! terminal.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fmt::Write;
+use std::io::IsTerminal;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap;
+use serde_json::Value;
+use tracing::Event;
+use tracing::Level;
+use tracing::Subscriber;
+use tracing::field::Field;
+use tracing::field::Visit;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::FormatEvent;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::sanitize::LONGEST_FIELD;
+use super::sanitize::bounded;
+use crate::config::LogFormat;
+
+/// Where the fields begin in text, where the message is short enough.
+const COLUMN: usize = 24;
+
+/// Who writes, in lager's form.
+const SOURCE: &str = env!("CARGO_PKG_NAME");
+
+/// The form of the lines.
+#[derive(Debug, Clone)]
+pub(super) struct LineFormat {
+    format: LogFormat,
+    colour: bool,
+}
+
+impl LineFormat {
+    /// As told, or as fits stderr.
+    pub(super) fn of(format: Option<LogFormat>) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+        Self { format, colour: is_coloured(terminal, std::env::var_os("NO_COLOR").as_deref()) }
+    }
+
+    /// The line in the place of `dropped` others.
+    pub(super) fn gap(&self, dropped: u64) -> String {
+        let message = "log lines dropped: stderr was not read".to_owned();
+        let fields = EventFields { message, others: vec![("dropped", dropped.into())] };
+        let mut line = String::new();
+        // A string takes whatever is written.
+        let _ = self.write(&mut line, Timestamp::now(), Level::WARN, fields);
+        line
+    }
+
+    fn write(&self, writer: &mut impl Write, time: Timestamp, level: Level, fields: EventFields) -> fmt::Result {
+        match self.format {
+            LogFormat::Json => json(writer, &Flat { time, level, fields }),
+            LogFormat::Lager => json(writer, &Lager { time, level, fields }),
+            LogFormat::Text => text(writer, time, level, &fields, self.colour),
+        }
+    }
+}
+
+/// See no-color.org: set and not empty means no.
+fn is_coloured(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
+impl<S, N> FormatEvent<S, N> for LineFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = EventFields::default();
+        event.record(&mut fields);
+        self.write(&mut writer, Timestamp::now(), *event.metadata().level(), fields)
+    }
+}
+
+fn json(writer: &mut impl Write, line: &impl Serialize) -> fmt::Result {
+    let line = serde_json::to_string(line).map_err(|_| fmt::Error)?;
+    // serde_json escapes what JSON forbids in strings, and DEL and all beyond it are permitted.
+    if line.bytes().all(|byte| byte < 0x7f) {
+        return writeln!(writer, "{line}");
+    }
+    for c in line.chars() {
+        if is_obeyed(c) { write!(writer, "\\u{:04x}", u32::from(c))? } else { writer.write_char(c)? }
+    }
+    writer.write_char('\n')
+}
+
+/// One flat object: time (RFC 3339, UTC), level, message, then the event's own fields.
+struct Flat {
+    time: Timestamp,
+    level: Level,
+    fields: EventFields,
+}
+
+impl Serialize for Flat {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_map(None)?;
+        line.serialize_entry("timestamp", &format_args!("{:.6}", self.time))?;
+        line.serialize_entry("level", &self.level.as_str().to_ascii_lowercase())?;
+        line.serialize_entry("message", &self.fields.message)?;
+        for (name, value) in &self.fields.others {
+            line.serialize_entry(name, value)?;
+        }
+        line.end()
+    }
+}
+
+/// What lager writes when it is set to RFC 3339 (`code.cloudfoundry.org/lager`): the same five members in each line, and the
+/// fields in `data`.
+struct Lager {
+    time: Timestamp,
+    level: Level,
+    fields: EventFields,
+}
+
+impl Serialize for Lager {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_map(Some(5))?;
+        line.serialize_entry("timestamp", &format_args!("{:.9}", self.time))?;
+        line.serialize_entry("source", SOURCE)?;
+        line.serialize_entry("message", &format_args!("{SOURCE}.{}", self.fields.message))?;
+        line.serialize_entry("level", lager_level(self.level))?;
+        line.serialize_entry("data", &Data(&self.fields))?;
+        line.end()
+    }
+}
+
+/// lager has debug, info, error and fatal. Its adapter for Go's own logger makes errors of warnings, and so do we.
+fn lager_level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR | Level::WARN => "error",
+        Level::INFO => "info",
+        Level::DEBUG | Level::TRACE => "debug",
+    }
+}
+
+struct Data<'a>(&'a EventFields);
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.others.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// Time of day (UTC), level and message in columns, then the fields.
+fn text(writer: &mut impl Write, time: Timestamp, level: Level, fields: &EventFields, colour: bool) -> fmt::Result {
+    let (on, off) = match (colour, level) {
+        (false, _) => ("", ""),
+        (true, Level::ERROR) => ("\x1b[31m", "\x1b[0m"),
+        (true, Level::WARN) => ("\x1b[33m", "\x1b[0m"),
+        (true, Level::INFO) => ("\x1b[32m", "\x1b[0m"),
+        (true, _) => ("\x1b[2m", "\x1b[0m"),
+    };
+    let time = time.strftime("%H:%M:%S%.3f");
+    let message = plain(&fields.message);
+    write!(writer, "{time} {on}{:<5}{off} ", level.as_str().to_ascii_lowercase())?;
+    // No blanks at the end of a line.
+    if fields.others.is_empty() {
+        write!(writer, "{message}")?
+    } else {
+        write!(writer, "{message:<COLUMN$}")?
+    }
+    for (name, value) in &fields.others {
+        let value = match value {
+            // As JSON writes it, so that it is seen where it ends.
+            Value::String(text) if text.contains([' ', '"', '=']) || text.is_empty() => plain(&value.to_string()),
+            Value::String(text) => plain(text),
+            value => value.to_string(),
+        };
+        write!(writer, " {name}={value}")?;
+    }
+    writer.write_char('\n')
+}
+
+/// `text` on one line: what a terminal would obey is shown, and does nothing.
+fn plain(text: &str) -> String {
+    text.chars().flat_map(escape).collect()
+}
+
+/// `c`, or how it is written where it would be obeyed.
+pub(super) fn escape(c: char) -> impl Iterator<Item = char> + Clone {
+    let (obeyed, shown) = if is_obeyed(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    obeyed.into_iter().flatten().chain(shown)
+}
+
+/// Whether a terminal or an editor would do something at `c` instead of showing it: control characters, those that end a line,
+/// and those that turn the direction of writing (Unicode's Bidi_Control).
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// An event's fields, in their order.
+#[derive(Default)]
+struct EventFields {
+    message: String,
+    others: Vec<(&'static str, Value)>,
+}
+
+/// Every text is bounded here, whoever has written it: no client and no certificate makes a line long.
+impl EventFields {
+    fn say(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let value = bounded(LONGEST_FIELD, value);
+        if field.name() == "message" {
+            self.message = value;
+        } else {
+            self.add(field, value);
+        }
+    }
+
+    fn add(&mut self, field: &Field, value: impl Into<Value>) {
+        self.others.push((field.name(), value.into()));
+    }
+}
+
+impl Visit for EventFields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.say(field, format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.say(field, format_args!("{value:?}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! How the number of connections has gone in the last minutes.
+//!
+//! No task keeps this up to date: whoever opens or ends a connection, and whoever looks, first makes up for the time that
+//! has passed. So an idle process is not woken for it.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde::Serialize;
+
+/// Pieces of time that are remembered.
+pub(super) const BUCKETS: usize = 60;
+
+/// How long each of them is.
+pub const BUCKET: Duration = Duration::from_secs(5);
+
+/// What happened in one piece of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Bucket {
+    /// Connections that were accepted.
+    pub opened: u32,
+    /// Clients that were denied.
+    pub denied: u32,
+    /// The most connections that were there at once.
+    pub active: u32,
+}
+
+/// The last five minutes.
+#[derive(Debug)]
+pub(super) struct History {
+    began: Instant,
+    kept: Mutex<Ring>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    /// Each in the place of its number, modulo their number.
+    pieces: [Bucket; BUCKETS],
+    /// The number of the one that is written to; counts from the beginning.
+    number: u64,
+    /// Connections that are there now.
+    active: u32,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let kept = Ring { pieces: [Bucket::default(); BUCKETS], number: 0, active: 0 };
+        Self { began: Instant::now(), kept: Mutex::new(kept) }
+    }
+}
+
+impl History {
+    pub(super) fn opened(&self, now: Instant) {
+        self.note(now, |piece, active| {
+            *active += 1;
+            piece.opened += 1;
+            piece.active = piece.active.max(*active);
+        });
+    }
+
+    pub(super) fn ended(&self, now: Instant) {
+        self.note(now, |_, active| *active = active.saturating_sub(1));
+    }
+
+    pub(super) fn denied(&self, now: Instant) {
+        self.note(now, |piece, _| piece.denied += 1);
+    }
+
+    /// The pieces up to `now`, the oldest first. Those before the beginning are empty.
+    pub(super) fn buckets(&self, now: Instant) -> Vec<Bucket> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.go_to(self.number(now));
+        let oldest = place(kept.number + 1);
+        kept.pieces[oldest..].iter().chain(&kept.pieces[..oldest]).copied().collect()
+    }
+
+    fn note(&self, now: Instant, note: impl FnOnce(&mut Bucket, &mut u32)) {
+        // Numbers cannot be left half-written.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.go_to(self.number(now));
+        let Ring { pieces, number, active } = &mut *kept;
+        note(&mut pieces[place(*number)], active);
+    }
+
+    fn number(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_secs() / BUCKET.as_secs()
+    }
+}
+
+impl Ring {
+    /// Begins the pieces up to `number`. In those in which nothing happened the connections were there all the same.
+    /// A clock that was read before another's lock was won may be a little behind; then the newest piece it is.
+    fn go_to(&mut self, number: u64) {
+        let first = (self.number + 1).max(number.saturating_sub(BUCKETS as u64 - 1));
+        for new in first..=number {
+            self.pieces[place(new)] = Bucket { active: self.active, ..Bucket::default() };
+        }
+        self.number = self.number.max(number);
+    }
+}
+
+fn place(number: u64) -> usize {
+    (number % BUCKETS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(opened: u32, denied: u32, active: u32) -> Bucket {
+        Bucket { opened, denied, active }
+    }
+
+    #[test]
+    fn what_happens_is_in_the_piece_of_its_time_and_stays_there_for_five_minutes() {
+        let course = History::default();
+        let at = |seconds| course.began + Duration::from_secs(seconds);
+        course.opened(at(0));
+        course.opened(at(4));
+        course.ended(at(4));
+        course.denied(at(12));
+        let pieces = course.buckets(at(14));
+        assert_eq!(pieces.len(), BUCKETS);
+        assert_eq!(pieces[BUCKETS - 3..], [piece(2, 0, 2), piece(0, 0, 1), piece(0, 1, 1)]);
+        assert_eq!(pieces[..BUCKETS - 3], [Bucket::default(); BUCKETS - 3]);
+
+        let pieces = course.buckets(at(299));
+        assert_eq!((pieces[0], pieces[2], pieces[59]), (piece(2, 0, 2), piece(0, 1, 1), piece(0, 0, 1)));
+        assert_eq!(course.buckets(at(300))[0], piece(0, 0, 1));
+    }
+
+    #[test]
+    fn a_long_silence_leaves_what_was_there_and_a_clock_behind_breaks_nothing() {
+        let course = History::default();
+        let at = |seconds| course.began + Duration::from_secs(seconds);
+        course.opened(at(0));
+        assert_eq!(course.buckets(at(1_000_000)), [piece(0, 0, 1); BUCKETS]);
+        course.ended(at(999_999));
+        assert_eq!(course.buckets(at(1_000_005))[59], piece(0, 0, 0));
+    }
+}

@@ -1,0 +1,115 @@
+//! Text that others have chosen, made fit to be looked at.
+
+use std::fmt;
+use std::fmt::Display;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::format::escape;
+
+/// Characters that are kept; two GUIDs in a row do not fit, one and what is around it does.
+const MOST: usize = 64;
+
+/// Characters of one field of a log line, and of its message: a list of mistakes fits, and no certificate fills the log.
+pub(crate) const LONGEST_FIELD: usize = 1024;
+
+/// Characters of one line that a command prints; the longest path fits.
+pub(crate) const LONGEST_LINE: usize = 8192;
+
+/// What a certificate, a client or a file says: short whatever it says, and nothing in it turns the direction of
+/// writing, ends a line or is obeyed by a terminal. For HTML it still has to be escaped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SafeText(Box<str>);
+
+impl SafeText {
+    /// The beginning of `text`; if there is more, that and how much.
+    pub fn of(text: impl Display) -> Self {
+        Self::up_to(MOST, text)
+    }
+
+    /// The same with another length, in characters.
+    pub fn up_to(most: usize, text: impl Display) -> Self {
+        Self(Bounded::new(most, true).of(format_args!("{text}")).into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The first `most` characters of `text`, as they are; if there are more, that and how many.
+pub(crate) fn bounded(most: usize, text: fmt::Arguments<'_>) -> String {
+    Bounded::new(most, false).of(text)
+}
+
+impl Display for SafeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Takes characters until there is no room for one, and counts the others. No more is kept than there is room for.
+struct Bounded {
+    text: String,
+    room: usize,
+    lost: usize,
+    escaped: bool,
+}
+
+impl Bounded {
+    fn new(most: usize, escaped: bool) -> Self {
+        Self { text: String::new(), room: most, lost: 0, escaped }
+    }
+
+    fn of(mut self, text: fmt::Arguments<'_>) -> String {
+        // An error is that of whoever writes itself: what it has written so far is kept.
+        let _ = self.write_fmt(text);
+        if self.lost > 0 {
+            self.text.push_str(&format!("… ({} more)", self.lost));
+        }
+        self.text
+    }
+
+    fn take(&mut self, c: char) {
+        let shown = escape(c);
+        let length = if self.escaped { shown.clone().count() } else { 1 };
+        match self.room.checked_sub(length).filter(|_| self.lost == 0) {
+            None => self.lost += 1,
+            Some(room) => {
+                self.room = room;
+                if self.escaped { self.text.extend(shown) } else { self.text.push(c) }
+            }
+        }
+    }
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().for_each(|c| self.take(c));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_cut_between_characters_and_says_so() {
+        assert_eq!(SafeText::of("CN=gorouter").as_str(), "CN=gorouter");
+        assert_eq!(SafeText::up_to(3, "äöü").as_str(), "äöü");
+        assert_eq!(SafeText::up_to(3, "äöüß").as_str(), "äöü… (1 more)");
+        assert_eq!(SafeText::of("x".repeat(60_000)).as_str(), "x".repeat(MOST) + "… (59936 more)");
+        assert_eq!(SafeText::up_to(3, format_args!("{}{}", "ab", "cd")).as_str(), "abc… (1 more)");
+        assert_eq!(bounded(1024, format_args!("{}", "\n".repeat(1025))), "\n".repeat(1024) + "… (1 more)");
+    }
+
+    #[test]
+    fn what_would_be_obeyed_is_shown_and_never_cut_in_half() {
+        assert_eq!(SafeText::of("a\u{202e}b\nc").as_str(), "a\\u{202e}b\\nc");
+        assert_eq!(SafeText::up_to(8, "a\u{202e}b").as_str(), "a… (2 more)");
+    }
+}

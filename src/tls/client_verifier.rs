@@ -1,0 +1,126 @@
+//! rustls's question about a client's certificate, answered for one connection and remembered for it.
+//!
+//! rustls asks whether a certificate is good and takes an error for an answer, no more; who the client is and which rule
+//! decided would be lost. So each connection that asks for a certificate gets a verifier of its own, which keeps the
+//! verdict: the certificate is read and judged once. The answer is given within the handshake, so that a client
+//! that may not come in is told by an alert.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
+
+use rustls::DigitallySignedStruct;
+use rustls::DistinguishedName;
+use rustls::Error;
+use rustls::SignatureScheme;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::verify_tls12_signature;
+use rustls::crypto::verify_tls13_signature;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerified;
+use rustls::server::danger::ClientCertVerifier;
+
+use crate::config::DenialAlert;
+use crate::credentials::ClientAuthenticator;
+use crate::identity::Client;
+use crate::identity::critical::Readable;
+use crate::policy::Denial;
+use crate::policy::Permit;
+use crate::tls::alert;
+use crate::tls::server_name;
+
+/// Judges the certificate that one client shows.
+///
+/// rustls has a verifier of its own for the roots' part; but it takes the first CRL of a name for the only one, so that a CA
+/// renewed under its old name would refuse everybody, and it does not look at the dates of the CAs.
+pub struct ClientVerifier {
+    gate: ClientAuthenticator,
+    alert: DenialAlert,
+    verdict: OnceLock<Result<(Client, Permit), Denial>>,
+    denied: OnceLock<Client>,
+}
+
+impl ClientVerifier {
+    /// A witness at `gate`, for one connection, that tells those whom the rules refuse by `alert`.
+    pub fn new(gate: ClientAuthenticator, alert: DenialAlert) -> Self {
+        Self { gate, alert, verdict: OnceLock::new(), denied: OnceLock::new() }
+    }
+
+    /// What was said of the client's certificate; `None` if none was shown in this handshake, as in a resumption.
+    pub fn verdict(&self) -> Option<&Result<(Client, Permit), Denial>> {
+        self.verdict.get()
+    }
+
+    /// Who was denied, if the roots have vouched for it: what another certificate says is worth nothing.
+    pub fn denied(&self) -> Option<&Client> {
+        self.denied.get()
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.gate.is_required()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.gate.roots().hints()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let chain: Vec<CertificateDer<'_>> =
+            std::iter::once(end_entity).chain(intermediates).map(|der| CertificateDer::from(der.as_ref())).collect();
+        let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        match self.verdict.get_or_init(|| self.gate.judge(Some(&chain), now)) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(denial) => {
+                if denial.reason().is_the_policys()
+                    && let Ok(client) = Client::from_leaf(end_entity)
+                {
+                    // Asked once in a handshake; should it be twice, the first answer stands.
+                    let _ = self.denied.set(client);
+                }
+                Err(alert::error(denial.reason(), self.alert))
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(
+            &server_name::as_sent(message),
+            Readable::new(cert).shown(),
+            signed,
+            self.gate.roots().algorithms(),
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, Readable::new(cert).shown(), signed, self.gate.roots().algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.gate.roots().algorithms().supported_schemes()
+    }
+}
+
+impl fmt::Debug for ClientVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Witness").field("verdict", &self.verdict).finish_non_exhaustive()
+    }
+}

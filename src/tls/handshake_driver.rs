@@ -1,0 +1,192 @@
+//! The handshake as rustls conducts it, driven by hand.
+//!
+//! rustls's unbuffered API reads from the caller's buffer and writes into the caller's buffer, so that nothing is copied to
+//! be held. What it has negotiated becomes a [`Session`], and rustls's own state of the connection is gone.
+
+use std::sync::Arc;
+
+use rustls::HandshakeKind;
+use rustls::NamedGroup;
+use rustls::ProtocolVersion;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::ConnectionState;
+use rustls::unbuffered::UnbufferedStatus;
+
+use crate::tls::Outgoing;
+use crate::tls::Session;
+use crate::tls::record_length;
+use crate::tls::server_name::Hidden;
+
+/// What the two sides agreed on.
+#[derive(Debug, Clone)]
+pub struct Negotiated {
+    /// TLS 1.2 or 1.3.
+    pub version: Option<ProtocolVersion>,
+    /// The cipher suite's IANA name, as rustls writes it.
+    pub suite: Option<rustls::CipherSuite>,
+    /// The key exchange group; `None` on TLS 1.2 resumption.
+    pub group: Option<NamedGroup>,
+    /// The ALPN protocol, if one was agreed on.
+    pub alpn: Option<Vec<u8>>,
+    /// Resumed from a ticket.
+    pub resumed: bool,
+}
+
+impl Negotiated {
+    /// `TLSv1_3`, as rustls names it.
+    pub fn version_name(&self) -> Option<&'static str> {
+        self.version.and_then(|version| version.as_str())
+    }
+
+    /// The cipher suite's name (IANA's, but for rustls's prefix `TLS13_`).
+    pub fn suite_name(&self) -> Option<&'static str> {
+        self.suite.and_then(|suite| suite.as_str())
+    }
+
+    /// The group's name.
+    pub fn group_name(&self) -> Option<&'static str> {
+        self.group.and_then(|group| group.as_str())
+    }
+
+    /// The ALPN protocol: one of the configured ones, so text.
+    pub fn alpn_name(&self) -> Option<&str> {
+        self.alpn.as_deref().and_then(|name| std::str::from_utf8(name).ok())
+    }
+}
+
+/// One client's handshake, server side.
+pub(super) struct HandshakeDriver {
+    conn: Box<UnbufferedServerConnection>,
+    client_closed: bool,
+    /// Bytes at the front of the wire that rustls has been given and wants to see again: whole records, which hold the beginning
+    /// of a message.
+    given: usize,
+    /// The server name, where rustls would not take it.
+    hidden_name: Option<Hidden>,
+}
+
+impl HandshakeDriver {
+    /// A handshake that expects the ClientHello as its first input.
+    pub(super) fn new(config: Arc<ServerConfig>, hidden_name: Option<Hidden>) -> Result<Self, rustls::Error> {
+        let conn = Box::new(UnbufferedServerConnection::new(config)?);
+        Ok(Self { conn, client_closed: false, given: 0, hidden_name })
+    }
+
+    /// Whether both Finished have not been exchanged yet.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.conn.is_handshaking()
+    }
+
+    /// Whether the client has sent close_notify.
+    pub(super) fn client_closed(&self) -> bool {
+        self.client_closed
+    }
+
+    /// Lets rustls work on `wire`, which begins where the bytes done with ended, until it wants more of it; gives the bytes done
+    /// with. What it wants to be sent is appended to `out`.
+    ///
+    /// rustls is given one record after the other and none behind the client's Finished: it would read on, answer what stands
+    /// there and move its keys, and the session that takes over from it would know nothing of that.
+    ///
+    /// # Errors
+    /// When the handshake cannot go on; the alert that tells the client so is in `out`.
+    pub(super) fn drive(&mut self, wire: &mut [u8], out: &mut Outgoing) -> Result<usize, rustls::Error> {
+        let (mut used, mut given) = (0, self.given);
+        loop {
+            if self.expects_hidden_name()
+                && self.hidden_name.as_mut().is_some_and(|name| name.hide(&mut wire[given..]).is_err())
+            {
+                self.given = given - used;
+                return Ok(used);
+            }
+            let (length, whole) = first_record(&wire[given..]);
+            used += self.process(&mut wire[used..given + length], out)?;
+            if whole {
+                given += length;
+            }
+            if !whole || given == wire.len() || !self.is_under_way() || self.client_closed {
+                self.given = given - used;
+                return Ok(used);
+            }
+        }
+    }
+
+    /// Whether a second ClientHello is to come, with the name that was hidden in the first one.
+    fn expects_hidden_name(&self) -> bool {
+        self.hidden_name.as_ref().is_some_and(Hidden::is_first_alone)
+            && self.conn.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
+    }
+
+    /// Lets rustls work on these records, of which the last may not be whole; gives the bytes done with.
+    fn process(&mut self, records: &mut [u8], out: &mut Outgoing) -> Result<usize, rustls::Error> {
+        let _hashing = self.hidden_name.as_ref().map(Hidden::in_force);
+        let mut used = 0;
+        loop {
+            let UnbufferedStatus { discard, state } = self.conn.process_tls_records(&mut records[used..]);
+            used += discard;
+            match state {
+                Ok(ConnectionState::EncodeTlsData(mut record)) => out.encode(|space| record.encode(space))?,
+                // `out` is the caller's to send, in order: for rustls that is as good as sent.
+                Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
+                Ok(ConnectionState::PeerClosed) => self.client_closed = true,
+                Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
+                    return Ok(used);
+                }
+                Ok(_) => return Err(rustls::Error::General("data before Finished, which is not offered".to_owned())),
+                Err(error) => {
+                    self.take_alert(&mut records[used..], out)?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// After an error rustls still holds the alert that explains it to the client. No more than that may be asked of it:
+    /// it would look at the offending record once more, and assert that it has sent its alert already.
+    fn take_alert(&mut self, wire: &mut [u8], out: &mut Outgoing) -> Result<(), rustls::Error> {
+        while self.conn.wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(mut record)) = self.conn.process_tls_records(wire).state else {
+                return Ok(());
+            };
+            out.encode(|space| record.encode(space))?;
+        }
+        Ok(())
+    }
+
+    /// The certificates that the client has shown in the session that it resumes, leaf first.
+    pub(super) fn resumed_chain(&self) -> Option<Vec<CertificateDer<'static>>> {
+        let resumed = self.conn.handshake_kind() == Some(HandshakeKind::Resumed);
+        self.conn.peer_certificates().filter(|_| resumed).map(<[_]>::to_vec)
+    }
+
+    /// Bytes of the client's chain, which what makes the session's next keys keeps.
+    pub(super) fn chain_bytes(&self) -> usize {
+        self.conn.peer_certificates().into_iter().flatten().map(|certificate| certificate.len()).sum()
+    }
+
+    /// What was agreed on, and the session that it leads to.
+    ///
+    /// # Errors
+    /// The handshake is still under way, or rustls does not give the keys away.
+    pub(super) fn finish(self) -> Result<(Negotiated, Session), rustls::Error> {
+        let Self { conn, .. } = self;
+        let negotiated = Negotiated {
+            version: conn.protocol_version(),
+            suite: conn.negotiated_cipher_suite().map(|suite| suite.suite()),
+            group: conn.negotiated_key_exchange_group().map(|group| group.name()),
+            alpn: conn.alpn_protocol().map(<[u8]>::to_vec),
+            resumed: conn.handshake_kind() == Some(HandshakeKind::Resumed),
+        };
+        Ok((negotiated, Session::new(*conn)?))
+    }
+}
+
+/// The length of the first record in `wire`, and whether it is whole there; all of `wire` if it is not.
+fn first_record(wire: &[u8]) -> (usize, bool) {
+    match record_length(wire) {
+        Some(length) if length <= wire.len() => (length, true),
+        _ => (wire.len(), false),
+    }
+}

@@ -1,0 +1,180 @@
+//! What a handshake is answered with.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::NoServerSessionStorage;
+use rustls::server::ProducesTickets;
+use rustls::server::ResolvesServerCert;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::CertifiedKey;
+use rustls::sign::SingleCertAndKey;
+use rustls::version::TLS12;
+use rustls::version::TLS13;
+
+use crate::config::TlsSettings;
+use crate::config::TlsVersion;
+use crate::credentials::ClientAuth;
+use crate::credentials::ClientAuthenticator;
+use crate::tls::ClientVerifier;
+use crate::tls::Hello;
+use crate::tls::provider::provider_of;
+use crate::tls::server_name;
+
+/// One ticket lets a client resume once, and its resumption brings the next: more would be encrypted for nothing.
+const TICKETS_PER_HANDSHAKE: usize = 1;
+
+/// One pair under one set of TLS settings, ready to answer a ClientHello.
+///
+/// Its ticket keys are its own: a ticket from another offer resumes nothing, so a rotation, a change of roots, of CRLs or
+/// of rules makes old tickets worthless.
+pub struct ServerConfigs {
+    template: Template,
+    client_auth: ClientAuthMode,
+}
+
+/// What all answers have in common.
+struct Template {
+    pair: Arc<dyn ResolvesServerCert>,
+    provider: Arc<CryptoProvider>,
+    settings: TlsSettings,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+/// What the client is asked for.
+enum ClientAuthMode {
+    /// Nothing: one configuration for each manner serves all.
+    Nothing(Vec<(Variant, Arc<ServerConfig>)>),
+    /// A certificate. Each connection has a verifier, and so a configuration, of its own.
+    Certificate(ClientAuthenticator),
+}
+
+/// What of an answer depends on the ClientHello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Variant {
+    /// The listener's protocols are spoken. rustls ends a handshake in which no protocol overlaps with the alert
+    /// `no_application_protocol` (RFC 7301 allows both); gorouter and curl rely on going on without ALPN, as Envoy does.
+    alpn: bool,
+    /// The order of suites is ours, and not the client's: in TLS 1.2, where the listener has one.
+    our_order: bool,
+}
+
+impl Variant {
+    fn of(hello: &Hello, settings: &TlsSettings) -> Self {
+        let our_order = !settings.tls12_suites.is_empty() && !hello.offers_tls13();
+        Self { alpn: hello.offers_any(&settings.alpn), our_order }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        [false, true].into_iter().flat_map(|alpn| [false, true].map(|our_order| Self { alpn, our_order }))
+    }
+}
+
+/// The answer to one ClientHello.
+#[derive(Debug)]
+pub struct Selected {
+    /// For the handshake.
+    pub config: Arc<ServerConfig>,
+    /// Knows what was said of the client's certificate; `None` where none is asked for.
+    pub witness: Option<Arc<ClientVerifier>>,
+}
+
+impl ServerConfigs {
+    /// An offer of `pair`, with fresh ticket keys, to whom `admitting` lets in.
+    ///
+    /// # Errors
+    /// When the system's random source fails.
+    pub fn new(pair: Arc<CertifiedKey>, settings: &TlsSettings, admitting: &ClientAuth) -> Result<Self, rustls::Error> {
+        let terms = Template {
+            pair: Arc::new(SingleCertAndKey::from(pair)),
+            provider: provider_of(&settings.tls12_suites),
+            settings: settings.clone(),
+            tickets: Ticketer::new()?,
+        };
+        let asking = match admitting {
+            ClientAuth::Everybody => {
+                let config = |manner| {
+                    let provider = Arc::clone(&terms.provider);
+                    Ok((manner, terms.config(provider, manner, WebPkiClientVerifier::no_client_auth())?))
+                };
+                ClientAuthMode::Nothing(Variant::all().map(config).collect::<Result<_, rustls::Error>>()?)
+            }
+            ClientAuth::Certified(gate) => ClientAuthMode::Certificate(gate.clone()),
+        };
+        Ok(Self { template: terms, client_auth: asking })
+    }
+
+    /// The answer to `hello`.
+    ///
+    /// # Errors
+    /// rustls refuses the configuration, which it took when the offer was made.
+    pub fn select(&self, hello: &Hello) -> Result<Selected, rustls::Error> {
+        let manner = Variant::of(hello, &self.template.settings);
+        match &self.client_auth {
+            ClientAuthMode::Nothing(_) if hello.hidden_name.is_some() => {
+                let provider = server_name::provider(&self.template.provider);
+                let config = self.template.config(provider, manner, WebPkiClientVerifier::no_client_auth())?;
+                Ok(Selected { config, witness: None })
+            }
+            ClientAuthMode::Nothing(configs) => {
+                let known = configs.iter().find(|(known, _)| *known == manner).map(|(_, config)| Arc::clone(config));
+                // There is one for each manner.
+                let config = known.ok_or_else(|| rustls::Error::General("a manner without an answer".to_owned()))?;
+                Ok(Selected { config, witness: None })
+            }
+            ClientAuthMode::Certificate(gate) => {
+                let witness = Arc::new(ClientVerifier::new(gate.clone(), self.template.settings.denial_alert));
+                let verifier: Arc<dyn ClientCertVerifier> = Arc::<ClientVerifier>::clone(&witness);
+                let provider = match hello.hidden_name {
+                    Some(_) => server_name::provider(&self.template.provider),
+                    None => Arc::clone(&self.template.provider),
+                };
+                Ok(Selected { config: self.template.config(provider, manner, verifier)?, witness: Some(witness) })
+            }
+        }
+    }
+}
+
+impl Template {
+    fn config(
+        &self,
+        provider: Arc<CryptoProvider>,
+        manner: Variant,
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let settings = &self.settings;
+        let versions: &[&'static SupportedProtocolVersion] = match (settings.min_version, settings.max_version) {
+            (TlsVersion::Tls13, _) => &[&TLS13],
+            (TlsVersion::Tls12, TlsVersion::Tls13) => &[&TLS13, &TLS12],
+            (TlsVersion::Tls12, TlsVersion::Tls12) => &[&TLS12],
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::clone(&self.pair));
+        if manner.alpn {
+            config.alpn_protocols = settings.alpn.clone();
+        }
+        config.ignore_client_order = manner.our_order;
+        config.ticketer = Arc::clone(&self.tickets);
+        config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
+        // Tickets carry the session; a cache would hold memory for clients that never come back.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        // The session takes the keys over from rustls.
+        config.enable_secret_extraction = true;
+        // 0-RTT can be replayed, and the app cannot tell.
+        config.max_early_data_size = 0;
+        Ok(Arc::new(config))
+    }
+}
+
+impl fmt::Debug for ServerConfigs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer").field("settings", &self.template.settings).finish_non_exhaustive()
+    }
+}
