@@ -5,8 +5,7 @@
 //! kind; a [`Reservation`] is what one of them holds of it, and gives it back when it is dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The part of what is free that one connection may hold: so the last of it goes to those that need little, and clients with
 /// a large unfinished message are turned away before those with a small one.

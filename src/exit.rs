@@ -3,8 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::telemetry::LONGEST_LINE;
-use crate::telemetry::SafeText;
+use crate::diagnostics::{Diagnostic, Diagnostics, LONGEST_LINE, SafeText, Source};
 
 /// The status the process ends with (`sysexits.h` where there is a name for it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,9 +125,29 @@ impl fmt::Display for Fault {
     }
 }
 
+/// One line a mistake. The status is [`Exit::Usage`] as soon as one is on the command line, else [`Exit::Config`].
+impl From<Diagnostics> for Fault {
+    fn from(mistakes: Diagnostics) -> Self {
+        let typed = mistakes.iter().any(|mistake| matches!(mistake.source, Source::Flag(_)));
+        let lines: Vec<_> = mistakes.iter().map(Diagnostic::to_string).collect();
+        Self::new(if typed { Exit::Usage } else { Exit::Config }, lines.join("\n"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostics::Problem;
+
+    #[test]
+    fn one_mistake_on_the_command_line_makes_it_a_usage_fault() {
+        let variable = Problem::new("a", "b").at(Source::Variable("VESTIBULE_X".into()));
+        let flag = Problem::new("c", "d").at(Source::Flag("--x".into()));
+        let fault = Fault::from(Diagnostics::from(variable.clone()));
+        assert_eq!((fault.exit, fault.message.as_str()), (Exit::Config, "VESTIBULE_X: a; b"));
+        let fault = Fault::from(Diagnostics::from(variable).and(flag));
+        assert_eq!((fault.exit, fault.message.as_str()), (Exit::Usage, "VESTIBULE_X: a; b\n--x: c; d"));
+    }
 
     #[test]
     fn the_manual_has_the_number_of_each_status() {

@@ -7,32 +7,39 @@
 //! - a credential: files → watch → load → check the pair → swap → serve
 //! - a connection: accept → ClientHello → dial → handshake → relay → record
 
-pub mod budget;
-pub mod buffers;
-pub mod cli;
-pub mod config;
+pub mod diagnostics;
 pub mod exit;
+pub mod pem;
+pub mod signal;
+mod sys;
 
+pub mod crypto;
 pub mod identity;
 pub mod issuer;
-pub mod pem;
 pub mod policy;
-pub(crate) mod redact;
+
+pub mod budget;
+pub mod config;
+pub mod io;
+pub mod proxy_protocol;
 
 pub mod credentials;
-pub mod proxy_protocol;
 pub mod tls;
+pub mod trust;
+
+pub mod relay;
+pub mod telemetry;
+pub mod upstream;
+
+pub mod lifecycle;
+pub mod supervisor;
 
 pub mod inbound;
 pub mod listener;
-pub mod relay;
-pub mod upstream;
 
 pub mod admin;
-pub mod lifecycle;
-pub mod supervisor;
-pub mod telemetry;
+pub mod metrics;
 
+pub mod cli;
 pub mod commands;
 pub mod sidecar;
-mod sys;

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use vestibule::cli;
-use vestibule::commands;
+use vestibule::{cli, commands};
 // For its symbols, which the linker takes in the place of the C library's.
 #[cfg(all(target_env = "musl", target_arch = "x86_64"))]
 use vestibule_memcpy as _;

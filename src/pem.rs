@@ -7,10 +7,8 @@
 
 use std::fmt;
 
-use base64ct::Base64;
-use base64ct::Encoding;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
+use base64ct::{Base64, Encoding};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 mod outside;
 mod trust_settings;

@@ -4,12 +4,9 @@ use std::io;
 use std::io::Write;
 use std::net::Ipv4Addr;
 
-use anyhow::Context;
-use anyhow::Result;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// What a client asks for a small answer.
 pub(crate) const SMALL: &str = "GET /small HTTP/1.1\r\nHost: app\r\nAccept: */*\r\n\r\n";

@@ -1,13 +1,10 @@
 //! Fresh credentials of Diego's shape, written by the product's own issuer.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
 /// The size of an RSA key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,14 +1,11 @@
 //! The folder that Diego writes for the proxy of a container: the texts of the product's own tests, with ports that are free here.
 
 use std::fs;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::credentials::Pair;
 use crate::process::port;

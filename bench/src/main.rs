@@ -23,14 +23,11 @@ mod wire;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
-use tokio::runtime::Builder;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
-use args::Cli;
-use args::Task;
+use args::{Cli, Task};
 
 fn main() -> ExitCode {
     match execute(Cli::parse().command) {

@@ -1,13 +1,10 @@
 //! The product's binary: built, or named by whoever asks.
 
 use std::env;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
 use crate::args::ProductArgs;
 

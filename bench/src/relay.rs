@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::io::copy_bidirectional_with_sizes;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// As large as the kernel's usual receive buffers are at first; larger ones gain nothing.
 const BUFFER: usize = 64 * 1024;

@@ -1,32 +1,20 @@
 //! The story of a run: build, find peers, take samples in interleaved rounds, report.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
-use crate::args::CallgrindArgs;
-use crate::args::RunArgs;
-use crate::measures;
-use crate::measures::Measure;
-use crate::measures::sign;
-use crate::peers;
-use crate::peers::Found;
-use crate::peers::Peer;
-use crate::peers::TWO_THREADS;
-use crate::peers::VESTIBULE;
-use crate::product;
+use crate::args::{CallgrindArgs, RunArgs};
+use crate::measures::{Measure, sign};
+use crate::peers::{Found, Peer, TWO_THREADS, VESTIBULE};
 use crate::product::Linked;
 use crate::report::Report;
 use crate::report::machine::Machine;
 use crate::report::results::Results;
-use crate::stage::Bench;
-use crate::stage::Sizes;
+use crate::stage::{Bench, Sizes};
+use crate::{measures, peers, product};
 
 const FULL: Sizes = Sizes { time: Duration::from_secs(2), bulk: 256 << 20, starts: 9, many: 9_000 };
 const QUICK: Sizes = Sizes { time: Duration::from_millis(400), bulk: 64 << 20, starts: 3, many: 0 };

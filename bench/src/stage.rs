@@ -3,33 +3,21 @@
 use std::cell::Cell;
 use std::fs;
 use std::future::Future;
-use std::net::SocketAddr;
-use std::net::TcpStream;
-use std::path::Path;
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::bail;
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::credentials::Credentials;
-use crate::credentials::Rsa;
-use crate::load::Client;
-use crate::load::Connection;
-use crate::load::Target;
-use crate::peers::Peer;
-use crate::peers::Site;
-use crate::process::Running;
-use crate::process::exec;
-use crate::process::place;
+use crate::credentials::{Credentials, Rsa};
+use crate::load::{Client, Connection, Target};
+use crate::peers::{Peer, Site};
 use crate::process::place::Places;
-use crate::process::port;
+use crate::process::{Running, exec, place, port};
 
 /// How long a peer may take until it serves; Envoy on a busy machine needs seconds.
 const START: Duration = Duration::from_secs(30);

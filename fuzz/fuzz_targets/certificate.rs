@@ -2,14 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vestibule::identity::Certificate;
-use vestibule::identity::Client;
-use vestibule::identity::Identity;
-use vestibule::identity::critical;
 use vestibule::identity::critical::Readable;
-use vestibule::policy::Mode;
-use vestibule::policy::Policy;
-use vestibule::policy::Rule;
+use vestibule::identity::{Certificate, Client, Identity, critical};
+use vestibule::policy::{Mode, Policy, Rule};
 
 fuzz_target!(|der: &[u8]| {
     let _ = Certificate::from_der(der);

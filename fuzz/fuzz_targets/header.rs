@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vestibule::proxy_protocol::Header;
+use vestibule::proxy_protocol::ReceivedHeader;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = Header::parse(bytes);
+    let _ = ReceivedHeader::parse(bytes);
 });

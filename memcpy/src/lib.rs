@@ -14,9 +14,7 @@
 extern crate std;
 
 use core::arch::asm;
-use core::arch::x86_64::__m128i;
-use core::arch::x86_64::_mm_loadu_si128;
-use core::arch::x86_64::_mm_storeu_si128;
+use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_storeu_si128};
 
 /// Bytes of one register.
 const WIDTH: usize = size_of::<__m128i>();

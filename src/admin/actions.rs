@@ -1,24 +1,15 @@
 //! What may be changed here, if `--admin-actions` names it: drain, reload, and the level of the log. By POST, and not for the
 //! pages of other sites that happen to be open in somebody's browser.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
-use hyper::Method;
-use hyper::Request;
-use hyper::StatusCode;
-use hyper::header::ALLOW;
-use hyper::header::HOST;
-use hyper::header::HeaderName;
-use hyper::header::HeaderValue;
-use hyper::header::ORIGIN;
+use hyper::header::{ALLOW, HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::{Method, Request, StatusCode};
 use tokio::sync::mpsc;
 
-use super::routes::AdminResponse;
-use super::routes::text;
-use crate::config::AdminAction;
-use crate::config::LogLevel;
-use crate::supervisor::Signal;
+use super::routes::{AdminResponse, text};
+use crate::config::{AdminAction, LogLevel};
+use crate::signal::Signal;
 use crate::telemetry;
 
 /// Requests that wait to be heard; a drain and its "now" fit.

@@ -6,34 +6,21 @@ mod dump;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use hyper::Method;
-use hyper::Request;
-use hyper::StatusCode;
-use hyper::header::CONTENT_TYPE;
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
-use serde_json::Serializer;
-use serde_json::Value;
-use serde_json::json;
 use serde_json::ser::PrettyFormatter;
+use serde_json::{Serializer, Value, json};
 use tokio::sync::watch;
 
-use super::AdminState;
-use super::content_negotiation;
-use super::routes::AdminResponse;
-use super::routes::text;
-use crate::config::Config;
-use crate::config::LogLevel;
-use crate::config::envoy::EnvoyCompat;
-use crate::config::envoy::EnvoyListener;
-use crate::credentials::ServedCertificate;
-use crate::credentials::SnapshotReceiver;
-use crate::lifecycle::Check;
-use crate::lifecycle::Readiness;
+use super::routes::{AdminResponse, text};
+use super::{AdminState, content_negotiation};
+use crate::config::envoy::{EnvoyCompat, EnvoyListener};
+use crate::config::{Config, LogLevel};
+use crate::credentials::{ServedCertificate, SnapshotReceiver};
+use crate::lifecycle::{Check, Readiness};
 use crate::telemetry;
 
 const HELP: &str = "\

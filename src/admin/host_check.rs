@@ -4,8 +4,7 @@
 //! rebinding); then the page reads the answer. The browser still sends the name, so only what is no name is answered:
 //! IP addresses, `localhost`, and the names that whoever runs us has listed (`--admin-host`).
 
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::Request;
 use hyper::header::HOST;

@@ -13,46 +13,35 @@ mod slots;
 mod status;
 
 use std::convert::Infallible;
-use std::fs;
-use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as Caller;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::net::TcpListener;
-use tokio::net::UnixListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::sleep;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::config::Admin;
-use crate::config::AdminAddr;
-use crate::config::Listen;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::config::{Admin, AdminAddr, Listen};
+use crate::exit::{Exit, Fault};
 use crate::lifecycle::Readiness;
 use crate::listener;
-use crate::supervisor::Signal;
-use crate::telemetry::Metrics;
+use crate::metrics::Metrics;
+use crate::signal::Signal;
 
-use self::actions::Actions;
-use self::actions::PendingAction;
-use self::slots::AdminSlot;
-use self::slots::AdminSlots;
+use self::actions::{Actions, PendingAction};
+use self::slots::{AdminSlot, AdminSlots};
 
 pub use self::envoy::Envoy;
-pub use self::status::ListenerInfo;
-pub use self::status::StatusSources;
+pub use self::status::{ListenerInfo, StatusSources};
 
 /// From accept to the end of the request's head.
 const HEAD_LIMIT: Duration = Duration::from_secs(1);

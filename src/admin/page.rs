@@ -8,8 +8,7 @@ mod sections;
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
-use base64ct::Base64;
-use base64ct::Encoding;
+use base64ct::{Base64, Encoding};
 use hyper::header::HeaderValue;
 
 use self::markup::Markup;
@@ -76,21 +75,15 @@ mod tests {
 
     use std::path::PathBuf;
     use std::sync::Arc;
-    use std::time::Duration;
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use tokio::sync::watch;
 
     use crate::admin::status::StatusSources;
-    use crate::config::PairFiles;
-    use crate::config::PairSource;
-    use crate::config::SecretFile;
-    use crate::credentials::Pair;
-    use crate::credentials::ServedCertificate;
-    use crate::issuer::Authority;
-    use crate::issuer::InstanceSpec;
-    use crate::lifecycle::Phase;
-    use crate::lifecycle::Readiness;
+    use crate::config::{PairFiles, PairSource, SecretFile};
+    use crate::credentials::{Pair, ServedCertificate};
+    use crate::issuer::{Authority, InstanceSpec};
+    use crate::lifecycle::{Phase, Readiness};
 
     #[test]
     fn several_pairs_are_told_apart_and_what_is_over_is_said_so() {
@@ -100,7 +93,7 @@ mod tests {
         let shown = |source, generation, at| {
             let credential = authority.issue(&spec, at).unwrap();
             let (chain, key) = (credential.cert_pem.as_bytes(), credential.key_pem.as_bytes());
-            let pair = Pair::from_pem(chain, key, &crate::tls::provider()).unwrap();
+            let pair = Pair::from_pem(chain, key, &crate::crypto::provider()).unwrap();
             ServedCertificate { source, pair, generation, since: now }
         };
         let files = PairFiles { cert: PathBuf::from("/a/<b>.crt"), key: PathBuf::from("/a/the.key") };

@@ -3,25 +3,15 @@
 use std::time::SystemTime;
 
 use http_body_util::Full;
-use hyper::Method;
-use hyper::Request;
-use hyper::Response;
-use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::ACCEPT;
-use hyper::header::ALLOW;
-use hyper::header::CACHE_CONTROL;
-use hyper::header::CONTENT_SECURITY_POLICY;
-use hyper::header::CONTENT_TYPE;
-use hyper::header::HeaderValue;
-use hyper::header::REFERRER_POLICY;
-use hyper::header::VARY;
-use hyper::header::X_CONTENT_TYPE_OPTIONS;
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode};
 
-use super::AdminState;
-use super::content_negotiation;
-use super::page;
 use super::status::Status;
+use super::{AdminState, content_negotiation, page};
 use crate::lifecycle::Check;
 
 pub(super) type AdminResponse = Response<Full<Bytes>>;

@@ -1,12 +1,8 @@
 //! Who may ask at once. Whoever connects and says nothing must not keep a probe waiting, so a newcomer always finds a place:
 //! where all are taken, the oldest that has not asked its question yet gives way.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -78,8 +74,7 @@ impl Drop for AdminSlot {
 mod tests {
     use std::future::Future;
     use std::pin::pin;
-    use std::task::Context;
-    use std::task::Waker;
+    use std::task::{Context, Waker};
 
     use super::*;
 

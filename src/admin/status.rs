@@ -6,34 +6,20 @@ mod pairs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::config::ClientAuthConfig;
-use crate::config::LogLevel;
-use crate::config::PairSource;
-use crate::credentials::RotationStats;
-use crate::credentials::ServedCertificate;
-use crate::credentials::SnapshotReceiver;
+use crate::config::{ClientAuthConfig, LogLevel, PairSource};
+use crate::credentials::{RotationStats, ServedCertificate, SnapshotReceiver};
+use crate::diagnostics::SafeText;
 use crate::identity::Identity;
-use crate::lifecycle::Phase;
-use crate::lifecycle::Readiness;
-use crate::telemetry::BUCKET;
-use crate::telemetry::Bucket;
-use crate::telemetry::Counters;
-use crate::telemetry::Denied;
-use crate::telemetry::DeniedClient;
-use crate::telemetry::SafeText;
-use crate::telemetry::log_level;
-use crate::tls;
+use crate::lifecycle::{Phase, Readiness};
+use crate::telemetry::{BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
 use crate::upstream::Upstream;
 
-pub(super) use listeners::ListenerStatus;
-pub(super) use listeners::PolicyStatus;
-pub(super) use listeners::Rules;
+pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
 pub(super) use pairs::PairStatus;
 
 /// For paths and details of our own configuration, in characters.
@@ -166,7 +152,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             tls: "rustls",
             crypto: "aws-lc-rs",
-            fips: tls::provider().fips(),
+            fips: crate::crypto::provider().fips(),
             now: date(now),
             started: date(overview.started),
             uptime_seconds: now.duration_since(overview.started).unwrap_or_default().as_secs(),

@@ -4,20 +4,14 @@
 //! Its grammar is not clap's: a flag that we have no use for is passed over with its value, and one that nobody knows
 //! must not stop an app either.
 
-use std::ffi::OsStr;
-use std::ffi::OsString;
-use std::path::Path;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::LogLevel;
-use crate::config::mistake::Diagnostic;
-use crate::config::mistake::Diagnostics;
-use crate::config::mistake::Problem;
-use crate::config::mistake::Source;
-use crate::config::values;
+use crate::config::{LogLevel, values};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::exit::Fault;
-use crate::redact::quote;
 
 /// What we were asked to do in Envoy's place.
 #[derive(Debug, Clone, PartialEq, Eq)]

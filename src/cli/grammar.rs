@@ -2,18 +2,12 @@
 
 use std::fmt::Write;
 
-use clap::Arg;
-use clap::ArgAction;
-use clap::Command;
-use clap::ValueHint;
-use clap::builder::PossibleValuesParser;
-use clap::builder::ValueParser;
+use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Command, ValueHint};
 
 use crate::config::options;
-use crate::config::options::Arity;
-use crate::config::options::Opt;
-use crate::config::options::POLICY_TEST;
+use crate::config::options::{Arity, Opt, POLICY_TEST};
 
 const SOURCES: &str = "\
 Each option is also a variable (--tls-min: VESTIBULE_TLS_MIN) and a key in the file that

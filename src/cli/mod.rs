@@ -8,37 +8,24 @@ mod grammar;
 mod stop;
 mod tools;
 
-use std::ffi::OsStr;
-use std::ffi::OsString;
-use std::path::Path;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
 
-use crate::commands::issuer::Options;
-use crate::config::AdminAddr;
-use crate::config::Config;
-use crate::config::mistake::Diagnostic;
-use crate::config::mistake::Diagnostics;
-use crate::config::mistake::Problem;
-use crate::config::mistake::Source;
-use crate::config::options;
 use crate::config::options::Arity;
-use crate::config::resolve;
 use crate::config::resolve::own_certificate;
-use crate::config::sources::Environment;
-use crate::config::sources::Sources;
-use crate::config::values;
-use crate::exit::Exit;
-use crate::exit::Fault;
-use crate::redact::quote;
+use crate::config::sources::{Environment, Sources};
+use crate::config::{AdminAddr, Config, options, resolve, values};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
+use crate::exit::{Exit, Fault};
 use crate::sys;
 
 pub use envoy::EnvoyCommand;
-pub use stop::Help;
-pub use stop::Stop;
-pub use tools::DemoArgs;
+pub use stop::{Help, Stop};
+pub use tools::{DemoArgs, IssuerArgs};
 
 /// What we were asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +78,7 @@ pub enum Command {
         json: bool,
     },
     /// A development CA.
-    Issuer(Options),
+    Issuer(IssuerArgs),
     /// Issuer, app and proxy on one machine.
     Demo(DemoArgs),
     /// What Diego starts.

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
-use crate::config::mistake::Diagnostics;
-use crate::exit::Exit;
-use crate::exit::Fault;
-use crate::redact::without_secrets;
+use crate::diagnostics::Diagnostics;
+use crate::diagnostics::redact::without_secrets;
+use crate::exit::{Exit, Fault};
 
 /// Why there is no command to follow.
 #[derive(Debug)]

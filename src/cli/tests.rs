@@ -8,13 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-use crate::config::AppAddr;
-use crate::config::Listen;
-use crate::config::LogLevel;
-use crate::config::TlsVersion;
+use crate::config::{AppAddr, Listen, LogLevel, TlsVersion};
 use crate::exit::Exit;
-use crate::issuer::Flaw;
-use crate::issuer::KeyKind;
+use crate::issuer::{Flaw, KeyKind};
 
 const COMMANDS: [&str; 9] = ["run", "proxy", "check", "wait", "health", "identity", "policy", "issuer", "demo"];
 const SERVING: [&str; 3] = ["run", "proxy", "check"];
@@ -96,7 +92,7 @@ fn identity_shows_the_named_file_or_the_one_that_is_served() {
 #[test]
 fn the_issuer_has_a_default_for_everything_but_its_folder() {
     let Command::Issuer(args) = command(&["issuer", "/tmp/ca"]) else { panic!("not issuer") };
-    let expected = Options {
+    let expected = IssuerArgs {
         dir: "/tmp/ca".into(),
         validity: Duration::from_secs(24 * 3600),
         rotate_every: None,

@@ -1,25 +1,19 @@
 //! The options of the tools: issuer, demo and wait. They are flags and nothing else.
 
-use std::ffi::OsStr;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ArgMatches;
 
-use crate::commands::issuer::Options;
-use crate::config::Listen;
-use crate::config::LogLevel;
-use crate::config::mistake::Diagnostic;
-use crate::config::mistake::Diagnostics;
-use crate::config::mistake::Problem;
-use crate::config::mistake::Source;
-use crate::config::options;
 use crate::config::options::Preset;
-use crate::config::values;
 use crate::config::values::Range;
-use crate::redact::quote;
+use crate::config::{Listen, LogLevel, options, values};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
+use crate::issuer::{Flaw, KeyKind};
 
 /// What `demo` was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +30,40 @@ pub struct DemoArgs {
     pub log_level: LogLevel,
 }
 
-pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Diagnostics> {
+/// What `issuer` was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerArgs {
+    /// Where everything is written; made if it is missing.
+    pub dir: PathBuf,
+    /// How long each certificate lives; a second at least.
+    pub validity: Duration,
+    /// The time between rotations; `None` means Diego's schedule.
+    pub rotate_every: Option<Duration>,
+    /// GUIDs; `None` keeps those of the certificate that is there, else they are random.
+    pub org: Option<String>,
+    /// See `org`.
+    pub space: Option<String>,
+    /// See `org`.
+    pub app: Option<String>,
+    /// The instance id; `None` as for `org`.
+    pub instance: Option<String>,
+    /// The one IP address in the certificates.
+    pub ip: IpAddr,
+    /// The kind of the leaves' keys.
+    pub key: KeyKind,
+    /// Write the pair that announces a retirement, and end.
+    pub retire: bool,
+    /// Write a faulty pair first.
+    pub inject: Option<Flaw>,
+    /// Also a pair for another app, `client.crt` and `client.key`.
+    pub client: bool,
+    /// Also a pair for another instance of the same app, in the folder `second`.
+    pub second_instance: bool,
+    /// Write once and end, instead of rotating until a signal.
+    pub once: bool,
+}
+
+pub(super) fn issuer(matches: &ArgMatches) -> Result<IssuerArgs, Diagnostics> {
     let mut flags = Flags { command: "issuer", matches, mistakes: Vec::new() };
     let dir = matches.get_one::<OsString>("DIR").map_or(OsStr::new(""), OsString::as_os_str);
     let dir = match values::path(dir) {
@@ -56,7 +83,7 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<Options, Diagnostics> {
     let client = matches.get_flag("client");
     let second_instance = matches.get_flag("second-instance");
     match (dir, validity, ip, key) {
-        (Some(dir), Some(validity), Some(ip), Some(key)) if flags.mistakes.is_empty() => Ok(Options {
+        (Some(dir), Some(validity), Some(ip), Some(key)) if flags.mistakes.is_empty() => Ok(IssuerArgs {
             dir,
             validity,
             rotate_every,

@@ -1,22 +1,14 @@
 //! `vestibule envoy`: what Diego starts in a container, from the files that it writes for Envoy.
 
-use std::fs;
-use std::io;
 use std::io::Read;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use super::serve;
-use crate::cli::envoy::EnvoyArgs;
-use crate::cli::envoy::EnvoyCommand;
-use crate::cli::envoy::EnvoyMode;
-use crate::cli::envoy::USAGE;
-use crate::config::envoy::Bootstrap;
-use crate::config::envoy::Overrides;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::cli::envoy::{EnvoyArgs, EnvoyCommand, EnvoyMode, USAGE};
+use crate::config::envoy::{Bootstrap, Overrides};
+use crate::exit::{Exit, Fault};
 use crate::sys;
 
 /// Diego rewrites the bootstrap in place, and whoever reads it in that moment sees a part of it. It means the same each

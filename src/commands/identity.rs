@@ -2,18 +2,14 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::pem::Pem;
 use serde::Serialize;
 
 use super::text;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::exit::{Exit, Fault};
 use crate::identity::Certificate;
 
 /// Where the platform puts the certificate if it does not say so.

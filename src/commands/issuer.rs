@@ -5,64 +5,20 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::text;
-use crate::exit::Exit;
-use crate::exit::Fault;
-use crate::identity::Certificate;
-use crate::identity::Identity;
-use crate::issuer::Authority;
-use crate::issuer::Credential;
-use crate::issuer::Flaw;
-use crate::issuer::Folder;
-use crate::issuer::InstanceSpec;
-use crate::issuer::IssuerError;
-use crate::issuer::KeyKind;
+use crate::cli::IssuerArgs;
+use crate::exit::{Exit, Fault};
+use crate::identity::{Certificate, Identity};
 use crate::issuer::schedule::rotate_after;
-
-/// What was typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Where everything is written; made if it is missing.
-    pub dir: PathBuf,
-    /// How long each certificate lives; a second at least.
-    pub validity: Duration,
-    /// The time between rotations; `None` means Diego's schedule.
-    pub rotate_every: Option<Duration>,
-    /// GUIDs; `None` keeps those of the certificate that is there, else they are random.
-    pub org: Option<String>,
-    /// See `org`.
-    pub space: Option<String>,
-    /// See `org`.
-    pub app: Option<String>,
-    /// The instance id; `None` as for `org`.
-    pub instance: Option<String>,
-    /// The one IP address in the certificates.
-    pub ip: IpAddr,
-    /// The kind of the leaves' keys.
-    pub key: KeyKind,
-    /// Write the pair that announces a retirement, and end.
-    pub retire: bool,
-    /// Write a faulty pair first.
-    pub inject: Option<Flaw>,
-    /// Also a pair for another app, `client.crt` and `client.key`.
-    pub client: bool,
-    /// Also a pair for another instance of the same app, in the folder `second`.
-    pub second_instance: bool,
-    /// Write once and end, instead of rotating until a signal.
-    pub once: bool,
-}
+use crate::issuer::{Authority, Credential, Flaw, Folder, InstanceSpec, IssuerError};
 
 /// One pair that is kept fresh.
 struct IssuedTo {
@@ -76,7 +32,7 @@ struct IssuedTo {
 ///
 /// # Errors
 /// An option that cannot be (status 2), or a file that cannot be written (status 78).
-pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), Fault> {
+pub fn run(options: &IssuerArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let every = options.check()?;
     let dir = std::path::absolute(&options.dir)
         .map_err(|error| config(format!("{}: not a folder's path: {error}", options.dir.display())))?;
@@ -108,7 +64,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), Fault> {
     rotate(&holders, &authority, every, out)
 }
 
-impl Options {
+impl IssuerArgs {
     /// Looks for what cannot be, and gives the time between rotations.
     fn check(&self) -> Result<Duration, Fault> {
         let mut mistakes = Vec::new();

@@ -14,8 +14,7 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use crate::cli::Command;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::exit::{Exit, Fault};
 use crate::supervisor::AppCommand;
 
 /// Does what was asked for.

@@ -12,19 +12,12 @@ use crate::pem::Pem;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
-use crate::config::ClientAuthConfig;
-use crate::config::ClientAuthFiles;
-use crate::config::Config;
-use crate::config::PairSource;
+use crate::config::{ClientAuthConfig, ClientAuthFiles, Config, PairSource};
 use crate::credentials::ClientPolicyFiles;
-use crate::exit::Exit;
-use crate::exit::Fault;
-use crate::identity::Client;
-use crate::identity::Identity;
-use crate::policy::Denial;
-use crate::policy::Permit;
-use crate::telemetry::LONGEST_FIELD;
-use crate::telemetry::SafeText;
+use crate::diagnostics::{LONGEST_FIELD, SafeText};
+use crate::exit::{Exit, Fault};
+use crate::identity::{Client, Identity};
+use crate::policy::{Denial, Permit};
 
 /// Judges the chain in the file `peer` (PEM, leaf first) at the time `now`, for each listener that asks for certificates.
 /// Gives what is printed, and [`Exit::Success`] for permits alone or [`Exit::Findings`].
@@ -88,7 +81,7 @@ fn verdict(
     chain: &[CertificateDer<'_>],
     now: SystemTime,
 ) -> Result<PolicyTestResult, Fault> {
-    let admission = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.admission(certified));
+    let admission = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
     let admission = admission.map_err(|error| usage(error.to_string()))?;
     let own = if admission.policy.needs_own_identity() { own_identity(own_certificate)? } else { None };
     let judged = admission.authorize(chain, own.as_ref(), now).map(|(_, permit)| permit);
@@ -136,7 +129,7 @@ impl PolicyTestResult {
             Ok(permit) => (TestVerdict::Permit, permit.rule(), permit.audited_denial()),
             Err(denial) => (TestVerdict::Denial, denial.rule(), Some(denial)),
         };
-        let holder = client.and_then(Client::holder);
+        let holder = client.and_then(Client::certificate);
         Self {
             listener,
             mode,

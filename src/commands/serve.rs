@@ -1,20 +1,16 @@
 //! `vestibule run` and `vestibule proxy`.
 
-use std::io;
-use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+use std::{io, panic};
 
-use tokio::runtime::Builder;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
 
 use crate::config::Config;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::exit::{Exit, Fault};
 use crate::sidecar::Sidecar;
-use crate::supervisor::AppCommand;
-use crate::supervisor::Signals;
+use crate::supervisor::{AppCommand, Signals};
 use crate::telemetry;
 use crate::telemetry::log_writer;
 

@@ -1,13 +1,11 @@
 //! Times as people read them, and paths as shells do.
 
 use std::path::Path;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use crate::telemetry::LONGEST_LINE;
-use crate::telemetry::SafeText;
+use crate::diagnostics::{LONGEST_LINE, SafeText};
 
 /// RFC 3339 in UTC, to the second.
 pub(super) fn timestamp(time: SystemTime) -> String {
@@ -44,13 +42,9 @@ pub(super) fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
-    use super::one_line;
-    use super::quoted;
-    use super::timestamp;
+    use super::{duration, one_line, quoted, timestamp};
     use std::path::Path;
-    use std::time::Duration;
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn durations_are_short() {

@@ -2,18 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::ClientAuthConfig;
-use super::ClientAuthFiles;
-use super::mistake::Problem;
-use super::mistake::Source;
-use super::reader::Located;
-use super::reader::OptionReader;
-use super::reader::Reported;
+use super::reader::{Located, OptionReader, Reported};
 use super::sources::ALLOWING;
-use super::values;
-use crate::policy::PolicyMode;
-use crate::policy::Rule;
-use crate::policy::guid_of;
+use super::{ClientAuthConfig, ClientAuthFiles, values};
+use crate::diagnostics::{Problem, Source};
+use crate::policy::{PolicyMode, Rule, guid_of};
 
 /// `--client-auth`
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,23 +2,13 @@
 
 use std::time::Duration;
 
-use super::Admin;
-use super::AdminAction;
-use super::AppConfig;
-use super::AppReady;
-use super::Drain;
-use super::mistake::Problem;
-use super::mistake::Source;
-use super::reader::OptionReader;
-use super::reader::Reported;
-use super::resolve::in_order;
-use super::resolve::is_typed;
-use super::values;
+use super::reader::{OptionReader, Reported};
+use super::resolve::{in_order, is_typed};
 use super::values::Range;
-use crate::redact::quote;
-use crate::supervisor::SignalError;
-use crate::supervisor::SignalMap;
-use crate::supervisor::SignalScope;
+use super::{Admin, AdminAction, AppConfig, AppReady, Drain, values};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Problem, Source};
+use crate::signal::{SignalError, SignalMap, SignalScope};
 
 impl OptionReader {
     /// All but [`AppConfig::hold`]. `ours`: whether we start it.

@@ -5,21 +5,13 @@ use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::DeTable;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
-use super::mistake::Diagnostic;
-use super::mistake::Problem;
-use super::mistake::Source;
 use super::options;
-use super::options::Arity;
-use super::options::Opt;
-use super::sources::ByName;
-use super::sources::RawValue;
-use super::sources::Section;
-use super::sources::nearest;
-use super::sources::split;
-use crate::redact::quote;
+use super::options::{Arity, Opt};
+use super::sources::{ByName, RawValue, Section, split};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
 
 /// Reads the options out of `contents`, which is what came of reading the file that `named` names.
 pub(super) fn read(

@@ -7,7 +7,6 @@ mod clients;
 mod entrypoint;
 pub mod envoy;
 mod file;
-pub mod mistake;
 pub mod options;
 mod reader;
 pub mod resolve;
@@ -18,17 +17,13 @@ pub mod values;
 mod tests;
 
 use std::fmt;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::PolicyMode;
-use crate::policy::Rule;
-use crate::supervisor::SignalMap;
-use crate::supervisor::SignalScope;
+use crate::policy::{PolicyMode, Rule};
+use crate::signal::{SignalMap, SignalScope};
 
 pub use values::Network;
 

@@ -2,13 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::mistake::Diagnostic;
-use super::mistake::Problem;
-use super::mistake::Source;
-use super::sources::GatheredValues;
-use super::sources::RawValue;
-use super::sources::Sources;
+use super::sources::{GatheredValues, RawValue, Sources};
 use super::values;
+use crate::diagnostics::{Diagnostic, Problem, Source};
 
 /// Proof that a mistake has been noted, which is why there is no value.
 #[derive(Debug, Clone, Copy)]

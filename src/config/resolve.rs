@@ -1,47 +1,21 @@
 //! From what was typed to what it means. Never stops at the first mistake.
 
 use std::cmp::Ordering;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::AccessLog;
-use super::Admin;
-use super::AppAddr;
-use super::AppConfig;
-use super::ClientAuthConfig;
-use super::Config;
-use super::Dial;
-use super::Limits;
-use super::Listen;
-use super::Listener;
-use super::Log;
-use super::LogFormat;
-use super::LogLevel;
-use super::Network;
-use super::PairFiles;
-use super::PairSource;
-use super::ProxyProtocol;
-use super::Timeouts;
-use super::TlsSettings;
-use super::TlsVersion;
-use super::mistake::Diagnostics;
-use super::mistake::Problem;
-use super::mistake::Source;
-use super::options;
 use super::options::Preset;
-use super::reader::Located;
-use super::reader::OptionReader;
-use super::reader::Reported;
-use super::sources;
-use super::sources::Environment;
-use super::sources::RawValue;
-use super::sources::Section;
-use super::sources::Sources;
-use super::values;
+use super::reader::{Located, OptionReader, Reported};
+use super::sources::{Environment, RawValue, Section, Sources};
 use super::values::Range;
-use crate::redact::quote;
+use super::{
+    AccessLog, Admin, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, Limits, Listen, Listener, Log, LogFormat,
+    LogLevel, Network, PairFiles, PairSource, ProxyProtocol, Timeouts, TlsSettings, TlsVersion, options, sources,
+    values,
+};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Diagnostics, Problem, Source};
 
 /// Turns everything that was typed into the truth, or into all mistakes in it.
 pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {

@@ -4,23 +4,14 @@
 //! text. What a value means is [`super::resolve`]'s business.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::file;
-use super::mistake::Diagnostic;
-use super::mistake::Problem;
-use super::mistake::Source;
-use super::options;
-use super::options::Arity;
-use super::options::Group;
-use super::options::Opt;
-use super::options::PREFIX;
-use super::options::Preset;
-use super::values;
+use super::options::{Arity, Group, Opt, PREFIX, Preset};
 use super::values::unquoted;
+use super::{file, options, values};
+use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
 
 /// The environment by name.
 pub type Environment = BTreeMap<String, OsString>;
@@ -213,15 +204,4 @@ fn preset(option: &'static Opt, environment: &Environment) -> Option<Vec<RawValu
         Preset::Value(text) => Some(vec![RawValue { place: Source::Default(option.name), value: text.into() }]),
         Preset::Found(_) | Preset::None => None,
     }
-}
-
-/// The known name that was probably meant.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Below this a suggestion is a guess: `tls-version` has nothing to do with `tls-min`.
-    const ALIKE: f64 = 0.6;
-    known
-        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known)
 }

@@ -7,17 +7,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::mistake::Diagnostics;
 use super::options;
-use super::options::Arity;
-use super::options::Opt;
-use super::resolve::own_certificate;
-use super::resolve::resolve;
-use super::sources::Environment;
-use super::sources::Sources;
+use super::options::{Arity, Opt};
+use super::resolve::{own_certificate, resolve};
+use super::sources::{Environment, Sources};
 use super::*;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::diagnostics::Diagnostics;
+use crate::exit::{Exit, Fault};
 
 /// What somebody typed.
 #[derive(Debug, Default, Clone)]

@@ -3,33 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::SystemTime;
 
-use rustls::pki_types::CertificateDer;
-
-use super::Text;
-use super::TrustAnchors;
-use super::TrustAnchorsError;
 use super::load;
 use super::load::LoadError;
-use super::source::Previous;
-use super::source::ReloadSource;
-use super::trust_files::Holding;
-use super::trust_files::TrustFiles;
-use crate::config::ClientAuthFiles;
-use crate::config::SecretFile;
+use super::source::{Previous, ReloadSource};
+use super::trust_files::{Holding, TrustFiles};
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::ValidationContext;
-use crate::config::mistake::Diagnostics;
-use crate::identity::Client;
-use crate::identity::Identity;
-use crate::policy::AltName;
-use crate::policy::Denial;
-use crate::policy::Permit;
-use crate::policy::Policy;
-use crate::policy::PolicyFile;
-use crate::policy::PolicyMode;
-use crate::policy::Rule;
+use crate::config::{ClientAuthFiles, SecretFile};
+use crate::diagnostics::Diagnostics;
+use crate::policy::{AltName, Policy, PolicyFile, PolicyMode, Rule};
+use crate::trust::{ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
 
 /// How long files have to stand still that say less than before (CAs, or what CRLs name) and may not have been written to
 /// their end: a slow writer pauses between two whole blocks, and every connection of the second CA would be ended.
@@ -37,19 +21,6 @@ const TRUST_LESS: Duration = Duration::from_secs(3);
 
 /// The same for rules, which are to be gone within about a second.
 const RULES_LESS: Duration = Duration::from_millis(700);
-
-/// Whom a listener admits: under which roots, by which rules. They are loaded together and change together.
-#[derive(Debug, Clone)]
-pub struct ClientPolicy {
-    /// Who vouches for clients.
-    pub roots: TrustAnchors,
-    /// Who of them may come in.
-    pub policy: Policy,
-    /// What was left out of the files, for the log.
-    pub notes: Vec<String>,
-    /// How many files of folders cannot be used.
-    pub unusable_files: usize,
-}
 
 /// The files as they were read, to tell whether anything has changed.
 #[derive(Debug, Clone)]
@@ -137,7 +108,7 @@ impl ClientPolicyFiles {
         }
         let unfinished = before.was_failing || pairs().any(|(now, before)| now.may_be_unfinished(before));
         match unfinished {
-            true if after.roots.lack_some_of(&before.parsed.roots) => TRUST_LESS,
+            true if after.anchors.lack_some_of(&before.parsed.anchors) => TRUST_LESS,
             true if lacks_some_of(&after.policy, &before.parsed.policy) => match self.policy.texts.is_empty() {
                 true => TRUST_LESS,
                 false => RULES_LESS,
@@ -148,7 +119,7 @@ impl ClientPolicyFiles {
 
     /// What a validation context says: any one of its names suffices, none listed means any certificate under its roots,
     /// and without roots nobody is trusted.
-    fn admission_of_context(&self) -> Result<ClientPolicy, ClientPolicyError> {
+    fn client_policy_of_context(&self) -> Result<ClientPolicy, ClientPolicyError> {
         let (roots, notes) = match self.cas.texts.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
             true => (TrustAnchors::none(), Vec::new()),
             false => TrustAnchors::parse(&self.cas.texts, &self.crls.texts)?,
@@ -158,14 +129,14 @@ impl ClientPolicyFiles {
             names => names.iter().cloned().map(Rule::AltName).collect(),
         };
         let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-        Ok(ClientPolicy { roots, policy, notes, unusable_files: 0 })
+        Ok(ClientPolicy { anchors: roots, policy, notes, unusable_files: 0 })
     }
 
     /// What they say, together with the rules that `certified` has itself.
     ///
     /// # Errors
     /// Something in the files is wrong; then nothing of them counts.
-    pub fn admission(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, ClientPolicyError> {
+    pub fn client_policy(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, ClientPolicyError> {
         let left_out: Vec<String> = self.cas.notes().chain(self.crls.notes()).collect();
         if self.cas.texts.is_empty() {
             // Folders, and nothing in them.
@@ -183,25 +154,7 @@ impl ClientPolicyFiles {
             allow: certified.allow.iter().cloned().chain(file.allow).collect(),
             deny: certified.deny.iter().cloned().chain(file.deny).collect(),
         };
-        Ok(ClientPolicy { roots, policy, notes, unusable_files })
-    }
-}
-
-impl ClientPolicy {
-    /// Whether whoever shows `chain` (leaf first) at the time `now` may come in. It is what the handshake asks, and is
-    /// asked again of resumed sessions and of living connections. `own` is our own identity.
-    ///
-    /// # Errors
-    /// [`Denial`]: the roots do not vouch for it, or the policy does not admit it.
-    pub fn authorize(
-        &self,
-        chain: &[CertificateDer<'_>],
-        own: Option<&Identity>,
-        now: SystemTime,
-    ) -> Result<(Client, Permit), Denial> {
-        let client = self.roots.verify(chain, now)?;
-        let permit = self.policy.authorize(&client, own)?;
-        Ok((client, permit))
+        Ok(ClientPolicy { anchors: roots, policy, notes, unusable_files })
     }
 }
 
@@ -242,8 +195,8 @@ impl ReloadSource for ClientPolicySource {
 
     fn parse(&self, texts: &ClientPolicyFiles) -> Result<Arc<ClientPolicy>, ClientPolicyError> {
         match self {
-            Self::Files(certified) => texts.admission(certified).map(Arc::new),
-            Self::Secret(_) => texts.admission_of_context().map(Arc::new),
+            Self::Files(certified) => texts.client_policy(certified).map(Arc::new),
+            Self::Secret(_) => texts.client_policy_of_context().map(Arc::new),
         }
     }
 
@@ -258,7 +211,7 @@ impl ReloadSource for ClientPolicySource {
 
     fn warn(&self, admission: &Arc<ClientPolicy>, before: Option<&Arc<ClientPolicy>>) {
         let all = |admission: &'_ Arc<ClientPolicy>| -> Vec<String> {
-            admission.notes.iter().chain(admission.roots.crl_notes()).cloned().collect()
+            admission.notes.iter().chain(admission.anchors.crl_notes()).cloned().collect()
         };
         let known = before.map(all).unwrap_or_default();
         for note in all(admission).iter().filter(|note| !known.contains(note)) {
@@ -280,14 +233,13 @@ fn utf8(text: &Text) -> Result<&str, ClientPolicyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::issuer::Authority;
-    use crate::issuer::InstanceSpec;
-    use crate::issuer::Key;
-    use crate::issuer::KeyKind;
+    use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
     use crate::policy::DenialReason;
+    use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     use std::fs;
     use std::sync::LazyLock;
+    use std::time::SystemTime;
     use tempfile::TempDir;
 
     static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now()).unwrap());
@@ -316,7 +268,7 @@ mod tests {
     }
 
     fn load(certified: &ClientAuthFiles) -> Result<ClientPolicy, ClientPolicyError> {
-        ClientPolicyFiles::read(certified, None)?.admission(certified)
+        ClientPolicyFiles::read(certified, None)?.client_policy(certified)
     }
 
     #[test]
@@ -361,7 +313,7 @@ mod tests {
         fs::write(at("new.crt"), "").unwrap();
         let admission = load(&certified).unwrap();
         assert_eq!(admission.notes, [readme, dangling, said("new.crt", "the file is empty; left out")]);
-        assert_eq!((admission.roots.cas().len(), admission.unusable_files), (2, 3));
+        assert_eq!((admission.anchors.cas().len(), admission.unusable_files), (2, 3));
         fs::remove_file(at("ca.crt")).unwrap();
         let error = load(&certified).unwrap_err();
         assert!(error.to_string().contains("without one nobody could come in"), "{error}");
@@ -400,22 +352,22 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         fs::write(at("other.crt"), &other).unwrap();
         let before = ClientPolicyFiles::read(&certified, None).unwrap();
-        assert_eq!(before.admission(&certified).unwrap().roots.cas().len(), 4);
+        assert_eq!(before.client_policy(&certified).unwrap().anchors.cas().len(), 4);
         let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for bad in [&other[..other.len() / 3], "", garbage] {
             fs::write(at("other.crt"), bad).unwrap();
             let texts = ClientPolicyFiles::read(&certified, Some(&before)).unwrap();
-            let ClientPolicy { roots, notes, unusable_files, .. } = texts.admission(&certified).unwrap();
+            let ClientPolicy { anchors: roots, notes, unusable_files, .. } = texts.client_policy(&certified).unwrap();
             assert_eq!((roots.cas().len(), unusable_files, notes.len()), (4, 1, 1));
             assert!(notes[0].contains("other.crt") && notes[0].ends_with("it counts as it was when it was last good"));
             // As it was, after the next look as well.
             assert!(ClientPolicyFiles::read(&certified, Some(&texts)).unwrap() == texts);
-            let anew = ClientPolicyFiles::read(&certified, None).unwrap().admission(&certified).unwrap();
-            assert_eq!((anew.roots.cas().len(), anew.unusable_files), (2, 1));
+            let anew = ClientPolicyFiles::read(&certified, None).unwrap().client_policy(&certified).unwrap();
+            assert_eq!((anew.anchors.cas().len(), anew.unusable_files), (2, 1));
         }
         fs::remove_file(at("other.crt")).unwrap();
-        let gone = ClientPolicyFiles::read(&certified, Some(&before)).unwrap().admission(&certified).unwrap();
-        assert_eq!((gone.roots.cas().len(), gone.unusable_files), (2, 0));
+        let gone = ClientPolicyFiles::read(&certified, Some(&before)).unwrap().client_policy(&certified).unwrap();
+        assert_eq!((gone.anchors.cas().len(), gone.unusable_files), (2, 0));
     }
 
     #[test]

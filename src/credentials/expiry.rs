@@ -3,13 +3,12 @@
 //! Neither files nor clocks are known here.
 
 use std::collections::HashMap;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::ServedCertificate;
-use super::TrustAnchors;
 use crate::config::PairSource;
 use crate::identity::Certificate;
+use crate::trust::TrustAnchors;
 
 /// The clock may be set while we sleep, so no sleep is longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -142,10 +141,8 @@ mod tests {
 
     use crate::config::PairFiles;
     use crate::credentials::Pair;
-    use crate::issuer::Authority;
-    use crate::issuer::InstanceSpec;
-    use crate::issuer::KeyKind;
-    use crate::tls::provider;
+    use crate::crypto::provider;
+    use crate::issuer::{Authority, InstanceSpec, KeyKind};
 
     const HOUR: Duration = Duration::from_secs(3600);
 

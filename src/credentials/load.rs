@@ -1,22 +1,16 @@
 //! One coherent look at the files.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
-use super::source::Previous;
-use super::source::ReloadSource;
-use crate::config::PairFiles;
-use crate::config::PairSource;
-use crate::config::SecretFile;
+use super::source::{Previous, ReloadSource};
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::TlsCertificate;
-use crate::config::mistake::Diagnostics;
-use crate::credentials::Pair;
-use crate::credentials::PairError;
-use crate::tls::provider;
+use crate::config::{PairFiles, PairSource, SecretFile};
+use crate::credentials::{Pair, PairError};
+use crate::crypto::provider;
+use crate::diagnostics::Diagnostics;
 
 /// A certificate chain, a key or a bundle of CAs is some KiB; what is far beyond that is something else. In bytes.
 pub(super) const LARGEST: u64 = MIB;

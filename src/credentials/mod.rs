@@ -1,42 +1,21 @@
 //! What we show, and whom we trust: files → watch → load → check → swap → serve.
 
-mod anchors;
 mod blocking;
-mod chain;
 mod client_policy;
-mod crl;
 mod expiry;
 mod load;
 mod load_failure;
 mod pair;
-mod revocation;
 mod rotation_stats;
 mod rotator;
-mod signed;
 mod snapshot;
 mod source;
 mod trust_files;
-mod verified_chains;
 mod watch;
 
-pub use anchors::Ca;
-pub use anchors::Text;
-pub use anchors::TrustAnchors;
-pub use anchors::TrustAnchorsError;
-pub use client_policy::ClientPolicy;
-pub use client_policy::ClientPolicyError;
-pub use client_policy::ClientPolicyFiles;
-pub use crl::Crl;
-pub use crl::CrlError;
-pub use load::LoadError;
-pub use load::read_half;
-pub use pair::Pair;
-pub use pair::PairError;
+pub use client_policy::{ClientPolicyError, ClientPolicyFiles};
+pub use load::{LoadError, read_half};
+pub use pair::{Pair, PairError};
 pub use rotation_stats::RotationStats;
-pub use rotator::InitialLoadError;
-pub use rotator::Rotator;
-pub use rotator::ServedCertificate;
-pub use snapshot::ClientAuth;
-pub use snapshot::ClientAuthenticator;
-pub use snapshot::Snapshot;
-pub use snapshot::SnapshotReceiver;
+pub use rotator::{InitialLoadError, Rotator, ServedCertificate};
+pub use snapshot::{Snapshot, SnapshotReceiver};

@@ -7,9 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
-use crate::pem::BlockKind;
-use crate::pem::Pem;
-use crate::pem::PemError;
+use crate::pem::{BlockKind, Pem, PemError};
 
 /// A certificate chain, leaf first, and the private key of its leaf: checked to match. Cheap to clone.
 #[derive(Debug, Clone)]

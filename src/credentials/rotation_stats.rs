@@ -1,8 +1,6 @@
 //! What has become of new files, counted.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Rotations since the start. Written by the rotation, read when somebody asks.
 #[derive(Debug, Default)]

@@ -2,40 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
-use tokio::sync::watch;
-use tokio::time::Instant;
-use tokio::time::sleep;
-use tokio::time::sleep_until;
-use tokio::time::timeout;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::ClientAuth;
-use super::ClientAuthenticator;
-use super::ClientPolicy;
-use super::ClientPolicyError;
-use super::LoadError;
-use super::Pair;
-use super::RotationStats;
-use super::Snapshot;
-use super::SnapshotReceiver;
-use super::TrustAnchors;
 use super::blocking::run_blocking;
 use super::client_policy::ClientPolicySource;
 use super::expiry::Expiry;
 use super::load_failure::RETRY_INTERVAL;
-use super::source::LastGood;
-use super::source::ReloadSource;
-use super::source::Update;
+use super::source::{LastGood, ReloadSource, Update};
 use super::watch::FileWatch;
-use crate::config::ClientAuthConfig;
-use crate::config::PairSource;
-use crate::config::TlsSettings;
-use crate::config::ValidationContextConfig;
+use super::{ClientPolicyError, LoadError, Pair, RotationStats, Snapshot, SnapshotReceiver};
+use crate::config::{ClientAuthConfig, PairSource, TlsSettings, ValidationContextConfig};
 use crate::identity::Identity;
 use crate::tls::ServerConfigs;
+use crate::trust::{ClientAuth, ClientAuthenticator, ClientPolicy, TrustAnchors};
 
 /// A pair that is shown, and since which rotation.
 #[derive(Debug, Clone)]
@@ -241,7 +223,9 @@ impl Rotator {
         for served in &self.served {
             let Some((pair, admitting)) = good.build(served) else { continue };
             match ServerConfigs::new(pair.certified_key(), &served.settings, &admitting) {
-                Ok(offer) => next.push((served, Snapshot { offer, admitting, generation })),
+                Ok(offer) => {
+                    next.push((served, Snapshot { server_configs: offer, client_auth: admitting, generation }))
+                }
                 Err(error) => {
                     // The system's random source failed; what is served stays.
                     tracing::error!(%error, "a new generation could not be taken into service");
@@ -304,20 +288,20 @@ impl LastGoodSources {
     }
 
     fn roots(&self) -> impl Iterator<Item = &TrustAnchors> {
-        self.admissions().map(|admission| &admission.roots)
+        self.admissions().map(|admission| &admission.anchors)
     }
 
     /// What `served` is to be served with, if it is all there and something of it is new.
     fn build(&self, served: &ServedConfig) -> Option<(&Pair, ClientAuth)> {
         let (pair, mut since) = self.pairs[served.pair].parsed()?;
         let admitting = match served.asking {
-            ListenerAuth::Nothing => ClientAuth::Everybody,
+            ListenerAuth::Nothing => ClientAuth::None,
             ListenerAuth::Certificate { admission, required } => {
                 // While its first roots and rules are missing it serves nobody, and the start waits for them.
                 let (admission, changed) = self.admissions[admission].parsed()?;
                 since = since.max(changed);
                 let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);
-                ClientAuth::Certified(ClientAuthenticator::new(Arc::clone(admission), required, own))
+                ClientAuth::Certificate(ClientAuthenticator::new(Arc::clone(admission), required, own))
             }
         };
         served.generation().is_none_or(|generation| generation < since).then_some((pair, admitting))

@@ -2,18 +2,13 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use super::ClientPolicyError;
-use super::Text;
-use super::TrustAnchors;
-use super::TrustAnchorsError;
-use super::load;
 use super::watch::Stamp;
+use super::{ClientPolicyError, load};
+use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
 
 /// The largest CRL that is read, in bytes: some hundred thousand certificates.
 const LARGEST_CRL: u64 = 16 * load::MIB;

@@ -8,20 +8,13 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use aws_lc_rs::digest;
-use der::Decode;
-use der::Encode;
-use der::Tag;
-use der::Tagged;
-use der::asn1::AnyRef;
-use der::asn1::ObjectIdentifier;
-use der::asn1::UintRef;
+use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
+use der::{Decode, Encode, Tag, Tagged};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::pkix::BasicConstraints;
-use x509_cert::name::Name;
-use x509_cert::name::RelativeDistinguishedName;
+use x509_cert::name::{Name, RelativeDistinguishedName};
 
-use super::Identity;
-use super::IdentityError;
+use super::{Identity, IdentityError};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");

@@ -5,11 +5,8 @@ use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 
-use super::Certificate;
-use super::CertificateError;
-use super::Identity;
-use super::IdentityError;
 use super::certificate::AltNames;
+use super::{Certificate, CertificateError, Identity, IdentityError};
 
 /// Who dials us. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,11 +69,11 @@ impl Client {
 
     /// The certificates that were shown, leaf first; `None` without one.
     pub fn chain(&self) -> Option<&[CertificateDer<'static>]> {
-        self.holder().map(|holder| holder.chain.as_slice())
+        self.certificate().map(|holder| holder.chain.as_slice())
     }
 
     /// What the certificate says; `None` without one.
-    pub fn holder(&self) -> Option<&PeerCertificate> {
+    pub fn certificate(&self) -> Option<&PeerCertificate> {
         match self {
             Self::Anonymous => None,
             Self::Authenticated(holder) => Some(holder),
@@ -85,7 +82,7 @@ impl Client {
 
     /// The Cloud Foundry identity, if there is a sound one.
     pub fn identity(&self) -> Option<&Identity> {
-        self.holder()?.identity.as_ref().ok()?.as_ref()
+        self.certificate()?.identity.as_ref().ok()?.as_ref()
     }
 }
 
@@ -93,9 +90,7 @@ impl Client {
 mod tests {
     use super::Client;
     use crate::identity::IdentityError;
-    use rcgen::CertificateParams;
-    use rcgen::DnType;
-    use rcgen::KeyPair;
+    use rcgen::{CertificateParams, DnType, KeyPair};
 
     fn client(names: &[&str], subject: &[(DnType, &str)]) -> Client {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -119,7 +114,7 @@ mod tests {
         let identity = client.identity().unwrap();
         assert_eq!(identity.app.unwrap().to_string(), "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11");
         assert_eq!(identity.instance.as_ref().unwrap().as_str(), "one");
-        let holder = client.holder().unwrap();
+        let holder = client.certificate().unwrap();
         assert_eq!(holder.names.dns, ["a.example"]);
         assert_eq!(holder.names.ips, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
         assert_eq!(holder.common_name.as_deref(), Some("one"));
@@ -131,12 +126,12 @@ mod tests {
     fn an_unsound_identity_is_kept_as_an_error_and_never_as_half_an_identity() {
         let client = client(&[], &[(DnType::OrganizationalUnitName, "app:"), (DnType::CommonName, "one")]);
         assert_eq!(client.identity(), None);
-        assert!(matches!(client.holder().unwrap().identity, Err(IdentityError::Empty(_))));
+        assert!(matches!(client.certificate().unwrap().identity, Err(IdentityError::Empty(_))));
     }
 
     #[test]
     fn the_anonymous_have_nothing_to_say() {
-        assert_eq!((Client::Anonymous.holder(), Client::Anonymous.identity()), (None, None));
+        assert_eq!((Client::Anonymous.certificate(), Client::Anonymous.identity()), (None, None));
         assert!(Client::from_leaf(b"no certificate").is_err());
     }
 }

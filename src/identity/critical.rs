@@ -7,18 +7,9 @@
 
 use std::ops::Range;
 
-use der::Decode;
-use der::Reader;
-use der::SliceReader;
-use der::Tag;
-use der::TagNumber;
-use der::Tagged;
-use der::asn1::AnyRef;
-use der::asn1::ObjectIdentifier;
-use rustls::pki_types::AlgorithmIdentifier;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::InvalidSignature;
-use rustls::pki_types::SignatureVerificationAlgorithm;
+use der::asn1::{AnyRef, ObjectIdentifier};
+use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
+use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm};
 use x509_cert::ext::pkix::CertificatePolicies;
 
 const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");

@@ -130,8 +130,7 @@ impl fmt::Debug for InstanceId {
 
 #[cfg(test)]
 mod tests {
-    use super::Guid;
-    use super::InstanceId;
+    use super::{Guid, InstanceId};
     use proptest::prelude::*;
 
     #[test]

@@ -12,20 +12,13 @@ mod client;
 pub mod critical;
 mod guid;
 
-pub use certificate::AltNames;
-pub use certificate::Certificate;
-pub use certificate::CertificateError;
-pub use client::Client;
-pub use client::PeerCertificate;
-pub use guid::Guid;
-pub use guid::InstanceId;
-pub use guid::MalformedGuid;
-pub use guid::MalformedInstanceId;
+pub use certificate::{AltNames, Certificate, CertificateError};
+pub use client::{Client, PeerCertificate};
+pub use guid::{Guid, InstanceId, MalformedGuid, MalformedInstanceId};
 
 use std::fmt;
 
-use certificate::Attribute;
-use certificate::AttributeKind;
+use certificate::{Attribute, AttributeKind};
 
 /// What a Cloud Foundry certificate says. At least one of the three GUIDs is there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

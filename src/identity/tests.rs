@@ -1,16 +1,10 @@
-use std::time::Duration;
-use std::time::Instant;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::Certificate;
-use super::CertificateError;
-use super::Identity;
-use super::IdentityError;
-use super::IdentityField;
+use super::{Certificate, CertificateError, Identity, IdentityError, IdentityField};
 
 const DIEGO: &[u8] =
     include_bytes!("../../tests/fixtures/diego/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.crt");
@@ -164,8 +158,7 @@ fn look_alikes_elsewhere_never_count() {
 
 #[test]
 fn what_is_doubtful_is_invalid_and_says_why() {
-    use IdentityField::App;
-    use IdentityField::Instance;
+    use IdentityField::{App, Instance};
     let a = unit("app", APP);
     let odd = |text: &str, expected: IdentityError| {
         assert_eq!(identify(&[&[(11, UTF8, text.as_bytes())]]), Err(expected), "{text:?}");

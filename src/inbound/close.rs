@@ -9,17 +9,14 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::inbound::CloseReason;
 use crate::inbound::ConnectionError;
-use crate::inbound::linger::Undelivered;
-use crate::inbound::linger::linger;
-use crate::inbound::linger::linger_until_delivered;
+use crate::inbound::linger::{Undelivered, linger, linger_until_delivered};
+use crate::io::Outgoing;
 use crate::lifecycle::Phase;
 use crate::proxy_protocol::HeaderError;
 use crate::relay::Relay;
-use crate::tls::HandshakeError;
-use crate::tls::HelloError;
-use crate::tls::Outgoing;
+use crate::telemetry::CloseReason;
+use crate::tls::{HandshakeError, HelloError};
 
 /// How long an app may still answer a client that must go: all of it is over within a second.
 const DRAIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);

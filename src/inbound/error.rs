@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use crate::budget::BudgetExceeded;
-use crate::inbound::CloseReason;
 use crate::policy::Denial;
 use crate::proxy_protocol::HeaderError;
-use crate::tls::Established;
-use crate::tls::HandshakeError;
-use crate::tls::HelloError;
+use crate::relay::RelayEnd;
+use crate::telemetry::CloseReason;
+use crate::tls::{Established, HandshakeError, HelloError};
 use crate::upstream::DialError;
 
 /// Why a connection ended before its bytes could be carried.
@@ -88,6 +87,20 @@ impl ConnectionError {
             }
             Self::App(DialError::Reset) | Self::UpstreamAfterHandshake(DialError::Reset) => CloseReason::AppReset,
             Self::HandshakeTimeout(_) => CloseReason::HandshakeTimeout,
+        }
+    }
+}
+
+impl From<RelayEnd> for CloseReason {
+    fn from(end: RelayEnd) -> Self {
+        match end {
+            RelayEnd::Complete => CloseReason::Completed,
+            RelayEnd::ClientTruncated => CloseReason::ClientTruncated,
+            RelayEnd::ClientReset => CloseReason::ClientReset,
+            RelayEnd::ClientViolation => CloseReason::ClientViolation,
+            RelayEnd::AppReset => CloseReason::AppReset,
+            RelayEnd::Idle => CloseReason::IdleTimeout,
+            RelayEnd::Stuck => CloseReason::Overloaded,
         }
     }
 }

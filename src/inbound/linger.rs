@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::Instant;
-use tokio::time::sleep;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::buffers;
-use crate::inbound::CloseReason;
+use crate::io::buffers;
 use crate::lifecycle::Phase;
-use crate::sys::send_queue;
-use crate::sys::socket;
+use crate::sys::{send_queue, socket};
+use crate::telemetry::CloseReason;
 
 /// How long a client that has been sent everything is given to take notice of our end and to close. Bytes that come meanwhile
 /// are dropped.

@@ -3,64 +3,36 @@
 mod close;
 mod error;
 mod linger;
-mod reason;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
-use tokio::sync::watch;
-use tokio::time::Sleep;
-use tokio::time::sleep_until;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Sleep, sleep_until, timeout};
 
+use crate::telemetry::CloseReason;
 pub use error::ConnectionError;
 use linger::Undelivered;
-pub use reason::CloseReason;
 
 use crate::budget::Budgets;
-use crate::config::AccessLog;
-use crate::config::Dial;
-use crate::config::Network;
-use crate::config::ProxyProtocol;
-use crate::config::Timeouts;
-use crate::credentials::ClientAuth;
-use crate::credentials::Snapshot;
-use crate::credentials::SnapshotReceiver;
+use crate::config::{AccessLog, Dial, Network, ProxyProtocol, Timeouts};
+use crate::credentials::{Snapshot, SnapshotReceiver};
 use crate::identity::Client;
-use crate::lifecycle::DrainGuard;
-use crate::lifecycle::Phase;
-use crate::policy;
-use crate::policy::Denial;
-use crate::policy::Permit;
-use crate::proxy_protocol;
-use crate::proxy_protocol::Addresses;
-use crate::proxy_protocol::ClientCertificate;
-use crate::proxy_protocol::ProxyHeader;
-use crate::proxy_protocol::ReceivedHeader;
-use crate::relay::AppStream;
-use crate::relay::Relay;
-use crate::relay::RelayEnd;
-use crate::relay::Stuck;
-use crate::telemetry::AccessLogEntry;
-use crate::telemetry::Counters;
-use crate::tls;
-use crate::tls::ClientVerifier;
-use crate::tls::Established;
-use crate::tls::HandshakeError;
-use crate::tls::Selected;
-use crate::tls::SigningLimiter;
-use crate::upstream::DialError;
-use crate::upstream::Upstream;
+use crate::io::AppStream;
+use crate::lifecycle::{DrainGuard, Phase};
+use crate::policy::{Denial, Permit};
+use crate::proxy_protocol::{Addresses, ClientCertificate, ProxyHeader, ReceivedHeader};
+use crate::relay::{Relay, RelayEnd, Stuck};
+use crate::telemetry::{AccessLogEntry, Counters};
+use crate::tls::{ClientVerifier, Established, HandshakeError, Selected, SigningLimiter};
+use crate::trust::ClientAuth;
+use crate::upstream::{DialError, Upstream};
+use crate::{policy, proxy_protocol, tls};
 
 /// While the instance goes, a connection that has been idle for this long is closed: long enough for the pause between
 /// two parts of one answer, short enough for routers to let go of it before the app hears that it must stop.
@@ -247,8 +219,10 @@ async fn establish(
             Dial::AfterAuthorization if service.app.is_ready() => None,
             _ => Some(dial(service, record).await?),
         };
-        let Selected { config, witness } =
-            serving.offer.select(&hello).map_err(|error| ConnectionError::Handshake(HandshakeError::Refused(error)))?;
+        let Selected { config, witness } = serving
+            .server_configs
+            .select(&hello)
+            .map_err(|error| ConnectionError::Handshake(HandshakeError::Refused(error)))?;
         let app_stands = || !early.as_ref().is_some_and(AppStream::is_reset);
         let may_hold = |bytes| held.reserve(HANDSHAKE + bytes);
         let handshake = tls::handshake(stream, hello, config, &service.signing, may_hold, app_stands);
@@ -262,7 +236,7 @@ async fn establish(
         let verdict = match witness.as_deref().and_then(ClientVerifier::verdict) {
             Some(verdict) => verdict.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
-            None => serving.admitting.authorize(established.resumed_chain.as_deref(), SystemTime::now()),
+            None => serving.client_auth.authorize(established.resumed_chain.as_deref(), SystemTime::now()),
         };
         let (client, permit) = match verdict {
             Ok(admitted) => admitted,
@@ -281,7 +255,7 @@ async fn establish(
                 proxy_header(version, ends.or(here), record, &client)
             }
         };
-        let standing = matches!(serving.admitting, ClientAuth::Certified(_))
+        let standing = matches!(serving.client_auth, ClientAuth::Certificate(_))
             .then_some(Authorization { client, snapshot: serving });
         Ok(Authorized { established, app, permit, authorization: standing, proxy_header: announcement })
     };
@@ -300,7 +274,7 @@ async fn current_snapshot(service: &Service) -> Option<Arc<Snapshot>> {
 /// What the app is told of `client`.
 fn proxy_header(version: ProxyProtocol, ends: Option<Addresses>, record: &AccessLogEntry, client: &Client) -> Vec<u8> {
     let negotiated = record.fields.negotiated.as_ref();
-    let shown = client.holder().map(|holder| ClientCertificate {
+    let shown = client.certificate().map(|holder| ClientCertificate {
         common_name: holder.common_name.as_deref(),
         subject: &holder.subject,
         earlier: negotiated.is_some_and(|negotiated| negotiated.resumed),
@@ -351,7 +325,7 @@ async fn relay_until_closed(carrying: &mut Active, service: &Service) -> CloseRe
             && let Some(now_serving) = current.borrow_and_update().clone()
             && now_serving.generation != serving.generation
         {
-            match now_serving.admitting.reauthorize(client, &serving.admitting, SystemTime::now()) {
+            match now_serving.client_auth.reauthorize(client, &serving.client_auth, SystemTime::now()) {
                 Ok(_) => *serving = now_serving,
                 Err(denial) => {
                     let reason = match denial.reason() {
@@ -397,7 +371,7 @@ struct Deadline(Option<(Pin<Box<Sleep>>, CloseReason)>);
 impl Deadline {
     /// The end of the validity of the client's certificate, or of the longest life, whichever is first.
     fn first_of(standing: Option<&Authorization>, max_age: Option<Duration>) -> Self {
-        let holder = standing.and_then(|standing| standing.client.holder());
+        let holder = standing.and_then(|standing| standing.client.certificate());
         let expiry = holder.map(|holder| (until(holder.not_after), CloseReason::PeerExpired));
         let too_old = max_age.map(|limit| (tokio::time::Instant::now() + limit, CloseReason::MaxAge));
         let first = expiry.into_iter().chain(too_old).min_by_key(|(at, _)| *at);
@@ -423,14 +397,7 @@ fn until(time: SystemTime) -> tokio::time::Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::Arc;
-    use super::Future;
-    use super::Relay;
-    use super::Service;
-    use super::Slot;
-    use super::SocketAddr;
-    use super::TcpStream;
-    use super::serve;
+    use super::{Arc, Future, Relay, Service, Slot, SocketAddr, TcpStream, serve};
 
     fn size_of_future<F: Future>(_: fn(TcpStream, SocketAddr, Arc<Service>, Slot) -> F) -> usize {
         size_of::<F>()

@@ -1,26 +1,17 @@
 //! The CA: a root, and the intermediate that issues.
 
-use std::fmt;
-use std::fs;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use std::{fmt, fs};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::InstanceSpec;
-use super::IssuerError;
-use super::Key;
-use super::KeyKind;
-use super::certificate;
 use super::certificate::Request;
-use super::folder;
-use super::key::SigningKey;
-use super::key::pem;
+use super::key::{SigningKey, pem};
+use super::{InstanceSpec, IssuerError, Key, KeyKind, certificate, folder};
 
 const ROOT_NAME: &str = "instance-identity-root-ca";
 const ISSUING_NAME: &str = "instance-identity-ca";

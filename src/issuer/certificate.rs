@@ -3,46 +3,26 @@
 //! x509-cert supplies the types, but its builder has profiles of its own and signs with another library; what Diego
 //! writes is composed here field by field.
 
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
-use der::Decode;
-use der::Encode;
-use der::EncodeValue;
-use der::FixedTag;
-use der::Sequence;
-use der::Tag;
-use der::asn1::Any;
-use der::asn1::BitString;
-use der::asn1::Ia5String;
-use der::asn1::Null;
-use der::asn1::ObjectIdentifier;
-use der::asn1::OctetString;
+use der::asn1::{Any, BitString, Ia5String, Null, ObjectIdentifier, OctetString};
 use der::oid::AssociatedOid;
+use der::{Decode, Encode, EncodeValue, FixedTag, Sequence, Tag};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::AuthorityKeyIdentifier;
-use x509_cert::ext::pkix::BasicConstraints;
-use x509_cert::ext::pkix::ExtendedKeyUsage;
-use x509_cert::ext::pkix::KeyUsage;
-use x509_cert::ext::pkix::KeyUsages;
-use x509_cert::ext::pkix::SubjectAltName;
-use x509_cert::ext::pkix::SubjectKeyIdentifier;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::name::RdnSequence;
-use x509_cert::name::RelativeDistinguishedName;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
+    SubjectKeyIdentifier,
+};
+use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 use x509_cert::serial_number::SerialNumber;
-use x509_cert::spki::AlgorithmIdentifierOwned;
-use x509_cert::spki::SubjectPublicKeyInfoOwned;
-use x509_cert::time::Time;
-use x509_cert::time::Validity;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+use x509_cert::time::{Time, Validity};
 
-use super::InstanceSpec;
-use super::IssuerError;
 use super::key::SigningKey;
-use super::random;
+use super::{InstanceSpec, IssuerError, random};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");

@@ -2,15 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::Authority;
-use super::Credential;
-use super::Folder;
-use super::InstanceSpec;
-use super::IssuerError;
-use super::Key;
+use super::{Authority, Credential, Folder, InstanceSpec, IssuerError, Key};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

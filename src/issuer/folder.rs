@@ -3,11 +3,9 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::Credential;
-use super::IssuerError;
+use super::{Credential, IssuerError};
 
 /// Where a pair is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

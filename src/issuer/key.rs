@@ -3,23 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::encoding::EcPrivateKeyRfc5915Der;
-use aws_lc_rs::encoding::Pkcs8V1Der;
-use aws_lc_rs::encoding::PublicKeyX509Der;
+use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1_SIGNING;
-use aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1_SIGNING;
-use aws_lc_rs::signature::EcdsaKeyPair;
-use aws_lc_rs::signature::EcdsaSigningAlgorithm;
-use aws_lc_rs::signature::Ed25519KeyPair;
-use aws_lc_rs::signature::KeyPair;
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+    Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+};
 use der::Decode;
-use der::asn1::AnyRef;
-use der::asn1::OctetStringRef;
+use der::asn1::{AnyRef, OctetStringRef};
 use der::pem::LineEnding;
 use rustls::pki_types::PrivatePkcs1KeyDer;
 use rustls::pki_types::pem::PemObject;

@@ -16,20 +16,13 @@ mod key;
 pub mod schedule;
 mod spec;
 
-pub use authority::Authority;
-pub use authority::Credential;
-pub use flaw::Flaw;
-pub use flaw::UnknownFlaw;
-pub use folder::Folder;
-pub use folder::KeyRenamed;
-pub use folder::Staged;
-pub use key::Key;
-pub use key::KeyKind;
-pub use key::UnknownKeyKind;
+pub use authority::{Authority, Credential};
+pub use flaw::{Flaw, UnknownFlaw};
+pub use folder::{Folder, KeyRenamed, Staged};
+pub use key::{Key, KeyKind, UnknownKeyKind};
 pub use spec::InstanceSpec;
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a credential could not be issued or written.
 #[derive(Debug, thiserror::Error)]

@@ -12,8 +12,7 @@ pub fn rotate_after(validity: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::HOUR;
-    use super::rotate_after;
+    use super::{HOUR, rotate_after};
     use std::time::Duration;
 
     #[test]

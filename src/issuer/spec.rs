@@ -1,14 +1,10 @@
 //! What a credential shall say.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::IssuerError;
-use super::KeyKind;
-use super::random;
-use crate::identity::Guid;
-use crate::identity::InstanceId;
+use super::{IssuerError, KeyKind, random};
+use crate::identity::{Guid, InstanceId};
 
 /// One app instance, and how long its certificate lives.
 #[derive(Debug, Clone, PartialEq, Eq)]

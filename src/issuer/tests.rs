@@ -1,35 +1,20 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
-use std::sync::LazyLock;
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use der::Decode;
-use der::Encode;
-use der::Tagged;
+use der::{Decode, Encode, Tagged};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::ServerName;
-use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 
-use super::Authority;
-use super::Credential;
-use super::Flaw;
-use super::Folder;
-use super::InstanceSpec;
-use super::Key;
-use super::KeyKind;
-use crate::identity::Certificate;
-use crate::identity::Identity;
+use super::{Authority, Credential, Flaw, Folder, InstanceSpec, Key, KeyKind};
+use crate::identity::{Certificate, Identity};
 
 const DIEGO_CRT: &str =
     include_str!("../../tests/fixtures/diego/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.crt");

@@ -5,13 +5,7 @@ mod phase;
 mod readiness;
 mod tasks;
 
-pub use drain::DrainGuard;
-pub use drain::DrainGuards;
-pub use drain::OpenGuards;
+pub use drain::{DrainGuard, DrainGuards, OpenGuards};
 pub use phase::Phase;
-pub use readiness::Check;
-pub use readiness::CheckStatus;
-pub use readiness::Readiness;
-pub use readiness::Validity;
-pub use readiness::describe_upstream;
+pub use readiness::{Check, CheckStatus, Readiness, Validity, describe_upstream};
 pub use tasks::Tasks;

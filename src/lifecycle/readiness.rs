@@ -1,15 +1,11 @@
 //! Whether this instance should be given work, part by part.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::identity::Certificate;
-use crate::upstream::Health;
-use crate::upstream::Upstream;
+use crate::upstream::{Health, Upstream};
 
 /// What readiness is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,8 +190,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use crate::config::AppAddr;
-    use crate::config::AppReady;
+    use crate::config::{AppAddr, AppReady};
 
     fn readiness(ready: AppReady) -> Readiness {
         let app = AppAddr::Tcp("127.0.0.1:8080".parse().unwrap());

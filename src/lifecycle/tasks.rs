@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use tokio::task::Id;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::exit::{Exit, Fault};
 
 /// Tasks that run for as long as the process does. One that ends early, or panics, is a fault that names it.
 #[derive(Debug, Default)]

@@ -7,17 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::inbound::Service;
-use crate::inbound::Slot;
-use crate::inbound::reject_over_limit;
-use crate::inbound::serve;
-use crate::lifecycle::DrainGuard;
-use crate::lifecycle::Phase;
+use crate::inbound::{Service, Slot, reject_over_limit, serve};
+use crate::lifecycle::{DrainGuard, Phase};
 
 /// Connections over the limit that are still told so at their ClientHello; those beyond are reset at once.
 const TURNED_AWAY_AT_ONCE: usize = 64;

@@ -7,8 +7,7 @@ use tokio::sync::Semaphore;
 use super::Slots;
 use crate::budget::Budgets;
 use crate::config::Limits;
-use crate::sys::cgroup;
-use crate::sys::limits;
+use crate::sys::{cgroup, limits};
 
 /// Descriptors that are not for connections: listeners, the runtime's, files that are read.
 const DESCRIPTORS_OF_OURS: u64 = 64;

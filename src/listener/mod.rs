@@ -4,26 +4,15 @@ mod accept;
 mod capacity;
 
 use std::io;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use socket2::Domain;
-use socket2::Protocol;
-use socket2::Socket;
-use socket2::TcpKeepalive;
-use socket2::Type;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
-pub use accept::Slots;
-pub use accept::accept;
-pub use capacity::Capacity;
-pub(crate) use capacity::MEMORY_PER_CONNECTION;
-pub(crate) use capacity::connections_in_memory;
-pub(crate) use capacity::connections_within;
-pub use capacity::limits;
-pub(crate) use capacity::max_connections;
+pub use accept::{Slots, accept};
+pub use capacity::{Capacity, limits};
+pub(crate) use capacity::{MEMORY_PER_CONNECTION, connections_in_memory, connections_within, max_connections};
 
 use crate::config::Listen;
 

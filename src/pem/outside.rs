@@ -1,10 +1,6 @@
 //! What stands outside of blocks: any text, but nothing that was meant to be a block and would vanish.
 
-use super::END;
-use super::PemError;
-use super::PemFault;
-use super::Scan;
-use super::is_line_end;
+use super::{END, PemError, PemFault, Scan, is_line_end};
 
 /// A line of base64 is noticed from this length on, in characters. Tools write 64 or 76.
 const SHORTEST_BASE64: usize = 40;

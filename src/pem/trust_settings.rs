@@ -1,11 +1,7 @@
 //! What OpenSSL writes behind a certificate that it calls trusted (`X509_CERT_AUX`): for what it is trusted.
 
-use der::Decode;
-use der::Header;
-use der::Reader;
-use der::SliceReader;
-use der::asn1::AnyRef;
-use der::asn1::ObjectIdentifier;
+use der::asn1::{AnyRef, ObjectIdentifier};
+use der::{Decode, Header, Reader, SliceReader};
 
 use super::PemFault;
 

@@ -1,11 +1,8 @@
 //! The verdict on a client.
 
-use super::Denial;
-use super::DenialReason;
-use super::Rule;
 use super::doubt::Doubt;
-use crate::identity::Client;
-use crate::identity::Identity;
+use super::{Denial, DenialReason, Rule};
+use crate::identity::{Client, Identity};
 
 /// Who may come in. No rule matched means no, so a policy without rules admits nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +68,7 @@ impl Policy {
 
     /// The rule that admits `client`.
     fn rule_for(&self, client: &Client, own: Option<&Identity>) -> Result<&Rule, Denial> {
-        let unsound = client.holder().and_then(|holder| holder.identity.as_ref().err());
+        let unsound = client.certificate().and_then(|holder| holder.identity.as_ref().err());
         if let Some(error) = unsound.filter(|_| !self.deny.is_empty()) {
             return Err(error.clone().into());
         }
@@ -79,7 +76,7 @@ impl Policy {
             return Err(Denial::by(rule));
         }
         let doubt = |holder| self.deny.iter().find_map(|rule| Some((rule, Doubt::of(rule, holder)?)));
-        if let Some((rule, doubt)) = client.holder().and_then(doubt) {
+        if let Some((rule, doubt)) = client.certificate().and_then(doubt) {
             return Err(Denial::doubtful(rule, &doubt));
         }
         self.allow.iter().find(|rule| rule.matches(client, own)).ok_or_else(|| match (client, unsound) {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::Rule;
 use super::doubt::Doubt;
-use crate::identity::CertificateError;
-use crate::identity::IdentityError;
+use crate::identity::{CertificateError, IdentityError};
 
 /// Why a client may not come in. A closed set: dashboards are built on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

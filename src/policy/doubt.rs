@@ -8,13 +8,9 @@
 use std::fmt;
 
 use super::Rule;
-use super::pattern::DnsPattern;
-use super::pattern::UriPattern;
-use super::pattern::is_dns_name;
-use super::pattern::is_plain_segment;
-use super::pattern::is_scheme;
+use super::pattern::{DnsPattern, UriPattern, is_dns_name, is_plain_segment, is_scheme};
+use crate::diagnostics::redact::quote;
 use crate::identity::PeerCertificate;
-use crate::redact::quote;
 
 /// Why it cannot be said that a name is another than the one that is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

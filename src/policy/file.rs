@@ -3,17 +3,11 @@
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::DeTable;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
-use super::PolicyMode;
-use super::Rule;
-use crate::config::mistake::Diagnostic;
-use crate::config::mistake::Diagnostics;
-use crate::config::mistake::Problem;
-use crate::config::mistake::Source;
-use crate::config::sources::nearest;
-use crate::redact::quote;
+use super::{PolicyMode, Rule};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source, nearest};
 
 const KEYS: [&str; 3] = ["mode", "allow", "deny"];
 

@@ -13,17 +13,12 @@ mod file;
 mod pattern;
 mod rule;
 
-pub use alt_name::AltName;
-pub use alt_name::AltNameKind;
-pub use decision::Permit;
-pub use decision::Policy;
-pub use decision::PolicyMode;
-pub use denial::Denial;
-pub use denial::DenialReason;
+pub use alt_name::{AltName, AltNameKind};
+pub use decision::{Permit, Policy, PolicyMode};
+pub use denial::{Denial, DenialReason};
 pub use file::PolicyFile;
-pub use rule::Rule;
-pub use rule::SameScope;
 pub(crate) use rule::guid_of;
+pub use rule::{Rule, SameScope};
 
 #[cfg(test)]
 mod spellings;

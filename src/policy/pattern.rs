@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::mistake::Problem;
+use crate::diagnostics::Problem;
 
 /// The longest DNS name (RFC 1035, 2.3.4), without the dot at its end.
 const LONGEST_NAME: usize = 253;
@@ -176,8 +176,7 @@ impl fmt::Display for UriPattern {
 
 #[cfg(test)]
 mod tests {
-    use super::DnsPattern;
-    use super::UriPattern;
+    use super::{DnsPattern, UriPattern};
 
     fn dns(pattern: &str, name: &str) -> bool {
         DnsPattern::parse(pattern).unwrap().matches(name)

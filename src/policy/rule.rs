@@ -5,17 +5,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::alt_name::AltName;
-use super::pattern::DnsPattern;
-use super::pattern::LONGEST_TEXT;
-use super::pattern::UriPattern;
-use crate::config::mistake::Problem;
-use crate::config::sources::nearest;
-use crate::identity::Client;
-use crate::identity::Guid;
-use crate::identity::Identity;
-use crate::identity::InstanceId;
-use crate::identity::PeerCertificate;
-use crate::redact::quote;
+use super::pattern::{DnsPattern, LONGEST_TEXT, UriPattern};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Problem, nearest};
+use crate::identity::{Client, Guid, Identity, InstanceId, PeerCertificate};
 
 /// Whom a rule means. Written and read as `cf:app:GUID` and the like; cloning one allocates nothing.
 ///
@@ -113,7 +106,7 @@ impl Rule {
     /// A certificate whose identity is not sound is meant by no rule that can be typed: what it lacks might be what a deny
     /// names.
     pub fn matches(&self, client: &Client, own: Option<&Identity>) -> bool {
-        let Some(holder) = client.holder() else {
+        let Some(holder) = client.certificate() else {
             return *self == Self::Anonymous;
         };
         match (self, &holder.identity) {
@@ -217,7 +210,7 @@ impl FromStr for Rule {
             Some(("dns:", name)) => DnsPattern::parse(name).map(Self::Dns),
             Some(("uri:", uri)) => UriPattern::parse(uri).map(Self::Uri),
             Some(("cn:", name)) => common_name(name).map(Self::CommonName),
-            _ => Err(Problem::new("no such rule", mend(text))),
+            _ => Err(Problem::new("no such rule", help_for(text))),
         }
         .map_err(within)
     }
@@ -244,7 +237,7 @@ fn common_name(name: &str) -> Result<Arc<str>, Problem> {
 }
 
 /// What was probably meant.
-fn mend(text: &str) -> String {
+fn help_for(text: &str) -> String {
     let complete = |form: &str| {
         let rest = FORMS.iter().find(|(known, _)| *known == form).map_or("", |(_, rest)| rest);
         format!("the nearest is {form}{rest}")

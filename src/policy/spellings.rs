@@ -2,13 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::DenialReason;
-use super::Policy;
-use super::PolicyMode;
-use super::Rule;
+use super::{DenialReason, Policy, PolicyMode, Rule};
 use crate::identity::Client;
-use crate::identity::tests::certificate;
-use crate::identity::tests::tlv;
+use crate::identity::tests::{certificate, tlv};
 
 /// The tags of the kinds of names (RFC 5280, 4.2.1.6).
 const DNS: u8 = 0x82;

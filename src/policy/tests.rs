@@ -3,14 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::DenialReason;
-use super::Policy;
-use super::PolicyMode;
-use super::Rule;
-use crate::identity::Client;
-use crate::identity::Identity;
-use crate::identity::tests::certificate;
-use crate::identity::tests::tlv;
+use super::{DenialReason, Policy, PolicyMode, Rule};
+use crate::identity::tests::{certificate, tlv};
+use crate::identity::{Client, Identity};
 
 const GREEN: &str = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
 const BLUE: &str = "00000000-0000-4000-8000-00000000b10e";

@@ -1,13 +1,8 @@
 //! What a load balancer in front of us says, as bytes.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::Addresses;
-use super::LONGEST_V1;
-use super::SIGNATURE;
+use super::{Addresses, LONGEST_V1, SIGNATURE};
 
 /// Signature, version and command, family, length.
 const FIXED: usize = SIGNATURE.len() + 4;

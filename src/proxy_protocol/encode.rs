@@ -1,16 +1,10 @@
 //! What the app is told.
 
-use std::net::IpAddr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
-use std::net::SocketAddrV4;
-use std::net::SocketAddrV6;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use rustls::CipherSuite;
-use rustls::ProtocolVersion;
+use rustls::{CipherSuite, ProtocolVersion};
 
-use super::Addresses;
-use super::SIGNATURE;
+use super::{Addresses, SIGNATURE};
 
 /// The type of our own TLV: the subject of the client's certificate as RFC 4514 writes it, UTF-8, as in records. The
 /// first of those that the protocol leaves to applications (`PP2_TYPE_MIN_CUSTOM`).

@@ -17,15 +17,9 @@ mod decode;
 mod encode;
 mod receive;
 
-pub use decode::MalformedHeader;
-pub use decode::ReceivedHeader;
-pub use encode::ClientCertificate;
-pub use encode::ProxyHeader;
-pub use encode::SUBJECT;
-pub use encode::cipher_name;
-pub use encode::version_name;
-pub use receive::HeaderError;
-pub use receive::receive;
+pub use decode::{MalformedHeader, ReceivedHeader};
+pub use encode::{ClientCertificate, ProxyHeader, SUBJECT, cipher_name, version_name};
+pub use receive::{HeaderError, receive};
 
 use std::net::SocketAddr;
 

@@ -4,9 +4,8 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use super::MalformedHeader;
-use super::ReceivedHeader;
-use crate::buffers;
+use super::{MalformedHeader, ReceivedHeader};
+use crate::io::buffers;
 
 /// Why there is no header.
 #[derive(Debug, thiserror::Error)]

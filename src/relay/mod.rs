@@ -13,7 +13,6 @@
 //! | the app ends its sending | the client: close_notify and FIN; its own sending goes on |
 //! | the app resets | the client: what had come, then FIN without close_notify, since it is not whole |
 
-mod app_stream;
 mod idle;
 mod response_tracker;
 mod stall;
@@ -23,20 +22,15 @@ mod write_buffer;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-pub use app_stream::AppStream;
-
-use crate::budget::Budget;
-use crate::budget::Reservation;
-use crate::buffers;
+use crate::budget::{Budget, Reservation};
+use crate::io::{AppStream, Transferred, buffers};
 use crate::policy::Permit;
-use crate::tls::Established;
-use crate::tls::Session;
+use crate::tls::{Established, Session};
 use idle::IdleTimer;
 use response_tracker::ResponseTracker;
 use stall::Stall;
@@ -68,15 +62,6 @@ pub enum RelayEnd {
     stall::STUCK
 )]
 pub struct Stuck;
-
-/// Plaintext bytes that were carried.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Transferred {
-    /// From the client to the app.
-    pub up: u64,
-    /// From the app to the client.
-    pub down: u64,
-}
 
 /// Both connections, and what is on its way between them.
 #[derive(Debug)]

@@ -3,22 +3,14 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use tokio::io::AsyncRead;
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, ReadBuf};
 
-use super::Relay;
-use super::RelayEnd;
-use super::Stall;
-use super::TransferState;
-use super::WriteBuffer;
-use crate::buffers::Buffers;
-use crate::buffers::READ;
-use crate::buffers::RECORD;
+use super::{Relay, RelayEnd, Stall, TransferState, WriteBuffer};
+use crate::io::Outgoing;
+use crate::io::buffers::{Buffers, READ, RECORD};
 use crate::sys::socket;
-use crate::tls::Outgoing;
 use crate::tls::record_length;
 
 /// Reads in a row before other connections get their turn: at most a mebibyte each way.

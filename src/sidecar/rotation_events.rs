@@ -3,13 +3,10 @@
 use std::time::SystemTime;
 
 use super::Running;
-use crate::credentials::InitialLoadError;
-use crate::credentials::ServedCertificate;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::credentials::{InitialLoadError, ServedCertificate};
+use crate::exit::{Exit, Fault};
 use crate::identity::Certificate;
-use crate::lifecycle::Phase;
-use crate::lifecycle::Validity;
+use crate::lifecycle::{Phase, Validity};
 
 /// The validity of a certificate that does not tell.
 const UNREADABLE: Validity = Validity { not_before: SystemTime::UNIX_EPOCH, not_after: SystemTime::UNIX_EPOCH };

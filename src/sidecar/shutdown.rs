@@ -3,15 +3,11 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-use tokio::time::timeout;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Running;
-use super::ended;
+use super::{Running, ended};
 use crate::exit::Exit;
-use crate::lifecycle::OpenGuards;
-use crate::lifecycle::Phase;
+use crate::lifecycle::{OpenGuards, Phase};
 use crate::supervisor::AppStatus;
 
 /// From the closing of the listeners to the app's TERM, at most: for clients to let go of idle connections.

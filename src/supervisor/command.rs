@@ -1,22 +1,19 @@
 //! What is started, and with what.
 
-use std::env;
-use std::ffi::OsStr;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::{env, io};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::SignalMap;
-use super::SignalScope;
 use super::exit;
 use crate::exit::Fault;
+use crate::signal::{SignalMap, SignalScope};
 
 /// The app's command line, the changes to its environment, and how it is signalled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

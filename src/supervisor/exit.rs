@@ -1,13 +1,11 @@
 //! How the app ended, in a shell's numbers. Pure.
 
 use std::ffi::OsStr;
-use std::fmt;
-use std::io;
 use std::path::Path;
+use std::{fmt, io};
 
-use crate::exit::Exit;
-use crate::exit::Fault;
-use crate::redact::quote_path;
+use crate::diagnostics::redact::quote_path;
+use crate::exit::{Exit, Fault};
 
 /// How the app ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +44,10 @@ impl fmt::Display for AppStatus {
 /// Why `program` could not be started, with the status a POSIX shell gives for it: 127 when there is no such program,
 /// 126 when there is one that cannot be executed. A system that has no room for another process is neither: 70.
 pub(super) fn refusal(program: &OsStr, error: &io::Error) -> Fault {
-    use io::ErrorKind::ArgumentListTooLong;
-    use io::ErrorKind::ExecutableFileBusy;
-    use io::ErrorKind::InvalidFilename;
-    use io::ErrorKind::NotADirectory;
-    use io::ErrorKind::NotFound;
-    use io::ErrorKind::OutOfMemory;
-    use io::ErrorKind::PermissionDenied;
-    use io::ErrorKind::WouldBlock;
+    use io::ErrorKind::{
+        ArgumentListTooLong, ExecutableFileBusy, InvalidFilename, NotADirectory, NotFound, OutOfMemory,
+        PermissionDenied, WouldBlock,
+    };
 
     let is_path = program.as_encoded_bytes().contains(&b'/');
     let (exit, mend) = match error.kind() {

@@ -1,12 +1,8 @@
 //! A port for the app that others do not know, and an environment that agrees with it.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::process;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::{fs, io, process};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -16,56 +16,30 @@ mod command;
 mod exit;
 mod hide;
 mod reap;
-mod signal;
 mod signals;
 mod terminal;
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
-use rustix::process::WaitOptions;
-use rustix::process::getpgid;
-use rustix::process::kill_process;
-use rustix::process::kill_process_group;
-use rustix::process::test_kill_process_group;
-use rustix::process::waitpid;
+use rustix::process::{Pid, WaitOptions, getpgid, kill_process, kill_process_group, test_kill_process_group, waitpid};
 use tokio::sync::watch;
-use tokio::time::Instant;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 pub use command::AppCommand;
 pub use exit::AppStatus;
-pub use hide::HiddenPort;
-pub use hide::INSTANCE_PORTS;
+pub use hide::{HiddenPort, INSTANCE_PORTS};
 pub use reap::Reaper;
-pub use signal::Signal;
-pub use signal::SignalError;
-pub use signal::SignalMap;
-pub use signals::Request;
-pub use signals::Signals;
+pub use signals::{Request, Signals};
 
 use crate::exit::Fault;
+use crate::signal::{Signal, SignalMap, SignalScope};
 use terminal::Terminal;
 
 /// How often what is left of the app's group is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// Whom a signal for the app goes to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SignalScope {
-    /// The app's process group: the app and what it has started, unless that left the group.
-    #[default]
-    Group,
-    /// The app alone.
-    App,
-}
 
 /// For an app to end that lives when we panic.
 const LAST_TIME: Duration = Duration::from_secs(2);

@@ -3,20 +3,13 @@
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::process::WaitOptions;
-use rustix::process::WaitStatus;
-use rustix::process::getpid;
-use rustix::process::set_child_subreaper;
-use rustix::process::wait;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use rustix::process::{WaitOptions, WaitStatus, getpid, set_child_subreaper, wait};
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::AppStatus;
-use super::Child;
-use super::Signal;
 use super::terminal::Stopped;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use super::{AppStatus, Child};
+use crate::exit::{Exit, Fault};
+use crate::signal::Signal;
 
 /// How many statuses are taken before other tasks of this thread get a turn.
 const SWEEP: usize = 256;

@@ -1,9 +1,8 @@
 //! What the outside asks of us: by signal, or by a request that stands for one.
 
-use std::fs;
 use std::future::poll_fn;
-use std::io;
 use std::task::Poll;
+use std::{fs, io};
 
 use nix::sys::signal::SigSet;
 use tokio::signal::unix;
@@ -11,8 +10,8 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use super::App;
-use super::Signal;
 use super::terminal::Terminal;
+use crate::signal::Signal;
 
 /// What the caller has to know about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,15 +13,9 @@ use std::fs::File;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rustix::process::Pid;
-use rustix::process::Signal;
-use rustix::process::WaitId;
-use rustix::process::WaitIdOptions;
-use rustix::process::getpgid;
-use rustix::process::getpid;
-use rustix::process::kill_current_process_group;
-use rustix::process::setpgid;
-use rustix::process::waitid;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpgid, getpid, kill_current_process_group, setpgid, waitid,
+};
 use rustix::termios::tcsetpgrp;
 
 /// Our controlling terminal.

@@ -1,8 +1,7 @@
 //! What the control groups leave to this process and the app together (cgroups(7), versions 1 and 2).
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What version 1 of the control groups writes for "no limit" is close to the largest number there is.
 const NO_LIMIT: u64 = 1 << 60;

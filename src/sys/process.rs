@@ -2,13 +2,9 @@
 
 use std::fs;
 
-use rustix::param::clock_ticks_per_second;
-use rustix::param::page_size;
-use rustix::process::Resource;
-use rustix::process::getrlimit;
-use rustix::time::ClockId;
-use rustix::time::Timespec;
-use rustix::time::clock_gettime;
+use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// What `/proc/self/stat` says.
 #[derive(Debug, Clone, Copy, PartialEq)]

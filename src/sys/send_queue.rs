@@ -1,16 +1,10 @@
 //! How much of what was sent a client has taken, as the kernel knows it.
 
 use std::io;
-use std::net::IpAddr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
-use rustix::net::AddressFamily;
-use rustix::net::RecvFlags;
-use rustix::net::SendFlags;
-use rustix::net::SocketFlags;
-use rustix::net::SocketType;
-use rustix::net::netlink;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use tokio::net::TcpStream;
 
 /// `SOCK_DIAG_BY_FAMILY` (sock_diag(7)).

@@ -2,12 +2,8 @@
 //! container, the container's.
 
 use std::fs::File;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A socket in the state LISTEN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

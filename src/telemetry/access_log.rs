@@ -3,18 +3,14 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::AccessLog;
 use crate::identity::Client;
-use crate::inbound::CloseReason;
-use crate::policy::Denial;
-use crate::policy::DenialReason;
-use crate::policy::Permit;
-use crate::relay::Transferred;
-use crate::telemetry::Counters;
+use crate::io::Transferred;
+use crate::policy::{Denial, DenialReason, Permit};
 use crate::telemetry::verdict::Decision;
+use crate::telemetry::{CloseReason, Counters};
 use crate::tls::Negotiated;
 
 /// The target of the events that are access log entries; it sets them apart from the rest of the log.
@@ -180,7 +176,7 @@ impl AccessLogEntry {
             transferred: carried,
             detail,
         } = &*self.fields;
-        let holder = client.as_ref().and_then(Client::holder);
+        let holder = client.as_ref().and_then(Client::certificate);
         let caller = client.as_ref().and_then(Client::identity);
         // Everybody may come in where nobody is asked who they are.
         let judged = verdict.as_ref().filter(|_| holder.is_some() || reason == CloseReason::Denied).map(Decision::of);

@@ -1,8 +1,6 @@
 //! Counts by something that clients choose, in bounded memory and with a bounded number of names.
 
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Counts by key. The first `MOST` keys have counts of their own until the end of the process; all others share one.
 ///
@@ -10,14 +8,14 @@ use std::sync::PoisonError;
 /// room for a key that has become frequent would keep the first, and break the second: each newcomer is one more name
 /// in the store, and ten thousand callers could come and go.
 #[derive(Debug)]
-pub(super) struct BoundedCounter<K, const MOST: usize>(Mutex<Counts<K>>);
+pub(crate) struct BoundedCounter<K, const MOST: usize>(Mutex<Counts<K>>);
 
 #[derive(Debug, Clone)]
-pub(super) struct Counts<K> {
+pub(crate) struct Counts<K> {
     /// In the order in which they came. Invariant: at most `MOST`.
-    pub(super) known: Vec<(K, u64)>,
+    pub(crate) known: Vec<(K, u64)>,
     /// What the keys beyond them have in common.
-    pub(super) others: u64,
+    pub(crate) others: u64,
 }
 
 impl<K, const MOST: usize> Default for BoundedCounter<K, MOST> {
@@ -28,7 +26,7 @@ impl<K, const MOST: usize> Default for BoundedCounter<K, MOST> {
 
 impl<K: Clone + PartialEq, const MOST: usize> BoundedCounter<K, MOST> {
     /// Counts one more of `key`. A look through a short list: cheap enough for once per connection.
-    pub(super) fn count(&self, key: &K) {
+    pub(crate) fn count(&self, key: &K) {
         let mut counts = self.lock();
         if let Some((_, count)) = counts.known.iter_mut().find(|(known, _)| known == key) {
             *count += 1;
@@ -40,7 +38,7 @@ impl<K: Clone + PartialEq, const MOST: usize> BoundedCounter<K, MOST> {
     }
 
     /// All counts, as they are now.
-    pub(super) fn counts(&self) -> Counts<K> {
+    pub(crate) fn counts(&self) -> Counts<K> {
         self.lock().clone()
     }
 

@@ -1,37 +1,29 @@
 //! What is counted, whatever is logged.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use super::bounded_counter::BoundedCounter;
-use super::bounded_counter::Counts;
-use super::denials::Denials;
-use super::denials::Denied;
+use super::bounded_counter::{BoundedCounter, Counts};
+use super::denials::{Denials, Denied};
 use super::histogram::Histogram;
-use super::history::Bucket;
-use super::history::History;
+use super::history::{Bucket, History};
 use super::limiter::Limiter;
 use super::verdict::Decision;
-use crate::identity::Client;
-use crate::identity::Guid;
-use crate::inbound::CloseReason;
+use crate::identity::{Client, Guid};
+use crate::io::Transferred;
 use crate::policy;
-use crate::policy::Denial;
-use crate::policy::Permit;
-use crate::policy::Rule;
-use crate::relay::Transferred;
+use crate::policy::{Denial, Permit, Rule};
+use crate::telemetry::CloseReason;
 use crate::tls::Negotiated;
 
 /// Kinds of handshake with a count of their own: more than there can be with our versions and groups.
 const MOST_HANDSHAKES: usize = 32;
 
 /// Rules of each verdict with a count of their own. A policy may have more, and may change.
-pub(super) const MOST_RULES: usize = 32;
+pub(crate) const MOST_RULES: usize = 32;
 
 /// Calling apps with a count of their own.
-pub(super) const MOST_APPS: usize = 20;
+pub(crate) const MOST_APPS: usize = 20;
 
 /// Totals since the start. Counted when something happens to a connection as a whole, never per read: the threads that
 /// carry bytes share none of this.
@@ -41,14 +33,14 @@ pub struct Counters {
     ended: [AtomicU64; CloseReason::ALL.len()],
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
-    pub(super) handshakes: BoundedCounter<HandshakeKind, MOST_HANDSHAKES>,
+    pub(crate) handshakes: BoundedCounter<HandshakeKind, MOST_HANDSHAKES>,
     unfinished: [AtomicU64; Unfinished::ALL.len()],
-    pub(super) handshake_times: Histogram,
-    pub(super) dial_times: Histogram,
+    pub(crate) handshake_times: Histogram,
+    pub(crate) dial_times: Histogram,
     authorizations: [BoundedCounter<Option<Rule>, MOST_RULES>; Decision::ALL.len()],
     denied: [AtomicU64; policy::DenialReason::ALL.len()],
-    pub(super) client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
-    pub(super) denied_client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
+    pub(crate) client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
+    pub(crate) denied_client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
     suppressed: AtomicU64,
     pub(super) limiter: Limiter,
     history: History,
@@ -66,24 +58,24 @@ pub struct ClientConnections {
 
 /// What a completed handshake has agreed on; of it, what is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct HandshakeKind {
-    pub(super) version: Option<&'static str>,
-    pub(super) group: Option<&'static str>,
-    pub(super) resumed: bool,
+pub(crate) struct HandshakeKind {
+    pub(crate) version: Option<&'static str>,
+    pub(crate) group: Option<&'static str>,
+    pub(crate) resumed: bool,
 }
 
 /// How a handshake ended that was not completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfinished {
+pub(crate) enum Unfinished {
     Failed,
     Denied,
     Timeout,
 }
 
 impl Unfinished {
-    pub(super) const ALL: [Self; 3] = [Self::Failed, Self::Denied, Self::Timeout];
+    pub(crate) const ALL: [Self; 3] = [Self::Failed, Self::Denied, Self::Timeout];
 
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Failed => "failed",
             Self::Denied => "denied",
@@ -104,26 +96,26 @@ impl Unfinished {
 
 impl Counters {
     /// A connection was accepted at `now`.
-    pub(super) fn count_opened(&self, now: Instant) {
+    pub(crate) fn count_opened(&self, now: Instant) {
         add(&self.opened, 1);
         self.history.opened(now);
     }
 
     /// A handshake was completed, `took` after the accept.
-    pub(super) fn count_handshake(&self, negotiated: &Negotiated, took: Duration) {
+    pub(crate) fn count_handshake(&self, negotiated: &Negotiated, took: Duration) {
         let (version, group) = (negotiated.version_name(), negotiated.group_name());
         self.handshakes.count(&HandshakeKind { version, group, resumed: negotiated.resumed });
         self.handshake_times.count(took);
     }
 
     /// The app has accepted, or not.
-    pub(super) fn count_upstream_connect(&self, took: Duration) {
+    pub(crate) fn count_upstream_connect(&self, took: Duration) {
         self.dial_times.count(took);
     }
 
     /// A verdict on `client`; nobody has vouched for who it is if it is `None`.
-    pub(super) fn count_decision(&self, client: Option<&Client>, judged: &Result<Permit, Denial>) {
-        let holder = client.and_then(Client::holder);
+    pub(crate) fn count_decision(&self, client: Option<&Client>, judged: &Result<Permit, Denial>) {
+        let holder = client.and_then(Client::certificate);
         if holder.is_none() && judged.is_ok() {
             return;
         }
@@ -140,7 +132,7 @@ impl Counters {
     }
 
     /// A connection has ended at `now`; its handshake was completed, or not.
-    pub(super) fn count_closed(&self, reason: CloseReason, completed: bool, carried: Transferred, now: Instant) {
+    pub(crate) fn count_closed(&self, reason: CloseReason, completed: bool, carried: Transferred, now: Instant) {
         self.history.ended(now);
         add(&self.ended[reason as usize], 1);
         add(&self.bytes_up, carried.up);
@@ -151,7 +143,7 @@ impl Counters {
     }
 
     /// A record was left out of the log.
-    pub(super) fn count_suppressed(&self) {
+    pub(crate) fn count_suppressed(&self) {
         add(&self.suppressed, 1);
     }
 
@@ -176,11 +168,11 @@ impl Counters {
         (get(&self.bytes_up), get(&self.bytes_down))
     }
 
-    pub(super) fn unfinished(&self, how: Unfinished) -> u64 {
+    pub(crate) fn unfinished(&self, how: Unfinished) -> u64 {
         get(&self.unfinished[how as usize])
     }
 
-    pub(super) fn authorizations(&self, verdict: Decision) -> &BoundedCounter<Option<Rule>, MOST_RULES> {
+    pub(crate) fn authorizations(&self, verdict: Decision) -> &BoundedCounter<Option<Rule>, MOST_RULES> {
         &self.authorizations[verdict as usize]
     }
 
@@ -218,11 +210,11 @@ impl Counters {
         (rows, ClientConnections { admitted, denied })
     }
 
-    pub(super) fn denials(&self, reason: policy::DenialReason) -> u64 {
+    pub(crate) fn denials(&self, reason: policy::DenialReason) -> u64 {
         get(&self.denied[reason as usize])
     }
 
-    pub(super) fn access_log_suppressed(&self) -> u64 {
+    pub(crate) fn access_log_suppressed(&self) -> u64 {
         get(&self.suppressed)
     }
 }

@@ -2,18 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::sanitize::SafeText;
 use super::verdict::Decision;
-use crate::identity::Client;
-use crate::identity::Identity;
-use crate::policy::Denial;
-use crate::policy::DenialReason;
-use crate::policy::Permit;
+use crate::diagnostics::SafeText;
+use crate::identity::{Client, Identity};
+use crate::policy::{Denial, DenialReason, Permit};
 
 /// Denials that are remembered.
 const MOST: usize = 50;
@@ -63,7 +58,7 @@ impl Denials {
         judged: &Result<Permit, Denial>,
     ) {
         let (verdict, rule, Some(reason)) = Decision::of(judged) else { return };
-        let holder = client.and_then(Client::holder);
+        let holder = client.and_then(Client::certificate);
         let caller = match (client.and_then(Client::identity), holder) {
             (Some(identity), _) => DeniedClient::Known(identity.clone()),
             (None, Some(holder)) => DeniedClient::Subject(SafeText::of(&holder.subject)),

@@ -8,24 +8,17 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::Serializer;
 use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
-use tracing::Event;
-use tracing::Level;
-use tracing::Subscriber;
-use tracing::field::Field;
-use tracing::field::Visit;
-use tracing_subscriber::fmt::FmtContext;
-use tracing_subscriber::fmt::FormatEvent;
-use tracing_subscriber::fmt::FormatFields;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::sanitize::LONGEST_FIELD;
-use super::sanitize::bounded;
 use crate::config::LogFormat;
+use crate::diagnostics::{LONGEST_FIELD, bounded, escape, is_obeyed};
 
 /// Where the fields begin in text, where the message is short enough.
 const COLUMN: usize = 24;
@@ -186,19 +179,6 @@ fn text(writer: &mut impl Write, time: Timestamp, level: Level, fields: &EventFi
 /// `text` on one line: what a terminal would obey is shown, and does nothing.
 fn plain(text: &str) -> String {
     text.chars().flat_map(escape).collect()
-}
-
-/// `c`, or how it is written where it would be obeyed.
-pub(super) fn escape(c: char) -> impl Iterator<Item = char> + Clone {
-    let (obeyed, shown) = if is_obeyed(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
-    obeyed.into_iter().flatten().chain(shown)
-}
-
-/// Whether a terminal or an editor would do something at `c` instead of showing it: control characters, those that end a line,
-/// and those that turn the direction of writing (Unicode's Bidi_Control).
-fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// An event's fields, in their order.

@@ -1,7 +1,6 @@
 //! How long things take, as a histogram of plain counters.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The buckets' upper bounds in microseconds, 100 µs to 10 s: a handshake takes a millisecond and a dial of the same
@@ -13,7 +12,7 @@ const BOUNDS: [u64; 16] = [
 
 /// Durations, counted.
 #[derive(Debug, Default)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     /// By the first bound that is not exceeded; the last has no bound.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
@@ -21,15 +20,15 @@ pub(super) struct Histogram {
 
 /// A histogram as it was at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Distribution {
+pub(crate) struct Distribution {
     /// Upper bound in seconds, and how many durations lie in this bucket alone.
-    pub(super) buckets: Vec<(f64, u64)>,
+    pub(crate) buckets: Vec<(f64, u64)>,
     /// Seconds, of all.
-    pub(super) sum: f64,
+    pub(crate) sum: f64,
 }
 
 impl Histogram {
-    pub(super) fn count(&self, duration: Duration) {
+    pub(crate) fn count(&self, duration: Duration) {
         let bucket = BOUNDS.partition_point(|bound| Duration::from_micros(*bound) < duration);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         // 584 years fit.
@@ -37,7 +36,7 @@ impl Histogram {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    pub(super) fn distribution(&self) -> Distribution {
+    pub(crate) fn distribution(&self) -> Distribution {
         let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
         Distribution {
@@ -49,7 +48,7 @@ impl Histogram {
 
 impl Distribution {
     /// How many durations there are.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum()
     }
 }

@@ -3,15 +3,13 @@
 //! No task keeps this up to date: whoever opens or ends a connection, and whoever looks, first makes up for the time that
 //! has passed. So an idle process is not woken for it.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 /// Pieces of time that are remembered.
-pub(super) const BUCKETS: usize = 60;
+pub(crate) const BUCKETS: usize = 60;
 
 /// How long each of them is.
 pub const BUCKET: Duration = Duration::from_secs(5);
@@ -29,7 +27,7 @@ pub struct Bucket {
 
 /// The last five minutes.
 #[derive(Debug)]
-pub(super) struct History {
+pub(crate) struct History {
     began: Instant,
     kept: Mutex<Ring>,
 }
@@ -52,7 +50,7 @@ impl Default for History {
 }
 
 impl History {
-    pub(super) fn opened(&self, now: Instant) {
+    pub(crate) fn opened(&self, now: Instant) {
         self.note(now, |piece, active| {
             *active += 1;
             piece.opened += 1;
@@ -60,16 +58,16 @@ impl History {
         });
     }
 
-    pub(super) fn ended(&self, now: Instant) {
+    pub(crate) fn ended(&self, now: Instant) {
         self.note(now, |_, active| *active = active.saturating_sub(1));
     }
 
-    pub(super) fn denied(&self, now: Instant) {
+    pub(crate) fn denied(&self, now: Instant) {
         self.note(now, |piece, _| piece.denied += 1);
     }
 
     /// The pieces up to `now`, the oldest first. Those before the beginning are empty.
-    pub(super) fn buckets(&self, now: Instant) -> Vec<Bucket> {
+    pub(crate) fn buckets(&self, now: Instant) -> Vec<Bucket> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.go_to(self.number(now));
         let oldest = place(kept.number + 1);

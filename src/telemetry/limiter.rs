@@ -1,11 +1,9 @@
 //! Keeps a flood of refused clients from flooding the log.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::inbound::CloseReason;
+use crate::telemetry::CloseReason;
 
 /// Lines of one reason in one [`WINDOW`]; the next line behind a flood says how many were left out.
 const LINES: u32 = 20;

@@ -1,25 +1,18 @@
 //! The log: which lines are written, and where to. Always stderr; stdout is the app's. How a line looks is in
 //! [`super::lines`].
 
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use tracing::Metadata;
-use tracing::Subscriber;
-use tracing::callsite;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
-use tracing_subscriber::Layer;
-use tracing_subscriber::Registry;
-use tracing_subscriber::layer::Context;
-use tracing_subscriber::layer::Filter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::{Metadata, Subscriber, callsite};
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry};
 
 use super::format::LineFormat;
 use super::log_writer;
-use crate::config::Log;
-use crate::config::LogLevel;
+use crate::config::{Log, LogLevel};
 
 /// Starts logging for the process, by a thread that writes the lines, so that nobody waits for their reader; to be ended
 /// with `log_writer::flush`. Called once; of a second call only the level counts.

@@ -5,25 +5,15 @@
 //! write to a pipe that is full therefore blocks, and only the writer's thread may be blocked. Lines wait in a queue with
 //! a bound in bytes; what does not fit is dropped and counted, and the place of the gap is marked by a line of its own.
 
-use std::io;
 use std::io::Write;
-use std::mem;
 use std::os::fd::AsFd;
-use std::panic;
 use std::panic::PanicHookInfo;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::OnceLock;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+use std::{io, mem, panic, thread};
 
-use rustix::event::PollFd;
-use rustix::event::PollFlags;
-use rustix::event::poll;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 /// Bytes of lines that wait, those in the writer's hands included.
@@ -36,7 +26,7 @@ const KEPT: usize = 16 * 1024;
 const STACK: usize = 64 * 1024;
 
 /// Writes the line that stands in the place of so many that were dropped.
-pub(super) type Gap = Box<dyn Fn(u64) -> String + Send>;
+pub(crate) type Gap = Box<dyn Fn(u64) -> String + Send>;
 
 /// Where all lines go from the start of the thread on; before, or without one, straight to stderr.
 static QUEUED: OnceLock<&'static Queue> = OnceLock::new();
@@ -45,13 +35,13 @@ static QUEUED: OnceLock<&'static Queue> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Lines that did not get to stderr since the start of the process: nobody read them, or it could not be written to.
-pub(super) fn dropped_lines() -> u64 {
+pub(crate) fn dropped_lines() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
 /// Lets a thread write the lines from now on, those of panics too. Where no thread can be had they are written by whoever
 /// has something to say, as before.
-pub(super) fn start(gap: Gap) {
+pub(crate) fn start(gap: Gap) {
     if QUEUED.get().is_some() {
         return;
     }
@@ -86,7 +76,7 @@ pub(crate) fn flush(limit: Duration) {
 }
 
 /// stderr, for the log's layer, which hands over whole lines.
-pub(super) struct Stderr;
+pub(crate) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
@@ -204,8 +194,7 @@ fn write_all<'a>(to: &impl AsFd, mut lines: &'a [u8]) -> Result<(), &'a [u8]> {
 mod tests {
     use super::*;
 
-    use std::sync::Arc;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
     use std::thread;
 
     /// The first line that is dropped may find nothing else waiting, as all of it is in the writer's hands.

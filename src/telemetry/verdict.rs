@@ -1,13 +1,10 @@
 //! A verdict, as records and metrics name it.
 
-use crate::policy::Denial;
-use crate::policy::DenialReason;
-use crate::policy::Permit;
-use crate::policy::Rule;
+use crate::policy::{Denial, DenialReason, Permit, Rule};
 
 /// What the policy said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// The client may come in.
     Permit,
     /// It may not.
@@ -18,10 +15,10 @@ pub(super) enum Decision {
 
 impl Decision {
     /// All of them, in the order of their numbers.
-    pub(super) const ALL: [Self; 3] = [Self::Permit, Self::Denial, Self::Audit];
+    pub(crate) const ALL: [Self; 3] = [Self::Permit, Self::Denial, Self::Audit];
 
     /// Which one it is, the rule that decided, and why it was a denial, or would have been one but for audit mode.
-    pub(super) fn of(judged: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<DenialReason>) {
+    pub(crate) fn of(judged: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<DenialReason>) {
         match judged {
             Err(denial) => (Self::Denial, denial.rule(), Some(denial.reason())),
             Ok(permit) => match permit.audited_denial() {
@@ -32,7 +29,7 @@ impl Decision {
     }
 
     /// The word for it.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Permit => "permit",
             Self::Denial => "denial",

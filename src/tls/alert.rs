@@ -1,7 +1,6 @@
 //! A denial as TLS says it: which error, and so which alert.
 
-use rustls::CertificateError;
-use rustls::Error;
+use rustls::{CertificateError, Error};
 
 use crate::config::DenialAlert;
 use crate::policy::DenialReason;

@@ -7,29 +7,20 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::time::Duration;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use rustls::DigitallySignedStruct;
-use rustls::DistinguishedName;
-use rustls::Error;
-use rustls::SignatureScheme;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::verify_tls12_signature;
-use rustls::crypto::verify_tls13_signature;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::UnixTime;
-use rustls::server::danger::ClientCertVerified;
-use rustls::server::danger::ClientCertVerifier;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use crate::config::DenialAlert;
-use crate::credentials::ClientAuthenticator;
 use crate::identity::Client;
 use crate::identity::critical::Readable;
-use crate::policy::Denial;
-use crate::policy::Permit;
-use crate::tls::alert;
-use crate::tls::server_name;
+use crate::policy::{Denial, Permit};
+use crate::tls::{alert, server_name};
+use crate::trust::ClientAuthenticator;
 
 /// Judges the certificate that one client shows.
 ///
@@ -65,7 +56,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.gate.roots().hints()
+        self.gate.anchors().hints()
     }
 
     fn verify_client_cert(
@@ -101,7 +92,7 @@ impl ClientCertVerifier for ClientVerifier {
             &server_name::as_sent(message),
             Readable::new(cert).shown(),
             signed,
-            self.gate.roots().algorithms(),
+            self.gate.anchors().algorithms(),
         )
     }
 
@@ -111,11 +102,11 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, Readable::new(cert).shown(), signed, self.gate.roots().algorithms())
+        verify_tls13_signature(message, Readable::new(cert).shown(), signed, self.gate.anchors().algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.gate.roots().algorithms().supported_schemes()
+        self.gate.anchors().algorithms().supported_schemes()
     }
 }
 

@@ -5,25 +5,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 use std::fmt;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use rustls::AlertDescription;
-use rustls::ClientConfig;
-use rustls::ContentType;
-use rustls::ServerConfig;
-use rustls::ServerConnection;
+use rustls::{AlertDescription, ClientConfig, ContentType, ServerConfig, ServerConnection};
 
-use super::Outgoing;
 use super::Session;
 use super::handshake_driver::HandshakeDriver;
-use super::test_client::Received;
-use super::test_client::TestClient;
-use super::test_client::configs;
-use super::test_client::provider_with;
+use super::test_client::{Received, TestClient, configs, provider_with};
+use crate::io::Outgoing;
 
 /// Steps of one schedule at most.
 const MOST_STEPS: usize = 200;
@@ -171,7 +162,7 @@ impl fmt::Debug for Schedule {
 
 /// For each suite of ours.
 static CONFIGS: LazyLock<Vec<(Arc<ServerConfig>, Arc<ClientConfig>)>> = LazyLock::new(|| {
-    let suites = super::provider().cipher_suites.clone();
+    let suites = crate::crypto::provider().cipher_suites.clone();
     let both = |suite: rustls::SupportedCipherSuite| configs(provider_with(suite.suite()));
     suites.into_iter().map(both).map(|(server, client)| (Arc::new(server), Arc::new(client))).collect()
 });

@@ -3,23 +3,19 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::AlertDescription;
-use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use rustls::{AlertDescription, ServerConfig};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
 
 use crate::budget::BudgetExceeded;
-use crate::buffers;
-use crate::buffers::RECORD;
+use crate::io::buffers;
+use crate::io::buffers::RECORD;
 use crate::sys::socket;
-use crate::tls::Hello;
-use crate::tls::Negotiated;
-use crate::tls::Session;
 use crate::tls::handshake_driver::HandshakeDriver;
 use crate::tls::server_name::Hidden;
+use crate::tls::{Hello, Negotiated, Session};
 
 /// Why a handshake did not complete.
 #[derive(Debug, thiserror::Error)]

@@ -5,19 +5,14 @@
 
 use std::sync::Arc;
 
-use rustls::HandshakeKind;
-use rustls::NamedGroup;
-use rustls::ProtocolVersion;
-use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::ConnectionState;
-use rustls::unbuffered::UnbufferedStatus;
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
 
-use crate::tls::Outgoing;
-use crate::tls::Session;
-use crate::tls::record_length;
+use crate::io::Outgoing;
 use crate::tls::server_name::Hidden;
+use crate::tls::{Session, record_length};
 
 /// What the two sides agreed on.
 #[derive(Debug, Clone)]

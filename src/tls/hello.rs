@@ -2,15 +2,13 @@
 
 use std::io;
 
-use rustls::AlertDescription;
-use rustls::PeerMisbehaved;
 use rustls::server::Acceptor;
+use rustls::{AlertDescription, PeerMisbehaved};
 use tokio::net::TcpStream;
 
 use crate::budget::BudgetExceeded;
-use crate::buffers;
-use crate::tls::record::HEADER;
-use crate::tls::record::MAX_FRAGMENT;
+use crate::io::buffers;
+use crate::tls::record::{HEADER, MAX_FRAGMENT};
 use crate::tls::server_name::Hidden;
 
 /// A complete ClientHello, and every byte that has come so far.

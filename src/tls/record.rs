@@ -4,28 +4,14 @@
 //! rustls makes the keys, and it opens what the client has sealed, in place. What goes to the client is sealed here, from the
 //! caller's buffer into the caller's buffer: rustls would copy it twice, and allocate for each piece.
 
-use aws_lc_rs::aead::AES_128_GCM;
-use aws_lc_rs::aead::AES_256_GCM;
-use aws_lc_rs::aead::Aad;
-use aws_lc_rs::aead::Algorithm;
-use aws_lc_rs::aead::CHACHA20_POLY1305;
-use aws_lc_rs::aead::LessSafeKey;
-use aws_lc_rs::aead::NONCE_LEN;
-use aws_lc_rs::aead::Nonce;
-use aws_lc_rs::aead::UnboundKey;
-use rustls::AlertDescription;
-use rustls::ConnectionTrafficSecrets;
-use rustls::ContentType;
-use rustls::ProtocolVersion;
-use rustls::SupportedCipherSuite;
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+};
 use rustls::crypto::cipher;
-use rustls::crypto::cipher::AeadKey;
-use rustls::crypto::cipher::InboundOpaqueMessage;
-use rustls::crypto::cipher::InboundPlainMessage;
-use rustls::crypto::cipher::Iv;
-use rustls::crypto::cipher::MessageDecrypter;
+use rustls::crypto::cipher::{AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, MessageDecrypter};
+use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite};
 
-use crate::tls::Outgoing;
+use crate::io::Outgoing;
 
 /// The most plaintext in one piece (RFC 8446, 5.1).
 pub(super) const MAX_FRAGMENT: usize = 16 * 1024;

@@ -3,28 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::NoServerSessionStorage;
-use rustls::server::ProducesTickets;
-use rustls::server::ResolvesServerCert;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::sign::CertifiedKey;
-use rustls::sign::SingleCertAndKey;
-use rustls::version::TLS12;
-use rustls::version::TLS13;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use crate::config::TlsSettings;
-use crate::config::TlsVersion;
-use crate::credentials::ClientAuth;
-use crate::credentials::ClientAuthenticator;
-use crate::tls::ClientVerifier;
-use crate::tls::Hello;
-use crate::tls::provider::provider_of;
-use crate::tls::server_name;
+use crate::config::{TlsSettings, TlsVersion};
+use crate::crypto::provider_of;
+use crate::tls::{ClientVerifier, Hello, server_name};
+use crate::trust::{ClientAuth, ClientAuthenticator};
 
 /// One ticket lets a client resume once, and its resumption brings the next: more would be encrypted for nothing.
 const TICKETS_PER_HANDSHAKE: usize = 1;
@@ -97,14 +87,14 @@ impl ServerConfigs {
             tickets: Ticketer::new()?,
         };
         let asking = match admitting {
-            ClientAuth::Everybody => {
+            ClientAuth::None => {
                 let config = |manner| {
                     let provider = Arc::clone(&terms.provider);
                     Ok((manner, terms.config(provider, manner, WebPkiClientVerifier::no_client_auth())?))
                 };
                 ClientAuthMode::Nothing(Variant::all().map(config).collect::<Result<_, rustls::Error>>()?)
             }
-            ClientAuth::Certified(gate) => ClientAuthMode::Certificate(gate.clone()),
+            ClientAuth::Certificate(gate) => ClientAuthMode::Certificate(gate.clone()),
         };
         Ok(Self { template: terms, client_auth: asking })
     }

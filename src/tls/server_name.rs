@@ -8,18 +8,11 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use rustls::CipherSuiteCommon;
-use rustls::SupportedCipherSuite;
-use rustls::Tls12CipherSuite;
-use rustls::Tls13CipherSuite;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::hash::Context;
-use rustls::crypto::hash::Hash;
-use rustls::crypto::hash::HashAlgorithm;
-use rustls::crypto::hash::Output;
+use rustls::crypto::hash::{Context, Hash, HashAlgorithm, Output};
+use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
 
 /// ContentType and HandshakeType (RFC 8446, 5.1 and 4).
 const HANDSHAKE: u8 = 22;
@@ -121,7 +114,7 @@ pub(super) fn provider(provider: &CryptoProvider) -> Arc<CryptoProvider> {
 
 fn hashing_as_sent(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
     static SUITES: LazyLock<Vec<SupportedCipherSuite>> =
-        LazyLock::new(|| super::provider().cipher_suites.iter().map(made_to_hash_as_sent).collect());
+        LazyLock::new(|| crate::crypto::provider().cipher_suites.iter().map(made_to_hash_as_sent).collect());
     // Every suite that is offered is one of the provider's.
     SUITES.iter().find(|known| known.suite() == suite.suite()).copied().unwrap_or(*suite)
 }

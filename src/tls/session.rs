@@ -7,20 +7,12 @@
 use std::mem;
 use std::ops::ControlFlow;
 
-use rustls::AlertDescription;
-use rustls::ContentType;
-use rustls::ExtractedSecrets;
-use rustls::SupportedCipherSuite;
 use rustls::kernel::KernelConnection;
-use rustls::server::ServerConnectionData;
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::{AlertDescription, ContentType, ExtractedSecrets, SupportedCipherSuite};
 
-use crate::tls::Outgoing;
-use crate::tls::record::KeyLimitReached;
-use crate::tls::record::MAX_FRAGMENT;
-use crate::tls::record::Opener;
-use crate::tls::record::Record;
-use crate::tls::record::Sealer;
+use crate::io::Outgoing;
+use crate::tls::record::{KeyLimitReached, MAX_FRAGMENT, Opener, Record, Sealer};
 
 /// How many alerts that end nothing a client may send.
 const WARNINGS: u8 = 4;

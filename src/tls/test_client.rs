@@ -2,46 +2,27 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
-use rustls::AlertDescription;
-use rustls::CipherSuite;
-use rustls::ClientConfig;
-use rustls::ContentType;
-use rustls::DigitallySignedStruct;
-use rustls::ServerConfig;
-use rustls::SignatureScheme;
-use rustls::SupportedCipherSuite;
-use rustls::client::ClientConnectionData;
-use rustls::client::UnbufferedClientConnection;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::client::danger::ServerCertVerified;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::kernel::KernelConnection;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::ServerName;
-use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem::PemObject;
-use rustls::unbuffered::ConnectionState;
-use rustls::unbuffered::UnbufferedStatus;
-use rustls::version::TLS12;
-use rustls::version::TLS13;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    AlertDescription, CipherSuite, ClientConfig, ContentType, DigitallySignedStruct, ServerConfig, SignatureScheme,
+    SupportedCipherSuite,
+};
 
-use crate::issuer::Authority;
-use crate::issuer::InstanceSpec;
-use crate::issuer::Key;
-use crate::issuer::KeyKind;
+use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
 
-use super::Outgoing;
-use super::record::Opener;
-use super::record::Record;
-use super::record::Sealer;
+use super::record::{Opener, Record, Sealer};
+use crate::io::Outgoing;
 
 /// HandshakeType (RFC 8446, 4).
 const NEW_SESSION_TICKET: u8 = 4;
@@ -190,7 +171,7 @@ pub(crate) fn configs(provider: CryptoProvider) -> (ServerConfig, ClientConfig) 
 
 /// Our provider with this suite alone.
 pub(crate) fn provider_with(suite: CipherSuite) -> CryptoProvider {
-    let mut provider = (*super::provider()).clone();
+    let mut provider = (*crate::crypto::provider()).clone();
     provider.cipher_suites.retain(|known| known.suite() == suite);
     assert_eq!(provider.cipher_suites.len(), 1, "{suite:?}");
     provider

@@ -1,26 +1,19 @@
 //! Dialling the app.
 
 use std::io;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::Domain;
-use socket2::Protocol;
-use socket2::Socket;
-use socket2::Type;
-use tokio::net::TcpStream;
-use tokio::net::UnixStream;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::DialError;
 use crate::config::AppAddr;
-use crate::relay::AppStream;
+use crate::io::AppStream;
 
 /// Where the app is, and how long it may take to accept.
 #[derive(Debug)]

@@ -6,20 +6,15 @@ mod probe;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
-use tokio::time::sleep;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::AppAddr;
-use crate::config::AppReady;
-use crate::config::ProxyProtocol;
+use crate::config::{AppAddr, AppReady, ProxyProtocol};
+use crate::io::AppStream;
 use crate::proxy_protocol;
-use crate::relay::AppStream;
 use crate::sys::sockets;
 
 use self::connector::Connector;

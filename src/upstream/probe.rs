@@ -3,14 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::connector::Connector;
-use crate::config::AppAddr;
-use crate::config::AppReady;
-use crate::relay::AppStream;
+use crate::config::{AppAddr, AppReady};
+use crate::io::AppStream;
 
 /// For the answer to a request; an app that warms up may take its time.
 const ANSWER: Duration = Duration::from_secs(5);

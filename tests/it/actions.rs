@@ -1,19 +1,13 @@
 //! What the admin listener does, if it was told that it may.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 
-use crate::health::admin;
-use crate::health::ask;
-use crate::health::get;
-use crate::health::proxy;
-use crate::health::status;
+use crate::health::{admin, ask, get, proxy, status};
 use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Ending;
-use crate::support::client::asking;
+use crate::support::client::{Ending, asking};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::Setup;
 

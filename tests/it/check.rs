@@ -13,12 +13,9 @@ use serde_json::Value;
 
 use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Ending;
-use crate::support::client::read_to_end;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::roots_pem;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::client::{Ending, read_to_end};
+use crate::support::credentials::{Credentials, roots_pem};
+use crate::support::sidecar::{Setup, VESTIBULE};
 
 /// What a check printed, and its status.
 struct Checked {

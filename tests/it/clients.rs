@@ -1,39 +1,23 @@
 //! Who may come in: certificates, identities, rules; what the denied see, and what becomes of those who were let in.
 
 use std::fs;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
-use rustls::AlertDescription;
-use rustls::SupportedProtocolVersion;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, SupportedProtocolVersion};
 use tempfile::TempDir;
-use vestibule::issuer::Authority;
-use vestibule::issuer::Credential;
-use vestibule::issuer::InstanceSpec;
-use vestibule::issuer::KeyKind;
+use vestibule::issuer::{Authority, Credential, InstanceSpec, KeyKind};
 
-use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Asking;
-use crate::support::client::Client;
-use crate::support::client::Ending;
-use crate::support::client::asking_with;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::issue;
-use crate::support::credentials::roots_pem;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::client::{Asking, Client, Ending, asking_with};
+use crate::support::credentials::{Credentials, issue, roots_pem};
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 pub(crate) const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 

@@ -4,32 +4,19 @@
 //! The first eight bytes that a client sends are the seed of its conversation, by which the app knows its part.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
-use std::io::Read;
-use std::io::Write;
-use std::net::Shutdown;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustls::SupportedProtocolVersion;
-use rustls::version::TLS12;
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
 
-use crate::support::PATIENCE;
-use crate::support::client::Asking;
-use crate::support::client::Client;
-use crate::support::client::Ending;
-use crate::support::client::asking_with;
-use crate::support::client::read_to_end;
+use crate::support::client::{Asking, Client, Ending, asking_with, read_to_end};
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
 use crate::support::sidecar::Setup;
+use crate::support::{PATIENCE, eventually};
 
 /// Conversations that are held: more by `VESTIBULE_TEST_CONVERSATIONS`.
 const CONVERSATIONS: u64 = 400;

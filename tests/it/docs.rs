@@ -5,21 +5,16 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use vestibule::config::Config;
-use vestibule::config::envoy;
-use vestibule::config::options;
 use vestibule::config::options::Opt;
 use vestibule::config::resolve::resolve;
-use vestibule::config::sources::Environment;
-use vestibule::config::sources::Sources;
-use vestibule::inbound::CloseReason;
+use vestibule::config::sources::{Environment, Sources};
+use vestibule::config::{Config, envoy, options};
+use vestibule::metrics::METRICS;
 use vestibule::policy;
 use vestibule::policy::PolicyFile;
-use vestibule::telemetry::FIELDS;
-use vestibule::telemetry::METRICS;
+use vestibule::telemetry::{CloseReason, FIELDS};
 
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";

@@ -1,22 +1,15 @@
 //! The entrypoint: what the app is told, how it is waited for, and how everything ends in time.
 
-use std::fs;
-use std::net::TcpListener;
-use std::net::TcpStream;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use serde_json::Value;
 
-use crate::support::app;
-use crate::support::client::Asking;
-use crate::support::client::Ending;
-use crate::support::client::asking;
+use crate::support::client::{Asking, Ending, asking};
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 /// Listens after the seconds in argument 1, answers `n` connections (argument 2) with a line, and then ends as argument 3
 /// says: a code, or a signal with a minus.

@@ -1,22 +1,14 @@
 //! The documents that Diego writes for Envoy, in every shape that a foundation may give them.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use vestibule::config::SecretFile;
-use vestibule::config::Tls12Suite;
-use vestibule::config::TlsVersion;
-use vestibule::config::ValidationContextConfig;
-use vestibule::config::envoy::Bootstrap;
-use vestibule::config::envoy::EnvoyListener;
-use vestibule::config::envoy::sds;
-use vestibule::config::mistake::Diagnostics;
+use vestibule::config::envoy::{Bootstrap, EnvoyListener, sds};
+use vestibule::config::{SecretFile, Tls12Suite, TlsVersion, ValidationContextConfig};
+use vestibule::diagnostics::Diagnostics;
 
-use crate::support::diego::Container;
-use crate::support::diego::sds_pair;
+use crate::support::diego::{Container, sds_pair};
 
 mod refusals;
 mod secrets;

@@ -1,17 +1,13 @@
 //! While the instance goes: which connections are ended, and which are left to the app.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::app::App;
-use crate::support::client::Client;
-use crate::support::client::Ending;
-use crate::support::client::asking;
+use crate::support::client::{Client, Ending, asking};
 use crate::support::credentials::Credentials;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n";
 

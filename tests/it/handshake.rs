@@ -1,26 +1,19 @@
 //! What a client meets before the relay: TLS as we speak it, the app that must be there first, and those who come with
 //! something else.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
-use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Ending;
-use crate::support::client::asking;
-use crate::support::client::asking_with;
-use crate::support::client::read_to_end;
+use crate::support::client::{Ending, asking, asking_with, read_to_end};
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 fn echoing(args: &[&str]) -> (Credentials, Sidecar) {
     let credentials = Credentials::new();

@@ -1,23 +1,14 @@
 //! Health: what `/readyz`, `vestibule health` and `vestibule wait` say, and when.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
-use std::process::Output;
+use std::process::{Command, Output};
 
-use crate::support::PATIENCE;
-use crate::support::app;
-use crate::support::client::Ending;
-use crate::support::client::asking;
+use crate::support::client::{Ending, asking};
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
+use crate::support::{PATIENCE, app, eventually};
 
 /// A proxy whose health can be asked for on a free port.
 pub(crate) fn proxy(credentials: &Credentials, app: impl std::fmt::Display) -> Setup {

@@ -2,17 +2,14 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::app;
 use crate::support::credentials::Credentials;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 
 const P256: &[&str] = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 const RULES: [&str; 8] =

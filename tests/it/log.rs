@@ -1,21 +1,15 @@
 //! The forms of the log, as the real binary writes them.
 
 use std::net::TcpStream;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::health::admin;
-use crate::health::get;
-use crate::health::proxy;
-use crate::support::app;
+use crate::health::{admin, get, proxy};
 use crate::support::client::asking;
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
+use crate::support::{app, eventually};
 
 #[test]
 fn every_line_of_lagers_form_has_its_five_members() {

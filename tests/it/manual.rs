@@ -12,9 +12,7 @@ use std::process::Command;
 use clap_complete::Shell;
 use vestibule::cli;
 use vestibule::config::options;
-use vestibule::config::options::Group;
-use vestibule::config::options::Opt;
-use vestibule::config::options::Preset;
+use vestibule::config::options::{Group, Opt, Preset};
 use vestibule::exit::Exit;
 
 const MAN: &str = "docs/man/vestibule.1";

@@ -1,25 +1,14 @@
 //! What strangers may have the proxy hold. How a whole process fares in a control group is in `bench/`, by `flood`.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::metrics::Measured;
-use crate::support::PATIENCE;
-use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Asking;
-use crate::support::client::Client;
-use crate::support::client::Ending;
-use crate::support::client::asking;
-use crate::support::client::read_to_end;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::roots_pem;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::client::{Asking, Client, Ending, asking, read_to_end};
+use crate::support::credentials::{Credentials, roots_pem};
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{PATIENCE, app, eventually};
 
 const KIB: usize = 1024;
 

@@ -3,22 +3,15 @@
 mod text;
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use crate::support::PATIENCE;
-use crate::support::app;
-use crate::support::client::asking;
-use crate::support::client::asking_with;
+use crate::support::client::{asking, asking_with};
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{PATIENCE, app, eventually};
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 

@@ -3,22 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use rcgen::BasicConstraints;
-use rcgen::CertificateParams;
-use rcgen::DnType;
-use rcgen::ExtendedKeyUsagePurpose;
-use rcgen::IsCa;
-use rcgen::Issuer;
-use rcgen::KeyPair;
-use serde_json::Value;
-use serde_json::json;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::credentials::Credentials;
-use crate::support::credentials::roots_pem;
+use crate::support::credentials::{Credentials, roots_pem};
 use crate::support::sidecar::VESTIBULE;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -173,8 +164,7 @@ fn the_router_is_known_by_its_name_and_an_app_of_that_name_is_not() {
 
 #[test]
 fn what_the_roots_do_not_vouch_for_is_denied_whatever_the_rules_say() {
-    use ExtendedKeyUsagePurpose::ClientAuth;
-    use ExtendedKeyUsagePurpose::ServerAuth;
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
     let (bench, ca, stranger) = (Bench::new(), Ca::new(), Ca::new());
     bench.write("ca.crt", &ca.pem);
     let tomorrow = SystemTime::now() + DAY;

@@ -1,22 +1,14 @@
 //! The life of the process: listen, start the app, serve, drain, exit.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::TcpListener;
-use std::net::TcpStream;
-use std::time::Duration;
-use std::time::Instant;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
-use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Asking;
-use crate::support::client::Client;
-use crate::support::client::Ending;
-use crate::support::client::asking;
+use crate::support::client::{Asking, Client, Ending, asking};
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 /// An app for `run --`: answers each connection with its first line, and does what the line says.
 const APP: &str = r#"

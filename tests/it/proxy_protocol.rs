@@ -1,31 +1,20 @@
 //! Who calls, told in front of the first byte: to the app, and by a load balancer in front of us.
 
 use std::fs;
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
 use ppp::v2;
 use rustls::SupportedProtocolVersion;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
-use vestibule::issuer::InstanceSpec;
-use vestibule::issuer::KeyKind;
+use vestibule::issuer::{InstanceSpec, KeyKind};
 
 use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Asking;
-use crate::support::client::Ending;
-use crate::support::client::asking;
-use crate::support::client::asking_with;
-use crate::support::client::read_to_end;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::issue;
-use crate::support::credentials::roots;
-use crate::support::credentials::roots_pem;
+use crate::support::client::{Asking, Ending, asking, asking_with, read_to_end};
+use crate::support::credentials::{Credentials, issue, roots, roots_pem};
 use crate::support::sidecar::Setup;
 
 const TLS12: &SupportedProtocolVersion = &rustls::version::TLS12;

@@ -5,35 +5,22 @@ mod endings;
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use rustls::SupportedProtocolVersion;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tempfile::TempDir;
-use vestibule::issuer::Credential;
-use vestibule::issuer::InstanceSpec;
+use vestibule::issuer::{Credential, InstanceSpec};
 
-use crate::support::PATIENCE;
-use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Asking;
-use crate::support::client::Client;
-use crate::support::client::Ending;
-use crate::support::client::asking;
-use crate::support::client::asking_with;
-use crate::support::client::read_to_end;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::issue;
-use crate::support::credentials::roots;
-use crate::support::credentials::roots_pem;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::client::{Asking, Client, Ending, asking, asking_with, read_to_end};
+use crate::support::credentials::{Credentials, issue, roots, roots_pem};
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{PATIENCE, app};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 

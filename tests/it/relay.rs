@@ -1,21 +1,14 @@
 //! What each end sees when bytes flow, and when the other end goes.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::Shutdown;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Client;
-use crate::support::client::Ending;
-use crate::support::client::asking;
-use crate::support::client::asking_with;
-use crate::support::client::read_to_end;
+use crate::support::client::{Client, Ending, asking, asking_with, read_to_end};
 use crate::support::credentials::Credentials;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
 
 /// A client, the app's end of its connection, and the sidecar between them.
 struct Between {

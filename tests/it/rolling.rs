@@ -4,24 +4,17 @@
 //! fails before the request is written, never a second try for a POST after that.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::support::client::Asking;
-use crate::support::client::Client;
-use crate::support::client::asking;
+use crate::support::client::{Asking, Client, asking};
 use crate::support::credentials::Credentials;
 use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
 
 /// An HTTP/1.1 app with keep-alive that takes a moment to start, and on TERM finishes what it is at.
 const APP: &str = r#"

@@ -4,24 +4,16 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use vestibule::issuer::Authority;
-use vestibule::issuer::Credential;
-use vestibule::issuer::Folder;
-use vestibule::issuer::InstanceSpec;
-use vestibule::issuer::KeyKind;
+use vestibule::issuer::{Authority, Credential, Folder, InstanceSpec, KeyKind};
 
-use crate::support::app;
 use crate::support::client::asking;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::leaf;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::credentials::{Credentials, leaf};
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 /// Waits until the sidecar shows `wanted`.
 #[track_caller]

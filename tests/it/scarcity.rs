@@ -1,19 +1,15 @@
 //! What becomes of us where the machine gives less than we ask for.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::app;
 use crate::support::client::asking;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::leaf;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::credentials::{Credentials, leaf};
+use crate::support::sidecar::{Setup, VESTIBULE};
+use crate::support::{app, eventually};
 
 /// A user of nobody's: the kernel counts the threads of a user, and none of root's.
 const STRANGER: &str = "54321";

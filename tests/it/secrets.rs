@@ -1,20 +1,16 @@
 //! Whatever is done to a private key, and wherever it is put by mistake: nothing of it is said.
 
-use std::fs;
 use std::io::Read;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
-use base64ct::Base64;
-use base64ct::Encoding;
+use base64ct::{Base64, Encoding};
 use tempfile::TempDir;
 use vestibule::issuer::InstanceSpec;
 
-use crate::support::credentials::issue_rsa;
-use crate::support::credentials::roots_pem;
+use crate::support::credentials::{issue_rsa, roots_pem};
 use crate::support::sidecar::VESTIBULE;
 
 /// Consecutive bytes of the key that may not occur.

@@ -1,19 +1,14 @@
 //! Clients that ask for names that are none: one certificate serves them all.
 
 use std::fs;
-use std::io::Read;
-use std::io::Write;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 
 use vestibule::issuer::InstanceSpec;
 
 use crate::support::app;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::issue;
-use crate::support::credentials::roots_pem;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::credentials::{Credentials, issue, roots_pem};
+use crate::support::sidecar::{Setup, Sidecar};
 
 /// Not one of them is a DNS name as rustls reads it.
 const ODD: [&str; 9] = [

@@ -1,13 +1,8 @@
 //! What a client may say behind its Finished, and when everything has been said.
 
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::io::Write;
-use std::net::Shutdown;
-use std::net::TcpStream;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,18 +11,11 @@ use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 
-use crate::support::PATIENCE;
-use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::Asking;
-use crate::support::client::Client;
-use crate::support::client::Ending;
-use crate::support::client::asking;
-use crate::support::client::read_to_end;
+use crate::support::client::{Asking, Client, Ending, asking, read_to_end};
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{PATIENCE, app, eventually};
 
 fn sidecar(args: &[&str]) -> (Sidecar, App, Credentials) {
     let credentials = Credentials::new();

@@ -1,46 +1,25 @@
 //! The status page and `/status.json`: they say the same, and whatever others have written in it is only text.
 
 use std::fs;
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use aws_lc_rs::digest;
-use base64ct::Base64;
-use base64ct::Encoding;
-use rcgen::BasicConstraints;
-use rcgen::CertificateParams;
-use rcgen::DnType;
-use rcgen::IsCa;
-use rcgen::Issuer;
-use rcgen::KeyPair;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
+use base64ct::{Base64, Encoding};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tempfile::TempDir;
 use vestibule::issuer::Credential;
 
-use crate::health::admin;
-use crate::health::ask;
-use crate::health::get;
-use crate::health::proxy;
-use crate::health::status;
-use crate::support::app;
-use crate::support::client::Asking;
-use crate::support::client::asking_under;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::issue;
-use crate::support::credentials::roots;
-use crate::support::credentials::roots_pem;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::health::{admin, ask, get, proxy, status};
+use crate::support::client::{Asking, asking_under};
+use crate::support::credentials::{Credentials, issue, roots, roots_pem};
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 /// What the page may weigh, in bytes.
 const MOST: usize = 40 * 1024;

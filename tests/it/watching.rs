@@ -7,13 +7,10 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use tempfile::NamedTempFile;
 
-use crate::support::app;
 use crate::support::client::asking;
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
+use crate::support::{app, eventually};
 
 /// How often each thread has waited for something, by the thread's name; the first thread relays.
 fn waits(sidecar: &Sidecar) -> HashMap<String, u64> {

@@ -3,17 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use rustls::ClientConfig;
-use rustls::NamedGroup;
-use rustls::SupportedProtocolVersion;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::version::TLS12;
-use rustls::version::TLS13;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, NamedGroup, SupportedProtocolVersion};
 
 use crate::credentials::Pair;
 use crate::load::tls::SignatureOnly;

@@ -10,18 +10,14 @@ mod world;
 
 use std::path::Path;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
 use crate::args::DifferentialArgs;
-use crate::peers;
-use crate::product;
 use crate::product::Linked;
 use crate::report::machine::Machine;
+use crate::{peers, product};
 use report::Verdict;
-use world::Side;
-use world::World;
+use world::{Side, World};
 
 /// What was seen of one of the two, in the order of the cases.
 #[derive(Debug, Default)]

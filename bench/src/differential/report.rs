@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Seen;
-use super::expected;
+use super::{Seen, expected};
 use crate::report::machine::Machine;
 use crate::report::table;
 

@@ -1,21 +1,15 @@
 //! What all cases share: both programs, the pairs that are served, and the CAs of clients.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 
 use crate::credentials::Pair;
-use crate::wire::certificates::Authority;
-use crate::wire::certificates::Name;
-use crate::wire::certificates::Usage;
-use crate::wire::certificates::Validity;
-use crate::wire::certificates::Wanted;
+use crate::wire::certificates::{Authority, Name, Usage, Validity, Wanted};
 
 /// The instance.
 pub(super) const GUID: &str = "51f0a000-a1b2-4c3d-5e6f-7a00";

@@ -1,14 +1,10 @@
 //! The app behind the proxy, in this process and outside of the group. A connection's first byte says what it is to do.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// Send back what comes.
 pub(super) const ECHO: u8 = b'e';

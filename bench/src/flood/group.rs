@@ -1,15 +1,10 @@
 //! A control group that limits memory (cgroups(7), versions 1 and 2).
 
-use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process;
-use std::thread;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, process, thread};
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::bail;
+use anyhow::{Context, Result, bail};
 
 /// The names of a version's files.
 struct Version {

@@ -1,27 +1,19 @@
 //! The kinds of floods.
 
 use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustls::ClientConfig;
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
-use super::app::NOTHING;
-use super::app::SEND;
+use super::app::{NOTHING, SEND};
 use super::proxy::Proxy;
-use crate::wire::client::Client;
-use crate::wire::client::dial;
-use crate::wire::client::reset;
+use crate::wire::client::{Client, dial, reset};
 use crate::wire::end::End;
 
 /// Clients that come at a time.

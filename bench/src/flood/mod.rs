@@ -11,9 +11,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
 use crate::args::FloodArgs;
 use crate::process::exec;
@@ -22,10 +20,8 @@ use crate::product::Linked;
 use crate::report::machine::Machine;
 use crate::report::table;
 use app::App;
-use kind::Flood;
-use kind::Kind;
-use proxy::Proxy;
-use proxy::World;
+use kind::{Flood, Kind};
+use proxy::{Proxy, World};
 use traffic::Traffic;
 
 /// How long a flood stays: longer than a handshake may take, and than a connection may be stuck while memory is short.

@@ -1,30 +1,21 @@
 //! The proxy that is flooded, in its control group.
 
-use std::fs;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 use rustls::ClientConfig;
 
 use super::group::Group;
 use super::kind::Kind;
-use crate::credentials::Credentials;
-use crate::credentials::Pair;
-use crate::credentials::Rsa;
+use crate::credentials::{Credentials, Pair, Rsa};
 use crate::load::tls;
-use crate::process::Running;
-use crate::process::port;
+use crate::process::{Running, port};
 use crate::wire::client::dial;
 
 /// How long the proxy may take to accept.

@@ -6,15 +6,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::thread::JoinHandle;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use anyhow::anyhow;
+use anyhow::{Result, anyhow};
 use rustls::ClientConfig;
 
-use super::app::ECHO;
-use super::app::SEND;
+use super::app::{ECHO, SEND};
 use crate::wire::client::Client;
 use crate::wire::end::End;
 

@@ -4,29 +4,14 @@
 //! client that does not, such as Go's without a session cache, sees the server's delayed acknowledgement instead when it leaves
 //! Nagle's algorithm on. It verifies nothing and resumes nothing. RFC 8446, TLS_AES_128_GCM_SHA256 and X25519.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
-use std::time::Duration;
-use std::time::Instant;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::anyhow;
-use anyhow::bail;
-use anyhow::ensure;
-use aws_lc_rs::aead::AES_128_GCM;
-use aws_lc_rs::aead::Aad;
-use aws_lc_rs::aead::LessSafeKey;
-use aws_lc_rs::aead::Nonce;
-use aws_lc_rs::aead::UnboundKey;
-use aws_lc_rs::agreement;
-use aws_lc_rs::digest;
-use aws_lc_rs::hmac;
-use aws_lc_rs::rand;
-use aws_lc_rs::rand::SecureRandom;
-use aws_lc_rs::rand::SystemRandom;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::{agreement, digest, hmac, rand};
 
 use crate::app;
 

@@ -7,6 +7,5 @@ pub(crate) mod percentiles;
 pub(crate) mod storm;
 pub(crate) mod tls;
 
-pub(crate) use connection::Connection;
-pub(crate) use connection::Target;
+pub(crate) use connection::{Connection, Target};
 pub(crate) use tls::Client;

@@ -1,15 +1,13 @@
 //! Requests over connections that stay open: as fast as answers come, or at a fixed rate.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::Connection;
-use super::Target;
 use super::percentiles::Latencies;
+use super::{Connection, Target};
 
 /// Opens `count` connections, and sends one request over each so that all is warm.
 ///

@@ -5,24 +5,16 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 use tokio::task::JoinSet;
 
-use super::Client;
-use super::Connection;
-use super::Target;
+use super::{Client, Connection, Target};
 
 /// Handshakes at a time.
 const AT_A_TIME: usize = 32;

@@ -2,12 +2,9 @@
 
 use anyhow::Result;
 
-use super::Figure;
-use super::Measure;
-use super::handshake;
+use super::{Figure, Measure, handshake};
 use crate::peers::Peer;
-use crate::stage::Bench;
-use crate::stage::Setup;
+use crate::stage::{Bench, Setup};
 
 /// Each of its three settings.
 pub(super) const ACCESS_LOG: Measure = Measure {

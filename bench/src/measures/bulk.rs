@@ -3,13 +3,10 @@
 use anyhow::Result;
 use tokio::task::JoinSet;
 
-use super::Figure;
-use super::Measure;
-use crate::load::Client;
-use crate::load::pace;
+use super::{Figure, Measure};
+use crate::load::{Client, pace};
 use crate::peers::Peer;
-use crate::stage::Bench;
-use crate::stage::Setup;
+use crate::stage::{Bench, Setup};
 
 const FAMILY: &str = "CPU seconds per GiB";
 

@@ -6,17 +6,12 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
-use crate::load::Client;
-use crate::load::Connection;
-use crate::load::Target;
+use crate::load::{Client, Connection, Target};
 use crate::peers::Peer;
 use crate::process::Running;
-use crate::stage::Bench;
-use crate::stage::Setup;
+use crate::stage::{Bench, Setup};
 
 /// One kind of work, `of` so many units, and what a unit is called.
 struct Work {

@@ -2,19 +2,14 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Result, ensure};
 use tokio::task::JoinSet;
 
-use super::Figure;
-use super::Measure;
+use super::{Figure, Measure};
 use crate::credentials::Rsa;
-use crate::load::Client;
-use crate::load::Connection;
+use crate::load::{Client, Connection};
 use crate::peers::Peer;
-use crate::stage::Bench;
-use crate::stage::Setup;
-use crate::stage::Stage;
+use crate::stage::{Bench, Setup, Stage};
 
 const FAMILY: &str = "CPU per new connection, µs";
 

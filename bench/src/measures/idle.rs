@@ -3,19 +3,13 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
-use super::Figure;
-use super::Measure;
-use crate::load::Client;
-use crate::load::Connection;
+use super::{Figure, Measure};
+use crate::load::{Client, Connection};
 use crate::peers::Peer;
 use crate::process::memory::Memory;
-use crate::stage::Bench;
-use crate::stage::Setup;
-use crate::stage::Stage;
+use crate::stage::{Bench, Setup, Stage};
 
 const FAMILY: &str = "Memory";
 

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Figure;
-use super::Measure;
+use super::{Figure, Measure};
 use crate::load::bare;
 use crate::load::percentiles::Latencies;
 use crate::peers::Peer;
-use crate::stage::Bench;
-use crate::stage::Setup;
+use crate::stage::{Bench, Setup};
 
 /// The median of some connections, one after the other.
 pub(super) const NAGLE: Measure = Measure {

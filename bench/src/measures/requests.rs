@@ -2,13 +2,10 @@
 
 use anyhow::Result;
 
-use super::Figure;
-use super::Measure;
-use crate::load::Client;
-use crate::load::pace;
+use super::{Figure, Measure};
+use crate::load::{Client, pace};
 use crate::peers::Peer;
-use crate::stage::Bench;
-use crate::stage::Setup;
+use crate::stage::{Bench, Setup};
 
 const FAMILY: &str = "Small requests on connections that stay open";
 

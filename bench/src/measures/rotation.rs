@@ -2,25 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::bail;
+use anyhow::{Context, Result, bail};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::time::Instant;
-use tokio::time::sleep;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Figure;
-use super::Measure;
+use super::{Figure, Measure};
 use crate::credentials::Pair;
-use crate::load::Client;
-use crate::load::Connection;
-use crate::load::Target;
-use crate::load::pace;
+use crate::load::{Client, Connection, Target, pace};
 use crate::peers::Peer;
-use crate::stage::Bench;
-use crate::stage::Setup;
+use crate::stage::{Bench, Setup};
 
 /// Of those that take new files into service by themselves.
 pub(super) const ROTATION: Measure = Measure {

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use anyhow::anyhow;
+use anyhow::{Result, anyhow};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::RSA_PSS_SHA256;
-use aws_lc_rs::signature::RsaKeyPair;
+use aws_lc_rs::signature::{RSA_PSS_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivatePkcs1KeyDer;
 use rustls::pki_types::pem::PemObject;
 

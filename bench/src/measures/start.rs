@@ -1,20 +1,15 @@
 //! From the start of the process until it listens, and until it has served the first client. Wall time, since that is what a start is about.
 
 use std::thread::sleep;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use anyhow::bail;
+use anyhow::{Result, bail};
 
-use super::Figure;
-use super::Measure;
-use crate::load::Client;
-use crate::load::Connection;
+use super::{Figure, Measure};
+use crate::load::{Client, Connection};
 use crate::peers::Peer;
 use crate::process::Running;
-use crate::stage::Bench;
-use crate::stage::Setup;
+use crate::stage::{Bench, Setup};
 
 /// The median of some starts.
 pub(super) const START: Measure = Measure {

@@ -5,14 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::Figure;
-use super::Measure;
-use crate::load::Client;
-use crate::load::pace;
+use super::{Figure, Measure};
 use crate::load::storm::Storm;
+use crate::load::{Client, pace};
 use crate::peers::Peer;
-use crate::stage::Bench;
-use crate::stage::Setup;
+use crate::stage::{Bench, Setup};
 
 /// Before and during.
 pub(super) const STORM: Measure = Measure {

@@ -5,8 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::Peer;
-use super::Site;
+use super::{Peer, Site};
 
 /// haproxy.
 pub(super) struct Haproxy {

@@ -7,8 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::Peer;
-use super::Site;
+use super::{Peer, Site};
 
 /// hitch.
 pub(super) struct Hitch {

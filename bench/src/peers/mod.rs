@@ -9,25 +9,18 @@ mod relay;
 mod stunnel;
 mod vestibule;
 
-use std::env;
-use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
-use crate::credentials::Credentials;
-use crate::credentials::Pair;
-use crate::report::results::FLOOR;
-use crate::report::results::RIVALS;
+use crate::credentials::{Credentials, Pair};
+use crate::report::results::{FLOOR, RIVALS};
 
-pub(crate) use vestibule::NAME as VESTIBULE;
-pub(crate) use vestibule::TWO_THREADS;
+pub(crate) use vestibule::{NAME as VESTIBULE, TWO_THREADS};
 
 /// Where and with what one process of a peer runs.
 #[derive(Debug)]

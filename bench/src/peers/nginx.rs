@@ -6,8 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::Peer;
-use super::Site;
+use super::{Peer, Site};
 
 /// nginx, and how it gets its stream module.
 pub(super) struct Nginx {

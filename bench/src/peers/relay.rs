@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::Peer;
-use super::Site;
+use super::{Peer, Site};
 
 /// The floor.
 pub(super) struct Relay {

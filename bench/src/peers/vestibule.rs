@@ -1,14 +1,12 @@
 //! Vestibule, at its defaults but for what all peers share, one thread; and the same with two.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::Peer;
-use super::Site;
+use super::{Peer, Site};
 use crate::credentials::Pair;
 
 /// The build that the run is about.

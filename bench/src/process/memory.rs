@@ -3,8 +3,7 @@
 use std::fs;
 use std::ops::Sub;
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// Memory of a process and its children, in KiB.
 #[derive(Clone, Copy, Debug, Default)]

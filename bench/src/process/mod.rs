@@ -9,18 +9,12 @@ pub(crate) mod port;
 use std::collections::HashMap;
 use std::fs;
 use std::fs::File;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::Context;
-use anyhow::Result;
-use nix::sys::signal::Signal;
-use nix::sys::signal::kill;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use memory::Memory;

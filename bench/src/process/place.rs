@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use anyhow::Context;
-use anyhow::Result;
-use nix::sched::CpuSet;
-use nix::sched::sched_getaffinity;
-use nix::sched::sched_setaffinity;
+use anyhow::{Context, Result};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 /// The CPUs of one run. What is measured has one to itself, so that it is never moved and never shares its caches with the client.

@@ -1,13 +1,9 @@
 //! Ports for programs that cannot be told "any free one".
 
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::sync::atomic::AtomicU16;
-use std::sync::atomic::Ordering;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
 
-use anyhow::Result;
-use anyhow::bail;
+use anyhow::{Result, bail};
 
 /// Below the range that Linux takes the ports of outgoing connections from (32768 and up), of which there are thousands here.
 const FIRST: u16 = 20_000;

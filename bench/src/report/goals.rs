@@ -2,8 +2,7 @@
 
 use crate::measures::sign;
 use crate::peers::VESTIBULE;
-use crate::report::results::FLOOR;
-use crate::report::results::Results;
+use crate::report::results::{FLOOR, Results};
 use crate::report::table;
 
 /// What a figure is held against.

@@ -1,10 +1,8 @@
 //! What a run ran on.
 
-use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
+use std::{fmt, fs, thread};
 
 /// The machine, the day and the state of the code.
 pub(crate) struct Machine {

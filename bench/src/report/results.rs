@@ -87,8 +87,7 @@ pub(crate) const RIVALS: [&str; 6] = ["envoy", "haproxy", "nginx", "hitch", "stu
 
 #[cfg(test)]
 mod tests {
-    use super::Results;
-    use super::Summary;
+    use super::{Results, Summary};
 
     fn results() -> Results {
         let mut results = Results::new(["vestibule", "old", "envoy", "nginx", "relay"].map(str::to_owned).into_iter());

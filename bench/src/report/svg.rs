@@ -3,8 +3,7 @@
 use std::fmt::Write;
 
 use crate::peers::VESTIBULE;
-use crate::report::results::FLOOR;
-use crate::report::results::Results;
+use crate::report::results::{FLOOR, Results};
 
 /// Figures with the headings of their panels, and decimals.
 const PANELS: [(&str, &str, usize); 12] = [

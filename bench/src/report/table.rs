@@ -2,9 +2,7 @@
 
 use crate::measures::Figure;
 use crate::peers::VESTIBULE;
-use crate::report::results::FLOOR;
-use crate::report::results::Results;
-use crate::report::results::Summary;
+use crate::report::results::{FLOOR, Results, Summary};
 
 const NOTHING: &str = "–";
 

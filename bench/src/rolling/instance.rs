@@ -1,40 +1,25 @@
 //! An instance of the app: a proxy and the app behind it, started and stopped as the platform does.
 
-use std::fmt;
-use std::fs;
-use std::net::SocketAddr;
-use std::net::TcpStream;
-use std::path::Path;
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fmt, fs, thread};
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
+use anyhow::{Context, Result, ensure};
 use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::START;
-use super::router::Endpoint;
-use super::router::Router;
+use super::router::{Endpoint, Router};
 use crate::credentials::Pair;
 use crate::diego;
 use crate::diego::Folder;
-use crate::process::Running;
-use crate::process::port;
-use crate::wire::certificates::Authority;
-use crate::wire::certificates::Name;
-use crate::wire::certificates::Usage;
-use crate::wire::certificates::Validity;
-use crate::wire::certificates::Wanted;
+use crate::process::{Running, port};
+use crate::wire::certificates::{Authority, Name, Usage, Validity, Wanted};
 
 /// The name in the router's certificate, which instances ask for.
 const ROUTER: &str = "gorouter.service.cf.internal";

@@ -10,22 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
 use crate::args::RollingArgs;
-use crate::peers;
-use crate::product;
 use crate::product::Linked;
 use crate::report::machine::Machine;
-use instance::Identity;
-use instance::Instance;
-use instance::Kind;
-use instance::Platform;
+use crate::{peers, product};
+use instance::{Identity, Instance, Kind, Platform};
 use report::Outcome;
 use router::Router;
 

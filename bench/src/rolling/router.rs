@@ -1,24 +1,17 @@
 //! A client of instances that does as gorouter does: a pool for each, other instances for what fails, and what it thinks of them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
 use super::web;
 use crate::wire::client::Client;
 use crate::wire::end::End;
-use crate::wire::gorouter::Effect;
-use crate::wire::gorouter::Failure;
-use crate::wire::gorouter::Method;
-use crate::wire::gorouter::Phase;
+use crate::wire::gorouter::{Effect, Failure, Method, Phase};
 
 /// How long an instance that was marked is left alone.
 const INELIGIBLE: Duration = Duration::from_secs(30);

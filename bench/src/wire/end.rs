@@ -1,11 +1,9 @@
 //! How a connection ended, as the client sees it.
 
-use std::fmt;
-use std::io;
 use std::io::ErrorKind;
+use std::{fmt, io};
 
-use rustls::AlertDescription;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 /// Why there is no more to read, or no connection at all.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,18 +1,14 @@
 //! `/certs`: what is shown, and who vouches for clients.
 
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Envoy;
-use crate::credentials::Ca;
-use crate::credentials::ClientAuth;
 use crate::credentials::SnapshotReceiver;
-use crate::identity::AltNames;
-use crate::identity::Certificate;
+use crate::identity::{AltNames, Certificate};
 use crate::lifecycle::Validity;
+use crate::trust::{Ca, ClientAuth};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -43,8 +39,8 @@ pub(super) fn days_left(validity: Validity) -> u64 {
 }
 
 fn cas(current: &SnapshotReceiver) -> Vec<Value> {
-    match current.borrow().as_deref().map(|serving| &serving.admitting) {
-        Some(ClientAuth::Certified(gate)) => gate.roots().cas().iter().map(of_ca).collect(),
+    match current.borrow().as_deref().map(|serving| &serving.client_auth) {
+        Some(ClientAuth::Certificate(gate)) => gate.anchors().cas().iter().map(of_ca).collect(),
         _ => Vec::new(),
     }
 }

@@ -3,18 +3,14 @@
 use std::net::SocketAddr;
 
 use der::pem::LineEnding;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Envoy;
-use crate::config::SecretFile;
-use crate::config::TlsVersion;
-use crate::config::ValidationContextConfig;
 use crate::config::envoy::EnvoyListener;
-use crate::credentials::ClientAuth;
-use crate::credentials::ServedCertificate;
-use crate::credentials::SnapshotReceiver;
+use crate::config::{SecretFile, TlsVersion, ValidationContextConfig};
+use crate::credentials::{ServedCertificate, SnapshotReceiver};
 use crate::policy::Rule;
+use crate::trust::ClientAuth;
 
 /// What stands where Envoy hides something.
 const REDACTED: &str = "[redacted]";
@@ -151,7 +147,7 @@ fn validation_context(
     current: &SnapshotReceiver,
 ) -> Option<Value> {
     let serving = current.borrow().clone()?;
-    let ClientAuth::Certified(gate) = &serving.admitting else { return None };
+    let ClientAuth::Certificate(gate) = &serving.client_auth else { return None };
     let names = gate.policy().allow.iter().filter_map(|rule| match rule {
         Rule::AltName(name) => Some(json!({ "exact": name.to_string() })),
         _ => None,

@@ -1,8 +1,7 @@
 //! HTML that is being written.
 
 use std::fmt;
-use std::fmt::Display;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// HTML so far. Markup gets in as text of the program alone, and everything that is not known when the program is built
 /// by way of [`Markup::text`], which escapes it: whatever a certificate says, it is text.

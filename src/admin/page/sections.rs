@@ -2,11 +2,7 @@
 
 use super::markup::Markup;
 use super::plot;
-use crate::admin::status::ListenerStatus;
-use crate::admin::status::PairStatus;
-use crate::admin::status::PolicyStatus;
-use crate::admin::status::Rules;
-use crate::admin::status::Status;
+use crate::admin::status::{ListenerStatus, PairStatus, PolicyStatus, Rules, Status};
 
 pub(super) fn title(page: &mut Markup, status: &Status) {
     page.raw(word(status.ready));

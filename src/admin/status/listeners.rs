@@ -5,15 +5,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::ListenerInfo;
-use super::PATH;
 use super::pairs::source;
+use super::{ListenerInfo, PATH};
 use crate::config::ClientAuthConfig;
-use crate::credentials::ClientAuth;
-use crate::credentials::ClientAuthenticator;
+use crate::diagnostics::SafeText;
 use crate::lifecycle::describe_upstream;
 use crate::policy::Rule;
-use crate::telemetry::SafeText;
+use crate::trust::{ClientAuth, ClientAuthenticator};
 
 /// Rules of a list that are shown.
 const MOST_RULES: usize = 10;
@@ -58,9 +56,9 @@ pub(in crate::admin) struct Rules {
 impl ListenerStatus {
     pub(super) fn of(listening: &ListenerInfo) -> Self {
         let serving = listening.current.borrow().clone();
-        let gate = serving.as_ref().and_then(|serving| match &serving.admitting {
-            ClientAuth::Everybody => None,
-            ClientAuth::Certified(gate) => Some(gate),
+        let gate = serving.as_ref().and_then(|serving| match &serving.client_auth {
+            ClientAuth::None => None,
+            ClientAuth::Certificate(gate) => Some(gate),
         });
         Self {
             listener: listening.listener,
@@ -103,7 +101,7 @@ impl PolicyStatus {
             deny: Rules::of(&policy.deny),
             rules_from,
             client_ca,
-            client_cas: gate.roots().cas().len(),
+            client_cas: gate.anchors().cas().len(),
         }
     }
 }

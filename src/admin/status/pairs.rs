@@ -4,13 +4,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::DeniedWho;
-use super::PATH;
-use super::date;
+use super::{DeniedWho, PATH, date};
 use crate::config::PairSource;
 use crate::credentials::ServedCertificate;
+use crate::diagnostics::SafeText;
 use crate::identity::Certificate;
-use crate::telemetry::SafeText;
 
 /// A pair that is shown. Of its key nothing is said, not even of which kind it is.
 #[derive(Debug, Serialize)]

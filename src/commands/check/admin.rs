@@ -2,16 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::finding::Findings;
-use super::finding::Subject;
-use super::network::NetworkCheck;
-use super::network::PortHolder;
-use super::network::collides;
-use crate::config::Admin;
-use crate::config::AdminAction;
-use crate::config::AdminAddr;
-use crate::config::Config;
-use crate::config::Listen;
+use super::finding::{Findings, Subject};
+use super::network::{NetworkCheck, PortHolder, collides};
+use crate::config::{Admin, AdminAction, AdminAddr, Config, Listen};
 
 const ELSEWHERE: &str = "choose another --admin, or off";
 
@@ -99,8 +92,7 @@ mod tests {
     use std::path::Path;
 
     use crate::config::resolve::resolve;
-    use crate::config::sources::Environment;
-    use crate::config::sources::Sources;
+    use crate::config::sources::{Environment, Sources};
     use crate::sys::sockets::ListeningSocket;
 
     /// What is said of `--admin`, with an app on 8080 and a listener on 8443, where somebody listens on 9901 already.

@@ -1,20 +1,15 @@
 //! Judges what stands behind the leaf.
 
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::CertificateError;
-use rustls::Error;
-use rustls::RootCertStore;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, Error, RootCertStore};
 
-use super::finding::Findings;
-use super::finding::Subject;
+use super::finding::{Findings, Subject};
+use crate::crypto::provider;
 use crate::identity::Certificate;
-use crate::tls::provider;
 
 const ORDER: &str = "write the leaf first, then the CA that issued it, then the CA above that";
 

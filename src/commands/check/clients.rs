@@ -4,27 +4,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::pem::Pem;
 
-use super::finding::Findings;
-use super::finding::Subject;
+use super::finding::{Findings, Subject};
 use crate::commands::text;
-use crate::config::ClientAuthConfig;
-use crate::config::ClientAuthFiles;
-use crate::config::Config;
-use crate::credentials::Ca;
-use crate::credentials::ClientPolicy;
-use crate::credentials::ClientPolicyError;
-use crate::credentials::ClientPolicyFiles;
-use crate::credentials::LoadError;
-use crate::credentials::TrustAnchors;
+use crate::config::{ClientAuthConfig, ClientAuthFiles, Config};
+use crate::credentials::{ClientPolicyError, ClientPolicyFiles, LoadError};
 use crate::identity::Identity;
-use crate::policy::Policy;
-use crate::policy::PolicyMode;
-use crate::policy::Rule;
+use crate::policy::{Policy, PolicyMode, Rule};
+use crate::trust::{Ca, ClientPolicy, TrustAnchors};
 
 /// A CA that expires within this time is to be replaced now: its successor has to reach every client first.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -40,7 +30,7 @@ pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
         }
         judged.push(certified);
         let place = if config.listeners.len() > 1 { format!("{}: ", listener.listen) } else { String::new() };
-        let admission = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.admission(certified));
+        let admission = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
         let mut judge = Judge { place, certified, now, own: own.as_ref(), found: &mut *found };
         match admission {
             Ok(admission) => judge.admission(&admission),
@@ -102,7 +92,7 @@ impl Judge<'_> {
         }
     }
 
-    fn admission(&mut self, ClientPolicy { roots, policy, notes, .. }: &ClientPolicy) {
+    fn admission(&mut self, ClientPolicy { anchors: roots, policy, notes, .. }: &ClientPolicy) {
         for note in notes {
             self.warning(Subject::Roots, note, "take it out, or put there what is meant");
         }

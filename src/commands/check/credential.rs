@@ -1,24 +1,20 @@
 //! Judges the two files: whether they are a pair, whom they name, and for how long.
 
 use std::fs;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use super::chain;
-use super::finding::Findings;
-use super::finding::Subject;
+use super::finding::{Findings, Subject};
 use crate::commands::text;
 use crate::config::PairFiles;
 use crate::credentials;
-use crate::credentials::LoadError;
-use crate::credentials::Pair;
-use crate::credentials::PairError;
+use crate::credentials::{LoadError, Pair, PairError};
+use crate::crypto::provider;
 use crate::identity::Certificate;
 use crate::pem::Pem;
-use crate::tls::provider;
 
 /// A certificate that becomes valid within this time was more likely issued just now by a machine whose clock is ahead
 /// of ours than for the future.

@@ -5,9 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::commands::text;
+use crate::diagnostics::{LONGEST_LINE, bounded};
 use crate::exit::Exit;
-use crate::telemetry::LONGEST_LINE;
-use crate::telemetry::bounded;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -4,15 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::finding::Findings;
-use super::finding::Subject;
+use super::finding::{Findings, Subject};
 use crate::commands::text;
-use crate::config::Drain;
-use crate::config::PairFiles;
-use crate::listener::MEMORY_PER_CONNECTION;
-use crate::listener::connections_in_memory;
-use crate::listener::connections_within;
-use crate::listener::max_connections;
+use crate::config::{Drain, PairFiles};
+use crate::listener::{MEMORY_PER_CONNECTION, connections_in_memory, connections_within, max_connections};
 
 const MIB: u64 = 1024 * 1024;
 

@@ -1,35 +1,19 @@
 //! Gathers the facts: reads what the kernel says about this process and its container, and dials the app.
 
-use std::fs;
-use std::io;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::fs::inotify;
-use rustix::fs::inotify::CreateFlags;
-use rustix::fs::inotify::WatchFlags;
+use rustix::fs::inotify::{CreateFlags, WatchFlags};
 use rustix::process::Resource;
-use socket2::Domain;
-use socket2::SockAddr;
-use socket2::Socket;
-use socket2::Type;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::limits::Inotify;
-use super::network::Dialled;
-use super::network::NetworkCheck;
-use super::network::PortHolder;
-use crate::config::Admin;
-use crate::config::AdminAddr;
-use crate::config::AppAddr;
-use crate::config::Config;
-use crate::config::PairFiles;
-use crate::sys::cgroup;
-use crate::sys::sockets;
+use super::network::{Dialled, NetworkCheck, PortHolder};
+use crate::config::{Admin, AdminAddr, AppAddr, Config, PairFiles};
+use crate::sys::{cgroup, sockets};
 
 /// CAP_NET_BIND_SERVICE (capabilities(7)).
 const BIND_LOW_PORTS: u32 = 10;

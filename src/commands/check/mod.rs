@@ -15,13 +15,11 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use self::credential::PairReading;
-use self::finding::Findings;
-use self::finding::Subject;
+use self::finding::{Findings, Subject};
 use self::machine::Machine;
 use crate::config::Config;
-use crate::config::mistake::Diagnostics;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::diagnostics::Diagnostics;
+use crate::exit::{Exit, Fault};
 use crate::sys;
 
 /// Looks at everything: the report, one JSON object if `json`, else a line for each finding; and
@@ -92,8 +90,7 @@ fn look_at(config: &Config, found: &mut Findings) {
 mod tests {
     use super::*;
 
-    use crate::config::mistake::Problem;
-    use crate::config::mistake::Source;
+    use crate::diagnostics::{Problem, Source};
 
     #[test]
     fn each_mistake_of_the_configuration_is_a_problem_with_its_mend() {

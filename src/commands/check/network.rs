@@ -1,16 +1,11 @@
 //! Judges the addresses: those that we would open, and the app's.
 
-use std::net::IpAddr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::finding::Findings;
-use super::finding::Subject;
+use super::finding::{Findings, Subject};
 use crate::commands::text;
-use crate::config::AppAddr;
-use crate::config::Listen;
-use crate::config::Listener;
-use crate::config::ProxyProtocol;
+use crate::config::{AppAddr, Listen, Listener, ProxyProtocol};
 use crate::sys::sockets;
 use crate::sys::sockets::ListeningSocket;
 
@@ -222,11 +217,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use crate::config::ClientAuthConfig;
-    use crate::config::Dial;
-    use crate::config::PairFiles;
-    use crate::config::PairSource;
-    use crate::config::TlsSettings;
+    use crate::config::{ClientAuthConfig, Dial, PairFiles, PairSource, TlsSettings};
 
     fn network(listening: &[&str]) -> NetworkCheck {
         NetworkCheck {

@@ -6,17 +6,13 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use http_body_util::Full;
-use hyper::Request;
-use hyper::Response;
-use hyper::body::Bytes;
-use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
-use hyper::header::HeaderValue;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::commands::text;
 

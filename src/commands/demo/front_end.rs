@@ -1,36 +1,23 @@
 //! The front-ends of `--green-blue`: other apps of the platform, which call the back-end with their own certificates.
 
 use std::io;
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use rustls::ClientConfig;
-use rustls::ClientConnection;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::KEY;
-use super::narrator;
+use super::{KEY, narrator};
 use crate::credentials::ServedCertificate;
-use crate::exit::Exit;
-use crate::exit::Fault;
-use crate::issuer::Authority;
-use crate::issuer::Folder;
-use crate::issuer::InstanceSpec;
-use crate::issuer::IssuerError;
-use crate::tls::provider;
+use crate::crypto::provider;
+use crate::exit::{Exit, Fault};
+use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError};
 
 /// How often each of them calls.
 const EVERY: Duration = Duration::from_secs(2);

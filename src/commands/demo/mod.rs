@@ -13,37 +13,22 @@ mod narrator;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use tokio::time::Instant;
-use tokio::time::MissedTickBehavior;
-use tokio::time::interval_at;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use self::front_end::FrontEnd;
 use self::narrator::Narrator;
-use super::serve;
-use super::text;
+use super::{serve, text};
 use crate::cli::DemoArgs;
-use crate::config::AccessLog;
-use crate::config::Config;
-use crate::config::Listen;
-use crate::config::Log;
 use crate::config::resolve::resolve;
-use crate::config::sources::Environment;
-use crate::config::sources::Sources;
-use crate::exit::Exit;
-use crate::exit::Fault;
-use crate::issuer::Authority;
-use crate::issuer::Folder;
-use crate::issuer::InstanceSpec;
-use crate::issuer::IssuerError;
-use crate::issuer::KeyKind;
+use crate::config::sources::{Environment, Sources};
+use crate::config::{AccessLog, Config, Listen, Log};
+use crate::exit::{Exit, Fault};
+use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError, KeyKind};
 use crate::sidecar::Sidecar;
-use crate::supervisor::Request;
-use crate::supervisor::Signals;
+use crate::supervisor::{Request, Signals};
 use crate::telemetry;
 
 /// A P-256 key is made in a fraction of a millisecond; Diego's RSA 3072 would keep a core busy at each rotation.

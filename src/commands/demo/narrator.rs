@@ -1,28 +1,22 @@
 //! What the demo tells on stdout: what is running, and a line for each rotation and each connection.
 
-use std::fmt;
-use std::io;
 use std::io::Write;
+use std::{fmt, io};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::Event;
-use tracing::Metadata;
-use tracing::Subscriber;
-use tracing::field::Field;
-use tracing::field::Visit;
-use tracing_subscriber::Layer;
-use tracing_subscriber::Registry;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::Context;
+use tracing_subscriber::{Layer, Registry};
 
 use crate::commands::text;
 use crate::credentials::ServedCertificate;
-use crate::exit::Exit;
-use crate::exit::Fault;
+use crate::exit::{Exit, Fault};
 use crate::identity::Certificate;
-use crate::inbound::CloseReason;
 use crate::telemetry;
+use crate::telemetry::CloseReason;
 
 /// Digits of a serial number that tell two of them apart.
 const SERIAL_DIGITS: usize = 12;

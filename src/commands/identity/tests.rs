@@ -1,11 +1,7 @@
 use std::path::Path;
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::file;
-use super::report;
-use super::run;
+use super::{file, report, run};
 use crate::exit::Exit;
 
 const DIEGO: &[u8] = include_bytes!(

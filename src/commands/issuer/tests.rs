@@ -1,21 +1,19 @@
-use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::Options;
 use super::run;
+use crate::cli::IssuerArgs;
 use crate::exit::Exit;
 use crate::identity::Certificate;
-use crate::issuer::Flaw;
-use crate::issuer::KeyKind;
+use crate::issuer::{Flaw, KeyKind};
 
-fn options(dir: &Path) -> Options {
-    Options {
+fn options(dir: &Path) -> IssuerArgs {
+    IssuerArgs {
         dir: dir.to_owned(),
         validity: Duration::from_secs(3600),
         rotate_every: None,
@@ -33,7 +31,7 @@ fn options(dir: &Path) -> Options {
     }
 }
 
-fn run_text(options: &Options) -> String {
+fn run_text(options: &IssuerArgs) -> String {
     let mut out = Vec::new();
     run(options, &mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -46,7 +44,7 @@ fn leaf(path: &Path) -> Certificate {
 #[test]
 fn a_later_call_keeps_the_ca_and_the_identities_and_renews_the_certificates() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { client: true, second_instance: true, ..options(dir.path()) };
+    let options = IssuerArgs { client: true, second_instance: true, ..options(dir.path()) };
     let pairs = ["instance.crt", "second/instance.crt", "client.crt"].map(|name| dir.path().join(name));
     run_text(&options);
     let before = pairs.each_ref().map(|pair| leaf(pair));
@@ -82,7 +80,7 @@ fn what_was_typed_is_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     run_text(&options(dir.path()));
     let app = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
-    let typed = Options {
+    let typed = IssuerArgs {
         org: Some("C9F1D2B3-44E5-4C66-9D77-8E88F9990A33".to_owned()),
         app: Some(app.to_owned()),
         instance: Some("web-0".to_owned()),
@@ -109,7 +107,7 @@ fn a_retirement_keeps_the_app_and_drops_the_name() {
     run_text(&options(dir.path()));
     let cert = dir.path().join("instance.crt");
     let before = leaf(&cert).identity().unwrap().unwrap();
-    let text = run_text(&Options { retire: true, once: false, ..options(dir.path()) });
+    let text = run_text(&IssuerArgs { retire: true, once: false, ..options(dir.path()) });
     assert!(text.contains("instance (retirement)"), "{text}");
     assert!(leaf(&cert).is_retirement());
     assert_eq!(leaf(&cert).identity().unwrap().unwrap().app, before.app);
@@ -118,7 +116,7 @@ fn a_retirement_keeps_the_app_and_drops_the_name() {
 #[test]
 fn a_torn_file_is_mended_by_the_next_call() {
     let dir = tempfile::tempdir().unwrap();
-    let text = run_text(&Options { inject: Some(Flaw::Torn), ..options(dir.path()) });
+    let text = run_text(&IssuerArgs { inject: Some(Flaw::Torn), ..options(dir.path()) });
     assert!(text.contains("faulty on purpose: torn"), "{text}");
     let cert = dir.path().join("instance.crt");
     assert!(CertificateDer::from_pem_slice(&fs::read(&cert).unwrap()).is_err());
@@ -130,7 +128,7 @@ fn a_torn_file_is_mended_by_the_next_call() {
 fn all_mistakes_are_reported_at_once_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new");
-    let wrong = Options {
+    let wrong = IssuerArgs {
         validity: Duration::from_millis(999),
         rotate_every: Some(Duration::ZERO),
         app: Some("green".to_owned()),
@@ -178,7 +176,7 @@ impl io::Write for EndAfterThree {
 #[test]
 fn it_rotates_until_it_is_asked_to_end() {
     let dir = tempfile::tempdir().unwrap();
-    let fast = Options { once: false, rotate_every: Some(Duration::from_millis(20)), ..options(dir.path()) };
+    let fast = IssuerArgs { once: false, rotate_every: Some(Duration::from_millis(20)), ..options(dir.path()) };
     let mut out = EndAfterThree(Vec::new());
     run(&fast, &mut out).unwrap();
     let text = String::from_utf8(out.0).unwrap();

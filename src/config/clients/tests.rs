@@ -1,10 +1,7 @@
 //! What can be typed about clients, and the exact line for each mistake in it.
 
-use super::super::Dial;
-use super::super::Listen;
-use super::super::TlsVersion;
-use super::super::tests::Typed;
-use super::super::tests::nothing;
+use super::super::tests::{Typed, nothing};
+use super::super::{Dial, Listen, TlsVersion};
 use super::*;
 
 const GREEN: &str = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";

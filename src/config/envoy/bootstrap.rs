@@ -6,17 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::fields::BOOTSTRAP;
-use super::reader::At;
-use super::reader::FieldReported;
-use super::reader::MessageReader;
+use super::reader::{At, FieldReported, MessageReader};
 use super::suite::Named;
-use crate::config::SecretFile;
-use crate::config::Tls12Suite;
-use crate::config::TlsVersion;
-use crate::config::ValidationContextConfig;
-use crate::config::mistake::Diagnostics;
-use crate::config::sources::nearest;
-use crate::redact::quote;
+use crate::config::{SecretFile, Tls12Suite, TlsVersion, ValidationContextConfig};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Diagnostics, nearest};
 
 /// What Envoy was told, complete and checked: every name in it has been looked up, and every field that we do not
 /// honour and cannot overlook has been refused.

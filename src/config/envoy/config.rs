@@ -4,27 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Bootstrap;
-use super::EnvoyListener;
-use crate::config::AccessLog;
-use crate::config::Admin;
-use crate::config::AdminAddr;
-use crate::config::AppAddr;
-use crate::config::AppConfig;
-use crate::config::AppReady;
-use crate::config::ClientAuthConfig;
-use crate::config::Config;
-use crate::config::DenialAlert;
-use crate::config::Dial;
-use crate::config::Drain;
-use crate::config::Limits;
-use crate::config::Listen;
-use crate::config::Listener;
-use crate::config::Log;
-use crate::config::LogLevel;
-use crate::config::PairSource;
-use crate::config::Timeouts;
-use crate::config::TlsSettings;
+use super::{Bootstrap, EnvoyListener};
+use crate::config::{
+    AccessLog, Admin, AdminAddr, AppAddr, AppConfig, AppReady, ClientAuthConfig, Config, DenialAlert, Dial, Drain,
+    Limits, Listen, Listener, Log, LogLevel, PairSource, Timeouts, TlsSettings,
+};
 
 /// gorouter gives up a handshake after as long.
 const HANDSHAKE: Duration = Duration::from_secs(10);

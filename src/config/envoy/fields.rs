@@ -3,15 +3,7 @@
 mod clusters;
 mod listeners;
 
-use super::schema::Message;
-use super::schema::Unknown;
-use super::schema::empty;
-use super::schema::honoured;
-use super::schema::ignored;
-use super::schema::message;
-use super::schema::messages;
-use super::schema::only;
-use super::schema::refused;
+use super::schema::{Message, Unknown, empty, honoured, ignored, message, messages, only, refused};
 
 const OWN_STATISTICS: &str = "our statistics are our own";
 const OWN_PROGRAM: &str = "it concerns Envoy's inner working";

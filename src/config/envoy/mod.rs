@@ -25,10 +25,8 @@ pub mod sds;
 mod suite;
 mod yaml;
 
-pub use bootstrap::Bootstrap;
-pub use bootstrap::EnvoyListener;
-pub use config::EnvoyCompat;
-pub use config::Overrides;
+pub use bootstrap::{Bootstrap, EnvoyListener};
+pub use config::{EnvoyCompat, Overrides};
 pub use schema::ManualRow;
 
 /// The fields of `envoy.yaml`, and what becomes of each.

@@ -1,23 +1,14 @@
 //! Walking through a document, noting what is wrong on the way.
 
-use std::net::IpAddr;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::schema::Handling;
-use super::schema::Message;
-use super::schema::MessageField;
-use super::schema::Unknown;
+use super::schema::{Handling, Message, MessageField, Unknown};
 use super::yaml;
 use super::yaml::Node;
-use crate::config::mistake::Diagnostic;
-use crate::config::mistake::Diagnostics;
-use crate::config::mistake::Problem;
-use crate::config::mistake::Source;
-use crate::redact::may_be_secret_name;
-use crate::redact::quote;
+use crate::diagnostics::redact::{may_be_secret_name, quote};
+use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 
 /// Proof that a mistake has been noted, which is why there is no value.
 #[derive(Clone, Copy)]

@@ -5,24 +5,13 @@
 use std::fmt;
 use std::path::Path;
 
-use base64ct::Base64;
-use base64ct::Encoding;
+use base64ct::{Base64, Encoding};
 
-use super::reader::At;
-use super::reader::FieldReported;
-use super::reader::MessageReader;
-use super::schema::Message;
-use super::schema::Unknown;
-use super::schema::honoured;
-use super::schema::ignored;
-use super::schema::message;
-use super::schema::messages;
-use super::schema::only;
-use super::schema::refused;
-use crate::config::mistake::Diagnostics;
-use crate::policy::AltName;
-use crate::policy::AltNameKind;
-use crate::redact::quote;
+use super::reader::{At, FieldReported, MessageReader};
+use super::schema::{Message, Unknown, honoured, ignored, message, messages, only, refused};
+use crate::diagnostics::Diagnostics;
+use crate::diagnostics::redact::quote;
+use crate::policy::{AltName, AltNameKind};
 
 /// The largest file that is read, in bytes: a bundle of roots has at most 512 KiB.
 pub const LARGEST: usize = 2 * 1024 * 1024;

@@ -63,7 +63,7 @@ impl Tls12Suite {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::provider;
+    use crate::crypto::provider;
 
     #[test]
     fn the_suites_are_those_that_the_provider_speaks_in_tls_1_2() {

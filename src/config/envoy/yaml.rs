@@ -5,13 +5,9 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use saphyr_parser::Event;
-use saphyr_parser::Marker;
-use saphyr_parser::Parser;
-use saphyr_parser::ScalarStyle;
-use saphyr_parser::StrInput;
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
-use crate::config::mistake::Problem;
+use crate::diagnostics::Problem;
 
 /// How deep lists and mappings may stand in each other. Diego's documents are 15 deep.
 const DEEPEST: usize = 64;
@@ -225,8 +221,7 @@ impl Node<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     const LARGEST: usize = 4 * 1024 * 1024;
 

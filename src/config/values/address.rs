@@ -2,17 +2,12 @@
 //!
 //! Never a name: to look one up at the start means to serve what the name meant then.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::config::AdminAddr;
-use crate::config::AppAddr;
-use crate::config::Listen;
-use crate::config::mistake::Problem;
-use crate::redact::quote;
+use crate::config::{AdminAddr, AppAddr, Listen};
+use crate::diagnostics::Problem;
+use crate::diagnostics::redact::quote;
 
 /// `8443` and `[::]:8443` for every address of the machine, or one address and port. Port 0 lets the kernel choose.
 pub fn listen(text: &str) -> Result<Listen, Problem> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::fmt::friendly::SpanParser;
 
-use crate::config::mistake::Problem;
-use crate::redact::quote;
+use crate::diagnostics::Problem;
+use crate::diagnostics::redact::quote;
 
 /// What a duration may be, both ends included.
 #[derive(Debug, Clone, Copy)]

@@ -13,21 +13,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::mistake::Problem;
-use crate::redact::may_be_secret_path;
-use crate::redact::quote;
+use crate::diagnostics::Problem;
+use crate::diagnostics::redact::{may_be_secret_path, quote};
 
-pub use address::admin;
-pub use address::app;
-pub use address::host_name;
-pub use address::listen;
-pub use address::listener;
-pub use address::port;
-pub use duration::Range;
-pub use duration::duration;
-pub use duration::duration_or_off;
-pub use network::Network;
-pub use network::network;
+pub use address::{admin, app, host_name, listen, listener, port};
+pub use duration::{Range, duration, duration_or_off};
+pub use network::{Network, network};
 pub use size::size;
 
 /// `value`, if no quotes stand around it. A shell would have taken them away; `docker --env-file` and others do not, and

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::config::mistake::Problem;
-use crate::redact::quote;
+use crate::diagnostics::Problem;
+use crate::diagnostics::redact::quote;
 
 /// `10.0.0.0/8` or `fd00::/8`. An address alone is the network of that one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! Sizes of memory as people and platforms write them: `64M`, `64MiB`, `1G`.
 
-use crate::config::mistake::Problem;
-use crate::redact::quote;
+use crate::diagnostics::Problem;
+use crate::diagnostics::redact::quote;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;

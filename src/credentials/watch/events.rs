@@ -1,23 +1,13 @@
 //! File events from the kernel, brought by notify on a thread of its own: what has nothing to do with our files ends there.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs;
-use std::mem;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fs, mem};
 
-use notify::EventKindMask;
-use notify::INotifyWatcher;
-use notify::PathOp;
-use notify::Watcher;
+use notify::{EventKindMask, INotifyWatcher, PathOp, Watcher};
 use tokio::sync::Notify;
 
 use super::steps::resolve;
@@ -186,9 +176,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    use notify::Event;
-    use notify::EventKind;
     use notify::event::Flag;
+    use notify::{Event, EventKind};
 
     fn names(some: &[&str]) -> Names {
         Names { some: some.iter().map(OsString::from).collect(), all: false }

@@ -2,9 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Component;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 /// Symlinks followed before a path counts as a loop; the kernel's own bound (path_resolution(7)).
 const MOST_LINKS: usize = 40;

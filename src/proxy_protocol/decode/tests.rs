@@ -1,5 +1,4 @@
-use ppp::HeaderResult;
-use ppp::PartialResult;
+use ppp::{HeaderResult, PartialResult};
 use proptest::prelude::*;
 
 use super::*;

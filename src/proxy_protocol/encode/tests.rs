@@ -1,5 +1,4 @@
-use ppp::HeaderResult;
-use ppp::v2;
+use ppp::{HeaderResult, v2};
 use proptest::prelude::*;
 
 use super::*;
@@ -101,7 +100,7 @@ fn what_is_too_long_is_left_out_and_the_length_is_right() {
 
 #[test]
 fn each_of_our_cipher_suites_has_a_name() {
-    for suite in &crate::tls::provider().cipher_suites {
+    for suite in &crate::crypto::provider().cipher_suites {
         assert!(cipher_name(suite.suite()).is_some(), "{:?}", suite.suite());
     }
 }

@@ -1,6 +1,5 @@
 use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt;

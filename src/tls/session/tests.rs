@@ -1,23 +1,14 @@
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rustls::AlertDescription;
-use rustls::CipherSuite;
-use rustls::ClientConnection;
-use rustls::ContentType;
+use rustls::{AlertDescription, CipherSuite, ClientConnection, ContentType};
 
-use super::MAX_FRAGMENT;
-use super::Session;
-use super::UPDATES_WITHOUT_DATA;
-use super::WARNINGS;
-use crate::tls::Outgoing;
+use super::{MAX_FRAGMENT, Session, UPDATES_WITHOUT_DATA, WARNINGS};
+use crate::crypto::provider;
+use crate::io::Outgoing;
 use crate::tls::handshake_driver::HandshakeDriver;
-use crate::tls::provider;
-use crate::tls::test_client::TestClient;
-use crate::tls::test_client::configs;
-use crate::tls::test_client::provider_with;
+use crate::tls::test_client::{TestClient, configs, provider_with};
 
 /// A client, and the session that it has shaken hands for.
 struct Two {

@@ -3,12 +3,9 @@
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::support::credentials::Credentials;
-use crate::support::credentials::issue_at;
-use crate::support::credentials::roots_pem;
+use crate::support::credentials::{Credentials, issue_at, roots_pem};
 use crate::support::sidecar::VESTIBULE;
 
 /// A set-up of which one thing is broken: its name, how it is broken, the options, and what is said. `DIR` stands for the

@@ -1,30 +1,20 @@
 //! What operators ask by hand, in Envoy's shapes.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 use vestibule::identity::Certificate;
 
-use super::C2C;
-use super::CONTEXT;
-use super::GOROUTER;
-use super::ID;
-use super::mtls;
-use super::visit;
-use crate::support::app;
+use super::{C2C, CONTEXT, GOROUTER, ID, mtls, visit};
 use crate::support::cell::Cell;
 use crate::support::credentials::Credentials;
 use crate::support::diego::Container;
-use crate::support::eventually;
 use crate::support::platform::Platform;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 struct Answer {
     status: u16,

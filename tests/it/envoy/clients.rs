@@ -1,18 +1,13 @@
 //! Whose certificates are asked for, and who is let in.
 
 use rcgen::DnType;
-use rustls::AlertDescription;
-use rustls::SupportedProtocolVersion;
+use rustls::{AlertDescription, SupportedProtocolVersion};
 
-use super::GOROUTER;
-use super::SSH_PROXY;
-use super::mtls;
-use super::visit;
+use super::{GOROUTER, SSH_PROXY, mtls, visit};
 use crate::support::app;
 use crate::support::app::App;
 use crate::support::cell::Cell;
-use crate::support::client::Asking;
-use crate::support::client::asking_with;
+use crate::support::client::{Asking, asking_with};
 use crate::support::platform::Platform;
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];

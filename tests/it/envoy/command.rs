@@ -3,25 +3,16 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use super::C2C;
-use super::CONTEXT;
-use super::GOROUTER;
-use super::ID;
-use super::mtls;
-use super::visit;
-use crate::support::app;
+use super::{C2C, CONTEXT, GOROUTER, ID, mtls, visit};
 use crate::support::cell::Cell;
 use crate::support::client::Ending;
 use crate::support::diego::Container;
-use crate::support::eventually;
 use crate::support::platform::Platform;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::sidecar::{Setup, VESTIBULE};
+use crate::support::{app, eventually};
 
 /// The program under the name that the cell calls it by.
 fn called_envoy(folder: &Path) -> PathBuf {

@@ -4,19 +4,14 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use rustls::CipherSuite;
-use rustls::ProtocolVersion;
-use rustls::SupportedCipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::cipher_suite::*;
+use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite};
 
-use super::mtls;
-use super::visit;
+use super::{mtls, visit};
 use crate::support::app;
 use crate::support::cell::Cell;
-use crate::support::client::Asking;
-use crate::support::client::Ending;
-use crate::support::client::read_to_end;
+use crate::support::client::{Asking, Ending, read_to_end};
 use crate::support::diego::Container;
 
 #[test]

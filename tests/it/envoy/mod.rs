@@ -3,9 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::support::client::Asking;
-use crate::support::client::Client;
-use crate::support::client::Ending;
+use crate::support::client::{Asking, Client, Ending};
 use crate::support::diego::Container;
 
 mod admin;

@@ -2,15 +2,11 @@
 
 use std::process::Command;
 
-use super::ID;
-use super::visit;
-use crate::support::app;
+use super::{ID, visit};
 use crate::support::cell::Cell;
 use crate::support::diego::Container;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
+use crate::support::{app, eventually};
 
 /// Whether a user namespace of one's own may be had here.
 fn namespaces_are_permitted(what: &str) -> bool {

@@ -1,21 +1,15 @@
 //! The platform's sign that the instance is about to stop, which is a pair without a name.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
-use super::GOROUTER;
-use super::ending;
-use super::mtls;
-use super::talk;
-use super::visit;
-use crate::support::app;
+use super::{GOROUTER, ending, mtls, talk, visit};
 use crate::support::app::App;
 use crate::support::cell::Cell;
 use crate::support::client::Ending;
 use crate::support::diego::Container;
-use crate::support::eventually;
 use crate::support::platform::Platform;
+use crate::support::{app, eventually};
 
 /// Longer than what counts as idle while an instance goes.
 const LONGER_THAN_IDLE: Duration = Duration::from_millis(300);

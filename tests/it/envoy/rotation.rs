@@ -1,29 +1,17 @@
 //! One secret changes, and nothing else.
 
 use std::fs;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::HandshakeKind;
 
-use super::C2C;
-use super::CONTEXT;
-use super::GOROUTER;
-use super::ID;
-use super::SSH_PROXY;
-use super::ending;
-use super::mtls;
-use super::talk;
-use super::visit;
-use crate::support::app;
+use super::{C2C, CONTEXT, GOROUTER, ID, SSH_PROXY, ending, mtls, talk, visit};
 use crate::support::cell::Cell;
 use crate::support::client::Ending;
-use crate::support::credentials::issue;
-use crate::support::credentials::issue_rsa;
-use crate::support::diego::Container;
-use crate::support::diego::sds_pair;
-use crate::support::eventually;
+use crate::support::credentials::{issue, issue_rsa};
+use crate::support::diego::{Container, sds_pair};
 use crate::support::platform::Platform;
+use crate::support::{app, eventually};
 
 #[test]
 fn a_pair_that_rotates_alone_leaves_the_other_listeners_generation_and_tickets_alone() {

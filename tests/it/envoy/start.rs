@@ -4,18 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 
-use super::C2C;
-use super::CONTEXT;
-use super::ID;
-use super::mtls;
-use super::visit;
-use crate::support::app;
+use super::{C2C, CONTEXT, ID, mtls, visit};
 use crate::support::app::App;
 use crate::support::cell::Cell;
-use crate::support::client::Ending;
-use crate::support::client::read_to_end;
+use crate::support::client::{Ending, read_to_end};
 use crate::support::diego::Container;
-use crate::support::eventually;
+use crate::support::{app, eventually};
 
 #[test]
 fn the_listeners_are_open_before_the_app_and_before_any_secret() {

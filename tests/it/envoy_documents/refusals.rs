@@ -1,13 +1,6 @@
 //! What is refused, and where it is said to stand.
 
-use super::APP;
-use super::CHAIN;
-use super::CLUSTER;
-use super::COMMON;
-use super::LISTENER;
-use super::TLS;
-use super::mutated;
-use super::parse;
+use super::{APP, CHAIN, CLUSTER, COMMON, LISTENER, TLS, mutated, parse};
 
 /// What is replaced, by what, and which field is refused.
 fn refusals() -> Vec<(&'static str, &'static str, String)> {

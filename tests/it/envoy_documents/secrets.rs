@@ -7,15 +7,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use vestibule::config::envoy::sds;
-use vestibule::policy::AltName;
-use vestibule::policy::AltNameKind;
+use vestibule::policy::{AltName, AltNameKind};
 
-use super::OFF;
-use super::ON;
-use super::fixture;
-use super::full;
-use super::lines;
-use super::parse;
+use super::{OFF, ON, fixture, full, lines, parse};
 use crate::support::diego::sds_validation_context;
 
 fn context(text: &str) -> Result<sds::ValidationContext, Vec<String>> {

@@ -4,8 +4,7 @@ use std::fmt::Write;
 
 use vestibule::cli;
 use vestibule::config::options;
-use vestibule::config::options::Arity;
-use vestibule::config::options::Opt;
+use vestibule::config::options::{Arity, Opt};
 use vestibule::exit::Exit;
 
 const DESCRIPTION: &str = "\

@@ -1,7 +1,6 @@
 //! A strict reader of both text forms, written from their specifications (OpenMetrics 1.0; Prometheus' exposition formats).
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// The forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

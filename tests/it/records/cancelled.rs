@@ -2,27 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 
-use tracing::Event;
-use tracing::Subscriber;
-use tracing::field::Field;
-use tracing::field::Visit;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use vestibule::config::resolve::resolve;
-use vestibule::config::sources::Environment;
-use vestibule::config::sources::Sources;
+use vestibule::config::sources::{Environment, Sources};
 use vestibule::sidecar::Sidecar;
-use vestibule::telemetry::ACCESS_LOG_TARGET;
-use vestibule::telemetry::FIELDS;
+use vestibule::telemetry::{ACCESS_LOG_TARGET, FIELDS};
 
 use crate::support::app::App;
 use crate::support::client::asking;

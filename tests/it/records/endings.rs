@@ -1,14 +1,11 @@
 //! How a relay may end: what each side does, and the reason that is to be on the record.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use super::Counted;
-use super::Pair;
-use crate::support::client::Ending;
-use crate::support::client::read_to_end;
+use super::{Counted, Pair};
+use crate::support::client::{Ending, read_to_end};
 
 type Way = (&'static str, &'static str, fn(Pair) -> Counted);
 

@@ -1,15 +1,10 @@
 //! Orphans fall to us, and none stays a zombie.
 
-use vestibule::supervisor::Signal;
+use vestibule::signal::Signal;
 
-use crate::supervisor::process::VESTIBULE;
-use crate::supervisor::process::children;
-use crate::supervisor::process::eventually;
-use crate::supervisor::process::lives;
-use crate::supervisor::process::pid_namespaces;
-use crate::supervisor::process::run_sh;
-use crate::supervisor::process::signal_process;
-use crate::supervisor::process::start;
+use crate::supervisor::process::{
+    VESTIBULE, children, eventually, lives, pid_namespaces, run_sh, signal_process, start,
+};
 
 /// 10,000 processes whose parents have ended before them.
 const ORPHANS: &str = "i=0; while [ $i -lt 10000 ]; do (: &); i=$((i+1)); done";

@@ -1,20 +1,13 @@
 //! The real binary, and facts about processes to wait for.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::process::Child;
-use std::process::ChildStdout;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use vestibule::supervisor::Signal;
+use vestibule::signal::Signal;
 
 /// How long any single fact is waited for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

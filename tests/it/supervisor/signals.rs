@@ -1,16 +1,10 @@
 //! Signals reach the app, and nobody else.
 
-use vestibule::supervisor::Signal;
+use vestibule::signal::Signal;
 
-use crate::supervisor::process::Process;
-use crate::supervisor::process::VESTIBULE;
-use crate::supervisor::process::children_of;
-use crate::supervisor::process::eventually;
-use crate::supervisor::process::lives;
-use crate::supervisor::process::run;
-use crate::supervisor::process::run_sh;
-use crate::supervisor::process::signal_process;
-use crate::supervisor::process::start;
+use crate::supervisor::process::{
+    Process, VESTIBULE, children_of, eventually, lives, run, run_sh, signal_process, start,
+};
 
 /// Goes on for a minute without missing a signal: `wait` returns as soon as a trap has run.
 const LINGER: &str = "echo ready; i=0; while [ $i -lt 600 ]; do sleep 1 & wait $!; i=$((i+1)); done";

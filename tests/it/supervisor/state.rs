@@ -2,10 +2,7 @@
 
 use std::process::Command;
 
-use crate::supervisor::process::VESTIBULE;
-use crate::supervisor::process::run;
-use crate::supervisor::process::start;
-use crate::supervisor::process::with_pair;
+use crate::supervisor::process::{VESTIBULE, run, start, with_pair};
 
 /// Signals 32 and 33 belong to the libc, whose posix_spawn(3) leaves them ignored; it takes them back before it uses them.
 const OF_THE_LIBC: u64 = 0b11 << 31;

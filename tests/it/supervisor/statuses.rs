@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use vestibule::supervisor::Signal;
+use vestibule::signal::Signal;
 
-use crate::supervisor::process::run;
-use crate::supervisor::process::run_sh;
+use crate::supervisor::process::{run, run_sh};
 
 /// What a plain shell says about `script` run by another shell.
 fn of_a_shell(script: &str) -> i32 {

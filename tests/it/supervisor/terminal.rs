@@ -1,29 +1,17 @@
 //! On a terminal: the app gets it when it asks for it, and job control works.
 
 use std::fs::File;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::pty::OpenptFlags;
-use rustix::pty::grantpt;
-use rustix::pty::openpt;
-use rustix::pty::ptsname;
-use rustix::pty::unlockpt;
-use rustix::termios::Winsize;
-use rustix::termios::tcsetwinsize;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::supervisor::process::VESTIBULE;
-use crate::supervisor::process::end_session;
-use crate::supervisor::process::eventually;
-use crate::supervisor::process::with_pair;
+use crate::supervisor::process::{VESTIBULE, end_session, eventually, with_pair};
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";

@@ -1,12 +1,8 @@
 //! The app behind the sidecar, as a test wants it.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
 use super::PATIENCE;

@@ -2,24 +2,17 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use vestibule::issuer::InstanceSpec;
 
-use super::app;
-use super::client::Asking;
-use super::client::asking;
-use super::credentials::issue_rsa;
-use super::credentials::leaf;
-use super::diego::Container;
-use super::diego::sds_pair;
-use super::diego::sds_validation_context;
-use super::eventually;
-use super::sidecar::Setup;
-use super::sidecar::Sidecar;
+use super::client::{Asking, asking};
+use super::credentials::{issue_rsa, leaf};
+use super::diego::{Container, sds_pair, sds_validation_context};
+use super::sidecar::{Setup, Sidecar};
+use super::{app, eventually};
 
 /// Where the files are in a container.
 const FOLDER: &str = "/etc/cf-assets/envoy_config";

@@ -1,21 +1,14 @@
 //! Credentials as the platform writes them, in a folder of the test's own.
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
-use vestibule::issuer::Authority;
-use vestibule::issuer::Credential;
-use vestibule::issuer::Folder;
-use vestibule::issuer::InstanceSpec;
-use vestibule::issuer::Key;
-use vestibule::issuer::KeyKind;
+use vestibule::issuer::{Authority, Credential, Folder, InstanceSpec, Key, KeyKind};
 
 /// Making a CA takes a second of RSA; one serves all tests of the process.
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now()).unwrap());

@@ -8,8 +8,7 @@ pub(crate) mod diego;
 pub(crate) mod platform;
 pub(crate) mod sidecar;
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How long a fact may take to come true before a test fails. Generous: machines are shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,15 +11,9 @@ use tempfile::TempDir;
 use vestibule::issuer::Credential;
 
 use super::slow_writers::write_slowly;
-use crate::clients::BOTH;
-use crate::clients::Backend;
-use crate::clients::alert;
-use crate::clients::visit;
-use crate::support::app;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
-use crate::support::sidecar::VESTIBULE;
+use crate::clients::{BOTH, Backend, alert, visit};
+use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
+use crate::support::{app, eventually};
 
 /// A CA that is kept by `openssl ca`.
 struct OpenSsl {

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use vestibule::issuer::InstanceSpec;
-use vestibule::issuer::KeyKind;
+use vestibule::issuer::{InstanceSpec, KeyKind};
 
 use crate::support::app;
-use crate::support::credentials::Credentials;
-use crate::support::credentials::issue_at;
+use crate::support::credentials::{Credentials, issue_at};
 use crate::support::sidecar::Setup;
 
 #[test]

@@ -7,19 +7,11 @@ use std::time::SystemTime;
 use rustls::AlertDescription;
 use vestibule::issuer::Authority;
 
-use crate::clients::BOTH;
-use crate::clients::Backend;
-use crate::clients::alert;
-use crate::clients::someone;
-use crate::clients::visit;
-use crate::health::admin;
-use crate::health::get;
-use crate::support::app;
+use crate::clients::{BOTH, Backend, alert, someone, visit};
+use crate::health::{admin, get};
 use crate::support::credentials::roots_pem;
-use crate::support::eventually;
-use crate::support::sidecar::Setup;
-use crate::support::sidecar::Sidecar;
-use crate::support::sidecar::VESTIBULE;
+use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
+use crate::support::{app, eventually};
 
 /// A sidecar that trusts the folder of the backend.
 fn trusting_the_folder(backend: &Backend) -> Setup {

@@ -1,26 +1,19 @@
 //! Files that are rewritten in place, slowly: a look in between sees whole blocks, and not all of them.
 
 use std::fs;
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use vestibule::issuer::Authority;
 
-use crate::clients::BOTH;
-use crate::clients::Backend;
-use crate::clients::someone;
-use crate::clients::visit;
-use crate::support::app;
+use crate::clients::{BOTH, Backend, someone, visit};
 use crate::support::client::Client;
 use crate::support::credentials::roots_pem;
-use crate::support::eventually;
 use crate::support::sidecar::Sidecar;
+use crate::support::{app, eventually};
 
 /// How long the writers pause. It is what is tested, and not what is waited for.
 const PAUSE: Duration = Duration::from_millis(600);

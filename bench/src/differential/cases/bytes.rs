@@ -1,26 +1,19 @@
 //! Bytes both ways, and how each side hears of the other's end.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::Shutdown;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use aws_lc_rs::digest;
 
 use crate::differential::Seen;
 use crate::differential::app::Mode;
-use crate::differential::ask::Ask;
-use crate::differential::ask::VERSIONS;
+use crate::differential::ask::{Ask, VERSIONS};
 use crate::differential::ground::Ground;
-use crate::differential::world::Side;
-use crate::differential::world::World;
-use crate::wire::client::Client;
-use crate::wire::client::read_to_end;
-use crate::wire::client::reset;
+use crate::differential::world::{Side, World};
+use crate::wire::client::{Client, read_to_end, reset};
 use crate::wire::end::End;
 
 /// Bytes each way.

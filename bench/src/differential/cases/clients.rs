@@ -1,7 +1,6 @@
 //! Certificates of clients: whom both let in, and what the others hear.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 
@@ -10,18 +9,10 @@ use crate::diego;
 use crate::diego::Container;
 use crate::differential::Seen;
 use crate::differential::app::Mode;
-use crate::differential::ask::Ask;
-use crate::differential::ask::VERSIONS;
-use crate::differential::ground::Ground;
-use crate::differential::ground::Plan;
-use crate::differential::world::ROUTER;
-use crate::differential::world::Side;
-use crate::differential::world::World;
-use crate::differential::world::router;
-use crate::wire::certificates::Name;
-use crate::wire::certificates::Usage;
-use crate::wire::certificates::Validity;
-use crate::wire::certificates::Wanted;
+use crate::differential::ask::{Ask, VERSIONS};
+use crate::differential::ground::{Ground, Plan};
+use crate::differential::world::{ROUTER, Side, World, router};
+use crate::wire::certificates::{Name, Usage, Validity, Wanted};
 
 const URI: &str = "spiffe://cf/router";
 const EMAIL: &str = "router@example.com";

@@ -4,17 +4,12 @@ use anyhow::Result;
 
 use super::how_often;
 use crate::differential::Seen;
-use crate::differential::app::App;
-use crate::differential::app::Mode;
-use crate::differential::ask::Ask;
-use crate::differential::ask::VERSIONS;
+use crate::differential::app::{App, Mode};
+use crate::differential::ask::{Ask, VERSIONS};
 use crate::differential::ground::Ground;
-use crate::differential::world::Side;
-use crate::differential::world::World;
+use crate::differential::world::{Side, World};
 use crate::wire::end::End;
-use crate::wire::gorouter::Failure;
-use crate::wire::gorouter::Method;
-use crate::wire::gorouter::Phase;
+use crate::wire::gorouter::{Failure, Method, Phase};
 
 /// Attempts of each method: a race is not won each time.
 const TIMES: usize = 20;

@@ -5,16 +5,10 @@ use anyhow::Result;
 use crate::diego;
 use crate::diego::Container;
 use crate::differential::Seen;
-use crate::differential::app::App;
-use crate::differential::app::Mode;
+use crate::differential::app::{App, Mode};
 use crate::differential::ask::Ask;
-use crate::differential::ground::Ground;
-use crate::differential::ground::Plan;
-use crate::differential::ground::greet;
-use crate::differential::world::GUID;
-use crate::differential::world::ROUTER;
-use crate::differential::world::Side;
-use crate::differential::world::World;
+use crate::differential::ground::{Ground, Plan, greet};
+use crate::differential::world::{GUID, ROUTER, Side, World};
 use crate::wire::client::Client;
 
 pub(super) fn run(world: &World, side: Side, seen: &mut Seen) -> Result<()> {

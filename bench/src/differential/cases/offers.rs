@@ -1,18 +1,15 @@
 //! What clients may offer: versions, suites, groups, protocols, names.
 
 use anyhow::Result;
-use rustls::NamedGroup;
-use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::cipher_suite as suite;
-use rustls::version::TLS12;
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
+use rustls::{NamedGroup, SupportedCipherSuite};
 
 use crate::differential::Seen;
 use crate::differential::app::Mode;
 use crate::differential::ask::Ask;
 use crate::differential::ground::Ground;
-use crate::differential::world::Side;
-use crate::differential::world::World;
+use crate::differential::world::{Side, World};
 use crate::wire::client::Client;
 
 /// Offers of TLS 1.2. The files allow AES-256 and AES-128 with RSA, in this order.

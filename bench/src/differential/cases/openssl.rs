@@ -1,26 +1,18 @@
 //! The same by another client, `openssl s_client`, which also verifies the chain.
 
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::differential::Seen;
 use crate::differential::app::Mode;
 use crate::differential::ground::Ground;
-use crate::differential::world::GUID;
-use crate::differential::world::Side;
-use crate::differential::world::World;
-use crate::differential::world::router;
+use crate::differential::world::{GUID, Side, World, router};
 
 /// What is echoed.
 const LINE: &str = "a line to echo";

@@ -4,13 +4,9 @@ use anyhow::Result;
 
 use crate::differential::Seen;
 use crate::differential::app::Mode;
-use crate::differential::ask::Ask;
-use crate::differential::ask::VERSIONS;
-use crate::differential::ground::Ground;
-use crate::differential::ground::greet;
-use crate::differential::world::ROUTER;
-use crate::differential::world::Side;
-use crate::differential::world::World;
+use crate::differential::ask::{Ask, VERSIONS};
+use crate::differential::ground::{Ground, greet};
+use crate::differential::world::{ROUTER, Side, World};
 
 pub(super) fn run(world: &World, side: Side, seen: &mut Seen) -> Result<()> {
     for (version, versions) in VERSIONS {

@@ -1,7 +1,6 @@
 //! The pair that says that the instance is going, and rewritten or broken bootstraps.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -10,10 +9,8 @@ use anyhow::Result;
 use crate::differential::Seen;
 use crate::differential::app::Mode;
 use crate::differential::ask::Ask;
-use crate::differential::ground::Ground;
-use crate::differential::ground::greet;
-use crate::differential::world::Side;
-use crate::differential::world::World;
+use crate::differential::ground::{Ground, greet};
+use crate::differential::world::{Side, World};
 
 /// How long connections are looked at after the retirement pair; Diego gives them five seconds.
 const GOING: Duration = Duration::from_millis(2500);

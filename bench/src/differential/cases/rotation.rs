@@ -8,13 +8,8 @@ use crate::diego::Container;
 use crate::differential::Seen;
 use crate::differential::app::Mode;
 use crate::differential::ask::Ask;
-use crate::differential::ground::Ground;
-use crate::differential::ground::Plan;
-use crate::differential::ground::greet;
-use crate::differential::world::ROUTER;
-use crate::differential::world::Side;
-use crate::differential::world::World;
-use crate::differential::world::router;
+use crate::differential::ground::{Ground, Plan, greet};
+use crate::differential::world::{ROUTER, Side, World, router};
 
 /// A file that is replaced by one that cannot be used.
 type Break = fn(&World, &Ground<'_>) -> Result<()>;

@@ -1,8 +1,7 @@
 //! Health checks, garbage, and clients whose ClientHello comes in pieces, or never.
 
 use std::io::Write;
-use std::net::Shutdown;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,17 +11,11 @@ use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
 use crate::differential::Seen;
-use crate::differential::app::App;
-use crate::differential::app::Mode;
+use crate::differential::app::{App, Mode};
 use crate::differential::ask::Ask;
-use crate::differential::ground::Ground;
-use crate::differential::ground::greet;
-use crate::differential::world::GUID;
-use crate::differential::world::Side;
-use crate::differential::world::World;
-use crate::wire::client::Client;
-use crate::wire::client::dial;
-use crate::wire::client::read_to_end;
+use crate::differential::ground::{Ground, greet};
+use crate::differential::world::{GUID, Side, World};
+use crate::wire::client::{Client, dial, read_to_end};
 use crate::wire::end::End;
 
 /// Longer than gorouter waits for a handshake.

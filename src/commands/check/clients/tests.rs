@@ -2,16 +2,10 @@ use std::fs;
 use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
-use rcgen::BasicConstraints;
-use rcgen::CertificateParams;
-use rcgen::CertificateRevocationListParams;
-use rcgen::DnType;
-use rcgen::IsCa;
-use rcgen::Issuer;
-use rcgen::KeyIdMethod;
-use rcgen::KeyPair;
-use rcgen::KeyUsagePurpose;
-use rcgen::SerialNumber;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, SerialNumber,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -70,7 +64,7 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthFiles) {
 fn found(dir: &TempDir, certified: &ClientAuthFiles, own: Option<&Identity>) -> Vec<String> {
     let mut found = Findings::default();
     let mut judge = Judge { place: String::new(), certified, now: now(), own, found: &mut found };
-    match ClientPolicyFiles::read(certified, None).and_then(|texts| texts.admission(certified)) {
+    match ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified)) {
         Ok(admission) => judge.admission(&admission),
         Err(error) => judge.unread(&error),
     }
@@ -148,8 +142,8 @@ fn a_crl_that_no_client_ca_has_signed_and_one_that_is_dated_ahead_are_named() {
     assert!(said[1].starts_with(line), "{said:?}");
     let mut found = Findings::default();
     let now = now() - 11 * DAY;
-    let admission = ClientPolicyFiles::read(&certified, None).unwrap().admission(&certified).unwrap();
-    Judge { place: String::new(), certified: &certified, now, own: None, found: &mut found }.crls(&admission.roots);
+    let admission = ClientPolicyFiles::read(&certified, None).unwrap().client_policy(&certified).unwrap();
+    Judge { place: String::new(), certified: &certified, now, own: None, found: &mut found }.crls(&admission.anchors);
     assert!(found.to_text().contains("it is dated 2024-09-24T00:00:00Z, which is to come"), "{}", found.to_text());
 }
 

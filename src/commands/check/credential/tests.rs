@@ -2,24 +2,12 @@
 
 use std::io;
 use std::sync::LazyLock;
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::BasicConstraints;
-use rcgen::CertificateParams;
-use rcgen::CertifiedIssuer;
-use rcgen::DnType;
-use rcgen::ExtendedKeyUsagePurpose;
-use rcgen::IsCa;
-use rcgen::KeyPair;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
 use super::*;
-use crate::issuer::Authority;
-use crate::issuer::Credential;
-use crate::issuer::InstanceSpec;
-use crate::issuer::Key;
-use crate::issuer::KeyKind;
+use crate::issuer::{Authority, Credential, InstanceSpec, Key, KeyKind};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DIEGO_CERT: &[u8] = include_bytes!(

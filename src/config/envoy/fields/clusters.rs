@@ -1,19 +1,9 @@
 //! The fields of a cluster, which is the app behind a listener.
 
-use super::ADDRESS;
-use super::Message;
-use super::NAMED_ELSEWHERE;
-use super::NO_HTTP;
-use super::NO_LOOKUP;
-use super::OWN_STATISTICS;
-use super::Unknown;
-use super::empty;
-use super::honoured;
-use super::ignored;
-use super::message;
-use super::messages;
-use super::only;
-use super::refused;
+use super::{
+    ADDRESS, Message, NAMED_ELSEWHERE, NO_HTTP, NO_LOOKUP, OWN_STATISTICS, Unknown, empty, honoured, ignored, message,
+    messages, only, refused,
+};
 
 const ONE_APP: &str = "there is one app";
 const NO_CHECKS: &str = "the app's health is the platform's matter";

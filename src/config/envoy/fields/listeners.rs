@@ -1,17 +1,9 @@
 //! The fields of a listener.
 
-use super::ADDRESS;
-use super::Message;
-use super::NAMED_ELSEWHERE;
-use super::NO_ACCESS_LOG;
-use super::OWN_PROGRAM;
-use super::Unknown;
-use super::honoured;
-use super::ignored;
-use super::message;
-use super::messages;
-use super::only;
-use super::refused;
+use super::{
+    ADDRESS, Message, NAMED_ELSEWHERE, NO_ACCESS_LOG, OWN_PROGRAM, Unknown, honoured, ignored, message, messages, only,
+    refused,
+};
 
 const ONE_CHAIN: &str = "every connection takes the one chain";
 const ONE_ADDRESS: &str = "a listener has one address";

@@ -2,12 +2,9 @@
 
 use super::*;
 
-use rcgen::CertificateParams;
-use rcgen::DnType;
-use rcgen::KeyPair;
-use rcgen::SigningKey;
+use rcgen::{CertificateParams, DnType, KeyPair, SigningKey};
 
-use crate::tls::provider;
+use crate::crypto::provider;
 
 /// ecdsa-with-SHA256.
 const ALGORITHM: &[u8] = &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];

@@ -1,12 +1,9 @@
 //! Text that others have chosen, made fit to be looked at.
 
 use std::fmt;
-use std::fmt::Display;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use serde::Serialize;
-
-use super::format::escape;
 
 /// Characters that are kept; two GUIDs in a row do not fit, one and what is around it does.
 const MOST: usize = 64;
@@ -91,6 +88,19 @@ impl Write for Bounded {
         text.chars().for_each(|c| self.take(c));
         Ok(())
     }
+}
+
+/// `c`, or how it is written where it would be obeyed.
+pub(crate) fn escape(c: char) -> impl Iterator<Item = char> + Clone {
+    let (obeyed, shown) = if is_obeyed(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    obeyed.into_iter().flatten().chain(shown)
+}
+
+/// Whether a terminal or an editor would do something at `c` instead of showing it: control characters, those that end a line,
+/// and those that turn the direction of writing (Unicode's Bidi_Control).
+pub(crate) fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

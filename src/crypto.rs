@@ -1,14 +1,10 @@
 //! The one crypto provider.
 
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use rustls::SupportedCipherSuite;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::SupportedKxGroup;
-use rustls::crypto::aws_lc_rs;
-use rustls::crypto::aws_lc_rs::cipher_suite;
-use rustls::crypto::aws_lc_rs::kx_group;
+use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 
 use crate::config::Tls12Suite;
 

@@ -3,23 +3,12 @@
 use std::collections::HashSet;
 use std::time::SystemTime;
 
-use der::Decode;
-use der::Encode;
-use der::Reader;
-use der::SliceReader;
-use der::Tag;
-use der::TagNumber;
-use der::Tagged;
-use der::asn1::AnyRef;
-use der::asn1::ContextSpecific;
-use der::asn1::ObjectIdentifier;
-use der::asn1::SequenceRef;
+use der::asn1::{AnyRef, ContextSpecific, ObjectIdentifier, SequenceRef};
+use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use webpki::Cert;
-use webpki::VerifiedPath;
-use x509_cert::ext::Extension;
-use x509_cert::ext::Extensions;
+use webpki::{Cert, VerifiedPath};
 use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
+use x509_cert::ext::{Extension, Extensions};
 use x509_cert::name::Name;
 use x509_cert::time::Time;
 

@@ -13,21 +13,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::encoding::MetricEncoder;
-use prometheus_client::encoding::NoLabelSet;
-use prometheus_client::encoding::text;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Registry;
-use prometheus_client::registry::Unit;
+use prometheus_client::registry::{Registry, Unit};
 
-use super::Counters;
-use super::histogram::Distribution;
 use crate::budget::Budgets;
 use crate::credentials::RotationStats;
-use crate::lifecycle::CheckStatus;
-use crate::lifecycle::Readiness;
+use crate::lifecycle::{CheckStatus, Readiness};
 use crate::sys::process;
+use crate::telemetry::{Counters, Distribution};
 
 pub use table::METRICS;
 

@@ -7,8 +7,7 @@
 //! anew each time.
 
 use std::ops::RangeInclusive;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;

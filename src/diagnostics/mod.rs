@@ -4,11 +4,12 @@ use std::fmt;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::exit::Exit;
-use crate::exit::Fault;
+pub(crate) mod redact;
+mod sanitize;
 
-use crate::redact::may_be_secret_name;
-use crate::redact::quote;
+use redact::{may_be_secret_name, quote};
+pub use sanitize::SafeText;
+pub(crate) use sanitize::{LONGEST_FIELD, LONGEST_LINE, bounded, escape, is_obeyed};
 
 /// Where a value was given.
 ///
@@ -130,13 +131,15 @@ impl From<Diagnostic> for Diagnostics {
     }
 }
 
-/// One line a mistake. The status is [`Exit::Usage`] as soon as one is on the command line, else [`Exit::Config`].
-impl From<Diagnostics> for Fault {
-    fn from(mistakes: Diagnostics) -> Self {
-        let typed = mistakes.iter().any(|mistake| matches!(mistake.source, Source::Flag(_)));
-        let lines: Vec<_> = mistakes.iter().map(Diagnostic::to_string).collect();
-        Self::new(if typed { Exit::Usage } else { Exit::Config }, lines.join("\n"))
-    }
+/// The known name that was probably meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Below this a suggestion is a guess: `tls-version` has nothing to do with `tls-min`.
+    const ALIKE: f64 = 0.6;
+    known
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -147,15 +150,5 @@ mod tests {
     fn a_place_in_the_file_is_shown_as_editors_read_it() {
         let source = Source::File { path: "vestibule.toml".into(), line: Some(3), key: "listen".into() };
         assert_eq!(source.to_string(), "vestibule.toml:3: listen");
-    }
-
-    #[test]
-    fn one_mistake_on_the_command_line_makes_it_a_usage_fault() {
-        let variable = Problem::new("a", "b").at(Source::Variable("VESTIBULE_X".into()));
-        let flag = Problem::new("c", "d").at(Source::Flag("--x".into()));
-        let fault = Fault::from(Diagnostics::from(variable.clone()));
-        assert_eq!((fault.exit, fault.message.as_str()), (Exit::Config, "VESTIBULE_X: a; b"));
-        let fault = Fault::from(Diagnostics::from(variable).and(flag));
-        assert_eq!((fault.exit, fault.message.as_str()), (Exit::Usage, "VESTIBULE_X: a; b\n--x: c; d"));
     }
 }

@@ -1,10 +1,7 @@
 //! What certificates and CRLs have in common: content, and a signature over it (RFC 5280, 4.1 and 5.1).
 
-use der::Decode;
-use der::Encode;
-use der::Sequence;
-use der::asn1::AnyRef;
-use der::asn1::BitStringRef;
+use der::asn1::{AnyRef, BitStringRef};
+use der::{Decode, Encode, Sequence};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 
 /// A certificate or a CRL, as far as its signature goes.

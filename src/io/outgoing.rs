@@ -27,7 +27,7 @@ impl Outgoing {
     }
 
     /// Appends `len` bytes for the caller to fill; what they hold is scratch.
-    pub(super) fn extend(&mut self, len: usize) -> &mut [u8] {
+    pub(crate) fn extend(&mut self, len: usize) -> &mut [u8] {
         let (start, end) = (self.len, self.len + len);
         if end > self.space.len() {
             self.space.resize(end, 0);
@@ -37,12 +37,12 @@ impl Outgoing {
     }
 
     /// Forgets all but the first `len` bytes.
-    pub(super) fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
     /// Appends what `encode` puts into the free space; when that is too small, grows by what it asks for and calls again.
-    pub(super) fn encode(
+    pub(crate) fn encode(
         &mut self,
         mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
     ) -> Result<(), rustls::Error> {

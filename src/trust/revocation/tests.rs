@@ -1,23 +1,15 @@
 //! CAs that are listed and taken back, made by rcgen.
 
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use rcgen::BasicConstraints;
-use rcgen::CertificateParams;
-use rcgen::CertificateRevocationListParams;
-use rcgen::DnType;
-use rcgen::IsCa;
-use rcgen::Issuer;
-use rcgen::KeyIdMethod;
-use rcgen::KeyPair;
-use rcgen::RevokedCertParams;
-use rcgen::SerialNumber;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    RevokedCertParams, SerialNumber,
+};
 use rustls::pki_types::CertificateDer;
 
-use crate::credentials::Text;
-use crate::credentials::TrustAnchors;
 use crate::policy::DenialReason;
+use crate::trust::{Text, TrustAnchors};
 
 /// A certificate and its key.
 struct Made {

@@ -1,41 +1,21 @@
 //! Certificates made by rcgen, so that neither our issuer nor our reader has made them.
 
-use crate::credentials::ClientAuthenticator;
-use crate::credentials::ClientPolicy;
-use crate::policy::Policy;
-use crate::policy::PolicyMode;
-use crate::policy::Rule;
+use crate::policy::{Policy, PolicyMode, Rule};
 use crate::tls::ClientVerifier;
-use std::sync::Arc;
-use std::sync::LazyLock;
-use std::time::Duration;
-use std::time::SystemTime;
+use crate::trust::{ClientAuthenticator, ClientPolicy};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
 
-use rcgen::BasicConstraints;
-use rcgen::CertificateParams;
-use rcgen::CertificateRevocationListParams;
-use rcgen::DnType;
-use rcgen::ExtendedKeyUsagePurpose;
-use rcgen::IsCa;
-use rcgen::Issuer;
-use rcgen::KeyIdMethod;
-use rcgen::KeyPair;
-use rcgen::RevokedCertParams;
-use rcgen::SerialNumber;
-use rustls::ClientConfig;
-use rustls::ClientConnection;
-use rustls::RootCertStore;
-use rustls::ServerConfig;
-use rustls::ServerConnection;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::ServerName;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
-use super::Text;
-use super::TrustAnchors;
-use super::TrustAnchorsError;
+use super::{Text, TrustAnchors, TrustAnchorsError};
+use crate::crypto::provider;
 use crate::policy::DenialReason;
-use crate::tls::provider;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -228,8 +208,7 @@ fn a_ca_renewed_with_its_old_key_vouches_as_long_as_either_certificate_does() {
 
 #[test]
 fn a_certificate_for_servers_alone_is_none_for_clients() {
-    use ExtendedKeyUsagePurpose::ClientAuth;
-    use ExtendedKeyUsagePurpose::ServerAuth;
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
     let ca = self_signed(ca_params("ca"));
     let with = |usages: &[ExtendedKeyUsagePurpose]| verify(&roots(&[&ca]), &[&signed(purposes(usages), &ca)]);
     assert_eq!(with(&[ServerAuth]), Err(DenialReason::WrongPurpose));
@@ -382,7 +361,7 @@ fn handshake(
     let cert = names.self_signed(&server.key).unwrap();
     let allow = if optional { vec![Rule::Any, Rule::Anonymous] } else { vec![Rule::Any] };
     let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-    let admission = ClientPolicy { roots: roots.clone(), policy, notes: Vec::new(), unusable_files: 0 };
+    let admission = ClientPolicy { anchors: roots.clone(), policy, notes: Vec::new(), unusable_files: 0 };
     let gate = ClientAuthenticator::new(Arc::new(admission), !optional, None);
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])

@@ -7,14 +7,12 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::Poll;
-use std::task::ready;
+use std::task::{Poll, ready};
 
-use tokio::io::AsyncRead;
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::tls::Outgoing;
+use crate::io::Outgoing;
 
 /// Bytes read at a time: nearly four full TLS records. Sealed they still fit into one segment of the loopback device (65,483
 /// bytes): a second one, of what is too much, would wake the receiver a second time. That is a tenth of the cost of a download.

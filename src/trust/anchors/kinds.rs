@@ -1,12 +1,10 @@
 //! Chains that are too long, of kinds that are not supported, or that call their policies critical.
 
-use rcgen::CustomExtension;
-use rcgen::KeyPair;
+use rcgen::{CustomExtension, KeyPair};
 
 use super::tests::*;
-use crate::credentials::anchors::TrustAnchors;
-use crate::policy::Denial;
-use crate::policy::DenialReason;
+use crate::policy::{Denial, DenialReason};
+use crate::trust::anchors::TrustAnchors;
 
 /// certificatePolicies with one policy, 1.2.3.4.
 const POLICIES: &[u8] = &[0x30, 0x07, 0x30, 0x05, 0x06, 0x03, 0x2a, 0x03, 0x04];

@@ -1,29 +1,18 @@
 //! The list of all metrics.
 
 use std::fmt::Display;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 use tokio::runtime::Handle;
 
-use super::Metric;
-use super::MetricsSnapshot;
-use super::Sample;
-use super::Value;
-use crate::budget::Budget;
-use crate::budget::Budgets;
-use crate::inbound::CloseReason;
+use super::{Metric, MetricsSnapshot, Sample, Value};
+use crate::budget::{Budget, Budgets};
 use crate::lifecycle::Check;
 use crate::policy;
 use crate::sys::process;
-use crate::telemetry::bounded_counter::Counts;
-use crate::telemetry::counters::HandshakeKind;
-use crate::telemetry::counters::Unfinished;
-use crate::telemetry::log_writer;
-use crate::telemetry::verdict::Decision;
-use crate::tls;
+use crate::telemetry::{CloseReason, Counts, Decision, HandshakeKind, Unfinished, log_writer};
 
 /// In a label: nothing of the kind.
 const NONE: &str = "none";
@@ -234,7 +223,7 @@ pub static METRICS: &[Metric] = &[
         labels: &["version", "tls", "crypto", "fips"],
         help: "Which program this is. The label fips says whether the cryptography is the validated one.",
         read: |_| {
-            let fips = tls::provider().fips().to_string();
+            let fips = crate::crypto::provider().fips().to_string();
             vec![Sample {
                 labels: [env!("CARGO_PKG_VERSION"), "rustls", "aws-lc-rs", &fips].map(str::to_owned).into(),
                 value: Value::Mark,

@@ -8,14 +8,10 @@ use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use super::Ca;
-use crate::credentials::crl::Crl;
-use crate::credentials::crl::CrlError;
-use crate::credentials::signed::SignedObject;
-use crate::identity::Certificate;
-use crate::identity::CertificateError;
-use crate::pem::BlockKind;
-use crate::pem::Pem;
-use crate::pem::PemError;
+use crate::identity::{Certificate, CertificateError};
+use crate::pem::{BlockKind, Pem, PemError};
+use crate::trust::crl::{Crl, CrlError};
+use crate::trust::signed::SignedObject;
 
 /// The text of one file.
 #[derive(Clone, PartialEq, Eq)]
@@ -107,7 +103,7 @@ pub enum TrustAnchorsError {
 
 impl TrustAnchorsError {
     /// There is no CA in any of `places`, some of which may have been left out.
-    pub(in crate::credentials) fn empty<'a>(places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
+    pub(crate) fn empty<'a>(places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
         Self::Empty { places: places.join(", "), left_out: left_out.to_vec() }
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rustix::process::Signal as Kernel;
 use rustix_libc_wrappers::process::SignalExt;
 
-use crate::redact::quote;
+use crate::diagnostics::redact::quote;
 
 /// A signal (signal(7)): its name without `SIG`, or its number on this machine.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Signal {
         named.chain((0..).map_while(Self::real_time))
     }
 
-    pub(super) fn kernel(self) -> Kernel {
+    pub(crate) fn kernel(self) -> Kernel {
         self.0
     }
 
@@ -96,7 +96,7 @@ impl Signal {
     }
 
     /// TTIN and TTOU: the kernel's answer to a process in the background that uses the terminal.
-    pub(super) fn is_about_the_terminal(self) -> bool {
+    pub(crate) fn is_about_the_terminal(self) -> bool {
         matches!(self.0, Kernel::TTIN | Kernel::TTOU)
     }
 
@@ -213,6 +213,16 @@ impl FromStr for SignalMap {
         }
         Ok(map)
     }
+}
+
+/// Whom a signal for the app goes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SignalScope {
+    /// The app's process group: the app and what it has started, unless that left the group.
+    #[default]
+    Group,
+    /// The app alone.
+    App,
 }
 
 #[cfg(test)]

@@ -6,39 +6,25 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::digest::Context;
-use aws_lc_rs::digest::SHA256;
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::DistinguishedName;
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::SignatureVerificationAlgorithm;
-use rustls::pki_types::TrustAnchor;
-use rustls::pki_types::UnixTime;
-use webpki::EndEntityCert;
-use webpki::KeyUsage;
-use webpki::VerifiedPath;
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use super::chain;
 use super::crl::Crl;
-use super::revocation;
 use super::signed::SignedObject;
 use super::verified_chains::VerifiedChainCache;
-use crate::identity::AltNames;
-use crate::identity::Certificate;
-use crate::identity::Client;
-use crate::identity::critical::OverSigned;
-use crate::identity::critical::Readable;
-use crate::policy::Denial;
-use crate::policy::DenialReason;
-use crate::tls::provider;
+use super::{chain, revocation};
+use crate::crypto::provider;
+use crate::identity::critical::{OverSigned, Readable};
+use crate::identity::{AltNames, Certificate, Client};
+use crate::policy::{Denial, DenialReason};
 
-pub use texts::Text;
-pub use texts::TrustAnchorsError;
-use texts::read_cas;
-use texts::read_crls;
+pub use texts::{Text, TrustAnchorsError};
+use texts::{read_cas, read_crls};
 
 /// Names of CAs are sent to clients, so that they can choose among their certificates, as long as all of them together
 /// are not longer than this, in bytes: they travel in every handshake. Beyond it a client is left to choose freely.
@@ -127,13 +113,13 @@ impl TrustAnchors {
     }
 
     /// Whether there is a CA in `text`, which [`Self::parse`] would take.
-    pub(super) fn holds_cas(text: &Text) -> Result<bool, TrustAnchorsError> {
+    pub(crate) fn holds_cas(text: &Text) -> Result<bool, TrustAnchorsError> {
         let mut found = Vec::new();
         read_cas(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
     }
 
     /// Whether there is a CRL in `text`, which [`Self::parse`] would take.
-    pub(super) fn holds_crls(text: &Text) -> Result<bool, TrustAnchorsError> {
+    pub(crate) fn holds_crls(text: &Text) -> Result<bool, TrustAnchorsError> {
         let mut found = Vec::new();
         read_crls(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
     }
@@ -181,7 +167,7 @@ impl TrustAnchors {
     }
 
     /// Whether something that is listed in `before`, a CA or what a CRL names, is not listed here.
-    pub(super) fn lack_some_of(&self, before: &Self) -> bool {
+    pub(crate) fn lack_some_of(&self, before: &Self) -> bool {
         !before.cas().iter().all(|ca| self.cas().iter().any(|other| other.is_same(ca)))
             || !before.crls().iter().all(|crl| crl.is_within(self.crls()))
     }

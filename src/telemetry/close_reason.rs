@@ -1,7 +1,5 @@
 //! The closed set of reasons for which connections end.
 
-use crate::relay::RelayEnd;
-
 /// Why a connection ended, as records and counters name it. A closed set: dashboards are built on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
@@ -179,20 +177,6 @@ impl CloseReason {
                 | Self::PeerExpired
                 | Self::PolicyChanged
         )
-    }
-}
-
-impl From<RelayEnd> for CloseReason {
-    fn from(end: RelayEnd) -> Self {
-        match end {
-            RelayEnd::Complete => Self::Completed,
-            RelayEnd::ClientTruncated => Self::ClientTruncated,
-            RelayEnd::ClientReset => Self::ClientReset,
-            RelayEnd::ClientViolation => Self::ClientViolation,
-            RelayEnd::AppReset => Self::AppReset,
-            RelayEnd::Idle => Self::IdleTimeout,
-            RelayEnd::Stuck => Self::Overloaded,
-        }
     }
 }
 

@@ -2,19 +2,14 @@
 //! anything is known of the client, and that its key can sign a handshake.
 
 use aws_lc_rs::signature;
-use aws_lc_rs::signature::ParsedPublicKey;
-use aws_lc_rs::signature::VerificationAlgorithm;
+use aws_lc_rs::signature::{ParsedPublicKey, VerificationAlgorithm};
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::AlgorithmIdentifier;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::alg_id;
+use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, alg_id};
 use webpki::EndEntityCert;
 
-use crate::identity::Certificate;
-use crate::identity::critical;
 use crate::identity::critical::Readable;
-use crate::policy::Denial;
-use crate::policy::DenialReason;
+use crate::identity::{Certificate, critical};
+use crate::policy::{Denial, DenialReason};
 
 /// Certificates in a chain, the client's own among them. webpki follows no more than six CAs from one to the next, and
 /// some clients send one or two that are not needed.

@@ -1,21 +1,14 @@
 use super::*;
 
-use std::collections::HashMap;
-use std::collections::HashSet;
-use std::time::Duration;
-use std::time::Instant;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-use crate::identity::Client;
-use crate::identity::Guid;
-use crate::identity::Identity;
-use crate::identity::PeerCertificate;
-use crate::inbound::CloseReason;
+use crate::identity::{Client, Guid, Identity, PeerCertificate};
+use crate::io::Transferred;
 use crate::lifecycle::Validity;
 use crate::policy;
-use crate::policy::Policy;
-use crate::policy::PolicyMode;
-use crate::policy::Rule;
-use crate::relay::Transferred;
+use crate::policy::{Policy, PolicyMode, Rule};
+use crate::telemetry::CloseReason;
 use crate::tls::Negotiated;
 
 struct Measured {

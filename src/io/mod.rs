@@ -1,0 +1,18 @@
+//! Scratch memory, and the streams that bytes pass through.
+
+pub mod buffers;
+
+mod app_stream;
+mod outgoing;
+
+pub use app_stream::AppStream;
+pub use outgoing::Outgoing;
+
+/// Plaintext bytes that were carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transferred {
+    /// From the client to the app.
+    pub up: u64,
+    /// From the app to the client.
+    pub down: u64,
+}

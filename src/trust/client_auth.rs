@@ -1,0 +1,124 @@
+//! Client authentication: whom a listener lets in, by certificate and by rules.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::TrustAnchors;
+use crate::identity::{Client, Identity};
+use crate::policy::{Denial, DenialReason, Permit, Policy};
+use rustls::pki_types::CertificateDer;
+
+/// Whom a listener admits: under which roots, by which rules. They are loaded together and change together.
+#[derive(Debug, Clone)]
+pub struct ClientPolicy {
+    /// Who vouches for clients.
+    pub anchors: TrustAnchors,
+    /// Who of them may come in.
+    pub policy: Policy,
+    /// What was left out of the files, for the log.
+    pub notes: Vec<String>,
+    /// How many files of folders cannot be used.
+    pub unusable_files: usize,
+}
+
+impl ClientPolicy {
+    /// Whether whoever shows `chain` (leaf first) at the time `now` may come in. It is what the handshake asks, and is
+    /// asked again of resumed sessions and of living connections. `own` is our own identity.
+    ///
+    /// # Errors
+    /// [`Denial`]: the roots do not vouch for it, or the policy does not admit it.
+    pub fn authorize(
+        &self,
+        chain: &[CertificateDer<'_>],
+        own: Option<&Identity>,
+        now: SystemTime,
+    ) -> Result<(Client, Permit), Denial> {
+        let client = self.anchors.verify(chain, now)?;
+        let permit = self.policy.authorize(&client, own)?;
+        Ok((client, permit))
+    }
+}
+
+/// Whom a listener lets in, as it stands in one generation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum ClientAuth {
+    /// Everybody; no certificate is asked for.
+    None,
+    /// Those whom the gate lets through.
+    Certificate(ClientAuthenticator),
+}
+
+/// Asks for a certificate, and judges who shows it.
+#[derive(Debug, Clone)]
+pub struct ClientAuthenticator {
+    client_policy: Arc<ClientPolicy>,
+    required: bool,
+    own: Option<Arc<Identity>>,
+}
+
+impl ClientAuth {
+    /// Whether whoever showed `chain` (leaf first; `None`: nothing) may come in at the time `now`.
+    ///
+    /// # Errors
+    /// [`Denial`], with its reason.
+    pub fn authorize(&self, chain: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<(Client, Permit), Denial> {
+        match self {
+            Self::None => Ok((Client::Anonymous, Policy::anonymous().authorize(&Client::Anonymous, None)?)),
+            Self::Certificate(gate) => gate.judge(chain, now),
+        }
+    }
+
+    /// Whether somebody who came in before may stay, now that `self` is in force.
+    ///
+    /// # Errors
+    /// [`Denial`], with its reason.
+    pub fn reauthorize(&self, client: &Client, before: &Self, now: SystemTime) -> Result<Permit, Denial> {
+        match (self, before, client.certificate()) {
+            // The same roots have vouched for it, and it has not expired: only the rules are to be asked.
+            (Self::Certificate(gate), Self::Certificate(old), Some(holder))
+                if gate.anchors().same_as(old.anchors()) && holder.not_after > now =>
+            {
+                gate.client_policy.policy.authorize(client, gate.own.as_deref())
+            }
+            _ => self.authorize(client.chain(), now).map(|(_, permit)| permit),
+        }
+    }
+}
+
+impl ClientAuthenticator {
+    /// A gate for `admission`; `own` is our own identity, for the rules that compare with it. Without the rule `anonymous` a
+    /// certificate is `required` whatever was configured: to refuse its absence within the handshake is clearer than to
+    /// close after it.
+    pub fn new(admission: Arc<ClientPolicy>, required: bool, own: Option<Arc<Identity>>) -> Self {
+        let nobody_anonymous = admission.policy.authorize(&Client::Anonymous, own.as_deref()).is_err();
+        Self { client_policy: admission, required: required || nobody_anonymous, own }
+    }
+
+    /// The CAs that vouch.
+    pub fn anchors(&self) -> &TrustAnchors {
+        &self.client_policy.anchors
+    }
+
+    /// The rules.
+    pub fn policy(&self) -> &Policy {
+        &self.client_policy.policy
+    }
+
+    /// Whether a client without a certificate cannot complete the handshake.
+    pub fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// Whether whoever showed `chain` (leaf first; `None`: nothing) may come in at the time `now`.
+    ///
+    /// # Errors
+    /// [`Denial`], with its reason.
+    pub fn judge(&self, chain: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<(Client, Permit), Denial> {
+        let own = self.own.as_deref();
+        match chain {
+            Some(chain) => self.client_policy.authorize(chain, own, now),
+            None if self.required => Err(DenialReason::NoCertificate.into()),
+            None => Ok((Client::Anonymous, self.client_policy.policy.authorize(&Client::Anonymous, own)?)),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Whom we believe: the CAs that vouch for clients, what their CRLs have taken back, and who of them may come in.
+//!
+//! Nothing here knows of files that rotate, nor of a connection.
+
+mod anchors;
+mod chain;
+mod client_auth;
+mod crl;
+mod revocation;
+mod signed;
+mod verified_chains;
+
+pub use anchors::{Ca, Text, TrustAnchors, TrustAnchorsError};
+pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy};
+pub use crl::{Crl, CrlError};
