@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use vestibule::identity::critical::Readable;
 use vestibule::identity::{Certificate, Client, Identity, critical};
-use vestibule::policy::{Mode, Policy, Rule};
+use vestibule::policy::{Policy, PolicyMode, Rule};
 
 fuzz_target!(|der: &[u8]| {
     let _ = Certificate::from_der(der);
@@ -16,8 +16,8 @@ fuzz_target!(|der: &[u8]| {
     assert!(readable.shown().len() == der.len() && (differing.is_empty() || differing == [(&0xff, &0)]));
     if let Ok(client) = Client::from_leaf(der) {
         let deny = ["dns:evil.example", "uri:spiffe://o/admin/*", "cn:Bob"].map(|rule| rule.parse::<Rule>().unwrap());
-        let policy = Policy { mode: Mode::Enforce, allow: vec![Rule::Any], deny: deny.to_vec() };
-        if let (Ok(_), Some(holder), None) = (policy.judge(&client, None), client.holder(), client.identity()) {
+        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: deny.to_vec() };
+        if let (Ok(_), Some(holder), None) = (policy.authorize(&client, None), client.certificate(), client.identity()) {
             let seen = |name: &str| name.replace(|c: char| !c.is_ascii_graphic(), "").to_ascii_lowercase();
             let is_denied = |name: &String| seen(name).trim_end_matches('.') == "evil.example";
             assert!(!holder.names.dns.iter().any(is_denied));

@@ -31,6 +31,11 @@ impl SafeText {
         Self(Bounded::new(most, true).of(format_args!("{text}")).into())
     }
 
+    /// As [`Self::of`], in quotes.
+    pub fn quoted(text: impl Display) -> Self {
+        Self(format!("\"{}\"", Self::of(text)).into())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -94,13 +94,13 @@ impl ConnectionError {
 impl From<RelayEnd> for CloseReason {
     fn from(end: RelayEnd) -> Self {
         match end {
-            RelayEnd::Complete => CloseReason::Completed,
-            RelayEnd::ClientTruncated => CloseReason::ClientTruncated,
-            RelayEnd::ClientReset => CloseReason::ClientReset,
-            RelayEnd::ClientViolation => CloseReason::ClientViolation,
-            RelayEnd::AppReset => CloseReason::AppReset,
-            RelayEnd::Idle => CloseReason::IdleTimeout,
-            RelayEnd::Stuck => CloseReason::Overloaded,
+            RelayEnd::Complete => Self::Completed,
+            RelayEnd::ClientTruncated => Self::ClientTruncated,
+            RelayEnd::ClientReset => Self::ClientReset,
+            RelayEnd::ClientViolation => Self::ClientViolation,
+            RelayEnd::AppReset => Self::AppReset,
+            RelayEnd::Idle => Self::IdleTimeout,
+            RelayEnd::Stuck => Self::Overloaded,
         }
     }
 }

@@ -74,7 +74,7 @@ pub static METRICS: &[Metric] = &[
         read: |seen| only(Value::Times(seen.counters.handshake_times.distribution())),
     },
     Metric {
-        name: "vestibule_dial_duration",
+        name: "vestibule_upstream_connect_duration",
         unit: Some(Unit::Seconds),
         kind: MetricType::Histogram,
         labels: &[],

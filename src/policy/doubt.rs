@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::Rule;
 use super::pattern::{DnsPattern, UriPattern, is_dns_name, is_plain_segment, is_scheme};
-use crate::diagnostics::redact::quote;
+use crate::diagnostics::SafeText;
 use crate::identity::PeerCertificate;
 
 /// Why it cannot be said that a name is another than the one that is denied.
@@ -48,7 +48,7 @@ impl fmt::Display for Doubt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name {
             None => write!(f, "the {} {}", self.kind, self.why),
-            Some(name) => write!(f, "the {} {} {}", self.kind, quote(name), self.why),
+            Some(name) => write!(f, "the {} {} {}", self.kind, SafeText::quoted(name), self.why),
         }
     }
 }

@@ -20,7 +20,7 @@ fn every_line_of_lagers_form_has_its_five_members() {
     let listening = sidecar.wait_for("vestibule.listening");
     let addr = listening["data"]["listener"].as_str().unwrap().parse().unwrap();
     drop(asking(credentials.instance()).connect(addr).unwrap());
-    let record = sidecar.wait_for("vestibule.connection ended");
+    let record = sidecar.wait_for("vestibule.connection closed");
     assert!(record["data"]["close_reason"].is_string(), "{record}");
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(0));

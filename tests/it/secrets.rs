@@ -107,7 +107,9 @@ impl Secret {
 /// What `vestibule` says to `args`, on both channels, within a moment.
 fn said(args: &[&str], env: &[(&str, &str)]) -> String {
     let mut command = Command::new(VESTIBULE);
-    command.args(args).env_clear().env("PATH", "/usr/bin:/bin").envs(env.iter().copied());
+    // Whatever is taken for the name of a folder is made there.
+    let place = TempDir::new().unwrap();
+    command.args(args).current_dir(place.path()).env_clear().env("PATH", "/usr/bin:/bin").envs(env.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());

@@ -59,7 +59,9 @@ fn a_command_that_cannot_be_started_gives_a_shells_status_and_says_why() {
         let mut refused = run([&program]);
         assert_eq!(refused.code(), code, "{program}");
         let errors = refused.errors();
-        assert!(errors.contains(&format!("\"{program}\"")) && errors.contains(mend), "{errors}");
+        // What is longer than a file's name may be might be anything.
+        let shown = if program.len() < 256 { format!("\"{program}\"") } else { "a path of 300 characters".to_owned() };
+        assert!(errors.contains(&shown) && errors.contains(mend), "{errors}");
     }
 }
 
