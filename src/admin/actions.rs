@@ -89,7 +89,7 @@ impl Actions {
         let Some(place) = place else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many such requests wait already\n");
         };
-        tracing::info!(action, "asked by way of --admin");
+        tracing::info!(action, "admin action accepted");
         *wish.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, signal));
         text(StatusCode::ACCEPTED, "accepted\n")
     }
@@ -103,7 +103,7 @@ fn change_level(query: &str) -> AdminResponse {
         return text(StatusCode::BAD_REQUEST, format!("write ?level=LEVEL, one of {words}\n"));
     };
     // Told under whichever of the two levels lets it be read.
-    let tell = || tracing::info!(level = name, "log level changed by way of --admin");
+    let tell = || tracing::info!(level = name, "log level changed by admin action");
     let told = tracing::enabled!(tracing::Level::INFO);
     if told {
         tell();

@@ -123,7 +123,7 @@ impl AdminServer {
                 ))
             }
             Err(error) => {
-                tracing::warn!(admin = %addr, %error, "health cannot be asked for; choose an address by --admin, or off");
+                tracing::warn!(admin = %addr, %error, "cannot bind admin address; choose another by --admin, or off");
                 Ok(None)
             }
         }
@@ -163,12 +163,12 @@ fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<AdminServer> {
     let (door, file) = match addr {
         AdminAddr::Tcp(addr) => {
             let listener = listener::open(Listen::At(*addr))?;
-            tracing::info!(admin = %listener.local_addr()?, "health can be asked for");
+            tracing::info!(admin = %listener.local_addr()?, "admin listening");
             (AdminListener::Tcp(listener), None)
         }
         AdminAddr::Unix(path) => {
             let listener = open_unix(path)?;
-            tracing::info!(admin = %addr, "health can be asked for");
+            tracing::info!(admin = %addr, "admin listening");
             (AdminListener::Unix(listener), Some(SocketFile(path.clone())))
         }
     };
@@ -225,7 +225,7 @@ where
     };
     tokio::select! {
         () = answered => {}
-        () = place.lost() => tracing::debug!("an admin connection has given way to a newer one"),
+        () = place.lost() => tracing::debug!("admin connection closed in favour of a newer one"),
     }
     wish.send();
 }

@@ -31,7 +31,7 @@ impl LoadFailure {
     /// The source is good; says so if it was said to be bad.
     pub(super) fn cleared(&mut self) {
         if self.0.take().is_some_and(|cause| cause.reported) {
-            tracing::info!("the credential files are good again");
+            tracing::info!("credential reload recovered");
         }
     }
 
@@ -48,9 +48,9 @@ impl LoadFailure {
         }
         known.reported = true;
         if have_good {
-            tracing::warn!(error = %known.text, "the new files cannot be used; the last good ones stay in service");
+            tracing::warn!(error = %known.text, "credential reload failed; keeping the last good generation");
         } else {
-            tracing::warn!(error = %known.text, "no usable files yet");
+            tracing::warn!(error = %known.text, "waiting for usable credentials");
         }
         true
     }

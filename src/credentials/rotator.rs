@@ -202,7 +202,9 @@ impl Rotator {
         }
         let looks: Vec<_> = sources.iter().map(LastGood::load).collect();
         let Ok(found) = run_blocking(move || looks.into_iter().map(|look| look()).collect::<Vec<_>>()).await else {
-            tracing::error!("a look at the files went wrong; the last good ones stay in service; please report this");
+            tracing::error!(
+                "credential reload failed (internal error); keeping the last good generation; please report this"
+            );
             return false;
         };
         let mut new = false;
@@ -228,7 +230,7 @@ impl Rotator {
                 }
                 Err(error) => {
                     // The system's random source failed; what is served stays.
-                    tracing::error!(%error, "a new generation could not be taken into service");
+                    tracing::error!(%error, "credential generation could not be published");
                     self.rotations.record_failure();
                     return;
                 }

@@ -172,7 +172,7 @@ impl WatchState {
 }
 
 fn without_events(error: &notify::Error) {
-    tracing::warn!(%error, "no file events from the kernel; looking at the credentials four times a second");
+    tracing::warn!(%error, "inotify unavailable; polling credential files every 250 ms");
 }
 
 impl Stamp {

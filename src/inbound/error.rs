@@ -1,4 +1,4 @@
-//! Why a connection ended before its bytes could be carried.
+//! Why a connection closed before its bytes could be carried.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::telemetry::CloseReason;
 use crate::tls::{Established, HandshakeError, HelloError};
 use crate::upstream::DialError;
 
-/// Why a connection ended before its bytes could be carried.
+/// Why a connection closed before its bytes could be carried.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// There was no PROXY header where one must be.

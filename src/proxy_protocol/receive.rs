@@ -13,8 +13,8 @@ pub enum HeaderError {
     /// Connect and close without a byte, as health checks do.
     #[error("the client left without a byte")]
     Probe,
-    /// The connection ended within the header.
-    #[error("the connection ended in the middle of a PROXY header")]
+    /// The connection closed within the header.
+    #[error("the connection closed in the middle of a PROXY header")]
     Incomplete,
     /// Something else stands there.
     #[error("no sound PROXY header, which --accept-proxy-protocol demands from this address")]

@@ -109,7 +109,7 @@ impl Sidecar {
         let guards = DrainGuards::default();
         // The app has been started: it keeps the limits that the container was given, and may be debugged.
         if let Err(error) = limits::keep_memory_private() {
-            tracing::warn!(%error, "our memory cannot be kept from core dumps");
+            tracing::warn!(%error, "cannot mark the process non-dumpable (PR_SET_DUMPABLE)");
         }
         let Capacity { slots, handshakes, budgets } = listener::limits(&config.limits);
         let turns = Arc::new(SigningLimiter::new(config.threads));

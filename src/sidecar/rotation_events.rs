@@ -56,7 +56,12 @@ impl Running {
             let instance = certificate.as_ref().and_then(Certificate::common_name);
             let not_after = jiff::Timestamp::try_from(valid.not_after).ok().map(tracing::field::display);
             if retiring {
-                tracing::info!(generation, pair, not_after, "retiring: the platform has shown the retirement pair");
+                tracing::info!(
+                    generation,
+                    pair,
+                    not_after,
+                    "retirement certificate received; draining idle connections"
+                );
             } else if before.is_none() {
                 tracing::info!(generation, pair, instance, not_after, "ready");
             } else {

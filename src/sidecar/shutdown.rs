@@ -64,7 +64,7 @@ impl Running {
         if let Some(app) = self.app.as_ref().filter(|app| app.status().is_none()) {
             app.stop();
             self.readiness.set_drain_step("the app has been told to stop");
-            tracing::info!(active = self.counters.active(), "app told to stop");
+            tracing::info!(active = self.counters.active(), "stop signal sent to app");
         }
     }
 
@@ -93,8 +93,8 @@ impl Running {
     pub(super) async fn drain_connections(&self, remaining: &mut OpenGuards, skipped: bool) {
         let left = self.counters.active();
         if left > 0 {
-            tracing::warn!(left, skipped, "closing the connections that are left");
-            self.readiness.set_drain_step("closing the connections that are left");
+            tracing::warn!(left, skipped, "closing remaining connections");
+            self.readiness.set_drain_step("closing remaining connections");
         }
         self.phase.send_replace(Phase::Closing);
         let _ = timeout(FLUSH_GRACE, remaining.gone()).await;
@@ -112,7 +112,7 @@ impl Running {
             self.kill_process_group(deadline.max(Instant::now() + KILL_GRACE)).await;
             return Some(status);
         }
-        tracing::warn!("the app has not ended in time and is killed");
+        tracing::warn!("app did not exit within the drain timeout; killing it");
         app.kill();
         // One that hangs in the kernel does not end even then.
         let status = timeout(KILL_GRACE, app.exited()).await.unwrap_or(AppStatus::Killed(9));

@@ -127,7 +127,7 @@ impl App {
     pub async fn end_rest(&self, deadline: Instant) {
         while self.child.scope == SignalScope::Group && test_kill_process_group(self.child.pid).is_ok() {
             if Instant::now() >= deadline {
-                tracing::warn!("what the app has left behind has not ended in time and is killed");
+                tracing::warn!("app's process group did not exit in time; killing it");
                 self.child.signal_rest(Signal::KILL);
                 return;
             }

@@ -28,7 +28,7 @@ impl Reaper {
         if !me.is_init()
             && let Err(error) = set_child_subreaper(Some(me))
         {
-            tracing::warn!(%error, "orphans of the app will not fall to us; start us as PID 1 or with a kernel from 3.4");
+            tracing::warn!(%error, "cannot become child subreaper (PR_SET_CHILD_SUBREAPER); start it as PID 1 or with a kernel from 3.4");
         }
         signal(SignalKind::child())
             .map_err(|error| Fault::new(Exit::Internal, format!("cannot listen for the end of the app: {error}")))

@@ -20,7 +20,7 @@ pub const ACCESS_LOG_TARGET: &str = "access";
 pub const FIELDS: [(&str, &str); 27] = [
     ("client_addr", "the client's address"),
     ("proxy_addr", "the load balancer that has told us `client_addr` (`--accept-proxy-protocol`)"),
-    ("close_reason", "why the connection ended (below)"),
+    ("close_reason", "why the connection closed (below)"),
     ("listener", "the listener's address"),
     ("server_name", "the name the client asked for (SNI); it decides nothing"),
     ("tls_version", "what the handshake agreed on, as rustls names it: `TLSv1_3`, `TLSv1_2`"),

@@ -1,6 +1,6 @@
 //! The closed set of reasons for which connections end.
 
-/// Why a connection ended, as records and counters name it. A closed set: dashboards are built on it.
+/// Why a connection closed, as records and counters name it. A closed set: dashboards are built on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
     /// Both sides were done.

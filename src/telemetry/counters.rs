@@ -83,7 +83,7 @@ impl Unfinished {
         }
     }
 
-    /// `None`: there was no handshake, or it is not why the connection ended.
+    /// `None`: there was no handshake, or it is not why the connection closed.
     fn of(reason: CloseReason) -> Option<Self> {
         match reason {
             CloseReason::HandshakeFailed => Some(Self::Failed),

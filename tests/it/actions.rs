@@ -33,7 +33,7 @@ fn a_drain_that_is_asked_for_is_the_drain_of_term() {
     let (status, _, body) = post(admin, "/drain", "");
     assert_eq!((status, body.as_str()), (202, "accepted\n"));
     sidecar.wait_for("listeners closed");
-    assert_eq!(sidecar.wait_for("asked by way of --admin")["action"], "drain");
+    assert_eq!(sidecar.wait_for("admin action accepted")["action"], "drain");
     assert_eq!(get(admin, "/readyz").0, 503);
     app_end.write_all(b"answer").unwrap();
     drop(app_end);
@@ -78,7 +78,7 @@ fn a_reload_that_is_asked_for_takes_the_new_pair() {
     let mut answer = String::new();
     asker.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-    assert_eq!(sidecar.wait_for("asked by way of --admin")["action"], "reload");
+    assert_eq!(sidecar.wait_for("admin action accepted")["action"], "reload");
     assert_eq!(sidecar.wait_for("rotated")["generation"], 2);
 }
 
@@ -96,17 +96,17 @@ fn the_level_changes_while_it_runs() {
     set("debug");
     call();
     sidecar.wait_for("connection closed");
-    assert_eq!(sidecar.lines_of("log level changed by way of --admin").len(), 1);
+    assert_eq!(sidecar.lines_of("log level changed by admin action").len(), 1);
     assert_eq!(get(admin, "/loglevel"), (200, "debug\n".to_owned()));
     set("off");
     sidecar.wait_until("the last line for now", |line| {
-        line["level"] == "off" && line["message"] == "log level changed by way of --admin"
+        line["level"] == "off" && line["message"] == "log level changed by admin action"
     });
     let before = sidecar.lines().len();
     call();
     set("info");
     sidecar.wait_until("the way back", |line| {
-        line["level"] == "info" && line["message"] == "log level changed by way of --admin"
+        line["level"] == "info" && line["message"] == "log level changed by admin action"
     });
     assert!(sidecar.lines()[before..].iter().all(|line| line["level"] == "info"), "{:#?}", sidecar.lines());
     let (status, _, body) = post(admin, "/loglevel?level=loud", "");
@@ -138,7 +138,7 @@ fn nothing_is_done_that_was_not_enabled_or_is_not_meant() {
     for sidecar in [closed, open] {
         asking(credentials.instance()).connect(sidecar.addr()).unwrap();
         assert_eq!(get(admin(&sidecar), "/loglevel"), (200, "debug\n".to_owned()));
-        assert!(sidecar.lines_of("draining").is_empty() && sidecar.lines_of("asked by way of --admin").is_empty());
+        assert!(sidecar.lines_of("draining").is_empty() && sidecar.lines_of("admin action accepted").is_empty());
     }
 }
 

@@ -205,7 +205,7 @@ fn a_drain_never_takes_longer_than_its_timeout_and_a_second() {
         assert!(signals > 1 || took >= Duration::from_millis(1500), "{took:?} with {delay}");
         assert_eq!(busy.receive_all().1, Ending::Fin);
         let order: Vec<_> =
-            ["draining", "listeners closed", "app told to stop", "closing the connections that are left"]
+            ["draining", "listeners closed", "stop signal sent to app", "closing remaining connections"]
                 .into_iter()
                 .map(|step| sidecar.lines().iter().position(|line| line["message"] == step).expect(step))
                 .collect();

@@ -10,13 +10,13 @@ use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 use crate::support::{PATIENCE, app, eventually};
 
-/// A proxy whose health can be asked for on a free port.
+/// A proxy whose admin listening on a free port.
 pub(crate) fn proxy(credentials: &Credentials, app: impl std::fmt::Display) -> Setup {
     Setup::proxy(credentials, app).arg("--admin").arg("127.0.0.1:0").env("VESTIBULE_APP_READY", "tcp")
 }
 
 pub(crate) fn admin(sidecar: &Sidecar) -> SocketAddr {
-    sidecar.wait_for("health can be asked for")["admin"].as_str().unwrap().parse().unwrap()
+    sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap()
 }
 
 /// Head and body of the answer to `request`, a whole head.
@@ -87,7 +87,7 @@ fn retirement_and_the_steps_of_a_drain_are_visible() {
     app_end.read_exact(&mut [0; 1]).unwrap();
     credentials.spec = credentials.spec.retired();
     credentials.rotate();
-    sidecar.wait_for("retiring: the platform has shown the retirement pair");
+    sidecar.wait_for("retirement certificate received; draining idle connections");
     let (status, body) = get(admin, "/readyz?verbose");
     assert_eq!(status, 503);
     assert!(body.contains("[-]retirement: the platform has shown the retirement pair\n"), "{body}");
@@ -237,7 +237,7 @@ fn an_admin_address_that_was_asked_for_must_open_and_the_default_steps_aside() {
     // Held by us, or by whoever else runs on this machine.
     let _default = TcpListener::bind("127.0.0.1:9901");
     let sidecar = Setup::proxy(&credentials, app::echo()).env("VESTIBULE_ADMIN", "").ready();
-    let warned = sidecar.wait_for("health cannot be asked for; choose an address by --admin, or off");
+    let warned = sidecar.wait_for("cannot bind admin address; choose another by --admin, or off");
     assert_eq!(warned["level"], "warn");
     asking(credentials.instance()).connect(sidecar.addr()).unwrap();
 }

@@ -23,7 +23,7 @@ pub(crate) struct Measured {
 impl Measured {
     pub(crate) fn new(setup: Setup) -> Self {
         let sidecar = setup.arg("--admin").arg("127.0.0.1:0").ready();
-        let admin = sidecar.wait_for("health can be asked for")["admin"].as_str().unwrap().parse().unwrap();
+        let admin = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
         Self { sidecar, admin }
     }
 

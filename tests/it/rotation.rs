@@ -197,7 +197,7 @@ fn broken_files_keep_the_last_good_pair_and_are_reported_once_per_cause() {
 
     fs::write(credentials.key(), &other.key_pem).unwrap();
     shows(&sidecar, credentials.instance(), &leaf(other.cert_pem.as_bytes()));
-    sidecar.wait_for("the credential files are good again");
+    sidecar.wait_for("credential reload recovered");
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn the_retirement_pair_is_served_and_nothing_exits() {
     let name = credentials.instance().to_owned();
     credentials.spec = credentials.spec.retired();
     credentials.rotate();
-    sidecar.wait_for("retiring: the platform has shown the retirement pair");
+    sidecar.wait_for("retirement certificate received; draining idle connections");
     // The certificate that is shown has no name that a router could accept.
     let error = asking(&name).connect(sidecar.addr()).err().unwrap();
     assert!(error.to_string().contains("certificate not valid for name"), "{error}");

@@ -49,7 +49,7 @@ fn a_rotation_takes_place_though_the_kernel_starts_no_thread_for_it() {
     let sidecar = setup.ready();
     // There is none for file events either.
     sidecar.wait_until("a word about polling", |line| {
-        line["message"].as_str().is_some_and(|message| message.starts_with("no file events from the kernel"))
+        line["message"].as_str().is_some_and(|message| message.starts_with("inotify unavailable"))
     });
     let asking = asking(credentials.instance());
     let first = asking.connect(sidecar.addr()).unwrap().leaf();

@@ -142,7 +142,7 @@ fn without_file_events_the_files_are_polled_and_it_is_said_once() {
         let (setup, _trace) = traced(&credentials, &["-e", &trace, "-e", &inject]);
         let sidecar = setup.ready();
         sidecar.wait_until("a word about polling", |line| {
-            line["message"].as_str().is_some_and(|message| message.starts_with("no file events from the kernel"))
+            line["message"].as_str().is_some_and(|message| message.starts_with("inotify unavailable"))
         });
         let new = credentials.rotate();
         shows(&sidecar, &credentials, &new);

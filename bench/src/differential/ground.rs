@@ -100,7 +100,7 @@ impl<'w> Ground<'w> {
     /// A client of the first listener.
     ///
     /// # Errors
-    /// How the connection ended instead.
+    /// How the connection closed instead.
     pub(super) fn connect(&self, config: &Arc<ClientConfig>) -> Result<Client, End> {
         Client::connect(self.addr(0), config, GUID)
     }

@@ -1,4 +1,4 @@
-//! A TLS client over a blocking socket that says how and when a connection ended.
+//! A TLS client over a blocking socket that says how and when a connection closed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -28,7 +28,7 @@ impl Client {
     /// Dials, and shakes hands until the client is done; `name` is sent as SNI and verified where `config` verifies.
     ///
     /// # Errors
-    /// How the connection ended instead.
+    /// How the connection closed instead.
     pub(crate) fn connect(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Result<Self, End> {
         let tcp = dial(addr)?;
         Self::over(tcp, config, name)
@@ -37,7 +37,7 @@ impl Client {
     /// Shakes hands over `tcp`.
     ///
     /// # Errors
-    /// How the connection ended instead.
+    /// How the connection closed instead.
     pub(crate) fn over(tcp: TcpStream, config: &Arc<ClientConfig>, name: &str) -> Result<Self, End> {
         let name = ServerName::try_from(name.to_owned()).map_err(|error| End::Other(error.to_string()))?;
         let tls = ClientConnection::new(Arc::clone(config), name).map_err(|error| End::Other(error.to_string()))?;
@@ -53,7 +53,7 @@ impl Client {
     /// Sends `bytes`, whole.
     ///
     /// # Errors
-    /// How the connection ended instead.
+    /// How the connection closed instead.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), End> {
         let mut stream = rustls::Stream::new(&mut self.tls, &mut self.tcp);
         stream.write_all(bytes).and_then(|()| stream.flush()).map_err(|error| End::of(&error))
@@ -112,7 +112,7 @@ impl Client {
     /// Sends close_notify, and leaves TCP open.
     ///
     /// # Errors
-    /// How the connection ended instead.
+    /// How the connection closed instead.
     pub(crate) fn close_notify(&mut self) -> Result<(), End> {
         self.tls.send_close_notify();
         self.flush()
@@ -121,7 +121,7 @@ impl Client {
     /// Sends FIN, without close_notify unless that was sent before.
     ///
     /// # Errors
-    /// How the connection ended instead.
+    /// How the connection closed instead.
     pub(crate) fn fin(&self) -> Result<(), End> {
         self.tcp.shutdown(Shutdown::Write).map_err(|error| End::of(&error))
     }

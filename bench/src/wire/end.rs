@@ -1,4 +1,4 @@
-//! How a connection ended, as the client sees it.
+//! How a connection closed, as the client sees it.
 
 use std::io::ErrorKind;
 use std::{fmt, io};

@@ -1,7 +1,7 @@
 //! What gorouter makes of an attempt that failed: whether it asks another instance, what it thinks of this one, and what the user gets.
 //!
 //! From its own error classifiers and from watching it: everything before the request is written is tried again, whatever it is;
-//! after that an answer that never came is tried again for methods without effects, if the connection ended with FIN.
+//! after that an answer that never came is tried again for methods without effects, if the connection closed with FIN.
 
 use rustls::AlertDescription;
 

@@ -1,4 +1,4 @@
-//! What the comparisons with Envoy share: a blocking client that can say how a connection ended, the certificates of clients, and what
+//! What the comparisons with Envoy share: a blocking client that can say how a connection closed, the certificates of clients, and what
 //! gorouter would make of it all.
 
 pub(crate) mod certificates;

@@ -31,7 +31,7 @@ impl Answer {
 }
 
 fn ask(sidecar: &Sidecar, method: &str, path: &str) -> Answer {
-    let admin: SocketAddr = sidecar.wait_for("health can be asked for")["admin"].as_str().unwrap().parse().unwrap();
+    let admin: SocketAddr = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
     let mut tcp = TcpStream::connect(admin).unwrap();
     write!(tcp, "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n").unwrap();
     let mut text = String::new();

@@ -56,7 +56,7 @@ fn without_inotify_the_secrets_are_polled() {
     let cell = Cell::new(Container::default(), &[app::echo()]);
     let sidecar = in_a_namespace(&cell, "echo 0 > /proc/sys/user/max_inotify_instances || exit 99; exec $0");
     sidecar.wait_until("a word about polling", |line| {
-        line["message"].as_str().is_some_and(|message| message.starts_with("no file events from the kernel"))
+        line["message"].as_str().is_some_and(|message| message.starts_with("inotify unavailable"))
     });
     serves_and_rotates(&cell, &sidecar);
 }
