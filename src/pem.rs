@@ -1,7 +1,7 @@
 //! The only reader of PEM (RFC 7468; RFC 1421 for what is encrypted).
 //!
 //! What OpenSSL, Go and nginx read is read, and nothing vanishes: each BEGIN mark leads to a block that was understood, or that is
-//! named as passed over, or the text is refused. Nothing that is said of a text repeats any of it: it may be a key.
+//! named as passed over, or the text is refused. Nothing that is said of a text repeats any of it may be a key.
 //!
 //! Pure: no file, no clock.
 

@@ -65,7 +65,7 @@ pub struct AdminState {
     /// What is measured.
     pub metrics: Metrics,
     /// What the status page shows beside.
-    pub overview: StatusSources,
+    pub status_sources: StatusSources,
     /// What is answered in Envoy's place; `None`: we stand in nobody's.
     pub envoy: Option<Envoy>,
 }
@@ -73,7 +73,22 @@ pub struct AdminState {
 /// The admin listener, open.
 #[derive(Debug)]
 pub struct AdminServer {
-    door: AdminListener,
+    socket: AdminSocket,
+    actions: Actions,
+    hosts: Vec<String>,
+    file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum AdminSocket {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// The admin listener, ready to answer.
+#[derive(Debug)]
+pub struct ListeningAdmin {
+    listener: AdminListener,
     actions: Actions,
     hosts: Vec<String>,
     _file: Option<SocketFile>,
@@ -82,7 +97,7 @@ pub struct AdminServer {
 /// What every connection needs.
 #[derive(Debug)]
 struct AdminService {
-    view: AdminState,
+    state: AdminState,
     actions: Actions,
     hosts: Vec<String>,
 }
@@ -106,7 +121,6 @@ impl Drop for SocketFile {
 
 impl AdminServer {
     /// Opens the listener; `None` if there is to be none, or if its address is taken and nobody asked for just this one.
-    /// Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`Exit::AddressUnavailable`], when the address was asked for.
@@ -135,12 +149,28 @@ impl AdminServer {
         self.actions.requests()
     }
 
+    /// Has the runtime tell when there is something to answer. Must be called within one.
+    ///
+    /// # Errors
+    /// The runtime cannot take the socket: its descriptor limit is reached.
+    pub fn listen(self) -> Result<ListeningAdmin, Fault> {
+        let listener = match self.socket {
+            AdminSocket::Tcp(socket) => TcpListener::from_std(socket).map(AdminListener::Tcp),
+            AdminSocket::Unix(socket) => UnixListener::from_std(socket).map(AdminListener::Unix),
+        };
+        let listener =
+            listener.map_err(|error| Fault::new(Exit::Internal, format!("cannot listen for --admin: {error}")))?;
+        Ok(ListeningAdmin { listener, actions: self.actions, hosts: self.hosts, _file: self.file })
+    }
+}
+
+impl ListeningAdmin {
     /// Answers for ever.
     pub async fn run(self, view: AdminState) {
-        let desk = Arc::new(AdminService { view, actions: self.actions, hosts: self.hosts });
+        let desk = Arc::new(AdminService { state: view, actions: self.actions, hosts: self.hosts });
         let places = Arc::new(AdminSlots::default());
         loop {
-            let accepted = match &self.door {
+            let accepted = match &self.listener {
                 AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     tokio::spawn(serve(stream, Arc::clone(&desk), true, places.take()));
                 }),
@@ -160,24 +190,25 @@ impl AdminServer {
 }
 
 fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<AdminServer> {
-    let (door, file) = match addr {
+    let (socket, file) = match addr {
         AdminAddr::Tcp(addr) => {
             let listener = listener::open(Listen::At(*addr))?;
             tracing::info!(admin = %listener.local_addr()?, "admin listening");
-            (AdminListener::Tcp(listener), None)
+            (AdminSocket::Tcp(listener), None)
         }
         AdminAddr::Unix(path) => {
             let listener = open_unix(path)?;
             tracing::info!(admin = %addr, "admin listening");
-            (AdminListener::Unix(listener), Some(SocketFile(path.clone())))
+            (AdminSocket::Unix(listener), Some(SocketFile(path.clone())))
         }
     };
-    Ok(AdminServer { door, actions: Actions::new(&admin.actions), hosts: admin.hosts.clone(), _file: file })
+    Ok(AdminServer { socket, actions: Actions::new(&admin.actions), hosts: admin.hosts.clone(), file })
 }
 
-/// Opens a Unix socket, in place of one that a process before us has left behind.
-fn open_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
+/// Opens a Unix socket, which does not block, in place of one that a process before us has left behind.
+fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::net::UnixListener;
+    let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match Caller::connect(path) {
             // A file that is no socket refuses too, and is not ours to remove.
             Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
@@ -187,7 +218,9 @@ fn open_unix(path: &Path) -> io::Result<UnixListener> {
             _ => Err(error),
         },
         bound => bound,
-    }
+    }?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn is_socket(path: &Path) -> bool {
@@ -199,7 +232,7 @@ async fn serve<S>(stream: S, desk: Arc<AdminService>, by_name: bool, place: Admi
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let AdminService { view, actions, hosts } = &*desk;
+    let AdminService { state: view, actions, hosts } = &*desk;
     let wish = PendingAction::default();
     let answer = service_fn(|request| {
         place.asks();

@@ -102,8 +102,8 @@ mod tests {
         let pairs = vec![shown(PairSource::Files(files), 3, now), shown(PairSource::Secret(secret), 1, long_ago)];
         let overview = StatusSources {
             counters: Arc::default(),
-            rotations: Arc::default(),
-            shown: watch::Sender::new(pairs).subscribe(),
+            rotation_stats: Arc::default(),
+            served: watch::Sender::new(pairs).subscribe(),
             phase: watch::Sender::new(Phase::Running).subscribe(),
             listeners: Vec::new(),
             started: now,

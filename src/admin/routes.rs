@@ -37,8 +37,8 @@ pub(super) fn answer<B>(request: &Request<B>, view: &AdminState) -> AdminRespons
         // Whoever gets an answer at all has found us alive.
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/metrics" => metrics(request, view),
-        "/" => html(page::render(&Status::of(&view.readiness, &view.overview))),
-        "/status.json" => json(&Status::of(&view.readiness, &view.overview)),
+        "/" => html(page::render(&Status::of(&view.readiness, &view.status_sources))),
+        "/status.json" => json(&Status::of(&view.readiness, &view.status_sources)),
         _ => ready(request.uri().query().unwrap_or_default(), view),
     }
 }

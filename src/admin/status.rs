@@ -31,9 +31,9 @@ pub struct StatusSources {
     /// What is counted.
     pub counters: Arc<Counters>,
     /// What has become of new files.
-    pub rotations: Arc<RotationStats>,
+    pub rotation_stats: Arc<RotationStats>,
     /// The pairs that are shown.
-    pub shown: watch::Receiver<Vec<ServedCertificate>>,
+    pub served: watch::Receiver<Vec<ServedCertificate>>,
     /// Where the process stands.
     pub phase: watch::Receiver<Phase>,
     /// The listeners, in the order of the configuration.
@@ -43,7 +43,7 @@ pub struct StatusSources {
 }
 
 /// One listener, as it was set up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListenerInfo {
     /// Its address.
     pub listener: SocketAddr,
@@ -54,7 +54,7 @@ pub struct ListenerInfo {
     /// Which clients may come in.
     pub clients: ClientAuthConfig,
     /// What its handshakes are served with.
-    pub current: SnapshotReceiver,
+    pub snapshots: SnapshotReceiver,
 }
 
 /// Everything that is shown. Whatever others have written in it is [`SafeText`].
@@ -167,11 +167,11 @@ impl Status {
                     detail: SafeText::up_to(PATH, &standing.detail),
                 })
                 .collect(),
-            pairs: overview.shown.borrow().iter().map(|shown| PairStatus::of(shown, now)).collect(),
+            pairs: overview.served.borrow().iter().map(|shown| PairStatus::of(shown, now)).collect(),
             rotations: Rotated {
-                generation: overview.rotations.generation(),
-                succeeded: overview.rotations.successes(),
-                failed: overview.rotations.failures(),
+                generation: overview.rotation_stats.generation(),
+                succeeded: overview.rotation_stats.successes(),
+                failed: overview.rotation_stats.failures(),
             },
             listeners: overview.listeners.iter().map(ListenerStatus::of).collect(),
             connections: ConnectionCounts {

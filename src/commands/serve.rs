@@ -34,9 +34,21 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[Str
     let panicked =
         |_| Err(Fault::new(Exit::Internal, "vestibule has panicked; this is a fault of ours, please report it"));
     let served = panic::catch_unwind(AssertUnwindSafe(|| {
-        let runtime = runtime(config.threads)?;
-        let served = runtime.block_on(async { Sidecar::open(config)?.run(command).await });
-        // Connections whose time is over write their records when they are dropped.
+        let threads = config.threads;
+        // One without threads of its own, in which the app is started.
+        let starting = runtime(1)?;
+        let mut sidecar = Sidecar::open(config)?;
+        if let Some(command) = command {
+            starting.block_on(async { sidecar.start_app(command) })?;
+        }
+        let runtime = if threads == 1 {
+            starting
+        } else {
+            drop(starting);
+            runtime(threads)?
+        };
+        let served = runtime.block_on(sidecar.run());
+        // Connections whose time is over write their access log entries when they are dropped.
         runtime.shutdown_timeout(LAST_DROPS);
         served
     }))

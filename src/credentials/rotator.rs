@@ -116,7 +116,7 @@ impl Rotator {
     }
 
     /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
-    pub fn shown(&self) -> watch::Receiver<Vec<ServedCertificate>> {
+    pub fn served(&self) -> watch::Receiver<Vec<ServedCertificate>> {
         self.shown.subscribe()
     }
 
@@ -126,7 +126,7 @@ impl Rotator {
     }
 
     /// What has become of new files so far.
-    pub fn rotations(&self) -> Arc<RotationStats> {
+    pub fn stats(&self) -> Arc<RotationStats> {
         Arc::clone(&self.rotations)
     }
 

@@ -1,4 +1,4 @@
-//! One connection: accept → ClientHello → dial → handshake → authorize → relay → record.
+//! One connection: accept → ClientHello → dial → handshake → authorize → relay → access log entry.
 
 mod close;
 mod error;
@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use crate::telemetry::CloseReason;
@@ -24,7 +24,8 @@ use crate::config::{AccessLog, Dial, Network, ProxyProtocol, Timeouts};
 use crate::credentials::{Snapshot, SnapshotReceiver};
 use crate::identity::Client;
 use crate::io::AppStream;
-use crate::lifecycle::{DrainGuard, Phase};
+use crate::lifecycle::Phase;
+use crate::listener::{Service, Slot};
 use crate::policy::{Denial, Permit};
 use crate::proxy_protocol::{Addresses, ClientCertificate, ProxyHeader, ReceivedHeader};
 use crate::relay::{Relay, RelayEnd, Stuck};
@@ -49,7 +50,7 @@ const TOO_MANY_CONNECTIONS: ConnectionError =
 
 /// What the connections of one listener share.
 #[derive(Debug)]
-pub struct Service {
+pub struct InboundService {
     /// Where they came in.
     pub listener: SocketAddr,
     /// What they are served with.
@@ -78,15 +79,6 @@ pub struct Service {
     pub access: AccessLog,
 }
 
-/// The place of one connection among those that are admitted at once.
-#[derive(Debug)]
-pub struct Slot {
-    /// `None`: the limit was reached, and the client is to be told so.
-    pub admitted: Option<OwnedSemaphorePermit>,
-    /// Keeps the process until the connection is done.
-    pub guard: DrainGuard,
-}
-
 /// A client that may reach the app, and the ways to both.
 struct Authorized {
     established: Established,
@@ -111,7 +103,7 @@ struct Authorization {
     snapshot: Arc<Snapshot>,
 }
 
-/// A relay whose bytes get on the record however it ends: the task may be cancelled in the middle of it, or panic.
+/// A relay whose bytes get in the access log entry however it ends: the task may be cancelled in the middle of it, or panic.
 struct ByteCountGuard<'a> {
     relay: &'a mut Relay,
     entry: &'a mut AccessLogEntry,
@@ -123,69 +115,70 @@ impl Drop for ByteCountGuard<'_> {
     }
 }
 
-/// The life of one connection, in the order it happens.
-pub async fn serve(client: TcpStream, peer: SocketAddr, service: Arc<Service>, slot: Slot) {
-    // The beginning and the end have boxes of their own: an idle connection has room for neither.
-    let Some(mut carrying) = Box::pin(open(client, peer, &service, &slot)).await else { return };
-    let reason = relay_until_closed(&mut carrying, &service).await;
-    Box::pin(close(carrying, reason, &service)).await;
-}
+impl Service for InboundService {
+    /// The life of one connection, in the order it happens.
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) {
+        // The beginning and the end have boxes of their own: an idle connection has room for neither.
+        let Some(mut active) = Box::pin(open(stream, peer, &self, &slot)).await else { return };
+        let reason = relay_until_closed(&mut active, &self).await;
+        Box::pin(close(active, reason, &self)).await;
+    }
 
-/// Resets a client at once that is not even to be heard.
-pub fn reject_over_limit(client: TcpStream, peer: SocketAddr, service: &Service) {
-    let mut record = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
-    // When the option cannot be set the socket is closed all the same.
-    let _ = client.set_zero_linger();
-    record.set_error(&TOO_MANY_CONNECTIONS);
-    record.close(TOO_MANY_CONNECTIONS.reason());
+    fn reject(&self, stream: TcpStream, peer: SocketAddr) {
+        let mut entry = AccessLogEntry::open(Arc::clone(&self.counters), self.access, peer, self.listener);
+        // When the option cannot be set the socket is closed all the same.
+        let _ = stream.set_zero_linger();
+        entry.set_error(&TOO_MANY_CONNECTIONS);
+        entry.close(TOO_MANY_CONNECTIONS.reason());
+    }
 }
 
 /// Everything before the relay; `None` if it does not come to that, once the client has been told.
-async fn open(mut client: TcpStream, peer: SocketAddr, service: &Service, slot: &Slot) -> Option<Active> {
-    let mut record = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
-    match establish(&mut client, peer, service, slot, &mut record).await {
-        Ok(Authorized { established, app, permit, authorization: standing, proxy_header: announcement }) => {
-            let relay = Relay::new(&permit, client, established, app, announcement, &service.budgets.backlogs);
-            record.set_decision(Ok(permit));
-            Some(Active { relay, authorization: standing, entry: record })
+async fn open(mut client: TcpStream, peer: SocketAddr, service: &InboundService, slot: &Slot) -> Option<Active> {
+    let mut entry = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
+    match establish(&mut client, peer, service, slot, &mut entry).await {
+        Ok(Authorized { established, app, permit, authorization, proxy_header: header }) => {
+            let relay = Relay::new(&permit, client, established, app, header, &service.budgets.backlogs);
+            entry.set_decision(Ok(permit));
+            Some(Active { relay, authorization, entry })
         }
-        Err(ended) => {
-            record.set_error(&ended);
-            if let Some(denial) = ended.denial() {
-                record.set_decision(Err(denial.clone()));
+        Err(error) => {
+            entry.set_error(&error);
+            if let Some(denial) = error.denial() {
+                entry.set_decision(Err(denial.clone()));
             }
-            record.close(ended.reason());
-            close::reject(client, ended).await;
+            entry.close(error.reason());
+            close::reject(client, error).await;
             None
         }
     }
 }
 
-/// Everything after the relay. The record is written when the client has what it was sent, or will not take it.
-async fn close(carrying: Active, reason: CloseReason, service: &Service) {
-    let Active { mut relay, entry: mut record, .. } = carrying;
-    record.decision(reason);
-    let accounted = ByteCountGuard { relay: &mut relay, entry: &mut record };
+/// Everything after the relay. The access log entry is written when the client has what it was sent, or will not take it.
+async fn close(active: Active, reason: CloseReason, service: &InboundService) {
+    let Active { mut relay, mut entry, .. } = active;
+    entry.decision(reason);
+    let accounted = ByteCountGuard { relay: &mut relay, entry: &mut entry };
     let whole = close::drain_response(accounted.relay, reason).await;
     drop(accounted);
     let reason = match close::close_relay(relay, reason, whole, service.phase.clone()).await {
         None => reason,
         Some(Undelivered { bytes, reason: why }) => {
-            let down = &mut record.fields.transferred.down;
+            let down = &mut entry.fields.transferred.down;
             *down = down.saturating_sub(bytes);
             if reason == CloseReason::Completed { why } else { reason }
         }
     };
-    record.close(reason);
+    entry.close(reason);
 }
 
 /// accept → ClientHello → dial → handshake → authorize
 async fn establish(
     stream: &mut TcpStream,
     peer: SocketAddr,
-    service: &Service,
+    service: &InboundService,
     slot: &Slot,
-    record: &mut AccessLogEntry,
+    entry: &mut AccessLogEntry,
 ) -> Result<Authorized, ConnectionError> {
     let limit = service.timeouts.handshake;
     let stages = async {
@@ -194,139 +187,139 @@ async fn establish(
         let (ends, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
             true => {
                 held.reserve(HANDSHAKE + ReceivedHeader::LONGEST)?;
-                proxy_protocol::receive(stream).await.map(|(header, rest)| (header.ends, rest))?
+                proxy_protocol::receive(stream).await.map(|(header, rest)| (header.addresses, rest))?
             }
             false => (None, Vec::new()),
         };
         if let Some(Addresses { source, .. }) = ends {
-            record.set_proxied_client(source);
+            entry.set_proxied_client(source);
         }
         let hello = tls::read_hello(stream, wire, |bytes| held.reserve(HANDSHAKE + bytes)).await?;
-        record.fields.server_name = hello.server_name().map(str::to_owned);
+        entry.fields.server_name = hello.server_name().map(str::to_owned);
         if slot.admitted.is_none() {
             return Err(TOO_MANY_CONNECTIONS);
         }
-        let Ok(_turn) = service.handshakes.try_acquire() else {
+        let Ok(_permit) = service.handshakes.try_acquire() else {
             return Err(ConnectionError::Overloaded { what: "handshakes", option: "--max-handshakes" });
         };
         // One generation, for the handshake and all that follows.
-        let serving = current_snapshot(service).await.ok_or(ConnectionError::NoCredential)?;
-        record.fields.generation = Some(serving.generation);
+        let snapshot = current_snapshot(service).await.ok_or(ConnectionError::NoCredential)?;
+        entry.fields.generation = Some(snapshot.generation);
         // Dialled before anything of ours is sent: an app that does not accept becomes a reset in answer to the
         // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
         // authorized first, this is so only while the app is known not to accept.
         let early = match service.dial {
             Dial::AfterAuthorization if service.app.is_ready() => None,
-            _ => Some(dial(service, record).await?),
+            _ => Some(dial(service, entry).await?),
         };
-        let Selected { config, witness } = serving
+        let Selected { config, verifier } = snapshot
             .server_configs
             .select(&hello)
             .map_err(|error| ConnectionError::Handshake(HandshakeError::Refused(error)))?;
-        let app_stands = || !early.as_ref().is_some_and(AppStream::is_reset);
+        let may_send = || !early.as_ref().is_some_and(AppStream::is_reset);
         let may_hold = |bytes| held.reserve(HANDSHAKE + bytes);
-        let handshake = tls::handshake(stream, hello, config, &service.signing, may_hold, app_stands);
+        let handshake = tls::handshake(stream, hello, config, &service.signing, may_hold, may_send);
         let (negotiated, established) = match handshake.await {
             Ok(done) => done,
             Err(HandshakeError::Aborted) => return Err(DialError::Reset.into()),
-            Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, witness.as_deref(), record)),
+            Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, verifier.as_deref(), entry)),
             Err(error) => return Err(error.into()),
         };
-        record.set_negotiated(negotiated);
-        let verdict = match witness.as_deref().and_then(ClientVerifier::verdict) {
-            Some(verdict) => verdict.clone(),
+        entry.set_negotiated(negotiated);
+        let decision = match verifier.as_deref().and_then(ClientVerifier::decision) {
+            Some(decision) => decision.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
-            None => serving.client_auth.authorize(established.resumed_chain.as_deref(), SystemTime::now()),
+            None => snapshot.client_auth.authorize(established.resumed_chain.as_deref(), SystemTime::now()),
         };
-        let (client, permit) = match verdict {
+        let (client, permit) = match decision {
             Ok(admitted) => admitted,
             Err(denial) => return Err(ConnectionError::DeniedAfterHandshake(denial, Box::new(established))),
         };
-        record.fields.client = Some(client.clone());
+        entry.fields.client = Some(client.clone());
         let app = match early {
             Some(app) => app,
-            None => dial(service, record).await.map_err(ConnectionError::UpstreamAfterHandshake)?,
+            None => dial(service, entry).await.map_err(ConnectionError::UpstreamAfterHandshake)?,
         };
-        let announcement = match service.proxy_protocol {
+        let header = match service.proxy_protocol {
             None => Vec::new(),
             Some(version) => {
                 // Should the kernel not know it any more, the app is told that nobody knows.
                 let here = stream.local_addr().ok().map(|destination| Addresses { source: peer, destination });
-                proxy_header(version, ends.or(here), record, &client)
+                proxy_header(version, ends.or(here), entry, &client)
             }
         };
-        let standing = matches!(serving.client_auth, ClientAuth::Certificate(_))
-            .then_some(Authorization { client, snapshot: serving });
-        Ok(Authorized { established, app, permit, authorization: standing, proxy_header: announcement })
+        let authorization =
+            matches!(snapshot.client_auth, ClientAuth::Certificate(_)).then_some(Authorization { client, snapshot });
+        Ok(Authorized { established, app, permit, authorization, proxy_header: header })
     };
     timeout(limit, stages).await.unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
 }
 
 /// What clients are served with now. The listeners open before the first pair, roots and rules have been loaded, which takes
 /// some milliseconds: a client that comes meanwhile waits, as a reset would have a router shun us for half a minute.
-async fn current_snapshot(service: &Service) -> Option<Arc<Snapshot>> {
+async fn current_snapshot(service: &InboundService) -> Option<Arc<Snapshot>> {
     let mut current = service.snapshots.clone();
     let limit = service.app.hold().map_or(FIRST_PAIR, |hold| hold.max(FIRST_PAIR));
-    let serving = timeout(limit, current.wait_for(Option::is_some)).await.ok()?.ok()?;
-    serving.clone()
+    let snapshot = timeout(limit, current.wait_for(Option::is_some)).await.ok()?.ok()?;
+    snapshot.clone()
 }
 
 /// What the app is told of `client`.
-fn proxy_header(version: ProxyProtocol, ends: Option<Addresses>, record: &AccessLogEntry, client: &Client) -> Vec<u8> {
-    let negotiated = record.fields.negotiated.as_ref();
+fn proxy_header(version: ProxyProtocol, ends: Option<Addresses>, entry: &AccessLogEntry, client: &Client) -> Vec<u8> {
+    let negotiated = entry.fields.negotiated.as_ref();
     let shown = client.certificate().map(|holder| ClientCertificate {
         common_name: holder.common_name.as_deref(),
         subject: &holder.subject,
         earlier: negotiated.is_some_and(|negotiated| negotiated.resumed),
     });
-    let announcement = ProxyHeader {
-        ends,
+    let header = ProxyHeader {
+        addresses: ends,
         alpn: negotiated.and_then(|negotiated| negotiated.alpn.as_deref()),
-        server_name: record.fields.server_name.as_deref(),
+        server_name: entry.fields.server_name.as_deref(),
         tls_version: negotiated.and_then(|negotiated| negotiated.version).and_then(proxy_protocol::version_name),
         cipher: negotiated.and_then(|negotiated| negotiated.suite).and_then(proxy_protocol::cipher_name),
         certificate: shown,
     };
     match version {
-        ProxyProtocol::V1 => announcement.v1(),
-        ProxyProtocol::V2 => announcement.v2(),
+        ProxyProtocol::V1 => header.v1(),
+        ProxyProtocol::V2 => header.v2(),
     }
 }
 
-async fn dial(service: &Service, record: &mut AccessLogEntry) -> Result<AppStream, DialError> {
+async fn dial(service: &InboundService, entry: &mut AccessLogEntry) -> Result<AppStream, DialError> {
     let began = Instant::now();
     let dialled = service.app.dial().await;
-    record.set_upstream_connected(began.elapsed());
+    entry.set_upstream_connected(began.elapsed());
     dialled
 }
 
 /// Whether a handshake that we ended was ended over the client's certificate.
-fn refusal(cause: rustls::Error, witness: Option<&ClientVerifier>, record: &mut AccessLogEntry) -> ConnectionError {
-    record.fields.client = witness.and_then(ClientVerifier::denied).cloned();
-    let verdict = witness.and_then(ClientVerifier::verdict).and_then(|verdict| verdict.as_ref().err().cloned());
-    match verdict.or_else(|| policy::DenialReason::of_handshake(&cause).map(Denial::from)) {
-        Some(denial) if witness.is_some() => ConnectionError::Denied(denial),
+fn refusal(cause: rustls::Error, verifier: Option<&ClientVerifier>, entry: &mut AccessLogEntry) -> ConnectionError {
+    entry.fields.client = verifier.and_then(ClientVerifier::denied).cloned();
+    let decision = verifier.and_then(ClientVerifier::decision).and_then(|decision| decision.as_ref().err().cloned());
+    match decision.or_else(|| policy::DenialReason::of_handshake(&cause).map(Denial::from)) {
+        Some(denial) if verifier.is_some() => ConnectionError::Denied(denial),
         _ => ConnectionError::Handshake(HandshakeError::Refused(cause)),
     }
 }
 
 /// relay, until one side, a limit, the policy or the process ends it
-async fn relay_until_closed(carrying: &mut Active, service: &Service) -> CloseReason {
-    let Active { relay, authorization: standing, entry: record } = carrying;
-    let accounted = ByteCountGuard { relay, entry: record };
+async fn relay_until_closed(active: &mut Active, service: &InboundService) -> CloseReason {
+    let Active { relay, authorization, entry } = active;
+    let accounted = ByteCountGuard { relay, entry };
     if let Some(limit) = service.timeouts.idle {
         accounted.relay.end_when_silent(limit);
     }
-    let mut deadline = Deadline::first_of(standing.as_ref(), service.timeouts.max_age);
+    let mut deadline = Deadline::first_of(authorization.as_ref(), service.timeouts.max_age);
     let (mut phase, mut current) = (service.phase.clone(), service.snapshots.clone());
     let mut going = false;
     loop {
-        if let Some(Authorization { client, snapshot: serving }) = standing
+        if let Some(Authorization { client, snapshot }) = authorization
             && let Some(now_serving) = current.borrow_and_update().clone()
-            && now_serving.generation != serving.generation
+            && now_serving.generation != snapshot.generation
         {
-            match now_serving.client_auth.reauthorize(client, &serving.client_auth, SystemTime::now()) {
-                Ok(_) => *serving = now_serving,
+            match now_serving.client_auth.reauthorize(client, &snapshot.client_auth, SystemTime::now()) {
+                Ok(_) => *snapshot = now_serving,
                 Err(denial) => {
                     let reason = match denial.reason() {
                         policy::DenialReason::Expired => CloseReason::PeerExpired,
@@ -359,7 +352,7 @@ async fn relay_until_closed(carrying: &mut Active, service: &Service) -> CloseRe
                 end => end.into(),
             },
             Ok(()) = phase.changed() => {}
-            Ok(()) = current.changed(), if standing.is_some() => {}
+            Ok(()) = current.changed(), if authorization.is_some() => {}
             over = &mut deadline => return over,
         }
     }
@@ -370,8 +363,8 @@ struct Deadline(Option<(Pin<Box<Sleep>>, CloseReason)>);
 
 impl Deadline {
     /// The end of the validity of the client's certificate, or of the longest life, whichever is first.
-    fn first_of(standing: Option<&Authorization>, max_age: Option<Duration>) -> Self {
-        let holder = standing.and_then(|standing| standing.client.certificate());
+    fn first_of(authorization: Option<&Authorization>, max_age: Option<Duration>) -> Self {
+        let holder = authorization.and_then(|authorization| authorization.client.certificate());
         let expiry = holder.map(|holder| (until(holder.not_after), CloseReason::PeerExpired));
         let too_old = max_age.map(|limit| (tokio::time::Instant::now() + limit, CloseReason::MaxAge));
         let first = expiry.into_iter().chain(too_old).min_by_key(|(at, _)| *at);
@@ -397,16 +390,17 @@ fn until(time: SystemTime) -> tokio::time::Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, Future, Relay, Service, Slot, SocketAddr, TcpStream, serve};
+    use super::{Arc, Future, InboundService, Relay, Service, Slot, SocketAddr, TcpStream};
 
-    fn size_of_future<F: Future>(_: fn(TcpStream, SocketAddr, Arc<Service>, Slot) -> F) -> usize {
+    fn size_of_future<F: Future>(_: fn(Arc<InboundService>, TcpStream, SocketAddr, Slot) -> F) -> usize {
         size_of::<F>()
     }
 
     /// The allocator has no class between 1,024 and 1,280 bytes, and tokio puts about 100 of its own around a future.
     #[test]
     fn an_idle_connection_keeps_its_state_within_one_kibibyte_and_its_relay_within_a_quarter_of_it() {
-        assert!(size_of_future(serve) <= 912, "a connection's future has {} bytes", size_of_future(serve));
+        let serve = size_of_future(InboundService::serve);
+        assert!(serve <= 912, "a connection's future has {serve} bytes");
         assert!(size_of::<Relay>() <= 256, "a relay has {} bytes", size_of::<Relay>());
     }
 }

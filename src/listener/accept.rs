@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
-use crate::inbound::{Service, Slot, reject_over_limit, serve};
 use crate::lifecycle::{DrainGuard, Phase};
 
 /// Connections over the limit that are still told so at their ClientHello; those beyond are reset at once.
-const TURNED_AWAY_AT_ONCE: usize = 64;
+const REJECTED_AT_ONCE: usize = 64;
 
 /// Errors in a row that may be the clients'. A kernel or a sandbox that gives nothing else has a trouble of its own.
 const CLIENTS_ERRORS: u32 = 16;
@@ -27,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Slots {
     served: Arc<Semaphore>,
-    turned_away: Arc<Semaphore>,
+    rejected: Arc<Semaphore>,
 }
 
 impl Slots {
@@ -35,37 +34,88 @@ impl Slots {
     pub fn new(connections: usize) -> Self {
         Self {
             served: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
-            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
+            rejected: Arc::new(Semaphore::new(REJECTED_AT_ONCE)),
         }
     }
 }
 
-/// Accepts until the phase is [`Phase::Draining`], then serves what the kernel had queued, and closes the listener.
-pub async fn accept(listener: TcpListener, service: Arc<Service>, slots: Slots, guard: DrainGuard) {
-    let mut phase = service.phase.clone();
-    let mut failures = Failures::default();
-    let mut pause = Duration::ZERO;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => break,
-            accepted = after(pause, listener.accept()) => accepted,
-        };
-        pause = match accepted {
-            Ok((client, peer)) => {
-                failures = Failures::default();
-                begin(client, peer, &service, &slots, &guard);
-                Duration::ZERO
+/// What is done with the connections of one listener.
+pub trait Service: Send + Sync + 'static {
+    /// Serves one connection from its beginning to its end.
+    fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) -> impl Future<Output = ()> + Send;
+
+    /// Gets rid of a connection that is not even to be heard, at once.
+    fn reject(&self, stream: TcpStream, peer: SocketAddr);
+}
+
+/// The place of one connection among those that are served at once.
+#[derive(Debug)]
+pub struct Slot {
+    /// `None`: the limit was reached, and the client is to be told so.
+    pub admitted: Option<OwnedSemaphorePermit>,
+    /// Keeps the process until the connection is done.
+    pub guard: DrainGuard,
+}
+
+/// One listening socket, and what all that comes in there has in common.
+#[derive(Debug)]
+pub struct Acceptor<S> {
+    /// Where connections come in.
+    pub socket: TcpListener,
+    /// Its address, for the log.
+    pub addr: SocketAddr,
+    /// What becomes of them.
+    pub service: Arc<S>,
+    /// Room for them.
+    pub slots: Slots,
+    /// Keeps the process until they are done.
+    pub guard: DrainGuard,
+}
+
+impl<S: Service> Acceptor<S> {
+    /// Accepts until `phase` is [`Phase::Draining`], then serves what the kernel had queued, and closes the listener.
+    pub async fn run(self, mut phase: watch::Receiver<Phase>) {
+        let mut failures = Failures::default();
+        let mut pause = Duration::ZERO;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = phase.wait_for(|phase| *phase >= Phase::Draining) => break,
+                accepted = after(pause, self.socket.accept()) => accepted,
+            };
+            pause = match accepted {
+                Ok((stream, peer)) => {
+                    failures = Failures::default();
+                    self.begin(stream, peer);
+                    Duration::ZERO
+                }
+                Err(error) => failures.pause_for(&error, &self.addr),
+            };
+        }
+        // To these clients the kernel has already answered: they are connected, and closing the listener would reset them.
+        while let Some(accepted) = accept_now(&self.socket).await {
+            match accepted {
+                Ok((stream, peer)) => self.begin(stream, peer),
+                Err(error) if failures.pause_for(&error, &self.addr).is_zero() => {}
+                Err(_) => break,
             }
-            Err(error) => failures.pause_for(&error, &service.listener),
-        };
+        }
     }
-    // To these clients the kernel has already answered: they are connected, and closing the listener would reset them.
-    while let Some(accepted) = accept_now(&listener).await {
-        match accepted {
-            Ok((client, peer)) => begin(client, peer, &service, &slots, &guard),
-            Err(error) if failures.pause_for(&error, &service.listener).is_zero() => {}
-            Err(_) => break,
+
+    fn begin(&self, stream: TcpStream, peer: SocketAddr) {
+        // A listener for IPv6 and IPv4 sees IPv4 clients as ::ffff:a.b.c.d; people and allowlists do not.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let admitted = Arc::clone(&self.slots.served).try_acquire_owned().ok();
+        let (service, guard) = (Arc::clone(&self.service), self.guard.clone());
+        if admitted.is_some() {
+            tokio::spawn(service.serve(stream, peer, Slot { admitted, guard }));
+        } else if let Ok(permit) = Arc::clone(&self.slots.rejected).try_acquire_owned() {
+            tokio::spawn(async move {
+                service.serve(stream, peer, Slot { admitted: None, guard }).await;
+                drop(permit);
+            });
+        } else {
+            self.service.reject(stream, peer);
         }
     }
 }
@@ -111,24 +161,6 @@ async fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, Soc
         biased;
         accepted = listener.accept() => Some(accepted),
         () = std::future::ready(()) => None,
-    }
-}
-
-fn begin(client: TcpStream, peer: SocketAddr, service: &Arc<Service>, slots: &Slots, guard: &DrainGuard) {
-    // A listener for IPv6 and IPv4 sees IPv4 clients as ::ffff:a.b.c.d; people and allowlists do not.
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let admitted = Arc::clone(&slots.served).try_acquire_owned().ok();
-    let service = Arc::clone(service);
-    let guard = guard.clone();
-    if admitted.is_some() {
-        tokio::spawn(serve(client, peer, service, Slot { admitted, guard }));
-    } else if let Ok(turn) = Arc::clone(&slots.turned_away).try_acquire_owned() {
-        tokio::spawn(async move {
-            serve(client, peer, service, Slot { admitted: None, guard }).await;
-            drop(turn);
-        });
-    } else {
-        reject_over_limit(client, peer, &service);
     }
 }
 

@@ -1,16 +1,15 @@
-//! The street door: opened before anything slow, and never shut by a bad moment.
+//! Listening sockets: opened before anything slow, and never closed by a bad moment; the accept loop, over any [`Service`].
 
 mod accept;
 mod capacity;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::net::TcpListener;
 
-pub use accept::{Slots, accept};
+pub use accept::{Acceptor, Service, Slot, Slots};
 pub use capacity::{Capacity, limits};
 pub(crate) use capacity::{MEMORY_PER_CONNECTION, connections_in_memory, connections_within, max_connections};
 
@@ -22,7 +21,7 @@ const BACKLOG: i32 = 4096;
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
 
-/// Opens a listening socket. Must be called within a tokio runtime.
+/// Opens a listening socket, which does not block. It needs no runtime.
 ///
 /// # Errors
 /// Those of the kernel, such as "address in use".
@@ -55,5 +54,5 @@ fn open_at(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }

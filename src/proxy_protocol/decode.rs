@@ -25,7 +25,7 @@ pub struct ReceivedHeader {
     pub length: usize,
     /// The client's connection, IPv4-mapped addresses as IPv4. `None` where the sender speaks for itself (`LOCAL`, as its
     /// health checks do) or does not know (`UNKNOWN`).
-    pub ends: Option<Addresses>,
+    pub addresses: Option<Addresses>,
 }
 
 /// The bytes are no header, whatever may follow.
@@ -80,7 +80,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<ReceivedHeader>, MalformedHeader> {
             return Err(MalformedHeader("a line that is not PROXY TCP4, TCP6 or UNKNOWN, two addresses and two ports"));
         }
     };
-    Ok(Some(ReceivedHeader { length: end + 1, ends }))
+    Ok(Some(ReceivedHeader { length: end + 1, addresses: ends }))
 }
 
 fn addresses_v1<E>(
@@ -132,7 +132,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<ReceivedHeader>, MalformedHeader> {
         0x21 => addresses_v2::<16>(body),
         _ => None,
     };
-    Ok(Some(ReceivedHeader { length: FIXED + length, ends }))
+    Ok(Some(ReceivedHeader { length: FIXED + length, addresses: ends }))
 }
 
 /// Two addresses of `N` bytes and two ports. `None` if `body` is too short, which has been checked.

@@ -43,7 +43,7 @@ const UNKNOWN: u8 = 0x00;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProxyHeader<'a> {
     /// `None`: not known.
-    pub ends: Option<Addresses>,
+    pub addresses: Option<Addresses>,
     /// The protocol that was agreed on (RFC 7301).
     pub alpn: Option<&'a [u8]>,
     /// The name that the client asked for.
@@ -93,7 +93,7 @@ impl Addresses {
 impl ProxyHeader<'_> {
     /// One line of text: the addresses and nothing else, so nothing that a client can write. At most 107 bytes.
     pub fn v1(&self) -> Vec<u8> {
-        let line = match self.ends.map(Addresses::family) {
+        let line = match self.addresses.map(Addresses::family) {
             None => "PROXY UNKNOWN\r\n".to_owned(),
             Some(AddressFamily::V4(source, destination)) => {
                 format!("PROXY TCP4 {} {} {} {}\r\n", source.ip(), destination.ip(), source.port(), destination.port())
@@ -112,7 +112,7 @@ impl ProxyHeader<'_> {
     /// Binary, with everything that is known. Every text has its length in front of it, so its characters do not matter.
     pub fn v2(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(256);
-        let family = match self.ends.map(Addresses::family) {
+        let family = match self.addresses.map(Addresses::family) {
             None => UNKNOWN,
             Some(AddressFamily::V4(source, destination)) => {
                 body.extend_from_slice(&source.ip().octets());

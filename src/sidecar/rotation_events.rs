@@ -19,11 +19,11 @@ impl Running {
                 let files = self.config.pair_files();
                 let looked =
                     files.map(|files| format!("looked at {} and {}; ", files.cert.display(), files.key.display()));
-                let mend = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
+                let help = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
                 let looked = looked.unwrap_or_default();
                 Fault::new(
                     Exit::NoCredential,
-                    format!("no usable certificate and key within {waited:?}: {error}\n{looked}{mend}"),
+                    format!("no usable certificate and key within {waited:?}: {error}\n{looked}{help}"),
                 )
             }
             InitialLoadError::Admission(error) => Fault::new(
@@ -37,22 +37,22 @@ impl Running {
 
     /// Says which pairs are shown now that are not among those that were `announced`, and takes the platform's sign when
     /// one of them is a retirement pair. Where there are several, each line names the pair that it is about.
-    pub(super) fn log_pair(&self, shown: &[ServedCertificate], announced: &[ServedCertificate]) {
-        let several = self.rotation.pairs() > 1;
+    pub(super) fn log_pair(&self, served: &[ServedCertificate], announced: &[ServedCertificate]) {
+        let several = self.rotator.pairs() > 1;
         let mut retires = false;
         let mut validity: Option<Validity> = None;
-        for shown in shown {
-            let certificate = Certificate::from_der(shown.pair.leaf()).ok();
+        for served in served {
+            let certificate = Certificate::from_der(served.pair.leaf()).ok();
             let retiring = certificate.as_ref().is_some_and(Certificate::is_retirement);
             let valid = certificate.as_ref().map_or(UNREADABLE, Validity::of);
             validity = Some(validity.map_or(valid, |others| others.and(valid)));
             retires |= retiring;
-            let generation = shown.generation;
-            let before = announced.iter().find(|before| before.source == shown.source);
+            let generation = served.generation;
+            let before = announced.iter().find(|before| before.source == served.source);
             if before.is_some_and(|before| before.generation == generation) {
                 continue;
             }
-            let pair = several.then(|| tracing::field::display(&shown.source));
+            let pair = several.then(|| tracing::field::display(&served.source));
             let instance = certificate.as_ref().and_then(Certificate::common_name);
             let not_after = jiff::Timestamp::try_from(valid.not_after).ok().map(tracing::field::display);
             if retiring {
@@ -68,10 +68,10 @@ impl Running {
                 tracing::info!(generation, pair, instance, not_after, "rotated");
             }
         }
-        if let Some(validity) = validity.filter(|_| shown.len() == self.rotation.pairs()) {
+        if let Some(validity) = validity.filter(|_| served.len() == self.rotator.pairs()) {
             self.readiness.set_serving(validity, retires);
         }
-        self.phase.send_if_modified(|phase| {
+        self.shared.phase.send_if_modified(|phase| {
             let next = if retires { Phase::Retiring } else { Phase::Running };
             let changes = *phase < Phase::Draining && *phase != next;
             if changes {

@@ -19,7 +19,7 @@ pub(super) const GROUP_GRACE: Duration = Duration::from_secs(1);
 /// For what was killed to be gone.
 const KILL_GRACE: Duration = Duration::from_millis(150);
 
-/// After the drain's time is over: for the last records to be written.
+/// After the drain's time is over: for the last access log entries to be written.
 const FLUSH_GRACE: Duration = Duration::from_millis(250);
 
 impl Running {
@@ -28,7 +28,7 @@ impl Running {
         let drain = self.config.drain.clone();
         let deadline = Instant::now() + drain.timeout;
         let delay = (!drain.delay.is_zero()).then_some(drain.delay).map(tracing::field::debug);
-        tracing::info!(delay, timeout = ?drain.timeout, active = self.counters.active(), "draining");
+        tracing::info!(delay, timeout = ?drain.timeout, active = self.shared.counters.active(), "draining");
         self.readiness.set_drain_step("still accepting");
         let _ = timeout(drain.delay, self.second_stop()).await;
         let mut remaining = self.close_listeners("listeners closed").await;
@@ -36,8 +36,8 @@ impl Running {
         if self.app.is_some() {
             // Clients let go of connections that we end, and take their next request elsewhere. An app may end them, or
             // itself, in the middle of one.
-            let head_start = ((deadline - Instant::now()) / 4).min(IDLE_CLOSE_LEAD);
-            skipped = self.wait_for(&mut remaining, Instant::now() + head_start).await;
+            let lead = ((deadline - Instant::now()) / 4).min(IDLE_CLOSE_LEAD);
+            skipped = self.wait_for(&mut remaining, Instant::now() + lead).await;
             self.terminate_app();
         }
         let skipped = skipped || self.wait_for(&mut remaining, deadline).await;
@@ -52,19 +52,19 @@ impl Running {
     /// From here on the kernel refuses new connections; what it had queued is served. Gives what is left to be waited for.
     pub(super) async fn close_listeners(&mut self, step: &'static str) -> OpenGuards {
         self.readiness.set_drain_step(step);
-        self.phase.send_replace(Phase::Draining);
-        self.upstreams.iter().for_each(|upstream| upstream.stop_holding());
-        while self.accepting.join_next().await.is_some() {}
+        self.shared.phase.send_replace(Phase::Draining);
+        self.inbound.upstreams.iter().for_each(|upstream| upstream.stop_holding());
+        while self.inbound.accepting.join_next().await.is_some() {}
         self.readiness.set_closed();
-        tracing::info!(active = self.counters.active(), "listeners closed");
-        std::mem::take(&mut self.guards).close()
+        tracing::info!(active = self.shared.counters.active(), "listeners closed");
+        std::mem::take(&mut self.shared.guards).close()
     }
 
     pub(super) fn terminate_app(&self) {
         if let Some(app) = self.app.as_ref().filter(|app| app.status().is_none()) {
             app.stop();
             self.readiness.set_drain_step("the app has been told to stop");
-            tracing::info!(active = self.counters.active(), "stop signal sent to app");
+            tracing::info!(active = self.shared.counters.active(), "stop signal sent to app");
         }
     }
 
@@ -84,19 +84,19 @@ impl Running {
                 () = self.second_stop() => return true,
                 _ = ended(app.as_ref()), if !delivering => {
                     delivering = true;
-                    self.phase.send_replace(Phase::Delivering);
+                    self.shared.phase.send_replace(Phase::Delivering);
                 }
             }
         }
     }
 
     pub(super) async fn drain_connections(&self, remaining: &mut OpenGuards, skipped: bool) {
-        let left = self.counters.active();
+        let left = self.shared.counters.active();
         if left > 0 {
             tracing::warn!(left, skipped, "closing remaining connections");
             self.readiness.set_drain_step("closing remaining connections");
         }
-        self.phase.send_replace(Phase::Closing);
+        self.shared.phase.send_replace(Phase::Closing);
         let _ = timeout(FLUSH_GRACE, remaining.gone()).await;
     }
 
@@ -124,7 +124,7 @@ impl Running {
     /// [`GROUP_GRACE`] at most.
     pub(super) async fn kill_process_group(&self, deadline: Instant) {
         if let Some(app) = &self.app {
-            app.end_rest(deadline.min(Instant::now() + GROUP_GRACE)).await;
+            app.kill_process_group(deadline.min(Instant::now() + GROUP_GRACE)).await;
         }
     }
 }

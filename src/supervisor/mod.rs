@@ -39,10 +39,10 @@ use crate::signal::{Signal, SignalMap, SignalScope};
 use terminal::Terminal;
 
 /// How often what is left of the app's group is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// For an app to end that lives when we panic.
-const LAST_TIME: Duration = Duration::from_secs(2);
+const PANIC_GRACE: Duration = Duration::from_secs(2);
 
 /// The app, from its start to its end. Cheap to clone; all clones are the same app.
 #[derive(Debug, Clone)]
@@ -124,14 +124,14 @@ impl App {
 
     /// Waits until nothing is left of the app's process group, which was told to stop when the app ended; kills what is
     /// left at `deadline`. Does nothing in [`SignalScope::App`]. To be called after the app has ended.
-    pub async fn end_rest(&self, deadline: Instant) {
+    pub async fn kill_process_group(&self, deadline: Instant) {
         while self.child.scope == SignalScope::Group && test_kill_process_group(self.child.pid).is_ok() {
             if Instant::now() >= deadline {
                 tracing::warn!("app's process group did not exit in time; killing it");
                 self.child.signal_rest(Signal::KILL);
                 return;
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(GROUP_POLL_INTERVAL).await;
         }
     }
 
@@ -164,7 +164,7 @@ impl Drop for Child {
         }
         self.signal(Signal::TERM);
         self.signal(Signal::CONT);
-        let deadline = std::time::Instant::now() + LAST_TIME;
+        let deadline = std::time::Instant::now() + PANIC_GRACE;
         while !*self.ended() {
             if std::time::Instant::now() >= deadline {
                 self.signal(Signal::KILL);
@@ -174,7 +174,7 @@ impl Drop for Child {
             if !matches!(waitpid(Some(self.pid), WaitOptions::NOHANG), Ok(None)) {
                 return;
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(GROUP_POLL_INTERVAL);
         }
     }
 }

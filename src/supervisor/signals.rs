@@ -77,7 +77,7 @@ impl Signals {
     }
 
     /// Takes `requests` for signals from now on.
-    pub fn hear_also(&mut self, requests: mpsc::Receiver<Signal>) {
+    pub fn add_requests(&mut self, requests: mpsc::Receiver<Signal>) {
         self.requests = Some(requests);
     }
 
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(signals.next_request(None).await, Request::Stop { signal: Signal::INT, nth: 2 });
 
         let (sender, requests) = mpsc::channel(1);
-        signals.hear_also(requests);
+        signals.add_requests(requests);
         sender.send(Signal::HUP).await.unwrap();
         assert_eq!(signals.next_request(None).await, Request::Reload);
         sender.send(Signal::TERM).await.unwrap();

@@ -40,7 +40,7 @@ impl ClientVerifier {
     }
 
     /// What was said of the client's certificate; `None` if none was shown in this handshake, as in a resumption.
-    pub fn verdict(&self) -> Option<&Result<(Client, Permit), Denial>> {
+    pub fn decision(&self) -> Option<&Result<(Client, Permit), Denial>> {
         self.verdict.get()
     }
 

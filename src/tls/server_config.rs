@@ -71,7 +71,7 @@ pub struct Selected {
     /// For the handshake.
     pub config: Arc<ServerConfig>,
     /// Knows what was said of the client's certificate; `None` where none is asked for.
-    pub witness: Option<Arc<ClientVerifier>>,
+    pub verifier: Option<Arc<ClientVerifier>>,
 }
 
 impl ServerConfigs {
@@ -109,13 +109,13 @@ impl ServerConfigs {
             ClientAuthMode::Nothing(_) if hello.hidden_name.is_some() => {
                 let provider = server_name::provider(&self.template.provider);
                 let config = self.template.config(provider, manner, WebPkiClientVerifier::no_client_auth())?;
-                Ok(Selected { config, witness: None })
+                Ok(Selected { config, verifier: None })
             }
             ClientAuthMode::Nothing(configs) => {
                 let known = configs.iter().find(|(known, _)| *known == manner).map(|(_, config)| Arc::clone(config));
                 // There is one for each manner.
                 let config = known.ok_or_else(|| rustls::Error::General("a manner without an answer".to_owned()))?;
-                Ok(Selected { config, witness: None })
+                Ok(Selected { config, verifier: None })
             }
             ClientAuthMode::Certificate(gate) => {
                 let witness = Arc::new(ClientVerifier::new(gate.clone(), self.template.settings.denial_alert));
@@ -124,7 +124,7 @@ impl ServerConfigs {
                     Some(_) => server_name::provider(&self.template.provider),
                     None => Arc::clone(&self.template.provider),
                 };
-                Ok(Selected { config: self.template.config(provider, manner, verifier)?, witness: Some(witness) })
+                Ok(Selected { config: self.template.config(provider, manner, verifier)?, verifier: Some(witness) })
             }
         }
     }

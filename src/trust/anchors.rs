@@ -65,7 +65,7 @@ pub struct Ca {
     pub not_before: SystemTime,
     /// The last second in which it vouches.
     pub not_after: SystemTime,
-    /// A CRL takes it back, or all those who have issued it: it vouches for nobody.
+    /// A CRL takes it back, or all those who have issued it vouches for nobody.
     pub is_revoked: bool,
     /// How many CAs may stand between it and a client.
     most_below: Option<u8>,

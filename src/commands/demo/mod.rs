@@ -102,7 +102,7 @@ impl Demo<'_> {
         let narrator = Narrator {
             intro: self.intro(dir.path(), proxy, app, taken),
             commands: self.commands(dir.path(), proxy, &roots),
-            shown: sidecar.shown(),
+            shown: sidecar.served(),
         };
         let calls = front_end::call_again_and_again(front_end::CallLog {
             front_ends: &self.front_ends,
@@ -110,10 +110,10 @@ impl Demo<'_> {
             roots: &roots,
             name: instance(&self.spec),
             proxy: reached(proxy),
-            shown: sidecar.shown(),
+            shown: sidecar.served(),
         });
         tokio::select! {
-            ended = sidecar.run(None) => ended,
+            ended = sidecar.run() => ended,
             fault = self.rotate(&folder) => Err(fault),
             fault = narrator.run() => Err(fault),
             fault = calls => Err(fault),

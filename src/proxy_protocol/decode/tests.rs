@@ -37,7 +37,11 @@ fn both_versions_are_read_and_what_follows_is_left() {
     ] {
         let length = bytes.len();
         let followed = [bytes.as_slice(), &[22, 3, 1]].concat();
-        assert_eq!(ReceivedHeader::parse(&followed), Ok(Some(ReceivedHeader { length, ends: wanted })), "{bytes:?}");
+        assert_eq!(
+            ReceivedHeader::parse(&followed),
+            Ok(Some(ReceivedHeader { length, addresses: wanted })),
+            "{bytes:?}"
+        );
         for cut in 0..length {
             assert_eq!(ReceivedHeader::parse(&bytes[..cut]), Ok(None), "{cut} of {bytes:?}");
         }
@@ -112,6 +116,6 @@ proptest! {
             ppp::v2::Addresses::IPv6(a) => Some(canonical(a.source_address.into(), a.source_port)),
             _ => None,
         };
-        prop_assert_eq!(ours.ends.map(|ends| ends.source), source.filter(|_| command == 0x21));
+        prop_assert_eq!(ours.addresses.map(|ends| ends.source), source.filter(|_| command == 0x21));
     }
 }

@@ -42,17 +42,17 @@ fn version_1_is_one_line_in_the_family_of_both_ends() {
         (ends("192.0.2.1:1", "[2001:db8::2]:2"), "PROXY TCP6 ::ffff:c000:201 2001:db8::2 1 2\r\n"),
         (None, "PROXY UNKNOWN\r\n"),
     ] {
-        assert_eq!(text(ProxyHeader { ends, ..ProxyHeader::default() }.v1()), line);
+        assert_eq!(text(ProxyHeader { addresses: ends, ..ProxyHeader::default() }.v1()), line);
     }
     let widest = "[1111:2222:3333:4444:5555:6666:7777:8888]:65535";
-    let line = ProxyHeader { ends: ends(widest, widest), ..ProxyHeader::default() }.v1();
+    let line = ProxyHeader { addresses: ends(widest, widest), ..ProxyHeader::default() }.v1();
     assert!(line.len() <= 107, "{}", line.len());
 }
 
 #[test]
 fn version_2_tells_everything_that_is_known() {
     let announcement = ProxyHeader {
-        ends: ends("[2001:db8::1]:1", "192.0.2.2:2"),
+        addresses: ends("[2001:db8::1]:1", "192.0.2.2:2"),
         alpn: Some(b"h2"),
         server_name: Some("a.example"),
         tls_version: Some("TLSv1.3"),
@@ -78,7 +78,7 @@ fn the_flags_say_when_a_certificate_was_shown_and_verify_is_0_for_those_alone() 
     let certificate = |earlier| Some(ClientCertificate { common_name: None, subject: "", earlier });
     for (certificate, flags, verify) in [(None, 1, 1), (certificate(true), 5, 0), (certificate(false), 7, 0)] {
         let ends = ends("192.0.2.1:1", "192.0.2.2:2");
-        let bytes = ProxyHeader { ends, certificate, ..ProxyHeader::default() }.v2();
+        let bytes = ProxyHeader { addresses: ends, certificate, ..ProxyHeader::default() }.v2();
         assert_eq!(ssl(&tlvs(&bytes)), (flags, verify, vec![]));
     }
 }
@@ -90,7 +90,7 @@ fn what_is_too_long_is_left_out_and_the_length_is_right() {
         let certificate = Some(ClientCertificate { common_name: Some(value), subject: value, earlier: false });
         let alpn = [b'a'; 256];
         let ends = ends("192.0.2.1:1", "192.0.2.2:2");
-        let bytes = ProxyHeader { ends, certificate, alpn: Some(&alpn), ..ProxyHeader::default() }.v2();
+        let bytes = ProxyHeader { addresses: ends, certificate, alpn: Some(&alpn), ..ProxyHeader::default() }.v2();
         let tlvs = tlvs(&bytes);
         assert_eq!(tlvs.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), kinds);
         assert_eq!(ssl(&tlvs).2.len(), kinds.len() - 1);
@@ -113,7 +113,7 @@ proptest! {
     ) {
         let certificate = Some(ClientCertificate { common_name: Some(&name), subject: &subject, earlier });
         let announcement = ProxyHeader {
-            ends: Some(Addresses { source, destination }), alpn: Some(&alpn), server_name: Some(&name), certificate,
+            addresses: Some(Addresses { source, destination }), alpn: Some(&alpn), server_name: Some(&name), certificate,
             ..ProxyHeader::default()
         };
         let bytes = announcement.v2();
@@ -121,10 +121,10 @@ proptest! {
         prop_assert_eq!(&tlvs.last().unwrap().1, subject.as_bytes());
         let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let ends = Some(Addresses { source: canonical(source), destination: canonical(destination) });
-        prop_assert_eq!(ReceivedHeader::parse(&bytes), Ok(Some(ReceivedHeader { length: bytes.len(), ends })));
+        prop_assert_eq!(ReceivedHeader::parse(&bytes), Ok(Some(ReceivedHeader { length: bytes.len(), addresses: ends })));
         let line = announcement.v1();
         prop_assert!(line.len() <= 107);
         prop_assert!(matches!(HeaderResult::parse(&line), HeaderResult::V1(Ok(_))));
-        prop_assert_eq!(ReceivedHeader::parse(&line), Ok(Some(ReceivedHeader { length: line.len(), ends })));
+        prop_assert_eq!(ReceivedHeader::parse(&line), Ok(Some(ReceivedHeader { length: line.len(), addresses: ends })));
     }
 }

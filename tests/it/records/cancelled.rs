@@ -76,7 +76,7 @@ fn a_connection_whose_task_is_dropped_leaves_its_one_record_with_its_bytes() {
                     let sidecar = Sidecar::open(config).unwrap();
                     tell.send(sidecar.addresses().next().unwrap()).unwrap();
                     tokio::select! {
-                        _ = sidecar.run(None) => panic!("nobody has asked it to end"),
+                        _ = sidecar.run() => panic!("nobody has asked it to end"),
                         done = tokio::task::spawn_blocking(move || stopped.recv()) => done.unwrap().unwrap(),
                     }
                 });
