@@ -48,7 +48,7 @@ pub(super) fn misdirected() -> AdminResponse {
     text(StatusCode::MISDIRECTED_REQUEST, "ask by an IP address, by localhost, or by a name that --admin-host lists\n")
 }
 
-/// `?verbose` lists the parts; `?exclude=PART`, any number of times, leaves one out.
+/// `?verbose` lists the parts; `?exclude=CHECK`, any number of times, leaves one out.
 fn ready(query: &str, view: &AdminState) -> AdminResponse {
     let (mut verbose, mut excluded) = (false, Vec::new());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -60,7 +60,7 @@ fn ready(query: &str, view: &AdminState) -> AdminResponse {
                 let known: Vec<_> = Check::ALL.iter().map(|part| part.as_str()).collect();
                 return text(StatusCode::BAD_REQUEST, format!("the parts are {}\n", known.join(", ")));
             }
-            _ => return text(StatusCode::BAD_REQUEST, "there are ?verbose and ?exclude=PART\n"),
+            _ => return text(StatusCode::BAD_REQUEST, "there are ?verbose and ?exclude=CHECK\n"),
         }
     }
     let standings = view.readiness.checks(SystemTime::now());

@@ -8,6 +8,7 @@ use super::load;
 use super::load::LoadError;
 use super::source::{Previous, ReloadSource};
 use super::trust_files::{Holding, TrustFiles};
+use super::watch::Replacement;
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::ValidationContext;
 use crate::config::{ClientAuthFiles, SecretFile};
@@ -18,6 +19,9 @@ use crate::trust::{ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
 /// How long files have to stand still that say less than before (CAs, or what CRLs name) and may not have been written to
 /// their end: a slow writer pauses between two whole blocks, and every connection of the second CA would be ended.
 const TRUST_LESS: Duration = Duration::from_secs(3);
+
+/// The same for a file that may have been renamed as well as deleted and written anew.
+const TRUST_LESS_ANEW: Duration = Duration::from_secs(1);
 
 /// The same for rules, which are to be gone within about a second.
 const RULES_LESS: Duration = Duration::from_millis(700);
@@ -101,19 +105,27 @@ impl ClientPolicyFiles {
     }
 
     /// How long what they say has to stand still, if it is `after` and they said `before` until now.
-    fn patience(&self, after: &ClientPolicy, before: &Previous<'_, ClientPolicySource>) -> Duration {
+    fn settle_time(&self, after: &ClientPolicy, before: &Previous<'_, ClientPolicySource>) -> Duration {
         let pairs = || self.files().zip(before.raw.files());
         if pairs().any(|(now, before)| now.has_new_faults(before)) {
             return TRUST_LESS;
         }
-        let unfinished = before.was_failing || pairs().any(|(now, before)| now.may_be_unfinished(before));
-        match unfinished {
-            true if after.anchors.lack_some_of(&before.parsed.anchors) => TRUST_LESS,
-            true if lacks_some_of(&after.policy, &before.parsed.policy) => match self.policy.texts.is_empty() {
-                true => TRUST_LESS,
-                false => RULES_LESS,
-            },
-            _ => Duration::ZERO,
+        let replacement = pairs().map(|(now, before)| now.replacement(before)).max().unwrap_or(Replacement::Whole);
+        let settle_time = match replacement {
+            _ if before.was_failing => TRUST_LESS,
+            Replacement::InPlace => TRUST_LESS,
+            Replacement::PerhapsAnew => TRUST_LESS_ANEW,
+            Replacement::Whole => Duration::ZERO,
+        };
+        if after.anchors.lack_some_of(&before.parsed.anchors) {
+            settle_time
+        } else if !lacks_some_of(&after.policy, &before.parsed.policy) {
+            Duration::ZERO
+        } else if self.policy.texts.is_empty() {
+            // The names in Envoy's document.
+            settle_time
+        } else {
+            settle_time.min(RULES_LESS)
         }
     }
 
@@ -206,7 +218,7 @@ impl ReloadSource for ClientPolicySource {
         meaning: &Arc<ClientPolicy>,
         before: &Previous<'_, Self>,
     ) -> Duration {
-        texts.patience(meaning, before)
+        texts.settle_time(meaning, before)
     }
 
     fn warn(&self, admission: &Arc<ClientPolicy>, before: Option<&Arc<ClientPolicy>>) {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::watch::Stamp;
+use super::watch::{Replacement, Stamp};
 use super::{ClientPolicyError, load};
 use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
 
@@ -160,15 +160,15 @@ impl TrustFiles {
         self.looked_at.iter().any(|at| at.fault.is_some() && known.get(at.path.as_path()) != Some(&&at.fault))
     }
 
-    /// Whether a file that was there `before` was written in its place, or is gone. Only one that was put into the place of
-    /// another, as a rename does, is known to be whole.
-    pub(super) fn may_be_unfinished(&self, before: &Self) -> bool {
+    /// How the files that were there `before` were replaced: the least sure way among them. One that is gone may be on its way back.
+    pub(super) fn replacement(&self, before: &Self) -> Replacement {
         let now: HashMap<_, _> = self.looked_at.iter().map(|at| (at.path.as_path(), &at.stamp)).collect();
-        before.looked_at.iter().any(|at| match (&at.stamp, now.get(at.path.as_path())) {
-            (Some(before), Some(Some(now))) => now.is_rewritten(before),
-            (Some(_), _) => true,
-            (None, _) => false,
-        })
+        let came_by = before.looked_at.iter().map(|at| match (&at.stamp, now.get(at.path.as_path())) {
+            (Some(before), Some(Some(now))) => now.came_by(before),
+            (Some(_), _) => Replacement::InPlace,
+            (None, _) => Replacement::Whole,
+        });
+        came_by.max().unwrap_or(Replacement::Whole)
     }
 }
 

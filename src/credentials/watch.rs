@@ -76,6 +76,18 @@ pub(super) struct Stamp {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+    by_symlink: bool,
+}
+
+/// How a file has come into the place of another, from the surest to the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Replacement {
+    /// By a rename, or not at all: it is whole.
+    Whole,
+    /// It may have been renamed, right after it was written; or the old one was deleted, and this one is being written.
+    PerhapsAnew,
+    /// The very file is written to.
+    InPlace,
 }
 
 impl FileWatch {
@@ -184,11 +196,19 @@ impl Stamp {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
+            by_symlink: path.is_symlink(),
         })
     }
 
-    /// Whether the very file that was there `before` has been written to, and not another one put into its place.
-    pub(super) fn is_rewritten(&self, before: &Self) -> bool {
-        (self.device, self.inode) == (before.device, before.inode) && self != before
+    /// How what is there now has come into the place of what was there `before`.
+    pub(super) fn came_by(&self, before: &Self) -> Replacement {
+        let is_another = (self.device, self.inode) != (before.device, before.inode);
+        match is_another {
+            _ if self == before => Replacement::Whole,
+            // A rename changes the file's status after its last write, and what leads through a symlink is put right elsewhere first.
+            true if self.changed > self.modified || self.by_symlink => Replacement::Whole,
+            true => Replacement::PerhapsAnew,
+            false => Replacement::InPlace,
+        }
     }
 }

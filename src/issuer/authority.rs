@@ -9,7 +9,7 @@ use std::{fmt, fs};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::certificate::Request;
+use super::certificate::CertificateRequest;
 use super::key::{SigningKey, pem};
 use super::{InstanceSpec, IssuerError, Key, KeyKind, certificate, folder};
 
@@ -62,7 +62,7 @@ impl Authority {
         let root = SigningKey::from_pem(&root_key)?;
         let signer = SigningKey::from_pem(&issuing_key)?;
         let ca = |name, key: &SigningKey, validity| {
-            let request = Request {
+            let request = CertificateRequest {
                 subject: certificate::ca_name(name)?,
                 issuer: certificate::ca_name(ROOT_NAME)?,
                 not_before: now,
@@ -179,7 +179,7 @@ impl Authority {
     /// # Errors
     /// As [`Authority::issue`].
     pub fn issue_with_key(&self, spec: &InstanceSpec, key: &Key, now: SystemTime) -> Result<Credential, IssuerError> {
-        let request = Request {
+        let request = CertificateRequest {
             subject: certificate::instance_name(spec)?,
             issuer: certificate::ca_name(ISSUING_NAME)?,
             not_before: now,

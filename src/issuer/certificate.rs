@@ -34,7 +34,7 @@ const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.
 const V3: u8 = 2;
 
 /// What the CA is asked to sign: everything but version, serial number and algorithm.
-pub(super) struct Request<'a> {
+pub(super) struct CertificateRequest<'a> {
     pub(super) subject: RdnSequence,
     pub(super) issuer: RdnSequence,
     /// Cut to whole seconds.
@@ -70,7 +70,7 @@ struct SignedCertificate {
 }
 
 /// Signs with sha256WithRSAEncryption, under a random serial number of 128 bits; the certificate in DER.
-pub(super) fn sign(request: Request<'_>, key: &SigningKey) -> Result<Vec<u8>, IssuerError> {
+pub(super) fn sign(request: CertificateRequest<'_>, key: &SigningKey) -> Result<Vec<u8>, IssuerError> {
     let algorithm = AlgorithmIdentifierOwned { oid: SHA256_WITH_RSA, parameters: Some(Null.into()) };
     let since_1970 = request.not_before.duration_since(UNIX_EPOCH).map_err(|_| IssuerError::Dates)?;
     let not_before = UNIX_EPOCH + Duration::from_secs(since_1970.as_secs());

@@ -43,7 +43,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Counter,
         labels: &["reason"],
-        help: "Connections that have ended, by the reason in their record. Those that closed without a byte, as health checks do, have the reason probe.",
+        help: "Connections that have ended, by the `close_reason` of their access log entry. Those that closed without a byte, as health checks do, have the reason probe.",
         read: |seen| CloseReason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.count(reason))).into(),
     },
     Metric {
@@ -120,7 +120,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Counter,
         labels: &[],
-        help: "Records that were left out of the log because there were too many with the same reason.",
+        help: "Access log entries that were left out because there were too many with the same reason.",
         read: |seen| whole(seen.counters.access_log_suppressed()),
     },
     Metric {
@@ -197,7 +197,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Gauge,
         labels: &["check"],
-        help: "Whether a part of the readiness in /readyz is ready: 1 or 0. With several apps the part app is ready when all are.",
+        help: "Whether a check of /readyz succeeds: 1 or 0. With several apps the check app succeeds when all are.",
         read: |seen| Check::ALL.map(|part| labelled([part.as_str()], u64::from(is_ready(seen, part)))).into(),
     },
     Metric {

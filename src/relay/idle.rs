@@ -1,6 +1,6 @@
 //! Notices that a connection is silent.
 //!
-//! No clock is read on the path of the bytes set a flag, and a timer that finds the flag set starts again. A
+//! No clock is read on the path of the bytes: bytes set a flag, and a timer that finds the flag set starts again. A
 //! silence is therefore noticed after one to two times its limit.
 
 use std::future::Future;

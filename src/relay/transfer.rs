@@ -24,7 +24,7 @@ const HARMLESS: usize = 2 * LEAST_READ;
 
 /// What became of one direction's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum TransferStep {
     /// It waits for a socket, or is done.
     Over,
     /// It has used up its turn.
@@ -38,7 +38,7 @@ impl Relay {
             let kept_for_client = self.to_client.len();
             let up = match down {
                 Ok(_) => self.carry_up(cx, buffers),
-                Err(_) => Ok(Step::Over),
+                Err(_) => Ok(TransferStep::Over),
             };
             match (down, up) {
                 (Err(end), _) | (_, Err(end)) => return Poll::Ready(end),
@@ -46,7 +46,7 @@ impl Relay {
                 // What is said to the client about its records goes in the other direction.
                 _ if self.to_client.len() > kept_for_client => {}
                 _ if self.session.owes_key_update() && self.to_client.is_empty() => {}
-                (Ok(Step::Over), Ok(Step::Over)) => return Poll::Pending,
+                (Ok(TransferStep::Over), Ok(TransferStep::Over)) => return Poll::Pending,
                 _ => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -100,24 +100,24 @@ impl Relay {
     }
 
     /// client → app
-    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Step, RelayEnd> {
+    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
             if self.up == TransferState::Done {
-                return Ok(Step::Over);
+                return Ok(TransferStep::Over);
             }
             match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.up) {
-                Poll::Pending => return Ok(Step::Over),
+                Poll::Pending => return Ok(TransferStep::Over),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.app_stops_reading(&error);
-                    return Ok(Step::Over);
+                    return Ok(TransferStep::Over);
                 }
             }
             if self.session.client_closed() {
                 self.up = TransferState::Done;
                 // The app may be gone already: then there is nobody to tell.
                 let _ = self.app.end_sending();
-                return Ok(Step::Over);
+                return Ok(TransferStep::Over);
             }
             if self.more_held {
                 let mut held = std::mem::take(&mut self.held);
@@ -127,7 +127,7 @@ impl Relay {
                 continue;
             }
             if self.client.poll_read_ready(cx).is_pending() {
-                return Ok(Step::Over);
+                return Ok(TransferStep::Over);
             }
             let kept = self.held.len();
             let room = self.upload_room();
@@ -137,7 +137,7 @@ impl Relay {
             };
             let mut space = ReadBuf::new(space);
             let read = match Pin::new(&mut self.client).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(Step::Over),
+                Poll::Pending => return Ok(TransferStep::Over),
                 Poll::Ready(Err(error)) => return Err(client_failed(&error)),
                 Poll::Ready(Ok(())) => space.filled().len(),
             };
@@ -155,7 +155,7 @@ impl Relay {
             let used = self.decrypt(cx, wire, &mut buffers.output)?;
             self.held = wire[used..].to_vec();
         }
-        Ok(Step::Busy)
+        Ok(TransferStep::Busy)
     }
 
     /// Decrypts `wire` and writes it to the app at once, as far as the app takes it. Gives the bytes done with.
@@ -199,10 +199,10 @@ impl Relay {
     }
 
     /// app → client
-    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Step, RelayEnd> {
+    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
             match self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0) {
-                Poll::Pending => return Ok(Step::Over),
+                Poll::Pending => return Ok(TransferStep::Over),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Err(client_failed(&error)),
             }
@@ -217,16 +217,16 @@ impl Relay {
                 TransferState::Ending => {
                     self.down = TransferState::Done;
                     let _ = socket::end_sending(&self.client);
-                    return Ok(Step::Over);
+                    return Ok(TransferStep::Over);
                 }
-                TransferState::Done => return Ok(Step::Over),
+                TransferState::Done => return Ok(TransferStep::Over),
             }
             if self.app.poll_read_ready(cx).is_pending() {
-                return Ok(Step::Over);
+                return Ok(TransferStep::Over);
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.download_room()]);
             let read = match Pin::new(&mut self.app).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(Step::Over),
+                Poll::Pending => return Ok(TransferStep::Over),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),
                 Poll::Ready(Ok(())) => space.filled().len(),
             };
@@ -235,7 +235,7 @@ impl Relay {
             }
             self.encrypt(cx, read, buffers)?;
         }
-        Ok(Step::Busy)
+        Ok(TransferStep::Busy)
     }
 
     /// Encrypts `read` bytes of the input buffer and writes them to the client, as far as it takes them; if there are none, ends

@@ -36,7 +36,7 @@ pub const FIELDS: [(&str, &str); 27] = [
     ("client_serial", "the client certificate's serial number"),
     ("verdict", "`permit`, `denial` or `audit`; where a certificate was shown, or the client was denied"),
     ("rule", "the rule that decided"),
-    ("denial_reason", "[why not](../clients.md#what-the-denied-see); with `audit`, why not otherwise"),
+    ("denial_reason", "[why not](../clients.md#tls-alerts-on-denial); with `audit`, why not otherwise"),
     ("bytes_up", "plaintext bytes that the app was given; what `--proxy-protocol` adds does not count"),
     (
         "bytes_down",

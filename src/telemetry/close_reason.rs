@@ -1,6 +1,6 @@
 //! The closed set of reasons for which connections end.
 
-/// Why a connection closed, as records and counters name it. A closed set: dashboards are built on it.
+/// Why a connection closed, as the access log and counters name it. A closed set: dashboards are built on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
     /// Both sides were done.
@@ -17,7 +17,7 @@ pub enum CloseReason {
     HandshakeTimeout,
     /// The handshake failed; `detail` says why and whose alert it was.
     HandshakeFailed,
-    /// The client may not come in; `denial` says why.
+    /// The client may not come in; `denial_reason` says why.
     Denied,
     /// The app refused the connection.
     AppRefused,
@@ -85,7 +85,7 @@ impl CloseReason {
         Self::Internal,
     ];
 
-    /// The name in records and metrics.
+    /// The name in the access log and in metrics.
     pub fn as_str(self) -> &'static str {
         self.row().0
     }
@@ -118,7 +118,7 @@ impl CloseReason {
                 "The handshake failed; `detail` says why and whose alert it was",
                 "client or certificate",
             ),
-            Self::Denied => ("denied", "The client may not come in; `denial` says why", "client, rules"),
+            Self::Denied => ("denied", "The client may not come in; `denial_reason` says why", "client, rules"),
             Self::AppRefused => (
                 "app_refused",
                 "The app refused the connection, or its socket file is not there",

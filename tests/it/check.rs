@@ -213,7 +213,7 @@ fn the_object_says_the_same_as_the_lines() {
         .iter()
         .map(|finding| {
             let part = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
-            let mend = finding["mend"].as_str().map(|mend| format!("; {mend}")).unwrap_or_default();
+            let mend = finding["help"].as_str().map(|mend| format!("; {mend}")).unwrap_or_default();
             format!("{:<8} {:<13} {}{mend}", part("severity"), part("subject"), part("message"))
         })
         .collect();

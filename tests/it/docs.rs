@@ -18,11 +18,12 @@ use vestibule::telemetry::{CloseReason, FIELDS};
 
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
-const RECORDS: &str = "docs/reference/records.md";
+const RECORDS: &str = "docs/reference/access-log.md";
 const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
+    "docs/glossary.md",
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",

@@ -4,6 +4,7 @@
 mod support;
 
 mod actions;
+mod architecture;
 mod check;
 mod clients;
 mod conversations;

@@ -74,7 +74,7 @@ pub(super) struct Finding {
     /// What is so.
     pub(super) message: String,
     /// What to do about it; nothing where it is good.
-    pub(super) mend: Option<String>,
+    pub(super) help: Option<String>,
 }
 
 /// All of them, in the order in which they were found.
@@ -103,7 +103,7 @@ impl Findings {
 
     fn note(&mut self, severity: Severity, subject: Subject, message: String, mend: Option<String>) {
         let message = bounded(LONGEST_LINE, format_args!("{message}"));
-        self.0.push(Finding { severity, subject, message, mend });
+        self.0.push(Finding { severity, subject, message, help: mend });
     }
 
     /// Warnings do not count.
@@ -134,7 +134,7 @@ impl fmt::Display for Finding {
             Severity::Warning => "warning",
             Severity::Ok => "ok",
         };
-        let said = match &self.mend {
+        let said = match &self.help {
             Some(mend) => format!("{}; {mend}", self.message),
             None => self.message.clone(),
         };

@@ -7,9 +7,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use super::*;
 
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+struct SharedOutput(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Written {
+impl io::Write for SharedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend(bytes);
         Ok(bytes.len())
@@ -22,7 +22,7 @@ impl io::Write for Written {
 
 /// What is written while `speak` runs.
 fn written(format: LogFormat, colour: bool, speak: impl FnOnce()) -> String {
-    let written = Written::default();
+    let written = SharedOutput::default();
     let writer = written.clone();
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(move || writer.clone())

@@ -12,7 +12,7 @@ use crate::policy::DenialReason;
 use crate::trust::{Text, TrustAnchors};
 
 /// A certificate and its key.
-struct Made {
+struct MadeCa {
     der: CertificateDer<'static>,
     pem: String,
     params: CertificateParams,
@@ -32,7 +32,7 @@ fn ca(name: &str, serial: u64) -> CertificateParams {
 }
 
 /// Under `by`, or self-signed; with `key`, or a new one.
-fn made(params: CertificateParams, by: Option<&Made>, key: Option<&Made>) -> Made {
+fn made(params: CertificateParams, by: Option<&MadeCa>, key: Option<&MadeCa>) -> MadeCa {
     let key =
         key.map_or_else(|| KeyPair::generate().unwrap(), |made| KeyPair::from_pem(&made.key.serialize_pem()).unwrap());
     let cert = match by {
@@ -40,11 +40,11 @@ fn made(params: CertificateParams, by: Option<&Made>, key: Option<&Made>) -> Mad
         None => params.self_signed(&key),
     };
     let cert = cert.unwrap();
-    Made { der: cert.der().clone(), pem: cert.pem(), params, key }
+    MadeCa { der: cert.der().clone(), pem: cert.pem(), params, key }
 }
 
 /// A CRL in PEM that names these serial numbers.
-fn crl(by: &Made, serials: &[u64]) -> String {
+fn crl(by: &MadeCa, serials: &[u64]) -> String {
     let now = SystemTime::now();
     let revoked = |serial: &u64| RevokedCertParams {
         serial_number: SerialNumber::from(*serial),
@@ -63,14 +63,14 @@ fn crl(by: &Made, serials: &[u64]) -> String {
     params.signed_by(&Issuer::from_params(&by.params, &by.key)).unwrap().pem().unwrap()
 }
 
-fn roots(cas: &[&Made], crls: &[String]) -> TrustAnchors {
+fn roots(cas: &[&MadeCa], crls: &[String]) -> TrustAnchors {
     let text = |path: &str, bytes: String| Text { path: path.into(), bytes: bytes.into_bytes(), named: true };
     let cas = text("ca.pem", cas.iter().map(|ca| ca.pem.as_str()).collect());
     let crls: Vec<_> = crls.iter().map(|crl| text("list.crl", crl.clone())).collect();
     TrustAnchors::parse(&[cas], &crls).unwrap().0
 }
 
-fn verdict(roots: &TrustAnchors, chain: &[&Made]) -> Result<(), DenialReason> {
+fn verdict(roots: &TrustAnchors, chain: &[&MadeCa]) -> Result<(), DenialReason> {
     let chain: Vec<_> = chain.iter().map(|made| made.der.clone()).collect();
     roots.verify(&chain, SystemTime::now()).map(|_| ()).map_err(|denial| denial.reason())
 }

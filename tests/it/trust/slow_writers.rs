@@ -30,6 +30,8 @@ fn still_here(client: &mut Client) {
 
 /// Writes `parts` to `path` in place, with a pause between them and a look forced in it.
 pub(super) fn write_slowly(sidecar: &Sidecar, path: &Path, parts: &[&str], anew: bool, reopened: bool) {
+    // As long as somebody has the old file open, the new one cannot get its inode.
+    let _old = File::open(path).ok();
     if anew {
         fs::remove_file(path).unwrap();
     }
