@@ -156,6 +156,9 @@ impl ClientPolicyFiles {
         }
         let (roots, mut notes) = TrustAnchors::parse(&self.cas.texts, &self.crls.texts)?;
         notes.extend(left_out);
+        if roots.crls().is_empty() && !certified.crl.is_empty() {
+            return Err(TrustAnchorsError::no_crls(certified.crl.iter(), &notes).into());
+        }
         let unusable_files = self.cas.unusable() + self.crls.unusable();
         let file = match self.policy.texts.first() {
             Some(text) => PolicyFile::parse(&text.path, utf8(text)?).map_err(ClientPolicyError::Policy)?,
@@ -380,6 +383,20 @@ mod tests {
         fs::remove_file(at("other.crt")).unwrap();
         let gone = ClientPolicyFiles::read(&certified, Some(&before)).unwrap().client_policy(&certified).unwrap();
         assert_eq!((gone.anchors.cas().len(), gone.unusable_files), (2, 0));
+    }
+
+    #[test]
+    fn a_place_of_crls_in_which_there_is_none_revokes_nobody_and_is_refused() {
+        let (dir, mut certified) = folder();
+        let crls = dir.path().join("crls");
+        fs::create_dir(&crls).unwrap();
+        certified.crl = vec![crls.clone()];
+        for name in ["README", ".hidden.crl", "below/list.crl"] {
+            fs::create_dir_all(crls.join(name).parent().unwrap()).unwrap();
+            fs::write(crls.join(name), "nothing").unwrap();
+            let error = load(&certified).unwrap_err();
+            assert!(error.to_string().contains("nothing would be revoked"), "{name}: {error}");
+        }
     }
 
     #[test]

@@ -75,13 +75,14 @@ impl TrustFiles {
         let known = before.map(Self::by_path).unwrap_or_default();
         let mut files = Self::default();
         for path in paths {
-            if !path.is_dir() {
+            // What was named as a file is not taken for a folder later, in which there may be nothing.
+            if !path.is_dir() || known.contains_key(path.as_path()) {
                 let one = Self::one(path, |path| load::read(path, holding.largest()))?;
                 files.texts.extend(one.texts);
                 files.looked_at.extend(one.looked_at);
                 continue;
             }
-            for path in entries(path)? {
+            for path in entries(path, &known)? {
                 files.read_entry(path, holding, &known)?;
             }
         }
@@ -196,14 +197,16 @@ impl Holding {
     }
 }
 
-/// The files in a folder, in the order of their names; a symlink to nowhere is one that cannot be read.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, ClientPolicyError> {
+/// The files in a folder, in the order of their names; a symlink to nowhere is one that cannot be read, and so is what was a file when it
+/// was last good.
+fn entries(folder: &Path, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, ClientPolicyError> {
     let failed = |cause: String| ClientPolicyError::Folder { path: folder.to_owned(), cause };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| failed(error.to_string()))? {
         let path = entry.map_err(|error| failed(error.to_string()))?.path();
         let hidden = path.file_name().map(OsStr::as_bytes).is_none_or(|name| name.starts_with(b"."));
-        if !hidden && fs::metadata(&path).map_or(true, |metadata| metadata.is_file()) {
+        let was_file = known.contains_key(path.as_path());
+        if !hidden && (was_file || fs::metadata(&path).map_or(true, |metadata| metadata.is_file())) {
             paths.push(path);
         }
         if paths.len() > MOST_ENTRIES {

@@ -38,6 +38,9 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Flag(name) | Self::Variable(name) | Self::Platform(name) if may_be_secret_name(name) => {
+                f.write_str(&quote(name))
+            }
             Self::Flag(name) | Self::Variable(name) | Self::Platform(name) => f.write_str(name),
             Self::File { path, line, key } => {
                 write!(f, "{}", path.display())?;

@@ -9,8 +9,16 @@ const SHORTEST: usize = 8;
 /// A part of a path may well look like that, as temporary files do; a key is longer.
 const SHORTEST_IN_PATH: usize = 20;
 
-/// A run of hexadecimal digits is noticed from this length on. Shorter are serial numbers and SHA-256 fingerprints (64).
-const SHORTEST_HEX: usize = 65;
+/// A run of hexadecimal digits is noticed from this length on: eight bytes.
+const SHORTEST_HEX: usize = 16;
+
+/// In a path such a run may be the name of a container or of a file by its contents: with a slash one of SHA-256 is (64), and without
+/// one that of a GUID (32).
+const SHORTEST_HEX_IN_PATH: usize = 65;
+const SHORTEST_HEX_ALONE: usize = 33;
+
+/// Bytes that are written one by one, with something in between, are noticed from this many on. An IPv6 address has eight groups.
+const FEWEST_BYTES: usize = 9;
 
 /// Characters of a text that are shown.
 const SHOWN: usize = 48;
@@ -21,22 +29,34 @@ const LONGEST: usize = 256;
 /// Whether `text` may hold a part of a key: a mark of PEM, or what base64 or hexadecimal looks like. Words, GUIDs, names and numbers
 /// do not.
 pub(crate) fn may_be_secret(text: &str) -> bool {
-    has_mark_or_hex(text) || has_base64(text, SHORTEST, |c| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/')))
+    let ends_run = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/'));
+    is_key_in_other_form(text, SHORTEST_HEX) || text.split(ends_run).any(|run| run.len() >= SHORTEST && is_mixed(run))
 }
 
 /// The same of a path, in which capitals and small letters stand beside each other more often. What is longer than a file's name may
 /// be is no path.
 pub(crate) fn may_be_secret_path(text: &str) -> bool {
     let ends_run = |c: char| !(c.is_ascii_alphanumeric() || c == '+');
-    let is_random = |run: &&str| run.len() >= SHORTEST_IN_PATH && is_mixed(run) && changes_often(run);
-    has_mark_or_hex(text)
+    let is_random = |run: &str| run.len() >= SHORTEST_IN_PATH && is_mixed(run) && is_dense(run);
+    let shortest_hex = if text.contains('/') { SHORTEST_HEX_IN_PATH } else { SHORTEST_HEX_ALONE };
+    is_key_in_other_form(text, shortest_hex)
         || text.split('/').any(|name| name.len() > LONGEST_NAME)
-        || text.split(ends_run).any(|run| is_random(&run))
+        || text.ends_with('=') && is_mixed(text)
+        || text.split(ends_run).any(is_random)
+        || text.split_whitespace().count() >= FEWEST_BYTES && is_random(&text.split_whitespace().collect::<String>())
+}
+
+/// The same of a name in a certificate, which may hold whatever a CA likes: no less than a line of a key is taken for one.
+pub(crate) fn may_be_secret_in_name(text: &str) -> bool {
+    const LINE: usize = 48;
+    let ends_run = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='));
+    let is_line = |run: &str| run.len() >= LINE && is_mixed(run) && is_dense(run);
+    text.contains("-----BEGIN") || text.split(ends_run).any(is_line)
 }
 
 /// The same of a name as programs have them, `requireClientCertificate`.
 pub(crate) fn may_be_secret_name(text: &str) -> bool {
-    may_be_secret(text) && (has_mark_or_hex(text) || changes_often(text))
+    may_be_secret(text) && (is_key_in_other_form(text, SHORTEST_HEX) || is_dense(text))
 }
 
 /// `text` without the words of it that may hold a part of a key.
@@ -69,13 +89,25 @@ pub(crate) fn quote_path(path: &Path) -> String {
 /// In bytes (NAME_MAX).
 const LONGEST_NAME: usize = 255;
 
-fn has_mark_or_hex(text: &str) -> bool {
-    text.contains("-----") || text.split(|c: char| !c.is_ascii_hexdigit()).any(|run| run.len() >= SHORTEST_HEX)
+/// Whether there is a mark of PEM, at least `shortest_hex` hexadecimal digits in a row, or bytes one by one.
+fn is_key_in_other_form(text: &str, shortest_hex: usize) -> bool {
+    // Digits alone are a number.
+    let has_hex = |run: &str| run.len() >= shortest_hex && run.bytes().any(|byte| byte.is_ascii_alphabetic());
+    text.contains("-----") || text.split(|c: char| !c.is_ascii_hexdigit()).any(has_hex) || has_bytes(text)
 }
 
-/// Whether a run of at least `shortest` characters is mixed as base64 is.
-fn has_base64(text: &str, shortest: usize, ends_run: fn(char) -> bool) -> bool {
-    text.split(ends_run).any(|run| run.len() >= shortest && is_mixed(run))
+/// Whether there are bytes one by one: `a8:28:42`, `0x1d, 0x4d` or `224, 24`.
+fn has_bytes(text: &str) -> bool {
+    let is_byte = |word: &&str| {
+        let hex = word.trim_start_matches("0x").trim_start_matches('x');
+        (hex.len() == 2 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())) || word.parse::<u8>().is_ok()
+    };
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut in_a_row = 0;
+    words.map(|word| is_byte(&word)).any(|is_byte| {
+        in_a_row = if is_byte { in_a_row + 1 } else { 0 };
+        in_a_row >= FEWEST_BYTES
+    })
 }
 
 /// Capitals behind the first character, and small letters too.
@@ -83,11 +115,10 @@ fn is_mixed(run: &str) -> bool {
     run.chars().skip(1).any(|c| c.is_ascii_uppercase()) && run.chars().any(|c| c.is_ascii_lowercase())
 }
 
-/// In base64 the kinds of characters change more often than in names whose words begin with capitals.
-fn changes_often(text: &str) -> bool {
-    let kind = |c: char| (c.is_ascii_uppercase(), c.is_ascii_digit());
-    let changes = text.chars().zip(text.chars().skip(1)).filter(|(one, next)| kind(*one) != kind(*next)).count();
-    changes * 4 >= text.chars().count()
+/// In base64 more than half of the characters are capitals and digits; in names whose words begin with capitals, a quarter at most.
+fn is_dense(text: &str) -> bool {
+    let dense = text.chars().filter(|c| c.is_ascii_uppercase() || c.is_ascii_digit()).count();
+    dense * 5 >= text.chars().count() * 2
 }
 
 #[cfg(test)]
@@ -106,14 +137,17 @@ mod tests {
             "spiffe://example.org/ns/web",
             "TLS_AES_128",
             "X25519MLKEM768",
-            "9f86d081884c7d659a2feaa0c55ad0159f86d081884c7d659a2feaa0c55ad015",
+            "2001:db8:12:34:56:78:9a:bc",
+            "10.0.0.1, 10.0.0.2",
         ] {
             assert!(!may_be_secret(shown), "{shown}");
         }
-        let hex = "308204a40201000282".repeat(4);
-        for hidden in
-            ["-----BEGIN", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", "x: q9XW3wPz", "a\nAbCdEfGh\n", "ab/CD+ef", &hex]
-        {
+        let hex = "b0496a7ac74b0e128339c3d6a0a0f23aeb7219fb5cce7da68bacf94c0608f5be";
+        let pairs = "a8:28:42:1d:4d:e0:18:d5:39:12:07:fc:ad:b9:b6";
+        let decimals = "[181, 178, 201, 1, 2, 3, 99, 100, 255]";
+        let bytes = "0xa8, 0x28, 0x42, 0x1d, 0x4d, 0xe0, 0x18, 0xd5, 0x39";
+        let base64 = ["MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", "x: q9XW3wPz", "a\nAbCdEfGh\n", "ab/CD+ef"];
+        for hidden in [hex, pairs, decimals, bytes, "-----BEGIN"].into_iter().chain(base64) {
             assert!(may_be_secret(hidden), "{hidden}");
         }
     }
@@ -130,12 +164,18 @@ mod tests {
             "/home/Alice/MyKeys/Instance.crt",
             "/tmp/.tmpl2WNmR/own.key",
             "/var/lib/9f86d081884c7d659a2feaa0c55ad015",
-            "/home/alice/MyProjectInstanceCertificates/own.crt",
+            "/home/alice/MyProjectInstanceCertificatesOfTheYear/own.crt",
+            "/var/lib/b0496a7ac74b0e128339c3d6a0a0f23aeb7219fb5cce7da68bacf94c0608f5be/own.crt",
+            "certs/MyApp1/Instance2Cert",
         ] {
             assert!(!may_be_secret_path(shown), "{shown}");
         }
         let key = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDD/NE7mW1K";
         assert!(may_be_secret_path(key) && may_be_secret_path("/etc/-----BEGIN"));
+        let hex = "b0496a7ac74b0e128339c3d6a0a0f23aeb7219fb5cce7da68bacf94c0608f5be";
+        assert!(may_be_secret_path(hex) && may_be_secret_path("37jBdgqLTKrU084Ww/ZEVoPHXQ=="));
+        let words: Vec<_> = key.as_bytes().chunks(8).map(|word| str::from_utf8(word).unwrap()).collect();
+        assert!(may_be_secret_path(&format!("{} {}", words.join(" "), words.join(" "))));
         assert!(!quote_path(Path::new(key)).contains("MII"));
         assert_eq!(quote_path(Path::new("./app")), "\"./app\"");
     }
@@ -144,7 +184,7 @@ mod tests {
     fn a_quoted_value_stays_on_one_line_and_is_cut_off_and_nothing_is_shown_of_a_whole_file() {
         assert_eq!(quote("a\nb"), "\"a\\nb\"");
         assert_eq!(quote(&"k".repeat(100)), format!("{:?}...", "k".repeat(48)));
-        let decimals = "48, 130, 4, 162, ".repeat(100);
-        assert!(!quote(&decimals).contains("130"));
+        let words = "there is no end to it ".repeat(100);
+        assert!(!quote(&words).contains("end"));
     }
 }

@@ -11,7 +11,7 @@ use aws_lc_rs::digest;
 use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use der::{Decode, Encode, Tag, Tagged};
 use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use x509_cert::name::{Name, RelativeDistinguishedName};
 
 use super::{Identity, IdentityError};
@@ -19,6 +19,8 @@ use super::{Identity, IdentityError};
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
@@ -229,6 +231,34 @@ impl Certificate {
     pub fn is_ca(&self) -> bool {
         let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
         matches!(constraints, Ok(Some((_, BasicConstraints { ca: true, .. }))))
+    }
+
+    /// Why it may not vouch for clients though it is a CA's: what its keyUsage (RFC 5280, 4.2.1.3) or extendedKeyUsage (4.2.1.12) leaves
+    /// out, as a part of a sentence. Both limit nothing where they are absent.
+    pub fn cannot_vouch_for_clients(&self) -> Option<&'static str> {
+        let extensions = self.parsed.tbs_certificate();
+        match extensions.get_extension::<KeyUsage>() {
+            Ok(None) => {}
+            Ok(Some((_, usage))) if usage.key_cert_sign() => {}
+            Ok(Some(_)) => return Some("may not sign certificates (its keyUsage lacks keyCertSign)"),
+            Err(_) => return Some("has a keyUsage that cannot be read"),
+        }
+        match extensions.get_extension::<ExtendedKeyUsage>() {
+            Ok(None) => None,
+            Ok(Some((_, usage))) if usage.0.iter().any(|id| [CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE].contains(id)) => None,
+            Ok(Some(_)) => Some("may not vouch for clients (its extendedKeyUsage lacks clientAuth)"),
+            Err(_) => Some("has an extendedKeyUsage that cannot be read"),
+        }
+    }
+
+    /// Why its key may not sign a handshake: a keyUsage without digitalSignature (RFC 8446, 4.4.2.2).
+    pub fn cannot_sign_handshakes(&self) -> Option<&'static str> {
+        match self.parsed.tbs_certificate().get_extension::<KeyUsage>() {
+            Ok(None) => None,
+            Ok(Some((_, usage))) if usage.digital_signature() => None,
+            Ok(Some(_)) => Some("its keyUsage lacks digitalSignature"),
+            Err(_) => Some("its keyUsage cannot be read"),
+        }
     }
 
     /// How many CAs may stand between this one and an end of a chain (RFC 5280, 4.2.1.9); `None`: there is no limit.

@@ -40,7 +40,8 @@ pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
             let _ = client.try_write(&alert);
             linger(client).await;
         }
-        ConnectionError::DeniedAfterHandshake(_, established) => {
+        ConnectionError::DeniedAfterHandshake(_, established)
+        | ConnectionError::ExhaustedAfterHandshake(_, established) => {
             let (mut session, mut out) = (established.session, Outgoing::default());
             if session.close(&mut out).is_ok() {
                 // Best effort: a client whose receive window is full learns it from the FIN.

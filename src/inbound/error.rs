@@ -45,6 +45,9 @@ pub enum ConnectionError {
     /// The client may not come in, and the handshake was done: a resumed session that has lost its ground.
     #[error("the client may not come in any more")]
     DeniedAfterHandshake(#[source] Denial, Box<Established>),
+    /// There was no memory left for the client's chain, and the handshake was done.
+    #[error("{0}; the client's chain of certificates is long")]
+    ExhaustedAfterHandshake(#[source] BudgetExceeded, Box<Established>),
     /// The app did not accept, and the handshake was done.
     #[error(transparent)]
     UpstreamAfterHandshake(DialError),
@@ -68,6 +71,7 @@ impl ConnectionError {
             Self::Header(HeaderError::Probe) | Self::Hello(HelloError::Probe) => CloseReason::Probe,
             Self::Overloaded { .. }
             | Self::Exhausted(_)
+            | Self::ExhaustedAfterHandshake(..)
             | Self::Hello(HelloError::Exhausted(_))
             | Self::Handshake(HandshakeError::Exhausted(_)) => CloseReason::Overloaded,
             Self::Header(_) => CloseReason::ProxyHeader,

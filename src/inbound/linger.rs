@@ -55,7 +55,8 @@ pub(super) async fn linger_until_delivered(
     if socket::end_sending(&client).is_err() {
         return None;
     }
-    let mut remaining = SendQueues { client: &client, bytes: 0, since: Instant::now(), stuck: false };
+    let mut remaining =
+        SendQueues { client: &client, bytes: 0, since: Instant::now(), looked: Instant::now(), rate: None };
     let blind = if sent > INITIAL_WINDOW { STALL } else { LINGER };
     let mut client_closed = false;
     let mut pause = if sent > INITIAL_WINDOW { FIRST_LOOK } else { LINGER };
@@ -100,8 +101,10 @@ struct SendQueues<'a> {
     bytes: u64,
     /// When it was seen to become less.
     since: Instant,
-    /// The client had taken nothing between the last two looks.
-    stuck: bool,
+    /// When that was.
+    looked: Instant,
+    /// What the client took between the last two looks, in bytes a second; `None` before there are two.
+    rate: Option<f64>,
 }
 
 impl SendQueues<'_> {
@@ -112,7 +115,11 @@ impl SendQueues<'_> {
     fn look(&mut self) -> io::Result<Option<u64>> {
         let Some(now) = send_queue::unacknowledged(self.client)? else { return Ok(None) };
         let now = now.saturating_sub(1);
-        self.stuck = now == self.bytes;
+        let passed = self.looked.elapsed();
+        if self.bytes > 0 {
+            self.rate = Some(self.bytes.saturating_sub(now) as f64 / passed.as_secs_f64().max(1e-3));
+        }
+        self.looked = Instant::now();
         if now < self.bytes {
             self.since = Instant::now();
         }
@@ -121,10 +128,11 @@ impl SendQueues<'_> {
     }
 
     /// The client has reset the connection. Many do that when they have had everything, for they leave our close_notify unread;
-    /// so it counts only if the client was not about to take the rest.
+    /// so it counts only if the client cannot have taken the rest since the last look, at twice the rate at which it did before.
     fn at_reset(&self) -> Option<Undelivered> {
+        let taken_since = self.rate? * 2.0 * self.looked.elapsed().as_secs_f64();
         let left = Undelivered { bytes: self.bytes, reason: CloseReason::ClientReset };
-        (self.stuck && self.bytes > 0).then_some(left)
+        (self.bytes as f64 > taken_since).then_some(left)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::telemetry::CloseReason;
 pub use error::ConnectionError;
 use linger::Undelivered;
 
-use crate::budget::Budgets;
+use crate::budget::{Budgets, Reservation};
 use crate::config::{AccessLog, Dial, Network, ProxyProtocol, Timeouts};
 use crate::credentials::{Snapshot, SnapshotReceiver};
 use crate::identity::Client;
@@ -33,7 +33,7 @@ use crate::telemetry::{AccessLogEntry, Counters};
 use crate::tls::{ClientVerifier, Established, HandshakeError, Selected, SigningLimiter};
 use crate::trust::ClientAuth;
 use crate::upstream::{DialError, Upstream};
-use crate::{policy, proxy_protocol, tls};
+use crate::{policy, proxy_protocol, relay, tls};
 
 /// While the instance goes, a connection that has been idle for this long is closed: long enough for the pause between
 /// two parts of one answer, short enough for routers to let go of it before the app hears that it must stop.
@@ -82,6 +82,8 @@ pub struct InboundService {
 /// A client that may reach the app, and the ways to both.
 struct Authorized {
     established: Established,
+    /// The memory that the session goes on to hold.
+    reservation: Reservation,
     app: AppStream,
     permit: Permit,
     authorization: Option<Authorization>,
@@ -137,8 +139,8 @@ impl Service for InboundService {
 async fn open(mut client: TcpStream, peer: SocketAddr, service: &InboundService, slot: &Slot) -> Option<Active> {
     let mut entry = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
     match establish(&mut client, peer, service, slot, &mut entry).await {
-        Ok(Authorized { established, app, permit, authorization, proxy_header: header }) => {
-            let relay = Relay::new(&permit, client, established, app, header, &service.budgets.backlogs);
+        Ok(Authorized { established, reservation, app, permit, authorization, proxy_header: header }) => {
+            let relay = Relay::new(&permit, client, established, app, header, reservation);
             entry.set_decision(Ok(permit));
             Some(Active { relay, authorization, entry })
         }
@@ -236,6 +238,10 @@ async fn establish(
             Err(denial) => return Err(ConnectionError::DeniedAfterHandshake(denial, Box::new(established))),
         };
         entry.fields.client = Some(client.clone());
+        let mut reservation = service.budgets.backlogs.reservation();
+        if let Err(exceeded) = reservation.reserve(relay::chain_memory(&established)) {
+            return Err(ConnectionError::ExhaustedAfterHandshake(exceeded, Box::new(established)));
+        }
         let app = match early {
             Some(app) => app,
             None => dial(service, entry).await.map_err(ConnectionError::UpstreamAfterHandshake)?,
@@ -250,7 +256,7 @@ async fn establish(
         };
         let authorization =
             matches!(snapshot.client_auth, ClientAuth::Certificate(_)).then_some(Authorization { client, snapshot });
-        Ok(Authorized { established, app, permit, authorization, proxy_header: header })
+        Ok(Authorized { established, reservation, app, permit, authorization, proxy_header: header })
     };
     timeout(limit, stages).await.unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
 }

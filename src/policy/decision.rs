@@ -72,7 +72,7 @@ impl Policy {
         if let Some(error) = unsound.filter(|_| !self.deny.is_empty()) {
             return Err(error.clone().into());
         }
-        if let Some(rule) = self.deny.iter().find(|rule| rule.matches(client, own)) {
+        if let Some(rule) = self.deny.iter().find(|rule| rule.denies(client, own)) {
             return Err(Denial::by(rule));
         }
         let doubt = |holder| self.deny.iter().find_map(|rule| Some((rule, Doubt::of(rule, holder)?)));

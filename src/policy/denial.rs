@@ -20,13 +20,15 @@ pub enum DenialReason {
     NotYetValid,
     /// A CRL names it, or a CA's above it.
     Revoked,
-    /// Its extended key usage does not include clientAuth.
+    /// Its extended key usage does not include clientAuth, or its key usage does not include digitalSignature.
     WrongPurpose,
     /// It is no certificate that can be read.
     Malformed,
     /// It, or a CA's above it, is of a kind that is not supported: its version, its signature, a critical extension, its
     /// key.
     Unsupported,
+    /// A CA above it does not allow it: by its name constraints, its path length or its key usage; or the client's is a CA's itself.
+    ConstraintViolated,
     /// More certificates came with it, or more ways lead through them, than are looked at for somebody unknown.
     ChainTooLong,
     /// It claims to be Cloud Foundry's, and is not sound.
@@ -42,7 +44,7 @@ pub enum DenialReason {
 
 impl DenialReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoCertificate,
         Self::Untrusted,
         Self::Expired,
@@ -51,6 +53,7 @@ impl DenialReason {
         Self::WrongPurpose,
         Self::Malformed,
         Self::Unsupported,
+        Self::ConstraintViolated,
         Self::ChainTooLong,
         Self::IdentityInvalid,
         Self::NameDoubtful,
@@ -69,6 +72,7 @@ impl DenialReason {
             Self::WrongPurpose => "wrong_purpose",
             Self::Malformed => "malformed",
             Self::Unsupported => "unsupported",
+            Self::ConstraintViolated => "constraint_violated",
             Self::ChainTooLong => "chain_too_long",
             Self::IdentityInvalid => "identity_invalid",
             Self::NameDoubtful => "name_doubtful",
@@ -90,9 +94,10 @@ impl DenialReason {
             Self::Expired => "the certificate, or a CA's above it, has expired",
             Self::NotYetValid => "the certificate, or a CA's above it, is not valid yet",
             Self::Revoked => "a CRL names the certificate, or a CA's above it",
-            Self::WrongPurpose => "the certificate's extended key usage does not include clientAuth",
+            Self::WrongPurpose => "the certificate is not for clients",
             Self::Malformed => "the certificate cannot be read",
             Self::Unsupported => "the certificate, or a CA's above it, is of a kind that is not supported",
+            Self::ConstraintViolated => "the certificate is not allowed by the limits of a CA above it",
             Self::ChainTooLong => "the chain of certificates is too long",
             Self::IdentityInvalid => "the certificate claims to be Cloud Foundry's and is not sound",
             Self::NameDoubtful => "a name that is not written plainly might be one that a rule denies",
@@ -173,7 +178,7 @@ impl From<IdentityError> for Denial {
 /// A certificate that cannot be read says nothing of its holder.
 impl From<CertificateError> for Denial {
     fn from(error: CertificateError) -> Self {
-        Self::from(IdentityError::from(error))
+        Self::because(DenialReason::Malformed, error.to_string())
     }
 }
 

@@ -26,10 +26,6 @@ const CASE: &str = "differs from it in case, blanks or a last slash only";
 impl<'a> Doubt<'a> {
     /// Whether `rule`, which does not mean the holder, might mean it if a name were written in another way.
     pub(super) fn of(rule: &Rule, holder: &'a PeerCertificate) -> Option<Self> {
-        // Cloud Foundry's certificates are not meant by names.
-        if !matches!(holder.identity, Ok(None)) {
-            return None;
-        }
         match rule {
             Rule::Dns(pattern) => dns(pattern, holder),
             Rule::Uri(pattern) => holder.names.uris.iter().find_map(|name| {
@@ -57,7 +53,9 @@ fn dns<'a>(pattern: &DnsPattern, holder: &'a PeerCertificate) -> Option<Doubt<'a
     if holder.names.dns.is_empty() {
         return instead_of_dns(pattern, holder);
     }
-    holder.names.dns.iter().find_map(|name| {
+    // A name of no length is the platform's sign of a retirement.
+    let is_sign = |name: &str| name.is_empty() && matches!(holder.identity, Ok(Some(_)));
+    holder.names.dns.iter().filter(|name| !is_sign(name)).find_map(|name| {
         let why = match name.strip_prefix("*.") {
             _ if !is_dns_name(name.strip_prefix("*.").unwrap_or(name)) => NOT_PLAIN,
             Some(parent) if pattern.is_in_wildcard(parent) => "is a wildcard that stands for it too",

@@ -142,7 +142,8 @@ impl UriPattern {
     pub(super) fn means_regardless_of_case(&self, uri: &str) -> bool {
         let own = if self.below { &*self.uri } else { self.without_last_slash() };
         let (start, rest) = uri.as_bytes().split_at(own.len().min(uri.len()));
-        start.eq_ignore_ascii_case(own.as_bytes()) && (self.below || rest.is_empty())
+        // Without a path or with an empty one, it is the same (RFC 3986, 6.2.3).
+        start.eq_ignore_ascii_case(own.as_bytes()) && (self.below || rest.is_empty() || rest == b"/")
     }
 
     /// What is meant, or what everything that is meant is below.

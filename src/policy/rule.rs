@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::alt_name::AltName;
 use super::pattern::{DnsPattern, LONGEST_TEXT, UriPattern};
-use crate::diagnostics::redact::quote;
+use crate::diagnostics::redact::{may_be_secret_in_name, quote};
 use crate::diagnostics::{Problem, nearest};
 use crate::identity::{Client, Guid, Identity, InstanceId, PeerCertificate};
 
@@ -118,6 +118,12 @@ impl Rule {
         }
     }
 
+    /// Whether the rule, as one that denies, means `client`. Whoever has a Cloud Foundry identity is admitted by that alone, and denied
+    /// by the certificate's names as well: a mark of the platform's in it does not make another name of one that is denied.
+    pub fn denies(&self, client: &Client, own: Option<&Identity>) -> bool {
+        self.matches(client, own) || client.certificate().is_some_and(|certificate| self.names(certificate))
+    }
+
     /// Whether everybody whom `other` means is meant by this rule too, as far as the two rules alone tell.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
@@ -201,6 +207,9 @@ impl FromStr for Rule {
             "anonymous" => return Ok(Self::Anonymous),
             _ => {}
         }
+        if may_be_secret_in_name(text) {
+            return Err(Problem::new("looks like a key itself", help_for("")));
+        }
         let form = FORMS.iter().find_map(|(form, _)| Some((*form, text.strip_prefix(form)?)));
         match form {
             Some(("cf:app:", guid)) => guid_of("app", guid).map(Self::App),
@@ -228,6 +237,9 @@ fn instance(id: &str) -> Result<InstanceId, Problem> {
 }
 
 fn common_name(name: &str) -> Result<Arc<str>, Problem> {
+    if name.starts_with(['"', '\'']) || name.ends_with(['"', '\'']) {
+        return Err(Problem::new("the quotes would be part of the name", "leave them out"));
+    }
     if name.contains('*') {
         return Err(Problem::new("a CN has no wildcard", "write the whole name, or dns:*.NAME"));
     }

@@ -212,7 +212,7 @@ fn expected_identity(words: &Words) -> Option<[Option<String>; 4]> {
 }
 
 /// Whether a rule, in its words, means the holder of a certificate, in its words.
-fn expected_match(rule: &str, words: &Words) -> bool {
+fn expected_match(rule: &str, words: &Words, denies: bool) -> bool {
     let Some(identity) = expected_identity(words) else { return false };
     let of_cf = identity.iter().any(Option::is_some);
     let [app, space, organization, instance] = identity;
@@ -236,24 +236,23 @@ fn expected_match(rule: &str, words: &Words) -> bool {
         ("dns", name) => {
             let names = all_of(words, "dns").into_iter().map(str::to_lowercase);
             let parent = name.strip_prefix("*.");
-            !of_cf && names.into_iter().any(|n| parent.map_or(n == name, |parent| below(&n, parent)))
+            (denies || !of_cf) && names.into_iter().any(|n| parent.map_or(n == name, |parent| below(&n, parent)))
         }
         ("uri:spiffe", uri) => {
             let parent = uri.strip_suffix('*');
             let meant =
                 |u: &str| u == uri || parent.is_some_and(|parent| u.len() > parent.len() && u.starts_with(parent));
-            !of_cf && all_of(words, "uri").iter().filter_map(|u| u.strip_prefix("spiffe:")).any(meant)
+            (denies || !of_cf) && all_of(words, "uri").iter().filter_map(|u| u.strip_prefix("spiffe:")).any(meant)
         }
-        ("cn", name) => !of_cf && all_of(words, "cn") == [name],
+        ("cn", name) => (denies || !of_cf) && all_of(words, "cn") == [name],
         other => panic!("{other:?}"),
     }
 }
 
 /// Whether a holder who is not meant by a rule that denies might be, under a name that is written in another way.
 fn expected_doubt(rule: &str, words: &Words) -> bool {
-    if expected_identity(words).is_none_or(|identity| identity.iter().any(Option::is_some)) {
-        return false;
-    }
+    let Some(identity) = expected_identity(words) else { return false };
+    let is_sign = |name: &str| name.is_empty() && identity.iter().any(Option::is_some);
     let plain = |name: &str| {
         let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         name.split('.').all(label)
@@ -269,7 +268,7 @@ fn expected_doubt(rule: &str, words: &Words) -> bool {
             };
             cns.len() > 1 || cns.iter().any(|cn| *cn == value || by_wildcard(cn))
         }
-        "dns" => names.iter().any(|name| match name.strip_prefix("*.") {
+        "dns" => names.iter().filter(|name| !is_sign(name)).any(|name| match name.strip_prefix("*.") {
             Some(parent) => !plain(parent) || value.split_once('.').is_some_and(|(_, of)| of == parent),
             None => !plain(name),
         }),
@@ -297,9 +296,10 @@ fn every_certificate_is_judged_by_every_set_of_rules_as_their_words_say() {
         let policy = Policy { mode: PolicyMode::Enforce, allow: parsed(&allow), deny: parsed(&deny) };
         let audit = Policy { mode: PolicyMode::Audit, ..policy.clone() };
         for certificate in &certificates {
-            let first = |rules: &Words| rules.iter().find(|rule| expected_match(rule, certificate)).cloned();
+            let first =
+                |rules: &Words, denies| rules.iter().find(|rule| expected_match(rule, certificate, denies)).cloned();
             let doubted = deny.iter().find(|rule| expected_doubt(rule, certificate)).cloned();
-            let expected = match (expected_identity(certificate), first(&deny), doubted, first(&allow)) {
+            let expected = match (expected_identity(certificate), first(&deny, true), doubted, first(&allow, false)) {
                 (None, _, _, _) => Err((DenialReason::IdentityInvalid, None)),
                 (_, Some(rule), _, _) => Err((DenialReason::DeniedByRule, Some(rule))),
                 (_, None, Some(rule), _) => Err((DenialReason::NameDoubtful, Some(rule))),
@@ -409,4 +409,27 @@ proptest! {
 /// Every rule that stands in some set.
 fn all_rules() -> Words {
     rule_sets().into_iter().flat_map(|(allow, deny)| allow.into_iter().chain(deny)).collect()
+}
+
+#[test]
+fn a_mark_of_the_platforms_makes_no_other_name_of_one_that_is_denied() {
+    let marked = client(&words("ou=space:SPACE cn=Bob dns=evil.example uri=spiffe://o/admin/a"), true);
+    for rule in ["cn:Bob", "dns:evil.example", "uri:spiffe://o/admin/*"] {
+        let deny = vec![rule.parse().unwrap()];
+        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny };
+        let denial = policy.authorize(&marked, None).unwrap_err();
+        assert_eq!(denial.reason(), DenialReason::DeniedByRule, "{rule}");
+        // Nobody with an identity is admitted by a name.
+        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![rule.parse().unwrap()], deny: vec![] };
+        assert_eq!(policy.authorize(&marked, None).unwrap_err().reason(), DenialReason::NotAllowed, "{rule}");
+    }
+}
+
+#[test]
+fn a_denied_uri_without_a_path_is_denied_with_an_empty_one() {
+    for (denied, name) in [("uri:https://evil.example", "https://evil.example/"), ("uri:spiffe://o", "spiffe://o/")] {
+        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: vec![denied.parse().unwrap()] };
+        let denial = policy.authorize(&client(&words(&format!("cn=x uri={name}")), true), None).unwrap_err();
+        assert_eq!(denial.reason(), DenialReason::NameDoubtful, "{name}");
+    }
 }

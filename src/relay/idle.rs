@@ -33,8 +33,8 @@ struct SilenceWatch {
     answered: bool,
     /// Limits that have passed without a first word.
     limits_before_first_byte: u32,
-    /// What had been carried when the last limit passed.
-    carried: u64,
+    /// What had been delivered when the last limit passed.
+    delivered: u64,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -76,14 +76,21 @@ impl IdleTimer {
             limit,
             answered,
             limits_before_first_byte: 0,
-            carried: 0,
+            delivered: 0,
             timer: Box::pin(tokio::time::sleep(limit)),
         }));
     }
 
-    /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way` and some of them are `carried`; and where
-    /// silence within an exchange does not count, as long as any are on their way, or an answer is `under_way`.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, on_their_way: bool, carried: u64, under_way: bool) -> Poll<()> {
+    /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way` and what is `delivered` changes, which is
+    /// asked when a limit has passed; and where silence within an exchange does not count, as long as any are on their way, or an
+    /// answer is `under_way`.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        on_their_way: bool,
+        delivered: impl Fn() -> u64,
+        under_way: bool,
+    ) -> Poll<()> {
         let Some(watch) = &mut self.watch else { return Poll::Pending };
         loop {
             ready!(watch.timer.as_mut().poll(cx));
@@ -94,11 +101,12 @@ impl IdleTimer {
                 LastSender::App => false,
             };
             let excused = watch.answered && (somebody_waits || under_way);
-            let moves_on = on_their_way && (watch.answered || carried != watch.carried);
+            let delivered = if on_their_way && !watch.answered { delivered() } else { watch.delivered };
+            let moves_on = on_their_way && (watch.answered || delivered != watch.delivered);
             if !self.moved && !excused && !moves_on {
                 return Poll::Ready(());
             }
-            watch.carried = carried;
+            watch.delivered = delivered;
             self.moved = false;
             watch.timer.as_mut().reset(Instant::now() + watch.limit);
         }

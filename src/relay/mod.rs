@@ -21,15 +21,15 @@ mod write_buffer;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::budget::{Budget, Reservation};
+use crate::budget::Reservation;
 use crate::io::{AppStream, Transferred, buffers};
 use crate::policy::Permit;
+use crate::sys::send_queue;
 use crate::tls::{Established, Session};
 use idle::IdleTimer;
 use response_tracker::ResponseTracker;
@@ -99,6 +99,19 @@ pub struct Relay {
 /// What of a client's chain is no more than any connection may hold.
 const USUAL_CHAIN: usize = 4 * 1024;
 
+/// Bytes that a connection holds for as long as it lasts because the client's chain is longer than usual: rustls keeps it, and so do we,
+/// to ask again whether the client may stay.
+pub fn chain_memory(established: &Established) -> usize {
+    2 * established.chain_bytes.saturating_sub(USUAL_CHAIN)
+}
+
+/// Of `sent` bytes, those that have left the kernel for the client, where some more are `blocked`: the kernel takes more in large steps
+/// only, many seconds apart for a slow client. It grows as long as the client takes any; nothing else can be said of it.
+fn delivered_to(client: &TcpStream, sent: u64, blocked: bool) -> u64 {
+    let waiting = if blocked { send_queue::unacknowledged(client).ok().flatten().unwrap_or_default() } else { 0 };
+    sent.wrapping_sub(waiting)
+}
+
 /// A length that is never near its type's end.
 fn small(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
@@ -115,22 +128,24 @@ enum TransferState {
 
 impl Relay {
     /// A relay between the established session on `client` and `app`. No permit, no bytes. The app has `announcement` in
-    /// front of whatever the client sends, and need not wait for that. What the relay keeps is of `budget`.
+    /// front of whatever the client sends, and need not wait for that. What the relay keeps is of `reservation`, which has room for
+    /// [`chain_memory`] of the session.
     pub fn new(
         _: &Permit,
         client: TcpStream,
         established: Established,
         app: AppStream,
         announcement: Vec<u8>,
-        budget: &Arc<Budget>,
+        reservation: Reservation,
     ) -> Self {
+        let chain = small(chain_memory(&established));
         Self {
             client,
             app,
             more_held: !established.pending_ciphertext.is_empty(),
             held: established.pending_ciphertext,
             announced: small(announcement.len()),
-            chain: small(established.chain_bytes.saturating_sub(USUAL_CHAIN)),
+            chain,
             to_app: WriteBuffer::from(announcement),
             session: established.session,
             to_client: WriteBuffer::default(),
@@ -139,7 +154,7 @@ impl Relay {
             app_was_reset: false,
             app_is_gone: false,
             stall: None,
-            reservation: budget.reservation(),
+            reservation,
             carried: Transferred::default(),
             quiet: IdleTimer::default(),
             exchange: ResponseTracker::default(),
@@ -225,8 +240,10 @@ impl Future for Relay {
                 }
                 // Bytes that one side is slow to take are not silence, as long as it takes some.
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
-                let Transferred { up, down } = this.transferred();
-                this.quiet.poll(cx, on_its_way, up + down, this.exchange.is_under_way()).map(|()| RelayEnd::Idle)
+                let Transferred { up, .. } = this.transferred();
+                let (client, down, blocked) = (&this.client, this.carried.down, !this.to_client.is_empty());
+                let delivered = || up.wrapping_add(delivered_to(client, down, blocked));
+                this.quiet.poll(cx, on_its_way, delivered, this.exchange.is_under_way()).map(|()| RelayEnd::Idle)
             }
         }
     }

@@ -18,6 +18,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Looks in a row that have found no progress, after which a direction is stuck.
 pub(super) const STUCK: u8 = 5;
 
+/// What a client has to take between two looks, in bytes: one that takes drops holds as much memory as one that takes nothing.
+const LEAST_DOWN: u64 = 4 * 1024;
+
 /// The eye on one connection.
 #[derive(Debug)]
 pub(super) struct Stall {
@@ -29,13 +32,13 @@ pub(super) struct Stall {
 /// Of one direction.
 #[derive(Debug)]
 struct BytesMoved {
-    carried: u64,
+    delivered: u64,
     looks: u8,
 }
 
 impl Stall {
     pub(super) fn new(carried: Transferred) -> Self {
-        let progress = |carried| BytesMoved { carried, looks: 0 };
+        let progress = |delivered| BytesMoved { delivered, looks: 0 };
         Self { timer: Box::pin(sleep(LOOK)), up: progress(carried.up), down: progress(carried.down) }
     }
 
@@ -44,19 +47,21 @@ impl Stall {
         self.timer.as_mut().poll(cx).map(|()| self.timer.as_mut().reset(Instant::now() + LOOK))
     }
 
-    /// Whether what is kept has been the same for [`STUCK`] looks, of which this is one. Bytes count when they are carried: a
-    /// record that comes in drops, or a backlog that goes in drops, keeps its memory all the same.
-    pub(super) fn is_stuck(&mut self, carried: Transferred, keeps_up: bool, keeps_down: bool) -> bool {
-        let up = self.up.stands_still(carried.up, keeps_up);
-        let down = self.down.stands_still(carried.down, keeps_down);
+    /// Whether what is kept has been the same for [`STUCK`] looks, of which this is one. Bytes to the app count when they are carried,
+    /// and bytes to the client when it takes them: a record that comes in drops keeps its memory all the same.
+    pub(super) fn is_stuck(&mut self, delivered: Transferred, keeps_up: bool, keeps_down: bool) -> bool {
+        let up = self.up.stands_still(delivered.up, keeps_up, 1);
+        let down = self.down.stands_still(delivered.down, keeps_down, LEAST_DOWN);
         up || down
     }
 }
 
 impl BytesMoved {
-    fn stands_still(&mut self, carried: u64, keeps: bool) -> bool {
-        self.looks = if keeps && carried == self.carried { (self.looks + 1).min(STUCK) } else { 0 };
-        self.carried = carried;
+    /// Fewer than `least` bytes since the last look are none.
+    fn stands_still(&mut self, delivered: u64, keeps: bool, least: u64) -> bool {
+        let moved = delivered.wrapping_sub(self.delivered);
+        self.looks = if keeps && moved < least { (self.looks + 1).min(STUCK) } else { 0 };
+        self.delivered = delivered;
         self.looks == STUCK
     }
 }

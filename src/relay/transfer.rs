@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Relay, RelayEnd, Stall, TransferState, WriteBuffer};
-use crate::io::Outgoing;
+use super::{Relay, RelayEnd, Stall, TransferState, WriteBuffer, delivered_to};
 use crate::io::buffers::{Buffers, READ, RECORD};
+use crate::io::{Outgoing, Transferred};
 use crate::sys::socket;
 use crate::tls::record_length;
 
@@ -72,7 +72,8 @@ impl Relay {
             if !self.to_app.is_empty() && !matches!(self.client.take_error(), Ok(None)) {
                 return Poll::Ready(RelayEnd::ClientReset);
             }
-            let stuck = stall.is_stuck(self.carried, keeps_up, keeps_down);
+            let down = delivered_to(&self.client, self.carried.down, keeps_down);
+            let stuck = stall.is_stuck(Transferred { down, ..self.carried }, keeps_up, keeps_down);
             if stuck && may_have_to_go && self.reservation.budget().is_short() {
                 return Poll::Ready(RelayEnd::Stuck);
             }

@@ -20,7 +20,7 @@ pub(super) fn error(reason: DenialReason, alert: DenialAlert) -> Error {
         DenialReason::WrongPurpose => CertificateError::InvalidPurpose,
         DenialReason::Malformed => CertificateError::BadEncoding,
         DenialReason::Unsupported => CertificateError::UnhandledCriticalExtension,
-        DenialReason::ChainTooLong => BAD_CERTIFICATE,
+        DenialReason::ConstraintViolated | DenialReason::ChainTooLong => BAD_CERTIFICATE,
         DenialReason::IdentityInvalid
         | DenialReason::NameDoubtful
         | DenialReason::NotAllowed

@@ -88,11 +88,11 @@ pub async fn handshake(
     mut may_hold: impl FnMut(usize) -> Result<(), BudgetExceeded>,
     may_answer: impl Fn() -> bool,
 ) -> Result<(Negotiated, Established), HandshakeError> {
-    let mut wire = hello.wire;
+    let (mut wire, hidden_name) = hello.into_parts();
     // Of what is done with, rustls keeps the client's certificates: all counts.
-    let mut received = wire.len() + hello.hidden_name.as_ref().map_or(0, Hidden::memory);
+    let mut received = wire.len() + hidden_name.as_ref().map_or(0, Hidden::memory);
     may_hold(received)?;
-    let mut negotiation = HandshakeDriver::new(config, hello.hidden_name).map_err(HandshakeError::Refused)?;
+    let mut negotiation = HandshakeDriver::new(config, hidden_name).map_err(HandshakeError::Refused)?;
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.acquire().await;

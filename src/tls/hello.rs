@@ -15,10 +15,10 @@ use crate::tls::server_name::Hidden;
 #[derive(Debug)]
 pub struct Hello {
     /// As received. The handshake starts from these bytes.
-    pub(super) wire: Vec<u8>,
+    wire: Vec<u8>,
     /// The server name, hidden from rustls where it would not take it.
     pub(super) hidden_name: Option<Hidden>,
-    alpn: Vec<Vec<u8>>,
+    alpn: ProtocolNames,
     server_name: Option<String>,
     tls13: bool,
 }
@@ -44,9 +44,14 @@ impl Hello {
         self.tls13
     }
 
+    /// What the handshake starts from. All else that was learned of it is done with.
+    pub(super) fn into_parts(self) -> (Vec<u8>, Option<Hidden>) {
+        (self.wire, self.hidden_name)
+    }
+
     /// Whether the client offers at least one of `protocols` (RFC 7301).
     pub fn offers_any(&self, protocols: &[Vec<u8>]) -> bool {
-        self.alpn.iter().any(|offered| protocols.contains(offered))
+        self.alpn.iter().any(|offered| protocols.iter().any(|spoken| spoken == offered))
     }
 
     /// The name the client asked for (RFC 6066); `None` also for what is not a DNS name. It decides nothing: routers send the instance,
@@ -222,9 +227,39 @@ impl Framing {
 
 /// What of a ClientHello decides on the answer, and the name for the record.
 struct HelloExtensions {
-    alpn: Vec<Vec<u8>>,
+    alpn: ProtocolNames,
     server_name: Option<String>,
     tls13: bool,
+}
+
+/// The protocols that a client offers, in as many bytes as they have on the wire (RFC 7301, 3.1): thousands fit into a ClientHello, and
+/// each would cost twenty times that by itself.
+#[derive(Debug, Default)]
+struct ProtocolNames(Vec<u8>);
+
+impl ProtocolNames {
+    fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut wire = Vec::new();
+        for name in names {
+            // The length of each is one byte on the wire too.
+            if let Ok(length) = u8::try_from(name.len()) {
+                wire.push(length);
+                wire.extend_from_slice(name);
+            }
+        }
+        wire.shrink_to_fit();
+        Self(wire)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let (length, behind) = rest.split_first()?;
+            let (name, others) = behind.split_at_checked(usize::from(*length))?;
+            rest = others;
+            Some(name)
+        })
+    }
 }
 
 /// rustls's reading of a ClientHello. Made when there is something to read, as it is not small; it copies what it is given.
@@ -248,7 +283,7 @@ impl Parser {
                 Ok(Some(accepted)) => {
                     let hello = accepted.client_hello();
                     let tls13 = hello.cipher_suites().iter().any(|suite| u16::from(*suite) >> 8 == TLS13_SUITES);
-                    let alpn = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+                    let alpn = ProtocolNames::of(hello.alpn().into_iter().flatten());
                     let server_name = hello.server_name().map(str::to_owned);
                     return Ok(Some(HelloExtensions { alpn, server_name, tls13 }));
                 }

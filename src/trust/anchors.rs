@@ -216,7 +216,7 @@ impl TrustAnchors {
             Ok(())
         };
         let usage = KeyUsage::client_auth();
-        let denial = |error: webpki::Error| chain::unsupported(&error, chain).unwrap_or(reason(&error).into());
+        let denial = |error: webpki::Error| chain::explain(&error, chain).unwrap_or(reason(&error).into());
         EndEntityCert::try_from(leaf.shown())
             .and_then(|leaf| {
                 leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
@@ -227,8 +227,14 @@ impl TrustAnchors {
         dates.into_inner().ok_or(DenialReason::Untrusted.into())
     }
 
-    /// What webpki leaves to others: the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
+    /// What webpki leaves to others: the key usage of the CAs in between, the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
     fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<&Ca, webpki::Error> {
+        let may_sign = |der: &CertificateDer<'_>| {
+            Certificate::from_der(der).is_ok_and(|certificate| certificate.cannot_vouch_for_clients().is_none())
+        };
+        if !path.intermediate_certificates().all(|ca| may_sign(&ca.der())) {
+            return Err(webpki::Error::EndEntityUsedAsCa);
+        }
         let time = UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
         // A CA whose certificate was renewed may be listed with its old and its new dates.
         let same = self.0.cas.iter().filter(|ca| ca.anchor == *path.anchor());

@@ -91,6 +91,10 @@ impl Ways<'_> {
 /// # Errors
 /// [`DenialReason::Unsupported`], with the key.
 pub(super) fn can_sign(leaf: &Certificate, algorithms: &WebPkiSupportedAlgorithms) -> Result<(), Denial> {
+    if let Some(why) = leaf.cannot_sign_handshakes() {
+        let what = format!("{why}; issue it with digitalSignature, or without a keyUsage");
+        return Err(Denial::because(DenialReason::WrongPurpose, what));
+    }
     let (algorithm, key) = leaf.public_key();
     let is_offered = algorithms
         .mapping
@@ -117,25 +121,57 @@ static PARSERS: [(AlgorithmIdentifier, &dyn VerificationAlgorithm); 5] = [
     (alg_id::RSA_ENCRYPTION, &signature::RSA_PKCS1_2048_8192_SHA256),
 ];
 
-/// Why a certificate of `chain` is of no kind that is supported, as far as webpki's `error` says so.
-pub(super) fn unsupported(error: &webpki::Error, chain: &[CertificateDer<'_>]) -> Option<Denial> {
-    let what = match error {
-        webpki::Error::UnsupportedCertVersion => "it is not of version 3; issue it with extensions".to_owned(),
+/// What there is to say of webpki's `error` about `chain` beside its kind; `None`: no more than that.
+pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>]) -> Option<Denial> {
+    let (reason, what) = match error {
+        webpki::Error::UnsupportedCertVersion => {
+            (DenialReason::Unsupported, "it is not of version 3; issue it with extensions".to_owned())
+        }
         webpki::Error::UnsupportedCriticalExtension => {
             let unknown = chain.iter().find_map(|certificate| critical::unknown_critical(certificate));
             let which = unknown.map_or_else(|| "an extension".to_owned(), |id| format!("the extension {id}"));
-            format!("it calls {which} critical, which is not known here; issue it without, or not critical")
+            let what = format!("it calls {which} critical, which is not known here; issue it without, or not critical");
+            (DenialReason::Unsupported, what)
         }
         webpki::Error::UnsupportedSignatureAlgorithmContext(_)
         | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             let algorithm = chain.iter().find_map(|der| Certificate::from_der(der).ok()?.weak_signature());
             let which = algorithm.unwrap_or("an algorithm that is not known here");
-            format!("it is signed with {which}; have it signed with SHA-256 or better")
+            (DenialReason::Unsupported, format!("it is signed with {which}; have it signed with SHA-256 or better"))
         }
         webpki::Error::SignatureAlgorithmMismatch => {
-            "it names two algorithms for one signature; issue it anew".to_owned()
+            (DenialReason::Unsupported, "it names two algorithms for one signature; issue it anew".to_owned())
+        }
+        webpki::Error::InvalidSignatureForPublicKey | webpki::Error::UnknownIssuer => {
+            let bits = chain.iter().skip(1).find_map(|der| Certificate::from_der(der).ok()?.rsa_bits());
+            let bits = bits.filter(|bits| !RSA_BITS.contains(bits))?;
+            let what = format!("a CA above it has an RSA key of {bits} bits; use CAs of 2048 to 8192 bits");
+            (DenialReason::Unsupported, what)
+        }
+        webpki::Error::CaUsedAsEndEntity => {
+            (DenialReason::ConstraintViolated, "it is a CA's itself; issue one to the client that is not".to_owned())
+        }
+        webpki::Error::EndEntityUsedAsCa => {
+            let limited =
+                chain.iter().skip(1).find_map(|der| Certificate::from_der(der).ok()?.cannot_vouch_for_clients());
+            let what = match limited {
+                Some(why) => format!("a CA above it {why}; issue that CA's anew"),
+                None => {
+                    "what is above it is not a CA's; send the certificates of the CAs that have issued it".to_owned()
+                }
+            };
+            (DenialReason::ConstraintViolated, what)
+        }
+        webpki::Error::NameConstraintViolation => {
+            let what = "name constraints of a CA above it do not permit its names (those on e-mail addresses and directory names permit none); issue it by another CA";
+            (DenialReason::ConstraintViolated, what.to_owned())
+        }
+        webpki::Error::PathLenConstraintViolated => {
+            let what =
+                "more CAs are between it and a CA than that CA's path length allows; issue it by a CA further up";
+            (DenialReason::ConstraintViolated, what.to_owned())
         }
         _ => return None,
     };
-    Some(Denial::because(DenialReason::Unsupported, what))
+    Some(Denial::because(reason, what))
 }

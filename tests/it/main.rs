@@ -32,6 +32,7 @@ mod scarcity;
 mod secrets;
 mod server_names;
 mod session;
+mod slow_readers;
 mod status;
 mod supervisor;
 mod trust;

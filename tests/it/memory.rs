@@ -125,6 +125,30 @@ fn a_client_hello_of_up_to_16_kib_is_served_and_a_longer_one_refused_by_an_alert
 }
 
 #[test]
+fn thousands_of_names_in_a_client_hello_take_no_more_memory_than_their_bytes() {
+    const CLIENTS: usize = 60;
+    let credentials = Credentials::new();
+    let sidecar = Setup::proxy(&credentials, app::echo()).arg("--handshake-timeout").arg("10m").ready();
+    let mut asking = asking(credentials.instance());
+    asking.config.alpn_protocols = vec![vec![b'x']; 7_300];
+    let hello = asking.hello();
+    assert!((15 * KIB..16 * KIB).contains(&hello.len()), "{}", hello.len());
+    let say_hello = || {
+        let mut tcp = saying(&hello, &sidecar);
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        // It has been answered, and waits for a Finished that does not come.
+        tcp.read_exact(&mut [0; 3]).unwrap();
+        tcp
+    };
+    let mut waiting = vec![say_hello()];
+    let before = crate::relay::anonymous_kib(sidecar.pid());
+    waiting.extend((1..CLIENTS).map(|_| say_hello()));
+    let grown = crate::relay::anonymous_kib(sidecar.pid()).saturating_sub(before);
+    assert!(grown < 60 * CLIENTS as u64, "{} KiB for each", grown / CLIENTS as u64);
+    drop(waiting);
+}
+
+#[test]
 fn a_client_hello_in_the_smallest_records_and_segments_is_served_and_too_many_of_them_are_refused() {
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).ready();
@@ -200,6 +224,31 @@ fn large_client_certificates_without_an_end_are_turned_away_and_usual_ones_come_
     echoes(&mut established, 10_000);
     drop(flood);
     measured.wait_for("vestibule_held_memory_bytes{budget=\"handshakes\"}", 0.0);
+}
+
+#[test]
+fn established_clients_with_long_chains_are_turned_away_when_memory_is_short_and_usual_ones_come_in() {
+    let mut credentials = Credentials::new();
+    let ca = credentials.dir().join("ca.crt");
+    std::fs::write(&ca, roots_pem()).unwrap();
+    let setup = Setup::proxy(&credentials, app::echo()).arg("--client-ca").arg(ca.to_str().unwrap());
+    let setup = setup.arg("--client-auth").arg("require").arg("--allow").arg("any");
+    let measured = Measured::new(setup.arg("--memory-limit").arg("4M").arg("--max-connections").arg("500"));
+    let client = credentials.issue();
+    let usual = asking(credentials.instance()).showing(&client.cert_pem, &client.key_pem);
+    let certificates = client.cert_pem.matches("BEGIN CERTIFICATE").count();
+    let long = asking(credentials.instance()).showing(&client.cert_pem.repeat(10 / certificates), &client.key_pem);
+    let limit = measured.series()["vestibule_held_memory_limit_bytes{budget=\"backlogs\"}"];
+    let mut established = usual.connect(measured.sidecar.addr()).unwrap();
+    let clients: Vec<_> =
+        (0..120).filter_map(|_| long.clone().afresh().connect(measured.sidecar.addr()).ok()).collect();
+    let entry = measured.sidecar.record("overloaded");
+    assert!(entry["detail"].as_str().unwrap().contains("chain of certificates is long"), "{entry}");
+    assert!(held(&measured, "backlogs") <= limit && clients.len() > 5, "{}", clients.len());
+    echoes(&mut usual.connect(measured.sidecar.addr()).unwrap(), 10_000);
+    echoes(&mut established, 10_000);
+    drop(clients);
+    measured.wait_for("vestibule_held_memory_bytes{budget=\"backlogs\"}", 0.0);
 }
 
 #[test]

@@ -329,7 +329,7 @@ fn a_side_that_does_not_read_slows_the_other_and_memory_stays_bounded() {
 }
 
 /// Anonymous memory of a process in KiB.
-fn anonymous_kib(pid: u32) -> u64 {
+pub(crate) fn anonymous_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

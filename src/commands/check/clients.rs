@@ -210,7 +210,7 @@ impl Judge<'_> {
             rule => {
                 if let Some(guid) = rule.guid_for_a_name() {
                     let what = format!(
-                        "{list} {rule} looks like Cloud Foundry's {guid}, and a rule on a name means none of its certificates"
+                        "{list} {rule} looks like Cloud Foundry's {guid}, and a rule on a name admits none of its certificates"
                     );
                     let mend = format!("write cf:app:{guid} or cf:instance:{guid}");
                     self.warning(Subject::Rules, &what, &mend);

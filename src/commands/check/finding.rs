@@ -198,8 +198,8 @@ mod tests {
         found.ok(Subject::Threads, "c");
         let object: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();
         let expected = serde_json::json!({ "ok": true, "findings": [
-            { "severity": "warning", "subject": "app", "message": "a", "mend": "b" },
-            { "severity": "ok", "subject": "threads", "message": "c", "mend": null },
+            { "severity": "warning", "subject": "app", "message": "a", "help": "b" },
+            { "severity": "ok", "subject": "threads", "message": "c", "help": null },
         ]});
         assert_eq!(object, expected);
     }

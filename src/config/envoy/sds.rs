@@ -10,7 +10,7 @@ use base64ct::{Base64, Encoding};
 use super::reader::{At, FieldReported, MessageReader};
 use super::schema::{Message, Unknown, honoured, ignored, message, messages, only, refused};
 use crate::diagnostics::Diagnostics;
-use crate::diagnostics::redact::quote;
+use crate::diagnostics::redact::{may_be_secret_in_name, quote};
 use crate::policy::{AltName, AltNameKind};
 
 /// The largest file that is read, in bytes: a bundle of roots has at most 512 KiB.
@@ -146,7 +146,12 @@ impl MessageReader<'_> {
 
     /// An empty name would match certificates that have one, which no operator can mean.
     fn exact(&mut self, matcher: &At<'_>) -> Result<String, FieldReported> {
-        self.text(&matcher.field("exact")).map(str::to_owned)
+        let at = matcher.field("exact");
+        let name = self.text(&at)?;
+        match may_be_secret_in_name(name) {
+            true => Err(self.wrong(&at, "looks like a key itself", "write the name that clients have")),
+            false => Ok(name.to_owned()),
+        }
     }
 }
 

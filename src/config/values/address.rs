@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::config::{AdminAddr, AppAddr, Listen};
 use crate::diagnostics::Problem;
-use crate::diagnostics::redact::quote;
+use crate::diagnostics::redact::{may_be_secret_path, quote};
 
 /// `8443` and `[::]:8443` for every address of the machine, or one address and port. Port 0 lets the kernel choose.
 pub fn listen(text: &str) -> Result<Listen, Problem> {
@@ -123,6 +123,9 @@ fn unix(path: &str) -> Result<PathBuf, Problem> {
     if !path.starts_with('/') || path.contains('\0') {
         let what = format!("{} is not an absolute path", quote(path));
         return Err(Problem::new(what, "write unix:/PATH such as unix:/run/app.sock"));
+    }
+    if may_be_secret_path(path) {
+        return Err(Problem::new("looks like a key itself", "write unix:/PATH such as unix:/run/app.sock"));
     }
     if path.len() > LONGEST {
         let what = format!("{} is {} bytes long", quote(path), path.len());

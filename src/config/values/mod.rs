@@ -21,13 +21,13 @@ pub use duration::{Range, duration, duration_or_off};
 pub use network::{Network, network};
 pub use size::size;
 
-/// `value`, if no quotes stand around it. A shell would have taken them away; `docker --env-file` and others do not, and
+/// `value`, if no quote begins or ends it. A shell would have taken them away; `docker --env-file` and others do not, and
 /// then they are a part of the name, the path or the list.
 pub fn unquoted(value: &OsStr) -> Result<&OsStr, Problem> {
     match value.as_encoded_bytes() {
-        [first @ (b'"' | b'\''), .., last] if first == last => {
-            let mend = "leave the quotes out; docker --env-file, for one, keeps them as they are";
-            Err(Problem::new("has quotes around it that are part of the value", mend))
+        [b'"' | b'\'', ..] | [.., b'"' | b'\''] => {
+            let help = "leave the quotes out; docker --env-file, for one, keeps them as they are";
+            Err(Problem::new("begins or ends with a quote that is part of the value", help))
         }
         _ => Ok(value),
     }

@@ -104,3 +104,35 @@ fn a_key_that_can_sign_no_handshake_is_refused_with_what_it_is() {
         assert_eq!(verify(&roots, &[&signed_for(params("x"), KeyPair::generate_for(algorithm).unwrap(), &ca)]), Ok(()));
     }
 }
+
+#[test]
+fn a_ca_that_may_not_sign_or_not_for_clients_vouches_for_nobody_listed_or_sent() {
+    use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
+    let root = self_signed(ca_params("root"));
+    let limited = |name: &str, change: fn(&mut rcgen::CertificateParams)| with(ca_params(name), change);
+    let no_signing = limited("no signing", |params| params.key_usages = vec![KeyUsagePurpose::CrlSign]);
+    let servers = limited("servers", |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    for (params_of, reason) in [(no_signing, DenialReason::ConstraintViolated), (servers, DenialReason::WrongPurpose)] {
+        let middle = signed(params_of, &root);
+        let client = signed(params("client"), &middle);
+        assert_eq!(verify(&roots(&[&root]), &[&client, &middle]), Err(reason));
+        let both = [text(&(root.pem.clone() + &middle.pem))];
+        let (anchors, notes) = TrustAnchors::parse(&both, &[]).unwrap();
+        assert!(notes.len() == 1 && notes[0].contains("and is left out"), "{notes:?}");
+        assert_eq!(verify(&anchors, &[&client, &middle]), Err(reason));
+        assert_eq!(verify(&anchors, &[&client]), Err(DenialReason::Untrusted));
+    }
+}
+
+#[test]
+fn a_key_that_may_not_make_signatures_does_not_come_in() {
+    use rcgen::KeyUsagePurpose;
+    let root = self_signed(ca_params("root"));
+    let with_usage = |usage| signed(with(params("client"), |params| params.key_usages = vec![usage]), &root);
+    assert_eq!(verify(&roots(&[&root]), &[&with_usage(KeyUsagePurpose::DigitalSignature)]), Ok(()));
+    let denial = denial(&roots(&[&root]), &[&with_usage(KeyUsagePurpose::KeyEncipherment)]);
+    assert_eq!(denial.reason(), DenialReason::WrongPurpose);
+    assert!(denial.to_string().contains("its keyUsage lacks digitalSignature"), "{denial}");
+}

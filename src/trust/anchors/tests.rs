@@ -25,7 +25,7 @@ pub(super) static NOW: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
 /// A certificate and its key.
 pub(super) struct Made {
     der: CertificateDer<'static>,
-    pem: String,
+    pub(super) pem: String,
     params: CertificateParams,
     key: KeyPair,
 }
@@ -72,7 +72,7 @@ pub(super) fn signed_for(params: CertificateParams, key: KeyPair, by: &Made) -> 
     Made { der: cert.der().clone(), pem: cert.pem(), params, key }
 }
 
-fn text(bytes: &str) -> Text {
+pub(super) fn text(bytes: &str) -> Text {
     Text { path: "ca.pem".into(), bytes: bytes.into(), named: true }
 }
 
@@ -166,7 +166,7 @@ fn one_who_is_no_ca_vouches_for_nobody() {
     let root = self_signed(ca_params("root"));
     let client = signed(params("client"), &root);
     let forged = signed(params("forged"), &client);
-    assert_eq!(verify(&roots(&[&root]), &[&forged, &client]), Err(DenialReason::Untrusted));
+    assert_eq!(verify(&roots(&[&root]), &[&forged, &client]), Err(DenialReason::ConstraintViolated));
     let (both, notes) = TrustAnchors::parse(&[text(&(client.pem.clone() + &root.pem))], &[]).unwrap();
     assert_eq!(verify(&both, &[&forged]), Err(DenialReason::Untrusted));
     assert_eq!(verify(&both, &[&client]), Ok(()));
@@ -177,7 +177,7 @@ fn one_who_is_no_ca_vouches_for_nobody() {
     let bounds = IsCa::Ca(BasicConstraints::Constrained(0));
     let short = signed(with(ca_params("short"), |params| params.is_ca = bounds), &root);
     let below = signed(ca_params("below"), &short);
-    assert_eq!(verify(&roots(&[&root]), &[&signed(params("x"), &below), &below, &short]), Err(DenialReason::Untrusted));
+    assert_eq!(verify(&roots(&[&root]), &[&signed(params("x"), &below), &below, &short]), Err(DenialReason::ConstraintViolated));
 }
 
 #[test]

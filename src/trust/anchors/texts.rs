@@ -88,6 +88,17 @@ pub enum TrustAnchorsError {
         .0.display()
     )]
     NoCrl(PathBuf),
+    /// No CRL at all, where there should be some.
+    #[error(
+        "no CRL in {places}; nothing would be revoked: give --client-crl a file or folder of CRLs in PEM or DER, or leave it out{}",
+        list(notes)
+    )]
+    NoCrls {
+        /// Where was looked.
+        places: String,
+        /// What is said of the files that were left out.
+        notes: Vec<String>,
+    },
     /// No CA at all.
     #[error(
         "no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM{}",
@@ -102,6 +113,12 @@ pub enum TrustAnchorsError {
 }
 
 impl TrustAnchorsError {
+    /// There is no CRL in any of `places`.
+    pub(crate) fn no_crls<'a>(places: impl Iterator<Item = &'a PathBuf>, notes: &[String]) -> Self {
+        let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
+        Self::NoCrls { places: places.join(", "), notes: notes.to_vec() }
+    }
+
     /// There is no CA in any of `places`, some of which may have been left out.
     pub(crate) fn empty<'a>(places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
@@ -141,6 +158,11 @@ pub(super) fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>
         if !certificate.is_ca() {
             let (path, subject) = (text.path.display(), certificate.subject());
             notes.push(format!("{path}: certificate {position} is not a CA and is left out: {subject}"));
+            continue;
+        }
+        if let Some(why) = certificate.cannot_vouch_for_clients() {
+            let (path, subject) = (text.path.display(), certificate.subject());
+            notes.push(format!("{path}: certificate {position} {why} and is left out: {subject}"));
             continue;
         }
         let refused = |source| TrustAnchorsError::Anchor { path: path(), position, source };

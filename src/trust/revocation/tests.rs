@@ -156,6 +156,6 @@ fn a_limit_on_the_cas_below_holds_for_one_that_is_listed_itself() {
     for cas in [&[&root][..], &[&short], &[&root, &short]] {
         let roots = roots(cas, &[]);
         assert_eq!(verdict(&roots, &[&near, &short]), Ok(()));
-        assert_eq!(verdict(&roots, &[&far, &below, &short]), Err(DenialReason::Untrusted));
+        assert_eq!(verdict(&roots, &[&far, &below, &short]), Err(DenialReason::ConstraintViolated));
     }
 }

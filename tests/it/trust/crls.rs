@@ -267,3 +267,30 @@ fn lists_that_are_not_the_whole_truth_are_refused_with_the_reason() {
         assert!(format!("{:?}", sidecar.lines()).contains(said), "{said}: {:?}", sidecar.lines());
     }
 }
+
+#[test]
+fn a_crl_that_a_folder_or_nothing_takes_the_place_of_goes_on_to_count() {
+    let root = OpenSsl::root("root");
+    let client = root.client("client");
+    root.revoke(&client.cert_pem);
+    let backend = Backend::new();
+    fs::write(backend.ca(), root.pem()).unwrap();
+    let folder = backend.files.path().join("crls");
+    fs::create_dir(&folder).unwrap();
+    let list = folder.join("list.crl");
+    fs::write(&list, root.crl(&[])).unwrap();
+    let named = backend.files.path().join("named.crl");
+    fs::copy(&list, &named).unwrap();
+    for (place, gone) in [(&folder, &list), (&named, &named)] {
+        let setup = backend.before(app::echo()).arg("--client-crl").arg(place.to_str().unwrap());
+        let sidecar = setup.arg("--allow").arg("any").ready();
+        let refused =
+            || assert_eq!(alert(&backend.asking_as(&client, &BOTH), &sidecar), AlertDescription::CertificateRevoked);
+        refused();
+        fs::remove_file(gone).unwrap();
+        fs::create_dir(gone).unwrap();
+        let name = gone.file_name().unwrap().to_str().unwrap();
+        sidecar.wait_until("a word about it", |line| line["level"] == "warn" && line.to_string().contains(name));
+        refused();
+    }
+}

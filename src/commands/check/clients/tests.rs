@@ -187,7 +187,7 @@ fn rules_that_mean_nobody_are_named_with_the_mend() {
              name the GUID instead, or give --cert an instance's certificate"
                 .to_owned(),
             format!(
-                "warning rules allow {name} looks like Cloud Foundry's {GUID}, and a rule on a name means none of its \
+                "warning rules allow {name} looks like Cloud Foundry's {GUID}, and a rule on a name admits none of its \
                  certificates; write cf:app:{GUID} or cf:instance:{GUID}"
             ),
         ]
