@@ -154,7 +154,8 @@ impl ClientPolicyFiles {
             // Folders, and nothing in them.
             return Err(TrustAnchorsError::empty(certified.ca.iter(), &left_out).into());
         }
-        let (roots, mut notes) = TrustAnchors::parse(&self.cas.texts, &self.crls.texts)?;
+        let parsed = TrustAnchors::parse(&self.cas.texts, &self.crls.texts);
+        let (roots, mut notes) = parsed.map_err(|error| error.with_left_out(&left_out))?;
         notes.extend(left_out);
         if roots.crls().is_empty() && !certified.crl.is_empty() {
             return Err(TrustAnchorsError::no_crls(certified.crl.iter(), &notes).into());

@@ -42,11 +42,16 @@ pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
         }
         ConnectionError::DeniedAfterHandshake(_, established)
         | ConnectionError::ExhaustedAfterHandshake(_, established) => {
-            let (mut session, mut out) = (established.session, Outgoing::default());
-            if session.close(&mut out).is_ok() {
-                // Best effort: a client whose receive window is full learns it from the FIN.
-                let _ = client.try_write(out.bytes());
+            let mut out = Outgoing::default();
+            {
+                // What the session holds of the client is not kept for as long as the client takes to go.
+                let mut session = established.session;
+                if session.close(&mut out).is_ok() {
+                    // Best effort: a client whose receive window is full learns it from the FIN.
+                    let _ = client.try_write(out.bytes());
+                }
             }
+            drop(out);
             linger(client).await;
         }
         // Past the point of no return, or an alert is on its way; or nothing that is said would be understood.

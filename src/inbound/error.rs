@@ -20,7 +20,7 @@ pub enum ConnectionError {
     #[error(transparent)]
     Hello(#[from] HelloError),
     /// No pair had been loaded yet.
-    #[error("no certificate and key have been loaded yet")]
+    #[error("no usable certificate, key, client CAs and rules have been loaded yet")]
     NoCredential,
     /// A limit was reached.
     #[error("the limit on {what} is reached; raise {option} or add instances")]

@@ -45,8 +45,10 @@ const FIRST_PAIR: Duration = Duration::from_secs(1);
 /// What a connection costs until its handshake is done, beside the client's bytes and beside what an idle one costs.
 const HANDSHAKE: usize = 6 * 1024;
 
-const TOO_MANY_CONNECTIONS: ConnectionError =
-    ConnectionError::Overloaded { what: "connections", option: "--max-connections" };
+const TOO_MANY_CONNECTIONS: ConnectionError = ConnectionError::Overloaded {
+    what: "connections",
+    option: "--max-connections, or the memory or descriptor limit that it follows from,",
+};
 
 /// What the connections of one listener share.
 #[derive(Debug)]

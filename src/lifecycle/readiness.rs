@@ -133,7 +133,11 @@ impl Readiness {
         let course = self.state();
         let standing = |part, ready, detail: String| CheckStatus { part, ready, detail };
         let pair = match course.pair.map(|validity| validity.not_after) {
-            None => standing(Check::Pair, false, "none has been loaded yet".to_owned()),
+            None => standing(
+                Check::Pair,
+                false,
+                "none is served yet: it, or client CAs and rules, are not usable".to_owned(),
+            ),
             Some(end) if end <= now => standing(Check::Pair, false, format!("expired at {}", Date(end))),
             Some(end) => standing(Check::Pair, true, format!("until {}", Date(end))),
         };
@@ -209,7 +213,7 @@ mod tests {
             shown(&readiness, now),
             [
                 "[+]listeners: 1 open",
-                "[-]pair: none has been loaded yet",
+                "[-]pair: none is served yet: it, or client CAs and rules, are not usable",
                 "[+]app: 127.0.0.1:8080 is never asked",
                 "[+]drain: not asked to stop",
                 "[+]retirement: not retiring",

@@ -77,9 +77,10 @@ mod tests {
         assert!((1..STUCK).all(|at| !look(u64::from(at), 0, true, true)));
         assert!(look(7, 0, true, true), "nothing has gone down");
         assert!(look(8, 0, true, true));
-        assert!(!look(8, 1, true, true));
-        assert!(!look(8, 1, false, false));
-        assert!((1..STUCK).all(|_| !look(8, 1, true, false)));
-        assert!(look(8, 1, true, false));
+        assert!(look(8, LEAST_DOWN - 1, true, true), "drops");
+        assert!(!look(8, 2 * LEAST_DOWN, true, true));
+        assert!(!look(8, 2 * LEAST_DOWN, false, false));
+        assert!((1..STUCK).all(|_| !look(8, 2 * LEAST_DOWN, true, false)));
+        assert!(look(8, 2 * LEAST_DOWN, true, false));
     }
 }

@@ -111,12 +111,13 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
         // The first byte of DER and of PKCS#12 alike: a SEQUENCE.
         PairError::NoCertificate | PairError::CertificatePem(_) if cert.first() == Some(&0x30) => {
             let what = format!("{cert_name}: binary (DER or PKCS#12), not PEM");
-            let mend = "convert it: openssl x509 -inform der -in FILE, or openssl pkcs12 -nodes -in FILE";
+            let mend =
+                "convert it: openssl x509 -inform der -in FILE -out PEM, or openssl pkcs12 -nodes -in FILE -out PEM";
             return found.problem(Subject::Pair, what, mend);
         }
         PairError::NoKey | PairError::KeyPem(_) if key.first() == Some(&0x30) => {
             let what = format!("{key_name}: binary (DER or PKCS#12), not PEM");
-            return found.problem(Subject::Pair, what, "convert it: openssl pkey -inform der -in FILE");
+            return found.problem(Subject::Pair, what, "convert it: openssl pkey -inform der -in FILE -out PEM");
         }
         PairError::EncryptedKey => {
             let what = format!("{key_name}: the key is encrypted, and there is nobody to ask for its passphrase");

@@ -177,7 +177,10 @@ fn one_who_is_no_ca_vouches_for_nobody() {
     let bounds = IsCa::Ca(BasicConstraints::Constrained(0));
     let short = signed(with(ca_params("short"), |params| params.is_ca = bounds), &root);
     let below = signed(ca_params("below"), &short);
-    assert_eq!(verify(&roots(&[&root]), &[&signed(params("x"), &below), &below, &short]), Err(DenialReason::ConstraintViolated));
+    assert_eq!(
+        verify(&roots(&[&root]), &[&signed(params("x"), &below), &below, &short]),
+        Err(DenialReason::ConstraintViolated)
+    );
 }
 
 #[test]

@@ -113,6 +113,14 @@ pub enum TrustAnchorsError {
 }
 
 impl TrustAnchorsError {
+    /// The same, with `more` files that were left out.
+    pub(crate) fn with_left_out(self, more: &[String]) -> Self {
+        match self {
+            Self::Empty { places, left_out } => Self::Empty { places, left_out: [left_out, more.to_vec()].concat() },
+            other => other,
+        }
+    }
+
     /// There is no CRL in any of `places`.
     pub(crate) fn no_crls<'a>(places: impl Iterator<Item = &'a PathBuf>, notes: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
@@ -252,7 +260,7 @@ fn note_passed_over(text: &Text, passed_over: Vec<String>, notes: &mut Vec<Strin
     notes.extend(passed_over.into_iter().map(|note| format!("{}: {note}", text.path.display())));
 }
 
-/// Each of `notes` on a line of its own.
+/// Each of `notes`, for the end of a sentence.
 fn list(notes: &[String]) -> String {
-    notes.iter().map(|note| format!("\n{note}")).collect()
+    notes.iter().map(|note| format!("; {note}")).collect()
 }

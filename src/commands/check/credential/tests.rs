@@ -153,7 +153,7 @@ fn what_is_no_pem_is_told_apart() {
             leaf.as_slice(),
             key_pem.as_bytes(),
             "problem  pair          /c/instance.crt: binary (DER or PKCS#12), not PEM; \
-             convert it: openssl x509 -inform der -in FILE, or openssl pkcs12 -nodes -in FILE\n",
+             convert it: openssl x509 -inform der -in FILE -out PEM, or openssl pkcs12 -nodes -in FILE -out PEM\n",
         ),
     ] {
         assert_eq!(report(cert, key, now()), expected);
@@ -176,7 +176,7 @@ fn what_is_no_pem_is_told_apart() {
         ),
         (
             &[0x30, 0x77, 0x02, 0x01],
-            "problem  pair          /c/instance.key: binary (DER or PKCS#12), not PEM; convert it: openssl pkey -inform der -in FILE\n",
+            "problem  pair          /c/instance.key: binary (DER or PKCS#12), not PEM; convert it: openssl pkey -inform der -in FILE -out PEM\n",
         ),
         (
             b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
