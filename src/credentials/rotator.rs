@@ -11,6 +11,7 @@ use super::blocking::run_blocking;
 use super::client_policy::ClientPolicySource;
 use super::expiry::Expiry;
 use super::load_failure::RETRY_INTERVAL;
+use super::snapshot::SnapshotPublisher;
 use super::source::{LastGood, ReloadSource, Update};
 use super::watch::FileWatch;
 use super::{ClientPolicyError, LoadError, Pair, RotationStats, Snapshot, SnapshotReceiver};
@@ -61,7 +62,7 @@ struct ServedConfig {
     pair: usize,
     asking: ListenerAuth,
     settings: TlsSettings,
-    current: watch::Sender<Option<Arc<Snapshot>>>,
+    snapshots: SnapshotPublisher,
 }
 
 /// What clients are asked for.
@@ -108,11 +109,12 @@ impl Rotator {
         };
         let same = |known: &&ServedConfig| known.pair == pair && known.asking == asking && known.settings == *settings;
         if let Some(known) = self.served.iter().find(same) {
-            return known.current.subscribe();
+            return known.snapshots.subscribe();
         }
-        let (current, served) = watch::channel(None);
-        self.served.push(ServedConfig { pair, asking, settings: settings.clone(), current });
-        served
+        let snapshots = SnapshotPublisher::new();
+        let receiver = snapshots.subscribe();
+        self.served.push(ServedConfig { pair, asking, settings: settings.clone(), snapshots });
+        receiver
     }
 
     /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
@@ -137,8 +139,8 @@ impl Rotator {
     pub async fn first(&self, limit: Option<Duration>) -> Result<(), InitialLoadError> {
         let all = async {
             for served in &self.served {
-                // Never an error: we hold the other end.
-                let _ = served.current.subscribe().wait_for(Option::is_some).await;
+                // There will be: we publish it.
+                let _ = served.snapshots.subscribe().wait().await;
             }
         };
         match limit {
@@ -240,8 +242,8 @@ impl Rotator {
             return;
         }
         good.generation = generation;
-        for (served, serving) in next {
-            served.current.send_replace(Some(Arc::new(serving)));
+        for (served, snapshot) in next {
+            served.snapshots.publish(snapshot);
         }
         self.rotations.record_success(generation, good.admissions().map(|admission| admission.unusable_files).sum());
         let shown = self.served_certificates(good);
@@ -271,7 +273,7 @@ impl Rotator {
 
 impl ServedConfig {
     fn generation(&self) -> Option<u64> {
-        self.current.borrow().as_ref().map(|serving| serving.generation)
+        self.snapshots.subscribe().load().map(|snapshot| snapshot.generation)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use crate::tls::ServerConfigs;
@@ -18,5 +19,97 @@ pub struct Snapshot {
     pub generation: u64,
 }
 
-/// What is served now, and that it changes. Empty until the first pair, roots and rules have been loaded.
-pub type SnapshotReceiver = watch::Receiver<Option<Arc<Snapshot>>>;
+/// Where the rotator publishes snapshots of one listener. The pointer that handshakes read and the number that wakes those who wait are in
+/// here together, so that they cannot disagree.
+#[derive(Debug)]
+pub(super) struct SnapshotPublisher {
+    current: Arc<ArcSwapOption<Snapshot>>,
+    /// Of the snapshot, and 0 before there is one.
+    generation: watch::Sender<u64>,
+}
+
+/// What is served now, and that it changes. Empty until the first pair, trust anchors and rules have been loaded. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SnapshotReceiver {
+    current: Arc<ArcSwapOption<Snapshot>>,
+    generation: watch::Receiver<u64>,
+}
+
+impl SnapshotPublisher {
+    /// With nothing to serve yet.
+    pub(super) fn new() -> Self {
+        Self { current: Arc::default(), generation: watch::Sender::new(0) }
+    }
+
+    /// Has every handshake from now on served with `snapshot`, and wakes who waits for another.
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        let generation = snapshot.generation;
+        // The pointer first: whoever is woken finds it.
+        self.current.store(Some(Arc::new(snapshot)));
+        self.generation.send_replace(generation);
+    }
+
+    /// Another one who is told.
+    pub(super) fn subscribe(&self) -> SnapshotReceiver {
+        SnapshotReceiver { current: Arc::clone(&self.current), generation: self.generation.subscribe() }
+    }
+}
+
+impl SnapshotReceiver {
+    /// What is served now; `None` before there is something. It takes no lock, and no thread waits for another.
+    pub fn load(&self) -> Option<Arc<Snapshot>> {
+        self.current.load_full()
+    }
+
+    /// What is served now, once there is something. Cancel safe. `None`: there never will be, as the rotator is gone.
+    pub async fn wait(&mut self) -> Option<Arc<Snapshot>> {
+        self.generation.wait_for(|generation| *generation > 0).await.ok()?;
+        self.load()
+    }
+
+    /// The number of what is served, and that it changes: for whoever waits beside other things. A number that was seen is not newer than
+    /// what is then loaded.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::credentials::Pair;
+    use crate::crypto::provider;
+    use crate::issuer::{Authority, InstanceSpec};
+
+    fn snapshot(generation: u64) -> Snapshot {
+        let authority = Authority::generate(std::time::SystemTime::now()).unwrap();
+        let credential = authority.issue(&InstanceSpec::generate().unwrap(), std::time::SystemTime::now()).unwrap();
+        let (cert, key) = (credential.cert_pem.as_bytes(), credential.key_pem.as_bytes());
+        let pair = Pair::from_pem(cert, key, &provider()).unwrap();
+        let configs = ServerConfigs::new(pair.certified_key(), &Default::default(), &ClientAuth::None).unwrap();
+        Snapshot { server_configs: configs, client_auth: ClientAuth::None, generation }
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_each_snapshot_and_finds_it() {
+        let publisher = SnapshotPublisher::new();
+        let mut receiver = publisher.subscribe();
+        assert!(receiver.load().is_none());
+        let never = Duration::from_millis(20);
+        assert!(timeout(never, receiver.wait()).await.is_err(), "there is none yet");
+        publisher.publish(snapshot(1));
+        assert_eq!(receiver.wait().await.unwrap().generation, 1);
+        let mut generations = receiver.generations();
+        assert_eq!(*generations.borrow_and_update(), 1);
+        assert!(timeout(never, generations.changed()).await.is_err(), "it was seen");
+        publisher.publish(snapshot(2));
+        generations.changed().await.unwrap();
+        assert_eq!(receiver.load().unwrap().generation, 2);
+        drop(publisher);
+        assert_eq!(receiver.load().unwrap().generation, 2, "the last one stays");
+    }
+}

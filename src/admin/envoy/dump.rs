@@ -146,7 +146,7 @@ fn validation_context(
     ValidationContextConfig { secret, .. }: &ValidationContextConfig,
     current: &SnapshotReceiver,
 ) -> Option<Value> {
-    let serving = current.borrow().clone()?;
+    let serving = current.load()?;
     let ClientAuth::Certificate(gate) = &serving.client_auth else { return None };
     let names = gate.policy().allow.iter().filter_map(|rule| match rule {
         Rule::AltName(name) => Some(json!({ "exact": name.to_string() })),

@@ -55,7 +55,7 @@ pub(in crate::admin) struct Rules {
 
 impl ListenerStatus {
     pub(super) fn of(listening: &ListenerInfo) -> Self {
-        let serving = listening.snapshots.borrow().clone();
+        let serving = listening.snapshots.load();
         let gate = serving.as_ref().and_then(|serving| match &serving.client_auth {
             ClientAuth::None => None,
             ClientAuth::Certificate(gate) => Some(gate),
