@@ -20,6 +20,7 @@ pub mod policy;
 
 pub mod budget;
 pub mod config;
+mod http;
 pub mod io;
 pub mod proxy_protocol;
 

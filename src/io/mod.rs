@@ -1,12 +1,14 @@
-//! Scratch memory, and the streams that bytes pass through.
+//! Scratch memory, what a socket would not take yet, and the streams that bytes pass through.
 
 pub mod buffers;
 
 mod app_stream;
 mod outgoing;
+mod write_buffer;
 
 pub use app_stream::AppStream;
 pub use outgoing::Outgoing;
+pub(crate) use write_buffer::WriteBuffer;
 
 /// Plaintext bytes that were carried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

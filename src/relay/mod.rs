@@ -14,10 +14,8 @@
 //! | the app resets | the client: what had come, then FIN without close_notify, since it is not whole |
 
 mod idle;
-mod response_tracker;
 mod stall;
 mod transfer;
-mod write_buffer;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,14 +25,13 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::budget::Reservation;
-use crate::io::{AppStream, Transferred, buffers};
+use crate::http::ResponseTracker;
+use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
 use crate::sys::send_queue;
 use crate::tls::{Established, Session};
 use idle::IdleTimer;
-use response_tracker::ResponseTracker;
 use stall::Stall;
-use write_buffer::WriteBuffer;
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Relay, RelayEnd, Stall, TransferState, WriteBuffer, delivered_to};
+use super::{Relay, RelayEnd, Stall, TransferState, delivered_to};
 use crate::io::buffers::{Buffers, READ, RECORD};
-use crate::io::{Outgoing, Transferred};
+use crate::io::{Outgoing, Transferred, WriteBuffer};
 use crate::sys::socket;
 use crate::tls::record_length;
 
@@ -123,8 +123,8 @@ impl Relay {
             if self.more_held {
                 let mut held = std::mem::take(&mut self.held);
                 let used = self.decrypt(cx, &mut held, &mut buffers.output)?;
-                held.drain(..used);
-                self.held = held;
+                // The memory of what is done with goes with it.
+                self.held = held.split_off(used);
                 continue;
             }
             if self.client.poll_read_ready(cx).is_pending() {

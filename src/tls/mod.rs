@@ -11,6 +11,7 @@ mod record;
 mod server_config;
 mod server_name;
 mod session;
+mod stream;
 #[cfg(any(test, feature = "fuzzing"))]
 mod test_client;
 
@@ -21,3 +22,4 @@ pub use hello::{Hello, HelloError, read_hello};
 pub use record::{KeyLimitReached, record_length};
 pub use server_config::{Selected, ServerConfigs};
 pub use session::{Decrypted, Session, Violation};
+pub use stream::Stream;

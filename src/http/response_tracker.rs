@@ -22,7 +22,7 @@ const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 /// What is known of the last request and its answer.
 #[derive(Debug, Default)]
-pub(super) struct ResponseTracker {
+pub(crate) struct ResponseTracker {
     /// Bytes of the body that are to come, in [`ResponseStage::Body`]. A longer body counts as endless: this is paid for by each
     /// connection.
     left: u32,
@@ -52,12 +52,12 @@ enum ResponseStage {
 
 impl ResponseTracker {
     /// Whether an answer has begun that is not whole, or may not be.
-    pub(super) fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         !matches!(self.stage, ResponseStage::Unknown | ResponseStage::Complete)
     }
 
     /// These are the client's next bytes.
-    pub(super) fn on_request(&mut self, bytes: &[u8]) {
+    pub(crate) fn on_request(&mut self, bytes: &[u8]) {
         if self.client_spoke {
             return;
         }
@@ -69,7 +69,7 @@ impl ResponseTracker {
     }
 
     /// These are the app's next bytes.
-    pub(super) fn on_response(&mut self, bytes: &[u8]) {
+    pub(crate) fn on_response(&mut self, bytes: &[u8]) {
         let answers = std::mem::take(&mut self.client_spoke) && bytes.starts_with(ANSWER);
         match self.stage {
             // Whatever we took the last one for.

@@ -8,7 +8,7 @@ use tokio::io::AsyncWrite;
 
 /// Bytes on their way, in order. Holds no memory while it is empty.
 #[derive(Debug, Default)]
-pub(super) struct WriteBuffer {
+pub(crate) struct WriteBuffer {
     bytes: Box<[u8]>,
     /// Invariant: `sent <= bytes.len()`, and both are 0 when everything was sent.
     sent: usize,
@@ -21,22 +21,22 @@ impl From<Vec<u8>> for WriteBuffer {
 }
 
 impl WriteBuffer {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Memory that is held, in bytes.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.bytes.len()
     }
 
     /// Bytes that are kept.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.sent
     }
 
     /// Puts `bytes` behind what is kept.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -46,7 +46,7 @@ impl WriteBuffer {
     }
 
     /// Writes what is kept, until the socket takes no more; adds what it took to `count`. Ready once nothing is left.
-    pub(super) fn poll_deliver(
+    pub(crate) fn poll_deliver(
         &mut self,
         mut to: Pin<&mut impl AsyncWrite>,
         cx: &mut Context<'_>,
@@ -64,7 +64,7 @@ impl WriteBuffer {
     }
 
     /// Writes `bytes` behind what is kept, without a copy of what the socket takes at once; keeps the rest.
-    pub(super) fn poll_write_through(
+    pub(crate) fn poll_write_through(
         &mut self,
         bytes: &[u8],
         mut to: Pin<&mut impl AsyncWrite>,
