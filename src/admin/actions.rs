@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::routes::{AdminResponse, text};
 use crate::config::{AdminAction, LogLevel};
-use crate::signal::Signal;
+use crate::lifecycle;
 use crate::telemetry;
 
 /// Requests that wait to be heard; a drain and its "now" fit.
@@ -23,21 +23,21 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) struct Actions {
     enabled: Vec<AdminAction>,
     /// To whoever runs the process; `None` until it listens.
-    requests: Option<mpsc::Sender<Signal>>,
+    requests: Option<mpsc::Sender<lifecycle::Request>>,
 }
 
 /// What one connection has asked for. It is passed on once the answer has been written: the end of the process may follow
 /// faster than an answer does.
 #[derive(Debug, Default)]
-pub(super) struct PendingAction(Mutex<Option<(mpsc::OwnedPermit<Signal>, Signal)>>);
+pub(super) struct PendingAction(Mutex<Option<(mpsc::OwnedPermit<lifecycle::Request>, lifecycle::Request)>>);
 
 impl PendingAction {
     /// Passes it on, if there is one.
     pub(super) fn send(self) {
         // A panic elsewhere leaves nothing half done in here.
         let wish = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some((place, signal)) = wish {
-            place.send(signal);
+        if let Some((place, asked)) = wish {
+            place.send(asked);
         }
     }
 }
@@ -48,7 +48,7 @@ impl Actions {
     }
 
     /// Where the requests arrive from now on.
-    pub(super) fn requests(&mut self) -> mpsc::Receiver<Signal> {
+    pub(super) fn requests(&mut self) -> mpsc::Receiver<lifecycle::Request> {
         let (sender, receiver) = mpsc::channel(WAITING);
         self.requests = Some(sender);
         receiver
@@ -78,19 +78,19 @@ impl Actions {
             _ if is_from_another_site(request) => {
                 text(StatusCode::FORBIDDEN, "a page of another site may not ask for this\n")
             }
-            AdminAction::Drain => self.pass_on(Signal::TERM, "drain", wish),
-            AdminAction::Reload => self.pass_on(Signal::HUP, "reload", wish),
+            AdminAction::Drain => self.pass_on(lifecycle::Request::Stop, "drain", wish),
+            AdminAction::Reload => self.pass_on(lifecycle::Request::Reload, "reload", wish),
             AdminAction::LogLevel => change_level(request.uri().query().unwrap_or_default()),
         })
     }
 
-    fn pass_on(&self, signal: Signal, action: &'static str, wish: &PendingAction) -> AdminResponse {
+    fn pass_on(&self, asked: lifecycle::Request, action: &'static str, wish: &PendingAction) -> AdminResponse {
         let place = self.requests.clone().and_then(|requests| requests.try_reserve_owned().ok());
         let Some(place) = place else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many such requests wait already\n");
         };
         tracing::info!(action, "admin action accepted");
-        *wish.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, signal));
+        *wish.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, asked));
         text(StatusCode::ACCEPTED, "accepted\n")
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     fn what_is_asked_arrives_after_the_answer_and_not_before() {
         let mut actions = Actions::new(&[AdminAction::Drain, AdminAction::Reload]);
         let mut requests = actions.requests();
-        for (target, signal) in [("/drain", Signal::TERM), ("/reload?x", Signal::HUP)] {
+        for (target, signal) in [("/drain", lifecycle::Request::Stop), ("/reload?x", lifecycle::Request::Reload)] {
             let (status, wish) = asked(&actions, post(target));
             assert_eq!(status, StatusCode::ACCEPTED);
             assert!(requests.try_recv().is_err());

@@ -32,10 +32,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{Admin, AdminAddr, Listen};
 use crate::exit::{Exit, Fault};
-use crate::lifecycle::Readiness;
+use crate::lifecycle::{Readiness, Request};
 use crate::listener;
 use crate::metrics::Metrics;
-use crate::signal::Signal;
 
 use self::actions::{Actions, PendingAction};
 use self::slots::{AdminSlot, AdminSlots};
@@ -143,9 +142,9 @@ impl AdminServer {
         }
     }
 
-    /// What whoever runs the process is asked for here, as the signal that it stands for. To be called once: a second call
+    /// What whoever runs the process is asked for here. To be called once: a second call
     /// takes the place of the first.
-    pub fn requests(&mut self) -> mpsc::Receiver<Signal> {
+    pub fn requests(&mut self) -> mpsc::Receiver<Request> {
         self.actions.requests()
     }
 

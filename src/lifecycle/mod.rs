@@ -3,9 +3,11 @@
 mod drain;
 mod phase;
 mod readiness;
+mod request;
 mod tasks;
 
 pub use drain::{DrainGuard, DrainGuards, OpenGuards};
 pub use phase::Phase;
 pub use readiness::{Check, CheckStatus, Readiness, Validity, describe_upstream};
+pub use request::Request;
 pub use tasks::Tasks;

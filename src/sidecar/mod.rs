@@ -19,10 +19,10 @@ use crate::admin::{AdminServer, AdminState, Envoy, StatusSources};
 use crate::config::{AppAddr, Config};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::exit::{Exit, Fault};
-use crate::lifecycle::{Readiness, Tasks};
+use crate::lifecycle::{Readiness, Request, Tasks};
 use crate::listener;
 use crate::metrics::Metrics;
-use crate::supervisor::{App, AppCommand, AppStatus, HiddenPort, INSTANCE_PORTS, Reaper, Request, Signals};
+use crate::supervisor::{App, AppCommand, AppStatus, HiddenPort, INSTANCE_PORTS, Reaper, Signals};
 use crate::sys::limits;
 use crate::telemetry::CloseReason;
 
@@ -250,7 +250,7 @@ impl Running {
             tokio::select! {
                 fault = tasks.ended_early() => return StopCause::Broken(fault),
                 request = self.signals.next_request(app.as_ref()) => match request {
-                    Request::Stop { .. } => return StopCause::Requested,
+                    Request::Stop => return StopCause::Requested,
                     Request::Reload => self.reload.notify_one(),
                 },
                 status = ended(app.as_ref()) => return StopCause::AppEnded(status),
@@ -270,7 +270,7 @@ impl Running {
     /// Waits for a TERM or INT that comes while we are going already.
     async fn second_stop(&mut self) {
         loop {
-            if let Request::Stop { .. } = self.signals.next_request(self.app.as_ref()).await {
+            if let Request::Stop = self.signals.next_request(self.app.as_ref()).await {
                 return;
             }
         }

@@ -32,7 +32,7 @@ pub use command::AppCommand;
 pub use exit::AppStatus;
 pub use hide::{HiddenPort, INSTANCE_PORTS};
 pub use reap::Reaper;
-pub use signals::{Request, Signals};
+pub use signals::Signals;
 
 use crate::exit::Fault;
 use crate::signal::{Signal, SignalMap, SignalScope};

@@ -1,4 +1,4 @@
-//! What the outside asks of us: by signal, or by a request that stands for one.
+//! Signals: passed on to the app, or requests of the process.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -11,22 +11,8 @@ use tokio::sync::mpsc;
 
 use super::App;
 use super::terminal::Terminal;
+use crate::lifecycle::Request;
 use crate::signal::Signal;
-
-/// What the caller has to know about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// TERM, INT, or what the app gets in place of TERM. It has not been sent to the app: the caller knows when its time
-    /// comes.
-    Stop {
-        /// Which of them.
-        signal: Signal,
-        /// 1 for the first that was seen, whichever it was; the second means "now".
-        nth: u32,
-    },
-    /// HUP: look at the credentials again. The app has been sent it too.
-    Reload,
-}
 
 /// The signals that we listen for, from the moment this is made until the process ends.
 ///
@@ -36,8 +22,7 @@ pub enum Request {
 #[derive(Debug)]
 pub struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
-    requests: Option<mpsc::Receiver<Signal>>,
-    stops: u32,
+    requests: Option<mpsc::Receiver<Request>>,
 }
 
 impl Signals {
@@ -73,23 +58,27 @@ impl Signals {
         let ignored = mask(&status, "SigIgn:");
         let heard = signals.filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
-        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, requests: None, stops: 0 })
+        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, requests: None })
     }
 
-    /// Takes `requests` for signals from now on.
-    pub fn add_requests(&mut self, requests: mpsc::Receiver<Signal>) {
+    /// Hears `requests` too from now on.
+    pub fn add_requests(&mut self, requests: mpsc::Receiver<Request>) {
         self.requests = Some(requests);
     }
 
-    /// Passes signals on to `app` until there is one that the caller has to know about. Cancel safe.
+    /// Passes signals on to `app` until there is one that stands for a request, or a request has come by another way. TERM, INT and what
+    /// the app gets in place of TERM have not been sent to it: the caller knows when its time comes. A reload has, as HUP. Cancel safe.
     ///
     /// To be called again until the app has ended, while draining too: nothing is forwarded in between.
     pub async fn next_request(&mut self, app: Option<&App>) -> Request {
         loop {
-            let signal = self.next().await;
+            let signal = match self.next().await {
+                Arrived::Signal(signal) => signal,
+                Arrived::Request(Request::Reload) => Signal::HUP,
+                Arrived::Request(Request::Stop) => return Request::Stop,
+            };
             if signal == Signal::TERM || signal == Signal::INT || app.is_some_and(|app| app.is_stopped_by(signal)) {
-                self.stops = self.stops.saturating_add(1);
-                return Request::Stop { signal, nth: self.stops };
+                return Request::Stop;
             }
             if let Some(app) = app {
                 app.signal(signal);
@@ -100,20 +89,26 @@ impl Signals {
         }
     }
 
-    async fn next(&mut self) -> Signal {
+    async fn next(&mut self) -> Arrived {
         poll_fn(|context| {
             let arrived = self
                 .streams
                 .iter_mut()
-                .find_map(|(signal, stream)| stream.poll_recv(context).is_ready().then_some(*signal));
+                .find_map(|(signal, stream)| stream.poll_recv(context).is_ready().then_some(Arrived::Signal(*signal)));
             let arrived = arrived.or_else(|| match self.requests.as_mut()?.poll_recv(context) {
-                Poll::Ready(requested) => requested,
+                Poll::Ready(requested) => requested.map(Arrived::Request),
                 Poll::Pending => None,
             });
             arrived.map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
+}
+
+/// What has come.
+enum Arrived {
+    Signal(Signal),
+    Request(Request),
 }
 
 /// The signals in one of this process's masks, bit n-1 for signal n, from `/proc/self/status` (proc_pid_status(5)).
@@ -142,16 +137,16 @@ mod tests {
         rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
         assert_eq!(signals.next_request(None).await, Request::Reload);
         rustix::process::kill_process(me, rustix::process::Signal::TERM).unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Stop { signal: Signal::TERM, nth: 1 });
+        assert_eq!(signals.next_request(None).await, Request::Stop);
         rustix::process::kill_process(me, rustix::process::Signal::INT).unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Stop { signal: Signal::INT, nth: 2 });
+        assert_eq!(signals.next_request(None).await, Request::Stop);
 
         let (sender, requests) = mpsc::channel(1);
         signals.add_requests(requests);
-        sender.send(Signal::HUP).await.unwrap();
+        sender.send(Request::Reload).await.unwrap();
         assert_eq!(signals.next_request(None).await, Request::Reload);
-        sender.send(Signal::TERM).await.unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Stop { signal: Signal::TERM, nth: 3 });
+        sender.send(Request::Stop).await.unwrap();
+        assert_eq!(signals.next_request(None).await, Request::Stop);
         // Nobody can ask any more; signals are heard all the same.
         drop(sender);
         rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();

@@ -27,8 +27,9 @@ use crate::config::sources::{Environment, Sources};
 use crate::config::{AccessLog, Config, Listen, Log};
 use crate::exit::{Exit, Fault};
 use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError, KeyKind};
+use crate::lifecycle::Request;
 use crate::sidecar::Sidecar;
-use crate::supervisor::{Request, Signals};
+use crate::supervisor::Signals;
 use crate::telemetry;
 
 /// A P-256 key is made in a fraction of a millisecond; Diego's RSA 3072 would keep a core busy at each rotation.
@@ -95,7 +96,7 @@ impl Demo<'_> {
         }
         let app = app::start().await.map_err(|error| internal("cannot start the demo's app", &error))?;
         let (sidecar, taken) = self.open(&folder, &roots, app)?;
-        if let Ok(Request::Stop { .. }) = timeout(A_MOMENT, early.next_request(None)).await {
+        if let Ok(Request::Stop) = timeout(A_MOMENT, early.next_request(None)).await {
             return Ok(Exit::Success);
         }
         let proxy = sidecar.addresses().next().ok_or_else(|| Fault::new(Exit::Internal, "nothing is listened on"))?;
