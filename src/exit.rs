@@ -91,7 +91,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why the process ends before it was asked to: the status, and what is wrong, where, and the mend.
+/// Why the process ends before it was asked to: the status, and what is wrong, where, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Fault {
     /// The status to end with.

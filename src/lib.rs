@@ -1,11 +1,11 @@
-//! Vestibule: the small room between the street door and the house.
+//! Vestibule: an mTLS sidecar proxy and container entrypoint.
 //!
-//! A TLS proxy that lives inside an application's container, terminates TLS with the instance's own short-lived
+//! It lives inside an application's container, terminates TLS with the instance's own short-lived
 //! identity, and hands plaintext to the app. Three stories, in the order of the modules below:
 //!
 //! - a process: parse → listen → start the app → ready → drain → exit
 //! - a credential: files → watch → load → check the pair → swap → serve
-//! - a connection: accept → ClientHello → dial → handshake → relay → record
+//! - a connection: accept → ClientHello → dial → handshake → relay → access log entry
 
 pub mod diagnostics;
 pub mod exit;

@@ -17,7 +17,8 @@ fuzz_target!(|der: &[u8]| {
     if let Ok(client) = Client::from_leaf(der) {
         let deny = ["dns:evil.example", "uri:spiffe://o/admin/*", "cn:Bob"].map(|rule| rule.parse::<Rule>().unwrap());
         let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: deny.to_vec() };
-        if let (Ok(_), Some(holder), None) = (policy.authorize(&client, None), client.certificate(), client.identity()) {
+        if let (Ok(_), Some(holder), None) = (policy.authorize(&client, None), client.certificate(), client.identity())
+        {
             let seen = |name: &str| name.replace(|c: char| !c.is_ascii_graphic(), "").to_ascii_lowercase();
             let is_denied = |name: &String| seen(name).trim_end_matches('.') == "evil.example";
             assert!(!holder.names.dns.iter().any(is_denied));

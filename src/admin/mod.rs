@@ -129,10 +129,10 @@ impl AdminServer {
         match open(addr, admin) {
             Ok(server) => Ok(Some(server)),
             Err(error) if admin.asked => {
-                let mend = "choose another --admin, or off";
+                let help = "choose another --admin, or off";
                 Err(Fault::new(
                     Exit::AddressUnavailable,
-                    format!("cannot listen on {addr} for --admin: {error}; {mend}"),
+                    format!("cannot listen on {addr} for --admin: {error}; {help}"),
                 ))
             }
             Err(error) => {

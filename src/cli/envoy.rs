@@ -204,8 +204,8 @@ struct ArgReader<I: Iterator<Item = OsString>> {
 }
 
 impl<I: Iterator<Item = OsString>> ArgReader<I> {
-    fn wrong(&mut self, flag: &str, what: impl Into<String>, mend: impl Into<String>) {
-        self.mistakes.push(Problem::new(what, mend).at(Source::Flag(flag.to_owned())));
+    fn wrong(&mut self, flag: &str, what: impl Into<String>, help: impl Into<String>) {
+        self.mistakes.push(Problem::new(what, help).at(Source::Flag(flag.to_owned())));
     }
 
     fn value(&mut self, flag: &str, attached: Option<OsString>) -> Option<OsString> {

@@ -24,7 +24,7 @@ pub(super) fn vestibule() -> Command {
         .subcommand(
             serving("run", "Start the app behind the proxy; the container's entrypoint")
                 .override_usage("vestibule run [OPTIONS] -- COMMAND [ARG...]")
-                // Taken so that it can be refused with the mend: a command that stands before its `--`.
+                // Taken so that it can be refused with a remedy: a command that stands before its `--`.
                 .arg(positional("STRAY").num_args(0..))
                 .arg(positional("COMMAND").num_args(1..).last(true)),
         )

@@ -83,7 +83,7 @@ fn one_line(paragraphs: &str) -> String {
     let tip = said.iter().find_map(|said| said.strip_prefix("tip: ")).map(str::to_owned);
     let usage = || said.iter().find_map(|said| said.strip_prefix("Usage: ")).map(|usage| format!("usage: {usage}"));
     match tip.or_else(usage) {
-        Some(mend) => format!("{wrong}; {mend}"),
+        Some(help) => format!("{wrong}; {help}"),
         None => wrong.to_owned(),
     }
 }

@@ -155,11 +155,11 @@ impl Flags<'_> {
 
     /// One of the choices in the table, as the type that stands for them.
     fn parsed<T: FromStr>(&mut self, name: &'static str) -> Option<T> {
-        let mend = options::of(self.command)
+        let help = options::of(self.command)
             .find(|option| option.name == name)
             .map(|option| format!("write one of {}", option.choices.join(", ")))
             .unwrap_or_default();
-        self.read(name, |text| text.parse().map_err(|_| Problem::new(format!("{} is not known", quote(text)), mend)))
+        self.read(name, |text| text.parse().map_err(|_| Problem::new(format!("{} is not known", quote(text)), help)))
     }
 }
 

@@ -70,8 +70,8 @@ fn nowhere() -> Fault {
 }
 
 fn nobody(admin: &AdminAddr, error: &io::Error) -> Fault {
-    let mend = "start vestibule run or vestibule proxy, with the same --admin";
-    Fault::new(Exit::Findings, format!("nobody answers at {admin}: {error}; {mend}"))
+    let help = "start vestibule run or vestibule proxy, with the same --admin";
+    Fault::new(Exit::Findings, format!("nobody answers at {admin}: {error}; {help}"))
 }
 
 fn ask(admin: &AdminAddr, limit: Duration) -> io::Result<ProbeResult> {

@@ -25,11 +25,11 @@ pub fn file(named: Option<PathBuf>, variable: Option<PathBuf>) -> PathBuf {
 /// lines. Ends with a line break.
 ///
 /// # Errors
-/// The file cannot be read, or does not begin with a certificate: status 66, with the path and the mend.
+/// The file cannot be read, or does not begin with a certificate: status 66, with the path and the remedy.
 pub fn run(path: &Path, json: bool, now: SystemTime) -> Result<String, Fault> {
     let contents = fs::read(path).map_err(|error| {
-        let mend = "name another file, or set CF_INSTANCE_CERT";
-        Fault::new(Exit::NoCredential, format!("{}: cannot be read: {error}; {mend}", path.display()))
+        let help = "name another file, or set CF_INSTANCE_CERT";
+        Fault::new(Exit::NoCredential, format!("{}: cannot be read: {error}; {help}", path.display()))
     })?;
     report(&contents, json, now).map_err(|what| Fault::new(Exit::NoCredential, format!("{}: {what}", path.display())))
 }

@@ -65,8 +65,8 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
 /// Our own identity as our own certificate says it.
 fn own_identity(path: &Path) -> Result<Option<Identity>, Fault> {
     let wrong = |what: String| {
-        let mend = "a rule cf:same compares clients with it: give --cert and --key";
-        usage(format!("{}: {what}; {mend}", path.display()))
+        let help = "a rule cf:same compares clients with it: give --cert and --key";
+        usage(format!("{}: {what}; {help}", path.display()))
     };
     let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let chain = Pem::read(&pem).map_err(|error| wrong(error.to_string()))?.chain();

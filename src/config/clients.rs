@@ -75,8 +75,8 @@ impl OptionReader {
         let empty = ALLOWING.iter().find(|name| self.sources.is_given(name) && self.sources.values(name).is_empty());
         match empty {
             Some(name) if rules.is_empty() => {
-                let wrong = Problem::new("lists nobody", "write a rule, any for every certificate, or leave it out");
-                Err(self.report(wrong.at(Source::File { path: self.file(), line: None, key: (*name).to_owned() })))
+                let problem = Problem::new("lists nobody", "write a rule, any for every certificate, or leave it out");
+                Err(self.report(problem.at(Source::File { path: self.file(), line: None, key: (*name).to_owned() })))
             }
             _ => Ok(rules),
         }
@@ -89,7 +89,7 @@ impl OptionReader {
 
     /// No certificate is asked for: then nothing may have been said about who shows which.
     fn anonymous(&mut self, typed: &TypedClients) -> Result<ClientAuthConfig, Reported> {
-        let wrong = match (&typed.auth, typed.first_rule(), typed.first_detail()) {
+        let problem = match (&typed.auth, typed.first_rule(), typed.first_detail()) {
             (Some((off, _)), Some(rule), _) => {
                 let (place, other) = (rule.min(off), rule.max(off));
                 let what = format!("given beside {other}: without client certificates no rule can be kept");
@@ -97,12 +97,12 @@ impl OptionReader {
             }
             (None, None, Some(detail)) => {
                 let what = "no certificate is asked for, so everybody comes in";
-                let mend = "add --client-auth require or --allow RULE, or say --client-auth off";
-                Problem::new(what, mend).at(detail.clone())
+                let help = "add --client-auth require or --allow RULE, or say --client-auth off";
+                Problem::new(what, help).at(detail.clone())
             }
             _ => return Ok(ClientAuthConfig::None),
         };
-        Err(self.report(wrong))
+        Err(self.report(problem))
     }
 
     fn certified(&mut self, typed: TypedClients, required: bool) -> Result<ClientAuthConfig, Reported> {
@@ -110,8 +110,8 @@ impl OptionReader {
         let cause = cause.unwrap_or(Source::Default("client-auth"));
         let mut wrongs = Vec::new();
         if typed.ca.is_empty() {
-            let mend = "give --client-ca PATH; where Cloud Foundry says so it is $CF_SYSTEM_CERT_PATH";
-            wrongs.push(Problem::new("client certificates are asked for, but no CA is known", mend).at(cause.clone()));
+            let help = "give --client-ca PATH; where Cloud Foundry says so it is $CF_SYSTEM_CERT_PATH";
+            wrongs.push(Problem::new("client certificates are asked for, but no CA is known", help).at(cause.clone()));
         }
         let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous);
         if let Some((place, _)) = anonymous.filter(|_| required) {
@@ -121,16 +121,16 @@ impl OptionReader {
         let unruled = typed.allow.is_empty() && typed.policy.is_none();
         match typed.deny.first() {
             Some((place, _)) if unruled => {
-                let wrong = Problem::new("nobody is allowed in who could be denied", "add --allow any");
-                wrongs.push(wrong.at(place.clone()));
+                let problem = Problem::new("nobody is allowed in who could be denied", "add --allow any");
+                wrongs.push(problem.at(place.clone()));
             }
             None if unruled && !required => {
-                let wrong = Problem::new("no rule says who may come in", "add --allow any, or --allow any,anonymous");
-                wrongs.push(wrong.at(cause));
+                let problem = Problem::new("no rule says who may come in", "add --allow any, or --allow any,anonymous");
+                wrongs.push(problem.at(cause));
             }
             _ => {}
         }
-        if let Some(noted) = wrongs.into_iter().map(|wrong| self.report(wrong)).last() {
+        if let Some(noted) = wrongs.into_iter().map(|problem| self.report(problem)).last() {
             return Err(noted);
         }
         let plain = |rules: Vec<Located<Rule>>| rules.into_iter().map(|(_, rule)| rule).collect();

@@ -29,20 +29,21 @@ impl OptionReader {
     }
 
     fn signal_map(&mut self) -> Result<SignalMap, Reported> {
-        // What a signal error says after its semicolon is the mend.
-        let wrong = |error: SignalError| {
+        // What a signal error says after its semicolon is the help.
+        let problem = |error: SignalError| {
             let text = error.to_string();
-            let (what, mend) = text.split_once("; ").unwrap_or((&text, "write FROM:TO"));
-            Problem::new(what, mend)
+            let (what, help) = text.split_once("; ").unwrap_or((&text, "write FROM:TO"));
+            Problem::new(what, help)
         };
         let place = self.sources.values("signal-map").first().map(|given| given.place.clone());
-        let pairs = self.all("signal-map", |text| text.parse::<SignalMap>().map(|_| text.to_owned()).map_err(wrong))?;
+        let pairs =
+            self.all("signal-map", |text| text.parse::<SignalMap>().map(|_| text.to_owned()).map_err(problem))?;
         let pairs: Vec<_> = pairs.into_iter().map(|(_, pair)| pair).collect();
         // Each is right for itself; together they may name one signal twice.
         pairs
             .join(",")
             .parse()
-            .map_err(|error| self.report(wrong(error).at(place.unwrap_or(Source::Default("signal-map")))))
+            .map_err(|error| self.report(problem(error).at(place.unwrap_or(Source::Default("signal-map")))))
     }
 
     /// Whether something is hidden from the app, which only whoever starts it can do.
@@ -51,8 +52,9 @@ impl OptionReader {
         if ours {
             return Ok(true);
         }
-        let wrong = Problem::new("the app is not ours to start here", "leave it out, or use vestibule run -- COMMAND");
-        Err(self.report(wrong.at(place)))
+        let problem =
+            Problem::new("the app is not ours to start here", "leave it out, or use vestibule run -- COMMAND");
+        Err(self.report(problem.at(place)))
     }
 
     /// A hidden port is ours to choose: nobody else may have named one.
@@ -84,7 +86,7 @@ impl OptionReader {
             let text = values::text(&given.value).ok()?;
             values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES).ok()
         });
-        let wrong = match handshake {
+        let problem = match handshake {
             _ if never_asked => Problem::new("the app is never asked whether it is ready", "set --app-ready to tcp"),
             Some(limit) if hold >= limit => Problem::new(
                 format!("{hold:?} is not shorter than the handshake timeout, {limit:?}"),
@@ -92,7 +94,7 @@ impl OptionReader {
             ),
             _ => return Ok(Some(hold)),
         };
-        Err(self.report(wrong.at(place)))
+        Err(self.report(problem.at(place)))
     }
 
     /// How the process goes. The delay is part of the timeout, so that the timeout is a promise.
@@ -133,11 +135,11 @@ impl OptionReader {
         let off = self.sources.values("admin").first().filter(|admin| admin.value == "off");
         if let (Some((place, _)), Some(admin)) = (given.first(), off) {
             let (place, other) = in_order(place, &admin.place);
-            let wrong = Problem::new(
+            let problem = Problem::new(
                 format!("given beside {other}"),
                 "there would be nowhere to ask: leave one of the two out",
             );
-            return Err(self.report(wrong.at(place)));
+            return Err(self.report(problem.at(place)));
         }
         Ok(given.into_iter().map(|(_, value)| value).collect())
     }

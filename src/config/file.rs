@@ -17,14 +17,14 @@ use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
 pub(super) fn read(
     named: &RawValue,
     contents: io::Result<String>,
-    mistakes: &mut Vec<Diagnostic>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> (ByName, Vec<Section>) {
     let path = Path::new(&named.value);
     let text = match contents {
         Ok(text) => text,
         Err(error) => {
             let what = format!("cannot read {}: {}", quote(&path.to_string_lossy()), cause(&error));
-            mistakes.push(Problem::new(what, "name a TOML file that can be read").at(named.place.clone()));
+            diagnostics.push(Problem::new(what, "name a TOML file that can be read").at(named.place.clone()));
             return (ByName::new(), Vec::new());
         }
     };
@@ -33,12 +33,12 @@ pub(super) fn read(
     for error in &errors {
         // Its first line alone: the whole error quotes the text around it, and that may be anything.
         let message = error.message().lines().next().unwrap_or_default();
-        let wrong = Problem::new(format!("not TOML: {message}"), "write KEY = \"VALUE\"");
-        mistakes.push(wrong.at(document.place("", error.span())));
+        let problem = Problem::new(format!("not TOML: {message}"), "write KEY = \"VALUE\"");
+        diagnostics.push(problem.at(document.place("", error.span())));
     }
     let broken: Vec<_> = errors.iter().filter_map(|error| document.line(error.span()?)).collect();
 
-    let mut reader = TomlReader { document, broken, mistakes };
+    let mut reader = TomlReader { document, broken, diagnostics };
     let (given, tables) = reader.table(table.get_ref(), None);
     let sections = tables.into_iter().map(|(place, table)| {
         let (given, _) = reader.table(table, Some(&place));
@@ -55,7 +55,7 @@ struct TomlReader<'a> {
     document: TomlDocument<'a>,
     /// Lines that are not TOML.
     broken: Vec<usize>,
-    mistakes: &'a mut Vec<Diagnostic>,
+    diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl TomlReader<'_> {
@@ -76,11 +76,11 @@ impl TomlReader<'_> {
             }
             let values = match option(key.get_ref(), section.is_some()) {
                 Ok(option) => self.document.values(option, value).map(|values| (option.name, values)),
-                Err(wrong) => Err(wrong),
+                Err(problem) => Err(problem),
             };
             match values {
                 Ok((name, values)) => drop(given.insert(name, values)),
-                Err(wrong) => self.mistakes.push(wrong.at(place)),
+                Err(problem) => self.diagnostics.push(problem.at(place)),
             }
         }
         (given, tables)
@@ -96,7 +96,7 @@ impl TomlReader<'_> {
                 DeValue::Table(table) => tables.push((place, table)),
                 other => {
                     let what = format!("holds something of type {} beside tables", other.type_str());
-                    self.mistakes.push(Problem::new(what, "write every listener as [[listener]]").at(place));
+                    self.diagnostics.push(Problem::new(what, "write every listener as [[listener]]").at(place));
                 }
             }
         }
@@ -163,12 +163,12 @@ fn scalar(value: &DeValue<'_>, option: &Opt) -> Result<String, Problem> {
         DeValue::Float(number) => Ok(number.to_string()),
         DeValue::Boolean(truth) => Ok(truth.to_string()),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-            let mend = match option.arity {
+            let help = match option.arity {
                 Arity::One => "write a string",
                 Arity::Many => "write an array of strings",
                 Arity::Switch => "write true or false",
             };
-            Err(Problem::new(format!("is of type {}", value.type_str()), mend))
+            Err(Problem::new(format!("is of type {}", value.type_str()), help))
         }
     }
 }
@@ -179,11 +179,11 @@ fn unknown(key: &str, in_section: bool) -> Problem {
         return Problem::new("cannot stand in the file", format!("use {} or {variable}", option.flag()));
     }
     let keys = options::OPTIONS.iter().filter(|option| !in_section || option.per_listener).filter_map(Opt::key);
-    let mend = match nearest(key, keys) {
+    let help = match nearest(key, keys) {
         Some(nearest) => format!("the nearest is {nearest}"),
         None => "vestibule run --help lists the options".to_owned(),
     };
-    Problem::new("no such key", mend)
+    Problem::new("no such key", help)
 }
 
 /// An I/O error in words, without the number that the standard library adds.

@@ -375,7 +375,7 @@ pub enum LogLevel {
     Trace,
 }
 
-/// Which connections leave a record in the log.
+/// Which connections leave an entry in the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessLog {
     /// None.

@@ -22,15 +22,15 @@ pub(super) struct OptionReader {
 impl OptionReader {
     /// Gathers the sources.
     pub(super) fn new(inputs: &Sources<'_>) -> Self {
-        let mut mistakes = Vec::new();
-        let sources = GatheredValues::gather(inputs, &mut mistakes);
-        Self { sources, diagnostics: mistakes }
+        let mut diagnostics = Vec::new();
+        let sources = GatheredValues::gather(inputs, &mut diagnostics);
+        Self { sources, diagnostics }
     }
 
     /// Notes a mistake, once: what stands in the file for all listeners is read for each of them.
-    pub(super) fn report(&mut self, mistake: Diagnostic) -> Reported {
-        if !self.diagnostics.contains(&mistake) {
-            self.diagnostics.push(mistake);
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) -> Reported {
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
         }
         Reported(())
     }
@@ -43,7 +43,7 @@ impl OptionReader {
     ) -> Result<Vec<Located<T>>, Reported> {
         let read = |given: &RawValue| match values::text(&given.value).and_then(&parse) {
             Ok(value) => Ok((given.place.clone(), value)),
-            Err(wrong) => Err(wrong.at(given.place.clone())),
+            Err(problem) => Err(problem.at(given.place.clone())),
         };
         let read: Vec<_> = self.sources.values(name).iter().map(read).collect();
         self.sound(read)
@@ -53,7 +53,7 @@ impl OptionReader {
     pub(super) fn paths(&mut self, name: &'static str) -> Result<Vec<Located<PathBuf>>, Reported> {
         let read = |given: &RawValue| match values::path(&given.value) {
             Ok(path) => Ok((given.place.clone(), path)),
-            Err(wrong) => Err(wrong.at(given.place.clone())),
+            Err(problem) => Err(problem.at(given.place.clone())),
         };
         let read: Vec<_> = self.sources.values(name).iter().map(read).collect();
         self.sound(read)
@@ -66,7 +66,7 @@ impl OptionReader {
             match (read, &mut values) {
                 (Ok(value), Ok(values)) => values.push(value),
                 (Ok(_), Err(_)) => {}
-                (Err(mistake), _) => values = Err(self.report(mistake)),
+                (Err(diagnostic), _) => values = Err(self.report(diagnostic)),
             }
         }
         values

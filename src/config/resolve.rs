@@ -71,7 +71,7 @@ pub fn own_certificate(environment: &Environment) -> Result<PathBuf, Diagnostics
     let given = options::serving("cert").and_then(|option| sources::without_flags(option, environment));
     let given = given.unwrap_or_default().into_iter().next();
     let given = given.ok_or_else(|| Problem::new("is not given", "name a file").at(Source::Default("cert")))?;
-    Ok(values::path(&given.value).map_err(|wrong| wrong.at(given.place))?)
+    Ok(values::path(&given.value).map_err(|problem| problem.at(given.place))?)
 }
 
 /// The two ends of a listener.
@@ -147,8 +147,8 @@ impl OptionReader {
             let Some(place) = self.sources.values(name).first().map(|given| given.place.clone()) else { continue };
             if is_typed(&place) {
                 let (place, other) = in_order(&place, &section.place);
-                let mend = "write listen and app under each [[listener]]";
-                result = Err(self.report(Problem::new(format!("given beside {other}"), mend).at(place)));
+                let help = "write listen and app under each [[listener]]";
+                result = Err(self.report(Problem::new(format!("given beside {other}"), help).at(place)));
             }
         }
         result
@@ -190,8 +190,8 @@ impl OptionReader {
                 continue;
             }
             let (place, other) = in_order(&single.place, &several.place);
-            let wrong = Problem::new(format!("given beside {other}"), "write every listener as LISTEN=APP");
-            noted = Some(self.report(wrong.at(place)));
+            let problem = Problem::new(format!("given beside {other}"), "write every listener as LISTEN=APP");
+            noted = Some(self.report(problem.at(place)));
         }
         let listeners = self.all("listener", values::listener)?;
         match noted {
@@ -207,8 +207,8 @@ impl OptionReader {
             for ((_, earlier), _) in &addresses[..i] {
                 if overlap(*earlier, *listen) {
                     let what = format!("{} and {} overlap", socket(*earlier), socket(*listen));
-                    let wrong = Problem::new(what, "give each listener an address of its own");
-                    result = Err(self.report(wrong.at(place.clone())));
+                    let problem = Problem::new(what, "give each listener an address of its own");
+                    result = Err(self.report(problem.at(place.clone())));
                 }
             }
             let apps = addresses.iter().flat_map(|(_, (place, app))| app.tcp().into_iter().map(move |at| (place, at)));
@@ -216,8 +216,8 @@ impl OptionReader {
                 // An app elsewhere may well have our port; an app on loopback cannot.
                 if covers(*listen, app) && (app.ip().is_loopback() || socket(*listen) == app) {
                     let what = format!("we would listen where the app is, {app}");
-                    let wrong = Problem::new(what, "give one of them another port");
-                    result = Err(self.report(wrong.at(in_order(place, app_place).0)));
+                    let problem = Problem::new(what, "give one of them another port");
+                    result = Err(self.report(problem.at(in_order(place, app_place).0)));
                 }
             }
         }
@@ -272,10 +272,10 @@ impl OptionReader {
             Source::File { .. } => other.key().map(str::to_owned),
             Source::Platform(_) | Source::Default(_) => other.platform.map(str::to_owned),
         });
-        let wrong =
+        let problem =
             Problem::new(format!("has no {other} beside it"), format!("give {} too", beside.unwrap_or_default()));
         let place = half.place.clone();
-        Err(self.report(wrong.at(place)))
+        Err(self.report(problem.at(place)))
     }
 
     fn timeouts(&mut self) -> Result<Timeouts, Reported> {

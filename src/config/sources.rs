@@ -61,7 +61,7 @@ pub(super) const ALLOWING: [&str; 4] = ["allow", "allow-app", "allow-space", "al
 
 impl GatheredValues {
     /// Collects what was given. Flag beats variable, variable beats file; a higher source replaces a lower one whole.
-    pub fn gather(inputs: &Sources<'_>, mistakes: &mut Vec<Diagnostic>) -> Self {
+    pub fn gather(inputs: &Sources<'_>, diagnostics: &mut Vec<Diagnostic>) -> Self {
         let mut sources = Self::default();
         for (name, value) in inputs.flags {
             if let Some(option) = options::serving(name) {
@@ -69,15 +69,15 @@ impl GatheredValues {
                 sources.given.entry(option.name).or_default().extend(split(option, place, value));
             }
         }
-        sources.lower(variables(inputs.environment, mistakes));
+        sources.lower(variables(inputs.environment, diagnostics));
         if let Some(named) = sources.values("config").first() {
             match values::path(&named.value) {
                 Ok(path) => {
-                    let (given, sections) = file::read(named, (inputs.read_file)(&path), mistakes);
+                    let (given, sections) = file::read(named, (inputs.read_file)(&path), diagnostics);
                     sources.lower(given);
                     sources.sections = sections;
                 }
-                Err(wrong) => mistakes.push(wrong.at(named.place.clone())),
+                Err(problem) => diagnostics.push(problem.at(named.place.clone())),
             }
         }
         for option in options::OPTIONS.iter().filter(|option| options::serving(option.name) == Some(option)) {
@@ -155,7 +155,7 @@ pub(super) fn split(option: &Opt, place: Source, value: &OsStr) -> Vec<RawValue>
 }
 
 /// Our own variables. An empty one counts as not set, unless it says who may come in: then it is read, and found wrong.
-fn variables(environment: &Environment, mistakes: &mut Vec<Diagnostic>) -> BTreeMap<&'static str, Vec<RawValue>> {
+fn variables(environment: &Environment, diagnostics: &mut Vec<Diagnostic>) -> BTreeMap<&'static str, Vec<RawValue>> {
     let known: BTreeMap<String, &Opt> =
         options::OPTIONS.iter().filter_map(|option| Some((option.variable()?, option))).collect();
     let mut given = BTreeMap::new();
@@ -174,11 +174,11 @@ fn variables(environment: &Environment, mistakes: &mut Vec<Diagnostic>) -> BTree
         } else if !is_service_link(name, value) {
             // The prefix is left out: what all names share makes strangers look alike.
             let known = known.keys().filter_map(|name| name.strip_prefix(PREFIX));
-            let mend = match nearest(&name[PREFIX.len()..], known) {
+            let help = match nearest(&name[PREFIX.len()..], known) {
                 Some(nearest) => format!("the nearest is {PREFIX}{nearest}"),
                 None => "vestibule run --help lists the options".to_owned(),
             };
-            mistakes.push(Problem::new("no such variable", mend).at(place));
+            diagnostics.push(Problem::new("no such variable", help).at(place));
         }
     }
     given

@@ -57,12 +57,12 @@ impl Typed {
     }
 
     pub(super) fn config(&self) -> Config {
-        self.resolve().unwrap_or_else(|mistakes| panic!("{}", Fault::from(mistakes).message))
+        self.resolve().unwrap_or_else(|diagnostics| panic!("{}", Fault::from(diagnostics).message))
     }
 
-    pub(super) fn mistakes(&self) -> Vec<String> {
-        let mistakes = self.resolve().expect_err("nothing was wrong");
-        mistakes.iter().map(ToString::to_string).collect()
+    pub(super) fn diagnostics(&self) -> Vec<String> {
+        let diagnostics = self.resolve().expect_err("nothing was wrong");
+        diagnostics.iter().map(ToString::to_string).collect()
     }
 }
 
@@ -186,7 +186,7 @@ fn a_listener_may_tell_its_app_who_calls_and_trust_load_balancers_of_its_own() {
     assert_eq!(networks(&listeners[0]), ["10.0.0.0/8", "fd00::1/128"]);
     assert_eq!((listeners[1].proxy_protocol, networks(&listeners[1])), (None, vec![]));
     assert_eq!(
-        nothing().flag("proxy-protocol", "3").flag("accept-proxy-protocol", "10.0.0.0/8, 10.1.0.0/8").mistakes(),
+        nothing().flag("proxy-protocol", "3").flag("accept-proxy-protocol", "10.0.0.0/8, 10.1.0.0/8").diagnostics(),
         [
             "--proxy-protocol: \"3\" is not among the choices; write off, v1 or v2",
             "--accept-proxy-protocol: \"10.1.0.0/8\" names a host and a network at once; \
@@ -358,7 +358,7 @@ fn every_mistake_says_where_what_and_the_mend() {
         (n().file("threads = 1\nlisten 8443\n"),
             "v.toml:2: not TOML: key with no value, expected `=`; write KEY = \"VALUE\""),
     ] {
-        assert_eq!(typed.mistakes(), [said]);
+        assert_eq!(typed.diagnostics(), [said]);
     }
 }
 
@@ -377,7 +377,7 @@ fn all_mistakes_are_reported_in_one_run() {
         "v.toml:2: log-level: \"loud\" is not among the choices; write off, error, warn, info, debug or trace",
         "v.toml:3: threads: \"0\" is out of range; write a number from 1 to 256",
     ];
-    assert_eq!(typed.mistakes(), expected);
+    assert_eq!(typed.diagnostics(), expected);
     let fault = Fault::from(typed.resolve().unwrap_err());
     assert_eq!((fault.exit, fault.message), (Exit::Usage, expected.join("\n")));
 }
@@ -393,7 +393,7 @@ fn every_option_of_the_table_is_read() {
     for option in options::of("run") {
         // A zero byte is wrong in every value, a path's included.
         let typed = nothing().variable(&option.variable().unwrap(), "\0");
-        let said = typed.mistakes().join("\n");
+        let said = typed.diagnostics().join("\n");
         assert!(said.contains(&option.variable().unwrap()), "{} is not read: {said}", option.name);
     }
 }
@@ -441,9 +441,9 @@ proptest! {
     fn whatever_is_typed_there_is_a_truth_or_a_line_for_each_mistake(typed in anything()) {
         match typed.resolve() {
             Ok(config) => prop_assert!(!config.listeners.is_empty() && config.threads > 0),
-            Err(mistakes) => {
-                let lines = mistakes.iter().count();
-                prop_assert_eq!(Fault::from(mistakes).message.lines().count(), lines);
+            Err(diagnostics) => {
+                let lines = diagnostics.iter().count();
+                prop_assert_eq!(Fault::from(diagnostics).message.lines().count(), lines);
                 prop_assert!(lines > 0);
             }
         }
@@ -559,8 +559,8 @@ fn mistakes_about_the_app_have_their_mend() {
             "--admin-actions: given beside VESTIBULE_ADMIN; there would be nowhere to ask: leave one of the two out",
         ),
     ] {
-        let mistakes = typed.resolve().unwrap_err();
-        let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        let diagnostics = typed.resolve().unwrap_err();
+        let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
         assert_eq!(lines, [line]);
     }
 }

@@ -132,7 +132,7 @@ impl ClientPolicyFiles {
     /// What a validation context says: any one of its names suffices, none listed means any certificate under its roots,
     /// and without roots nobody is trusted.
     fn client_policy_of_context(&self) -> Result<ClientPolicy, ClientPolicyError> {
-        let (roots, notes) = match self.cas.texts.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
+        let (anchors, notes) = match self.cas.texts.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
             true => (TrustAnchors::none(), Vec::new()),
             false => TrustAnchors::parse(&self.cas.texts, &self.crls.texts)?,
         };
@@ -141,7 +141,7 @@ impl ClientPolicyFiles {
             names => names.iter().cloned().map(Rule::AltName).collect(),
         };
         let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-        Ok(ClientPolicy { anchors: roots, policy, notes, unusable_files: 0 })
+        Ok(ClientPolicy { anchors, policy, notes, unusable_files: 0 })
     }
 
     /// What they say, together with the rules that `certified` has itself.
@@ -155,9 +155,9 @@ impl ClientPolicyFiles {
             return Err(TrustAnchorsError::empty(certified.ca.iter(), &left_out).into());
         }
         let parsed = TrustAnchors::parse(&self.cas.texts, &self.crls.texts);
-        let (roots, mut notes) = parsed.map_err(|error| error.with_left_out(&left_out))?;
+        let (anchors, mut notes) = parsed.map_err(|error| error.with_left_out(&left_out))?;
         notes.extend(left_out);
-        if roots.crls().is_empty() && !certified.crl.is_empty() {
+        if anchors.crls().is_empty() && !certified.crl.is_empty() {
             return Err(TrustAnchorsError::no_crls(certified.crl.iter(), &notes).into());
         }
         let unusable_files = self.cas.unusable() + self.crls.unusable();
@@ -170,7 +170,7 @@ impl ClientPolicyFiles {
             allow: certified.allow.iter().cloned().chain(file.allow).collect(),
             deny: certified.deny.iter().cloned().chain(file.deny).collect(),
         };
-        Ok(ClientPolicy { anchors: roots, policy, notes, unusable_files })
+        Ok(ClientPolicy { anchors, policy, notes, unusable_files })
     }
 }
 
@@ -225,12 +225,12 @@ impl ReloadSource for ClientPolicySource {
         texts.settle_time(meaning, before)
     }
 
-    fn warn(&self, admission: &Arc<ClientPolicy>, before: Option<&Arc<ClientPolicy>>) {
-        let all = |admission: &'_ Arc<ClientPolicy>| -> Vec<String> {
-            admission.notes.iter().chain(admission.anchors.crl_notes()).cloned().collect()
+    fn warn(&self, client_policy: &Arc<ClientPolicy>, before: Option<&Arc<ClientPolicy>>) {
+        let all = |client_policy: &'_ Arc<ClientPolicy>| -> Vec<String> {
+            client_policy.notes.iter().chain(client_policy.anchors.crl_notes()).cloned().collect()
         };
         let known = before.map(all).unwrap_or_default();
-        for note in all(admission).iter().filter(|note| !known.contains(note)) {
+        for note in all(client_policy).iter().filter(|note| !known.contains(note)) {
             tracing::warn!("{note}");
         }
     }
@@ -292,17 +292,18 @@ mod tests {
         let (_dir, mut certified) = folder();
         let (green, blue) = (InstanceSpec::generate().unwrap(), InstanceSpec::generate().unwrap());
         certified.allow = vec![Rule::App(green.app)];
-        let admission = load(&certified).unwrap();
-        let (client, permit) = admission.authorize(&issue(&green), None, SystemTime::now()).unwrap();
+        let client_policy = load(&certified).unwrap();
+        let (client, permit) = client_policy.authorize(&issue(&green), None, SystemTime::now()).unwrap();
         assert_eq!(client.identity().unwrap().app, Some(green.app));
         assert_eq!(permit.rule(), Some(&Rule::App(green.app)));
-        let denial = admission.authorize(&issue(&blue), None, SystemTime::now()).unwrap_err();
+        let denial = client_policy.authorize(&issue(&blue), None, SystemTime::now()).unwrap_err();
         assert_eq!((denial.reason(), denial.rule()), (DenialReason::NotAllowed, None));
         let later = SystemTime::now() + 2 * blue.validity;
-        assert_eq!(admission.authorize(&issue(&green), None, later).unwrap_err().reason(), DenialReason::Expired);
-        assert_eq!(admission.authorize(&[], None, later).unwrap_err().reason(), DenialReason::NoCertificate);
+        assert_eq!(client_policy.authorize(&issue(&green), None, later).unwrap_err().reason(), DenialReason::Expired);
+        assert_eq!(client_policy.authorize(&[], None, later).unwrap_err().reason(), DenialReason::NoCertificate);
         // Audit admits whom the roots vouch for, and nobody else.
-        let audit = ClientPolicy { policy: Policy { mode: PolicyMode::Audit, ..admission.policy }, ..admission };
+        let audit =
+            ClientPolicy { policy: Policy { mode: PolicyMode::Audit, ..client_policy.policy }, ..client_policy };
         let (_, permit) = audit.authorize(&issue(&blue), None, SystemTime::now()).unwrap();
         assert_eq!(permit.audited_denial().unwrap().reason(), DenialReason::NotAllowed);
         let stranger = Authority::generate(SystemTime::now()).unwrap();
@@ -323,13 +324,13 @@ mod tests {
         let said = |file: &str, what: &str| format!("{}: {what}", at(file).display());
         let readme = said("readme.txt", "no certificate in PEM in it, left out");
         let dangling = said("dangling.crt", "no such file; left out");
-        let admission = load(&certified).unwrap();
-        assert_eq!(admission.notes, [readme.clone(), dangling.clone()]);
-        assert_eq!(admission.unusable_files, 2);
+        let client_policy = load(&certified).unwrap();
+        assert_eq!(client_policy.notes, [readme.clone(), dangling.clone()]);
+        assert_eq!(client_policy.unusable_files, 2);
         fs::write(at("new.crt"), "").unwrap();
-        let admission = load(&certified).unwrap();
-        assert_eq!(admission.notes, [readme, dangling, said("new.crt", "the file is empty; left out")]);
-        assert_eq!((admission.anchors.cas().len(), admission.unusable_files), (2, 3));
+        let client_policy = load(&certified).unwrap();
+        assert_eq!(client_policy.notes, [readme, dangling, said("new.crt", "the file is empty; left out")]);
+        assert_eq!((client_policy.anchors.cas().len(), client_policy.unusable_files), (2, 3));
         fs::remove_file(at("ca.crt")).unwrap();
         let error = load(&certified).unwrap_err();
         assert!(error.to_string().contains("without one nobody could come in"), "{error}");
@@ -341,7 +342,7 @@ mod tests {
         let path = dir.path().join(".policy.toml");
         let policy = |text: &str, certified: &ClientAuthFiles| {
             fs::write(&path, text).unwrap();
-            load(certified).map(|admission| admission.policy)
+            load(certified).map(|client_policy| client_policy.policy)
         };
         certified.policy = Some(path.clone());
         let nobody = Policy { mode: PolicyMode::Enforce, allow: vec![], deny: vec![] };
@@ -373,8 +374,8 @@ mod tests {
         for bad in [&other[..other.len() / 3], "", garbage] {
             fs::write(at("other.crt"), bad).unwrap();
             let texts = ClientPolicyFiles::read(&certified, Some(&before)).unwrap();
-            let ClientPolicy { anchors: roots, notes, unusable_files, .. } = texts.client_policy(&certified).unwrap();
-            assert_eq!((roots.cas().len(), unusable_files, notes.len()), (4, 1, 1));
+            let ClientPolicy { anchors, notes, unusable_files, .. } = texts.client_policy(&certified).unwrap();
+            assert_eq!((anchors.cas().len(), unusable_files, notes.len()), (4, 1, 1));
             assert!(notes[0].contains("other.crt") && notes[0].ends_with("it counts as it was when it was last good"));
             // As it was, after the next look as well.
             assert!(ClientPolicyFiles::read(&certified, Some(&texts)).unwrap() == texts);

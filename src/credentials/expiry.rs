@@ -42,10 +42,10 @@ pub(super) struct Expiry {
 
 impl Expiry {
     /// Takes note of what is in service now. What was said of what still is need not be said again.
-    pub(super) fn of<'a>(&mut self, shown: &[ServedCertificate], roots: impl Iterator<Item = &'a TrustAnchors>) {
+    pub(super) fn of<'a>(&mut self, shown: &[ServedCertificate], anchors: impl Iterator<Item = &'a TrustAnchors>) {
         self.moments.clear();
         shown.iter().for_each(|shown| self.add_certificate(shown));
-        roots.for_each(|roots| self.add_roots(roots));
+        anchors.for_each(|anchors| self.add_roots(anchors));
         let moments = &self.moments;
         self.said.retain(|ending, _| moments.iter().any(|(known, ..)| known == ending));
     }
@@ -64,14 +64,14 @@ impl Expiry {
         self.moments.push((ending, Nearness::Over, until));
     }
 
-    fn add_roots(&mut self, roots: &TrustAnchors) {
-        for (issuer, next_update) in roots.crl_issuers() {
+    fn add_roots(&mut self, anchors: &TrustAnchors) {
+        for (issuer, next_update) in anchors.crl_issuers() {
             if let Some(next_update) = next_update {
                 let ending = Ending::Crls { issuer: issuer.to_owned(), next_update };
                 self.moments.push((ending, Nearness::Over, next_update));
             }
         }
-        if let Some(not_after) = roots.cas().iter().map(|ca| ca.not_after).max() {
+        if let Some(not_after) = anchors.cas().iter().map(|ca| ca.not_after).max() {
             self.moments.push((Ending::Cas { not_after }, Nearness::Over, not_after));
         }
     }

@@ -21,7 +21,7 @@ const UNFINISHED: Duration = Duration::from_secs(1);
 /// In bytes.
 pub(super) const MIB: u64 = 1024 * 1024;
 
-/// Why a look gave no pair.
+/// Why a load gave no pair.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file cannot be read.

@@ -1,4 +1,4 @@
-//! Trouble with files: reported once per cause, and only if it lasts.
+//! Failures to load files: reported once per cause, and only if it lasts.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const REPORT_AFTER: Duration = Duration::from_secs(2);
 /// While something is wrong with the files they are looked at this often, whatever the events say.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The trouble with one source, from its first sight until it is good again.
+/// The failure to load one source, from its first sight until it is good again.
 #[derive(Debug, Default)]
 pub(super) struct LoadFailure(Option<LoadFailureCause>);
 

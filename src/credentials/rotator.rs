@@ -71,7 +71,7 @@ enum ListenerAuth {
     Nothing,
     /// A certificate, which is judged by the admission in this place.
     Certificate {
-        admission: usize,
+        client_policy: usize,
         required: bool,
     },
 }
@@ -84,7 +84,7 @@ struct LastGoodSources {
 }
 
 impl Rotator {
-    /// A rotation of nothing yet. `look` forces a look at any time (SIGHUP).
+    /// A rotator of nothing yet. `look` has it load everything anew at any time (SIGHUP).
     pub fn new(look: Arc<Notify>) -> Self {
         let shown = watch::Sender::default();
         Self { pairs: Vec::new(), admissions: Vec::new(), served: Vec::new(), shown, look, rotations: Arc::default() }
@@ -98,13 +98,13 @@ impl Rotator {
             ClientAuthConfig::Files(certified) => {
                 let source = ClientPolicySource::Files(certified.clone());
                 ListenerAuth::Certificate {
-                    admission: intern(&mut self.admissions, source),
+                    client_policy: intern(&mut self.admissions, source),
                     required: certified.required,
                 }
             }
             ClientAuthConfig::ValidationContext(ValidationContextConfig { required, secret }) => {
                 let source = ClientPolicySource::Secret(secret.clone());
-                ListenerAuth::Certificate { admission: intern(&mut self.admissions, source), required: *required }
+                ListenerAuth::Certificate { client_policy: intern(&mut self.admissions, source), required: *required }
             }
         };
         let same = |known: &&ServedConfig| known.pair == pair && known.asking == asking && known.settings == *settings;
@@ -135,7 +135,7 @@ impl Rotator {
     /// Waits until every listener has something to serve, for `limit` at most; `None` waits for ever.
     ///
     /// # Errors
-    /// The trouble that is left when the time is over.
+    /// The failure that is left when the time is over.
     pub async fn first(&self, limit: Option<Duration>) -> Result<(), InitialLoadError> {
         let all = async {
             for served in &self.served {
@@ -155,8 +155,8 @@ impl Rotator {
         for pair in &good.pairs {
             let _ = pair.load()()?;
         }
-        for admission in &good.admissions {
-            let _ = admission.load()()?;
+        for client_policy in &good.admissions {
+            let _ = client_policy.load()()?;
         }
         Ok(())
     }
@@ -225,10 +225,10 @@ impl Rotator {
         let generation = good.generation + 1;
         let mut next = Vec::new();
         for served in &self.served {
-            let Some((pair, admitting)) = good.build(served) else { continue };
-            match ServerConfigs::new(pair.certified_key(), &served.settings, &admitting) {
+            let Some((pair, client_auth)) = good.build(served) else { continue };
+            match ServerConfigs::new(pair.certified_key(), &served.settings, &client_auth) {
                 Ok(offer) => {
-                    next.push((served, Snapshot { server_configs: offer, client_auth: admitting, generation }))
+                    next.push((served, Snapshot { server_configs: offer, client_auth: client_auth, generation }))
                 }
                 Err(error) => {
                     // The system's random source failed; what is served stays.
@@ -245,7 +245,8 @@ impl Rotator {
         for (served, snapshot) in next {
             served.snapshots.publish(snapshot);
         }
-        self.rotations.record_success(generation, good.admissions().map(|admission| admission.unusable_files).sum());
+        self.rotations
+            .record_success(generation, good.admissions().map(|client_policy| client_policy.unusable_files).sum());
         let shown = self.served_certificates(good);
         let shows_others = self.shown.send_if_modified(|before| {
             let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
@@ -288,27 +289,27 @@ impl LastGoodSources {
     }
 
     fn admissions(&self) -> impl Iterator<Item = &ClientPolicy> {
-        self.admissions.iter().filter_map(|kept| kept.parsed().map(|(admission, _)| &**admission))
+        self.admissions.iter().filter_map(|kept| kept.parsed().map(|(client_policy, _)| &**client_policy))
     }
 
     fn roots(&self) -> impl Iterator<Item = &TrustAnchors> {
-        self.admissions().map(|admission| &admission.anchors)
+        self.admissions().map(|client_policy| &client_policy.anchors)
     }
 
     /// What `served` is to be served with, if it is all there and something of it is new.
     fn build(&self, served: &ServedConfig) -> Option<(&Pair, ClientAuth)> {
         let (pair, mut since) = self.pairs[served.pair].parsed()?;
-        let admitting = match served.asking {
+        let client_auth = match served.asking {
             ListenerAuth::Nothing => ClientAuth::None,
-            ListenerAuth::Certificate { admission, required } => {
+            ListenerAuth::Certificate { client_policy, required } => {
                 // While its first roots and rules are missing it serves nobody, and the start waits for them.
-                let (admission, changed) = self.admissions[admission].parsed()?;
+                let (client_policy, changed) = self.admissions[client_policy].parsed()?;
                 since = since.max(changed);
                 let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);
-                ClientAuth::Certificate(ClientAuthenticator::new(Arc::clone(admission), required, own))
+                ClientAuth::Certificate(ClientAuthenticator::new(Arc::clone(client_policy), required, own))
             }
         };
-        served.generation().is_none_or(|generation| generation < since).then_some((pair, admitting))
+        served.generation().is_none_or(|generation| generation < since).then_some((pair, client_auth))
     }
 }
 

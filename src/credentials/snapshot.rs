@@ -15,7 +15,7 @@ pub struct Snapshot {
     pub server_configs: ServerConfigs,
     /// Who may come in. The offer asks the same.
     pub client_auth: ClientAuth,
-    /// On every connection's record, so that a bad rotation is visible. Counts from 1.
+    /// In every connection's access log entry, so that a bad rotation is visible. Counts from 1.
     pub generation: u64,
 }
 

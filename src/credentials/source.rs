@@ -79,7 +79,7 @@ struct Pending<S: ReloadSource> {
     was_failing: bool,
 }
 
-/// What has become of what a look has found.
+/// What a load has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Update {
     /// It is new, and good.
@@ -90,7 +90,7 @@ pub(super) enum Update {
     Failed,
 }
 
-/// What a look has found.
+/// The result of a load.
 pub(super) enum LoadResult<S: ReloadSource> {
     /// What was good before. The files may be others.
     Same(S::Raw),
@@ -115,7 +115,7 @@ impl<S: ReloadSource> LastGood<S> {
         !self.failure.is_none() || self.pending.is_some()
     }
 
-    /// A look at the files, which blocks.
+    /// Loads the files, which blocks.
     pub(super) fn load(&self) -> impl FnOnce() -> Result<LoadResult<S>, S::Error> + Send + use<S> {
         let source = self.source.clone();
         let known = self.loaded.as_ref().map(|good| (Arc::clone(&good.raw), good.parsed.clone()));
@@ -140,7 +140,7 @@ impl<S: ReloadSource> LastGood<S> {
         }
     }
 
-    /// Takes what a look has found into the generation `since`. What was good stays until something better is found.
+    /// Applies the result of a load, as of the generation `since`. What was good stays until something better is found.
     pub(super) fn apply(&mut self, found: Result<LoadResult<S>, S::Error>, since: u64) -> Update {
         let was_troubled = !self.failure.is_none();
         let found = match found {

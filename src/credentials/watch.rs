@@ -35,7 +35,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// Between two looks at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Without a look for so long, the next one does not wait.
+/// Without a load for so long, the next one does not wait.
 const CALM: Duration = Duration::from_millis(40);
 
 /// Tells when one of some files may have changed.
@@ -102,7 +102,7 @@ impl FileWatch {
         watch
     }
 
-    /// Waits until a look is worth it. Cancel safe.
+    /// Waits until a load is worth it. Cancel safe.
     pub(super) async fn changed(&mut self) {
         loop {
             let cause = match self.due {
@@ -122,7 +122,7 @@ impl FileWatch {
             let stamps = self.beside(WatchState::follow).await;
             self.due = None;
             self.last = Some(Instant::now());
-            // Without stamps, something panicked. A look costs little, and one too few may cost a rotation.
+            // Without stamps, something panicked. A load costs little, and one too few may cost a rotation.
             let moved = stamps.as_ref() != Some(&self.stamps);
             self.stamps = stamps.unwrap_or_default();
             if moved || cause == WakeCause::Event {

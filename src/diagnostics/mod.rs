@@ -1,4 +1,4 @@
-//! What was typed wrong: where, what, and the mend.
+//! What was typed wrong: where, what, and what helps.
 
 use std::fmt;
 use std::fmt::Write;
@@ -63,7 +63,7 @@ impl fmt::Display for Source {
 pub struct Diagnostic {
     /// Where.
     pub source: Source,
-    /// What is wrong, and the mend.
+    /// What is wrong, and what helps.
     pub problem: Problem,
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// What is wrong with a value, wherever it was given, and the mend. It never quotes more than the start of the value.
+/// What is wrong with a value, wherever it was given, and what helps. It never quotes more than the start of the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {help}")]
 pub struct Problem {
@@ -88,9 +88,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// `what` is wrong, and `mend` is what to write instead.
-    pub fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), help: mend.into() }
+    /// `what` is wrong, and `help` is what to write instead.
+    pub fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { what: what.into(), help: help.into() }
     }
 
     /// The same mistake at its place.
@@ -110,9 +110,9 @@ impl Diagnostics {
     }
 
     /// `mistakes`, of which there must be one.
-    pub(crate) fn new(mistakes: Vec<Diagnostic>) -> Self {
-        debug_assert!(!mistakes.is_empty(), "no mistake");
-        Self(mistakes)
+    pub(crate) fn new(diagnostics: Vec<Diagnostic>) -> Self {
+        debug_assert!(!diagnostics.is_empty(), "no mistake");
+        Self(diagnostics)
     }
 
     /// In the order in which they were found.
@@ -122,15 +122,15 @@ impl Diagnostics {
 
     /// These and one more.
     #[must_use]
-    pub fn and(mut self, mistake: Diagnostic) -> Self {
-        self.0.push(mistake);
+    pub fn and(mut self, diagnostic: Diagnostic) -> Self {
+        self.0.push(diagnostic);
         self
     }
 }
 
 impl From<Diagnostic> for Diagnostics {
-    fn from(mistake: Diagnostic) -> Self {
-        Self(vec![mistake])
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self(vec![diagnostic])
     }
 }
 

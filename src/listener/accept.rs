@@ -143,12 +143,12 @@ impl Failures {
             return Duration::ZERO;
         }
         if self.pause.is_zero() {
-            let mend = if is_the_clients(error) {
+            let help = if is_the_clients(error) {
                 "cannot accept connections for now; the kernel, or what filters its calls, fails accept(2)"
             } else {
                 "cannot accept connections for now; raise the descriptor limit (ulimit -n) or lower --max-connections"
             };
-            tracing::warn!(%error, %listener, "{mend}");
+            tracing::warn!(%error, %listener, "{help}");
         }
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         self.pause

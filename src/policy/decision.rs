@@ -21,7 +21,7 @@ pub enum PolicyMode {
     /// It is refused.
     #[default]
     Enforce,
-    /// It comes in all the same if it has a certificate under the roots, and its record says what would have been.
+    /// It comes in all the same if it has a certificate under the roots, and its access log entry says what would have been.
     Audit,
 }
 
@@ -68,14 +68,14 @@ impl Policy {
 
     /// The rule that admits `client`.
     fn rule_for(&self, client: &Client, own: Option<&Identity>) -> Result<&Rule, Denial> {
-        let unsound = client.certificate().and_then(|holder| holder.identity.as_ref().err());
+        let unsound = client.certificate().and_then(|certificate| certificate.identity.as_ref().err());
         if let Some(error) = unsound.filter(|_| !self.deny.is_empty()) {
             return Err(error.clone().into());
         }
         if let Some(rule) = self.deny.iter().find(|rule| rule.denies(client, own)) {
             return Err(Denial::by(rule));
         }
-        let doubt = |holder| self.deny.iter().find_map(|rule| Some((rule, Doubt::of(rule, holder)?)));
+        let doubt = |certificate| self.deny.iter().find_map(|rule| Some((rule, Doubt::of(rule, certificate)?)));
         if let Some((rule, doubt)) = client.certificate().and_then(doubt) {
             return Err(Denial::doubtful(rule, &doubt));
         }

@@ -25,14 +25,14 @@ const CASE: &str = "differs from it in case, blanks or a last slash only";
 
 impl<'a> Doubt<'a> {
     /// Whether `rule`, which does not mean the holder, might mean it if a name were written in another way.
-    pub(super) fn of(rule: &Rule, holder: &'a PeerCertificate) -> Option<Self> {
+    pub(super) fn of(rule: &Rule, certificate: &'a PeerCertificate) -> Option<Self> {
         match rule {
-            Rule::Dns(pattern) => dns(pattern, holder),
-            Rule::Uri(pattern) => holder.names.uris.iter().find_map(|name| {
+            Rule::Dns(pattern) => dns(pattern, certificate),
+            Rule::Uri(pattern) => certificate.names.uris.iter().find_map(|name| {
                 let why = uri(pattern, name)?;
                 Some(Self { kind: "URI", name: Some(name), why })
             }),
-            Rule::CommonName(denied) => common_name(denied, holder),
+            Rule::CommonName(denied) => common_name(denied, certificate),
             // The others speak of no name, or stand in lists of Envoy's, which only allow.
             _ => None,
         }
@@ -49,13 +49,13 @@ impl fmt::Display for Doubt<'_> {
     }
 }
 
-fn dns<'a>(pattern: &DnsPattern, holder: &'a PeerCertificate) -> Option<Doubt<'a>> {
-    if holder.names.dns.is_empty() {
-        return instead_of_dns(pattern, holder);
+fn dns<'a>(pattern: &DnsPattern, certificate: &'a PeerCertificate) -> Option<Doubt<'a>> {
+    if certificate.names.dns.is_empty() {
+        return instead_of_dns(pattern, certificate);
     }
     // A name of no length is the platform's sign of a retirement.
-    let is_sign = |name: &str| name.is_empty() && matches!(holder.identity, Ok(Some(_)));
-    holder.names.dns.iter().filter(|name| !is_sign(name)).find_map(|name| {
+    let is_sign = |name: &str| name.is_empty() && matches!(certificate.identity, Ok(Some(_)));
+    certificate.names.dns.iter().filter(|name| !is_sign(name)).find_map(|name| {
         let why = match name.strip_prefix("*.") {
             _ if !is_dns_name(name.strip_prefix("*.").unwrap_or(name)) => NOT_PLAIN,
             Some(parent) if pattern.is_in_wildcard(parent) => "is a wildcard that stands for it too",
@@ -66,11 +66,11 @@ fn dns<'a>(pattern: &DnsPattern, holder: &'a PeerCertificate) -> Option<Doubt<'a
 }
 
 /// A CN stands for a DNS name with some readers where there is none (RFC 6125, 6.4.4).
-fn instead_of_dns<'a>(pattern: &DnsPattern, holder: &'a PeerCertificate) -> Option<Doubt<'a>> {
-    if holder.common_name_is_unclear {
+fn instead_of_dns<'a>(pattern: &DnsPattern, certificate: &'a PeerCertificate) -> Option<Doubt<'a>> {
+    if certificate.common_name_is_unclear {
         return Some(UNCLEAR);
     }
-    let name = holder.common_name.as_deref()?;
+    let name = certificate.common_name.as_deref()?;
     let why = match name {
         _ if name.chars().any(char::is_control) || (!name.is_ascii() && name.contains('.')) => NOT_PLAIN,
         _ if pattern.resembles(seen(name)) => "stands in the place of a DNS name, of which there is none",
@@ -84,11 +84,11 @@ const UNCLEAR: Doubt<'static> =
     Doubt { kind: "CN", name: None, why: "occurs several times, or is neither a PrintableString nor a UTF8String" };
 
 /// X.520 compares CNs without regard to case and to how many blanks there are; beyond ASCII one text has several spellings.
-fn common_name<'a>(denied: &str, holder: &'a PeerCertificate) -> Option<Doubt<'a>> {
-    if holder.common_name_is_unclear {
+fn common_name<'a>(denied: &str, certificate: &'a PeerCertificate) -> Option<Doubt<'a>> {
+    if certificate.common_name_is_unclear {
         return Some(UNCLEAR);
     }
-    let name = holder.common_name.as_deref()?;
+    let name = certificate.common_name.as_deref()?;
     let is_plain = name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) && name.trim() == name;
     let why = match () {
         () if !is_plain || name.is_empty() => NOT_PLAIN,

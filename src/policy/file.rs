@@ -66,11 +66,11 @@ impl PolicyReader<'_> {
                 "allow" => file.allow = self.rules("allow", value),
                 "deny" => file.deny = self.rules("deny", value),
                 unknown => {
-                    let mend = match nearest(unknown, KEYS.into_iter()) {
+                    let help = match nearest(unknown, KEYS.into_iter()) {
                         Some(known) => format!("the nearest is {known}"),
                         None => format!("write {}", KEYS.join(", ")),
                     };
-                    self.note(unknown, at, Problem::new("no such key", mend));
+                    self.note(unknown, at, Problem::new("no such key", help));
                 }
             }
         }

@@ -35,7 +35,7 @@ impl DnsPattern {
             Some(name) => (true, name),
             None => (false, text),
         };
-        let wrong = |what: &str, mend: &str| Err(Problem::new(what, mend));
+        let wrong = |what: &str, help: &str| Err(Problem::new(what, help));
         if text == "*" {
             return wrong("a * alone is no name", "write any for every certificate, or dns:*.NAME");
         }

@@ -106,14 +106,14 @@ impl Rule {
     /// A certificate whose identity is not sound is meant by no rule that can be typed: what it lacks might be what a deny
     /// names.
     pub fn matches(&self, client: &Client, own: Option<&Identity>) -> bool {
-        let Some(holder) = client.certificate() else {
+        let Some(certificate) = client.certificate() else {
             return *self == Self::Anonymous;
         };
-        match (self, &holder.identity) {
-            (Self::AltName(name), _) => name.is_among(&holder.names),
+        match (self, &certificate.identity) {
+            (Self::AltName(name), _) => name.is_among(&certificate.names),
             (Self::Trusted, _) => true,
             (_, Ok(Some(identity))) => self.means(identity, own),
-            (_, Ok(None)) => self.names(holder),
+            (_, Ok(None)) => self.names(certificate),
             (_, Err(_)) => false,
         }
     }
@@ -169,12 +169,12 @@ impl Rule {
     }
 
     /// Whether the rule means the holder of a certificate that is not Cloud Foundry's.
-    fn names(&self, holder: &PeerCertificate) -> bool {
+    fn names(&self, certificate: &PeerCertificate) -> bool {
         match self {
-            Self::Dns(pattern) => holder.names.dns.iter().any(|name| pattern.matches(name)),
-            Self::Uri(pattern) => holder.names.uris.iter().any(|uri| pattern.matches(uri)),
-            Self::CommonName(name) => holder.common_name.as_deref() == Some(name),
-            Self::AltName(name) => name.is_among(&holder.names),
+            Self::Dns(pattern) => certificate.names.dns.iter().any(|name| pattern.matches(name)),
+            Self::Uri(pattern) => certificate.names.uris.iter().any(|uri| pattern.matches(uri)),
+            Self::CommonName(name) => certificate.common_name.as_deref() == Some(name),
+            Self::AltName(name) => name.is_among(&certificate.names),
             Self::Any | Self::Trusted => true,
             Self::App(_) | Self::Space(_) | Self::Organization(_) | Self::Instance(_) => false,
             Self::CloudFoundry | Self::Same(_) | Self::Anonymous => false,
@@ -227,13 +227,13 @@ impl FromStr for Rule {
 
 /// A GUID on its own, as `--allow-app` and its like take it; `kind` is what the cf command line calls it.
 pub(crate) fn guid_of(kind: &str, text: &str) -> Result<Guid, Problem> {
-    let mend = || format!("write the GUID that cf {kind} NAME --guid prints");
-    text.parse().map_err(|_| Problem::new(format!("{} is not a GUID", quote(text)), mend()))
+    let help = || format!("write the GUID that cf {kind} NAME --guid prints");
+    text.parse().map_err(|_| Problem::new(format!("{} is not a GUID", quote(text)), help()))
 }
 
 fn instance(id: &str) -> Result<InstanceId, Problem> {
-    let mend = "write the CN of the instance's certificate, letters, digits and dashes";
-    id.parse().map_err(|_| Problem::new(format!("{} is not an instance's id", quote(id)), mend))
+    let help = "write the CN of the instance's certificate, letters, digits and dashes";
+    id.parse().map_err(|_| Problem::new(format!("{} is not an instance's id", quote(id)), help))
 }
 
 fn common_name(name: &str) -> Result<Arc<str>, Problem> {

@@ -124,7 +124,7 @@ enum TransferState {
 }
 
 impl Relay {
-    /// A relay between the established session on `client` and `app`. No permit, no bytes. The app has `announcement` in
+    /// A relay between the established session on `client` and `app`. No permit, no bytes. The app has `announcement`, a PROXY header, in
     /// front of whatever the client sends, and need not wait for that. What the relay keeps is of `reservation`, which has room for
     /// [`chain_memory`] of the session.
     pub fn new(
@@ -168,7 +168,7 @@ impl Relay {
         }
     }
 
-    /// Plaintext bytes carried so far. The announcement does not count, nor does what the client's socket would not take yet:
+    /// Plaintext bytes carried so far. The PROXY header does not count, nor does what the client's socket would not take yet:
     /// that counts as it stands there, sealed.
     pub fn transferred(&self) -> Transferred {
         Transferred {

@@ -50,7 +50,7 @@ pub(super) fn refusal(program: &OsStr, error: &io::Error) -> Fault {
     };
 
     let is_path = program.as_encoded_bytes().contains(&b'/');
-    let (exit, mend) = match error.kind() {
+    let (exit, help) = match error.kind() {
         NotFound if is_path => (
             Exit::App(127),
             "check the path; if the file is there, the interpreter in its first line or its dynamic loader is missing",
@@ -69,7 +69,7 @@ pub(super) fn refusal(program: &OsStr, error: &io::Error) -> Fault {
         _ => (Exit::App(126), "it must be a program for this machine"),
     };
     let program = quote_path(Path::new(program));
-    Fault::new(exit, format!("cannot start the app {program}: {error}; {mend}"))
+    Fault::new(exit, format!("cannot start the app {program}: {error}; {help}"))
 }
 
 #[cfg(test)]

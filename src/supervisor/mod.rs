@@ -73,7 +73,7 @@ impl App {
     /// that comes before that is not lost. Must be called within a runtime, once.
     ///
     /// # Errors
-    /// [`Exit::AppConfig`](crate::exit::Exit::App) 127 or 126 as a shell, with the program's name and the mend;
+    /// [`Exit::App`](crate::exit::Exit::App) 127 or 126 as a shell, with the program's name and the remedy;
     /// [`Exit::Internal`](crate::exit::Exit::Internal) when the system has no room for another process.
     pub fn spawn(command: &AppCommand) -> Result<(Self, Reaper), Fault> {
         // Before the start: an app that ends at once must not end unnoticed.

@@ -94,7 +94,7 @@ pub struct EntryFields {
 }
 
 impl AccessLogEntry {
-    /// Opens the record of a connection from `peer` to `listener`.
+    /// Opens the entry of a connection from `peer` to `listener`.
     pub fn open(counters: Arc<Counters>, access: AccessLog, peer: SocketAddr, listener: SocketAddr) -> Self {
         let opened = Instant::now();
         counters.count_opened(opened);
@@ -176,11 +176,12 @@ impl AccessLogEntry {
             transferred: carried,
             detail,
         } = &*self.fields;
-        let holder = client.as_ref().and_then(Client::certificate);
+        let certificate = client.as_ref().and_then(Client::certificate);
         let caller = client.as_ref().and_then(Client::identity);
         // Everybody may come in where nobody is asked who they are.
-        let judged = verdict.as_ref().filter(|_| holder.is_some() || reason == CloseReason::Denied).map(Decision::of);
-        let (verdict, rule, denial) = judged.map_or((None, None, None), |(word, rule, why)| (Some(word), rule, why));
+        let decision =
+            verdict.as_ref().filter(|_| certificate.is_some() || reason == CloseReason::Denied).map(Decision::of);
+        let (verdict, rule, denial) = decision.map_or((None, None, None), |(word, rule, why)| (Some(word), rule, why));
         let now = Instant::now();
         self.counters.count_closed(reason, negotiated.is_some(), *carried, now);
         let logged = match self.access {
@@ -214,8 +215,8 @@ impl AccessLogEntry {
                     client_space = caller.and_then(|caller| caller.space).map(display),
                     client_app = caller.and_then(|caller| caller.app).map(display),
                     client_instance = caller.and_then(|caller| caller.instance.as_ref()).map(display),
-                    client_subject = holder.filter(|_| caller.is_none()).map(|holder| holder.subject.as_str()),
-                    client_serial = holder.map(|holder| holder.serial.as_str()),
+                    client_subject = certificate.filter(|_| caller.is_none()).map(|certificate| certificate.subject.as_str()),
+                    client_serial = certificate.map(|certificate| certificate.serial.as_str()),
                     verdict = verdict.map(Decision::as_str),
                     rule = rule.map(display),
                     denial_reason = denial.map(DenialReason::as_str),

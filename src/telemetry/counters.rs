@@ -114,20 +114,20 @@ impl Counters {
     }
 
     /// A verdict on `client`; nobody has vouched for who it is if it is `None`.
-    pub(crate) fn count_decision(&self, client: Option<&Client>, judged: &Result<Permit, Denial>) {
-        let holder = client.and_then(Client::certificate);
-        if holder.is_none() && judged.is_ok() {
+    pub(crate) fn count_decision(&self, client: Option<&Client>, decision: &Result<Permit, Denial>) {
+        let certificate = client.and_then(Client::certificate);
+        if certificate.is_none() && decision.is_ok() {
             return;
         }
-        let (verdict, rule, denial) = Decision::of(judged);
+        let (verdict, rule, denial) = Decision::of(decision);
         self.authorizations[verdict as usize].count(&rule.cloned());
         if let Some(reason) = denial.filter(|_| verdict == Decision::Denial) {
             add(&self.denied[reason as usize], 1);
             self.history.denied(Instant::now());
         }
-        if holder.is_some() {
+        if certificate.is_some() {
             let app = client.and_then(Client::identity).and_then(|caller| caller.app);
-            if judged.is_ok() { &self.client_apps } else { &self.denied_client_apps }.count(&app);
+            if decision.is_ok() { &self.client_apps } else { &self.denied_client_apps }.count(&app);
         }
     }
 
@@ -142,7 +142,7 @@ impl Counters {
         }
     }
 
-    /// A record was left out of the log.
+    /// An access log entry was left out.
     pub(crate) fn count_suppressed(&self) {
         add(&self.suppressed, 1);
     }

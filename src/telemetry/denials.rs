@@ -55,13 +55,13 @@ impl Denials {
         peer: SocketAddr,
         listener: SocketAddr,
         client: Option<&Client>,
-        judged: &Result<Permit, Denial>,
+        decision: &Result<Permit, Denial>,
     ) {
-        let (verdict, rule, Some(reason)) = Decision::of(judged) else { return };
-        let holder = client.and_then(Client::certificate);
-        let caller = match (client.and_then(Client::identity), holder) {
+        let (verdict, rule, Some(reason)) = Decision::of(decision) else { return };
+        let certificate = client.and_then(Client::certificate);
+        let caller = match (client.and_then(Client::identity), certificate) {
             (Some(identity), _) => DeniedClient::Known(identity.clone()),
-            (None, Some(holder)) => DeniedClient::Subject(SafeText::of(&holder.subject)),
+            (None, Some(certificate)) => DeniedClient::Subject(SafeText::of(&certificate.subject)),
             (None, None) => DeniedClient::Unknown,
         };
         let at = SystemTime::now();

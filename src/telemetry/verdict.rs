@@ -18,8 +18,8 @@ impl Decision {
     pub(crate) const ALL: [Self; 3] = [Self::Permit, Self::Denial, Self::Audit];
 
     /// Which one it is, the rule that decided, and why it was a denial, or would have been one but for audit mode.
-    pub(crate) fn of(judged: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<DenialReason>) {
-        match judged {
+    pub(crate) fn of(decision: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<DenialReason>) {
+        match decision {
             Err(denial) => (Self::Denial, denial.rule(), Some(denial.reason())),
             Ok(permit) => match permit.audited_denial() {
                 None => (Self::Permit, permit.rule(), None),

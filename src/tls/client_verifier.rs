@@ -27,16 +27,16 @@ use crate::trust::ClientAuthenticator;
 /// rustls has a verifier of its own for the roots' part; but it takes the first CRL of a name for the only one, so that a CA
 /// renewed under its old name would refuse everybody, and it does not look at the dates of the CAs.
 pub struct ClientVerifier {
-    gate: ClientAuthenticator,
+    authenticator: ClientAuthenticator,
     alert: DenialAlert,
     verdict: OnceLock<Result<(Client, Permit), Denial>>,
     denied: OnceLock<Client>,
 }
 
 impl ClientVerifier {
-    /// A witness at `gate`, for one connection, that tells those whom the rules refuse by `alert`.
-    pub fn new(gate: ClientAuthenticator, alert: DenialAlert) -> Self {
-        Self { gate, alert, verdict: OnceLock::new(), denied: OnceLock::new() }
+    /// A verifier that asks `authenticator`, for one connection, that tells those whom the rules refuse by `alert`.
+    pub fn new(authenticator: ClientAuthenticator, alert: DenialAlert) -> Self {
+        Self { authenticator, alert, verdict: OnceLock::new(), denied: OnceLock::new() }
     }
 
     /// What was said of the client's certificate; `None` if none was shown in this handshake, as in a resumption.
@@ -52,11 +52,11 @@ impl ClientVerifier {
 
 impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        self.gate.is_required()
+        self.authenticator.is_required()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.gate.anchors().hints()
+        self.authenticator.anchors().hints()
     }
 
     fn verify_client_cert(
@@ -68,7 +68,7 @@ impl ClientCertVerifier for ClientVerifier {
         let chain: Vec<CertificateDer<'_>> =
             std::iter::once(end_entity).chain(intermediates).map(|der| CertificateDer::from(der.as_ref())).collect();
         let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
-        match self.verdict.get_or_init(|| self.gate.judge(Some(&chain), now)) {
+        match self.verdict.get_or_init(|| self.authenticator.judge(Some(&chain), now)) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(denial) => {
                 if denial.reason().is_the_policys()
@@ -92,7 +92,7 @@ impl ClientCertVerifier for ClientVerifier {
             &server_name::as_sent(message),
             Readable::new(cert).shown(),
             signed,
-            self.gate.anchors().algorithms(),
+            self.authenticator.anchors().algorithms(),
         )
     }
 
@@ -102,11 +102,11 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, Readable::new(cert).shown(), signed, self.gate.anchors().algorithms())
+        verify_tls13_signature(message, Readable::new(cert).shown(), signed, self.authenticator.anchors().algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.gate.anchors().algorithms().supported_schemes()
+        self.authenticator.anchors().algorithms().supported_schemes()
     }
 }
 

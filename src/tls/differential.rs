@@ -226,7 +226,7 @@ trait Server {
 }
 
 struct Ours {
-    negotiation: Option<HandshakeDriver>,
+    driver: Option<HandshakeDriver>,
     session: Option<Session>,
     /// What has arrived and is not done with.
     held: Vec<u8>,
@@ -238,21 +238,21 @@ impl Server for Ours {
     const CLOSES: bool = true;
 
     fn new(config: &Arc<ServerConfig>) -> Self {
-        let negotiation = Some(HandshakeDriver::new(Arc::clone(config), None).unwrap());
-        Self { negotiation, session: None, held: Vec::new(), upload: Vec::new(), refused: false }
+        let driver = Some(HandshakeDriver::new(Arc::clone(config), None).unwrap());
+        Self { driver, session: None, held: Vec::new(), upload: Vec::new(), refused: false }
     }
 
     fn arrive(&mut self, wire: &[u8], chance: &mut Chance) -> Vec<u8> {
         self.held.extend_from_slice(wire);
         let mut out = Outgoing::default();
-        if let Some(mut negotiation) = self.negotiation.take() {
-            let used = negotiation.drive(&mut self.held, &mut out).unwrap();
+        if let Some(mut driver) = self.driver.take() {
+            let used = driver.drive(&mut self.held, &mut out).unwrap();
             self.held.drain(..used);
-            if negotiation.is_under_way() {
-                self.negotiation = Some(negotiation);
+            if driver.is_under_way() {
+                self.driver = Some(driver);
                 return out.bytes().to_vec();
             }
-            self.session = Some(negotiation.finish().unwrap().1);
+            self.session = Some(driver.finish().unwrap().1);
         }
         let Some(session) = &mut self.session else { return out.bytes().to_vec() };
         while !self.refused {

@@ -92,11 +92,11 @@ pub async fn handshake(
     // Of what is done with, rustls keeps the client's certificates: all counts.
     let mut received = wire.len() + hidden_name.as_ref().map_or(0, Hidden::memory);
     may_hold(received)?;
-    let mut negotiation = HandshakeDriver::new(config, hidden_name).map_err(HandshakeError::Refused)?;
+    let mut driver = HandshakeDriver::new(config, hidden_name).map_err(HandshakeError::Refused)?;
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.acquire().await;
-        let Flight { driven, spoke, unsent } = answer(client, &mut negotiation, &mut wire, &may_answer)?;
+        let Flight { driven, spoke, unsent } = answer(client, &mut driver, &mut wire, &may_answer)?;
         drop(turn);
         write_all(client, &unsent).await?;
         let used = driven.map_err(|error| match error {
@@ -104,18 +104,18 @@ pub async fn handshake(
             error => HandshakeError::Refused(error),
         })?;
         wire.drain(..used);
-        if !negotiation.is_under_way() {
+        if !driver.is_under_way() {
             if !spoke && wire.is_empty() {
                 // A client that leaves Nagle's algorithm on holds its first request back until its Finished is
                 // acknowledged, and nothing of ours carries that acknowledgement: do not delay it.
                 socket::acknowledge_now(&*client);
             }
             wire.shrink_to_fit();
-            let (resumed_chain, chain_bytes) = (negotiation.resumed_chain(), negotiation.chain_bytes());
-            let (negotiated, session) = negotiation.finish().map_err(HandshakeError::Refused)?;
+            let (resumed_chain, chain_bytes) = (driver.resumed_chain(), driver.chain_bytes());
+            let (negotiated, session) = driver.finish().map_err(HandshakeError::Refused)?;
             return Ok((negotiated, Established { session, pending_ciphertext: wire, resumed_chain, chain_bytes }));
         }
-        let read = match negotiation.client_closed() {
+        let read = match driver.client_closed() {
             true => 0,
             false => buffers::read_more(client, &mut wire, RECORD).await?,
         };
@@ -140,21 +140,21 @@ struct Flight {
 /// Takes in what has come, and sends what there is to say to it, as far as the socket takes it.
 fn answer(
     client: &TcpStream,
-    negotiation: &mut HandshakeDriver,
+    driver: &mut HandshakeDriver,
     wire: &mut [u8],
     may_answer: impl Fn() -> bool,
 ) -> Result<Flight, HandshakeError> {
     buffers::with(|buffers| {
         let out = &mut buffers.output;
         out.clear();
-        let driven = negotiation.drive(wire, out);
+        let driven = driver.drive(wire, out);
         let spoke = !out.bytes().is_empty();
         if spoke && driven.is_ok() && !may_answer() {
             return Err(HandshakeError::Aborted);
         }
         // A ticket for a client that has asked for something already goes with the first bytes of the answer.
         let asks = driven.as_ref().is_ok_and(|used| *used < wire.len());
-        let before_more = asks && !negotiation.is_under_way();
+        let before_more = asks && !driver.is_under_way();
         let sent = match out.bytes() {
             [] => Ok(0),
             bytes if before_more => socket::send_before_more(client, bytes),

@@ -225,7 +225,7 @@ impl Framing {
     }
 }
 
-/// What of a ClientHello decides on the answer, and the name for the record.
+/// What of a ClientHello decides on the answer, and the name for the access log.
 struct HelloExtensions {
     alpn: ProtocolNames,
     server_name: Option<String>,

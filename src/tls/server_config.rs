@@ -75,18 +75,22 @@ pub struct Selected {
 }
 
 impl ServerConfigs {
-    /// An offer of `pair`, with fresh ticket keys, to whom `admitting` lets in.
+    /// An offer of `pair`, with fresh ticket keys, to whom `client_auth` lets in.
     ///
     /// # Errors
     /// When the system's random source fails.
-    pub fn new(pair: Arc<CertifiedKey>, settings: &TlsSettings, admitting: &ClientAuth) -> Result<Self, rustls::Error> {
+    pub fn new(
+        pair: Arc<CertifiedKey>,
+        settings: &TlsSettings,
+        client_auth: &ClientAuth,
+    ) -> Result<Self, rustls::Error> {
         let terms = Template {
             pair: Arc::new(SingleCertAndKey::from(pair)),
             provider: provider_of(&settings.tls12_suites),
             settings: settings.clone(),
             tickets: Ticketer::new()?,
         };
-        let asking = match admitting {
+        let asking = match client_auth {
             ClientAuth::None => {
                 let config = |manner| {
                     let provider = Arc::clone(&terms.provider);
@@ -94,7 +98,7 @@ impl ServerConfigs {
                 };
                 ClientAuthMode::Nothing(Variant::all().map(config).collect::<Result<_, rustls::Error>>()?)
             }
-            ClientAuth::Certificate(gate) => ClientAuthMode::Certificate(gate.clone()),
+            ClientAuth::Certificate(authenticator) => ClientAuthMode::Certificate(authenticator.clone()),
         };
         Ok(Self { template: terms, client_auth: asking })
     }
@@ -117,14 +121,15 @@ impl ServerConfigs {
                 let config = known.ok_or_else(|| rustls::Error::General("a manner without an answer".to_owned()))?;
                 Ok(Selected { config, verifier: None })
             }
-            ClientAuthMode::Certificate(gate) => {
-                let witness = Arc::new(ClientVerifier::new(gate.clone(), self.template.settings.denial_alert));
-                let verifier: Arc<dyn ClientCertVerifier> = Arc::<ClientVerifier>::clone(&witness);
+            ClientAuthMode::Certificate(authenticator) => {
+                let verifier =
+                    Arc::new(ClientVerifier::new(authenticator.clone(), self.template.settings.denial_alert));
+                let for_rustls: Arc<dyn ClientCertVerifier> = Arc::<ClientVerifier>::clone(&verifier);
                 let provider = match hello.hidden_name {
                     Some(_) => server_name::provider(&self.template.provider),
                     None => Arc::clone(&self.template.provider),
                 };
-                Ok(Selected { config: self.template.config(provider, manner, verifier)?, verifier: Some(witness) })
+                Ok(Selected { config: self.template.config(provider, manner, for_rustls)?, verifier: Some(verifier) })
             }
         }
     }

@@ -78,13 +78,13 @@ impl Session {
     /// # Errors
     /// It is not complete, or the keys are of a kind that is not ours.
     pub(super) fn new(conn: UnbufferedServerConnection) -> Result<Self, rustls::Error> {
-        let (ExtractedSecrets { tx, rx }, successor) = conn.dangerous_into_kernel_connection()?;
-        let suite = successor.negotiated_cipher_suite();
+        let (ExtractedSecrets { tx, rx }, kernel) = conn.dangerous_into_kernel_connection()?;
+        let suite = kernel.negotiated_cipher_suite();
         Ok(Self(Box::new(SessionState {
             opener: Opener::new(suite, rx)?,
             sealer: Some(Sealer::new(suite, tx)?),
             suite,
-            kernel: suite.tls13().is_some().then(|| Box::new(successor)),
+            kernel: suite.tls13().is_some().then(|| Box::new(kernel)),
             client_closed: false,
             owes_key_update: false,
             announced: 0,
@@ -282,8 +282,8 @@ impl SessionState {
     /// The client takes new keys for what it sends, and may `want` us to do the same.
     fn on_key_update(&mut self, want: u8) -> Result<(), Broken> {
         count(&mut self.updates_without_data, UPDATES_WITHOUT_DATA)?;
-        let successor = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
-        let secrets = successor.update_rx_secret().map_err(|_| AlertDescription::InternalError)?;
+        let kernel = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
+        let secrets = kernel.update_rx_secret().map_err(|_| AlertDescription::InternalError)?;
         self.opener = Opener::new(self.suite, secrets).map_err(|_| AlertDescription::InternalError)?;
         match want {
             0 => Ok(()),
@@ -297,12 +297,12 @@ impl SessionState {
 
     /// Says that what follows is sealed with new keys, and takes them.
     fn take_new_keys(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
-        let (Some(successor), Some(sealer)) = (&mut self.kernel, &mut self.sealer) else { return Err(KeyLimitReached) };
+        let (Some(kernel), Some(sealer)) = (&mut self.kernel, &mut self.sealer) else { return Err(KeyLimitReached) };
         let [typ, length @ ..] = KEY_UPDATE;
         let [high, middle, low] = length;
         // The client is not wanted to do the same.
         sealer.seal(ContentType::Handshake, &[typ, high, middle, low, 0], out)?;
-        let secrets = successor.update_tx_secret().map_err(|_| KeyLimitReached)?;
+        let secrets = kernel.update_tx_secret().map_err(|_| KeyLimitReached)?;
         *sealer = Sealer::new(self.suite, secrets).map_err(|_| KeyLimitReached)?;
         self.owes_key_update = false;
         Ok(())

@@ -36,8 +36,8 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 pub(super) fn is_bounded(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
     let too_long = |what: String| Err(Denial::because(DenialReason::ChainTooLong, what));
     if chain.len() > MOST {
-        let mend = "send the client's certificate and the CAs between it and the client CA, and no others";
-        return too_long(format!("{} certificates, and no more than {MOST} are looked at; {mend}", chain.len()));
+        let help = "send the client's certificate and the CAs between it and the client CA, and no others";
+        return too_long(format!("{} certificates, and no more than {MOST} are looked at; {help}", chain.len()));
     }
     let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
     if bytes > LONGEST {
@@ -107,8 +107,8 @@ pub(super) fn can_sign(leaf: &Certificate, algorithms: &WebPkiSupportedAlgorithm
     if is_offered && is_sound && fits {
         return Ok(());
     }
-    let mend = "issue it for RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519";
-    let what = format!("its key cannot sign a handshake here ({}); {mend}", leaf.key_type());
+    let help = "issue it for RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519";
+    let what = format!("its key cannot sign a handshake here ({}); {help}", leaf.key_type());
     Err(Denial::because(DenialReason::Unsupported, what))
 }
 

@@ -44,7 +44,7 @@ impl ClientPolicy {
 pub enum ClientAuth {
     /// Everybody; no certificate is asked for.
     None,
-    /// Those whom the gate lets through.
+    /// Those whom the authenticator lets in.
     Certificate(ClientAuthenticator),
 }
 
@@ -64,7 +64,7 @@ impl ClientAuth {
     pub fn authorize(&self, chain: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<(Client, Permit), Denial> {
         match self {
             Self::None => Ok((Client::Anonymous, Policy::anonymous().authorize(&Client::Anonymous, None)?)),
-            Self::Certificate(gate) => gate.judge(chain, now),
+            Self::Certificate(authenticator) => authenticator.judge(chain, now),
         }
     }
 
@@ -75,10 +75,10 @@ impl ClientAuth {
     pub fn reauthorize(&self, client: &Client, before: &Self, now: SystemTime) -> Result<Permit, Denial> {
         match (self, before, client.certificate()) {
             // The same roots have vouched for it, and it has not expired: only the rules are to be asked.
-            (Self::Certificate(gate), Self::Certificate(old), Some(holder))
-                if gate.anchors().same_as(old.anchors()) && holder.not_after > now =>
+            (Self::Certificate(authenticator), Self::Certificate(old), Some(holder))
+                if authenticator.anchors().same_as(old.anchors()) && holder.not_after > now =>
             {
-                gate.client_policy.policy.authorize(client, gate.own.as_deref())
+                authenticator.client_policy.policy.authorize(client, authenticator.own.as_deref())
             }
             _ => self.authorize(client.chain(), now).map(|(_, permit)| permit),
         }
@@ -86,12 +86,12 @@ impl ClientAuth {
 }
 
 impl ClientAuthenticator {
-    /// A gate for `admission`; `own` is our own identity, for the rules that compare with it. Without the rule `anonymous` a
+    /// An authenticator for `client_policy`; `own` is our own identity, for the rules that compare with it. Without the rule `anonymous` a
     /// certificate is `required` whatever was configured: to refuse its absence within the handshake is clearer than to
     /// close after it.
-    pub fn new(admission: Arc<ClientPolicy>, required: bool, own: Option<Arc<Identity>>) -> Self {
-        let nobody_anonymous = admission.policy.authorize(&Client::Anonymous, own.as_deref()).is_err();
-        Self { client_policy: admission, required: required || nobody_anonymous, own }
+    pub fn new(client_policy: Arc<ClientPolicy>, required: bool, own: Option<Arc<Identity>>) -> Self {
+        let nobody_anonymous = client_policy.policy.authorize(&Client::Anonymous, own.as_deref()).is_err();
+        Self { client_policy, required: required || nobody_anonymous, own }
     }
 
     /// The CAs that vouch.

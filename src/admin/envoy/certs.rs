@@ -40,7 +40,7 @@ pub(super) fn days_left(validity: Validity) -> u64 {
 
 fn cas(current: &SnapshotReceiver) -> Vec<Value> {
     match current.load().as_deref().map(|snapshot| &snapshot.client_auth) {
-        Some(ClientAuth::Certificate(gate)) => gate.anchors().cas().iter().map(of_ca).collect(),
+        Some(ClientAuth::Certificate(authenticator)) => authenticator.anchors().cas().iter().map(of_ca).collect(),
         _ => Vec::new(),
     }
 }

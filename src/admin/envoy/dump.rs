@@ -146,9 +146,9 @@ fn validation_context(
     ValidationContextConfig { secret, .. }: &ValidationContextConfig,
     current: &SnapshotReceiver,
 ) -> Option<Value> {
-    let serving = current.load()?;
-    let ClientAuth::Certificate(gate) = &serving.client_auth else { return None };
-    let names = gate.policy().allow.iter().filter_map(|rule| match rule {
+    let snapshot = current.load()?;
+    let ClientAuth::Certificate(authenticator) = &snapshot.client_auth else { return None };
+    let names = authenticator.policy().allow.iter().filter_map(|rule| match rule {
         Rule::AltName(name) => Some(json!({ "exact": name.to_string() })),
         _ => None,
     });

@@ -55,10 +55,10 @@ pub(in crate::admin) struct Rules {
 
 impl ListenerStatus {
     pub(super) fn of(listening: &ListenerInfo) -> Self {
-        let serving = listening.snapshots.load();
-        let gate = serving.as_ref().and_then(|serving| match &serving.client_auth {
+        let snapshot = listening.snapshots.load();
+        let authenticator = snapshot.as_ref().and_then(|snapshot| match &snapshot.client_auth {
             ClientAuth::None => None,
-            ClientAuth::Certificate(gate) => Some(gate),
+            ClientAuth::Certificate(authenticator) => Some(authenticator),
         });
         Self {
             listener: listening.listener,
@@ -66,17 +66,17 @@ impl ListenerStatus {
             app_stands: SafeText::up_to(PATH, describe_upstream(&listening.app)),
             app_ready: listening.app.is_ready(),
             pair: source(&listening.pair),
-            generation: serving.as_ref().map(|serving| serving.generation),
-            policy: gate.map(|gate| PolicyStatus::of(gate, &listening.clients)),
+            generation: snapshot.as_ref().map(|snapshot| snapshot.generation),
+            policy: authenticator.map(|authenticator| PolicyStatus::of(authenticator, &listening.clients)),
         }
     }
 }
 
 impl PolicyStatus {
-    fn of(gate: &ClientAuthenticator, clients: &ClientAuthConfig) -> Self {
+    fn of(authenticator: &ClientAuthenticator, clients: &ClientAuthConfig) -> Self {
         let path = |path: &Path| SafeText::up_to(PATH, path.display());
         let (rules_from, client_ca) = match clients {
-            // Such a listener has no gate.
+            // Such a listener authenticates nobody.
             ClientAuthConfig::None => (Vec::new(), Vec::new()),
             ClientAuthConfig::Files(certified) => {
                 let options = match (certified.any_implied, certified.allow.is_empty() && certified.deny.is_empty()) {
@@ -93,15 +93,15 @@ impl PolicyStatus {
                 (vec![source.clone()], vec![source])
             }
         };
-        let policy = gate.policy();
+        let policy = authenticator.policy();
         Self {
             mode: policy.mode.as_str(),
-            certificate_required: gate.is_required(),
+            certificate_required: authenticator.is_required(),
             allow: Rules::of(&policy.allow),
             deny: Rules::of(&policy.deny),
             rules_from,
             client_ca,
-            client_cas: gate.anchors().cas().len(),
+            client_cas: authenticator.anchors().cas().len(),
         }
     }
 }

@@ -60,16 +60,16 @@ impl Judge<'_> {
         self.found.ok(subject, format!("{}{message}", self.place));
     }
 
-    fn warning(&mut self, subject: Subject, message: &str, mend: &str) {
-        self.found.warning(subject, format!("{}{message}", self.place), mend);
+    fn warning(&mut self, subject: Subject, message: &str, help: &str) {
+        self.found.warning(subject, format!("{}{message}", self.place), help);
     }
 
-    fn problem(&mut self, subject: Subject, message: &str, mend: &str) {
-        self.found.problem(subject, format!("{}{message}", self.place), mend);
+    fn problem(&mut self, subject: Subject, message: &str, help: &str) {
+        self.found.problem(subject, format!("{}{message}", self.place), help);
     }
 
     fn unread(&mut self, error: &ClientPolicyError) {
-        let mend = "correct it: until it can be read, nobody comes in";
+        let help = "correct it: until it can be read, nobody comes in";
         match error {
             ClientPolicyError::Policy(mistakes) => {
                 for mistake in mistakes.iter() {
@@ -77,17 +77,17 @@ impl Judge<'_> {
                     self.problem(Subject::Rules, &what, &mistake.problem.help);
                 }
             }
-            ClientPolicyError::NotText(_) => self.problem(Subject::Rules, &error.to_string(), mend),
+            ClientPolicyError::NotText(_) => self.problem(Subject::Rules, &error.to_string(), help),
             ClientPolicyError::Load(load) => {
                 let subject = match path_of(load) {
                     Some(path) if self.certified.policy.as_deref() == Some(path) => Subject::Rules,
                     Some(path) if self.certified.crl.iter().any(|crl| path.starts_with(crl)) => Subject::Crl,
                     _ => Subject::Roots,
                 };
-                self.problem(subject, &error.to_string(), mend);
+                self.problem(subject, &error.to_string(), help);
             }
             ClientPolicyError::Folder { .. } | ClientPolicyError::Roots(_) => {
-                self.problem(Subject::Roots, &error.to_string(), mend);
+                self.problem(Subject::Roots, &error.to_string(), help);
             }
         }
     }
@@ -134,11 +134,11 @@ impl Judge<'_> {
     fn crls(&mut self, roots: &TrustAnchors) {
         let now = self.now;
         for note in roots.crl_notes() {
-            let mend = "compare the CRL with the CAs: put its issuer beside them, or take out what is not meant";
-            self.warning(Subject::Crl, note, mend);
+            let help = "compare the CRL with the CAs: put its issuer beside them, or take out what is not meant";
+            self.warning(Subject::Crl, note, help);
         }
         let issuers = roots.crl_issuers();
-        let mend = "see whether what writes it still runs";
+        let help = "see whether what writes it still runs";
         let mut current = true;
         for crl in roots.crls() {
             if now < crl.this_update {
@@ -161,7 +161,7 @@ impl Judge<'_> {
             if issuers.iter().any(has_other) {
                 self.warning(Subject::Crl, &what, "take it out, since a later one of this issuer is there");
             } else {
-                self.problem(Subject::Crl, &what, mend);
+                self.problem(Subject::Crl, &what, help);
             }
         }
         if !roots.crls().is_empty() && current {
@@ -212,8 +212,8 @@ impl Judge<'_> {
                     let what = format!(
                         "{list} {rule} looks like Cloud Foundry's {guid}, and a rule on a name admits none of its certificates"
                     );
-                    let mend = format!("write cf:app:{guid} or cf:instance:{guid}");
-                    self.warning(Subject::Rules, &what, &mend);
+                    let help = format!("write cf:app:{guid} or cf:instance:{guid}");
+                    self.warning(Subject::Rules, &what, &help);
                 }
             }
         }

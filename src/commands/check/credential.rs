@@ -107,13 +107,13 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
         let what = format!("{cert_name} holds the key and {key_name} the certificate");
         return found.problem(Subject::Pair, what, "exchange --cert and --key");
     }
-    let (file, mend): (_, &str) = match error {
+    let (file, help): (_, &str) = match error {
         // The first byte of DER and of PKCS#12 alike: a SEQUENCE.
         PairError::NoCertificate | PairError::CertificatePem(_) if cert.first() == Some(&0x30) => {
             let what = format!("{cert_name}: binary (DER or PKCS#12), not PEM");
-            let mend =
+            let help =
                 "convert it: openssl x509 -inform der -in FILE -out PEM, or openssl pkcs12 -nodes -in FILE -out PEM";
-            return found.problem(Subject::Pair, what, mend);
+            return found.problem(Subject::Pair, what, help);
         }
         PairError::NoKey | PairError::KeyPem(_) if key.first() == Some(&0x30) => {
             let what = format!("{key_name}: binary (DER or PKCS#12), not PEM");
@@ -130,8 +130,8 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
             }
             None => {
                 let what = format!("{cert_name} and {key_name}: {error}");
-                let mend = "write both anew; if they are being replaced right now, check again in a moment";
-                return found.problem(Subject::Pair, what, mend);
+                let help = "write both anew; if they are being replaced right now, check again in a moment";
+                return found.problem(Subject::Pair, what, help);
             }
         },
         PairError::CertificatePem(_) => (cert_name, "write it anew, under another name and then renamed"),
@@ -143,7 +143,7 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
         PairError::NoKey => (key_name, "write the key as PKCS#8, PKCS#1 or SEC1 in PEM"),
         PairError::Key(_) => (key_name, "have a pair issued with such a key"),
     };
-    found.problem(Subject::Pair, format!("{file}: {error}"), mend);
+    found.problem(Subject::Pair, format!("{file}: {error}"), help);
 }
 
 /// Which certificate of the file, from 2, the key belongs to.

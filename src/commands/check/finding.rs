@@ -1,4 +1,4 @@
-//! What the doctor says: how bad, about what, and the mend.
+//! What `check` says: how bad, about what, and what helps.
 
 use std::fmt;
 
@@ -89,21 +89,21 @@ struct CheckReport<'a> {
 }
 
 impl Findings {
-    pub(super) fn problem(&mut self, subject: Subject, message: impl Into<String>, mend: impl Into<String>) {
-        self.note(Severity::Problem, subject, message.into(), Some(mend.into()));
+    pub(super) fn problem(&mut self, subject: Subject, message: impl Into<String>, help: impl Into<String>) {
+        self.note(Severity::Problem, subject, message.into(), Some(help.into()));
     }
 
-    pub(super) fn warning(&mut self, subject: Subject, message: impl Into<String>, mend: impl Into<String>) {
-        self.note(Severity::Warning, subject, message.into(), Some(mend.into()));
+    pub(super) fn warning(&mut self, subject: Subject, message: impl Into<String>, help: impl Into<String>) {
+        self.note(Severity::Warning, subject, message.into(), Some(help.into()));
     }
 
     pub(super) fn ok(&mut self, subject: Subject, message: impl Into<String>) {
         self.note(Severity::Ok, subject, message.into(), None);
     }
 
-    fn note(&mut self, severity: Severity, subject: Subject, message: String, mend: Option<String>) {
+    fn note(&mut self, severity: Severity, subject: Subject, message: String, help: Option<String>) {
         let message = bounded(LONGEST_LINE, format_args!("{message}"));
-        self.0.push(Finding { severity, subject, message, help: mend });
+        self.0.push(Finding { severity, subject, message, help });
     }
 
     /// Warnings do not count.
@@ -135,7 +135,7 @@ impl fmt::Display for Finding {
             Severity::Ok => "ok",
         };
         let said = match &self.help {
-            Some(mend) => format!("{}; {mend}", self.message),
+            Some(help) => format!("{}; {help}", self.message),
             None => self.message.clone(),
         };
         write!(f, "{severity:<8} {:<13} {}", self.subject, text::one_line(&said))

@@ -52,7 +52,7 @@ pub(super) fn judge_inotify(inotify: &Inotify, found: &mut Findings) {
     };
     let slower = "rotations are looked for four times a second instead";
     let most = |limit: Option<u64>| limit.map_or_else(|| "its limit".to_owned(), |limit| format!("{limit}"));
-    let (what, mend) = match rustix::io::Errno::from_io_error(error) {
+    let (what, help) = match rustix::io::Errno::from_io_error(error) {
         // inotify_init(2)
         Some(rustix::io::Errno::MFILE) => (
             format!("this user's {} inotify instances are all in use; {slower}", most(inotify.instances)),
@@ -72,7 +72,7 @@ pub(super) fn judge_inotify(inotify: &Inotify, found: &mut Findings) {
             "make the folder readable for this user".to_owned(),
         ),
     };
-    found.warning(Subject::Inotify, what, mend);
+    found.warning(Subject::Inotify, what, help);
 }
 
 /// Judges `--max-connections` (`None`: as many as fit) by the hard limit of descriptors (`None`: no limit).
@@ -120,11 +120,11 @@ pub(super) fn judge_memory(
     };
     let needed = admitted.saturating_mul(MEMORY_PER_CONNECTION);
     let said = format!("{who} may take {} of the container's {}", mebibytes(needed), mebibytes(memory));
-    let mend = format!("set --max-connections to {} or less, or raise the memory", connections_in_memory(memory));
+    let help = format!("set --max-connections to {} or less, or raise the memory", connections_in_memory(memory));
     if needed > memory && connections.is_some() {
-        found.problem(Subject::Memory, said, mend);
+        found.problem(Subject::Memory, said, help);
     } else if needed > memory / 2 {
-        found.warning(Subject::Memory, said, mend);
+        found.warning(Subject::Memory, said, help);
     } else {
         found.ok(Subject::Memory, said);
     }

@@ -150,8 +150,8 @@ pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &NetworkCheck
         }
     };
     // Not a problem: the app may simply not have been started yet.
-    if let Some((what, mend)) = said {
-        found.warning(Subject::App, what, mend);
+    if let Some((what, help)) = said {
+        found.warning(Subject::App, what, help);
     }
     if let Some(addr) = app.tcp().first() {
         judge_exposure(*addr, network, found);

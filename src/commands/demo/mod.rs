@@ -4,7 +4,7 @@
 //! `vestibule proxy` runs. Only the folder is temporary.
 //!
 //! With `--green-blue` the app is a back-end with two front-ends: green, which `--allow-app` admits, and blue, which no
-//! rule does. Both call again and again, and each answer or refusal is told beside the proxy's own record of it.
+//! rule does. Both call again and again, and each answer or refusal is told beside the proxy's own access log entry.
 
 mod app;
 mod front_end;

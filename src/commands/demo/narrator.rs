@@ -113,7 +113,7 @@ impl<S: Subscriber> Layer<S> for ConnectionTally {
     }
 }
 
-/// What of a record is told.
+/// What of an access log entry is told.
 #[derive(Default)]
 struct ObservedFields {
     peer: String,

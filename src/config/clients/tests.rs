@@ -193,6 +193,6 @@ fn every_mistake_says_where_what_and_the_mend() {
         (n().file("alpn = 'http2'\n[[listener]]\nlisten = 1\n[[listener]]\nlisten = 2"),
             "v.toml:1: alpn: \"http2\" is not what clients offer; write h2".to_owned()),
     ] {
-        assert_eq!(typed.mistakes(), [said]);
+        assert_eq!(typed.diagnostics(), [said]);
     }
 }

@@ -193,11 +193,11 @@ impl MessageReader<'_> {
             Some((_, Err(noted))) => Err(*noted),
             None => {
                 let known = clusters.iter().filter_map(|(_, cluster)| Some(cluster.as_ref().ok()?.name));
-                let mend = match nearest(name, known) {
+                let help = match nearest(name, known) {
                     Some(known) => format!("the nearest is {}", quote(known)),
                     None => "name one of static_resources.clusters".to_owned(),
                 };
-                Err(self.wrong(&at, format!("no cluster is called {}", quote(name)), mend))
+                Err(self.wrong(&at, format!("no cluster is called {}", quote(name)), help))
             }
         }
     }
@@ -205,8 +205,8 @@ impl MessageReader<'_> {
     fn tls<'n>(&mut self, chain: &At<'n>) -> Result<At<'n>, FieldReported> {
         let at = chain.field("transport_socket");
         if at.is_absent() {
-            let mend = "write a DownstreamTlsContext";
-            return Err(self.wrong(&at, "is missing: listeners without TLS are not supported", mend));
+            let help = "write a DownstreamTlsContext";
+            return Err(self.wrong(&at, "is missing: listeners without TLS are not supported", help));
         }
         self.present(&at.field("typed_config"))
     }
@@ -248,18 +248,18 @@ impl MessageReader<'_> {
                     Named::Spoken(_) => {}
                     Named::Weak => self.note(&item, "not spoken, and left out: no forward secrecy, or no AEAD"),
                     Named::Unknown => {
-                        let mend = match nearest(name, Tls12Suite::names()) {
+                        let help = match nearest(name, Tls12Suite::names()) {
                             Some(known) => format!("the nearest is {known}"),
                             None => format!("write some of {}", Tls12Suite::names().collect::<Vec<_>>().join(", ")),
                         };
-                        return Err(self.wrong(&item, format!("{} is no cipher suite", quote(name)), mend));
+                        return Err(self.wrong(&item, format!("{} is no cipher suite", quote(name)), help));
                     }
                 }
             }
         }
         if suites.is_empty() {
-            let mend = format!("write some of {}", Tls12Suite::names().collect::<Vec<_>>().join(", "));
-            return Err(self.wrong(at, "none of these suites is spoken", mend));
+            let help = format!("write some of {}", Tls12Suite::names().collect::<Vec<_>>().join(", "));
+            return Err(self.wrong(at, "none of these suites is spoken", help));
         }
         Ok(Some(suites))
     }
@@ -295,8 +295,8 @@ impl MessageReader<'_> {
             return Ok(Some(ValidationContextConfig { required, secret: self.secret(&context)? }));
         }
         if required {
-            let mend = "write validation_context_sds_secret_config";
-            return Err(self.wrong(&at, "certificates are required, and nothing says which are trusted", mend));
+            let help = "write validation_context_sds_secret_config";
+            return Err(self.wrong(&at, "certificates are required, and nothing says which are trusted", help));
         }
         Ok(None)
     }

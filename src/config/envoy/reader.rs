@@ -24,7 +24,7 @@ pub(super) struct At<'n> {
 /// What has been found wrong, or worth a line, so far.
 pub(super) struct MessageReader<'p> {
     file: &'p Path,
-    mistakes: Vec<(String, Diagnostic)>,
+    diagnostics: Vec<(String, Diagnostic)>,
     notes: Vec<String>,
 }
 
@@ -70,35 +70,35 @@ impl<'n> At<'n> {
 
 impl<'p> MessageReader<'p> {
     pub(super) fn new(file: &'p Path) -> Self {
-        Self { file, mistakes: Vec::new(), notes: Vec::new() }
+        Self { file, diagnostics: Vec::new(), notes: Vec::new() }
     }
 
     /// The tree that `text` describes, or what is wrong with it as YAML.
     pub(super) fn tree<'t>(&self, text: &'t str, largest: usize) -> Result<Node<'t>, Diagnostics> {
         yaml::parse(text, largest).map_err(|not| {
             let place = Source::File { path: self.file.to_owned(), line: not.line, key: String::new() };
-            Diagnostics::from(not.wrong.at(place))
+            Diagnostics::from(not.problem.at(place))
         })
     }
 
     /// `value`, unless a mistake has been noted; with it, what is worth a line in the log.
     pub(super) fn finish<T>(self, value: Result<T, FieldReported>) -> Result<(T, Vec<String>), Diagnostics> {
         match value {
-            Ok(value) if self.mistakes.is_empty() => Ok((value, self.notes)),
+            Ok(value) if self.diagnostics.is_empty() => Ok((value, self.notes)),
             // Not empty: whoever holds a `Reported` has noted a mistake.
-            _ => Err(Diagnostics::new(self.mistakes.into_iter().map(|(_, mistake)| mistake).collect())),
+            _ => Err(Diagnostics::new(self.diagnostics.into_iter().map(|(_, diagnostic)| diagnostic).collect())),
         }
     }
 
     /// Notes a mistake, unless one is known about it or about what it stands in: it would be a consequence of that.
-    pub(super) fn wrong(&mut self, at: &At<'_>, what: impl Into<String>, mend: impl Into<String>) -> FieldReported {
+    pub(super) fn wrong(&mut self, at: &At<'_>, what: impl Into<String>, help: impl Into<String>) -> FieldReported {
         let covers = |known: &str| match at.path.strip_prefix(known) {
             Some(rest) => known.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']),
             None => false,
         };
-        if !self.mistakes.iter().any(|(known, _)| covers(known)) {
+        if !self.diagnostics.iter().any(|(known, _)| covers(known)) {
             let place = Source::File { path: self.file.to_owned(), line: None, key: at.path.clone() };
-            self.mistakes.push((at.path.clone(), Problem::new(what, mend).at(place)));
+            self.diagnostics.push((at.path.clone(), Problem::new(what, help).at(place)));
         }
         FieldReported(())
     }
@@ -157,8 +157,8 @@ impl<'p> MessageReader<'p> {
     }
 
     /// Notes a mistake that nobody waits for.
-    fn refuse(&mut self, at: &At<'_>, what: String, mend: &str) {
-        self.wrong(at, what, mend);
+    fn refuse(&mut self, at: &At<'_>, what: String, help: &str) {
+        self.wrong(at, what, help);
     }
 
     fn judge_unknown(&mut self, at: &At<'_>, name: &str, node: &Node<'_>, message: &Message) {
@@ -239,12 +239,12 @@ impl<'p> MessageReader<'p> {
         let at = at.field("socket_address");
         let (ip, port) = (at.field("address"), at.field("port_value"));
         let ip = self.text(&ip).and_then(|text| {
-            let wrong = |_| self.wrong(&ip, format!("{} is no IP address", quote(text)), "write one, as in 0.0.0.0");
-            text.parse::<IpAddr>().map_err(wrong)
+            let problem = |_| self.wrong(&ip, format!("{} is no IP address", quote(text)), "write one, as in 0.0.0.0");
+            text.parse::<IpAddr>().map_err(problem)
         });
         let port = self.text(&port).and_then(|text| {
-            let wrong = |_| self.wrong(&port, format!("{} is no port", quote(text)), "write a number up to 65535");
-            text.parse::<u16>().map_err(wrong)
+            let problem = |_| self.wrong(&port, format!("{} is no port", quote(text)), "write a number up to 65535");
+            text.parse::<u16>().map_err(problem)
         });
         Ok(SocketAddr::new(ip?, port?))
     }
@@ -303,9 +303,10 @@ mod tests {
         assert_eq!(read("0.250s"), Some(Duration::from_millis(250)));
         assert_eq!(read("5s"), Some(Duration::from_secs(5)));
         assert_eq!(read("1.000000001s"), Some(Duration::new(1, 1)));
-        for wrong in ["", "s", "5", "0.25", "-1s", "+1s", ".5s", "5.s", "1.0000000001s", "1e3s", "99999999999s", "1 s"]
+        for problem in
+            ["", "s", "5", "0.25", "-1s", "+1s", ".5s", "5.s", "1.0000000001s", "1e3s", "99999999999s", "1 s"]
         {
-            assert_eq!(read(wrong), None, "{wrong}");
+            assert_eq!(read(problem), None, "{problem}");
         }
     }
 

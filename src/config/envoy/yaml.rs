@@ -34,13 +34,13 @@ pub(super) enum Node<'a> {
 /// What is wrong with a document as YAML, and in which line, from 1; `None` where all of it is meant.
 pub(super) struct NotYaml {
     pub(super) line: Option<usize>,
-    pub(super) wrong: Problem,
+    pub(super) problem: Problem,
 }
 
 impl NotYaml {
     /// The parser's own messages name what it expected, and never quote the document.
     fn at(marker: &Marker, what: impl std::fmt::Display) -> Self {
-        Self { line: Some(marker.line()), wrong: Problem::new(format!("column {}: {what}", marker.col() + 1), MEND) }
+        Self { line: Some(marker.line()), problem: Problem::new(format!("column {}: {what}", marker.col() + 1), MEND) }
     }
 }
 
@@ -48,7 +48,7 @@ impl NotYaml {
 pub(super) fn parse(text: &str, largest: usize) -> Result<Node<'_>, NotYaml> {
     if text.len() > largest {
         let what = format!("larger than {} MiB", largest / 1024 / 1024);
-        return Err(NotYaml { line: None, wrong: Problem::new(what, "leave out what is not needed") });
+        return Err(NotYaml { line: None, problem: Problem::new(what, "leave out what is not needed") });
     }
     let mut root = None;
     let mut open: Vec<OpenNode<'_>> = Vec::new();
@@ -84,7 +84,7 @@ pub(super) fn parse(text: &str, largest: usize) -> Result<Node<'_>, NotYaml> {
         }
     }
     match root {
-        None | Some(Node::Null) => Err(NotYaml { line: None, wrong: Problem::new("is empty", MEND) }),
+        None | Some(Node::Null) => Err(NotYaml { line: None, problem: Problem::new("is empty", MEND) }),
         Some(root) => Ok(root),
     }
 }
@@ -228,10 +228,10 @@ mod tests {
     /// What is wrong, and in which line.
     fn refused(text: &str) -> (Option<usize>, String) {
         let started = Instant::now();
-        let Err(NotYaml { line, wrong }) = parse(text, LARGEST) else { panic!("read: {:.60}", text) };
+        let Err(NotYaml { line, problem }) = parse(text, LARGEST) else { panic!("read: {:.60}", text) };
         // Far more than it takes, and far less than a bomb would.
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}: {:.60}", started.elapsed(), text);
-        (line, wrong.what)
+        (line, problem.what)
     }
 
     #[test]

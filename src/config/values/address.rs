@@ -153,8 +153,8 @@ fn socket(text: &str, examples: &str) -> Result<SocketAddr, Problem> {
             Err(digits(port).and_then(Result::err).unwrap_or_else(|| no_port(port)))
         }
         Some((host, port)) if is_name(host) && digits(port).is_some() => {
-            let mend = format!("write an IP address such as 127.0.0.1:{port}");
-            Err(Problem::new(format!("{} is a name", quote(host)), mend))
+            let help = format!("write an IP address such as 127.0.0.1:{port}");
+            Err(Problem::new(format!("{} is a name", quote(host)), help))
         }
         _ => Err(Problem::new(format!("{} is not an address", quote(text)), examples)),
     }
@@ -217,7 +217,7 @@ mod tests {
         const FORMS: &str = "write a port such as 8080, ADDRESS:PORT such as 127.0.0.1:8080, or unix:/PATH";
         const PORTS: &str = "a port is a number from 1 to 65535";
         let long = format!("unix:/{}", "x".repeat(107));
-        for (text, what, mend) in [
+        for (text, what, help) in [
             ("", "\"\" is not an address", FORMS),
             ("here", "\"here\" is not an address", FORMS),
             ("http://127.0.0.1:8080", "\"http://127.0.0.1:8080\" is not an address", FORMS),
@@ -237,20 +237,20 @@ mod tests {
             ("unix:run/app", "\"run/app\" is not an absolute path", "write unix:/PATH such as unix:/run/app.sock"),
             (&long, &format!("{} is 108 bytes long", quote(&long[5..])), "a socket's path has at most 107 bytes"),
         ] {
-            assert_eq!(app(text), Err(Problem::new(what, mend)));
+            assert_eq!(app(text), Err(Problem::new(what, help)));
         }
     }
 
     #[test]
     fn each_wrong_listening_address_has_its_mend() {
         const FORMS: &str = "write a port such as 8443, or ADDRESS:PORT such as 0.0.0.0:8443 or [::]:8443";
-        for (text, what, mend) in [
+        for (text, what, help) in [
             ("*:8443", "\"*:8443\" is not an address", FORMS),
             (":8443", "\":8443\" is not an address", FORMS),
             ("unix:/run/x", "clients cannot dial a socket file", FORMS),
             ("localhost:8443", "\"localhost\" is a name", "write an IP address such as 127.0.0.1:8443"),
         ] {
-            assert_eq!(listen(text), Err(Problem::new(what, mend)));
+            assert_eq!(listen(text), Err(Problem::new(what, help)));
         }
     }
 

@@ -1,4 +1,4 @@
-//! One value of one option: from text to its type, or what is wrong with it and the mend.
+//! One value of one option: from text to its type, or what is wrong with it and the help.
 //!
 //! Each parser takes any text at all and never panics.
 
@@ -65,14 +65,14 @@ pub fn number<N>(text: &str, range: &RangeInclusive<N>) -> Result<N, Problem>
 where
     N: FromStr + PartialOrd + Display,
 {
-    let mend = || format!("write a number from {} to {}", range.start(), range.end());
+    let help = || format!("write a number from {} to {}", range.start(), range.end());
     // `FromStr` alone would let `+1` pass.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Problem::new(format!("{} is not a number", quote(text)), mend()));
+        return Err(Problem::new(format!("{} is not a number", quote(text)), help()));
     }
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(Problem::new(format!("{} is out of range", quote(text)), mend())),
+        _ => Err(Problem::new(format!("{} is out of range", quote(text)), help())),
     }
 }
 
@@ -80,11 +80,11 @@ where
 pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Problem> {
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
         let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        let mend = match words.split_last() {
+        let help = match words.split_last() {
             Some((last, rest)) if !rest.is_empty() => format!("write {} or {last}", rest.join(", ")),
             _ => format!("write {}", words.concat()),
         };
-        Problem::new(format!("{} is not among the choices", quote(text)), mend)
+        Problem::new(format!("{} is not among the choices", quote(text)), help)
     })
 }
 
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_key_typed_in_place_of_its_path_is_not_repeated() {
-        let wrong = path("-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0".as_ref()).unwrap_err().to_string();
-        assert_eq!(wrong, "holds PEM text; write the text to a file and give the path of that file");
+        let problem = path("-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0".as_ref()).unwrap_err().to_string();
+        assert_eq!(problem, "holds PEM text; write the text to a file and give the path of that file");
     }
 
     #[test]
@@ -189,8 +189,8 @@ mod tests {
         fn a_mistake_is_always_one_short_line(text in "(?s).{0,300}") {
             let wrongs = [listen(&text).err(), app(&text).err(), listener(&text).err(), alpn(&text).err(),
                 duration(&text, &Range::ZERO_TO_AN_HOUR).err()];
-            for wrong in wrongs.into_iter().flatten() {
-                let line = wrong.to_string();
+            for problem in wrongs.into_iter().flatten() {
+                let line = problem.to_string();
                 prop_assert!(!line.contains('\n') && line.chars().count() < 1000, "{line}");
             }
         }

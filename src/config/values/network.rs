@@ -30,24 +30,24 @@ impl Network {
 /// `CIDR`
 pub fn network(text: &str) -> Result<Network, Problem> {
     const EXAMPLES: &str = "write a network such as 10.0.0.0/8 or fd00::/8, or an address";
-    let wrong = || Problem::new(format!("{} is not a network", quote(text)), EXAMPLES);
+    let problem = || Problem::new(format!("{} is not a network", quote(text)), EXAMPLES);
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
     };
-    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let address: IpAddr = address.parse().map_err(|_| problem())?;
     if address.to_canonical() != address {
-        let mend = format!("write the IPv4 address, {}", address.to_canonical());
-        return Err(Problem::new(format!("{} is IPv4 in the clothes of IPv6", quote(text)), mend));
+        let help = format!("write the IPv4 address, {}", address.to_canonical());
+        return Err(Problem::new(format!("{} is IPv4 in the clothes of IPv6", quote(text)), help));
     }
     let bits = if address.is_ipv4() { 32 } else { 128 };
     let prefix = match prefix {
         None => bits,
         // `parse` alone would take `+8`.
-        Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_digit()) => prefix.parse().map_err(|_| wrong())?,
-        Some(_) => return Err(wrong()),
+        Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_digit()) => prefix.parse().map_err(|_| problem())?,
+        Some(_) => return Err(problem()),
     };
-    let network = masked(address, prefix).ok_or_else(wrong)?;
+    let network = masked(address, prefix).ok_or_else(problem)?;
     if network != address {
         let what = format!("{} names a host and a network at once", quote(text));
         return Err(Problem::new(what, format!("write {network}/{prefix}, or {address} for the host alone")));

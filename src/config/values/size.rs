@@ -33,16 +33,16 @@ const LEAST: u64 = MIB;
 
 /// A size in bytes, from one mebibyte on.
 pub fn size(text: &str) -> Result<u64, Problem> {
-    let mend = "write a size such as 64M or 1G";
+    let help = "write a size such as 64M or 1G";
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start_matches(' ').to_ascii_uppercase();
     let unit = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
     let (Some(unit), false) = (unit, number.is_empty()) else {
-        return Err(Problem::new(format!("{} is not a size", quote(text)), mend));
+        return Err(Problem::new(format!("{} is not a size", quote(text)), help));
     };
     match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
-        None => Err(Problem::new(format!("{} is too large", quote(text)), mend)),
+        None => Err(Problem::new(format!("{} is too large", quote(text)), help)),
         Some(bytes) if bytes < LEAST => Err(Problem::new(format!("{} is too small", quote(text)), "write at least 1M")),
         Some(bytes) => Ok(bytes),
     }

@@ -87,8 +87,8 @@ fn roots_with(cas: &[&Made], crls: &[&[u8]]) -> TrustAnchors {
     TrustAnchors::parse(&cas, &crls).unwrap().0
 }
 
-pub(super) fn verify(roots: &TrustAnchors, chain: &[&Made]) -> Result<(), DenialReason> {
-    ask(roots, &ders(chain), *NOW)
+pub(super) fn verify(anchors: &TrustAnchors, chain: &[&Made]) -> Result<(), DenialReason> {
+    ask(anchors, &ders(chain), *NOW)
 }
 
 pub(super) fn ders(chain: &[&Made]) -> Vec<CertificateDer<'static>> {
@@ -96,8 +96,8 @@ pub(super) fn ders(chain: &[&Made]) -> Vec<CertificateDer<'static>> {
 }
 
 /// Asked twice, since the second answer may be remembered.
-pub(super) fn ask(roots: &TrustAnchors, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), DenialReason> {
-    let once = || roots.verify(chain, now).map_err(|denial| denial.reason());
+pub(super) fn ask(anchors: &TrustAnchors, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), DenialReason> {
+    let once = || anchors.verify(chain, now).map_err(|denial| denial.reason());
     let (first, again) = (once(), once());
     assert_eq!(first, again);
     first.map(|client| assert_eq!(client.chain(), Some(chain)))
@@ -134,19 +134,23 @@ fn purposes(purposes: &[ExtendedKeyUsagePurpose]) -> CertificateParams {
 fn a_ca_vouches_for_what_it_has_signed_and_for_nothing_else() {
     let (ca, other, namesake) =
         (self_signed(ca_params("ca")), self_signed(ca_params("other")), self_signed(ca_params("ca")));
-    let roots = roots(&[&ca]);
-    assert_eq!(verify(&roots, &[&signed(params("client"), &ca)]), Ok(()));
-    assert_eq!(verify(&roots, &[&signed(params("client"), &other)]), Err(DenialReason::Untrusted));
-    assert_eq!(verify(&roots, &[&signed(params("client"), &namesake)]), Err(DenialReason::Untrusted), "the name alone");
-    assert_eq!(verify(&roots, &[&signed(params("client"), &namesake), &ca]), Err(DenialReason::Untrusted));
+    let anchors = roots(&[&ca]);
+    assert_eq!(verify(&anchors, &[&signed(params("client"), &ca)]), Ok(()));
+    assert_eq!(verify(&anchors, &[&signed(params("client"), &other)]), Err(DenialReason::Untrusted));
     assert_eq!(
-        verify(&roots, &[&signed(params("client"), &other), &other]),
+        verify(&anchors, &[&signed(params("client"), &namesake)]),
+        Err(DenialReason::Untrusted),
+        "the name alone"
+    );
+    assert_eq!(verify(&anchors, &[&signed(params("client"), &namesake), &ca]), Err(DenialReason::Untrusted));
+    assert_eq!(
+        verify(&anchors, &[&signed(params("client"), &other), &other]),
         Err(DenialReason::Untrusted),
         "brought along"
     );
-    assert_eq!(verify(&roots, &[&self_signed(params("client"))]), Err(DenialReason::Untrusted));
-    assert_eq!(verify(&roots, &[]), Err(DenialReason::NoCertificate));
-    assert!(verify(&roots, &[&ca]).is_err(), "a CA is no client");
+    assert_eq!(verify(&anchors, &[&self_signed(params("client"))]), Err(DenialReason::Untrusted));
+    assert_eq!(verify(&anchors, &[]), Err(DenialReason::NoCertificate));
+    assert!(verify(&anchors, &[&ca]).is_err(), "a CA is no client");
 }
 
 #[test]
@@ -186,16 +190,16 @@ fn one_who_is_no_ca_vouches_for_nobody() {
 #[test]
 fn dates_count_the_cas_included() {
     let ca = self_signed(ca_params("ca"));
-    let roots = roots(&[&ca]);
-    let at = |from, until| verify(&roots, &[&signed(dated(params("client"), from, until), &ca)]);
+    let anchors = roots(&[&ca]);
+    let at = |from, until| verify(&anchors, &[&signed(dated(params("client"), from, until), &ca)]);
     assert_eq!(at(*NOW - 2 * DAY, *NOW - DAY), Err(DenialReason::Expired));
     assert_eq!(at(*NOW + DAY, *NOW + 2 * DAY), Err(DenialReason::NotYetValid));
     let client = signed(dated(params("client"), *NOW - 9 * DAY, *NOW + 9 * DAY), &ca);
     let chain = [client.der.clone()];
-    assert_eq!(ask(&roots, &chain, *NOW), Ok(()));
-    assert_eq!(ask(&roots, &chain, *NOW + 5 * DAY), Err(DenialReason::Expired), "the CA");
-    assert_eq!(ask(&roots, &chain, *NOW - 5 * DAY), Err(DenialReason::NotYetValid), "the CA");
-    assert_eq!(ask(&roots, &chain, SystemTime::UNIX_EPOCH - DAY), Err(DenialReason::NotYetValid));
+    assert_eq!(ask(&anchors, &chain, *NOW), Ok(()));
+    assert_eq!(ask(&anchors, &chain, *NOW + 5 * DAY), Err(DenialReason::Expired), "the CA");
+    assert_eq!(ask(&anchors, &chain, *NOW - 5 * DAY), Err(DenialReason::NotYetValid), "the CA");
+    assert_eq!(ask(&anchors, &chain, SystemTime::UNIX_EPOCH - DAY), Err(DenialReason::NotYetValid));
 }
 
 #[test]
@@ -225,10 +229,10 @@ fn a_crl_refuses_what_it_names_and_nothing_else() {
     let (taken_back, kept) = (numbered("a", &[1, 2], &ca), numbered("b", &[1, 3], &ca));
     let theirs = numbered("c", &[1, 2], &other);
     let list = crl(&ca, &[&[1, 2], &[9]], *NOW + DAY);
-    let roots = roots_with(&[&ca, &other], &[&list]);
-    assert_eq!(verify(&roots, &[&taken_back]), Err(DenialReason::Revoked));
-    assert_eq!(verify(&roots, &[&kept]), Ok(()));
-    assert_eq!(verify(&roots, &[&theirs]), Ok(()), "another CA's, of the same number");
+    let anchors = roots_with(&[&ca, &other], &[&list]);
+    assert_eq!(verify(&anchors, &[&taken_back]), Err(DenialReason::Revoked));
+    assert_eq!(verify(&anchors, &[&kept]), Ok(()));
+    assert_eq!(verify(&anchors, &[&theirs]), Ok(()), "another CA's, of the same number");
     let stale = roots_with(&[&ca, &other], &[&crl(&ca, &[&[1, 2]], *NOW - DAY)]);
     assert_eq!(verify(&stale, &[&taken_back]), Err(DenialReason::Revoked), "by a list past its nextUpdate");
     assert_eq!(verify(&stale, &[&kept]), Ok(()));
@@ -256,8 +260,8 @@ fn a_crl_of_a_namesake_refuses_nobody_and_hides_no_other() {
     let (old, new) = (self_signed(ca_params("ca")), self_signed(ca_params("ca")));
     let by_old = crl(&old, &[&[1]], *NOW + DAY);
     let by_new = crl(&new, &[&[2]], *NOW + DAY);
-    let roots = roots_with(&[&old, &new], &[&by_old, &by_new]);
-    let verdict = |serial: &[u8], by: &Made| verify(&roots, &[&numbered("client", serial, by)]);
+    let anchors = roots_with(&[&old, &new], &[&by_old, &by_new]);
+    let verdict = |serial: &[u8], by: &Made| verify(&anchors, &[&numbered("client", serial, by)]);
     assert_eq!(verdict(&[1], &old), Err(DenialReason::Revoked));
     assert_eq!(verdict(&[2], &old), Ok(()));
     assert_eq!(verdict(&[1], &new), Ok(()));
@@ -267,9 +271,9 @@ fn a_crl_of_a_namesake_refuses_nobody_and_hides_no_other() {
     let params = ca_params("ca");
     let cert = params.self_signed(&rsa_like).unwrap();
     let third = Made { der: cert.der().clone(), pem: cert.pem(), params, key: rsa_like };
-    let roots = roots_with(&[&old, &third], &[&crl(&third, &[&[1]], *NOW + DAY)]);
-    assert_eq!(verify(&roots, &[&numbered("client", &[1], &old)]), Ok(()));
-    assert_eq!(verify(&roots, &[&numbered("client", &[1], &third)]), Err(DenialReason::Revoked));
+    let anchors = roots_with(&[&old, &third], &[&crl(&third, &[&[1]], *NOW + DAY)]);
+    assert_eq!(verify(&anchors, &[&numbered("client", &[1], &old)]), Ok(()));
+    assert_eq!(verify(&anchors, &[&numbered("client", &[1], &third)]), Err(DenialReason::Revoked));
 }
 
 #[test]
@@ -279,9 +283,9 @@ fn crls_are_read_as_pem_several_in_a_file_as_well() {
         let der = crl(&ca, &[serial], *NOW + DAY);
         der::pem::encode_string("X509 CRL", der::pem::LineEnding::LF, &der).unwrap()
     };
-    let roots = roots_with(&[&ca], &[(pem(&[1]) + &pem(&[2])).as_bytes()]);
+    let anchors = roots_with(&[&ca], &[(pem(&[1]) + &pem(&[2])).as_bytes()]);
     for serial in [&[1][..], &[2]] {
-        assert_eq!(verify(&roots, &[&numbered("client", serial, &ca)]), Err(DenialReason::Revoked));
+        assert_eq!(verify(&anchors, &[&numbered("client", serial, &ca)]), Err(DenialReason::Revoked));
     }
     let list = |bytes: &[u8]| {
         let crl = Text { path: "list.crl".into(), bytes: bytes.to_vec(), named: true };
@@ -310,8 +314,8 @@ fn crls_are_read_as_pem_several_in_a_file_as_well() {
 fn files_are_read_whole_or_not_at_all() {
     let ca = self_signed(ca_params("ca"));
     // Diego's bundle has the same CA three times.
-    let (roots, notes) = TrustAnchors::parse(&[text(&ca.pem.repeat(3)), text(&ca.pem)], &[]).unwrap();
-    assert_eq!((roots.0.cas.len(), notes.len()), (1, 0));
+    let (anchors, notes) = TrustAnchors::parse(&[text(&ca.pem.repeat(3)), text(&ca.pem)], &[]).unwrap();
+    assert_eq!((anchors.0.cas.len(), notes.len()), (1, 0));
     let with_prose = format!("# our CA - the only one\n{}\n# - end -\n", ca.pem);
     assert!(TrustAnchors::parse(&[text(&with_prose)], &[]).is_ok());
     for end in 1..ca.pem.trim_end().len() {
@@ -339,9 +343,9 @@ fn files_are_read_whole_or_not_at_all() {
 #[test]
 fn the_systems_bundle_can_be_read() {
     let Ok(bytes) = std::fs::read("/etc/ssl/certs/ca-certificates.crt") else { return };
-    let (roots, notes) = TrustAnchors::parse(&[Text { path: "bundle".into(), bytes, named: true }], &[]).unwrap();
-    assert!(roots.0.cas.len() > 50, "{notes:?}");
-    assert!(roots.hints().is_empty(), "too long for every handshake");
+    let (anchors, notes) = TrustAnchors::parse(&[Text { path: "bundle".into(), bytes, named: true }], &[]).unwrap();
+    assert!(anchors.0.cas.len() > 50, "{notes:?}");
+    assert!(anchors.hints().is_empty(), "too long for every handshake");
 }
 
 #[test]
@@ -352,7 +356,7 @@ fn clients_are_told_each_ca_once() {
 
 /// Whether a handshake in memory succeeds, as each side sees it.
 fn handshake(
-    roots: &TrustAnchors,
+    anchors: &TrustAnchors,
     optional: bool,
     client: Option<&Made>,
     version: &'static rustls::SupportedProtocolVersion,
@@ -364,12 +368,15 @@ fn handshake(
     let cert = names.self_signed(&server.key).unwrap();
     let allow = if optional { vec![Rule::Any, Rule::Anonymous] } else { vec![Rule::Any] };
     let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-    let admission = ClientPolicy { anchors: roots.clone(), policy, notes: Vec::new(), unusable_files: 0 };
-    let gate = ClientAuthenticator::new(Arc::new(admission), !optional, None);
+    let client_policy = ClientPolicy { anchors: anchors.clone(), policy, notes: Vec::new(), unusable_files: 0 };
+    let authenticator = ClientAuthenticator::new(Arc::new(client_policy), !optional, None);
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_client_cert_verifier(Arc::new(ClientVerifier::new(gate, crate::config::DenialAlert::AccessDenied)))
+        .with_client_cert_verifier(Arc::new(ClientVerifier::new(
+            authenticator,
+            crate::config::DenialAlert::AccessDenied,
+        )))
         .with_single_cert(vec![cert.der().clone()], private(&server))
         .unwrap();
     let mut trusted = RootCertStore::empty();
@@ -413,11 +420,11 @@ fn handshake(
 #[test]
 fn the_handshake_asks_the_same_and_the_client_is_told_by_an_alert() {
     let (ca, other) = (self_signed(ca_params("ca")), self_signed(ca_params("other")));
-    let roots = roots_with(&[&ca], &[&crl(&ca, &[&[5]], *NOW + DAY)]);
+    let anchors = roots_with(&[&ca], &[&crl(&ca, &[&[5]], *NOW + DAY)]);
     let good = signed(params("client"), &ca);
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         for optional in [true, false] {
-            let [client, server] = handshake(&roots, optional, Some(&good), version);
+            let [client, server] = handshake(&anchors, optional, Some(&good), version);
             assert_eq!((client, server), (Ok(()), Ok(())));
             for (bad, alert) in [
                 (signed(dated(params("x"), *NOW - 2 * DAY, *NOW - DAY), &ca), "CertificateExpired"),
@@ -425,10 +432,10 @@ fn the_handshake_asks_the_same_and_the_client_is_told_by_an_alert() {
                 (signed(params("x"), &other), "UnknownCA"),
                 (signed(purposes(&[ExtendedKeyUsagePurpose::ServerAuth]), &ca), "UnsupportedCertificate"),
             ] {
-                let [client, server] = handshake(&roots, optional, Some(&bad), version);
+                let [client, server] = handshake(&anchors, optional, Some(&bad), version);
                 assert!(server.is_err() && client.as_ref().is_err_and(|said| said.contains(alert)), "{client:?}");
             }
-            let [client, server] = handshake(&roots, optional, None, version);
+            let [client, server] = handshake(&anchors, optional, None, version);
             assert_eq!((client.is_ok(), server.is_ok()), (optional, optional), "{client:?} {server:?}");
         }
     }
@@ -439,23 +446,23 @@ fn who_was_vouched_for_is_known_by_every_byte_and_only_while_all_that_was_looked
     let root = self_signed(dated(ca_params("root"), *NOW - 9 * DAY, *NOW + 9 * DAY));
     let issuing = signed(dated(ca_params("issuing"), *NOW - DAY, *NOW + DAY), &root);
     let client = signed(dated(params("client"), *NOW - 2 * DAY, *NOW + 3 * DAY), &issuing);
-    let roots = roots(&[&root]);
+    let anchors = roots(&[&root]);
     let chain = ders(&[&client, &issuing]);
-    assert_eq!(ask(&roots, &chain, *NOW), Ok(()));
-    assert_eq!(ask(&roots, &chain, *NOW + 2 * DAY), Err(DenialReason::Expired), "the CA between");
-    assert_eq!(ask(&roots, &chain[..1], *NOW), Err(DenialReason::Untrusted), "without what was shown with it");
+    assert_eq!(ask(&anchors, &chain, *NOW), Ok(()));
+    assert_eq!(ask(&anchors, &chain, *NOW + 2 * DAY), Err(DenialReason::Expired), "the CA between");
+    assert_eq!(ask(&anchors, &chain[..1], *NOW), Err(DenialReason::Untrusted), "without what was shown with it");
     let mut forged = client.der.to_vec();
     *forged.last_mut().unwrap() ^= 1;
-    assert_eq!(ask(&roots, &[forged.into(), chain[1].clone()], *NOW), Err(DenialReason::Untrusted));
-    assert_eq!(ask(&roots, &chain, *NOW), Ok(()), "it still is");
+    assert_eq!(ask(&anchors, &[forged.into(), chain[1].clone()], *NOW), Err(DenialReason::Untrusted));
+    assert_eq!(ask(&anchors, &chain, *NOW), Ok(()), "it still is");
 }
 
 #[test]
 fn more_clients_than_are_remembered_are_vouched_for_all_the_same() {
     let ca = self_signed(ca_params("ca"));
-    let roots = roots(&[&ca]);
+    let anchors = roots(&[&ca]);
     let clients: Vec<Made> = (0..70).map(|at| signed(params(&format!("client {at}")), &ca)).collect();
     for client in clients.iter().chain(&clients) {
-        assert_eq!(verify(&roots, &[client]), Ok(()));
+        assert_eq!(verify(&anchors, &[client]), Ok(()));
     }
 }

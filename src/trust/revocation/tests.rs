@@ -70,9 +70,9 @@ fn roots(cas: &[&MadeCa], crls: &[String]) -> TrustAnchors {
     TrustAnchors::parse(&[cas], &crls).unwrap().0
 }
 
-fn verdict(roots: &TrustAnchors, chain: &[&MadeCa]) -> Result<(), DenialReason> {
+fn verdict(anchors: &TrustAnchors, chain: &[&MadeCa]) -> Result<(), DenialReason> {
     let chain: Vec<_> = chain.iter().map(|made| made.der.clone()).collect();
-    roots.verify(&chain, SystemTime::now()).map(|_| ()).map_err(|denial| denial.reason())
+    anchors.verify(&chain, SystemTime::now()).map(|_| ()).map_err(|denial| denial.reason())
 }
 
 #[test]
@@ -82,8 +82,8 @@ fn an_intermediate_that_is_listed_beside_its_root_is_revoked_by_the_roots_crl() 
     let client = made(params("client", 3, IsCa::NoCa), Some(&issuing), None);
     let revoked = [crl(&root, &[2])];
     for cas in [&[&root][..], &[&root, &issuing], &[&issuing, &root]] {
-        let roots = roots(cas, &revoked);
-        assert_eq!(verdict(&roots, &[&client, &issuing]), Err(DenialReason::Revoked), "{} CAs", cas.len());
+        let anchors = roots(cas, &revoked);
+        assert_eq!(verdict(&anchors, &[&client, &issuing]), Err(DenialReason::Revoked), "{} CAs", cas.len());
     }
     let both = roots(&[&root, &issuing], &revoked);
     assert_eq!(verdict(&both, &[&client]), Err(DenialReason::Revoked), "the client sends nothing but its own");
@@ -154,8 +154,8 @@ fn a_limit_on_the_cas_below_holds_for_one_that_is_listed_itself() {
     let (near, far) = (params("near", 4, IsCa::NoCa), params("far", 5, IsCa::NoCa));
     let (near, far) = (made(near, Some(&short), None), made(far, Some(&below), None));
     for cas in [&[&root][..], &[&short], &[&root, &short]] {
-        let roots = roots(cas, &[]);
-        assert_eq!(verdict(&roots, &[&near, &short]), Ok(()));
-        assert_eq!(verdict(&roots, &[&far, &below, &short]), Err(DenialReason::ConstraintViolated));
+        let anchors = roots(cas, &[]);
+        assert_eq!(verdict(&anchors, &[&near, &short]), Ok(()));
+        assert_eq!(verdict(&anchors, &[&far, &below, &short]), Err(DenialReason::ConstraintViolated));
     }
 }
