@@ -228,7 +228,7 @@ impl Rotator {
             let Some((pair, client_auth)) = good.build(served) else { continue };
             match ServerConfigs::new(pair.certified_key(), &served.settings, &client_auth) {
                 Ok(offer) => {
-                    next.push((served, Snapshot { server_configs: offer, client_auth: client_auth, generation }))
+                    next.push((served, Snapshot { server_configs: offer, client_auth, generation }))
                 }
                 Err(error) => {
                     // The system's random source failed; what is served stays.

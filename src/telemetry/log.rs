@@ -1,5 +1,5 @@
 //! The log: which lines are written, and where to. Always stderr; stdout is the app's. How a line looks is in
-//! [`super::lines`].
+//! [`super::format`].
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
