@@ -227,9 +227,7 @@ impl Rotator {
         for served in &self.served {
             let Some((pair, client_auth)) = good.build(served) else { continue };
             match ServerConfigs::new(pair.certified_key(), &served.settings, &client_auth) {
-                Ok(offer) => {
-                    next.push((served, Snapshot { server_configs: offer, client_auth, generation }))
-                }
+                Ok(offer) => next.push((served, Snapshot { server_configs: offer, client_auth, generation })),
                 Err(error) => {
                     // The system's random source failed; what is served stays.
                     tracing::error!(%error, "credential generation could not be published");
