@@ -170,7 +170,12 @@ async fn close(active: Active, reason: CloseReason, service: &InboundService) {
         Some(Undelivered { bytes, reason: why }) => {
             let down = &mut entry.fields.transferred.down;
             *down = down.saturating_sub(bytes);
-            if reason == CloseReason::Completed { why } else { reason }
+            match reason {
+                CloseReason::Completed => why,
+                // It was still being delivered when the process had to go.
+                CloseReason::ClosedIdle if why == CloseReason::DrainTimeout => why,
+                reason => reason,
+            }
         }
     };
     entry.close(reason);
