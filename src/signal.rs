@@ -6,6 +6,7 @@ use std::str::FromStr;
 use rustix::process::Signal as Kernel;
 use rustix_libc_wrappers::process::SignalExt;
 
+use crate::diagnostics;
 use crate::diagnostics::redact::quote;
 
 /// A signal (signal(7)): its name without `SIG`, or its number on this machine.
@@ -176,8 +177,7 @@ fn real_time_by_name(name: &str) -> Option<Signal> {
 }
 
 fn nearest(name: &str) -> &'static str {
-    let known = NAMED.iter().map(|(_, known)| *known);
-    known.min_by_key(|known| strsim::damerau_levenshtein(known, name)).unwrap_or("TERM")
+    diagnostics::nearest(name, NAMED.iter().map(|(_, known)| *known)).unwrap_or("TERM")
 }
 
 /// Which signals the app gets instead of others: `TERM:QUIT` for an app that takes its time on QUIT only.
