@@ -231,4 +231,4 @@ impl Visit for EventFields {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -98,30 +98,13 @@ fn filter(level: LogLevel) -> LevelFilter {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    /// What was written.
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::format::tests::SharedOutput;
 
     #[test]
     fn the_default_is_info_and_a_change_is_asked_of_every_place_anew() {
         assert_eq!(LogLevel::WORDS[usize::from(DEFAULT)].1, LogLevel::Info);
-        let sink = Sink::default();
+        let sink = SharedOutput::default();
         let writer = sink.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_filter(Threshold);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
@@ -130,7 +113,7 @@ mod tests {
             let written = || {
                 tracing::debug!("debug line");
                 tracing::error!("error line");
-                let text = String::from_utf8(std::mem::take(&mut *sink.0.lock().unwrap())).unwrap();
+                let text = sink.take();
                 (text.contains("debug line"), text.contains("error line"))
             };
             assert_eq!(written(), (false, true));

@@ -6,8 +6,16 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 
+/// What was written, by whoever has a clone.
 #[derive(Clone, Default)]
-struct SharedOutput(Arc<Mutex<Vec<u8>>>);
+pub(in crate::telemetry) struct SharedOutput(Arc<Mutex<Vec<u8>>>);
+
+impl SharedOutput {
+    /// What was written since this was last asked.
+    pub(in crate::telemetry) fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
 
 impl io::Write for SharedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -28,8 +36,7 @@ fn written(format: LogFormat, colour: bool, speak: impl FnOnce()) -> String {
         .with_writer(move || writer.clone())
         .event_format(LineFormat { format, colour });
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), speak);
-    let bytes = std::mem::take(&mut *written.0.lock().unwrap());
-    String::from_utf8(bytes).unwrap()
+    written.take()
 }
 
 /// A line without its time, which is checked.
