@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use rustix::process::Signal as Kernel;
 use rustix_libc_wrappers::process::SignalExt;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::diagnostics;
 use crate::diagnostics::redact::quote;
@@ -216,7 +217,8 @@ impl FromStr for SignalMap {
 }
 
 /// Whom a signal for the app goes to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum SignalScope {
     /// The app's process group: the app and what it has started, unless that left the group.
     #[default]

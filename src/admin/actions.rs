@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hyper::header::{ALLOW, HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, Request, StatusCode};
+use strum::VariantArray;
 use tokio::sync::mpsc;
 
 use super::routes::{AdminResponse, text};
@@ -72,7 +73,7 @@ impl Actions {
                 answer
             }
             _ if !self.enabled.contains(&action) => {
-                let name = word(action, &AdminAction::WORDS);
+                let name = action.as_str();
                 text(StatusCode::FORBIDDEN, format!("not enabled; start the proxy with --admin-actions {name}\n"))
             }
             _ if is_from_another_site(request) => {
@@ -97,31 +98,25 @@ impl Actions {
 
 /// `?level=debug`
 fn change_level(query: &str) -> AdminResponse {
-    let known = query.strip_prefix("level=").and_then(|asked| LogLevel::WORDS.iter().find(|(word, _)| *word == asked));
-    let Some((name, asked)) = known else {
-        let words = LogLevel::WORDS.map(|(word, _)| word).join(", ");
+    let Some(asked) = query.strip_prefix("level=").and_then(|asked| asked.parse::<LogLevel>().ok()) else {
+        let words = LogLevel::VARIANTS.iter().map(|level| level.as_str()).collect::<Vec<_>>().join(", ");
         return text(StatusCode::BAD_REQUEST, format!("write ?level=LEVEL, one of {words}\n"));
     };
     // Told under whichever of the two levels lets it be read.
-    let tell = || tracing::info!(level = name, "log level changed by admin action");
+    let tell = || tracing::info!(level = asked.as_str(), "log level changed by admin action");
     let told = tracing::enabled!(tracing::Level::INFO);
     if told {
         tell();
     }
-    telemetry::change_log_level(*asked);
+    telemetry::change_log_level(asked);
     if !told {
         tell();
     }
-    level(*asked)
+    level(asked)
 }
 
 fn level(level: LogLevel) -> AdminResponse {
-    text(StatusCode::OK, format!("{}\n", word(level, &LogLevel::WORDS)))
-}
-
-/// How `meaning` is typed.
-fn word<T: PartialEq>(meaning: T, words: &[(&'static str, T)]) -> &'static str {
-    words.iter().find(|(_, known)| *known == meaning).map_or("", |(word, _)| word)
+    text(StatusCode::OK, format!("{}\n", level.as_str()))
 }
 
 /// Whether a browser sends this on behalf of a page that did not come from here. Other programs send neither header.

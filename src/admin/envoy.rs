@@ -140,7 +140,7 @@ impl Envoy {
     fn server_info(&self, state: EnvoyState) -> Value {
         let uptime = format!("{}s", self.started.elapsed().as_secs());
         let level = telemetry::log_level();
-        let level = if level == LogLevel::Off { "critical" } else { word(level) };
+        let level = if level == LogLevel::Off { "critical" } else { level.as_str() };
         json!({
             "version": format!("vestibule/{}", env!("CARGO_PKG_VERSION")),
             "state": state.as_str(),
@@ -233,8 +233,4 @@ fn json(value: &Value) -> AdminResponse {
 
 fn is_format(query: &str, format: &str) -> bool {
     query.split('&').any(|pair| pair.strip_prefix("format=") == Some(format))
-}
-
-fn word(level: LogLevel) -> &'static str {
-    LogLevel::WORDS.iter().find(|(_, known)| *known == level).map_or("info", |(word, _)| word)
 }

@@ -9,6 +9,7 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use strum::VariantArray;
 
 use super::status::Status;
 use super::{AdminState, content_negotiation, page};
@@ -57,7 +58,7 @@ fn ready(query: &str, view: &AdminState) -> AdminResponse {
             ("verbose", _) => verbose = true,
             ("exclude", Some(part)) => excluded.push(part),
             ("exclude", None) => {
-                let known: Vec<_> = Check::ALL.iter().map(|part| part.as_str()).collect();
+                let known: Vec<_> = Check::VARIANTS.iter().map(|part| part.as_str()).collect();
                 return text(StatusCode::BAD_REQUEST, format!("the parts are {}\n", known.join(", ")));
             }
             _ => return text(StatusCode::BAD_REQUEST, "there are ?verbose and ?exclude=CHECK\n"),

@@ -11,13 +11,12 @@ use std::time::{Instant, SystemTime};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::config::{ClientAuthConfig, LogLevel, PairSource};
+use crate::config::{ClientAuthConfig, PairSource};
 use crate::credentials::{RotationStats, ServedCertificate, SnapshotReceiver};
 use crate::diagnostics::SafeText;
 use crate::identity::Identity;
-use crate::lifecycle::{Phase, Readiness};
+use crate::lifecycle::{Health, Phase, Readiness};
 use crate::telemetry::{BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
-use crate::upstream::Upstream;
 
 pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
 pub(super) use pairs::PairStatus;
@@ -48,7 +47,7 @@ pub struct ListenerInfo {
     /// Its address.
     pub listener: SocketAddr,
     /// The way to the app behind it.
-    pub app: Arc<Upstream>,
+    pub app: Arc<Health>,
     /// Where the pair is found that it shows.
     pub pair: PairSource,
     /// Which clients may come in.
@@ -157,7 +156,7 @@ impl Status {
             started: date(overview.started),
             uptime_seconds: now.duration_since(overview.started).unwrap_or_default().as_secs(),
             phase: overview.phase.borrow().as_str(),
-            log_level: LogLevel::WORDS.iter().find(|(_, known)| *known == level).map_or("", |(word, _)| word),
+            log_level: level.as_str(),
             ready: standings.iter().all(|standing| standing.ready),
             checks: standings
                 .iter()

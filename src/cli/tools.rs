@@ -115,7 +115,7 @@ pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Diagnostics> {
     let mut flags = Flags { command: "demo", matches, mistakes: Vec::new() };
     let listen = flags.read("listen", values::listen);
     let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_YEARS));
-    let log_level = flags.read("log-level", |text| values::one_of(text, &LogLevel::WORDS));
+    let log_level = flags.read("log-level", values::one_of);
     match (listen, rotate_every, log_level) {
         (Some(listen), Some(rotate_every), Some(log_level)) => {
             let listen_typed = matches.get_one::<OsString>("listen").is_some();

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use strum::{IntoStaticStr, VariantArray};
+
 use super::reader::{Located, OptionReader, Reported};
 use super::sources::ALLOWING;
 use super::{ClientAuthConfig, ClientAuthFiles, values};
@@ -9,14 +11,13 @@ use crate::diagnostics::{Problem, Source};
 use crate::policy::{PolicyMode, Rule, guid_of};
 
 /// `--client-auth`
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 enum Auth {
     Off,
     Request,
     Require,
 }
-
-const AUTHS: [(&str, Auth); 3] = [("off", Auth::Off), ("request", Auth::Request), ("require", Auth::Require)];
 
 /// Everything that was typed about clients.
 struct TypedClients {
@@ -31,11 +32,11 @@ struct TypedClients {
 
 impl OptionReader {
     pub(super) fn clients(&mut self) -> Result<ClientAuthConfig, Reported> {
-        let auth = self.all("client-auth", |text| values::one_of(text, &AUTHS));
+        let auth = self.all("client-auth", values::one_of);
         let allow = self.allow();
         let deny = self.all("deny", str::parse);
         let policy = self.paths("policy");
-        let mode = self.all("policy-mode", |text| values::one_of(text, &PolicyMode::WORDS));
+        let mode = self.all("policy-mode", values::one_of);
         let (ca, crl) = (self.paths("client-ca"), self.paths("client-crl"));
         let typed = TypedClients {
             auth: auth?.pop(),

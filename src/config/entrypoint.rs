@@ -8,12 +8,12 @@ use super::values::Range;
 use super::{Admin, AdminAction, AppConfig, AppReady, Drain, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Problem, Source};
-use crate::signal::{SignalError, SignalMap, SignalScope};
+use crate::signal::{SignalError, SignalMap};
 
 impl OptionReader {
     /// All but [`AppConfig::hold`]. `ours`: whether we start it.
     pub(super) fn app(&mut self, ours: bool) -> Result<AppConfig, Reported> {
-        let scope = self.word("signal-scope", &[("group", SignalScope::Group), ("app", SignalScope::App)]);
+        let scope = self.one("signal-scope", values::one_of);
         let map = self.signal_map();
         let hide_key = self.hiding("hide-key", ours);
         let hide_port = self.hiding("hide-app-port", ours).and_then(|asked| self.only_way_in(asked));
@@ -117,7 +117,7 @@ impl OptionReader {
 
     /// What the admin listener may be asked to do. There has to be one.
     pub(super) fn admin_actions(&mut self) -> Result<Vec<AdminAction>, Reported> {
-        self.beside_admin("admin-actions", |text| values::one_of(text, &AdminAction::WORDS))
+        self.beside_admin("admin-actions", values::one_of)
     }
 
     /// By which names it may be asked. There has to be an admin listener.

@@ -22,6 +22,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strum::{EnumString, FromRepr, IntoStaticStr, VariantArray};
+
 use crate::policy::{PolicyMode, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
@@ -76,7 +78,8 @@ pub struct Listener {
 }
 
 /// The two versions of the PROXY protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum ProxyProtocol {
     /// A line of text: the addresses.
     V1,
@@ -126,7 +129,8 @@ pub struct ClientAuthFiles {
 }
 
 /// When the app is dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Dial {
     /// As soon as the ClientHello is complete: an app that does not accept becomes a reset, and a router tries elsewhere.
     BeforeHandshake,
@@ -208,7 +212,8 @@ pub struct Admin {
 }
 
 /// Something that the admin listener does when it is asked to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum AdminAction {
     /// As TERM.
     Drain,
@@ -281,11 +286,13 @@ pub enum DenialAlert {
 }
 
 /// A protocol version we speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr)]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246), with ECDHE and AEAD only.
+    #[strum(serialize = "1.2")]
     Tls12,
     /// TLS 1.3 (RFC 8446).
+    #[strum(serialize = "1.3")]
     Tls13,
 }
 
@@ -348,7 +355,8 @@ pub struct Log {
 }
 
 /// The shape of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -359,7 +367,9 @@ pub enum LogFormat {
 }
 
 /// Severity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr, EnumString, FromRepr)]
+#[strum(serialize_all = "lowercase")]
+#[repr(u8)]
 pub enum LogLevel {
     /// Nothing is written.
     Off,
@@ -376,7 +386,8 @@ pub enum LogLevel {
 }
 
 /// Which connections leave an entry in the access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum AccessLog {
     /// None.
     Off,
@@ -408,21 +419,17 @@ impl Config {
 }
 
 impl AdminAction {
-    /// The actions as they are typed.
-    pub const WORDS: [(&str, Self); 3] =
-        [("drain", Self::Drain), ("reload", Self::Reload), ("loglevel", Self::LogLevel)];
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 impl LogLevel {
-    /// The levels as they are typed.
-    pub const WORDS: [(&str, Self); 6] = [
-        ("off", Self::Off),
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-        ("trace", Self::Trace),
-    ];
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// As log lines name a pair among several: the secret's name, or the certificate's file.

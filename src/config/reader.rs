@@ -102,11 +102,6 @@ impl OptionReader {
         self.placed(name, parse).map(|(_, value)| value)
     }
 
-    /// One of the words of an option that has a default.
-    pub(super) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Result<T, Reported> {
-        self.one(name, |text| values::one_of(text, words))
-    }
-
     /// The path of an option that has a default.
     pub(super) fn path(&mut self, name: &'static str) -> Result<PathBuf, Reported> {
         match self.paths(name)?.pop() {

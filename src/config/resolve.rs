@@ -10,9 +10,8 @@ use super::reader::{Located, OptionReader, Reported};
 use super::sources::{Environment, RawValue, Section, Sources};
 use super::values::Range;
 use super::{
-    AccessLog, Admin, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, Limits, Listen, Listener, Log, LogFormat,
-    LogLevel, Network, PairFiles, PairSource, ProxyProtocol, Timeouts, TlsSettings, TlsVersion, options, sources,
-    values,
+    Admin, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, Limits, Listen, Listener, Log, Network, PairFiles,
+    PairSource, ProxyProtocol, Timeouts, TlsSettings, options, sources, values,
 };
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostics, Problem, Source};
@@ -76,12 +75,6 @@ pub fn own_certificate(environment: &Environment) -> Result<PathBuf, Diagnostics
 
 /// The two ends of a listener.
 type ListenerAddresses = (Located<Listen>, Located<AppAddr>);
-
-const DIALS: [(&str, Dial); 2] =
-    [("before-handshake", Dial::BeforeHandshake), ("after-authorization", Dial::AfterAuthorization)];
-
-const PROXY_PROTOCOLS: [(&str, Option<ProxyProtocol>); 3] =
-    [("off", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))];
 
 /// A listener without its addresses and its pair.
 #[derive(Clone)]
@@ -159,8 +152,8 @@ impl OptionReader {
         let connect = self.one("connect-timeout", step);
         let tls = self.tls();
         let clients = self.clients();
-        let dial = self.given("dial", |text| values::one_of(text, &DIALS));
-        let proxy_protocol = self.word("proxy-protocol", &PROXY_PROTOCOLS);
+        let dial = self.given("dial", values::one_of);
+        let proxy_protocol = self.one("proxy-protocol", values::one_of_or_off);
         let accept_proxy_protocol = self.all("accept-proxy-protocol", values::network);
         let (connect, tls, clients, dial) = (connect?, tls?, clients?, dial?);
         let dial = dial.unwrap_or(match clients {
@@ -226,7 +219,7 @@ impl OptionReader {
 
     fn tls(&mut self) -> Result<TlsSettings, Reported> {
         let alpn = self.alpn();
-        let min_version = self.word("tls-min", &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
+        let min_version = self.one("tls-min", values::one_of);
         Ok(TlsSettings { alpn: alpn?, min_version: min_version?, ..TlsSettings::default() })
     }
 
@@ -287,11 +280,9 @@ impl OptionReader {
     }
 
     fn log(&mut self) -> Result<Log, Reported> {
-        let formats = [("json", LogFormat::Json), ("text", LogFormat::Text), ("lager", LogFormat::Lager)];
-        let accesses = [("off", AccessLog::Off), ("denied", AccessLog::Denied), ("all", AccessLog::All)];
-        let format = self.given("log-format", |text| values::one_of(text, &formats));
-        let level = self.word("log-level", &LogLevel::WORDS);
-        let access = self.word("access-log", &accesses);
+        let format = self.given("log-format", values::one_of);
+        let level = self.one("log-level", values::one_of);
+        let access = self.one("access-log", values::one_of);
         Ok(Log { format: format?, level: level?, access: access? })
     }
 

@@ -218,7 +218,7 @@ async fn establish(
         // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
         // authorized first, this is so only while the app is known not to accept.
         let early = match service.dial {
-            Dial::AfterAuthorization if service.app.is_ready() => None,
+            Dial::AfterAuthorization if service.app.health().is_ready() => None,
             _ => Some(dial(service, entry).await?),
         };
         let Selected { config, verifier } = snapshot

@@ -1,15 +1,16 @@
 //! Credentials that are wrong on purpose.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime};
+
+use strum::{EnumString, VariantArray};
 
 use super::{Authority, Credential, Folder, InstanceSpec, IssuerError, Key};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What is wrong with a credential that is written for a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, strum::Display, EnumString)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = UnknownFlaw, parse_err_fn = unknown)]
 pub enum Flaw {
     /// Both files are rewritten in place, and the certificate's ends in the middle of the leaf.
     Torn,
@@ -24,9 +25,6 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Torn, Self::Expired, Self::NotYetValid, Self::Mismatch, Self::WrongCa];
-
     /// Writes a credential with this flaw into `folder`, with the renames of a sound one except for [`Flaw::Torn`].
     ///
     /// # Errors
@@ -67,22 +65,6 @@ impl Flaw {
 #[error("unknown flaw; write torn, expired, not-yet-valid, mismatch or wrong-ca")]
 pub struct UnknownFlaw;
 
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Torn => "torn",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not-yet-valid",
-            Self::Mismatch => "mismatch",
-            Self::WrongCa => "wrong-ca",
-        })
-    }
-}
-
-impl FromStr for Flaw {
-    type Err = UnknownFlaw;
-
-    fn from_str(text: &str) -> Result<Self, UnknownFlaw> {
-        Self::ALL.into_iter().find(|flaw| flaw.to_string() == text).ok_or(UnknownFlaw)
-    }
+fn unknown(_: &str) -> UnknownFlaw {
+    UnknownFlaw
 }

@@ -1,7 +1,6 @@
 //! Key pairs, and the forms in which they are written.
 
 use std::fmt;
-use std::str::FromStr;
 
 use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -16,30 +15,33 @@ use der::asn1::{AnyRef, OctetStringRef};
 use der::pem::LineEnding;
 use rustls::pki_types::PrivatePkcs1KeyDer;
 use rustls::pki_types::pem::PemObject;
+use strum::{EnumString, VariantArray};
 
 use super::IssuerError;
 
 /// Which kind of key a leaf has. Diego's is RSA 3072.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, VariantArray, strum::Display, EnumString)]
+#[strum(parse_err_ty = UnknownKeyKind, parse_err_fn = unknown)]
 pub enum KeyKind {
     /// RSA, 2048 bits: Diego's until 2025.
+    #[strum(serialize = "rsa-2048")]
     Rsa2048,
     /// RSA, 3072 bits: Diego's.
     #[default]
+    #[strum(serialize = "rsa-3072")]
     Rsa3072,
     /// RSA, 4096 bits.
+    #[strum(serialize = "rsa-4096")]
     Rsa4096,
     /// ECDSA on P-256.
+    #[strum(serialize = "p-256")]
     P256,
     /// ECDSA on P-384.
+    #[strum(serialize = "p-384")]
     P384,
     /// Ed25519.
+    #[strum(serialize = "ed25519")]
     Ed25519,
-}
-
-impl KeyKind {
-    /// All of them.
-    pub const ALL: [Self; 6] = [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::P256, Self::P384, Self::Ed25519];
 }
 
 /// No key kind has this name.
@@ -47,25 +49,8 @@ impl KeyKind {
 #[error("unknown kind of key; write rsa-2048, rsa-3072, rsa-4096, p-256, p-384 or ed25519")]
 pub struct UnknownKeyKind;
 
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rsa2048 => "rsa-2048",
-            Self::Rsa3072 => "rsa-3072",
-            Self::Rsa4096 => "rsa-4096",
-            Self::P256 => "p-256",
-            Self::P384 => "p-384",
-            Self::Ed25519 => "ed25519",
-        })
-    }
-}
-
-impl FromStr for KeyKind {
-    type Err = UnknownKeyKind;
-
-    fn from_str(text: &str) -> Result<Self, UnknownKeyKind> {
-        Self::ALL.into_iter().find(|kind| kind.to_string() == text).ok_or(UnknownKeyKind)
-    }
+fn unknown(_: &str) -> UnknownKeyKind {
+    UnknownKeyKind
 }
 
 /// A key pair that a certificate can be issued for.

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
+use strum::VariantArray;
 
 use super::{Authority, Credential, Flaw, Folder, InstanceSpec, Key, KeyKind};
 use crate::identity::{Certificate, Identity};
@@ -168,7 +169,7 @@ fn anchor(der: &CertificateDer<'static>) -> rustls::pki_types::TrustAnchor<'stat
 
 #[test]
 fn rustls_accepts_every_kind_of_key_in_every_form() {
-    for kind in KeyKind::ALL {
+    for &kind in KeyKind::VARIANTS {
         let key = if kind == KeyKind::Rsa3072 { RSA_3072.clone() } else { Key::generate(kind).unwrap() };
         let credential = AUTHORITY.issue_with_key(&spec(), &key, now()).unwrap();
         certified(&credential, &credential.key_pem).unwrap();
@@ -281,7 +282,7 @@ fn each_flaw_is_the_one_it_claims_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let spec = spec();
     let id = spec.instance.clone().unwrap();
-    for flaw in Flaw::ALL {
+    for &flaw in Flaw::VARIANTS {
         let folder = Folder::instance(dir.path().join(flaw.to_string()));
         flaw.write(&folder, &AUTHORITY, &spec, now()).unwrap();
         let cert_pem = fs::read_to_string(folder.cert()).unwrap();

@@ -1,13 +1,15 @@
 //! The life of the process: where it stands, who still works, and what must never end early.
 
 mod drain;
+mod health;
 mod phase;
 mod readiness;
 mod request;
 mod tasks;
 
 pub use drain::{DrainGuard, DrainGuards, OpenGuards};
+pub use health::{Health, HealthState};
 pub use phase::Phase;
-pub use readiness::{Check, CheckStatus, Readiness, Validity, describe_upstream};
+pub use readiness::{Check, CheckStatus, Readiness, Validity};
 pub use request::Request;
 pub use tasks::Tasks;

@@ -1,8 +1,11 @@
 //! Where the process stands.
 
+use strum::IntoStaticStr;
+
 /// The phases, in the order in which they can only be gone through; [`Phase::Retiring`] alone can be taken back, should
 /// the platform show a regular pair again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Phase {
     /// Listening and serving.
     Running,
@@ -19,12 +22,6 @@ pub enum Phase {
 impl Phase {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Retiring => "retiring",
-            Self::Draining => "draining",
-            Self::Delivering => "delivering",
-            Self::Closing => "closing",
-        }
+        self.into()
     }
 }

@@ -4,11 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crate::identity::Certificate;
-use crate::upstream::{Health, Upstream};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
-/// What readiness is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use super::Health;
+use crate::identity::Certificate;
+
+/// What readiness is made of, in the order in which it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum Check {
     /// The listeners are open.
     Listeners,
@@ -23,23 +26,14 @@ pub enum Check {
 }
 
 impl Check {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [Self::Listeners, Self::Pair, Self::App, Self::Drain, Self::Retirement];
-
     /// The name in `/readyz`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Listeners => "listeners",
-            Self::Pair => "pair",
-            Self::App => "app",
-            Self::Drain => "drain",
-            Self::Retirement => "retirement",
-        }
+        self.into()
     }
 
     /// The part that is called `name`.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|part| part.as_str() == name)
+        name.parse().ok()
     }
 }
 
@@ -85,7 +79,7 @@ impl Validity {
 #[derive(Debug)]
 pub struct Readiness {
     listeners: usize,
-    apps: Vec<Arc<Upstream>>,
+    apps: Vec<Arc<Health>>,
     course: Mutex<ReadinessState>,
 }
 
@@ -101,8 +95,8 @@ struct ReadinessState {
 }
 
 impl Readiness {
-    /// Of a proxy with this many open listeners, and these ways to the app.
-    pub fn new(listeners: usize, apps: Vec<Arc<Upstream>>) -> Self {
+    /// Of a proxy with this many open listeners, and these apps behind them.
+    pub fn new(listeners: usize, apps: Vec<Arc<Health>>) -> Self {
         Self { listeners, apps, course: Mutex::default() }
     }
 
@@ -128,7 +122,7 @@ impl Readiness {
         self.state().drain = Some(step);
     }
 
-    /// How everything stands at `now`, in the order of [`Check::ALL`]; the app once for each way to it.
+    /// How everything stands at `now`, in the order of [`Check::VARIANTS`]; the app once for each way to it.
     pub fn checks(&self, now: SystemTime) -> Vec<CheckStatus> {
         let course = self.state();
         let standing = |part, ready, detail: String| CheckStatus { part, ready, detail };
@@ -143,7 +137,11 @@ impl Readiness {
         };
         let open = if course.closed { "closed".to_owned() } else { format!("{} open", self.listeners) };
         let mut standings = vec![standing(Check::Listeners, !course.closed, open), pair];
-        standings.extend(self.apps.iter().map(|app| standing(Check::App, app.is_ready(), about(app))));
+        standings.extend(
+            self.apps
+                .iter()
+                .map(|app| standing(Check::App, app.is_ready(), format!("{} {}", app.addr(), app.describe()))),
+        );
         let drain = course.drain.unwrap_or("not asked to stop");
         standings.push(standing(Check::Drain, course.drain.is_none(), drain.to_owned()));
         let retirement = if course.retiring { "the platform has shown the retirement pair" } else { "not retiring" };
@@ -155,25 +153,6 @@ impl Readiness {
         // Each field is written whole.
         self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn about(app: &Upstream) -> String {
-    format!("{} {}", app.addr(), describe_upstream(app))
-}
-
-/// How `app` stands, in a few words that follow its address: `accepts`.
-pub fn describe_upstream(app: &Upstream) -> String {
-    let mut text = match (app.health(), app.is_ready()) {
-        (Health::Accepting, _) => "accepts",
-        (Health::Refusing, _) => "no longer accepts",
-        (_, true) => "is never asked",
-        (_, false) => "does not accept yet",
-    }
-    .to_owned();
-    for at in app.exposed() {
-        text += &format!(", and other hosts can reach it at {at}");
-    }
-    text
 }
 
 /// RFC 3339, or that there is no such date.
@@ -194,11 +173,8 @@ mod tests {
 
     use std::time::Duration;
 
-    use crate::config::{AppAddr, AppReady};
-
-    fn readiness(ready: AppReady) -> Readiness {
-        let app = AppAddr::Tcp("127.0.0.1:8080".parse().unwrap());
-        Readiness::new(1, vec![Arc::new(Upstream::new(app, Duration::from_secs(1), ready, None))])
+    fn readiness(probed: bool) -> Readiness {
+        Readiness::new(1, vec![Arc::new(Health::new("127.0.0.1:8080", probed))])
     }
 
     fn shown(readiness: &Readiness, now: SystemTime) -> Vec<String> {
@@ -207,7 +183,7 @@ mod tests {
 
     #[test]
     fn every_part_says_how_it_stands() {
-        let readiness = readiness(AppReady::Off);
+        let readiness = readiness(false);
         let (now, day) = (SystemTime::UNIX_EPOCH, Duration::from_secs(86_400));
         assert_eq!(
             shown(&readiness, now),
@@ -233,15 +209,12 @@ mod tests {
 
     #[test]
     fn an_app_that_has_not_been_ready_is_not() {
-        assert_eq!(
-            shown(&readiness(AppReady::Tcp), SystemTime::now())[2],
-            "[-]app: 127.0.0.1:8080 does not accept yet"
-        );
+        assert_eq!(shown(&readiness(true), SystemTime::now())[2], "[-]app: 127.0.0.1:8080 does not accept yet");
     }
 
     #[test]
     fn every_part_is_found_by_its_name() {
-        for part in Check::ALL {
+        for &part in Check::VARIANTS {
             assert_eq!(Check::named(part.as_str()), Some(part));
         }
         assert_eq!(Check::named("App"), None);

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
+use strum::VariantArray;
 use tokio::runtime::Handle;
 
 use super::{Metric, MetricsSnapshot, Sample, Value};
@@ -44,7 +45,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &["reason"],
         help: "Connections that have ended, by the `close_reason` of their access log entry. Those that closed without a byte, as health checks do, have the reason probe.",
-        read: |seen| CloseReason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.count(reason))).into(),
+        read: |seen| each(|reason: CloseReason| labelled([reason.as_str()], seen.counters.count(reason))),
     },
     Metric {
         name: "vestibule_relayed",
@@ -87,7 +88,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &["verdict", "rule"],
         help: "Verdicts on clients with a certificate, and denials of those without one, by the rule that decided. A connection that has to end because the rules changed has one more. For each verdict the first 32 rules have a series each until the process ends; all others share the rule other.",
-        read: |seen| Decision::ALL.into_iter().flat_map(|verdict| authorizations(seen, verdict)).collect(),
+        read: |seen| Decision::VARIANTS.iter().flat_map(|verdict| authorizations(seen, *verdict)).collect(),
     },
     Metric {
         name: "vestibule_denials",
@@ -95,9 +96,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &["reason"],
         help: "Clients that were denied, by the `denial_reason` of their access log entry. What audit mode let in is not counted here.",
-        read: |seen| {
-            policy::DenialReason::ALL.map(|reason| labelled([reason.as_str()], seen.counters.denials(reason))).into()
-        },
+        read: |seen| each(|reason: policy::DenialReason| labelled([reason.as_str()], seen.counters.denials(reason))),
     },
     Metric {
         name: "vestibule_client_connections",
@@ -198,7 +197,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Gauge,
         labels: &["check"],
         help: "Whether a check of /readyz succeeds: 1 or 0. With several apps the check app succeeds when all are.",
-        read: |seen| Check::ALL.map(|part| labelled([part.as_str()], u64::from(is_ready(seen, part)))).into(),
+        read: |seen| each(|part: Check| labelled([part.as_str()], u64::from(is_ready(seen, part)))),
     },
     Metric {
         name: "vestibule_retiring",
@@ -320,14 +319,18 @@ fn authorizations(seen: &MetricsSnapshot<'_>, verdict: Decision) -> Vec<Sample> 
     by_key([verdict.as_str()], seen.counters.authorizations(verdict).counts())
 }
 
+/// One sample for each value of a closed set.
+fn each<T: VariantArray + Copy>(sample: impl FnMut(T) -> Sample) -> Vec<Sample> {
+    T::VARIANTS.iter().copied().map(sample).collect()
+}
+
 fn handshakes(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     let completed = seen.counters.handshakes.counts().known.into_iter().map(|(agreed, count)| {
         let HandshakeKind { version, group, resumed } = agreed;
         let resumed = if resumed { "true" } else { "false" };
         labelled(["completed", version.unwrap_or(NONE), group.unwrap_or(NONE), resumed], count)
     });
-    let unfinished =
-        Unfinished::ALL.map(|how| labelled([how.as_str(), NONE, NONE, NONE], seen.counters.unfinished(how)));
+    let unfinished = each(|how: Unfinished| labelled([how.as_str(), NONE, NONE, NONE], seen.counters.unfinished(how)));
     completed.chain(unfinished).collect()
 }
 

@@ -1,5 +1,7 @@
 //! The verdict on a client.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use super::doubt::Doubt;
 use super::{Denial, DenialReason, Rule};
 use crate::identity::{Client, Identity};
@@ -16,7 +18,8 @@ pub struct Policy {
 }
 
 /// What becomes of a client that may not come in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, VariantArray, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum PolicyMode {
     /// It is refused.
     #[default]
@@ -88,15 +91,9 @@ impl Policy {
 }
 
 impl PolicyMode {
-    /// How it is written.
-    pub const WORDS: [(&'static str, Self); 2] = [("enforce", Self::Enforce), ("audit", Self::Audit)];
-
     /// The word for it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Audit => "audit",
-        }
+        self.into()
     }
 }
 

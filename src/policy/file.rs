@@ -80,9 +80,9 @@ impl PolicyReader<'_> {
     fn mode(&mut self, value: &Spanned<DeValue<'_>>) -> Option<PolicyMode> {
         const MEND: &str = "write \"enforce\" or \"audit\"";
         let what = match value.get_ref() {
-            DeValue::String(word) => match PolicyMode::WORDS.iter().find(|(known, _)| known == word) {
-                Some((_, mode)) => return Some(*mode),
-                None => format!("{} is no mode", quote(word)),
+            DeValue::String(word) => match word.parse() {
+                Ok(mode) => return Some(mode),
+                Err(_) => format!("{} is no mode", quote(word)),
             },
             other => format!("is of type {}", other.type_str()),
         };

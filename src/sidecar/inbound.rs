@@ -68,7 +68,7 @@ pub(super) fn start(
         let snapshots = rotator.serve(&listener.pair, &listener.tls, &listener.clients);
         inbound.listeners.push(ListenerInfo {
             listener: addr,
-            app: Arc::clone(&upstream),
+            app: Arc::clone(upstream.health()),
             pair: listener.pair,
             clients: listener.clients,
             snapshots: snapshots.clone(),

@@ -124,7 +124,10 @@ impl Sidecar {
             let rotator = Arc::clone(&rotator);
             async move { rotator.run().await }
         });
-        let readiness = Arc::new(Readiness::new(inbound.listeners.len(), inbound.upstreams.clone()));
+        let readiness = Arc::new(Readiness::new(
+            inbound.listeners.len(),
+            inbound.upstreams.iter().map(|app| Arc::clone(app.health())).collect(),
+        ));
         let running =
             Running { served: rotator.served(), config, signals, app, inbound, rotator, reload, shared, readiness };
         if let Some(admin) = admin {

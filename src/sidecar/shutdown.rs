@@ -53,7 +53,7 @@ impl Running {
     pub(super) async fn close_listeners(&mut self, step: &'static str) -> OpenGuards {
         self.readiness.set_drain_step(step);
         self.shared.phase.send_replace(Phase::Draining);
-        self.inbound.upstreams.iter().for_each(|upstream| upstream.stop_holding());
+        self.inbound.upstreams.iter().for_each(|upstream| upstream.health().abandon());
         while self.inbound.accepting.join_next().await.is_some() {}
         self.readiness.set_closed();
         tracing::info!(active = self.shared.counters.active(), "listeners closed");

@@ -1,7 +1,10 @@
 //! The closed set of reasons for which connections end.
 
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
 /// Why a connection closed, as the access log and counters name it. A closed set: dashboards are built on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum CloseReason {
     /// Both sides were done.
     Completed,
@@ -56,110 +59,67 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
-        Self::Completed,
-        Self::Probe,
-        Self::HelloIncomplete,
-        Self::NotTls,
-        Self::ProxyHeader,
-        Self::HandshakeTimeout,
-        Self::HandshakeFailed,
-        Self::Denied,
-        Self::AppRefused,
-        Self::AppTimeout,
-        Self::AppUnreachable,
-        Self::NoCredential,
-        Self::Overloaded,
-        Self::ClientTruncated,
-        Self::ClientReset,
-        Self::ClientStalled,
-        Self::ClientViolation,
-        Self::AppReset,
-        Self::IdleTimeout,
-        Self::MaxAge,
-        Self::PeerExpired,
-        Self::PolicyChanged,
-        Self::ClosedIdle,
-        Self::DrainTimeout,
-        Self::Internal,
-    ];
-
     /// The name in the access log and in metrics.
     pub fn as_str(self) -> &'static str {
-        self.row().0
+        self.into()
     }
 
     /// What happened, for the manual.
     pub fn meaning(self) -> &'static str {
-        self.row().1
+        self.row().0
     }
 
     /// Whose matter it is, for the manual; empty if nobody's.
     pub fn concern(self) -> &'static str {
-        self.row().2
+        self.row().1
     }
 
-    /// Name, meaning and concern.
-    fn row(self) -> (&'static str, &'static str, &'static str) {
+    /// Meaning and concern.
+    fn row(self) -> (&'static str, &'static str) {
         match self {
-            Self::Completed => ("completed", "Both sides were done", ""),
-            Self::Probe => ("probe", "Connected and closed without a byte", "health checks"),
-            Self::HelloIncomplete => ("hello_incomplete", "The ClientHello was cut off", "client, network"),
-            Self::NotTls => ("not_tls", "The first bytes were not TLS", "client: plain HTTP to a TLS port, a scanner"),
+            Self::Completed => ("Both sides were done", ""),
+            Self::Probe => ("Connected and closed without a byte", "health checks"),
+            Self::HelloIncomplete => ("The ClientHello was cut off", "client, network"),
+            Self::NotTls => ("The first bytes were not TLS", "client: plain HTTP to a TLS port, a scanner"),
             Self::ProxyHeader => (
-                "proxy_header",
                 "A load balancer's connection did not begin with a PROXY header",
                 "load balancer, `--accept-proxy-protocol`",
             ),
-            Self::HandshakeTimeout => ("handshake_timeout", "The handshake was not done in time", "client, network"),
-            Self::HandshakeFailed => (
-                "handshake_failed",
-                "The handshake failed; `detail` says why and whose alert it was",
-                "client or certificate",
-            ),
-            Self::Denied => ("denied", "The client may not come in; `denial_reason` says why", "client, rules"),
+            Self::HandshakeTimeout => ("The handshake was not done in time", "client, network"),
+            Self::HandshakeFailed => {
+                ("The handshake failed; `detail` says why and whose alert it was", "client or certificate")
+            }
+            Self::Denied => ("The client may not come in; `denial_reason` says why", "client, rules"),
             Self::AppRefused => (
-                "app_refused",
                 "The app refused the connection, or its socket file is not there",
                 "app: not started yet, gone, or on another port",
             ),
-            Self::AppTimeout => {
-                ("app_timeout", "The app did not accept within `--connect-timeout`", "app: its accept queue is full")
-            }
+            Self::AppTimeout => ("The app did not accept within `--connect-timeout`", "app: its accept queue is full"),
             Self::AppUnreachable => (
-                "app_unreachable",
                 "The app could not be reached for another reason; `detail` has it",
                 "configuration, or no descriptors left",
             ),
-            Self::NoCredential => ("no_credential", "No pair had been loaded yet", "platform"),
+            Self::NoCredential => ("No pair had been loaded yet", "platform"),
             Self::Overloaded => {
-                ("overloaded", "A limit on connections, handshakes or memory was reached; `detail` names it", "limits")
+                ("A limit on connections, handshakes or memory was reached; `detail` names it", "limits")
             }
-            Self::ClientTruncated => ("client_truncated", "The client's TCP ended without close_notify", "client"),
-            Self::ClientReset => ("client_reset", "The client reset the connection", "client"),
+            Self::ClientTruncated => ("The client's TCP ended without close_notify", "client"),
+            Self::ClientReset => ("The client reset the connection", "client"),
             Self::ClientStalled => (
-                "client_stalled",
                 "The app was done, and the client took no more of what it was sent; `bytes_down` is without the rest",
                 "client",
             ),
-            Self::ClientViolation => {
-                ("client_violation", "The client broke the TLS protocol after the handshake", "client")
+            Self::ClientViolation => ("The client broke the TLS protocol after the handshake", "client"),
+            Self::AppReset => ("The app reset the connection", "app"),
+            Self::IdleTimeout => ("Silent for longer than `--idle-timeout`", "configuration"),
+            Self::MaxAge => ("Older than `--max-age`", "configuration"),
+            Self::PeerExpired => ("The client's certificate expired while it was connected", "client"),
+            Self::PolicyChanged => {
+                ("The rules, the client CAs or a CRL changed, and do not admit the client any more", "rules")
             }
-            Self::AppReset => ("app_reset", "The app reset the connection", "app"),
-            Self::IdleTimeout => ("idle_timeout", "Silent for longer than `--idle-timeout`", "configuration"),
-            Self::MaxAge => ("max_age", "Older than `--max-age`", "configuration"),
-            Self::PeerExpired => ("peer_expired", "The client's certificate expired while it was connected", "client"),
-            Self::PolicyChanged => (
-                "policy_changed",
-                "The rules, the client CAs or a CRL changed, and do not admit the client any more",
-                "rules",
-            ),
-            Self::ClosedIdle => ("closed_idle", "Idle while the instance retired or drained", "platform"),
-            Self::DrainTimeout => {
-                ("drain_timeout", "Still busy when `--drain-timeout` was over", "app, or too short a time")
-            }
-            Self::Internal => ("internal", "A fault of the proxy ended it", "please report it"),
+            Self::ClosedIdle => ("Idle while the instance retired or drained", "platform"),
+            Self::DrainTimeout => ("Still busy when `--drain-timeout` was over", "app, or too short a time"),
+            Self::Internal => ("A fault of the proxy ended it", "please report it"),
         }
     }
 
@@ -177,21 +137,5 @@ impl CloseReason {
                 | Self::PeerExpired
                 | Self::PolicyChanged
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use std::collections::HashSet;
-
-    #[test]
-    fn every_reason_has_its_own_number_and_name() {
-        let names: HashSet<_> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        assert_eq!(names.len(), CloseReason::ALL.len());
-        for (number, reason) in CloseReason::ALL.iter().enumerate() {
-            assert_eq!(*reason as usize, number);
-        }
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
 use super::bounded_counter::{BoundedCounter, Counts};
 use super::denials::{Denials, Denied};
 use super::histogram::Histogram;
@@ -30,15 +32,15 @@ pub(crate) const MOST_APPS: usize = 20;
 #[derive(Debug, Default)]
 pub struct Counters {
     opened: AtomicU64,
-    ended: [AtomicU64; CloseReason::ALL.len()],
+    ended: [AtomicU64; CloseReason::COUNT],
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     pub(crate) handshakes: BoundedCounter<HandshakeKind, MOST_HANDSHAKES>,
-    unfinished: [AtomicU64; Unfinished::ALL.len()],
+    unfinished: [AtomicU64; Unfinished::COUNT],
     pub(crate) handshake_times: Histogram,
     pub(crate) dial_times: Histogram,
-    authorizations: [BoundedCounter<Option<Rule>, MOST_RULES>; Decision::ALL.len()],
-    denied: [AtomicU64; policy::DenialReason::ALL.len()],
+    authorizations: [BoundedCounter<Option<Rule>, MOST_RULES>; Decision::COUNT],
+    denied: [AtomicU64; policy::DenialReason::COUNT],
     pub(crate) client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
     pub(crate) denied_client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
     suppressed: AtomicU64,
@@ -65,7 +67,8 @@ pub(crate) struct HandshakeKind {
 }
 
 /// How a handshake ended that was not completed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Unfinished {
     Failed,
     Denied,
@@ -73,14 +76,8 @@ pub(crate) enum Unfinished {
 }
 
 impl Unfinished {
-    pub(crate) const ALL: [Self; 3] = [Self::Failed, Self::Denied, Self::Timeout];
-
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Denied => "denied",
-            Self::Timeout => "timeout",
-        }
+        self.into()
     }
 
     /// `None`: there was no handshake, or it is not why the connection closed.

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use strum::EnumCount;
+
 use crate::telemetry::CloseReason;
 
 /// Lines of one reason in one [`WINDOW`]; the next line behind a flood says how many were left out.
@@ -12,7 +14,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// Lets some lines of each reason through. What is counted is not affected.
 #[derive(Debug)]
-pub(super) struct Limiter([Mutex<LineCount>; CloseReason::ALL.len()]);
+pub(super) struct Limiter([Mutex<LineCount>; CloseReason::COUNT]);
 
 #[derive(Debug, Default)]
 struct LineCount {

@@ -35,14 +35,12 @@ pub fn start_logging_beside(log: &Log, reader: impl Layer<Registry> + Send + Syn
 /// The least severe level that is written now.
 pub fn log_level() -> LogLevel {
     let level = LEVEL.load(Ordering::Relaxed);
-    // Invariant: only `change_log_level` stores here, and it stores places in the list.
-    LogLevel::WORDS.get(usize::from(level)).map_or(LogLevel::Info, |(_, level)| *level)
+    LogLevel::from_repr(level).unwrap_or(LogLevel::Info)
 }
 
 /// Writes lines down to `level` from now on.
 pub fn change_log_level(level: LogLevel) {
-    let place = LogLevel::WORDS.iter().position(|(_, known)| *known == level);
-    LEVEL.store(place.and_then(|place| place.try_into().ok()).unwrap_or(DEFAULT), Ordering::Relaxed);
+    LEVEL.store(level as u8, Ordering::Relaxed);
     // Each place in the code that may write a line remembers whether it does; it is asked anew.
     callsite::rebuild_interest_cache();
 }
@@ -55,11 +53,8 @@ where
     tracing_subscriber::fmt::layer().with_writer(|| log_writer::Stderr).event_format(form).with_filter(Threshold)
 }
 
-/// `info` in [`LogLevel::WORDS`].
-const DEFAULT: u8 = 3;
-
-/// The place in [`LogLevel::WORDS`] of the least severe level that is written.
-static LEVEL: AtomicU8 = AtomicU8::new(DEFAULT);
+/// The number of the least severe level that is written.
+static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
 
 /// Lets through what is at least as severe as [`LEVEL`]. It is asked when the level changes, not for each line: what is not
 /// written costs one relaxed load, of tracing's own copy of the level.
@@ -103,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_default_is_info_and_a_change_is_asked_of_every_place_anew() {
-        assert_eq!(LogLevel::WORDS[usize::from(DEFAULT)].1, LogLevel::Info);
+        assert_eq!(log_level(), LogLevel::Info);
         let sink = SharedOutput::default();
         let writer = sink.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_filter(Threshold);

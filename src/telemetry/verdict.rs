@@ -1,9 +1,12 @@
 //! A verdict, as records and metrics name it.
 
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
 use crate::policy::{Denial, DenialReason, Permit, Rule};
 
 /// What the policy said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Decision {
     /// The client may come in.
     Permit,
@@ -14,9 +17,6 @@ pub(crate) enum Decision {
 }
 
 impl Decision {
-    /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 3] = [Self::Permit, Self::Denial, Self::Audit];
-
     /// Which one it is, the rule that decided, and why it was a denial, or would have been one but for audit mode.
     pub(crate) fn of(decision: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<DenialReason>) {
         match decision {
@@ -30,10 +30,6 @@ impl Decision {
 
     /// The word for it.
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Permit => "permit",
-            Self::Denial => "denial",
-            Self::Audit => "audit",
-        }
+        self.into()
     }
 }

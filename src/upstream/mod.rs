@@ -1,19 +1,19 @@
-//! The way to the app: dialling it, and remembering whether it answered.
+//! The way to the app: dialling it, and noting whether it answered.
 
 mod connector;
 mod probe;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{AppAddr, AppReady, ProxyProtocol};
 use crate::io::AppStream;
+use crate::lifecycle::{Health, HealthState};
 use crate::proxy_protocol;
 use crate::sys::sockets;
 
@@ -45,31 +45,17 @@ pub enum DialError {
     Reset,
 }
 
-/// What is known of the app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// It has not been ready yet.
-    Starting,
-    /// As before, and clients no longer wait for it.
-    Abandoned,
-    /// It accepted when it was last asked or dialled.
-    Accepting,
-    /// It was ready before, and refused when it was last dialled.
-    Refusing,
-}
-
 /// The way to the app behind one listener.
 #[derive(Debug)]
 pub struct Upstream {
     app: Connector,
     ready: AppReady,
+    health: Arc<Health>,
     /// What the app has to read first when we ask it ourselves.
     probe_prefix: &'static [u8],
     hold: Option<Duration>,
-    seen: watch::Sender<Health>,
     /// A client was refused since the kernel's table was last looked at.
     refused: AtomicBool,
-    exposed: OnceLock<Vec<SocketAddr>>,
 }
 
 /// What the kernel's table has said of an app that refuses.
@@ -83,9 +69,9 @@ impl Upstream {
     /// The way to `addr`, with `limit` for each dial. `ready` says what "ready" means, and `hold` how long clients wait for
     /// an app that has not been ready yet.
     pub fn new(addr: AppAddr, limit: Duration, ready: AppReady, hold: Option<Duration>) -> Self {
-        let seen = watch::Sender::new(Health::Starting);
-        let (app, refused) = (Connector::new(addr, limit), AtomicBool::new(false));
-        Self { app, ready, probe_prefix: b"", hold, seen, refused, exposed: OnceLock::new() }
+        let health = Arc::new(Health::new(&addr, ready != AppReady::Off));
+        let app = Connector::new(addr, limit);
+        Self { app, ready, health, probe_prefix: b"", hold, refused: AtomicBool::new(false) }
     }
 
     /// The same to an app that is told of each client, and so reads a PROXY header first in whatever it is asked.
@@ -103,23 +89,9 @@ impl Upstream {
         self.app.addr()
     }
 
-    /// What is known of the app.
-    pub fn health(&self) -> Health {
-        *self.seen.borrow()
-    }
-
-    /// Whether the app takes connections, as far as anybody knows.
-    pub fn is_ready(&self) -> bool {
-        match self.health() {
-            Health::Accepting => true,
-            Health::Starting => self.ready == AppReady::Off,
-            Health::Abandoned | Health::Refusing => false,
-        }
-    }
-
-    /// The addresses through which other hosts can reach the app past us; empty until it has accepted.
-    pub fn exposed(&self) -> &[SocketAddr] {
-        self.exposed.get().map_or(&[], Vec::as_slice)
+    /// Whether it answers.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Connects to the app, and before its first readiness waits for that as long as was asked for.
@@ -128,17 +100,17 @@ impl Upstream {
     /// [`DialError`], when the app has not accepted.
     pub async fn dial(&self) -> Result<AppStream, DialError> {
         if let Some(hold) = self.hold
-            && self.health() == Health::Starting
+            && self.health.state() == HealthState::Starting
         {
             // When the time is over, the dial below tells the client.
-            let _ = timeout(hold, self.seen.subscribe().wait_for(|seen| *seen != Health::Starting)).await;
+            let _ = timeout(hold, self.health.watch().wait_for(|state| *state != HealthState::Starting)).await;
         }
         let dialled = self.app.connect().await;
         match dialled {
             // That it accepts does not tell that it answers.
             Ok(_) if matches!(self.ready, AppReady::Http(_)) => {}
-            Ok(_) => self.note(Health::Accepting),
-            Err(_) if self.is_ready() => self.note(Health::Refusing),
+            Ok(_) => self.health.set(HealthState::Accepting),
+            Err(_) if self.health.is_ready() => self.health.set(HealthState::Refusing),
             Err(_) => {}
         }
         if matches!(dialled, Err(DialError::Refused)) {
@@ -152,34 +124,23 @@ impl Upstream {
         self.hold
     }
 
-    /// Clients no longer wait for an app that has not been ready yet.
-    pub fn stop_holding(&self) {
-        self.seen.send_if_modified(|seen| {
-            let held = *seen == Health::Starting;
-            if held {
-                *seen = Health::Abandoned;
-            }
-            held
-        });
-    }
-
     /// Asks the app until it is ready, and again whenever a client was refused, for ever; while all is well it only waits.
     /// `ours`: the addresses that we listen on ourselves.
     pub async fn watch(&self, ours: &[SocketAddr]) {
         let began = Instant::now();
-        let mut changes = self.seen.subscribe();
+        let mut changes = self.health.watch();
         let mut elsewhere = Elsewhere::default();
         loop {
-            let seen = *changes.borrow_and_update();
-            if seen != Health::Accepting {
+            let state = *changes.borrow_and_update();
+            if state != HealthState::Accepting {
                 self.look_elsewhere(&mut elsewhere, ours);
             }
-            let pause = match seen {
-                Health::Accepting => {
+            let pause = match state {
+                HealthState::Accepting => {
                     self.say_accepting(began, ours);
                     // Cannot fail: we hold the sender.
                     let _ = changes.changed().await;
-                    if self.health() == Health::Refusing {
+                    if self.health.state() == HealthState::Refusing {
                         tracing::warn!(app = %self.addr(), "the app no longer accepts connections");
                     }
                     continue;
@@ -188,24 +149,17 @@ impl Upstream {
                     let _ = changes.changed().await;
                     continue;
                 }
-                Health::Starting if began.elapsed() < FAST_PROBE_PERIOD => FAST_PROBE_INTERVAL,
+                HealthState::Starting if began.elapsed() < FAST_PROBE_PERIOD => FAST_PROBE_INTERVAL,
                 _ => SLOW_PROBE_INTERVAL,
             };
-            if seen == Health::Refusing {
+            if state == HealthState::Refusing {
                 sleep(pause).await;
             }
             if probe::ask(&self.app, &self.ready, self.probe_prefix).await {
-                self.note(Health::Accepting);
-            } else if seen != Health::Refusing {
+                self.health.set(HealthState::Accepting);
+            } else if state != HealthState::Refusing {
                 sleep(pause).await;
             }
-        }
-    }
-
-    fn note(&self, now: Health) {
-        // Read first: on the path of every connection the answer is the same as before.
-        if self.health() != now {
-            self.seen.send_replace(now);
         }
     }
 
@@ -232,7 +186,7 @@ impl Upstream {
 
     /// Once at the start with what is to be known of the app, and briefly after each trouble.
     fn say_accepting(&self, began: Instant, ours: &[SocketAddr]) {
-        if self.exposed.get().is_some() {
+        if self.health.exposed().is_some() {
             tracing::info!(app = %self.addr(), "the app accepts connections again");
             return;
         }
@@ -244,8 +198,8 @@ impl Upstream {
             Some(addr) => sockets::exposed(*addr, &sockets::now_listening()),
             None => Vec::new(),
         };
-        let exposed = self.exposed.get_or_init(|| exposed.into_iter().filter(|at| !ours.contains(at)).collect());
-        for at in exposed {
+        let exposed = exposed.into_iter().filter(|at| !ours.contains(at)).collect();
+        for at in self.health.set_exposed(exposed) {
             tracing::warn!(app = %self.addr(), exposed = %at,
                 "other hosts can reach the app past this proxy; let it listen on 127.0.0.1, or give --hide-app-port");
         }

@@ -28,8 +28,8 @@ fn watched(upstream: &Arc<Upstream>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move { upstream.watch(&[]).await })
 }
 
-async fn becomes(upstream: &Upstream, wanted: Health) {
-    let mut seen = upstream.seen.subscribe();
+async fn becomes(upstream: &Upstream, wanted: HealthState) {
+    let mut seen = upstream.health().watch();
     timeout(Duration::from_secs(20), seen.wait_for(|seen| *seen == wanted)).await.expect("in time").unwrap();
 }
 
@@ -39,11 +39,11 @@ async fn an_app_that_starts_is_asked_until_it_accepts_and_then_no_more() {
     let upstream = upstream(addr, AppReady::Tcp, None);
     let watching = watched(&upstream);
     assert!(matches!(upstream.dial().await, Err(DialError::Refused)));
-    assert_eq!(upstream.health(), Health::Starting);
-    assert!(!upstream.is_ready());
+    assert_eq!(upstream.health().state(), HealthState::Starting);
+    assert!(!upstream.health().is_ready());
 
     let app = TcpListener::bind(addr).await.unwrap();
-    becomes(&upstream, Health::Accepting).await;
+    becomes(&upstream, HealthState::Accepting).await;
     app.accept().await.unwrap();
     assert!(timeout(FAST_PROBE_INTERVAL * 5, app.accept()).await.is_err(), "asked again though all was well");
     watching.abort();
@@ -55,13 +55,13 @@ async fn a_refused_dial_is_noted_and_the_app_is_asked_again() {
     let app = TcpListener::bind(addr).await.unwrap();
     let upstream = upstream(addr, AppReady::Tcp, None);
     let watching = watched(&upstream);
-    becomes(&upstream, Health::Accepting).await;
+    becomes(&upstream, HealthState::Accepting).await;
     drop(app);
     assert!(upstream.dial().await.is_err());
-    assert_eq!(upstream.health(), Health::Refusing);
-    assert!(!upstream.is_ready());
+    assert_eq!(upstream.health().state(), HealthState::Refusing);
+    assert!(!upstream.health().is_ready());
     let _app = TcpListener::bind(addr).await.unwrap();
-    becomes(&upstream, Health::Accepting).await;
+    becomes(&upstream, HealthState::Accepting).await;
     watching.abort();
 }
 
@@ -93,7 +93,7 @@ async fn nobody_waits_once_the_holding_has_stopped() {
         let upstream = Arc::clone(&upstream);
         async move { upstream.dial().await }
     });
-    upstream.stop_holding();
+    upstream.health().abandon();
     assert!(matches!(timeout(LIMIT, waiting).await.unwrap().unwrap(), Err(DialError::Refused)));
 }
 
@@ -108,7 +108,7 @@ async fn an_app_that_is_asked_by_http_is_ready_when_it_answers_well() {
         ("", false),
         ("HTTP/1.0 204 No Content\r\n\r\n", true),
     ] {
-        assert!(!upstream.is_ready());
+        assert!(!upstream.health().is_ready());
         let (mut connection, _) = timeout(LIMIT, app.accept()).await.unwrap().unwrap();
         let mut request = [0; 19];
         connection.read_exact(&mut request).await.unwrap();
@@ -116,7 +116,7 @@ async fn an_app_that_is_asked_by_http_is_ready_when_it_answers_well() {
         connection.write_all(answer.as_bytes()).await.unwrap();
         drop(connection);
         if ready {
-            becomes(&upstream, Health::Accepting).await;
+            becomes(&upstream, HealthState::Accepting).await;
         }
     }
     watching.abort();
@@ -128,13 +128,13 @@ async fn an_app_that_is_never_asked_counts_as_ready_until_a_client_is_refused() 
     let app = TcpListener::bind(addr).await.unwrap();
     let upstream = upstream(addr, AppReady::Off, None);
     let watching = watched(&upstream);
-    assert!(upstream.is_ready());
+    assert!(upstream.health().is_ready());
     assert!(timeout(FAST_PROBE_INTERVAL * 3, app.accept()).await.is_err(), "asked");
     upstream.dial().await.unwrap();
-    assert_eq!(upstream.health(), Health::Accepting);
+    assert_eq!(upstream.health().state(), HealthState::Accepting);
     drop(app);
     assert!(upstream.dial().await.is_err());
-    assert!(!upstream.is_ready());
+    assert!(!upstream.health().is_ready());
     watching.abort();
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use strum::VariantArray;
 use vestibule::config::options::Opt;
 use vestibule::config::resolve::resolve;
 use vestibule::config::sources::{Environment, Sources};
@@ -104,7 +105,7 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
     }
     hold(RECORDS, "fields", &fields);
     let mut reasons = "| reason | what happened | whose matter | line at `info` with |\n|---|---|---|---|\n".to_owned();
-    for reason in CloseReason::ALL {
+    for &reason in CloseReason::VARIANTS {
         let line = match (reason, reason.is_refusal()) {
             (CloseReason::Probe, _) => "never",
             (_, true) => "`denied`, `all`",
@@ -115,7 +116,7 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
     hold(RECORDS, "reasons", &reasons);
     // What each end sees is told for all that an end can see.
     let operations = read(OPERATIONS);
-    for reason in CloseReason::ALL.into_iter().filter(|reason| *reason != CloseReason::Internal) {
+    for &reason in CloseReason::VARIANTS.iter().filter(|reason| **reason != CloseReason::Internal) {
         assert!(operations.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
     }
 }
@@ -134,7 +135,7 @@ fn the_table_of_metrics_is_that_of_the_program() {
 #[test]
 fn every_denial_is_explained_and_the_example_of_a_policy_is_one() {
     let text = read(CLIENTS);
-    for denial in policy::DenialReason::ALL {
+    for &denial in policy::DenialReason::VARIANTS {
         assert!(text.contains(&format!("`{denial}`")), "{denial}");
     }
     let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;

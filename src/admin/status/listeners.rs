@@ -9,7 +9,6 @@ use super::pairs::source;
 use super::{ListenerInfo, PATH};
 use crate::config::ClientAuthConfig;
 use crate::diagnostics::SafeText;
-use crate::lifecycle::describe_upstream;
 use crate::policy::Rule;
 use crate::trust::{ClientAuth, ClientAuthenticator};
 
@@ -63,7 +62,7 @@ impl ListenerStatus {
         Self {
             listener: listening.listener,
             app: SafeText::up_to(PATH, listening.app.addr()),
-            app_stands: SafeText::up_to(PATH, describe_upstream(&listening.app)),
+            app_stands: SafeText::up_to(PATH, listening.app.describe()),
             app_ready: listening.app.is_ready(),
             pair: source(&listening.pair),
             generation: snapshot.as_ref().map(|snapshot| snapshot.generation),

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use strum::VariantArray;
+
 use super::finding::{Findings, Subject};
 use super::network::{NetworkCheck, PortHolder, collides};
 use crate::config::{Admin, AdminAction, AdminAddr, Config, Listen};
@@ -76,8 +78,11 @@ fn judge_reach(admin: &Admin, addr: SocketAddr, found: &mut Findings) {
     if addr.ip().is_loopback() {
         return;
     }
-    let actions: Vec<_> =
-        AdminAction::WORDS.iter().filter(|(_, action)| admin.actions.contains(action)).map(|(word, _)| *word).collect();
+    let actions: Vec<_> = AdminAction::VARIANTS
+        .iter()
+        .filter(|action| admin.actions.contains(action))
+        .map(|action| action.as_str())
+        .collect();
     let what = match actions.as_slice() {
         [] => format!("{addr}: other hosts can ask there how this instance is"),
         actions => format!("{addr}: other hosts can ask there for {}", actions.join(", ")),

@@ -9,7 +9,8 @@ use crate::diagnostics::{LONGEST_LINE, bounded};
 use crate::exit::Exit;
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
     /// It does not work, or clients will refuse it.
@@ -21,7 +22,8 @@ pub(super) enum Severity {
 }
 
 /// What was looked at. A closed set: scripts choose by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Subject {
     /// Flags, variables and the file.
@@ -129,43 +131,11 @@ impl Findings {
 /// One line, whatever stands in the names of files and in certificates.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Problem => "problem",
-            Severity::Warning => "warning",
-            Severity::Ok => "ok",
-        };
         let said = match &self.help {
             Some(help) => format!("{}; {help}", self.message),
             None => self.message.clone(),
         };
-        write!(f, "{severity:<8} {:<13} {}", self.subject, text::one_line(&said))
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Configuration => "configuration",
-            Self::Pair => "pair",
-            Self::Chain => "chain",
-            Self::Validity => "validity",
-            Self::Clock => "clock",
-            Self::Identity => "identity",
-            Self::Retirement => "retirement",
-            Self::Roots => "roots",
-            Self::Crl => "crl",
-            Self::Rules => "rules",
-            Self::Mount => "mount",
-            Self::Inotify => "inotify",
-            Self::Listen => "listen",
-            Self::Admin => "admin",
-            Self::App => "app",
-            Self::Descriptors => "descriptors",
-            Self::Memory => "memory",
-            Self::Threads => "threads",
-            Self::Timeouts => "timeouts",
-            Self::Drain => "drain",
-        })
+        write!(f, "{:<8} {:<13} {}", self.severity, self.subject, text::one_line(&said))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::finding::{Findings, Subject};
 use crate::commands::text;
-use crate::config::{AppAddr, Listen, Listener, ProxyProtocol};
+use crate::config::{AppAddr, Listen, Listener};
 use crate::sys::sockets;
 use crate::sys::sockets::ListeningSocket;
 
@@ -169,10 +169,7 @@ pub(super) fn judge_announcements(listener: &Listener, network: &NetworkCheck, f
     }
     let Some(version) = listener.proxy_protocol else { return };
     let app = &listener.app;
-    let version = match version {
-        ProxyProtocol::V1 => "v1",
-        ProxyProtocol::V2 => "v2",
-    };
+    let version: &str = version.into();
     found.ok(Subject::App, format!("{app} has to expect a PROXY header: --proxy-protocol {version}"));
     if let Some(addr) = app.tcp().first()
         && let Some(open) = exposed(*addr, network)
@@ -214,6 +211,7 @@ fn exposed(app: SocketAddr, network: &NetworkCheck) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ProxyProtocol;
 
     use std::time::Duration;
 

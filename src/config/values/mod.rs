@@ -13,6 +13,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use strum::VariantArray;
+
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::{may_be_secret_path, quote};
 
@@ -76,21 +78,32 @@ where
     }
 }
 
-/// One of a closed set of words.
-pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Problem> {
-    words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+/// One of the words of `T`.
+pub fn one_of<T: VariantArray + Copy + Into<&'static str>>(text: &str) -> Result<T, Problem> {
+    choose(text, T::VARIANTS.iter().map(|value| ((*value).into(), *value)))
+}
+
+/// `off`, or one of the words of `T`.
+pub fn one_of_or_off<T: VariantArray + Copy + Into<&'static str>>(text: &str) -> Result<Option<T>, Problem> {
+    let values = T::VARIANTS.iter().map(|value| ((*value).into(), Some(*value)));
+    choose(text, std::iter::once(("off", None)).chain(values))
+}
+
+/// `true` or `false`.
+pub fn switch(text: &str) -> Result<bool, Problem> {
+    choose(text, [("true", true), ("false", false)].into_iter())
+}
+
+/// What `text` stands for among `choices`.
+fn choose<T>(text: &str, choices: impl Iterator<Item = (&'static str, T)> + Clone) -> Result<T, Problem> {
+    choices.clone().find(|(word, _)| *word == text).map(|(_, value)| value).ok_or_else(|| {
+        let words: Vec<_> = choices.map(|(word, _)| word).collect();
         let help = match words.split_last() {
             Some((last, rest)) if !rest.is_empty() => format!("write {} or {last}", rest.join(", ")),
             _ => format!("write {}", words.concat()),
         };
         Problem::new(format!("{} is not among the choices", quote(text)), help)
     })
-}
-
-/// `true` or `false`.
-pub fn switch(text: &str) -> Result<bool, Problem> {
-    one_of(text, &[("true", true), ("false", false)])
 }
 
 /// The name of an ALPN protocol (RFC 7301, section 3.1: 1 to 255 bytes), such as `h2`.
