@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::diagnostics::{Diagnostic, Diagnostics, LONGEST_LINE, SafeText, Source};
+use crate::diagnostics::{Diagnostics, LONGEST_LINE, SafeText, Source};
 
 /// The status the process ends with (`sysexits.h` where there is a name for it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +96,49 @@ impl From<Exit> for ExitCode {
 pub struct Fault {
     /// The status to end with.
     pub exit: Exit,
-    /// One mistake a line.
+    errors: Vec<ErrorLine>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorLine {
+    /// What is wrong, and where.
     pub message: String,
+    /// What to do about it, where there is something.
+    pub help: Option<String>,
 }
 
 impl Fault {
-    /// A fault with the status `exit` and the text `message`.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+    /// A fault with the status `exit`; `message` says what is wrong, in one line for each thing.
+    pub fn new(exit: Exit, message: impl AsRef<str>) -> Self {
+        let error = |line: &str| ErrorLine { message: line.to_owned(), help: None };
+        Self { exit, errors: message.as_ref().lines().map(error).collect() }
+    }
+
+    /// The same, with the remedy for what was said last.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        if let Some(last) = self.errors.last_mut() {
+            last.help = Some(help.into());
+        }
+        self
+    }
+
+    /// What is wrong, one by one.
+    pub fn errors(&self) -> &[ErrorLine] {
+        &self.errors
+    }
+
+    /// As [`Display`](fmt::Display) shows it, without the program's name.
+    pub fn message(&self) -> String {
+        self.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    /// One error in the log for each thing that is wrong, with the remedy as a field.
+    pub fn log(&self) {
+        for ErrorLine { message, help } in &self.errors {
+            tracing::error!(code = self.exit.code(), help, "{message}");
+        }
     }
 
     /// Writes the message to stderr, one `vestibule: ` line for each of its lines, and gives the status.
@@ -115,13 +150,23 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, line) in self.message.lines().enumerate() {
+        for (i, error) in self.errors.iter().enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
-            write!(f, "vestibule: {}", SafeText::up_to(LONGEST_LINE, line))?;
+            write!(f, "vestibule: {}", SafeText::up_to(LONGEST_LINE, error))?;
         }
         Ok(())
+    }
+}
+
+/// `what is wrong; the remedy`
+impl fmt::Display for ErrorLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.help {
+            Some(help) => write!(f, "{}; {help}", self.message),
+            None => f.write_str(&self.message),
+        }
     }
 }
 
@@ -129,8 +174,8 @@ impl fmt::Display for Fault {
 impl From<Diagnostics> for Fault {
     fn from(mistakes: Diagnostics) -> Self {
         let typed = mistakes.iter().any(|mistake| matches!(mistake.source, Source::Flag(_)));
-        let lines: Vec<_> = mistakes.iter().map(Diagnostic::to_string).collect();
-        Self::new(if typed { Exit::Usage } else { Exit::Config }, lines.join("\n"))
+        let errors = mistakes.iter().map(|mistake| ErrorLine { message: mistake.to_string(), help: None }).collect();
+        Self { exit: if typed { Exit::Usage } else { Exit::Config }, errors }
     }
 }
 
@@ -144,9 +189,9 @@ mod tests {
         let variable = Problem::new("a", "b").at(Source::Variable("VESTIBULE_X".into()));
         let flag = Problem::new("c", "d").at(Source::Flag("--x".into()));
         let fault = Fault::from(Diagnostics::from(variable.clone()));
-        assert_eq!((fault.exit, fault.message.as_str()), (Exit::Config, "VESTIBULE_X: a; b"));
+        assert_eq!((fault.exit, fault.message().as_str()), (Exit::Config, "VESTIBULE_X: a; b"));
         let fault = Fault::from(Diagnostics::from(variable).and(flag));
-        assert_eq!((fault.exit, fault.message.as_str()), (Exit::Usage, "VESTIBULE_X: a; b\n--x: c; d"));
+        assert_eq!((fault.exit, fault.message().as_str()), (Exit::Usage, "VESTIBULE_X: a; b\n--x: c; d"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rustix_libc_wrappers::process::SignalExt;
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::diagnostics;
+use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
 
 /// A signal (signal(7)): its name without `SIG`, or its number on this machine.
@@ -126,41 +127,19 @@ impl fmt::Debug for Signal {
     }
 }
 
-/// Why a text is not a signal, or not a rewrite; says what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SignalError {
-    /// Neither a name nor a number of this machine.
-    #[error("{} is not a signal; write a name or a number, such as {nearest}", quote(text))]
-    Unknown {
-        /// What was written.
-        text: String,
-        /// The known name that is most like it.
-        nearest: &'static str,
-    },
-    /// No colon.
-    #[error("{} is not a rewrite; write FROM:TO, such as TERM:QUIT or 15:3, or FROM:0 to drop it", quote(.0))]
-    Shape(String),
-    /// It never reaches the app through us.
-    #[error("{0} is never forwarded and so cannot be rewritten; name another signal before the colon")]
-    NotForwarded(Signal),
-    /// Two rewrites for one signal.
-    #[error("{0} is rewritten twice; keep one of the two")]
-    Twice(Signal),
-}
-
 impl FromStr for Signal {
-    type Err = SignalError;
+    type Err = Problem;
 
     /// `TERM`, `SIGTERM`, `term`, `15`, `RTMIN+3`, `RTMAX-1`.
-    fn from_str(text: &str) -> Result<Self, SignalError> {
+    fn from_str(text: &str) -> Result<Self, Problem> {
         let upper = text.trim().to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         let named = NAMED.iter().find(|(_, known)| *known == name).map(|(signal, _)| Self(*signal));
         let numbered = || Kernel::from_raw(name.parse().ok()?).map(Self);
-        named
-            .or_else(numbered)
-            .or_else(|| real_time_by_name(name))
-            .ok_or_else(|| SignalError::Unknown { text: text.to_owned(), nearest: nearest(name) })
+        named.or_else(numbered).or_else(|| real_time_by_name(name)).ok_or_else(|| {
+            let help = format!("write a name or a number, such as {}", nearest(name));
+            Problem::new(format!("{} is not a signal", quote(text)), help)
+        })
     }
 }
 
@@ -195,20 +174,24 @@ impl SignalMap {
 }
 
 impl FromStr for SignalMap {
-    type Err = SignalError;
+    type Err = Problem;
 
     /// `FROM:TO` pairs with commas between them; `TO` may be 0 to drop the signal. An empty text rewrites nothing.
-    fn from_str(text: &str) -> Result<Self, SignalError> {
+    fn from_str(text: &str) -> Result<Self, Problem> {
         let mut map = Self::default();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-            let (from, to) = pair.split_once(':').ok_or_else(|| SignalError::Shape(pair.to_owned()))?;
+            let (from, to) = pair.split_once(':').ok_or_else(|| {
+                let help = "write FROM:TO, such as TERM:QUIT or 15:3, or FROM:0 to drop it";
+                Problem::new(format!("{} is not a rewrite", quote(pair)), help)
+            })?;
             let from: Signal = from.parse()?;
             let to = if to.trim() == "0" { None } else { Some(to.parse()?) };
             if !from.is_forwardable() {
-                return Err(SignalError::NotForwarded(from));
+                let what = format!("{from} is never forwarded and so cannot be rewritten");
+                return Err(Problem::new(what, "name another signal before the colon"));
             }
             if map.0.iter().any(|(known, _)| *known == from) {
-                return Err(SignalError::Twice(from));
+                return Err(Problem::new(format!("{from} is rewritten twice"), "keep one of the two"));
             }
             map.0.push((from, to));
         }

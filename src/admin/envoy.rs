@@ -194,7 +194,7 @@ impl Envoy {
         ] {
             let _ = writeln!(lines, "{name}: {value}");
         }
-        let ours = view.metrics.prometheus_text().unwrap_or_default();
+        let ours = view.metrics.prometheus_text();
         for line in ours.lines().filter(|line| !line.starts_with('#')) {
             if let Some((name, value)) = line.rsplit_once(' ') {
                 let _ = writeln!(lines, "{name}: {value}");
@@ -210,10 +210,7 @@ fn ready(state: EnvoyState) -> AdminResponse {
 }
 
 fn prometheus(view: &AdminState) -> AdminResponse {
-    let Ok(body) = view.metrics.prometheus_text() else {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
-    };
-    let mut answer = text(StatusCode::OK, body);
+    let mut answer = text(StatusCode::OK, view.metrics.prometheus_text());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_negotiation::CLASSIC));
     answer
 }

@@ -130,10 +130,8 @@ impl AdminServer {
             Ok(server) => Ok(Some(server)),
             Err(error) if admin.asked => {
                 let help = "choose another --admin, or off";
-                Err(Fault::new(
-                    Exit::AddressUnavailable,
-                    format!("cannot listen on {addr} for --admin: {error}; {help}"),
-                ))
+                let message = format!("cannot listen on {addr} for --admin: {error}");
+                Err(Fault::new(Exit::AddressUnavailable, message).with_help(help))
             }
             Err(error) => {
                 tracing::warn!(admin = %addr, %error, "cannot bind admin address; choose another by --admin, or off");

@@ -85,7 +85,7 @@ fn metrics<B>(request: &Request<B>, view: &AdminState) -> AdminResponse {
     let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let (written, media_type) = match content_negotiation::prefers_open_metrics(accepted) {
         true => (view.metrics.open_metrics(), content_negotiation::OPEN_METRICS),
-        false => (view.metrics.prometheus_text(), content_negotiation::CLASSIC),
+        false => (Ok(view.metrics.prometheus_text()), content_negotiation::CLASSIC),
     };
     let Ok(body) = written else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");

@@ -174,7 +174,9 @@ fn policy_test(matches: &ArgMatches, environment: &Environment) -> Result<Comman
         (Err(mistakes), Ok(_)) => mistakes,
         (Err(mistakes), Err(mistake)) => mistakes.and(mistake),
     };
-    Err(Stop::from(Fault { exit: Exit::Usage, ..Fault::from(mistakes) }))
+    let mut fault = Fault::from(mistakes);
+    fault.exit = Exit::Usage;
+    Err(Stop::from(fault))
 }
 
 fn app_command(matches: &ArgMatches) -> Result<Vec<OsString>, Diagnostic> {

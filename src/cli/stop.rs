@@ -3,10 +3,10 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::diagnostics::Diagnostics;
-use crate::diagnostics::redact::without_secrets;
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::exit::{Exit, Fault};
 
 /// Why there is no command to follow.
@@ -68,22 +68,61 @@ impl From<clap::Error> for Stop {
             ErrorKind::DisplayHelp
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Self::Help(Help(error)),
-            _ => Self::Fault(Fault::new(Exit::Usage, one_line(&without_secrets(&error.render().to_string())))),
+            _ => Diagnostics::from(diagnostic(&error)).into(),
         }
     }
 }
 
-/// What clap says in paragraphs, on one line: what is wrong, and its first tip, or else the usage.
-fn one_line(paragraphs: &str) -> String {
-    let said: Vec<&str> = paragraphs.lines().map(str::trim).filter(|said| !said.is_empty()).collect();
-    let is_wrong = |said: &&&str| !["tip: ", "Usage: ", "For more "].iter().any(|other| said.starts_with(other));
-    let wrong: Vec<&str> = said.iter().take_while(is_wrong).copied().collect();
-    let wrong = wrong.join(" ");
-    let wrong = wrong.trim_start_matches("error: ");
-    let tip = said.iter().find_map(|said| said.strip_prefix("tip: ")).map(str::to_owned);
-    let usage = || said.iter().find_map(|said| said.strip_prefix("Usage: ")).map(|usage| format!("usage: {usage}"));
-    match tip.or_else(usage) {
-        Some(help) => format!("{wrong}; {help}"),
-        None => wrong.to_owned(),
+/// What clap found, as one of our own: it names what is wrong by its kind, and the parts by their kinds.
+fn diagnostic(error: &clap::Error) -> Diagnostic {
+    let part = |kind| error.get(kind).and_then(text_of);
+    // `--listen <ADDR>`
+    let arg = part(ContextKind::InvalidArg).unwrap_or_default();
+    let flag = arg.split(" <").next().unwrap_or_default().trim_matches(['<', '>']).to_owned();
+    let value = part(ContextKind::InvalidValue).filter(|value| !value.is_empty());
+    let usage = part(ContextKind::Usage).map(|usage| usage.trim_start_matches("Usage:").trim().to_owned());
+    let or_usage = |help: Option<String>| {
+        help.or(usage.map(|usage| format!("write {usage}"))).unwrap_or_else(|| "see --help".to_owned())
+    };
+    let meant = |kind| part(kind).map(|name| format!("write {name}"));
+    let (place, what, help) = match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') => {
+            (flag, "there is no such option here".to_owned(), or_usage(meant(ContextKind::SuggestedArg)))
+        }
+        ErrorKind::UnknownArgument => {
+            ("COMMAND".to_owned(), format!("{} is not expected", quote(&flag)), or_usage(None))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let typed = part(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let help = or_usage(meant(ContextKind::SuggestedSubcommand));
+            ("COMMAND".to_owned(), format!("{} is none", quote(&typed)), help)
+        }
+        ErrorKind::ArgumentConflict => (flag, "is given twice".to_owned(), "keep one of the two".to_owned()),
+        ErrorKind::MissingRequiredArgument => (flag, "is not given".to_owned(), or_usage(None)),
+        ErrorKind::InvalidValue => {
+            let choices = part(ContextKind::ValidValue).filter(|choices| !choices.is_empty());
+            let help = meant(ContextKind::SuggestedValue).or(choices.map(|choices| format!("write one of {choices}")));
+            match value {
+                None => (flag, "has no value".to_owned(), help.unwrap_or_else(|| "write one behind it".to_owned())),
+                Some(value) => (flag, format!("{} is not among the choices", quote(&value)), or_usage(help)),
+            }
+        }
+        ErrorKind::TooManyValues => {
+            let what = format!("takes no value, and has {}", quote(&value.unwrap_or_default()));
+            (flag, what, "write it alone".to_owned())
+        }
+        kind => ("command line".to_owned(), kind.as_str().unwrap_or("cannot be read").to_owned(), or_usage(None)),
+    };
+    Problem::new(what, help).at(Source::Flag(place))
+}
+
+/// What clap knows of one part; of several the first, but all choices.
+fn text_of(value: &ContextValue) -> Option<String> {
+    match value {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => Some(texts.join(", ")),
+        ContextValue::StyledStr(text) => Some(text.to_string()),
+        ContextValue::StyledStrs(texts) => texts.first().map(ToString::to_string),
+        _ => None,
     }
 }

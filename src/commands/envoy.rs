@@ -145,7 +145,7 @@ mod tests {
         let texts: Vec<String> = (0..200).map(|nth| format!("{WHOLE}# {nth}\n")).collect();
         let readings: Vec<_> = texts.iter().map(|text| (text.as_str(), true)).collect();
         let (found, _) = taken(&readings);
-        assert!(found.unwrap_err().message.contains("does not stand still"));
+        assert!(found.unwrap_err().message().contains("does not stand still"));
     }
 
     #[test]
@@ -153,6 +153,6 @@ mod tests {
         let (found, _) = taken(&[("static_resources: {}\n", true)]);
         let fault = found.unwrap_err();
         assert_eq!(fault.exit, Exit::Config);
-        assert!(fault.message.contains("static_resources.listeners"), "{}", fault.message);
+        assert!(fault.message().contains("static_resources.listeners"), "{}", fault.message());
     }
 }

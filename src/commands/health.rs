@@ -71,7 +71,7 @@ fn nowhere() -> Fault {
 
 fn nobody(admin: &AdminAddr, error: &io::Error) -> Fault {
     let help = "start vestibule run or vestibule proxy, with the same --admin";
-    Fault::new(Exit::Findings, format!("nobody answers at {admin}: {error}; {help}"))
+    Fault::new(Exit::Findings, format!("nobody answers at {admin}: {error}")).with_help(help)
 }
 
 fn ask(admin: &AdminAddr, limit: Duration) -> io::Result<ProbeResult> {

@@ -47,7 +47,7 @@ pub fn test(config: &Config, peer: &Path, json: bool, now: SystemTime) -> Result
     Ok((text, exit))
 }
 
-fn usage(message: impl Into<String>) -> Fault {
+fn usage(message: impl AsRef<str>) -> Fault {
     Fault::new(Exit::Usage, message)
 }
 

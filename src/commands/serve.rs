@@ -30,41 +30,46 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[Str
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    // A panic of the runtime's or of ours, whose message is on stderr by now.
-    let panicked =
-        |_| Err(Fault::new(Exit::Internal, "vestibule has panicked; this is a fault of ours, please report it"));
     let served = panic::catch_unwind(AssertUnwindSafe(|| {
-        let threads = config.threads;
-        // One without threads of its own, in which the app is started.
-        let starting = runtime(1)?;
-        let mut sidecar = Sidecar::open(config)?;
-        if let Some(command) = command {
-            starting.block_on(async { sidecar.start_app(command) })?;
-        }
-        let runtime = if threads == 1 {
-            starting
-        } else {
-            drop(starting);
-            runtime(threads)?
-        };
+        let (runtime, sidecar) = start(config, command).inspect_err(Fault::log)?;
         let served = runtime.block_on(sidecar.run());
         // Connections whose time is over write their access log entries when they are dropped.
         runtime.shutdown_timeout(LAST_DROPS);
         served
     }))
-    .unwrap_or_else(panicked);
+    .unwrap_or_else(|_| {
+        // Of the runtime's or of ours; its message is on stderr by now.
+        let fault = Fault::new(Exit::Internal, "vestibule has panicked; this is a fault of ours, please report it");
+        fault.log();
+        Err(fault)
+    });
     let exit = served.unwrap_or_else(|fault| {
-        if tracing::enabled!(Level::ERROR) {
-            for line in fault.message.lines() {
-                tracing::error!(code = fault.exit.code(), "{line}");
-            }
-        } else {
+        if !tracing::enabled!(Level::ERROR) {
             log_writer::write(format!("{fault}\n").as_bytes());
         }
         fault.exit
     });
     log_writer::flush(LAST_LINES);
     exit
+}
+
+/// Opens the listeners, and starts the app before the worker threads are there.
+///
+/// # Errors
+/// An address cannot be opened, the app cannot be started, or the kernel grants no more descriptors or threads.
+fn start(config: Config, command: Option<AppCommand>) -> Result<(Runtime, Sidecar), Fault> {
+    let threads = config.threads;
+    // One without threads of its own, in which the app is started.
+    let starting = runtime(1)?;
+    let mut sidecar = Sidecar::open(config)?;
+    if let Some(command) = command {
+        starting.block_on(async { sidecar.start_app(command) })?;
+    }
+    if threads == 1 {
+        return Ok((starting, sidecar));
+    }
+    drop(starting);
+    Ok((runtime(threads)?, sidecar))
 }
 
 /// A runtime with `threads` threads. One thread needs no scheduler that shares work between threads.

@@ -8,7 +8,7 @@ use super::values::Range;
 use super::{Admin, AdminAction, AppConfig, AppReady, Drain, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Problem, Source};
-use crate::signal::{SignalError, SignalMap};
+use crate::signal::SignalMap;
 
 impl OptionReader {
     /// All but [`AppConfig::hold`]. `ours`: whether we start it.
@@ -29,21 +29,14 @@ impl OptionReader {
     }
 
     fn signal_map(&mut self) -> Result<SignalMap, Reported> {
-        // What a signal error says after its semicolon is the help.
-        let problem = |error: SignalError| {
-            let text = error.to_string();
-            let (what, help) = text.split_once("; ").unwrap_or((&text, "write FROM:TO"));
-            Problem::new(what, help)
-        };
         let place = self.sources.values("signal-map").first().map(|given| given.place.clone());
-        let pairs =
-            self.all("signal-map", |text| text.parse::<SignalMap>().map(|_| text.to_owned()).map_err(problem))?;
+        let pairs = self.all("signal-map", |text| text.parse::<SignalMap>().map(|_| text.to_owned()))?;
         let pairs: Vec<_> = pairs.into_iter().map(|(_, pair)| pair).collect();
         // Each is right for itself; together they may name one signal twice.
         pairs
             .join(",")
             .parse()
-            .map_err(|error| self.report(problem(error).at(place.unwrap_or(Source::Default("signal-map")))))
+            .map_err(|problem: Problem| self.report(problem.at(place.unwrap_or(Source::Default("signal-map")))))
     }
 
     /// Whether something is hidden from the app, which only whoever starts it can do.

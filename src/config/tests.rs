@@ -57,7 +57,7 @@ impl Typed {
     }
 
     pub(super) fn config(&self) -> Config {
-        self.resolve().unwrap_or_else(|diagnostics| panic!("{}", Fault::from(diagnostics).message))
+        self.resolve().unwrap_or_else(|diagnostics| panic!("{}", Fault::from(diagnostics).message()))
     }
 
     pub(super) fn diagnostics(&self) -> Vec<String> {
@@ -379,7 +379,7 @@ fn all_mistakes_are_reported_in_one_run() {
     ];
     assert_eq!(typed.diagnostics(), expected);
     let fault = Fault::from(typed.resolve().unwrap_err());
-    assert_eq!((fault.exit, fault.message), (Exit::Usage, expected.join("\n")));
+    assert_eq!((fault.exit, fault.message()), (Exit::Usage, expected.join("\n")));
 }
 
 #[test]
@@ -443,7 +443,7 @@ proptest! {
             Ok(config) => prop_assert!(!config.listeners.is_empty() && config.threads > 0),
             Err(diagnostics) => {
                 let lines = diagnostics.iter().count();
-                prop_assert_eq!(Fault::from(diagnostics).message.lines().count(), lines);
+                prop_assert_eq!(Fault::from(diagnostics).message().lines().count(), lines);
                 prop_assert!(lines > 0);
             }
         }

@@ -59,12 +59,6 @@ pub(crate) fn may_be_secret_name(text: &str) -> bool {
     may_be_secret(text) && (is_key_in_other_form(text, SHORTEST_HEX) || is_dense(text))
 }
 
-/// `text` without the words of it that may hold a part of a key.
-pub(crate) fn without_secrets(text: &str) -> String {
-    let words = text.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`'));
-    words.map(|word| if may_be_secret(word) { "(not shown) " } else { word }).collect()
-}
-
 /// `text` in quotes and on one line, cut off where it is long. What may be a part of a key, by accident, is not repeated.
 pub(crate) fn quote(text: &str) -> String {
     let length = text.chars().count();

@@ -67,7 +67,10 @@ struct MetricsSnapshot<'a> {
 
 /// Everything that is measured, ready to be asked for.
 #[derive(Debug)]
-pub struct Metrics(Registry);
+pub struct Metrics {
+    sources: MetricsSources,
+    registry: Registry,
+}
 
 impl Metrics {
     /// Metrics of what is counted there.
@@ -79,8 +82,9 @@ impl Metrics {
     ) -> Self {
         let mut registry = Registry::default();
         let started = process::started();
-        registry.register_collector(Box::new(MetricsSources { counters, budgets, rotations, readiness, started }));
-        Self(registry)
+        let sources = MetricsSources { counters, budgets, rotations, readiness, started };
+        registry.register_collector(Box::new(sources.clone()));
+        Self { sources, registry }
     }
 
     /// All metrics as OpenMetrics 1.0 text.
@@ -89,20 +93,21 @@ impl Metrics {
     /// Never in practice: a text can always be added to.
     pub fn open_metrics(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        text::encode(&mut text, &self.0)?;
+        text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
     /// All metrics in the Prometheus text format 0.0.4.
-    ///
-    /// # Errors
-    /// Never in practice, as above.
-    pub fn prometheus_text(&self) -> Result<String, fmt::Error> {
-        self.open_metrics().map(|text| prometheus_text::of(&text))
+    pub fn prometheus_text(&self) -> String {
+        let (mut text, snapshot) = (String::new(), self.sources.snapshot());
+        for metric in METRICS {
+            prometheus_text::write(&mut text, metric, &(metric.read)(&snapshot));
+        }
+        text
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct MetricsSources {
     counters: Arc<Counters>,
     budgets: Arc<Budgets>,
@@ -111,9 +116,9 @@ struct MetricsSources {
     started: Option<f64>,
 }
 
-impl Collector for MetricsSources {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let seen = MetricsSnapshot {
+impl MetricsSources {
+    fn snapshot(&self) -> MetricsSnapshot<'_> {
+        MetricsSnapshot {
             counters: &self.counters,
             budgets: &self.budgets,
             rotation_stats: &self.rotations,
@@ -121,7 +126,13 @@ impl Collector for MetricsSources {
             checks: self.readiness.checks(SystemTime::now()),
             usage: process::usage(),
             started: self.started,
-        };
+        }
+    }
+}
+
+impl Collector for MetricsSources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let seen = self.snapshot();
         for metric in METRICS {
             let samples = (metric.read)(&seen);
             if samples.is_empty() {

@@ -1,31 +1,59 @@
-//! The Prometheus text format 0.0.4, made of OpenMetrics text.
+//! The Prometheus text format 0.0.4, for scrapers that do not ask for OpenMetrics.
 //!
-//! The series are written alike. But in 0.0.4 a family has the name of its series, so that a counter's ends in `_total`;
+//! The series are those of OpenMetrics. But in 0.0.4 a family has the name of its series, so that a counter's ends in `_total`;
 //! there is no type `info`; and units and the end are not marked.
 
-/// The text `open_metrics` in the format 0.0.4.
-pub(super) fn of(open_metrics: &str) -> String {
-    let mut text = String::with_capacity(open_metrics.len());
-    let mut lines = open_metrics.lines().peekable();
-    while let Some(line) = lines.next() {
-        match line.split_once(' ') {
-            Some(("#", rest)) => {
-                // HELP comes right before TYPE, and has to name the family alike.
-                let about = if rest.starts_with("HELP ") { lines.peek().copied().unwrap_or(line) } else { line };
-                let kind = about.rsplit(' ').next().unwrap_or_default();
-                let mut words = rest.splitn(3, ' ');
-                let (Some(word @ ("HELP" | "TYPE")), Some(name), Some(end)) =
-                    (words.next(), words.next(), words.next())
-                else {
-                    continue;
-                };
-                let end = if word == "TYPE" && end == "info" { "gauge" } else { end };
-                text.extend(["# ", word, " ", name, suffix(kind), " ", end, "\n"]);
+use std::fmt::{Display, Write};
+use std::iter::{once, zip};
+
+use prometheus_client::metrics::MetricType;
+
+use super::{Metric, Sample, Value};
+
+/// Adds the family `metric` to `text`: nothing where it has no series.
+pub(super) fn write(text: &mut String, metric: &Metric, samples: &[Sample]) {
+    if samples.is_empty() {
+        return;
+    }
+    let name = metric.name();
+    let kind = if matches!(metric.kind, MetricType::Info) { "gauge" } else { metric.kind() };
+    text.extend(["# HELP ", &name, " ", metric.help, "\n# TYPE ", &name, " ", kind, "\n"]);
+    for sample in samples {
+        let labels: Vec<_> = zip(metric.labels.iter().copied(), sample.labels.iter().map(String::as_str)).collect();
+        match &sample.value {
+            Value::Whole(value) => series(text, &name, &labels, value),
+            Value::Real(value) => series(text, &name, &labels, value),
+            Value::Mark => series(text, &name, &labels, 1),
+            Value::Times(times) => {
+                let mut below = 0;
+                for (bound, count) in &times.buckets {
+                    below += count;
+                    let bound = if bound.is_infinite() { "+Inf".to_owned() } else { format!("{bound:?}") };
+                    let labels: Vec<_> = labels.iter().copied().chain(once(("le", bound.as_str()))).collect();
+                    series(text, &format!("{name}_bucket"), &labels, below);
+                }
+                series(text, &format!("{name}_sum"), &labels, times.sum);
+                series(text, &format!("{name}_count"), &labels, times.count());
             }
-            _ => text.extend([line, "\n"]),
         }
     }
-    text
+}
+
+fn series(text: &mut String, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    text.push_str(name);
+    for (nth, (label, value)) in labels.iter().enumerate() {
+        text.extend([if nth == 0 { "{" } else { "," }, label, "=\""]);
+        text.extend(value.chars().map(|c| match c {
+            '\\' => "\\\\".to_owned(),
+            '"' => "\\\"".to_owned(),
+            '\n' => "\\n".to_owned(),
+            c => c.to_string(),
+        }));
+        text.push('"');
+    }
+    let close = if labels.is_empty() { "" } else { "}" };
+    // A string takes whatever is written.
+    let _ = writeln!(text, "{close} {value}");
 }
 
 /// What the series of a family of this kind have behind its name.
@@ -39,14 +67,46 @@ pub(super) fn suffix(kind: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    use prometheus_client::registry::Unit;
+
+    use crate::telemetry::Distribution;
+
+    fn text(kind: MetricType, unit: Option<Unit>, labels: &'static [&'static str], samples: &[Sample]) -> String {
+        let mut text = String::new();
+        write(&mut text, &Metric { name: "a", unit, kind, labels, help: "It is.", read: |_| Vec::new() }, samples);
+        text
+    }
+
     #[test]
-    fn families_are_named_like_their_series() {
-        let open_metrics = "# HELP a Counted.\n# TYPE a counter\na_total{x=\"# y\"} 1\n\
-            # HELP b_seconds Measured.\n# TYPE b_seconds gauge\n# UNIT b_seconds seconds\nb_seconds 2.5\n\
-            # HELP c What it is.\n# TYPE c info\nc_info{v=\"1\"} 1\n# EOF\n";
-        let classic = "# HELP a_total Counted.\n# TYPE a_total counter\na_total{x=\"# y\"} 1\n\
-            # HELP b_seconds Measured.\n# TYPE b_seconds gauge\nb_seconds 2.5\n\
-            # HELP c_info What it is.\n# TYPE c_info gauge\nc_info{v=\"1\"} 1\n";
-        assert_eq!(super::of(open_metrics), classic);
+    fn a_family_is_named_like_its_series_and_labels_are_escaped() {
+        let counted = Sample { labels: vec!["# \"y\"\\\n".into()], value: Value::Whole(1) };
+        assert_eq!(
+            text(MetricType::Counter, None, &["x"], &[counted]),
+            "# HELP a_total It is.\n# TYPE a_total counter\na_total{x=\"# \\\"y\\\"\\\\\\n\"} 1\n"
+        );
+        let measured = Sample { labels: Vec::new(), value: Value::Real(2.5) };
+        assert_eq!(
+            text(MetricType::Gauge, Some(Unit::Seconds), &[], &[measured]),
+            "# HELP a_seconds It is.\n# TYPE a_seconds gauge\na_seconds 2.5\n"
+        );
+        let mark = Sample { labels: vec!["1".into()], value: Value::Mark };
+        assert_eq!(
+            text(MetricType::Info, None, &["v"], &[mark]),
+            "# HELP a_info It is.\n# TYPE a_info gauge\na_info{v=\"1\"} 1\n"
+        );
+        assert_eq!(text(MetricType::Gauge, None, &[], &[]), "");
+    }
+
+    #[test]
+    fn a_histograms_buckets_add_up() {
+        let times = Distribution { buckets: vec![(0.5, 2), (1.0, 0), (f64::INFINITY, 3)], sum: 9.25 };
+        let sample = Sample { labels: Vec::new(), value: Value::Times(times) };
+        assert_eq!(
+            text(MetricType::Histogram, Some(Unit::Seconds), &[], &[sample]),
+            "# HELP a_seconds It is.\n# TYPE a_seconds histogram\na_seconds_bucket{le=\"0.5\"} 2\na_seconds_bucket{le=\"1.0\"} 2\n\
+             a_seconds_bucket{le=\"+Inf\"} 5\na_seconds_sum 9.25\na_seconds_count 5\n"
+        );
     }
 }

@@ -198,16 +198,7 @@ fn every_row_is_a_sentence_and_follows_the_rules_for_names() {
 #[test]
 fn every_series_has_the_labels_of_its_row() {
     let measured = measured();
-    let budgets = budgets();
-    let seen = MetricsSnapshot {
-        budgets: &budgets,
-        counters: &measured.counters,
-        rotation_stats: &RotationStats::default(),
-        readiness: &measured.readiness,
-        checks: measured.readiness.checks(SystemTime::now()),
-        usage: process::usage(),
-        started: process::started(),
-    };
+    let seen = measured.metrics.sources.snapshot();
     let client = caller(1);
     measured.counters.count_decision(Some(&client), &Err(policy::DenialReason::NotAllowed.into()));
     for metric in METRICS {

@@ -238,6 +238,9 @@ impl Running {
             }
         };
         let code = exit.as_ref().map_or_else(|fault| fault.exit, |exit| *exit).code();
+        if let Err(fault) = &exit {
+            fault.log();
+        }
         self.log_exit(code);
         exit
     }

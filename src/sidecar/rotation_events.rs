@@ -18,20 +18,16 @@ impl Running {
             InitialLoadError::Pair(error) => {
                 let files = self.config.pair_files();
                 let looked =
-                    files.map(|files| format!("looked at {} and {}; ", files.cert.display(), files.key.display()));
-                let help = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
+                    files.map(|files| format!(" (looked at {} and {})", files.cert.display(), files.key.display()));
                 let looked = looked.unwrap_or_default();
-                Fault::new(
-                    Exit::NoCredential,
-                    format!("no usable certificate and key within {waited:?}: {error}\n{looked}{help}"),
-                )
+                let message = format!("no usable certificate and key within {waited:?}: {error}{looked}");
+                let help = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
+                Fault::new(Exit::NoCredential, message).with_help(help)
             }
-            InitialLoadError::Admission(error) => Fault::new(
-                Exit::Config,
-                format!(
-                    "no usable client CAs and rules within {waited:?}: {error}\ncorrect --client-ca, --client-crl or --policy"
-                ),
-            ),
+            InitialLoadError::Admission(error) => {
+                let message = format!("no usable client CAs and rules within {waited:?}: {error}");
+                Fault::new(Exit::Config, message).with_help("correct --client-ca, --client-crl or --policy")
+            }
         }
     }
 

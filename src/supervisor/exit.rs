@@ -69,7 +69,7 @@ pub(super) fn refusal(program: &OsStr, error: &io::Error) -> Fault {
         _ => (Exit::App(126), "it must be a program for this machine"),
     };
     let program = quote_path(Path::new(program));
-    Fault::new(exit, format!("cannot start the app {program}: {error}; {help}"))
+    Fault::new(exit, format!("cannot start the app {program}: {error}")).with_help(help)
 }
 
 #[cfg(test)]
@@ -111,11 +111,11 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_program_the_error_and_the_mend() {
-        let message = refused("gunicron", Errno::NOENT).message;
+        let message = refused("gunicron", Errno::NOENT).message();
         assert!(message.contains("\"gunicron\""), "{message}");
         assert!(message.contains("No such file"), "{message}");
         assert!(message.contains("PATH was searched"), "{message}");
-        assert!(refused("./app", Errno::ACCESS).message.contains("chmod +x"));
-        assert!(refused("./app", Errno::NOENT).message.contains("interpreter"));
+        assert!(refused("./app", Errno::ACCESS).message().contains("chmod +x"));
+        assert!(refused("./app", Errno::NOENT).message().contains("interpreter"));
     }
 }

@@ -80,9 +80,9 @@ async fn a_client_waits_for_an_app_that_starts_but_not_for_one_that_has_gone() {
     assert!(waiting.await.unwrap().is_ok());
 
     drop(app);
-    let began = Instant::now();
+    // At the first poll that the kernel has an answer for, without the timer that a wait would need.
     assert!(matches!(upstream.dial().await, Err(DialError::Refused)));
-    assert!(began.elapsed() < LIMIT / 2);
+    assert_eq!(upstream.health().state(), HealthState::Refusing);
     watching.abort();
 }
 

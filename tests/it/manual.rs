@@ -15,6 +15,8 @@ use vestibule::config::options;
 use vestibule::config::options::{Group, Opt, Preset};
 use vestibule::exit::Exit;
 
+use crate::support::machine::lacks;
+
 const MAN: &str = "docs/man/vestibule.1";
 const BASH: &str = "completions/vestibule.bash";
 const ZSH: &str = "completions/_vestibule";
@@ -138,7 +140,7 @@ fn the_man_page_is_that_of_the_program_and_can_be_read() {
     // As `man` shows it: without a complaint, and with every heading.
     let Ok(shown) = Command::new("groff").args(["-man", "-Tutf8", "-ww", "-P-cbou", MAN]).current_dir(root()).output()
     else {
-        return eprintln!("left out: the man page is not rendered, since there is no groff");
+        return lacks("groff");
     };
     assert_eq!(String::from_utf8_lossy(&shown.stderr), "");
     let shown = String::from_utf8(shown.stdout).unwrap();
@@ -183,7 +185,7 @@ fn zsh_and_fish_read_their_completions() {
     for (shell, args) in [("zsh", vec!["-n", ZSH]), ("fish", vec!["--no-execute", FISH])] {
         match Command::new(shell).args(args).current_dir(root()).output() {
             Ok(read) => assert!(read.status.success() && read.stderr.is_empty(), "{shell}: {read:?}"),
-            Err(_) => eprintln!("left out: there is no {shell}"),
+            Err(_) => lacks(shell),
         }
     }
     let ask = format!("source {FISH}; complete -C 'vestibule proxy --log-format '");

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use crate::support::client::{asking, asking_with};
 use crate::support::credentials::Credentials;
+use crate::support::machine::lacks;
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{PATIENCE, app, eventually};
 
@@ -187,13 +188,13 @@ fn both_forms_are_for_those_who_ask_for_them_and_say_the_same() {
         assert_eq!(python("prometheus_client.openmetrics.parser")(&open_metrics).unwrap(), samples(&open_metrics));
         assert_eq!(python("prometheus_client.parser")(&classic).unwrap(), samples(&classic));
     } else {
-        eprintln!("not checked against Python's prometheus_client, which is not installed");
+        lacks("prometheus_client");
     }
     let promtool = reads("promtool", &["check", "metrics"]);
     if promtool("").is_some() {
         assert_eq!(promtool(&classic).as_deref(), Some(""), "neither a mistake nor a piece of advice");
     } else {
-        eprintln!("not checked against promtool, which is not installed");
+        lacks("promtool");
     }
 }
 

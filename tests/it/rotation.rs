@@ -299,10 +299,17 @@ fn credentials_that_never_come_end_it_with_66_and_the_paths() {
     let credentials = Credentials::empty();
     let mut sidecar = Setup::proxy(&credentials, app::echo()).arg("--credential-timeout").arg("300ms").start();
     assert_eq!(sidecar.exited().code(), Some(66));
-    let text = format!("{:?}", sidecar.lines());
+    let lines = sidecar.lines();
+    // One error, with its remedy as a field; and behind it the last line.
+    let [.., fault, end] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((&end["message"], &end["code"]), (&"exited".into(), &66.into()));
+    assert_eq!((&fault["level"], &fault["code"]), (&"error".into(), &66.into()));
+    let message = fault["message"].as_str().unwrap();
     for path in [credentials.cert(), credentials.key()] {
-        assert!(text.contains(path.to_str().unwrap()), "{text}");
+        assert!(message.contains(path.to_str().unwrap()), "{message}");
     }
+    assert_eq!(fault["help"], "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY");
+    assert_eq!(lines.iter().filter(|line| line["level"] == "error").count(), 1, "{lines:?}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn levels_and_modes_are_envoys() {
 
 #[test]
 fn what_counts_and_is_wrong_is_a_usage_fault_all_at_once() {
-    let message = |line| read(line).unwrap_err().message;
+    let message = |line| read(line).unwrap_err().message();
     assert_eq!(message("--drain-time-s 5"), "-c: is not given; name the bootstrap: -c envoy.yaml");
     assert_eq!(message("-c"), "-c: has no value; write one behind it");
     assert_eq!(

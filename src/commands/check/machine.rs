@@ -1,6 +1,6 @@
 //! Gathers the facts: reads what the kernel says about this process and its container, and dials the app.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -39,13 +39,11 @@ impl Machine {
 
     pub(super) fn network(&self) -> NetworkCheck {
         let tables = ["proc/net/tcp", "proc/net/tcp6"].map(|path| self.text(path).unwrap_or_default());
-        let mut local: Vec<IpAddr> = sockets::local_v4(&self.text("proc/net/fib_trie").unwrap_or_default());
-        local.extend(sockets::local_v6(&self.text("proc/net/if_inet6").unwrap_or_default()));
         let status = self.text("proc/self/status").unwrap_or_default();
         let first = self.number("proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or(1024);
         NetworkCheck {
             listening: tables.iter().flat_map(|table| sockets::listening(table)).collect(),
-            local,
+            local: sockets::local_addresses(),
             first_open_port: if may_bind_low_ports(&status) { 0 } else { u16::try_from(first).unwrap_or(u16::MAX) },
         }
     }

@@ -84,8 +84,8 @@ fn a_file_that_is_no_certificate_is_named_with_the_mend() {
     assert!(refused(&[DIEGO, nonsense].concat()).contains("a certificate behind the first: not an X.509"));
     let fault = run(Path::new("/nowhere/instance.crt"), false, issued()).unwrap_err();
     assert_eq!(fault.exit, Exit::NoCredential);
-    assert!(fault.message.starts_with("/nowhere/instance.crt: cannot be read: "), "{fault}");
-    assert!(fault.message.ends_with("name another file, or set CF_INSTANCE_CERT"), "{fault}");
+    assert!(fault.message().starts_with("/nowhere/instance.crt: cannot be read: "), "{fault}");
+    assert!(fault.message().ends_with("name another file, or set CF_INSTANCE_CERT"), "{fault}");
 }
 
 #[test]

@@ -140,9 +140,9 @@ fn all_mistakes_are_reported_at_once_and_nothing_is_written() {
     let fault = run(&wrong, &mut Vec::new()).unwrap_err();
     assert_eq!(fault.exit, Exit::Usage);
     for flag in ["--validity ", "--rotate-every ", "--retire ", "--app: ", "--instance: "] {
-        assert!(fault.message.contains(flag), "{flag} in {fault}");
+        assert!(fault.message().contains(flag), "{flag} in {fault}");
     }
-    assert_eq!(fault.message.lines().count(), 5);
+    assert_eq!(fault.message().lines().count(), 5);
     assert!(!path.exists());
 }
 
@@ -153,7 +153,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     fs::write(&file, "").unwrap();
     let fault = run(&options(&file.join("below")), &mut Vec::new()).unwrap_err();
     assert_eq!(fault.exit, Exit::Config);
-    assert!(fault.message.contains("file/below/authority"), "{fault}");
+    assert!(fault.message().contains("file/below/authority"), "{fault}");
 }
 
 /// Asks the process to end once it has seen three rotations.

@@ -342,7 +342,7 @@ fn files_are_read_whole_or_not_at_all() {
 
 #[test]
 fn the_systems_bundle_can_be_read() {
-    let Ok(bytes) = std::fs::read("/etc/ssl/certs/ca-certificates.crt") else { return };
+    let bytes = std::fs::read("/etc/ssl/certs/ca-certificates.crt").expect("the package ca-certificates");
     let (anchors, notes) = TrustAnchors::parse(&[Text { path: "bundle".into(), bytes, named: true }], &[]).unwrap();
     assert!(anchors.0.cas.len() > 50, "{notes:?}");
     assert!(anchors.hints().is_empty(), "too long for every handshake");

@@ -5,15 +5,16 @@ use std::process::Command;
 use super::{ID, visit};
 use crate::support::cell::Cell;
 use crate::support::diego::Container;
+use crate::support::machine::lacks;
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 use crate::support::{app, eventually};
 
 /// Whether a user namespace of one's own may be had here.
-fn namespaces_are_permitted(what: &str) -> bool {
+fn namespaces_are_permitted() -> bool {
     let permitted = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
     let permitted = permitted.is_ok_and(|status| status.success());
     if !permitted {
-        eprintln!("NOT TESTED {what}: user namespaces are not permitted here");
+        lacks("user namespaces");
     }
     permitted
 }
@@ -38,7 +39,7 @@ fn serves_and_rotates(cell: &Cell, sidecar: &Sidecar) {
 
 #[test]
 fn uid_0_of_a_user_namespace_without_any_capability_is_enough() {
-    if !namespaces_are_permitted("without capabilities") {
+    if !namespaces_are_permitted() {
         return;
     }
     let cell = Cell::new(Container::default(), &[app::echo()]);
@@ -50,7 +51,7 @@ fn uid_0_of_a_user_namespace_without_any_capability_is_enough() {
 
 #[test]
 fn without_inotify_the_secrets_are_polled() {
-    if !namespaces_are_permitted("without inotify") {
+    if !namespaces_are_permitted() {
         return;
     }
     let cell = Cell::new(Container::default(), &[app::echo()]);
@@ -64,8 +65,7 @@ fn without_inotify_the_secrets_are_polled() {
 #[test]
 fn listeners_and_app_may_have_ipv6_addresses() {
     let Ok(app) = std::net::TcpListener::bind("[::1]:0") else {
-        eprintln!("NOT TESTED with IPv6: this machine has none");
-        return;
+        return lacks("IPv6");
     };
     let mut cell = Cell::unwritten(Container::default(), &[app.local_addr().unwrap()]);
     cell.edit("address: 127.0.0.1", "address: '::1'");

@@ -9,6 +9,8 @@ use std::{fs, thread};
 
 use vestibule::signal::Signal;
 
+use crate::support::machine::lacks;
+
 /// How long any single fact is waited for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -200,7 +202,7 @@ pub(crate) fn pid_namespaces() -> bool {
         .status()
         .is_ok_and(|status| status.success());
     if !works {
-        eprintln!("NOT TESTED as PID 1: unshare --pid --mount-proc is not permitted here; run the tests as root");
+        lacks("PID namespaces");
     }
     works
 }
