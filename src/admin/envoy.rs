@@ -81,8 +81,8 @@ impl EnvoyState {
     /// Live is whoever has something to serve and has not been told that it must stop, by a signal or by the retirement
     /// pair. (Envoy does not know of the latter.)
     fn of(readiness: &Readiness) -> Self {
-        let standings = readiness.checks(SystemTime::now());
-        let stays = |part| standings.iter().filter(|standing| standing.part == part).all(|standing| standing.ready);
+        let checks = readiness.checks(SystemTime::now());
+        let stays = |part| checks.iter().filter(|check| check.check == part).all(|check| check.ready);
         match (stays(Check::Drain) && stays(Check::Retirement), readiness.validity()) {
             (false, _) => Self::Draining,
             (true, None) => Self::PreInitializing,

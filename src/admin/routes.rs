@@ -64,13 +64,13 @@ fn ready(query: &str, view: &AdminState) -> AdminResponse {
             _ => return text(StatusCode::BAD_REQUEST, "there are ?verbose and ?exclude=CHECK\n"),
         }
     }
-    let standings = view.readiness.checks(SystemTime::now());
+    let checks = view.readiness.checks(SystemTime::now());
     let left_out = |part: Check| excluded.contains(&part);
-    let ready = standings.iter().all(|standing| standing.ready || left_out(standing.part));
+    let ready = checks.iter().all(|check| check.ready || left_out(check.check));
     let mut body = String::new();
     if verbose {
-        for standing in standings.iter().filter(|standing| !left_out(standing.part)) {
-            body += &format!("{standing}\n");
+        for check in checks.iter().filter(|check| !left_out(check.check)) {
+            body += &format!("{check}\n");
         }
         for part in &excluded {
             body += &format!("[+]{}: excluded\n", part.as_str());

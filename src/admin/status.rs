@@ -143,7 +143,7 @@ impl Status {
     /// How everything stands now.
     pub(super) fn of(readiness: &Readiness, overview: &StatusSources) -> Self {
         let (now, instant) = (SystemTime::now(), Instant::now());
-        let standings = readiness.checks(now);
+        let checks = readiness.checks(now);
         let counters = &overview.counters;
         let (bytes_up, bytes_down) = counters.bytes();
         let level = log_level();
@@ -157,13 +157,13 @@ impl Status {
             uptime_seconds: now.duration_since(overview.started).unwrap_or_default().as_secs(),
             phase: overview.phase.borrow().as_str(),
             log_level: level.as_str(),
-            ready: standings.iter().all(|standing| standing.ready),
-            checks: standings
+            ready: checks.iter().all(|check| check.ready),
+            checks: checks
                 .iter()
-                .map(|standing| CheckResult {
-                    check: standing.part.as_str(),
-                    ready: standing.ready,
-                    detail: SafeText::up_to(PATH, &standing.detail),
+                .map(|check| CheckResult {
+                    check: check.check.as_str(),
+                    ready: check.ready,
+                    detail: SafeText::up_to(PATH, &check.detail),
                 })
                 .collect(),
             pairs: overview.served.borrow().iter().map(|shown| PairStatus::of(shown, now)).collect(),

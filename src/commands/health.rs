@@ -126,8 +126,9 @@ mod tests {
 
     #[test]
     fn only_an_answer_of_ours_is_believed() {
-        assert!(matches!(parse("HTTP/1.1 200 OK\r\na: b\r\n\r\n[+]pair: x\nok\n"), Some(ProbeResult::Ready)));
-        let waiting = parse("HTTP/1.1 503 Service Unavailable\r\n\r\n[+]pair: x\n[-]app: y\n[-]drain: z\nnot ready\n");
+        assert!(matches!(parse("HTTP/1.1 200 OK\r\na: b\r\n\r\n[+]certificate: x\nok\n"), Some(ProbeResult::Ready)));
+        let waiting =
+            parse("HTTP/1.1 503 Service Unavailable\r\n\r\n[+]certificate: x\n[-]app: y\n[-]drain: z\nnot ready\n");
         assert!(matches!(waiting, Some(ProbeResult::Waiting(parts)) if parts == "[-]app: y\n[-]drain: z"));
         for other in
             ["", "HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1 503 x\r\n\r\n", "HTTP/1.1 404 x\r\n\r\n[-]a: b", "SSH-2.0"]

@@ -36,7 +36,7 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// How the app is started, signalled and waited for.
     pub app: AppConfig,
-    /// How long a start waits for usable pairs, roots and rules; `None` means for ever.
+    /// How long a start waits for usable pairs, client CAs and rules; `None` means for ever.
     pub credential_timeout: Option<Duration>,
     /// How long each stage of a connection may take.
     pub timeouts: Timeouts,
@@ -92,7 +92,7 @@ pub enum ProxyProtocol {
 pub enum ClientAuthConfig {
     /// Everybody; no certificate is asked for.
     None,
-    /// Those whom the roots vouch for and the rules admit.
+    /// Those whom the trust anchors vouch for and the rules admit.
     Files(ClientAuthFiles),
     /// Those whom a document trusts and names.
     ValidationContext(ValidationContextConfig),
@@ -103,11 +103,11 @@ pub enum ClientAuthConfig {
 pub struct ValidationContextConfig {
     /// A client without a certificate cannot complete the handshake.
     pub required: bool,
-    /// Where the roots and the names are.
+    /// Where the trust anchors and the names are.
     pub secret: SecretFile,
 }
 
-/// Where the roots are, and who is admitted under them.
+/// Where the trust anchors are, and who is admitted under them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientAuthFiles {
     /// A client without a certificate cannot complete the handshake.

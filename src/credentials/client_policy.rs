@@ -129,8 +129,8 @@ impl ClientPolicyFiles {
         }
     }
 
-    /// What a validation context says: any one of its names suffices, none listed means any certificate under its roots,
-    /// and without roots nobody is trusted.
+    /// What a validation context says: any one of its names suffices, none listed means any certificate under its trust anchors,
+    /// and without trust anchors nobody is trusted.
     fn client_policy_of_context(&self) -> Result<ClientPolicy, ClientPolicyError> {
         let (anchors, notes) = match self.cas.texts.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
             true => (TrustAnchors::none(), Vec::new()),
@@ -174,7 +174,7 @@ impl ClientPolicyFiles {
     }
 }
 
-/// Where roots and rules are found that are served together.
+/// Where client CAs and rules are found that are served together.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ClientPolicySource {
     /// In files of CAs, CRLs and rules.
@@ -301,7 +301,7 @@ mod tests {
         let later = SystemTime::now() + 2 * blue.validity;
         assert_eq!(client_policy.authorize(&issue(&green), None, later).unwrap_err().reason(), DenialReason::Expired);
         assert_eq!(client_policy.authorize(&[], None, later).unwrap_err().reason(), DenialReason::NoCertificate);
-        // Audit admits whom the roots vouch for, and nobody else.
+        // Audit admits whom the trust anchors vouch for, and nobody else.
         let audit =
             ClientPolicy { policy: Policy { mode: PolicyMode::Audit, ..client_policy.policy }, ..client_policy };
         let (_, permit) = audit.authorize(&issue(&blue), None, SystemTime::now()).unwrap();

@@ -1,4 +1,4 @@
-//! The loop that takes new pairs, roots and rules into service, and keeps the last good ones.
+//! The loop that takes new pairs, client CAs and rules into service, and keeps the last good ones.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,12 +39,12 @@ pub enum InitialLoadError {
     /// There is no usable pair.
     #[error(transparent)]
     Pair(#[from] LoadError),
-    /// There are no usable roots or rules.
+    /// There are no usable client CAs or rules.
     #[error(transparent)]
-    Admission(#[from] ClientPolicyError),
+    ClientPolicy(#[from] ClientPolicyError),
 }
 
-/// The rotation of the pairs, and of the roots and rules that are served with them.
+/// The rotation of the pairs, and of the client CAs and rules that are served with them.
 #[derive(Debug)]
 pub struct Rotator {
     pairs: Vec<PairSource>,
@@ -175,7 +175,7 @@ impl Rotator {
         let mut watch = FileWatch::new(good.paths()).await;
         let mut expiry = Expiry::default();
         loop {
-            // The pairs first: roots and rules may have to stand still, and a pair need not wait for that.
+            // The pairs first: client CAs and rules may have to stand still, and a pair need not wait for that.
             if self.load_all(&mut good.pairs, good.generation + 1).await {
                 self.publish(&mut good);
             }
@@ -220,7 +220,7 @@ impl Rotator {
         new
     }
 
-    /// Publishes one more generation for every listener whose pair, roots or rules are new, once it has all of them.
+    /// Publishes one more generation for every listener whose pair, client CAs or rules are new, once it has all of them.
     fn publish(&self, good: &mut LastGoodSources) {
         let generation = good.generation + 1;
         let mut next = Vec::new();
@@ -300,7 +300,7 @@ impl LastGoodSources {
         let client_auth = match served.asking {
             ListenerAuth::Nothing => ClientAuth::None,
             ListenerAuth::Certificate { client_policy, required } => {
-                // While its first roots and rules are missing it serves nobody, and the start waits for them.
+                // While its first client CAs and rules are missing it serves nobody, and the start waits for them.
                 let (client_policy, changed) = self.admissions[client_policy].parsed()?;
                 since = since.max(changed);
                 let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);

@@ -268,7 +268,7 @@ async fn establish(
     timeout(limit, stages).await.unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
 }
 
-/// What clients are served with now. The listeners open before the first pair, roots and rules have been loaded, which takes
+/// What clients are served with now. The listeners open before the first pair, client CAs and rules have been loaded, which takes
 /// some milliseconds: a client that comes meanwhile waits, as a reset would have a router shun us for half a minute.
 async fn current_snapshot(service: &InboundService) -> Option<Arc<Snapshot>> {
     let mut snapshots = service.snapshots.clone();

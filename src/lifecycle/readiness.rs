@@ -16,7 +16,7 @@ pub enum Check {
     /// The listeners are open.
     Listeners,
     /// A certificate that has not expired is served.
-    Pair,
+    Certificate,
     /// The app accepts.
     App,
     /// Nobody has asked us to stop.
@@ -37,11 +37,11 @@ impl Check {
     }
 }
 
-/// How one part stands. Shown as `[+]pair: until 2026-01-02T03:04:05Z` or `[-]app: ...`.
+/// How one part stands. Shown as `[+]certificate: until 2026-01-02T03:04:05Z` or `[-]app: ...`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckStatus {
     /// Which.
-    pub part: Check,
+    pub check: Check,
     /// Whether it stands in nobody's way.
     pub ready: bool,
     /// More about it, in a few words.
@@ -50,7 +50,7 @@ pub struct CheckStatus {
 
 impl fmt::Display for CheckStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}]{}: {}", if self.ready { '+' } else { '-' }, self.part.as_str(), self.detail)
+        write!(f, "[{}]{}: {}", if self.ready { '+' } else { '-' }, self.check.as_str(), self.detail)
     }
 }
 
@@ -125,28 +125,26 @@ impl Readiness {
     /// How everything stands at `now`, in the order of [`Check::VARIANTS`]; the app once for each way to it.
     pub fn checks(&self, now: SystemTime) -> Vec<CheckStatus> {
         let course = self.state();
-        let standing = |part, ready, detail: String| CheckStatus { part, ready, detail };
+        let check = |part, ready, detail: String| CheckStatus { check: part, ready, detail };
         let pair = match course.pair.map(|validity| validity.not_after) {
-            None => standing(
-                Check::Pair,
+            None => check(
+                Check::Certificate,
                 false,
                 "none is served yet: it, or client CAs and rules, are not usable".to_owned(),
             ),
-            Some(end) if end <= now => standing(Check::Pair, false, format!("expired at {}", Date(end))),
-            Some(end) => standing(Check::Pair, true, format!("until {}", Date(end))),
+            Some(end) if end <= now => check(Check::Certificate, false, format!("expired at {}", Date(end))),
+            Some(end) => check(Check::Certificate, true, format!("until {}", Date(end))),
         };
         let open = if course.closed { "closed".to_owned() } else { format!("{} open", self.listeners) };
-        let mut standings = vec![standing(Check::Listeners, !course.closed, open), pair];
-        standings.extend(
-            self.apps
-                .iter()
-                .map(|app| standing(Check::App, app.is_ready(), format!("{} {}", app.addr(), app.describe()))),
+        let mut checks = vec![check(Check::Listeners, !course.closed, open), pair];
+        checks.extend(
+            self.apps.iter().map(|app| check(Check::App, app.is_ready(), format!("{} {}", app.addr(), app.describe()))),
         );
         let drain = course.drain.unwrap_or("not asked to stop");
-        standings.push(standing(Check::Drain, course.drain.is_none(), drain.to_owned()));
+        checks.push(check(Check::Drain, course.drain.is_none(), drain.to_owned()));
         let retirement = if course.retiring { "the platform has shown the retirement pair" } else { "not retiring" };
-        standings.push(standing(Check::Retirement, !course.retiring, retirement.to_owned()));
-        standings
+        checks.push(check(Check::Retirement, !course.retiring, retirement.to_owned()));
+        checks
     }
 
     fn state(&self) -> MutexGuard<'_, ReadinessState> {
@@ -189,21 +187,21 @@ mod tests {
             shown(&readiness, now),
             [
                 "[+]listeners: 1 open",
-                "[-]pair: none is served yet: it, or client CAs and rules, are not usable",
+                "[-]certificate: none is served yet: it, or client CAs and rules, are not usable",
                 "[+]app: 127.0.0.1:8080 is never asked",
                 "[+]drain: not asked to stop",
                 "[+]retirement: not retiring",
             ]
         );
         readiness.set_serving(Validity { not_before: now, not_after: now + day }, false);
-        assert_eq!(shown(&readiness, now)[1], "[+]pair: until 1970-01-02T00:00:00Z");
-        assert_eq!(shown(&readiness, now + day)[1], "[-]pair: expired at 1970-01-02T00:00:00Z");
-        assert!(readiness.checks(now).iter().all(|standing| standing.ready));
+        assert_eq!(shown(&readiness, now)[1], "[+]certificate: until 1970-01-02T00:00:00Z");
+        assert_eq!(shown(&readiness, now + day)[1], "[-]certificate: expired at 1970-01-02T00:00:00Z");
+        assert!(readiness.checks(now).iter().all(|check| check.ready));
 
         readiness.set_serving(Validity { not_before: now, not_after: now + day }, true);
         readiness.set_drain_step("listeners closed");
         readiness.set_closed();
-        let ready: Vec<_> = readiness.checks(now).iter().map(|standing| standing.ready).collect();
+        let ready: Vec<_> = readiness.checks(now).iter().map(|check| check.ready).collect();
         assert_eq!(ready, [false, true, true, false, false]);
     }
 

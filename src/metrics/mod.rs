@@ -48,9 +48,9 @@ struct Sample {
 enum Value {
     Whole(u64),
     Real(f64),
-    Times(Distribution),
+    Histogram(Distribution),
     /// There is nothing but the labels.
-    Mark,
+    Info,
 }
 
 /// What the values are read from, once for each answer.
@@ -142,7 +142,7 @@ impl Collector for MetricsSources {
             for sample in &samples {
                 let labels: Vec<_> = zip(metric.labels.iter().copied(), sample.labels.iter()).collect();
                 match (&sample.value, labels.is_empty()) {
-                    (Value::Mark, _) => series.encode_info(&labels)?,
+                    (Value::Info, _) => series.encode_info(&labels)?,
                     (value, true) => encode(&mut series, metric.kind, value)?,
                     (value, false) => encode(&mut series.encode_family(&labels)?, metric.kind, value)?,
                 }
@@ -158,10 +158,10 @@ fn encode(series: &mut MetricEncoder<'_>, kind: MetricType, value: &Value) -> fm
         (Value::Real(value), MetricType::Counter) => series.encode_counter::<NoLabelSet, _, f64>(value, None),
         (Value::Whole(value), _) => series.encode_gauge(value),
         (Value::Real(value), _) => series.encode_gauge(value),
-        (Value::Times(times), _) => {
+        (Value::Histogram(times), _) => {
             series.encode_histogram::<NoLabelSet>(times.sum, times.count(), &times.buckets, None)
         }
-        (Value::Mark, _) => Ok(()),
+        (Value::Info, _) => Ok(()),
     }
 }
 

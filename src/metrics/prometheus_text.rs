@@ -23,8 +23,8 @@ pub(super) fn write(text: &mut String, metric: &Metric, samples: &[Sample]) {
         match &sample.value {
             Value::Whole(value) => series(text, &name, &labels, value),
             Value::Real(value) => series(text, &name, &labels, value),
-            Value::Mark => series(text, &name, &labels, 1),
-            Value::Times(times) => {
+            Value::Info => series(text, &name, &labels, 1),
+            Value::Histogram(times) => {
                 let mut below = 0;
                 for (bound, count) in &times.buckets {
                     below += count;
@@ -91,7 +91,7 @@ mod tests {
             text(MetricType::Gauge, Some(Unit::Seconds), &[], &[measured]),
             "# HELP a_seconds It is.\n# TYPE a_seconds gauge\na_seconds 2.5\n"
         );
-        let mark = Sample { labels: vec!["1".into()], value: Value::Mark };
+        let mark = Sample { labels: vec!["1".into()], value: Value::Info };
         assert_eq!(
             text(MetricType::Info, None, &["v"], &[mark]),
             "# HELP a_info It is.\n# TYPE a_info gauge\na_info{v=\"1\"} 1\n"
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_histograms_buckets_add_up() {
         let times = Distribution { buckets: vec![(0.5, 2), (1.0, 0), (f64::INFINITY, 3)], sum: 9.25 };
-        let sample = Sample { labels: Vec::new(), value: Value::Times(times) };
+        let sample = Sample { labels: Vec::new(), value: Value::Histogram(times) };
         assert_eq!(
             text(MetricType::Histogram, Some(Unit::Seconds), &[], &[sample]),
             "# HELP a_seconds It is.\n# TYPE a_seconds histogram\na_seconds_bucket{le=\"0.5\"} 2\na_seconds_bucket{le=\"1.0\"} 2\n\

@@ -72,7 +72,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Histogram,
         labels: &[],
         help: "From accept to the end of the handshake, where it was completed. Where the app is dialled before the handshake, its time is in it.",
-        read: |seen| only(Value::Times(seen.counters.handshake_times.distribution())),
+        read: |seen| only(Value::Histogram(seen.counters.handshake_times.distribution())),
     },
     Metric {
         name: "vestibule_upstream_connect_duration",
@@ -80,7 +80,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Histogram,
         labels: &[],
         help: "How long the app took to accept or to refuse, or was waited for.",
-        read: |seen| only(Value::Times(seen.counters.dial_times.distribution())),
+        read: |seen| only(Value::Histogram(seen.counters.dial_times.distribution())),
     },
     Metric {
         name: "vestibule_authorizations",
@@ -225,7 +225,7 @@ pub static METRICS: &[Metric] = &[
             let fips = crate::crypto::provider().fips().to_string();
             vec![Sample {
                 labels: [env!("CARGO_PKG_VERSION"), "rustls", "aws-lc-rs", &fips].map(str::to_owned).into(),
-                value: Value::Mark,
+                value: Value::Info,
             }]
         },
     },
@@ -335,7 +335,7 @@ fn handshakes(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
 }
 
 fn is_ready(seen: &MetricsSnapshot<'_>, part: Check) -> bool {
-    seen.checks.iter().filter(|standing| standing.part == part).all(|standing| standing.ready)
+    seen.checks.iter().filter(|check| check.check == part).all(|check| check.ready)
 }
 
 /// Nothing outside of a runtime, or where tokio does not measure it.

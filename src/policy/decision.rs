@@ -24,7 +24,7 @@ pub enum PolicyMode {
     /// It is refused.
     #[default]
     Enforce,
-    /// It comes in all the same if it has a certificate under the roots, and its access log entry says what would have been.
+    /// It comes in all the same if it has a certificate under the trust anchors, and its access log entry says what would have been.
     Audit,
 }
 
@@ -48,7 +48,7 @@ impl Policy {
         Self { mode: PolicyMode::Enforce, allow: vec![Rule::Anonymous], deny: Vec::new() }
     }
 
-    /// Whether `client`, for whose certificate the roots have vouched, may come in. `own` is our own identity.
+    /// Whether `client`, for whose certificate the trust anchors have vouched, may come in. `own` is our own identity.
     ///
     /// Of a deny rule that speaks of names, a holder is refused also for a name that might be the one that is denied.
     /// The anonymous come in by the rule `anonymous` alone, in audit mode as well. Nothing is allocated for a client that
@@ -66,7 +66,7 @@ impl Policy {
 
     /// Whether some rule compares a client with ourselves.
     pub fn needs_own_identity(&self) -> bool {
-        self.allow.iter().chain(&self.deny).any(Rule::asks_for_own)
+        self.allow.iter().chain(&self.deny).any(Rule::needs_own_identity)
     }
 
     /// The rule that admits `client`.

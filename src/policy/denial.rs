@@ -15,7 +15,7 @@ use crate::identity::{CertificateError, IdentityError};
 pub enum DenialReason {
     /// No certificate was given.
     NoCertificate,
-    /// None of the roots vouches for the certificate.
+    /// None of the trust anchors vouches for the certificate.
     Untrusted,
     /// It, or a CA's above it, is past its last second.
     Expired,
@@ -51,7 +51,7 @@ impl DenialReason {
         self.into()
     }
 
-    /// Whether the roots have vouched for the certificate, and the policy has decided.
+    /// Whether the trust anchors have vouched for the certificate, and the policy has decided.
     pub fn is_the_policys(self) -> bool {
         matches!(self, Self::IdentityInvalid | Self::NameDoubtful | Self::NotAllowed | Self::DeniedByRule)
     }

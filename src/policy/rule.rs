@@ -35,14 +35,14 @@ pub enum Rule {
     Uri(UriPattern),
     /// `cn:NAME`: the subject's only CN, byte for byte.
     CommonName(Arc<str>),
-    /// `any`: every certificate under the roots.
+    /// `any`: every certificate under the trust anchors.
     Any,
     /// `anonymous`: clients without a certificate.
     Anonymous,
-    /// A subjectAltName of any certificate under the roots, whatever else it says. Shown as `san:NAME`, and not to be typed:
+    /// A subjectAltName of any certificate under the trust anchors, whatever else it says. Shown as `san:NAME`, and not to be typed:
     /// in a Cloud Foundry certificate names are the app's own word. Only Envoy's documents name one.
     AltName(AltName),
-    /// Every certificate under the roots, sound or not. Shown as `trusted`, and not to be typed: what Envoy's documents mean
+    /// Every certificate under the trust anchors, sound or not. Shown as `trusted`, and not to be typed: what Envoy's documents mean
     /// when they list no name.
     Trusted,
 }
@@ -151,7 +151,7 @@ impl Rule {
     }
 
     /// Whether our own identity plays a part in it.
-    pub fn asks_for_own(&self) -> bool {
+    pub fn needs_own_identity(&self) -> bool {
         matches!(self, Self::Same(_))
     }
 

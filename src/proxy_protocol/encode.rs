@@ -56,7 +56,7 @@ pub struct ProxyHeader<'a> {
     pub certificate: Option<ClientCertificate<'a>>,
 }
 
-/// A client's certificate, for which the roots have vouched.
+/// A client's certificate, for which the trust anchors have vouched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientCertificate<'a> {
     /// The subject's only CN.

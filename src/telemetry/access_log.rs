@@ -79,7 +79,7 @@ pub struct EntryFields {
     pub generation: Option<u64>,
     /// What the handshake agreed on.
     pub negotiated: Option<Negotiated>,
-    /// Who called, as far as the roots have vouched for it.
+    /// Who called, as far as the trust anchors have vouched for it.
     pub client: Option<Client>,
     /// What the policy said.
     pub verdict: Option<Result<Permit, Denial>>,

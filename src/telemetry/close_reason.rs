@@ -48,7 +48,7 @@ pub enum CloseReason {
     MaxAge,
     /// The client's certificate expired while it was connected.
     PeerExpired,
-    /// The rules, the roots or a CRL changed, and do not admit the client any more.
+    /// The rules, the trust anchors or a CRL changed, and do not admit the client any more.
     PolicyChanged,
     /// Idle while the instance retired or drained.
     ClosedIdle,

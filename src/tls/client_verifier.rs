@@ -24,7 +24,7 @@ use crate::trust::ClientAuthenticator;
 
 /// Judges the certificate that one client shows.
 ///
-/// rustls has a verifier of its own for the roots' part; but it takes the first CRL of a name for the only one, so that a CA
+/// rustls has a verifier of its own for the trust anchors' part; but it takes the first CRL of a name for the only one, so that a CA
 /// renewed under its old name would refuse everybody, and it does not look at the dates of the CAs.
 pub struct ClientVerifier {
     authenticator: ClientAuthenticator,
@@ -44,7 +44,7 @@ impl ClientVerifier {
         self.verdict.get()
     }
 
-    /// Who was denied, if the roots have vouched for it: what another certificate says is worth nothing.
+    /// Who was denied, if the trust anchors have vouched for it: what another certificate says is worth nothing.
     pub fn denied(&self) -> Option<&Client> {
         self.denied.get()
     }
@@ -112,6 +112,6 @@ impl ClientCertVerifier for ClientVerifier {
 
 impl fmt::Debug for ClientVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Witness").field("verdict", &self.verdict).finish_non_exhaustive()
+        f.debug_struct("ClientVerifier").field("verdict", &self.verdict).finish_non_exhaustive()
     }
 }

@@ -75,7 +75,7 @@ impl SigningLimiter {
 }
 
 /// Answers `hello` with `config` and completes the handshake; gives what was agreed on, too. `may_hold` is told how many of the
-/// client's bytes are held. `may_answer` is asked before each flight of ours, of which the last is the point of no return; it
+/// client's bytes are held. `may_send` is asked before each flight of ours, of which the last is the point of no return; it
 /// comes after the signature, which takes its time.
 ///
 /// # Errors
@@ -86,7 +86,7 @@ pub async fn handshake(
     config: Arc<ServerConfig>,
     turns: &SigningLimiter,
     mut may_hold: impl FnMut(usize) -> Result<(), BudgetExceeded>,
-    may_answer: impl Fn() -> bool,
+    may_send: impl Fn() -> bool,
 ) -> Result<(Negotiated, Established), HandshakeError> {
     let (mut wire, hidden_name) = hello.into_parts();
     // Of what is done with, rustls keeps the client's certificates: all counts.
@@ -96,7 +96,7 @@ pub async fn handshake(
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.acquire().await;
-        let Flight { driven, spoke, unsent } = answer(client, &mut driver, &mut wire, &may_answer)?;
+        let Flight { driven, spoke, unsent } = answer(client, &mut driver, &mut wire, &may_send)?;
         drop(turn);
         write_all(client, &unsent).await?;
         let used = driven.map_err(|error| match error {
@@ -142,14 +142,14 @@ fn answer(
     client: &TcpStream,
     driver: &mut HandshakeDriver,
     wire: &mut [u8],
-    may_answer: impl Fn() -> bool,
+    may_send: impl Fn() -> bool,
 ) -> Result<Flight, HandshakeError> {
     buffers::with(|buffers| {
         let out = &mut buffers.output;
         out.clear();
         let driven = driver.drive(wire, out);
         let spoke = !out.bytes().is_empty();
-        if spoke && driven.is_ok() && !may_answer() {
+        if spoke && driven.is_ok() && !may_send() {
             return Err(HandshakeError::Aborted);
         }
         // A ticket for a client that has asked for something already goes with the first bytes of the answer.

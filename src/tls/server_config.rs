@@ -21,7 +21,7 @@ const TICKETS_PER_HANDSHAKE: usize = 1;
 
 /// One pair under one set of TLS settings, ready to answer a ClientHello.
 ///
-/// Its ticket keys are its own: a ticket from another offer resumes nothing, so a rotation, a change of roots, of CRLs or
+/// Its ticket keys are its own: a ticket from another offer resumes nothing, so a rotation, a change of trust anchors, of CRLs or
 /// of rules makes old tickets worthless.
 pub struct ServerConfigs {
     template: Template,
@@ -170,6 +170,6 @@ impl Template {
 
 impl fmt::Debug for ServerConfigs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Offer").field("settings", &self.template.settings).finish_non_exhaustive()
+        f.debug_struct("ServerConfigs").field("settings", &self.template.settings).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use crate::identity::{Client, Identity};
 use crate::policy::{Denial, DenialReason, Permit, Policy};
 use rustls::pki_types::CertificateDer;
 
-/// Whom a listener admits: under which roots, by which rules. They are loaded together and change together.
+/// Whom a listener admits: under which trust anchors, by which rules. They are loaded together and change together.
 #[derive(Debug, Clone)]
 pub struct ClientPolicy {
     /// Who vouches for clients.
@@ -26,7 +26,7 @@ impl ClientPolicy {
     /// asked again of resumed sessions and of living connections. `own` is our own identity.
     ///
     /// # Errors
-    /// [`Denial`]: the roots do not vouch for it, or the policy does not admit it.
+    /// [`Denial`]: the trust anchors do not vouch for it, or the policy does not admit it.
     pub fn authorize(
         &self,
         chain: &[CertificateDer<'_>],
@@ -74,7 +74,7 @@ impl ClientAuth {
     /// [`Denial`], with its reason.
     pub fn reauthorize(&self, client: &Client, before: &Self, now: SystemTime) -> Result<Permit, Denial> {
         match (self, before, client.certificate()) {
-            // The same roots have vouched for it, and it has not expired: only the rules are to be asked.
+            // The same trust anchors have vouched for it, and it has not expired: only the rules are to be asked.
             (Self::Certificate(authenticator), Self::Certificate(old), Some(holder))
                 if authenticator.anchors().same_as(old.anchors()) && holder.not_after > now =>
             {

@@ -1,6 +1,6 @@
-//! Clients that the roots have vouched for before.
+//! Clients that the trust anchors have vouched for before.
 //!
-//! A router shows the same certificate on each of its hundreds of connections. Whether given roots vouch for a chain depends on its bytes
+//! A router shows the same certificate on each of its hundreds of connections. Whether given trust anchors vouch for a chain depends on its bytes
 //! and the time, and on nothing else; between the dates of all certificates that were looked at the answer stays what it was. So
 //! it is remembered: to verify and to read the chain costs more than all else that a client's certificate costs, and what
 //! was read is kept once and not for each connection. That the client holds the key is proved anew in each handshake, and the rules are asked
@@ -17,7 +17,7 @@ use crate::identity::Client;
 /// More than there are routers; of other clients those that come often.
 const MOST: usize = 64;
 
-/// Those whom one set of roots has vouched for. New roots know nobody.
+/// Those whom one set of trust anchors has vouched for. New trust anchors know nobody.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedChainCache(Mutex<Vec<VerifiedChain>>);
 

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use crate::health::{admin, ask, get, proxy, status};
 use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::{Ending, asking};
+use crate::support::client::{Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::Setup;
 
@@ -25,7 +25,7 @@ fn a_drain_that_is_asked_for_is_the_drain_of_term() {
     let mut sidecar =
         proxy(&credentials, app.addr()).env("VESTIBULE_APP_READY", "off").arg("--admin-actions=drain").ready();
     let admin = admin(&sidecar);
-    let mut busy = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut busy = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     busy.send(b"?").unwrap();
     let mut app_end = app.accept();
     app_end.read_exact(&mut [0; 1]).unwrap();
@@ -88,7 +88,7 @@ fn the_level_changes_while_it_runs() {
     let setup = proxy(&credentials, app::echo()).arg("--admin-actions=loglevel").arg("--log-level=info");
     let sidecar = setup.arg("--access-log=off").ready();
     let admin = admin(&sidecar);
-    let call = || drop(asking(credentials.instance()).connect(sidecar.addr()).unwrap());
+    let call = || drop(connector(credentials.instance()).connect(sidecar.addr()).unwrap());
     let set = |level: &str| assert_eq!(post(admin, &format!("/loglevel?level={level}"), "").2, format!("{level}\n"));
     assert_eq!(get(admin, "/loglevel"), (200, "info\n".to_owned()));
 
@@ -136,7 +136,7 @@ fn nothing_is_done_that_was_not_enabled_or_is_not_meant() {
     assert_eq!(status(&head), 421);
 
     for sidecar in [closed, open] {
-        asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+        connector(credentials.instance()).connect(sidecar.addr()).unwrap();
         assert_eq!(get(admin(&sidecar), "/loglevel"), (200, "debug\n".to_owned()));
         assert!(sidecar.lines_of("draining").is_empty() && sidecar.lines_of("admin action accepted").is_empty());
     }

@@ -80,7 +80,7 @@ fn a_sound_set_up_has_no_problem_and_is_left_as_it_was() {
     assert_eq!(checked.about("app"), [format!("ok       app           {app_addr} accepts connections")]);
     let identity = checked.about("identity")[0];
     assert!(identity.ends_with(&format!("instance {}", credentials.instance())), "{identity}");
-    for subject in ["pair", "chain", "validity", "inotify", "admin", "descriptors", "memory", "threads"] {
+    for subject in ["certificate", "chain", "validity", "inotify", "admin", "descriptors", "memory", "threads"] {
         assert_eq!(checked.about(subject).len(), 1, "{subject} in\n{}", checked.out);
     }
     assert_eq!(read_to_end(&app.accept()), (Vec::new(), Ending::Fin), "the app hears nothing but the knock");
@@ -171,9 +171,9 @@ fn every_problem_is_told_in_one_run_and_the_status_is_1() {
     assert_eq!((checked.err.as_str(), checked.status), ("", Some(1)), "{}", checked.out);
     let (cert, key) = (credentials.cert(), credentials.key());
     assert_eq!(
-        checked.about("pair"),
+        checked.about("certificate"),
         [format!(
-            "problem  pair          {} and {}: the key does not belong to the certificate; write both anew; \
+            "problem  certificate   {} and {}: the key does not belong to the certificate; write both anew; \
              if they are being replaced right now, check again in a moment",
             cert.display(),
             key.display()
@@ -273,7 +273,7 @@ fn who_may_come_in_is_looked_at_as_the_proxy_reads_it() {
     let args = ["--listen", "127.0.0.1:0", "--app", "127.0.0.1:1", "--client-ca", ca, "--policy", policy];
 
     let checked = check(&credentials, &args);
-    assert_eq!(checked.about("roots"), [format!("ok       roots         2 CAs in {ca} may vouch for clients")]);
+    assert_eq!(checked.about("client_ca"), [format!("ok       client_ca     2 CAs in {ca} may vouch for clients")]);
     assert_eq!(
         checked.about("rules"),
         [

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use vestibule::issuer::{Authority, Credential, InstanceSpec, KeyKind};
 
 use crate::support::app::App;
-use crate::support::client::{Asking, Client, Ending, asking_with};
+use crate::support::client::{Client, Connector, Ending, connector_with};
 use crate::support::credentials::{Credentials, issue, roots_pem};
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{app, eventually};
@@ -54,28 +54,32 @@ impl Backend {
         Setup::proxy(&self.credentials, app).arg("--client-ca").arg(self.ca().to_str().unwrap())
     }
 
-    pub(crate) fn asking(&self, versions: &[&'static SupportedProtocolVersion]) -> Asking {
-        asking_with(self.credentials.instance(), versions)
+    pub(crate) fn connector(&self, versions: &[&'static SupportedProtocolVersion]) -> Connector {
+        connector_with(self.credentials.instance(), versions)
     }
 
     /// A client that shows `credential`.
-    pub(crate) fn asking_as(&self, credential: &Credential, versions: &[&'static SupportedProtocolVersion]) -> Asking {
-        let mut asking = self.asking(versions);
+    pub(crate) fn connector_as(
+        &self,
+        credential: &Credential,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Connector {
+        let mut connector = self.connector(versions);
         let chain = CertificateDer::pem_slice_iter(credential.cert_pem.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes()).unwrap();
-        asking.config = rustls::ClientConfig::builder_with_provider(asking.config.crypto_provider().clone())
+        connector.config = rustls::ClientConfig::builder_with_provider(connector.config.crypto_provider().clone())
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(crate::support::credentials::roots())
             .with_client_auth_cert(chain, key)
             .unwrap();
-        asking
+        connector
     }
 }
 
 /// A request and its answer through an app that echoes.
-pub(crate) fn visit(asking: &Asking, sidecar: &Sidecar) -> std::io::Result<Client> {
-    let mut client = asking.connect(sidecar.addr())?;
+pub(crate) fn visit(connector: &Connector, sidecar: &Sidecar) -> std::io::Result<Client> {
+    let mut client = connector.connect(sidecar.addr())?;
     client.send(b"hello")?;
     assert_eq!(client.receive(5)?, b"hello");
     Ok(client)
@@ -83,8 +87,8 @@ pub(crate) fn visit(asking: &Asking, sidecar: &Sidecar) -> std::io::Result<Clien
 
 /// The alert that ends the connection of a client that is not let in. In TLS 1.3 it comes after the client's own part.
 #[track_caller]
-pub(crate) fn alert(asking: &Asking, sidecar: &Sidecar) -> AlertDescription {
-    let error = match asking.connect(sidecar.addr()) {
+pub(crate) fn alert(connector: &Connector, sidecar: &Sidecar) -> AlertDescription {
+    let error = match connector.connect(sidecar.addr()) {
         Err(error) => error,
         Ok(mut client) => rustls::Stream::new(&mut client.tls, &mut client.tcp).read(&mut [0; 1]).unwrap_err(),
     };
@@ -108,23 +112,23 @@ fn green_comes_in_blue_is_told_by_an_alert_and_the_operator_sees_who_and_why() {
         let ((green, green_pair), (blue, blue_pair)) = (someone(), someone());
         let sidecar = backend.before(app.addr()).arg("--allow-app").arg(&green.app.to_string()).ready();
 
-        assert_eq!(alert(&backend.asking_as(&blue_pair, &[version]), &sidecar), AlertDescription::AccessDenied);
-        let record = sidecar.record("denied");
-        assert_eq!(record["denial_reason"], "not_allowed");
-        assert_eq!(record["verdict"], "denial");
-        assert_eq!(record["client_app"], blue.app.to_string());
-        assert_eq!(record["client_space"], blue.space.to_string());
-        assert_eq!(record["client_org"], blue.organization.to_string());
+        assert_eq!(alert(&backend.connector_as(&blue_pair, &[version]), &sidecar), AlertDescription::AccessDenied);
+        let entry = sidecar.access_log_entry("denied");
+        assert_eq!(entry["denial_reason"], "not_allowed");
+        assert_eq!(entry["verdict"], "denial");
+        assert_eq!(entry["client_app"], blue.app.to_string());
+        assert_eq!(entry["client_space"], blue.space.to_string());
+        assert_eq!(entry["client_org"], blue.organization.to_string());
         assert_eq!(app.unaccepted(), 0, "the denied never reach the app");
 
-        let mut client = backend.asking_as(&green_pair, &[version]).connect(sidecar.addr()).unwrap();
+        let mut client = backend.connector_as(&green_pair, &[version]).connect(sidecar.addr()).unwrap();
         client.send(b"hi").unwrap();
         app.accept().read_exact(&mut [0; 2]).unwrap();
         client.close_notify();
         drop(client);
-        let record = sidecar.wait_until("green's record", |line| line["verdict"] == "permit");
-        assert_eq!(record["rule"], format!("cf:app:{}", green.app));
-        assert_eq!(record["client_app"], green.app.to_string());
+        let entry = sidecar.wait_until("green's record", |line| line["verdict"] == "permit");
+        assert_eq!(entry["rule"], format!("cf:app:{}", green.app));
+        assert_eq!(entry["client_app"], green.app.to_string());
     }
 }
 
@@ -143,13 +147,13 @@ fn each_kind_of_refusal_has_its_own_alert_and_reason() {
     );
     let early = crate::support::credentials::issue_at(&spec, now + Duration::from_secs(3600));
     for version in BOTH {
-        assert_eq!(alert(&backend.asking(&[version]), &sidecar), AlertDescription::CertificateRequired);
+        assert_eq!(alert(&backend.connector(&[version]), &sidecar), AlertDescription::CertificateRequired);
         for (credential, wanted, reason) in [
             (&untrusted, AlertDescription::UnknownCA, "untrusted"),
             (&expired, AlertDescription::CertificateExpired, "expired"),
             (&early, AlertDescription::CertificateExpired, "not_yet_valid"),
         ] {
-            assert_eq!(alert(&backend.asking_as(credential, &[version]), &sidecar), wanted, "{reason}");
+            assert_eq!(alert(&backend.connector_as(credential, &[version]), &sidecar), wanted, "{reason}");
             sidecar.wait_until(reason, |line| line["denial_reason"] == reason);
         }
         sidecar.wait_until("a client without", |line| line["denial_reason"] == "no_certificate");
@@ -163,16 +167,16 @@ fn a_thousand_denied_clients_leave_no_connection_to_the_app() {
     let app = App::start();
     let sidecar = backend.before(app.addr()).arg("--deny").arg("cf:any").arg("--allow").arg("any").ready();
     let (_, pair) = someone();
-    let asking = backend.asking_as(&pair, &[&rustls::version::TLS13]);
+    let connector = backend.connector_as(&pair, &[&rustls::version::TLS13]);
     for _ in 0..1000 {
-        assert_eq!(alert(&asking, &sidecar), AlertDescription::AccessDenied);
+        assert_eq!(alert(&connector, &sidecar), AlertDescription::AccessDenied);
     }
     assert_eq!(app.unaccepted(), 0);
     eventually("a record of each", || {
         (sidecar.reasons().iter().filter(|reason| *reason == "denied").count() == 1000).then_some(())
     });
-    let record = sidecar.record("denied");
-    assert_eq!((record["denial_reason"].as_str(), record["rule"].as_str()), (Some("denied_by_rule"), Some("cf:any")));
+    let entry = sidecar.access_log_entry("denied");
+    assert_eq!((entry["denial_reason"].as_str(), entry["rule"].as_str()), (Some("denied_by_rule"), Some("cf:any")));
 }
 
 #[test]
@@ -182,10 +186,12 @@ fn a_flood_of_denied_clients_does_not_flood_the_log_and_is_counted_whole() {
         backend.before(app::echo()).arg("--allow").arg("cn:somebody-else").env("VESTIBULE_ACCESS_LOG", "denied");
     let mut sidecar = setup.env("VESTIBULE_LOG_LEVEL", "info").ready();
     let (_, pair) = someone();
-    let asking = backend.asking_as(&pair, &[&rustls::version::TLS13]);
+    let connector = backend.connector_as(&pair, &[&rustls::version::TLS13]);
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..100).for_each(|_| assert_eq!(alert(&asking, &sidecar), AlertDescription::AccessDenied)));
+            scope.spawn(|| {
+                (0..100).for_each(|_| assert_eq!(alert(&connector, &sidecar), AlertDescription::AccessDenied))
+            });
         }
     });
     sidecar.signal("TERM");
@@ -204,11 +210,11 @@ fn audit_lets_in_and_records_what_would_have_been() {
     let rule = format!("cf:app:{}", green.0.app);
     let setup = backend.before(app::echo()).arg("--allow").arg(&rule).arg("--policy-mode").arg("audit");
     let sidecar = setup.ready();
-    drop(visit(&backend.asking_as(&blue.1, &[&rustls::version::TLS13]), &sidecar).unwrap());
-    let record = sidecar.wait_until("the audit", |line| line["verdict"] == "audit");
-    assert_eq!(record["denial_reason"], "not_allowed");
+    drop(visit(&backend.connector_as(&blue.1, &[&rustls::version::TLS13]), &sidecar).unwrap());
+    let entry = sidecar.wait_until("the audit", |line| line["verdict"] == "audit");
+    assert_eq!(entry["denial_reason"], "not_allowed");
     // Audit is no excuse for those whom nobody vouches for.
-    assert_eq!(alert(&backend.asking(&[&rustls::version::TLS13]), &sidecar), AlertDescription::CertificateRequired);
+    assert_eq!(alert(&backend.connector(&[&rustls::version::TLS13]), &sidecar), AlertDescription::CertificateRequired);
 }
 
 #[test]
@@ -218,12 +224,12 @@ fn a_certificate_may_be_optional_only_where_a_rule_says_so() {
     let request =
         |rule: &str| backend.before(app::echo()).arg("--client-auth").arg("request").arg("--allow").arg(rule).ready();
     let strict = request("cf:any");
-    visit(&backend.asking_as(&pair, &BOTH), &strict).unwrap();
-    assert_eq!(alert(&backend.asking(&[&rustls::version::TLS13]), &strict), AlertDescription::CertificateRequired);
+    visit(&backend.connector_as(&pair, &BOTH), &strict).unwrap();
+    assert_eq!(alert(&backend.connector(&[&rustls::version::TLS13]), &strict), AlertDescription::CertificateRequired);
 
     let lenient = request("cf:any,anonymous");
-    visit(&backend.asking_as(&pair, &BOTH), &lenient).unwrap();
-    visit(&backend.asking(&BOTH), &lenient).unwrap();
+    visit(&backend.connector_as(&pair, &BOTH), &lenient).unwrap();
+    visit(&backend.connector(&BOTH), &lenient).unwrap();
 }
 
 #[test]
@@ -239,8 +245,8 @@ fn a_rule_that_is_removed_ends_the_connections_that_it_admitted_and_no_others() 
     backend.write_policy(&rules(&apps));
     let sidecar = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
     let connect = |pair: &Credential, n: usize| -> Vec<Client> {
-        let asking = backend.asking_as(pair, &[&rustls::version::TLS13]);
-        (0..n).map(|_| visit(&asking, &sidecar).unwrap()).collect()
+        let connector = backend.connector_as(pair, &[&rustls::version::TLS13]);
+        (0..n).map(|_| visit(&connector, &sidecar).unwrap()).collect()
     };
     let (removed, staying) = apps.split_first().unwrap();
     let mut idle: Vec<_> = staying.iter().flat_map(|(_, pair)| connect(pair, IDLE / 4)).collect();
@@ -288,7 +294,7 @@ fn a_rule_that_is_removed_ends_the_connections_that_it_admitted_and_no_others() 
         (changed == IDLE + BUSY).then_some(())
     });
     assert_eq!(
-        alert(&backend.asking_as(&removed.1, &[&rustls::version::TLS13]), &sidecar),
+        alert(&backend.connector_as(&removed.1, &[&rustls::version::TLS13]), &sidecar),
         AlertDescription::AccessDenied
     );
 }
@@ -300,7 +306,7 @@ fn an_app_hears_an_end_of_file_when_its_client_must_go_and_its_last_answer_arriv
     let (_, pair) = someone();
     backend.write_policy("allow = ['cf:any']");
     let sidecar = backend.before(app.addr()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
-    let mut client = backend.asking_as(&pair, &[&rustls::version::TLS13]).connect(sidecar.addr()).unwrap();
+    let mut client = backend.connector_as(&pair, &[&rustls::version::TLS13]).connect(sidecar.addr()).unwrap();
     let mut app_end = app.accept();
     client.send(b"question").unwrap();
     app_end.read_exact(&mut [0; 8]).unwrap();
@@ -318,11 +324,11 @@ fn a_client_certificate_that_expires_ends_its_connection() {
     let (spec, _) = someone();
     let short = issue(&InstanceSpec { validity: Duration::from_secs(3), ..spec });
     let sidecar = backend.before(app::echo()).arg("--allow").arg("cf:any").ready();
-    let mut client = visit(&backend.asking_as(&short, &[&rustls::version::TLS13]), &sidecar).unwrap();
+    let mut client = visit(&backend.connector_as(&short, &[&rustls::version::TLS13]), &sidecar).unwrap();
     client.receive_all();
     drop(client);
-    let record = sidecar.record("peer_expired");
-    let lived = record["duration_ms"].as_f64().unwrap();
+    let entry = sidecar.access_log_entry("peer_expired");
+    let lived = entry["duration_ms"].as_f64().unwrap();
     assert!(lived < 4500.0, "{lived} ms for a certificate of three seconds");
 }
 
@@ -333,18 +339,18 @@ fn a_resumed_session_is_judged_anew_and_an_old_ticket_is_worthless_after_a_chang
         let (green, _) = (someone(), ());
         backend.write_policy("allow = ['cf:any']");
         let sidecar = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
-        let asking = backend.asking_as(&green.1, &[version]);
-        drop(visit(&asking, &sidecar).unwrap());
-        let client = visit(&asking, &sidecar).unwrap();
+        let connector = backend.connector_as(&green.1, &[version]);
+        drop(visit(&connector, &sidecar).unwrap());
+        let client = visit(&connector, &sidecar).unwrap();
         assert_eq!(client.tls.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
         drop(client);
-        let record = sidecar.wait_until("a resumed session", |line| line["resumed"] == true);
-        assert_eq!(record["verdict"], "permit", "a resumed session has been asked as well: {record}");
-        assert_eq!(record["client_app"], green.0.app.to_string());
+        let entry = sidecar.wait_until("a resumed session", |line| line["resumed"] == true);
+        assert_eq!(entry["verdict"], "permit", "a resumed session has been asked as well: {entry}");
+        assert_eq!(entry["client_app"], green.0.app.to_string());
 
         backend.write_policy(&format!("allow = ['cf:any']\ndeny = ['cf:app:{}']", green.0.app));
         sidecar.wait_for("client CAs and rules reloaded");
-        assert_eq!(alert(&asking, &sidecar), AlertDescription::AccessDenied);
+        assert_eq!(alert(&connector, &sidecar), AlertDescription::AccessDenied);
     }
 }
 
@@ -354,21 +360,21 @@ fn a_broken_policy_file_leaves_the_last_good_one_in_force_and_says_so() {
     let (green, blue) = (someone(), someone());
     backend.write_policy(&format!("allow = ['cf:app:{}']", green.0.app));
     let sidecar = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
-    let live = visit(&backend.asking_as(&green.1, &BOTH), &sidecar).unwrap();
+    let live = visit(&backend.connector_as(&green.1, &BOTH), &sidecar).unwrap();
 
     backend.write_policy("allow = ['cf:ap:x', 'any']\nmod = 'enforce'");
     let line = sidecar.wait_until("a word about it", |line| {
         line["error"].as_str().is_some_and(|error| error.contains("cf:ap:x") && error.contains("policy.toml:2"))
     });
     assert_eq!(line["level"], "warn");
-    visit(&backend.asking_as(&green.1, &BOTH), &sidecar).unwrap();
-    assert_eq!(alert(&backend.asking_as(&blue.1, &BOTH), &sidecar), AlertDescription::AccessDenied);
+    visit(&backend.connector_as(&green.1, &BOTH), &sidecar).unwrap();
+    assert_eq!(alert(&backend.connector_as(&blue.1, &BOTH), &sidecar), AlertDescription::AccessDenied);
     drop(live);
     fs::remove_file(backend.policy()).unwrap();
     sidecar.wait_until("a word about its absence", |line| {
         line["error"].as_str().is_some_and(|error| error.contains("no such file"))
     });
-    assert_eq!(alert(&backend.asking_as(&blue.1, &BOTH), &sidecar), AlertDescription::AccessDenied);
+    assert_eq!(alert(&backend.connector_as(&blue.1, &BOTH), &sidecar), AlertDescription::AccessDenied);
 }
 
 #[test]
@@ -377,7 +383,7 @@ fn a_policy_file_that_is_written_in_place_admits_nobody_at_no_moment() {
     let (_, pair) = someone();
     fs::write(backend.policy(), "allow = ['cf:any']").unwrap();
     let sidecar = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
-    let mut client = visit(&backend.asking_as(&pair, &BOTH), &sidecar).unwrap();
+    let mut client = visit(&backend.connector_as(&pair, &BOTH), &sidecar).unwrap();
     for i in 0..5 {
         let mut file = fs::File::create(backend.policy()).unwrap();
         // The file is empty, and a look is forced at it.
@@ -398,7 +404,7 @@ fn client_cas_are_rotated_in_two_steps_without_a_restart() {
     let (spec, old_pair) = someone();
     let new_pair = next.issue(&spec, now).unwrap();
     let sidecar = backend.before(app::echo()).arg("--allow").arg("cf:any").ready();
-    let (old, new) = (backend.asking_as(&old_pair, &BOTH), backend.asking_as(&new_pair, &BOTH));
+    let (old, new) = (backend.connector_as(&old_pair, &BOTH), backend.connector_as(&new_pair, &BOTH));
     visit(&old, &sidecar).unwrap();
     assert_eq!(alert(&new, &sidecar), AlertDescription::UnknownCA);
 
@@ -417,7 +423,7 @@ fn client_cas_are_rotated_in_two_steps_without_a_restart() {
     survivor.send(b"here").unwrap();
     assert_eq!(survivor.receive(4).unwrap(), b"here");
     assert_eq!(alert(&old, &sidecar), AlertDescription::UnknownCA);
-    sidecar.record("policy_changed");
+    sidecar.access_log_entry("policy_changed");
 }
 
 #[test]
@@ -426,18 +432,18 @@ fn an_app_that_last_refused_is_dialled_before_the_next_handshake_is_answered() {
     let (_, pair) = someone();
     let nobody = app::nobody();
     let sidecar = backend.before(nobody).arg("--allow").arg("cf:any").ready();
-    let asking = backend.asking_as(&pair, &[&rustls::version::TLS13]);
+    let connector = backend.connector_as(&pair, &[&rustls::version::TLS13]);
     // The first client is past the point of no return when the app turns out to be away: no reset.
-    let mut first = asking.connect(sidecar.addr()).unwrap();
+    let mut first = connector.connect(sidecar.addr()).unwrap();
     assert_eq!(first.receive_all(), (Vec::new(), Ending::Fin));
-    sidecar.record("app_refused");
+    sidecar.access_log_entry("app_refused");
     // From then on clients are turned away before anything is signed.
     for _ in 0..3 {
-        let error = asking.connect(sidecar.addr()).err().unwrap();
+        let error = connector.connect(sidecar.addr()).err().unwrap();
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     }
     let listener = std::net::TcpListener::bind(nobody).unwrap();
-    let mut client = asking.connect(sidecar.addr()).unwrap();
+    let mut client = connector.connect(sidecar.addr()).unwrap();
     client.send(b"x").unwrap();
     listener.accept().unwrap().0.read_exact(&mut [0; 1]).unwrap();
 }
@@ -449,8 +455,8 @@ fn the_same_app_and_space_are_known_from_our_own_certificate() {
     let (_, stranger) = someone();
     for rule in ["cf:same:app", "cf:same:space", "cf:same:org"] {
         let sidecar = backend.before(app::echo()).arg("--allow").arg(rule).ready();
-        visit(&backend.asking_as(&sibling, &BOTH), &sidecar).unwrap();
-        assert_eq!(alert(&backend.asking_as(&stranger, &BOTH), &sidecar), AlertDescription::AccessDenied, "{rule}");
+        visit(&backend.connector_as(&sibling, &BOTH), &sidecar).unwrap();
+        assert_eq!(alert(&backend.connector_as(&stranger, &BOTH), &sidecar), AlertDescription::AccessDenied, "{rule}");
     }
 }
 
@@ -468,11 +474,11 @@ fn one_listener_may_ask_for_certificates_and_another_not() {
     let sidecar =
         Setup::command(&["proxy", "--config", config.to_str().unwrap()]).credentials(&backend.credentials).ready();
     let addrs = sidecar.addrs();
-    let asking = backend.asking(&[&rustls::version::TLS13]);
-    let mut open = asking.connect(addrs[1]).unwrap();
+    let connector = backend.connector(&[&rustls::version::TLS13]);
+    let mut open = connector.connect(addrs[1]).unwrap();
     open.send(b"x").unwrap();
     assert_eq!(open.receive(1).unwrap(), b"x");
-    assert_eq!(alert(&asking, &sidecar), AlertDescription::CertificateRequired);
+    assert_eq!(alert(&connector, &sidecar), AlertDescription::CertificateRequired);
 }
 
 #[test]
@@ -502,10 +508,10 @@ fn a_denied_client_that_has_sent_a_request_already_reads_the_alert_and_no_reset(
     let backend = Backend::new();
     let (_, pair) = someone();
     let sidecar = backend.before(app::echo()).arg("--allow").arg("cn:somebody-else").ready();
-    let asking = backend.asking_as(&pair, &[&rustls::version::TLS13]);
+    let connector = backend.connector_as(&pair, &[&rustls::version::TLS13]);
     for _ in 0..50 {
         let tcp = TcpStream::connect(sidecar.addr()).unwrap();
-        let mut client = asking.handshake(tcp).unwrap();
+        let mut client = connector.handshake(tcp).unwrap();
         // In TLS 1.3 the client is done before we have judged it, and sends at once; some of it we never read.
         let _ = client.send(&[7; 200_000]);
         let error = rustls::Stream::new(&mut client.tls, &mut client.tcp).read(&mut [0; 1]).unwrap_err();

@@ -13,7 +13,7 @@ use std::thread;
 use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 
-use crate::support::client::{Asking, Client, Ending, asking_with, read_to_end};
+use crate::support::client::{Client, Connector, Ending, connector_with, read_to_end};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::Setup;
 use crate::support::{PATIENCE, eventually};
@@ -140,8 +140,8 @@ fn play_app(mut stream: TcpStream, uploads: &Uploads) {
     uploads.lock().unwrap().insert(script.seed, (got, ending));
 }
 
-fn play_client(script: Script, asking: &Asking, addr: SocketAddr) {
-    let mut client = asking.connect(addr).unwrap();
+fn play_client(script: Script, connector: &Connector, addr: SocketAddr) {
+    let mut client = connector.connect(addr).unwrap();
     client.tls.set_buffer_limit(None);
     let cut_short = matches!(script.end, ClientsEnd::Truncated | ClientsEnd::Reset);
     let upload = script.upload();
@@ -208,7 +208,7 @@ fn every_byte_of_every_conversation_arrives_and_each_end_is_what_it_is() {
     let sidecar = Setup::proxy(&credentials, start_app(Arc::clone(&uploads))).arg("--access-log=off").ready();
     let versions: [&[&'static SupportedProtocolVersion]; 2] = [&[&TLS13], &[&TLS12]];
     // With tickets of earlier ones.
-    let askings = versions.map(|versions| asking_with(credentials.instance(), versions));
+    let askings = versions.map(|versions| connector_with(credentials.instance(), versions));
     let next = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..CLIENTS {

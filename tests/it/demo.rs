@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 
-use crate::support::client::{Client, asking_under};
+use crate::support::client::{Client, connector_under};
 use crate::support::eventually;
 use crate::support::sidecar::VESTIBULE;
 
@@ -108,7 +108,7 @@ fn connect(curl: &str) -> Client {
     let [name, port, ip] = value(curl, "--resolve").split(':').collect::<Vec<_>>()[..] else {
         panic!("not NAME:PORT:ADDRESS: {curl}");
     };
-    asking_under(roots, name).connect(format!("{ip}:{port}").parse().unwrap()).unwrap()
+    connector_under(roots, name).connect(format!("{ip}:{port}").parse().unwrap()).unwrap()
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_client_that_does_not_trust_the_instance_is_told_of() {
 
     let mut garbage = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    assert!(asking_under(RootCertStore::empty(), "x").connect(([127, 0, 0, 1], port).into()).is_err());
+    assert!(connector_under(RootCertStore::empty(), "x").connect(([127, 0, 0, 1], port).into()).is_err());
 
     demo.line_with(&["connection", "not_tls"]);
     demo.line_with(&["connection", "handshake_failed"]);

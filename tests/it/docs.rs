@@ -1,7 +1,7 @@
 //! What is written by hand, held to the program: its examples are read by it, its lists are complete. What is written by the
 //! program itself is in [`super::manual`].
 //!
-//! After a change to the options, the metrics or the records `UPDATE_DOCS=1 cargo test --test it` writes the tables anew.
+//! After a change to the options, the metrics or the access log `UPDATE_DOCS=1 cargo test --test it` writes the tables anew.
 
 use std::fmt::Write;
 use std::fs;
@@ -19,7 +19,7 @@ use vestibule::telemetry::{CloseReason, FIELDS};
 
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
-const RECORDS: &str = "docs/reference/access-log.md";
+const ACCESS_LOG: &str = "docs/reference/access-log.md";
 const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
@@ -31,7 +31,7 @@ const DOCUMENTS: [&str; 14] = [
     CONFIGURATION,
     CLIENTS,
     OPERATIONS,
-    RECORDS,
+    ACCESS_LOG,
     METRICS_MANUAL,
     ENVOY_FIELDS,
     "docs/containers.md",
@@ -103,7 +103,7 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
     for (name, meaning) in FIELDS {
         writeln!(fields, "| `{name}` | {meaning} |").unwrap();
     }
-    hold(RECORDS, "fields", &fields);
+    hold(ACCESS_LOG, "fields", &fields);
     let mut reasons = "| reason | what happened | whose matter | line at `info` with |\n|---|---|---|---|\n".to_owned();
     for &reason in CloseReason::VARIANTS {
         let line = match (reason, reason.is_refusal()) {
@@ -113,7 +113,7 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
         };
         writeln!(reasons, "| `{}` | {} | {} | {line} |", reason.as_str(), reason.meaning(), reason.concern()).unwrap();
     }
-    hold(RECORDS, "reasons", &reasons);
+    hold(ACCESS_LOG, "reasons", &reasons);
     // What each end sees is told for all that an end can see.
     let operations = read(OPERATIONS);
     for &reason in CloseReason::VARIANTS.iter().filter(|reason| **reason != CloseReason::Internal) {

@@ -6,7 +6,7 @@ use std::{fs, thread};
 
 use serde_json::Value;
 
-use crate::support::client::{Asking, Ending, asking};
+use crate::support::client::{Connector, Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{app, eventually};
@@ -42,8 +42,8 @@ fn said(sidecar: &Sidecar, what: &str) -> String {
     line.as_str().unwrap()[what.len()..].trim().to_owned()
 }
 
-fn answer(asking: &Asking, sidecar: &Sidecar) -> std::io::Result<Vec<u8>> {
-    let mut client = asking.connect(sidecar.addr())?;
+fn answer(connector: &Connector, sidecar: &Sidecar) -> std::io::Result<Vec<u8>> {
+    let mut client = connector.connect(sidecar.addr())?;
     client.send(b"hello\n")?;
     Ok(client.receive_all().0)
 }
@@ -62,7 +62,7 @@ fn a_hidden_app_gets_another_port_everywhere_and_is_reached_there() {
     let ports = format!(r#"[{{"external":61001,"internal":{port}}}, {{"external":8080,"internal":2222}}]"#);
     assert_eq!(said(&sidecar, "ports "), ports);
     sidecar.wait_for("the app accepts connections");
-    assert_eq!(answer(&asking(credentials.instance()), &sidecar).unwrap(), b"answer\n");
+    assert_eq!(answer(&connector(credentials.instance()), &sidecar).unwrap(), b"answer\n");
     assert_eq!(sidecar.exited().code(), Some(4));
 }
 
@@ -96,7 +96,7 @@ fn a_client_that_comes_before_the_app_is_kept_waiting_and_served() {
     let credentials = Credentials::new();
     let app = ["python3", "-c", APP, "0.7", "1", "0"];
     let mut sidecar = run(&credentials, &["--hold-until-ready", "9s"], &app).ready();
-    assert_eq!(answer(&asking(credentials.instance()), &sidecar).unwrap(), b"answer\n");
+    assert_eq!(answer(&connector(credentials.instance()), &sidecar).unwrap(), b"answer\n");
     assert_eq!(sidecar.exited().code(), Some(0));
     assert!(sidecar.reasons().iter().all(|reason| reason != "app_refused"), "{:?}", sidecar.reasons());
 }
@@ -107,13 +107,13 @@ fn a_client_that_waits_in_vain_is_reset_and_a_drain_lets_it_go_at_once() {
     let idle = ["sleep", "60"];
     let sidecar = run(&credentials, &["--hold-until-ready", "300ms"], &idle).ready();
     let began = Instant::now();
-    let error = asking(credentials.instance()).connect(sidecar.addr()).err().unwrap();
+    let error = connector(credentials.instance()).connect(sidecar.addr()).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     assert!(began.elapsed() >= Duration::from_millis(300));
 
     let mut sidecar = run(&credentials, &["--hold-until-ready", "9s"], &idle).ready();
-    let (asking, addr) = (asking(credentials.instance()), sidecar.addr());
-    let waiting = thread::spawn(move || asking.connect(addr).err().unwrap().kind());
+    let (connector, addr) = (connector(credentials.instance()), sidecar.addr());
+    let waiting = thread::spawn(move || connector.connect(addr).err().unwrap().kind());
     // Its hello has come, and it waits.
     eventually("the client", || (sidecar.lines_of("connection opened").len() + established(addr) > 0).then_some(()));
     let began = Instant::now();
@@ -191,7 +191,7 @@ fn a_drain_never_takes_longer_than_its_timeout_and_a_second() {
         let options = ["--drain-timeout", "1500ms", "--drain-delay", delay];
         let mut sidecar = run(&credentials, &options, &["python3", "-c", DEAF]).ready();
         sidecar.wait_for("the app accepts connections");
-        let mut busy = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+        let mut busy = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
         busy.send(b"never answered").unwrap();
         said(&sidecar, "busy");
         let began = Instant::now();
@@ -219,7 +219,7 @@ fn while_the_drain_is_delayed_clients_are_still_served() {
     let mut sidecar = Setup::proxy(&credentials, app::echo()).arg("--drain-delay").arg("5s").ready();
     sidecar.signal("TERM");
     sidecar.wait_for("draining");
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     client.send(b"x").unwrap();
     assert_eq!(client.receive(1).unwrap(), b"x");
     drop(client);
@@ -232,7 +232,7 @@ fn while_the_drain_is_delayed_clients_are_still_served() {
 #[test]
 fn an_app_ends_as_it_likes_and_the_record_and_the_status_are_right() {
     let credentials = Credentials::new();
-    let asking = asking(credentials.instance());
+    let connector = connector(credentials.instance());
     let rounds = std::env::var("VESTIBULE_RANDOM_APPS").map_or(6, |rounds| rounds.parse().unwrap());
     // From 0 to 5 seconds in the long run, and a fifth of that here.
     let scale = if rounds > 6 { 1.0 } else { 0.2 };
@@ -249,7 +249,7 @@ fn an_app_ends_as_it_likes_and_the_record_and_the_status_are_right() {
         let mut sidecar = run(&credentials, &[], &app).ready();
         let mut refused = 0;
         for _ in 0..count {
-            let got = eventually("an answer", || match answer(&asking, &sidecar) {
+            let got = eventually("an answer", || match answer(&connector, &sidecar) {
                 Ok(got) => Some(got),
                 Err(error) => {
                     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
@@ -272,7 +272,7 @@ fn an_app_ends_as_it_likes_and_the_record_and_the_status_are_right() {
 fn starts_and_stops_leave_no_process_and_no_descriptor_behind() {
     let starts = std::env::var("VESTIBULE_STARTS").map_or(20, |starts| starts.parse().unwrap());
     let credentials = Credentials::new();
-    let asking = asking(credentials.instance());
+    let connector = connector(credentials.instance());
     // The app, something beside it, and an orphan.
     let script = "sleep 1000 & (sleep 1000 &) ; exec python3 -c \"$APP\" 0 1000 0";
     let mark = format!("vestibule-test-{}", std::process::id());
@@ -281,12 +281,12 @@ fn starts_and_stops_leave_no_process_and_no_descriptor_behind() {
         sidecar.wait_for("the app accepts connections");
         // To others than root the kernel does not tell.
         let descriptors = || fs::read_dir(format!("/proc/{}/fd", sidecar.pid())).map_or(0, Iterator::count);
-        assert_eq!(answer(&asking, &sidecar).unwrap(), b"answer\n");
+        assert_eq!(answer(&connector, &sidecar).unwrap(), b"answer\n");
         eventually("the record", || (!sidecar.reasons().is_empty()).then_some(()));
         if start == 0 {
             let before = descriptors();
             for _ in 0..30 {
-                answer(&asking, &sidecar).unwrap();
+                answer(&connector, &sidecar).unwrap();
             }
             eventually("no descriptor of a connection", || (descriptors() <= before).then_some(()));
         }
@@ -313,7 +313,7 @@ fn a_port_that_the_app_could_take_is_none_of_ours() {
     let port: u16 = said(&sidecar, "port ").parse().unwrap();
     // Dialled again and again, it is still free for the app.
     for _ in 0..20 {
-        assert!(asking(credentials.instance()).connect(sidecar.addr()).is_err());
+        assert!(connector(credentials.instance()).connect(sidecar.addr()).is_err());
     }
     TcpListener::bind(("127.0.0.1", port)).unwrap();
 }

@@ -230,10 +230,10 @@ fn tls_is_what_the_file_says() {
 
 #[test]
 fn roots_without_the_requirement_ask_and_the_requirement_without_roots_is_refused() {
-    let asking = parse(&mutated("          require_client_certificate: true\n", "")).unwrap();
+    let connector = parse(&mutated("          require_client_certificate: true\n", "")).unwrap();
     let clients = ValidationContextConfig { required: false, secret: secret("id-validation-context") };
-    assert_eq!(asking.listeners[0].clients, Some(clients));
-    assert_eq!(asking.listeners[1].clients, None);
+    assert_eq!(connector.listeners[0].clients, Some(clients));
+    assert_eq!(connector.listeners[1].clients, None);
     let off = Container::default().envoy_yaml();
     let demanding = off.replace("LENIENT_STAPLING\n", "LENIENT_STAPLING\n          require_client_certificate: true\n");
     let found = parse(&demanding).unwrap_err();

@@ -10,7 +10,7 @@ use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
 use crate::support::app::App;
-use crate::support::client::{Ending, asking, asking_with, read_to_end};
+use crate::support::client::{Ending, connector, connector_with, read_to_end};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{app, eventually};
@@ -26,41 +26,41 @@ fn echoing(args: &[&str]) -> (Credentials, Sidecar) {
 fn both_versions_are_spoken_with_the_instances_name_and_the_hybrid_group_is_preferred() {
     let (credentials, sidecar) = echoing(&[]);
     for (version, name) in [(&rustls::version::TLS13, "TLSv1_3"), (&rustls::version::TLS12, "TLSv1_2")] {
-        let mut client = asking_with(credentials.instance(), &[version]).connect(sidecar.addr()).unwrap();
+        let mut client = connector_with(credentials.instance(), &[version]).connect(sidecar.addr()).unwrap();
         client.send(b"hi").unwrap();
         assert_eq!(client.receive(2).unwrap(), b"hi");
         client.close_notify();
         assert_eq!(client.receive_all().1, Ending::CloseNotify);
-        let record = sidecar.wait_until(name, |line| line["tls_version"] == name);
+        let entry = sidecar.wait_until(name, |line| line["tls_version"] == name);
         let group = if name == "TLSv1_3" { "X25519MLKEM768" } else { "X25519" };
-        assert_eq!(record["group"], group, "{record}");
+        assert_eq!(entry["group"], group, "{entry}");
     }
 }
 
 #[test]
 fn a_client_that_expects_another_instance_ends_the_handshake() {
     let (_credentials, sidecar) = echoing(&[]);
-    let error = asking("51f0a007-a1b2-4c3d-5e6f-7a07").connect(sidecar.addr()).err().unwrap();
+    let error = connector("51f0a007-a1b2-4c3d-5e6f-7a07").connect(sidecar.addr()).err().unwrap();
     assert!(error.to_string().contains("certificate not valid for name"), "{error}");
-    let record = sidecar.record("handshake_failed");
-    assert!(record["detail"].as_str().unwrap().contains("the client sent the alert"), "{record}");
+    let entry = sidecar.access_log_entry("handshake_failed");
+    assert!(entry["detail"].as_str().unwrap().contains("the client sent the alert"), "{entry}");
 }
 
 #[test]
 fn the_oldest_version_can_be_raised() {
     let (credentials, sidecar) = echoing(&["--tls-min", "1.3"]);
-    assert!(asking_with(credentials.instance(), &[&rustls::version::TLS12]).connect(sidecar.addr()).is_err());
-    sidecar.record("handshake_failed");
-    asking_with(credentials.instance(), &[&rustls::version::TLS13]).connect(sidecar.addr()).unwrap();
+    assert!(connector_with(credentials.instance(), &[&rustls::version::TLS12]).connect(sidecar.addr()).is_err());
+    sidecar.access_log_entry("handshake_failed");
+    connector_with(credentials.instance(), &[&rustls::version::TLS13]).connect(sidecar.addr()).unwrap();
 }
 
 #[test]
 fn any_server_name_or_none_is_served_with_the_same_pair() {
     let (credentials, sidecar) = echoing(&[]);
-    let mut asking = asking(credentials.instance());
-    asking.config.enable_sni = false;
-    asking.connect(sidecar.addr()).unwrap();
-    drop(asking);
+    let mut connector = connector(credentials.instance());
+    connector.config.enable_sni = false;
+    connector.connect(sidecar.addr()).unwrap();
+    drop(connector);
     sidecar.wait_until("a record without a name", |line| {
         line["message"] == "connection closed" && line["server_name"].is_null() && line["tls_version"] == "TLSv1_3"
     });
@@ -75,8 +75,8 @@ fn alpn_is_agreed_on_where_it_overlaps_and_left_out_where_it_does_not() {
         (vec!["spdy/3"], None),
         (vec![], None),
     ] {
-        let asking = asking(credentials.instance()).alpn(&offered);
-        let client = asking.connect(sidecar.addr()).unwrap();
+        let connector = connector(credentials.instance()).alpn(&offered);
+        let client = connector.connect(sidecar.addr()).unwrap();
         assert_eq!(client.tls.alpn_protocol(), agreed, "{offered:?}");
     }
 }
@@ -84,16 +84,16 @@ fn alpn_is_agreed_on_where_it_overlaps_and_left_out_where_it_does_not() {
 #[test]
 fn a_listener_without_alpn_answers_clients_that_offer_it_without() {
     let (credentials, sidecar) = echoing(&[]);
-    let client = asking(credentials.instance()).alpn(&["h2", "http/1.1"]).connect(sidecar.addr()).unwrap();
+    let client = connector(credentials.instance()).alpn(&["h2", "http/1.1"]).connect(sidecar.addr()).unwrap();
     assert_eq!(client.tls.alpn_protocol(), None);
 }
 
 #[test]
 fn a_hello_that_comes_byte_by_byte_is_served() {
     let (credentials, sidecar) = echoing(&[]);
-    let asking = asking(credentials.instance());
-    let name = rustls::pki_types::ServerName::try_from(asking.name.clone()).unwrap();
-    let mut tls = rustls::ClientConnection::new(std::sync::Arc::new(asking.config.clone()), name).unwrap();
+    let connector = connector(credentials.instance());
+    let name = rustls::pki_types::ServerName::try_from(connector.name.clone()).unwrap();
+    let mut tls = rustls::ClientConnection::new(std::sync::Arc::new(connector.config.clone()), name).unwrap();
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
     tcp.set_nodelay(true).unwrap();
     let mut hello = Vec::new();
@@ -113,11 +113,11 @@ fn an_app_that_does_not_listen_is_a_reset_in_answer_to_the_hello_and_nothing_of_
     let sidecar = Setup::proxy(&credentials, app::nobody()).ready();
     for _ in 0..20 {
         let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-        tcp.write_all(&asking(credentials.instance()).hello()).unwrap();
+        tcp.write_all(&connector(credentials.instance()).hello()).unwrap();
         assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     }
-    let record = sidecar.record("app_refused");
-    assert!(record["handshake_ms"].is_null(), "{record}");
+    let entry = sidecar.access_log_entry("app_refused");
+    assert!(entry["handshake_ms"].is_null(), "{entry}");
 }
 
 #[test]
@@ -132,9 +132,9 @@ fn an_app_that_does_not_accept_in_time_is_a_reset_with_a_reason_of_its_own() {
     let sidecar = Setup::proxy(&credentials, app).arg("--connect-timeout").arg("200ms").ready();
 
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-    tcp.write_all(&asking(credentials.instance()).hello()).unwrap();
+    tcp.write_all(&connector(credentials.instance()).hello()).unwrap();
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
-    sidecar.record("app_timeout");
+    sidecar.access_log_entry("app_timeout");
 }
 
 #[test]
@@ -147,12 +147,12 @@ fn a_probe_reaches_no_app_and_leaves_no_line_at_info_but_is_counted() {
         drop(TcpStream::connect(sidecar.addr()).unwrap());
     }
     // A real connection behind them has been served, so they have been seen.
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     client.close_notify();
     drop(app.accept());
     assert_eq!(client.receive_all().1, Ending::CloseNotify);
     drop(client);
-    sidecar.record("completed");
+    sidecar.access_log_entry("completed");
 
     assert_eq!(sidecar.lines().len(), lines + 1, "one record and nothing else: {:#?}", sidecar.lines());
     assert_eq!(app.unaccepted(), 0);
@@ -172,18 +172,18 @@ fn plain_http_gets_an_alert_and_a_close_and_reaches_no_app() {
     let (alert, ending) = read_to_end(&tcp);
     assert_eq!((alert.first(), ending), (Some(&21), Ending::Fin), "{alert:?}");
     drop(tcp);
-    sidecar.record("not_tls");
+    sidecar.access_log_entry("not_tls");
     assert_eq!(app.unaccepted(), 0);
 }
 
 #[test]
 fn half_a_hello_and_then_nothing_more_ends_with_its_own_reason() {
     let (credentials, sidecar) = echoing(&[]);
-    let hello = asking(credentials.instance()).hello();
+    let hello = connector(credentials.instance()).hello();
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
     tcp.write_all(&hello[..hello.len() / 2]).unwrap();
     drop(tcp);
-    sidecar.record("hello_incomplete");
+    sidecar.access_log_entry("hello_incomplete");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_client_that_never_speaks_is_let_go_after_the_handshake_timeout() {
     let began = Instant::now();
     let silent = TcpStream::connect(sidecar.addr()).unwrap();
     let mut stuck = TcpStream::connect(sidecar.addr()).unwrap();
-    stuck.write_all(&asking(credentials.instance()).hello()[..100]).unwrap();
+    stuck.write_all(&connector(credentials.instance()).hello()[..100]).unwrap();
     assert_eq!(read_to_end(&silent).1, Ending::Fin);
     assert_eq!(read_to_end(&stuck).1, Ending::Fin);
     assert!(began.elapsed().as_millis() >= 300);
@@ -206,9 +206,9 @@ fn a_client_that_never_speaks_is_let_go_after_the_handshake_timeout() {
 fn a_session_resumes_until_the_pair_is_replaced() {
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let (mut credentials, sidecar) = echoing(&[]);
-        let asking = asking_with(credentials.instance(), &[version]);
+        let connector = connector_with(credentials.instance(), &[version]);
         let visit = |resumed: bool| {
-            let mut client = asking.connect(sidecar.addr()).unwrap();
+            let mut client = connector.connect(sidecar.addr()).unwrap();
             client.send(b"x").unwrap();
             client.receive(1).unwrap();
             let kind = client.tls.handshake_kind().unwrap();
@@ -243,32 +243,32 @@ fn a_limit_on_connections_is_a_reset_at_the_hello_and_is_lifted_when_one_leaves(
     let credentials = Credentials::new();
     let app = App::start();
     let sidecar = Setup::proxy(&credentials, app.addr()).arg("--max-connections").arg("2").ready();
-    let asking = asking(credentials.instance());
-    let one = asking.connect(sidecar.addr()).unwrap();
-    let _two = asking.connect(sidecar.addr()).unwrap();
+    let connector = connector(credentials.instance());
+    let one = connector.connect(sidecar.addr()).unwrap();
+    let _two = connector.connect(sidecar.addr()).unwrap();
 
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-    tcp.write_all(&asking.hello()).unwrap();
+    tcp.write_all(&connector.hello()).unwrap();
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
-    let record = sidecar.record("overloaded");
-    assert!(record["detail"].as_str().unwrap().contains("--max-connections"), "{record}");
+    let entry = sidecar.access_log_entry("overloaded");
+    assert!(entry["detail"].as_str().unwrap().contains("--max-connections"), "{entry}");
     assert_eq!(app.unaccepted(), 2);
 
     one.reset();
-    eventually("a free place", || asking.connect(sidecar.addr()).ok());
+    eventually("a free place", || connector.connect(sidecar.addr()).ok());
 }
 
 #[test]
 fn the_first_answer_does_not_wait_for_a_delayed_acknowledgement() {
     let (credentials, sidecar) = echoing(&[]);
-    let mut asking = asking(credentials.instance());
+    let mut connector = connector(credentials.instance());
     // No ticket is sent to a client that cannot resume, so nothing of ours acknowledges its Finished.
-    asking.config.resumption = rustls::client::Resumption::disabled();
+    connector.config.resumption = rustls::client::Resumption::disabled();
     let mut slow = 0;
     for _ in 0..20 {
         let tcp = TcpStream::connect(sidecar.addr()).unwrap();
         tcp.set_nodelay(false).unwrap();
-        let mut client = asking.handshake(tcp).unwrap();
+        let mut client = connector.handshake(tcp).unwrap();
         let began = Instant::now();
         client.send(b"first").unwrap();
         client.receive(5).unwrap();
@@ -284,8 +284,9 @@ fn a_ticket_reaches_a_client_whose_answer_takes_long() {
     let app = App::start();
     let sidecar = Setup::proxy(&credentials, app.addr()).ready();
     // The request comes in one packet with Finished.
-    let mut client =
-        asking(credentials.instance()).handshake_and_ask(TcpStream::connect(sidecar.addr()).unwrap(), b"ask").unwrap();
+    let mut client = connector(credentials.instance())
+        .handshake_and_ask(TcpStream::connect(sidecar.addr()).unwrap(), b"ask")
+        .unwrap();
     let mut asked = app.accept();
     let mut request = [0; 3];
     asked.read_exact(&mut request).unwrap();
@@ -300,7 +301,7 @@ fn a_ticket_reaches_a_client_whose_answer_takes_long() {
 #[test]
 fn a_flood_of_garbage_does_not_hurt_those_who_speak_tls() {
     let (credentials, sidecar) = echoing(&[]);
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     for i in 0..200_u8 {
         let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
         let garbage: Vec<u8> = (0..100).map(|j| i.wrapping_mul(31).wrapping_add(j)).collect();
@@ -320,10 +321,10 @@ fn an_app_that_dies_before_our_finished_becomes_a_reset() {
     let credentials = Credentials::new();
     let app = TcpListener::bind("127.0.0.1:0").unwrap();
     let sidecar = Setup::proxy(&credentials, app.local_addr().unwrap()).ready();
-    let asking = asking_with(credentials.instance(), &[&rustls::version::TLS12]);
+    let connector = connector_with(credentials.instance(), &[&rustls::version::TLS12]);
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-    let name = ServerName::try_from(asking.name.clone()).unwrap();
-    let mut tls = ClientConnection::new(Arc::new(asking.config), name).unwrap();
+    let name = ServerName::try_from(connector.name.clone()).unwrap();
+    let mut tls = ClientConnection::new(Arc::new(connector.config), name).unwrap();
     tls.write_tls(&mut tcp).unwrap();
     // In TLS 1.2 our Finished answers the client's second flight.
     while !tls.wants_write() {
@@ -334,5 +335,5 @@ fn an_app_that_dies_before_our_finished_becomes_a_reset() {
     drop(app);
     tls.write_tls(&mut tcp).unwrap();
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
-    assert_eq!(sidecar.record("app_reset")["bytes_up"], 0);
+    assert_eq!(sidecar.access_log_entry("app_reset")["bytes_up"], 0);
 }

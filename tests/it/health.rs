@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 
-use crate::support::client::{Ending, asking};
+use crate::support::client::{Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 use crate::support::{PATIENCE, app, eventually};
@@ -55,19 +55,22 @@ fn every_part_is_named_and_readiness_follows_the_app() {
     let (status, body) = get(admin, "/readyz?verbose");
     assert_eq!(status, 503);
     assert!(body.contains(&format!("[-]app: {at} does not accept yet\n")), "{body}");
-    for part in
-        ["[+]listeners: 1 open", "[+]pair: until 2", "[+]drain: not asked to stop", "[+]retirement: not retiring"]
-    {
+    for part in [
+        "[+]listeners: 1 open",
+        "[+]certificate: until 2",
+        "[+]drain: not asked to stop",
+        "[+]retirement: not retiring",
+    ] {
         assert!(body.contains(part), "{part} in {body}");
     }
     assert_eq!(get(admin, "/readyz?exclude=app").0, 200);
-    assert_eq!(get(admin, "/readyz?verbose&exclude=app&exclude=pair").0, 200);
+    assert_eq!(get(admin, "/readyz?verbose&exclude=app&exclude=certificate").0, 200);
 
     let app = TcpListener::bind(at).unwrap();
     eventually("readiness", || (get(admin, "/readyz").0 == 200).then_some(()));
     assert_eq!(get(admin, "/healthz"), (200, "ok\n".to_owned()));
     drop(app);
-    assert!(asking(credentials.instance()).connect(sidecar.addr()).is_err());
+    assert!(connector(credentials.instance()).connect(sidecar.addr()).is_err());
     let (status, body) = get(admin, "/readyz?verbose");
     assert_eq!(status, 503);
     assert!(body.contains("no longer accepts"), "{body}");
@@ -81,7 +84,7 @@ fn retirement_and_the_steps_of_a_drain_are_visible() {
     let app = app::App::start();
     let mut sidecar = proxy(&credentials, app.addr()).env("VESTIBULE_APP_READY", "off").ready();
     let admin = admin(&sidecar);
-    let mut busy = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut busy = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     busy.send(b"?").unwrap();
     let mut app_end = app.accept();
     app_end.read_exact(&mut [0; 1]).unwrap();
@@ -91,7 +94,7 @@ fn retirement_and_the_steps_of_a_drain_are_visible() {
     let (status, body) = get(admin, "/readyz?verbose");
     assert_eq!(status, 503);
     assert!(body.contains("[-]retirement: the platform has shown the retirement pair\n"), "{body}");
-    assert!(body.contains("[+]pair: "), "{body}");
+    assert!(body.contains("[+]certificate: "), "{body}");
 
     sidecar.signal("TERM");
     sidecar.wait_for("listeners closed");
@@ -154,7 +157,7 @@ fn those_who_connect_and_do_not_ask_keep_nobody_waiting() {
     slow.read_to_string(&mut answer).unwrap();
     assert_eq!(status(&answer), 200);
 
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     client.send(b"x").unwrap();
     assert_eq!(client.receive(1).unwrap(), b"x");
 }
@@ -239,7 +242,7 @@ fn an_admin_address_that_was_asked_for_must_open_and_the_default_steps_aside() {
     let sidecar = Setup::proxy(&credentials, app::echo()).env("VESTIBULE_ADMIN", "").ready();
     let warned = sidecar.wait_for("cannot bind admin address; choose another by --admin, or off");
     assert_eq!(warned["level"], "warn");
-    asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    connector(credentials.instance()).connect(sidecar.addr()).unwrap();
 }
 
 /// A free port that no outgoing connection is given, so that it is still free when the app comes.

@@ -45,7 +45,7 @@ impl Bench {
         openssl(dir, &[&signed[..], &["-CAcreateserial", "-days", "5"], extended, more].concat());
     }
 
-    /// Whether a handshake with `leaf.crt` comes to a permit, by the record that it leaves; and the record.
+    /// Whether a handshake with `leaf.crt` comes to a permit, by the entry that it leaves; and the entry.
     fn shake(&self, version: &str) -> (bool, Value) {
         let before = self.sidecar.lines_of("connection closed").len();
         let mut client = Command::new("openssl")
@@ -59,11 +59,11 @@ impl Bench {
             .expect("the openssl program; install it");
         // A closed pipe means that it has given up already.
         let _ = client.stdin.take().unwrap().write_all(b"x\n");
-        let record =
-            crate::support::eventually("a record", || self.sidecar.lines_of("connection closed").get(before).cloned());
+        let entry =
+            crate::support::eventually("a entry", || self.sidecar.lines_of("connection closed").get(before).cloned());
         let _ = client.kill();
         client.wait().unwrap();
-        (record["verdict"] == "permit", record)
+        (entry["verdict"] == "permit", entry)
     }
 
     /// What `policy test` says of `leaf.crt`.
@@ -83,11 +83,11 @@ impl Bench {
     fn agreed(&self, what: &str) -> Value {
         let said = self.test();
         for version in ["-tls1_3", "-tls1_2"] {
-            let (permitted, record) = self.shake(version);
-            assert_eq!(permitted, said["verdict"] == "permit", "{what} with {version}: {said} but {record}");
+            let (permitted, entry) = self.shake(version);
+            assert_eq!(permitted, said["verdict"] == "permit", "{what} with {version}: {said} but {entry}");
             // A client that knows that its key is of no use shows nothing.
-            if !permitted && record["denial_reason"] != "no_certificate" {
-                assert_eq!(record["denial_reason"], said["denial_reason"], "{what} with {version}");
+            if !permitted && entry["denial_reason"] != "no_certificate" {
+                assert_eq!(entry["denial_reason"], said["denial_reason"], "{what} with {version}");
             }
         }
         said
@@ -169,8 +169,8 @@ fn the_record_of_a_client_with_a_long_subject_is_short_and_says_where_it_was_cut
         "keyUsage=digitalSignature",
         &[],
     );
-    let (permitted, record) = bench.shake("-tls1_3");
-    let subject = record["client_subject"].as_str().unwrap();
-    assert!(permitted && subject.ends_with(" more)") && subject.contains('…'), "{record}");
-    assert!(record.to_string().len() < 2048, "{record}");
+    let (permitted, entry) = bench.shake("-tls1_3");
+    let subject = entry["client_subject"].as_str().unwrap();
+    assert!(permitted && subject.ends_with(" more)") && subject.contains('…'), "{entry}");
+    assert!(entry.to_string().len() < 2048, "{entry}");
 }

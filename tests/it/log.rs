@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::health::{admin, get, proxy};
-use crate::support::client::asking;
+use crate::support::client::connector;
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 use crate::support::{app, eventually};
@@ -19,9 +19,9 @@ fn every_line_of_lagers_form_has_its_five_members() {
     assert_eq!(line["data"]["generation"], 1);
     let listening = sidecar.wait_for("vestibule.listening");
     let addr = listening["data"]["listener"].as_str().unwrap().parse().unwrap();
-    drop(asking(credentials.instance()).connect(addr).unwrap());
-    let record = sidecar.wait_for("vestibule.connection closed");
-    assert!(record["data"]["close_reason"].is_string(), "{record}");
+    drop(connector(credentials.instance()).connect(addr).unwrap());
+    let entry = sidecar.wait_for("vestibule.connection closed");
+    assert!(entry["data"]["close_reason"].is_string(), "{entry}");
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(0));
     for line in sidecar.lines() {
@@ -83,13 +83,13 @@ fn traffic_goes_on_while_nobody_reads_stderr_and_the_next_line_says_how_many_are
     let credentials = Credentials::new();
     let mut sidecar = proxy(&credentials, app::echo()).ready();
     assert_eq!(dropped(&sidecar), 0);
-    let mut early = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut early = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     let unread = sidecar.unread();
     let mut connections = connect_until_lines_are_dropped(&sidecar);
     for round in 0..20 {
         early.send(b"early").unwrap();
         assert_eq!(early.receive(5).unwrap(), b"early", "{round}");
-        let mut late = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+        let mut late = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
         late.send(b"late").unwrap();
         assert_eq!(late.receive(4).unwrap(), b"late", "{round}");
         connections += 1;

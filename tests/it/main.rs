@@ -3,6 +3,7 @@
 
 mod support;
 
+mod access_log;
 mod actions;
 mod architecture;
 mod check;
@@ -13,7 +14,6 @@ mod docs;
 mod entrypoint;
 mod envoy;
 mod envoy_documents;
-mod going;
 mod handshake;
 mod health;
 mod kinds;
@@ -24,14 +24,14 @@ mod metrics;
 mod policy;
 mod process;
 mod proxy_protocol;
-mod records;
 mod relay;
+mod resource_limits;
 mod rolling;
 mod rotation;
-mod scarcity;
 mod secrets;
 mod server_names;
 mod session;
+mod shutdown_idle;
 mod slow_readers;
 mod status;
 mod supervisor;

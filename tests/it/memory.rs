@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::metrics::Measured;
 use crate::support::app::App;
-use crate::support::client::{Asking, Client, Ending, asking, read_to_end};
+use crate::support::client::{Client, Connector, Ending, connector, read_to_end};
 use crate::support::credentials::{Credentials, roots_pem};
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{PATIENCE, app, eventually};
@@ -44,10 +44,10 @@ fn saying(bytes: &[u8], sidecar: &Sidecar) -> TcpStream {
 }
 
 /// A client whose ClientHello is nearly as long as may be.
-fn long_winded(asking: &Asking) -> Asking {
-    let mut asking = asking.clone();
-    asking.config.alpn_protocols = (0..54).map(|nth| vec![nth; 255]).collect();
-    asking
+fn long_winded(connector: &Connector) -> Connector {
+    let mut connector = connector.clone();
+    connector.config.alpn_protocols = (0..54).map(|nth| vec![nth; 255]).collect();
+    connector
 }
 
 /// Sends `bytes` and gets them back.
@@ -105,8 +105,8 @@ fn deaf() -> (SocketAddr, std::sync::mpsc::Receiver<TcpStream>) {
 fn a_client_hello_of_up_to_16_kib_is_served_and_a_longer_one_refused_by_an_alert() {
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).ready();
-    let asking = asking(credentials.instance());
-    let long = long_winded(&asking);
+    let connector = connector(credentials.instance());
+    let long = long_winded(&connector);
     assert!((14 * KIB..16 * KIB).contains(&long.hello().len()), "{}", long.hello().len());
     echoes(&mut long.connect(sidecar.addr()).unwrap(), 1000);
 
@@ -115,12 +115,12 @@ fn a_client_hello_of_up_to_16_kib_is_served_and_a_longer_one_refused_by_an_alert
         let tcp = saying(&unfinished_hello(length, 100), &sidecar);
         assert_eq!(read_to_end(&tcp), (TOO_LONG.to_vec(), Ending::Fin), "{length}");
     }
-    eventually("three records", || {
-        let records = sidecar.lines().into_iter().filter(|line| {
+    eventually("three entries", || {
+        let entries = sidecar.lines().into_iter().filter(|line| {
             line["close_reason"] == "handshake_failed"
                 && line["detail"].as_str().is_some_and(|detail| detail.contains("longer than 16 KiB"))
         });
-        (records.count() == 3).then_some(())
+        (entries.count() == 3).then_some(())
     });
 }
 
@@ -129,9 +129,9 @@ fn thousands_of_names_in_a_client_hello_take_no_more_memory_than_their_bytes() {
     const CLIENTS: usize = 60;
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).arg("--handshake-timeout").arg("10m").ready();
-    let mut asking = asking(credentials.instance());
-    asking.config.alpn_protocols = vec![vec![b'x']; 7_300];
-    let hello = asking.hello();
+    let mut connector = connector(credentials.instance());
+    connector.config.alpn_protocols = vec![vec![b'x']; 7_300];
+    let hello = connector.hello();
     assert!((15 * KIB..16 * KIB).contains(&hello.len()), "{}", hello.len());
     let say_hello = || {
         let mut tcp = saying(&hello, &sidecar);
@@ -152,7 +152,7 @@ fn thousands_of_names_in_a_client_hello_take_no_more_memory_than_their_bytes() {
 fn a_client_hello_in_the_smallest_records_and_segments_is_served_and_too_many_of_them_are_refused() {
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).ready();
-    let hello = asking(credentials.instance()).hello();
+    let hello = connector(credentials.instance()).hello();
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
     tcp.set_nodelay(true).unwrap();
     for byte in in_records(&hello[5..], 1) {
@@ -173,20 +173,20 @@ fn clients_with_large_unfinished_hellos_are_turned_away_before_those_with_small_
     let credentials = Credentials::new();
     let setup = Setup::proxy(&credentials, app::echo()).arg("--memory-limit").arg("16M");
     let measured = Measured::new(setup.arg("--max-connections").arg("2000").arg("--handshake-timeout").arg("10m"));
-    let (sidecar, asking) = (&measured.sidecar, asking(credentials.instance()));
+    let (sidecar, connector) = (&measured.sidecar, connector(credentials.instance()));
     let limit = measured.series()["vestibule_held_memory_limit_bytes{budget=\"handshakes\"}"];
     assert_eq!(limit, (2 * KIB * KIB) as f64);
 
-    let mut established = asking.connect(sidecar.addr()).unwrap();
+    let mut established = connector.connect(sidecar.addr()).unwrap();
     let flood: Vec<_> = (0..200).map(|_| saying(&unfinished_hello(15 * KIB, 14 * KIB), sidecar)).collect();
-    let record = sidecar.record("overloaded");
-    assert!(record["detail"].as_str().unwrap().contains("memory for handshakes"), "{record}");
+    let entry = sidecar.access_log_entry("overloaded");
+    assert!(entry["detail"].as_str().unwrap().contains("memory for handshakes"), "{entry}");
     let refused = || sidecar.reasons().iter().filter(|reason| *reason == "overloaded").count();
     eventually("all but those that fit", || (refused() >= 90).then_some(()));
     assert!(held(&measured, "handshakes") <= limit);
 
     // Whoever needs little comes in, and whoever is in stays.
-    echoes(&mut asking.connect(sidecar.addr()).unwrap(), 10_000);
+    echoes(&mut connector.connect(sidecar.addr()).unwrap(), 10_000);
     echoes(&mut established, 10_000);
     let hello = unfinished_hello(1800, 1700);
     let patient = saying(&hello, sidecar);
@@ -197,7 +197,7 @@ fn clients_with_large_unfinished_hellos_are_turned_away_before_those_with_small_
 
     drop((flood, patient));
     measured.wait_for("vestibule_held_memory_bytes{budget=\"handshakes\"}", 0.0);
-    echoes(&mut long_winded(&asking).connect(sidecar.addr()).unwrap(), 1000);
+    echoes(&mut long_winded(&connector).connect(sidecar.addr()).unwrap(), 1000);
 }
 
 #[test]
@@ -210,15 +210,15 @@ fn large_client_certificates_without_an_end_are_turned_away_and_usual_ones_come_
     let setup = setup.arg("--memory-limit").arg("4M").arg("--max-connections").arg("500");
     let measured = Measured::new(setup.arg("--handshake-timeout").arg("10m"));
     let client = credentials.issue();
-    let usual = asking(credentials.instance()).showing(&client.cert_pem, &client.key_pem);
+    let usual = connector(credentials.instance()).showing(&client.cert_pem, &client.key_pem);
     let pem = client.cert_pem.len();
     let large =
-        asking(credentials.instance()).showing(&client.cert_pem.repeat(45 * KIB * 4 / 3 / pem), &client.key_pem);
+        connector(credentials.instance()).showing(&client.cert_pem.repeat(45 * KIB * 4 / 3 / pem), &client.key_pem);
     let limit = measured.series()["vestibule_held_memory_limit_bytes{budget=\"handshakes\"}"];
     let mut established = usual.connect(measured.sidecar.addr()).unwrap();
     let flood: Vec<_> = (0..30).map(|_| large.all_but_the_last_byte(measured.sidecar.addr())).collect();
-    let record = measured.sidecar.record("overloaded");
-    assert!(record["detail"].as_str().unwrap().contains("memory for handshakes"), "{record}");
+    let entry = measured.sidecar.access_log_entry("overloaded");
+    assert!(entry["detail"].as_str().unwrap().contains("memory for handshakes"), "{entry}");
     assert!(held(&measured, "handshakes") <= limit);
     echoes(&mut usual.connect(measured.sidecar.addr()).unwrap(), 10_000);
     echoes(&mut established, 10_000);
@@ -235,14 +235,14 @@ fn established_clients_with_long_chains_are_turned_away_when_memory_is_short_and
     let setup = setup.arg("--client-auth").arg("require").arg("--allow").arg("any");
     let measured = Measured::new(setup.arg("--memory-limit").arg("4M").arg("--max-connections").arg("500"));
     let client = credentials.issue();
-    let usual = asking(credentials.instance()).showing(&client.cert_pem, &client.key_pem);
+    let usual = connector(credentials.instance()).showing(&client.cert_pem, &client.key_pem);
     let certificates = client.cert_pem.matches("BEGIN CERTIFICATE").count();
-    let long = asking(credentials.instance()).showing(&client.cert_pem.repeat(10 / certificates), &client.key_pem);
+    let long = connector(credentials.instance()).showing(&client.cert_pem.repeat(10 / certificates), &client.key_pem);
     let limit = measured.series()["vestibule_held_memory_limit_bytes{budget=\"backlogs\"}"];
     let mut established = usual.connect(measured.sidecar.addr()).unwrap();
     let clients: Vec<_> =
         (0..120).filter_map(|_| long.clone().afresh().connect(measured.sidecar.addr()).ok()).collect();
-    let entry = measured.sidecar.record("overloaded");
+    let entry = measured.sidecar.access_log_entry("overloaded");
     assert!(entry["detail"].as_str().unwrap().contains("chain of certificates is long"), "{entry}");
     assert!(held(&measured, "backlogs") <= limit && clients.len() > 5, "{}", clients.len());
     echoes(&mut usual.connect(measured.sidecar.addr()).unwrap(), 10_000);
@@ -257,7 +257,7 @@ fn where_there_is_much_memory_unfinished_hellos_are_waited_for() {
     let setup = Setup::proxy(&credentials, app::echo()).arg("--memory-limit").arg("1T");
     let sidecar = setup.arg("--max-connections").arg("2000").ready();
     let flood: Vec<_> = (0..300).map(|_| saying(&unfinished_hello(15 * KIB, 14 * KIB), &sidecar)).collect();
-    echoes(&mut asking(credentials.instance()).connect(sidecar.addr()).unwrap(), 1000);
+    echoes(&mut connector(credentials.instance()).connect(sidecar.addr()).unwrap(), 1000);
     assert!(!sidecar.reasons().contains(&"overloaded".to_owned()), "{:?}", sidecar.reasons());
     drop(flood);
 }
@@ -267,9 +267,9 @@ fn downloads_that_are_not_read_make_room_when_memory_is_short_and_those_that_are
     let credentials = Credentials::new();
     let setup = Setup::proxy(&credentials, torrent()).arg("--memory-limit").arg("4M");
     let measured = Measured::new(setup.arg("--max-connections").arg("200"));
-    let asking = asking(credentials.instance());
-    let mut reading = asking.connect(measured.sidecar.addr()).unwrap();
-    let unread: Vec<_> = (0..60).map(|_| asking.connect(measured.sidecar.addr()).unwrap()).collect();
+    let connector = connector(credentials.instance());
+    let mut reading = connector.connect(measured.sidecar.addr()).unwrap();
+    let unread: Vec<_> = (0..60).map(|_| connector.connect(measured.sidecar.addr()).unwrap()).collect();
     let limit = measured.series()["vestibule_held_memory_limit_bytes{budget=\"backlogs\"}"];
     // They hold what there is, and then no more than a small read each.
     eventually("a budget that is spent", || (held(&measured, "backlogs") > limit / 2.0).then_some(()));
@@ -281,11 +281,11 @@ fn downloads_that_are_not_read_make_room_when_memory_is_short_and_those_that_are
         line["close_reason"] == "overloaded"
             && line["detail"].as_str().is_some_and(|detail| detail.contains("memory for backlogs"))
     };
-    let record = eventually("one that had to go", || {
+    let entry = eventually("one that had to go", || {
         assert_eq!(reading.receive(10_000).unwrap(), [0; 10_000]);
         measured.sidecar.lines().into_iter().find(overloaded)
     });
-    assert!(record["bytes_down"].as_u64().unwrap() > 0, "{record}");
+    assert!(entry["bytes_down"].as_u64().unwrap() > 0, "{entry}");
     eventually("room again", || {
         assert_eq!(reading.receive(10_000).unwrap(), [0; 10_000]);
         (held(&measured, "backlogs") <= limit / 2.0).then_some(())
@@ -298,12 +298,12 @@ fn uploads_that_the_app_does_not_take_and_records_without_an_end_make_room_when_
     let (app, _kept) = deaf();
     let setup = Setup::proxy(&credentials, app).arg("--memory-limit").arg("4M");
     let measured = Measured::new(setup.arg("--max-connections").arg("200"));
-    let asking = asking(credentials.instance());
-    let mut upload = asking.connect(measured.sidecar.addr()).unwrap();
+    let connector = connector(credentials.instance());
+    let mut upload = connector.connect(measured.sidecar.addr()).unwrap();
     upload.send(b"e").unwrap();
     let unfinished: Vec<_> = (0..60)
         .map(|_| {
-            let mut client = asking.connect(measured.sidecar.addr()).unwrap();
+            let mut client = connector.connect(measured.sidecar.addr()).unwrap();
             std::io::Write::write_all(&mut client.tls.writer(), &[0; 16 * KIB]).unwrap();
             let mut record = Vec::new();
             while client.tls.wants_write() {
@@ -325,8 +325,8 @@ fn uploads_that_the_app_does_not_take_and_records_without_an_end_make_room_when_
         echoes(&mut upload, 1000);
         (held(&measured, "backlogs") <= limit / 2.0).then_some(())
     });
-    let record = measured.sidecar.record("overloaded");
-    assert!(record["detail"].as_str().unwrap().contains("memory for backlogs"), "{record}");
+    let entry = measured.sidecar.access_log_entry("overloaded");
+    assert!(entry["detail"].as_str().unwrap().contains("memory for backlogs"), "{entry}");
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn clients_beyond_those_that_wait_over_the_limit_are_reset_and_counted() {
     let app = App::start();
     let setup = Setup::proxy(&credentials, app.addr()).arg("--max-connections").arg("1");
     let measured = Measured::new(setup.arg("--handshake-timeout").arg("10m"));
-    let _one = asking(credentials.instance()).connect(measured.sidecar.addr()).unwrap();
+    let _one = connector(credentials.instance()).connect(measured.sidecar.addr()).unwrap();
     let waiting: Vec<_> = (0..64).map(|_| TcpStream::connect(measured.sidecar.addr()).unwrap()).collect();
     measured.wait_for("vestibule_connections_active", 65.0);
     for _ in 0..10 {
@@ -343,8 +343,8 @@ fn clients_beyond_those_that_wait_over_the_limit_are_reset_and_counted() {
         assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     }
     measured.wait_for("vestibule_connections_closed_total{reason=\"overloaded\"}", 10.0);
-    let record = measured.sidecar.record("overloaded");
-    assert!(record["detail"].as_str().unwrap().contains("--max-connections"), "{record}");
+    let entry = measured.sidecar.access_log_entry("overloaded");
+    assert!(entry["detail"].as_str().unwrap().contains("--max-connections"), "{entry}");
     assert_eq!(measured.series()["vestibule_connections_opened_total"], 75.0);
     drop(waiting);
 }

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use crate::support::client::{asking, asking_with};
+use crate::support::client::{connector, connector_with};
 use crate::support::credentials::Credentials;
 use crate::support::machine::lacks;
 use crate::support::sidecar::{Setup, Sidecar};
@@ -63,11 +63,11 @@ fn what_happens_is_counted() {
         (before["vestibule_credential_generation"], before["vestibule_rotations_total{result=\"success\"}"]),
         (1.0, 1.0)
     );
-    assert_eq!(before["vestibule_ready{check=\"pair\"}"], 1.0);
+    assert_eq!(before["vestibule_ready{check=\"certificate\"}"], 1.0);
 
     let addr = measured.sidecar.addr();
-    let asking = asking(credentials.instance());
-    let mut first = asking.connect(addr).unwrap();
+    let connector = connector(credentials.instance());
+    let mut first = connector.connect(addr).unwrap();
     first.send(&[1; 1000]).unwrap();
     first.receive(1000).unwrap();
     let during = measured.series();
@@ -87,14 +87,14 @@ fn what_happens_is_counted() {
     measured.wait_for("vestibule_relayed_bytes_total{direction=\"down\"}", 1000.0);
 
     // With the ticket of the first.
-    drop(asking.connect(addr).unwrap());
+    drop(connector.connect(addr).unwrap());
     measured.wait_for(&completed("TLSv1_3", "X25519MLKEM768", true), 1.0);
-    drop(asking_with(credentials.instance(), &[&rustls::version::TLS12]).connect(addr).unwrap());
+    drop(connector_with(credentials.instance(), &[&rustls::version::TLS12]).connect(addr).unwrap());
     drop(TcpStream::connect(addr).unwrap());
     let mut plain = TcpStream::connect(addr).unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     drop(plain);
-    let mut stranger = asking.clone();
+    let mut stranger = connector.clone();
     stranger.name = "somebody-else.example".to_owned();
     assert!(stranger.connect(addr).is_err());
     measured.wait_for("vestibule_connections_closed_total{reason=\"probe\"}", 1.0);
@@ -148,7 +148,10 @@ fn the_process_is_measured_under_the_names_that_all_programs_use() {
     );
     assert_eq!(series[&build], 1.0);
 
-    assert_eq!((series["vestibule_ready{check=\"app\"}"], series["vestibule_ready{check=\"pair\"}"]), (0.0, 1.0));
+    assert_eq!(
+        (series["vestibule_ready{check=\"app\"}"], series["vestibule_ready{check=\"certificate\"}"]),
+        (0.0, 1.0)
+    );
     assert_eq!((series["vestibule_retiring"], series["vestibule_draining"]), (0.0, 0.0));
     let _busy = TcpStream::connect(measured.sidecar.addr()).unwrap();
     measured.wait_for("vestibule_connections_active", 1.0);
@@ -163,7 +166,7 @@ fn the_process_is_measured_under_the_names_that_all_programs_use() {
 fn both_forms_are_for_those_who_ask_for_them_and_say_the_same() {
     let credentials = Credentials::new();
     let measured = Measured::new(Setup::proxy(&credentials, app::echo()));
-    drop(asking(credentials.instance()).connect(measured.sidecar.addr()).unwrap());
+    drop(connector(credentials.instance()).connect(measured.sidecar.addr()).unwrap());
     measured.wait_for("vestibule_connections_active", 0.0);
 
     let (head, open_metrics) = measured.ask(OPEN_METRICS);

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::app::App;
-use crate::support::client::{Asking, Client, Ending, asking};
+use crate::support::client::{Client, Connector, Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{app, eventually};
@@ -34,9 +34,9 @@ fn run(credentials: &Credentials, app: &str) -> Setup {
 }
 
 /// A client that has sent `text` to the app, as soon as there is one.
-fn told(sidecar: &Sidecar, asking: &Asking, text: &str) -> Client {
+fn told(sidecar: &Sidecar, connector: &Connector, text: &str) -> Client {
     eventually("the app", || {
-        let mut client = asking.connect(sidecar.addr()).ok()?;
+        let mut client = connector.connect(sidecar.addr()).ok()?;
         client.send(text.as_bytes()).ok()?;
         Some(client)
     })
@@ -46,9 +46,9 @@ fn told(sidecar: &Sidecar, asking: &Asking, text: &str) -> Client {
 fn run_needs_no_option_and_serves_the_app_on_its_port() {
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, APP).ready();
-    let asking = asking(credentials.instance());
+    let connector = connector(credentials.instance());
     let answer = eventually("the app", || {
-        let mut client = asking.connect(sidecar.addr()).ok()?;
+        let mut client = connector.connect(sidecar.addr()).ok()?;
         client.send(b"hi\n").ok()?;
         Some(client.receive_all())
     });
@@ -62,23 +62,23 @@ fn an_app_on_the_other_loopback_address_is_named_once_and_found_as_localhost() {
     let credentials = Credentials::new();
     let app = TcpListener::bind("[::1]:0").unwrap();
     let at = app.local_addr().unwrap();
-    let asking = asking(credentials.instance());
+    let connector = connector(credentials.instance());
     let sidecar = Setup::proxy(&credentials, at.port()).env("VESTIBULE_APP_READY", "tcp").ready();
     let names = |line: &serde_json::Value| line["listening"] == at.to_string().as_str();
-    assert!(asking.connect(sidecar.addr()).is_err());
+    assert!(connector.connect(sidecar.addr()).is_err());
     let line = sidecar.wait_until("the app's own address", names);
     assert_eq!(line["level"], "warn");
     assert!(line["message"].as_str().unwrap().contains("--app"), "{line}");
     // Refused again, and asked again for longer than the table rests: it has been said.
     let began = Instant::now();
     eventually("more than a second of refusals", || {
-        assert!(asking.connect(sidecar.addr()).is_err());
+        assert!(connector.connect(sidecar.addr()).is_err());
         (began.elapsed() > Duration::from_millis(1500)).then_some(())
     });
     assert_eq!(sidecar.lines().into_iter().filter(names).count(), 1);
 
     let sidecar = Setup::proxy(&credentials, format!("localhost:{}", at.port())).ready();
-    let mut client = asking.connect(sidecar.addr()).unwrap();
+    let mut client = connector.connect(sidecar.addr()).unwrap();
     client.send(b"?").unwrap();
     let mut byte = [0; 1];
     app.accept().unwrap().0.read_exact(&mut byte).unwrap();
@@ -89,9 +89,9 @@ fn an_app_on_the_other_loopback_address_is_named_once_and_found_as_localhost() {
 fn the_listener_is_open_before_the_app_and_turns_clients_away_by_reset() {
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, "import time; time.sleep(60)").ready();
-    let error = asking(credentials.instance()).connect(sidecar.addr()).err().unwrap();
+    let error = connector(credentials.instance()).connect(sidecar.addr()).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    sidecar.record("app_refused");
+    sidecar.access_log_entry("app_refused");
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(128 + 15));
 }
@@ -101,8 +101,8 @@ fn an_app_that_ends_by_itself_has_all_its_bytes_delivered_and_its_status_passed_
     const SIZE: usize = 3_000_000;
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, APP).ready();
-    let asking = asking(credentials.instance());
-    let mut client = told(&sidecar, &asking, &format!("exit 42 {SIZE}\n"));
+    let connector = connector(credentials.instance());
+    let mut client = told(&sidecar, &connector, &format!("exit 42 {SIZE}\n"));
     let (answer, _) = client.receive_all();
     assert_eq!(answer.len(), SIZE);
     drop(client);
@@ -114,8 +114,8 @@ fn a_client_that_takes_its_time_gets_all_that_an_app_sent_before_it_ended() {
     const SIZE: usize = 20_000_000;
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, APP).ready();
-    let asking = asking(credentials.instance());
-    let mut client = told(&sidecar, &asking, &format!("exit 42 {SIZE}\n"));
+    let connector = connector(credentials.instance());
+    let mut client = told(&sidecar, &connector, &format!("exit 42 {SIZE}\n"));
     let mut got = 0;
     while got < SIZE {
         got += client.receive(SIZE / 20).unwrap().len();
@@ -129,8 +129,8 @@ fn a_client_that_takes_its_time_gets_all_that_an_app_sent_before_it_ended() {
 fn a_client_that_stays_does_not_hold_up_the_end_of_an_app_that_is_gone() {
     let credentials = Credentials::new();
     let mut sidecar = run(&credentials, APP).ready();
-    let asking = asking(credentials.instance());
-    let client = told(&sidecar, &asking, "unfinished");
+    let connector = connector(credentials.instance());
+    let client = told(&sidecar, &connector, "unfinished");
     let began = Instant::now();
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(7));
@@ -147,7 +147,7 @@ fn a_small_descriptor_limit_serves_few_and_not_nobody() {
         app::echo()
     );
     let sidecar = Setup::program("sh", &["-c", &limited]).credentials(&credentials).ready();
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     client.send(b"x").unwrap();
     assert_eq!(client.receive(1).unwrap(), b"x");
 }
@@ -167,7 +167,7 @@ fn term_closes_the_listener_lets_connections_finish_and_ends_with_0() {
     let credentials = Credentials::new();
     let app = App::start();
     let mut sidecar = Setup::proxy(&credentials, app.addr()).ready();
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     let mut app_end = app.accept();
     // A request waits for its answer: the connection is not idle, however long that takes.
     client.send(b"slow request").unwrap();
@@ -185,7 +185,7 @@ fn term_closes_the_listener_lets_connections_finish_and_ends_with_0() {
     client.close_notify();
     drop(client);
     assert_eq!(sidecar.exited().code(), Some(0));
-    sidecar.record("completed");
+    sidecar.access_log_entry("completed");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn while_it_drains_an_idle_connection_is_closed_gently() {
     let credentials = Credentials::new();
     let app = App::start();
     let mut sidecar = Setup::proxy(&credentials, app.addr()).ready();
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     let mut app_end = app.accept();
     client.send(b"request").unwrap();
     app_end.read_exact(&mut [0; 7]).unwrap();
@@ -205,7 +205,7 @@ fn while_it_drains_an_idle_connection_is_closed_gently() {
     assert_eq!(app_end.read(&mut [0; 1]).unwrap(), 0, "the app sees an end of file");
     drop(client);
     assert_eq!(sidecar.exited().code(), Some(0));
-    sidecar.record("closed_idle");
+    sidecar.access_log_entry("closed_idle");
 }
 
 #[test]
@@ -213,10 +213,10 @@ fn what_is_still_busy_when_the_time_is_over_is_closed() {
     let credentials = Credentials::new();
     let app = App::start();
     let mut sidecar = Setup::proxy(&credentials, app.addr()).arg("--drain-timeout").arg("400ms").ready();
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     client.send(b"never answered").unwrap();
     app.accept().read_exact(&mut [0; 14]).unwrap();
-    let mut busy = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut busy = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     busy.send(b"?").unwrap();
     let _app_end = app.accept();
 
@@ -227,7 +227,7 @@ fn what_is_still_busy_when_the_time_is_over_is_closed() {
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(400), "{took:?}");
     assert!(took < Duration::from_millis(1400), "the drain timeout and a second: {took:?}");
-    sidecar.record("drain_timeout");
+    sidecar.access_log_entry("drain_timeout");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_second_signal_skips_ahead() {
     let credentials = Credentials::new();
     let app = App::start();
     let mut sidecar = Setup::proxy(&credentials, app.addr()).arg("--drain-timeout").arg("1h").ready();
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     client.send(b"?").unwrap();
     let _app_end = app.accept();
     sidecar.signal("TERM");
@@ -302,7 +302,7 @@ fn without_descriptors_it_waits_and_recovers_and_neither_dies_nor_spins() {
         app::echo()
     );
     let sidecar = Setup::program("sh", &["-c", &limited]).credentials(&credentials).ready();
-    let asking = asking(credentials.instance());
+    let connector = connector(credentials.instance());
     let mut crowd: Vec<_> = (0..100).map(|_| TcpStream::connect(sidecar.addr()).unwrap()).collect();
     sidecar.wait_until("a word about it", |line| {
         line["message"].as_str().is_some_and(|message| message.starts_with("cannot accept connections for now"))
@@ -314,7 +314,7 @@ fn without_descriptors_it_waits_and_recovers_and_neither_dies_nor_spins() {
 
     crowd.clear();
     eventually("service again", || {
-        let mut client = asking.connect(sidecar.addr()).ok()?;
+        let mut client = connector.connect(sidecar.addr()).ok()?;
         client.send(b"x").ok()?;
         client.receive(1).ok()
     });

@@ -13,7 +13,7 @@ use vestibule::issuer::{InstanceSpec, KeyKind};
 
 use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::{Asking, Ending, asking, asking_with, read_to_end};
+use crate::support::client::{Connector, Ending, connector, connector_with, read_to_end};
 use crate::support::credentials::{Credentials, issue, roots, roots_pem};
 use crate::support::sidecar::Setup;
 
@@ -84,18 +84,18 @@ impl Told {
 }
 
 /// A client with a certificate of the tests' CA.
-fn certified(name: &str, spec: &InstanceSpec, version: &'static SupportedProtocolVersion) -> Asking {
+fn certified(name: &str, spec: &InstanceSpec, version: &'static SupportedProtocolVersion) -> Connector {
     let credential = issue(spec);
-    let mut asking = asking_with(name, &[version]);
+    let mut connector = connector_with(name, &[version]);
     let chain = CertificateDer::pem_slice_iter(credential.cert_pem.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes()).unwrap();
-    asking.config = rustls::ClientConfig::builder_with_provider(asking.config.crypto_provider().clone())
+    connector.config = rustls::ClientConfig::builder_with_provider(connector.config.crypto_provider().clone())
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots())
         .with_client_auth_cert(chain, key)
         .unwrap();
-    asking
+    connector
 }
 
 /// A connection from an address of this machine's loopback.
@@ -118,7 +118,7 @@ fn version_1_is_the_first_line_that_the_app_reads_also_when_the_server_speaks_fi
     let credentials = Credentials::new();
     let app = App::start();
     let sidecar = Setup::proxy(&credentials, app.addr()).arg("--proxy-protocol").arg("v1").ready();
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     // Not a byte has come from the client.
     let mut app_end = app.accept();
     let (from, to) = (client.tcp.local_addr().unwrap(), sidecar.addr());
@@ -130,8 +130,8 @@ fn version_1_is_the_first_line_that_the_app_reads_also_when_the_server_speaks_fi
     client.close_notify();
     drop(app_end);
     client.receive_all();
-    let record = sidecar.record("completed");
-    assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&4.into(), &9.into()), "the line is not the client's");
+    let entry = sidecar.access_log_entry("completed");
+    assert_eq!((&entry["bytes_up"], &entry["bytes_down"]), (&4.into(), &9.into()), "the line is not the client's");
 }
 
 #[test]
@@ -143,16 +143,16 @@ fn version_2_tells_what_was_agreed_on() {
     for (version, name, cipher) in
         [(TLS12, "TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256"), (TLS13, "TLSv1.3", "TLS_AES_128_GCM_SHA256")]
     {
-        let mut asking = asking_with(credentials.instance(), &[version]).alpn(&["h2"]);
-        let mut provider = (**asking.config.crypto_provider()).clone();
+        let mut connector = connector_with(credentials.instance(), &[version]).alpn(&["h2"]);
+        let mut provider = (**connector.config.crypto_provider()).clone();
         provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("AES_128_GCM"));
-        asking.config = rustls::ClientConfig::builder_with_provider(provider.into())
+        connector.config = rustls::ClientConfig::builder_with_provider(provider.into())
             .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots())
             .with_no_client_auth();
-        asking.config.alpn_protocols = vec![b"h2".to_vec()];
-        let mut client = asking.connect(sidecar.addr()).unwrap();
+        connector.config.alpn_protocols = vec![b"h2".to_vec()];
+        let mut client = connector.connect(sidecar.addr()).unwrap();
         client.send(b"early").unwrap();
         let mut app_end = app.accept();
         let told = Told::read(&mut app_end);
@@ -180,9 +180,9 @@ fn version_2_tells_who_has_shown_a_certificate_and_whether_on_this_connection() 
     let spec = InstanceSpec { key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
     let instance = spec.instance.as_ref().unwrap().as_str();
     for version in [TLS12, TLS13] {
-        let asking = certified(credentials.instance(), &spec, version);
+        let connector = certified(credentials.instance(), &spec, version);
         for (resumed, flags) in [(false, 0x07), (true, 0x05)] {
-            let mut client = asking.connect(sidecar.addr()).unwrap();
+            let mut client = connector.connect(sidecar.addr()).unwrap();
             let mut app_end = app.accept();
             let told = Told::read(&mut app_end);
             assert_eq!(told.ssl(), (flags, 0));
@@ -198,8 +198,10 @@ fn version_2_tells_who_has_shown_a_certificate_and_whether_on_this_connection() 
         }
     }
     // Denied clients are not announced to anybody.
-    assert!(asking(credentials.instance()).connect(sidecar.addr()).and_then(|mut client| client.receive(1)).is_err());
-    sidecar.record("denied");
+    assert!(
+        connector(credentials.instance()).connect(sidecar.addr()).and_then(|mut client| client.receive(1)).is_err()
+    );
+    sidecar.access_log_entry("denied");
     assert_eq!(app.unaccepted(), 0);
 }
 
@@ -219,13 +221,13 @@ fn an_app_behind_a_unix_socket_is_told_as_well_and_one_that_is_not_to_be_told_is
     fs::write(&config, text).unwrap();
     let sidecar = Setup::command(&["proxy", "--config", config.to_str().unwrap()]).credentials(&credentials).ready();
     let addrs = sidecar.addrs();
-    let asking = asking(credentials.instance());
-    let client = asking.connect(addrs[0]).unwrap();
+    let connector = connector(credentials.instance());
+    let client = connector.connect(addrs[0]).unwrap();
     let mut first = [0; 11];
     listener.accept().unwrap().0.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"PROXY TCP4 ");
     drop(client);
-    let mut client = asking.connect(addrs[1]).unwrap();
+    let mut client = connector.connect(addrs[1]).unwrap();
     client.send(b"hello").unwrap();
     assert_eq!(read(&mut plain.accept(), 5), b"hello");
 }
@@ -236,7 +238,7 @@ fn a_load_balancer_that_is_listed_speaks_for_its_client_in_any_pieces() {
     let app = App::start();
     let setup = Setup::proxy(&credentials, app.addr()).arg("--proxy-protocol").arg("v1");
     let sidecar = setup.arg("--accept-proxy-protocol").arg("192.0.2.0/24,127.0.0.1").ready();
-    let asking = asking(credentials.instance());
+    let connector = connector(credentials.instance());
     for (header, told, peer) in [
         (header(), "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n", "203.0.113.7:4711"),
         (
@@ -251,14 +253,14 @@ fn a_load_balancer_that_is_listed_speaks_for_its_client_in_any_pieces() {
             for piece in header.chunks(pieces) {
                 tcp.write_all(piece).unwrap();
             }
-            let mut client = asking.handshake(tcp).unwrap();
+            let mut client = connector.handshake(tcp).unwrap();
             let mut app_end = app.accept();
             assert_eq!(line(&mut app_end), told);
             client.send(b"hi").unwrap();
             assert_eq!(read(&mut app_end, 2), b"hi");
             drop((client, app_end));
-            let record = sidecar.wait_until("its record", |line| line["proxy_addr"] == via.as_str());
-            assert_eq!(record["client_addr"], peer);
+            let entry = sidecar.wait_until("its record", |line| line["proxy_addr"] == via.as_str());
+            assert_eq!(entry["client_addr"], peer);
         }
     }
     // Whoever speaks for itself is known by its own address.
@@ -266,7 +268,7 @@ fn a_load_balancer_that_is_listed_speaks_for_its_client_in_any_pieces() {
         let mut tcp = from([127, 0, 0, 1], sidecar.addr());
         let here = tcp.local_addr().unwrap();
         tcp.write_all(own).unwrap();
-        let client = asking.handshake(tcp).unwrap();
+        let client = connector.handshake(tcp).unwrap();
         assert!(line(&mut app.accept()).starts_with(&format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} ", here.port())));
         drop(client);
         sidecar
@@ -279,9 +281,9 @@ fn the_header_and_the_client_hello_may_come_in_one_segment() {
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).arg("--accept-proxy-protocol").arg("127.0.0.0/8").ready();
     let mut tcp = from([127, 0, 0, 1], sidecar.addr());
-    let asking = asking(credentials.instance());
-    let name = rustls::pki_types::ServerName::try_from(asking.name.clone()).unwrap();
-    let mut tls = rustls::ClientConnection::new(asking.config.clone().into(), name).unwrap();
+    let connector = connector(credentials.instance());
+    let name = rustls::pki_types::ServerName::try_from(connector.name.clone()).unwrap();
+    let mut tls = rustls::ClientConnection::new(connector.config.clone().into(), name).unwrap();
     let mut first = header();
     tls.write_tls(&mut first).unwrap();
     tcp.write_all(&first).unwrap();
@@ -300,10 +302,10 @@ fn from_whoever_is_not_listed_a_header_is_garbage() {
     let mut liar = from([127, 0, 0, 2], sidecar.addr());
     liar.write_all(b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n").unwrap();
     read_to_end(&liar);
-    let record = sidecar.record("not_tls");
-    assert_eq!(record["client_addr"], liar.local_addr().unwrap().to_string());
+    let entry = sidecar.access_log_entry("not_tls");
+    assert_eq!(entry["client_addr"], liar.local_addr().unwrap().to_string());
     // And whoever is not listed needs none.
-    let mut client = asking(credentials.instance()).handshake(from([127, 0, 0, 2], sidecar.addr())).unwrap();
+    let mut client = connector(credentials.instance()).handshake(from([127, 0, 0, 2], sidecar.addr())).unwrap();
     client.send(b"x").unwrap();
     assert_eq!(read(&mut app.accept(), 1), b"x");
     assert_eq!(app.unaccepted(), 0);
@@ -321,9 +323,9 @@ fn a_listed_load_balancer_without_a_sound_header_is_turned_away() {
         tcp.write_all(bytes).unwrap();
         assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Fin), "nothing is said to it, and nothing is reset");
         let here = tcp.local_addr().unwrap().to_string();
-        let record = sidecar.wait_until("its record", |line| line["client_addr"] == here.as_str());
-        assert_eq!((&record["close_reason"], &record["level"]), (&"proxy_header".into(), &"info".into()));
-        let detail = record["detail"].as_str().unwrap();
+        let entry = sidecar.wait_until("its record", |line| line["client_addr"] == here.as_str());
+        assert_eq!((&entry["close_reason"], &entry["level"]), (&"proxy_header".into(), &"info".into()));
+        let detail = entry["detail"].as_str().unwrap();
         assert!(detail.starts_with("no sound PROXY header, which --accept-proxy-protocol demands"), "{detail}");
     }
     // Cut off in the middle.
@@ -331,8 +333,8 @@ fn a_listed_load_balancer_without_a_sound_header_is_turned_away() {
     tcp.write_all(b"PROXY TCP4 203.0").unwrap();
     let here = tcp.local_addr().unwrap().to_string();
     drop(tcp);
-    let record = sidecar.wait_until("its record", |line| line["client_addr"] == here.as_str());
-    assert_eq!(record["close_reason"], "proxy_header");
+    let entry = sidecar.wait_until("its record", |line| line["client_addr"] == here.as_str());
+    assert_eq!(entry["close_reason"], "proxy_header");
     assert_eq!(app.unaccepted(), 0);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::app;
 use crate::support::app::App;
-use crate::support::client::{Client, Ending, asking, asking_with, read_to_end};
+use crate::support::client::{Client, Ending, connector, connector_with, read_to_end};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
 
@@ -21,7 +21,7 @@ fn between() -> Between {
     let credentials = Credentials::new();
     let app = App::start();
     let sidecar = Setup::proxy(&credentials, app.addr()).ready();
-    let client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     Between { client, app: app.accept(), sidecar }
 }
 
@@ -39,8 +39,8 @@ fn bytes_arrive_both_ways_and_are_counted() {
     assert_eq!(client.receive_all(), (b"pong".to_vec(), Ending::CloseNotify));
     client.close_notify();
     drop(client);
-    let record = sidecar.record("completed");
-    assert_eq!((record["bytes_up"].as_u64(), record["bytes_down"].as_u64()), (Some(5), Some(4)));
+    let entry = sidecar.access_log_entry("completed");
+    assert_eq!((entry["bytes_up"].as_u64(), entry["bytes_down"].as_u64()), (Some(5), Some(4)));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_client_that_half_closes_still_gets_its_answer() {
         let (answer, ending) = client.receive_all();
         assert_eq!((answer.len(), ending), (100_000, Ending::CloseNotify));
         drop(client);
-        sidecar.record("completed");
+        sidecar.access_log_entry("completed");
     }
 }
 
@@ -95,7 +95,7 @@ fn a_client_that_leaves_without_close_notify_reaches_the_app_as_a_reset() {
     client.fin();
     let (_, ending) = read_to_end(&app);
     assert_eq!(ending, Ending::Reset);
-    sidecar.record("client_truncated");
+    sidecar.access_log_entry("client_truncated");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_clients_reset_reaches_the_app_as_a_reset() {
     client.reset();
     let (_, ending) = read_to_end(&app);
     assert_eq!(ending, Ending::Reset);
-    sidecar.record("client_reset");
+    sidecar.access_log_entry("client_reset");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_client_that_breaks_tls_gets_an_alert_and_the_app_a_reset() {
     let mut stream = rustls::Stream::new(&mut client.tls, &mut client.tcp);
     let error = stream.read(&mut [0; 16]).unwrap_err();
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
-    sidecar.record("client_violation");
+    sidecar.access_log_entry("client_violation");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn an_app_that_resets_ends_the_answer_without_close_notify_and_without_a_reset()
 
     assert_eq!(client.receive_all(), (Vec::new(), Ending::Fin));
     drop(client);
-    sidecar.record("app_reset");
+    sidecar.access_log_entry("app_reset");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn an_app_that_dies_while_the_client_uploads_is_seen_as_cut_off_and_never_as_a_r
     }
     assert_eq!(client.receive_all(), (Vec::new(), Ending::Fin));
     drop(client);
-    sidecar.record("app_reset");
+    sidecar.access_log_entry("app_reset");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_gibibyte_goes_each_way_at_once_and_arrives_exactly() {
         let credentials = Credentials::new();
         let app = App::start();
         let sidecar = Setup::proxy(&credentials, app.addr()).ready();
-        let mut client = asking_with(credentials.instance(), &[version]).connect(sidecar.addr()).unwrap();
+        let mut client = connector_with(credentials.instance(), &[version]).connect(sidecar.addr()).unwrap();
         let app = app.accept();
         // TLS 1.2 is here for its record format; a sixteenth shows that.
         let size = if version.version == rustls::ProtocolVersion::TLSv1_2 { SIZE / 16 } else { SIZE };
@@ -206,8 +206,8 @@ fn a_gibibyte_goes_each_way_at_once_and_arrives_exactly() {
         writer.join().unwrap();
         assert_eq!(reader.join().unwrap(), size);
         drop(client);
-        let record = sidecar.record("completed");
-        assert_eq!((record["bytes_up"].as_u64(), record["bytes_down"].as_u64()), (Some(size), Some(size)));
+        let entry = sidecar.access_log_entry("completed");
+        assert_eq!((entry["bytes_up"].as_u64(), entry["bytes_down"].as_u64()), (Some(size), Some(size)));
     }
 }
 
@@ -347,11 +347,11 @@ fn five_thousand_connections_at_a_time_are_all_served() {
     let credentials = Credentials::new();
     let app = App::start();
     let sidecar = Setup::proxy(&credentials, app.addr()).ready();
-    let asking = asking(credentials.instance());
+    let connector = connector(credentials.instance());
 
     let mut pairs: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
-            let client = asking.connect(sidecar.addr()).unwrap();
+            let client = connector.connect(sidecar.addr()).unwrap();
             (client, app.accept())
         })
         .collect();
@@ -372,7 +372,7 @@ fn an_app_behind_a_unix_socket_is_reached() {
     let path = credentials.dir().join("app.sock");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let sidecar = Setup::proxy(&credentials, format!("unix:{}", path.display())).ready();
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     let (mut app, _) = listener.accept().unwrap();
 
     client.send(b"ping").unwrap();
@@ -388,13 +388,13 @@ fn an_idle_connection_is_closed_only_where_a_limit_was_set_and_then_properly() {
     let credentials = Credentials::new();
     let app = App::start();
     let sidecar = Setup::proxy(&credentials, app.addr()).arg("--idle-timeout").arg("200ms").ready();
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     let mut app = app.accept();
 
     assert_eq!(client.receive_all(), (Vec::new(), Ending::CloseNotify));
     assert_eq!(app.read(&mut [0; 1]).unwrap(), 0, "the app sees an end of file");
     drop(client);
-    sidecar.record("idle_timeout");
+    sidecar.access_log_entry("idle_timeout");
 }
 
 #[test]
@@ -411,11 +411,11 @@ fn several_listeners_lead_to_several_apps() {
     let addrs = sidecar.addrs();
     assert_eq!(addrs.len(), 2);
 
-    let mut to_two = asking(credentials.instance()).connect(addrs[1]).unwrap();
+    let mut to_two = connector(credentials.instance()).connect(addrs[1]).unwrap();
     to_two.send(b"echo").unwrap();
     assert_eq!(to_two.receive(4).unwrap(), b"echo");
     assert_eq!(one.unaccepted(), 0);
-    let _to_one = asking(credentials.instance()).connect(addrs[0]).unwrap();
+    let _to_one = connector(credentials.instance()).connect(addrs[0]).unwrap();
     one.accept();
 }
 
@@ -440,7 +440,7 @@ fn a_client_that_resets_while_the_app_does_not_read_is_noticed() {
     client.tcp.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     while client.send(&[5; 64 * 1024]).is_ok() {}
     client.reset();
-    sidecar.record("client_reset");
+    sidecar.access_log_entry("client_reset");
     let (_, ending) = read_to_end(&app);
     assert_eq!(ending, Ending::Reset);
 }
@@ -452,7 +452,7 @@ fn a_client_that_leaves_without_a_word_after_the_whole_answer_has_cut_nothing_of
     app.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.receive_all(), (b"answer".to_vec(), Ending::CloseNotify));
     drop(client);
-    sidecar.record("completed");
+    sidecar.access_log_entry("completed");
     // The app might still have waited for more: it must not take this for its end.
     assert_eq!(read_to_end(&app).1, Ending::Reset);
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Asking, Client, asking};
+use crate::support::client::{Client, Connector, connector};
 use crate::support::credentials::Credentials;
 use crate::support::eventually;
 use crate::support::sidecar::{Setup, Sidecar};
@@ -63,7 +63,7 @@ const WARM: usize = 30;
 /// One way to an instance, with its idle connections.
 struct Endpoint {
     addr: SocketAddr,
-    asking: Asking,
+    connector: Connector,
     idle: Mutex<Vec<Client>>,
     shunned: Mutex<Option<Instant>>,
     answered: AtomicUsize,
@@ -89,7 +89,7 @@ impl Router {
     fn register(&self, addr: SocketAddr, name: &str) -> Arc<Endpoint> {
         let endpoint = Arc::new(Endpoint {
             addr,
-            asking: asking(name),
+            connector: connector(name),
             idle: Mutex::default(),
             shunned: Mutex::default(),
             answered: AtomicUsize::new(0),
@@ -170,7 +170,7 @@ impl Router {
             format!("dial: {error}")
         })?;
         tcp.set_nodelay(true).unwrap();
-        endpoint.asking.handshake(tcp).map_err(|error| {
+        endpoint.connector.handshake(tcp).map_err(|error| {
             match error.kind() {
                 ErrorKind::ConnectionReset => *endpoint.shunned.lock().unwrap() = Some(Instant::now()),
                 // The name is not the instance's: the retirement pair.

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use strum::VariantArray;
 use vestibule::issuer::{Authority, Credential, Folder, InstanceSpec, KeyKind};
 
-use crate::support::client::asking;
+use crate::support::client::connector;
 use crate::support::credentials::{Credentials, leaf};
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{app, eventually};
@@ -19,16 +19,16 @@ use crate::support::{app, eventually};
 /// Waits until the sidecar shows `wanted`.
 #[track_caller]
 fn shows(sidecar: &Sidecar, instance: &str, wanted: &CertificateDer<'_>) {
-    let asking = asking(instance);
+    let connector = connector(instance);
     eventually("the new certificate", || {
-        let shown = asking.connect(sidecar.addr()).ok()?.leaf();
+        let shown = connector.connect(sidecar.addr()).ok()?.leaf();
         (shown == *wanted).then_some(())
     });
 }
 
 fn serving(credentials: &Credentials) -> Sidecar {
     let sidecar = Setup::proxy(credentials, app::echo()).ready();
-    assert_eq!(asking(credentials.instance()).connect(sidecar.addr()).unwrap().leaf(), on_disk(credentials));
+    assert_eq!(connector(credentials.instance()).connect(sidecar.addr()).unwrap().leaf(), on_disk(credentials));
     sidecar
 }
 
@@ -40,7 +40,7 @@ fn on_disk(credentials: &Credentials) -> CertificateDer<'static> {
 fn a_rename_over_the_files_is_picked_up_and_running_connections_are_not_touched() {
     let mut credentials = Credentials::new();
     let sidecar = serving(&credentials);
-    let mut old = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut old = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
 
     let new = credentials.rotate();
     shows(&sidecar, credentials.instance(), &new);
@@ -59,7 +59,7 @@ fn between_the_two_renames_the_old_pair_is_served_and_nothing_is_said() {
     let staged = credentials.folder.stage(&new).unwrap().rename_key().unwrap();
 
     for _ in 0..20 {
-        let shown = asking(credentials.instance()).connect(sidecar.addr()).unwrap().leaf();
+        let shown = connector(credentials.instance()).connect(sidecar.addr()).unwrap().leaf();
         assert_eq!(shown, old);
     }
     staged.rename_cert().unwrap();
@@ -86,7 +86,7 @@ fn files_that_are_deleted_and_made_again_are_picked_up_and_missed_by_nobody() {
     let old = on_disk(&credentials);
     fs::remove_file(credentials.key()).unwrap();
     fs::remove_file(credentials.cert()).unwrap();
-    assert_eq!(asking(credentials.instance()).connect(sidecar.addr()).unwrap().leaf(), old);
+    assert_eq!(connector(credentials.instance()).connect(sidecar.addr()).unwrap().leaf(), old);
     let new = credentials.rotate();
     shows(&sidecar, credentials.instance(), &new);
 }
@@ -161,7 +161,7 @@ fn hup_forces_a_look_and_changes_nothing_where_nothing_is_new() {
     for _ in 0..5 {
         sidecar.signal("HUP");
     }
-    asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     assert!(sidecar.lines_of("rotated").is_empty());
 }
 
@@ -186,7 +186,7 @@ fn broken_files_keep_the_last_good_pair_and_are_reported_once_per_cause() {
     for (what, text, said) in cases {
         fs::write(credentials.cert(), text).unwrap();
         sidecar.wait_until(what, |line| line["error"].as_str().is_some_and(|error| error.contains(said)));
-        let shown = asking(credentials.instance()).connect(sidecar.addr()).unwrap().leaf();
+        let shown = connector(credentials.instance()).connect(sidecar.addr()).unwrap().leaf();
         assert_eq!(shown, good, "{what}: the last good pair is served");
     }
     let warnings = sidecar.lines().into_iter().filter(|line| line["level"] == "warn").count();
@@ -212,7 +212,7 @@ fn an_unreadable_file_keeps_the_last_good_pair() {
     sidecar.wait_until("the cause", |line| {
         line["error"].as_str().is_some_and(|error| error.contains("instance.key: not a regular file"))
     });
-    assert_eq!(asking(credentials.instance()).connect(sidecar.addr()).unwrap().leaf(), good);
+    assert_eq!(connector(credentials.instance()).connect(sidecar.addr()).unwrap().leaf(), good);
 }
 
 #[test]
@@ -228,19 +228,19 @@ fn every_kind_of_key_is_served() {
             .env("CF_INSTANCE_CERT", folder.cert().to_str().unwrap())
             .env("CF_INSTANCE_KEY", folder.key().to_str().unwrap())
             .ready();
-        let mut asking = asking(spec.instance.as_ref().unwrap().as_str());
+        let mut connector = connector(spec.instance.as_ref().unwrap().as_str());
         let mut roots = rustls::RootCertStore::empty();
         for cert in CertificateDer::pem_slice_iter(authority.roots_pem().as_bytes()) {
             roots.add(cert.unwrap()).unwrap();
         }
-        asking.config = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
+        connector.config = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
             rustls::crypto::aws_lc_rs::default_provider(),
         ))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-        let client = asking.connect(sidecar.addr()).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let client = connector.connect(sidecar.addr()).unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert_eq!(client.tls.peer_certificates().unwrap().len(), 2, "{kind}: the leaf and the CA that issued it");
     }
 }
@@ -254,7 +254,7 @@ fn the_retirement_pair_is_served_and_nothing_exits() {
     credentials.rotate();
     sidecar.wait_for("retirement certificate received; draining idle connections");
     // The certificate that is shown has no name that a router could accept.
-    let error = asking(&name).connect(sidecar.addr()).err().unwrap();
+    let error = connector(&name).connect(sidecar.addr()).err().unwrap();
     assert!(error.to_string().contains("certificate not valid for name"), "{error}");
 }
 
@@ -264,11 +264,11 @@ fn credentials_that_are_missing_at_the_start_may_come_late() {
     let sidecar = Setup::proxy(&credentials, app::echo()).start();
     sidecar.wait_for("listening");
     // The listener is open; a client that comes much too early is told to try elsewhere.
-    assert!(asking(credentials.instance()).connect(sidecar.addr()).is_err());
-    sidecar.record("no_credential");
+    assert!(connector(credentials.instance()).connect(sidecar.addr()).is_err());
+    sidecar.access_log_entry("no_credential");
     credentials.rotate();
     sidecar.wait_for("ready");
-    asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    connector(credentials.instance()).connect(sidecar.addr()).unwrap();
 }
 
 #[test]
@@ -276,8 +276,8 @@ fn a_client_that_comes_a_moment_before_the_first_pair_is_served() {
     let mut credentials = Credentials::empty();
     let setup = Setup::proxy(&credentials, app::echo()).env("VESTIBULE_APP_READY", "tcp");
     let sidecar = setup.env("VESTIBULE_HOLD_UNTIL_READY", "9s").start();
-    let (addr, asking) = (sidecar.addr(), asking(credentials.instance()));
-    let client = std::thread::spawn(move || asking.connect(addr).unwrap().leaf());
+    let (addr, connector) = (sidecar.addr(), connector(credentials.instance()));
+    let client = std::thread::spawn(move || connector.connect(addr).unwrap().leaf());
     eventually("the client", || established(addr).then_some(()));
     assert_eq!(credentials.rotate(), client.join().unwrap());
     assert!(!sidecar.reasons().iter().any(|reason| reason == "no_credential"));
@@ -318,7 +318,7 @@ fn hundreds_of_rotations_under_load_fail_no_request_and_show_no_pair_that_never_
     let rotations: usize = std::env::var("VESTIBULE_TEST_ROTATIONS").map_or(300, |n| n.parse().unwrap());
     let mut credentials = Credentials::new();
     let sidecar = serving(&credentials);
-    let asking = asking(credentials.instance());
+    let connector = connector(credentials.instance());
     let addr = sidecar.addr();
     let done = AtomicBool::new(false);
     let issued = std::sync::Mutex::new(std::collections::HashSet::from([on_disk(&credentials)]));
@@ -328,7 +328,7 @@ fn hundreds_of_rotations_under_load_fail_no_request_and_show_no_pair_that_never_
                 scope.spawn(|| {
                     let mut served = 0;
                     while !done.load(Ordering::Relaxed) {
-                        let mut client = asking.connect(addr).unwrap();
+                        let mut client = connector.connect(addr).unwrap();
                         assert!(issued.lock().unwrap().contains(&client.leaf()), "a pair that was never issued");
                         client.send(b"request").unwrap();
                         assert_eq!(client.receive(7).unwrap(), b"request");

@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 
 use crate::support::app::App;
-use crate::support::client::{Asking, Client, Ending, asking, read_to_end};
+use crate::support::client::{Client, Connector, Ending, connector, read_to_end};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{PATIENCE, app, eventually};
@@ -25,12 +25,12 @@ fn sidecar(args: &[&str]) -> (Sidecar, App, Credentials) {
 }
 
 /// A client whose part of the handshake is done and whose last flight has not been sent.
-fn with_its_last_flight_unsent(asking: &Asking, sidecar: &Sidecar) -> Client {
+fn with_its_last_flight_unsent(connector: &Connector, sidecar: &Sidecar) -> Client {
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
     tcp.set_nodelay(true).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-    let name = ServerName::try_from(asking.name.clone()).unwrap();
-    let mut tls = ClientConnection::new(Arc::new(asking.config.clone()), name).unwrap();
+    let name = ServerName::try_from(connector.name.clone()).unwrap();
+    let mut tls = ClientConnection::new(Arc::new(connector.config.clone()), name).unwrap();
     while tls.is_handshaking() {
         while tls.wants_write() {
             tls.write_tls(&mut tcp).unwrap();
@@ -55,7 +55,7 @@ fn unsent(client: &mut Client) -> Vec<u8> {
 fn a_key_update_in_one_packet_with_finished_is_answered_and_the_session_goes_on() {
     let (sidecar, app, credentials) = sidecar(&[]);
     for updates in 1..4 {
-        let mut client = with_its_last_flight_unsent(&asking(credentials.instance()), &sidecar);
+        let mut client = with_its_last_flight_unsent(&connector(credentials.instance()), &sidecar);
         for _ in 0..updates {
             client.tls.refresh_traffic_keys().unwrap();
         }
@@ -78,7 +78,7 @@ fn a_key_update_in_one_packet_with_finished_is_answered_and_the_session_goes_on(
 #[test]
 fn a_damaged_record_in_one_packet_with_finished_reaches_the_app_as_a_reset() {
     let (sidecar, app, credentials) = sidecar(&[]);
-    let mut client = with_its_last_flight_unsent(&asking(credentials.instance()), &sidecar);
+    let mut client = with_its_last_flight_unsent(&connector(credentials.instance()), &sidecar);
     let finished = unsent(&mut client);
     client.tls.writer().write_all(b"an upload").unwrap();
     let mut record = unsent(&mut client);
@@ -87,13 +87,13 @@ fn a_damaged_record_in_one_packet_with_finished_reaches_the_app_as_a_reset() {
     assert_eq!(read_to_end(&app.accept()), (Vec::new(), Ending::Reset));
     let error = client.receive(1).unwrap_err();
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
-    sidecar.record("client_violation");
+    sidecar.access_log_entry("client_violation");
 }
 
 #[test]
 fn a_close_notify_in_one_packet_with_finished_and_a_question_is_an_end_of_file_behind_it() {
     let (sidecar, app, credentials) = sidecar(&[]);
-    let mut client = with_its_last_flight_unsent(&asking(credentials.instance()), &sidecar);
+    let mut client = with_its_last_flight_unsent(&connector(credentials.instance()), &sidecar);
     client.tls.writer().write_all(b"question").unwrap();
     client.tls.send_close_notify();
     let flight = unsent(&mut client);
@@ -108,7 +108,7 @@ fn a_close_notify_in_one_packet_with_finished_and_a_question_is_an_end_of_file_b
 #[test]
 fn a_key_update_behind_the_apps_end_cuts_no_upload_off() {
     let (sidecar, app, credentials) = sidecar(&[]);
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     let mut app = app.accept();
     app.write_all(b"enough").unwrap();
     app.shutdown(Shutdown::Write).unwrap();
@@ -124,17 +124,17 @@ fn a_key_update_behind_the_apps_end_cuts_no_upload_off() {
     let (upload, ending) = read_to_end(&app);
     assert_eq!((upload.len(), ending), (2_000_000, Ending::Fin));
     drop(uploading.join().unwrap());
-    assert_eq!(sidecar.record("completed")["bytes_up"], 2_000_000);
+    assert_eq!(sidecar.access_log_entry("completed")["bytes_up"], 2_000_000);
 }
 
 /// Whoever says nothing that is data has nothing to say, however often.
 #[test]
 fn parts_of_a_record_and_key_updates_do_not_keep_an_idle_connection() {
     let (sidecar, _app, credentials) = sidecar(&["--idle-timeout=400ms"]);
-    let mut dribbler = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut dribbler = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     dribbler.tls.writer().write_all(&[7; 10_000]).unwrap();
     let record = unsent(&mut dribbler);
-    let mut updater = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut updater = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     for byte in record.chunks(100).take(record.len() / 100 - 1) {
         let updated = updater.tls.refresh_traffic_keys().is_ok() && {
             let update = unsent(&mut updater);
@@ -155,13 +155,13 @@ fn parts_of_a_record_and_key_updates_do_not_keep_an_idle_connection() {
 #[test]
 fn a_client_that_reads_nothing_is_idle_and_what_it_has_not_got_does_not_look_whole() {
     let (sidecar, app, credentials) = sidecar(&["--idle-timeout=500ms"]);
-    let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+    let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     let mut app = app.accept();
     let sending = thread::spawn(move || {
         let sent = app.write_all(&vec![3; 40_000_000]);
         (sent, read_to_end(&app).1)
     });
-    sidecar.record("idle_timeout");
+    sidecar.access_log_entry("idle_timeout");
     let (sent, ending) = sending.join().unwrap();
     assert!(sent.is_err() || ending == Ending::Reset, "{sent:?} {ending:?}");
     let (got, ending) = client.receive_all();
@@ -178,7 +178,7 @@ const LEFT: usize = 150_000;
 fn downloading(sidecar: &Sidecar, app: &App, credentials: &Credentials) -> Client {
     let tcp = TcpStream::connect(sidecar.addr()).unwrap();
     socket2::SockRef::from(&tcp).set_recv_buffer_size(16 * 1024).unwrap();
-    let mut client = asking(credentials.instance()).handshake(tcp).unwrap();
+    let mut client = connector(credentials.instance()).handshake(tcp).unwrap();
     client.close_notify();
     let mut app = app.accept();
     let sending = thread::spawn(move || {
@@ -190,8 +190,8 @@ fn downloading(sidecar: &Sidecar, app: &App, credentials: &Credentials) -> Clien
     client
 }
 
-fn bytes_down(record: &Value) -> u64 {
-    record["bytes_down"].as_u64().unwrap()
+fn bytes_down(entry: &Value) -> u64 {
+    entry["bytes_down"].as_u64().unwrap()
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_slow_client_that_still_talks_gets_the_whole_download() {
     let (rest, ending) = client.receive_all();
     assert_eq!((rest.len(), ending), (LEFT - 30 * (LEFT / 40), Ending::CloseNotify));
     drop(client);
-    assert_eq!(bytes_down(&sidecar.record("completed")), DOWNLOAD as u64);
+    assert_eq!(bytes_down(&sidecar.access_log_entry("completed")), DOWNLOAD as u64);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn what_a_client_has_not_taken_when_the_process_ends_is_not_counted() {
     let (mut sidecar, app, credentials) = sidecar(&["--drain-timeout=1s"]);
     let client = downloading(&sidecar, &app, &credentials);
     sidecar.signal("TERM");
-    let down = bytes_down(&sidecar.record("drain_timeout"));
+    let down = bytes_down(&sidecar.access_log_entry("drain_timeout"));
     assert!(0 < down && down < DOWNLOAD as u64 - 20_000, "{down}");
     assert_eq!(sidecar.exited().code(), Some(0));
     drop(client);
@@ -225,7 +225,7 @@ fn what_a_client_has_not_taken_when_the_process_ends_is_not_counted() {
 fn a_client_that_takes_nothing_more_is_not_waited_for_without_end() {
     let (sidecar, app, credentials) = sidecar(&[]);
     let client = downloading(&sidecar, &app, &credentials);
-    let down = bytes_down(&sidecar.record("client_stalled"));
+    let down = bytes_down(&sidecar.access_log_entry("client_stalled"));
     assert!(0 < down && down < DOWNLOAD as u64 - 20_000, "{down}");
     drop(client);
 }
@@ -240,7 +240,7 @@ fn a_first_message_that_is_no_client_hello_is_answered_by_an_alert() {
         let [21, 3, _, 0, 2, 2, alert] = answer[..] else { panic!("{answer:?} to {message:?}") };
         assert!([10, 50].contains(&alert), "{alert}");
     }
-    eventually("the records", || (sidecar.reasons() == ["handshake_failed"; 3]).then_some(()));
+    eventually("the entries", || (sidecar.reasons() == ["handshake_failed"; 3]).then_some(()));
     assert_eq!(app.unaccepted(), 0);
 }
 
@@ -268,5 +268,5 @@ fn openssl_takes_new_keys_as_often_as_it_likes() {
     }
     client.kill().unwrap();
     client.wait().unwrap();
-    assert_eq!(sidecar.record("client_truncated")["tls_version"], "TLSv1_3");
+    assert_eq!(sidecar.access_log_entry("client_truncated")["tls_version"], "TLSv1_3");
 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use crate::support::app::App;
-use crate::support::client::{Client, Ending, asking};
+use crate::support::client::{Client, Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
 
@@ -17,7 +17,7 @@ fn small_client(sidecar: &Sidecar, credentials: &Credentials) -> Client {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(64 * 1024).unwrap();
     socket.connect(&sidecar.addr().into()).unwrap();
-    asking(credentials.instance()).handshake(TcpStream::from(socket)).unwrap()
+    connector(credentials.instance()).handshake(TcpStream::from(socket)).unwrap()
 }
 
 /// An app that sends [`SIZE`] bytes to the next client and ends.
@@ -45,7 +45,7 @@ fn a_client_that_reads_steadily_is_not_idle_however_slow_it_is() {
     assert_eq!((rest.len(), ending), (SIZE - 80 * 33_000, Ending::CloseNotify));
     sending.join().unwrap();
     drop(client);
-    assert_eq!(sidecar.record("completed")["bytes_down"], SIZE);
+    assert_eq!(sidecar.access_log_entry("completed")["bytes_down"], SIZE);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_client_that_reads_nothing_is_idle_in_the_end() {
     let sending = std::thread::spawn(move || connection.write_all(&vec![3; 4 * SIZE]).is_err());
     assert!(sending.join().unwrap(), "the app sees the end");
     drop(client);
-    sidecar.record("idle_timeout");
+    sidecar.access_log_entry("idle_timeout");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_client_that_resets_in_the_middle_of_a_download_has_not_had_the_rest() {
         std::thread::sleep(Duration::from_millis(25));
     }
     client.reset();
-    let entry = sidecar.record("client_reset");
+    let entry = sidecar.access_log_entry("client_reset");
     let down = entry["bytes_down"].as_u64().unwrap();
     assert!((400_000..2_500_000).contains(&down), "{entry}");
 }

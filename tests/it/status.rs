@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use vestibule::issuer::Credential;
 
 use crate::health::{admin, ask, get, proxy, status};
-use crate::support::client::{Asking, asking_under};
+use crate::support::client::{Connector, connector_under};
 use crate::support::credentials::{Credentials, issue, roots, roots_pem};
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{app, eventually};
@@ -58,11 +58,9 @@ fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
 
 /// Every text and number in `value` whose name is not among those that the page has in other words.
 fn leaves(value: &Value, found: &mut Vec<String>) {
-    const OTHERWISE: [&str; 16] = [
+    const OTHERWISE: [&str; 14] = [
         "now",
         "uptime_seconds",
-        "pieces",
-        "piece_seconds",
         "seconds_left",
         "since_seconds",
         "not_before",
@@ -91,8 +89,8 @@ fn leaves(value: &Value, found: &mut Vec<String>) {
 }
 
 /// A client with a certificate, chain and key in PEM, that verifies `name` under `roots`.
-fn showing(roots: &RootCertStore, name: &str, (chain, key): (&str, &str)) -> Asking {
-    let mut client = asking_under(roots.clone(), name);
+fn showing(roots: &RootCertStore, name: &str, (chain, key): (&str, &str)) -> Connector {
+    let mut client = connector_under(roots.clone(), name);
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
     client.config = ClientConfig::builder_with_provider(client.config.crypto_provider().clone())
         .with_protocol_versions(rustls::ALL_VERSIONS)
@@ -104,12 +102,12 @@ fn showing(roots: &RootCertStore, name: &str, (chain, key): (&str, &str)) -> Ask
 }
 
 /// The same under the CA of the platform.
-fn calling(credentials: &Credentials, as_whom: &Credential) -> Asking {
+fn calling(credentials: &Credentials, as_whom: &Credential) -> Connector {
     showing(&roots(), credentials.instance(), (&as_whom.cert_pem, &as_whom.key_pem))
 }
 
 /// Comes, and is turned away.
-fn turned_away(client: &Asking, sidecar: &Sidecar) {
+fn turned_away(client: &Connector, sidecar: &Sidecar) {
     let Ok(mut client) = client.connect(sidecar.addr()) else { return };
     assert!(rustls::Stream::new(&mut client.tls, &mut client.tcp).read(&mut [0; 1]).is_err());
 }
@@ -136,7 +134,7 @@ fn page_and_json_say_the_same() {
     client.send(b"hello").unwrap();
     assert_eq!(client.receive(5).unwrap(), b"hello");
     turned_away(&calling(&credentials, &issue(&stranger.spec)), &sidecar);
-    sidecar.record("denied");
+    sidecar.access_log_entry("denied");
     eventually("the app", || (get(admin, "/readyz").0 == 200).then_some(()));
 
     let seen = json(admin);
@@ -157,7 +155,7 @@ fn page_and_json_say_the_same() {
     assert_eq!((&own["generation"], &own["retirement"]), (&1.into(), &false.into()));
     assert!(own["seconds_left"].as_i64().unwrap() > 0);
     let parts: Vec<_> = seen["checks"].as_array().unwrap().iter().map(|part| part["check"].as_str().unwrap()).collect();
-    assert_eq!(parts, ["listeners", "pair", "app", "drain", "retirement"]);
+    assert_eq!(parts, ["listeners", "certificate", "app", "drain", "retirement"]);
     let listener = &seen["listeners"][0];
     assert_eq!(listener["listener"], sidecar.addr().to_string());
     assert_eq!((&listener["app_ready"], &listener["app_stands"]), (&true.into(), &"accepts".into()));
@@ -168,9 +166,9 @@ fn page_and_json_say_the_same() {
     assert_eq!(rules["rules_from"], serde_json::json!(["options", policy.to_str().unwrap()]));
     let connections = &seen["connections"];
     assert_eq!((&connections["active"], &connections["denied"]), (&1.into(), &1.into()));
-    let pieces = connections["history"].as_array().unwrap();
-    let sum = |name: &str| pieces.iter().map(|piece| piece[name].as_u64().unwrap()).sum::<u64>();
-    assert_eq!((pieces.len(), sum("denied")), (60, 1));
+    let buckets = connections["history"].as_array().unwrap();
+    let sum = |name: &str| buckets.iter().map(|bucket| bucket[name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((buckets.len(), sum("denied")), (60, 1));
     assert_eq!(sum("opened"), connections["opened"].as_u64().unwrap());
     let denial = &seen["denials"][0];
     assert_eq!((&denial["denial_reason"], &denial["verdict"]), (&"not_allowed".into(), &"denial".into()));

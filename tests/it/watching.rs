@@ -7,7 +7,7 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use tempfile::NamedTempFile;
 
-use crate::support::client::asking;
+use crate::support::client::connector;
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 use crate::support::{app, eventually};
@@ -73,7 +73,7 @@ fn write_others(dir: &Path, count: usize) {
 #[track_caller]
 fn shows(sidecar: &Sidecar, credentials: &Credentials, wanted: &CertificateDer<'_>) {
     eventually("the new pair", || {
-        (asking(credentials.instance()).connect(sidecar.addr()).ok()?.leaf() == *wanted).then_some(())
+        (connector(credentials.instance()).connect(sidecar.addr()).ok()?.leaf() == *wanted).then_some(())
     });
 }
 

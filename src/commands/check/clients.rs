@@ -82,19 +82,19 @@ impl Judge<'_> {
                 let subject = match path_of(load) {
                     Some(path) if self.certified.policy.as_deref() == Some(path) => Subject::Rules,
                     Some(path) if self.certified.crl.iter().any(|crl| path.starts_with(crl)) => Subject::Crl,
-                    _ => Subject::Roots,
+                    _ => Subject::ClientCa,
                 };
                 self.problem(subject, &error.to_string(), help);
             }
             ClientPolicyError::Folder { .. } | ClientPolicyError::Roots(_) => {
-                self.problem(Subject::Roots, &error.to_string(), help);
+                self.problem(Subject::ClientCa, &error.to_string(), help);
             }
         }
     }
 
     fn admission(&mut self, ClientPolicy { anchors: roots, policy, notes, .. }: &ClientPolicy) {
         for note in notes {
-            self.warning(Subject::Roots, note, "take it out, or put there what is meant");
+            self.warning(Subject::ClientCa, note, "take it out, or put there what is meant");
         }
         self.cas(roots.cas());
         self.crls(roots);
@@ -108,25 +108,25 @@ impl Judge<'_> {
         let counted = format!("{} in {}", count(cas.len(), "CA"), places.join(", "));
         match valid {
             0 => self.problem(
-                Subject::Roots,
+                Subject::ClientCa,
                 &format!("{counted}, and none is valid now: nobody comes in"),
                 "give --client-ca the CAs that issue now",
             ),
-            _ => self.ok(Subject::Roots, &format!("{counted} may vouch for clients")),
+            _ => self.ok(Subject::ClientCa, &format!("{counted} may vouch for clients")),
         }
         for Ca { subject, not_before, not_after, .. } in cas {
             let until = text::timestamp(*not_after);
             if *not_after < now {
                 let what = format!("the CA {subject} expired on {until}");
-                self.warning(Subject::Roots, &what, "take it out, or put its successor there");
+                self.warning(Subject::ClientCa, &what, "take it out, or put its successor there");
             } else if now < *not_before {
                 let what = format!("the CA {subject} is not valid before {}", text::timestamp(*not_before));
-                self.warning(Subject::Roots, &what, "wait, or compare `date -u` with another machine's");
+                self.warning(Subject::ClientCa, &what, "wait, or compare `date -u` with another machine's");
             } else if let Ok(left) = not_after.duration_since(now)
                 && left < SOON
             {
                 let what = format!("the CA {subject} expires on {until}, in {}", text::duration(left));
-                self.warning(Subject::Roots, &what, "put its successor beside it now");
+                self.warning(Subject::ClientCa, &what, "put its successor beside it now");
             }
         }
     }

@@ -55,7 +55,7 @@ pub(super) fn judge(files: &PairReading<'_>, now: SystemTime, found: &mut Findin
             for (unread, option, variable) in [(cert, "--cert", "CF_INSTANCE_CERT"), (key, "--key", "CF_INSTANCE_KEY")]
             {
                 if let Err(error) = unread {
-                    found.problem(Subject::Pair, error.to_string(), mend_unread(error, option, variable));
+                    found.problem(Subject::Certificate, error.to_string(), mend_unread(error, option, variable));
                 }
             }
             // What can be read is looked at all the same.
@@ -85,9 +85,13 @@ fn judge_pair(names: &PairFiles, cert: &[u8], key: &[u8], now: SystemTime, found
         Ok(pair) => {
             let kind = Certificate::from_der(pair.leaf()).map(|leaf| format!(" ({})", leaf.key_type()));
             let (cert, key) = (names.cert.display(), names.key.display());
-            found.ok(Subject::Pair, format!("{cert} and {key} belong together{}", kind.unwrap_or_default()));
+            found.ok(Subject::Certificate, format!("{cert} and {key} belong together{}", kind.unwrap_or_default()));
             for note in pair.notes() {
-                found.warning(Subject::Pair, note.clone(), "take it out of the file, if it is not meant to be there");
+                found.warning(
+                    Subject::Certificate,
+                    note.clone(),
+                    "take it out of the file, if it is not meant to be there",
+                );
             }
             pair.chain().to_vec()
         }
@@ -105,7 +109,7 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
     let holds_certificate = |text: &[u8]| Pem::read(text).is_ok_and(|pem| pem.certificates().next().is_some());
     if matches!(error, PairError::KeyInCertificatesPlace) && holds_certificate(key) {
         let what = format!("{cert_name} holds the key and {key_name} the certificate");
-        return found.problem(Subject::Pair, what, "exchange --cert and --key");
+        return found.problem(Subject::Certificate, what, "exchange --cert and --key");
     }
     let (file, help): (_, &str) = match error {
         // The first byte of DER and of PKCS#12 alike: a SEQUENCE.
@@ -113,15 +117,15 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
             let what = format!("{cert_name}: binary (DER or PKCS#12), not PEM");
             let help =
                 "convert it: openssl x509 -inform der -in FILE -out PEM, or openssl pkcs12 -nodes -in FILE -out PEM";
-            return found.problem(Subject::Pair, what, help);
+            return found.problem(Subject::Certificate, what, help);
         }
         PairError::NoKey | PairError::KeyPem(_) if key.first() == Some(&0x30) => {
             let what = format!("{key_name}: binary (DER or PKCS#12), not PEM");
-            return found.problem(Subject::Pair, what, "convert it: openssl pkey -inform der -in FILE -out PEM");
+            return found.problem(Subject::Certificate, what, "convert it: openssl pkey -inform der -in FILE -out PEM");
         }
         PairError::EncryptedKey => {
             let what = format!("{key_name}: the key is encrypted, and there is nobody to ask for its passphrase");
-            return found.problem(Subject::Pair, what, "write it without one: openssl pkey -in FILE -out PLAIN");
+            return found.problem(Subject::Certificate, what, "write it without one: openssl pkey -in FILE -out PLAIN");
         }
         PairError::Mismatch => match place_of_leaf(cert, key) {
             Some(place) => {
@@ -131,7 +135,7 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
             None => {
                 let what = format!("{cert_name} and {key_name}: {error}");
                 let help = "write both anew; if they are being replaced right now, check again in a moment";
-                return found.problem(Subject::Pair, what, help);
+                return found.problem(Subject::Certificate, what, help);
             }
         },
         PairError::CertificatePem(_) => (cert_name, "write it anew, under another name and then renamed"),
@@ -143,7 +147,7 @@ fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, 
         PairError::NoKey => (key_name, "write the key as PKCS#8, PKCS#1 or SEC1 in PEM"),
         PairError::Key(_) => (key_name, "have a pair issued with such a key"),
     };
-    found.problem(Subject::Pair, format!("{file}: {error}"), help);
+    found.problem(Subject::Certificate, format!("{file}: {error}"), help);
 }
 
 /// Which certificate of the file, from 2, the key belongs to.

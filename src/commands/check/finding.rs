@@ -23,13 +23,13 @@ pub(super) enum Severity {
 
 /// What was looked at. A closed set: scripts choose by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
-#[strum(serialize_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Subject {
     /// Flags, variables and the file.
     Configuration,
     /// The two files, and whether they belong together.
-    Pair,
+    Certificate,
     /// The certificates behind the leaf.
     Chain,
     /// The dates.
@@ -41,7 +41,7 @@ pub(super) enum Subject {
     /// The platform's sign that the instance is about to stop.
     Retirement,
     /// The CAs that vouch for clients.
-    Roots,
+    ClientCa,
     /// What these CAs have taken back.
     Crl,
     /// Who may come in.
@@ -147,8 +147,8 @@ mod tests {
     fn a_finding_is_one_aligned_line_whatever_stands_in_it() {
         let mut found = Findings::default();
         found.ok(Subject::Configuration, "good");
-        found.problem(Subject::Pair, "a\nb\u{1b}[31m", "write c");
-        assert_eq!(found.to_text(), "ok       configuration good\nproblem  pair          a\\nb\\u{1b}[31m; write c\n");
+        found.problem(Subject::Certificate, "a\nb\u{1b}[31m", "write c");
+        assert_eq!(found.to_text(), "ok       configuration good\nproblem  certificate   a\\nb\\u{1b}[31m; write c\n");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::diagnostics::Diagnostics;
 use crate::diagnostics::redact::{may_be_secret_in_name, quote};
 use crate::policy::{AltName, AltNameKind};
 
-/// The largest file that is read, in bytes: a bundle of roots has at most 512 KiB.
+/// The largest file that is read, in bytes: a bundle of trust anchors has at most 512 KiB.
 pub const LARGEST: usize = 2 * 1024 * 1024;
 
 /// A certificate chain and its key, not yet held against each other.
@@ -37,7 +37,7 @@ impl fmt::Debug for TlsCertificate {
 pub struct ValidationContext {
     /// PEM; empty means that nobody is trusted.
     pub trusted_ca: String,
-    /// One of them must be in the certificate; empty means that any certificate under the roots will do.
+    /// One of them must be in the certificate; empty means that any certificate under the trust anchors will do.
     pub names: Vec<AltName>,
 }
 

@@ -31,7 +31,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Why files hold no usable roots.
+/// Why files hold no usable trust anchors.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustAnchorsError {
     /// It has PEM's marks, but not to its end.

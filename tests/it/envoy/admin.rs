@@ -86,13 +86,13 @@ fn certs_lists_for_each_listener_what_is_shown_and_who_vouches() {
     let entries = certs["certificates"].as_array().unwrap();
     assert_eq!(entries.len(), 3);
     for (entry, addr, asks) in [(&entries[0], 0, true), (&entries[1], 1, false), (&entries[2], 2, true)] {
-        let mut shown = cell.asking().connect(sidecar.addrs()[addr]).unwrap();
+        let mut shown = cell.connector().connect(sidecar.addrs()[addr]).unwrap();
         let leaf = Certificate::from_der(&shown.leaf()).unwrap();
         let date = |time| format!("{:.0}", jiff::Timestamp::try_from(time).unwrap());
         let expected = json!({
             "path": "<inline>",
             "serial_number": leaf.serial(),
-            "subject_alt_names": [{ "dns": cell.asking().name }, { "ip_address": "127.0.0.1" }],
+            "subject_alt_names": [{ "dns": cell.connector().name }, { "ip_address": "127.0.0.1" }],
             "days_until_expiration": "0",
             "valid_from": date(leaf.not_before()),
             "expiration_time": date(leaf.not_after()),
@@ -222,7 +222,7 @@ fn nothing_can_be_changed_here() {
     }
     assert!(ask(&sidecar, "POST", "/quitquitquit").body.contains("changes nothing"));
     assert!(sidecar.is_running());
-    visit(&cell.asking(), sidecar.addr()).unwrap();
+    visit(&cell.connector(), sidecar.addr()).unwrap();
     // Ours are there as well.
     assert_eq!(get(&sidecar, "/livez").status, 200);
     assert!(get(&sidecar, "/help").body.contains("/certs"));

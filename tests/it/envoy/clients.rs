@@ -7,7 +7,7 @@ use super::{GOROUTER, SSH_PROXY, mtls, visit};
 use crate::support::app;
 use crate::support::app::App;
 use crate::support::cell::Cell;
-use crate::support::client::{Asking, asking_with};
+use crate::support::client::{Connector, connector_with};
 use crate::support::platform::Platform;
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
@@ -21,8 +21,8 @@ fn trusting(platform: &Platform, names: &[&'static str], app: std::net::SocketAd
     cell
 }
 
-fn versioned(cell: &Cell, version: &'static SupportedProtocolVersion) -> Asking {
-    asking_with(&cell.asking().name, &[version])
+fn versioned(cell: &Cell, version: &'static SupportedProtocolVersion) -> Connector {
+    connector_with(&cell.connector().name, &[version])
 }
 
 #[test]
@@ -32,17 +32,20 @@ fn the_listed_names_come_in_and_every_other_component_of_the_platform_does_not()
     let sidecar = cell.serving();
     let addr = sidecar.addr();
     for version in BOTH {
-        let asking = || versioned(&cell, version);
+        let connector = || versioned(&cell, version);
         for name in [GOROUTER, SSH_PROXY] {
-            visit(&platform.client(asking(), name), addr).unwrap();
+            visit(&platform.client(connector(), name), addr).unwrap();
         }
         for (who, wanted) in [
             // Alert 42, which gorouter takes for a certificate that was refused; Envoy's is 46, which it does not.
-            (platform.client(asking(), "uaa.service.cf.internal"), AlertDescription::BadCertificate),
-            (platform.client(asking(), "gorouter.service.cf.internal.example.com"), AlertDescription::BadCertificate),
-            (platform.expired(asking(), GOROUTER), AlertDescription::CertificateExpired),
-            (Platform::new().client(asking(), GOROUTER), AlertDescription::UnknownCA),
-            (asking(), AlertDescription::CertificateRequired),
+            (platform.client(connector(), "uaa.service.cf.internal"), AlertDescription::BadCertificate),
+            (
+                platform.client(connector(), "gorouter.service.cf.internal.example.com"),
+                AlertDescription::BadCertificate,
+            ),
+            (platform.expired(connector(), GOROUTER), AlertDescription::CertificateExpired),
+            (Platform::new().client(connector(), GOROUTER), AlertDescription::UnknownCA),
+            (connector(), AlertDescription::CertificateRequired),
         ] {
             assert_eq!(who.alert(addr), wanted);
         }
@@ -59,10 +62,10 @@ fn none_is_asked_for_between_containers() {
     let cell = trusting(&platform, &[GOROUTER], app.addr());
     let sidecar = cell.serving();
     let addrs = sidecar.addrs();
-    let mut client = cell.asking().connect(addrs[1]).unwrap();
+    let mut client = cell.connector().connect(addrs[1]).unwrap();
     client.send(b"x").unwrap();
     std::io::Read::read_exact(&mut app.accept(), &mut [0; 1]).unwrap();
-    assert_eq!(cell.asking().alert(addrs[0]), AlertDescription::CertificateRequired);
+    assert_eq!(cell.connector().alert(addrs[0]), AlertDescription::CertificateRequired);
 }
 
 #[test]
@@ -87,14 +90,14 @@ fn without_a_list_of_names_every_client_under_the_roots_comes_in_and_nobody_else
     let platform = Platform::new();
     let cell = trusting(&platform, &[], app::echo());
     let sidecar = cell.serving();
-    visit(&platform.client(cell.asking(), "anybody.example"), sidecar.addr()).unwrap();
+    visit(&platform.client(cell.connector(), "anybody.example"), sidecar.addr()).unwrap();
     // One that claims to be Cloud Foundry's, and is not sound: Envoy does not look at that.
-    let unsound = platform.client_with(cell.asking(), "x", |params| {
+    let unsound = platform.client_with(cell.connector(), "x", |params| {
         params.distinguished_name.push(DnType::OrganizationalUnitName, "app:not-a-guid");
     });
     visit(&unsound, sidecar.addr()).unwrap();
-    assert_eq!(Platform::new().client(cell.asking(), "x").alert(sidecar.addr()), AlertDescription::UnknownCA);
-    assert_eq!(cell.asking().alert(sidecar.addr()), AlertDescription::CertificateRequired);
+    assert_eq!(Platform::new().client(cell.connector(), "x").alert(sidecar.addr()), AlertDescription::UnknownCA);
+    assert_eq!(cell.connector().alert(sidecar.addr()), AlertDescription::CertificateRequired);
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn without_roots_nobody_comes_in() {
         cell.trusted = String::new();
         cell.write_context();
         let sidecar = cell.serving();
-        assert_eq!(platform.client(cell.asking(), GOROUTER).alert(sidecar.addr()), AlertDescription::UnknownCA);
-        assert_eq!(cell.asking().alert(sidecar.addr()), AlertDescription::CertificateRequired);
+        assert_eq!(platform.client(cell.connector(), GOROUTER).alert(sidecar.addr()), AlertDescription::UnknownCA);
+        assert_eq!(cell.connector().alert(sidecar.addr()), AlertDescription::CertificateRequired);
     }
 }

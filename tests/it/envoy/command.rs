@@ -40,7 +40,7 @@ fn under_the_cells_shell_it_serves_until_the_group_is_killed() {
     cell.wait_for_listeners(&sidecar);
     sidecar.wait_for("ready");
     let addr = sidecar.addr();
-    visit(&cell.asking(), addr).unwrap();
+    visit(&cell.connector(), addr).unwrap();
     sidecar.signal("TERM");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&sidecar.exited()), Some(9));
     eventually("the port to be free", || TcpStream::connect(addr).is_err().then_some(()));
@@ -78,7 +78,7 @@ fn a_healthy_life_at_the_level_critical_prints_nothing_at_all() {
         .stderr(file("stderr"))
         .spawn()
         .unwrap();
-    let gorouter = platform.client(cell.asking(), GOROUTER).afresh();
+    let gorouter = platform.client(cell.connector(), GOROUTER).afresh();
     let shows = |addr, leaf| {
         eventually("the pair", || (visit(&gorouter, addr).ok()?.leaf() == leaf).then_some(()));
     };
@@ -89,7 +89,7 @@ fn a_healthy_life_at_the_level_critical_prints_nothing_at_all() {
         }
         visit(&gorouter, *addr).unwrap();
     }
-    cell.asking().alert(addrs[0]);
+    cell.connector().alert(addrs[0]);
     let (id, c2c) = cell.update();
     shows(addrs[0], id);
     shows(addrs[1], c2c);
@@ -116,7 +116,7 @@ fn flags_that_envoy_knows_are_passed_over_and_unknown_ones_with_a_warning() {
     let warnings: Vec<_> = sidecar.lines().into_iter().filter(|line| line["level"] == "warn").collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0]["message"].as_str().unwrap().contains("--from-the-future"), "{warnings:?}");
-    visit(&cell.asking(), sidecar.addr()).unwrap();
+    visit(&cell.connector(), sidecar.addr()).unwrap();
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn our_own_variables_and_the_platforms_are_not_read() {
     let sidecar = setup.start();
     cell.wait_for_listeners(&sidecar);
     sidecar.wait_for("ready");
-    visit(&cell.asking(), sidecar.addr()).unwrap();
+    visit(&cell.connector(), sidecar.addr()).unwrap();
 }
 
 fn output(args: &[&str]) -> (Option<i32>, String, String) {
@@ -177,7 +177,7 @@ fn secrets_are_found_where_the_flags_for_windows_say() {
     cell.wait_for_listeners(&sidecar);
     eventually("both pairs", || (sidecar.lines_of("ready").len() == 2).then_some(()));
     let addrs = sidecar.addrs();
-    let gorouter = platform.client(cell.asking(), GOROUTER).afresh();
+    let gorouter = platform.client(cell.connector(), GOROUTER).afresh();
     assert_eq!(visit(&gorouter, addrs[0]).unwrap().leaf(), id);
     assert_eq!(visit(&gorouter, addrs[1]).unwrap().leaf(), c2c);
     let leaf = cell.rotate(ID);

@@ -11,7 +11,7 @@ use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite};
 use super::{mtls, visit};
 use crate::support::app;
 use crate::support::cell::Cell;
-use crate::support::client::{Asking, Ending, read_to_end};
+use crate::support::client::{Connector, Ending, read_to_end};
 use crate::support::diego::Container;
 
 #[test]
@@ -24,7 +24,7 @@ fn each_listener_shows_the_pair_that_is_meant_for_it_and_leads_to_its_own_app() 
         let sidecar = cell.serving();
         let addrs = sidecar.addrs();
         for (addr, leaf, app) in [(addrs[0], &id, &first), (addrs[1], &c2c, &first), (addrs[2], &id, &second)] {
-            let mut client = cell.asking().connect(addr).unwrap();
+            let mut client = cell.connector().connect(addr).unwrap();
             assert_eq!(client.leaf(), *leaf, "{addr}");
             assert_eq!(client.tls.peer_certificates().unwrap().len(), 2, "the leaf and the CA that issued it");
             // The app may speak first.
@@ -48,10 +48,10 @@ fn alpn_is_chosen_where_the_file_has_it_and_nobody_is_turned_away_for_it() {
         (&["spdy/3"], None),
         (&[], None),
     ] {
-        let asking = cell.asking().alpn(offered);
-        assert_eq!(visit(&asking, addrs[0]).unwrap().tls.alpn_protocol(), chosen, "{offered:?}");
+        let connector = cell.connector().alpn(offered);
+        assert_eq!(visit(&connector, addrs[0]).unwrap().tls.alpn_protocol(), chosen, "{offered:?}");
         assert_eq!(
-            visit(&asking, addrs[1]).unwrap().tls.alpn_protocol(),
+            visit(&connector, addrs[1]).unwrap().tls.alpn_protocol(),
             None,
             "{offered:?} from container to container"
         );
@@ -59,20 +59,20 @@ fn alpn_is_chosen_where_the_file_has_it_and_nobody_is_turned_away_for_it() {
 }
 
 /// A client that speaks these suites in this order, and no version that has none of them.
-fn speaking(cell: &Cell, suites: &[SupportedCipherSuite]) -> Asking {
-    let mut asking = cell.asking();
+fn speaking(cell: &Cell, suites: &[SupportedCipherSuite]) -> Connector {
+    let mut connector = cell.connector();
     let known = rustls::crypto::aws_lc_rs::default_provider();
     let provider = Arc::new(CryptoProvider { cipher_suites: suites.to_vec(), ..known });
     let versions: &[_] = match suites.iter().any(|suite| suite.tls13().is_some()) {
         true => rustls::ALL_VERSIONS,
         false => &[&rustls::version::TLS12],
     };
-    asking.config = rustls::ClientConfig::builder_with_provider(provider)
+    connector.config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(crate::support::credentials::roots())
         .with_no_client_auth();
-    asking
+    connector
 }
 
 #[test]
@@ -105,9 +105,9 @@ fn the_newest_version_may_be_limited() {
     cell.edit("tls_maximum_protocol_version: TLS_AUTO", "tls_maximum_protocol_version: TLSv1_2");
     cell.update();
     let sidecar = cell.serving();
-    let client = visit(&cell.asking(), sidecar.addr()).unwrap();
+    let client = visit(&cell.connector(), sidecar.addr()).unwrap();
     assert_eq!(client.tls.protocol_version().unwrap(), ProtocolVersion::TLSv1_2);
-    let newest_alone = crate::support::client::asking_with(&cell.asking().name, &[&rustls::version::TLS13]);
+    let newest_alone = crate::support::client::connector_with(&cell.connector().name, &[&rustls::version::TLS13]);
     assert_eq!(newest_alone.alert(sidecar.addr()), rustls::AlertDescription::ProtocolVersion);
 }
 
@@ -119,7 +119,7 @@ fn an_app_that_does_not_listen_is_a_reset_in_answer_to_the_hello_whoever_asks() 
         for addr in sidecar.addrs() {
             for _ in 0..5 {
                 let mut tcp = TcpStream::connect(addr).unwrap();
-                tcp.write_all(&cell.asking().hello()).unwrap();
+                tcp.write_all(&cell.connector().hello()).unwrap();
                 assert_eq!(
                     read_to_end(&tcp),
                     (Vec::new(), Ending::Reset),
@@ -127,7 +127,7 @@ fn an_app_that_does_not_listen_is_a_reset_in_answer_to_the_hello_whoever_asks() 
                 );
             }
         }
-        let record = sidecar.record("app_refused");
-        assert!(record["handshake_ms"].is_null(), "{record}");
+        let entry = sidecar.access_log_entry("app_refused");
+        assert!(entry["handshake_ms"].is_null(), "{entry}");
     }
 }

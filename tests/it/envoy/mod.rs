@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::support::client::{Asking, Client, Ending};
+use crate::support::client::{Client, Connector, Ending};
 use crate::support::diego::Container;
 
 mod admin;
@@ -28,8 +28,8 @@ fn mtls() -> Container {
 }
 
 /// A request and its answer through an app that echoes.
-fn visit(asking: &Asking, addr: SocketAddr) -> io::Result<Client> {
-    let mut client = asking.connect(addr)?;
+fn visit(connector: &Connector, addr: SocketAddr) -> io::Result<Client> {
+    let mut client = connector.connect(addr)?;
     talk(&mut client)?;
     Ok(client)
 }

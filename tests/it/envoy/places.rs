@@ -31,10 +31,10 @@ fn in_a_namespace(cell: &Cell, script: &str) -> Sidecar {
 }
 
 fn serves_and_rotates(cell: &Cell, sidecar: &Sidecar) {
-    visit(&cell.asking(), sidecar.addr()).unwrap();
+    visit(&cell.connector(), sidecar.addr()).unwrap();
     let leaf = cell.rotate(ID);
-    let asking = cell.asking().afresh();
-    eventually("the new pair", || (visit(&asking, sidecar.addr()).ok()?.leaf() == leaf).then_some(()));
+    let connector = cell.connector().afresh();
+    eventually("the new pair", || (visit(&connector, sidecar.addr()).ok()?.leaf() == leaf).then_some(()));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn listeners_and_app_may_have_ipv6_addresses() {
     let sidecar = cell.serving();
     for addr in sidecar.addrs() {
         assert!(addr.is_ipv6(), "{addr}");
-        let mut client = cell.asking().connect(addr).unwrap();
+        let mut client = cell.connector().connect(addr).unwrap();
         client.send(b"x").unwrap();
         let (mut app_end, from) = app.accept().unwrap();
         assert!(from.is_ipv6());
@@ -85,6 +85,6 @@ fn listeners_and_app_may_have_ipv6_addresses() {
 /// Its addresses are those of the file. On another of the same port somebody else may well listen, but with another certificate.
 fn serves_nothing_else(cell: &Cell, sidecar: &Sidecar) {
     for addr in sidecar.addrs() {
-        assert!(cell.asking().connect(([127, 0, 0, 1], addr.port()).into()).is_err(), "{addr}");
+        assert!(cell.connector().connect(([127, 0, 0, 1], addr.port()).into()).is_err(), "{addr}");
     }
 }

@@ -24,7 +24,7 @@ fn the_pair_without_a_name_is_shown_idle_connections_end_gently_and_busy_ones_go
     cell.update();
     let mut sidecar = cell.serving();
     let addrs = sidecar.addrs();
-    let gorouter = platform.client(cell.asking(), GOROUTER).afresh();
+    let gorouter = platform.client(cell.connector(), GOROUTER).afresh();
     let connect = |app_answers: bool| {
         let mut client = gorouter.connect(addrs[0]).unwrap();
         let mut app_end = app.accept();
@@ -79,7 +79,7 @@ fn a_regular_pair_after_the_retirement_pair_ends_the_retirement() {
     sidecar.wait_for("retirement certificate received; draining idle connections");
     let (id, _) = cell.update();
     eventually("the regular pairs", || (sidecar.lines_of("rotated").len() == 2).then_some(()));
-    let mut client = visit(&cell.asking(), sidecar.addr()).unwrap();
+    let mut client = visit(&cell.connector(), sidecar.addr()).unwrap();
     assert_eq!(client.leaf(), id);
     std::thread::sleep(LONGER_THAN_IDLE);
     talk(&mut client).unwrap();

@@ -21,10 +21,10 @@ fn a_pair_that_rotates_alone_leaves_the_other_listeners_generation_and_tickets_a
         let addrs = sidecar.addrs();
         let at = |name| if name == ID { addrs[0] } else { addrs[1] };
         // Each with a store of tickets of its own.
-        let (here, there) = (cell.asking(), cell.asking());
+        let (here, there) = (cell.connector(), cell.connector());
         visit(&here, at(changed)).unwrap();
         let untouched = visit(&there, at(other)).unwrap().leaf();
-        let mut running = visit(&cell.asking(), at(changed)).unwrap();
+        let mut running = visit(&cell.connector(), at(changed)).unwrap();
 
         let leaf = cell.rotate(changed);
         let line = sidecar.wait_for("rotated");
@@ -48,17 +48,18 @@ fn a_name_that_is_taken_off_the_list_ends_that_clients_connections_and_no_others
     cell.update();
     let sidecar = cell.serving();
     let addrs = sidecar.addrs();
-    let (gorouter, ssh_proxy) = (platform.client(cell.asking(), GOROUTER), platform.client(cell.asking(), SSH_PROXY));
+    let (gorouter, ssh_proxy) =
+        (platform.client(cell.connector(), GOROUTER), platform.client(cell.connector(), SSH_PROXY));
     let mut stays = visit(&gorouter, addrs[0]).unwrap();
     let mut goes = visit(&ssh_proxy, addrs[0]).unwrap();
-    let mut anonymous = visit(&cell.asking(), addrs[1]).unwrap();
+    let mut anonymous = visit(&cell.connector(), addrs[1]).unwrap();
 
     cell.names = vec![GOROUTER];
     let began = Instant::now();
     cell.write_context();
     goes.receive_all();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    sidecar.record("policy_changed");
+    sidecar.access_log_entry("policy_changed");
     talk(&mut stays).unwrap();
     talk(&mut anonymous).unwrap();
     assert_eq!(ssh_proxy.alert(addrs[0]), rustls::AlertDescription::BadCertificate, "nor may it resume");
@@ -75,7 +76,7 @@ fn a_context_that_is_rewritten_slowly_in_place_ends_no_connection() {
     cell.update();
     let sidecar = cell.serving();
     let addr = sidecar.addrs()[0];
-    let mut stays = visit(&platform.client(cell.asking(), SSH_PROXY), addr).unwrap();
+    let mut stays = visit(&platform.client(cell.connector(), SSH_PROXY), addr).unwrap();
     let whole = fs::read_to_string(cell.secret(CONTEXT)).unwrap();
     // Without the second of its names it still reads as a document.
     let name = whole.lines().find(|line| line.contains(SSH_PROXY)).unwrap();
@@ -92,7 +93,7 @@ fn a_context_that_is_rewritten_slowly_in_place_ends_no_connection() {
     // For good, it counts.
     fs::write(cell.secret(CONTEXT), whole.replace(&format!("{name}\n"), "")).unwrap();
     stays.receive_all();
-    sidecar.record("policy_changed");
+    sidecar.access_log_entry("policy_changed");
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn a_broken_secret_keeps_the_last_good_one_and_says_so_once() {
     let (id, c2c) = cell.update();
     let mut sidecar = cell.serving();
     let addrs = sidecar.addrs();
-    let gorouter = platform.client(cell.asking(), GOROUTER).afresh();
+    let gorouter = platform.client(cell.connector(), GOROUTER).afresh();
     let mut running = visit(&gorouter, addrs[0]).unwrap();
     let good = |name| fs::read_to_string(cell.secret(name)).unwrap();
     let (good_id, good_c2c) = (good(ID), good(C2C));
@@ -119,18 +120,18 @@ fn a_broken_secret_keeps_the_last_good_one_and_says_so_once() {
         sidecar.wait_until(said, |line| {
             line["level"] == "warn" && line["error"].as_str().is_some_and(|error| error.contains(said))
         });
-        assert_eq!(visit(&cell.asking().afresh(), addrs[1]).unwrap().leaf(), c2c, "{said}");
+        assert_eq!(visit(&cell.connector().afresh(), addrs[1]).unwrap().leaf(), c2c, "{said}");
         assert_eq!(visit(&gorouter, addrs[0]).unwrap().leaf(), id, "{said}");
         talk(&mut running).unwrap();
     }
     fs::remove_file(cell.secret(C2C)).unwrap();
-    visit(&cell.asking().afresh(), addrs[1]).unwrap();
+    visit(&cell.connector().afresh(), addrs[1]).unwrap();
     assert!(sidecar.is_running());
     cell.replace(C2C, &good_c2c);
     let (id, c2c) = cell.update();
     eventually("both new pairs", || {
-        let shown = |asking, addr| visit(asking, addr).ok().map(|client| client.leaf());
-        let both = (shown(&gorouter, addrs[0])?, shown(&cell.asking().afresh(), addrs[1])?);
+        let shown = |connector, addr| visit(connector, addr).ok().map(|client| client.leaf());
+        let both = (shown(&gorouter, addrs[0])?, shown(&cell.connector().afresh(), addrs[1])?);
         (both == (id.clone(), c2c.clone())).then_some(())
     });
     for line in sidecar.lines() {
@@ -147,31 +148,31 @@ fn hundreds_of_rotations_of_everything_under_load_fail_no_request() {
     cell.update();
     let sidecar = cell.serving();
     let addrs = sidecar.addrs();
-    let gorouter = platform.client(cell.asking(), GOROUTER);
+    let gorouter = platform.client(cell.connector(), GOROUTER);
     let done = std::sync::atomic::AtomicBool::new(false);
     let served = std::thread::scope(|scope| {
-        let load = |asking: crate::support::client::Asking, addr| {
+        let load = |connector: crate::support::client::Connector, addr| {
             let done = &done;
             scope.spawn(move || {
                 let mut served = 0;
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    visit(&asking, addr).unwrap();
+                    visit(&connector, addr).unwrap();
                     served += 1;
                 }
                 served
             })
         };
-        let clients = [load(gorouter.clone(), addrs[0]), load(cell.asking(), addrs[1])];
+        let clients = [load(gorouter.clone(), addrs[0]), load(cell.connector(), addrs[1])];
         let mut last = None;
         for _ in 0..100 {
             last = Some(cell.update());
         }
         let (id, c2c) = last.unwrap();
-        let shows = |asking: &crate::support::client::Asking, addr, leaf| {
-            eventually("the last pair", || (visit(asking, addr).ok()?.leaf() == leaf).then_some(()));
+        let shows = |connector: &crate::support::client::Connector, addr, leaf| {
+            eventually("the last pair", || (visit(connector, addr).ok()?.leaf() == leaf).then_some(()));
         };
         shows(&gorouter, addrs[0], id);
-        shows(&cell.asking(), addrs[1], c2c);
+        shows(&cell.connector(), addrs[1], c2c);
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         clients.into_iter().map(|client| client.join().unwrap()).sum::<usize>()
     });

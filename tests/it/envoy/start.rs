@@ -18,10 +18,10 @@ fn the_listeners_are_open_before_the_app_and_before_any_secret() {
     let mut sidecar = cell.listening();
     for addr in sidecar.addrs() {
         let mut tcp = TcpStream::connect(addr).unwrap();
-        tcp.write_all(&cell.asking().hello()).unwrap();
+        tcp.write_all(&cell.connector().hello()).unwrap();
         assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     }
-    sidecar.record("no_credential");
+    sidecar.access_log_entry("no_credential");
     let open = sidecar.lines().iter().rposition(|line| line["message"] == "listening").unwrap();
     cell.update();
     eventually("both pairs", || (sidecar.lines_of("ready").len() == 2).then_some(()));
@@ -42,10 +42,10 @@ fn a_secret_that_is_missing_or_broken_at_the_start_is_served_as_soon_as_it_is_go
         let mut sidecar = cell.listening();
         sidecar.wait_for("ready");
         let addrs = sidecar.addrs();
-        visit(&cell.asking(), addrs[0]).unwrap();
-        assert!(cell.asking().connect(addrs[1]).is_err(), "{broken:?}");
+        visit(&cell.connector(), addrs[0]).unwrap();
+        assert!(cell.connector().connect(addrs[1]).is_err(), "{broken:?}");
         let leaf = cell.rotate(C2C);
-        eventually("the pair", || Some(visit(&cell.asking(), addrs[1]).ok()?.leaf() == leaf).filter(|same| *same));
+        eventually("the pair", || Some(visit(&cell.connector(), addrs[1]).ok()?.leaf() == leaf).filter(|same| *same));
         assert!(sidecar.is_running());
         sidecar.wait_until("the second pair", |line| line["message"] == "ready" && line["pair"] == C2C);
         let ready: Vec<_> = sidecar.lines_of("ready").iter().map(|line| line["pair"].clone()).collect();
@@ -60,9 +60,9 @@ fn while_the_roots_are_missing_nobody_is_let_in() {
     let sidecar = cell.listening();
     sidecar.wait_for("ready");
     let addrs = sidecar.addrs();
-    visit(&cell.asking(), addrs[1]).unwrap();
-    assert!(cell.asking().connect(addrs[0]).is_err());
-    sidecar.record("no_credential");
+    visit(&cell.connector(), addrs[1]).unwrap();
+    assert!(cell.connector().connect(addrs[0]).is_err());
+    sidecar.access_log_entry("no_credential");
 }
 
 #[test]
@@ -89,11 +89,11 @@ fn what_becomes_of_the_bootstrap_after_the_start_changes_nothing() {
         let leaf = cell.rotate(ID);
         eventually("the new pair", || (sidecar.lines_of("rotated").len() == nth + 1).then_some(()));
         let addrs = sidecar.addrs();
-        assert_eq!(visit(&cell.asking(), addrs[0]).unwrap().leaf(), leaf);
-        visit(&cell.asking(), addrs[1]).unwrap();
+        assert_eq!(visit(&cell.connector(), addrs[0]).unwrap().leaf(), leaf);
+        visit(&cell.connector(), addrs[1]).unwrap();
     }
     fs::remove_file(cell.bootstrap()).unwrap();
-    visit(&cell.asking(), sidecar.addr()).unwrap();
+    visit(&cell.connector(), sidecar.addr()).unwrap();
     assert!(sidecar.is_running());
     assert!(
         sidecar.lines().iter().all(|line| line["level"] != "warn" && line["level"] != "error"),
@@ -109,11 +109,11 @@ fn nothing_that_becomes_of_the_folder_ends_it() {
     fs::remove_dir_all(cell.dir()).unwrap();
     sidecar.wait_until("a word about it", |line| line["level"] == "warn");
     for addr in sidecar.addrs() {
-        visit(&cell.asking(), addr).unwrap();
+        visit(&cell.connector(), addr).unwrap();
     }
     fs::create_dir(cell.dir()).unwrap();
     let leaf = cell.rotate(ID);
-    eventually("the new pair", || (visit(&cell.asking(), sidecar.addr()).ok()?.leaf() == leaf).then_some(()));
+    eventually("the new pair", || (visit(&cell.connector(), sidecar.addr()).ok()?.leaf() == leaf).then_some(()));
     assert!(sidecar.is_running());
 }
 
@@ -128,7 +128,7 @@ fn health_checks_reach_no_app_and_leave_no_line() {
         }
     }
     // One that says something, behind all of them.
-    let mut client = cell.asking().connect(sidecar.addr()).unwrap();
+    let mut client = cell.connector().connect(sidecar.addr()).unwrap();
     client.send(b"x").unwrap();
     std::io::Read::read_exact(&mut app.accept(), &mut [0; 1]).unwrap();
     assert_eq!(app.unaccepted(), 0, "no other connection has reached the app");

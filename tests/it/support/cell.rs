@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use vestibule::issuer::InstanceSpec;
 
-use super::client::{Asking, asking};
+use super::client::{Connector, connector};
 use super::credentials::{issue_rsa, leaf};
 use super::diego::{Container, sds_pair, sds_validation_context};
 use super::sidecar::{Setup, Sidecar};
@@ -171,8 +171,8 @@ impl Cell {
     }
 
     /// A client that expects this instance.
-    pub(crate) fn asking(&self) -> Asking {
-        asking(self.spec.instance.as_ref().unwrap().as_str())
+    pub(crate) fn connector(&self) -> Connector {
+        connector(self.spec.instance.as_ref().unwrap().as_str())
     }
 }
 

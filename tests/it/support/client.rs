@@ -38,36 +38,36 @@ pub(crate) struct Client {
 
 /// What a client asks for.
 #[derive(Clone)]
-pub(crate) struct Asking {
+pub(crate) struct Connector {
     pub(crate) config: ClientConfig,
     pub(crate) name: String,
 }
 
 /// A client that verifies `name` under the test's CA.
-pub(crate) fn asking(name: &str) -> Asking {
-    asking_with(name, rustls::ALL_VERSIONS)
+pub(crate) fn connector(name: &str) -> Connector {
+    connector_with(name, rustls::ALL_VERSIONS)
 }
 
 /// The same, limited to some protocol versions.
-pub(crate) fn asking_with(name: &str, versions: &[&'static SupportedProtocolVersion]) -> Asking {
-    asking_for(name, versions, roots())
+pub(crate) fn connector_with(name: &str, versions: &[&'static SupportedProtocolVersion]) -> Connector {
+    connector_for(name, versions, roots())
 }
 
 /// A client that verifies `name` under other roots.
-pub(crate) fn asking_under(roots: RootCertStore, name: &str) -> Asking {
-    asking_for(name, rustls::ALL_VERSIONS, Arc::new(roots))
+pub(crate) fn connector_under(roots: RootCertStore, name: &str) -> Connector {
+    connector_for(name, rustls::ALL_VERSIONS, Arc::new(roots))
 }
 
-fn asking_for(name: &str, versions: &[&'static SupportedProtocolVersion], roots: Arc<RootCertStore>) -> Asking {
+fn connector_for(name: &str, versions: &[&'static SupportedProtocolVersion], roots: Arc<RootCertStore>) -> Connector {
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Asking { config, name: name.to_owned() }
+    Connector { config, name: name.to_owned() }
 }
 
-impl Asking {
+impl Connector {
     pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
         self.config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         self
@@ -152,7 +152,7 @@ impl Asking {
         self.handshake_and_ask(tcp, b"")
     }
 
-    /// As [`Asking::handshake`]; `request` goes in one packet with Finished.
+    /// As [`Connector::handshake`]; `request` goes in one packet with Finished.
     pub(crate) fn handshake_and_ask(&self, tcp: TcpStream, request: &[u8]) -> io::Result<Client> {
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;

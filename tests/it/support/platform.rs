@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
-use super::client::Asking;
+use super::client::Connector;
 
 /// A CA that signs the certificates of routers, and of dozens of other components.
 pub(crate) struct Platform {
@@ -28,15 +28,15 @@ impl Platform {
         self.pem.repeat(3)
     }
 
-    /// `asking` as the component of this name, which is a subjectAltName of its certificate.
-    pub(crate) fn client(&self, asking: Asking, name: &str) -> Asking {
-        self.client_with(asking, name, |_| {})
+    /// `connector` as the component of this name, which is a subjectAltName of its certificate.
+    pub(crate) fn client(&self, connector: Connector, name: &str) -> Connector {
+        self.client_with(connector, name, |_| {})
     }
 
     /// The same with a certificate whose time is over.
-    pub(crate) fn expired(&self, asking: Asking, name: &str) -> Asking {
+    pub(crate) fn expired(&self, connector: Connector, name: &str) -> Connector {
         let hours = |n: u64| Duration::from_secs(3600 * n);
-        self.client_with(asking, name, |params| {
+        self.client_with(connector, name, |params| {
             params.not_before = (SystemTime::now() - hours(2)).into();
             params.not_after = (SystemTime::now() - hours(1)).into();
         })
@@ -45,16 +45,16 @@ impl Platform {
     /// The same with whatever `change` does to the certificate.
     pub(crate) fn client_with(
         &self,
-        asking: Asking,
+        connector: Connector,
         name: &str,
         change: impl FnOnce(&mut CertificateParams),
-    ) -> Asking {
+    ) -> Connector {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "a component");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
-        asking.showing(&certificate.pem(), &key.serialize_pem())
+        connector.showing(&certificate.pem(), &key.serialize_pem())
     }
 }

@@ -123,10 +123,10 @@ impl Sidecar {
         self.wait_until(&format!("a line {message:?}"), |line| line["message"] == message)
     }
 
-    /// Waits for the record of a connection that ended for `reason`.
+    /// Waits for the access log entry of a connection that ended for `reason`.
     #[track_caller]
-    pub(crate) fn record(&self, reason: &str) -> Value {
-        self.wait_until(&format!("a record {reason:?}"), |line| line["close_reason"] == reason)
+    pub(crate) fn access_log_entry(&self, reason: &str) -> Value {
+        self.wait_until(&format!("an access log entry {reason:?}"), |line| line["close_reason"] == reason)
     }
 
     #[track_caller]
@@ -137,7 +137,7 @@ impl Sidecar {
         found.unwrap_or_else(|_| panic!("no {what} in:\n{:#?}", self.lines()))
     }
 
-    /// The records so far, by reason.
+    /// The reasons of the access log entries so far.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let lines = self.lines();
         lines.iter().filter_map(|line| line["close_reason"].as_str().map(str::to_owned)).collect()

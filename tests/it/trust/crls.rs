@@ -150,8 +150,8 @@ fn both_versions_that_openssl_writes_with_and_without_extensions_revoke_whom_the
         let backend = Backend::new();
         let sidecar = sidecar(&backend, &root.pem(), &root.crl(options));
         for version in BOTH {
-            visit(&backend.asking_as(&kept, &[version]), &sidecar).unwrap();
-            let refused = alert(&backend.asking_as(&revoked, &[version]), &sidecar);
+            visit(&backend.connector_as(&kept, &[version]), &sidecar).unwrap();
+            let refused = alert(&backend.connector_as(&revoked, &[version]), &sidecar);
             assert_eq!(refused, AlertDescription::CertificateRevoked, "{options:?}");
         }
         assert!(sidecar.lines().iter().all(|line| line["level"] != "warn"), "{:?}", sidecar.lines());
@@ -169,16 +169,16 @@ fn an_intermediate_that_stands_beside_its_root_does_not_outlive_its_revocation()
     root.revoke(&issuing.pem());
     let backend = Backend::new();
     let sidecar = sidecar(&backend, &(root.pem() + &issuing.pem()), &before);
-    let (asking, others) = (backend.asking_as(&client, &BOTH), backend.asking_as(&other, &BOTH));
-    let mut doomed = visit(&asking, &sidecar).unwrap();
+    let (connector, others) = (backend.connector_as(&client, &BOTH), backend.connector_as(&other, &BOTH));
+    let mut doomed = visit(&connector, &sidecar).unwrap();
     let mut stays = visit(&others, &sidecar).unwrap();
 
     let (next, list) = (backend.files.path().join(".next"), backend.files.path().join("list.crl"));
     fs::write(&next, root.crl(&[])).unwrap();
     fs::rename(next, list).unwrap();
     doomed.receive_all();
-    sidecar.record("policy_changed");
-    assert_eq!(alert(&asking, &sidecar), AlertDescription::CertificateRevoked);
+    sidecar.access_log_entry("policy_changed");
+    assert_eq!(alert(&connector, &sidecar), AlertDescription::CertificateRevoked);
     stays.send(b"here").unwrap();
     assert_eq!(stays.receive(4).unwrap(), b"here");
     sidecar.wait_until("a word about it", |line| {
@@ -205,7 +205,7 @@ fn a_crl_that_is_rewritten_slowly_or_torn_takes_nobodys_revocation_back() {
     let sidecar = setup.arg("--allow").arg("any").ready();
     let refused = || {
         for client in &clients {
-            let refused = alert(&backend.asking_as(client, &BOTH), &sidecar);
+            let refused = alert(&backend.connector_as(client, &BOTH), &sidecar);
             assert_eq!(refused, AlertDescription::CertificateRevoked);
         }
     };
@@ -229,7 +229,7 @@ fn a_crl_that_is_rewritten_slowly_or_torn_takes_nobodys_revocation_back() {
     }
     let third = OpenSsl::root("third");
     fs::write(backend.ca(), first.pem() + &second.pem() + &third.pem()).unwrap();
-    let welcome = backend.asking_as(&third.client("c"), &BOTH);
+    let welcome = backend.connector_as(&third.client("c"), &BOTH);
     eventually("the third CA's clients", || visit(&welcome, &sidecar).ok());
     refused();
 }
@@ -246,7 +246,7 @@ fn a_crl_that_nobody_trusted_has_signed_is_named_and_refuses_nobody() {
     sidecar.wait_until("a word about it", |line| {
         line["level"] == "warn" && line["message"].as_str().is_some_and(|message| message.contains(words))
     });
-    visit(&backend.asking_as(&client, &BOTH), &sidecar).unwrap();
+    visit(&backend.connector_as(&client, &BOTH), &sidecar).unwrap();
     assert!(checked(&backend).contains(words), "{}", checked(&backend));
 }
 
@@ -285,7 +285,7 @@ fn a_crl_that_a_folder_or_nothing_takes_the_place_of_goes_on_to_count() {
         let setup = backend.before(app::echo()).arg("--client-crl").arg(place.to_str().unwrap());
         let sidecar = setup.arg("--allow").arg("any").ready();
         let refused =
-            || assert_eq!(alert(&backend.asking_as(&client, &BOTH), &sidecar), AlertDescription::CertificateRevoked);
+            || assert_eq!(alert(&backend.connector_as(&client, &BOTH), &sidecar), AlertDescription::CertificateRevoked);
         refused();
         fs::remove_file(gone).unwrap();
         fs::create_dir(gone).unwrap();

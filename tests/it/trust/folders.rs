@@ -46,7 +46,7 @@ fn a_file_of_a_folder_that_is_no_ca_for_us_stops_neither_the_start_nor_a_reload(
     }
     assert_eq!(metric(&sidecar, "vestibule_unusable_trust_files"), "6");
     let (_, pair) = someone();
-    visit(&backend.asking_as(&pair, &BOTH), &sidecar).unwrap();
+    visit(&backend.connector_as(&pair, &BOTH), &sidecar).unwrap();
 
     let mut check = Command::new(VESTIBULE);
     check.arg("check").arg("--client-ca").arg(backend.files.path()).arg("--allow").arg("any").env_clear();
@@ -54,7 +54,7 @@ fn a_file_of_a_folder_that_is_no_ca_for_us_stops_neither_the_start_nor_a_reload(
     let report = String::from_utf8(check.output().unwrap().stdout).unwrap();
     for name in odd {
         assert!(
-            report.lines().any(|line| line.starts_with("warning  roots") && line.contains(name)),
+            report.lines().any(|line| line.starts_with("warning  client_ca") && line.contains(name)),
             "{name}: {report}"
         );
     }
@@ -62,7 +62,7 @@ fn a_file_of_a_folder_that_is_no_ca_for_us_stops_neither_the_start_nor_a_reload(
     // A CA that is added beside them is taken, and what was said is not said again.
     let other = Authority::generate(SystemTime::now()).unwrap();
     fs::write(at("other.crt"), other.roots_pem()).unwrap();
-    let theirs = backend.asking_as(&other.issue(&someone().0, SystemTime::now()).unwrap(), &BOTH);
+    let theirs = backend.connector_as(&other.issue(&someone().0, SystemTime::now()).unwrap(), &BOTH);
     eventually("the other CA's clients", || visit(&theirs, &sidecar).ok());
     assert!(odd.iter().all(|name| named(name) == 1));
 

@@ -57,8 +57,8 @@ fn a_bundle_that_is_rewritten_slowly_ends_no_connection_of_the_cas_that_stay() {
     let (first_pem, second_pem) = (roots_pem(), second.roots_pem());
     fs::write(backend.ca(), format!("{first_pem}{second_pem}")).unwrap();
     let sidecar = backend.before(app::echo()).arg("--allow").arg("any").ready();
-    let asking = backend.asking_as(&second.issue(&someone().0, now).unwrap(), &BOTH);
-    let mut client = visit(&asking, &sidecar).unwrap();
+    let connector = backend.connector_as(&second.issue(&someone().0, now).unwrap(), &BOTH);
+    let mut client = visit(&connector, &sidecar).unwrap();
     for (round, (anew, reopened)) in
         [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate()
     {
@@ -67,10 +67,10 @@ fn a_bundle_that_is_rewritten_slowly_ends_no_connection_of_the_cas_that_stay() {
         write_slowly(&sidecar, &backend.ca(), &[&head, &second_pem], anew, reopened);
         eventually("the whole bundle", || (reloads(&sidecar) > round).then_some(()));
         still_here(&mut client);
-        visit(&asking, &sidecar).unwrap();
+        visit(&connector, &sidecar).unwrap();
     }
     // What is added is taken at once, in place as well.
-    let theirs = backend.asking_as(&third.issue(&someone().0, now).unwrap(), &BOTH);
+    let theirs = backend.connector_as(&third.issue(&someone().0, now).unwrap(), &BOTH);
     let began = Instant::now();
     fs::write(backend.ca(), format!("{first_pem}{second_pem}{}", third.roots_pem())).unwrap();
     eventually("the third CA's clients", || visit(&theirs, &sidecar).ok());
@@ -78,7 +78,7 @@ fn a_bundle_that_is_rewritten_slowly_ends_no_connection_of_the_cas_that_stay() {
     // What stays away goes in the end.
     fs::write(backend.ca(), &first_pem).unwrap();
     client.receive_all();
-    sidecar.record("policy_changed");
+    sidecar.access_log_entry("policy_changed");
     assert!(sidecar.reasons().iter().filter(|reason| *reason == "policy_changed").count() == 1);
 }
 
@@ -89,8 +89,8 @@ fn a_bundle_that_is_replaced_by_a_rename_counts_at_once_whatever_it_takes_away()
     let second = Authority::generate(now).unwrap();
     fs::write(backend.ca(), format!("{}{}", roots_pem(), second.roots_pem())).unwrap();
     let sidecar = backend.before(app::echo()).arg("--allow").arg("any").ready();
-    let asking = backend.asking_as(&second.issue(&someone().0, now).unwrap(), &BOTH);
-    let mut client = visit(&asking, &sidecar).unwrap();
+    let connector = backend.connector_as(&second.issue(&someone().0, now).unwrap(), &BOTH);
+    let mut client = visit(&connector, &sidecar).unwrap();
     let next = backend.files.path().join(".next");
     fs::write(&next, roots_pem()).unwrap();
     let began = Instant::now();
@@ -104,7 +104,7 @@ fn a_policy_file_that_is_rewritten_slowly_ends_no_connection_of_the_rules_that_s
     let backend = Backend::new();
     fs::write(backend.policy(), "mode = 'enforce'\nallow = ['cf:any']\ndeny = ['cn:x']\n").unwrap();
     let sidecar = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap()).ready();
-    let mut client = visit(&backend.asking_as(&someone().1, &BOTH), &sidecar).unwrap();
+    let mut client = visit(&backend.connector_as(&someone().1, &BOTH), &sidecar).unwrap();
     for (round, (anew, reopened)) in [(false, false), (true, true)].into_iter().enumerate() {
         let deny = format!("deny = ['cn:x', 'cn:{round}']\nallow = ['cf:any']\n");
         let (first, second) = deny.split_once('\n').unwrap();
@@ -115,5 +115,5 @@ fn a_policy_file_that_is_rewritten_slowly_ends_no_connection_of_the_rules_that_s
     // Empty for good: nobody is admitted.
     fs::write(backend.policy(), "").unwrap();
     client.receive_all();
-    sidecar.record("policy_changed");
+    sidecar.access_log_entry("policy_changed");
 }

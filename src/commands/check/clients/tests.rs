@@ -81,7 +81,7 @@ fn a_sound_set_up_is_counted() {
     assert_eq!(
         found(&dir, &certified, None),
         [
-            "ok roots 1 CA in ca may vouch for clients",
+            "ok client_ca 1 CA in ca may vouch for clients",
             "ok crl 1 CRL, each of them current",
             "ok rules 2 rules to allow, 1 to deny"
         ]
@@ -99,19 +99,18 @@ fn each_ca_that_needs_care_is_named_and_what_was_left_out_is_said() {
     assert_eq!(
         found(&dir, &certified, None),
         [
-            "warning roots ca/readme.txt: no certificate in PEM in it, left out; take it out, or put there what is meant",
-            "ok roots 4 CAs in ca may vouch for clients",
-            "warning roots the CA CN=gone expired on 2024-10-03T00:00:00Z; take it out, or put its successor there",
-            "warning roots the CA CN=going expires on 2024-10-09T00:00:00Z, in 5d; put its successor beside it now",
-            "warning roots the CA CN=coming is not valid before 2024-10-05T00:00:00Z; wait, or compare `date -u` with another machine's",
+            "warning client_ca ca/readme.txt: no certificate in PEM in it, left out; take it out, or put there what is meant",
+            "ok client_ca 4 CAs in ca may vouch for clients",
+            "warning client_ca the CA CN=gone expired on 2024-10-03T00:00:00Z; take it out, or put its successor there",
+            "warning client_ca the CA CN=going expires on 2024-10-09T00:00:00Z, in 5d; put its successor beside it now",
+            "warning client_ca the CA CN=coming is not valid before 2024-10-05T00:00:00Z; wait, or compare `date -u` with another machine's",
             "ok rules 1 rule to allow, 0 to deny",
         ]
     );
     fs::remove_file(dir.path().join("ca/one.crt")).unwrap();
     fs::remove_file(dir.path().join("ca/b.crt")).unwrap();
     let found = found(&dir, &certified, None);
-    let line =
-        "problem roots 2 CAs in ca, and none is valid now: nobody comes in; give --client-ca the CAs that issue now";
+    let line = "problem client_ca 2 CAs in ca, and none is valid now: nobody comes in; give --client-ca the CAs that issue now";
     assert!(found.contains(&line.to_owned()), "{found:?}");
 }
 
@@ -166,7 +165,8 @@ fn what_cannot_be_read_is_a_problem_of_its_own_subject() {
     certified.crl.clear();
     let found = found(&dir, &certified, None);
     assert!(
-        found[0].starts_with("problem roots no client CA in ca; ") && found[0].contains("ca/one.crt: torn or not PEM")
+        found[0].starts_with("problem client_ca no client CA in ca; ")
+            && found[0].contains("ca/one.crt: torn or not PEM")
     );
 }
 

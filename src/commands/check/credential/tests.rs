@@ -78,7 +78,7 @@ fn a_sound_pair_is_told_line_by_line() {
     assert_eq!(
         report(DIEGO_CERT, DIEGO_KEY, issued + Duration::from_secs(1800)),
         "\
-ok       pair          /c/instance.crt and /c/instance.key belong together (RSA 3072)
+ok       certificate   /c/instance.crt and /c/instance.key belong together (RSA 3072)
 ok       chain         issued by CN=instance-identity-ca; 1 CA follows the leaf
 ok       validity      valid until 2026-11-23T00:55:31Z, 23h 30m left
 ok       identity      organization c9f1d2b3-44e5-4c66-9d77-8e88f9990a33, space 2a0c8e64-31f7-4b6e-a3ad-5d9d2c5b7e22, \
@@ -94,22 +94,22 @@ fn each_file_that_cannot_be_read_is_named() {
         (
             read("/c/instance.crt", io::ErrorKind::NotFound),
             read("/c/instance.key", io::ErrorKind::PermissionDenied),
-            "problem  pair          /c/instance.crt: no such file; give the right path by --cert or CF_INSTANCE_CERT, or start what writes it\n\
-             problem  pair          /c/instance.key: not readable by this user; check the file's mode and owner; \
+            "problem  certificate   /c/instance.crt: no such file; give the right path by --cert or CF_INSTANCE_CERT, or start what writes it\n\
+             problem  certificate   /c/instance.key: not readable by this user; check the file's mode and owner; \
              run as a user who may, or have the writer allow it\n",
         ),
         (
             LoadError::NotAFile { path: "/c".into() },
             LoadError::Empty { path: "/c/instance.key".into() },
-            "problem  pair          /c: not a regular file; give the right path by --cert or CF_INSTANCE_CERT, or start what writes it\n\
-             problem  pair          /c/instance.key: the file is empty; have it written anew, under another name and then renamed\n",
+            "problem  certificate   /c: not a regular file; give the right path by --cert or CF_INSTANCE_CERT, or start what writes it\n\
+             problem  certificate   /c/instance.key: the file is empty; have it written anew, under another name and then renamed\n",
         ),
         (
             LoadError::TooLarge { path: "/c/instance.crt".into(), largest: 1024 * 1024 },
             read("/c/instance.key", io::ErrorKind::NotFound),
-            "problem  pair          /c/instance.crt: larger than 1 MiB, so it is not what it should be; \
+            "problem  certificate   /c/instance.crt: larger than 1 MiB, so it is not what it should be; \
              give the right path by --cert or CF_INSTANCE_CERT, or start what writes it\n\
-             problem  pair          /c/instance.key: no such file; give the right path by --key or CF_INSTANCE_KEY, or start what writes it\n",
+             problem  certificate   /c/instance.key: no such file; give the right path by --key or CF_INSTANCE_KEY, or start what writes it\n",
         ),
     ];
     for (cert, key, expected) in cases {
@@ -135,24 +135,24 @@ fn what_is_no_pem_is_told_apart() {
         (
             torn.as_bytes(),
             key_pem.as_bytes(),
-            "problem  pair          /c/instance.crt: the certificate file is torn or not PEM: line 1: it ends in the middle of a block; \
+            "problem  certificate   /c/instance.crt: the certificate file is torn or not PEM: line 1: it ends in the middle of a block; \
              write it anew, under another name and then renamed\n",
         ),
         (
             b"hello\n",
             key_pem.as_bytes(),
-            "problem  pair          /c/instance.crt: the certificate file holds no CERTIFICATE block; \
+            "problem  certificate   /c/instance.crt: the certificate file holds no CERTIFICATE block; \
              write the leaf and the CA that issued it as CERTIFICATE blocks\n",
         ),
         (
             key_pem.as_bytes(),
             cert_pem.as_bytes(),
-            "problem  pair          /c/instance.crt holds the key and /c/instance.key the certificate; exchange --cert and --key\n",
+            "problem  certificate   /c/instance.crt holds the key and /c/instance.key the certificate; exchange --cert and --key\n",
         ),
         (
             leaf.as_slice(),
             key_pem.as_bytes(),
-            "problem  pair          /c/instance.crt: binary (DER or PKCS#12), not PEM; \
+            "problem  certificate   /c/instance.crt: binary (DER or PKCS#12), not PEM; \
              convert it: openssl x509 -inform der -in FILE -out PEM, or openssl pkcs12 -nodes -in FILE -out PEM\n",
         ),
     ] {
@@ -161,26 +161,26 @@ fn what_is_no_pem_is_told_apart() {
     for (key, expected) in [
         (
             &key_pem.as_bytes()[..key_pem.len() - 10],
-            "problem  pair          /c/instance.key: the key file is torn or not PEM: line 1: it ends in the middle of a block; \
+            "problem  certificate   /c/instance.key: the key file is torn or not PEM: line 1: it ends in the middle of a block; \
              write it anew, under another name and then renamed\n",
         ),
         (
             b"hello\n".as_slice(),
-            "problem  pair          /c/instance.key: the key file holds no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY block; \
+            "problem  certificate   /c/instance.key: the key file holds no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY block; \
              write the key as PKCS#8, PKCS#1 or SEC1 in PEM\n",
         ),
         (
             encrypted.as_bytes(),
-            "problem  pair          /c/instance.key: the key is encrypted, and there is nobody to ask for its passphrase; \
+            "problem  certificate   /c/instance.key: the key is encrypted, and there is nobody to ask for its passphrase; \
              write it without one: openssl pkey -in FILE -out PLAIN\n",
         ),
         (
             &[0x30, 0x77, 0x02, 0x01],
-            "problem  pair          /c/instance.key: binary (DER or PKCS#12), not PEM; convert it: openssl pkey -inform der -in FILE -out PEM\n",
+            "problem  certificate   /c/instance.key: binary (DER or PKCS#12), not PEM; convert it: openssl pkey -inform der -in FILE -out PEM\n",
         ),
         (
             b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-            "problem  pair          /c/instance.key: the key cannot be used: unexpected error: failed to parse private key as RSA, \
+            "problem  certificate   /c/instance.key: the key cannot be used: unexpected error: failed to parse private key as RSA, \
              ECDSA, or EdDSA; RSA of 2048 to 4096 bits, P-256, P-384 and Ed25519 can; have a pair issued with such a key\n",
         ),
     ] {
@@ -193,7 +193,7 @@ fn a_key_of_another_certificate_is_a_mismatch() {
     let other = Key::generate(KeyKind::P256).unwrap().to_pem().unwrap();
     assert_eq!(
         report(issued().cert_pem, other, now()),
-        "problem  pair          /c/instance.crt and /c/instance.key: the key does not belong to the certificate; \
+        "problem  certificate   /c/instance.crt and /c/instance.key: the key does not belong to the certificate; \
          write both anew; if they are being replaced right now, check again in a moment\n"
     );
 }

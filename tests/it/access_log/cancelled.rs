@@ -1,4 +1,4 @@
-//! The record of a connection whose task is dropped in the middle, as when the runtime goes before it.
+//! The access log entry of a connection whose task is dropped in the middle, as when the runtime goes before it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,14 +17,14 @@ use vestibule::sidecar::Sidecar;
 use vestibule::telemetry::{ACCESS_LOG_TARGET, FIELDS};
 
 use crate::support::app::App;
-use crate::support::client::asking;
+use crate::support::client::connector;
 use crate::support::credentials::Credentials;
 
-/// Keeps the fields of every record, by name.
+/// Keeps the fields of every entry, by name.
 #[derive(Default, Clone)]
-struct Records(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
+struct Entries(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
 
-impl<S: Subscriber> Layer<S> for Records {
+impl<S: Subscriber> Layer<S> for Entries {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if event.metadata().target() == ACCESS_LOG_TARGET {
             let mut fields = Fields::default();
@@ -62,13 +62,13 @@ fn a_connection_whose_task_is_dropped_leaves_its_one_record_with_its_bytes() {
         Sources { flags: &flags, environment: &Environment::new(), read_file: &none, starts_app: false, cpus: 1 };
     let config = resolve(&inputs).unwrap();
 
-    let records = Records::default();
+    let entries = Entries::default();
     let (tell, told) = mpsc::channel::<SocketAddr>();
     let (stop, stopped) = mpsc::channel::<()>();
     let proxy = std::thread::spawn({
-        let records = records.clone();
+        let entries = entries.clone();
         move || {
-            let subscriber = tracing_subscriber::registry().with(records);
+            let subscriber = tracing_subscriber::registry().with(entries);
             tracing::subscriber::with_default(subscriber, || {
                 // One thread, which drops the tasks itself.
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -86,7 +86,7 @@ fn a_connection_whose_task_is_dropped_leaves_its_one_record_with_its_bytes() {
         }
     });
     let addr = told.recv().unwrap();
-    let mut client = crate::support::eventually("a pair", || asking(credentials.instance()).connect(addr).ok());
+    let mut client = crate::support::eventually("a pair", || connector(credentials.instance()).connect(addr).ok());
     let mut app_end = app.accept();
     client.send(&[1; 1234]).unwrap();
     app_end.read_exact(&mut [0; 1234]).unwrap();
@@ -96,9 +96,9 @@ fn a_connection_whose_task_is_dropped_leaves_its_one_record_with_its_bytes() {
     proxy.join().unwrap();
 
     let peer = client.tcp.local_addr().unwrap().to_string();
-    let records = records.0.lock().unwrap();
-    let found: Vec<_> = records.iter().filter(|record| record["client_addr"] == peer).collect();
-    let [record] = found[..] else { panic!("not one record: {records:#?}") };
-    assert_eq!((record["bytes_up"].as_str(), record["bytes_down"].as_str()), ("1234", "567"));
-    assert_eq!(record["close_reason"], "drain_timeout");
+    let entries = entries.0.lock().unwrap();
+    let found: Vec<_> = entries.iter().filter(|entry| entry["client_addr"] == peer).collect();
+    let [entry] = found[..] else { panic!("not one entry: {entries:#?}") };
+    assert_eq!((entry["bytes_up"].as_str(), entry["bytes_down"].as_str()), ("1234", "567"));
+    assert_eq!(entry["close_reason"], "drain_timeout");
 }

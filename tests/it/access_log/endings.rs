@@ -1,4 +1,4 @@
-//! How a relay may end: what each side does, and the reason that is to be on the record.
+//! How a relay may end: what each side does, and the reason that is to be on the entry.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -19,11 +19,11 @@ pub(super) const ALL: [Way; 15] = [
     ("both are done at once", "completed", both_are_done),
     ("many small words, then the app is done", "completed", chatter),
     ("FIN without close_notify", "client_truncated", client_fin),
-    ("FIN in the middle of a record", "client_truncated", client_fin_in_a_record),
+    ("FIN in the middle of a entry", "client_truncated", client_fin_in_a_record),
     ("RST of the client", "client_reset", client_reset),
     ("RST of the client after the answer", "client_reset", client_reset_after_the_answer),
-    ("a record that cannot be decrypted", "client_violation", bad_record),
-    ("a record that is too long", "client_violation", long_record),
+    ("a entry that cannot be decrypted", "client_violation", bad_record),
+    ("a entry that is too long", "client_violation", long_record),
     ("RST of the app", "app_reset", app_reset),
     ("RST of the app after the client is done", "app_reset", app_reset_after_the_question),
 ];

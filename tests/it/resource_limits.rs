@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::client::asking;
+use crate::support::client::connector;
 use crate::support::credentials::{Credentials, leaf};
 use crate::support::sidecar::{Setup, VESTIBULE};
 use crate::support::{app, eventually};
@@ -51,15 +51,15 @@ fn a_rotation_takes_place_though_the_kernel_starts_no_thread_for_it() {
     sidecar.wait_until("a word about polling", |line| {
         line["message"].as_str().is_some_and(|message| message.starts_with("inotify unavailable"))
     });
-    let asking = asking(credentials.instance());
-    let first = asking.connect(sidecar.addr()).unwrap().leaf();
+    let connector = connector(credentials.instance());
+    let first = connector.connect(sidecar.addr()).unwrap().leaf();
     let next = credentials.issue();
     fs::write(credentials.key(), &next.key_pem).unwrap();
     fs::write(credentials.cert(), &next.cert_pem).unwrap();
     let second = leaf(next.cert_pem.as_bytes());
     assert_ne!(first, second);
     eventually("the new pair", || {
-        let mut client = asking.connect(sidecar.addr()).ok().filter(|client| client.leaf() == second)?;
+        let mut client = connector.connect(sidecar.addr()).ok().filter(|client| client.leaf() == second)?;
         client.send(b"hello").ok()?;
         (client.receive(5).ok()? == b"hello").then_some(())
     });

@@ -1,4 +1,4 @@
-//! One record for each connection, however it ends, and in it the bytes that both ends have counted.
+//! One entry for each connection, however it ends, and in it the bytes that both ends have counted.
 
 mod cancelled;
 mod endings;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use vestibule::issuer::{Credential, InstanceSpec};
 
 use crate::support::app::App;
-use crate::support::client::{Asking, Client, Ending, asking, asking_with, read_to_end};
+use crate::support::client::{Client, Connector, Ending, connector, connector_with, read_to_end};
 use crate::support::credentials::{Credentials, issue, roots, roots_pem};
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{PATIENCE, app};
@@ -63,8 +63,8 @@ struct Pair {
 }
 
 impl Pair {
-    fn between(asking: &Asking, sidecar: &Sidecar, app: &App) -> Self {
-        let client = asking.connect(sidecar.addr()).unwrap();
+    fn between(connector: &Connector, sidecar: &Sidecar, app: &App) -> Self {
+        let client = connector.connect(sidecar.addr()).unwrap();
         Self { client, app: app.accept(), up: 0, down: 0 }
     }
 
@@ -102,30 +102,30 @@ impl Pair {
     }
 }
 
-/// The records so far.
-fn records(sidecar: &Sidecar) -> Vec<Value> {
+/// The entries so far.
+fn access_log(sidecar: &Sidecar) -> Vec<Value> {
     sidecar.lines_of("connection closed")
 }
 
-/// Compares what the two ends have seen with the records, the totals at the end, and the connections' number.
+/// Compares what the two ends have seen with the entries, the totals at the end, and the connections' number.
 fn reconcile(mut sidecar: Sidecar, seen: Vec<Seen>) -> usize {
     for Seen { way, peer, .. } in &seen {
-        sidecar.wait_until(&format!("record of {way}"), |line| line["client_addr"] == peer.as_str());
+        sidecar.wait_until(&format!("entry of {way}"), |line| line["client_addr"] == peer.as_str());
     }
     sidecar.signal("TERM");
     sidecar.exited();
-    let records = records(&sidecar);
+    let entries = access_log(&sidecar);
     let mut by_peer: HashMap<&str, Vec<&Value>> = HashMap::new();
-    for record in &records {
-        by_peer.entry(record["client_addr"].as_str().unwrap()).or_default().push(record);
+    for entry in &entries {
+        by_peer.entry(entry["client_addr"].as_str().unwrap()).or_default().push(entry);
     }
     for Seen { way, peer, reason, up, down } in &seen {
-        let [record] = by_peer[peer.as_str()][..] else { panic!("more than one record of {way}: {records:#?}") };
-        let found = (&record["close_reason"], record["bytes_up"].as_u64(), record["bytes_down"].as_u64());
-        assert_eq!(found, (&Value::from(*reason), Some(*up), Some(*down)), "{way}: {record}");
+        let [entry] = by_peer[peer.as_str()][..] else { panic!("more than one entry of {way}: {entries:#?}") };
+        let found = (&entry["close_reason"], entry["bytes_up"].as_u64(), entry["bytes_down"].as_u64());
+        assert_eq!(found, (&Value::from(*reason), Some(*up), Some(*down)), "{way}: {entry}");
     }
-    assert_eq!(records.len(), seen.len(), "every connection has one, and nothing else has: {records:#?}");
-    let sum = |field: &str| records.iter().map(|record| record[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(entries.len(), seen.len(), "every connection has one, and nothing else has: {entries:#?}");
+    let sum = |field: &str| entries.iter().map(|entry| entry[field].as_u64().unwrap()).sum::<u64>();
     let (up, down) = seen.iter().fold((0, 0), |(up, down), seen| (up + seen.up, down + seen.down));
     assert_eq!((sum("bytes_up"), sum("bytes_down")), (up, down));
     let end = sidecar.wait_for("exited");
@@ -162,7 +162,7 @@ fn relays() -> usize {
     let mut seen = Vec::new();
     for (nth, (way, reason, end)) in endings::ALL.into_iter().enumerate() {
         for (version, (up, down)) in BOTH.into_iter().zip(SIZES.into_iter().cycle().skip(nth)) {
-            let mut pair = Pair::between(&asking_with(credentials.instance(), &[version]), &sidecar, &app);
+            let mut pair = Pair::between(&connector_with(credentials.instance(), &[version]), &sidecar, &app);
             pair.up(up);
             pair.down(down);
             seen.push(end(pair).seen(way, reason));
@@ -180,7 +180,7 @@ fn silence_and_age() -> usize {
         let (credentials, app) = (Credentials::new(), App::start());
         let sidecar = Setup::proxy(&credentials, app.addr()).arg(option).arg(limit).ready();
         let seen = BOTH.map(|version| {
-            let mut pair = Pair::between(&asking_with(credentials.instance(), &[version]), &sidecar, &app);
+            let mut pair = Pair::between(&connector_with(credentials.instance(), &[version]), &sidecar, &app);
             pair.up(70_000);
             pair.down(20);
             assert_eq!(pair.client.receive_all(), (Vec::new(), ending));
@@ -194,7 +194,7 @@ fn silence_and_age() -> usize {
 fn no_handshake() -> usize {
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).ready();
-    let hello = asking(credentials.instance()).hello();
+    let hello = connector(credentials.instance()).hello();
     let reset = |tcp: &TcpStream| socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO)).unwrap();
     let malformed = [22, 3, 1, 0, 4, 1, 0, 0, 0];
     let ways: [(&str, &[u8], bool, &str); 6] = [
@@ -219,7 +219,7 @@ fn no_handshake() -> usize {
         }
     }
     for version in BOTH {
-        let other = asking_with("somebody-else.example", &[version]);
+        let other = connector_with("somebody-else.example", &[version]);
         let tcp = TcpStream::connect(sidecar.addr()).unwrap();
         seen.push(Seen::nothing("an alert of the client's", &tcp, "handshake_failed"));
         assert!(other.handshake(tcp).is_err());
@@ -230,7 +230,7 @@ fn no_handshake() -> usize {
 fn handshake_timeouts() -> usize {
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app::echo()).arg("--handshake-timeout").arg("300ms").ready();
-    let hello = asking(credentials.instance()).hello();
+    let hello = connector(credentials.instance()).hello();
     let stuck = [("silence", 0), ("half a hello and silence", 100), ("a hello and silence", hello.len())];
     let clients = stuck.map(|(way, n)| {
         let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
@@ -247,7 +247,7 @@ fn handshake_timeouts() -> usize {
 /// A client that is reset in answer to its ClientHello.
 fn reset_at_hello(way: &str, name: &str, sidecar: &Sidecar, reason: &'static str) -> Seen {
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-    tcp.write_all(&asking(name).hello()).unwrap();
+    tcp.write_all(&connector(name).hello()).unwrap();
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     Seen::nothing(way, &tcp, reason)
 }
@@ -272,7 +272,7 @@ fn no_app() -> usize {
 fn no_room_and_no_pair() -> usize {
     let (credentials, app) = (Credentials::new(), App::start());
     let sidecar = Setup::proxy(&credentials, app.addr()).arg("--max-connections").arg("1").ready();
-    let mut pair = Pair::between(&asking(credentials.instance()), &sidecar, &app);
+    let mut pair = Pair::between(&connector(credentials.instance()), &sidecar, &app);
     pair.up(10);
     let turned_away = reset_at_hello("one too many", credentials.instance(), &sidecar, "overloaded");
     pair.down(10);
@@ -314,14 +314,14 @@ impl Gate {
     }
 
     /// A client that shows `credential`.
-    fn asking_as(&self, credential: &Credential) -> Asking {
-        let mut asking = asking(self.credentials.instance());
+    fn connector_as(&self, credential: &Credential) -> Connector {
+        let mut connector = connector(self.credentials.instance());
         let chain = CertificateDer::pem_slice_iter(credential.cert_pem.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes()).unwrap();
-        let builder = rustls::ClientConfig::builder_with_provider(asking.config.crypto_provider().clone());
+        let builder = rustls::ClientConfig::builder_with_provider(connector.config.crypto_provider().clone());
         let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots());
-        asking.config = builder.with_client_auth_cert(chain, key).unwrap();
-        asking
+        connector.config = builder.with_client_auth_cert(chain, key).unwrap();
+        connector
     }
 }
 
@@ -335,17 +335,17 @@ fn strangers() -> usize {
         let certificate = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap();
         Credential { cert_pem: certificate.pem(), key_pem: key.serialize_pem(), ..issue(&stranger) }
     };
-    let asking = [
-        ("nothing shown", asking(gate.credentials.instance())),
-        ("shown what no CA vouches for", gate.asking_as(&unknown_ca)),
-        ("no rule", gate.asking_as(&issue(&stranger))),
-        ("a rule that denies", gate.asking_as(&issue(&known))),
+    let connector = [
+        ("nothing shown", connector(gate.credentials.instance())),
+        ("shown what no CA vouches for", gate.connector_as(&unknown_ca)),
+        ("no rule", gate.connector_as(&issue(&stranger))),
+        ("a rule that denies", gate.connector_as(&issue(&known))),
     ];
-    let seen = asking.map(|(way, asking)| {
+    let seen = connector.map(|(way, connector)| {
         let tcp = TcpStream::connect(sidecar.addr()).unwrap();
         let seen = Seen::nothing(way, &tcp, "denied");
         // In TLS 1.3 the alert comes after the client's own part.
-        let client = asking.handshake(tcp);
+        let client = connector.handshake(tcp);
         assert!(client.is_err() || client.is_ok_and(|mut client| client.receive(1).is_err()));
         seen
     });
@@ -353,16 +353,16 @@ fn strangers() -> usize {
     reconcile(sidecar, seen.into())
 }
 
-/// Clients that have to go while they are connected: what the app still answers is on their record as well.
+/// Clients that have to go while they are connected: what the app still answers is on their entry as well.
 fn dismissed() -> usize {
     let gate = Gate::new("allow = ['cf:any']");
     let app = App::start();
     let sidecar = gate.before(&app).ready();
     let (staying, spec) = (InstanceSpec::generate().unwrap(), InstanceSpec::generate().unwrap());
     let short = issue(&InstanceSpec { validity: Duration::from_secs(4), ..InstanceSpec::generate().unwrap() });
-    let long = gate.asking_as(&issue(&spec));
+    let long = gate.connector_as(&issue(&spec));
 
-    let mut expiring = Pair::between(&gate.asking_as(&short), &sidecar, &app);
+    let mut expiring = Pair::between(&gate.connector_as(&short), &sidecar, &app);
     expiring.up(1000);
     let (answered, silent) = (Pair::between(&long, &sidecar, &app), Pair::between(&long, &sidecar, &app));
     let mut doomed = [answered, silent];
@@ -390,8 +390,8 @@ fn answer_late(mut pair: Pair) -> Counted {
 fn drained() -> usize {
     let (credentials, app) = (Credentials::new(), App::start());
     let sidecar = Setup::proxy(&credentials, app.addr()).arg("--drain-timeout").arg("2s").ready();
-    let asking = asking(credentials.instance());
-    let [mut idle, mut busy, mut busy_half] = [(); 3].map(|()| Pair::between(&asking, &sidecar, &app));
+    let connector = connector(credentials.instance());
+    let [mut idle, mut busy, mut busy_half] = [(); 3].map(|()| Pair::between(&connector, &sidecar, &app));
     idle.up(100);
     idle.down(100);
     busy.up(5000);
@@ -414,11 +414,11 @@ fn a_flood_leaves_some_records_and_says_how_many_were_left_out() {
     let sidecar = Setup::proxy(&credentials, app::nobody()).env("VESTIBULE_ACCESS_LOG", "denied").ready();
     let refused = || reset_at_hello("one of many", credentials.instance(), &sidecar, "app_refused");
     (0..FLOOD).for_each(|_| drop(refused()));
-    let left_out = || records(&sidecar).iter().filter_map(|record| record["suppressed"].as_u64()).sum::<u64>();
-    // The number comes with the next record after the flood.
+    let left_out = || access_log(&sidecar).iter().filter_map(|entry| entry["suppressed"].as_u64()).sum::<u64>();
+    // The number comes with the next entry after the flood.
     let all = crate::support::eventually("all of them", || {
         drop(refused());
-        (left_out() > 0).then(|| records(&sidecar).len() as u64 + left_out())
+        (left_out() > 0).then(|| access_log(&sidecar).len() as u64 + left_out())
     });
     assert!(all >= FLOOD, "{all}");
 }

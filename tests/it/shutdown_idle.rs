@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::app::App;
-use crate::support::client::{Client, Ending, asking};
+use crate::support::client::{Client, Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
 
@@ -26,7 +26,7 @@ impl Going {
         let mut credentials = Credentials::new();
         let app = App::start();
         let sidecar = Setup::proxy(&credentials, app.addr()).ready();
-        let mut client = asking(credentials.instance()).connect(sidecar.addr()).unwrap();
+        let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
         let mut app_end = app.accept();
         client.send(request).unwrap();
         app_end.read_exact(&mut vec![0; request.len()]).unwrap();
@@ -49,7 +49,7 @@ impl Going {
         assert_eq!(self.client.receive_all(), (Vec::new(), Ending::CloseNotify));
         assert_eq!(self.app_end.read(&mut [0; 1]).unwrap(), 0, "the app sees an end of file");
         drop(self.client);
-        self.sidecar.record("closed_idle");
+        self.sidecar.access_log_entry("closed_idle");
     }
 
     /// As nothing but the app ends it, the app's end is what is heard of it.
@@ -59,7 +59,7 @@ impl Going {
         assert_eq!(self.client.receive_all(), (Vec::new(), Ending::CloseNotify));
         self.client.close_notify();
         drop(self.client);
-        self.sidecar.record("completed");
+        self.sidecar.access_log_entry("completed");
     }
 }
 
