@@ -7,6 +7,7 @@ mod clients;
 mod entrypoint;
 pub mod envoy;
 mod file;
+mod log;
 pub mod options;
 mod reader;
 pub mod resolve;
@@ -22,11 +23,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strum::{EnumString, FromRepr, IntoStaticStr, VariantArray};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::policy::{PolicyMode, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
+pub use log::{AccessLog, Log, LogFormat, LogLevel};
 pub use values::Network;
 
 /// Everything the proxy was told, complete and checked.
@@ -343,60 +345,6 @@ pub struct Drain {
     pub timeout: Duration,
 }
 
-/// What is written to stderr, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// `None`: text on a terminal, else JSON.
-    pub format: Option<LogFormat>,
-    /// The least severe level that is written.
-    pub level: LogLevel,
-    /// Which connections leave a line.
-    pub access: AccessLog,
-}
-
-/// The shape of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One flat object a line, for machines.
-    Json,
-    /// The object that Cloud Foundry's own components write, as lager's RFC 3339 form has it.
-    Lager,
-}
-
-/// Severity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr, EnumString, FromRepr)]
-#[strum(serialize_all = "lowercase")]
-#[repr(u8)]
-pub enum LogLevel {
-    /// Nothing is written.
-    Off,
-    /// We or the operator must act.
-    Error,
-    /// Something will need attention.
-    Warn,
-    /// What an operator did or must know.
-    Info,
-    /// Why something happened.
-    Debug,
-    /// Every step.
-    Trace,
-}
-
-/// Which connections leave an entry in the access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
-pub enum AccessLog {
-    /// None.
-    Off,
-    /// Those that did not get through to the app.
-    Denied,
-    /// All.
-    All,
-}
-
 /// Upper bounds on what runs at once; `None` means derived from the descriptor and memory limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -419,13 +367,6 @@ impl Config {
 }
 
 impl AdminAction {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl LogLevel {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         self.into()

@@ -1,0 +1,137 @@
+//! The app as a child, and the admin listener.
+
+use super::*;
+
+#[test]
+fn the_app_is_treated_as_asked() {
+    let config = Typed::default()
+        .flag("signal-scope", "app")
+        .flag("signal-map", "15:3,HUP:0")
+        .flag("signal-map", "USR1:USR2")
+        .flag("hide-app-port", "true")
+        .flag("hide-key", "true")
+        .flag("app-ready", "http:/health")
+        .flag("hold-until-ready", "5s")
+        .config();
+    assert_eq!(
+        config.app,
+        AppConfig {
+            scope: SignalScope::App,
+            map: "15:3,HUP:0,USR1:USR2".parse().unwrap(),
+            hide_port: true,
+            hide_key: true,
+            ready: AppReady::Http("/health".into()),
+            hold: Some(Duration::from_secs(5)),
+        }
+    );
+}
+
+#[test]
+fn mistakes_about_the_app_have_their_mend() {
+    for (typed, line) in [
+        (
+            Typed::default().flag("hide-app-port", "true").flag("app", "9000"),
+            "--app: given beside --hide-app-port; let the app take its port from PORT, or leave one of the two out",
+        ),
+        (
+            Typed::default().flag("hide-app-port", "true").variable("VESTIBULE_LISTENER", "1=2"),
+            "--hide-app-port: given beside VESTIBULE_LISTENER; let the app take its port from PORT, or leave one of the two out",
+        ),
+        (
+            Typed { proxy: true, ..Typed::default() }.variable("VESTIBULE_HIDE_APP_PORT", "true"),
+            "VESTIBULE_HIDE_APP_PORT: the app is not ours to start here; leave it out, or use vestibule run -- COMMAND",
+        ),
+        (
+            Typed { proxy: true, ..Typed::default() }.flag("hide-key", "true"),
+            "--hide-key: the app is not ours to start here; leave it out, or use vestibule run -- COMMAND",
+        ),
+        (
+            Typed::default().flag("signal-map", "TRM:3"),
+            "--signal-map: \"TRM\" is not a signal; write a name or a number, such as TERM",
+        ),
+        (
+            Typed::default().flag("signal-map", "TERM:3,15:2"),
+            "--signal-map: TERM is rewritten twice; keep one of the two",
+        ),
+        (
+            Typed::default().variable("VESTIBULE_ALPN", "\"h2,http/1.1\""),
+            "VESTIBULE_ALPN: begins or ends with a quote that is part of the value; leave the quotes out; docker --env-file, for one, keeps them as they are",
+        ),
+        (
+            Typed::default().flag("admin-host", "metrics.example:9901"),
+            "--admin-host: \"metrics.example:9901\" has a port; write the name alone, all ports count",
+        ),
+        (
+            Typed::default().flag("admin-host", "*.example"),
+            "--admin-host: \"*.example\" is not a host name; write each name in full, such as metrics.example.org",
+        ),
+        (
+            Typed::default().flag("admin-host", "http://metrics.example/"),
+            "--admin-host: \"http://metrics.example/\" is not a host name; write each name in full, such as metrics.example.org",
+        ),
+        (
+            Typed::default().variable("VESTIBULE_ADMIN_HOST", "10.1.2.3"),
+            "VESTIBULE_ADMIN_HOST: \"10.1.2.3\" is an IP address; leave it out, addresses are always answered to",
+        ),
+        (
+            Typed::default().flag("admin", "off").flag("admin-host", "metrics.example"),
+            "--admin: given beside --admin-host; there would be nowhere to ask: leave one of the two out",
+        ),
+        (
+            Typed::default().flag("app-ready", "http:health"),
+            "--app-ready: \"http:health\" is no way to ask; write tcp, off, or http:/PATH such as http:/health",
+        ),
+        (
+            Typed::default().flag("hold-until-ready", "5s").flag("app-ready", "off"),
+            "--hold-until-ready: the app is never asked whether it is ready; set --app-ready to tcp",
+        ),
+        (
+            Typed::default().flag("hold-until-ready", "10s"),
+            "--hold-until-ready: 10s is not shorter than the handshake timeout, 10s; write a shorter one, or raise --handshake-timeout",
+        ),
+        (
+            Typed::default().flag("drain-delay", "9s"),
+            "--drain-delay: 9s is longer than the whole drain, 8s; write a shorter one, or raise --drain-timeout",
+        ),
+        (
+            Typed::default().flag("admin", "everywhere"),
+            "--admin: \"everywhere\" is not an address; write a port such as 9901, ADDRESS:PORT such as 127.0.0.1:9901, unix:/PATH, or off",
+        ),
+        (
+            Typed::default().flag("admin-actions", "drain,quit"),
+            "--admin-actions: \"quit\" is not among the choices; write drain, reload or loglevel",
+        ),
+        (
+            Typed::default().flag("admin-actions", "drain").variable("VESTIBULE_ADMIN", "off"),
+            "--admin-actions: given beside VESTIBULE_ADMIN; there would be nowhere to ask: leave one of the two out",
+        ),
+    ] {
+        let diagnostics = typed.resolve().unwrap_err();
+        let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+        assert_eq!(lines, [line]);
+    }
+}
+
+#[test]
+fn nothing_may_be_done_by_the_admin_listener_that_was_not_named() {
+    let actions = |typed: Typed| typed.config().admin.unwrap().actions;
+    assert_eq!(actions(Typed::default()), []);
+    let typed = Typed::default().variable("VESTIBULE_ADMIN_ACTIONS", "reload, loglevel");
+    assert_eq!(actions(typed), [AdminAction::Reload, AdminAction::LogLevel]);
+}
+
+#[test]
+fn the_admin_address_is_known_to_be_asked_for() {
+    let admin = |value: &str| Typed::default().flag("admin", value).config().admin;
+    let tcp = |addr: &str| {
+        Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), asked: true, actions: vec![], hosts: vec![] })
+    };
+    assert_eq!(admin("9900"), tcp("127.0.0.1:9900"));
+    assert_eq!(admin("localhost:9900"), tcp("127.0.0.1:9900"));
+    assert_eq!(admin("[::1]:0"), tcp("[::1]:0"));
+    assert_eq!(
+        admin("unix:/run/a.sock"),
+        Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true, actions: vec![], hosts: vec![] })
+    );
+    assert_eq!(admin("off"), None);
+}
