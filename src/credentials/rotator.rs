@@ -48,11 +48,11 @@ pub enum InitialLoadError {
 #[derive(Debug)]
 pub struct Rotator {
     pairs: Vec<PairSource>,
-    admissions: Vec<ClientPolicySource>,
+    client_policies: Vec<ClientPolicySource>,
     served: Vec<ServedConfig>,
     shown: watch::Sender<Vec<ServedCertificate>>,
-    look: Arc<Notify>,
-    rotations: Arc<RotationStats>,
+    reload: Arc<Notify>,
+    stats: Arc<RotationStats>,
 }
 
 /// What listeners with equal settings share.
@@ -60,7 +60,7 @@ pub struct Rotator {
 struct ServedConfig {
     /// Its place among the pairs.
     pair: usize,
-    asking: ListenerAuth,
+    auth: ListenerAuth,
     settings: TlsSettings,
     snapshots: SnapshotPublisher,
 }
@@ -79,41 +79,51 @@ enum ListenerAuth {
 /// Every source as it was when it was last good, in the order of the rotation's.
 struct LastGoodSources {
     pairs: Vec<LastGood<PairSource>>,
-    admissions: Vec<LastGood<ClientPolicySource>>,
+    client_policies: Vec<LastGood<ClientPolicySource>>,
     generation: u64,
 }
 
 impl Rotator {
-    /// A rotator of nothing yet. `look` has it load everything anew at any time (SIGHUP).
-    pub fn new(look: Arc<Notify>) -> Self {
+    /// A rotator of nothing yet. `reload` has it load everything anew at any time (SIGHUP).
+    pub fn new(reload: Arc<Notify>) -> Self {
         let shown = watch::Sender::default();
-        Self { pairs: Vec::new(), admissions: Vec::new(), served: Vec::new(), shown, look, rotations: Arc::default() }
+        Self {
+            pairs: Vec::new(),
+            client_policies: Vec::new(),
+            served: Vec::new(),
+            shown,
+            reload,
+            stats: Arc::default(),
+        }
     }
 
     /// Where a listener that shows the pair of `pair` finds what it serves. Listeners with equal settings share it.
     pub fn serve(&mut self, pair: &PairSource, settings: &TlsSettings, clients: &ClientAuthConfig) -> SnapshotReceiver {
         let pair = intern(&mut self.pairs, pair.clone());
-        let asking = match clients {
+        let auth = match clients {
             ClientAuthConfig::None => ListenerAuth::Nothing,
             ClientAuthConfig::Files(certified) => {
                 let source = ClientPolicySource::Files(certified.clone());
                 ListenerAuth::Certificate {
-                    client_policy: intern(&mut self.admissions, source),
+                    client_policy: intern(&mut self.client_policies, source),
                     required: certified.required,
                 }
             }
             ClientAuthConfig::ValidationContext(ValidationContextConfig { required, secret }) => {
                 let source = ClientPolicySource::Secret(secret.clone());
-                ListenerAuth::Certificate { client_policy: intern(&mut self.admissions, source), required: *required }
+                ListenerAuth::Certificate {
+                    client_policy: intern(&mut self.client_policies, source),
+                    required: *required,
+                }
             }
         };
-        let same = |known: &&ServedConfig| known.pair == pair && known.asking == asking && known.settings == *settings;
+        let same = |known: &&ServedConfig| known.pair == pair && known.auth == auth && known.settings == *settings;
         if let Some(known) = self.served.iter().find(same) {
             return known.snapshots.subscribe();
         }
         let snapshots = SnapshotPublisher::new();
         let receiver = snapshots.subscribe();
-        self.served.push(ServedConfig { pair, asking, settings: settings.clone(), snapshots });
+        self.served.push(ServedConfig { pair, auth, settings: settings.clone(), snapshots });
         receiver
     }
 
@@ -129,7 +139,7 @@ impl Rotator {
 
     /// What has become of new files so far.
     pub fn stats(&self) -> Arc<RotationStats> {
-        Arc::clone(&self.rotations)
+        Arc::clone(&self.stats)
     }
 
     /// Waits until every listener has something to serve, for `limit` at most; `None` waits for ever.
@@ -155,7 +165,7 @@ impl Rotator {
         for pair in &good.pairs {
             let _ = pair.load()()?;
         }
-        for client_policy in &good.admissions {
+        for client_policy in &good.client_policies {
             let _ = client_policy.load()()?;
         }
         Ok(())
@@ -164,7 +174,7 @@ impl Rotator {
     fn nothing_yet(&self) -> LastGoodSources {
         LastGoodSources {
             pairs: self.pairs.iter().cloned().map(LastGood::new).collect(),
-            admissions: self.admissions.iter().cloned().map(LastGood::new).collect(),
+            client_policies: self.client_policies.iter().cloned().map(LastGood::new).collect(),
             generation: 0,
         }
     }
@@ -179,7 +189,7 @@ impl Rotator {
             if self.load_all(&mut good.pairs, good.generation + 1).await {
                 self.publish(&mut good);
             }
-            if self.load_all(&mut good.admissions, good.generation + 1).await {
+            if self.load_all(&mut good.client_policies, good.generation + 1).await {
                 self.publish(&mut good);
             }
             expiry.of(&self.shown.borrow(), good.roots());
@@ -188,7 +198,7 @@ impl Rotator {
             }
             tokio::select! {
                 () = watch.changed() => {}
-                () = self.look.notified() => {}
+                () = self.reload.notified() => {}
                 () = sleep_until(Instant::now() + RETRY_INTERVAL), if good.is_unsettled() => {}
                 () = sleep(expiry.sleep(SystemTime::now())) => {}
             }
@@ -202,19 +212,19 @@ impl Rotator {
         if sources.is_empty() {
             return false;
         }
-        let looks: Vec<_> = sources.iter().map(LastGood::load).collect();
-        let Ok(found) = run_blocking(move || looks.into_iter().map(|look| look()).collect::<Vec<_>>()).await else {
+        let loads: Vec<_> = sources.iter().map(LastGood::load).collect();
+        let Ok(found) = run_blocking(move || loads.into_iter().map(|load| load()).collect::<Vec<_>>()).await else {
             tracing::error!(
                 "credential reload failed (internal error); keeping the last good generation; please report this"
             );
             return false;
         };
         let mut new = false;
-        for (kept, found) in sources.iter_mut().zip(found) {
-            match kept.apply(found, generation) {
+        for (last_good, found) in sources.iter_mut().zip(found) {
+            match last_good.apply(found, generation) {
                 Update::Changed => new = true,
                 Update::Unchanged => {}
-                Update::Failed => self.rotations.record_failure(),
+                Update::Failed => self.stats.record_failure(),
             }
         }
         new
@@ -227,11 +237,11 @@ impl Rotator {
         for served in &self.served {
             let Some((pair, client_auth)) = good.build(served) else { continue };
             match ServerConfigs::new(pair.certified_key(), &served.settings, &client_auth) {
-                Ok(offer) => next.push((served, Snapshot { server_configs: offer, client_auth, generation })),
+                Ok(server_configs) => next.push((served, Snapshot { server_configs, client_auth, generation })),
                 Err(error) => {
                     // The system's random source failed; what is served stays.
                     tracing::error!(%error, "credential generation could not be published");
-                    self.rotations.record_failure();
+                    self.stats.record_failure();
                     return;
                 }
             }
@@ -243,8 +253,8 @@ impl Rotator {
         for (served, snapshot) in next {
             served.snapshots.publish(snapshot);
         }
-        self.rotations
-            .record_success(generation, good.admissions().map(|client_policy| client_policy.unusable_files).sum());
+        self.stats
+            .record_success(generation, good.client_policies().map(|client_policy| client_policy.unusable_files).sum());
         let shown = self.served_certificates(good);
         let shows_others = self.shown.send_if_modified(|before| {
             let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
@@ -260,11 +270,11 @@ impl Rotator {
     fn served_certificates(&self, good: &LastGoodSources) -> Vec<ServedCertificate> {
         let before = self.shown.borrow();
         let since = |generation| before.iter().find(|shown| shown.generation == generation).map(|shown| shown.since);
-        let shown = good.pairs.iter().enumerate().filter_map(|(place, kept)| {
+        let shown = good.pairs.iter().enumerate().filter_map(|(place, last_good)| {
             let in_service = |served: &ServedConfig| served.pair == place && served.generation().is_some();
-            let (pair, generation) = kept.parsed().filter(|_| self.served.iter().any(in_service))?;
+            let (pair, generation) = last_good.parsed().filter(|_| self.served.iter().any(in_service))?;
             let since = since(generation).unwrap_or_else(SystemTime::now);
-            Some(ServedCertificate { source: kept.source.clone(), pair: pair.clone(), generation, since })
+            Some(ServedCertificate { source: last_good.source.clone(), pair: pair.clone(), generation, since })
         });
         shown.collect()
     }
@@ -278,30 +288,32 @@ impl ServedConfig {
 
 impl LastGoodSources {
     fn paths(&self) -> Vec<PathBuf> {
-        let pairs = self.pairs.iter().flat_map(|kept| kept.source.paths());
-        pairs.chain(self.admissions.iter().flat_map(|kept| kept.source.paths())).collect()
+        let pairs = self.pairs.iter().flat_map(|last_good| last_good.source.paths());
+        pairs.chain(self.client_policies.iter().flat_map(|last_good| last_good.source.paths())).collect()
     }
 
     fn is_unsettled(&self) -> bool {
-        self.pairs.iter().any(LastGood::is_unsettled) || self.admissions.iter().any(LastGood::is_unsettled)
+        self.pairs.iter().any(LastGood::is_unsettled) || self.client_policies.iter().any(LastGood::is_unsettled)
     }
 
-    fn admissions(&self) -> impl Iterator<Item = &ClientPolicy> {
-        self.admissions.iter().filter_map(|kept| kept.parsed().map(|(client_policy, _)| &**client_policy))
+    fn client_policies(&self) -> impl Iterator<Item = &ClientPolicy> {
+        self.client_policies
+            .iter()
+            .filter_map(|last_good| last_good.parsed().map(|(client_policy, _)| &**client_policy))
     }
 
     fn roots(&self) -> impl Iterator<Item = &TrustAnchors> {
-        self.admissions().map(|client_policy| &client_policy.anchors)
+        self.client_policies().map(|client_policy| &client_policy.anchors)
     }
 
     /// What `served` is to be served with, if it is all there and something of it is new.
     fn build(&self, served: &ServedConfig) -> Option<(&Pair, ClientAuth)> {
         let (pair, mut since) = self.pairs[served.pair].parsed()?;
-        let client_auth = match served.asking {
+        let client_auth = match served.auth {
             ListenerAuth::Nothing => ClientAuth::None,
             ListenerAuth::Certificate { client_policy, required } => {
                 // While its first client CAs and rules are missing it serves nobody, and the start waits for them.
-                let (client_policy, changed) = self.admissions[client_policy].parsed()?;
+                let (client_policy, changed) = self.client_policies[client_policy].parsed()?;
                 since = since.max(changed);
                 let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);
                 ClientAuth::Certificate(ClientAuthenticator::new(Arc::clone(client_policy), required, own))

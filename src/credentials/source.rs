@@ -33,16 +33,16 @@ pub(super) trait ReloadSource: Clone + PartialEq + Send + Sync + 'static {
     /// Reads the files. `before` is what stood in them when they were last good.
     fn read(&self, before: Option<&Self::Raw>) -> Result<Self::Raw, Self::Error>;
 
-    /// What `texts` mean.
-    fn parse(&self, texts: &Self::Raw) -> Result<Self::Parsed, Self::Error>;
+    /// What `raw` means.
+    fn parse(&self, raw: &Self::Raw) -> Result<Self::Parsed, Self::Error>;
 
-    /// For how long `texts` have to stay as they are before their `meaning` counts. What takes something away and may not
+    /// For how long `raw` has to stay as it is before what it means counts. What takes something away and may not
     /// have been written to its end is looked at for longer.
     fn settle_time(&self, _texts: &Self::Raw, _meaning: &Self::Parsed, _before: &Previous<'_, Self>) -> Duration {
         Duration::ZERO
     }
 
-    /// Says what is odd about a meaning that is taken all the same, and was not in the one `before`.
+    /// Says what is odd about what is taken all the same, and was not in the one `before`.
     fn warn(&self, _meaning: &Self::Parsed, _before: Option<&Self::Parsed>) {}
 }
 
@@ -94,7 +94,7 @@ pub(super) enum Update {
 pub(super) enum LoadResult<S: ReloadSource> {
     /// What was good before. The files may be others.
     Same(S::Raw),
-    /// What is waiting already.
+    /// What waits already.
     Pending,
     /// Something else, and how long it has to stay.
     Different(S::Raw, S::Parsed, Duration),
@@ -119,30 +119,30 @@ impl<S: ReloadSource> LastGood<S> {
     pub(super) fn load(&self) -> impl FnOnce() -> Result<LoadResult<S>, S::Error> + Send + use<S> {
         let source = self.source.clone();
         let known = self.loaded.as_ref().map(|good| (Arc::clone(&good.raw), good.parsed.clone()));
-        let waiting = self.pending.as_ref().map(|waiting| Arc::clone(&waiting.raw));
-        let was_troubled = self.pending.as_ref().map_or(!self.failure.is_none(), |waiting| waiting.was_failing);
+        let pending = self.pending.as_ref().map(|pending| Arc::clone(&pending.raw));
+        let was_failing = self.pending.as_ref().map_or(!self.failure.is_none(), |pending| pending.was_failing);
         move || {
-            let Some((known, meaning)) = known else {
-                let texts = source.read(None)?;
-                return source.parse(&texts).map(|meaning| LoadResult::Different(texts, meaning, Duration::ZERO));
+            let Some((known, parsed)) = known else {
+                let raw = source.read(None)?;
+                return source.parse(&raw).map(|parsed| LoadResult::Different(raw, parsed, Duration::ZERO));
             };
-            let texts = settled(&source, &known)?;
-            if texts == *known {
-                return Ok(LoadResult::Same(texts));
+            let raw = settled(&source, &known)?;
+            if raw == *known {
+                return Ok(LoadResult::Same(raw));
             }
-            if waiting.is_some_and(|waiting| *waiting == texts) {
+            if pending.is_some_and(|pending| *pending == raw) {
                 return Ok(LoadResult::Pending);
             }
-            let before = Previous { raw: &*known, parsed: &meaning, was_failing: was_troubled };
-            let meaning = source.parse(&texts)?;
-            let patience = source.settle_time(&texts, &meaning, &before);
-            Ok(LoadResult::Different(texts, meaning, patience))
+            let before = Previous { raw: &*known, parsed: &parsed, was_failing };
+            let parsed = source.parse(&raw)?;
+            let settle_time = source.settle_time(&raw, &parsed, &before);
+            Ok(LoadResult::Different(raw, parsed, settle_time))
         }
     }
 
     /// Applies the result of a load, as of the generation `since`. What was good stays until something better is found.
     pub(super) fn apply(&mut self, found: Result<LoadResult<S>, S::Error>, since: u64) -> Update {
-        let was_troubled = !self.failure.is_none();
+        let was_failing = !self.failure.is_none();
         let found = match found {
             Err(error) => {
                 self.pending = None;
@@ -155,48 +155,48 @@ impl<S: ReloadSource> LastGood<S> {
             Ok(found) => found,
         };
         self.failure.cleared();
-        let (texts, meaning) = match (found, self.pending.take()) {
-            (LoadResult::Same(texts), _) => {
+        let (raw, parsed) = match (found, self.pending.take()) {
+            (LoadResult::Same(raw), _) => {
                 if let Some(good) = &mut self.loaded {
-                    good.raw = Arc::new(texts);
+                    good.raw = Arc::new(raw);
                 }
                 return Update::Unchanged;
             }
-            (LoadResult::Pending, Some(waiting)) if waiting.until <= Instant::now() => (waiting.raw, waiting.parsed),
-            (LoadResult::Pending, waiting) => {
-                self.pending = waiting;
+            (LoadResult::Pending, Some(pending)) if pending.until <= Instant::now() => (pending.raw, pending.parsed),
+            (LoadResult::Pending, pending) => {
+                self.pending = pending;
                 return Update::Unchanged;
             }
-            (LoadResult::Different(texts, meaning, patience), _) if patience.is_zero() => (Arc::new(texts), meaning),
-            (LoadResult::Different(texts, meaning, patience), before) => {
-                let was_troubled = was_troubled || before.is_some_and(|before| before.was_failing);
-                let (texts, until) = (Arc::new(texts), Instant::now() + patience);
-                self.pending = Some(Pending { raw: texts, parsed: meaning, until, was_failing: was_troubled });
+            (LoadResult::Different(raw, parsed, settle_time), _) if settle_time.is_zero() => (Arc::new(raw), parsed),
+            (LoadResult::Different(raw, parsed, settle_time), before) => {
+                let was_failing = was_failing || before.is_some_and(|before| before.was_failing);
+                let (raw, until) = (Arc::new(raw), Instant::now() + settle_time);
+                self.pending = Some(Pending { raw, parsed, until, was_failing });
                 return Update::Unchanged;
             }
         };
-        self.source.warn(&meaning, self.loaded.as_ref().map(|good| &good.parsed));
-        self.loaded = Some(Loaded { raw: texts, parsed: meaning, since });
+        self.source.warn(&parsed, self.loaded.as_ref().map(|good| &good.parsed));
+        self.loaded = Some(Loaded { raw, parsed, since });
         Update::Changed
     }
 }
 
-/// The texts, once they stand still or are those that are `known`.
+/// What the files hold, once they stand still or hold what is `known`.
 ///
 /// A pair that is half-written does not match, and so is not taken. A policy file that is written in place is empty first,
 /// and an empty policy admits nobody: taken in that moment it would end every connection.
 fn settled<S: ReloadSource>(source: &S, known: &S::Raw) -> Result<S::Raw, S::Error> {
-    let mut texts = source.read(Some(known))?;
+    let mut raw = source.read(Some(known))?;
     for _ in 0..MOST_SETTLES {
-        if texts == *known || !source.may_be_torn() {
+        if raw == *known || !source.may_be_torn() {
             break;
         }
         std::thread::sleep(SETTLE);
         let again = source.read(Some(known))?;
-        if again == texts {
+        if again == raw {
             break;
         }
-        texts = again;
+        raw = again;
     }
-    Ok(texts)
+    Ok(raw)
 }
