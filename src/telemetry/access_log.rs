@@ -9,6 +9,7 @@ use crate::config::AccessLog;
 use crate::identity::Client;
 use crate::io::Transferred;
 use crate::policy::{Denial, DenialReason, Permit};
+use crate::telemetry::limiter::EntryKind;
 use crate::telemetry::verdict::Decision;
 use crate::telemetry::{CloseReason, Counters};
 use crate::tls::Negotiated;
@@ -184,14 +185,19 @@ impl AccessLogEntry {
         let (verdict, rule, denial) = decision.map_or((None, None, None), |(word, rule, why)| (Some(word), rule, why));
         let now = Instant::now();
         self.counters.count_closed(reason, negotiated.is_some(), *carried, now);
+        let kind = match verdict {
+            _ if reason.is_refusal() => Some(EntryKind::Refused(reason)),
+            Some(Decision::Audit) => Some(EntryKind::Audited),
+            _ => None,
+        };
         let logged = match self.access {
             AccessLog::Off => false,
-            AccessLog::Denied => reason.is_refusal(),
+            AccessLog::Denied => kind.is_some(),
             AccessLog::All => reason != CloseReason::Probe,
         };
         // Who asked for all gets all.
-        let suppressed = match self.access {
-            AccessLog::Denied if logged => match self.counters.limiter.admit(reason, now) {
+        let suppressed = match (self.access, kind) {
+            (AccessLog::Denied, Some(kind)) => match self.counters.limiter.admit(kind, now) {
                 Some(left_out) => Some(left_out).filter(|left_out| *left_out > 0),
                 None => return self.counters.count_suppressed(),
             },

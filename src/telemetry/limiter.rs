@@ -7,14 +7,23 @@ use strum::EnumCount;
 
 use crate::telemetry::CloseReason;
 
-/// Lines of one reason in one [`WINDOW`]; the next line behind a flood says how many were left out.
+/// Lines of one kind in one [`WINDOW`]; the next line behind a flood says how many were left out.
 const LINES: u32 = 20;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lets some lines of each reason through. What is counted is not affected.
+/// Lets some entries of each kind through. What is counted is not affected.
 #[derive(Debug)]
-pub(super) struct Limiter([Mutex<LineCount>; CloseReason::COUNT]);
+pub(super) struct Limiter([Mutex<LineCount>; CloseReason::COUNT + 1]);
+
+/// The entries that are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryKind {
+    /// A client that was turned away, for this reason.
+    Refused(CloseReason),
+    /// A client that audit mode has let in.
+    Audited,
+}
 
 #[derive(Debug, Default)]
 struct LineCount {
@@ -30,10 +39,14 @@ impl Default for Limiter {
 }
 
 impl Limiter {
-    /// Whether a line about `reason` may be written at `now`, and how many were left out before it; `None`: it may not.
-    pub(super) fn admit(&self, reason: CloseReason, now: Instant) -> Option<u64> {
+    /// Whether an entry of this `kind` may be written at `now`, and how many were left out before it; `None`: it may not.
+    pub(super) fn admit(&self, kind: EntryKind, now: Instant) -> Option<u64> {
         // Counts cannot be left half-written.
-        let mut lines = self.0[reason as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match kind {
+            EntryKind::Refused(reason) => reason as usize,
+            EntryKind::Audited => CloseReason::COUNT,
+        };
+        let mut lines = self.0[place].lock().unwrap_or_else(PoisonError::into_inner);
         if lines.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             lines.since = Some(now);
             lines.written = 0;
@@ -53,12 +66,18 @@ mod tests {
 
     #[test]
     fn a_flood_leaves_some_lines_and_the_number_of_the_others() {
+        const DENIED: EntryKind = EntryKind::Refused(CloseReason::Denied);
         let limiter = Limiter::default();
         let now = Instant::now();
-        let written = (0..500).filter(|_| limiter.admit(CloseReason::Denied, now).is_some()).count();
+        let written = (0..500).filter(|_| limiter.admit(DENIED, now).is_some()).count();
         assert_eq!(written, LINES as usize);
-        assert_eq!(limiter.admit(CloseReason::Overloaded, now), Some(0), "another reason has lines of its own");
-        assert_eq!(limiter.admit(CloseReason::Denied, now + WINDOW), Some(500 - u64::from(LINES)));
-        assert_eq!(limiter.admit(CloseReason::Denied, now + WINDOW), Some(0));
+        assert_eq!(
+            limiter.admit(EntryKind::Refused(CloseReason::Overloaded), now),
+            Some(0),
+            "another reason has lines of its own"
+        );
+        assert_eq!(limiter.admit(EntryKind::Audited, now), Some(0), "and so has audit mode");
+        assert_eq!(limiter.admit(DENIED, now + WINDOW), Some(500 - u64::from(LINES)));
+        assert_eq!(limiter.admit(DENIED, now + WINDOW), Some(0));
     }
 }
