@@ -137,6 +137,12 @@ pub(super) struct DeniedWho {
     pub(super) instance: Option<SafeText>,
     /// Of a certificate that has no such identity.
     pub(super) subject: Option<SafeText>,
+    /// Of a certificate for which no client CA vouches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unverified_subject: Option<SafeText>,
+    /// The same, who is said to have issued it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unverified_issuer: Option<SafeText>,
 }
 
 impl Status {
@@ -208,6 +214,11 @@ impl RecentDenial {
         let who = match &denied.caller {
             DeniedClient::Unknown => DeniedWho::default(),
             DeniedClient::Known(identity) => DeniedWho::of(identity),
+            DeniedClient::Unverified { subject, issuer } => DeniedWho {
+                unverified_subject: Some(subject.clone()),
+                unverified_issuer: Some(issuer.clone()),
+                ..DeniedWho::default()
+            },
             DeniedClient::Subject(subject) => DeniedWho { subject: Some(subject.clone()), ..DeniedWho::default() },
         };
         Self {
@@ -229,7 +240,7 @@ impl DeniedWho {
             space: identity.space.map(|guid| guid.to_string()),
             app: identity.app.map(|guid| guid.to_string()),
             instance: identity.instance.as_ref().map(SafeText::of),
-            subject: None,
+            ..Self::default()
         }
     }
 
@@ -241,6 +252,8 @@ impl DeniedWho {
             ("org", self.org.as_deref()),
             ("instance", self.instance.as_ref().map(SafeText::as_str)),
             ("subject", self.subject.as_ref().map(SafeText::as_str)),
+            ("unverified subject", self.unverified_subject.as_ref().map(SafeText::as_str)),
+            ("unverified issuer", self.unverified_issuer.as_ref().map(SafeText::as_str)),
         ]
         .into_iter()
         .filter_map(|(name, text)| Some((name, text?)))

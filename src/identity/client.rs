@@ -39,6 +39,28 @@ pub struct PeerCertificate {
     pub chain: Vec<CertificateDer<'static>>,
 }
 
+/// What a certificate says for which nobody has vouched: for people to read, and never to decide by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnverifiedCertificate {
+    /// The subject as RFC 4514 writes it.
+    pub subject: String,
+    /// Who is said to have issued it, written alike.
+    pub issuer: String,
+    /// The serial number in lower-case hexadecimal.
+    pub serial: String,
+}
+
+impl UnverifiedCertificate {
+    /// What `leaf` (DER) says.
+    ///
+    /// # Errors
+    /// The bytes cannot be read as a certificate.
+    pub fn from_leaf(leaf: &[u8]) -> Result<Self, CertificateError> {
+        let leaf = Certificate::from_der(leaf)?;
+        Ok(Self { subject: leaf.subject(), issuer: leaf.issuer(), serial: leaf.serial() })
+    }
+}
+
 impl Client {
     /// The holder of the first certificate of `chain`, for which the handshake or `TrustAnchors::vouch` has vouched: nothing is
     /// verified here.

@@ -13,7 +13,7 @@ pub mod critical;
 mod guid;
 
 pub use certificate::{AltNames, Certificate, CertificateError};
-pub use client::{Client, PeerCertificate};
+pub use client::{Client, PeerCertificate, UnverifiedCertificate};
 pub use guid::{Guid, InstanceId, MalformedGuid, MalformedInstanceId};
 
 use std::fmt;

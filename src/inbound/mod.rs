@@ -31,7 +31,7 @@ use crate::proxy_protocol::{Addresses, ClientCertificate, ProxyHeader, ReceivedH
 use crate::relay::{Relay, RelayEnd, Stuck};
 use crate::telemetry::{AccessLogEntry, Counters};
 use crate::tls::{ClientVerifier, Established, HandshakeError, Selected, SigningLimiter};
-use crate::trust::ClientAuth;
+use crate::trust::{ClientAuth, DeniedPeer};
 use crate::upstream::{DialError, Upstream};
 use crate::{policy, proxy_protocol, relay, tls};
 
@@ -242,7 +242,12 @@ async fn establish(
         };
         let (client, permit) = match decision {
             Ok(admitted) => admitted,
-            Err(denial) => return Err(ConnectionError::DeniedAfterHandshake(denial, Box::new(established))),
+            Err(denial) => {
+                // Whoever resumes was verified when its session began.
+                let leaf = established.resumed_chain.as_deref().and_then(<[_]>::first);
+                entry.fields.client = leaf.and_then(|leaf| Client::from_leaf(leaf).ok());
+                return Err(ConnectionError::DeniedAfterHandshake(denial, Box::new(established)));
+            }
         };
         entry.fields.client = Some(client.clone());
         let mut reservation = service.budgets.backlogs.reservation();
@@ -307,7 +312,11 @@ async fn dial(service: &InboundService, entry: &mut AccessLogEntry) -> Result<Ap
 
 /// Whether a handshake that we ended was ended over the client's certificate.
 fn refusal(cause: rustls::Error, verifier: Option<&ClientVerifier>, entry: &mut AccessLogEntry) -> ConnectionError {
-    entry.fields.client = verifier.and_then(ClientVerifier::denied).cloned();
+    match verifier.and_then(ClientVerifier::denied).cloned() {
+        Some(DeniedPeer::Verified(client)) => entry.fields.client = Some(client),
+        Some(DeniedPeer::Unverified(certificate)) => entry.fields.unverified = Some(certificate),
+        None => {}
+    }
     let decision = verifier.and_then(ClientVerifier::decision).and_then(|decision| decision.as_ref().err().cloned());
     match decision.or_else(|| policy::DenialReason::of_handshake(&cause).map(Denial::from)) {
         Some(denial) if verifier.is_some() => ConnectionError::Denied(denial),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::AccessLog;
-use crate::identity::Client;
+use crate::identity::{Client, UnverifiedCertificate};
 use crate::io::Transferred;
 use crate::policy::{Denial, DenialReason, Permit};
 use crate::telemetry::limiter::EntryKind;
@@ -18,7 +18,7 @@ use crate::tls::Negotiated;
 pub const ACCESS_LOG_TARGET: &str = "access";
 
 /// The fields of an access log entry and what they mean, in their order; for the manual.
-pub const FIELDS: [(&str, &str); 27] = [
+pub const FIELDS: [(&str, &str); 30] = [
     ("client_addr", "the client's address"),
     ("proxy_addr", "the load balancer that has told us `client_addr` (`--accept-proxy-protocol`)"),
     ("close_reason", "why the connection closed (below)"),
@@ -35,6 +35,12 @@ pub const FIELDS: [(&str, &str); 27] = [
     ("client_instance", "the same, its instance"),
     ("client_subject", "the subject of another client certificate"),
     ("client_serial", "the client certificate's serial number"),
+    (
+        "unverified_subject",
+        "the subject of a certificate that was denied and for which no client CA vouches; anybody can write it",
+    ),
+    ("unverified_issuer", "the same, who is said to have issued it"),
+    ("unverified_serial", "the same, its serial number"),
     ("verdict", "`permit`, `denial` or `audit`; where a certificate was shown, or the client was denied"),
     ("rule", "the rule that decided"),
     ("denial_reason", "[why not](../clients.md#tls-alerts-on-denial); with `audit`, why not otherwise"),
@@ -82,6 +88,8 @@ pub struct EntryFields {
     pub negotiated: Option<Negotiated>,
     /// Who called, as far as the trust anchors have vouched for it.
     pub client: Option<Client>,
+    /// What a denied certificate says for which nobody has vouched.
+    pub unverified: Option<UnverifiedCertificate>,
     /// What the policy said.
     pub verdict: Option<Result<Permit, Denial>>,
     /// How long the app took to accept.
@@ -151,7 +159,8 @@ impl AccessLogEntry {
     pub fn set_decision(&mut self, verdict: Result<Permit, Denial>) {
         let client = self.fields.client.as_ref();
         self.counters.count_decision(client, &verdict);
-        self.counters.denials.judged(self.client_addr, self.listener, client, &verdict);
+        let unverified = self.fields.unverified.as_ref();
+        self.counters.denials.judged(self.client_addr, self.listener, (client, unverified), &verdict);
         self.fields.verdict = Some(verdict);
     }
 
@@ -171,6 +180,7 @@ impl AccessLogEntry {
             generation,
             negotiated,
             client,
+            unverified,
             verdict,
             dial,
             handshake,
@@ -223,6 +233,9 @@ impl AccessLogEntry {
                     client_instance = caller.and_then(|caller| caller.instance.as_ref()).map(display),
                     client_subject = certificate.filter(|_| caller.is_none()).map(|certificate| certificate.subject.as_str()),
                     client_serial = certificate.map(|certificate| certificate.serial.as_str()),
+                    unverified_subject = unverified.as_ref().map(|certificate| certificate.subject.as_str()),
+                    unverified_issuer = unverified.as_ref().map(|certificate| certificate.issuer.as_str()),
+                    unverified_serial = unverified.as_ref().map(|certificate| certificate.serial.as_str()),
                     verdict = verdict.map(Decision::as_str),
                     rule = rule.map(display),
                     denial_reason = denial.map(DenialReason::as_str),

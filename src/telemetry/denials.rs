@@ -7,13 +7,13 @@ use std::time::SystemTime;
 
 use super::verdict::Decision;
 use crate::diagnostics::SafeText;
-use crate::identity::{Client, Identity};
+use crate::identity::{Client, Identity, UnverifiedCertificate};
 use crate::policy::{Denial, DenialReason, Permit};
 
 /// Denials that are remembered.
 const MOST: usize = 50;
 
-/// One denial, small whatever the certificate says: some 500 bytes at most.
+/// One denial, small whatever the certificate says: some 800 bytes at most.
 #[derive(Debug, Clone)]
 pub struct Denied {
     /// When.
@@ -41,6 +41,13 @@ pub enum DeniedClient {
     Known(Identity),
     /// The subject of another certificate.
     Subject(SafeText),
+    /// The subject and issuer of a certificate for which no client CA vouches.
+    Unverified {
+        /// Whom it is said to name.
+        subject: SafeText,
+        /// Who is said to have issued it.
+        issuer: SafeText,
+    },
 }
 
 /// The last denials. Without any it costs nothing.
@@ -49,20 +56,23 @@ pub(super) struct Denials(Mutex<VecDeque<Denied>>);
 
 impl Denials {
     /// Remembers a verdict that was a denial, or would have been one but for audit mode. `client`: as far as a client CA
-    /// has vouched for it.
+    /// has vouched for it, and else what its certificate says.
     pub(super) fn judged(
         &self,
         peer: SocketAddr,
         listener: SocketAddr,
-        client: Option<&Client>,
+        (client, unverified): (Option<&Client>, Option<&UnverifiedCertificate>),
         decision: &Result<Permit, Denial>,
     ) {
         let (verdict, rule, Some(reason)) = Decision::of(decision) else { return };
         let certificate = client.and_then(Client::certificate);
-        let caller = match (client.and_then(Client::identity), certificate) {
-            (Some(identity), _) => DeniedClient::Known(identity.clone()),
-            (None, Some(certificate)) => DeniedClient::Subject(SafeText::of(&certificate.subject)),
-            (None, None) => DeniedClient::Unknown,
+        let caller = match (client.and_then(Client::identity), certificate, unverified) {
+            (Some(identity), ..) => DeniedClient::Known(identity.clone()),
+            (None, Some(certificate), _) => DeniedClient::Subject(SafeText::of(&certificate.subject)),
+            (None, None, Some(UnverifiedCertificate { subject, issuer, .. })) => {
+                DeniedClient::Unverified { subject: SafeText::of(subject), issuer: SafeText::of(issuer) }
+            }
+            (None, None, None) => DeniedClient::Unknown,
         };
         let at = SystemTime::now();
         let rule = rule.map(SafeText::of);
@@ -91,7 +101,7 @@ mod tests {
 
     fn denied(denials: &Denials, port: u16) {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        denials.judged(at(port), at(1), None, &Err(DenialReason::NoCertificate.into()));
+        denials.judged(at(port), at(1), (None, None), &Err(DenialReason::NoCertificate.into()));
     }
 
     #[test]
@@ -108,7 +118,7 @@ mod tests {
         let denials = Denials::default();
         let at = SocketAddr::from(([127, 0, 0, 1], 1));
         let permit = crate::policy::Policy::anonymous().authorize(&Client::Anonymous, None);
-        denials.judged(at, at, Some(&Client::Anonymous), &permit);
+        denials.judged(at, at, (Some(&Client::Anonymous), None), &permit);
         assert!(denials.last().is_empty());
     }
 }

@@ -20,7 +20,7 @@ use crate::identity::Client;
 use crate::identity::critical::Readable;
 use crate::policy::{Denial, Permit};
 use crate::tls::{alert, server_name};
-use crate::trust::ClientAuthenticator;
+use crate::trust::{ClientAuthenticator, DeniedPeer};
 
 /// Judges the certificate that one client shows.
 ///
@@ -30,7 +30,7 @@ pub struct ClientVerifier {
     authenticator: ClientAuthenticator,
     alert: DenialAlert,
     verdict: OnceLock<Result<(Client, Permit), Denial>>,
-    denied: OnceLock<Client>,
+    denied: OnceLock<DeniedPeer>,
 }
 
 impl ClientVerifier {
@@ -44,8 +44,8 @@ impl ClientVerifier {
         self.verdict.get()
     }
 
-    /// Who was denied, if the trust anchors have vouched for it: what another certificate says is worth nothing.
-    pub fn denied(&self) -> Option<&Client> {
+    /// Who was denied, as far as the certificate can be read.
+    pub fn denied(&self) -> Option<&DeniedPeer> {
         self.denied.get()
     }
 }
@@ -71,11 +71,9 @@ impl ClientCertVerifier for ClientVerifier {
         match self.verdict.get_or_init(|| self.authenticator.judge(Some(&chain), now)) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(denial) => {
-                if denial.reason().is_the_policys()
-                    && let Ok(client) = Client::from_leaf(end_entity)
-                {
+                if let Some(peer) = self.authenticator.identify(&chain, denial.reason()) {
                     // Asked once in a handshake; should it be twice, the first answer stands.
-                    let _ = self.denied.set(client);
+                    let _ = self.denied.set(peer);
                 }
                 Err(alert::error(denial.reason(), self.alert))
             }

@@ -189,7 +189,7 @@ impl TrustAnchors {
         if let Some(client) = self.0.known.find(chain, now) {
             return Ok(client);
         }
-        let dates = self.verify_path(chain, now)?;
+        let dates = self.verify_path(chain, now, Dates::OfAll)?;
         let client = Client::from_chain(chain)?;
         if let Some(dates) = common_dates(chain, dates) {
             self.0.known.keep(client.clone(), dates);
@@ -198,7 +198,12 @@ impl TrustAnchors {
     }
 
     /// Whether one of the CAs vouches for `chain`. Gives the dates of that CA.
-    fn verify_path(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<RangeInclusive<SystemTime>, Denial> {
+    fn verify_path(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+        which: Dates,
+    ) -> Result<RangeInclusive<SystemTime>, Denial> {
         chain::is_bounded(chain)?;
         let readable: Vec<_> = chain.iter().map(|der| Readable::new(der)).collect();
         chain::is_simple(&readable)?;
@@ -210,7 +215,7 @@ impl TrustAnchors {
         let over_signed: Vec<&dyn SignatureVerificationAlgorithm> = over_signed.iter().map(|one| one as _).collect();
         let dates = OnceCell::new();
         let judge = |path: &VerifiedPath<'_>| {
-            let ca = self.judge_path(path, now)?;
+            let ca = self.judge_path(path, now, which)?;
             // webpki asks no more once a path is good.
             let _ = dates.set(ca.not_before..=ca.not_after);
             Ok(())
@@ -227,8 +232,24 @@ impl TrustAnchors {
         dates.into_inner().ok_or(DenialReason::Untrusted.into())
     }
 
+    /// Whether one of the CAs has issued the first certificate of `chain`, by way of the others, although it was denied for `reason`:
+    /// it is past its time, before it, or taken back.
+    pub(super) fn have_issued(&self, chain: &[CertificateDer<'_>], reason: DenialReason) -> bool {
+        match reason {
+            // What a CRL names is looked at behind the signatures.
+            DenialReason::Revoked => true,
+            DenialReason::Expired | DenialReason::NotYetValid => {
+                let leaf = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
+                let verified = leaf.map(|leaf| self.verify_path(chain, leaf.not_after(), Dates::BelowTheAnchor));
+                verified
+                    .is_some_and(|path| path.map_or_else(|denial| denial.reason() == DenialReason::Revoked, |_| true))
+            }
+            _ => reason.is_the_policys(),
+        }
+    }
+
     /// What webpki leaves to others: the key usage of the CAs in between, the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
-    fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<&Ca, webpki::Error> {
+    fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime, which: Dates) -> Result<&Ca, webpki::Error> {
         let may_sign = |der: &CertificateDer<'_>| {
             Certificate::from_der(der).is_ok_and(|certificate| certificate.cannot_vouch_for_clients().is_none())
         };
@@ -245,9 +266,9 @@ impl TrustAnchors {
                 error = webpki::Error::CertRevoked;
             } else if ca.most_below.is_some_and(|most| cas_between(path) > usize::from(most)) {
                 error = webpki::Error::PathLenConstraintViolated;
-            } else if time < ca.not_before {
+            } else if which == Dates::OfAll && time < ca.not_before {
                 error = webpki::Error::CertNotValidYet { time: now, not_before: unix(ca.not_before) };
-            } else if time > ca.not_after {
+            } else if which == Dates::OfAll && time > ca.not_after {
                 error = webpki::Error::CertExpired { time: now, not_after: unix(ca.not_after) };
             } else if self.0.crls.iter().any(|crl| crl.revokes(path, &self.0.algorithms)) {
                 return Err(webpki::Error::CertRevoked);
@@ -267,6 +288,15 @@ impl TrustAnchors {
     pub fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.0.algorithms
     }
+}
+
+/// Whose dates count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dates {
+    /// Those of every certificate of the path.
+    OfAll,
+    /// Those of the certificates that were sent; not those of the client CA.
+    BelowTheAnchor,
 }
 
 impl Ca {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::TrustAnchors;
-use crate::identity::{Client, Identity};
+use crate::identity::{Client, Identity, UnverifiedCertificate};
 use crate::policy::{Denial, DenialReason, Permit, Policy};
 use rustls::pki_types::CertificateDer;
 
@@ -46,6 +46,15 @@ pub enum ClientAuth {
     None,
     /// Those whom the authenticator lets in.
     Certificate(ClientAuthenticator),
+}
+
+/// Who was denied.
+#[derive(Debug, Clone)]
+pub enum DeniedPeer {
+    /// The holder of a certificate that a client CA has issued.
+    Verified(Client),
+    /// Somebody with a certificate for which nobody has vouched.
+    Unverified(UnverifiedCertificate),
 }
 
 /// Asks for a certificate, and judges who shows it.
@@ -120,5 +129,14 @@ impl ClientAuthenticator {
             None if self.required => Err(DenialReason::NoCertificate.into()),
             None => Ok((Client::Anonymous, self.client_policy.policy.authorize(&Client::Anonymous, own)?)),
         }
+    }
+
+    /// Who it was that showed `chain` and was denied for `reason`; `None` if its certificate cannot be read.
+    pub fn identify(&self, chain: &[CertificateDer<'_>], reason: DenialReason) -> Option<DeniedPeer> {
+        let leaf = chain.first()?;
+        if self.anchors().have_issued(chain, reason) {
+            return Client::from_leaf(leaf).ok().map(DeniedPeer::Verified);
+        }
+        UnverifiedCertificate::from_leaf(leaf).ok().map(DeniedPeer::Unverified)
     }
 }

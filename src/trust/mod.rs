@@ -11,5 +11,5 @@ mod signed;
 mod verified_chains;
 
 pub use anchors::{Ca, Text, TrustAnchors, TrustAnchorsError};
-pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy};
+pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};

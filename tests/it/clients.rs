@@ -156,8 +156,24 @@ fn each_kind_of_refusal_has_its_own_alert_and_reason() {
             (&early, AlertDescription::CertificateExpired, "not_yet_valid"),
         ] {
             assert_eq!(alert(&backend.connector_as(credential, &[version]), &sidecar), wanted, "{reason}");
-            sidecar.wait_until(reason, |line| line["denial_reason"] == reason);
+            let entry = sidecar.wait_until(reason, |line| line["denial_reason"] == reason);
+            // Whose certificate a client CA has issued is known, also past its time; what another one says is marked.
+            let known = reason != "untrusted";
+            assert_eq!(entry["client_app"] == spec.app.to_string(), known, "{entry}");
+            assert_eq!(entry["client_serial"].is_string(), known, "{entry}");
+            assert_eq!(entry["unverified_issuer"].is_string(), !known, "{entry}");
+            let subject = entry["unverified_subject"].as_str().unwrap_or_default();
+            assert_eq!(subject.contains(&spec.app.to_string()), !known, "{entry}");
         }
+        let foreign = stranger
+            .issue(&InstanceSpec { validity: Duration::from_secs(60), ..spec.clone() }, now - Duration::from_secs(3600))
+            .unwrap();
+        let connector = backend.connector_as(&foreign, &[version]);
+        assert_eq!(alert(&connector, &sidecar), AlertDescription::CertificateExpired);
+        let entry = sidecar.wait_until("a stranger past its time", |line| {
+            line["denial_reason"] == "expired" && line["unverified_serial"].is_string()
+        });
+        assert!(entry["client_app"].is_null() && entry["client_serial"].is_null(), "{entry}");
         sidecar.wait_until("a client without", |line| line["denial_reason"] == "no_certificate");
     }
     assert_eq!(app.unaccepted(), 0);
@@ -211,10 +227,13 @@ fn audit_lets_in_and_records_what_would_have_been() {
     let (green, blue) = (someone(), someone());
     let rule = format!("cf:app:{}", green.0.app);
     let setup = backend.before(app::echo()).arg("--allow").arg(&rule).arg("--policy-mode").arg("audit");
-    let sidecar = setup.ready();
+    // Without a word about the access log: it has what is let in as well.
+    let sidecar = setup.arg("--access-log").arg("denied").ready();
+    drop(visit(&backend.connector_as(&green.1, &[&rustls::version::TLS13]), &sidecar).unwrap());
     drop(visit(&backend.connector_as(&blue.1, &[&rustls::version::TLS13]), &sidecar).unwrap());
     let entry = sidecar.wait_until("the audit", |line| line["verdict"] == "audit");
-    assert_eq!(entry["denial_reason"], "not_allowed");
+    assert_eq!((&entry["denial_reason"], &entry["level"]), (&"not_allowed".into(), &"info".into()));
+    assert!(!sidecar.lines().iter().any(|line| line["verdict"] == "permit" && line["level"] == "info"));
     // Audit is no excuse for those whom nobody vouches for.
     assert_eq!(alert(&backend.connector(&[&rustls::version::TLS13]), &sidecar), AlertDescription::CertificateRequired);
 }

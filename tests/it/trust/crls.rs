@@ -153,6 +153,8 @@ fn both_versions_that_openssl_writes_with_and_without_extensions_revoke_whom_the
             visit(&backend.connector_as(&kept, &[version]), &sidecar).unwrap();
             let refused = alert(&backend.connector_as(&revoked, &[version]), &sidecar);
             assert_eq!(refused, AlertDescription::CertificateRevoked, "{options:?}");
+            let entry = sidecar.wait_until("who it was", |line| line["denial_reason"] == "revoked");
+            assert!(entry["client_serial"].is_string() && entry["client_subject"].is_string(), "{entry}");
         }
         assert!(sidecar.lines().iter().all(|line| line["level"] != "warn"), "{:?}", sidecar.lines());
         assert!(checked(&backend).contains("1 CRL, each of them current"), "{}", checked(&backend));
