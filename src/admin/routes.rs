@@ -11,8 +11,9 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use strum::VariantArray;
 
-use super::status::Status;
+use super::status::{Status, date};
 use super::{AdminState, content_negotiation, page};
+use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::lifecycle::Check;
 
 pub(super) type AdminResponse = Response<Full<Bytes>>;
@@ -74,6 +75,11 @@ fn ready(query: &str, view: &AdminState) -> AdminResponse {
         }
         for part in &excluded {
             body += &format!("[+]{}: excluded\n", part.as_str());
+        }
+        // For people: what was good last stays in service, and the instance ready.
+        for failure in view.status_sources.rotation_stats.files().failures {
+            let error = SafeText::up_to(LONGEST_LINE, &failure.error);
+            body += &format!("{} reload failing since {}: {error}\n", failure.kind, date(failure.since));
         }
     }
     body += if ready { "ok\n" } else { "not ready\n" };

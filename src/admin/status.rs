@@ -12,8 +12,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::config::{ClientAuthConfig, PairSource};
-use crate::credentials::{RotationStats, ServedCertificate, SnapshotReceiver};
-use crate::diagnostics::SafeText;
+use crate::credentials::{ReloadFailure, RotationStats, ServedCertificate, SnapshotReceiver};
+use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::identity::Identity;
 use crate::lifecycle::{Health, Phase, Readiness};
 use crate::telemetry::{BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
@@ -91,6 +91,18 @@ pub(super) struct Rotated {
     pub(super) generation: u64,
     pub(super) succeeded: u64,
     pub(super) failed: u64,
+    /// What cannot be loaded now.
+    pub(super) failing: Vec<FailingReload>,
+}
+
+/// Files that cannot be loaded now.
+#[derive(Debug, Serialize)]
+pub(super) struct FailingReload {
+    /// `certificate`, `client_ca`, `client_crl` or `policy`.
+    pub(super) source: &'static str,
+    pub(super) error: SafeText,
+    pub(super) since: String,
+    pub(super) since_seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -177,6 +189,13 @@ impl Status {
                 generation: overview.rotation_stats.generation(),
                 succeeded: overview.rotation_stats.successes(),
                 failed: overview.rotation_stats.failures(),
+                failing: overview
+                    .rotation_stats
+                    .files()
+                    .failures
+                    .iter()
+                    .map(|failure| FailingReload::of(failure, now))
+                    .collect(),
             },
             listeners: overview.listeners.iter().map(ListenerStatus::of).collect(),
             connections: ConnectionCounts {
@@ -207,6 +226,17 @@ fn clients(counters: &Counters) -> Vec<ClientApp> {
         denied: calls.denied,
     };
     known.chain(others).map(row).collect()
+}
+
+impl FailingReload {
+    fn of(failure: &ReloadFailure, now: SystemTime) -> Self {
+        Self {
+            source: failure.kind.as_str(),
+            error: SafeText::up_to(LONGEST_LINE, &failure.error),
+            since: date(failure.since),
+            since_seconds: now.duration_since(failure.since).unwrap_or_default().as_secs(),
+        }
+    }
 }
 
 impl RecentDenial {
@@ -261,6 +291,6 @@ impl DeniedWho {
 }
 
 /// RFC 3339, in UTC.
-fn date(time: SystemTime) -> String {
+pub(super) fn date(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| "a date out of range".to_owned(), |time| format!("{time:.0}"))
 }

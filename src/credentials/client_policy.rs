@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::FileKind;
 use super::load;
 use super::load::LoadError;
 use super::source::{Previous, ReloadSource};
@@ -47,25 +48,42 @@ impl PartialEq for ClientPolicyFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientPolicyError {
     /// A file cannot be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
+    #[error("{1}")]
+    Load(FileKind, #[source] LoadError),
     /// A folder cannot be read.
     #[error("{}: the folder cannot be read: {cause}", path.display())]
     Folder {
+        /// What should be in it.
+        kind: FileKind,
         /// Which.
         path: PathBuf,
         /// Why.
         cause: String,
     },
     /// CAs or CRLs cannot be used.
-    #[error(transparent)]
-    Roots(#[from] TrustAnchorsError),
+    #[error("{1}")]
+    TrustAnchors(FileKind, #[source] TrustAnchorsError),
     /// The policy file is no text.
     #[error("{}: not UTF-8 text; write the file anew", .0.display())]
     NotText(PathBuf),
     /// The policy file has mistakes: one a line.
     #[error("{}", .0.lines())]
     Policy(Diagnostics),
+}
+
+impl ClientPolicyError {
+    pub(super) fn of_anchors(error: TrustAnchorsError) -> Self {
+        let kind = if error.is_about_crls() { FileKind::ClientCrl } else { FileKind::ClientCa };
+        Self::TrustAnchors(kind, error)
+    }
+
+    /// What the files are for that cannot be used.
+    pub fn kind(&self) -> FileKind {
+        match self {
+            Self::Load(kind, _) | Self::Folder { kind, .. } | Self::TrustAnchors(kind, _) => *kind,
+            Self::NotText(_) | Self::Policy(_) => FileKind::Policy,
+        }
+    }
 }
 
 impl ClientPolicyFiles {
@@ -78,7 +96,8 @@ impl ClientPolicyFiles {
     /// a policy that lists nothing.
     pub fn read(certified: &ClientAuthFiles, before: Option<&Self>) -> Result<Self, ClientPolicyError> {
         let policy = match &certified.policy {
-            Some(path) => TrustFiles::one(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))?,
+            Some(path) => TrustFiles::one(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))
+                .map_err(|error| ClientPolicyError::Load(FileKind::Policy, error))?,
             None => TrustFiles::default(),
         };
         let cas = TrustFiles::read(&certified.ca, Holding::Cas, before.map(|before| &before.cas))?;
@@ -96,7 +115,8 @@ impl ClientPolicyFiles {
             let context: ValidationContext = load::read_secret(secret, sds::validation_context)?;
             names = context.names;
             Ok::<_, LoadError>(context.trusted_ca.into_bytes())
-        })?;
+        })
+        .map_err(|error| ClientPolicyError::Load(FileKind::ClientCa, error))?;
         Ok(Self { cas, crls: TrustFiles::default(), policy: TrustFiles::default(), names })
     }
 
@@ -134,7 +154,7 @@ impl ClientPolicyFiles {
     fn client_policy_of_context(&self) -> Result<ClientPolicy, ClientPolicyError> {
         let (anchors, notes) = match self.cas.texts.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
             true => (TrustAnchors::none(), Vec::new()),
-            false => TrustAnchors::parse(&self.cas.texts, &self.crls.texts)?,
+            false => TrustAnchors::parse(&self.cas.texts, &self.crls.texts).map_err(ClientPolicyError::of_anchors)?,
         };
         let allow = match self.names.as_slice() {
             [] => vec![Rule::Trusted],
@@ -152,13 +172,16 @@ impl ClientPolicyFiles {
         let left_out: Vec<String> = self.cas.notes().chain(self.crls.notes()).collect();
         if self.cas.texts.is_empty() {
             // Folders, and nothing in them.
-            return Err(TrustAnchorsError::empty(certified.ca.iter(), &left_out).into());
+            let error = TrustAnchorsError::empty(certified.ca.iter(), &left_out);
+            return Err(ClientPolicyError::of_anchors(error));
         }
         let parsed = TrustAnchors::parse(&self.cas.texts, &self.crls.texts);
-        let (anchors, mut notes) = parsed.map_err(|error| error.with_left_out(&left_out))?;
+        let (anchors, mut notes) =
+            parsed.map_err(|error| ClientPolicyError::of_anchors(error.with_left_out(&left_out)))?;
         notes.extend(left_out);
         if anchors.crls().is_empty() && !certified.crl.is_empty() {
-            return Err(TrustAnchorsError::no_crls(certified.crl.iter(), &notes).into());
+            let error = TrustAnchorsError::no_crls(certified.crl.iter(), &notes);
+            return Err(ClientPolicyError::of_anchors(error));
         }
         let unusable_files = self.cas.unusable() + self.crls.unusable();
         let file = match self.policy.texts.first() {
@@ -183,10 +206,28 @@ pub(super) enum ClientPolicySource {
     Secret(SecretFile),
 }
 
+impl ClientPolicySource {
+    /// What its files are for.
+    pub(super) fn kinds(&self) -> Vec<FileKind> {
+        match self {
+            Self::Secret(_) => vec![FileKind::ClientCa],
+            Self::Files(files) => {
+                let crl = (!files.crl.is_empty()).then_some(FileKind::ClientCrl);
+                let policy = files.policy.is_some().then_some(FileKind::Policy);
+                std::iter::once(FileKind::ClientCa).chain(crl).chain(policy).collect()
+            }
+        }
+    }
+}
+
 impl ReloadSource for ClientPolicySource {
     type Raw = ClientPolicyFiles;
     type Parsed = Arc<ClientPolicy>;
     type Error = ClientPolicyError;
+
+    fn kind_of(&self, error: &ClientPolicyError) -> FileKind {
+        error.kind()
+    }
 
     fn paths(&self) -> Vec<PathBuf> {
         match self {
@@ -225,7 +266,8 @@ impl ReloadSource for ClientPolicySource {
         texts.settle_time(meaning, before)
     }
 
-    fn warn(&self, client_policy: &Arc<ClientPolicy>, before: Option<&Arc<ClientPolicy>>) {
+    fn log_loaded(&self, client_policy: &Arc<ClientPolicy>, before: Option<&Arc<ClientPolicy>>, generation: u64) {
+        log_policy(client_policy, before.map(|before| before.policy.mode), generation);
         let all = |client_policy: &'_ Arc<ClientPolicy>| -> Vec<String> {
             client_policy.notes.iter().chain(client_policy.anchors.crl_notes()).cloned().collect()
         };
@@ -233,6 +275,25 @@ impl ReloadSource for ClientPolicySource {
         for note in all(client_policy).iter().filter(|note| !known.contains(note)) {
             tracing::warn!("{note}");
         }
+    }
+}
+
+/// Says what is in force from this generation on, and that audit mode enforces nothing: at the start and at each switch.
+fn log_policy(ClientPolicy { anchors, policy, .. }: &ClientPolicy, before: Option<PolicyMode>, generation: u64) {
+    let loaded = if before.is_none() { "loaded" } else { "reloaded" };
+    tracing::info!(
+        generation,
+        mode = policy.mode.as_str(),
+        allow = policy.allow.len(),
+        deny = policy.deny.len(),
+        client_cas = anchors.cas().len(),
+        client_crls = anchors.crls().len(),
+        "client CAs and rules {loaded}"
+    );
+    if policy.mode == PolicyMode::Audit && before != Some(PolicyMode::Audit) {
+        tracing::warn!(
+            "audit mode: no rule is enforced, whoever has a certificate of a client CA comes in; read the access log's entries with the verdict audit, then set --policy-mode enforce"
+        );
     }
 }
 

@@ -8,10 +8,13 @@ use std::time::{Duration, SystemTime};
 use super::ServedCertificate;
 use crate::config::PairSource;
 use crate::identity::Certificate;
-use crate::trust::TrustAnchors;
+use crate::trust::{CrlIssuer, TrustAnchors};
 
 /// The clock may be set while we sleep, so no sleep is longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The quarter of a long life is no time to hurry in.
+const NEAR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What comes to its end. A successor is another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,7 +30,7 @@ pub(super) enum Ending {
 /// How near the end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Nearness {
-    /// A quarter of its life is left.
+    /// A quarter of its life is left, or 30 days.
     LastQuarter,
     /// It has come.
     Over,
@@ -59,21 +62,26 @@ impl Expiry {
         let (from, until) = (certificate.not_before(), certificate.not_after());
         let (generation, source) = (shown.generation, shown.source.clone());
         let ending = Ending::Certificate { generation, source, not_after: until };
-        let life = until.duration_since(from).unwrap_or_default();
-        self.moments.push((ending.clone(), Nearness::LastQuarter, until.checked_sub(life / 4).unwrap_or(from)));
-        self.moments.push((ending, Nearness::Over, until));
+        self.add(ending, from, until);
     }
 
     fn add_roots(&mut self, anchors: &TrustAnchors) {
-        for (issuer, next_update) in anchors.crl_issuers() {
+        for CrlIssuer { issuer, this_update, next_update } in anchors.crl_issuers() {
             if let Some(next_update) = next_update {
-                let ending = Ending::Crls { issuer: issuer.to_owned(), next_update };
-                self.moments.push((ending, Nearness::Over, next_update));
+                self.add(Ending::Crls { issuer: issuer.to_owned(), next_update }, this_update, next_update);
             }
         }
-        if let Some(not_after) = anchors.cas().iter().map(|ca| ca.not_after).max() {
-            self.moments.push((Ending::Cas { not_after }, Nearness::Over, not_after));
+        if let Some(last) = anchors.cas().iter().max_by_key(|ca| ca.not_after) {
+            self.add(Ending::Cas { not_after: last.not_after }, last.not_before, last.not_after);
         }
+    }
+
+    /// What is valid `from` then `until` then: it is near its end in its last quarter, or in the last days if that is long.
+    fn add(&mut self, ending: Ending, from: SystemTime, until: SystemTime) {
+        let quarter = until.duration_since(from).unwrap_or_default() / 4;
+        let near = until.checked_sub(quarter.min(NEAR)).unwrap_or(from);
+        self.moments.push((ending.clone(), Nearness::LastQuarter, near));
+        self.moments.push((ending, Nearness::Over, until));
     }
 
     /// What has come to its end, or near to it, by `now`, and was not said before.
@@ -122,10 +130,19 @@ impl Ending {
                     ),
                 }
             }
+            Self::Crls { issuer, next_update } if nearness == Nearness::LastQuarter => tracing::warn!(
+                %issuer,
+                next_update = date(*next_update),
+                "the CRLs of this issuer come to their nextUpdate and no successor has come; see whether what writes them still runs"
+            ),
             Self::Crls { issuer, next_update } => tracing::warn!(
                 %issuer,
                 next_update = date(*next_update),
                 "every CRL of this issuer is past its nextUpdate: what was revoked since is not in it; see whether what writes it still runs"
+            ),
+            Self::Cas { not_after } if nearness == Nearness::LastQuarter => tracing::warn!(
+                not_after = date(*not_after),
+                "the last client CA comes to its end: put its successor beside it in --client-ca"
             ),
             Self::Cas { not_after } => tracing::error!(
                 not_after = date(*not_after),

@@ -8,7 +8,7 @@ use super::source::{Previous, ReloadSource};
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::TlsCertificate;
 use crate::config::{PairFiles, PairSource, SecretFile};
-use crate::credentials::{Pair, PairError};
+use crate::credentials::{FileKind, Pair, PairError};
 use crate::crypto::provider;
 use crate::diagnostics::Diagnostics;
 
@@ -101,6 +101,10 @@ impl ReloadSource for PairSource {
     type Parsed = Pair;
     type Error = LoadError;
 
+    fn kind_of(&self, _: &LoadError) -> FileKind {
+        FileKind::Certificate
+    }
+
     fn paths(&self) -> Vec<PathBuf> {
         match self {
             Self::Files(PairFiles { cert, key }) => vec![key.clone(), cert.clone()],
@@ -137,7 +141,7 @@ impl ReloadSource for PairSource {
         if pair.may_be_unfinished() { UNFINISHED } else { Duration::ZERO }
     }
 
-    fn warn(&self, pair: &Pair, before: Option<&Pair>) {
+    fn log_loaded(&self, pair: &Pair, before: Option<&Pair>, _: u64) {
         let known = before.map(Pair::notes).unwrap_or_default();
         for note in pair.notes().iter().filter(|note| !known.contains(note)) {
             tracing::warn!("{note}");

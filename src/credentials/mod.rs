@@ -3,6 +3,7 @@
 mod blocking;
 mod client_policy;
 mod expiry;
+mod file_kind;
 mod load;
 mod load_failure;
 mod pair;
@@ -14,8 +15,10 @@ mod trust_files;
 mod watch;
 
 pub use client_policy::{ClientPolicyError, ClientPolicyFiles};
+pub use file_kind::FileKind;
 pub use load::{LoadError, read_half};
+pub use load_failure::ReloadFailure;
 pub use pair::{Pair, PairError};
-pub use rotation_stats::RotationStats;
+pub use rotation_stats::{FileStates, RotationStats};
 pub use rotator::{InitialLoadError, Rotator, ServedCertificate};
 pub use snapshot::{Snapshot, SnapshotReceiver};

@@ -1,6 +1,11 @@
-//! What has become of new files, counted.
+//! What has become of new files, counted; and what is wrong with files now.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use super::{FileKind, ReloadFailure};
 
 /// Rotations since the start. Written by the rotation, read when somebody asks.
 #[derive(Debug, Default)]
@@ -9,6 +14,20 @@ pub struct RotationStats {
     failed: AtomicU64,
     generation: AtomicU64,
     unusable_files: AtomicUsize,
+    files: Mutex<FileStates>,
+}
+
+/// How the files are now.
+#[derive(Debug, Clone, Default)]
+pub struct FileStates {
+    /// What is loaded from files.
+    pub kinds: BTreeSet<FileKind>,
+    /// What cannot be loaded now.
+    pub failures: Vec<ReloadFailure>,
+    /// The last second of the client CA that is valid longest.
+    pub client_ca_not_after: Option<SystemTime>,
+    /// Whose CRLs are in service, and by when there is to be another; those that say.
+    pub client_crl_next_update: Vec<(String, SystemTime)>,
 }
 
 impl RotationStats {
@@ -22,6 +41,11 @@ impl RotationStats {
     /// New files could not be used.
     pub(super) fn record_failure(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes what is known of the files.
+    pub(super) fn update_files(&self, change: impl FnOnce(&mut FileStates)) {
+        change(&mut self.lock());
     }
 
     /// How often new files were taken into service, the first ones included.
@@ -42,5 +66,15 @@ impl RotationStats {
     /// How many files in folders of client CAs and CRLs cannot be used: they are left out, or count as they were.
     pub fn unusable_files(&self) -> usize {
         self.unusable_files.load(Ordering::Relaxed)
+    }
+
+    /// How the files are now.
+    pub fn files(&self) -> FileStates {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FileStates> {
+        // Each field is written whole.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,6 @@
 //! The loop that takes new pairs, client CAs and rules into service, and keeps the last good ones.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +15,7 @@ use super::load_failure::RETRY_INTERVAL;
 use super::snapshot::SnapshotPublisher;
 use super::source::{LastGood, ReloadSource, Update};
 use super::watch::FileWatch;
-use super::{ClientPolicyError, LoadError, Pair, RotationStats, Snapshot, SnapshotReceiver};
+use super::{ClientPolicyError, FileKind, LoadError, Pair, ReloadFailure, RotationStats, Snapshot, SnapshotReceiver};
 use crate::config::{ClientAuthConfig, PairSource, TlsSettings, ValidationContextConfig};
 use crate::identity::Identity;
 use crate::tls::ServerConfigs;
@@ -137,6 +138,12 @@ impl Rotator {
         self.pairs.len()
     }
 
+    /// What the files are for that are loaded.
+    fn kinds(&self) -> BTreeSet<FileKind> {
+        let pairs = self.pairs.iter().map(|_| FileKind::Certificate);
+        pairs.chain(self.client_policies.iter().flat_map(ClientPolicySource::kinds)).collect()
+    }
+
     /// What has become of new files so far.
     pub fn stats(&self) -> Arc<RotationStats> {
         Arc::clone(&self.stats)
@@ -181,6 +188,7 @@ impl Rotator {
 
     /// Takes everything new into service, for ever.
     pub async fn run(&self) {
+        self.stats.update_files(|files| files.kinds = self.kinds());
         let mut good = self.nothing_yet();
         let mut watch = FileWatch::new(good.paths()).await;
         let mut expiry = Expiry::default();
@@ -192,7 +200,8 @@ impl Rotator {
             if self.load_all(&mut good.client_policies, good.generation + 1).await {
                 self.publish(&mut good);
             }
-            expiry.of(&self.shown.borrow(), good.roots());
+            self.stats.update_files(|files| files.failures = good.failures());
+            expiry.of(&self.shown.borrow(), good.anchors());
             for (ending, nearness) in expiry.due(SystemTime::now()) {
                 ending.say(nearness, self.pairs.len() > 1);
             }
@@ -255,15 +264,18 @@ impl Rotator {
         }
         self.stats
             .record_success(generation, good.client_policies().map(|client_policy| client_policy.unusable_files).sum());
+        self.stats.update_files(|files| {
+            files.client_ca_not_after = good.anchors().filter_map(TrustAnchors::not_after).min();
+            let issuers = good.anchors().flat_map(TrustAnchors::crl_issuers);
+            files.client_crl_next_update =
+                issuers.filter_map(|crls| Some((crls.issuer.to_owned(), crls.next_update?))).collect();
+        });
         let shown = self.served_certificates(good);
-        let shows_others = self.shown.send_if_modified(|before| {
+        self.shown.send_if_modified(|before| {
             let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
             *before = shown;
             !same
         });
-        if !shows_others {
-            tracing::info!(generation, "client CAs and rules reloaded");
-        }
     }
 
     /// Every pair that some listener shows.
@@ -302,7 +314,12 @@ impl LastGoodSources {
             .filter_map(|last_good| last_good.parsed().map(|(client_policy, _)| &**client_policy))
     }
 
-    fn roots(&self) -> impl Iterator<Item = &TrustAnchors> {
+    fn failures(&self) -> Vec<ReloadFailure> {
+        let of_pairs = self.pairs.iter().filter_map(LastGood::failure);
+        of_pairs.chain(self.client_policies.iter().filter_map(LastGood::failure)).cloned().collect()
+    }
+
+    fn anchors(&self) -> impl Iterator<Item = &TrustAnchors> {
         self.client_policies().map(|client_policy| &client_policy.anchors)
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::load_failure::LoadFailure;
+use super::FileKind;
+use super::load_failure::{LoadFailure, ReloadFailure};
 
 /// How long files that could be torn must stand still before they count.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -23,6 +24,9 @@ pub(super) trait ReloadSource: Clone + PartialEq + Send + Sync + 'static {
     type Parsed: Clone + Send + 'static;
     /// Why they mean nothing.
     type Error: Display + Send + 'static;
+
+    /// What the files are for that cannot be loaded for this reason.
+    fn kind_of(&self, error: &Self::Error) -> FileKind;
 
     /// What is watched: files and folders.
     fn paths(&self) -> Vec<PathBuf>;
@@ -42,8 +46,8 @@ pub(super) trait ReloadSource: Clone + PartialEq + Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// Says what is odd about what is taken all the same, and was not in the one `before`.
-    fn warn(&self, _meaning: &Self::Parsed, _before: Option<&Self::Parsed>) {}
+    /// Says what is taken into service, and what is odd about it and was not in the one `before`.
+    fn log_loaded(&self, _loaded: &Self::Parsed, _before: Option<&Self::Parsed>, _generation: u64) {}
 }
 
 /// What a source was when it was last good.
@@ -115,6 +119,11 @@ impl<S: ReloadSource> LastGood<S> {
         !self.failure.is_none() || self.pending.is_some()
     }
 
+    /// Why it cannot be loaded now, if that was reported.
+    pub(super) fn failure(&self) -> Option<&ReloadFailure> {
+        self.failure.reported()
+    }
+
     /// Loads the files, which blocks.
     pub(super) fn load(&self) -> impl FnOnce() -> Result<LoadResult<S>, S::Error> + Send + use<S> {
         let source = self.source.clone();
@@ -146,7 +155,8 @@ impl<S: ReloadSource> LastGood<S> {
         let found = match found {
             Err(error) => {
                 self.pending = None;
-                return if self.failure.note(&error, self.loaded.is_some()) {
+                return if self.failure.note(self.source.kind_of(&error), &error, self.loaded.is_some(), Instant::now())
+                {
                     Update::Failed
                 } else {
                     Update::Unchanged
@@ -175,7 +185,7 @@ impl<S: ReloadSource> LastGood<S> {
                 return Update::Unchanged;
             }
         };
-        self.source.warn(&parsed, self.loaded.as_ref().map(|good| &good.parsed));
+        self.source.log_loaded(&parsed, self.loaded.as_ref().map(|good| &good.parsed), since);
         self.loaded = Some(Loaded { raw, parsed, since });
         Update::Changed
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::watch::{Replacement, Stamp};
-use super::{ClientPolicyError, load};
+use super::{ClientPolicyError, FileKind, load};
 use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
 
 /// The largest CRL that is read, in bytes: some hundred thousand certificates.
@@ -77,12 +77,13 @@ impl TrustFiles {
         for path in paths {
             // What was named as a file is not taken for a folder later, in which there may be nothing.
             if !path.is_dir() || known.contains_key(path.as_path()) {
-                let one = Self::one(path, |path| load::read(path, holding.largest()))?;
+                let one = Self::one(path, |path| load::read(path, holding.largest()))
+                    .map_err(|error| ClientPolicyError::Load(holding.kind(), error))?;
                 files.texts.extend(one.texts);
                 files.looked_at.extend(one.looked_at);
                 continue;
             }
-            for path in entries(path, &known)? {
+            for path in entries(path, holding, &known)? {
                 files.read_entry(path, holding, &known)?;
             }
         }
@@ -99,9 +100,10 @@ impl TrustFiles {
             }
             read => read.map(|bytes| Text { path, bytes, named: false }),
         };
-        let judged = read.map_err(ClientPolicyError::from).and_then(|text| {
+        let judged = read.map_err(|error| ClientPolicyError::Load(holding.kind(), error)).and_then(|text| {
             let known = before.filter(|(known, at)| at.fault.is_none() && **known == text);
-            let holds_some = known.map_or_else(|| holding.judge(&text), |(_, at)| Ok(!at.is_left_out))?;
+            let judged = known.map_or_else(|| holding.judge(&text), |(_, at)| Ok(!at.is_left_out));
+            let holds_some = judged.map_err(ClientPolicyError::of_anchors)?;
             Ok((text, holds_some))
         });
         match (judged, before) {
@@ -177,6 +179,13 @@ impl TrustFiles {
 type KnownFiles<'a> = HashMap<&'a Path, (&'a Text, &'a TrustFile)>;
 
 impl Holding {
+    fn kind(self) -> FileKind {
+        match self {
+            Self::Cas => FileKind::ClientCa,
+            Self::Crls => FileKind::ClientCrl,
+        }
+    }
+
     /// In bytes.
     fn largest(self) -> u64 {
         match self {
@@ -199,8 +208,8 @@ impl Holding {
 
 /// The files in a folder, in the order of their names; a symlink to nowhere is one that cannot be read, and so is what was a file when it
 /// was last good.
-fn entries(folder: &Path, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, ClientPolicyError> {
-    let failed = |cause: String| ClientPolicyError::Folder { path: folder.to_owned(), cause };
+fn entries(folder: &Path, holding: Holding, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, ClientPolicyError> {
+    let failed = |cause: String| ClientPolicyError::Folder { kind: holding.kind(), path: folder.to_owned(), cause };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| failed(error.to_string()))? {
         let path = entry.map_err(|error| failed(error.to_string()))?.path();

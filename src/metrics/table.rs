@@ -10,10 +10,15 @@ use tokio::runtime::Handle;
 
 use super::{Metric, MetricsSnapshot, Sample, Value};
 use crate::budget::{Budget, Budgets};
+use crate::credentials::FileKind;
+use crate::diagnostics::SafeText;
 use crate::lifecycle::Check;
 use crate::policy;
 use crate::sys::process;
 use crate::telemetry::{CloseReason, Counts, Decision, HandshakeKind, Unfinished, log_writer};
+
+/// Issuers of CRLs with a series of their own.
+const MOST_ISSUERS: usize = 16;
 
 /// In a label: nothing of the kind.
 const NONE: &str = "none";
@@ -181,6 +186,41 @@ pub static METRICS: &[Metric] = &[
                 labelled(["success"], seen.rotation_stats.successes()),
                 labelled(["failed"], seen.rotation_stats.failures()),
             ]
+        },
+    },
+    Metric {
+        name: "vestibule_files_usable",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &["source"],
+        help: "Whether the files are usable as they are now: 1, or 0 while the last good ones stay in service (or none is yet). The sources are certificate, client_ca, client_crl and policy, as far as they are configured. A fault of less than 2 seconds does not count.",
+        read: |seen| {
+            let files = seen.rotation_stats.files();
+            let usable = |kind: FileKind| files.failures.iter().all(|failure| failure.kind != kind);
+            files.kinds.iter().map(|kind| labelled([kind.as_str()], u64::from(usable(*kind)))).collect()
+        },
+    },
+    Metric {
+        name: "vestibule_client_ca_not_after_timestamp",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "The last second of the client CA that is valid longest; with several listeners, of the one that comes to its end first.",
+        read: |seen| seen.rotation_stats.files().client_ca_not_after.map_or_else(Vec::new, moment),
+    },
+    Metric {
+        name: "vestibule_client_crl_next_update_timestamp",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Gauge,
+        labels: &["issuer"],
+        help: "By when there is to be another CRL of this issuer, if its CRLs say so. The first 16 issuers have a series each.",
+        read: |seen| {
+            let crls = seen.rotation_stats.files().client_crl_next_update;
+            let row = |(issuer, at)| {
+                let labels = vec![SafeText::of(issuer).to_string()];
+                moment(at).into_iter().map(move |sample| Sample { labels: labels.clone(), ..sample })
+            };
+            crls.into_iter().take(MOST_ISSUERS).flat_map(row).collect()
         },
     },
     Metric {

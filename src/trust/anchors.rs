@@ -51,6 +51,17 @@ struct Inner {
     known: VerifiedChainCache,
 }
 
+/// The issuer of CRLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrlIssuer<'a> {
+    /// Its name, as RFC 4514 writes it.
+    pub issuer: &'a str,
+    /// When its latest CRL was issued.
+    pub this_update: SystemTime,
+    /// By when there is to be another: the latest day, if it has several; `None` if one of them does not say.
+    pub next_update: Option<SystemTime>,
+}
+
 /// A CA's name and key, and when it may vouch.
 #[derive(Debug)]
 pub struct Ca {
@@ -148,17 +159,28 @@ impl TrustAnchors {
         &self.0.crls
     }
 
-    /// Whose CRLs there are, as RFC 4514 writes them, and by when there is to be another: the latest day, if several of one
-    /// issuer are there; `None` if one of them does not say.
-    pub fn crl_issuers(&self) -> Vec<(&str, Option<SystemTime>)> {
-        let mut issuers: Vec<(&str, Option<SystemTime>)> = Vec::new();
+    /// Whose CRLs there are, in the order in which they were found.
+    pub fn crl_issuers(&self) -> Vec<CrlIssuer<'_>> {
+        let mut issuers: Vec<CrlIssuer<'_>> = Vec::new();
         for crl in self.crls() {
-            match issuers.iter_mut().find(|(issuer, _)| *issuer == crl.issuer) {
-                Some((_, next)) => *next = next.zip(crl.next_update).map(|(one, other)| one.max(other)),
-                None => issuers.push((&crl.issuer, crl.next_update)),
+            match issuers.iter_mut().find(|known| known.issuer == crl.issuer) {
+                Some(known) => {
+                    known.this_update = known.this_update.max(crl.this_update);
+                    known.next_update = known.next_update.zip(crl.next_update).map(|(one, other)| one.max(other));
+                }
+                None => issuers.push(CrlIssuer {
+                    issuer: &crl.issuer,
+                    this_update: crl.this_update,
+                    next_update: crl.next_update,
+                }),
             }
         }
         issuers
+    }
+
+    /// The last second in which any of the CAs is valid.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.cas().iter().map(|ca| ca.not_after).max()
     }
 
     /// A note on each CRL that none of the CAs has signed, and on each CA that a CRL takes back.

@@ -10,6 +10,6 @@ mod revocation;
 mod signed;
 mod verified_chains;
 
-pub use anchors::{Ca, Text, TrustAnchors, TrustAnchorsError};
+pub use anchors::{Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
 pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};

@@ -25,6 +25,7 @@ mod policy;
 mod process;
 mod proxy_protocol;
 mod relay;
+mod reloads;
 mod resource_limits;
 mod rolling;
 mod rotation;

@@ -28,6 +28,10 @@ impl Measured {
         Self { sidecar, admin }
     }
 
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Head and body of the answer to whoever accepts `accept`.
     fn ask(&self, accept: &str) -> (String, String) {
         let mut tcp = TcpStream::connect(self.admin).unwrap();

@@ -65,6 +65,12 @@ pub(super) fn identity(page: &mut Markup, status: &Status) {
         page.text(rotations.succeeded).raw(" taken, ").text(rotations.failed).raw(" failed; now generation ");
         page.text(rotations.generation);
     });
+    for failing in &rotations.failing {
+        entry(page, "failing", |page| {
+            page.raw("<span class=\"bad\">").raw(failing.source).raw("</span> for ").text(span(failing.since_seconds));
+            page.raw(", the last good one stays: ").text(&failing.error);
+        });
+    }
     page.raw("</dl>");
 }
 
@@ -159,9 +165,7 @@ pub(super) fn listeners(page: &mut Markup, status: &Status) {
 }
 
 fn policy(page: &mut Markup, listener: &ListenerStatus) {
-    let Some(PolicyStatus { mode, certificate_required, allow, deny, rules_from, client_ca, client_cas }) =
-        &listener.policy
-    else {
+    let Some(policy) = &listener.policy else {
         let clients = match listener.generation {
             None => "nobody yet: nothing has been loaded",
             Some(_) => "everybody; no certificate is asked for",
@@ -170,6 +174,7 @@ fn policy(page: &mut Markup, listener: &ListenerStatus) {
             page.raw(clients);
         });
     };
+    let PolicyStatus { mode, certificate_required, allow, deny, rules_from, client_ca, client_cas, .. } = policy;
     entry(page, "clients", |page| {
         page.raw(if *certificate_required { "with a certificate" } else { "with a certificate, or without one" });
         page.raw(" under ").text(client_cas).raw(if *client_cas == 1 { " CA" } else { " CAs" });
@@ -177,6 +182,21 @@ fn policy(page: &mut Markup, listener: &ListenerStatus) {
             page.raw(" ").text(path);
         });
     });
+    if let Some(not_after) = &policy.client_ca_not_after {
+        entry(page, "CAs valid", |page| {
+            page.raw("until ");
+            time(page, not_after);
+        });
+    }
+    for crls in &policy.client_crls {
+        entry(page, "CRL of", |page| {
+            page.text(&crls.issuer);
+            if let Some(next_update) = &crls.next_update {
+                page.raw(", next update by ");
+                time(page, next_update);
+            }
+        });
+    }
     entry(page, "mode", |page| {
         page.raw(mode);
         if *mode == "audit" {

@@ -6,11 +6,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::pairs::source;
-use super::{ListenerInfo, PATH};
+use super::{ListenerInfo, PATH, date};
 use crate::config::ClientAuthConfig;
 use crate::diagnostics::SafeText;
 use crate::policy::Rule;
-use crate::trust::{ClientAuth, ClientAuthenticator};
+use crate::trust::{ClientAuth, ClientAuthenticator, CrlIssuer};
 
 /// Rules of a list that are shown.
 const MOST_RULES: usize = 10;
@@ -42,6 +42,17 @@ pub(in crate::admin) struct PolicyStatus {
     /// Where the CAs come from, and how many there are.
     pub(in crate::admin) client_ca: Vec<SafeText>,
     pub(in crate::admin) client_cas: usize,
+    /// The last second of the CA that is valid longest.
+    pub(in crate::admin) client_ca_not_after: Option<String>,
+    pub(in crate::admin) client_crls: Vec<CrlStatus>,
+}
+
+/// The CRLs of one issuer.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct CrlStatus {
+    pub(in crate::admin) issuer: SafeText,
+    /// By when there is to be another, if they say.
+    pub(in crate::admin) next_update: Option<String>,
 }
 
 /// The beginning of a list of rules.
@@ -101,7 +112,15 @@ impl PolicyStatus {
             rules_from,
             client_ca,
             client_cas: authenticator.anchors().cas().len(),
+            client_ca_not_after: authenticator.anchors().not_after().map(date),
+            client_crls: authenticator.anchors().crl_issuers().into_iter().map(CrlStatus::of).collect(),
         }
+    }
+}
+
+impl CrlStatus {
+    fn of(crls: CrlIssuer<'_>) -> Self {
+        Self { issuer: SafeText::of(crls.issuer), next_update: crls.next_update.map(date) }
     }
 }
 

@@ -11,10 +11,10 @@ use crate::pem::Pem;
 use super::finding::{Findings, Subject};
 use crate::commands::text;
 use crate::config::{ClientAuthConfig, ClientAuthFiles, Config};
-use crate::credentials::{ClientPolicyError, ClientPolicyFiles, LoadError};
+use crate::credentials::{ClientPolicyError, ClientPolicyFiles, FileKind};
 use crate::identity::Identity;
 use crate::policy::{Policy, PolicyMode, Rule};
-use crate::trust::{Ca, ClientPolicy, TrustAnchors};
+use crate::trust::{Ca, ClientPolicy, CrlIssuer, TrustAnchors};
 
 /// A CA that expires within this time is to be replaced now: its successor has to reach every client first.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -77,17 +77,13 @@ impl Judge<'_> {
                     self.problem(Subject::Rules, &what, &mistake.problem.help);
                 }
             }
-            ClientPolicyError::NotText(_) => self.problem(Subject::Rules, &error.to_string(), help),
-            ClientPolicyError::Load(load) => {
-                let subject = match path_of(load) {
-                    Some(path) if self.certified.policy.as_deref() == Some(path) => Subject::Rules,
-                    Some(path) if self.certified.crl.iter().any(|crl| path.starts_with(crl)) => Subject::Crl,
-                    _ => Subject::ClientCa,
+            other => {
+                let subject = match other.kind() {
+                    FileKind::ClientCrl => Subject::Crl,
+                    FileKind::Policy => Subject::Rules,
+                    FileKind::ClientCa | FileKind::Certificate => Subject::ClientCa,
                 };
                 self.problem(subject, &error.to_string(), help);
-            }
-            ClientPolicyError::Folder { .. } | ClientPolicyError::Roots(_) => {
-                self.problem(Subject::ClientCa, &error.to_string(), help);
             }
         }
     }
@@ -155,9 +151,8 @@ impl Judge<'_> {
                 text::timestamp(next),
                 text::duration(now.duration_since(next).unwrap_or_default())
             );
-            let has_other = |(issuer, next): &(&str, Option<SystemTime>)| {
-                *issuer == crl.issuer && next.is_none_or(|next| next >= now)
-            };
+            let has_other =
+                |other: &CrlIssuer<'_>| other.issuer == crl.issuer && other.next_update.is_none_or(|next| next >= now);
             if issuers.iter().any(has_other) {
                 self.warning(Subject::Crl, &what, "take it out, since a later one of this issuer is there");
             } else {
@@ -217,17 +212,6 @@ impl Judge<'_> {
                 }
             }
         }
-    }
-}
-
-fn path_of(error: &LoadError) -> Option<&Path> {
-    match error {
-        LoadError::Read { path, .. }
-        | LoadError::Empty { path }
-        | LoadError::TooLarge { path, .. }
-        | LoadError::NotAFile { path } => Some(path),
-        LoadError::NotText(path) => Some(path),
-        LoadError::Pair { .. } | LoadError::PairInSecret { .. } | LoadError::Document(_) => None,
     }
 }
 

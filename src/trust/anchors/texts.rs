@@ -37,6 +37,8 @@ pub enum TrustAnchorsError {
     /// It has PEM's marks, but not to its end.
     #[error("{}: torn or not PEM: {cause}", path.display())]
     Pem {
+        /// It should hold CRLs, and not CAs.
+        crls: bool,
         /// Which file.
         path: PathBuf,
         /// What the reader says.
@@ -113,6 +115,16 @@ pub enum TrustAnchorsError {
 }
 
 impl TrustAnchorsError {
+    /// Whether CRLs are what cannot be used.
+    pub fn is_about_crls(&self) -> bool {
+        match self {
+            Self::Crl { .. } | Self::NoCrl(_) | Self::NoCrls { .. } => true,
+            Self::Nothing { wanted, .. } => wanted.contains("CRL"),
+            Self::Pem { crls, .. } => *crls,
+            Self::Certificate { .. } | Self::Anchor { .. } | Self::Empty { .. } => false,
+        }
+    }
+
     /// The same, with `more` files that were left out.
     pub(crate) fn with_left_out(self, more: &[String]) -> Self {
         match self {
@@ -140,7 +152,7 @@ impl TrustAnchorsError {
 /// [`TrustAnchorsError`].
 pub(super) fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result<(), TrustAnchorsError> {
     let path = || text.path.clone();
-    let pem = read_pem(text)?;
+    let pem = read_pem(text, false)?;
     let passed_over = pem.passed_over(|kind| matches!(kind, BlockKind::Certificate | BlockKind::TrustedCertificate));
     if pem.certificates().next().is_none() {
         return nothing(text, "certificate in PEM", &passed_over, notes);
@@ -206,7 +218,7 @@ pub(super) fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<Strin
     let (lists, passed_over): (Vec<Vec<u8>>, _) = if is_der {
         (vec![text.bytes.clone()], Vec::new())
     } else {
-        let pem = read_pem(text)?;
+        let pem = read_pem(text, true)?;
         (pem.crls().map(|block| block.der.clone()).collect(), pem.passed_over(|kind| kind == BlockKind::Crl))
     };
     if lists.is_empty() {
@@ -252,8 +264,8 @@ fn nothing(
     Ok(())
 }
 
-fn read_pem(text: &Text) -> Result<Pem, TrustAnchorsError> {
-    Pem::read(&text.bytes).map_err(|cause| TrustAnchorsError::Pem { path: text.path.clone(), cause })
+fn read_pem(text: &Text, crls: bool) -> Result<Pem, TrustAnchorsError> {
+    Pem::read(&text.bytes).map_err(|cause| TrustAnchorsError::Pem { crls, path: text.path.clone(), cause })
 }
 
 fn note_passed_over(text: &Text, passed_over: Vec<String>, notes: &mut Vec<String>) {
