@@ -68,7 +68,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-app -d
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-space -d 'As --allow cf:space:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-org -d 'As --allow cf:org:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy-mode -d 'Whether denials are enforced, or only recorded: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
@@ -130,7 +130,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-app 
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-space -d 'As --allow cf:space:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-org -d 'As --allow cf:org:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy-mode -d 'Whether denials are enforced, or only recorded: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l connect-timeout -d 'For the app to accept [1s]' -r -f
@@ -195,7 +195,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-app 
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-space -d 'As --allow cf:space:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-org -d 'As --allow cf:org:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy-mode -d 'Whether denials are enforced, or only recorded: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
@@ -273,7 +273,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow-space -d 'As --allow cf:space:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow-org -d 'As --allow cf:org:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy-mode -d 'Whether denials are enforced, or only recorded: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f

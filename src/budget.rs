@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The part of what is free that one connection may hold: so the last of it goes to those that need little, and clients with
 /// a large unfinished message are turned away before those with a small one.
-const SHARE: usize = 8;
+const SHARE_DIVISOR: usize = 8;
 
 /// The budgets of all connections.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Budget {
 
     /// What one connection should hold of it at most, in bytes.
     pub fn share(&self) -> usize {
-        self.free() / SHARE
+        self.free() / SHARE_DIVISOR
     }
 
     fn free(&self) -> usize {
@@ -89,16 +89,16 @@ impl Reservation {
     ///
     /// # Errors
     /// [`BudgetExceeded`]; the reservation is then what it was.
-    pub fn reserve(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
-        if bytes > self.bytes && bytes > (self.budget.free().saturating_add(self.bytes)) / SHARE {
+    pub fn try_resize(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
+        if bytes > self.bytes && bytes > (self.budget.free().saturating_add(self.bytes)) / SHARE_DIVISOR {
             return Err(BudgetExceeded);
         }
-        self.settle(bytes);
+        self.set(bytes);
         Ok(())
     }
 
     /// Accounts for `bytes` in all, which are held already.
-    pub fn settle(&mut self, bytes: usize) {
+    pub fn set(&mut self, bytes: usize) {
         // Nothing is shared between threads as long as nothing changes, or where there is no limit.
         if bytes == self.bytes || self.budget.limit == usize::MAX {
             return;
@@ -119,7 +119,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.settle(0);
+        self.set(0);
     }
 }
 
@@ -135,10 +135,10 @@ mod tests {
     fn what_a_connection_held_is_free_again_when_it_is_gone() {
         let budget = budget(1000);
         let (mut one, mut other) = (budget.reservation(), budget.reservation());
-        one.reserve(100).unwrap();
-        other.settle(500);
+        one.try_resize(100).unwrap();
+        other.set(500);
         assert_eq!((budget.held(), budget.is_short()), (600, true));
-        one.reserve(20).unwrap();
+        one.try_resize(20).unwrap();
         assert_eq!(budget.held(), 520);
         drop(other);
         assert_eq!((budget.held(), budget.is_short()), (20, false));
@@ -152,35 +152,35 @@ mod tests {
         let mut holders = Vec::new();
         let large = loop {
             let mut reservation = budget.reservation();
-            if reservation.reserve(1600).is_err() {
+            if reservation.try_resize(1600).is_err() {
                 break holders.len();
             }
             holders.push(reservation);
         };
         assert!((20..40).contains(&large), "{large}");
         let mut small = budget.reservation();
-        small.reserve(200).unwrap();
-        assert_eq!(small.reserve(1600), Err(BudgetExceeded));
+        small.try_resize(200).unwrap();
+        assert_eq!(small.try_resize(1600), Err(BudgetExceeded));
         assert_eq!(budget.held(), large * 1600 + 200, "a refusal changes nothing");
         drop(holders.pop());
-        small.reserve(1600).unwrap();
+        small.try_resize(1600).unwrap();
     }
 
     #[test]
     fn what_is_held_already_is_accounted_for_beyond_the_limit_too() {
         let budget = budget(100);
         let mut reservation = budget.reservation();
-        reservation.settle(1000);
+        reservation.set(1000);
         assert_eq!((budget.held(), budget.share()), (1000, 0));
-        reservation.reserve(900).unwrap();
-        assert_eq!(reservation.reserve(901), Err(BudgetExceeded));
+        reservation.try_resize(900).unwrap();
+        assert_eq!(reservation.try_resize(901), Err(BudgetExceeded));
     }
 
     #[test]
     fn without_a_limit_nothing_is_refused_and_nothing_is_counted() {
         let budget = Arc::new(Budget::new(None));
         let mut reservation = budget.reservation();
-        reservation.reserve(1 << 40).unwrap();
+        reservation.try_resize(1 << 40).unwrap();
         assert_eq!((budget.held(), budget.is_short(), budget.limit()), (0, false, None));
         assert!(budget.share() > 1 << 40);
     }

@@ -24,20 +24,22 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) struct Actions {
     enabled: Vec<AdminAction>,
     /// To whoever runs the process; `None` until it listens.
-    requests: Option<mpsc::Sender<lifecycle::Request>>,
+    requests: Option<mpsc::Sender<lifecycle::ControlRequest>>,
 }
 
 /// What one connection has asked for. It is passed on once the answer has been written: the end of the process may follow
 /// faster than an answer does.
 #[derive(Debug, Default)]
-pub(super) struct PendingAction(Mutex<Option<(mpsc::OwnedPermit<lifecycle::Request>, lifecycle::Request)>>);
+pub(super) struct PendingAction(
+    Mutex<Option<(mpsc::OwnedPermit<lifecycle::ControlRequest>, lifecycle::ControlRequest)>>,
+);
 
 impl PendingAction {
     /// Passes it on, if there is one.
     pub(super) fn send(self) {
         // A panic elsewhere leaves nothing half done in here.
-        let wish = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some((place, asked)) = wish {
+        let pending = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some((place, asked)) = pending {
             place.send(asked);
         }
     }
@@ -49,14 +51,14 @@ impl Actions {
     }
 
     /// Where the requests arrive from now on.
-    pub(super) fn requests(&mut self) -> mpsc::Receiver<lifecycle::Request> {
+    pub(super) fn requests(&mut self) -> mpsc::Receiver<lifecycle::ControlRequest> {
         let (sender, receiver) = mpsc::channel(WAITING);
         self.requests = Some(sender);
         receiver
     }
 
-    /// The answer to `request`, with what is to follow in `wish`; `None` if it is about none of the actions.
-    pub(super) fn answer<B>(&self, request: &Request<B>, wish: &PendingAction) -> Option<AdminResponse> {
+    /// The answer to `request`, with what is to follow in `pending`; `None` if it is about none of the actions.
+    pub(super) fn answer<B>(&self, request: &Request<B>, pending: &PendingAction) -> Option<AdminResponse> {
         let action = match request.uri().path() {
             "/drain" => AdminAction::Drain,
             "/reload" => AdminAction::Reload,
@@ -79,19 +81,24 @@ impl Actions {
             _ if is_from_another_site(request) => {
                 text(StatusCode::FORBIDDEN, "a page of another site may not ask for this\n")
             }
-            AdminAction::Drain => self.pass_on(lifecycle::Request::Stop, "drain", wish),
-            AdminAction::Reload => self.pass_on(lifecycle::Request::Reload, "reload", wish),
+            AdminAction::Drain => self.pass_on(lifecycle::ControlRequest::Stop, "drain", pending),
+            AdminAction::Reload => self.pass_on(lifecycle::ControlRequest::Reload, "reload", pending),
             AdminAction::LogLevel => change_level(request.uri().query().unwrap_or_default()),
         })
     }
 
-    fn pass_on(&self, asked: lifecycle::Request, action: &'static str, wish: &PendingAction) -> AdminResponse {
+    fn pass_on(
+        &self,
+        asked: lifecycle::ControlRequest,
+        action: &'static str,
+        pending: &PendingAction,
+    ) -> AdminResponse {
         let place = self.requests.clone().and_then(|requests| requests.try_reserve_owned().ok());
         let Some(place) = place else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many such requests wait already\n");
         };
         tracing::info!(action, "admin action accepted");
-        *wish.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, asked));
+        *pending.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, asked));
         text(StatusCode::ACCEPTED, "accepted\n")
     }
 }
@@ -133,9 +140,9 @@ mod tests {
     use super::*;
 
     fn asked(actions: &Actions, request: hyper::http::request::Builder) -> (StatusCode, PendingAction) {
-        let wish = PendingAction::default();
-        let answer = actions.answer(&request.body(()).unwrap(), &wish).unwrap();
-        (answer.status(), wish)
+        let pending = PendingAction::default();
+        let answer = actions.answer(&request.body(()).unwrap(), &pending).unwrap();
+        (answer.status(), pending)
     }
 
     fn post(target: &str) -> hyper::http::request::Builder {
@@ -146,11 +153,13 @@ mod tests {
     fn what_is_asked_arrives_after_the_answer_and_not_before() {
         let mut actions = Actions::new(&[AdminAction::Drain, AdminAction::Reload]);
         let mut requests = actions.requests();
-        for (target, signal) in [("/drain", lifecycle::Request::Stop), ("/reload?x", lifecycle::Request::Reload)] {
-            let (status, wish) = asked(&actions, post(target));
+        for (target, signal) in
+            [("/drain", lifecycle::ControlRequest::Stop), ("/reload?x", lifecycle::ControlRequest::Reload)]
+        {
+            let (status, pending) = asked(&actions, post(target));
             assert_eq!(status, StatusCode::ACCEPTED);
             assert!(requests.try_recv().is_err());
-            wish.send();
+            pending.send();
             assert_eq!(requests.try_recv().unwrap(), signal);
         }
     }
@@ -160,8 +169,8 @@ mod tests {
         let mut actions = Actions::new(&[AdminAction::Drain]);
         assert_eq!(asked(&actions, post("/drain")).0, StatusCode::SERVICE_UNAVAILABLE, "nobody listens yet");
         let _requests = actions.requests();
-        let wishes: Vec<_> = (0..WAITING).map(|_| asked(&actions, post("/drain"))).collect();
-        assert!(wishes.iter().all(|(status, _)| *status == StatusCode::ACCEPTED));
+        let pendings: Vec<_> = (0..WAITING).map(|_| asked(&actions, post("/drain"))).collect();
+        assert!(pendings.iter().all(|(status, _)| *status == StatusCode::ACCEPTED));
         assert_eq!(asked(&actions, post("/drain")).0, StatusCode::SERVICE_UNAVAILABLE);
     }
 
@@ -192,9 +201,9 @@ mod tests {
         let mut actions = Actions::new(&[AdminAction::Drain]);
         let mut requests = actions.requests();
         for target in ["/reload", "/loglevel?level=trace"] {
-            let (status, wish) = asked(&actions, post(target));
+            let (status, pending) = asked(&actions, post(target));
             assert_eq!(status, StatusCode::FORBIDDEN, "{target}");
-            wish.send();
+            pending.send();
         }
         let (status, _) = asked(&actions, post("/drain").method(Method::GET));
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);

@@ -32,7 +32,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{Admin, AdminAddr, Listen};
 use crate::exit::{Exit, Fault};
-use crate::lifecycle::{Readiness, Request};
+use crate::lifecycle::{ControlRequest, Readiness};
 use crate::listener;
 use crate::metrics::Metrics;
 
@@ -128,7 +128,7 @@ impl AdminServer {
         let addr = &admin.addr;
         match open(addr, admin) {
             Ok(server) => Ok(Some(server)),
-            Err(error) if admin.asked => {
+            Err(error) if admin.explicit => {
                 let help = "choose another --admin, or off";
                 let message = format!("cannot listen on {addr} for --admin: {error}");
                 Err(Fault::new(Exit::AddressUnavailable, message).with_help(help))
@@ -142,7 +142,7 @@ impl AdminServer {
 
     /// What whoever runs the process is asked for here. To be called once: a second call
     /// takes the place of the first.
-    pub fn requests(&mut self) -> mpsc::Receiver<Request> {
+    pub fn requests(&mut self) -> mpsc::Receiver<ControlRequest> {
         self.actions.requests()
     }
 
@@ -163,17 +163,17 @@ impl AdminServer {
 
 impl ListeningAdmin {
     /// Answers for ever.
-    pub async fn run(self, view: AdminState) {
-        let desk = Arc::new(AdminService { state: view, actions: self.actions, hosts: self.hosts });
-        let places = Arc::new(AdminSlots::default());
+    pub async fn run(self, state: AdminState) {
+        let service = Arc::new(AdminService { state, actions: self.actions, hosts: self.hosts });
+        let slots = Arc::new(AdminSlots::default());
         loop {
             let accepted = match &self.listener {
                 AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(serve(stream, Arc::clone(&desk), true, places.take()));
+                    tokio::spawn(serve(stream, Arc::clone(&service), true, slots.take()));
                 }),
                 // No browser can be made to dial a Unix socket, so any name will do.
                 AdminListener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(serve(stream, Arc::clone(&desk), false, places.take()));
+                    tokio::spawn(serve(stream, Arc::clone(&service), false, slots.take()));
                 }),
             };
             if let Err(error) = accepted {
@@ -225,18 +225,18 @@ fn is_socket(path: &Path) -> bool {
 }
 
 /// One connection: one request. `by_name`: whether the name in it has to be one that only this machine could mean.
-async fn serve<S>(stream: S, desk: Arc<AdminService>, by_name: bool, place: AdminSlot)
+async fn serve<S>(stream: S, service: Arc<AdminService>, by_name: bool, place: AdminSlot)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let AdminService { state: view, actions, hosts } = &*desk;
-    let wish = PendingAction::default();
+    let AdminService { state, actions, hosts } = &*service;
+    let pending = PendingAction::default();
     let answer = service_fn(|request| {
         place.asks();
         let answer = if by_name && !host_check::is_ours(&request, hosts) {
             routes::misdirected()
         } else {
-            actions.answer(&request, &wish).unwrap_or_else(|| routes::answer(&request, view))
+            actions.answer(&request, &pending).unwrap_or_else(|| routes::answer(&request, state))
         };
         std::future::ready(Ok::<_, Infallible>(answer))
     });
@@ -257,5 +257,5 @@ where
         () = answered => {}
         () = place.lost() => tracing::debug!("admin connection closed in favour of a newer one"),
     }
-    wish.send();
+    pending.send();
 }

@@ -137,12 +137,12 @@ pub(super) struct RecentDenial {
     pub(super) denial_reason: &'static str,
     pub(super) rule: Option<SafeText>,
     #[serde(flatten)]
-    pub(super) who: DeniedWho,
+    pub(super) who: IdentityFields,
 }
 
 /// An identity, as far as there is one.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct DeniedWho {
+pub(super) struct IdentityFields {
     pub(super) org: Option<String>,
     pub(super) space: Option<String>,
     pub(super) app: Option<String>,
@@ -241,15 +241,17 @@ impl FailingReload {
 
 impl RecentDenial {
     fn of(denied: &Denied) -> Self {
-        let who = match &denied.caller {
-            DeniedClient::Unknown => DeniedWho::default(),
-            DeniedClient::Known(identity) => DeniedWho::of(identity),
-            DeniedClient::Unverified { subject, issuer } => DeniedWho {
+        let who = match &denied.client {
+            DeniedClient::Unknown => IdentityFields::default(),
+            DeniedClient::Known(identity) => IdentityFields::of(identity),
+            DeniedClient::Unverified { subject, issuer } => IdentityFields {
                 unverified_subject: Some(subject.clone()),
                 unverified_issuer: Some(issuer.clone()),
-                ..DeniedWho::default()
+                ..IdentityFields::default()
             },
-            DeniedClient::Subject(subject) => DeniedWho { subject: Some(subject.clone()), ..DeniedWho::default() },
+            DeniedClient::Subject(subject) => {
+                IdentityFields { subject: Some(subject.clone()), ..IdentityFields::default() }
+            }
         };
         Self {
             at: date(denied.at),
@@ -263,7 +265,7 @@ impl RecentDenial {
     }
 }
 
-impl DeniedWho {
+impl IdentityFields {
     fn of(identity: &Identity) -> Self {
         Self {
             org: identity.organization.map(|guid| guid.to_string()),

@@ -24,7 +24,7 @@ use crate::exit::{Exit, Fault};
 use crate::sys;
 
 pub use envoy::EnvoyCommand;
-pub use stop::{Help, Stop};
+pub use stop::{Help, ParseExit};
 pub use tools::{DemoArgs, IssuerArgs};
 
 /// What we were asked to do.
@@ -87,7 +87,7 @@ pub enum Command {
 
 /// Reads the command line (its first word is the program) in the light of the environment, and the file that either
 /// of them names.
-pub fn parse<A, E>(argv: A, environment: E) -> Result<Command, Stop>
+pub fn parse<A, E>(argv: A, environment: E) -> Result<Command, ParseExit>
 where
     A: IntoIterator<Item = OsString>,
     E: IntoIterator<Item = (OsString, OsString)>,
@@ -99,7 +99,7 @@ where
     if let Some(args) = envoys(&argv) {
         return Ok(Command::Envoy(envoy::parse(args.iter().cloned())?));
     }
-    let matches = grammar::vestibule().try_get_matches_from(argv).map_err(Stop::from)?;
+    let matches = grammar::vestibule().try_get_matches_from(argv).map_err(ParseExit::from)?;
     match matches.subcommand() {
         Some(("run", matches)) => run(matches, &environment),
         Some(("proxy", matches)) => Ok(Command::Proxy { config: serving("proxy", matches, &environment)? }),
@@ -124,12 +124,12 @@ where
         }
         Some(("policy", matches)) => match matches.subcommand() {
             Some(("test", matches)) => policy_test(matches, &environment),
-            _ => Err(Stop::from(grammar::no_command())),
+            _ => Err(ParseExit::from(grammar::no_command())),
         },
         Some(("issuer", matches)) => Ok(Command::Issuer(tools::issuer(matches)?)),
         Some(("demo", matches)) => Ok(Command::Demo(tools::demo(matches)?)),
         // clap lets nothing else through; should it ever, the list of commands is the best answer.
-        _ => Err(Stop::from(grammar::no_command())),
+        _ => Err(ParseExit::from(grammar::no_command())),
     }
 }
 
@@ -149,11 +149,11 @@ pub fn grammar() -> clap::Command {
     grammar::shown()
 }
 
-fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, Stop> {
+fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, ParseExit> {
     let config = serving("run", matches, environment);
     match app_command(matches) {
         Ok(command) => Ok(Command::Run { config: config?, command }),
-        Err(mistake) => Err(Stop::from(match config {
+        Err(mistake) => Err(ParseExit::from(match config {
             Ok(_) => Diagnostics::from(mistake),
             Err(mistakes) => mistakes.and(mistake),
         })),
@@ -161,7 +161,7 @@ fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, Stop>
 }
 
 /// Whatever is wrong is a usage fault here: the statuses 0 and 1 are verdicts, and scripts know no others but 2.
-fn policy_test(matches: &ArgMatches, environment: &Environment) -> Result<Command, Stop> {
+fn policy_test(matches: &ArgMatches, environment: &Environment) -> Result<Command, ParseExit> {
     let config = serving(options::POLICY_TEST, matches, environment);
     let place = || Source::Flag("--peer".to_owned());
     let peer = match matches.get_one::<OsString>("peer") {
@@ -176,7 +176,7 @@ fn policy_test(matches: &ArgMatches, environment: &Environment) -> Result<Comman
     };
     let mut fault = Fault::from(mistakes);
     fault.exit = Exit::Usage;
-    Err(Stop::from(fault))
+    Err(ParseExit::from(fault))
 }
 
 fn app_command(matches: &ArgMatches) -> Result<Vec<OsString>, Diagnostic> {

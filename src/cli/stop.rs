@@ -11,14 +11,14 @@ use crate::exit::{Exit, Fault};
 
 /// Why there is no command to follow.
 #[derive(Debug)]
-pub enum Stop {
+pub enum ParseExit {
     /// Help or the version is shown instead.
     Help(Help),
     /// Something was typed wrong.
     Fault(Fault),
 }
 
-impl Stop {
+impl ParseExit {
     /// Writes to stdout what was asked for, and to stderr what is wrong, and gives the status.
     pub fn report(&self) -> ExitCode {
         match self {
@@ -50,19 +50,19 @@ impl fmt::Display for Help {
     }
 }
 
-impl From<Fault> for Stop {
+impl From<Fault> for ParseExit {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
 }
 
-impl From<Diagnostics> for Stop {
+impl From<Diagnostics> for ParseExit {
     fn from(mistakes: Diagnostics) -> Self {
         Self::Fault(mistakes.into())
     }
 }
 
-impl From<clap::Error> for Stop {
+impl From<clap::Error> for ParseExit {
     fn from(error: clap::Error) -> Self {
         match error.kind() {
             ErrorKind::DisplayHelp

@@ -15,7 +15,7 @@ use crate::issuer::{Flaw, KeyKind};
 const COMMANDS: [&str; 9] = ["run", "proxy", "check", "wait", "health", "identity", "policy", "issuer", "demo"];
 const SERVING: [&str; 3] = ["run", "proxy", "check"];
 
-fn typed(words: &[&str], environment: &[(&str, &str)]) -> Result<Command, Stop> {
+fn typed(words: &[&str], environment: &[(&str, &str)]) -> Result<Command, ParseExit> {
     let argv = ["vestibule"].iter().chain(words).map(OsString::from);
     parse(argv, environment.iter().map(|(name, value)| (name.into(), value.into())))
 }
@@ -27,8 +27,8 @@ fn command(words: &[&str]) -> Command {
 /// Status and text of help or fault.
 fn stopped(words: &[&str]) -> (Exit, String) {
     match typed(words, &[]) {
-        Err(Stop::Help(help)) => (help.exit(), help.to_string()),
-        Err(Stop::Fault(fault)) => (fault.exit, fault.message()),
+        Err(ParseExit::Help(help)) => (help.exit(), help.to_string()),
+        Err(ParseExit::Fault(fault)) => (fault.exit, fault.message()),
         Ok(command) => panic!("{command:?}"),
     }
 }

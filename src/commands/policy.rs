@@ -81,12 +81,12 @@ fn verdict(
     chain: &[CertificateDer<'_>],
     now: SystemTime,
 ) -> Result<PolicyTestResult, Fault> {
-    let admission = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
-    let admission = admission.map_err(|error| usage(error.to_string()))?;
-    let own = if admission.policy.needs_own_identity() { own_identity(own_certificate)? } else { None };
-    let judged = admission.authorize(chain, own.as_ref(), now).map(|(_, permit)| permit);
+    let client_policy = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
+    let client_policy = client_policy.map_err(|error| usage(error.to_string()))?;
+    let own = if client_policy.policy.needs_own_identity() { own_identity(own_certificate)? } else { None };
+    let judged = client_policy.authorize(chain, own.as_ref(), now).map(|(_, permit)| permit);
     let client = chain.first().and_then(|leaf| Client::from_leaf(leaf).ok());
-    Ok(PolicyTestResult::of(listener, admission.policy.mode.as_str(), &judged, client.as_ref()))
+    Ok(PolicyTestResult::of(listener, client_policy.policy.mode.as_str(), &judged, client.as_ref()))
 }
 
 /// What is printed, under the names that `--json` gives.

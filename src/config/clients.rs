@@ -13,15 +13,15 @@ use crate::policy::{PolicyMode, Rule, guid_of};
 /// `--client-auth`
 #[derive(Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
-enum Auth {
+enum ClientAuthMode {
     Off,
     Request,
     Require,
 }
 
 /// Everything that was typed about clients.
-struct TypedClients {
-    auth: Option<Located<Auth>>,
+struct RawClientOptions {
+    auth: Option<Located<ClientAuthMode>>,
     allow: Vec<Located<Rule>>,
     deny: Vec<Located<Rule>>,
     policy: Option<Located<PathBuf>>,
@@ -38,7 +38,7 @@ impl OptionReader {
         let policy = self.paths("policy");
         let mode = self.all("policy-mode", values::one_of);
         let (ca, crl) = (self.paths("client-ca"), self.paths("client-crl"));
-        let typed = TypedClients {
+        let typed = RawClientOptions {
             auth: auth?.pop(),
             allow: allow?,
             deny: deny?,
@@ -48,8 +48,8 @@ impl OptionReader {
             crl: crl?,
         };
         match typed.auth() {
-            Auth::Off => self.anonymous(&typed),
-            auth => self.certified(typed, auth == Auth::Require),
+            ClientAuthMode::Off => self.anonymous(&typed),
+            auth => self.certified(typed, auth == ClientAuthMode::Require),
         }
     }
 
@@ -89,7 +89,7 @@ impl OptionReader {
     }
 
     /// No certificate is asked for: then nothing may have been said about who shows which.
-    fn anonymous(&mut self, typed: &TypedClients) -> Result<ClientAuthConfig, Reported> {
+    fn anonymous(&mut self, typed: &RawClientOptions) -> Result<ClientAuthConfig, Reported> {
         let problem = match (&typed.auth, typed.first_rule(), typed.first_detail()) {
             (Some((off, _)), Some(rule), _) => {
                 let (place, other) = (rule.min(off), rule.max(off));
@@ -106,7 +106,7 @@ impl OptionReader {
         Err(self.report(problem))
     }
 
-    fn certified(&mut self, typed: TypedClients, required: bool) -> Result<ClientAuthConfig, Reported> {
+    fn certified(&mut self, typed: RawClientOptions, required: bool) -> Result<ClientAuthConfig, Reported> {
         let cause = typed.auth.as_ref().map(|(place, _)| place).or(typed.first_rule()).cloned();
         let cause = cause.unwrap_or(Source::Default("client-auth"));
         let mut wrongs = Vec::new();
@@ -149,12 +149,12 @@ impl OptionReader {
     }
 }
 
-impl TypedClients {
-    fn auth(&self) -> Auth {
+impl RawClientOptions {
+    fn auth(&self) -> ClientAuthMode {
         match (&self.auth, self.first_rule()) {
             (Some((_, auth)), _) => *auth,
-            (None, Some(_)) => Auth::Require,
-            (None, None) => Auth::Off,
+            (None, Some(_)) => ClientAuthMode::Require,
+            (None, None) => ClientAuthMode::Off,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::{OptionReader, Reported};
-use super::resolve::{in_order, is_typed};
+use super::resolve::{in_order, is_user_given};
 use super::values::Range;
 use super::{Admin, AdminAction, AppConfig, AppReady, Drain, values};
 use crate::diagnostics::redact::quote;
@@ -56,7 +56,7 @@ impl OptionReader {
         let named = ["app", "listener"].into_iter().filter_map(|name| self.sources.values(name).first());
         let clashes: Vec<_> = named
             .map(|named| &named.place)
-            .filter(|place| is_typed(place))
+            .filter(|place| is_user_given(place))
             .chain(self.sources.sections().first().map(|section| &section.place))
             .map(|named| in_order(&asked.place, named))
             .map(|(place, other)| {
@@ -105,7 +105,7 @@ impl OptionReader {
     /// All but [`Admin::actions`] and [`Admin::hosts`].
     pub(super) fn admin(&mut self) -> Result<Option<Admin>, Reported> {
         let (place, addr) = self.placed("admin", values::admin)?;
-        Ok(addr.map(|addr| Admin { addr, asked: is_typed(&place), actions: Vec::new(), hosts: Vec::new() }))
+        Ok(addr.map(|addr| Admin { addr, explicit: is_user_given(&place), actions: Vec::new(), hosts: Vec::new() }))
     }
 
     /// What the admin listener may be asked to do. There has to be one.

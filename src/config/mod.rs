@@ -64,7 +64,7 @@ pub struct Listener {
     /// Where the app is reached.
     pub app: AppAddr,
     /// For the app to accept.
-    pub connect: Duration,
+    pub connect_timeout: Duration,
     /// Where the pair is found that it shows.
     pub pair: PairSource,
     /// TLS as this listener speaks it.
@@ -206,7 +206,7 @@ pub struct Admin {
     /// Where to listen.
     pub addr: AdminAddr,
     /// Whether somebody asked for this address, so that it must open.
-    pub asked: bool,
+    pub explicit: bool,
     /// What may be done there, beside asking; empty: nothing.
     pub actions: Vec<AdminAction>,
     /// Host names by which it may be asked, beside `localhost`, in lower case.

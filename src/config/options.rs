@@ -246,7 +246,7 @@ pub const OPTIONS: &[Opt] = &[
           help: "More rules, in a TOML file: mode, allow, deny", ..CLIENTS },
     Opt { name: "policy-mode", value: "MODE", choices: &["enforce", "audit"],
           default: Preset::Found("as the policy file says, or enforce"),
-          help: "Whether denials are enforced, or only recorded", ..CLIENTS },
+          help: "Whether denials are enforced, or only logged", ..CLIENTS },
 
     Opt { name: "handshake-timeout", default: Preset::Value("10s"),
           help: "From accept to the end of the handshake", ..DURATION },

@@ -90,7 +90,17 @@ struct Common {
 impl Common {
     fn at(self, ((_, listen), (_, app)): ListenerAddresses, pair: PairSource) -> Listener {
         let Self { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol } = self;
-        Listener { listen, app, connect, pair, tls, clients, dial, proxy_protocol, accept_proxy_protocol }
+        Listener {
+            listen,
+            app,
+            connect_timeout: connect,
+            pair,
+            tls,
+            clients,
+            dial,
+            proxy_protocol,
+            accept_proxy_protocol,
+        }
     }
 }
 
@@ -138,7 +148,7 @@ impl OptionReader {
         let mut result = Ok(());
         for name in ["listen", "app", "listener"] {
             let Some(place) = self.sources.values(name).first().map(|given| given.place.clone()) else { continue };
-            if is_typed(&place) {
+            if is_user_given(&place) {
                 let (place, other) = in_order(&place, &section.place);
                 let help = "write listen and app under each [[listener]]";
                 result = Err(self.report(Problem::new(format!("given beside {other}"), help).at(place)));
@@ -179,7 +189,7 @@ impl OptionReader {
         for name in ["listen", "app"] {
             let both = (self.sources.values(name).first(), self.sources.values("listener").first());
             let (Some(single), Some(several)) = both else { continue };
-            if !is_typed(&single.place) {
+            if !is_user_given(&single.place) {
                 continue;
             }
             let (place, other) = in_order(&single.place, &several.place);
@@ -306,7 +316,7 @@ fn step(text: &str) -> Result<Duration, Problem> {
 }
 
 /// Whether a person gave it, rather than the platform or the table.
-pub(super) fn is_typed(place: &Source) -> bool {
+pub(super) fn is_user_given(place: &Source) -> bool {
     matches!(place, Source::Flag(_) | Source::Variable(_) | Source::File { .. })
 }
 
@@ -320,7 +330,7 @@ fn origin(name: &str, given: &RawValue) -> u8 {
     let default = options::serving(name).map(|option| option.default);
     let is_usual = matches!(default, Some(Preset::Value(path)) if given.value == path);
     match &given.place {
-        place if is_typed(place) => 0,
+        place if is_user_given(place) => 0,
         Source::Platform(_) if !is_usual => 1,
         _ => 2,
     }

@@ -87,7 +87,7 @@ fn nothing_typed_is_a_whole_configuration() {
     let listener = Listener {
         listen: Listen::EveryAddress(8443),
         app: tcp("127.0.0.1:8080"),
-        connect: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(1),
         pair: PairSource::Files(PairFiles {
             cert: "/etc/cf-instance-credentials/instance.crt".into(),
             key: "/etc/cf-instance-credentials/instance.key".into(),
@@ -105,7 +105,7 @@ fn nothing_typed_is_a_whole_configuration() {
         app: AppConfig::default(),
         admin: Some(Admin {
             addr: AdminAddr::Tcp("127.0.0.1:9901".parse().unwrap()),
-            asked: false,
+            explicit: false,
             actions: vec![],
             hosts: vec![],
         }),

@@ -8,7 +8,7 @@ use super::FileKind;
 use super::load;
 use super::load::LoadError;
 use super::source::{Previous, ReloadSource};
-use super::trust_files::{Holding, TrustFiles};
+use super::trust_files::{TrustFileKind, TrustFiles};
 use super::watch::Replacement;
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::ValidationContext;
@@ -19,13 +19,13 @@ use crate::trust::{ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
 
 /// How long files have to stand still that say less than before (CAs, or what CRLs name) and may not have been written to
 /// their end: a slow writer pauses between two whole blocks, and every connection of the second CA would be ended.
-const TRUST_LESS: Duration = Duration::from_secs(3);
+const SETTLE_TRUST_REMOVED: Duration = Duration::from_secs(3);
 
 /// The same for a file that may have been renamed as well as deleted and written anew.
-const TRUST_LESS_ANEW: Duration = Duration::from_secs(1);
+const SETTLE_TRUST_REMOVED_ANEW: Duration = Duration::from_secs(1);
 
 /// The same for rules, which are to be gone within about a second.
-const RULES_LESS: Duration = Duration::from_millis(700);
+const SETTLE_RULES_REMOVED: Duration = Duration::from_millis(700);
 
 /// The files as they were read, to tell whether anything has changed.
 #[derive(Debug, Clone)]
@@ -100,8 +100,8 @@ impl ClientPolicyFiles {
                 .map_err(|error| ClientPolicyError::Load(FileKind::Policy, error))?,
             None => TrustFiles::default(),
         };
-        let cas = TrustFiles::read(&certified.ca, Holding::Cas, before.map(|before| &before.cas))?;
-        let crls = TrustFiles::read(&certified.crl, Holding::Crls, before.map(|before| &before.crls))?;
+        let cas = TrustFiles::read(&certified.ca, TrustFileKind::Cas, before.map(|before| &before.cas))?;
+        let crls = TrustFiles::read(&certified.crl, TrustFileKind::Crls, before.map(|before| &before.crls))?;
         Ok(Self { cas, crls, policy, names: Vec::new() })
     }
 
@@ -128,13 +128,13 @@ impl ClientPolicyFiles {
     fn settle_time(&self, after: &ClientPolicy, before: &Previous<'_, ClientPolicySource>) -> Duration {
         let pairs = || self.files().zip(before.raw.files());
         if pairs().any(|(now, before)| now.has_new_faults(before)) {
-            return TRUST_LESS;
+            return SETTLE_TRUST_REMOVED;
         }
         let replacement = pairs().map(|(now, before)| now.replacement(before)).max().unwrap_or(Replacement::Whole);
         let settle_time = match replacement {
-            _ if before.was_failing => TRUST_LESS,
-            Replacement::InPlace => TRUST_LESS,
-            Replacement::PerhapsAnew => TRUST_LESS_ANEW,
+            _ if before.was_failing => SETTLE_TRUST_REMOVED,
+            Replacement::InPlace => SETTLE_TRUST_REMOVED,
+            Replacement::PerhapsAnew => SETTLE_TRUST_REMOVED_ANEW,
             Replacement::Whole => Duration::ZERO,
         };
         if after.anchors.lack_some_of(&before.parsed.anchors) {
@@ -145,7 +145,7 @@ impl ClientPolicyFiles {
             // The names in Envoy's document.
             settle_time
         } else {
-            settle_time.min(RULES_LESS)
+            settle_time.min(SETTLE_RULES_REMOVED)
         }
     }
 

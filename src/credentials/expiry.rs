@@ -18,7 +18,7 @@ const NEAR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What comes to its end. A successor is another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Ending {
+pub(super) enum ExpiryEvent {
     /// The certificate that is shown from this generation on.
     Certificate { generation: u64, source: PairSource, not_after: SystemTime },
     /// The last of the CRLs of an issuer.
@@ -33,22 +33,22 @@ pub(super) enum Nearness {
     /// A quarter of its life is left, or 30 days.
     LastQuarter,
     /// It has come.
-    Over,
+    Expired,
 }
 
 /// All that comes to its end, and what was said of it.
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
-    moments: Vec<(Ending, Nearness, SystemTime)>,
-    said: HashMap<Ending, Nearness>,
+    moments: Vec<(ExpiryEvent, Nearness, SystemTime)>,
+    said: HashMap<ExpiryEvent, Nearness>,
 }
 
 impl Expiry {
     /// Takes note of what is in service now. What was said of what still is need not be said again.
-    pub(super) fn of<'a>(&mut self, shown: &[ServedCertificate], anchors: impl Iterator<Item = &'a TrustAnchors>) {
+    pub(super) fn update<'a>(&mut self, shown: &[ServedCertificate], anchors: impl Iterator<Item = &'a TrustAnchors>) {
         self.moments.clear();
         shown.iter().for_each(|shown| self.add_certificate(shown));
-        anchors.for_each(|anchors| self.add_roots(anchors));
+        anchors.for_each(|anchors| self.add_trust_anchors(anchors));
         let moments = &self.moments;
         self.said.retain(|ending, _| moments.iter().any(|(known, ..)| known == ending));
     }
@@ -61,32 +61,32 @@ impl Expiry {
         }
         let (from, until) = (certificate.not_before(), certificate.not_after());
         let (generation, source) = (shown.generation, shown.source.clone());
-        let ending = Ending::Certificate { generation, source, not_after: until };
+        let ending = ExpiryEvent::Certificate { generation, source, not_after: until };
         self.add(ending, from, until);
     }
 
-    fn add_roots(&mut self, anchors: &TrustAnchors) {
+    fn add_trust_anchors(&mut self, anchors: &TrustAnchors) {
         for CrlIssuer { issuer, this_update, next_update } in anchors.crl_issuers() {
             if let Some(next_update) = next_update {
-                self.add(Ending::Crls { issuer: issuer.to_owned(), next_update }, this_update, next_update);
+                self.add(ExpiryEvent::Crls { issuer: issuer.to_owned(), next_update }, this_update, next_update);
             }
         }
         if let Some(last) = anchors.cas().iter().max_by_key(|ca| ca.not_after) {
-            self.add(Ending::Cas { not_after: last.not_after }, last.not_before, last.not_after);
+            self.add(ExpiryEvent::Cas { not_after: last.not_after }, last.not_before, last.not_after);
         }
     }
 
     /// What is valid `from` then `until` then: it is near its end in its last quarter, or in the last days if that is long.
-    fn add(&mut self, ending: Ending, from: SystemTime, until: SystemTime) {
+    fn add(&mut self, ending: ExpiryEvent, from: SystemTime, until: SystemTime) {
         let quarter = until.duration_since(from).unwrap_or_default() / 4;
         let near = until.checked_sub(quarter.min(NEAR)).unwrap_or(from);
         self.moments.push((ending.clone(), Nearness::LastQuarter, near));
-        self.moments.push((ending, Nearness::Over, until));
+        self.moments.push((ending, Nearness::Expired, until));
     }
 
     /// What has come to its end, or near to it, by `now`, and was not said before.
-    pub(super) fn due(&mut self, now: SystemTime) -> Vec<(Ending, Nearness)> {
-        let mut due: Vec<(Ending, Nearness)> = Vec::new();
+    pub(super) fn due(&mut self, now: SystemTime) -> Vec<(ExpiryEvent, Nearness)> {
+        let mut due: Vec<(ExpiryEvent, Nearness)> = Vec::new();
         for (ending, nearness, at) in &self.moments {
             if *at > now || self.said.get(ending).is_some_and(|said| said >= nearness) {
                 continue;
@@ -107,7 +107,7 @@ impl Expiry {
     }
 }
 
-impl Ending {
+impl ExpiryEvent {
     /// Says that it is as near as that. `several`: which certificate has to be told.
     pub(super) fn say(&self, nearness: Nearness, several: bool) {
         let date = |time| jiff::Timestamp::try_from(time).ok().map(tracing::field::display);
@@ -122,7 +122,7 @@ impl Ending {
                         not_after,
                         "less than a quarter of the served certificate's life is left and no successor has come; see whether what rotates the pair still runs"
                     ),
-                    Nearness::Over => tracing::error!(
+                    Nearness::Expired => tracing::error!(
                         generation,
                         pair,
                         not_after,
@@ -171,7 +171,7 @@ mod tests {
         ServedCertificate { source, pair, generation, since: now }
     }
 
-    fn nearness(due: &[(Ending, Nearness)]) -> Vec<Nearness> {
+    fn nearness(due: &[(ExpiryEvent, Nearness)]) -> Vec<Nearness> {
         due.iter().map(|(_, nearness)| *nearness).collect()
     }
 
@@ -183,18 +183,18 @@ mod tests {
         let (from, until) = (leaf.not_before(), leaf.not_after());
         let quarter = until - until.duration_since(from).unwrap() / 4;
         let mut expiry = Expiry::default();
-        expiry.of(std::slice::from_ref(&certificate), std::iter::empty());
+        expiry.update(std::slice::from_ref(&certificate), std::iter::empty());
         assert_eq!(expiry.due(quarter - Duration::from_secs(1)), []);
         assert_eq!(expiry.sleep(quarter - Duration::from_secs(1)), Duration::from_secs(1));
         assert_eq!(expiry.sleep(now), LONGEST_SLEEP);
         assert_eq!(nearness(&expiry.due(quarter)), [Nearness::LastQuarter]);
         assert_eq!(expiry.due(quarter + HOUR), [], "it was said");
-        assert_eq!(nearness(&expiry.due(until)), [Nearness::Over]);
-        expiry.of(std::slice::from_ref(&certificate), std::iter::empty());
+        assert_eq!(nearness(&expiry.due(until)), [Nearness::Expired]);
+        expiry.update(std::slice::from_ref(&certificate), std::iter::empty());
         assert_eq!(expiry.due(until + HOUR), [], "a reload of something else is no reason to say it again");
         // A successor is warned of by itself.
-        expiry.of(&[shown(2, now, 8 * HOUR)], std::iter::empty());
+        expiry.update(&[shown(2, now, 8 * HOUR)], std::iter::empty());
         assert_eq!(expiry.due(now), []);
-        assert_eq!(nearness(&expiry.due(until + HOUR)), [Nearness::Over], "what has ended is not ending");
+        assert_eq!(nearness(&expiry.due(until + HOUR)), [Nearness::Expired], "what has ended is not ending");
     }
 }

@@ -16,7 +16,7 @@ use crate::diagnostics::Diagnostics;
 pub(super) const LARGEST: u64 = MIB;
 
 /// For how long a text has to stay as it is that ends with what may be the beginning of a block.
-const UNFINISHED: Duration = Duration::from_secs(1);
+const SETTLE_UNFINISHED: Duration = Duration::from_secs(1);
 
 /// In bytes.
 pub(super) const MIB: u64 = 1024 * 1024;
@@ -138,7 +138,7 @@ impl ReloadSource for PairSource {
 
     /// Half a block may follow that is not there yet.
     fn settle_time(&self, _: &PairTexts, pair: &Pair, _: &Previous<'_, Self>) -> Duration {
-        if pair.may_be_unfinished() { UNFINISHED } else { Duration::ZERO }
+        if pair.may_be_unfinished() { SETTLE_UNFINISHED } else { Duration::ZERO }
     }
 
     fn log_loaded(&self, pair: &Pair, before: Option<&Pair>, _: u64) {

@@ -50,8 +50,8 @@ pub enum InitialLoadError {
 pub struct Rotator {
     pairs: Vec<PairSource>,
     client_policies: Vec<ClientPolicySource>,
-    served: Vec<ServedConfig>,
-    shown: watch::Sender<Vec<ServedCertificate>>,
+    configs: Vec<ServedConfig>,
+    served_certificates: watch::Sender<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
     stats: Arc<RotationStats>,
 }
@@ -91,15 +91,20 @@ impl Rotator {
         Self {
             pairs: Vec::new(),
             client_policies: Vec::new(),
-            served: Vec::new(),
-            shown,
+            configs: Vec::new(),
+            served_certificates: shown,
             reload,
             stats: Arc::default(),
         }
     }
 
     /// Where a listener that shows the pair of `pair` finds what it serves. Listeners with equal settings share it.
-    pub fn serve(&mut self, pair: &PairSource, settings: &TlsSettings, clients: &ClientAuthConfig) -> SnapshotReceiver {
+    pub fn add_listener(
+        &mut self,
+        pair: &PairSource,
+        settings: &TlsSettings,
+        clients: &ClientAuthConfig,
+    ) -> SnapshotReceiver {
         let pair = intern(&mut self.pairs, pair.clone());
         let auth = match clients {
             ClientAuthConfig::None => ListenerAuth::Nothing,
@@ -119,18 +124,18 @@ impl Rotator {
             }
         };
         let same = |known: &&ServedConfig| known.pair == pair && known.auth == auth && known.settings == *settings;
-        if let Some(known) = self.served.iter().find(same) {
+        if let Some(known) = self.configs.iter().find(same) {
             return known.snapshots.subscribe();
         }
         let snapshots = SnapshotPublisher::new();
         let receiver = snapshots.subscribe();
-        self.served.push(ServedConfig { pair, auth, settings: settings.clone(), snapshots });
+        self.configs.push(ServedConfig { pair, auth, settings: settings.clone(), snapshots });
         receiver
     }
 
     /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
     pub fn served(&self) -> watch::Receiver<Vec<ServedCertificate>> {
-        self.shown.subscribe()
+        self.served_certificates.subscribe()
     }
 
     /// How many pairs there are to be shown.
@@ -153,9 +158,9 @@ impl Rotator {
     ///
     /// # Errors
     /// The failure that is left when the time is over.
-    pub async fn first(&self, limit: Option<Duration>) -> Result<(), InitialLoadError> {
+    pub async fn wait_for_initial_load(&self, limit: Option<Duration>) -> Result<(), InitialLoadError> {
         let all = async {
-            for served in &self.served {
+            for served in &self.configs {
                 // There will be: we publish it.
                 let _ = served.snapshots.subscribe().wait().await;
             }
@@ -168,7 +173,7 @@ impl Rotator {
             Some(limit) if timeout(limit, all).await.is_ok() => return Ok(()),
             Some(_) => {}
         }
-        let good = self.nothing_yet();
+        let good = self.unloaded_sources();
         for pair in &good.pairs {
             let _ = pair.load()()?;
         }
@@ -178,7 +183,7 @@ impl Rotator {
         Ok(())
     }
 
-    fn nothing_yet(&self) -> LastGoodSources {
+    fn unloaded_sources(&self) -> LastGoodSources {
         LastGoodSources {
             pairs: self.pairs.iter().cloned().map(LastGood::new).collect(),
             client_policies: self.client_policies.iter().cloned().map(LastGood::new).collect(),
@@ -189,7 +194,7 @@ impl Rotator {
     /// Takes everything new into service, for ever.
     pub async fn run(&self) {
         self.stats.update_files(|files| files.kinds = self.kinds());
-        let mut good = self.nothing_yet();
+        let mut good = self.unloaded_sources();
         let mut watch = FileWatch::new(good.paths()).await;
         let mut expiry = Expiry::default();
         loop {
@@ -201,7 +206,7 @@ impl Rotator {
                 self.publish(&mut good);
             }
             self.stats.update_files(|files| files.failures = good.failures());
-            expiry.of(&self.shown.borrow(), good.anchors());
+            expiry.update(&self.served_certificates.borrow(), good.anchors());
             for (ending, nearness) in expiry.due(SystemTime::now()) {
                 ending.say(nearness, self.pairs.len() > 1);
             }
@@ -243,7 +248,7 @@ impl Rotator {
     fn publish(&self, good: &mut LastGoodSources) {
         let generation = good.generation + 1;
         let mut next = Vec::new();
-        for served in &self.served {
+        for served in &self.configs {
             let Some((pair, client_auth)) = good.build(served) else { continue };
             match ServerConfigs::new(pair.certified_key(), &served.settings, &client_auth) {
                 Ok(server_configs) => next.push((served, Snapshot { server_configs, client_auth, generation })),
@@ -271,7 +276,7 @@ impl Rotator {
                 issuers.filter_map(|crls| Some((crls.issuer.to_owned(), crls.next_update?))).collect();
         });
         let shown = self.served_certificates(good);
-        self.shown.send_if_modified(|before| {
+        self.served_certificates.send_if_modified(|before| {
             let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
             *before = shown;
             !same
@@ -280,11 +285,11 @@ impl Rotator {
 
     /// Every pair that some listener shows.
     fn served_certificates(&self, good: &LastGoodSources) -> Vec<ServedCertificate> {
-        let before = self.shown.borrow();
+        let before = self.served_certificates.borrow();
         let since = |generation| before.iter().find(|shown| shown.generation == generation).map(|shown| shown.since);
         let shown = good.pairs.iter().enumerate().filter_map(|(place, last_good)| {
             let in_service = |served: &ServedConfig| served.pair == place && served.generation().is_some();
-            let (pair, generation) = last_good.parsed().filter(|_| self.served.iter().any(in_service))?;
+            let (pair, generation) = last_good.parsed().filter(|_| self.configs.iter().any(in_service))?;
             let since = since(generation).unwrap_or_else(SystemTime::now);
             Some(ServedCertificate { source: last_good.source.clone(), pair: pair.clone(), generation, since })
         });

@@ -13,7 +13,7 @@ use crate::trust::ClientAuth;
 pub struct Snapshot {
     /// The pair under the listener's TLS settings, with ticket keys of its own.
     pub server_configs: ServerConfigs,
-    /// Who may come in. The offer asks the same.
+    /// Who may come in. The server_configs asks the same.
     pub client_auth: ClientAuth,
     /// In every connection's access log entry, so that a bad rotation is visible. Counts from 1.
     pub generation: u64,

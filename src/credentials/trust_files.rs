@@ -18,7 +18,7 @@ const MOST_ENTRIES: usize = 4096;
 
 /// What the files hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holding {
+pub(super) enum TrustFileKind {
     /// CAs. One less admits fewer, so a file of a folder that cannot be used is left out.
     Cas,
     /// CRLs. One less admits more, so each has to be good.
@@ -71,7 +71,11 @@ impl TrustFiles {
     ///
     /// # Errors
     /// A file cannot be read, where it has to be; or a folder.
-    pub(super) fn read(paths: &[PathBuf], holding: Holding, before: Option<&Self>) -> Result<Self, ClientPolicyError> {
+    pub(super) fn read(
+        paths: &[PathBuf],
+        holding: TrustFileKind,
+        before: Option<&Self>,
+    ) -> Result<Self, ClientPolicyError> {
         let known = before.map(Self::by_path).unwrap_or_default();
         let mut files = Self::default();
         for path in paths {
@@ -90,7 +94,12 @@ impl TrustFiles {
         Ok(files)
     }
 
-    fn read_entry(&mut self, path: PathBuf, holding: Holding, known: &KnownFiles<'_>) -> Result<(), ClientPolicyError> {
+    fn read_entry(
+        &mut self,
+        path: PathBuf,
+        holding: TrustFileKind,
+        known: &KnownFiles<'_>,
+    ) -> Result<(), ClientPolicyError> {
         let mut looked_at = TrustFile::now(&path);
         let before = known.get(path.as_path());
         let read = match load::read(&path, holding.largest()) {
@@ -107,7 +116,7 @@ impl TrustFiles {
             Ok((text, holds_some))
         });
         match (judged, before) {
-            (Ok((_, false)), Some((text, at))) if holding == Holding::Crls && !at.is_left_out => {
+            (Ok((_, false)), Some((text, at))) if holding == TrustFileKind::Crls && !at.is_left_out => {
                 looked_at.fault =
                     Some(format!("{}: no CRL in it any more; take the file out if that is meant", text.path.display()));
                 self.texts.push((*text).clone());
@@ -120,7 +129,7 @@ impl TrustFiles {
                 looked_at.fault = Some(fault.to_string());
                 self.texts.push((*text).clone());
             }
-            (Err(fault), _) if holding == Holding::Cas => {
+            (Err(fault), _) if holding == TrustFileKind::Cas => {
                 (looked_at.fault, looked_at.is_left_out) = (Some(fault.to_string()), true);
             }
             (Err(fault), _) => return Err(fault),
@@ -178,7 +187,7 @@ impl TrustFiles {
 /// What is known of files by their paths.
 type KnownFiles<'a> = HashMap<&'a Path, (&'a Text, &'a TrustFile)>;
 
-impl Holding {
+impl TrustFileKind {
     fn kind(self) -> FileKind {
         match self {
             Self::Cas => FileKind::ClientCa,
@@ -208,7 +217,7 @@ impl Holding {
 
 /// The files in a folder, in the order of their names; a symlink to nowhere is one that cannot be read, and so is what was a file when it
 /// was last good.
-fn entries(folder: &Path, holding: Holding, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, ClientPolicyError> {
+fn entries(folder: &Path, holding: TrustFileKind, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, ClientPolicyError> {
     let failed = |cause: String| ClientPolicyError::Folder { kind: holding.kind(), path: folder.to_owned(), cause };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| failed(error.to_string()))? {

@@ -16,7 +16,7 @@ const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5
 
 /// Those that webpki acts on: keyUsage, subjectAltName, basicConstraints, nameConstraints, cRLDistributionPoints and
 /// extKeyUsage.
-const ACTED_ON: [ObjectIdentifier; 6] = [
+const WEBPKI_EXTENSIONS: [ObjectIdentifier; 6] = [
     ObjectIdentifier::new_unwrap("2.5.29.15"),
     ObjectIdentifier::new_unwrap("2.5.29.17"),
     ObjectIdentifier::new_unwrap("2.5.29.19"),
@@ -105,7 +105,7 @@ impl SignatureVerificationAlgorithm for OverSigned<'_> {
 pub fn unknown_critical(der: &[u8]) -> Option<ObjectIdentifier> {
     let is_unknown = |one: &&Extension<'_>| match one.id {
         CERTIFICATE_POLICIES => CertificatePolicies::from_der(one.value).is_err(),
-        id => !ACTED_ON.contains(&id),
+        id => !WEBPKI_EXTENSIONS.contains(&id),
     };
     let (_, extensions) = extensions(der)?;
     extensions.iter().filter(|one| one.critical.is_some()).find(is_unknown).map(|one| one.id)

@@ -25,10 +25,10 @@ const DRAIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
     match ended {
         // Nothing of ours was sent: a reset is the clearest "not here".
-        ConnectionError::App(_)
+        ConnectionError::Upstream(_)
         | ConnectionError::NoCredential
         | ConnectionError::Overloaded { .. }
-        | ConnectionError::Exhausted(_)
+        | ConnectionError::MemoryExhausted(_)
         | ConnectionError::Hello(HelloError::Exhausted(_)) => {
             // When the option cannot be set the socket is closed all the same.
             let _ = client.set_zero_linger();
@@ -55,12 +55,12 @@ pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
             linger(client).await;
         }
         // Past the point of no return, or an alert is on its way; or nothing that is said would be understood.
-        ConnectionError::Handshake(HandshakeError::Refused(_) | HandshakeError::Exhausted(_))
+        ConnectionError::Handshake(HandshakeError::Failed(_) | HandshakeError::Exhausted(_))
         | ConnectionError::HandshakeTimeout(_)
         | ConnectionError::Denied(_)
         | ConnectionError::UpstreamAfterHandshake(_)
-        | ConnectionError::Header(HeaderError::Malformed(_)) => linger(client).await,
-        ConnectionError::Header(_) | ConnectionError::Hello(_) | ConnectionError::Handshake(_) => {}
+        | ConnectionError::ProxyHeader(HeaderError::Malformed(_)) => linger(client).await,
+        ConnectionError::ProxyHeader(_) | ConnectionError::Hello(_) | ConnectionError::Handshake(_) => {}
     }
 }
 

@@ -15,7 +15,7 @@ use crate::upstream::DialError;
 pub enum ConnectionError {
     /// There was no PROXY header where one must be.
     #[error(transparent)]
-    Header(#[from] HeaderError),
+    ProxyHeader(#[from] HeaderError),
     /// There was no ClientHello.
     #[error(transparent)]
     Hello(#[from] HelloError),
@@ -32,10 +32,10 @@ pub enum ConnectionError {
     },
     /// There was no memory left for another client.
     #[error(transparent)]
-    Exhausted(#[from] BudgetExceeded),
+    MemoryExhausted(#[from] BudgetExceeded),
     /// The app did not accept.
     #[error(transparent)]
-    App(#[from] DialError),
+    Upstream(#[from] DialError),
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -68,13 +68,13 @@ impl ConnectionError {
     /// The name of this end.
     pub fn reason(&self) -> CloseReason {
         match self {
-            Self::Header(HeaderError::Probe) | Self::Hello(HelloError::Probe) => CloseReason::Probe,
+            Self::ProxyHeader(HeaderError::Probe) | Self::Hello(HelloError::Probe) => CloseReason::Probe,
             Self::Overloaded { .. }
-            | Self::Exhausted(_)
+            | Self::MemoryExhausted(_)
             | Self::ExhaustedAfterHandshake(..)
             | Self::Hello(HelloError::Exhausted(_))
             | Self::Handshake(HandshakeError::Exhausted(_)) => CloseReason::Overloaded,
-            Self::Header(_) => CloseReason::ProxyHeader,
+            Self::ProxyHeader(_) => CloseReason::ProxyHeader,
             Self::Hello(HelloError::Incomplete | HelloError::Io(_)) => CloseReason::HelloIncomplete,
             Self::Hello(HelloError::NotTls { .. }) => CloseReason::NotTls,
             Self::Hello(HelloError::Malformed { .. } | HelloError::TooLong { .. }) | Self::Handshake(_) => {
@@ -82,14 +82,16 @@ impl ConnectionError {
             }
             Self::NoCredential => CloseReason::NoCredential,
             Self::Denied(_) | Self::DeniedAfterHandshake(..) => CloseReason::Denied,
-            Self::App(DialError::Refused) | Self::UpstreamAfterHandshake(DialError::Refused) => CloseReason::AppRefused,
-            Self::App(DialError::TimedOut(_)) | Self::UpstreamAfterHandshake(DialError::TimedOut(_)) => {
+            Self::Upstream(DialError::Refused) | Self::UpstreamAfterHandshake(DialError::Refused) => {
+                CloseReason::AppRefused
+            }
+            Self::Upstream(DialError::TimedOut(_)) | Self::UpstreamAfterHandshake(DialError::TimedOut(_)) => {
                 CloseReason::AppTimeout
             }
-            Self::App(DialError::Failed(_)) | Self::UpstreamAfterHandshake(DialError::Failed(_)) => {
+            Self::Upstream(DialError::Failed(_)) | Self::UpstreamAfterHandshake(DialError::Failed(_)) => {
                 CloseReason::AppUnreachable
             }
-            Self::App(DialError::Reset) | Self::UpstreamAfterHandshake(DialError::Reset) => CloseReason::AppReset,
+            Self::Upstream(DialError::Reset) | Self::UpstreamAfterHandshake(DialError::Reset) => CloseReason::AppReset,
             Self::HandshakeTimeout(_) => CloseReason::HandshakeTimeout,
         }
     }

@@ -40,10 +40,10 @@ use crate::{policy, proxy_protocol, relay, tls};
 const IDLE_WHILE_GOING: Duration = Duration::from_millis(50);
 
 /// How long a client waits for the first pair at least, where clients are not held for longer anyway.
-const FIRST_PAIR: Duration = Duration::from_secs(1);
+const FIRST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a connection costs until its handshake is done, beside the client's bytes and beside what an idle one costs.
-const HANDSHAKE: usize = 6 * 1024;
+const HANDSHAKE_OVERHEAD_BYTES: usize = 6 * 1024;
 
 const TOO_MANY_CONNECTIONS: ConnectionError = ConnectionError::Overloaded {
     what: "connections",
@@ -58,9 +58,9 @@ pub struct InboundService {
     /// What they are served with.
     pub snapshots: SnapshotReceiver,
     /// Where they go.
-    pub app: Arc<Upstream>,
+    pub upstream: Arc<Upstream>,
     /// When the app is dialled.
-    pub dial: Dial,
+    pub dial_order: Dial,
     /// What the app is told of each client in front of its bytes.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Who in front of us tells of each client in front of its bytes, and must.
@@ -82,27 +82,27 @@ pub struct InboundService {
 }
 
 /// A client that may reach the app, and the ways to both.
-struct Authorized {
+struct ReadyToRelay {
     established: Established,
     /// The memory that the session goes on to hold.
     reservation: Reservation,
     app: AppStream,
     permit: Permit,
-    authorization: Option<Authorization>,
+    authorization: Option<AuthorizedClient>,
     /// What the app is told in front of the client's bytes.
     proxy_header: Vec<u8>,
 }
 
 /// What a connection holds while bytes are carried, for as long as it may be idle. All else is in boxes that are gone by
 /// then, or not made yet.
-struct Active {
+struct ActiveConnection {
     relay: Relay,
-    authorization: Option<Authorization>,
+    authorization: Option<AuthorizedClient>,
     entry: AccessLogEntry,
 }
 
 /// On what ground a client with a certificate was let in, so that it can be asked again whether it may stay.
-struct Authorization {
+struct AuthorizedClient {
     client: Client,
     snapshot: Arc<Snapshot>,
 }
@@ -138,18 +138,23 @@ impl Service for InboundService {
 }
 
 /// Everything before the relay; `None` if it does not come to that, once the client has been told.
-async fn open(mut client: TcpStream, peer: SocketAddr, service: &InboundService, slot: &Slot) -> Option<Active> {
+async fn open(
+    mut client: TcpStream,
+    peer: SocketAddr,
+    service: &InboundService,
+    slot: &Slot,
+) -> Option<ActiveConnection> {
     let mut entry = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
     match establish(&mut client, peer, service, slot, &mut entry).await {
-        Ok(Authorized { established, reservation, app, permit, authorization, proxy_header: header }) => {
+        Ok(ReadyToRelay { established, reservation, app, permit, authorization, proxy_header: header }) => {
             let relay = Relay::new(&permit, client, established, app, header, reservation);
-            entry.set_decision(Ok(permit));
-            Some(Active { relay, authorization, entry })
+            entry.set_verdict(Ok(permit));
+            Some(ActiveConnection { relay, authorization, entry })
         }
         Err(error) => {
             entry.set_error(&error);
             if let Some(denial) = error.denial() {
-                entry.set_decision(Err(denial.clone()));
+                entry.set_verdict(Err(denial.clone()));
             }
             entry.close(error.reason());
             close::reject(client, error).await;
@@ -159,9 +164,9 @@ async fn open(mut client: TcpStream, peer: SocketAddr, service: &InboundService,
 }
 
 /// Everything after the relay. The access log entry is written when the client has what it was sent, or will not take it.
-async fn close(active: Active, reason: CloseReason, service: &InboundService) {
-    let Active { mut relay, mut entry, .. } = active;
-    entry.decision(reason);
+async fn close(active: ActiveConnection, reason: CloseReason, service: &InboundService) {
+    let ActiveConnection { mut relay, mut entry, .. } = active;
+    entry.set_close_reason(reason);
     let accounted = ByteCountGuard { relay: &mut relay, entry: &mut entry };
     let whole = close::drain_response(accounted.relay, reason).await;
     drop(accounted);
@@ -188,14 +193,14 @@ async fn establish(
     service: &InboundService,
     slot: &Slot,
     entry: &mut AccessLogEntry,
-) -> Result<Authorized, ConnectionError> {
+) -> Result<ReadyToRelay, ConnectionError> {
     let limit = service.timeouts.handshake;
     let stages = async {
         let mut held = service.budgets.handshakes.reservation();
-        held.reserve(HANDSHAKE)?;
+        held.try_resize(HANDSHAKE_OVERHEAD_BYTES)?;
         let (ends, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
             true => {
-                held.reserve(HANDSHAKE + ReceivedHeader::LONGEST)?;
+                held.try_resize(HANDSHAKE_OVERHEAD_BYTES + ReceivedHeader::LONGEST)?;
                 proxy_protocol::receive(stream).await.map(|(header, rest)| (header.addresses, rest))?
             }
             false => (None, Vec::new()),
@@ -203,7 +208,7 @@ async fn establish(
         if let Some(Addresses { source, .. }) = ends {
             entry.set_proxied_client(source);
         }
-        let hello = tls::read_hello(stream, wire, |bytes| held.reserve(HANDSHAKE + bytes)).await?;
+        let hello = tls::read_hello(stream, wire, |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes)).await?;
         entry.fields.server_name = hello.server_name().map(str::to_owned);
         if slot.admitted.is_none() {
             return Err(TOO_MANY_CONNECTIONS);
@@ -217,25 +222,25 @@ async fn establish(
         // Dialled before anything of ours is sent: an app that does not accept becomes a reset in answer to the
         // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
         // authorized first, this is so only while the app is known not to accept.
-        let early = match service.dial {
-            Dial::AfterAuthorization if service.app.health().is_ready() => None,
+        let early = match service.dial_order {
+            Dial::AfterAuthorization if service.upstream.health().is_ready() => None,
             _ => Some(dial(service, entry).await?),
         };
         let Selected { config, verifier } = snapshot
             .server_configs
             .select(&hello)
-            .map_err(|error| ConnectionError::Handshake(HandshakeError::Refused(error)))?;
+            .map_err(|error| ConnectionError::Handshake(HandshakeError::Failed(error)))?;
         let may_send = || !early.as_ref().is_some_and(AppStream::is_reset);
-        let may_hold = |bytes| held.reserve(HANDSHAKE + bytes);
+        let may_hold = |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes);
         let handshake = tls::handshake(stream, hello, config, &service.signing, may_hold, may_send);
         let (negotiated, established) = match handshake.await {
             Ok(done) => done,
-            Err(HandshakeError::Aborted) => return Err(DialError::Reset.into()),
-            Err(HandshakeError::Refused(cause)) => return Err(refusal(cause, verifier.as_deref(), entry)),
+            Err(HandshakeError::UpstreamGone) => return Err(DialError::Reset.into()),
+            Err(HandshakeError::Failed(cause)) => return Err(handshake_failure(cause, verifier.as_deref(), entry)),
             Err(error) => return Err(error.into()),
         };
         entry.set_negotiated(negotiated);
-        let decision = match verifier.as_deref().and_then(ClientVerifier::decision) {
+        let decision = match verifier.as_deref().and_then(ClientVerifier::verdict) {
             Some(decision) => decision.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
             None => snapshot.client_auth.authorize(established.resumed_chain.as_deref(), SystemTime::now()),
@@ -251,7 +256,7 @@ async fn establish(
         };
         entry.fields.client = Some(client.clone());
         let mut reservation = service.budgets.backlogs.reservation();
-        if let Err(exceeded) = reservation.reserve(relay::chain_memory(&established)) {
+        if let Err(exceeded) = reservation.try_resize(relay::chain_memory(&established)) {
             return Err(ConnectionError::ExhaustedAfterHandshake(exceeded, Box::new(established)));
         }
         let app = match early {
@@ -267,8 +272,8 @@ async fn establish(
             }
         };
         let authorization =
-            matches!(snapshot.client_auth, ClientAuth::Certificate(_)).then_some(Authorization { client, snapshot });
-        Ok(Authorized { established, reservation, app, permit, authorization, proxy_header: header })
+            matches!(snapshot.client_auth, ClientAuth::Certificate(_)).then_some(AuthorizedClient { client, snapshot });
+        Ok(ReadyToRelay { established, reservation, app, permit, authorization, proxy_header: header })
     };
     timeout(limit, stages).await.unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
 }
@@ -277,7 +282,7 @@ async fn establish(
 /// some milliseconds: a client that comes meanwhile waits, as a reset would have a router shun us for half a minute.
 async fn current_snapshot(service: &InboundService) -> Option<Arc<Snapshot>> {
     let mut snapshots = service.snapshots.clone();
-    let limit = service.app.hold().map_or(FIRST_PAIR, |hold| hold.max(FIRST_PAIR));
+    let limit = service.upstream.hold().map_or(FIRST_SNAPSHOT_TIMEOUT, |hold| hold.max(FIRST_SNAPSHOT_TIMEOUT));
     timeout(limit, snapshots.wait()).await.ok()?
 }
 
@@ -305,28 +310,32 @@ fn proxy_header(version: ProxyProtocol, ends: Option<Addresses>, entry: &AccessL
 
 async fn dial(service: &InboundService, entry: &mut AccessLogEntry) -> Result<AppStream, DialError> {
     let began = Instant::now();
-    let dialled = service.app.dial().await;
-    entry.set_upstream_connected(began.elapsed());
+    let dialled = service.upstream.dial().await;
+    entry.set_upstream_connect_time(began.elapsed());
     dialled
 }
 
 /// Whether a handshake that we ended was ended over the client's certificate.
-fn refusal(cause: rustls::Error, verifier: Option<&ClientVerifier>, entry: &mut AccessLogEntry) -> ConnectionError {
+fn handshake_failure(
+    cause: rustls::Error,
+    verifier: Option<&ClientVerifier>,
+    entry: &mut AccessLogEntry,
+) -> ConnectionError {
     match verifier.and_then(ClientVerifier::denied).cloned() {
         Some(DeniedPeer::Verified(client)) => entry.fields.client = Some(client),
         Some(DeniedPeer::Unverified(certificate)) => entry.fields.unverified = Some(certificate),
         None => {}
     }
-    let decision = verifier.and_then(ClientVerifier::decision).and_then(|decision| decision.as_ref().err().cloned());
+    let decision = verifier.and_then(ClientVerifier::verdict).and_then(|decision| decision.as_ref().err().cloned());
     match decision.or_else(|| policy::DenialReason::of_handshake(&cause).map(Denial::from)) {
         Some(denial) if verifier.is_some() => ConnectionError::Denied(denial),
-        _ => ConnectionError::Handshake(HandshakeError::Refused(cause)),
+        _ => ConnectionError::Handshake(HandshakeError::Failed(cause)),
     }
 }
 
 /// relay, until one side, a limit, the policy or the process ends it
-async fn relay_until_closed(active: &mut Active, service: &InboundService) -> CloseReason {
-    let Active { relay, authorization, entry } = active;
+async fn relay_until_closed(active: &mut ActiveConnection, service: &InboundService) -> CloseReason {
+    let ActiveConnection { relay, authorization, entry } = active;
     let accounted = ByteCountGuard { relay, entry };
     if let Some(limit) = service.timeouts.idle {
         accounted.relay.end_when_silent(limit);
@@ -335,7 +344,7 @@ async fn relay_until_closed(active: &mut Active, service: &InboundService) -> Cl
     let (mut phase, mut generations) = (service.phase.clone(), service.snapshots.generations());
     loop {
         generations.borrow_and_update();
-        if let Some(reason) = may_not_stay(authorization, accounted.entry, service) {
+        if let Some(reason) = reauthorize(authorization, accounted.entry, service) {
             return reason;
         }
         let here = *phase.borrow_and_update();
@@ -364,12 +373,12 @@ async fn relay_until_closed(active: &mut Active, service: &InboundService) -> Cl
 }
 
 /// Why the client may not stay, if what is served now is another snapshot than the one by which it may.
-fn may_not_stay(
-    authorization: &mut Option<Authorization>,
+fn reauthorize(
+    authorization: &mut Option<AuthorizedClient>,
     entry: &mut AccessLogEntry,
     service: &InboundService,
 ) -> Option<CloseReason> {
-    let Authorization { client, snapshot } = authorization.as_mut()?;
+    let AuthorizedClient { client, snapshot } = authorization.as_mut()?;
     let served = service.snapshots.load().filter(|served| served.generation != snapshot.generation)?;
     match served.client_auth.reauthorize(client, &snapshot.client_auth, SystemTime::now()) {
         Ok(_) => {
@@ -381,7 +390,7 @@ fn may_not_stay(
                 policy::DenialReason::Expired => CloseReason::PeerExpired,
                 _ => CloseReason::PolicyChanged,
             };
-            entry.set_decision(Err(denial));
+            entry.set_verdict(Err(denial));
             Some(reason)
         }
     }
@@ -392,7 +401,7 @@ struct Deadline(Option<(Pin<Box<Sleep>>, CloseReason)>);
 
 impl Deadline {
     /// The end of the validity of the client's certificate, or of the longest life, whichever is first.
-    fn first_of(authorization: Option<&Authorization>, max_age: Option<Duration>) -> Self {
+    fn first_of(authorization: Option<&AuthorizedClient>, max_age: Option<Duration>) -> Self {
         let holder = authorization.and_then(|authorization| authorization.client.certificate());
         let expiry = holder.map(|holder| (until(holder.not_after), CloseReason::PeerExpired));
         let too_old = max_age.map(|limit| (tokio::time::Instant::now() + limit, CloseReason::MaxAge));

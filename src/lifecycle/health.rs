@@ -12,7 +12,7 @@ pub enum HealthState {
     /// It has not been ready yet.
     Starting,
     /// As before, and clients no longer wait for it.
-    Abandoned,
+    NeverReady,
     /// It accepted when it was last probed or dialled.
     Accepting,
     /// It was ready before, and refused when it was last dialled.
@@ -50,7 +50,7 @@ impl Health {
         match self.state() {
             HealthState::Accepting => true,
             HealthState::Starting => !self.probed,
-            HealthState::Abandoned | HealthState::Refusing => false,
+            HealthState::NeverReady | HealthState::Refusing => false,
         }
     }
 
@@ -63,11 +63,11 @@ impl Health {
     }
 
     /// Clients no longer wait for an app that has not been ready yet.
-    pub fn abandon(&self) {
+    pub fn stop_holding(&self) {
         self.state.send_if_modified(|state| {
             let starting = *state == HealthState::Starting;
             if starting {
-                *state = HealthState::Abandoned;
+                *state = HealthState::NeverReady;
             }
             starting
         });

@@ -11,5 +11,5 @@ pub use drain::{DrainGuard, DrainGuards, OpenGuards};
 pub use health::{Health, HealthState};
 pub use phase::Phase;
 pub use readiness::{Check, CheckStatus, Readiness, Validity};
-pub use request::Request;
+pub use request::ControlRequest;
 pub use tasks::Tasks;

@@ -80,10 +80,10 @@ impl Validity {
 pub struct Readiness {
     listeners: usize,
     apps: Vec<Arc<Health>>,
-    course: Mutex<ReadinessState>,
+    state: Mutex<ReadinessState>,
 }
 
-/// What changes in the course of a process.
+/// What changes in the state of a process.
 #[derive(Debug, Default)]
 struct ReadinessState {
     closed: bool,
@@ -97,14 +97,14 @@ struct ReadinessState {
 impl Readiness {
     /// Of a proxy with this many open listeners, and these apps behind them.
     pub fn new(listeners: usize, apps: Vec<Arc<Health>>) -> Self {
-        Self { listeners, apps, course: Mutex::default() }
+        Self { listeners, apps, state: Mutex::default() }
     }
 
     /// A pair with this validity is served.
     pub fn set_serving(&self, validity: Validity, retiring: bool) {
-        let mut course = self.state();
-        course.pair = Some(validity);
-        course.retiring = retiring;
+        let mut state = self.state();
+        state.pair = Some(validity);
+        state.retiring = retiring;
     }
 
     /// The validity of the certificate that is served; `None` before the first.
@@ -124,9 +124,9 @@ impl Readiness {
 
     /// How everything stands at `now`, in the order of [`Check::VARIANTS`]; the app once for each way to it.
     pub fn checks(&self, now: SystemTime) -> Vec<CheckStatus> {
-        let course = self.state();
+        let state = self.state();
         let check = |part, ready, detail: String| CheckStatus { check: part, ready, detail };
-        let pair = match course.pair.map(|validity| validity.not_after) {
+        let pair = match state.pair.map(|validity| validity.not_after) {
             None => check(
                 Check::Certificate,
                 false,
@@ -135,21 +135,21 @@ impl Readiness {
             Some(end) if end <= now => check(Check::Certificate, false, format!("expired at {}", Date(end))),
             Some(end) => check(Check::Certificate, true, format!("until {}", Date(end))),
         };
-        let open = if course.closed { "closed".to_owned() } else { format!("{} open", self.listeners) };
-        let mut checks = vec![check(Check::Listeners, !course.closed, open), pair];
+        let open = if state.closed { "closed".to_owned() } else { format!("{} open", self.listeners) };
+        let mut checks = vec![check(Check::Listeners, !state.closed, open), pair];
         checks.extend(
             self.apps.iter().map(|app| check(Check::App, app.is_ready(), format!("{} {}", app.addr(), app.describe()))),
         );
-        let drain = course.drain.unwrap_or("not asked to stop");
-        checks.push(check(Check::Drain, course.drain.is_none(), drain.to_owned()));
-        let retirement = if course.retiring { "the platform has shown the retirement pair" } else { "not retiring" };
-        checks.push(check(Check::Retirement, !course.retiring, retirement.to_owned()));
+        let drain = state.drain.unwrap_or("not asked to stop");
+        checks.push(check(Check::Drain, state.drain.is_none(), drain.to_owned()));
+        let retirement = if state.retiring { "the platform has shown the retirement pair" } else { "not retiring" };
+        checks.push(check(Check::Retirement, !state.retiring, retirement.to_owned()));
         checks
     }
 
     fn state(&self) -> MutexGuard<'_, ReadinessState> {
         // Each field is written whole.
-        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

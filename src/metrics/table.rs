@@ -15,7 +15,7 @@ use crate::diagnostics::SafeText;
 use crate::lifecycle::Check;
 use crate::policy;
 use crate::sys::process;
-use crate::telemetry::{CloseReason, Counts, Decision, HandshakeKind, Unfinished, log_writer};
+use crate::telemetry::{CloseReason, Counts, HandshakeKind, Unfinished, Verdict, log_writer};
 
 /// Issuers of CRLs with a series of their own.
 const MOST_ISSUERS: usize = 16;
@@ -85,7 +85,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Histogram,
         labels: &[],
         help: "How long the app took to accept or to refuse, or was waited for.",
-        read: |seen| only(Value::Histogram(seen.counters.dial_times.distribution())),
+        read: |seen| only(Value::Histogram(seen.counters.upstream_connect_times.distribution())),
     },
     Metric {
         name: "vestibule_authorizations",
@@ -93,7 +93,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &["verdict", "rule"],
         help: "Verdicts on clients with a certificate, and denials of those without one, by the rule that decided. A connection that has to end because the rules changed has one more. For each verdict the first 32 rules have a series each until the process ends; all others share the rule other.",
-        read: |seen| Decision::VARIANTS.iter().flat_map(|verdict| authorizations(seen, *verdict)).collect(),
+        read: |seen| Verdict::VARIANTS.iter().flat_map(|verdict| authorizations(seen, *verdict)).collect(),
     },
     Metric {
         name: "vestibule_denials",
@@ -355,7 +355,7 @@ fn budgets(seen: &MetricsSnapshot<'_>, read: fn(&Budget) -> Option<usize>) -> Ve
     budgets.into_iter().filter_map(|(name, budget)| Some(labelled([name], read(budget)? as u64))).collect()
 }
 
-fn authorizations(seen: &MetricsSnapshot<'_>, verdict: Decision) -> Vec<Sample> {
+fn authorizations(seen: &MetricsSnapshot<'_>, verdict: Verdict) -> Vec<Sample> {
     by_key([verdict.as_str()], seen.counters.authorizations(verdict).counts())
 }
 

@@ -71,11 +71,11 @@ fn ten_thousand_callers_and_rules_leave_the_number_of_series_bounded_and_every_c
         // Each has a rule of its own, as if the policy were changed all the time.
         let mut policy =
             Policy { mode: PolicyMode::Enforce, allow: vec![Rule::App(app_of(&client))], deny: Vec::new() };
-        measured.counters.count_decision(Some(&client), &policy.authorize(&client, None));
+        measured.counters.count_verdict(Some(&client), &policy.authorize(&client, None));
         policy.deny = policy.allow.clone();
-        measured.counters.count_decision(Some(&client), &policy.authorize(&client, None));
+        measured.counters.count_verdict(Some(&client), &policy.authorize(&client, None));
         policy.mode = PolicyMode::Audit;
-        measured.counters.count_decision(Some(&client), &policy.authorize(&client, None));
+        measured.counters.count_verdict(Some(&client), &policy.authorize(&client, None));
     }
     // 20 apps and the others, twice; 32 rules and the others, three times.
     assert_eq!(text(&measured.metrics) - before, HEADS + 2 * 21 + 3 * 33);
@@ -90,7 +90,7 @@ fn ten_thousand_callers_and_rules_leave_the_number_of_series_bounded_and_every_c
     let first = caller(0);
     let at = format!("vestibule_client_connections_total{{app=\"{}\"}}", app_of(&first));
     assert_eq!(measured.series("vestibule_client_connections_total")[&at], 2.0);
-    measured.counters.count_decision(
+    measured.counters.count_verdict(
         Some(&first),
         &Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: Vec::new() }.authorize(&first, None),
     );
@@ -106,11 +106,11 @@ fn strangers_that_are_denied_take_no_series_from_those_that_are_let_in() {
     let nobody = Policy { mode: PolicyMode::Enforce, allow: Vec::new(), deny: Vec::new() };
     for nth in 1..100 {
         let stranger = caller(nth);
-        measured.counters.count_decision(Some(&stranger), &nobody.authorize(&stranger, None));
+        measured.counters.count_verdict(Some(&stranger), &nobody.authorize(&stranger, None));
     }
     let friend = caller(0);
     let all = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::CloudFoundry], deny: Vec::new() };
-    measured.counters.count_decision(Some(&friend), &all.authorize(&friend, None));
+    measured.counters.count_verdict(Some(&friend), &all.authorize(&friend, None));
     let app = format!("vestibule_client_connections_total{{app=\"{}\"}}", app_of(&friend));
     assert_eq!(measured.series("vestibule_client_connections_total"), HashMap::from([(app, 1.0)]));
 }
@@ -119,9 +119,9 @@ fn strangers_that_are_denied_take_no_series_from_those_that_are_let_in() {
 fn those_without_a_certificate_are_counted_when_they_are_denied_only() {
     let measured = measured();
     let everybody = Policy::anonymous();
-    measured.counters.count_decision(Some(&Client::Anonymous), &everybody.authorize(&Client::Anonymous, None));
+    measured.counters.count_verdict(Some(&Client::Anonymous), &everybody.authorize(&Client::Anonymous, None));
     assert!(measured.series("vestibule_authorizations_total").is_empty());
-    measured.counters.count_decision(None, &Err(policy::DenialReason::NoCertificate.into()));
+    measured.counters.count_verdict(None, &Err(policy::DenialReason::NoCertificate.into()));
     let denied = measured.series("vestibule_authorizations_total");
     assert_eq!(denied["vestibule_authorizations_total{verdict=\"denial\",rule=\"none\"}"], 1.0);
     assert_eq!(measured.series("vestibule_denials_total")["vestibule_denials_total{reason=\"no_certificate\"}"], 1.0);
@@ -200,7 +200,7 @@ fn every_series_has_the_labels_of_its_row() {
     let measured = measured();
     let seen = measured.metrics.sources.snapshot();
     let client = caller(1);
-    measured.counters.count_decision(Some(&client), &Err(policy::DenialReason::NotAllowed.into()));
+    measured.counters.count_verdict(Some(&client), &Err(policy::DenialReason::NotAllowed.into()));
     for metric in METRICS {
         for sample in (metric.read)(&seen) {
             assert_eq!(sample.labels.len(), metric.labels.len(), "{}", metric.name());

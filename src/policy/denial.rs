@@ -46,7 +46,7 @@ pub enum DenialReason {
 }
 
 impl DenialReason {
-    /// The name in records, metrics and JSON.
+    /// The name in the access log, metrics and JSON.
     pub fn as_str(self) -> &'static str {
         self.into()
     }

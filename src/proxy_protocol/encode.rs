@@ -6,7 +6,7 @@ use rustls::{CipherSuite, ProtocolVersion};
 
 use super::{Addresses, SIGNATURE};
 
-/// The type of our own TLV: the subject of the client's certificate as RFC 4514 writes it, UTF-8, as in records. The
+/// The type of our own TLV: the subject of the client's certificate as RFC 4514 writes it, UTF-8, as in the access log. The
 /// first of those that the protocol leaves to applications (`PP2_TYPE_MIN_CUSTOM`).
 pub const SUBJECT: u8 = 0xE0;
 

@@ -11,7 +11,7 @@
 //! | `PP2_TYPE_AUTHORITY` (0x02) | the name that the client asked for (SNI) |
 //! | `PP2_TYPE_SSL` (0x20) | flags; `verify` is 0 for a client whose certificate the trust anchors have vouched for, else 1 |
 //! | within it 0x21, 0x22, 0x23 | `TLSv1.3` or `TLSv1.2`; the subject's only CN; the cipher suite as OpenSSL names it |
-//! | [`SUBJECT`] (0xE0) | the whole subject of the client's certificate, RFC 4514, UTF-8, as in records |
+//! | [`SUBJECT`] (0xE0) | the whole subject of the client's certificate, RFC 4514, UTF-8, as in the access log |
 
 mod decode;
 mod encode;

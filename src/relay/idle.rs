@@ -66,7 +66,7 @@ impl IdleTimer {
 
     /// From now on a silence of `limit` is reported, unless the client had the last word, or has just come, or an answer is
     /// under way.
-    pub(super) fn after_answer(&mut self, limit: Duration) {
+    pub(super) fn set_drain_idle_timeout(&mut self, limit: Duration) {
         self.watch(limit, true);
     }
 

@@ -132,7 +132,7 @@ impl Relay {
         client: TcpStream,
         established: Established,
         app: AppStream,
-        announcement: Vec<u8>,
+        proxy_header: Vec<u8>,
         reservation: Reservation,
     ) -> Self {
         let chain = small(chain_memory(&established));
@@ -141,9 +141,9 @@ impl Relay {
             app,
             more_held: !established.pending_ciphertext.is_empty(),
             held: established.pending_ciphertext,
-            announced: small(announcement.len()),
+            announced: small(proxy_header.len()),
             chain,
-            to_app: WriteBuffer::from(announcement),
+            to_app: WriteBuffer::from(proxy_header),
             session: established.session,
             to_client: WriteBuffer::default(),
             up: TransferState::Open,
@@ -185,7 +185,7 @@ impl Relay {
     /// Ends the relay once it is idle: nothing has moved for `limit`, the last word was not the client's, so that no request
     /// waits for its answer, and no answer is known to be under way.
     pub fn end_when_idle(&mut self, limit: Duration) {
-        self.quiet.after_answer(limit);
+        self.quiet.set_drain_idle_timeout(limit);
     }
 
     /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
@@ -231,7 +231,7 @@ impl Future for Relay {
         match buffers::with(|buffers| this.poll_transfer(cx, buffers)) {
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => {
-                this.reservation.settle(this.memory());
+                this.reservation.set(this.memory());
                 if let Poll::Ready(end) = this.poll_stall(cx) {
                     return Poll::Ready(end);
                 }

@@ -20,7 +20,7 @@ const READS_PER_TURN: usize = 16;
 const LEAST_READ: usize = 4 * 1024;
 
 /// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
-const HARMLESS: usize = 2 * LEAST_READ;
+const MIN_BACKLOG_BYTES: usize = 2 * LEAST_READ;
 
 /// What became of one direction's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Relay {
     /// Looks after what is kept, now and then. A client that resets while its upload is blocked is not read from, so nothing
     /// tells; and a connection that is stuck may have to go.
     pub(super) fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
-        let may_have_to_go = self.memory() > HARMLESS && self.reservation.budget().limit().is_some();
+        let may_have_to_go = self.memory() > MIN_BACKLOG_BYTES && self.reservation.budget().limit().is_some();
         if self.to_app.is_empty() && !may_have_to_go {
             return Poll::Pending;
         }
@@ -209,7 +209,7 @@ impl Relay {
             }
             if self.session.owes_key_update() {
                 buffers.output.clear();
-                self.session.answer(&mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
+                self.session.write_key_update(&mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
                 self.to_client.push(buffers.output.bytes());
                 continue;
             }

@@ -65,7 +65,7 @@ pub(super) fn start(
             inbound.upstreams.push(Arc::clone(&upstream));
             upstream
         });
-        let snapshots = rotator.serve(&listener.pair, &listener.tls, &listener.clients);
+        let snapshots = rotator.add_listener(&listener.pair, &listener.tls, &listener.clients);
         inbound.listeners.push(ListenerInfo {
             listener: addr,
             app: Arc::clone(upstream.health()),
@@ -76,8 +76,8 @@ pub(super) fn start(
         let service = Arc::new(InboundService {
             listener: addr,
             snapshots,
-            dial: listener.dial,
-            app: upstream,
+            dial_order: listener.dial,
+            upstream,
             proxy_protocol: listener.proxy_protocol,
             accept_proxy_protocol: listener.accept_proxy_protocol,
             timeouts: config.timeouts.clone(),
@@ -98,5 +98,6 @@ pub(super) fn start(
 /// The way to the app behind `listener`.
 fn upstream(config: &Config, listener: &Listener) -> Upstream {
     let (ready, hold) = (config.app.ready.clone(), config.app.hold);
-    Upstream::new(listener.app.clone(), listener.connect, ready, hold).with_probe_prefix(listener.proxy_protocol)
+    Upstream::new(listener.app.clone(), listener.connect_timeout, ready, hold)
+        .with_probe_prefix(listener.proxy_protocol)
 }

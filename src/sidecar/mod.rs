@@ -1,4 +1,4 @@
-//! The proxy as a whole: `Config` → [`Sidecar`] (listening) → `Exit`. The only room that wires the others together.
+//! The proxy as a whole: `Config` → [`Sidecar`] (listening) → `Exit`. The only module that wires the others together.
 
 mod inbound;
 mod rotation_events;
@@ -19,7 +19,7 @@ use crate::admin::{AdminServer, AdminState, Envoy, StatusSources};
 use crate::config::{AppAddr, Config};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::exit::{Exit, Fault};
-use crate::lifecycle::{Readiness, Request, Tasks};
+use crate::lifecycle::{ControlRequest, Readiness, Tasks};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::supervisor::{App, AppCommand, AppStatus, HiddenPort, INSTANCE_PORTS, Reaper, Signals};
@@ -232,8 +232,8 @@ impl Running {
             }
             StopCause::Broken(fault) => {
                 self.close_listeners("giving up").await;
-                self.terminate_app();
-                self.stop_app(Instant::now() + self.config.drain.timeout).await;
+                self.signal_app_stop();
+                self.wait_or_kill_app(Instant::now() + self.config.drain.timeout).await;
                 Err(fault)
             }
         };
@@ -248,16 +248,16 @@ impl Running {
     /// Serves until something ends it.
     async fn run_until_stopped(&mut self, tasks: &mut Tasks) -> StopCause {
         let rotator = Arc::clone(&self.rotator);
-        let mut first = std::pin::pin!(rotator.first(self.config.credential_timeout));
+        let mut first = std::pin::pin!(rotator.wait_for_initial_load(self.config.credential_timeout));
         let mut waiting = true;
-        let mut announced = Vec::new();
+        let mut logged = Vec::new();
         let app = self.app.clone();
         loop {
             tokio::select! {
                 fault = tasks.ended_early() => return StopCause::Broken(fault),
                 request = self.signals.next_request(app.as_ref()) => match request {
-                    Request::Stop => return StopCause::Requested,
-                    Request::Reload => self.reload.notify_one(),
+                    ControlRequest::Stop => return StopCause::Requested,
+                    ControlRequest::Reload => self.reload.notify_one(),
                 },
                 status = ended(app.as_ref()) => return StopCause::AppEnded(status),
                 loaded = &mut first, if waiting => match loaded {
@@ -266,17 +266,17 @@ impl Running {
                 },
                 Ok(()) = self.served.changed() => {
                     let served = self.served.borrow_and_update().clone();
-                    self.log_pair(&served, &announced);
-                    announced = served;
+                    self.on_served_certificates(&served, &logged);
+                    logged = served;
                 }
             }
         }
     }
 
     /// Waits for a TERM or INT that comes while we are going already.
-    async fn second_stop(&mut self) {
+    async fn next_stop(&mut self) {
         loop {
-            if let Request::Stop = self.signals.next_request(self.app.as_ref()).await {
+            if let ControlRequest::Stop = self.signals.next_request(self.app.as_ref()).await {
                 return;
             }
         }

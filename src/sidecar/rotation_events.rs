@@ -31,9 +31,9 @@ impl Running {
         }
     }
 
-    /// Says which pairs are shown now that are not among those that were `announced`, and takes the platform's sign when
+    /// Says which pairs are shown now that are not among those that were `logged`, and takes the platform's sign when
     /// one of them is a retirement pair. Where there are several, each line names the pair that it is about.
-    pub(super) fn log_pair(&self, served: &[ServedCertificate], announced: &[ServedCertificate]) {
+    pub(super) fn on_served_certificates(&self, served: &[ServedCertificate], logged: &[ServedCertificate]) {
         let several = self.rotator.pairs() > 1;
         let mut retires = false;
         let mut validity: Option<Validity> = None;
@@ -44,7 +44,7 @@ impl Running {
             validity = Some(validity.map_or(valid, |others| others.and(valid)));
             retires |= retiring;
             let generation = served.generation;
-            let before = announced.iter().find(|before| before.source == served.source);
+            let before = logged.iter().find(|before| before.source == served.source);
             if before.is_some_and(|before| before.generation == generation) {
                 continue;
             }

@@ -30,7 +30,7 @@ impl Running {
         let delay = (!drain.delay.is_zero()).then_some(drain.delay).map(tracing::field::debug);
         tracing::info!(delay, timeout = ?drain.timeout, active = self.shared.counters.active(), "draining");
         self.readiness.set_drain_step("still accepting");
-        let _ = timeout(drain.delay, self.second_stop()).await;
+        let _ = timeout(drain.delay, self.next_stop()).await;
         let mut remaining = self.close_listeners("listeners closed").await;
         let mut skipped = false;
         if self.app.is_some() {
@@ -38,12 +38,12 @@ impl Running {
             // itself, in the middle of one.
             let lead = ((deadline - Instant::now()) / 4).min(IDLE_CLOSE_LEAD);
             skipped = self.wait_for(&mut remaining, Instant::now() + lead).await;
-            self.terminate_app();
+            self.signal_app_stop();
         }
         let skipped = skipped || self.wait_for(&mut remaining, deadline).await;
-        self.drain_connections(&mut remaining, skipped).await;
+        self.close_remaining(&mut remaining, skipped).await;
         let deadline = if skipped { Instant::now() } else { deadline };
-        match self.stop_app(deadline).await {
+        match self.wait_or_kill_app(deadline).await {
             Some(status) => status.into(),
             None => Exit::Success,
         }
@@ -53,14 +53,14 @@ impl Running {
     pub(super) async fn close_listeners(&mut self, step: &'static str) -> OpenGuards {
         self.readiness.set_drain_step(step);
         self.shared.phase.send_replace(Phase::Draining);
-        self.inbound.upstreams.iter().for_each(|upstream| upstream.health().abandon());
+        self.inbound.upstreams.iter().for_each(|upstream| upstream.health().stop_holding());
         while self.inbound.accepting.join_next().await.is_some() {}
         self.readiness.set_closed();
         tracing::info!(active = self.shared.counters.active(), "listeners closed");
         std::mem::take(&mut self.shared.guards).close()
     }
 
-    pub(super) fn terminate_app(&self) {
+    pub(super) fn signal_app_stop(&self) {
         if let Some(app) = self.app.as_ref().filter(|app| app.status().is_none()) {
             app.stop();
             self.readiness.set_drain_step("the app has been told to stop");
@@ -71,7 +71,7 @@ impl Running {
     /// Waits for the connections to end, until `deadline`, and closes what is left then.
     pub(super) async fn finish(&mut self, remaining: &mut OpenGuards, deadline: Instant) {
         let skipped = self.wait_for(remaining, deadline).await;
-        self.drain_connections(remaining, skipped).await;
+        self.close_remaining(remaining, skipped).await;
     }
 
     /// Waits for the connections to end, until `deadline` or a signal. Whether it was a signal.
@@ -81,7 +81,7 @@ impl Running {
         loop {
             tokio::select! {
                 _ = timeout_at(deadline, remaining.gone()) => return false,
-                () = self.second_stop() => return true,
+                () = self.next_stop() => return true,
                 _ = ended(app.as_ref()), if !delivering => {
                     delivering = true;
                     self.shared.phase.send_replace(Phase::Delivering);
@@ -90,7 +90,7 @@ impl Running {
         }
     }
 
-    pub(super) async fn drain_connections(&self, remaining: &mut OpenGuards, skipped: bool) {
+    pub(super) async fn close_remaining(&self, remaining: &mut OpenGuards, skipped: bool) {
         let left = self.shared.counters.active();
         if left > 0 {
             tracing::warn!(left, skipped, "closing remaining connections");
@@ -101,11 +101,11 @@ impl Running {
     }
 
     /// Waits for the app to end, until `deadline` or a signal; kills it then. `None` without an app.
-    pub(super) async fn stop_app(&mut self, deadline: Instant) -> Option<AppStatus> {
+    pub(super) async fn wait_or_kill_app(&mut self, deadline: Instant) -> Option<AppStatus> {
         let app = self.app.clone()?;
         let ended = tokio::select! {
             ended = timeout_at(deadline, app.exited()) => ended.ok(),
-            () = self.second_stop() => None,
+            () = self.next_stop() => None,
         };
         if let Some(status) = ended {
             tracing::info!(%status, "app ended");

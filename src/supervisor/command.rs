@@ -53,7 +53,7 @@ impl AppCommand {
         {
             return Ok(pid);
         }
-        Err(exit::refusal(&self.program, &error))
+        Err(exit::spawn_fault(&self.program, &error))
     }
 
     fn spawn(&self, program: &OsStr, script: Option<PathBuf>) -> io::Result<Pid> {

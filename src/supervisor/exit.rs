@@ -43,7 +43,7 @@ impl fmt::Display for AppStatus {
 
 /// Why `program` could not be started, with the status a POSIX shell gives for it: 127 when there is no such program,
 /// 126 when there is one that cannot be executed. A system that has no room for another process is neither: 70.
-pub(super) fn refusal(program: &OsStr, error: &io::Error) -> Fault {
+pub(super) fn spawn_fault(program: &OsStr, error: &io::Error) -> Fault {
     use io::ErrorKind::{
         ArgumentListTooLong, ExecutableFileBusy, InvalidFilename, NotADirectory, NotFound, OutOfMemory,
         PermissionDenied, WouldBlock,
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn refused(program: &str, errno: Errno) -> Fault {
-        refusal(OsStr::new(program), &io::Error::from(errno))
+        spawn_fault(OsStr::new(program), &io::Error::from(errno))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The app as our child: started with a clean signal state, told of every signal, waited for exactly once.
 //!
 //! ```text
-//! Signals::for_run()  →  App::spawn(&command)  →  Reaper::run (a task)  →  Signals::asked / App::signal  →  App::exited
+//! Signals::for_run()  →  App::spawn(&command)  →  Reaper::run (a task)  →  Signals::next_request / App::signal  →  App::exited
 //! ```
 //!
 //! The order matters. The handlers come first, so that a signal that arrives while the app starts is not lost;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::App;
 use super::terminal::Terminal;
-use crate::lifecycle::Request;
+use crate::lifecycle::ControlRequest;
 use crate::signal::Signal;
 
 /// The signals that we listen for, from the moment this is made until the process ends.
@@ -22,7 +22,7 @@ use crate::signal::Signal;
 #[derive(Debug)]
 pub struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
-    requests: Option<mpsc::Receiver<Request>>,
+    requests: Option<mpsc::Receiver<ControlRequest>>,
 }
 
 impl Signals {
@@ -62,7 +62,7 @@ impl Signals {
     }
 
     /// Hears `requests` too from now on.
-    pub fn add_requests(&mut self, requests: mpsc::Receiver<Request>) {
+    pub fn add_requests(&mut self, requests: mpsc::Receiver<ControlRequest>) {
         self.requests = Some(requests);
     }
 
@@ -70,21 +70,21 @@ impl Signals {
     /// the app gets in place of TERM have not been sent to it: the caller knows when its time comes. A reload has, as HUP. Cancel safe.
     ///
     /// To be called again until the app has ended, while draining too: nothing is forwarded in between.
-    pub async fn next_request(&mut self, app: Option<&App>) -> Request {
+    pub async fn next_request(&mut self, app: Option<&App>) -> ControlRequest {
         loop {
             let signal = match self.next().await {
                 Arrived::Signal(signal) => signal,
-                Arrived::Request(Request::Reload) => Signal::HUP,
-                Arrived::Request(Request::Stop) => return Request::Stop,
+                Arrived::Request(ControlRequest::Reload) => Signal::HUP,
+                Arrived::Request(ControlRequest::Stop) => return ControlRequest::Stop,
             };
             if signal == Signal::TERM || signal == Signal::INT || app.is_some_and(|app| app.is_stopped_by(signal)) {
-                return Request::Stop;
+                return ControlRequest::Stop;
             }
             if let Some(app) = app {
                 app.signal(signal);
             }
             if signal == Signal::HUP {
-                return Request::Reload;
+                return ControlRequest::Reload;
             }
         }
     }
@@ -108,7 +108,7 @@ impl Signals {
 /// What has come.
 enum Arrived {
     Signal(Signal),
-    Request(Request),
+    Request(ControlRequest),
 }
 
 /// The signals in one of this process's masks, bit n-1 for signal n, from `/proc/self/status` (proc_pid_status(5)).
@@ -135,21 +135,21 @@ mod tests {
         let me = rustix::process::getpid();
 
         rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Reload);
+        assert_eq!(signals.next_request(None).await, ControlRequest::Reload);
         rustix::process::kill_process(me, rustix::process::Signal::TERM).unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Stop);
+        assert_eq!(signals.next_request(None).await, ControlRequest::Stop);
         rustix::process::kill_process(me, rustix::process::Signal::INT).unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Stop);
+        assert_eq!(signals.next_request(None).await, ControlRequest::Stop);
 
         let (sender, requests) = mpsc::channel(1);
         signals.add_requests(requests);
-        sender.send(Request::Reload).await.unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Reload);
-        sender.send(Request::Stop).await.unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Stop);
+        sender.send(ControlRequest::Reload).await.unwrap();
+        assert_eq!(signals.next_request(None).await, ControlRequest::Reload);
+        sender.send(ControlRequest::Stop).await.unwrap();
+        assert_eq!(signals.next_request(None).await, ControlRequest::Stop);
         // Nobody can ask any more; signals are heard all the same.
         drop(sender);
         rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
-        assert_eq!(signals.next_request(None).await, Request::Reload);
+        assert_eq!(signals.next_request(None).await, ControlRequest::Reload);
     }
 }

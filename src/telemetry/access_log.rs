@@ -10,7 +10,7 @@ use crate::identity::{Client, UnverifiedCertificate};
 use crate::io::Transferred;
 use crate::policy::{Denial, DenialReason, Permit};
 use crate::telemetry::limiter::EntryKind;
-use crate::telemetry::verdict::Decision;
+use crate::telemetry::verdict::Verdict;
 use crate::telemetry::{CloseReason, Counters};
 use crate::tls::Negotiated;
 
@@ -93,7 +93,7 @@ pub struct EntryFields {
     /// What the policy said.
     pub verdict: Option<Result<Permit, Denial>>,
     /// How long the app took to accept.
-    pub dial: Option<Duration>,
+    pub upstream_connect: Option<Duration>,
     /// From accept to the end of the handshake.
     pub handshake: Option<Duration>,
     /// Bytes carried.
@@ -142,9 +142,9 @@ impl AccessLogEntry {
     }
 
     /// The app has accepted or refused, or was waited for, and it `took` so long.
-    pub fn set_upstream_connected(&mut self, took: Duration) {
+    pub fn set_upstream_connect_time(&mut self, took: Duration) {
         self.counters.count_upstream_connect(took);
-        self.fields.dial = Some(took);
+        self.fields.upstream_connect = Some(took);
     }
 
     /// The handshake was completed.
@@ -156,22 +156,22 @@ impl AccessLogEntry {
     }
 
     /// A verdict on the client was come to.
-    pub fn set_decision(&mut self, verdict: Result<Permit, Denial>) {
+    pub fn set_verdict(&mut self, verdict: Result<Permit, Denial>) {
         let client = self.fields.client.as_ref();
-        self.counters.count_decision(client, &verdict);
+        self.counters.count_verdict(client, &verdict);
         let unverified = self.fields.unverified.as_ref();
         self.counters.denials.judged(self.client_addr, self.listener, (client, unverified), &verdict);
         self.fields.verdict = Some(verdict);
     }
 
     /// From here on this is the reason, even should the connection be cut short before its entry is written.
-    pub fn decision(&mut self, reason: CloseReason) {
+    pub fn set_close_reason(&mut self, reason: CloseReason) {
         self.close_reason = Some(reason);
     }
 
     /// Writes the entry.
     pub fn close(mut self, reason: CloseReason) {
-        self.decision(reason);
+        self.set_close_reason(reason);
     }
 
     fn write(&self, reason: CloseReason) {
@@ -182,7 +182,7 @@ impl AccessLogEntry {
             client,
             unverified,
             verdict,
-            dial,
+            upstream_connect: dial,
             handshake,
             transferred: carried,
             detail,
@@ -191,13 +191,13 @@ impl AccessLogEntry {
         let caller = client.as_ref().and_then(Client::identity);
         // Everybody may come in where nobody is asked who they are.
         let decision =
-            verdict.as_ref().filter(|_| certificate.is_some() || reason == CloseReason::Denied).map(Decision::of);
+            verdict.as_ref().filter(|_| certificate.is_some() || reason == CloseReason::Denied).map(Verdict::of);
         let (verdict, rule, denial) = decision.map_or((None, None, None), |(word, rule, why)| (Some(word), rule, why));
         let now = Instant::now();
         self.counters.count_closed(reason, negotiated.is_some(), *carried, now);
         let kind = match verdict {
             _ if reason.is_refusal() => Some(EntryKind::Refused(reason)),
-            Some(Decision::Audit) => Some(EntryKind::Audited),
+            Some(Verdict::Audit) => Some(EntryKind::Audited),
             _ => None,
         };
         let logged = match self.access {
@@ -236,7 +236,7 @@ impl AccessLogEntry {
                     unverified_subject = unverified.as_ref().map(|certificate| certificate.subject.as_str()),
                     unverified_issuer = unverified.as_ref().map(|certificate| certificate.issuer.as_str()),
                     unverified_serial = unverified.as_ref().map(|certificate| certificate.serial.as_str()),
-                    verdict = verdict.map(Decision::as_str),
+                    verdict = verdict.map(Verdict::as_str),
                     rule = rule.map(display),
                     denial_reason = denial.map(DenialReason::as_str),
                     bytes_up = carried.up,
@@ -290,7 +290,7 @@ mod tests {
         record(&counters).close(CloseReason::Completed);
         drop(record(&counters));
         let mut decided = record(&counters);
-        decided.decision(CloseReason::PeerExpired);
+        decided.set_close_reason(CloseReason::PeerExpired);
         assert_eq!(counters.active(), 1);
         drop(decided);
         let reasons = [CloseReason::Completed, CloseReason::DrainTimeout, CloseReason::PeerExpired];

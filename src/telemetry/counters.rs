@@ -10,7 +10,7 @@ use super::denials::{Denials, Denied};
 use super::histogram::Histogram;
 use super::history::{Bucket, History};
 use super::limiter::Limiter;
-use super::verdict::Decision;
+use super::verdict::Verdict;
 use crate::identity::{Client, Guid};
 use crate::io::Transferred;
 use crate::policy;
@@ -38,8 +38,8 @@ pub struct Counters {
     pub(crate) handshakes: BoundedCounter<HandshakeKind, MOST_HANDSHAKES>,
     unfinished: [AtomicU64; Unfinished::COUNT],
     pub(crate) handshake_times: Histogram,
-    pub(crate) dial_times: Histogram,
-    authorizations: [BoundedCounter<Option<Rule>, MOST_RULES>; Decision::COUNT],
+    pub(crate) upstream_connect_times: Histogram,
+    authorizations: [BoundedCounter<Option<Rule>, MOST_RULES>; Verdict::COUNT],
     denied: [AtomicU64; policy::DenialReason::COUNT],
     pub(crate) client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
     pub(crate) denied_client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
@@ -107,18 +107,18 @@ impl Counters {
 
     /// The app has accepted, or not.
     pub(crate) fn count_upstream_connect(&self, took: Duration) {
-        self.dial_times.count(took);
+        self.upstream_connect_times.count(took);
     }
 
     /// A verdict on `client`; nobody has vouched for who it is if it is `None`.
-    pub(crate) fn count_decision(&self, client: Option<&Client>, decision: &Result<Permit, Denial>) {
+    pub(crate) fn count_verdict(&self, client: Option<&Client>, decision: &Result<Permit, Denial>) {
         let certificate = client.and_then(Client::certificate);
         if certificate.is_none() && decision.is_ok() {
             return;
         }
-        let (verdict, rule, denial) = Decision::of(decision);
+        let (verdict, rule, denial) = Verdict::of(decision);
         self.authorizations[verdict as usize].count(&rule.cloned());
-        if let Some(reason) = denial.filter(|_| verdict == Decision::Denial) {
+        if let Some(reason) = denial.filter(|_| verdict == Verdict::Denial) {
             add(&self.denied[reason as usize], 1);
             self.history.denied(Instant::now());
         }
@@ -169,7 +169,7 @@ impl Counters {
         get(&self.unfinished[how as usize])
     }
 
-    pub(crate) fn authorizations(&self, verdict: Decision) -> &BoundedCounter<Option<Rule>, MOST_RULES> {
+    pub(crate) fn authorizations(&self, verdict: Verdict) -> &BoundedCounter<Option<Rule>, MOST_RULES> {
         &self.authorizations[verdict as usize]
     }
 

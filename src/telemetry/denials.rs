@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::verdict::Decision;
+use super::verdict::Verdict;
 use crate::diagnostics::SafeText;
 use crate::identity::{Client, Identity, UnverifiedCertificate};
 use crate::policy::{Denial, DenialReason, Permit};
@@ -29,7 +29,7 @@ pub struct Denied {
     /// The rule that decided; `None` if none did.
     pub rule: Option<SafeText>,
     /// Who it was.
-    pub caller: DeniedClient,
+    pub client: DeniedClient,
 }
 
 /// Who was denied.
@@ -64,7 +64,7 @@ impl Denials {
         (client, unverified): (Option<&Client>, Option<&UnverifiedCertificate>),
         decision: &Result<Permit, Denial>,
     ) {
-        let (verdict, rule, Some(reason)) = Decision::of(decision) else { return };
+        let (verdict, rule, Some(reason)) = Verdict::of(decision) else { return };
         let certificate = client.and_then(Client::certificate);
         let caller = match (client.and_then(Client::identity), certificate, unverified) {
             (Some(identity), ..) => DeniedClient::Known(identity.clone()),
@@ -76,7 +76,7 @@ impl Denials {
         };
         let at = SystemTime::now();
         let rule = rule.map(SafeText::of);
-        let denied = Denied { at, peer, listener, verdict: verdict.as_str(), reason, rule, caller };
+        let denied = Denied { at, peer, listener, verdict: verdict.as_str(), reason, rule, client: caller };
         let mut last = self.lock();
         if last.len() == MOST {
             last.pop_front();

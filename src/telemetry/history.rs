@@ -14,7 +14,7 @@ pub(crate) const BUCKETS: usize = 60;
 /// How long each of them is.
 pub const BUCKET: Duration = Duration::from_secs(5);
 
-/// What happened in one piece of time.
+/// What happened in one bucket of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Bucket {
     /// Connections that were accepted.
@@ -35,7 +35,7 @@ pub(crate) struct History {
 #[derive(Debug)]
 struct Ring {
     /// Each in the place of its number, modulo their number.
-    pieces: [Bucket; BUCKETS],
+    buckets: [Bucket; BUCKETS],
     /// The number of the one that is written to; counts from the beginning.
     number: u64,
     /// Connections that are there now.
@@ -44,17 +44,17 @@ struct Ring {
 
 impl Default for History {
     fn default() -> Self {
-        let kept = Ring { pieces: [Bucket::default(); BUCKETS], number: 0, active: 0 };
+        let kept = Ring { buckets: [Bucket::default(); BUCKETS], number: 0, active: 0 };
         Self { began: Instant::now(), kept: Mutex::new(kept) }
     }
 }
 
 impl History {
     pub(crate) fn opened(&self, now: Instant) {
-        self.note(now, |piece, active| {
+        self.note(now, |bucket, active| {
             *active += 1;
-            piece.opened += 1;
-            piece.active = piece.active.max(*active);
+            bucket.opened += 1;
+            bucket.active = bucket.active.max(*active);
         });
     }
 
@@ -63,37 +63,37 @@ impl History {
     }
 
     pub(crate) fn denied(&self, now: Instant) {
-        self.note(now, |piece, _| piece.denied += 1);
+        self.note(now, |bucket, _| bucket.denied += 1);
     }
 
-    /// The pieces up to `now`, the oldest first. Those before the beginning are empty.
+    /// The buckets up to `now`, the oldest first. Those before the beginning are empty.
     pub(crate) fn buckets(&self, now: Instant) -> Vec<Bucket> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.go_to(self.number(now));
+        kept.go_to(self.bucket_index(now));
         let oldest = place(kept.number + 1);
-        kept.pieces[oldest..].iter().chain(&kept.pieces[..oldest]).copied().collect()
+        kept.buckets[oldest..].iter().chain(&kept.buckets[..oldest]).copied().collect()
     }
 
     fn note(&self, now: Instant, note: impl FnOnce(&mut Bucket, &mut u32)) {
         // Numbers cannot be left half-written.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.go_to(self.number(now));
-        let Ring { pieces, number, active } = &mut *kept;
-        note(&mut pieces[place(*number)], active);
+        kept.go_to(self.bucket_index(now));
+        let Ring { buckets, number, active } = &mut *kept;
+        note(&mut buckets[place(*number)], active);
     }
 
-    fn number(&self, now: Instant) -> u64 {
+    fn bucket_index(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.began).as_secs() / BUCKET.as_secs()
     }
 }
 
 impl Ring {
-    /// Begins the pieces up to `number`. In those in which nothing happened the connections were there all the same.
-    /// A clock that was read before another's lock was won may be a little behind; then the newest piece it is.
+    /// Begins the buckets up to `number`. In those in which nothing happened the connections were there all the same.
+    /// A clock that was read before another's lock was won may be a little behind; then the newest bucket it is.
     fn go_to(&mut self, number: u64) {
         let first = (self.number + 1).max(number.saturating_sub(BUCKETS as u64 - 1));
         for new in first..=number {
-            self.pieces[place(new)] = Bucket { active: self.active, ..Bucket::default() };
+            self.buckets[place(new)] = Bucket { active: self.active, ..Bucket::default() };
         }
         self.number = self.number.max(number);
     }
@@ -107,7 +107,7 @@ fn place(number: u64) -> usize {
 mod tests {
     use super::*;
 
-    fn piece(opened: u32, denied: u32, active: u32) -> Bucket {
+    fn bucket(opened: u32, denied: u32, active: u32) -> Bucket {
         Bucket { opened, denied, active }
     }
 
@@ -119,14 +119,14 @@ mod tests {
         course.opened(at(4));
         course.ended(at(4));
         course.denied(at(12));
-        let pieces = course.buckets(at(14));
-        assert_eq!(pieces.len(), BUCKETS);
-        assert_eq!(pieces[BUCKETS - 3..], [piece(2, 0, 2), piece(0, 0, 1), piece(0, 1, 1)]);
-        assert_eq!(pieces[..BUCKETS - 3], [Bucket::default(); BUCKETS - 3]);
+        let buckets = course.buckets(at(14));
+        assert_eq!(buckets.len(), BUCKETS);
+        assert_eq!(buckets[BUCKETS - 3..], [bucket(2, 0, 2), bucket(0, 0, 1), bucket(0, 1, 1)]);
+        assert_eq!(buckets[..BUCKETS - 3], [Bucket::default(); BUCKETS - 3]);
 
-        let pieces = course.buckets(at(299));
-        assert_eq!((pieces[0], pieces[2], pieces[59]), (piece(2, 0, 2), piece(0, 1, 1), piece(0, 0, 1)));
-        assert_eq!(course.buckets(at(300))[0], piece(0, 0, 1));
+        let buckets = course.buckets(at(299));
+        assert_eq!((buckets[0], buckets[2], buckets[59]), (bucket(2, 0, 2), bucket(0, 1, 1), bucket(0, 0, 1)));
+        assert_eq!(course.buckets(at(300))[0], bucket(0, 0, 1));
     }
 
     #[test]
@@ -134,8 +134,8 @@ mod tests {
         let course = History::default();
         let at = |seconds| course.began + Duration::from_secs(seconds);
         course.opened(at(0));
-        assert_eq!(course.buckets(at(1_000_000)), [piece(0, 0, 1); BUCKETS]);
+        assert_eq!(course.buckets(at(1_000_000)), [bucket(0, 0, 1); BUCKETS]);
         course.ended(at(999_999));
-        assert_eq!(course.buckets(at(1_000_005))[59], piece(0, 0, 0));
+        assert_eq!(course.buckets(at(1_000_005))[59], bucket(0, 0, 0));
     }
 }

@@ -50,7 +50,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     change_log_level(level);
-    tracing_subscriber::fmt::layer().with_writer(|| log_writer::Stderr).event_format(form).with_filter(Threshold)
+    tracing_subscriber::fmt::layer().with_writer(|| log_writer::QueueWriter).event_format(form).with_filter(Threshold)
 }
 
 /// The number of the least severe level that is written.

@@ -76,9 +76,9 @@ pub(crate) fn flush(limit: Duration) {
 }
 
 /// stderr, for the log's layer, which hands over whole lines.
-pub(crate) struct Stderr;
+pub(crate) struct QueueWriter;
 
-impl Write for Stderr {
+impl Write for QueueWriter {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         write(lines);
         Ok(lines.len())

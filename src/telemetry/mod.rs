@@ -1,4 +1,4 @@
-//! What an operator sees: log lines, records, counters, metrics.
+//! What an operator sees: log lines, access log entries, counters, metrics.
 
 mod access_log;
 mod bounded_counter;
@@ -22,4 +22,4 @@ pub use denials::{Denied, DeniedClient};
 pub(crate) use histogram::Distribution;
 pub use history::{BUCKET, Bucket};
 pub use log::{change_log_level, log_level, start_logging, start_logging_beside};
-pub(crate) use verdict::Decision;
+pub(crate) use verdict::Verdict;

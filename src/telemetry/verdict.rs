@@ -1,4 +1,4 @@
-//! A verdict, as records and metrics name it.
+//! A verdict, as access log entries and metrics name it.
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
@@ -7,7 +7,7 @@ use crate::policy::{Denial, DenialReason, Permit, Rule};
 /// What the policy said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub(crate) enum Decision {
+pub(crate) enum Verdict {
     /// The client may come in.
     Permit,
     /// It may not.
@@ -16,7 +16,7 @@ pub(crate) enum Decision {
     Audit,
 }
 
-impl Decision {
+impl Verdict {
     /// Which one it is, the rule that decided, and why it was a denial, or would have been one but for audit mode.
     pub(crate) fn of(decision: &Result<Permit, Denial>) -> (Self, Option<&Rule>, Option<DenialReason>) {
         match decision {

@@ -40,7 +40,7 @@ impl ClientVerifier {
     }
 
     /// What was said of the client's certificate; `None` if none was shown in this handshake, as in a resumption.
-    pub fn decision(&self) -> Option<&Result<(Client, Permit), Denial>> {
+    pub fn verdict(&self) -> Option<&Result<(Client, Permit), Denial>> {
         self.verdict.get()
     }
 
@@ -68,7 +68,7 @@ impl ClientCertVerifier for ClientVerifier {
         let chain: Vec<CertificateDer<'_>> =
             std::iter::once(end_entity).chain(intermediates).map(|der| CertificateDer::from(der.as_ref())).collect();
         let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
-        match self.verdict.get_or_init(|| self.authenticator.judge(Some(&chain), now)) {
+        match self.verdict.get_or_init(|| self.authenticator.authorize(Some(&chain), now)) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(denial) => {
                 if let Some(peer) = self.authenticator.identify(&chain, denial.reason()) {

@@ -14,7 +14,7 @@ use crate::io::buffers;
 use crate::io::buffers::RECORD;
 use crate::sys::socket;
 use crate::tls::handshake_driver::HandshakeDriver;
-use crate::tls::server_name::Hidden;
+use crate::tls::server_name::MaskedServerNames;
 use crate::tls::{Hello, Negotiated, Session};
 
 /// Why a handshake did not complete.
@@ -25,10 +25,10 @@ pub enum HandshakeError {
     ClientAlert(AlertDescription),
     /// We ended it; the client has been told by an alert.
     #[error("the handshake cannot be completed")]
-    Refused(#[source] rustls::Error),
+    Failed(#[source] rustls::Error),
     /// What stands behind us has gone, so that there is nothing to answer for.
     #[error("there is nobody any more to complete the handshake for")]
-    Aborted,
+    UpstreamGone,
     /// The client closed the connection.
     #[error("the client left in the middle of the handshake")]
     ClientLeft,
@@ -90,9 +90,9 @@ pub async fn handshake(
 ) -> Result<(Negotiated, Established), HandshakeError> {
     let (mut wire, hidden_name) = hello.into_parts();
     // Of what is done with, rustls keeps the client's certificates: all counts.
-    let mut received = wire.len() + hidden_name.as_ref().map_or(0, Hidden::memory);
+    let mut received = wire.len() + hidden_name.as_ref().map_or(0, MaskedServerNames::memory);
     may_hold(received)?;
-    let mut driver = HandshakeDriver::new(config, hidden_name).map_err(HandshakeError::Refused)?;
+    let mut driver = HandshakeDriver::new(config, hidden_name).map_err(HandshakeError::Failed)?;
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.acquire().await;
@@ -101,7 +101,7 @@ pub async fn handshake(
         write_all(client, &unsent).await?;
         let used = driven.map_err(|error| match error {
             rustls::Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
-            error => HandshakeError::Refused(error),
+            error => HandshakeError::Failed(error),
         })?;
         wire.drain(..used);
         if !driver.is_under_way() {
@@ -112,7 +112,7 @@ pub async fn handshake(
             }
             wire.shrink_to_fit();
             let (resumed_chain, chain_bytes) = (driver.resumed_chain(), driver.chain_bytes());
-            let (negotiated, session) = driver.finish().map_err(HandshakeError::Refused)?;
+            let (negotiated, session) = driver.finish().map_err(HandshakeError::Failed)?;
             return Ok((negotiated, Established { session, pending_ciphertext: wire, resumed_chain, chain_bytes }));
         }
         let read = match driver.client_closed() {
@@ -150,7 +150,7 @@ fn answer(
         let driven = driver.drive(wire, out);
         let spoke = !out.bytes().is_empty();
         if spoke && driven.is_ok() && !may_send() {
-            return Err(HandshakeError::Aborted);
+            return Err(HandshakeError::UpstreamGone);
         }
         // A ticket for a client that has asked for something already goes with the first bytes of the answer.
         let asks = driven.as_ref().is_ok_and(|used| *used < wire.len());

@@ -11,7 +11,7 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
 
 use crate::io::Outgoing;
-use crate::tls::server_name::Hidden;
+use crate::tls::server_name::MaskedServerNames;
 use crate::tls::{Session, record_length};
 
 /// What the two sides agreed on.
@@ -59,12 +59,15 @@ pub(super) struct HandshakeDriver {
     /// of a message.
     given: usize,
     /// The server name, where rustls would not take it.
-    hidden_name: Option<Hidden>,
+    hidden_name: Option<MaskedServerNames>,
 }
 
 impl HandshakeDriver {
     /// A handshake that expects the ClientHello as its first input.
-    pub(super) fn new(config: Arc<ServerConfig>, hidden_name: Option<Hidden>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(
+        config: Arc<ServerConfig>,
+        hidden_name: Option<MaskedServerNames>,
+    ) -> Result<Self, rustls::Error> {
         let conn = Box::new(UnbufferedServerConnection::new(config)?);
         Ok(Self { conn, client_closed: false, given: 0, hidden_name })
     }
@@ -110,13 +113,13 @@ impl HandshakeDriver {
 
     /// Whether a second ClientHello is to come, with the name that was hidden in the first one.
     fn expects_hidden_name(&self) -> bool {
-        self.hidden_name.as_ref().is_some_and(Hidden::is_first_alone)
+        self.hidden_name.as_ref().is_some_and(MaskedServerNames::is_first_alone)
             && self.conn.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
     }
 
     /// Lets rustls work on these records, of which the last may not be whole; gives the bytes done with.
     fn process(&mut self, records: &mut [u8], out: &mut Outgoing) -> Result<usize, rustls::Error> {
-        let _hashing = self.hidden_name.as_ref().map(Hidden::in_force);
+        let _hashing = self.hidden_name.as_ref().map(MaskedServerNames::in_force);
         let mut used = 0;
         loop {
             let UnbufferedStatus { discard, state } = self.conn.process_tls_records(&mut records[used..]);

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::budget::BudgetExceeded;
 use crate::io::buffers;
 use crate::tls::record::{HEADER, MAX_FRAGMENT};
-use crate::tls::server_name::Hidden;
+use crate::tls::server_name::MaskedServerNames;
 
 /// A complete ClientHello, and every byte that has come so far.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Hello {
     /// As received. The handshake starts from these bytes.
     wire: Vec<u8>,
     /// The server name, hidden from rustls where it would not take it.
-    pub(super) hidden_name: Option<Hidden>,
+    pub(super) hidden_name: Option<MaskedServerNames>,
     alpn: ProtocolNames,
     server_name: Option<String>,
     tls13: bool,
@@ -45,7 +45,7 @@ impl Hello {
     }
 
     /// What the handshake starts from. All else that was learned of it is done with.
-    pub(super) fn into_parts(self) -> (Vec<u8>, Option<Hidden>) {
+    pub(super) fn into_parts(self) -> (Vec<u8>, Option<MaskedServerNames>) {
         (self.wire, self.hidden_name)
     }
 
@@ -122,7 +122,7 @@ pub async fn read_hello(
                     Err(HelloError::Malformed { cause: NAME_REFUSED, .. }) => {
                         // Once: there is no other name in it.
                         // It is whole, or it could not have been refused.
-                        let _ = hidden_name.get_or_insert_with(Hidden::default).hide(&mut wire);
+                        let _ = hidden_name.get_or_insert_with(MaskedServerNames::default).hide(&mut wire);
                         parser = Parser::default();
                         parser.feed(&wire)
                     }

@@ -21,11 +21,11 @@ const TICKETS_PER_HANDSHAKE: usize = 1;
 
 /// One pair under one set of TLS settings, ready to answer a ClientHello.
 ///
-/// Its ticket keys are its own: a ticket from another offer resumes nothing, so a rotation, a change of trust anchors, of CRLs or
+/// Its ticket keys are its own: a ticket from another generation resumes nothing, so a rotation, a change of trust anchors, of CRLs or
 /// of rules makes old tickets worthless.
 pub struct ServerConfigs {
     template: Template,
-    client_auth: ClientAuthMode,
+    client_auth: ConfigSource,
 }
 
 /// What all answers have in common.
@@ -37,8 +37,8 @@ struct Template {
 }
 
 /// What the client is asked for.
-enum ClientAuthMode {
-    /// Nothing: one configuration for each manner serves all.
+enum ConfigSource {
+    /// Nothing: one configuration for each variant serves all.
     Nothing(Vec<(Variant, Arc<ServerConfig>)>),
     /// A certificate. Each connection has a verifier, and so a configuration, of its own.
     Certificate(ClientAuthenticator),
@@ -75,7 +75,7 @@ pub struct Selected {
 }
 
 impl ServerConfigs {
-    /// An offer of `pair`, with fresh ticket keys, to whom `client_auth` lets in.
+    /// The configurations of `pair`, with fresh ticket keys, to whom `client_auth` lets in.
     ///
     /// # Errors
     /// When the system's random source fails.
@@ -84,44 +84,45 @@ impl ServerConfigs {
         settings: &TlsSettings,
         client_auth: &ClientAuth,
     ) -> Result<Self, rustls::Error> {
-        let terms = Template {
+        let template = Template {
             pair: Arc::new(SingleCertAndKey::from(pair)),
             provider: provider_of(&settings.tls12_suites),
             settings: settings.clone(),
             tickets: Ticketer::new()?,
         };
-        let asking = match client_auth {
+        let client_auth = match client_auth {
             ClientAuth::None => {
-                let config = |manner| {
-                    let provider = Arc::clone(&terms.provider);
-                    Ok((manner, terms.config(provider, manner, WebPkiClientVerifier::no_client_auth())?))
+                let config = |variant| {
+                    let provider = Arc::clone(&template.provider);
+                    Ok((variant, template.config(provider, variant, WebPkiClientVerifier::no_client_auth())?))
                 };
-                ClientAuthMode::Nothing(Variant::all().map(config).collect::<Result<_, rustls::Error>>()?)
+                ConfigSource::Nothing(Variant::all().map(config).collect::<Result<_, rustls::Error>>()?)
             }
-            ClientAuth::Certificate(authenticator) => ClientAuthMode::Certificate(authenticator.clone()),
+            ClientAuth::Certificate(authenticator) => ConfigSource::Certificate(authenticator.clone()),
         };
-        Ok(Self { template: terms, client_auth: asking })
+        Ok(Self { template, client_auth })
     }
 
     /// The answer to `hello`.
     ///
     /// # Errors
-    /// rustls refuses the configuration, which it took when the offer was made.
+    /// rustls refuses the configuration, which it took when they were made.
     pub fn select(&self, hello: &Hello) -> Result<Selected, rustls::Error> {
-        let manner = Variant::of(hello, &self.template.settings);
+        let variant = Variant::of(hello, &self.template.settings);
         match &self.client_auth {
-            ClientAuthMode::Nothing(_) if hello.hidden_name.is_some() => {
+            ConfigSource::Nothing(_) if hello.hidden_name.is_some() => {
                 let provider = server_name::provider(&self.template.provider);
-                let config = self.template.config(provider, manner, WebPkiClientVerifier::no_client_auth())?;
+                let config = self.template.config(provider, variant, WebPkiClientVerifier::no_client_auth())?;
                 Ok(Selected { config, verifier: None })
             }
-            ClientAuthMode::Nothing(configs) => {
-                let known = configs.iter().find(|(known, _)| *known == manner).map(|(_, config)| Arc::clone(config));
-                // There is one for each manner.
-                let config = known.ok_or_else(|| rustls::Error::General("a manner without an answer".to_owned()))?;
+            ConfigSource::Nothing(configs) => {
+                let known = configs.iter().find(|(known, _)| *known == variant).map(|(_, config)| Arc::clone(config));
+                // There is one for each variant.
+                let config =
+                    known.ok_or_else(|| rustls::Error::General("no configuration for this variant".to_owned()))?;
                 Ok(Selected { config, verifier: None })
             }
-            ClientAuthMode::Certificate(authenticator) => {
+            ConfigSource::Certificate(authenticator) => {
                 let verifier =
                     Arc::new(ClientVerifier::new(authenticator.clone(), self.template.settings.denial_alert));
                 let for_rustls: Arc<dyn ClientCertVerifier> = Arc::<ClientVerifier>::clone(&verifier);
@@ -129,7 +130,7 @@ impl ServerConfigs {
                     Some(_) => server_name::provider(&self.template.provider),
                     None => Arc::clone(&self.template.provider),
                 };
-                Ok(Selected { config: self.template.config(provider, manner, for_rustls)?, verifier: Some(verifier) })
+                Ok(Selected { config: self.template.config(provider, variant, for_rustls)?, verifier: Some(verifier) })
             }
         }
     }
@@ -139,7 +140,7 @@ impl Template {
     fn config(
         &self,
         provider: Arc<CryptoProvider>,
-        manner: Variant,
+        variant: Variant,
         clients: Arc<dyn ClientCertVerifier>,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let settings = &self.settings;
@@ -152,10 +153,10 @@ impl Template {
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::clone(&self.pair));
-        if manner.alpn {
+        if variant.alpn {
             config.alpn_protocols = settings.alpn.clone();
         }
-        config.ignore_client_order = manner.our_order;
+        config.ignore_client_order = variant.our_order;
         config.ticketer = Arc::clone(&self.tickets);
         config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
         // Tickets carry the session; a cache would hold memory for clients that never come back.

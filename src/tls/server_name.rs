@@ -25,12 +25,12 @@ const LONGEST: usize = 0xffff;
 const SERVER_NAME: [u8; 2] = [0, 0];
 
 /// Types that are kept for values without a meaning (RFC 8701), the second byte as the first.
-const WITHOUT_MEANING: [u8; 16] =
+const GREASE: [u8; 16] =
     [0x0a, 0x1a, 0x2a, 0x3a, 0x4a, 0x5a, 0x6a, 0x7a, 0x8a, 0x9a, 0xaa, 0xba, 0xca, 0xda, 0xea, 0xfa];
 
 /// The ClientHellos of one connection (a HelloRetryRequest asks for a second one) whose server name was hidden.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Hidden(Vec<Arc<Replaced>>);
+pub(super) struct MaskedServerNames(Vec<Arc<Replaced>>);
 
 /// The beginning of a ClientHello, up to the type of its server_name extension.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Replaced {
 #[derive(Debug)]
 pub(super) struct Incomplete;
 
-impl Hidden {
+impl MaskedServerNames {
     /// Hides the server name of the ClientHello that `wire` begins with, in place. Nothing happens where it has none, and where it
     /// is not one that can be read.
     ///
@@ -85,7 +85,7 @@ impl Hidden {
 }
 
 thread_local! {
-    static IN_FORCE: RefCell<Hidden> = const { RefCell::new(Hidden(Vec::new())) };
+    static IN_FORCE: RefCell<MaskedServerNames> = const { RefCell::new(MaskedServerNames(Vec::new())) };
 }
 
 /// See [`Hidden::in_force`].
@@ -234,7 +234,7 @@ fn name_extension(message: &[u8]) -> Option<(usize, [u8; 2])> {
         }
         at += 4 + length(message, at + 2)?;
     }
-    let replacement = WITHOUT_MEANING.iter().map(|byte| [*byte; 2]).find(|typ| !types.contains(typ))?;
+    let replacement = GREASE.iter().map(|byte| [*byte; 2]).find(|typ| !types.contains(typ))?;
     Some((name?, replacement))
 }
 
@@ -276,10 +276,14 @@ mod tests {
         for cut in [1, 2, 3, 7, 1 << 14] {
             let mut wire = hello(&extensions, cut);
             for end in 0..wire.len() {
-                assert!(Hidden::default().hide(&mut wire.clone()[..end]).is_err(), "{end} of {}", wire.len());
+                assert!(
+                    MaskedServerNames::default().hide(&mut wire.clone()[..end]).is_err(),
+                    "{end} of {}",
+                    wire.len()
+                );
             }
             let before = wire.clone();
-            let mut hidden = Hidden::default();
+            let mut hidden = MaskedServerNames::default();
             hidden.hide(&mut wire).unwrap();
             assert!(hidden.is_first_alone());
             let given = client_hello(&wire).unwrap().unwrap().bytes;
@@ -301,7 +305,7 @@ mod tests {
             [hello(&[([0, 43], b"\x02\x03\x04")], 99), b"\x16\x03\x03\0\x04\x02\0\0\0".to_vec(), b"GET / HTTP".to_vec()]
         {
             let before = wire.clone();
-            let mut hidden = Hidden::default();
+            let mut hidden = MaskedServerNames::default();
             hidden.hide(&mut wire).unwrap();
             assert!(!hidden.is_first_alone() && wire == before);
         }
@@ -313,14 +317,14 @@ mod tests {
             for mut wire in [bytes.clone(), hello(&[(SERVER_NAME, &bytes), ([0, 1], &bytes)], cut)] {
                 wire.extend(&bytes);
                 let before = wire.clone();
-                let _ = Hidden::default().hide(&mut wire);
+                let _ = MaskedServerNames::default().hide(&mut wire);
                 prop_assert!(wire.iter().zip(&before).filter(|(one, other)| one != other).count() <= 2);
             }
             let mut torn = hello(&[(SERVER_NAME, b"name")], cut);
             for (byte, noise) in torn.iter_mut().skip(5).zip(&bytes) {
                 *byte ^= noise & 1;
             }
-            let _ = Hidden::default().hide(&mut torn);
+            let _ = MaskedServerNames::default().hide(&mut torn);
         }
     }
 }

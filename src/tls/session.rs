@@ -154,7 +154,7 @@ impl Session {
     ///
     /// # Errors
     /// [`KeyLimitReached`].
-    pub fn answer(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
+    pub fn write_key_update(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
         if self.0.owes_key_update { self.0.take_new_keys(out) } else { Ok(()) }
     }
 

@@ -134,7 +134,7 @@ impl Stream {
             }
             buffers::with(|buffers| {
                 buffers.output.clear();
-                self.session.answer(&mut buffers.output).map_err(io::Error::other)?;
+                self.session.write_key_update(&mut buffers.output).map_err(io::Error::other)?;
                 self.unsent.push(buffers.output.bytes());
                 Ok::<_, io::Error>(())
             })?;

@@ -79,7 +79,7 @@ pub struct Ca {
     /// A CRL takes it back, or all those who have issued it vouches for nobody.
     pub is_revoked: bool,
     /// How many CAs may stand between it and a client.
-    most_below: Option<u8>,
+    path_len: Option<u8>,
     /// Its issuer's name, without tag and length.
     pub(super) issuer: Box<[u8]>,
     /// As it is written in DER, without tag and length.
@@ -226,9 +226,9 @@ impl TrustAnchors {
         now: SystemTime,
         which: Dates,
     ) -> Result<RangeInclusive<SystemTime>, Denial> {
-        chain::is_bounded(chain)?;
+        chain::check_size(chain)?;
         let readable: Vec<_> = chain.iter().map(|der| Readable::new(der)).collect();
-        chain::is_simple(&readable)?;
+        chain::check_paths(&readable)?;
         let (leaf, _) = readable.split_first().ok_or(DenialReason::NoCertificate)?;
         let shown: Vec<_> = readable.iter().map(|one| one.shown().clone()).collect();
         let now = unix(now);
@@ -249,7 +249,7 @@ impl TrustAnchors {
                 leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
             })
             .map_err(denial)?;
-        chain::can_sign(&Certificate::from_der(&chain[0])?, algorithms)?;
+        chain::check_key(&Certificate::from_der(&chain[0])?, algorithms)?;
         // It vouches for nothing that has not been judged.
         dates.into_inner().ok_or(DenialReason::Untrusted.into())
     }
@@ -286,7 +286,7 @@ impl TrustAnchors {
             if ca.is_revoked {
                 // It may be listed twice, as one that was renewed with its old key.
                 error = webpki::Error::CertRevoked;
-            } else if ca.most_below.is_some_and(|most| cas_between(path) > usize::from(most)) {
+            } else if ca.path_len.is_some_and(|most| cas_between(path) > usize::from(most)) {
                 error = webpki::Error::PathLenConstraintViolated;
             } else if which == Dates::OfAll && time < ca.not_before {
                 error = webpki::Error::CertNotValidYet { time: now, not_before: unix(ca.not_before) };
@@ -334,7 +334,7 @@ impl Ca {
 
     /// Whether both vouch for the same at the same time, and are taken back together.
     fn is_same(&self, other: &Self) -> bool {
-        let facts = |ca: &Self| (ca.not_before, ca.not_after, ca.most_below);
+        let facts = |ca: &Self| (ca.not_before, ca.not_after, ca.path_len);
         self.anchor == other.anchor
             && facts(self) == facts(other)
             && (&self.issuer, &self.serial_number) == (&other.issuer, &other.serial_number)

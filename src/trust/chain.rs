@@ -13,17 +13,17 @@ use crate::policy::{Denial, DenialReason};
 
 /// Certificates in a chain, the client's own among them. webpki follows no more than six CAs from one to the next, and
 /// some clients send one or two that are not needed.
-const MOST: usize = 10;
+const MAX_CERTIFICATES: usize = 10;
 
 /// Bytes in a chain. rustls takes no more than 64 KiB in a message.
-const LONGEST: usize = 60_000;
+const MAX_CHAIN_BYTES: usize = 60_000;
 
 /// CAs in a path (webpki's own limit).
-const DEEPEST: usize = 6;
+const MAX_DEPTH: usize = 6;
 
 /// How often a certificate of the chain may be tried as the issuer of another. A plain chain needs one for each CA. CAs of one
 /// name have to be tried one after the other, and each try may cost a signature.
-const MOST_TRIES: usize = 16;
+const MAX_TRIES: usize = 16;
 
 /// RSA keys whose signatures are verified, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -33,16 +33,19 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 ///
 /// # Errors
 /// [`DenialReason::ChainTooLong`], with what is too much of it.
-pub(super) fn is_bounded(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
+pub(super) fn check_size(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
     let too_long = |what: String| Err(Denial::because(DenialReason::ChainTooLong, what));
-    if chain.len() > MOST {
+    if chain.len() > MAX_CERTIFICATES {
         let help = "send the client's certificate and the CAs between it and the client CA, and no others";
-        return too_long(format!("{} certificates, and no more than {MOST} are looked at; {help}", chain.len()));
+        return too_long(format!(
+            "{} certificates, and no more than {MAX_CERTIFICATES} are looked at; {help}",
+            chain.len()
+        ));
     }
     let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
-    if bytes > LONGEST {
+    if bytes > MAX_CHAIN_BYTES {
         return too_long(format!(
-            "{bytes} bytes, and no more than {LONGEST} are looked at; send fewer or smaller ones"
+            "{bytes} bytes, and no more than {MAX_CHAIN_BYTES} are looked at; send fewer or smaller ones"
         ));
     }
     Ok(())
@@ -52,10 +55,10 @@ pub(super) fn is_bounded(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
 ///
 /// # Errors
 /// As [`is_bounded`].
-pub(super) fn is_simple(chain: &[Readable<'_>]) -> Result<(), Denial> {
+pub(super) fn check_paths(chain: &[Readable<'_>]) -> Result<(), Denial> {
     let read: Vec<_> = chain.iter().map(|one| EndEntityCert::try_from(one.shown()).ok()).collect();
     let ways = Ways { names: read.iter().map(|one| one.as_ref().map(|one| (one.subject(), one.issuer()))).collect() };
-    let mut tries = MOST_TRIES;
+    let mut tries = MAX_TRIES;
     if ways.from(0, &mut vec![0], &mut tries).is_some() {
         return Ok(());
     }
@@ -71,7 +74,7 @@ struct Ways<'a> {
 impl Ways<'_> {
     /// Follows every way upwards, as webpki would. `None` once there are no `tries` left.
     fn from(&self, place: usize, path: &mut Vec<usize>, tries: &mut usize) -> Option<()> {
-        let Some((_, issuer)) = self.names.get(place).copied().flatten().filter(|_| path.len() <= DEEPEST) else {
+        let Some((_, issuer)) = self.names.get(place).copied().flatten().filter(|_| path.len() <= MAX_DEPTH) else {
             return Some(());
         };
         for (next, names) in self.names.iter().enumerate().skip(1) {
@@ -90,7 +93,7 @@ impl Ways<'_> {
 ///
 /// # Errors
 /// [`DenialReason::Unsupported`], with the key.
-pub(super) fn can_sign(leaf: &Certificate, algorithms: &WebPkiSupportedAlgorithms) -> Result<(), Denial> {
+pub(super) fn check_key(leaf: &Certificate, algorithms: &WebPkiSupportedAlgorithms) -> Result<(), Denial> {
     if let Some(why) = leaf.cannot_sign_handshakes() {
         let what = format!("{why}; issue it with digitalSignature, or without a keyUsage");
         return Err(Denial::because(DenialReason::WrongPurpose, what));

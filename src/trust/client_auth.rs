@@ -73,7 +73,7 @@ impl ClientAuth {
     pub fn authorize(&self, chain: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<(Client, Permit), Denial> {
         match self {
             Self::None => Ok((Client::Anonymous, Policy::anonymous().authorize(&Client::Anonymous, None)?)),
-            Self::Certificate(authenticator) => authenticator.judge(chain, now),
+            Self::Certificate(authenticator) => authenticator.authorize(chain, now),
         }
     }
 
@@ -122,7 +122,7 @@ impl ClientAuthenticator {
     ///
     /// # Errors
     /// [`Denial`], with its reason.
-    pub fn judge(&self, chain: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<(Client, Permit), Denial> {
+    pub fn authorize(&self, chain: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<(Client, Permit), Denial> {
         let own = self.own.as_deref();
         match chain {
             Some(chain) => self.client_policy.authorize(chain, own, now),

@@ -16,7 +16,7 @@ use super::signed::SignedObject;
 use crate::identity::certificate::name_text;
 
 /// Extensions of a CRL that say nothing about what it means, or that are taken note of.
-const HARMLESS: [ObjectIdentifier; 3] = [
+const IGNORED_EXTENSIONS: [ObjectIdentifier; 3] = [
     // authorityKeyIdentifier: the signature tells whose it is.
     ObjectIdentifier::new_unwrap("2.5.29.35"),
     // cRLNumber: each CRL that is given counts.
@@ -213,7 +213,7 @@ fn usable(extension: &Extension) -> Result<(), CrlError> {
             // Certificates of users or of CAs alone: what such a list names is refused, like what any other names.
             point.only_some_reasons.map_or(Ok(()), |_| Err(CrlError::Partial("some reasons")))
         }
-        known if HARMLESS.contains(&known) => Ok(()),
+        known if IGNORED_EXTENSIONS.contains(&known) => Ok(()),
         unknown if extension.critical => Err(CrlError::Critical(unknown)),
         _ => Ok(()),
     }

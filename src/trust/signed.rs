@@ -16,11 +16,11 @@ pub(super) struct SignedObject {
 
 /// What comes of checking a signature with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signature {
+pub(super) enum SignatureCheck {
     /// It was made with this key.
-    Good,
+    Valid,
     /// It was made with another key, or over another content.
-    Other,
+    Invalid,
     /// Nobody here can tell: the key or the algorithm is of a kind that we do not verify.
     Unknown,
 }
@@ -54,23 +54,23 @@ impl SignedObject {
     }
 
     /// Whether the holder of this key (SubjectPublicKeyInfo, without tag and length) has signed it.
-    pub(super) fn by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> Signature {
-        let Ok(key) = PublicKey::read(key) else { return Signature::Unknown };
+    pub(super) fn by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> SignatureCheck {
+        let Ok(key) = PublicKey::read(key) else { return SignatureCheck::Unknown };
         let mut fitting =
             algorithms.all.iter().filter(|known| known.signature_alg_id().as_ref() == self.algorithm).peekable();
         if fitting.peek().is_none() {
-            return Signature::Unknown;
+            return SignatureCheck::Unknown;
         }
         let good = fitting
             .filter(|known| known.public_key_alg_id().as_ref() == key.algorithm)
             .any(|known| known.verify_signature(key.key, &self.content, &self.signature).is_ok());
-        if good { Signature::Good } else { Signature::Other }
+        if good { SignatureCheck::Valid } else { SignatureCheck::Invalid }
     }
 
     /// Whether the holder of this key may have signed it. Only a signature that proves to be another key's says no: what
     /// cannot be verified is taken at its worst.
     pub(super) fn may_be_by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
-        self.by(key, algorithms) != Signature::Other
+        self.by(key, algorithms) != SignatureCheck::Invalid
     }
 }
 

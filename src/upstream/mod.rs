@@ -48,7 +48,7 @@ pub enum DialError {
 /// The way to the app behind one listener.
 #[derive(Debug)]
 pub struct Upstream {
-    app: Connector,
+    connector: Connector,
     ready: AppReady,
     health: Arc<Health>,
     /// What the app has to read first when we ask it ourselves.
@@ -71,22 +71,22 @@ impl Upstream {
     pub fn new(addr: AppAddr, limit: Duration, ready: AppReady, hold: Option<Duration>) -> Self {
         let health = Arc::new(Health::new(&addr, ready != AppReady::Off));
         let app = Connector::new(addr, limit);
-        Self { app, ready, health, probe_prefix: b"", hold, refused: AtomicBool::new(false) }
+        Self { connector: app, ready, health, probe_prefix: b"", hold, refused: AtomicBool::new(false) }
     }
 
     /// The same to an app that is told of each client, and so reads a PROXY header first in whatever it is asked.
     pub fn with_probe_prefix(self, version: Option<ProxyProtocol>) -> Self {
-        let introduction = match version {
+        let probe_prefix = match version {
             None => b"",
             Some(ProxyProtocol::V1) => proxy_protocol::LOCAL_V1,
             Some(ProxyProtocol::V2) => proxy_protocol::LOCAL_V2,
         };
-        Self { probe_prefix: introduction, ..self }
+        Self { probe_prefix, ..self }
     }
 
     /// Where the app is.
     pub fn addr(&self) -> &AppAddr {
-        self.app.addr()
+        self.connector.addr()
     }
 
     /// Whether it answers.
@@ -105,7 +105,7 @@ impl Upstream {
             // When the time is over, the dial below tells the client.
             let _ = timeout(hold, self.health.watch().wait_for(|state| *state != HealthState::Starting)).await;
         }
-        let dialled = self.app.connect().await;
+        let dialled = self.connector.connect().await;
         match dialled {
             // That it accepts does not tell that it answers.
             Ok(_) if matches!(self.ready, AppReady::Http(_)) => {}
@@ -155,7 +155,7 @@ impl Upstream {
             if state == HealthState::Refusing {
                 sleep(pause).await;
             }
-            if probe::ask(&self.app, &self.ready, self.probe_prefix).await {
+            if probe::ask(&self.connector, &self.ready, self.probe_prefix).await {
                 self.health.set(HealthState::Accepting);
             } else if state != HealthState::Refusing {
                 sleep(pause).await;

@@ -93,7 +93,7 @@ async fn nobody_waits_once_the_holding_has_stopped() {
         let upstream = Arc::clone(&upstream);
         async move { upstream.dial().await }
     });
-    upstream.health().abandon();
+    upstream.health().stop_holding();
     assert!(matches!(timeout(LIMIT, waiting).await.unwrap().unwrap(), Err(DialError::Refused)));
 }
 

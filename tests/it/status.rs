@@ -158,7 +158,7 @@ fn page_and_json_say_the_same() {
     assert_eq!(parts, ["listeners", "certificate", "app", "drain", "retirement"]);
     let listener = &seen["listeners"][0];
     assert_eq!(listener["listener"], sidecar.addr().to_string());
-    assert_eq!((&listener["app_ready"], &listener["app_stands"]), (&true.into(), &"accepts".into()));
+    assert_eq!((&listener["app_ready"], &listener["app_health"]), (&true.into(), &"accepts".into()));
     let rules = &listener["policy"];
     assert_eq!((&rules["mode"], &rules["certificate_required"]), (&"enforce".into(), &true.into()));
     assert_eq!(rules["allow"]["rules"], serde_json::json!(["cf:same:space"]));
@@ -218,7 +218,7 @@ fn retirement_drain_and_audit_are_told() {
     assert_eq!((&seen["denials"][0]["verdict"], &seen["connections"]["denied"]), (&"audit".into(), &0.into()));
     let text = text_of(&page(admin));
     assert!(text.contains("not_allowed, let in by audit mode"), "{text}");
-    assert!(text.contains("the denied come in, and are recorded"), "{text}");
+    assert!(text.contains("the denied come in, and are in the access log"), "{text}");
 
     credentials.spec = credentials.spec.retired();
     credentials.rotate();

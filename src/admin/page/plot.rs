@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::markup::Markup;
 use crate::telemetry::Bucket;
 
-/// The width of a piece; the space of a plot is [`TALL`] high, and stretched to the page's width.
+/// The width of a bucket; the space of a plot is [`TALL`] high, and stretched to the page's width.
 const WIDE: usize = 10;
 const TALL: u64 = 60;
 
@@ -13,35 +13,35 @@ const TALL: u64 = 60;
 const AXIS: u64 = 40;
 
 /// How many connections there were, as an area.
-pub(super) fn active(page: &mut Markup, pieces: &[Bucket]) {
-    let most = pieces.iter().map(|piece| piece.active).max().unwrap_or_default();
+pub(super) fn active(page: &mut Markup, buckets: &[Bucket]) {
+    let most = buckets.iter().map(|bucket| bucket.active).max().unwrap_or_default();
     let mut path = format!("M0 {TALL}");
     let mut before = 0;
-    for (place, piece) in pieces.iter().enumerate() {
-        let height = scaled(piece.active, most, TALL - 2);
+    for (place, bucket) in buckets.iter().enumerate() {
+        let height = scaled(bucket.active, most, TALL - 2);
         if height != before {
             let _ = write!(path, "H{}V{}", place * WIDE, TALL - height);
             before = height;
         }
     }
-    let _ = write!(path, "H{}V{TALL}z", pieces.len() * WIDE);
+    let _ = write!(path, "H{}V{TALL}z", buckets.len() * WIDE);
     begin(page);
     area(page, "active", &path);
     page.raw("</svg>");
 }
 
 /// How many came, as bars that go up, and how many were denied, as bars that go down; on the same scale.
-pub(super) fn flow(page: &mut Markup, pieces: &[Bucket]) {
-    let most = |of: fn(&Bucket) -> u32| pieces.iter().map(of).max().unwrap_or_default();
-    let most = most(|piece| piece.opened).max(most(|piece| piece.denied).saturating_mul(2));
+pub(super) fn flow(page: &mut Markup, buckets: &[Bucket]) {
+    let most = |of: fn(&Bucket) -> u32| buckets.iter().map(of).max().unwrap_or_default();
+    let most = most(|bucket| bucket.opened).max(most(|bucket| bucket.denied).saturating_mul(2));
     let (mut opened, mut denied) = (String::new(), String::new());
-    for (place, piece) in pieces.iter().enumerate() {
+    for (place, bucket) in buckets.iter().enumerate() {
         let x = place * WIDE + 1;
-        if piece.opened > 0 {
-            let _ = write!(opened, "M{x} {AXIS}v-{0}h8v{0}z", scaled(piece.opened, most, AXIS - 2));
+        if bucket.opened > 0 {
+            let _ = write!(opened, "M{x} {AXIS}v-{0}h8v{0}z", scaled(bucket.opened, most, AXIS - 2));
         }
-        if piece.denied > 0 {
-            let _ = write!(denied, "M{x} {AXIS}v{0}h8v-{0}z", scaled(piece.denied, most, AXIS - 2));
+        if bucket.denied > 0 {
+            let _ = write!(denied, "M{x} {AXIS}v{0}h8v-{0}z", scaled(bucket.denied, most, AXIS - 2));
         }
     }
     begin(page);
@@ -72,18 +72,18 @@ fn scaled(value: u32, most: u32, height: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn drawn(plot: fn(&mut Markup, &[Bucket]), pieces: &[Bucket]) -> String {
+    fn drawn(plot: fn(&mut Markup, &[Bucket]), buckets: &[Bucket]) -> String {
         let mut page = Markup::default();
-        plot(&mut page, pieces);
+        plot(&mut page, buckets);
         page.into_string()
     }
 
     #[test]
     fn the_highest_reaches_the_top_and_the_smallest_is_visible() {
-        let piece = |opened, denied, active| Bucket { opened, denied, active };
-        let pieces = [piece(0, 0, 0), piece(1000, 1, 7), piece(1, 0, 7), piece(0, 0, 1)];
-        assert!(drawn(active, &pieces).contains("d=\"M0 60H10V2H30V52H40V60z\""), "{}", drawn(active, &pieces));
-        let flow = drawn(flow, &pieces);
+        let bucket = |opened, denied, active| Bucket { opened, denied, active };
+        let buckets = [bucket(0, 0, 0), bucket(1000, 1, 7), bucket(1, 0, 7), bucket(0, 0, 1)];
+        assert!(drawn(active, &buckets).contains("d=\"M0 60H10V2H30V52H40V60z\""), "{}", drawn(active, &buckets));
+        let flow = drawn(flow, &buckets);
         assert!(flow.contains("class=\"opened\" d=\"M11 40v-38h8v38zM21 40v-2h8v2z\""), "{flow}");
         assert!(flow.contains("class=\"denied\" d=\"M11 40v2h8v-2z\""), "{flow}");
     }

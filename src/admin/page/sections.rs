@@ -98,16 +98,17 @@ pub(super) fn readiness(page: &mut Markup, status: &Status) {
 
 pub(super) fn connections(page: &mut Markup, status: &Status) {
     let now = &status.connections;
-    let pieces = &now.history;
-    let sum = |of: fn(&crate::telemetry::Bucket) -> u32| pieces.iter().map(|piece| u64::from(of(piece))).sum::<u64>();
-    let most = pieces.iter().map(|piece| piece.active).max().unwrap_or_default();
-    let minutes = pieces.len() as u64 * now.bucket_seconds / 60;
+    let buckets = &now.history;
+    let sum =
+        |of: fn(&crate::telemetry::Bucket) -> u32| buckets.iter().map(|bucket| u64::from(of(bucket))).sum::<u64>();
+    let most = buckets.iter().map(|bucket| bucket.active).max().unwrap_or_default();
+    let minutes = buckets.len() as u64 * now.bucket_seconds / 60;
     page.raw("<figure><figcaption><b>").text(now.active).raw("</b> now, at most ").text(most).raw(" in the last ");
     page.text(minutes).raw(" minutes</figcaption>");
-    plot::active(page, pieces);
-    page.raw("</figure><figure><figcaption><b>").text(sum(|piece| piece.opened)).raw("</b> opened (up), <b>");
-    page.text(sum(|piece| piece.denied)).raw("</b> denied (down) in the same time</figcaption>");
-    plot::flow(page, pieces);
+    plot::active(page, buckets);
+    page.raw("</figure><figure><figcaption><b>").text(sum(|bucket| bucket.opened)).raw("</b> opened (up), <b>");
+    page.text(sum(|bucket| bucket.denied)).raw("</b> denied (down) in the same time</figcaption>");
+    plot::flow(page, buckets);
     page.raw("<p class=\"ends\" aria-hidden=\"true\"><span>").text(minutes);
     page.raw(" minutes ago</span><span>now</span></p></figure><dl>");
     entry(page, "in all", |page| {
@@ -152,7 +153,7 @@ pub(super) fn listeners(page: &mut Markup, status: &Status) {
             } else {
                 " <span class=\"bad\">"
             });
-            page.text(&listener.app_stands).raw("</span>");
+            page.text(&listener.app_health).raw("</span>");
         });
         if several {
             entry(page, "shows", |page| {
@@ -200,7 +201,7 @@ fn policy(page: &mut Markup, listener: &ListenerStatus) {
     entry(page, "mode", |page| {
         page.raw(mode);
         if *mode == "audit" {
-            page.raw(": <span class=\"bad\">the denied come in, and are recorded</span>");
+            page.raw(": <span class=\"bad\">the denied come in, and are in the access log</span>");
         }
     });
     entry(page, "allow", |page| rules(page, allow));
@@ -236,7 +237,7 @@ pub(super) fn denials(page: &mut Markup, status: &Status) {
         return;
     }
     let several = status.listeners.len() > 1;
-    page.raw("<p class=\"none\">The newest first; the reasons are those of the records.</p><ol>");
+    page.raw("<p class=\"none\">The newest first; the reasons are those of the access log entries.</p><ol>");
     for denial in &status.denials {
         page.raw("<li>");
         time(page, &denial.at);

@@ -20,7 +20,7 @@ pub(in crate::admin) struct ListenerStatus {
     pub(in crate::admin) listener: SocketAddr,
     pub(in crate::admin) app: SafeText,
     /// How the app stands, in words.
-    pub(in crate::admin) app_stands: SafeText,
+    pub(in crate::admin) app_health: SafeText,
     pub(in crate::admin) app_ready: bool,
     /// Where its pair is found.
     pub(in crate::admin) pair: SafeText,
@@ -73,7 +73,7 @@ impl ListenerStatus {
         Self {
             listener: listening.listener,
             app: SafeText::up_to(PATH, listening.app.addr()),
-            app_stands: SafeText::up_to(PATH, listening.app.describe()),
+            app_health: SafeText::up_to(PATH, listening.app.describe()),
             app_ready: listening.app.is_ready(),
             pair: source(&listening.pair),
             generation: snapshot.as_ref().map(|snapshot| snapshot.generation),

@@ -66,7 +66,7 @@ fn judge_address(
         Some((_, Some(PortHolder { pid, name, .. }))) => format!("{addr}: {name}, process {pid}, listens there"),
         Some((socket, None)) => format!("{addr}: another program listens on {}", socket.addr),
     };
-    if admin.asked || is_the_apps {
+    if admin.explicit || is_the_apps {
         found.problem(Subject::Admin, said, ELSEWHERE);
     } else {
         // The default steps aside.

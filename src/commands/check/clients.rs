@@ -30,10 +30,10 @@ pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
         }
         judged.push(certified);
         let place = if config.listeners.len() > 1 { format!("{}: ", listener.listen) } else { String::new() };
-        let admission = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
+        let client_policy = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
         let mut judge = Judge { place, certified, now, own: own.as_ref(), found: &mut *found };
-        match admission {
-            Ok(admission) => judge.admission(&admission),
+        match client_policy {
+            Ok(client_policy) => judge.client_policy(&client_policy),
             Err(error) => judge.unread(&error),
         }
     }
@@ -88,12 +88,12 @@ impl Judge<'_> {
         }
     }
 
-    fn admission(&mut self, ClientPolicy { anchors: roots, policy, notes, .. }: &ClientPolicy) {
+    fn client_policy(&mut self, ClientPolicy { anchors, policy, notes, .. }: &ClientPolicy) {
         for note in notes {
             self.warning(Subject::ClientCa, note, "take it out, or put there what is meant");
         }
-        self.cas(roots.cas());
-        self.crls(roots);
+        self.cas(anchors.cas());
+        self.crls(anchors);
         self.policy(policy);
     }
 
@@ -127,16 +127,16 @@ impl Judge<'_> {
         }
     }
 
-    fn crls(&mut self, roots: &TrustAnchors) {
+    fn crls(&mut self, anchors: &TrustAnchors) {
         let now = self.now;
-        for note in roots.crl_notes() {
+        for note in anchors.crl_notes() {
             let help = "compare the CRL with the CAs: put its issuer beside them, or take out what is not meant";
             self.warning(Subject::Crl, note, help);
         }
-        let issuers = roots.crl_issuers();
+        let issuers = anchors.crl_issuers();
         let help = "see whether what writes it still runs";
         let mut current = true;
-        for crl in roots.crls() {
+        for crl in anchors.crls() {
             if now < crl.this_update {
                 current = false;
                 let what = format!("{}: it is dated {}, which is to come", crl.place, text::timestamp(crl.this_update));
@@ -159,8 +159,8 @@ impl Judge<'_> {
                 self.problem(Subject::Crl, &what, help);
             }
         }
-        if !roots.crls().is_empty() && current {
-            self.ok(Subject::Crl, &format!("{}, each of them current", count(roots.crls().len(), "CRL")));
+        if !anchors.crls().is_empty() && current {
+            self.ok(Subject::Crl, &format!("{}, each of them current", count(anchors.crls().len(), "CRL")));
         }
     }
 
@@ -176,8 +176,8 @@ impl Judge<'_> {
             self.ok(Subject::Rules, &counted);
         }
         if *mode == PolicyMode::Audit {
-            let what = "mode audit: whoever has a certificate under these CAs comes in, and denials are only recorded";
-            self.warning(Subject::Rules, what, "choose enforce when the records are as they should be");
+            let what = "mode audit: whoever has a certificate under these CAs comes in, and denials are only logged";
+            self.warning(Subject::Rules, what, "choose enforce when the access log entries are as they should be");
         }
         for rule in allow {
             if let Some(deny) = deny.iter().find(|deny| deny.covers(rule)) {

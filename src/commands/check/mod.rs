@@ -70,11 +70,11 @@ fn look_at(config: &Config, found: &mut Findings) {
     let mut seen = HashSet::new();
     for listener in config.listeners.iter().filter(|listener| seen.insert(&listener.app)) {
         let app = &listener.app;
-        let dialled = machine::dial(app, listener.connect);
+        let dialled = machine::dial(app, listener.connect_timeout);
         network::judge_app(app, &dialled, &network, found);
     }
     for listener in &config.listeners {
-        network::judge_announcements(listener, &network, found);
+        network::judge_proxy_protocol(listener, &network, found);
     }
 
     let descriptors = machine::descriptor_limit();

@@ -159,7 +159,7 @@ pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &NetworkCheck
 }
 
 /// Judges what is told in front of the bytes (PROXY protocol): who is believed, and who may be believed wrongly.
-pub(super) fn judge_announcements(listener: &Listener, network: &NetworkCheck, found: &mut Findings) {
+pub(super) fn judge_proxy_protocol(listener: &Listener, network: &NetworkCheck, found: &mut Findings) {
     if let Some(everybody) = listener.accept_proxy_protocol.iter().find(|network| network.is_everybody()) {
         let what = format!(
             "{}: --accept-proxy-protocol {everybody} lets every client choose its own address",
@@ -347,7 +347,7 @@ mod tests {
         let listener = Listener {
             listen: Listen::EveryAddress(8443),
             app: AppAddr::Tcp("127.0.0.1:8080".parse().unwrap()),
-            connect: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(1),
             pair: PairSource::Files(PairFiles { cert: "/c/tls.crt".into(), key: "/c/tls.key".into() }),
             tls: TlsSettings::default(),
             clients: ClientAuthConfig::None,
@@ -356,7 +356,7 @@ mod tests {
             accept_proxy_protocol: accept.iter().map(|text| crate::config::values::network(text).unwrap()).collect(),
         };
         let mut found = Findings::default();
-        judge_announcements(&listener, &network(listening), &mut found);
+        judge_proxy_protocol(&listener, &network(listening), &mut found);
         found.to_text()
     }
 

@@ -27,7 +27,7 @@ use crate::config::sources::{Environment, Sources};
 use crate::config::{AccessLog, Config, Listen, Log};
 use crate::exit::{Exit, Fault};
 use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError, KeyKind};
-use crate::lifecycle::Request;
+use crate::lifecycle::ControlRequest;
 use crate::sidecar::Sidecar;
 use crate::supervisor::Signals;
 use crate::telemetry;
@@ -96,7 +96,7 @@ impl Demo<'_> {
         }
         let app = app::start().await.map_err(|error| internal("cannot start the demo's app", &error))?;
         let (sidecar, taken) = self.open(&folder, &roots, app)?;
-        if let Ok(Request::Stop) = timeout(A_MOMENT, early.next_request(None)).await {
+        if let Ok(ControlRequest::Stop) = timeout(A_MOMENT, early.next_request(None)).await {
             return Ok(Exit::Success);
         }
         let proxy = sidecar.addresses().next().ok_or_else(|| Fault::new(Exit::Internal, "nothing is listened on"))?;

@@ -87,28 +87,28 @@ pub(super) fn tell(what: &str, said: &str) -> Result<(), Fault> {
         .map_err(|error| Fault::new(Exit::Internal, format!("cannot write to stdout: {error}")))
 }
 
-/// Sees the proxy's records, whatever the log's level, and tells of each connection. `callers` are apps by their GUIDs,
+/// Sees the proxy's access log entries, whatever the log's level, and tells of each connection. `callers` are apps by their GUIDs,
 /// with the names under which they are told of.
 pub(super) fn connections(callers: Vec<(String, &'static str)>) -> impl Layer<Registry> + Send + Sync {
-    ConnectionTally { callers }
+    ConnectionPrinter { callers }
         .with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.target() == telemetry::ACCESS_LOG_TARGET))
 }
 
-struct ConnectionTally {
+struct ConnectionPrinter {
     callers: Vec<(String, &'static str)>,
 }
 
-impl<S: Subscriber> Layer<S> for ConnectionTally {
+impl<S: Subscriber> Layer<S> for ConnectionPrinter {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut record = ObservedFields::default();
-        event.record(&mut record);
-        let named = self.callers.iter().find(|(app, _)| record.caller.as_ref() == Some(app));
+        let mut entry = ObservedFields::default();
+        event.record(&mut entry);
+        let named = self.callers.iter().find(|(app, _)| entry.caller.as_ref() == Some(app));
         if let Some((_, name)) = named {
-            record.caller = Some((*name).to_owned());
+            entry.caller = Some((*name).to_owned());
         }
-        if record.reason != CloseReason::Probe.as_str() {
+        if entry.reason != CloseReason::Probe.as_str() {
             // When stdout is closed the next rotation ends the demo; a connection must not.
-            let _ = write(&format!("{} {record}\n", clock()));
+            let _ = write(&format!("{} {entry}\n", clock()));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::fields::BOOTSTRAP;
-use super::reader::{At, FieldReported, MessageReader};
+use super::reader::{At, FieldProblem, MessageReader};
 use super::suite::Named;
 use crate::config::{SecretFile, Tls12Suite, TlsVersion, ValidationContextConfig};
 use crate::diagnostics::redact::quote;
@@ -84,7 +84,7 @@ impl Bootstrap {
 }
 
 impl MessageReader<'_> {
-    fn bootstrap(&mut self, root: &At<'_>) -> Result<Bootstrap, FieldReported> {
+    fn bootstrap(&mut self, root: &At<'_>) -> Result<Bootstrap, FieldProblem> {
         let admin = root.along(&["admin", "address"]);
         let admin = if admin.is_absent() { Ok(None) } else { self.socket(&admin).map(Some) };
         let node = root.along(&["node", "id"]);
@@ -93,7 +93,7 @@ impl MessageReader<'_> {
         Ok(Bootstrap { admin: admin?, node: node?, listeners: listeners?, notes: Vec::new() })
     }
 
-    fn listeners(&mut self, resources: &At<'_>) -> Result<Vec<EnvoyListener>, FieldReported> {
+    fn listeners(&mut self, resources: &At<'_>) -> Result<Vec<EnvoyListener>, FieldProblem> {
         let clusters: Vec<_> =
             resources.field("clusters").items().iter().map(|at| (at.field("name"), self.cluster(at))).collect();
         let mut names = HashSet::new();
@@ -122,14 +122,14 @@ impl MessageReader<'_> {
         read.into_iter().collect()
     }
 
-    fn cluster<'n>(&mut self, at: &At<'n>) -> Result<Cluster<'n>, FieldReported> {
+    fn cluster<'n>(&mut self, at: &At<'n>) -> Result<Cluster<'n>, FieldProblem> {
         let name = self.text(&at.field("name"));
         let connect_timeout = self.duration(&at.field("connect_timeout"));
         let app = self.app(at);
         Ok(Cluster { name: name?, app: app?, connect_timeout: connect_timeout?.unwrap_or(CONNECT_TIMEOUT) })
     }
 
-    fn app(&mut self, cluster: &At<'_>) -> Result<SocketAddr, FieldReported> {
+    fn app(&mut self, cluster: &At<'_>) -> Result<SocketAddr, FieldProblem> {
         let locality = self.one(&cluster.along(&["load_assignment", "endpoints"]))?;
         let endpoint = self.one(&locality.field("lb_endpoints"))?;
         let at = endpoint.along(&["endpoint", "address"]);
@@ -144,8 +144,8 @@ impl MessageReader<'_> {
     fn listener(
         &mut self,
         at: &At<'_>,
-        clusters: &[(At<'_>, Result<Cluster<'_>, FieldReported>)],
-    ) -> Result<EnvoyListener, FieldReported> {
+        clusters: &[(At<'_>, Result<Cluster<'_>, FieldProblem>)],
+    ) -> Result<EnvoyListener, FieldProblem> {
         let listen = self.socket(&at.field("address"));
         let name = at.field("name");
         let name = if name.is_absent() { Ok(None) } else { self.text(&name).map(Some) };
@@ -182,8 +182,8 @@ impl MessageReader<'_> {
     fn named_cluster<'n>(
         &mut self,
         chain: &At<'_>,
-        clusters: &[(At<'_>, Result<Cluster<'n>, FieldReported>)],
-    ) -> Result<Cluster<'n>, FieldReported> {
+        clusters: &[(At<'_>, Result<Cluster<'n>, FieldProblem>)],
+    ) -> Result<Cluster<'n>, FieldProblem> {
         let filter = self.one(&chain.field("filters"))?;
         let config = self.present(&filter.field("typed_config"))?;
         let at = config.field("cluster");
@@ -202,7 +202,7 @@ impl MessageReader<'_> {
         }
     }
 
-    fn tls<'n>(&mut self, chain: &At<'n>) -> Result<At<'n>, FieldReported> {
+    fn tls<'n>(&mut self, chain: &At<'n>) -> Result<At<'n>, FieldProblem> {
         let at = chain.field("transport_socket");
         if at.is_absent() {
             let help = "write a DownstreamTlsContext";
@@ -211,12 +211,12 @@ impl MessageReader<'_> {
         self.present(&at.field("typed_config"))
     }
 
-    fn present<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, FieldReported> {
+    fn present<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, FieldProblem> {
         if at.is_absent() { Err(self.wrong(at, "is missing", "write it with its '@type'")) } else { Ok(at.clone()) }
     }
 
     /// Diego writes several protocols into one text: `h2,http/1.1`.
-    fn alpn(&mut self, at: &At<'_>) -> Result<Vec<Vec<u8>>, FieldReported> {
+    fn alpn(&mut self, at: &At<'_>) -> Result<Vec<Vec<u8>>, FieldProblem> {
         let mut protocols = Vec::new();
         for at in self.list(at)? {
             for protocol in self.text(&at)?.split(',') {
@@ -234,7 +234,7 @@ impl MessageReader<'_> {
     }
 
     /// Each element is a suite, or several that the client may choose from: `[A|B]`.
-    fn suites(&mut self, at: &At<'_>) -> Result<Option<Vec<Tls12Suite>>, FieldReported> {
+    fn suites(&mut self, at: &At<'_>) -> Result<Option<Vec<Tls12Suite>>, FieldProblem> {
         if at.is_absent() {
             return Ok(None);
         }
@@ -264,7 +264,7 @@ impl MessageReader<'_> {
         Ok(Some(suites))
     }
 
-    fn versions(&mut self, params: &At<'_>) -> Result<(TlsVersion, TlsVersion), FieldReported> {
+    fn versions(&mut self, params: &At<'_>) -> Result<(TlsVersion, TlsVersion), FieldProblem> {
         const MEND: &str = "write TLS_AUTO, TLSv1_2 or TLSv1_3";
         let (min, max) = (params.field("tls_minimum_protocol_version"), params.field("tls_maximum_protocol_version"));
         let oldest = match min.node.text() {
@@ -287,7 +287,7 @@ impl MessageReader<'_> {
     }
 
     /// The roots alone ask clients for a certificate; only with `require_client_certificate` must there be one.
-    fn clients(&mut self, tls: &At<'_>, common: &At<'_>) -> Result<Option<ValidationContextConfig>, FieldReported> {
+    fn clients(&mut self, tls: &At<'_>, common: &At<'_>) -> Result<Option<ValidationContextConfig>, FieldProblem> {
         let at = tls.field("require_client_certificate");
         let required = self.flag(&at)?;
         let context = common.field("validation_context_sds_secret_config");
@@ -302,7 +302,7 @@ impl MessageReader<'_> {
     }
 
     /// A secret's name and file, the latter in one of the two forms.
-    fn secret(&mut self, at: &At<'_>) -> Result<SecretFile, FieldReported> {
+    fn secret(&mut self, at: &At<'_>) -> Result<SecretFile, FieldProblem> {
         let name = self.text(&at.field("name")).map(str::to_owned);
         let config = at.field("sds_config");
         let (newer, older) = (config.along(&["path_config_source", "path"]), config.field("path"));
@@ -316,7 +316,7 @@ impl MessageReader<'_> {
     }
 
     /// The elements of what must be a list, or nothing.
-    fn list<'n>(&mut self, at: &At<'n>) -> Result<Vec<At<'n>>, FieldReported> {
+    fn list<'n>(&mut self, at: &At<'n>) -> Result<Vec<At<'n>>, FieldProblem> {
         let items = at.items();
         if items.is_empty() && !at.is_absent() {
             return Err(self.wrong(at, format!("expected a list, found {}", at.node.kind()), "begin each with -"));

@@ -63,7 +63,7 @@ impl Bootstrap {
             drain: Drain { delay: Duration::ZERO, timeout: beside.drain.unwrap_or(DRAIN) },
             admin: self.admin.map(|addr| Admin {
                 addr: AdminAddr::Tcp(addr),
-                asked: false,
+                explicit: false,
                 actions: Vec::new(),
                 hosts: Vec::new(),
             }),
@@ -80,7 +80,7 @@ impl EnvoyListener {
         Listener {
             listen: Listen::At(self.listen),
             app: AppAddr::Tcp(self.app),
-            connect: self.connect_timeout,
+            connect_timeout: self.connect_timeout,
             pair: PairSource::Secret(self.pair),
             tls: TlsSettings {
                 alpn: self.alpn,

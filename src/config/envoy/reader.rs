@@ -12,7 +12,7 @@ use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 
 /// Proof that a mistake has been noted, which is why there is no value.
 #[derive(Clone, Copy)]
-pub(super) struct FieldReported(());
+pub(super) struct FieldProblem(());
 
 /// A value and its path, `static_resources.listeners[2].name`. What is absent has a path as well, and says nothing.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// `value`, unless a mistake has been noted; with it, what is worth a line in the log.
-    pub(super) fn finish<T>(self, value: Result<T, FieldReported>) -> Result<(T, Vec<String>), Diagnostics> {
+    pub(super) fn finish<T>(self, value: Result<T, FieldProblem>) -> Result<(T, Vec<String>), Diagnostics> {
         match value {
             Ok(value) if self.diagnostics.is_empty() => Ok((value, self.notes)),
             // Not empty: whoever holds a `Reported` has noted a mistake.
@@ -91,7 +91,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// Notes a mistake, unless one is known about it or about what it stands in: it would be a consequence of that.
-    pub(super) fn wrong(&mut self, at: &At<'_>, what: impl Into<String>, help: impl Into<String>) -> FieldReported {
+    pub(super) fn wrong(&mut self, at: &At<'_>, what: impl Into<String>, help: impl Into<String>) -> FieldProblem {
         let covers = |known: &str| match at.path.strip_prefix(known) {
             Some(rest) => known.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']),
             None => false,
@@ -100,7 +100,7 @@ impl<'p> MessageReader<'p> {
             let place = Source::File { path: self.file.to_owned(), line: None, key: at.path.clone() };
             self.diagnostics.push((at.path.clone(), Problem::new(what, help).at(place)));
         }
-        FieldReported(())
+        FieldProblem(())
     }
 
     /// Notes something that is no mistake and worth a line in the log.
@@ -176,7 +176,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// The one element of a list.
-    pub(super) fn one<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, FieldReported> {
+    pub(super) fn one<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, FieldProblem> {
         let mut items = at.items();
         let found = items.len();
         match items.pop() {
@@ -186,7 +186,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// Some text that must be there.
-    pub(super) fn text<'n>(&mut self, at: &At<'n>) -> Result<&'n str, FieldReported> {
+    pub(super) fn text<'n>(&mut self, at: &At<'n>) -> Result<&'n str, FieldProblem> {
         match at.node.text() {
             Some(text) if !text.is_empty() => Ok(text),
             Some(_) => Err(self.wrong(at, "is empty", "write a value")),
@@ -199,7 +199,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// A path that must be there.
-    pub(super) fn path(&mut self, at: &At<'_>) -> Result<PathBuf, FieldReported> {
+    pub(super) fn path(&mut self, at: &At<'_>) -> Result<PathBuf, FieldProblem> {
         let text = self.text(at)?;
         if text.contains('\0') {
             return Err(self.wrong(at, "holds a NUL character", "name a file"));
@@ -208,7 +208,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// A truth value; false where there is none.
-    pub(super) fn flag(&mut self, at: &At<'_>) -> Result<bool, FieldReported> {
+    pub(super) fn flag(&mut self, at: &At<'_>) -> Result<bool, FieldProblem> {
         match at.node {
             Node::Null => Ok(false),
             Node::Word(word) if word == "true" => Ok(true),
@@ -219,7 +219,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// A duration as protobuf writes it, `0.250s`; none where there is none.
-    pub(super) fn duration(&mut self, at: &At<'_>) -> Result<Option<Duration>, FieldReported> {
+    pub(super) fn duration(&mut self, at: &At<'_>) -> Result<Option<Duration>, FieldProblem> {
         if at.is_absent() {
             return Ok(None);
         }
@@ -232,7 +232,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// An `Address`: TCP, and a number rather than a name.
-    pub(super) fn socket(&mut self, at: &At<'_>) -> Result<SocketAddr, FieldReported> {
+    pub(super) fn socket(&mut self, at: &At<'_>) -> Result<SocketAddr, FieldProblem> {
         if at.field("socket_address").is_absent() {
             return Err(self.wrong(&at.field("socket_address"), "is missing", "write address and port_value"));
         }

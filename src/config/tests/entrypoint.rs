@@ -124,14 +124,14 @@ fn nothing_may_be_done_by_the_admin_listener_that_was_not_named() {
 fn the_admin_address_is_known_to_be_asked_for() {
     let admin = |value: &str| Typed::default().flag("admin", value).config().admin;
     let tcp = |addr: &str| {
-        Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), asked: true, actions: vec![], hosts: vec![] })
+        Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), explicit: true, actions: vec![], hosts: vec![] })
     };
     assert_eq!(admin("9900"), tcp("127.0.0.1:9900"));
     assert_eq!(admin("localhost:9900"), tcp("127.0.0.1:9900"));
     assert_eq!(admin("[::1]:0"), tcp("[::1]:0"));
     assert_eq!(
         admin("unix:/run/a.sock"),
-        Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), asked: true, actions: vec![], hosts: vec![] })
+        Some(Admin { addr: AdminAddr::Unix("/run/a.sock".into()), explicit: true, actions: vec![], hosts: vec![] })
     );
     assert_eq!(admin("off"), None);
 }

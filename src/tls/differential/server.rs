@@ -72,7 +72,7 @@ impl Server for Ours {
         }
         // Later where the client is slow to read.
         if chance.below(2) == 0 {
-            session.answer(&mut out).unwrap();
+            session.write_key_update(&mut out).unwrap();
         }
         out.bytes().to_vec()
     }

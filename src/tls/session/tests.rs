@@ -246,7 +246,7 @@ fn a_client_that_takes_new_keys_is_followed_and_gets_new_ones() {
         assert!(two.session.owes_key_update());
         if round % 2 == 0 {
             let mut out = Outgoing::default();
-            two.session.answer(&mut out).unwrap();
+            two.session.write_key_update(&mut out).unwrap();
             assert_eq!(two.told(&out).unwrap(), b"");
             assert!(!two.session.owes_key_update());
         }
@@ -347,9 +347,9 @@ fn any_number_of_wanted_key_updates_is_answered_by_one() {
         takes(&mut session, &mut rogue.update_keys(true)).unwrap();
     }
     let mut out = Outgoing::default();
-    session.answer(&mut out).unwrap();
+    session.write_key_update(&mut out).unwrap();
     let one = out.bytes().len();
-    session.answer(&mut out).unwrap();
+    session.write_key_update(&mut out).unwrap();
     assert!(one > 0 && out.bytes().len() == one, "{one}");
 }
 
@@ -367,7 +367,7 @@ fn nothing_is_sealed_behind_close_notify_whatever_the_client_still_says() {
         assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ApplicationData, b"the upload")), Some(0));
     }
     assert!(!session.owes_key_update());
-    session.answer(&mut out).unwrap();
+    session.write_key_update(&mut out).unwrap();
     session.close(&mut out).unwrap();
     assert!(session.encrypt(b"too late", &mut out).is_err());
     assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ChangeCipherSpec, &[1])), None);

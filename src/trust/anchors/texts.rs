@@ -191,7 +191,7 @@ pub(super) fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>
         let ca = Ca {
             anchor,
             is_revoked: false,
-            most_below: certificate.path_length(),
+            path_len: certificate.path_length(),
             issuer: cert.issuer().into(),
             serial_number: cert.serial().into(),
             signed,

@@ -65,7 +65,7 @@ fn found(dir: &TempDir, certified: &ClientAuthFiles, own: Option<&Identity>) -> 
     let mut found = Findings::default();
     let mut judge = Judge { place: String::new(), certified, now: now(), own, found: &mut found };
     match ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified)) {
-        Ok(admission) => judge.admission(&admission),
+        Ok(client_policy) => judge.client_policy(&client_policy),
         Err(error) => judge.unread(&error),
     }
     let text = found.to_text().replace(&format!("{}/", dir.path().display()), "");
