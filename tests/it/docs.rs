@@ -23,9 +23,10 @@ const ACCESS_LOG: &str = "docs/reference/access-log.md";
 const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 17] = [
     "docs/glossary.md",
     "README.md",
+    "CONTRIBUTING.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     CONFIGURATION,
@@ -35,7 +36,9 @@ const DOCUMENTS: [&str; 14] = [
     METRICS_MANUAL,
     ENVOY_FIELDS,
     "docs/containers.md",
+    "docs/cloud-foundry.md",
     "docs/diego.md",
+    "docs/performance.md",
     "docs/reference/options.md",
     "docs/reference/exit-statuses.md",
 ];
