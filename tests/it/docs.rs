@@ -22,8 +22,9 @@ const OPERATIONS: &str = "docs/operations.md";
 const ACCESS_LOG: &str = "docs/reference/access-log.md";
 const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
+const TROUBLESHOOTING: &str = "docs/troubleshooting.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
-const DOCUMENTS: [&str; 17] = [
+const DOCUMENTS: [&str; 18] = [
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",
@@ -32,6 +33,7 @@ const DOCUMENTS: [&str; 17] = [
     CONFIGURATION,
     CLIENTS,
     OPERATIONS,
+    TROUBLESHOOTING,
     ACCESS_LOG,
     METRICS_MANUAL,
     ENVOY_FIELDS,
@@ -143,6 +145,17 @@ fn every_denial_is_explained_and_the_example_of_a_policy_is_one() {
     }
     let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
     assert_eq!(PolicyFile::parse(Path::new("policy.toml"), file).unwrap().allow.len(), 2);
+}
+
+#[test]
+fn every_denial_and_close_reason_has_a_remedy_to_link_to() {
+    let text = read(TROUBLESHOOTING);
+    for &denial in policy::DenialReason::VARIANTS {
+        assert!(text.contains(&format!("<a id=\"denied-{denial}\"></a>")), "{denial}");
+    }
+    for &reason in CloseReason::VARIANTS {
+        assert!(text.contains(&format!("<a id=\"closed-{}\"></a>", reason.as_str())), "{}", reason.as_str());
+    }
 }
 
 #[test]
