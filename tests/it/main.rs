@@ -8,6 +8,7 @@ mod actions;
 mod architecture;
 mod check;
 mod clients;
+mod contrib;
 mod conversations;
 mod demo;
 mod docs;
