@@ -118,7 +118,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__check)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --admin-actions --admin-host --log-format --log-level --access-log --config --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -370,6 +370,13 @@ _vestibule() {
                     return 0
                     ;;
                 --admin)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --metrics)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -827,7 +834,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__policy__subcmd__test)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --admin-actions --admin-host --log-format --log-level --access-log --config --peer --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1085,6 +1092,13 @@ _vestibule() {
                     fi
                     return 0
                     ;;
+                --metrics)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --admin-actions)
                     COMPREPLY=($(compgen -W "drain reload loglevel" -- "${cur}"))
                     return 0
@@ -1146,7 +1160,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__proxy)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --admin-actions --admin-host --log-format --log-level --access-log --config --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1393,6 +1407,13 @@ _vestibule() {
                     fi
                     return 0
                     ;;
+                --metrics)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --admin-actions)
                     COMPREPLY=($(compgen -W "drain reload loglevel" -- "${cur}"))
                     return 0
@@ -1439,7 +1460,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__run)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --admin-actions --admin-host --log-format --log-level --access-log --config --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1691,6 +1712,13 @@ _vestibule() {
                     return 0
                     ;;
                 --admin)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --metrics)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

@@ -73,9 +73,17 @@ pub struct AdminState {
 #[derive(Debug)]
 pub struct AdminServer {
     socket: AdminSocket,
-    actions: Actions,
-    hosts: Vec<String>,
+    audience: Audience,
     file: Option<SocketFile>,
+}
+
+/// Who is answered.
+#[derive(Debug)]
+enum Audience {
+    /// Operators, who see everything and may do what is enabled, on this machine or by a name that is listed.
+    Operators { actions: Actions, hosts: Vec<String> },
+    /// Scrapers and probes, wherever they are.
+    Scrapers,
 }
 
 #[derive(Debug)]
@@ -88,17 +96,15 @@ enum AdminSocket {
 #[derive(Debug)]
 pub struct ListeningAdmin {
     listener: AdminListener,
-    actions: Actions,
-    hosts: Vec<String>,
+    audience: Audience,
     _file: Option<SocketFile>,
 }
 
 /// What every connection needs.
 #[derive(Debug)]
 struct AdminService {
-    state: AdminState,
-    actions: Actions,
-    hosts: Vec<String>,
+    state: Arc<AdminState>,
+    audience: Audience,
 }
 
 #[derive(Debug)]
@@ -142,8 +148,29 @@ impl AdminServer {
 
     /// What whoever runs the process is asked for here. To be called once: a second call
     /// takes the place of the first.
-    pub fn requests(&mut self) -> mpsc::Receiver<ControlRequest> {
-        self.actions.requests()
+    pub fn requests(&mut self) -> Option<mpsc::Receiver<ControlRequest>> {
+        match &mut self.audience {
+            Audience::Operators { actions, .. } => Some(actions.requests()),
+            Audience::Scrapers => None,
+        }
+    }
+
+    /// Opens the listener for scrapers; `None` if there is to be none.
+    ///
+    /// # Errors
+    /// [`Exit::AddressUnavailable`].
+    pub fn open_metrics(listen: Option<Listen>) -> Result<Option<Self>, Fault> {
+        let Some(listen) = listen else { return Ok(None) };
+        let open = || {
+            let listener = listener::open(listen)?;
+            tracing::info!(metrics = %listener.local_addr()?, "metrics listening");
+            Ok(listener)
+        };
+        let socket = open().map_err(|error: io::Error| {
+            let message = format!("cannot listen on {listen} for --metrics: {error}");
+            Fault::new(Exit::AddressUnavailable, message).with_help("choose another --metrics, or off")
+        })?;
+        Ok(Some(Self { socket: AdminSocket::Tcp(socket), audience: Audience::Scrapers, file: None }))
     }
 
     /// Has the runtime tell when there is something to answer. Must be called within one.
@@ -157,14 +184,14 @@ impl AdminServer {
         };
         let listener =
             listener.map_err(|error| Fault::new(Exit::Internal, format!("cannot listen for --admin: {error}")))?;
-        Ok(ListeningAdmin { listener, actions: self.actions, hosts: self.hosts, _file: self.file })
+        Ok(ListeningAdmin { listener, audience: self.audience, _file: self.file })
     }
 }
 
 impl ListeningAdmin {
     /// Answers for ever.
-    pub async fn run(self, state: AdminState) {
-        let service = Arc::new(AdminService { state, actions: self.actions, hosts: self.hosts });
+    pub async fn run(self, state: Arc<AdminState>) {
+        let service = Arc::new(AdminService { state, audience: self.audience });
         let slots = Arc::new(AdminSlots::default());
         loop {
             let accepted = match &self.listener {
@@ -199,7 +226,8 @@ fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<AdminServer> {
             (AdminSocket::Unix(listener), Some(SocketFile(path.clone())))
         }
     };
-    Ok(AdminServer { socket, actions: Actions::new(&admin.actions), hosts: admin.hosts.clone(), file })
+    let audience = Audience::Operators { actions: Actions::new(&admin.actions), hosts: admin.hosts.clone() };
+    Ok(AdminServer { socket, audience, file })
 }
 
 /// Opens a Unix socket, which does not block, in place of one that a process before us has left behind.
@@ -229,14 +257,18 @@ async fn serve<S>(stream: S, service: Arc<AdminService>, by_name: bool, place: A
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let AdminService { state, actions, hosts } = &*service;
+    let AdminService { state, audience } = &*service;
     let pending = PendingAction::default();
     let answer = service_fn(|request| {
         place.asks();
-        let answer = if by_name && !host_check::is_ours(&request, hosts) {
-            routes::misdirected()
-        } else {
-            actions.answer(&request, &pending).unwrap_or_else(|| routes::answer(&request, state))
+        let answer = match audience {
+            Audience::Scrapers => routes::answer_scraper(&request, state),
+            Audience::Operators { hosts, .. } if by_name && !host_check::is_ours(&request, hosts) => {
+                routes::misdirected()
+            }
+            Audience::Operators { actions, .. } => {
+                actions.answer(&request, &pending).unwrap_or_else(|| routes::answer(&request, state))
+            }
         };
         std::future::ready(Ok::<_, Infallible>(answer))
     });

@@ -21,14 +21,33 @@ pub(super) type AdminResponse = Response<Full<Bytes>>;
 /// What is answered here; what may be done is beside it.
 const PATHS: [&str; 6] = ["/", "/status.json", "/livez", "/readyz", "/healthz", "/metrics"];
 
+/// What is answered where `--metrics` listens.
+const SCRAPED: [&str; 3] = ["/metrics", "/livez", "/readyz"];
+
 /// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
 pub(super) fn answer<B>(request: &Request<B>, view: &AdminState) -> AdminResponse {
     if let Some(answer) = view.envoy.as_ref().and_then(|envoy| envoy.answer(request, view)) {
         return answer;
     }
+    answer_one_of(&PATHS, request, view, Details::Shown)
+}
+
+/// The same to whoever scrapes metrics or probes: nothing that tells who calls, or of our configuration.
+pub(super) fn answer_scraper<B>(request: &Request<B>, view: &AdminState) -> AdminResponse {
+    answer_one_of(&SCRAPED, request, view, Details::Hidden)
+}
+
+/// Whether `/readyz?verbose` says more than `ok`: where the app is, what is wrong with which file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Details {
+    Shown,
+    Hidden,
+}
+
+fn answer_one_of<B>(paths: &[&str], request: &Request<B>, view: &AdminState, details: Details) -> AdminResponse {
     let path = request.uri().path();
-    if !PATHS.contains(&path) {
-        return text(StatusCode::NOT_FOUND, format!("there are {}\n", PATHS.join(" ")));
+    if !paths.contains(&path) {
+        return text(StatusCode::NOT_FOUND, format!("there are {}\n", paths.join(" ")));
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -41,7 +60,7 @@ pub(super) fn answer<B>(request: &Request<B>, view: &AdminState) -> AdminRespons
         "/metrics" => metrics(request, view),
         "/" => html(page::render(&Status::of(&view.readiness, &view.status_sources))),
         "/status.json" => json(&Status::of(&view.readiness, &view.status_sources)),
-        _ => ready(request.uri().query().unwrap_or_default(), view),
+        _ => ready(request.uri().query().unwrap_or_default(), view, details),
     }
 }
 
@@ -51,16 +70,16 @@ pub(super) fn misdirected() -> AdminResponse {
 }
 
 /// `?verbose` lists the parts; `?exclude=CHECK`, any number of times, leaves one out.
-fn ready(query: &str, view: &AdminState) -> AdminResponse {
+fn ready(query: &str, view: &AdminState, details: Details) -> AdminResponse {
     let (mut verbose, mut excluded) = (false, Vec::new());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match (name, Check::named(value)) {
-            ("verbose", _) => verbose = true,
+            ("verbose", _) => verbose = details == Details::Shown,
             ("exclude", Some(part)) => excluded.push(part),
             ("exclude", None) => {
                 let known: Vec<_> = Check::VARIANTS.iter().map(|part| part.as_str()).collect();
-                return text(StatusCode::BAD_REQUEST, format!("the parts are {}\n", known.join(", ")));
+                return text(StatusCode::BAD_REQUEST, format!("the checks are {}\n", known.join(", ")));
             }
             _ => return text(StatusCode::BAD_REQUEST, "there are ?verbose and ?exclude=CHECK\n"),
         }

@@ -46,6 +46,8 @@ pub struct Config {
     pub drain: Drain,
     /// Where health is asked for; `None` means nowhere.
     pub admin: Option<Admin>,
+    /// Where scrapers find the metrics, and nothing that operators alone should see; `None` means nowhere.
+    pub metrics: Option<Listen>,
     /// What is written to stderr.
     pub log: Log,
     /// Worker threads of the runtime; at least 1.

@@ -30,6 +30,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let admin = reader.admin();
     let actions = reader.admin_actions();
     let hosts = reader.admin_hosts();
+    let metrics = reader.one("metrics", values::listen_or_off);
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -46,6 +47,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
                 (Some(admin), actions, hosts) => Some(Admin { actions, hosts, ..admin }),
                 (None, ..) => None,
             },
+            metrics: metrics?,
             log: log?,
             threads: threads?,
             limits: limits?,

@@ -99,6 +99,7 @@ fn nothing_typed_is_a_whole_configuration() {
         accept_proxy_protocol: vec![],
     };
     let expected = Config {
+        metrics: None,
         listeners: vec![listener],
         credential_timeout: Some(Duration::from_secs(10)),
         timeouts: Timeouts { handshake: Duration::from_secs(10), idle: None, max_age: None },

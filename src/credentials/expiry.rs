@@ -30,8 +30,8 @@ pub(super) enum ExpiryEvent {
 /// How near the end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Nearness {
-    /// A quarter of its life is left, or 30 days.
-    LastQuarter,
+    /// It should have had a successor for some time.
+    Near,
     /// It has come.
     Expired,
 }
@@ -59,29 +59,35 @@ impl Expiry {
             // It has no successor, and the instance ends before it does.
             return;
         }
-        let (from, until) = (certificate.not_before(), certificate.not_after());
+        let until = certificate.not_after();
         let (generation, source) = (shown.generation, shown.source.clone());
         let ending = ExpiryEvent::Certificate { generation, source, not_after: until };
-        self.add(ending, from, until);
+        self.add(ending, renewal_overdue(&certificate), until);
     }
 
     fn add_trust_anchors(&mut self, anchors: &TrustAnchors) {
         for CrlIssuer { issuer, this_update, next_update } in anchors.crl_issuers() {
             if let Some(next_update) = next_update {
-                self.add(ExpiryEvent::Crls { issuer: issuer.to_owned(), next_update }, this_update, next_update);
+                self.add(
+                    ExpiryEvent::Crls { issuer: issuer.to_owned(), next_update },
+                    last_quarter(this_update, next_update),
+                    next_update,
+                );
             }
         }
         if let Some(last) = anchors.cas().iter().max_by_key(|ca| ca.not_after) {
-            self.add(ExpiryEvent::Cas { not_after: last.not_after }, last.not_before, last.not_after);
+            self.add(
+                ExpiryEvent::Cas { not_after: last.not_after },
+                last_quarter(last.not_before, last.not_after),
+                last.not_after,
+            );
         }
     }
 
-    /// What is valid `from` then `until` then: it is near its end in its last quarter, or in the last days if that is long.
-    fn add(&mut self, ending: ExpiryEvent, from: SystemTime, until: SystemTime) {
-        let quarter = until.duration_since(from).unwrap_or_default() / 4;
-        let near = until.checked_sub(quarter.min(NEAR)).unwrap_or(from);
-        self.moments.push((ending.clone(), Nearness::LastQuarter, near));
-        self.moments.push((ending, Nearness::Expired, until));
+    /// What is `near` its end then, and over `until` then.
+    fn add(&mut self, event: ExpiryEvent, near: SystemTime, until: SystemTime) {
+        self.moments.push((event.clone(), Nearness::Near, near));
+        self.moments.push((event, Nearness::Expired, until));
     }
 
     /// What has come to its end, or near to it, by `now`, and was not said before.
@@ -107,6 +113,26 @@ impl Expiry {
     }
 }
 
+/// From when on `certificate`, which is replaced before its end, should have had a successor.
+pub fn renewal_overdue(certificate: &Certificate) -> SystemTime {
+    let is_diegos = matches!(certificate.identity(), Ok(Some(_)));
+    let overdue = if is_diegos { after_diegos_renewal } else { last_quarter };
+    overdue(certificate.not_before(), certificate.not_after())
+}
+
+/// When the last quarter of a life begins, or the last 30 days of a long one.
+fn last_quarter(from: SystemTime, until: SystemTime) -> SystemTime {
+    let quarter = until.duration_since(from).unwrap_or_default() / 4;
+    until.checked_sub(quarter.min(NEAR)).unwrap_or(from)
+}
+
+/// When an instance's certificate should have been replaced for some time. Diego does so 30 minutes before the end of a life of more
+/// than 4 hours, else when an eighth of it is left (executor, `credmanager.go`).
+fn after_diegos_renewal(from: SystemTime, until: SystemTime) -> SystemTime {
+    let life = until.duration_since(from).unwrap_or_default();
+    until.checked_sub((life / 12).min(Duration::from_secs(20 * 60))).unwrap_or(from)
+}
+
 impl ExpiryEvent {
     /// Says that it is as near as that. `several`: which certificate has to be told.
     pub(super) fn say(&self, nearness: Nearness, several: bool) {
@@ -116,11 +142,11 @@ impl ExpiryEvent {
                 let pair = several.then(|| tracing::field::display(source));
                 let not_after = date(*not_after);
                 match nearness {
-                    Nearness::LastQuarter => tracing::warn!(
+                    Nearness::Near => tracing::warn!(
                         generation,
                         pair,
                         not_after,
-                        "less than a quarter of the served certificate's life is left and no successor has come; see whether what rotates the pair still runs"
+                        "the served certificate comes to its end and no successor has come; see whether what rotates the pair still runs"
                     ),
                     Nearness::Expired => tracing::error!(
                         generation,
@@ -130,7 +156,7 @@ impl ExpiryEvent {
                     ),
                 }
             }
-            Self::Crls { issuer, next_update } if nearness == Nearness::LastQuarter => tracing::warn!(
+            Self::Crls { issuer, next_update } if nearness == Nearness::Near => tracing::warn!(
                 %issuer,
                 next_update = date(*next_update),
                 "the CRLs of this issuer come to their nextUpdate and no successor has come; see whether what writes them still runs"
@@ -140,7 +166,7 @@ impl ExpiryEvent {
                 next_update = date(*next_update),
                 "every CRL of this issuer is past its nextUpdate: what was revoked since is not in it; see whether what writes it still runs"
             ),
-            Self::Cas { not_after } if nearness == Nearness::LastQuarter => tracing::warn!(
+            Self::Cas { not_after } if nearness == Nearness::Near => tracing::warn!(
                 not_after = date(*not_after),
                 "the last client CA comes to its end: put its successor beside it in --client-ca"
             ),
@@ -176,19 +202,22 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_warned_of_once_at_its_last_quarter_and_once_at_its_end() {
+    fn a_certificate_is_warned_of_once_when_no_successor_came_in_time_and_once_at_its_end() {
         let now = SystemTime::now();
         let certificate = shown(1, now, 8 * HOUR);
         let leaf = Certificate::from_der(certificate.pair.leaf()).unwrap();
         let (from, until) = (leaf.not_before(), leaf.not_after());
-        let quarter = until - until.duration_since(from).unwrap() / 4;
+        assert_eq!(last_quarter(from, until), until - until.duration_since(from).unwrap() / 4);
+        // Diego's own renews it 30 minutes before its end.
+        let near = until - Duration::from_secs(20 * 60);
+        assert_eq!(renewal_overdue(&leaf), near);
         let mut expiry = Expiry::default();
         expiry.update(std::slice::from_ref(&certificate), std::iter::empty());
-        assert_eq!(expiry.due(quarter - Duration::from_secs(1)), []);
-        assert_eq!(expiry.sleep(quarter - Duration::from_secs(1)), Duration::from_secs(1));
+        assert_eq!(expiry.due(near - Duration::from_secs(1)), []);
+        assert_eq!(expiry.sleep(near - Duration::from_secs(1)), Duration::from_secs(1));
         assert_eq!(expiry.sleep(now), LONGEST_SLEEP);
-        assert_eq!(nearness(&expiry.due(quarter)), [Nearness::LastQuarter]);
-        assert_eq!(expiry.due(quarter + HOUR), [], "it was said");
+        assert_eq!(nearness(&expiry.due(near)), [Nearness::Near]);
+        assert_eq!(expiry.due(until - Duration::from_secs(1)), [], "it was said");
         assert_eq!(nearness(&expiry.due(until)), [Nearness::Expired]);
         expiry.update(std::slice::from_ref(&certificate), std::iter::empty());
         assert_eq!(expiry.due(until + HOUR), [], "a reload of something else is no reason to say it again");

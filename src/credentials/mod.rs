@@ -15,6 +15,7 @@ mod trust_files;
 mod watch;
 
 pub use client_policy::{ClientPolicyError, ClientPolicyFiles};
+pub use expiry::renewal_overdue;
 pub use file_kind::FileKind;
 pub use load::{LoadError, read_half};
 pub use load_failure::ReloadFailure;

@@ -41,6 +41,8 @@ const FEWEST_CONNECTIONS: u64 = 64;
 pub struct Capacity {
     /// Connections at once.
     pub slots: Slots,
+    /// How many these are.
+    pub connections: usize,
     /// Handshakes at once.
     pub handshakes: Arc<Semaphore>,
     /// Bytes that they may have us hold.
@@ -57,10 +59,11 @@ pub fn limits(told: &Limits) -> Capacity {
     let fitting = max_connections(Some(descriptors), memory);
     let connections = told.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
     let handshakes = told.handshakes.unwrap_or(connections);
-    tracing::debug!(connections, handshakes, memory, "limits");
+    tracing::debug!(connections, handshakes, memory, "connection limits");
     let budget = memory.map(|bytes| bytes / PARTS_OF_MEMORY);
     Capacity {
         slots: Slots::new(connections),
+        connections,
         handshakes: Arc::new(Semaphore::new(handshakes.min(Semaphore::MAX_PERMITS))),
         budgets: Arc::new(Budgets::new(budget, budget)),
     }

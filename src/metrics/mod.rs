@@ -63,6 +63,7 @@ struct MetricsSnapshot<'a> {
     checks: Vec<CheckStatus>,
     usage: Option<process::Usage>,
     started: Option<f64>,
+    max_connections: usize,
 }
 
 /// Everything that is measured, ready to be asked for.
@@ -73,16 +74,17 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of what is counted there.
+    /// Metrics of what is counted there, by a process that serves `max_connections` at once.
     pub fn new(
         counters: Arc<Counters>,
         budgets: Arc<Budgets>,
         rotations: Arc<RotationStats>,
         readiness: Arc<Readiness>,
+        max_connections: usize,
     ) -> Self {
         let mut registry = Registry::default();
         let started = process::started();
-        let sources = MetricsSources { counters, budgets, rotations, readiness, started };
+        let sources = MetricsSources { counters, budgets, rotations, readiness, started, max_connections };
         registry.register_collector(Box::new(sources.clone()));
         Self { sources, registry }
     }
@@ -114,6 +116,7 @@ struct MetricsSources {
     rotations: Arc<RotationStats>,
     readiness: Arc<Readiness>,
     started: Option<f64>,
+    max_connections: usize,
 }
 
 impl MetricsSources {
@@ -126,6 +129,7 @@ impl MetricsSources {
             checks: self.readiness.checks(SystemTime::now()),
             usage: process::usage(),
             started: self.started,
+            max_connections: self.max_connections,
         }
     }
 }

@@ -45,6 +45,14 @@ pub static METRICS: &[Metric] = &[
         read: |seen| whole(seen.counters.active()),
     },
     Metric {
+        name: "vestibule_connections_limit",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "Connections that are served at once; those beyond are turned away as overloaded.",
+        read: |seen| whole(seen.max_connections as u64),
+    },
+    Metric {
         name: "vestibule_connections_closed",
         unit: None,
         kind: MetricType::Counter,

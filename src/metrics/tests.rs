@@ -23,7 +23,7 @@ fn budgets() -> Budgets {
 
 fn measured() -> Measured {
     let (counters, readiness) = (Arc::new(Counters::default()), Arc::new(Readiness::new(1, Vec::new())));
-    let metrics = Metrics::new(Arc::clone(&counters), Arc::new(budgets()), Arc::default(), Arc::clone(&readiness));
+    let metrics = Metrics::new(Arc::clone(&counters), Arc::new(budgets()), Arc::default(), Arc::clone(&readiness), 100);
     Measured { counters, readiness, metrics }
 }
 

@@ -31,6 +31,7 @@ use crate::telemetry::CloseReason;
 pub struct Sidecar {
     config: Config,
     admin: Option<AdminServer>,
+    metrics: Option<AdminServer>,
     hidden: Option<HiddenPort>,
     listeners: Vec<BoundListener>,
     rotator: Rotator,
@@ -59,9 +60,10 @@ impl Sidecar {
         }
         let hidden = if config.app.hide_port { hide_app(&mut listeners)? } else { None };
         let admin = AdminServer::open(config.admin.as_ref())?;
+        let metrics = AdminServer::open_metrics(config.metrics)?;
         let reload = Arc::new(Notify::new());
         let rotator = Rotator::new(Arc::clone(&reload));
-        Ok(Self { config, admin, hidden, listeners, rotator, reload, child: None })
+        Ok(Self { config, admin, metrics, hidden, listeners, rotator, reload, child: None })
     }
 
     /// Starts the app. To be called within a runtime without threads of its own, before there are any: whatever fences the proxy in
@@ -103,8 +105,8 @@ impl Sidecar {
             }
             None => (None, Signals::for_proxy().map_err(|error| cannot_hear(&error))?),
         };
-        if let Some(admin) = &mut self.admin {
-            signals.add_requests(admin.requests());
+        if let Some(requests) = self.admin.as_mut().and_then(AdminServer::requests) {
+            signals.add_requests(requests);
         }
         let running = self.start(&mut tasks, signals, app)?;
         running.serve(tasks).await
@@ -112,7 +114,7 @@ impl Sidecar {
 
     /// Starts everything that runs until the end.
     fn start(self, tasks: &mut Tasks, signals: Signals, app: Option<App>) -> Result<Running, Fault> {
-        let Self { config, admin, listeners, mut rotator, reload, .. } = self;
+        let Self { config, admin, metrics, listeners, mut rotator, reload, .. } = self;
         // The app has been started: it keeps the limits that the container was given, and may be debugged.
         if let Err(error) = limits::keep_memory_private() {
             tracing::warn!(%error, "cannot mark the process non-dumpable (PR_SET_DUMPABLE)");
@@ -130,9 +132,13 @@ impl Sidecar {
         ));
         let running =
             Running { served: rotator.served(), config, signals, app, inbound, rotator, reload, shared, readiness };
-        if let Some(admin) = admin {
-            let state = running.admin_state();
-            tasks.start("admin", admin.listen()?.run(state));
+        if admin.is_some() || metrics.is_some() {
+            let state = Arc::new(running.admin_state());
+            for (name, server) in [("admin", admin), ("metrics", metrics)] {
+                if let Some(server) = server {
+                    tasks.start(name, server.listen()?.run(Arc::clone(&state)));
+                }
+            }
         }
         Ok(running)
     }
@@ -205,6 +211,7 @@ impl Running {
             Arc::clone(&capacity.budgets),
             self.rotator.stats(),
             Arc::clone(&readiness),
+            capacity.connections,
         );
         let snapshots = listeners.iter().map(|info| (info.listener, info.snapshots.clone())).collect();
         let envoy = self.config.envoy.as_ref();

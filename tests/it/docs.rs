@@ -91,9 +91,13 @@ fn the_example_file_names_every_key_and_holds_the_defaults() {
     let text = read(CONFIGURATION);
     let (_, rest) = text.split_once("```toml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
-    assert_eq!(configured(Some(example)), configured(None));
+    assert_eq!(configured(Some(example)), configured(None), "copied as it is, it changes nothing");
+    let default = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned);
+    let defaults: Vec<_> = example.lines().filter_map(default).collect();
+    assert!(defaults.len() > 20, "{defaults:?}");
+    assert_eq!(configured(Some(&defaults.join("\n"))), configured(None));
     for key in options::of("run").filter_map(Opt::key) {
-        let begins = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+        let begins = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key} = "));
         assert!(example.lines().any(begins), "{key} is not in the example");
     }
     // What is commented out can be read as well.

@@ -251,3 +251,26 @@ fn low_port() -> SocketAddr {
     let mut ports = (start..32_000).chain(22_000..start);
     ports.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).unwrap().local_addr().unwrap()
 }
+
+#[test]
+fn scrapers_find_metrics_and_probes_on_an_address_of_their_own_and_nothing_else() {
+    let credentials = Credentials::new();
+    let setup = Setup::proxy(&credentials, app::echo()).arg("--metrics").arg("127.0.0.1:0").arg("--admin").arg("off");
+    let sidecar = setup.ready();
+    let metrics: SocketAddr = sidecar.wait_for("metrics listening")["metrics"].as_str().unwrap().parse().unwrap();
+    let (code, body) = get(metrics, "/metrics");
+    assert_eq!(code, 200);
+    assert!(body.contains("vestibule_connections_limit ") && body.contains("vestibule_files_usable"), "{body}");
+    assert_eq!(get(metrics, "/livez"), (200, "ok\n".to_owned()));
+    // Where the app is, and what is wrong with which file, is not for everybody.
+    assert_eq!(get(metrics, "/readyz?verbose"), (200, "ok\n".to_owned()));
+    for path in ["/", "/status.json", "/healthz", "/drain", "/reload", "/loglevel", "/certs", "/server_info"] {
+        assert_eq!(get(metrics, path).0, 404, "{path}");
+    }
+    // A scraper may know us by any name.
+    let mut tcp = std::net::TcpStream::connect(metrics).unwrap();
+    tcp.write_all(b"GET /metrics HTTP/1.1\r\nHost: shop.example:9102\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}

@@ -11,7 +11,7 @@ use super::finding::{Findings, Subject};
 use crate::commands::text;
 use crate::config::PairFiles;
 use crate::credentials;
-use crate::credentials::{LoadError, Pair, PairError};
+use crate::credentials::{LoadError, Pair, PairError, renewal_overdue};
 use crate::crypto::provider;
 use crate::identity::Certificate;
 use crate::pem::Pem;
@@ -199,10 +199,9 @@ fn judge_validity(leaf: &Certificate, above: &[Certificate], now: SystemTime, fo
         found.problem(Subject::Validity, what, "have a new pair written; on Cloud Foundry restart the instance");
     } else {
         let left = until.duration_since(now).unwrap_or_default();
-        let life = until.duration_since(from).unwrap_or_default();
         let what = format!("valid until {shown}, {} left", text::duration(left));
-        if left < life / 4 {
-            let what = format!("{what}, less than a quarter of its life");
+        if renewal_overdue(leaf) < now {
+            let what = format!("{what}, and no successor has come");
             found.warning(Subject::Validity, what, "see whether what rotates the pair still runs");
         } else {
             found.ok(Subject::Validity, what);

@@ -63,7 +63,10 @@ fn look_at(config: &Config, found: &mut Findings) {
 
     let network = machine.network();
     for listener in &config.listeners {
-        network::judge_listen(listener.listen, &network, &|inode| machine.holder(inode), found);
+        network::judge_listen(listener.listen, "--listen", &network, &|inode| machine.holder(inode), found);
+    }
+    if let Some(metrics) = config.metrics {
+        network::judge_listen(metrics, "--metrics", &network, &|inode| machine.holder(inode), found);
     }
     admin::judge(config, &network, &|inode| machine.holder(inode), machine::admin_folder_exists(config), found);
     // Several listeners may lead to one app.

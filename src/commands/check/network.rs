@@ -45,9 +45,10 @@ pub(super) enum Dialled {
     Failed(String),
 }
 
-/// Judges whether `listen` could be opened. `holder` finds out who holds a socket.
+/// Judges whether `listen`, which `option` gives, could be opened. `holder` finds out who holds a socket.
 pub(super) fn judge_listen(
     listen: Listen,
+    option: &str,
     network: &NetworkCheck,
     holder: &dyn Fn(u64) -> Option<PortHolder>,
     found: &mut Findings,
@@ -67,7 +68,7 @@ pub(super) fn judge_listen(
         return found.problem(Subject::Listen, what, format!("listen on one of its own, or on all of them: {port}"));
     }
     if let Some(taken) = network.listening.iter().find(|socket| collides(ip, port, socket.addr)) {
-        return judge_taken(listen, taken, holder(taken.inode), found);
+        return judge_taken(listen, option, taken, holder(taken.inode), found);
     }
     if port < network.first_open_port {
         let what = format!("{listen}: ports below {} need CAP_NET_BIND_SERVICE", network.first_open_port);
@@ -76,7 +77,13 @@ pub(super) fn judge_listen(
     found.ok(Subject::Listen, format!("{listen} is free"));
 }
 
-fn judge_taken(listen: Listen, taken: &ListeningSocket, holder: Option<PortHolder>, found: &mut Findings) {
+fn judge_taken(
+    listen: Listen,
+    option: &str,
+    taken: &ListeningSocket,
+    holder: Option<PortHolder>,
+    found: &mut Findings,
+) {
     let addr = taken.addr;
     match holder {
         // The check is also run beside a proxy that works.
@@ -86,12 +93,12 @@ fn judge_taken(listen: Listen, taken: &ListeningSocket, holder: Option<PortHolde
         Some(PortHolder { pid, name, .. }) => found.problem(
             Subject::Listen,
             format!("{listen}: {name}, process {pid}, listens on {addr}"),
-            "stop it, or choose another --listen",
+            format!("stop it, or choose another {option}"),
         ),
         None => found.problem(
             Subject::Listen,
             format!("{listen}: another program listens on {addr}"),
-            "stop it, or choose another --listen",
+            format!("stop it, or choose another {option}"),
         ),
     }
 }
@@ -228,7 +235,7 @@ mod tests {
     fn listen(listen: &str, listening: &[&str], holder: Option<PortHolder>) -> String {
         let listen = crate::config::values::listen(listen).unwrap();
         let mut found = Findings::default();
-        judge_listen(listen, &network(listening), &|_| holder.clone(), &mut found);
+        judge_listen(listen, "--listen", &network(listening), &|_| holder.clone(), &mut found);
         found.to_text()
     }
 

@@ -67,6 +67,7 @@ impl Bootstrap {
                 actions: Vec::new(),
                 hosts: Vec::new(),
             }),
+            metrics: None,
             log: Log { format: None, level: beside.log_level, access: AccessLog::Denied },
             threads: beside.cpus.clamp(1, 2),
             limits: Limits::default(),

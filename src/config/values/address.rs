@@ -108,6 +108,11 @@ pub fn port(text: &str) -> Result<SocketAddr, Problem> {
     }
 }
 
+/// As [`listen`], or `off`.
+pub fn listen_or_off(text: &str) -> Result<Option<Listen>, Problem> {
+    if text == "off" { Ok(None) } else { listen(text).map(Some) }
+}
+
 /// `LISTEN=APP`: `8443=8080`, `9443=127.0.0.1:9090`, `8443=unix:/run/app.sock`.
 pub fn listener(text: &str) -> Result<(Listen, AppAddr), Problem> {
     let Some((outer, inner)) = text.split_once('=') else {

@@ -18,7 +18,7 @@ use strum::VariantArray;
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::{may_be_secret_path, quote};
 
-pub use address::{admin, app, host_name, listen, listener, port};
+pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
 pub use duration::{Range, duration, duration_or_off};
 pub use network::{Network, network};
 pub use size::size;

@@ -18,7 +18,7 @@ fn the_served_certificate_is_warned_of_once_before_its_end_and_once_at_it() {
         let says = |line: &&serde_json::Value| line["message"].as_str().is_some_and(|text| text.contains(words));
         sidecar.lines().iter().filter(|line| line["level"] == level).filter(says).count()
     };
-    let quarter = "less than a quarter of the served certificate's life is left";
+    let quarter = "the served certificate comes to its end";
     let line =
         sidecar.wait_until("a warning", |line| line["message"].as_str().is_some_and(|text| text.contains(quarter)));
     assert!(line["not_after"].is_string(), "{line}");

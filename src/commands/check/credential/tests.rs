@@ -328,12 +328,12 @@ fn an_expired_certificate_is_a_problem() {
 }
 
 #[test]
-fn the_last_quarter_of_its_life_is_a_warning_and_the_time_before_it_is_not() {
+fn a_successor_that_has_not_come_in_time_is_a_warning_and_the_time_before_it_is_not() {
     let Credential { cert_pem, key_pem, .. } = issued();
-    assert_eq!(complaints(&cert_pem, &key_pem, now() + DAY * 3 / 4), "");
+    assert_eq!(complaints(&cert_pem, &key_pem, now() + DAY * 98 / 100), "");
     assert_eq!(
-        complaints(&cert_pem, &key_pem, now() + DAY * 3 / 4 + Duration::from_secs(3600)),
-        "warning  validity      valid until 2027-01-16T08:00:00Z, 5h left, less than a quarter of its life; \
+        complaints(&cert_pem, &key_pem, now() + DAY - Duration::from_secs(900)),
+        "warning  validity      valid until 2027-01-16T08:00:00Z, 15m left, and no successor has come; \
          see whether what rotates the pair still runs\n"
     );
 }
