@@ -13,6 +13,7 @@ mod slots;
 mod status;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as Caller;
 use std::path::{Path, PathBuf};
@@ -171,6 +172,14 @@ impl AdminServer {
             Fault::new(Exit::AddressUnavailable, message).with_help("choose another --metrics, or off")
         })?;
         Ok(Some(Self { socket: AdminSocket::Tcp(socket), audience: Audience::Scrapers, file: None }))
+    }
+
+    /// The address at which it can be asked over TCP; `None` for a Unix socket.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            AdminSocket::Tcp(socket) => socket.local_addr().ok(),
+            AdminSocket::Unix(_) => None,
+        }
     }
 
     /// Has the runtime tell when there is something to answer. Must be called within one.

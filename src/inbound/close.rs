@@ -21,6 +21,10 @@ use crate::tls::{HandshakeError, HelloError};
 /// How long an app may still answer a client that must go: all of it is over within a second.
 const DRAIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// What a client in plain HTTP can read, as Go's net/http and nginx say it.
+const PLAIN_HTTP: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+    This port speaks TLS, and the request came in plain HTTP: use https://\n";
+
 /// Closes a connection that did not get as far as the relay.
 pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
     match ended {
@@ -38,6 +42,10 @@ pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
         ) => {
             // A dozen bytes into an empty send buffer: they fit, or nobody is there.
             let _ = client.try_write(&alert);
+            linger(client).await;
+        }
+        ConnectionError::Hello(HelloError::PlainHttp) => {
+            let _ = client.try_write(PLAIN_HTTP);
             linger(client).await;
         }
         ConnectionError::DeniedAfterHandshake(_, established)

@@ -76,7 +76,7 @@ impl ConnectionError {
             | Self::Handshake(HandshakeError::Exhausted(_)) => CloseReason::Overloaded,
             Self::ProxyHeader(_) => CloseReason::ProxyHeader,
             Self::Hello(HelloError::Incomplete | HelloError::Io(_)) => CloseReason::HelloIncomplete,
-            Self::Hello(HelloError::NotTls { .. }) => CloseReason::NotTls,
+            Self::Hello(HelloError::NotTls { .. } | HelloError::PlainHttp) => CloseReason::NotTls,
             Self::Hello(HelloError::Malformed { .. } | HelloError::TooLong { .. }) | Self::Handshake(_) => {
                 CloseReason::HandshakeFailed
             }

@@ -112,6 +112,11 @@ impl Sidecar {
         running.serve(tasks).await
     }
 
+    /// Where the status page is; `None` if the admin listener is off, or its address was taken.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(AdminServer::addr)
+    }
+
     /// Starts everything that runs until the end.
     fn start(self, tasks: &mut Tasks, signals: Signals, app: Option<App>) -> Result<Running, Fault> {
         let Self { config, admin, metrics, listeners, mut rotator, reload, .. } = self;

@@ -198,6 +198,7 @@ impl AccessLogEntry {
         let kind = match verdict {
             _ if reason.is_refusal() => Some(EntryKind::Refused(reason)),
             Some(Verdict::Audit) => Some(EntryKind::Audited),
+            _ if reason.is_failed_attempt() => Some(EntryKind::Failed(reason)),
             _ => None,
         };
         let logged = match self.access {

@@ -123,6 +123,11 @@ impl CloseReason {
         }
     }
 
+    /// Whether a client did not get as far as a handshake by a fault that scanners have as well: enough to hear of now and then.
+    pub fn is_failed_attempt(self) -> bool {
+        matches!(self, Self::NotTls | Self::HandshakeFailed)
+    }
+
     /// Whether a client was turned away that might have been served: what an operator wants to hear of.
     pub fn is_refusal(self) -> bool {
         matches!(

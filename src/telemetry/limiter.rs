@@ -12,15 +12,22 @@ const LINES: u32 = 20;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// Of failed attempts the first in so long a time is written.
+const FAILED_WINDOW: Duration = Duration::from_secs(3600);
+
 /// Lets some entries of each kind through. What is counted is not affected.
 #[derive(Debug)]
-pub(super) struct Limiter([Mutex<LineCount>; CloseReason::COUNT + 1]);
+pub(super) struct Limiter([Mutex<LineCount>; KINDS]);
+
+const KINDS: usize = 2 * CloseReason::COUNT + 1;
 
 /// The entries that are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryKind {
     /// A client that was turned away, for this reason.
     Refused(CloseReason),
+    /// A client that failed for this reason, as scanners do.
+    Failed(CloseReason),
     /// A client that audit mode has let in.
     Audited,
 }
@@ -44,14 +51,19 @@ impl Limiter {
         // Counts cannot be left half-written.
         let place = match kind {
             EntryKind::Refused(reason) => reason as usize,
-            EntryKind::Audited => CloseReason::COUNT,
+            EntryKind::Failed(reason) => CloseReason::COUNT + reason as usize,
+            EntryKind::Audited => KINDS - 1,
+        };
+        let (most, window) = match kind {
+            EntryKind::Failed(_) => (1, FAILED_WINDOW),
+            EntryKind::Refused(_) | EntryKind::Audited => (LINES, WINDOW),
         };
         let mut lines = self.0[place].lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
+        if lines.since.is_none_or(|since| now.duration_since(since) >= window) {
             lines.since = Some(now);
             lines.written = 0;
         }
-        if lines.written == LINES {
+        if lines.written == most {
             lines.left_out += 1;
             return None;
         }
@@ -77,6 +89,9 @@ mod tests {
             "another reason has lines of its own"
         );
         assert_eq!(limiter.admit(EntryKind::Audited, now), Some(0), "and so has audit mode");
+        let failed = EntryKind::Failed(CloseReason::Denied);
+        assert_eq!((limiter.admit(failed, now), limiter.admit(failed, now + WINDOW)), (Some(0), None));
+        assert_eq!(limiter.admit(failed, now + FAILED_WINDOW), Some(1));
         assert_eq!(limiter.admit(DENIED, now + WINDOW), Some(500 - u64::from(LINES)));
         assert_eq!(limiter.admit(DENIED, now + WINDOW), Some(0));
     }

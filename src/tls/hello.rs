@@ -76,6 +76,9 @@ pub enum HelloError {
         /// An alert for the client.
         alert: Vec<u8>,
     },
+    /// The first bytes are a request in plain HTTP.
+    #[error("the client speaks plain HTTP to a TLS port; let it dial https://")]
+    PlainHttp,
     /// TLS, but a ClientHello that cannot be understood.
     #[error("the ClientHello is malformed")]
     Malformed {
@@ -295,6 +298,9 @@ impl Parser {
                         // rustls has none where the first message is another one than a ClientHello.
                         alert = fatal_alert(AlertDescription::UnexpectedMessage);
                     }
+                    if speaks_http(wire) {
+                        return Err(HelloError::PlainHttp);
+                    }
                     return Err(if speaks_tls(wire) {
                         HelloError::Malformed { alert, cause }
                     } else {
@@ -315,6 +321,13 @@ fn fatal_alert(description: AlertDescription) -> Vec<u8> {
 /// Whether the bytes begin as a record with a handshake does: type 22, version 3.x (RFC 8446, 5.1).
 fn speaks_tls(wire: &[u8]) -> bool {
     matches!(wire, [22, 3, ..] | [22])
+}
+
+/// Whether the bytes begin as a request of HTTP/1 or HTTP/2 does (RFC 9110, 9; RFC 9113, 3.4).
+fn speaks_http(wire: &[u8]) -> bool {
+    const METHODS: [&[u8]; 10] =
+        [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO", b"DELET", b"PATCH", b"CONNE", b"TRACE", b"PRI *"];
+    METHODS.iter().any(|method| wire.starts_with(method))
 }
 
 #[cfg(test)]

@@ -117,6 +117,8 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
     for &reason in CloseReason::VARIANTS {
         let line = match (reason, reason.is_refusal()) {
             (CloseReason::Probe, _) => "never",
+            (CloseReason::Completed, _) => "`all`; `denied` where audit mode let the client in",
+            (reason, _) if reason.is_failed_attempt() => "`all`; `denied` the first in an hour",
             (_, true) => "`denied`, `all`",
             (_, false) => "`all`",
         };

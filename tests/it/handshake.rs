@@ -162,18 +162,40 @@ fn a_probe_reaches_no_app_and_leaves_no_line_at_info_but_is_counted() {
 }
 
 #[test]
-fn plain_http_gets_an_alert_and_a_close_and_reaches_no_app() {
+fn plain_http_is_answered_in_plain_http_and_reaches_no_app() {
     let credentials = Credentials::new();
     let app = App::start();
     // Not even a quiet log leaves it out, when all connections are asked for.
     let sidecar = Setup::proxy(&credentials, app.addr()).env("VESTIBULE_LOG_LEVEL", "info").ready();
-    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-    tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let (alert, ending) = read_to_end(&tcp);
-    assert_eq!((alert.first(), ending), (Some(&21), Ending::Fin), "{alert:?}");
-    drop(tcp);
-    sidecar.access_log_entry("not_tls");
+    for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST /x HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+        // However the bytes come.
+        for byte in request.as_bytes() {
+            tcp.write_all(std::slice::from_ref(byte)).unwrap();
+        }
+        let (answer, ending) = read_to_end(&tcp);
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 400 ") && answer.contains("https://"), "{answer}");
+        assert_eq!(ending, Ending::Fin);
+    }
+    let entry = sidecar.access_log_entry("not_tls");
+    assert!(entry["detail"].as_str().unwrap().contains("plain HTTP"), "{entry}");
     assert_eq!(app.unaccepted(), 0);
+}
+
+#[test]
+fn the_first_of_those_who_speak_no_tls_is_in_the_log_by_default() {
+    let credentials = Credentials::new();
+    let mut sidecar = Setup::proxy(&credentials, app::echo()).arg("--access-log").arg("denied").ready();
+    for garbage in [&b"SSH-2.0-OpenSSH_9.2\r\n"[..], b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+        tcp.write_all(garbage).unwrap();
+        read_to_end(&tcp);
+    }
+    sidecar.signal("TERM");
+    assert!(sidecar.exited().success());
+    assert_eq!(sidecar.wait_for("exited")["connections"], 2);
+    assert_eq!(sidecar.reasons(), ["not_tls"]);
 }
 
 #[test]

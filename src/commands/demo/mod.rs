@@ -101,7 +101,7 @@ impl Demo<'_> {
         }
         let proxy = sidecar.addresses().next().ok_or_else(|| Fault::new(Exit::Internal, "nothing is listened on"))?;
         let narrator = Narrator {
-            intro: self.intro(dir.path(), proxy, app, taken),
+            intro: self.intro(dir.path(), proxy, app, taken, sidecar.admin_addr()),
             commands: self.commands(dir.path(), proxy, &roots),
             shown: sidecar.served(),
         };
@@ -189,10 +189,21 @@ impl Demo<'_> {
     }
 
     /// What is running, in aligned lines.
-    fn intro(&self, dir: &Path, proxy: SocketAddr, app: SocketAddr, taken: Option<Listen>) -> Vec<String> {
+    fn intro(
+        &self,
+        dir: &Path,
+        proxy: SocketAddr,
+        app: SocketAddr,
+        taken: Option<Listen>,
+        admin: Option<SocketAddr>,
+    ) -> Vec<String> {
         let InstanceSpec { organization, space, app: app_guid, key, .. } = &self.spec;
         let stepped_aside =
             taken.map(|taken| format!(" ({taken} is taken; --listen chooses another)")).unwrap_or_default();
+        let status = match admin {
+            Some(admin) => format!("http://{admin}/, metrics at http://{admin}/metrics"),
+            None => "no status page: its address, 127.0.0.1:9901, is taken".to_owned(),
+        };
         let every = text::duration(self.args.rotate_every);
         let front_ends = self.front_ends.iter().enumerate().map(|(place, front_end)| {
             let said = if place == 0 { "allowed in by --allow-app" } else { "no rule allows it in" };
@@ -201,6 +212,7 @@ impl Demo<'_> {
         [
             ("proxy", format!("TLS on {proxy}{stepped_aside}")),
             ("app", format!("plaintext HTTP on {app}, in this process")),
+            ("status", status),
             ("instance", instance(&self.spec).to_owned()),
             ("identity", format!("app {app_guid}")),
             ("", format!("space {space}")),
@@ -231,7 +243,7 @@ fn commands(spec: &InstanceSpec, proxy: SocketAddr, roots: &Path) -> Vec<String>
     let (name, reached, ca) = (instance(spec), reached(proxy), text::quoted(roots));
     vec![
         curl(spec, proxy, roots, ""),
-        format!("openssl s_client -connect {reached} -servername {name} -CAfile {ca} -verify_return_error"),
+        format!("openssl s_client -connect {reached} -servername {name} -CAfile {ca} -verify_return_error </dev/null"),
     ]
 }
 
@@ -291,7 +303,7 @@ mod tests {
                 "/tmp/d",
                 format!("curl --cacert /tmp/d/ca.crt --resolve {name}:8443:127.0.0.1 https://{name}:8443/"),
                 format!(
-                    "openssl s_client -connect 127.0.0.1:8443 -servername {name} -CAfile /tmp/d/ca.crt -verify_return_error"
+                    "openssl s_client -connect 127.0.0.1:8443 -servername {name} -CAfile /tmp/d/ca.crt -verify_return_error </dev/null"
                 ),
             ),
             (
@@ -299,7 +311,7 @@ mod tests {
                 "/tmp/my d",
                 format!("curl --cacert '/tmp/my d/ca.crt' --resolve {name}:9443:127.0.0.1 https://{name}:9443/"),
                 format!(
-                    "openssl s_client -connect 127.0.0.1:9443 -servername {name} -CAfile '/tmp/my d/ca.crt' -verify_return_error"
+                    "openssl s_client -connect 127.0.0.1:9443 -servername {name} -CAfile '/tmp/my d/ca.crt' -verify_return_error </dev/null"
                 ),
             ),
             (
@@ -307,7 +319,7 @@ mod tests {
                 "/tmp/d",
                 format!("curl --cacert /tmp/d/ca.crt --resolve {name}:8443:[::1] https://{name}:8443/"),
                 format!(
-                    "openssl s_client -connect [::1]:8443 -servername {name} -CAfile /tmp/d/ca.crt -verify_return_error"
+                    "openssl s_client -connect [::1]:8443 -servername {name} -CAfile /tmp/d/ca.crt -verify_return_error </dev/null"
                 ),
             ),
         ] {
