@@ -34,7 +34,8 @@ complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "health" -d 'Ask
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "identity" -d 'What a certificate says'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "policy" -d 'Who may come in'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "issuer" -d 'A development CA that rotates instance credentials as Diego does'
-complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "envoy" -d 'What Diego starts; also chosen when the program is called as `envoy`'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "completions" -d 'Print the completions for bash, zsh or fish'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "envoy" -d 'What Diego starts; also when the program is called as `envoy`'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "demo" -d 'Issuer, small app and proxy on one machine, with commands to try'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
@@ -339,6 +340,24 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l once -d '
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l retire -d 'Write the pair of an instance that is about to go'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -s c -l config-path -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l id-creds -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l c2c-creds -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l id-validation -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l drain-time-s -r
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -s l -l log-level -r -f -a "trace\t''
+debug\t''
+info\t''
+warning\t''
+warn\t''
+error\t''
+critical\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l mode -r -f -a "serve\t''
+validate\t''
+init_only\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l version
 complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -s h -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l listen -d 'Where clients dial the demo [127.0.0.1:8443]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l rotate-every -d 'How often the pair is replaced [5s]' -r -f
@@ -350,15 +369,17 @@ debug\t''
 trace\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l green-blue -d 'Two front-ends call, green and blue; only green is allowed in'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -s h -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "run" -d 'Start the app behind the proxy; the container\'s entrypoint'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "proxy" -d 'The proxy alone; something else starts the app'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "check" -d 'Read everything, open nothing; one line per finding; exit 0 or 1'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "wait" -d 'Wait until a running proxy is ready; exit 0 or 1'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "health" -d 'Ask a running proxy once whether it is ready; exit 0 or 1'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "identity" -d 'What a certificate says'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "policy" -d 'Who may come in'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "issuer" -d 'A development CA that rotates instance credentials as Diego does'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "envoy" -d 'What Diego starts; also chosen when the program is called as `envoy`'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "demo" -d 'Issuer, small app and proxy on one machine, with commands to try'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer envoy demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "run" -d 'Start the app behind the proxy; the container\'s entrypoint'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "proxy" -d 'The proxy alone; something else starts the app'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "check" -d 'Read everything, open nothing; one line per finding; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "wait" -d 'Wait until a running proxy is ready; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "health" -d 'Ask a running proxy once whether it is ready; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "identity" -d 'What a certificate says'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "policy" -d 'Who may come in'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "issuer" -d 'A development CA that rotates instance credentials as Diego does'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "completions" -d 'Print the completions for bash, zsh or fish'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "envoy" -d 'What Diego starts; also when the program is called as `envoy`'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "demo" -d 'Issuer, small app and proxy on one machine, with commands to try'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
+complete -c vestibule -n "__fish_seen_subcommand_from run; and contains -- -- (commandline -opc)" -x -a "(__fish_complete_command)"

@@ -8,6 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ValueHint};
+
 use crate::config::{LogLevel, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
@@ -154,6 +157,24 @@ const LEVELS: [(&str, LogLevel); 8] = [
 // `init_only` brings up what is configured without serving, and exits: all of that but the opening is reading.
 const MODES: [(&str, EnvoyMode); 3] =
     [("serve", EnvoyMode::Serve), ("validate", EnvoyMode::Validate), ("init_only", EnvoyMode::Validate)];
+
+/// The flags that count, for completions: what is typed is read by [`parse`].
+pub(super) fn flags() -> Vec<Arg> {
+    let file = |name: &'static str| Arg::new(name).long(name).value_name("FILE").value_hint(ValueHint::FilePath);
+    let words = |name: &'static str, words: Vec<&'static str>| {
+        Arg::new(name).long(name).value_parser(PossibleValuesParser::new(words))
+    };
+    vec![
+        file("config-path").short('c'),
+        file("id-creds"),
+        file("c2c-creds"),
+        file("id-validation"),
+        Arg::new("drain-time-s").long("drain-time-s").value_name("SECONDS"),
+        words("log-level", LEVELS.iter().map(|(word, _)| *word).collect()).short('l'),
+        words("mode", MODES.iter().map(|(word, _)| *word).collect()),
+        Arg::new("version").long("version").action(ArgAction::SetTrue),
+    ]
+}
 
 /// Reads what stands behind the program's name. A flag that is there twice counts as it is there last.
 ///

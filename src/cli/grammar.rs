@@ -17,7 +17,7 @@ Each option is also a variable (--tls-min: VESTIBULE_TLS_MIN) and a key in the f
 pub(super) fn vestibule() -> Command {
     Command::new("vestibule")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("TLS with the instance's own identity in front, the app in plaintext behind")
+        .about("An mTLS sidecar proxy and container entrypoint, with the instance's own identity")
         .max_term_width(100)
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -54,8 +54,14 @@ pub(super) fn vestibule() -> Command {
                 .override_usage("vestibule issuer [OPTIONS] DIR")
                 .arg(positional("DIR").required(true)),
         )
+        .subcommand(
+            Command::new("completions")
+                .about("Print the completions for bash, zsh or fish")
+                .override_usage("vestibule completions SHELL")
+                .arg(positional("SHELL").required(true)),
+        )
         // Its words are Envoy's, which clap does not read: see `cli::envoy`.
-        .subcommand(Command::new("envoy").about("What Diego starts; also chosen when the program is called as `envoy`"))
+        .subcommand(Command::new("envoy").about("What Diego starts; also when the program is called as `envoy`"))
         .subcommand(command("demo", "Issuer, small app and proxy on one machine, with commands to try"))
 }
 
@@ -75,6 +81,7 @@ pub(super) fn shown() -> Command {
             .mut_args(|arg| match (arg.get_id().as_str(), option(&arg)) {
                 ("help" | "-h", _) => arg.hide(false).help("Print help"),
                 ("COMMAND", _) => arg.hide(false).value_hint(ValueHint::CommandName),
+                ("SHELL", _) => arg.hide(false).value_parser(PossibleValuesParser::new(super::tools::SHELLS)),
                 ("FILE", _) => arg.hide(false).value_hint(ValueHint::FilePath),
                 ("DIR", _) => arg.hide(false).value_hint(ValueHint::DirPath),
                 (_, Some(Opt { arity: Arity::Switch, .. })) => arg,
@@ -85,6 +92,10 @@ pub(super) fn shown() -> Command {
                 _ => arg,
             })
             .mut_subcommands(|inner| {
+                // Its own options, which are read elsewhere.
+                if inner.get_name() == "envoy" {
+                    return inner.args(super::envoy::flags());
+                }
                 let name = if name == "policy" { POLICY_TEST.to_owned() } else { inner.get_name().to_owned() };
                 show(inner, &name)
             })

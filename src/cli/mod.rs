@@ -3,6 +3,7 @@
 //! clap is told the rows of [`options::OPTIONS`] and hands back strings; what they mean is decided elsewhere, so that
 //! a flag is read exactly like the variable and the key of the same name.
 
+pub mod completions;
 pub mod envoy;
 mod grammar;
 mod stop;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
+use clap_complete::Shell;
 
 use crate::config::options::Arity;
 use crate::config::resolve::own_certificate;
@@ -49,6 +51,8 @@ pub enum Command {
         /// Print JSON.
         json: bool,
     },
+    /// Print the completions for a shell.
+    Completions(Shell),
     /// Ask a running proxy once whether it is ready.
     Health {
         /// Where to ask; `None` if that is off.
@@ -126,6 +130,7 @@ where
             Some(("test", matches)) => policy_test(matches, &environment),
             _ => Err(ParseExit::from(grammar::no_command())),
         },
+        Some(("completions", matches)) => Ok(Command::Completions(tools::shell(matches)?)),
         Some(("issuer", matches)) => Ok(Command::Issuer(tools::issuer(matches)?)),
         Some(("demo", matches)) => Ok(Command::Demo(tools::demo(matches)?)),
         // clap lets nothing else through; should it ever, the list of commands is the best answer.

@@ -12,7 +12,8 @@ use crate::config::{AppAddr, Listen, LogLevel, TlsVersion};
 use crate::exit::Exit;
 use crate::issuer::{Flaw, KeyKind};
 
-const COMMANDS: [&str; 9] = ["run", "proxy", "check", "wait", "health", "identity", "policy", "issuer", "demo"];
+const COMMANDS: [&str; 10] =
+    ["run", "proxy", "check", "wait", "health", "identity", "policy", "issuer", "completions", "demo"];
 const SERVING: [&str; 3] = ["run", "proxy", "check"];
 
 fn typed(words: &[&str], environment: &[(&str, &str)]) -> Result<Command, ParseExit> {

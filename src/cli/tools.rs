@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use clap_complete::Shell;
 
 use crate::config::options::Preset;
 use crate::config::values::Range;
@@ -14,6 +15,9 @@ use crate::config::{Listen, LogLevel, options, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::issuer::{Flaw, KeyKind};
+
+/// The shells that [`completions`](super::completions) are written for.
+pub(super) const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
 /// What `demo` was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,4 +170,15 @@ impl Flags<'_> {
 fn ip(text: &str) -> Result<IpAddr, Problem> {
     let wrong = |_| Problem::new(format!("{} is not an IP address", quote(text)), "write one such as 127.0.0.1");
     text.parse().map_err(wrong)
+}
+
+/// Which shell is to complete.
+pub(super) fn shell(matches: &ArgMatches) -> Result<Shell, Diagnostics> {
+    let typed = matches.get_one::<OsString>("SHELL").map(|typed| typed.to_string_lossy().into_owned());
+    let typed = typed.unwrap_or_default();
+    let known = SHELLS.contains(&typed.as_str()).then(|| typed.parse().ok()).flatten();
+    known.ok_or_else(|| {
+        let what = format!("{} is not a shell that has completions here", quote(&typed));
+        Problem::new(what, "write bash, zsh or fish").at(Source::Flag("SHELL".to_owned())).into()
+    })
 }

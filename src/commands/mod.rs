@@ -13,7 +13,7 @@ mod text;
 use std::io::Write;
 use std::time::SystemTime;
 
-use crate::cli::Command;
+use crate::cli::{Command, completions};
 use crate::exit::{Exit, Fault};
 use crate::supervisor::AppCommand;
 
@@ -55,6 +55,10 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             let (report, exit) = check::run(config, json)?;
             print(&report)?;
             Ok(exit)
+        }
+        Command::Completions(shell) => {
+            print(&completions::script(shell))?;
+            Ok(Exit::Success)
         }
         Command::Demo(args) => demo::run(&args),
         Command::Envoy(command) => envoy::run(command),

@@ -16,6 +16,7 @@ use vestibule::config::options::{Group, Opt, Preset};
 use vestibule::exit::Exit;
 
 use crate::support::machine::lacks;
+use crate::support::sidecar::VESTIBULE;
 
 const MAN: &str = "docs/man/vestibule.1";
 const BASH: &str = "completions/vestibule.bash";
@@ -154,9 +155,11 @@ fn the_man_page_is_that_of_the_program_and_can_be_read() {
 #[test]
 fn the_completions_are_those_of_the_program() {
     for (shell, path) in [(Shell::Bash, BASH), (Shell::Zsh, ZSH), (Shell::Fish, FISH)] {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut cli::grammar(), "vestibule", &mut script);
-        hold(path, &String::from_utf8(script).unwrap());
+        let script = cli::completions::script(shell);
+        hold(path, &script);
+        let name = shell.to_string();
+        let output = Command::new(VESTIBULE).args(["completions", &name]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), script);
     }
 }
 
@@ -178,6 +181,11 @@ fn bash_completes_commands_options_and_choices() {
     assert_eq!(complete("vestibule proxy --log-format ''"), "json text lager");
     assert_eq!(complete("vestibule policy test --pe"), "--peer");
     assert_eq!(complete("vestibule issuer --key rsa-3"), "rsa-3072");
+    assert_eq!(complete("vestibule completions z"), "zsh");
+    assert_eq!(complete("vestibule envoy --config-p"), "--config-path");
+    // Behind the two dashes stands a command of its own.
+    assert!(complete("vestibule run --hide-key -- vestibule-no-such").is_empty());
+    assert!(complete("vestibule run -- ba").split(' ').any(|word| word == "bash"));
 }
 
 #[test]
