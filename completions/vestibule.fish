@@ -81,7 +81,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l memory-limit
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin -d 'Admin listener: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l metrics -d 'Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
 reload\t''
@@ -144,7 +144,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l memory-lim
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin -d 'Admin listener: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l metrics -d 'Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
 reload\t''
@@ -210,7 +210,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l memory-lim
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin -d 'Admin listener: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l metrics -d 'Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
 reload\t''
@@ -234,11 +234,11 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-key -
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l json -d 'Print JSON'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -s h -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l admin -d 'Admin listener: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l timeout -d 'How long to wait [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -s h -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand health" -l admin -d 'Admin listener: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand health" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand health" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand health" -s h -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand identity" -l json -d 'Print JSON'
@@ -289,7 +289,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin -d 'Admin listener: a port, ADDRESS:PORT, unix:/PATH or off [127.0.0.1:9901]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l metrics -d 'Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
 reload\t''

@@ -276,7 +276,7 @@ pub const OPTIONS: &[Opt] = &[
           help: "From TERM to the end, at most", ..DURATION },
 
     Opt { name: "admin", value: "ADDR", group: Group::Admin, default: Preset::Value("127.0.0.1:9901"), commands: ASKING,
-          help: "Admin listener: a port, ADDRESS:PORT, unix:/PATH or off", ..COMMON },
+          help: "Admin listener: a port, ADDR:PORT, unix:/PATH, off", ..COMMON },
     Opt { name: "metrics", value: "ADDR", group: Group::Admin, default: Preset::Value("off"),
           help: "Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off", ..ROW },
     Opt { name: "admin-actions", value: "LIST", group: Group::Admin, arity: Arity::Many,
