@@ -6,6 +6,7 @@ mod support;
 mod access_log;
 mod actions;
 mod architecture;
+mod browser;
 mod check;
 mod clients;
 mod contrib;
