@@ -843,7 +843,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__issuer)
-            opts="-h --validity --rotate-every --org --space --app --instance --ip --key --client --second-instance --once --retire --inject --help"
+            opts="-h --validity --rotate-every --org --space --app --instance --ip --key --client --client-named --second-instance --once --retire --inject --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -900,6 +900,13 @@ _vestibule() {
                     ;;
                 --key)
                     COMPREPLY=($(compgen -W "rsa-2048 rsa-3072 rsa-4096 p-256 p-384 ed25519" -- "${cur}"))
+                    return 0
+                    ;;
+                --client-named)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
                     return 0
                     ;;
                 --inject)

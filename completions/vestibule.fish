@@ -329,6 +329,7 @@ rsa-4096\t''
 p-256\t''
 p-384\t''
 ed25519\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l client-named -d 'Also write NAME.crt and NAME.key, one more app for each' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l inject -d 'Write a faulty pair, for tests: torn, expired, not-yet-valid, mismatch, wrong-ca' -r -f -a "torn\t''
 expired\t''
 not-yet-valid\t''

@@ -106,6 +106,7 @@ fn the_issuer_has_a_default_for_everything_but_its_folder() {
         retire: false,
         inject: None,
         client: false,
+        clients_named: Vec::new(),
         second_instance: false,
         once: false,
     };

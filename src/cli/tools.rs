@@ -61,6 +61,8 @@ pub struct IssuerArgs {
     pub inject: Option<Flaw>,
     /// Also a pair for another app, `client.crt` and `client.key`.
     pub client: bool,
+    /// Also a pair for one more app for each of these file names.
+    pub clients_named: Vec<String>,
     /// Also a pair for another instance of the same app, in the folder `second`.
     pub second_instance: bool,
     /// Write once and end, instead of rotating until a signal.
@@ -85,6 +87,7 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<IssuerArgs, Diagnostics> {
     let inject = flags.parsed("inject");
     let (retire, once) = (matches.get_flag("retire"), matches.get_flag("once"));
     let client = matches.get_flag("client");
+    let clients_named = flags.names("client-named");
     let second_instance = matches.get_flag("second-instance");
     match (dir, validity, ip, key) {
         (Some(dir), Some(validity), Some(ip), Some(key)) if flags.mistakes.is_empty() => Ok(IssuerArgs {
@@ -100,6 +103,7 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<IssuerArgs, Diagnostics> {
             retire,
             inject,
             client,
+            clients_named,
             second_instance,
             once,
         }),
@@ -155,6 +159,23 @@ impl Flags<'_> {
             Ok(value) => Some(value),
             Err(wrong) => self.note(wrong.at(Source::Flag(format!("--{name}")))),
         }
+    }
+
+    /// The names of files, several of them with commas between.
+    fn names(&mut self, name: &'static str) -> Vec<String> {
+        let given = self.matches.get_many::<OsString>(name).into_iter().flatten();
+        let mut names = Vec::new();
+        for value in given.filter_map(|value| value.to_str()).flat_map(|value| value.split(',')) {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if value.is_empty() || value.len() > 64 || !value.chars().all(plain) || matches!(value, "instance" | "ca") {
+                let what = format!("{} is no name for a client's files", quote(value));
+                self.mistakes
+                    .push(Problem::new(what, "write letters, digits and dashes").at(Source::Flag(format!("--{name}"))));
+            } else {
+                names.push(value.to_owned());
+            }
+        }
+        names
     }
 
     /// One of the choices in the table, as the type that stands for them.

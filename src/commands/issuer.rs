@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
@@ -18,7 +18,7 @@ use crate::cli::IssuerArgs;
 use crate::exit::{Exit, Fault};
 use crate::identity::{Certificate, Identity};
 use crate::issuer::schedule::rotate_after;
-use crate::issuer::{Authority, Credential, Flaw, Folder, InstanceSpec, IssuerError};
+use crate::issuer::{Authority, Credential, Flaw, Folder, InstanceSpec, IssuerError, KeyKind};
 
 /// One pair that is kept fresh.
 struct IssuedTo {
@@ -36,7 +36,7 @@ pub fn run(options: &IssuerArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let every = options.check()?;
     let dir = std::path::absolute(&options.dir)
         .map_err(|error| config(format!("{}: not a folder's path: {error}", options.dir.display())))?;
-    let holders = options.holders(&dir)?;
+    let (spec, holders) = options.holders(&dir)?;
     let authority = Authority::open_or_create(&dir.join("authority"), SystemTime::now()).map_err(fault)?;
     authority.write_roots(&dir.join("ca.crt")).map_err(fault)?;
     say(out, format_args!("# ca.crt: the root and the issuing CA; what the other side trusts"))?;
@@ -55,6 +55,9 @@ pub fn run(options: &IssuerArgs, out: &mut dyn Write) -> Result<(), Fault> {
         say(out, format_args!("# {}: {}{note}: {line}", cert.display(), holder.what))?;
     }
     let own = Folder::instance(&dir);
+    if options.retire || options.inject.is_some() {
+        note_identity(&authority, &spec, &noted(&dir, &own))?;
+    }
     let (cert, key) = (text::quoted(&own.cert()), text::quoted(&own.key()));
     say(out, format_args!("export CF_INSTANCE_CERT={cert} CF_INSTANCE_KEY={key}"))?;
     if options.once || options.retire {
@@ -89,10 +92,10 @@ impl IssuerArgs {
         if mistakes.is_empty() { Ok(every) } else { Err(Fault::new(Exit::Usage, mistakes.join("\n"))) }
     }
 
-    /// The pairs to write, the instance's own first. What was not typed is as in the files that are there already.
-    fn holders(&self, dir: &Path) -> Result<Vec<IssuedTo>, Fault> {
+    /// The instance as it is while it runs, and the pairs to write, its own first. What was not typed is as in the files that are there already.
+    fn holders(&self, dir: &Path) -> Result<(InstanceSpec, Vec<IssuedTo>), Fault> {
         let folder = Folder::instance(dir);
-        let mut spec = known(&folder, self.fresh()?);
+        let mut spec = known(dir, &folder, self.fresh()?);
         // `check` has seen that these parse.
         let guid = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
         spec.organization = guid(&self.org).unwrap_or(spec.organization);
@@ -105,15 +108,20 @@ impl IssuerArgs {
         let mut holders = vec![IssuedTo { what: "instance", folder, spec: own }];
         if self.second_instance {
             let folder = Folder::instance(dir.join("second"));
-            let instance = known(&folder, spec.sibling().map_err(fault)?).instance;
+            let instance = known(&folder.dir().to_owned(), &folder, spec.sibling().map_err(fault)?).instance;
             holders.push(IssuedTo { what: "second instance", folder, spec: InstanceSpec { instance, ..spec.clone() } });
         }
         if self.client {
             let folder = Folder::client(dir);
             let stranger = InstanceSpec { organization: spec.organization, space: spec.space, ..self.fresh()? };
-            holders.push(IssuedTo { what: "another app", spec: known(&folder, stranger), folder });
+            holders.push(IssuedTo { what: "another app", spec: known(dir, &folder, stranger), folder });
         }
-        Ok(holders)
+        for name in &self.clients_named {
+            let folder = Folder::named(dir, name);
+            let another = InstanceSpec { organization: spec.organization, space: spec.space, ..self.fresh()? };
+            holders.push(IssuedTo { what: "another app", spec: known(dir, &folder, another), folder });
+        }
+        Ok((spec, holders))
     }
 
     fn fresh(&self) -> Result<InstanceSpec, Fault> {
@@ -146,9 +154,28 @@ impl IssuedTo {
     }
 }
 
-/// `spec` with the identity of the certificate that `folder` already holds, as far as it has one.
-fn known(folder: &Folder, spec: InstanceSpec) -> InstanceSpec {
+/// `spec` with the identity that was last issued to `folder`: that of the certificate there, or where this says less (it announces a
+/// retirement, or is faulty on purpose) the one that was noted beside the CA in `dir`.
+fn known(dir: &Path, folder: &Folder, spec: InstanceSpec) -> InstanceSpec {
+    let noted = fs::read(noted(dir, folder)).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
+    let spec = with_identity_of(noted, spec);
     let leaf = fs::read(folder.cert()).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
+    with_identity_of(leaf, spec)
+}
+
+/// Keeps the identity of `spec` for the next run, as a certificate of its own.
+fn note_identity(authority: &Authority, spec: &InstanceSpec, path: &Path) -> Result<(), Fault> {
+    let last =
+        authority.issue(&InstanceSpec { key: KeyKind::P256, ..spec.clone() }, SystemTime::now()).map_err(fault)?;
+    fs::write(path, last.cert_pem).map_err(|error| config(format!("{}: cannot be written: {error}", path.display())))
+}
+
+/// Where the last certificate is noted that had a whole identity.
+fn noted(dir: &Path, folder: &Folder) -> PathBuf {
+    dir.join("authority").join(format!("{}.last.crt", folder.name()))
+}
+
+fn with_identity_of(leaf: Option<CertificateDer<'_>>, spec: InstanceSpec) -> InstanceSpec {
     match leaf.map(|leaf| Identity::from_der(&leaf)) {
         Some(Ok(Some(identity))) => InstanceSpec {
             organization: identity.organization.unwrap_or(spec.organization),

@@ -174,6 +174,9 @@ impl PolicyTestResult {
                 line(name, value.as_str());
             }
         }
+        if let Some(reason) = self.denial_reason {
+            line("see", &format!("docs/troubleshooting.md#denied-{reason}"));
+        }
         out
     }
 }

@@ -323,6 +323,8 @@ pub const OPTIONS: &[Opt] = &[
           help: "What kind of key", ..ISSUER_FLAG },
     Opt { name: "client", arity: Arity::Switch,
           help: "Also write a client certificate for another app", ..ISSUER_FLAG },
+    Opt { name: "client-named", value: "NAME", arity: Arity::Many,
+          help: "Also write NAME.crt and NAME.key, one more app for each", common: false, ..ISSUER_FLAG },
     Opt { name: "second-instance", arity: Arity::Switch,
           help: "Also write the pair of a second instance", ..ISSUER_FLAG },
     Opt { name: "once", arity: Arity::Switch,

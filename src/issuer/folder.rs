@@ -11,18 +11,28 @@ use super::{Credential, IssuerError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
     dir: PathBuf,
-    stem: &'static str,
+    stem: String,
 }
 
 impl Folder {
     /// `instance.crt` and `instance.key` in `dir`.
     pub fn instance(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), stem: "instance" }
+        Self { dir: dir.into(), stem: "instance".to_owned() }
     }
 
     /// `client.crt` and `client.key` in `dir`.
     pub fn client(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), stem: "client" }
+        Self::named(dir, "client")
+    }
+
+    /// `NAME.crt` and `NAME.key` in `dir`.
+    pub fn named(dir: impl Into<PathBuf>, name: &str) -> Self {
+        Self { dir: dir.into(), stem: name.to_owned() }
+    }
+
+    /// What the names of both files begin with.
+    pub fn name(&self) -> &str {
+        &self.stem
     }
 
     /// The folder itself.

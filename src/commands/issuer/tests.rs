@@ -5,11 +5,12 @@ use std::{fs, io};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tempfile::TempDir;
 
 use super::run;
 use crate::cli::IssuerArgs;
 use crate::exit::Exit;
-use crate::identity::Certificate;
+use crate::identity::{Certificate, Identity};
 use crate::issuer::{Flaw, KeyKind};
 
 fn options(dir: &Path) -> IssuerArgs {
@@ -26,6 +27,7 @@ fn options(dir: &Path) -> IssuerArgs {
         retire: false,
         inject: None,
         client: false,
+        clients_named: Vec::new(),
         second_instance: false,
         once: true,
     }
@@ -184,4 +186,37 @@ fn it_rotates_until_it_is_asked_to_end() {
     let last = text.lines().last().unwrap();
     let serial = leaf(&dir.path().join("instance.crt")).serial();
     assert!(last.starts_with("# rotation ") && last.contains(&serial), "{last}: {serial}");
+}
+
+#[test]
+fn a_retirement_and_a_fault_do_not_change_who_the_instance_is() {
+    let dir = TempDir::new().unwrap();
+    let once = |options: &IssuerArgs| run(&IssuerArgs { once: true, ..options.clone() }, &mut Vec::new()).unwrap();
+    let identity = || {
+        let pem = std::fs::read(dir.path().join("instance.crt")).unwrap();
+        Identity::from_der(&CertificateDer::from_pem_slice(&pem).unwrap()).unwrap().unwrap()
+    };
+    let plain = options(dir.path());
+    // The first one already announces its end.
+    once(&IssuerArgs { retire: true, ..options(dir.path()) });
+    once(&plain);
+    let first = identity();
+    assert!(first.instance.is_some());
+    once(&IssuerArgs { retire: true, ..options(dir.path()) });
+    once(&IssuerArgs { inject: Some(Flaw::Torn), ..options(dir.path()) });
+    once(&plain);
+    assert_eq!(identity(), first);
+}
+
+#[test]
+fn several_clients_are_several_apps() {
+    let dir = TempDir::new().unwrap();
+    let clients_named = vec!["a".to_owned(), "b".to_owned()];
+    run(&IssuerArgs { once: true, clients_named, ..options(dir.path()) }, &mut Vec::new()).unwrap();
+    let app = |name: &str| {
+        let pem = std::fs::read(dir.path().join(format!("{name}.crt"))).unwrap();
+        Identity::from_der(&CertificateDer::from_pem_slice(&pem).unwrap()).unwrap().unwrap().app
+    };
+    let apps: std::collections::HashSet<_> = ["instance", "a", "b"].map(app).into();
+    assert_eq!(apps.len(), 3);
 }
