@@ -54,7 +54,7 @@ const COMMANDS: [&str; 15] = [
     "/stats/recentlookups/enable",
 ];
 
-const REFUSAL: &str = "this address answers questions and changes nothing: whoever can reach it could otherwise end the app's \
+const READ_ONLY_HELP: &str = "this address answers questions and changes nothing: whoever can reach it could otherwise end the app's \
 instance, which is the platform's to do\n";
 
 /// Where we stand in Envoy's place, and what is served there.
@@ -116,7 +116,7 @@ impl Envoy {
     pub(super) fn answer<B>(&self, request: &Request<B>, view: &AdminState) -> Option<AdminResponse> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         if COMMANDS.contains(&path) {
-            return Some(text(StatusCode::FORBIDDEN, REFUSAL));
+            return Some(text(StatusCode::FORBIDDEN, READ_ONLY_HELP));
         }
         let answer: &dyn Fn() -> AdminResponse = match path {
             "/ready" => &|| ready(EnvoyState::of(&view.readiness)),
@@ -130,7 +130,7 @@ impl Envoy {
             _ => return None,
         };
         let asks = request.method() == Method::GET || request.method() == Method::HEAD;
-        Some(if asks { answer() } else { text(StatusCode::FORBIDDEN, REFUSAL) })
+        Some(if asks { answer() } else { text(StatusCode::FORBIDDEN, READ_ONLY_HELP) })
     }
 
     fn bootstrap_listeners(&self) -> impl Iterator<Item = (&EnvoyListener, &(SocketAddr, SnapshotReceiver))> {

@@ -44,18 +44,18 @@ pub use self::envoy::Envoy;
 pub use self::status::{ListenerInfo, StatusSources};
 
 /// From accept to the end of the request's head.
-const HEAD_LIMIT: Duration = Duration::from_secs(1);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From accept to the last byte of the answer.
-const LIMIT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of a request's head, the least that hyper allows.
-const HEAD: usize = 8192;
+const MAX_HEAD_BYTES: usize = 8192;
 
-const HEADERS: usize = 32;
+const MAX_HEADERS: usize = 32;
 
 /// After accept(2) has failed.
-const PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What the answers are made of.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub struct AdminState {
 
 /// The admin listener, open.
 #[derive(Debug)]
-pub struct AdminServer {
+pub struct BoundAdmin {
     socket: AdminSocket,
     audience: Audience,
     file: Option<SocketFile>,
@@ -95,7 +95,7 @@ enum AdminSocket {
 
 /// The admin listener, ready to answer.
 #[derive(Debug)]
-pub struct ListeningAdmin {
+pub struct AdminServer {
     listener: AdminListener,
     audience: Audience,
     _file: Option<SocketFile>,
@@ -125,7 +125,7 @@ impl Drop for SocketFile {
     }
 }
 
-impl AdminServer {
+impl BoundAdmin {
     /// Opens the listener; `None` if there is to be none, or if its address is taken and nobody asked for just this one.
     ///
     /// # Errors
@@ -186,18 +186,18 @@ impl AdminServer {
     ///
     /// # Errors
     /// The runtime cannot take the socket: its descriptor limit is reached.
-    pub fn listen(self) -> Result<ListeningAdmin, Fault> {
+    pub fn listen(self) -> Result<AdminServer, Fault> {
         let listener = match self.socket {
             AdminSocket::Tcp(socket) => TcpListener::from_std(socket).map(AdminListener::Tcp),
             AdminSocket::Unix(socket) => UnixListener::from_std(socket).map(AdminListener::Unix),
         };
         let listener =
             listener.map_err(|error| Fault::new(Exit::Internal, format!("cannot listen for --admin: {error}")))?;
-        Ok(ListeningAdmin { listener, audience: self.audience, _file: self.file })
+        Ok(AdminServer { listener, audience: self.audience, _file: self.file })
     }
 }
 
-impl ListeningAdmin {
+impl AdminServer {
     /// Answers for ever.
     pub async fn run(self, state: Arc<AdminState>) {
         let service = Arc::new(AdminService { state, audience: self.audience });
@@ -214,7 +214,7 @@ impl ListeningAdmin {
             };
             if let Err(error) = accepted {
                 tracing::debug!(%error, "an admin connection could not be accepted");
-                sleep(PAUSE).await;
+                sleep(ACCEPT_RETRY_INTERVAL).await;
             }
             // Whoever has sent its question with the connection asks it before the next one comes.
             yield_now().await;
@@ -222,7 +222,7 @@ impl ListeningAdmin {
     }
 }
 
-fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<AdminServer> {
+fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<BoundAdmin> {
     let (socket, file) = match addr {
         AdminAddr::Tcp(addr) => {
             let listener = listener::open(Listen::At(*addr))?;
@@ -236,7 +236,7 @@ fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<AdminServer> {
         }
     };
     let audience = Audience::Operators { actions: Actions::new(&admin.actions), hosts: admin.hosts.clone() };
-    Ok(AdminServer { socket, audience, file })
+    Ok(BoundAdmin { socket, audience, file })
 }
 
 /// Opens a Unix socket, which does not block, in place of one that a process before us has left behind.
@@ -283,15 +283,15 @@ where
     });
     let served = http1::Builder::new()
         .keep_alive(false)
-        .max_buf_size(HEAD)
-        .max_headers(HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), answer);
     let mut served = pin!(served);
     let answered = async {
-        let in_time = timeout(HEAD_LIMIT, served.as_mut()).await.is_ok();
+        let in_time = timeout(HEAD_TIMEOUT, served.as_mut()).await.is_ok();
         if !in_time && place.has_asked() {
             // What goes wrong here is the asker's; it sees it.
-            let _ = timeout(LIMIT - HEAD_LIMIT, served).await;
+            let _ = timeout(REQUEST_TIMEOUT - HEAD_TIMEOUT, served).await;
         }
     };
     tokio::select! {

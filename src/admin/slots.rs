@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Connections at once, each with a head of a few KiB.
-const MOST: usize = 16;
+const MAX_CONNECTIONS: usize = 16;
 
 /// The places that are taken, in the order in which they were. Invariant: at most [`MOST`].
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl AdminSlots {
     /// answers to be read, the oldest of all does.
     pub(super) fn take(self: &Arc<Self>) -> AdminSlot {
         let mut taken = self.lock();
-        if taken.len() >= MOST {
+        if taken.len() >= MAX_CONNECTIONS {
             let silent = taken.iter().position(|state| !state.has_asked.load(Ordering::Relaxed));
             taken.remove(silent.unwrap_or(0)).lost.notify_one();
         }
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn the_oldest_that_has_not_asked_gives_way_and_then_the_oldest_of_all() {
         let places = Arc::new(AdminSlots::default());
-        let taken: Vec<_> = (0..MOST).map(|_| places.take()).collect();
+        let taken: Vec<_> = (0..MAX_CONNECTIONS).map(|_| places.take()).collect();
         assert!(!taken.iter().any(is_lost));
         taken.iter().filter(|place| !Arc::ptr_eq(&place.state, &taken[3].state)).for_each(AdminSlot::asks);
         places.take().asks();

@@ -13,7 +13,7 @@ use crate::sys;
 
 /// Diego rewrites the bootstrap in place, and whoever reads it in that moment sees a part of it. It means the same each
 /// time, so it is read until it is whole, for this long.
-const PATIENCE: Duration = Duration::from_secs(1);
+const STANDSTILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A file that was written more recently than this may still be in the hands of its writer.
 const FRESH: Duration = Duration::from_millis(100);
@@ -66,7 +66,7 @@ pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
 /// client for a certificate. So what was written just now counts only if the next reading is the same. A file that has
 /// been left alone for a while is read once: the listeners are awaited.
 fn read_when_whole(path: &Path, mut read: impl FnMut() -> Result<Reading, Fault>) -> Result<Bootstrap, Fault> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + STANDSTILL_TIMEOUT;
     let mut before = None;
     loop {
         let fault = match read() {

@@ -10,7 +10,7 @@ use crate::config::AdminAddr;
 use crate::exit::{Exit, Fault};
 
 /// For one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two questions of `wait`.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ enum ProbeResult {
 /// [`Exit::Findings`] with what stands in the way, or why nobody answers.
 pub(super) fn health(admin: Option<&AdminAddr>) -> Result<Exit, Fault> {
     let admin = admin.ok_or_else(nowhere)?;
-    match ask(admin, PATIENCE) {
+    match ask(admin, ANSWER_TIMEOUT) {
         Ok(ProbeResult::Ready) => Ok(Exit::Success),
         Ok(ProbeResult::Waiting(parts)) => Err(Fault::new(Exit::Findings, parts)),
         Err(error) => Err(nobody(admin, &error)),
@@ -48,7 +48,7 @@ pub(super) fn wait(admin: Option<&AdminAddr>, limit: Duration) -> Result<Exit, F
     let admin = admin.ok_or_else(nowhere)?;
     let deadline = Instant::now() + limit;
     loop {
-        let answer = ask(admin, PATIENCE.min(limit));
+        let answer = ask(admin, ANSWER_TIMEOUT.min(limit));
         if matches!(answer, Ok(ProbeResult::Ready)) {
             return Ok(Exit::Success);
         }

@@ -108,7 +108,7 @@ impl IssuerArgs {
         let mut holders = vec![IssuedTo { what: "instance", folder, spec: own }];
         if self.second_instance {
             let folder = Folder::instance(dir.join("second"));
-            let instance = known(&folder.dir().to_owned(), &folder, spec.sibling().map_err(fault)?).instance;
+            let instance = known(folder.dir(), &folder, spec.sibling().map_err(fault)?).instance;
             holders.push(IssuedTo { what: "second instance", folder, spec: InstanceSpec { instance, ..spec.clone() } });
         }
         if self.client {

@@ -36,7 +36,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Without a load for so long, the next one does not wait.
-const CALM: Duration = Duration::from_millis(40);
+const QUIET_PERIOD: Duration = Duration::from_millis(40);
 
 /// Tells when one of some files may have changed.
 pub(super) struct FileWatch {
@@ -114,7 +114,7 @@ impl FileWatch {
             };
             self.due = Some(cause);
             if let Some(last) = self.last {
-                let is_calm = last.elapsed() > CALM;
+                let is_calm = last.elapsed() > QUIET_PERIOD;
                 self.pause = if is_calm { Duration::ZERO } else { (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) };
                 sleep_until(last + self.pause).await;
             }

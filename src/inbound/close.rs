@@ -26,7 +26,7 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain
     This port speaks TLS, and the request came in plain HTTP: use https://\n";
 
 /// Closes a connection that did not get as far as the relay.
-pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
+pub(super) async fn close_before_relay(client: TcpStream, ended: ConnectionError) {
     match ended {
         // Nothing of ours was sent: a reset is the clearest "not here".
         ConnectionError::Upstream(_)
@@ -54,7 +54,7 @@ pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
             {
                 // What the session holds of the client is not kept for as long as the client takes to go.
                 let mut session = established.session;
-                if session.close(&mut out).is_ok() {
+                if session.close_notify(&mut out).is_ok() {
                     // Best effort: a client whose receive window is full learns it from the FIN.
                     let _ = client.try_write(out.bytes());
                 }
@@ -74,7 +74,7 @@ pub(super) async fn reject(client: TcpStream, ended: ConnectionError) {
 
 /// A client that must go takes no more part, but what the app still answers has a moment to arrive. To the app it is as if
 /// the client had ended its sending. Whether nothing was cut off by that; for all other reasons there is no last answer.
-pub(super) async fn drain_response(relay: &mut Relay, reason: CloseReason) -> bool {
+pub(super) async fn await_last_response(relay: &mut Relay, reason: CloseReason) -> bool {
     if !matches!(reason, CloseReason::PeerExpired | CloseReason::PolicyChanged) {
         return true;
     }
@@ -98,7 +98,7 @@ pub(super) async fn close_relay(
         }
         // Nothing was on its way: both sides see a proper end.
         CloseReason::IdleTimeout | CloseReason::ClosedIdle if relay.is_clear() => {
-            relay.say_goodbye();
+            relay.close_notify();
             let (client, app) = relay.into_parts();
             // The app may be gone already.
             let _ = app.end_sending();

@@ -106,7 +106,7 @@ impl From<RelayEnd> for CloseReason {
             RelayEnd::ClientViolation => Self::ClientViolation,
             RelayEnd::AppReset => Self::AppReset,
             RelayEnd::Idle => Self::IdleTimeout,
-            RelayEnd::Stuck => Self::Overloaded,
+            RelayEnd::BacklogEvicted => Self::Overloaded,
         }
     }
 }

@@ -157,7 +157,7 @@ async fn open(
                 entry.set_verdict(Err(denial.clone()));
             }
             entry.close(error.reason());
-            close::reject(client, error).await;
+            close::close_before_relay(client, error).await;
             None
         }
     }
@@ -168,7 +168,7 @@ async fn close(active: ActiveConnection, reason: CloseReason, service: &InboundS
     let ActiveConnection { mut relay, mut entry, .. } = active;
     entry.set_close_reason(reason);
     let accounted = ByteCountGuard { relay: &mut relay, entry: &mut entry };
-    let whole = close::drain_response(accounted.relay, reason).await;
+    let whole = close::await_last_response(accounted.relay, reason).await;
     drop(accounted);
     let reason = match close::close_relay(relay, reason, whole, service.phase.clone()).await {
         None => reason,
@@ -210,7 +210,7 @@ async fn establish(
         }
         let hello = tls::read_hello(stream, wire, |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes)).await?;
         entry.fields.server_name = hello.server_name().map(str::to_owned);
-        if slot.admitted.is_none() {
+        if slot.capacity_permit.is_none() {
             return Err(TOO_MANY_CONNECTIONS);
         }
         let Ok(_permit) = service.handshakes.try_acquire() else {
@@ -338,7 +338,7 @@ async fn relay_until_closed(active: &mut ActiveConnection, service: &InboundServ
     let ActiveConnection { relay, authorization, entry } = active;
     let accounted = ByteCountGuard { relay, entry };
     if let Some(limit) = service.timeouts.idle {
-        accounted.relay.end_when_silent(limit);
+        accounted.relay.set_idle_timeout(limit);
     }
     let mut deadline = Deadline::first_of(authorization.as_ref(), service.timeouts.max_age);
     let (mut phase, mut generations) = (service.phase.clone(), service.snapshots.generations());
@@ -350,8 +350,8 @@ async fn relay_until_closed(active: &mut ActiveConnection, service: &InboundServ
         let here = *phase.borrow_and_update();
         match here {
             Phase::Running => {}
-            Phase::Retiring | Phase::Draining => accounted.relay.end_when_idle(IDLE_WHILE_GOING),
-            Phase::Delivering => accounted.relay.end_after_answer(),
+            Phase::Retiring | Phase::Draining => accounted.relay.set_drain_idle_timeout(IDLE_WHILE_GOING),
+            Phase::Delivering => accounted.relay.end_after_backlog(),
             Phase::Closing => return CloseReason::DrainTimeout,
         }
         tokio::select! {
@@ -359,7 +359,7 @@ async fn relay_until_closed(active: &mut ActiveConnection, service: &InboundServ
             biased;
             end = &mut *accounted.relay => return match end {
                 RelayEnd::Idle if *service.phase.borrow() >= Phase::Retiring => CloseReason::ClosedIdle,
-                RelayEnd::Stuck => {
+                RelayEnd::BacklogEvicted => {
                     accounted.entry.set_error(&Stuck);
                     CloseReason::Overloaded
                 }

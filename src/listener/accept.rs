@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::lifecycle::{DrainGuard, Phase};
 
 /// Connections over the limit that are still told so at their ClientHello; those beyond are reset at once.
-const REJECTED_AT_ONCE: usize = 64;
+const MAX_REJECTED_AT_ONCE: usize = 64;
 
 /// Errors in a row that may be the clients'. A kernel or a sandbox that gives nothing else has a trouble of its own.
 const CLIENTS_ERRORS: u32 = 16;
@@ -34,7 +34,7 @@ impl Slots {
     pub fn new(connections: usize) -> Self {
         Self {
             served: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
-            rejected: Arc::new(Semaphore::new(REJECTED_AT_ONCE)),
+            rejected: Arc::new(Semaphore::new(MAX_REJECTED_AT_ONCE)),
         }
     }
 }
@@ -52,7 +52,7 @@ pub trait Service: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Slot {
     /// `None`: the limit was reached, and the client is to be told so.
-    pub admitted: Option<OwnedSemaphorePermit>,
+    pub capacity_permit: Option<OwnedSemaphorePermit>,
     /// Keeps the process until the connection is done.
     pub guard: DrainGuard,
 }
@@ -108,10 +108,10 @@ impl<S: Service> Acceptor<S> {
         let admitted = Arc::clone(&self.slots.served).try_acquire_owned().ok();
         let (service, guard) = (Arc::clone(&self.service), self.guard.clone());
         if admitted.is_some() {
-            tokio::spawn(service.serve(stream, peer, Slot { admitted, guard }));
+            tokio::spawn(service.serve(stream, peer, Slot { capacity_permit: admitted, guard }));
         } else if let Ok(permit) = Arc::clone(&self.slots.rejected).try_acquire_owned() {
             tokio::spawn(async move {
-                service.serve(stream, peer, Slot { admitted: None, guard }).await;
+                service.serve(stream, peer, Slot { capacity_permit: None, guard }).await;
                 drop(permit);
             });
         } else {

@@ -10,23 +10,23 @@ use crate::config::Limits;
 use crate::sys::{cgroup, limits};
 
 /// Descriptors that are not for connections: listeners, the runtime's, files that are read.
-const DESCRIPTORS_OF_OURS: u64 = 64;
+const RESERVED_DESCRIPTORS: u64 = 64;
 
 /// Two sockets: the client's and the app's.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 
 /// Connections at most, where neither descriptors nor memory set a bound.
-const MOST_CONNECTIONS: u64 = 100_000;
+const MAX_CONNECTIONS: u64 = 100_000;
 
 /// What an idle connection costs at most, in bytes: its memory here, and what the kernel charges the control group for its two
 /// sockets.
-const IDLE: u64 = 12 * 1024;
+const IDLE_CONNECTION_BYTES: u64 = 12 * 1024;
 
 /// What a relay may hold however short memory is, in bytes: the record that the client is sending, and a small read from the app.
-const UNDER_WAY: u64 = 24 * 1024;
+const RELAY_BYTES: u64 = 24 * 1024;
 
 /// What a connection costs at most once the budgets are spent, in bytes.
-pub(crate) const MEMORY_PER_CONNECTION: u64 = IDLE + UNDER_WAY;
+pub(crate) const MEMORY_PER_CONNECTION: u64 = IDLE_CONNECTION_BYTES + RELAY_BYTES;
 
 /// The app shares our memory limit. Connections may have three of so many parts of it, and each of the two budgets one, so that
 /// an attack costs five eighths at worst; idle connections cost a third of theirs.
@@ -34,7 +34,7 @@ const PARTS_OF_MEMORY: u64 = 8;
 const PARTS_FOR_CONNECTIONS: u64 = 3;
 
 /// Even in a tiny container.
-const FEWEST_CONNECTIONS: u64 = 64;
+const MIN_CONNECTIONS: u64 = 64;
 
 /// What there is room for.
 #[derive(Debug)]
@@ -71,20 +71,20 @@ pub fn limits(told: &Limits) -> Capacity {
 
 /// Connections that fit a limit of `descriptors` and the container's `memory` in bytes; `None` is no limit.
 pub(crate) fn max_connections(descriptors: Option<u64>, memory: Option<u64>) -> u64 {
-    let bounds = [descriptors.map(connections_within), memory.map(connections_in_memory), Some(MOST_CONNECTIONS)];
-    bounds.into_iter().flatten().min().unwrap_or(MOST_CONNECTIONS)
+    let bounds = [descriptors.map(connections_within), memory.map(connections_in_memory), Some(MAX_CONNECTIONS)];
+    bounds.into_iter().flatten().min().unwrap_or(MAX_CONNECTIONS)
 }
 
 /// Connections that a limit of `descriptors` has room for.
 pub(crate) fn connections_within(descriptors: u64) -> u64 {
     // A small limit is shared evenly: to serve few is better than to turn everybody away.
-    let ours = DESCRIPTORS_OF_OURS.min(descriptors / 2);
+    let ours = RESERVED_DESCRIPTORS.min(descriptors / 2);
     ((descriptors - ours) / DESCRIPTORS_PER_CONNECTION).max(1)
 }
 
 /// Connections that the container's `memory` in bytes has room for.
 pub(crate) fn connections_in_memory(memory: u64) -> u64 {
-    (memory / PARTS_OF_MEMORY * PARTS_FOR_CONNECTIONS / MEMORY_PER_CONNECTION).max(FEWEST_CONNECTIONS)
+    (memory / PARTS_OF_MEMORY * PARTS_FOR_CONNECTIONS / MEMORY_PER_CONNECTION).max(MIN_CONNECTIONS)
 }
 
 #[cfg(test)]
@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn the_scarcer_of_descriptors_and_memory_decides() {
-        assert_eq!(max_connections(None, None), MOST_CONNECTIONS);
+        assert_eq!(max_connections(None, None), MAX_CONNECTIONS);
         assert_eq!(max_connections(Some(1024), None), 480);
         assert_eq!(max_connections(None, Some(32 << 20)), 341);
         assert_eq!(max_connections(Some(1024), Some(64 << 20)), 480);
-        assert_eq!(max_connections(None, Some(1 << 20)), FEWEST_CONNECTIONS);
+        assert_eq!(max_connections(None, Some(1 << 20)), MIN_CONNECTIONS);
         assert_eq!(max_connections(Some(0), Some(1 << 40)), 1);
     }
 

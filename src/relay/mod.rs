@@ -31,7 +31,7 @@ use crate::policy::Permit;
 use crate::sys::send_queue;
 use crate::tls::{Established, Session};
 use idle::IdleTimer;
-use stall::Stall;
+use stall::BacklogWatch;
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum RelayEnd {
     /// Nothing moved either way for as long as was allowed.
     Idle,
     /// It was stuck while memory was short.
-    Stuck,
+    BacklogEvicted,
 }
 
 /// What there is to say of [`RelayEnd::Stuck`].
@@ -88,7 +88,7 @@ pub struct Relay {
     quiet: IdleTimer,
     exchange: ResponseTracker,
     /// Looks after a connection that keeps something; made when that first happens.
-    stall: Option<Box<Stall>>,
+    stall: Option<Box<BacklogWatch>>,
     /// The memory of what is kept.
     reservation: Reservation,
 }
@@ -178,18 +178,18 @@ impl Relay {
     }
 
     /// Ends the relay once nothing has moved either way for `limit`.
-    pub fn end_when_silent(&mut self, limit: Duration) {
+    pub fn set_idle_timeout(&mut self, limit: Duration) {
         self.quiet.after_silence(limit);
     }
 
     /// Ends the relay once it is idle: nothing has moved for `limit`, the last word was not the client's, so that no request
     /// waits for its answer, and no answer is known to be under way.
-    pub fn end_when_idle(&mut self, limit: Duration) {
+    pub fn set_drain_idle_timeout(&mut self, limit: Duration) {
         self.quiet.set_drain_idle_timeout(limit);
     }
 
     /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
-    pub fn end_after_answer(&mut self) {
+    pub fn end_after_backlog(&mut self) {
         self.app_is_gone = true;
     }
 
@@ -209,13 +209,13 @@ impl Relay {
     }
 
     /// Tells the client that nothing more comes and that all was whole, as far as the socket takes it at once.
-    pub fn say_goodbye(&mut self) {
+    pub fn close_notify(&mut self) {
         if self.down == TransferState::Done || !self.to_client.is_empty() {
             return;
         }
         buffers::with(|buffers| {
             buffers.output.clear();
-            if self.session.close(&mut buffers.output).is_ok() {
+            if self.session.close_notify(&mut buffers.output).is_ok() {
                 // Best effort: a client whose receive window is full learns it from the FIN.
                 let _ = self.client.try_write(buffers.output.bytes());
             }

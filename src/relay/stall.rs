@@ -23,7 +23,7 @@ const LEAST_DOWN: u64 = 4 * 1024;
 
 /// The eye on one connection.
 #[derive(Debug)]
-pub(super) struct Stall {
+pub(super) struct BacklogWatch {
     timer: Pin<Box<Sleep>>,
     up: BytesMoved,
     down: BytesMoved,
@@ -36,7 +36,7 @@ struct BytesMoved {
     looks: u8,
 }
 
-impl Stall {
+impl BacklogWatch {
     pub(super) fn new(carried: Transferred) -> Self {
         let progress = |delivered| BytesMoved { delivered, looks: 0 };
         Self { timer: Box::pin(sleep(LOOK)), up: progress(carried.up), down: progress(carried.down) }
@@ -72,7 +72,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_direction_that_keeps_something_and_carries_nothing_is_stuck_after_five_looks() {
-        let mut stall = Stall::new(Transferred::default());
+        let mut stall = BacklogWatch::new(Transferred::default());
         let mut look = |up, down, keeps_up, keeps_down| stall.is_stuck(Transferred { up, down }, keeps_up, keeps_down);
         assert!((1..STUCK).all(|at| !look(u64::from(at), 0, true, true)));
         assert!(look(7, 0, true, true), "nothing has gone down");

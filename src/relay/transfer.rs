@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Relay, RelayEnd, Stall, TransferState, delivered_to};
+use super::{BacklogWatch, Relay, RelayEnd, TransferState, delivered_to};
 use crate::io::buffers::{Buffers, READ, RECORD};
 use crate::io::{Outgoing, Transferred, WriteBuffer};
 use crate::sys::socket;
@@ -67,7 +67,7 @@ impl Relay {
             return Poll::Pending;
         }
         let (keeps_up, keeps_down) = (!self.to_app.is_empty() || !self.held.is_empty(), !self.to_client.is_empty());
-        let stall = self.stall.get_or_insert_with(|| Box::new(Stall::new(self.carried)));
+        let stall = self.stall.get_or_insert_with(|| Box::new(BacklogWatch::new(self.carried)));
         while stall.poll_look(cx).is_ready() {
             if !self.to_app.is_empty() && !matches!(self.client.take_error(), Ok(None)) {
                 return Poll::Ready(RelayEnd::ClientReset);
@@ -75,7 +75,7 @@ impl Relay {
             let down = delivered_to(&self.client, self.carried.down, keeps_down);
             let stuck = stall.is_stuck(Transferred { down, ..self.carried }, keeps_up, keeps_down);
             if stuck && may_have_to_go && self.reservation.budget().is_short() {
-                return Poll::Ready(RelayEnd::Stuck);
+                return Poll::Ready(RelayEnd::BacklogEvicted);
             }
         }
         Poll::Pending
@@ -246,7 +246,7 @@ impl Relay {
         output.clear();
         if read == 0 {
             self.down = TransferState::Ending;
-            self.session.close(output).map_err(|_| RelayEnd::ClientViolation)?;
+            self.session.close_notify(output).map_err(|_| RelayEnd::ClientViolation)?;
             // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
             let sent = socket::send_before_more(&self.client, output.bytes()).unwrap_or(0);
             self.to_client.push(&output.bytes()[sent..]);

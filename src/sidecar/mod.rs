@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use self::inbound::{BoundListener, Inbound};
 use self::shared::Shared;
-use crate::admin::{AdminServer, AdminState, Envoy, StatusSources};
+use crate::admin::{AdminState, BoundAdmin, Envoy, StatusSources};
 use crate::config::{AppAddr, Config};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::exit::{Exit, Fault};
@@ -30,8 +30,8 @@ use crate::telemetry::CloseReason;
 #[derive(Debug)]
 pub struct Sidecar {
     config: Config,
-    admin: Option<AdminServer>,
-    metrics: Option<AdminServer>,
+    admin: Option<BoundAdmin>,
+    metrics: Option<BoundAdmin>,
     hidden: Option<HiddenPort>,
     listeners: Vec<BoundListener>,
     rotator: Rotator,
@@ -59,8 +59,8 @@ impl Sidecar {
             return Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")));
         }
         let hidden = if config.app.hide_port { hide_app(&mut listeners)? } else { None };
-        let admin = AdminServer::open(config.admin.as_ref())?;
-        let metrics = AdminServer::open_metrics(config.metrics)?;
+        let admin = BoundAdmin::open(config.admin.as_ref())?;
+        let metrics = BoundAdmin::open_metrics(config.metrics)?;
         let reload = Arc::new(Notify::new());
         let rotator = Rotator::new(Arc::clone(&reload));
         Ok(Self { config, admin, metrics, hidden, listeners, rotator, reload, child: None })
@@ -105,7 +105,7 @@ impl Sidecar {
             }
             None => (None, Signals::for_proxy().map_err(|error| cannot_hear(&error))?),
         };
-        if let Some(requests) = self.admin.as_mut().and_then(AdminServer::requests) {
+        if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
             signals.add_requests(requests);
         }
         let running = self.start(&mut tasks, signals, app)?;
@@ -114,7 +114,7 @@ impl Sidecar {
 
     /// Where the status page is; `None` if the admin listener is off, or its address was taken.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(AdminServer::addr)
+        self.admin.as_ref().and_then(BoundAdmin::addr)
     }
 
     /// Starts everything that runs until the end.
@@ -238,7 +238,7 @@ impl Running {
             StopCause::AppEnded(status) => {
                 tracing::info!(%status, "app ended");
                 let mut remaining = self.close_listeners("the app has ended").await;
-                self.finish(&mut remaining, Instant::now() + self.config.drain.timeout).await;
+                self.drain_until(&mut remaining, Instant::now() + self.config.drain.timeout).await;
                 self.kill_process_group(Instant::now() + shutdown::GROUP_GRACE).await;
                 Ok(status.into())
             }

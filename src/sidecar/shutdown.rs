@@ -69,7 +69,7 @@ impl Running {
     }
 
     /// Waits for the connections to end, until `deadline`, and closes what is left then.
-    pub(super) async fn finish(&mut self, remaining: &mut OpenGuards, deadline: Instant) {
+    pub(super) async fn drain_until(&mut self, remaining: &mut OpenGuards, deadline: Instant) {
         let skipped = self.wait_for(remaining, deadline).await;
         self.close_remaining(remaining, skipped).await;
     }
@@ -124,7 +124,7 @@ impl Running {
     /// [`GROUP_GRACE`] at most.
     pub(super) async fn kill_process_group(&self, deadline: Instant) {
         if let Some(app) = &self.app {
-            app.kill_process_group(deadline.min(Instant::now() + GROUP_GRACE)).await;
+            app.wait_or_kill_process_group(deadline.min(Instant::now() + GROUP_GRACE)).await;
         }
     }
 }

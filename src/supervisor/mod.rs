@@ -124,7 +124,7 @@ impl App {
 
     /// Waits until nothing is left of the app's process group, which was told to stop when the app ended; kills what is
     /// left at `deadline`. Does nothing in [`SignalScope::App`]. To be called after the app has ended.
-    pub async fn kill_process_group(&self, deadline: Instant) {
+    pub async fn wait_or_kill_process_group(&self, deadline: Instant) {
         while self.child.scope == SignalScope::Group && test_kill_process_group(self.child.pid).is_ok() {
             if Instant::now() >= deadline {
                 tracing::warn!("app's process group did not exit in time; killing it");

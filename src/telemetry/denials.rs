@@ -11,7 +11,7 @@ use crate::identity::{Client, Identity, UnverifiedCertificate};
 use crate::policy::{Denial, DenialReason, Permit};
 
 /// Denials that are remembered.
-const MOST: usize = 50;
+const MAX_DENIALS: usize = 50;
 
 /// One denial, small whatever the certificate says: some 800 bytes at most.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ impl Denials {
         let rule = rule.map(SafeText::of);
         let denied = Denied { at, peer, listener, verdict: verdict.as_str(), reason, rule, client: caller };
         let mut last = self.lock();
-        if last.len() == MOST {
+        if last.len() == MAX_DENIALS {
             last.pop_front();
         }
         last.push_back(denied);
@@ -108,9 +108,9 @@ mod tests {
     fn the_last_ones_are_remembered_and_the_newest_comes_first() {
         let denials = Denials::default();
         assert!(denials.last().is_empty());
-        (1000..1000 + 3 * MOST as u16).for_each(|port| denied(&denials, port));
+        (1000..1000 + 3 * MAX_DENIALS as u16).for_each(|port| denied(&denials, port));
         let ports: Vec<_> = denials.last().iter().map(|denied| denied.peer.port()).collect();
-        assert_eq!((ports.len(), ports[0], ports[MOST - 1]), (MOST, 1149, 1100));
+        assert_eq!((ports.len(), ports[0], ports[MAX_DENIALS - 1]), (MAX_DENIALS, 1149, 1100));
     }
 
     #[test]

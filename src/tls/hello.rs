@@ -27,13 +27,13 @@ pub struct Hello {
 const TLS13_SUITES: u16 = 0x13;
 
 /// The longest ClientHello, in bytes: as long as BoringSSL takes it. One with X25519MLKEM768 has some 1,800.
-const LONGEST: usize = 16 * 1024;
+const MAX_HELLO_BYTES: usize = 16 * 1024;
 
 /// The same with the headers of its records, of which there may be many and small ones (RFC 8446, 5.1).
-const LONGEST_ON_WIRE: usize = LONGEST + 4 * 1024;
+const LONGEST_ON_WIRE: usize = MAX_HELLO_BYTES + 4 * 1024;
 
 /// The length of a handshake message's header (RFC 8446, 4).
-const HEAD: usize = 4;
+const HANDSHAKE_HEADER_LEN: usize = 4;
 
 /// The type of a ClientHello (RFC 8446, 4).
 const CLIENT_HELLO: u8 = 1;
@@ -183,7 +183,7 @@ struct Framing {
     /// Bytes of the message in the records before it.
     before: usize,
     /// Its first bytes: type and length (RFC 8446, 4).
-    head: [u8; HEAD],
+    head: [u8; HANDSHAKE_HEADER_LEN],
 }
 
 impl Framing {
@@ -212,8 +212,8 @@ impl Framing {
             if come > 0 && kind != CLIENT_HELLO {
                 return HelloProgress::Other;
             }
-            let message = HEAD + head.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-            if come >= HEAD && message > LONGEST {
+            let message = HANDSHAKE_HEADER_LEN + head.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            if come >= HANDSHAKE_HEADER_LEN && message > MAX_HELLO_BYTES {
                 return HelloProgress::TooLong;
             }
             if fragment.len() < length {
@@ -221,7 +221,7 @@ impl Framing {
             }
             self.next += HEADER + length;
             self.before = come;
-            if come >= HEAD && come >= message {
+            if come >= HANDSHAKE_HEADER_LEN && come >= message {
                 return HelloProgress::Complete;
             }
         }
@@ -337,7 +337,8 @@ mod tests {
     /// A ClientHello of `length` bytes with its head, in records of up to `record` bytes.
     fn hello(length: usize, record: usize) -> Vec<u8> {
         let mut message = vec![0; length];
-        message[..HEAD].copy_from_slice(&u32::try_from(length - HEAD).unwrap().to_be_bytes());
+        message[..HANDSHAKE_HEADER_LEN]
+            .copy_from_slice(&u32::try_from(length - HANDSHAKE_HEADER_LEN).unwrap().to_be_bytes());
         message[0] = CLIENT_HELLO;
         let records = message.chunks(record).flat_map(|part| {
             let [high, low] = u16::try_from(part.len()).unwrap().to_be_bytes();
@@ -348,7 +349,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_client_hello_is_found_however_it_is_cut_into_records_and_reads() {
-        for (length, record) in [(512, 16384), (1800, 1000), (1800, 1), (LONGEST, 16384), (9000, 7)] {
+        for (length, record) in [(512, 16384), (1800, 1000), (1800, 1), (MAX_HELLO_BYTES, 16384), (9000, 7)] {
             let wire = hello(length, record);
             for read in [1, 3, 1448, wire.len()] {
                 let mut framing = Framing::default();
@@ -366,9 +367,9 @@ mod tests {
     #[test]
     fn a_client_hello_that_is_too_long_is_known_by_its_first_bytes() {
         for record in [16384, 1] {
-            let wire = hello(LONGEST + 1, record);
+            let wire = hello(MAX_HELLO_BYTES + 1, record);
             // As many bytes as four records of one byte each.
-            let head = HEAD * (HEADER + 1);
+            let head = HANDSHAKE_HEADER_LEN * (HEADER + 1);
             assert_eq!(Framing::default().advance(&wire[..head]), HelloProgress::TooLong);
             assert_eq!(Framing::default().advance(&wire), HelloProgress::TooLong);
         }

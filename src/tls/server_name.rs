@@ -73,9 +73,9 @@ impl MaskedServerNames {
     }
 
     /// As long as the guard lives, what this thread hashes by [`provider`] is what the client has sent.
-    pub(super) fn in_force(&self) -> InForce {
+    pub(super) fn in_force(&self) -> MaskGuard {
         IN_FORCE.set(self.clone());
-        InForce
+        MaskGuard
     }
 
     /// `data` as it was sent: the beginning that is another one, and the rest.
@@ -90,9 +90,9 @@ thread_local! {
 
 /// See [`Hidden::in_force`].
 #[must_use]
-pub(super) struct InForce;
+pub(super) struct MaskGuard;
 
-impl Drop for InForce {
+impl Drop for MaskGuard {
     fn drop(&mut self) {
         IN_FORCE.take();
     }
@@ -123,7 +123,7 @@ fn hashing_as_sent(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
 fn made_to_hash_as_sent(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
     let common = |common: &CipherSuiteCommon| CipherSuiteCommon {
         suite: common.suite,
-        hash_provider: Box::leak(Box::new(AsSent(common.hash_provider))),
+        hash_provider: Box::leak(Box::new(OriginalTranscriptHash(common.hash_provider))),
         confidentiality_limit: common.confidentiality_limit,
     };
     match suite {
@@ -144,9 +144,9 @@ fn made_to_hash_as_sent(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
 }
 
 /// A hash over what the client has sent.
-struct AsSent(&'static dyn Hash);
+struct OriginalTranscriptHash(&'static dyn Hash);
 
-impl Hash for AsSent {
+impl Hash for OriginalTranscriptHash {
     fn start(&self) -> Box<dyn Context> {
         Box::new(Transcript(self.0.start()))
     }

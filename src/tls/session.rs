@@ -162,7 +162,7 @@ impl Session {
     ///
     /// # Errors
     /// [`KeyLimitReached`].
-    pub fn close(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
+    pub fn close_notify(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
         self.0.alert(WARNING, AlertDescription::CloseNotify, out)?;
         self.0.drop_sealer();
         Ok(())

@@ -230,7 +230,7 @@ impl AsyncWrite for Stream {
             ready!(this.poll_deliver(cx))?;
             buffers::with(|buffers| {
                 buffers.output.clear();
-                this.session.close(&mut buffers.output).map_err(io::Error::other)?;
+                this.session.close_notify(&mut buffers.output).map_err(io::Error::other)?;
                 this.unsent.push(buffers.output.bytes());
                 Ok::<_, io::Error>(())
             })?;

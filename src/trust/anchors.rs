@@ -191,7 +191,7 @@ impl TrustAnchors {
     /// Whether something that is listed in `before`, a CA or what a CRL names, is not listed here.
     pub(crate) fn lack_some_of(&self, before: &Self) -> bool {
         !before.cas().iter().all(|ca| self.cas().iter().any(|other| other.is_same(ca)))
-            || !before.crls().iter().all(|crl| crl.is_within(self.crls()))
+            || !before.crls().iter().all(|crl| crl.is_covered_by(self.crls()))
     }
 
     /// Whether both came from the same bytes.

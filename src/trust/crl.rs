@@ -151,7 +151,7 @@ impl Crl {
     }
 
     /// Whether everything that it names is named by one of `others`, too.
-    pub(super) fn is_within(&self, others: &[Self]) -> bool {
+    pub(super) fn is_covered_by(&self, others: &[Self]) -> bool {
         let same: Vec<_> = others.iter().filter(|other| other.name == self.name).collect();
         // Most often the list has grown.
         same.iter().any(|other| self.serials.is_subset(&other.serials))

@@ -23,7 +23,7 @@ use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError};
 const EVERY: Duration = Duration::from_secs(2);
 
 /// For each step of a call: on one machine anything longer is an answer in itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: back-end\r\nConnection: close\r\n\r\n";
 
@@ -127,9 +127,9 @@ impl CallLog<'_> {
 /// One request, and the whole answer.
 fn call(client: Arc<ClientConfig>, name: ServerName<'static>, proxy: SocketAddr) -> io::Result<String> {
     let mut tls = ClientConnection::new(client, name).map_err(io::Error::other)?;
-    let mut tcp = TcpStream::connect_timeout(&proxy, PATIENCE)?;
-    tcp.set_read_timeout(Some(PATIENCE))?;
-    tcp.set_write_timeout(Some(PATIENCE))?;
+    let mut tcp = TcpStream::connect_timeout(&proxy, CALL_TIMEOUT)?;
+    tcp.set_read_timeout(Some(CALL_TIMEOUT))?;
+    tcp.set_write_timeout(Some(CALL_TIMEOUT))?;
     let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
     let mut answer = String::new();
     stream.write_all(REQUEST)?;

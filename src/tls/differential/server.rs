@@ -85,7 +85,7 @@ impl Server for Ours {
 
     fn close(&mut self) -> Vec<u8> {
         let mut out = Outgoing::default();
-        self.session.as_mut().unwrap().close(&mut out).unwrap();
+        self.session.as_mut().unwrap().close_notify(&mut out).unwrap();
         out.bytes().to_vec()
     }
 

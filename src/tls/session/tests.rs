@@ -152,7 +152,7 @@ fn every_suite_carries_bytes_of_every_length_both_ways() {
             two.answer_and_be_told(&bytes(len));
         }
         let mut out = Outgoing::default();
-        two.session.close(&mut out).unwrap();
+        two.session.close_notify(&mut out).unwrap();
         two.told(&out).unwrap();
         assert_eq!(two.client.reader().read(&mut [0]).unwrap(), 0, "{suite:?}: close_notify");
         two.client.send_close_notify();
@@ -269,7 +269,7 @@ fn keys_that_are_worn_out_are_replaced_in_tls13_and_end_the_session_in_tls12() {
     assert!(two.session.encrypt(b"too much", &mut out).is_err());
     assert_eq!(out.bytes(), b"");
     // There is room for the word that it ends.
-    two.session.close(&mut out).unwrap();
+    two.session.close_notify(&mut out).unwrap();
     two.told(&out).unwrap();
 }
 
@@ -358,7 +358,7 @@ fn nothing_is_sealed_behind_close_notify_whatever_the_client_still_says() {
     let (mut session, mut rogue) = rogue13();
     takes(&mut session, &mut rogue.update_keys(true)).unwrap();
     let mut out = Outgoing::default();
-    session.close(&mut out).unwrap();
+    session.close_notify(&mut out).unwrap();
     out.clear();
     assert!(!session.owes_key_update(), "the answer that was owed is not given any more");
     // Its keys are followed all the same.
@@ -368,13 +368,13 @@ fn nothing_is_sealed_behind_close_notify_whatever_the_client_still_says() {
     }
     assert!(!session.owes_key_update());
     session.write_key_update(&mut out).unwrap();
-    session.close(&mut out).unwrap();
+    session.close_notify(&mut out).unwrap();
     assert!(session.encrypt(b"too late", &mut out).is_err());
     assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::ChangeCipherSpec, &[1])), None);
     assert_eq!(out.bytes(), b"");
 
     let (mut session, mut rogue) = rogue12();
-    session.close(&mut Outgoing::default()).unwrap();
+    session.close_notify(&mut Outgoing::default()).unwrap();
     assert_eq!(
         takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[1, 0, 0, 0])),
         Some(0),

@@ -157,9 +157,9 @@ fn a_list_is_within_others_if_each_of_its_numbers_is_in_one_of_them() {
         let entries = numbers.iter().map(|number| entry(&[*number], &[])).collect();
         Draft { entries, issuer: name(12, issuer), ..Draft::plain() }.read().unwrap()
     };
-    assert!(list(&[1, 2], "a").is_within(&[list(&[1, 2, 3], "a")]));
-    assert!(list(&[1, 2], "a").is_within(&[list(&[1], "a"), list(&[2], "a")]));
-    assert!(!list(&[1, 2], "a").is_within(&[list(&[1], "a"), list(&[2], "b")]));
-    assert!(!list(&[1], "a").is_within(&[]));
-    assert!(list(&[], "a").is_within(&[]));
+    assert!(list(&[1, 2], "a").is_covered_by(&[list(&[1, 2, 3], "a")]));
+    assert!(list(&[1, 2], "a").is_covered_by(&[list(&[1], "a"), list(&[2], "a")]));
+    assert!(!list(&[1, 2], "a").is_covered_by(&[list(&[1], "a"), list(&[2], "b")]));
+    assert!(!list(&[1], "a").is_covered_by(&[]));
+    assert!(list(&[], "a").is_covered_by(&[]));
 }
