@@ -28,7 +28,7 @@ use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};
 use crate::policy::{Denial, Permit};
 use crate::proxy_protocol::{Addresses, ClientCertificate, ProxyHeader, ReceivedHeader};
-use crate::relay::{Relay, RelayEnd, Stuck};
+use crate::relay::{NoBacklogProgress, Relay, RelayEnd};
 use crate::telemetry::{AccessLogEntry, Counters};
 use crate::tls::{ClientVerifier, Established, HandshakeError, Selected, SigningLimiter};
 use crate::trust::{ClientAuth, DeniedPeer};
@@ -360,7 +360,7 @@ async fn relay_until_closed(active: &mut ActiveConnection, service: &InboundServ
             end = &mut *accounted.relay => return match end {
                 RelayEnd::Idle if *service.phase.borrow() >= Phase::Retiring => CloseReason::ClosedIdle,
                 RelayEnd::BacklogEvicted => {
-                    accounted.entry.set_error(&Stuck);
+                    accounted.entry.set_error(&NoBacklogProgress);
                     CloseReason::Overloaded
                 }
                 end => end.into(),

@@ -52,13 +52,13 @@ pub enum RelayEnd {
     BacklogEvicted,
 }
 
-/// What there is to say of [`RelayEnd::Stuck`].
+/// What there is to say of [`RelayEnd::BacklogEvicted`].
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error(
     "the memory for backlogs is short, and this connection has held some for {} seconds without progress; raise the container's memory limit (or --memory-limit), or add instances",
     stall::STUCK
 )]
-pub struct Stuck;
+pub struct NoBacklogProgress;
 
 /// Both connections, and what is on its way between them.
 #[derive(Debug)]

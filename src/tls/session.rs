@@ -101,7 +101,7 @@ impl Session {
     }
 
     /// Opens the sealed pieces at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. Alerts
-    /// for the client are appended to `out`; a key update that is owed to it is for [`Session::answer`].
+    /// for the client are appended to `out`; a key update that is owed to it is for [`Session::write_key_update`].
     ///
     /// # Errors
     /// When the client breaks the protocol; the alert that tells it so is in `out`.
