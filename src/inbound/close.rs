@@ -16,6 +16,7 @@ use crate::lifecycle::Phase;
 use crate::proxy_protocol::HeaderError;
 use crate::relay::Relay;
 use crate::telemetry::CloseReason;
+use crate::tls;
 use crate::tls::{HandshakeError, HelloError};
 
 /// How long an app may still answer a client that must go: all of it is over within a second.
@@ -42,6 +43,10 @@ pub(super) async fn close_before_relay(client: TcpStream, ended: ConnectionError
         ) => {
             // A dozen bytes into an empty send buffer: they fit, or nobody is there.
             let _ = client.try_write(&alert);
+            linger(client).await;
+        }
+        ConnectionError::Hello(HelloError::OldTls(_)) => {
+            let _ = client.try_write(&tls::old_tls_alert());
             linger(client).await;
         }
         ConnectionError::Hello(HelloError::PlainHttp) => {

@@ -77,9 +77,8 @@ impl ConnectionError {
             Self::ProxyHeader(_) => CloseReason::ProxyHeader,
             Self::Hello(HelloError::Incomplete | HelloError::Io(_)) => CloseReason::HelloIncomplete,
             Self::Hello(HelloError::NotTls { .. } | HelloError::PlainHttp) => CloseReason::NotTls,
-            Self::Hello(HelloError::Malformed { .. } | HelloError::TooLong { .. }) | Self::Handshake(_) => {
-                CloseReason::HandshakeFailed
-            }
+            Self::Hello(HelloError::Malformed { .. } | HelloError::TooLong { .. } | HelloError::OldTls(_))
+            | Self::Handshake(_) => CloseReason::HandshakeFailed,
             Self::NoCredential => CloseReason::NoCredential,
             Self::Denied(_) | Self::DeniedAfterHandshake(..) => CloseReason::Denied,
             Self::Upstream(DialError::Refused) | Self::UpstreamAfterHandshake(DialError::Refused) => {

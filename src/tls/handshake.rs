@@ -24,7 +24,7 @@ pub enum HandshakeError {
     #[error("the client sent the alert {0:?}")]
     ClientAlert(AlertDescription),
     /// We ended it; the client has been told by an alert.
-    #[error("the handshake cannot be completed")]
+    #[error("the handshake cannot be completed{}", remedy(.0))]
     Failed(#[source] rustls::Error),
     /// What stands behind us has gone, so that there is nothing to answer for.
     #[error("there is nobody any more to complete the handshake for")]
@@ -178,4 +178,25 @@ async fn write_all(client: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the two sides have not in common, for people, and what helps; nothing for other errors, which speak for themselves.
+fn remedy(error: &rustls::Error) -> &'static str {
+    use rustls::PeerIncompatible::{
+        NoCipherSuitesInCommon, NoKxGroupsInCommon, NoSignatureSchemesInCommon, ServerDoesNotSupportTls12Or13,
+        SupportedVersionsExtensionRequired, Tls12NotOffered, Tls12NotOfferedOrEnabled, Tls13RequiredForQuic,
+    };
+    let rustls::Error::PeerIncompatible(what) = error else { return "" };
+    match what {
+        Tls12NotOffered
+        | Tls12NotOfferedOrEnabled
+        | SupportedVersionsExtensionRequired
+        | ServerDoesNotSupportTls12Or13
+        | Tls13RequiredForQuic => " (no TLS version in common: see --tls-min and the client's settings)",
+        NoCipherSuitesInCommon | NoKxGroupsInCommon => {
+            " (no cipher suite or key exchange in common: the client has to offer ECDHE with AES-GCM or ChaCha20)"
+        }
+        NoSignatureSchemesInCommon => " (no signature scheme in common: the client cannot verify a key of this kind)",
+        _ => "",
+    }
 }

@@ -88,6 +88,9 @@ pub enum HelloError {
         #[source]
         cause: rustls::Error,
     },
+    /// A ClientHello of TLS 1.1 or older, which has no signatures and key exchanges that we could use.
+    #[error("the client speaks no newer TLS than {0}; at least TLS 1.2 is needed")]
+    OldTls(&'static str),
     /// A ClientHello that goes on for longer than any client has to say.
     #[error("the ClientHello is longer than 16 KiB, or comes in too many records")]
     TooLong {
@@ -276,6 +279,10 @@ struct Parser {
 impl Parser {
     /// Hands on what of `wire` is new; `Some` once the ClientHello is complete.
     fn feed(&mut self, wire: &[u8]) -> Result<Option<HelloExtensions>, HelloError> {
+        if is_part_of_http_method(wire) {
+            // rustls would have it be no TLS, and nobody would know what it is.
+            return Ok(None);
+        }
         let acceptor = self.acceptor.get_or_insert_default();
         let mut rest = &wire[self.fed..];
         self.fed = wire.len();
@@ -301,6 +308,9 @@ impl Parser {
                     if speaks_http(wire) {
                         return Err(HelloError::PlainHttp);
                     }
+                    if let Some(version) = old_version(wire) {
+                        return Err(HelloError::OldTls(version));
+                    }
                     return Err(if speaks_tls(wire) {
                         HelloError::Malformed { alert, cause }
                     } else {
@@ -323,11 +333,33 @@ fn speaks_tls(wire: &[u8]) -> bool {
     matches!(wire, [22, 3, ..] | [22])
 }
 
-/// Whether the bytes begin as a request of HTTP/1 or HTTP/2 does (RFC 9110, 9; RFC 9113, 3.4).
+/// The alert for a client that speaks no newer TLS (RFC 8446, 6.2).
+pub fn old_tls_alert() -> Vec<u8> {
+    fatal_alert(AlertDescription::ProtocolVersion)
+}
+
+/// The version of a ClientHello in its first record that is older than TLS 1.2: its `client_version` (RFC 5246, 7.4.1.2).
+fn old_version(wire: &[u8]) -> Option<&'static str> {
+    match wire {
+        [22, 3, _, _, _, CLIENT_HELLO, _, _, _, 3, 2, ..] => Some("1.1"),
+        [22, 3, _, _, _, CLIENT_HELLO, _, _, _, 3, 1, ..] => Some("1.0"),
+        [22, 3, _, _, _, CLIENT_HELLO, _, _, _, 3, 0, ..] => Some("SSL 3.0"),
+        _ => None,
+    }
+}
+
+/// How requests of HTTP/1 and HTTP/2 begin (RFC 9110, 9; RFC 9113, 3.4).
+const HTTP_METHODS: [&[u8]; 10] =
+    [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO", b"DELET", b"PATCH", b"CONNE", b"TRACE", b"PRI *"];
+
+/// Whether the bytes begin as a request of HTTP does.
 fn speaks_http(wire: &[u8]) -> bool {
-    const METHODS: [&[u8]; 10] =
-        [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO", b"DELET", b"PATCH", b"CONNE", b"TRACE", b"PRI *"];
-    METHODS.iter().any(|method| wire.starts_with(method))
+    HTTP_METHODS.iter().any(|method| wire.starts_with(method))
+}
+
+/// Whether they may become one.
+fn is_part_of_http_method(wire: &[u8]) -> bool {
+    HTTP_METHODS.iter().any(|method| wire.len() < method.len() && method.starts_with(wire))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod test_client;
 pub use client_verifier::ClientVerifier;
 pub use handshake::{Established, HandshakeError, SigningLimiter, handshake};
 pub use handshake_driver::Negotiated;
-pub use hello::{Hello, HelloError, read_hello};
+pub use hello::{Hello, HelloError, old_tls_alert, read_hello};
 pub use record::{KeyLimitReached, record_length};
 pub use server_config::{Selected, ServerConfigs};
 pub use session::{Decrypted, Session, Violation};

@@ -359,3 +359,20 @@ fn an_app_that_dies_before_our_finished_becomes_a_reset() {
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
     assert_eq!(sidecar.access_log_entry("app_reset")["bytes_up"], 0);
 }
+
+#[test]
+fn a_client_that_speaks_no_tls_from_1_2_on_is_told_so_and_the_log_says_which_version() {
+    let (_, sidecar) = echoing(&[]);
+    // The smallest ClientHello of TLS 1.1 (RFC 4346, 7.4.1.2): version, random, no session, one suite, no compression.
+    let mut body = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
+    let mut message = vec![1, 0, 0, u8::try_from(body.len()).unwrap()];
+    message.append(&mut body);
+    let mut wire = vec![22, 3, 1, 0, u8::try_from(message.len()).unwrap()];
+    wire.append(&mut message);
+    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+    tcp.write_all(&wire).unwrap();
+    let (alert, ending) = read_to_end(&tcp);
+    assert_eq!((alert.as_slice(), ending), (&[21, 3, 3, 0, 2, 2, 70][..], Ending::Fin), "protocol_version");
+    let entry = sidecar.access_log_entry("handshake_failed");
+    assert!(entry["detail"].as_str().unwrap().contains("no newer TLS than 1.1"), "{entry}");
+}
