@@ -5,7 +5,7 @@
 //!
 //! - a process: parse → listen → start the app → ready → drain → exit
 //! - a credential: files → watch → load → check the pair → swap → serve
-//! - a connection: accept → ClientHello → dial → handshake → relay → access log entry
+//! - a connection: accept → ClientHello → dial → handshake → authorize → relay → access log entry
 
 pub mod diagnostics;
 pub mod exit;

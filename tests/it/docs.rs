@@ -3,6 +3,7 @@
 //!
 //! After a change to the options, the metrics or the access log `UPDATE_DOCS=1 cargo test --test it` writes the tables anew.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
 const TROUBLESHOOTING: &str = "docs/troubleshooting.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
-const DOCUMENTS: [&str; 18] = [
+const DOCUMENTS: [&str; 19] = [
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",
@@ -43,6 +44,7 @@ const DOCUMENTS: [&str; 18] = [
     "docs/performance.md",
     "docs/reference/options.md",
     "docs/reference/exit-statuses.md",
+    "contrib/README.md",
 ];
 
 fn path(document: &str) -> PathBuf {
@@ -175,12 +177,93 @@ fn the_tables_of_envoys_fields_are_those_of_the_program() {
     }
 }
 
+/// What GitHub makes of a heading, to link to it.
+fn slug(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    heading.trim().to_lowercase().chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// Where a `#` behind the name of a document that holds `text` may lead: its headings, and `<a id="...">`.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let (mut anchors, mut in_code) = (BTreeSet::new(), false);
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        if in_code {
+            continue;
+        }
+        anchors.extend(line.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        if let (true, Some(heading)) = (line.starts_with('#'), line.trim_start_matches('#').strip_prefix(' ')) {
+            let first = slug(heading);
+            // The second heading of one name is numbered.
+            let mut name = first.clone();
+            for number in 1.. {
+                if anchors.insert(name) {
+                    break;
+                }
+                name = format!("{first}-{number}");
+            }
+        }
+    }
+    anchors
+}
+
 #[test]
-fn every_link_leads_to_a_file() {
+fn every_link_leads_to_a_file_and_to_a_place_in_it() {
     for document in DOCUMENTS {
-        for link in read(document).split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
-            let target = path(document).parent().unwrap().join(link);
-            assert!(link.starts_with("http") || target.exists(), "{document} links to {link:?}");
+        for link in read(document).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let target = match file {
+                "" => path(document),
+                file => path(document).parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{document} links to {link:?}");
+            if let Some(anchor) = anchor {
+                let known = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(known.contains(anchor), "{document} links to {link:?}, and there is no such heading or id");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_heading_is_linked_to_as_github_does() {
+    let text = "## TLS: `a_b`, and (more)\n```sh\n# no heading\n```\n<a id=\"x\"></a>\n## Same\n## Same\n";
+    let expected = ["same", "same-1", "tls-a_b-and-more", "x"].map(str::to_owned);
+    assert_eq!(anchors(text), BTreeSet::from(expected));
+}
+
+/// Every file and folder below `folder`, folders with a slash behind them.
+fn all_below(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap().path();
+        let name = entry.to_str().unwrap();
+        if entry.is_dir() {
+            found.push(format!("{name}/"));
+            all_below(&entry, found);
+        } else {
+            found.push(name.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_files_that_the_map_and_the_glossary_name_are_there() {
+    let mut sources = Vec::new();
+    all_below(&path("src"), &mut sources);
+    for document in ["ARCHITECTURE.md", "docs/glossary.md"] {
+        // Between two backticks: every second piece of a line.
+        let text = read(document);
+        let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+        for name in quoted.filter(|name| name.ends_with(".rs") || name.ends_with('/')) {
+            // Under a folder's own row its files are named without it.
+            let suffix = format!("/{name}");
+            let is_there = path(name).exists() || sources.iter().any(|source| source.ends_with(&suffix));
+            assert!(is_there, "{document} names {name}");
         }
     }
 }
