@@ -21,7 +21,7 @@ const BASH_RUN: &str = r#"
 /// The same for zsh, as one more line for `_arguments`.
 const ZSH_RUN: &str = "'*::command:_normal' \\\n";
 
-/// The same for fish.
+/// The same line for fish.
 const FISH_RUN: &str = "complete -c vestibule -n \"__fish_seen_subcommand_from run; \
     and contains -- -- (commandline -opc)\" -x -a \"(__fish_complete_command)\"\n";
 

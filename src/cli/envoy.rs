@@ -47,9 +47,9 @@ pub struct EnvoyArgs {
 /// What becomes of the bootstrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnvoyMode {
-    /// It is read and served.
+    /// The bootstrap is read and served.
     Serve,
-    /// It is read.
+    /// The bootstrap is read, and nothing else.
     Validate,
 }
 

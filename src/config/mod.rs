@@ -42,7 +42,7 @@ pub struct Config {
     pub credential_timeout: Option<Duration>,
     /// How long each stage of a connection may take.
     pub timeouts: Timeouts,
-    /// How the process goes.
+    /// Drain delay and drain timeout.
     pub drain: Drain,
     /// Where health is asked for; `None` means nowhere.
     pub admin: Option<Admin>,
@@ -65,7 +65,7 @@ pub struct Listener {
     pub listen: Listen,
     /// Where the app is reached.
     pub app: AppAddr,
-    /// For the app to accept.
+    /// Timeout for connecting to the app.
     pub connect_timeout: Duration,
     /// Where the pair is found that it shows.
     pub pair: PairSource,
@@ -195,7 +195,7 @@ pub struct AppConfig {
 pub enum AppReady {
     /// It is never asked; what clients' connections find is all that is known.
     Off,
-    /// It accepts a TCP connection.
+    /// The app is ready when it accepts a TCP connection.
     #[default]
     Tcp,
     /// It answers a GET for this path with a status below 400.

@@ -33,7 +33,7 @@ pub struct Sources<'a> {
 /// One value as it was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawValue {
-    /// Where.
+    /// Where it was given.
     pub place: Source,
     /// What. A path may be any bytes; all else is text.
     pub value: OsString,

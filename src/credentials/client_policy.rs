@@ -55,9 +55,9 @@ pub enum ClientPolicyError {
     Folder {
         /// What should be in it.
         kind: FileKind,
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         cause: String,
     },
     /// CAs or CRLs cannot be used.

@@ -32,7 +32,7 @@ pub(super) enum ExpiryEvent {
 pub(super) enum Nearness {
     /// It should have had a successor for some time.
     Near,
-    /// It has come.
+    /// Its end has come.
     Expired,
 }
 

@@ -27,22 +27,22 @@ pub enum LoadError {
     /// A file cannot be read.
     #[error("{path}: {}", describe(.source))]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         #[source]
         source: io::Error,
     },
     /// A file is empty, as one that is being written is.
     #[error("{path}: the file is empty")]
     Empty {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
     /// A file is too large to be what it should be.
     #[error("{path}: larger than {} MiB, so it is not what it should be", .largest / MIB)]
     TooLarge {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What would be accepted, in bytes.
         largest: u64,
@@ -50,7 +50,7 @@ pub enum LoadError {
     /// A folder, a pipe or a device: reading it could wait for ever.
     #[error("{path}: not a regular file")]
     NotAFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
     /// Both were read, and are no pair.
@@ -60,7 +60,7 @@ pub enum LoadError {
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         #[source]
         source: PairError,
     },
@@ -69,7 +69,7 @@ pub enum LoadError {
     PairInSecret {
         /// Which secret of which document.
         secret: Box<SecretFile>,
-        /// Why.
+        /// What is wrong with it.
         #[source]
         source: PairError,
     },

@@ -86,7 +86,7 @@ struct Pending<S: ReloadSource> {
 /// What a load has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Update {
-    /// It is new, and good.
+    /// The source is new, and good.
     Changed,
     /// It is as before, or bad for too short a time to be sure.
     Unchanged,
@@ -98,7 +98,7 @@ pub(super) enum Update {
 pub(super) enum LoadResult<S: ReloadSource> {
     /// What was good before. The files may be others.
     Same(S::Raw),
-    /// What waits already.
+    /// The same content as the one that is pending already.
     Pending,
     /// Something else, and how long it has to stay.
     Different(S::Raw, S::Parsed, Duration),

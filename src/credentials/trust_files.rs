@@ -56,7 +56,7 @@ impl TrustFiles {
     /// The file at `path`, of which `read` makes what counts.
     ///
     /// # Errors
-    /// That of `read`.
+    /// The error of `read`.
     pub(super) fn one<E>(path: &Path, read: impl FnOnce(&Path) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         let looked_at = TrustFile::now(path);
         let text = Text { path: path.to_owned(), bytes: read(path)?, named: true };
@@ -176,7 +176,7 @@ impl TrustFiles {
     pub(super) fn replacement(&self, before: &Self) -> Replacement {
         let now: HashMap<_, _> = self.looked_at.iter().map(|at| (at.path.as_path(), &at.stamp)).collect();
         let came_by = before.looked_at.iter().map(|at| match (&at.stamp, now.get(at.path.as_path())) {
-            (Some(before), Some(Some(now))) => now.came_by(before),
+            (Some(before), Some(Some(now))) => now.replacement_of(before),
             (Some(_), _) => Replacement::InPlace,
             (None, _) => Replacement::Whole,
         });

@@ -98,7 +98,7 @@ impl FileWatch {
         let (state, poll) = (Arc::new(Mutex::new(state)), interval(POLL_ALONE));
         let (stamps, pause) = (Vec::new(), Duration::ZERO);
         let mut watch = Self { state, told, poll, has_events: false, stamps, due: None, last: None, pause };
-        watch.stamps = watch.beside(WatchState::start).await.unwrap_or_default();
+        watch.stamps = watch.run_blocking_on_state(WatchState::start).await.unwrap_or_default();
         watch
     }
 
@@ -119,7 +119,7 @@ impl FileWatch {
                 sleep_until(last + self.pause).await;
             }
             // The folders before the files: what changes in between makes an event of its own.
-            let stamps = self.beside(WatchState::follow).await;
+            let stamps = self.run_blocking_on_state(WatchState::rearm_and_stat).await;
             self.due = None;
             self.last = Some(Instant::now());
             // Without stamps, something panicked. A load costs little, and one too few may cost a rotation.
@@ -132,7 +132,10 @@ impl FileWatch {
     }
 
     /// Does `work` on a thread that does not relay, if there is one to be had; gives what it gives, and `None` if it panics.
-    async fn beside(&mut self, work: fn(&mut WatchState) -> Vec<Option<Stamp>>) -> Option<Vec<Option<Stamp>>> {
+    async fn run_blocking_on_state(
+        &mut self,
+        work: fn(&mut WatchState) -> Vec<Option<Stamp>>,
+    ) -> Option<Vec<Option<Stamp>>> {
         let state = Arc::clone(&self.state);
         let worked = run_blocking(move || {
             // Whatever panicked has left nothing that the next look would not put right.
@@ -161,11 +164,11 @@ impl WatchState {
             Ok(events) => self.events = Some(events),
             Err(error) => without_events(&error),
         }
-        self.follow()
+        self.rearm_and_stat()
     }
 
     /// Watches the folders that the paths lead through now; the stamps of the files.
-    fn follow(&mut self) -> Vec<Option<Stamp>> {
+    fn rearm_and_stat(&mut self) -> Vec<Option<Stamp>> {
         if let Some(mut events) = self.events.take() {
             match events.arm(&self.paths) {
                 Ok(()) => self.events = Some(events),
@@ -201,7 +204,7 @@ impl Stamp {
     }
 
     /// How what is there now has come into the place of what was there `before`.
-    pub(super) fn came_by(&self, before: &Self) -> Replacement {
+    pub(super) fn replacement_of(&self, before: &Self) -> Replacement {
         let is_another = (self.device, self.inode) != (before.device, before.inode);
         match is_another {
             _ if self == before => Replacement::Whole,

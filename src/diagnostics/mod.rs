@@ -61,7 +61,7 @@ impl fmt::Display for Source {
 /// Something that was typed wrong. Shown as `--handshake-timeout: "10" has no unit; write 10s or 10ms`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Where.
+    /// Where it was given.
     pub source: Source,
     /// What is wrong, and what helps.
     pub problem: Problem,
@@ -93,7 +93,7 @@ impl Problem {
         Self { what: what.into(), help: help.into() }
     }
 
-    /// The same mistake at its place.
+    /// The diagnostic of this problem at its place.
     pub fn at(self, source: Source) -> Diagnostic {
         Diagnostic { source, problem: self }
     }

@@ -48,7 +48,7 @@ const STEP: usize = 1024;
 /// Waits for bytes from `stream` and appends up to `most` of them to `bytes`; gives their number, 0 at the end of the stream.
 ///
 /// # Errors
-/// Those of the socket.
+/// The socket failed.
 pub async fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
     // tokio knows after a read that does not fill the space that there is nothing more, and does not ask the kernel again.
     poll_fn(|cx| {

@@ -95,7 +95,7 @@ impl<'a> Staged<'a> {
     /// The first rename.
     ///
     /// # Errors
-    /// It failed.
+    /// The rename failed.
     pub fn rename_key(self) -> Result<KeyRenamed<'a>, IssuerError> {
         rename(&self.0.key())?;
         Ok(KeyRenamed(self.0))
@@ -106,7 +106,7 @@ impl KeyRenamed<'_> {
     /// The second rename, which completes the rotation.
     ///
     /// # Errors
-    /// It failed.
+    /// The rename failed.
     pub fn rename_cert(self) -> Result<(), IssuerError> {
         rename(&self.0.cert())
     }

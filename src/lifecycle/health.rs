@@ -11,7 +11,7 @@ use tokio::sync::watch;
 pub enum HealthState {
     /// It has not been ready yet.
     Starting,
-    /// As before, and clients no longer wait for it.
+    /// It never became ready, and clients are no longer held for it.
     NeverReady,
     /// It accepted when it was last probed or dialled.
     Accepting,

@@ -1,4 +1,4 @@
-//! Whether this instance should be given work, part by part.
+//! Readiness: whether this instance should be given work, check by check.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,14 +37,14 @@ impl Check {
     }
 }
 
-/// How one part stands. Shown as `[+]certificate: until 2026-01-02T03:04:05Z` or `[-]app: ...`.
+/// The result of one check. Shown as `[+]certificate: until 2026-01-02T03:04:05Z` or `[-]app: ...`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckStatus {
-    /// Which.
+    /// The check.
     pub check: Check,
-    /// Whether it stands in nobody's way.
+    /// Whether the check passes.
     pub ready: bool,
-    /// More about it, in a few words.
+    /// What was found, in a few words.
     pub detail: String,
 }
 
@@ -64,7 +64,7 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// That of `certificate`.
+    /// The validity of `certificate`.
     pub fn of(certificate: &Certificate) -> Self {
         Self { not_before: certificate.not_before(), not_after: certificate.not_after() }
     }

@@ -21,7 +21,7 @@ pub struct Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, VariantArray, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "lowercase")]
 pub enum PolicyMode {
-    /// It is refused.
+    /// A client that no rule admits is refused.
     #[default]
     Enforce,
     /// It comes in all the same if it has a certificate under the trust anchors, and its access log entry says what would have been.

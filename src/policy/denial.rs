@@ -108,7 +108,7 @@ impl Denial {
         Self { reason: DenialReason::NameDoubtful, rule: Some(rule.clone()), detail: Some(doubt.to_string().into()) }
     }
 
-    /// Why.
+    /// The reason, from the closed set.
     pub fn reason(&self) -> DenialReason {
         self.reason
     }

@@ -112,8 +112,8 @@ impl Rule {
         match (self, &certificate.identity) {
             (Self::AltName(name), _) => name.is_among(&certificate.names),
             (Self::Trusted, _) => true,
-            (_, Ok(Some(identity))) => self.means(identity, own),
-            (_, Ok(None)) => self.names(certificate),
+            (_, Ok(Some(identity))) => self.matches_identity(identity, own),
+            (_, Ok(None)) => self.matches_names(certificate),
             (_, Err(_)) => false,
         }
     }
@@ -121,7 +121,7 @@ impl Rule {
     /// Whether the rule, as one that denies, means `client`. Whoever has a Cloud Foundry identity is admitted by that alone, and denied
     /// by the certificate's names as well: a mark of the platform's in it does not make another name of one that is denied.
     pub fn denies(&self, client: &Client, own: Option<&Identity>) -> bool {
-        self.matches(client, own) || client.certificate().is_some_and(|certificate| self.names(certificate))
+        self.matches(client, own) || client.certificate().is_some_and(|certificate| self.matches_names(certificate))
     }
 
     /// Whether everybody whom `other` means is meant by this rule too, as far as the two rules alone tell.
@@ -156,7 +156,7 @@ impl Rule {
     }
 
     /// Whether the rule means a client with this Cloud Foundry identity.
-    fn means(&self, client: &Identity, own: Option<&Identity>) -> bool {
+    fn matches_identity(&self, client: &Identity, own: Option<&Identity>) -> bool {
         match self {
             Self::App(guid) => client.app == Some(*guid),
             Self::Space(guid) => client.space == Some(*guid),
@@ -169,7 +169,7 @@ impl Rule {
     }
 
     /// Whether the rule means the holder of a certificate that is not Cloud Foundry's.
-    fn names(&self, certificate: &PeerCertificate) -> bool {
+    fn matches_names(&self, certificate: &PeerCertificate) -> bool {
         match self {
             Self::Dns(pattern) => certificate.names.dns.iter().any(|name| pattern.matches(name)),
             Self::Uri(pattern) => certificate.names.uris.iter().any(|uri| pattern.matches(uri)),

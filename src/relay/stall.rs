@@ -21,7 +21,7 @@ pub(super) const STUCK: u8 = 5;
 /// What a client has to take between two looks, in bytes: one that takes drops holds as much memory as one that takes nothing.
 const LEAST_DOWN: u64 = 4 * 1024;
 
-/// The eye on one connection.
+/// Detects that what a connection holds for a side makes no progress.
 #[derive(Debug)]
 pub(super) struct BacklogWatch {
     timer: Pin<Box<Sleep>>,

@@ -27,7 +27,7 @@ const MIN_BACKLOG_BYTES: usize = 2 * LEAST_READ;
 enum TransferStep {
     /// It waits for a socket, or is done.
     Over,
-    /// It has used up its turn.
+    /// The transfer has used up its turn.
     Busy,
 }
 

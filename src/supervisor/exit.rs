@@ -10,7 +10,7 @@ use crate::exit::{Exit, Fault};
 /// How the app ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppStatus {
-    /// It returned this code.
+    /// The app returned this code.
     Exited(u8),
     /// This signal ended it (1 to 64).
     Killed(u8),

@@ -16,7 +16,7 @@ const MAX_DENIALS: usize = 50;
 /// One denial, small whatever the certificate says: some 800 bytes at most.
 #[derive(Debug, Clone)]
 pub struct Denied {
-    /// When.
+    /// The time of the denial.
     pub at: SystemTime,
     /// The client's address.
     pub peer: SocketAddr,
@@ -24,7 +24,7 @@ pub struct Denied {
     pub listener: SocketAddr,
     /// `denial`, or `audit` if audit mode has let it in.
     pub verdict: &'static str,
-    /// Why.
+    /// The reason of the denial.
     pub reason: DenialReason,
     /// The rule that decided; `None` if none did.
     pub rule: Option<SafeText>,

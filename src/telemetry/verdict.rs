@@ -10,7 +10,7 @@ use crate::policy::{Denial, DenialReason, Permit, Rule};
 pub(crate) enum Verdict {
     /// The client may come in.
     Permit,
-    /// It may not.
+    /// The client may not come in.
     Denial,
     /// It may not, and audit mode has let it in.
     Audit,

@@ -170,16 +170,16 @@ impl Session {
 }
 
 /// Why a session is broken off.
-enum Broken {
+enum Abort {
     /// We are to say so, by this alert.
-    Ours(AlertDescription),
+    Local(AlertDescription),
     /// The client has said so.
-    Theirs,
+    Peer,
 }
 
-impl From<AlertDescription> for Broken {
+impl From<AlertDescription> for Abort {
     fn from(alert: AlertDescription) -> Self {
-        Self::Ours(alert)
+        Self::Local(alert)
     }
 }
 
@@ -190,7 +190,7 @@ impl SessionState {
         wire: &mut [u8],
         out: &mut Outgoing,
         sink: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<Option<(usize, ControlFlow<()>)>, Broken> {
+    ) -> Result<Option<(usize, ControlFlow<()>)>, Abort> {
         let Some((piece, length)) = Record::first_in(wire)? else { return Ok(None) };
         let opened = self.opener.open(piece)?;
         let mut flow = ControlFlow::Continue(());
@@ -209,7 +209,7 @@ impl SessionState {
         Ok(Some((length, flow)))
     }
 
-    fn on_alert(&mut self, payload: &[u8]) -> Result<(), Broken> {
+    fn on_alert(&mut self, payload: &[u8]) -> Result<(), Abort> {
         let &[level, description] = payload else { return Err(AlertDescription::DecodeError.into()) };
         let description = AlertDescription::from(description);
         let ends_nothing = match self.suite {
@@ -220,13 +220,13 @@ impl SessionState {
         match description {
             AlertDescription::CloseNotify => self.client_closed = true,
             _ if ends_nothing => count(&mut self.warnings, WARNINGS)?,
-            _ => return Err(Broken::Theirs),
+            _ => return Err(Abort::Peer),
         }
         Ok(())
     }
 
     /// After the handshake a client has one message to send: in TLS 1.3, that it takes new keys.
-    fn on_handshake(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
+    fn on_handshake(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
         if self.kernel.is_none() {
             return self.on_renegotiation(payload, out);
         }
@@ -249,7 +249,7 @@ impl SessionState {
 
     /// In TLS 1.2 a client may want to begin anew, by another ClientHello, which we never do. Once it may go on as before (RFC 5746, 4.4
     /// and RFC 5246, 7.2.2). What its message says plays no part.
-    fn on_renegotiation(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Broken> {
+    fn on_renegotiation(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
         let mut rest = payload.iter();
         while self.announced < HELLO_HEADER {
             let Some(byte) = rest.next() else { break };
@@ -276,11 +276,11 @@ impl SessionState {
         if mem::replace(&mut self.asked_to_renegotiate, true) {
             return Err(AlertDescription::UnexpectedMessage.into());
         }
-        self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Broken::Theirs)
+        self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Abort::Peer)
     }
 
     /// The client takes new keys for what it sends, and may `want` us to do the same.
-    fn on_key_update(&mut self, want: u8) -> Result<(), Broken> {
+    fn on_key_update(&mut self, want: u8) -> Result<(), Abort> {
         count(&mut self.updates_without_data, UPDATES_WITHOUT_DATA)?;
         let kernel = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
         let secrets = kernel.update_rx_secret().map_err(|_| AlertDescription::InternalError)?;
@@ -308,8 +308,8 @@ impl SessionState {
         Ok(())
     }
 
-    fn break_off(&mut self, why: Broken, out: &mut Outgoing) -> Violation {
-        if let Broken::Ours(description) = why {
+    fn break_off(&mut self, why: Abort, out: &mut Outgoing) -> Violation {
+        if let Abort::Local(description) = why {
             // Without keys there is nothing to say it with.
             let _ = self.alert(FATAL, description, out);
         }

@@ -70,7 +70,7 @@ pub enum CrlError {
     /// Its signature algorithm is given twice, and differs.
     #[error("a CRL that names two signature algorithms; have it issued anew")]
     Algorithms,
-    /// It only says what has changed.
+    /// A delta CRL, which only says what has changed.
     #[error("a delta CRL, which only says what has changed; give the whole CRL")]
     Delta,
     /// It names certificates of other CAs.

@@ -17,7 +17,7 @@ pub(super) struct SignedObject {
 /// What comes of checking a signature with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignatureCheck {
-    /// It was made with this key.
+    /// The signature was made with this key.
     Valid,
     /// It was made with another key, or over another content.
     Invalid,
@@ -43,7 +43,7 @@ impl SignedObject {
     /// Takes a certificate or CRL in DER apart.
     ///
     /// # Errors
-    /// It is neither.
+    /// The object is neither a certificate nor a CRL.
     pub(super) fn from_der(der: &[u8]) -> Result<Self, der::Error> {
         let parts = SignedParts::from_der(der)?;
         Ok(Self {

@@ -17,7 +17,7 @@ pub(super) enum Severity {
     Problem,
     /// It works, and may not for long, or not for everybody.
     Warning,
-    /// It was looked at and is good.
+    /// Looked at, and good.
     Ok,
 }
 

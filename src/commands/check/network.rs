@@ -26,7 +26,7 @@ pub(super) struct PortHolder {
     pub(super) pid: u32,
     /// The program's name.
     pub(super) name: String,
-    /// It is this very program.
+    /// The program is this very one.
     pub(super) ours: bool,
 }
 

@@ -19,7 +19,7 @@ use crate::commands::text;
 /// Starts the app on a free port of 127.0.0.1. It runs for as long as the runtime does.
 ///
 /// # Errors
-/// Those of the kernel.
+/// The kernel grants no port or descriptor.
 pub(super) async fn start() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let addr = listener.local_addr()?;

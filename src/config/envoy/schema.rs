@@ -27,11 +27,11 @@ pub(super) struct MessageField {
 
 /// What becomes of a field.
 pub(super) enum Handling {
-    /// It is a message.
+    /// The field is a message.
     Message(&'static Message),
-    /// It is a list of messages.
+    /// The field is a list of messages.
     Messages(&'static Message),
-    /// It is read; in what way.
+    /// The field is read; in what way.
     Honoured(&'static str),
     /// It cannot change what anybody sees of a connection, whatever it says; why not.
     Ignored(&'static str),

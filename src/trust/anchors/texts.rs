@@ -37,9 +37,9 @@ pub enum TrustAnchorsError {
     /// It has PEM's marks, but not to its end.
     #[error("{}: torn or not PEM: {cause}", path.display())]
     Pem {
-        /// It should hold CRLs, and not CAs.
+        /// The file should hold CRLs, and not CAs.
         crls: bool,
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What the reader says.
         cause: PemError,
@@ -47,37 +47,37 @@ pub enum TrustAnchorsError {
     /// A certificate cannot be read.
     #[error("{}: certificate {position}: {source}; write the file anew, or take it out", path.display())]
     Certificate {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Counted from 1.
         position: usize,
-        /// Why.
+        /// What is wrong with it.
         source: CertificateError,
     },
     /// A certificate cannot be trusted, whoever wants to.
     #[error("{}: certificate {position} cannot be a CA of ours: {source}; take it out", path.display())]
     Anchor {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Counted from 1.
         position: usize,
-        /// Why.
+        /// What is wrong with it.
         source: webpki::Error,
     },
     /// A CRL cannot be used.
     #[error("{}: CRL {position}: {source}", path.display())]
     Crl {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Counted from 1.
         position: usize,
-        /// Why.
+        /// What is wrong with it.
         source: CrlError,
     },
     /// A file that was named has nothing of use.
     #[error("{}: no {wanted} in it{others}", path.display())]
     Nothing {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What should be in it.
         wanted: &'static str,
