@@ -323,7 +323,7 @@ fn handshake_failure(
 ) -> ConnectionError {
     match verifier.and_then(ClientVerifier::denied).cloned() {
         Some(DeniedPeer::Verified(client)) => entry.fields.client = Some(client),
-        Some(DeniedPeer::Unverified(certificate)) => entry.fields.unverified = Some(certificate),
+        Some(DeniedPeer::Unverified(certificate)) => entry.fields.unverified = Some(Box::new(certificate)),
         None => {}
     }
     let decision = verifier.and_then(ClientVerifier::verdict).and_then(|decision| decision.as_ref().err().cloned());

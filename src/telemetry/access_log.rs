@@ -89,7 +89,7 @@ pub struct EntryFields {
     /// Who called, as far as the trust anchors have vouched for it.
     pub client: Option<Client>,
     /// What a denied certificate says for which nobody has vouched.
-    pub unverified: Option<UnverifiedCertificate>,
+    pub unverified: Option<Box<UnverifiedCertificate>>,
     /// What the policy said.
     pub verdict: Option<Result<Permit, Denial>>,
     /// How long the app took to accept.
@@ -159,7 +159,7 @@ impl AccessLogEntry {
     pub fn set_verdict(&mut self, verdict: Result<Permit, Denial>) {
         let client = self.fields.client.as_ref();
         self.counters.count_verdict(client, &verdict);
-        let unverified = self.fields.unverified.as_ref();
+        let unverified = self.fields.unverified.as_deref();
         self.counters.denials.judged(self.client_addr, self.listener, (client, unverified), &verdict);
         self.fields.verdict = Some(verdict);
     }

@@ -1,0 +1,174 @@
+use super::*;
+use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
+use crate::policy::DenialReason;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::fs;
+use std::sync::LazyLock;
+use std::time::SystemTime;
+use tempfile::TempDir;
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now()).unwrap());
+static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::P256).unwrap());
+
+fn issue(spec: &InstanceSpec) -> Vec<CertificateDer<'static>> {
+    let pem = AUTHORITY.issue_with_key(spec, &KEY, SystemTime::now()).unwrap().cert_pem;
+    CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
+}
+
+/// A folder with the CA in it, and what reads it.
+fn folder() -> (TempDir, ClientAuthFiles) {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("ca.crt"), AUTHORITY.roots_pem()).unwrap();
+    let certified = ClientAuthFiles {
+        required: true,
+        ca: vec![dir.path().to_owned()],
+        crl: vec![],
+        allow: vec![],
+        deny: vec![],
+        any_implied: false,
+        policy: None,
+        mode: None,
+    };
+    (dir, certified)
+}
+
+fn load(certified: &ClientAuthFiles) -> Result<ClientPolicy, ClientPolicyError> {
+    ClientPolicyFiles::read(certified, None)?.client_policy(certified)
+}
+
+#[test]
+fn green_comes_in_and_blue_does_not() {
+    let (_dir, mut certified) = folder();
+    let (green, blue) = (InstanceSpec::generate().unwrap(), InstanceSpec::generate().unwrap());
+    certified.allow = vec![Rule::App(green.app)];
+    let client_policy = load(&certified).unwrap();
+    let (client, permit) = client_policy.authorize(&issue(&green), None, SystemTime::now()).unwrap();
+    assert_eq!(client.identity().unwrap().app, Some(green.app));
+    assert_eq!(permit.rule(), Some(&Rule::App(green.app)));
+    let denial = client_policy.authorize(&issue(&blue), None, SystemTime::now()).unwrap_err();
+    assert_eq!((denial.reason(), denial.rule()), (DenialReason::NotAllowed, None));
+    let later = SystemTime::now() + 2 * blue.validity;
+    assert_eq!(client_policy.authorize(&issue(&green), None, later).unwrap_err().reason(), DenialReason::Expired);
+    assert_eq!(client_policy.authorize(&[], None, later).unwrap_err().reason(), DenialReason::NoCertificate);
+    // Audit admits whom the trust anchors vouch for, and nobody else.
+    let audit = ClientPolicy { policy: Policy { mode: PolicyMode::Audit, ..client_policy.policy }, ..client_policy };
+    let (_, permit) = audit.authorize(&issue(&blue), None, SystemTime::now()).unwrap();
+    assert_eq!(permit.audited_denial().unwrap().reason(), DenialReason::NotAllowed);
+    let stranger = Authority::generate(SystemTime::now()).unwrap();
+    let pem = stranger.issue_with_key(&green, &KEY, SystemTime::now()).unwrap().cert_pem;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect();
+    assert_eq!(audit.authorize(&chain, None, SystemTime::now()).unwrap_err().reason(), DenialReason::Untrusted);
+}
+
+#[test]
+fn a_folders_other_files_are_left_out_with_a_note() {
+    let (dir, certified) = folder();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("readme.txt"), "the CAs of the platform").unwrap();
+    fs::write(at(".hidden"), "").unwrap();
+    fs::create_dir(at("more")).unwrap();
+    std::os::unix::fs::symlink(at("ca.crt"), at("link.crt")).unwrap();
+    std::os::unix::fs::symlink(at("nowhere"), at("dangling.crt")).unwrap();
+    let said = |file: &str, what: &str| format!("{}: {what}", at(file).display());
+    let readme = said("readme.txt", "no certificate in PEM in it, left out");
+    let dangling = said("dangling.crt", "no such file; left out");
+    let client_policy = load(&certified).unwrap();
+    assert_eq!(client_policy.notes, [readme.clone(), dangling.clone()]);
+    assert_eq!(client_policy.unusable_files, 2);
+    fs::write(at("new.crt"), "").unwrap();
+    let client_policy = load(&certified).unwrap();
+    assert_eq!(client_policy.notes, [readme, dangling, said("new.crt", "the file is empty; left out")]);
+    assert_eq!((client_policy.anchors.cas().len(), client_policy.unusable_files), (2, 3));
+    fs::remove_file(at("ca.crt")).unwrap();
+    let error = load(&certified).unwrap_err();
+    assert!(error.to_string().contains("without one nobody could come in"), "{error}");
+}
+
+#[test]
+fn the_policy_file_adds_to_the_rules_that_were_given() {
+    let (dir, mut certified) = folder();
+    let path = dir.path().join(".policy.toml");
+    let policy = |text: &str, certified: &ClientAuthFiles| {
+        fs::write(&path, text).unwrap();
+        load(certified).map(|client_policy| client_policy.policy)
+    };
+    certified.policy = Some(path.clone());
+    let nobody = Policy { mode: PolicyMode::Enforce, allow: vec![], deny: vec![] };
+    assert_eq!(policy("", &certified).unwrap(), nobody);
+    certified.allow = vec![Rule::CloudFoundry];
+    let both = policy("mode = 'audit'\nallow = ['cn:x']\ndeny = ['any']", &certified).unwrap();
+    let allow = vec![Rule::CloudFoundry, "cn:x".parse().unwrap()];
+    assert_eq!(both, Policy { mode: PolicyMode::Audit, allow, deny: vec![Rule::Any] });
+    certified.mode = Some(PolicyMode::Enforce);
+    assert_eq!(policy("mode = 'audit'", &certified).unwrap().mode, PolicyMode::Enforce);
+    let error = policy("allow = ['x']\nmod = 'audit'", &certified).unwrap_err().to_string();
+    let lines: Vec<_> = error.lines().map(|line| line.split(": ").next().unwrap().to_owned()).collect();
+    assert_eq!(lines, [format!("{}:1", path.display()), format!("{}:2", path.display())]);
+    fs::write(&path, b"# \xff").unwrap();
+    assert!(load(&certified).unwrap_err().to_string().contains("not UTF-8 text"));
+    fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    assert!(load(&certified).unwrap_err().to_string().contains("larger than 1 MiB"));
+}
+
+#[test]
+fn a_file_of_a_folder_that_is_no_longer_good_counts_as_it_was_and_one_that_never_was_is_left_out() {
+    let (dir, certified) = folder();
+    let other = Authority::generate(SystemTime::now()).unwrap().roots_pem();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("other.crt"), &other).unwrap();
+    let before = ClientPolicyFiles::read(&certified, None).unwrap();
+    assert_eq!(before.client_policy(&certified).unwrap().anchors.cas().len(), 4);
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for bad in [&other[..other.len() / 3], "", garbage] {
+        fs::write(at("other.crt"), bad).unwrap();
+        let texts = ClientPolicyFiles::read(&certified, Some(&before)).unwrap();
+        let ClientPolicy { anchors, notes, unusable_files, .. } = texts.client_policy(&certified).unwrap();
+        assert_eq!((anchors.cas().len(), unusable_files, notes.len()), (4, 1, 1));
+        assert!(notes[0].contains("other.crt") && notes[0].ends_with("it counts as it was when it was last good"));
+        // As it was, after the next look as well.
+        assert!(ClientPolicyFiles::read(&certified, Some(&texts)).unwrap() == texts);
+        let anew = ClientPolicyFiles::read(&certified, None).unwrap().client_policy(&certified).unwrap();
+        assert_eq!((anew.anchors.cas().len(), anew.unusable_files), (2, 1));
+    }
+    fs::remove_file(at("other.crt")).unwrap();
+    let gone = ClientPolicyFiles::read(&certified, Some(&before)).unwrap().client_policy(&certified).unwrap();
+    assert_eq!((gone.anchors.cas().len(), gone.unusable_files), (2, 0));
+}
+
+#[test]
+fn a_place_of_crls_in_which_there_is_none_revokes_nobody_and_is_refused() {
+    let (dir, mut certified) = folder();
+    let crls = dir.path().join("crls");
+    fs::create_dir(&crls).unwrap();
+    certified.crl = vec![crls.clone()];
+    for name in ["README", ".hidden.crl", "below/list.crl"] {
+        fs::create_dir_all(crls.join(name).parent().unwrap()).unwrap();
+        fs::write(crls.join(name), "nothing").unwrap();
+        let error = load(&certified).unwrap_err();
+        assert!(error.to_string().contains("nothing would be revoked"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_crl_of_a_folder_has_to_be_good_or_to_have_been() {
+    let (dir, mut certified) = folder();
+    let crls = dir.path().join("crls");
+    fs::create_dir(&crls).unwrap();
+    certified.crl = vec![crls.clone()];
+    let before = ClientPolicyFiles::read(&certified, None).unwrap();
+    fs::write(crls.join("a.crl"), "-----BEGIN X509 CRL-----\nAAAA").unwrap();
+    for known in [None, Some(&before)] {
+        let error = ClientPolicyFiles::read(&certified, known).unwrap_err();
+        assert!(error.to_string().contains("a.crl: torn or not PEM"), "{error}");
+    }
+}
+
+#[test]
+fn what_was_read_tells_whether_anything_has_changed() {
+    let (dir, certified) = folder();
+    let before = ClientPolicyFiles::read(&certified, None).unwrap();
+    assert_eq!(ClientPolicyFiles::read(&certified, None).unwrap(), before);
+    fs::write(dir.path().join("note"), "x").unwrap();
+    assert_ne!(ClientPolicyFiles::read(&certified, None).unwrap(), before);
+}
