@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ValueHint};
 
 use crate::config::{LogLevel, values};
-use crate::diagnostics::redact::quote;
+use crate::diagnostics::redact::{option_name, quote};
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::exit::Fault;
 
@@ -281,7 +281,8 @@ impl<I: Iterator<Item = OsString>> ArgReader<I> {
             self.args.next_if(|next| !next.as_encoded_bytes().starts_with(b"-"));
         }
         let what = if is_flag { "no such flag; passed over" } else { "not behind a flag; passed over" };
-        self.warnings.push(format!("{}: {what}", quote(word)));
+        let word = if is_flag { option_name(word) } else { quote(word) };
+        self.warnings.push(format!("{word}: {what}"));
     }
 }
 

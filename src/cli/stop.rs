@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::diagnostics::redact::quote;
+use crate::diagnostics::redact::{option_name, quote};
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::exit::{Exit, Fault};
 
@@ -87,7 +87,7 @@ fn diagnostic(error: &clap::Error) -> Diagnostic {
     let meant = |kind| part(kind).map(|name| format!("write {name}"));
     let (place, what, help) = match error.kind() {
         ErrorKind::UnknownArgument if flag.starts_with('-') => {
-            (flag, "there is no such option here".to_owned(), or_usage(meant(ContextKind::SuggestedArg)))
+            (option_name(&flag), "there is no such option here".to_owned(), or_usage(meant(ContextKind::SuggestedArg)))
         }
         ErrorKind::UnknownArgument => {
             ("COMMAND".to_owned(), format!("{} is not expected", quote(&flag)), or_usage(None))

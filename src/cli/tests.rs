@@ -181,6 +181,25 @@ fn what_cannot_be_read_is_a_usage_fault_with_its_mend() {
 }
 
 #[test]
+fn a_key_that_is_glued_to_an_option_is_not_repeated() {
+    // A piece of a key's line, with what stands before it.
+    const PIECE: &str = "b6qdBk7Bzvi4hOJ2PtVw";
+    for words in
+        ["run --admin-host", "identity --json", "issuer --once", "wait --timeout", "health --", "proxy --listen"]
+    {
+        for glue in ["", "/etc/", "unix:/tmp/", "-"] {
+            let typed = format!("{words}{glue}{PIECE}");
+            let (exit, said) = stopped(&typed.split(' ').collect::<Vec<_>>());
+            assert_eq!(exit, Exit::Usage, "{typed}");
+            assert!((0..PIECE.len() - 5).all(|at| !said.contains(&PIECE[at..at + 6])), "{said}");
+        }
+    }
+    let warned = envoy::parse(["-c", "e.yaml", "--config-pathb6qdBk7Bzvi4hOJ2PtVw"].map(OsString::from).into_iter());
+    let Ok(EnvoyCommand::Serve(args)) = warned else { panic!("{warned:?}") };
+    assert_eq!(args.warnings, ["an option of 33 characters: no such flag; passed over"]);
+}
+
+#[test]
 fn no_command_at_all_shows_the_help_and_is_a_usage_fault() {
     let (exit, text) = stopped(&[]);
     assert_eq!(exit, Exit::Usage);

@@ -71,6 +71,19 @@ pub(crate) fn quote(text: &str) -> String {
     }
 }
 
+/// An option that nobody knows, as it is shown to people: what is not written like an option may be a value, and so a secret, that
+/// stands behind one without a blank.
+pub(crate) fn option_name(text: &str) -> String {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    match is_plain && text.starts_with('-') && text.len() <= LONGEST_OPTION {
+        true => text.to_owned(),
+        false => format!("an option of {} characters", text.chars().count()),
+    }
+}
+
+/// In characters, the dashes included; the longest of Envoy's has 33.
+const LONGEST_OPTION: usize = 36;
+
 /// A path as it is shown to people, unless it may be a key.
 pub(crate) fn quote_path(path: &Path) -> String {
     let text = path.to_string_lossy();
