@@ -78,7 +78,7 @@ impl fmt::Debug for Guid {
 /// 1 to 64 letters, digits, `-`, `_` and `.`, the first and the last of them a letter or a digit; kept in lower case.
 /// 64 is the longest CN there is (RFC 5280, `ub-common-name`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InstanceId(Arc<str>);
+pub struct AppInstanceId(Arc<str>);
 
 /// The text is not an instance id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +87,7 @@ pub struct InstanceId(Arc<str>);
 )]
 pub struct MalformedInstanceId;
 
-impl InstanceId {
+impl AppInstanceId {
     /// Reads an instance id.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl InstanceId {
     }
 }
 
-impl FromStr for InstanceId {
+impl FromStr for AppInstanceId {
     type Err = MalformedInstanceId;
 
     fn from_str(text: &str) -> Result<Self, MalformedInstanceId> {
@@ -116,21 +116,21 @@ impl FromStr for InstanceId {
     }
 }
 
-impl fmt::Display for InstanceId {
+impl fmt::Display for AppInstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl fmt::Debug for InstanceId {
+impl fmt::Debug for AppInstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "InstanceId({self})")
+        write!(f, "AppInstanceId({self})")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Guid, InstanceId};
+    use super::{AppInstanceId, Guid};
     use proptest::prelude::*;
 
     #[test]
@@ -169,15 +169,15 @@ mod tests {
         for text in
             ["51f0a007-a1b2-4c3d-5e6f-7a07", "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11", "web.0", "a", &"x".repeat(64)]
         {
-            assert_eq!(text.parse::<InstanceId>().unwrap().as_str(), text);
+            assert_eq!(text.parse::<AppInstanceId>().unwrap().as_str(), text);
         }
-        assert_eq!("AB-cd".parse::<InstanceId>().unwrap().as_str(), "ab-cd");
+        assert_eq!("AB-cd".parse::<AppInstanceId>().unwrap().as_str(), "ab-cd");
     }
 
     #[test]
     fn an_instance_id_has_no_odd_characters_and_is_never_long() {
         for text in ["", " a", "a ", "a\0b", "a/b", "a*b", "a,b", "é", "-a", "a.", "..", &"x".repeat(65)] {
-            assert!(text.parse::<InstanceId>().is_err(), "{text:?}");
+            assert!(text.parse::<AppInstanceId>().is_err(), "{text:?}");
         }
     }
 

@@ -14,7 +14,7 @@ mod guid;
 
 pub use certificate::{AltNames, Certificate, CertificateError};
 pub use client::{Client, PeerCertificate, UnverifiedCertificate};
-pub use guid::{Guid, InstanceId, MalformedGuid, MalformedInstanceId};
+pub use guid::{AppInstanceId, Guid, MalformedGuid, MalformedInstanceId};
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ pub struct Identity {
     /// `OU=app:GUID`
     pub app: Option<Guid>,
     /// `CN`; absent in the pair that announces a retirement.
-    pub instance: Option<InstanceId>,
+    pub instance: Option<AppInstanceId>,
 }
 
 /// Where in the subject something was found.
@@ -161,14 +161,15 @@ fn resembles(value: &[u8], field: IdentityField) -> bool {
     seen.take(prefix.len()).eq(prefix)
 }
 
-fn read_instance(attribute: Attribute<'_>) -> Result<InstanceId, IdentityError> {
+fn read_instance(attribute: Attribute<'_>) -> Result<AppInstanceId, IdentityError> {
     if !attribute.plain {
         return Err(IdentityError::StringType(IdentityField::Instance));
     }
     if attribute.value.is_empty() {
         return Err(IdentityError::Empty(IdentityField::Instance));
     }
-    InstanceId::parse(attribute.value).map_err(|MalformedInstanceId| IdentityError::Malformed(IdentityField::Instance))
+    AppInstanceId::parse(attribute.value)
+        .map_err(|MalformedInstanceId| IdentityError::Malformed(IdentityField::Instance))
 }
 
 /// Fills `slot`, unless something else is in it already.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::{IssuerError, KeyKind, random};
-use crate::identity::{Guid, InstanceId};
+use crate::identity::{AppInstanceId, Guid};
 
 /// One app instance, and how long its certificate lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct InstanceSpec {
     /// `OU=app:GUID`
     pub app: Guid,
     /// CN and dNSName. `None` makes the retirement certificate: no CN, and a dNSName of length zero.
-    pub instance: Option<InstanceId>,
+    pub instance: Option<AppInstanceId>,
     /// The one iPAddress.
     pub ip: IpAddr,
     /// From notBefore to notAfter, in whole seconds.
@@ -56,8 +56,8 @@ impl InstanceSpec {
     }
 
     /// A random id of the length that Diego's have, which is shorter than a GUID.
-    fn instance_id() -> Result<InstanceId, IssuerError> {
+    fn instance_id() -> Result<AppInstanceId, IssuerError> {
         let guid = Guid::from_random(random()?).to_string();
-        InstanceId::parse(&guid.as_bytes()[..28]).map_err(|_| IssuerError::Crypto("naming an instance"))
+        AppInstanceId::parse(&guid.as_bytes()[..28]).map_err(|_| IssuerError::Crypto("naming an instance"))
     }
 }

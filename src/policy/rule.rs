@@ -8,7 +8,7 @@ use super::alt_name::AltName;
 use super::pattern::{DnsPattern, LONGEST_TEXT, UriPattern};
 use crate::diagnostics::redact::{may_be_secret_in_name, quote};
 use crate::diagnostics::{Problem, nearest};
-use crate::identity::{Client, Guid, Identity, InstanceId, PeerCertificate};
+use crate::identity::{AppInstanceId, Client, Guid, Identity, PeerCertificate};
 
 /// Whom a rule means. Written and read as `cf:app:GUID` and the like; cloning one allocates nothing.
 ///
@@ -24,7 +24,7 @@ pub enum Rule {
     /// `cf:org:GUID`
     Organization(Guid),
     /// `cf:instance:ID`
-    Instance(InstanceId),
+    Instance(AppInstanceId),
     /// `cf:any`: every sound Cloud Foundry identity.
     CloudFoundry,
     /// `cf:same:app`, `cf:same:space`, `cf:same:org`: whoever shares ours.
@@ -231,7 +231,7 @@ pub(crate) fn guid_of(kind: &str, text: &str) -> Result<Guid, Problem> {
     text.parse().map_err(|_| Problem::new(format!("{} is not a GUID", quote(text)), help()))
 }
 
-fn instance(id: &str) -> Result<InstanceId, Problem> {
+fn instance(id: &str) -> Result<AppInstanceId, Problem> {
     let help = "write the CN of the instance's certificate, letters, digits and dashes";
     id.parse().map_err(|_| Problem::new(format!("{} is not an instance's id", quote(id)), help))
 }

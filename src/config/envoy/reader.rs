@@ -75,7 +75,7 @@ impl<'p> MessageReader<'p> {
 
     /// The tree that `text` describes, or what is wrong with it as YAML.
     pub(super) fn tree<'t>(&self, text: &'t str, largest: usize) -> Result<Node<'t>, Diagnostics> {
-        yaml::parse(text, largest).map_err(|not| {
+        yaml::parse_yaml(text, largest).map_err(|not| {
             let place = Source::File { path: self.file.to_owned(), line: not.line, key: String::new() };
             Diagnostics::from(not.problem.at(place))
         })

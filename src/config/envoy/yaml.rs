@@ -45,7 +45,7 @@ impl NotYaml {
 }
 
 /// Reads a document of at most `largest` bytes.
-pub(super) fn parse(text: &str, largest: usize) -> Result<Node<'_>, NotYaml> {
+pub(super) fn parse_yaml(text: &str, largest: usize) -> Result<Node<'_>, NotYaml> {
     if text.len() > largest {
         let what = format!("larger than {} MiB", largest / 1024 / 1024);
         return Err(NotYaml { line: None, problem: Problem::new(what, "leave out what is not needed") });
@@ -228,7 +228,7 @@ mod tests {
     /// What is wrong, and in which line.
     fn refused(text: &str) -> (Option<usize>, String) {
         let started = Instant::now();
-        let Err(NotYaml { line, problem }) = parse(text, LARGEST) else { panic!("read: {:.60}", text) };
+        let Err(NotYaml { line, problem }) = parse_yaml(text, LARGEST) else { panic!("read: {:.60}", text) };
         // Far more than it takes, and far less than a bomb would.
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}: {:.60}", started.elapsed(), text);
         (line, problem.what)
@@ -277,14 +277,16 @@ mod tests {
         let pem = format!("  {}\n", "A".repeat(64)).repeat(8_000);
         let text = format!("a: |\n{pem}");
         let started = Instant::now();
-        let Ok(root) = parse(&text, LARGEST) else { panic!("half a mebibyte") };
+        let Ok(root) = parse_yaml(&text, LARGEST) else { panic!("half a mebibyte") };
         assert_eq!(root.get("a").and_then(Node::text).map(str::len), Some(8_000 * 65));
         assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
     }
 
     #[test]
     fn json_is_yaml() {
-        let Ok(root) = parse("{\"a\": [1, \"2\", true, null, {\"b\": \"\\u0041\"}]}", LARGEST) else { panic!("JSON") };
+        let Ok(root) = parse_yaml("{\"a\": [1, \"2\", true, null, {\"b\": \"\\u0041\"}]}", LARGEST) else {
+            panic!("JSON")
+        };
         let Some(Node::List(items)) = root.get("a") else { panic!("a list") };
         assert_eq!(items.iter().map(Node::text).collect::<Vec<_>>(), [Some("1"), Some("2"), Some("true"), None, None]);
         assert_eq!(items[4].get("b").and_then(Node::text), Some("A"));

@@ -9,7 +9,7 @@ fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     [SIGNATURE.as_slice(), &[command, family], &length, body].concat()
 }
 
-fn ends(source: &str, destination: &str) -> Option<Addresses> {
+fn addresses(source: &str, destination: &str) -> Option<Addresses> {
     Some(Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() })
 }
 
@@ -18,14 +18,14 @@ fn both_versions_are_read_and_what_follows_is_left() {
     let v4: &[u8] = &[192, 0, 2, 1, 198, 51, 100, 2, 0, 1, 0, 2];
     let mapped = [Ipv6Addr::from(0xffff_c000_0201).octets(), Ipv6Addr::LOCALHOST.octets()].concat();
     for (bytes, wanted) in [
-        (b"PROXY TCP4 192.0.2.1 198.51.100.2 1 2\r\n".to_vec(), ends("192.0.2.1:1", "198.51.100.2:2")),
-        (b"PROXY TCP6 2001:db8::1 ::1 0 65535\r\n".to_vec(), ends("[2001:db8::1]:0", "[::1]:65535")),
-        (b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n".to_vec(), ends("192.0.2.1:1", "[::1]:2")),
+        (b"PROXY TCP4 192.0.2.1 198.51.100.2 1 2\r\n".to_vec(), addresses("192.0.2.1:1", "198.51.100.2:2")),
+        (b"PROXY TCP6 2001:db8::1 ::1 0 65535\r\n".to_vec(), addresses("[2001:db8::1]:0", "[::1]:65535")),
+        (b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n".to_vec(), addresses("192.0.2.1:1", "[::1]:2")),
         (b"PROXY UNKNOWN\r\n".to_vec(), None),
         (b"PROXY UNKNOWN a b c d e f\r\n".to_vec(), None),
-        (v2(0x21, 0x11, v4), ends("192.0.2.1:1", "198.51.100.2:2")),
-        (v2(0x21, 0x11, &[v4, &[0xE0, 0, 1, 7], &[0; 600]].concat()), ends("192.0.2.1:1", "198.51.100.2:2")),
-        (v2(0x21, 0x21, &[mapped.as_slice(), &[0, 1, 0, 2]].concat()), ends("192.0.2.1:1", "[::1]:2")),
+        (v2(0x21, 0x11, v4), addresses("192.0.2.1:1", "198.51.100.2:2")),
+        (v2(0x21, 0x11, &[v4, &[0xE0, 0, 1, 7], &[0; 600]].concat()), addresses("192.0.2.1:1", "198.51.100.2:2")),
+        (v2(0x21, 0x21, &[mapped.as_slice(), &[0, 1, 0, 2]].concat()), addresses("192.0.2.1:1", "[::1]:2")),
         (v2(0x20, 0x11, v4), None),
         (super::super::LOCAL_V1.to_vec(), None),
         (super::super::LOCAL_V2.to_vec(), None),

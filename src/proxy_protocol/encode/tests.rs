@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::proxy_protocol::ReceivedHeader;
 
-fn ends(source: &str, destination: &str) -> Option<Addresses> {
+fn addresses(source: &str, destination: &str) -> Option<Addresses> {
     Some(Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() })
 }
 
@@ -35,24 +35,24 @@ fn ssl(tlvs: &[(u8, Vec<u8>)]) -> (u8, u32, Vec<(u8, String)>) {
 
 #[test]
 fn version_1_is_one_line_in_the_family_of_both_ends() {
-    for (ends, line) in [
-        (ends("192.0.2.1:1", "198.51.100.2:65535"), "PROXY TCP4 192.0.2.1 198.51.100.2 1 65535\r\n"),
-        (ends("[::ffff:192.0.2.1]:1", "198.51.100.2:2"), "PROXY TCP4 192.0.2.1 198.51.100.2 1 2\r\n"),
-        (ends("[2001:db8::1]:1", "[2001:db8::2]:2"), "PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n"),
-        (ends("192.0.2.1:1", "[2001:db8::2]:2"), "PROXY TCP6 ::ffff:c000:201 2001:db8::2 1 2\r\n"),
+    for (addresses, line) in [
+        (addresses("192.0.2.1:1", "198.51.100.2:65535"), "PROXY TCP4 192.0.2.1 198.51.100.2 1 65535\r\n"),
+        (addresses("[::ffff:192.0.2.1]:1", "198.51.100.2:2"), "PROXY TCP4 192.0.2.1 198.51.100.2 1 2\r\n"),
+        (addresses("[2001:db8::1]:1", "[2001:db8::2]:2"), "PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n"),
+        (addresses("192.0.2.1:1", "[2001:db8::2]:2"), "PROXY TCP6 ::ffff:c000:201 2001:db8::2 1 2\r\n"),
         (None, "PROXY UNKNOWN\r\n"),
     ] {
-        assert_eq!(text(ProxyHeader { addresses: ends, ..ProxyHeader::default() }.v1()), line);
+        assert_eq!(text(ProxyHeader { addresses, ..ProxyHeader::default() }.v1()), line);
     }
     let widest = "[1111:2222:3333:4444:5555:6666:7777:8888]:65535";
-    let line = ProxyHeader { addresses: ends(widest, widest), ..ProxyHeader::default() }.v1();
+    let line = ProxyHeader { addresses: addresses(widest, widest), ..ProxyHeader::default() }.v1();
     assert!(line.len() <= 107, "{}", line.len());
 }
 
 #[test]
 fn version_2_tells_everything_that_is_known() {
     let announcement = ProxyHeader {
-        addresses: ends("[2001:db8::1]:1", "192.0.2.2:2"),
+        addresses: addresses("[2001:db8::1]:1", "192.0.2.2:2"),
         alpn: Some(b"h2"),
         server_name: Some("a.example"),
         tls_version: Some("TLSv1.3"),
@@ -77,8 +77,8 @@ fn version_2_tells_everything_that_is_known() {
 fn the_flags_say_when_a_certificate_was_shown_and_verify_is_0_for_those_alone() {
     let certificate = |earlier| Some(ClientCertificate { common_name: None, subject: "", earlier });
     for (certificate, flags, verify) in [(None, 1, 1), (certificate(true), 5, 0), (certificate(false), 7, 0)] {
-        let ends = ends("192.0.2.1:1", "192.0.2.2:2");
-        let bytes = ProxyHeader { addresses: ends, certificate, ..ProxyHeader::default() }.v2();
+        let addresses = addresses("192.0.2.1:1", "192.0.2.2:2");
+        let bytes = ProxyHeader { addresses, certificate, ..ProxyHeader::default() }.v2();
         assert_eq!(ssl(&tlvs(&bytes)), (flags, verify, vec![]));
     }
 }
@@ -89,8 +89,8 @@ fn what_is_too_long_is_left_out_and_the_length_is_right() {
     for (value, kinds) in [(&long, vec![0x20, 0xE0]), (&longer, vec![0x20])] {
         let certificate = Some(ClientCertificate { common_name: Some(value), subject: value, earlier: false });
         let alpn = [b'a'; 256];
-        let ends = ends("192.0.2.1:1", "192.0.2.2:2");
-        let bytes = ProxyHeader { addresses: ends, certificate, alpn: Some(&alpn), ..ProxyHeader::default() }.v2();
+        let addresses = addresses("192.0.2.1:1", "192.0.2.2:2");
+        let bytes = ProxyHeader { addresses, certificate, alpn: Some(&alpn), ..ProxyHeader::default() }.v2();
         let tlvs = tlvs(&bytes);
         assert_eq!(tlvs.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), kinds);
         assert_eq!(ssl(&tlvs).2.len(), kinds.len() - 1);
