@@ -141,7 +141,7 @@ impl BoundAdmin {
                 Err(Fault::new(Exit::AddressUnavailable, message).with_help(help))
             }
             Err(error) => {
-                tracing::warn!(admin = %addr, %error, "cannot bind admin address; choose another by --admin, or off");
+                tracing::warn!(admin = %addr, %error, "cannot bind admin address, and goes on without; choose another by --admin, or off");
                 Ok(None)
             }
         }

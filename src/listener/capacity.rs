@@ -33,6 +33,9 @@ pub(crate) const MEMORY_PER_CONNECTION: u64 = IDLE_CONNECTION_BYTES + RELAY_BYTE
 const PARTS_OF_MEMORY: u64 = 8;
 const PARTS_FOR_CONNECTIONS: u64 = 3;
 
+/// How many descriptors there are if nobody says: the soft limit of most systems.
+const DESCRIPTORS_ASSUMED: u64 = 1024;
+
 /// Even in a tiny container.
 const MIN_CONNECTIONS: u64 = 64;
 
@@ -52,8 +55,8 @@ pub struct Capacity {
 /// What may be there at once: as told, or what the descriptor limit, which is raised, and the control group's memory limit allow.
 pub fn limits(told: &Limits) -> Capacity {
     let descriptors = limits::raise_descriptor_limit().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the descriptor limit cannot be raised");
-        1024
+        tracing::warn!(%error, assumed = DESCRIPTORS_ASSUMED, "the descriptor limit cannot be raised");
+        DESCRIPTORS_ASSUMED
     });
     let memory = told.memory.or_else(cgroup::memory_limit);
     let fitting = max_connections(Some(descriptors), memory);

@@ -70,7 +70,7 @@ fn judge_address(
         found.problem(Subject::Admin, said, ELSEWHERE);
     } else {
         // The default steps aside.
-        found.warning(Subject::Admin, format!("{said}: cannot bind admin address"), ELSEWHERE);
+        found.warning(Subject::Admin, format!("{said}: cannot bind admin address, and would go on without"), ELSEWHERE);
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
     fn an_address_that_is_taken_is_a_problem_if_it_was_asked_for_and_else_a_warning() {
         assert_eq!(
             admin(&[], holder(false)),
-            "warning  admin         127.0.0.1:9901: envoy, process 17, listens there: cannot bind admin address; choose another --admin, or off\n"
+            "warning  admin         127.0.0.1:9901: envoy, process 17, listens there: cannot bind admin address, and would go on without; choose another --admin, or off\n"
         );
         assert_eq!(
             admin(&[("admin", "9901")], None),
