@@ -77,6 +77,8 @@ struct CertificateReport {
     /// To the end of the last valid second; negative after it.
     seconds_left: i64,
     key_type: String,
+    /// What the key is for by its extendedKeyUsage; `None`: it is not limited.
+    extended_key_usage: Option<Vec<String>>,
     issuer: String,
     serial: String,
     sha256: String,
@@ -126,6 +128,7 @@ impl CertificateReport {
             state,
             seconds_left: unix(leaf.not_after()).saturating_sub(unix(now)),
             key_type: leaf.key_type(),
+            extended_key_usage: leaf.extended_key_usages(),
             issuer: leaf.issuer(),
             serial: leaf.serial(),
             sha256: leaf.fingerprint_hex(),
@@ -163,6 +166,7 @@ impl CertificateReport {
         line("valid until", &self.not_after);
         line("time left", &self.time_left);
         line("key", &self.key_type);
+        line("usage", &self.extended_key_usage.as_ref().map_or("not limited".to_owned(), |usages| usages.join(", ")));
         line("issuer", &self.issuer);
         line("serial", &self.serial);
         line("sha-256", &self.sha256);

@@ -20,6 +20,18 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+/// The purposes that RFC 5280, 4.2.1.12, names.
+const PURPOSES: [(&str, ObjectIdentifier); 7] = [
+    ("clientAuth", CLIENT_AUTH),
+    ("serverAuth", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1")),
+    ("codeSigning", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3")),
+    ("emailProtection", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4")),
+    ("timeStamping", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8")),
+    ("OCSPSigning", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9")),
+    ("anyExtendedKeyUsage", ANY_EXTENDED_KEY_USAGE),
+];
+/// More purposes than these are counted and not named.
+const MOST_PURPOSES: usize = 8;
 const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -249,6 +261,21 @@ impl Certificate {
             Ok(Some(_)) => Some("may not vouch for clients (its extendedKeyUsage lacks clientAuth)"),
             Err(_) => Some("has an extendedKeyUsage that cannot be read"),
         }
+    }
+
+    /// What its key is for by its extendedKeyUsage (RFC 5280, 4.2.1.12), by the RFC's names or as object identifiers; at most nine
+    /// texts, of which the last may count the rest. `None`: it has none, or none that can be read, and for that it is no limit.
+    pub fn extended_key_usages(&self) -> Option<Vec<String>> {
+        let (_, usage) = self.parsed.tbs_certificate().get_extension::<ExtendedKeyUsage>().ok()??;
+        let name = |id: &ObjectIdentifier| match PURPOSES.iter().find(|(_, known)| known == id) {
+            Some((name, _)) => (*name).to_owned(),
+            None => id.to_string(),
+        };
+        let mut names: Vec<_> = usage.0.iter().take(MOST_PURPOSES).map(name).collect();
+        if let Some(more) = usage.0.len().checked_sub(MOST_PURPOSES).filter(|more| *more > 0) {
+            names.push(format!("{more} more"));
+        }
+        Some(names)
     }
 
     /// Why its key may not sign a handshake: a keyUsage without digitalSignature (RFC 8446, 4.4.2.2).

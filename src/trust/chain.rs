@@ -1,6 +1,8 @@
 //! What is asked of a client's chain beside its signatures and dates: that it is short and simple enough to be looked at before
 //! anything is known of the client, and that its key can sign a handshake.
 
+use std::time::UNIX_EPOCH;
+
 use aws_lc_rs::signature;
 use aws_lc_rs::signature::{ParsedPublicKey, VerificationAlgorithm};
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -150,6 +152,25 @@ pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>]) -> Op
             let bits = bits.filter(|bits| !RSA_BITS.contains(bits))?;
             let what = format!("a CA above it has an RSA key of {bits} bits; use CAs of 2048 to 8192 bits");
             (DenialReason::Unsupported, what)
+        }
+        webpki::Error::CertExpired { not_after, .. } => {
+            let leaf = Certificate::from_der(chain.first()?).ok()?;
+            let its_end = leaf.not_after().duration_since(UNIX_EPOCH).unwrap_or_default();
+            if its_end.as_secs() == not_after.as_secs() {
+                return None;
+            }
+            (DenialReason::Expired, "a CA above it has expired; have the certificate of that CA renewed".to_owned())
+        }
+        webpki::Error::RequiredEkuNotFoundContext(_) => {
+            let usages = Certificate::from_der(chain.first()?).ok()?.extended_key_usages();
+            let limiting = usages.filter(|usages| !usages.iter().any(|usage| usage == "clientAuth"));
+            let what = match limiting {
+                Some(usages) => {
+                    format!("its extendedKeyUsage is {}; have one issued with clientAuth", usages.join(", "))
+                }
+                None => "the extendedKeyUsage of a CA above it is not for clients; issue it by another CA".to_owned(),
+            };
+            (DenialReason::WrongPurpose, what)
         }
         webpki::Error::CaUsedAsEndEntity => {
             (DenialReason::ConstraintViolated, "it is a CA's itself; issue one to the client that is not".to_owned())

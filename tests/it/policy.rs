@@ -182,6 +182,13 @@ fn what_the_roots_do_not_vouch_for_is_denied_whatever_the_rules_say() {
             let verdict = if reason.is_some() { (1, json!("denial")) } else { (0, json!("permit")) };
             assert_eq!((said.status, said.json()["verdict"].clone()), verdict, "{reason:?} {mode}");
             assert_eq!(said.json()["denial_reason"], json!(reason));
+            if reason == Some("wrong_purpose") {
+                assert!(
+                    said.stdout.contains("its extendedKeyUsage is serverAuth; have one issued with clientAuth"),
+                    "{}",
+                    said.stdout
+                );
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ valid from    2026-11-22T00:55:31Z
 valid until   2026-11-23T00:55:31Z
 time left     23h 30m
 key           RSA 3072
+usage         clientAuth, serverAuth
 issuer        CN=instance-identity-ca
 serial        4786c23f02040eb27d597a841c96c4
 sha-256       1326f435093a1ed0df1b94333636d89d2f38aba8a1e666a2d88ea37f597578a1

@@ -121,6 +121,8 @@ fn a_ca_that_may_not_sign_or_not_for_clients_vouches_for_nobody_listed_or_sent()
         let middle = signed(params_of, &root);
         let client = signed(params("client"), &middle);
         assert_eq!(verify(&roots(&[&root]), &[&client, &middle]), Err(reason));
+        let said = denial(&roots(&[&root]), &[&client, &middle]).to_string();
+        assert!(said.contains("a CA above it"), "{said}");
         let both = [text(&(root.pem.clone() + &middle.pem))];
         let (anchors, notes) = TrustAnchors::parse(&both, &[]).unwrap();
         assert!(notes.len() == 1 && notes[0].contains("and is left out"), "{notes:?}");
