@@ -39,10 +39,15 @@ fn check(credentials: &Credentials, args: &[&str]) -> Checked {
 }
 
 impl Checked {
+    /// The lines without those that say where there is more.
+    fn findings(&self) -> Vec<&str> {
+        self.out.lines().filter(|line| !line.starts_with("see ")).collect()
+    }
+
     /// The lines about `subject`.
     fn about(&self, subject: &str) -> Vec<&str> {
         let is_about = |line: &&str| line.split_whitespace().nth(1) == Some(subject);
-        self.out.lines().filter(is_about).collect()
+        self.findings().into_iter().filter(is_about).collect()
     }
 
     fn problems(&self) -> Vec<&str> {
@@ -195,8 +200,13 @@ fn mistakes_of_the_configuration_are_findings() {
     let credentials = Credentials::new();
     let checked = check(&credentials, &["--idle-timeout", "10", "--threads", "0"]);
     assert_eq!((checked.err.as_str(), checked.status), ("", Some(1)));
-    let lines: Vec<_> = checked.out.lines().collect();
+    let lines = checked.findings();
     assert_eq!(lines.len(), 2, "{}", checked.out);
+    assert!(
+        checked.out.ends_with("\nsee      configuration docs/troubleshooting.md#check-configuration\n"),
+        "{}",
+        checked.out
+    );
     assert!(lines[0].starts_with("problem  configuration --idle-timeout: \"10\" "), "{}", lines[0]);
     assert!(lines[1].starts_with("problem  configuration --threads: \"0\" is out of range; "), "{}", lines[1]);
 }
@@ -220,7 +230,7 @@ fn the_object_says_the_same_as_the_lines() {
             format!("{:<8} {:<13} {}{mend}", part("severity"), part("subject"), part("message"))
         })
         .collect();
-    assert_eq!(lines, text.out.lines().collect::<Vec<_>>());
+    assert_eq!(lines, text.findings());
     assert_eq!(lines.iter().filter(|line| line.contains(": no such file; ")).count(), 2, "{lines:?}");
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use strum::VariantArray;
 
 use crate::commands::text;
 use crate::diagnostics::{LONGEST_LINE, bounded};
@@ -22,7 +23,7 @@ pub(super) enum Severity {
 }
 
 /// What was looked at. A closed set: scripts choose by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Subject {
@@ -118,6 +119,22 @@ impl Findings {
         self.0.iter().map(|finding| format!("{finding}\n")).collect()
     }
 
+    /// Where the manual has more of what is not good: one line for each subject.
+    pub(super) fn see_also(&self) -> String {
+        let mut text = String::new();
+        let mut subjects = Vec::new();
+        for finding in self.0.iter().filter(|finding| finding.severity != Severity::Ok) {
+            if !subjects.contains(&finding.subject) {
+                subjects.push(finding.subject);
+                text += &format!(
+                    "{:<8} {:<13} docs/troubleshooting.md#check-{}\n",
+                    "see", finding.subject, finding.subject
+                );
+            }
+        }
+        text
+    }
+
     /// One object.
     ///
     /// # Errors
@@ -149,6 +166,25 @@ mod tests {
         found.ok(Subject::Configuration, "good");
         found.problem(Subject::Certificate, "a\nb\u{1b}[31m", "write c");
         assert_eq!(found.to_text(), "ok       configuration good\nproblem  certificate   a\\nb\\u{1b}[31m; write c\n");
+    }
+
+    #[test]
+    fn what_is_not_good_is_led_to_its_row_in_the_manual_and_each_subject_has_one() {
+        let mut found = Findings::default();
+        found.ok(Subject::Configuration, "good");
+        found.problem(Subject::Certificate, "a", "b");
+        found.warning(Subject::Crl, "a", "b");
+        found.warning(Subject::Certificate, "c", "d");
+        let certificate = "see      certificate   docs/troubleshooting.md#check-certificate\n";
+        assert_eq!(
+            found.see_also(),
+            format!("{certificate}see      crl           docs/troubleshooting.md#check-crl\n")
+        );
+
+        let manual = include_str!("../../../docs/troubleshooting.md");
+        for subject in Subject::VARIANTS {
+            assert!(manual.contains(&format!("| <a id=\"check-{subject}\"></a>`{subject}` |")), "{subject}");
+        }
     }
 
     #[test]

@@ -93,7 +93,12 @@ pub(super) fn judge_descriptors(connections: Option<usize>, limit: Option<u64>, 
             format!("the limit of {limit} descriptors has room for {room} connections only"),
             "raise the hard limit (ulimit -Hn)",
         ),
-        _ => found.ok(Subject::Descriptors, format!("the limit of {limit} has room for {room} connections")),
+        None => found.ok(Subject::Descriptors, format!("the limit of {limit} has room for {room} connections")),
+        Some(wanted) => {
+            let what =
+                format!("the limit of {limit} has room for {room} connections, and --max-connections is {wanted}");
+            found.ok(Subject::Descriptors, what);
+        }
     }
 }
 
@@ -239,7 +244,12 @@ mod tests {
                 "warning  descriptors   the limit of 256 descriptors has room for 96 connections only; \
                  raise the hard limit (ulimit -Hn)\n",
             ),
-            (Some(480), Some(1024), "ok       descriptors   the limit of 1024 has room for 480 connections\n"),
+            (None, Some(2048), "ok       descriptors   the limit of 2048 has room for 992 connections\n"),
+            (
+                Some(480),
+                Some(1024),
+                "ok       descriptors   the limit of 1024 has room for 480 connections, and --max-connections is 480\n",
+            ),
             (Some(480), None, "ok       descriptors   the number of open descriptors is not limited\n"),
         ] {
             assert_eq!(judged(|found| judge_descriptors(connections, limit, found)), expected);

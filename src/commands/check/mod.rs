@@ -36,7 +36,7 @@ pub(super) fn run(config: Result<Config, Diagnostics>, json: bool) -> Result<(St
     }
     let report = match json {
         true => found.to_json().map_err(|error| Fault::new(Exit::Internal, format!("cannot write JSON: {error}")))?,
-        false => found.to_text(),
+        false => found.to_text() + &found.see_also(),
     };
     Ok((report, found.exit()))
 }
@@ -109,7 +109,8 @@ mod tests {
         assert_eq!(
             report,
             "problem  configuration --idle-timeout: \"10\" has no unit; write 10s or 10ms\n\
-             problem  configuration v.toml:2: lisen: is not known; write listen\n"
+             problem  configuration v.toml:2: lisen: is not known; write listen\n\
+             see      configuration docs/troubleshooting.md#check-configuration\n"
         );
     }
 }
