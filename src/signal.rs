@@ -179,7 +179,10 @@ impl FromStr for SignalMap {
     /// `FROM:TO` pairs with commas between them; `TO` may be 0 to drop the signal. An empty text rewrites nothing.
     fn from_str(text: &str) -> Result<Self, Problem> {
         let mut map = Self::default();
-        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        if text.trim().is_empty() {
+            return Ok(map);
+        }
+        for pair in text.split(',').map(str::trim) {
             let (from, to) = pair.split_once(':').ok_or_else(|| {
                 let help = "write FROM:TO, such as TERM:QUIT or 15:3, or FROM:0 to drop it";
                 Problem::new(format!("{} is not a rewrite", quote(pair)), help)
@@ -292,6 +295,9 @@ mod tests {
     #[test]
     fn a_mistake_in_a_map_is_named_with_its_mend() {
         assert!(refusal("TERM").contains("write FROM:TO"));
+        for stray in [",", "TERM:QUIT,", ",TERM:QUIT", "TERM:QUIT,,HUP:USR1"] {
+            assert!(refusal(stray).contains("\"\" is not a rewrite; write FROM:TO"), "{stray}");
+        }
         assert!(refusal("TRM:QUIT").contains("\"TRM\" is not a signal"));
         assert!(refusal("TRM:QUIT").ends_with("such as TERM"));
         assert!(refusal("15:QUITT").ends_with("such as QUIT"));

@@ -125,6 +125,21 @@ fn the_issuer_is_told_what_to_write() {
 }
 
 #[test]
+fn the_names_of_the_issuers_clients_are_plain_new_and_each_given_once() {
+    for (names, said) in [
+        ("a b", "is no name for a client's files"),
+        ("../a", "is no name for a client's files"),
+        ("green,green", "\"green\" is there twice"),
+        ("client", "is a name that the issuer uses itself"),
+        ("authority", "is a name that the issuer uses itself"),
+        ("second", "is a name that the issuer uses itself"),
+    ] {
+        let (exit, text) = stopped(&["issuer", "d", "--client-named", names]);
+        assert!(exit == Exit::Usage && text.contains(said), "{names}: {text}");
+    }
+}
+
+#[test]
 fn every_choice_of_the_issuer_is_accepted() {
     for option in options::of("issuer") {
         for choice in option.choices {

@@ -19,6 +19,9 @@ use crate::issuer::{Flaw, KeyKind};
 /// The shells that [`completions`](super::completions) are written for.
 pub(super) const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
+/// What else the issuer writes into its folder: the pairs, the CA's file, and the folders.
+const ISSUERS_OWN_NAMES: [&str; 5] = ["instance", "client", "ca", "authority", "second"];
+
 /// What `demo` was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DemoArgs {
@@ -167,13 +170,18 @@ impl Flags<'_> {
         let mut names = Vec::new();
         for value in given.filter_map(|value| value.to_str()).flat_map(|value| value.split(',')) {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            if value.is_empty() || value.len() > 64 || !value.chars().all(plain) || matches!(value, "instance" | "ca") {
+            let problem = if value.is_empty() || value.len() > 64 || !value.chars().all(plain) {
                 let what = format!("{} is no name for a client's files", quote(value));
-                self.mistakes
-                    .push(Problem::new(what, "write letters, digits and dashes").at(Source::Flag(format!("--{name}"))));
+                Problem::new(what, "write at most 64 letters, digits, dashes and underscores")
+            } else if ISSUERS_OWN_NAMES.contains(&value) {
+                Problem::new(format!("{} is a name that the issuer uses itself", quote(value)), "write another")
+            } else if names.iter().any(|name| name == value) {
+                Problem::new(format!("{} is there twice", quote(value)), "write each name once")
             } else {
                 names.push(value.to_owned());
-            }
+                continue;
+            };
+            self.mistakes.push(problem.at(Source::Flag(format!("--{name}"))));
         }
         names
     }

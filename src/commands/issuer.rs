@@ -86,7 +86,7 @@ impl IssuerArgs {
                 mistakes.push(format!("{flag}: {error}"));
             }
         }
-        if let Some(Err(error)) = self.instance.as_ref().map(|text| text.parse::<crate::identity::InstanceId>()) {
+        if let Some(Err(error)) = self.instance.as_ref().map(|text| text.parse::<crate::identity::AppInstanceId>()) {
             mistakes.push(format!("--instance: {error}"));
         }
         if mistakes.is_empty() { Ok(every) } else { Err(Fault::new(Exit::Usage, mistakes.join("\n"))) }

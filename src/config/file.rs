@@ -13,22 +13,29 @@ use super::sources::{ByName, RawValue, Section, split};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
 
+/// What stands in the file.
+#[derive(Default)]
+pub(super) struct FileContents {
+    /// What it says for all listeners.
+    pub(super) given: ByName,
+    /// Its `[[listener]]`s.
+    pub(super) sections: Vec<Section>,
+    /// It cannot be read, or is not all TOML.
+    pub(super) is_broken: bool,
+}
+
 /// Reads the options out of `contents`, which is what came of reading the file that `named` names.
-pub(super) fn read(
-    named: &RawValue,
-    contents: io::Result<String>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> (ByName, Vec<Section>) {
+pub(super) fn read(named: &RawValue, contents: io::Result<String>, diagnostics: &mut Vec<Diagnostic>) -> FileContents {
     let path = Path::new(&named.value);
     let text = match contents {
         Ok(text) => text,
         Err(error) => {
             let what = format!("cannot read {}: {}", quote(&path.to_string_lossy()), cause(&error));
             diagnostics.push(Problem::new(what, "name a TOML file that can be read").at(named.place.clone()));
-            return (ByName::new(), Vec::new());
+            return FileContents { is_broken: true, ..FileContents::default() };
         }
     };
-    let document = TomlDocument { path, text: &text };
+    let document = TomlText { path, text: &text };
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in &errors {
         // Its first line alone: the whole error quotes the text around it, and that may be anything.
@@ -45,14 +52,14 @@ pub(super) fn read(
         Section { place, given }
     });
     let sections = sections.collect();
-    (given, sections)
+    FileContents { given, sections, is_broken: !errors.is_empty() }
 }
 
 /// One `[[listener]]` as it stands in the file.
 type Table<'t> = (Source, &'t DeTable<'t>);
 
 struct TomlReader<'a> {
-    document: TomlDocument<'a>,
+    document: TomlText<'a>,
     /// Lines that are not TOML.
     broken: Vec<usize>,
     diagnostics: &'a mut Vec<Diagnostic>,
@@ -123,12 +130,12 @@ fn option(key: &str, in_section: bool) -> Result<&'static Opt, Problem> {
     }
 }
 
-struct TomlDocument<'a> {
+struct TomlText<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl TomlDocument<'_> {
+impl TomlText<'_> {
     /// Counted from 1.
     fn line(&self, span: Range<usize>) -> Option<usize> {
         let before = self.text.as_bytes().get(..span.start)?;

@@ -10,8 +10,8 @@ use super::reader::{Located, OptionReader, Reported};
 use super::sources::{Environment, RawValue, Section, Sources};
 use super::values::Range;
 use super::{
-    Admin, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, Limits, Listen, Listener, Log, Network, PairFiles,
-    PairSource, ProxyProtocol, Timeouts, TlsSettings, options, sources, values,
+    Admin, AdminAddr, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, Limits, Listen, Listener, Log, Network,
+    PairFiles, PairSource, ProxyProtocol, Timeouts, TlsSettings, options, sources, values,
 };
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostics, Problem, Source};
@@ -30,7 +30,8 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let admin = reader.admin();
     let actions = reader.admin_actions();
     let hosts = reader.admin_hosts();
-    let metrics = reader.one("metrics", values::listen_or_off);
+    let metrics =
+        reader.metrics(listeners.as_deref().unwrap_or_default(), admin.as_ref().ok().and_then(Option::as_ref));
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -64,7 +65,14 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
 /// Where health is asked for, whatever else is wrong with the configuration.
 pub fn admin(inputs: &Sources<'_>) -> Result<Option<Admin>, Diagnostics> {
     let mut reader = OptionReader::new(inputs);
-    reader.admin().map_err(|_| Diagnostics::new(reader.diagnostics))
+    let admin = reader.admin();
+    // What else is wrong in the file is for whoever serves; but where it may have named the address, nobody can guess it.
+    let is_unknown = reader.sources.is_file_broken()
+        && !reader.sources.values("admin").first().is_some_and(|given| is_user_given(&given.place));
+    match admin {
+        Ok(admin) if !is_unknown => Ok(admin),
+        _ => Err(Diagnostics::new(reader.diagnostics)),
+    }
 }
 
 /// Where the certificate is, as far as the environment says: what `identity` shows when no file is named.
@@ -229,6 +237,25 @@ impl OptionReader {
         result
     }
 
+    /// The metrics listener, which wants an address of its own.
+    fn metrics(&mut self, listeners: &[Listener], admin: Option<&Admin>) -> Result<Option<Listen>, Reported> {
+        let (place, metrics) = self.placed("metrics", values::listen_or_off)?;
+        let Some(metrics) = metrics else { return Ok(None) };
+        let admin = match admin.map(|admin| &admin.addr) {
+            Some(AdminAddr::Tcp(addr)) => Some(("--admin", Listen::At(*addr))),
+            _ => None,
+        };
+        let taken = listeners.iter().map(|listener| ("--listen", listener.listen)).chain(admin);
+        let clash = taken.into_iter().find(|(_, listen)| overlap(*listen, metrics));
+        match clash {
+            None => Ok(Some(metrics)),
+            Some((option, listen)) => {
+                let what = format!("{} is taken by {option} {}", socket(metrics), socket(listen));
+                Err(self.report(Problem::new(what, "give the metrics an address of their own").at(place)))
+            }
+        }
+    }
+
     fn tls(&mut self) -> Result<TlsSettings, Reported> {
         let alpn = self.alpn();
         let min_version = self.one("tls-min", values::one_of);
@@ -257,8 +284,9 @@ impl OptionReader {
     fn pair(&mut self) -> Result<PairSource, Reported> {
         let cert = self.path("cert");
         let key = self.path("key");
+        let (cert, key) = (cert?, key?);
         self.cert_and_key_from_one_place()?;
-        Ok(PairSource::Files(PairFiles { cert: cert?, key: key? }))
+        Ok(PairSource::Files(PairFiles { cert, key }))
     }
 
     /// Half a pair from one place and half from another never match. Better to say so now than to wait for a pair

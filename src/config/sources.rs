@@ -47,6 +47,8 @@ pub(super) type ByName = BTreeMap<&'static str, Vec<RawValue>>;
 pub struct GatheredValues {
     given: ByName,
     sections: Vec<Section>,
+    /// The file that was named cannot be read, or is not all TOML.
+    is_file_broken: bool,
 }
 
 /// One `[[listener]]` of the file.
@@ -73,9 +75,10 @@ impl GatheredValues {
         if let Some(named) = sources.values("config").first() {
             match values::path(&named.value) {
                 Ok(path) => {
-                    let (given, sections) = file::read(named, (inputs.read_file)(&path), diagnostics);
-                    sources.lower(given);
-                    sources.sections = sections;
+                    let contents = file::read(named, (inputs.read_file)(&path), diagnostics);
+                    sources.lower(contents.given);
+                    sources.sections = contents.sections;
+                    sources.is_file_broken = contents.is_broken;
                 }
                 Err(problem) => diagnostics.push(problem.at(named.place.clone())),
             }
@@ -90,6 +93,11 @@ impl GatheredValues {
     pub fn values(&self, name: &str) -> &[RawValue] {
         debug_assert!(options::serving(name).is_some(), "{name} is not in the table");
         self.given.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the file may say what nobody could read.
+    pub(super) fn is_file_broken(&self) -> bool {
+        self.is_file_broken
     }
 
     /// Whether the option was given, if only as an empty list.
@@ -123,7 +131,7 @@ impl GatheredValues {
         for (name, values) in &section.given {
             given.entry(name).or_insert_with(|| values.clone());
         }
-        Self { given, sections: Vec::new() }
+        Self { given, sections: Vec::new(), is_file_broken: self.is_file_broken }
     }
 
     /// Takes over those options that have no value yet.

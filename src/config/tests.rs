@@ -45,6 +45,15 @@ impl Typed {
     }
 
     fn resolve(&self) -> Result<Config, Diagnostics> {
+        self.read(resolve)
+    }
+
+    /// Where health is asked for.
+    pub(super) fn admin(&self) -> Result<Option<Admin>, Diagnostics> {
+        self.read(super::resolve::admin)
+    }
+
+    fn read<T>(&self, reading: impl FnOnce(&Sources<'_>) -> T) -> T {
         let read_file = |path: &Path| match &self.file {
             Some(text) if path == Path::new("v.toml") => Ok(text.clone()),
             _ => Err(io::Error::from_raw_os_error(2)),
@@ -56,7 +65,7 @@ impl Typed {
             starts_app: !self.proxy,
             cpus: 8,
         };
-        resolve(&inputs)
+        reading(&inputs)
     }
 
     pub(super) fn config(&self) -> Config {

@@ -115,15 +115,15 @@ impl Authority {
     pub fn create(dir: &Path, now: SystemTime) -> Result<Self, IssuerError> {
         let authority = Self::generate(now)?;
         let draft = dir.with_extension("tmp");
+        // The folders above stay open to others: the pair lies there, and the app's user reads it.
+        let above = draft.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(above).map_err(IssuerError::file(above, "created"))?;
         match fs::remove_dir_all(&draft) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(IssuerError::file(&draft, "removed")(error));
             }
             _ => {}
         }
-        // The folders above stay open to others: the pair lies there, and the app's user reads it.
-        let above = draft.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(above).map_err(IssuerError::file(above, "created"))?;
         fs::DirBuilder::new().mode(0o700).create(&draft).map_err(IssuerError::file(&draft, "created"))?;
         for (name, text) in [
             ("root.crt", &authority.root_cert),

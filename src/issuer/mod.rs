@@ -37,7 +37,7 @@ pub enum IssuerError {
     #[error("certificate's dates are out of range; choose a shorter validity")]
     Dates,
     /// A file or folder could not be read or written.
-    #[error("{}: cannot be {done}: {source}", path.display())]
+    #[error("{}: cannot be {done}: {source}; name a folder that this user may write", path.display())]
     File {
         /// Which one.
         path: PathBuf,

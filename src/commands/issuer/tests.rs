@@ -155,7 +155,8 @@ fn a_folder_that_cannot_be_made_is_named() {
     fs::write(&file, "").unwrap();
     let fault = run(&options(&file.join("below")), &mut Vec::new()).unwrap_err();
     assert_eq!(fault.exit, Exit::Config);
-    assert!(fault.message().contains("file/below/authority"), "{fault}");
+    assert!(fault.message().contains("file/below: cannot be created: "), "{fault}");
+    assert!(fault.message().ends_with("; name a folder that this user may write"), "{fault}");
 }
 
 /// Asks the process to end once it has seen three rotations.

@@ -27,6 +27,38 @@ fn the_app_is_treated_as_asked() {
 }
 
 #[test]
+fn the_metrics_listener_takes_no_address_that_another_has() {
+    for (typed, line) in [
+        (
+            Typed::default().flag("listen", "8443").flag("metrics", "127.0.0.1:8443"),
+            "--metrics: 127.0.0.1:8443 is taken by --listen [::]:8443; give the metrics an address of their own",
+        ),
+        (
+            Typed::default().variable("VESTIBULE_METRICS", "9901").flag("admin", "127.0.0.1:9901"),
+            "VESTIBULE_METRICS: [::]:9901 is taken by --admin 127.0.0.1:9901; give the metrics an address of their own",
+        ),
+    ] {
+        assert_eq!(typed.diagnostics(), [line]);
+    }
+    for free in ["127.0.0.1:0", "9902", "off"] {
+        Typed::default().flag("metrics", free).config();
+    }
+}
+
+#[test]
+fn where_health_is_asked_is_not_guessed_from_a_file_that_nobody_can_read() {
+    let wrong = |typed: &Typed| Fault::from(typed.admin().unwrap_err()).message().to_owned();
+    let unknown = Typed::default().variable("VESTIBULE_CONFIG", "missing.toml");
+    assert!(wrong(&unknown).contains("cannot read \"missing.toml\""));
+    let torn = Typed::default().file("admin = \"127.0.0.1:1");
+    assert!(wrong(&torn).contains("not TOML"));
+    let known = unknown.flag("admin", "127.0.0.1:9999").admin().unwrap().unwrap();
+    assert_eq!(known.addr, AdminAddr::Tcp(([127, 0, 0, 1], 9999).into()));
+    let wrong_elsewhere = Typed::default().file("listen = \"x\"\nadmin = \"127.0.0.1:1\"").admin().unwrap().unwrap();
+    assert_eq!(wrong_elsewhere.addr, AdminAddr::Tcp(([127, 0, 0, 1], 1).into()));
+}
+
+#[test]
 fn mistakes_about_the_app_have_their_mend() {
     for (typed, line) in [
         (
