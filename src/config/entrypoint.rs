@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::options::Table;
 use super::reader::{OptionReader, Reported};
 use super::resolve::{in_order, is_user_given};
 use super::values::Range;
@@ -57,7 +58,7 @@ impl OptionReader {
         let clashes: Vec<_> = named
             .map(|named| &named.place)
             .filter(|place| is_user_given(place))
-            .chain(self.sources.sections().first().map(|section| &section.place))
+            .chain(self.sources.sections(Table::Listener).next().map(|section| &section.place))
             .map(|named| in_order(&asked.place, named))
             .map(|(place, other)| {
                 let what = format!("given beside {other}");

@@ -1,4 +1,4 @@
-//! The file: TOML, one key an option, and `[[listener]]` for what a listener has of its own.
+//! The file: TOML, one key an option, and tables for what a listener (`[[listener]]`) or an outbound (`[[outbound]]`) has of its own.
 
 use std::io;
 use std::ops::Range;
@@ -7,8 +7,10 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use strum::VariantArray;
+
 use super::options;
-use super::options::{Arity, Opt};
+use super::options::{Arity, Opt, Table};
 use super::sources::{ByName, RawValue, Section, split};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
@@ -18,7 +20,7 @@ use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
 pub(super) struct FileContents {
     /// What it says for all listeners.
     pub(super) given: ByName,
-    /// Its `[[listener]]`s.
+    /// Its tables.
     pub(super) sections: Vec<Section>,
     /// It cannot be read, or is not all TOML.
     pub(super) is_broken: bool,
@@ -47,16 +49,20 @@ pub(super) fn read(named: &RawValue, contents: io::Result<String>, diagnostics: 
 
     let mut reader = TomlReader { document, broken, diagnostics };
     let (given, tables) = reader.table(table.get_ref(), None);
-    let sections = tables.into_iter().map(|(place, table)| {
-        let (given, _) = reader.table(table, Some(&place));
-        Section { place, given }
+    let sections = tables.into_iter().map(|FoundTable { kind, place, table }| {
+        let (given, _) = reader.table(table, Some(kind));
+        Section { table: kind, place, given }
     });
     let sections = sections.collect();
     FileContents { given, sections, is_broken: !errors.is_empty() }
 }
 
-/// One `[[listener]]` as it stands in the file.
-type Table<'t> = (Source, &'t DeTable<'t>);
+/// One table as it stands in the file.
+struct FoundTable<'t> {
+    kind: Table,
+    place: Source,
+    table: &'t DeTable<'t>,
+}
 
 struct TomlReader<'a> {
     document: TomlText<'a>,
@@ -66,8 +72,8 @@ struct TomlReader<'a> {
 }
 
 impl TomlReader<'_> {
-    /// The options in `table`, which is the file's or that of the `[[listener]]` at `section`; and the `[[listener]]`s.
-    fn table<'t>(&mut self, table: &'t DeTable<'t>, section: Option<&Source>) -> (ByName, Vec<Table<'t>>) {
+    /// The options in `table`, which is the file's own or one of this `kind`; and the tables in it.
+    fn table<'t>(&mut self, table: &'t DeTable<'t>, kind: Option<Table>) -> (ByName, Vec<FoundTable<'t>>) {
         let mut keys: Vec<_> = table.iter().collect();
         keys.sort_by_key(|(key, _)| key.span().start);
         let (mut given, mut tables) = (ByName::new(), Vec::new());
@@ -77,11 +83,12 @@ impl TomlReader<'_> {
                 continue;
             }
             let place = self.document.place(key.get_ref(), Some(key.span()));
-            if section.is_none() && key.get_ref() == SECTIONS && is_tables(value.get_ref()) {
-                tables = self.tables(value.get_ref());
+            let named = Table::VARIANTS.iter().find(|table| kind.is_none() && table.name() == key.get_ref());
+            if let Some(kind) = named.filter(|_| is_tables(value.get_ref())) {
+                tables.extend(self.tables(*kind, value.get_ref()));
                 continue;
             }
-            let values = match option(key.get_ref(), section.is_some()) {
+            let values = match option(key.get_ref(), kind) {
                 Ok(option) => self.document.values(option, value).map(|values| (option.name, values)),
                 Err(problem) => Err(problem),
             };
@@ -93,17 +100,18 @@ impl TomlReader<'_> {
         (given, tables)
     }
 
-    /// `[[listener]]`, once or more.
-    fn tables<'t>(&mut self, value: &'t DeValue<'t>) -> Vec<Table<'t>> {
+    /// The tables of one `kind`.
+    fn tables<'t>(&mut self, kind: Table, value: &'t DeValue<'t>) -> Vec<FoundTable<'t>> {
         let DeValue::Array(elements) = value else { return Vec::new() };
         let mut tables = Vec::new();
         for element in elements {
-            let place = self.document.place(SECTIONS, Some(element.span()));
+            let place = self.document.place(kind.name(), Some(element.span()));
             match element.get_ref() {
-                DeValue::Table(table) => tables.push((place, table)),
+                DeValue::Table(table) => tables.push(FoundTable { kind, place, table }),
                 other => {
                     let what = format!("holds something of type {} beside tables", other.type_str());
-                    self.diagnostics.push(Problem::new(what, "write every listener as [[listener]]").at(place));
+                    self.diagnostics
+                        .push(Problem::new(what, format!("write each of them as {}", kind.header())).at(place));
                 }
             }
         }
@@ -111,22 +119,24 @@ impl TomlReader<'_> {
     }
 }
 
-/// The key of the tables.
-const SECTIONS: &str = "listener";
-
 fn is_tables(value: &DeValue<'_>) -> bool {
     matches!(value, DeValue::Array(elements) if elements.iter().any(|e| matches!(e.get_ref(), DeValue::Table(_))))
 }
 
-/// The option that is called `key` where it stands: in the file, or within a `[[listener]]`.
-fn option(key: &str, in_section: bool) -> Result<&'static Opt, Problem> {
-    let known = options::serving(key).filter(|option| option.key().is_some());
-    match known {
-        Some(option) if in_section && !option.per_listener => {
-            Err(Problem::new("cannot stand under [[listener]]", "write it above the first [[listener]]"))
+/// The option that is called `key` where it stands: in the file, or within one of its tables.
+fn option(key: &str, table: Option<Table>) -> Result<&'static Opt, Problem> {
+    let general = options::serving(key).filter(|option| option.key().is_some());
+    let Some(table) = table else { return general.ok_or_else(|| unknown(key, None)) };
+    match (table.option(key), general) {
+        (Some(option), _) => Ok(option),
+        (None, Some(option)) => {
+            let help = match option.key_in(table) {
+                Some(key) => format!("write {key} here"),
+                None => format!("write it above the first {}", table.header()),
+            };
+            Err(Problem::new(format!("cannot stand under {}", table.header()), help))
         }
-        Some(option) => Ok(option),
-        None => Err(unknown(key, in_section)),
+        (None, None) => Err(unknown(key, Some(table))),
     }
 }
 
@@ -180,12 +190,22 @@ fn scalar(value: &DeValue<'_>, option: &Opt) -> Result<String, Problem> {
     }
 }
 
-fn unknown(key: &str, in_section: bool) -> Problem {
+fn unknown(key: &str, table: Option<Table>) -> Problem {
     if let Some(option) = options::serving(key) {
-        let variable = option.variable().unwrap_or_default();
-        return Problem::new("cannot stand in the file", format!("use {} or {variable}", option.flag()));
+        return match (option.variable(), option.table.and_then(|table| Some((table, option.key_in(table)?)))) {
+            (Some(variable), _) => {
+                Problem::new("cannot stand in the file", format!("use {} or {variable}", option.flag()))
+            }
+            (None, Some((table, key))) => {
+                Problem::new(format!("stands under {} alone", table.header()), format!("write {key} there"))
+            }
+            (None, None) => Problem::new("cannot stand in the file", format!("use {}", option.flag())),
+        };
     }
-    let keys = options::OPTIONS.iter().filter(|option| !in_section || option.per_listener).filter_map(Opt::key);
+    let keys = options::OPTIONS.iter().filter_map(|option| match table {
+        Some(table) => option.key_in(table),
+        None => option.key(),
+    });
     let help = match nearest(key, keys) {
         Some(nearest) => format!("the nearest is {nearest}"),
         None => "vestibule run --help lists the options".to_owned(),

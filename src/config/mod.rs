@@ -9,6 +9,7 @@ pub mod envoy;
 mod file;
 mod log;
 pub mod options;
+pub mod outbound;
 mod reader;
 pub mod resolve;
 pub mod sources;
@@ -29,6 +30,7 @@ use crate::policy::{PolicyMode, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
 pub use log::{AccessLog, Log, LogFormat, LogLevel};
+pub use outbound::{Balance, Host, IdentityUse, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target};
 pub use values::Network;
 
 /// Everything the proxy was told, complete and checked.
@@ -36,6 +38,8 @@ pub use values::Network;
 pub struct Config {
     /// What to open. Invariant: never empty, no address twice.
     pub listeners: Vec<Listener>,
+    /// Where the app dials us, and whom we dial for it; mostly empty.
+    pub outbounds: Vec<Outbound>,
     /// How the app is started, signalled and waited for.
     pub app: AppConfig,
     /// How long a start waits for usable pairs, client CAs and rules; `None` means for ever.
@@ -160,6 +164,16 @@ pub enum AppAddr {
     Localhost(u16),
     /// `unix:/run/app.sock`
     Unix(PathBuf),
+}
+
+impl AdminAddr {
+    /// The address, if it is one of TCP.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(addr) => Some(*addr),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl AppAddr {

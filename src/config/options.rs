@@ -3,6 +3,8 @@
 //! Flags, `-h` and `--help`, variables and the keys of the file are all derived from a row of [`OPTIONS`], so that
 //! they cannot drift apart. A new option is one row here and its reading in [`super::resolve`].
 
+use strum::VariantArray;
+
 /// One option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opt {
@@ -28,8 +30,37 @@ pub struct Opt {
     pub scope: Scope,
     /// Whether the first screen of help (`-h`) shows it.
     pub common: bool,
-    /// Whether a `[[listener]]` of the file may have its own.
-    pub per_listener: bool,
+    /// Of which tables of the file each may have its own.
+    pub table: Option<Table>,
+}
+
+/// The tables of the file, each of which may stand there several times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
+pub enum Table {
+    /// `[[listener]]`: where clients dial us.
+    Listener,
+    /// `[[outbound]]`: where the app dials us.
+    Outbound,
+}
+
+impl Table {
+    /// `listener`
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listener => "listener",
+            Self::Outbound => "outbound",
+        }
+    }
+
+    /// `[[listener]]`
+    pub fn header(self) -> String {
+        format!("[[{}]]", self.name())
+    }
+
+    /// The option that is called `key` in this table.
+    pub fn option(self, key: &str) -> Option<&'static Opt> {
+        OPTIONS.iter().find(|option| option.key_in(self) == Some(key))
+    }
 }
 
 /// How often an option may be given.
@@ -64,6 +95,8 @@ pub enum Scope {
     FlagAndVariable,
     /// As a flag.
     Flag,
+    /// As a key of its table in the file.
+    Table,
 }
 
 /// The headings of the help, in their order.
@@ -75,6 +108,7 @@ pub enum Group {
     Credentials,
     Tls,
     Clients,
+    Outbound,
     Timeouts,
     Limits,
     Drain,
@@ -93,6 +127,7 @@ impl Group {
             Self::Credentials => Some("Credentials"),
             Self::Tls => Some("TLS"),
             Self::Clients => Some("Clients"),
+            Self::Outbound => Some("Outbound"),
             Self::Timeouts => Some("Timeouts"),
             Self::Limits => Some("Limits"),
             Self::Drain => Some("Drain"),
@@ -112,12 +147,19 @@ impl Opt {
 
     /// `VESTIBULE_HANDSHAKE_TIMEOUT`, or nothing for an option that is only a flag.
     pub fn variable(&self) -> Option<String> {
-        (self.scope != Scope::Flag).then(|| format!("{PREFIX}{}", self.name.replace('-', "_").to_ascii_uppercase()))
+        (!matches!(self.scope, Scope::Flag | Scope::Table))
+            .then(|| format!("{PREFIX}{}", self.name.replace('-', "_").to_ascii_uppercase()))
     }
 
     /// `handshake-timeout`, or nothing for an option that the file cannot hold.
     pub fn key(&self) -> Option<&'static str> {
         (self.scope == Scope::Everywhere).then_some(self.name)
+    }
+
+    /// `expect` for `outbound-expect`: the key within `table`, or nothing for an option that it cannot hold.
+    pub fn key_in(&self, table: Table) -> Option<&'static str> {
+        let own = self.name.strip_prefix("outbound-").filter(|_| table == Table::Outbound);
+        (self.table == Some(table)).then(|| own.unwrap_or(self.name))
     }
 
     /// What holds when nothing is given, as help shows it: `$PORT, or 127.0.0.1:8080`.
@@ -169,32 +211,34 @@ const ROW: Opt = Opt {
     commands: SERVING,
     scope: Scope::Everywhere,
     common: false,
-    per_listener: false,
+    table: None,
 };
 const COMMON: Opt = Opt { common: true, ..ROW };
 const FLAG: Opt = Opt { scope: Scope::Flag, common: true, ..ROW };
 const ISSUER_FLAG: Opt = Opt { commands: ISSUER, ..FLAG };
-const CLIENTS: Opt = Opt { group: Group::Clients, per_listener: true, ..ROW };
+const CLIENTS: Opt = Opt { group: Group::Clients, table: Some(Table::Listener), ..ROW };
+const OUTBOUND: Opt = Opt { group: Group::Outbound, table: Some(Table::Outbound), ..ROW };
+const OUTBOUND_DURATION: Opt = Opt { value: "DURATION", ..OUTBOUND };
 const DURATION: Opt = Opt { value: "DURATION", group: Group::Timeouts, ..ROW };
 
 /// The table.
 #[rustfmt::skip] // One option a paragraph, and its strings in one column.
 pub const OPTIONS: &[Opt] = &[
     Opt { name: "listen", value: "ADDR", group: Group::Listening, default: Preset::Value("[::]:8443"),
-          help: "Where clients dial us: a port, or ADDRESS:PORT", per_listener: true, ..COMMON },
+          help: "Where clients dial us: a port, or ADDRESS:PORT", table: Some(Table::Listener), ..COMMON },
     Opt { name: "app", value: "ADDR", group: Group::Listening, default: Preset::Value("127.0.0.1:8080"),
           platform: Some("PORT"),
-          help: "The app: a port, ADDRESS:PORT or unix:/PATH", per_listener: true, ..COMMON },
+          help: "The app: a port, ADDRESS:PORT or unix:/PATH", table: Some(Table::Listener), ..COMMON },
     Opt { name: "listener", value: "LISTEN=APP", group: Group::Listening, arity: Arity::Many,
           help: "Several listeners: 8443=8080,9443=9090", ..COMMON },
     Opt { name: "dial", value: "WHEN", group: Group::Listening, choices: &["before-handshake", "after-authorization"],
           default: Preset::Found("after-authorization where client certificates are asked for"),
-          help: "When the app is dialled", per_listener: true, ..ROW },
+          help: "When the app is dialled", table: Some(Table::Listener), ..ROW },
     Opt { name: "proxy-protocol", value: "VERSION", group: Group::Listening, choices: &["off", "v1", "v2"],
           default: Preset::Value("off"),
-          help: "Tell the app each client's address; v2: TLS and certificate too", per_listener: true, ..ROW },
+          help: "Tell the app each client's address; v2: TLS and certificate too", table: Some(Table::Listener), ..ROW },
     Opt { name: "accept-proxy-protocol", value: "CIDR", group: Group::Listening, arity: Arity::Many,
-          help: "Load balancers whose connections begin with a PROXY header", per_listener: true, ..ROW },
+          help: "Load balancers whose connections begin with a PROXY header", table: Some(Table::Listener), ..ROW },
 
     Opt { name: "app-ready", value: "HOW", group: Group::App, default: Preset::Value("tcp"),
           help: "When the app counts as accepting: tcp, http:/PATH or off", ..ROW },
@@ -220,10 +264,10 @@ pub const OPTIONS: &[Opt] = &[
           help: "How long a start waits for a usable pair", ..DURATION },
 
     Opt { name: "alpn", value: "LIST", group: Group::Tls, arity: Arity::Many, default: Preset::Value("off"),
-          help: "Protocols, best first: h2,http/1.1", per_listener: true, ..COMMON },
+          help: "Protocols, best first: h2,http/1.1", table: Some(Table::Listener), ..COMMON },
     Opt { name: "tls-min", value: "VERSION", group: Group::Tls, choices: &["1.2", "1.3"],
           default: Preset::Value("1.2"),
-          help: "The oldest TLS version that is accepted", per_listener: true, ..ROW },
+          help: "The oldest TLS version that is accepted", table: Some(Table::Listener), ..ROW },
 
     Opt { name: "client-auth", value: "WHETHER", choices: &["off", "request", "require"],
           default: Preset::Found("off, or require as soon as there is a rule"),
@@ -247,6 +291,49 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "policy-mode", value: "MODE", choices: &["enforce", "audit"],
           default: Preset::Found("as the policy file says, or enforce"),
           help: "Whether denials are enforced, or only logged", ..CLIENTS },
+
+    Opt { name: "outbound", value: "LISTEN=HOST:PORT", arity: Arity::Many, table: None, common: true,
+          help: "The app dials LISTEN, we HOST:PORT by mTLS", ..OUTBOUND },
+    Opt { name: "outbound-listen", value: "ADDR", scope: Scope::Table, commands: &[],
+          help: "Where the app dials us: a port of loopback, ADDRESS:PORT or unix:/PATH", ..OUTBOUND },
+    Opt { name: "outbound-to", value: "HOST:PORT", arity: Arity::Many, scope: Scope::Table, commands: &[],
+          help: "Whom we dial: a name, an IPv4 or [IPv6] address; several are balanced as one", ..OUTBOUND },
+    Opt { name: "outbound-expect", value: "RULE", arity: Arity::Many,
+          help: "Who may answer: cf:app:GUID, cf:same:space, dns:NAME", ..OUTBOUND },
+    Opt { name: "outbound-ca", value: "CA", arity: Arity::Many,
+          default: Preset::Found("own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system"),
+          help: "CAs of servers: own-issuer, system, files, folders", ..OUTBOUND },
+    Opt { name: "outbound-server-name", value: "NAME", default: Preset::Found("the host that is dialled"),
+          help: "The name in SNI, which the server's certificate must have", ..OUTBOUND },
+    Opt { name: "outbound-identity", value: "WHEN", choices: &["always", "never"], default: Preset::Value("always"),
+          help: "Whether servers are shown our certificate", ..OUTBOUND },
+    Opt { name: "outbound-balance", value: "HOW", choices: &["least-connections", "round-robin", "first"],
+          default: Preset::Value("least-connections"),
+          help: "Which of several endpoints is dialled", ..OUTBOUND },
+    Opt { name: "outbound-attempts", value: "N", default: Preset::Value("3"),
+          help: "Endpoints that are tried for one connection", ..OUTBOUND },
+    Opt { name: "outbound-eject", value: "N", default: Preset::Value("3"),
+          help: "Failures in a row after which an endpoint is left alone for a while, or off", ..OUTBOUND },
+    Opt { name: "outbound-connect-timeout", default: Preset::Value("1s"),
+          help: "For one endpoint to accept", ..OUTBOUND_DURATION },
+    Opt { name: "outbound-handshake-timeout", default: Preset::Value("3s"),
+          help: "For the handshake with one endpoint", ..OUTBOUND_DURATION },
+    Opt { name: "outbound-timeout", default: Preset::Value("5s"),
+          help: "For the lookup and all attempts together", ..OUTBOUND_DURATION },
+    Opt { name: "outbound-idle-timeout", default: Preset::Value("off"),
+          help: "Close a connection that is silent both ways for this long", ..OUTBOUND_DURATION },
+    Opt { name: "outbound-max-age", default: Preset::Value("off"),
+          help: "Close a connection that is older than this", ..OUTBOUND_DURATION },
+    Opt { name: "outbound-refresh", default: Preset::Value("30s"),
+          help: "Look the name up again at the latest after this, whatever its TTL", ..OUTBOUND_DURATION },
+    Opt { name: "outbound-max-connections", value: "N", default: Preset::Value("1024"),
+          help: "Connections at a time of each outbound listener", ..OUTBOUND },
+    Opt { name: "outbound-max-pending", value: "N", default: Preset::Value("256"),
+          help: "Connections at a time that wait for an endpoint", ..OUTBOUND },
+    Opt { name: "outbound-required", arity: Arity::Switch,
+          help: "Not ready while no endpoint is known", ..OUTBOUND },
+    Opt { name: "unsafe-listen", arity: Arity::Switch,
+          help: "Let outbound listeners be reached by other hosts, which then speak as this app", ..OUTBOUND },
 
     Opt { name: "handshake-timeout", default: Preset::Value("10s"),
           help: "From accept to the end of the handshake", ..DURATION },

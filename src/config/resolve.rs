@@ -2,16 +2,16 @@
 
 use std::cmp::Ordering;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::options::Preset;
+use super::options::{Preset, Table};
 use super::reader::{Located, OptionReader, Reported};
 use super::sources::{Environment, RawValue, Section, Sources};
 use super::values::Range;
 use super::{
-    Admin, AdminAddr, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, Limits, Listen, Listener, Log, Network,
-    PairFiles, PairSource, ProxyProtocol, Timeouts, TlsSettings, options, sources, values,
+    Admin, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, Limits, Listen, Listener, Log, Network, PairFiles,
+    PairSource, ProxyProtocol, Timeouts, TlsSettings, options, sources, values,
 };
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostics, Problem, Source};
@@ -32,6 +32,16 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let hosts = reader.admin_hosts();
     let metrics =
         reader.metrics(listeners.as_deref().unwrap_or_default(), admin.as_ref().ok().and_then(Option::as_ref));
+    let platform_cas = inputs.environment.get("CF_SYSTEM_CERT_PATH").filter(|path| !path.is_empty()).map(Path::new);
+    let outbounds = reader.outbounds(platform_cas).and_then(|outbounds| {
+        let admin = admin.as_ref().ok().and_then(Option::as_ref).and_then(|admin| admin.addr.tcp());
+        let metrics = metrics.as_ref().ok().copied().flatten();
+        let others =
+            admin.map(|addr| ("--admin", Listen::At(addr))).into_iter().chain(metrics.map(|at| ("--metrics", at)));
+        let others: Vec<_> = others.collect();
+        reader.no_outbound_address_twice(&outbounds, listeners.as_deref().unwrap_or_default(), &others)?;
+        Ok(outbounds.into_iter().map(|(_, outbound)| outbound).collect())
+    });
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -40,6 +50,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let config = move || {
         Ok::<_, Reported>(Config {
             listeners: listeners?,
+            outbounds: outbounds?,
             app: AppConfig { hold: hold?, ..app? },
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,
@@ -116,7 +127,7 @@ impl Common {
 
 impl OptionReader {
     fn listeners(&mut self, pair: Result<PairSource, Reported>) -> Result<Vec<Listener>, Reported> {
-        let sections = self.sources.sections().to_vec();
+        let sections = self.sources.sections(Table::Listener).cloned().collect::<Vec<_>>();
         let listeners = if sections.is_empty() { self.alike() } else { self.each_its_own(&sections) };
         let listeners = listeners?;
         let addresses: Vec<_> = listeners.iter().map(|(addresses, _)| addresses.clone()).collect();
@@ -241,10 +252,7 @@ impl OptionReader {
     fn metrics(&mut self, listeners: &[Listener], admin: Option<&Admin>) -> Result<Option<Listen>, Reported> {
         let (place, metrics) = self.placed("metrics", values::listen_or_off)?;
         let Some(metrics) = metrics else { return Ok(None) };
-        let admin = match admin.map(|admin| &admin.addr) {
-            Some(AdminAddr::Tcp(addr)) => Some(("--admin", Listen::At(*addr))),
-            _ => None,
-        };
+        let admin = admin.and_then(|admin| admin.addr.tcp()).map(|addr| ("--admin", Listen::At(addr)));
         let taken = listeners.iter().map(|listener| ("--listen", listener.listen)).chain(admin);
         let clash = taken.into_iter().find(|(_, listen)| overlap(*listen, metrics));
         match clash {
@@ -375,7 +383,7 @@ fn socket(listen: Listen) -> SocketAddr {
 }
 
 /// Whether whoever dials `address` may reach `listen`.
-fn covers(listen: Listen, address: SocketAddr) -> bool {
+pub(super) fn covers(listen: Listen, address: SocketAddr) -> bool {
     match listen {
         Listen::EveryAddress(port) => port == address.port(),
         Listen::At(at) if at.ip().is_unspecified() => at.port() == address.port() && at.is_ipv4() == address.is_ipv4(),
@@ -384,6 +392,6 @@ fn covers(listen: Listen, address: SocketAddr) -> bool {
 }
 
 /// Whether the kernel would refuse to open both. Port 0 is another port each time.
-fn overlap(one: Listen, other: Listen) -> bool {
+pub(super) fn overlap(one: Listen, other: Listen) -> bool {
     socket(one).port() != 0 && (covers(one, socket(other)) || covers(other, socket(one)))
 }

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::options::{Arity, Group, Opt, PREFIX, Preset};
+use super::options::{Arity, Group, Opt, PREFIX, Preset, Table};
 use super::values::unquoted;
 use super::{file, options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
@@ -51,9 +51,10 @@ pub struct GatheredValues {
     is_file_broken: bool,
 }
 
-/// One `[[listener]]` of the file.
+/// One table of the file.
 #[derive(Debug, Clone)]
 pub(super) struct Section {
+    pub(super) table: Table,
     pub(super) place: Source,
     pub(super) given: ByName,
 }
@@ -105,9 +106,16 @@ impl GatheredValues {
         self.given.contains_key(name)
     }
 
-    /// The `[[listener]]`s of the file.
-    pub(super) fn sections(&self) -> &[Section] {
-        &self.sections
+    /// The tables of one kind in the file.
+    pub(super) fn sections(&self, table: Table) -> impl Iterator<Item = &Section> {
+        self.sections.iter().filter(move |section| section.table == table)
+    }
+
+    /// What counts for one `[[outbound]]`: what it says itself, and what is said for all where it says nothing.
+    pub(super) fn within_outbound(&self, section: &Section) -> Self {
+        let mut given = self.given.clone();
+        given.extend(section.given.clone());
+        Self { given, sections: Vec::new(), is_file_broken: self.is_file_broken }
     }
 
     /// What counts for one `[[listener]]`: what it says itself replaces what the file says for all. A flag or a variable

@@ -108,6 +108,7 @@ fn nothing_typed_is_a_whole_configuration() {
         accept_proxy_protocol: vec![],
     };
     let expected = Config {
+        outbounds: Vec::new(),
         metrics: None,
         listeners: vec![listener],
         credential_timeout: Some(Duration::from_secs(10)),

@@ -150,6 +150,25 @@ impl Rule {
         name.trim_start_matches("*.").split('.').next()?.parse().ok()
     }
 
+    /// Whether it speaks of Cloud Foundry identities.
+    pub fn is_cloud_foundry(&self) -> bool {
+        match self {
+            Self::App(_)
+            | Self::Space(_)
+            | Self::Organization(_)
+            | Self::Instance(_)
+            | Self::CloudFoundry
+            | Self::Same(_) => true,
+            Self::Dns(_)
+            | Self::Uri(_)
+            | Self::CommonName(_)
+            | Self::Any
+            | Self::Anonymous
+            | Self::AltName(_)
+            | Self::Trusted => false,
+        }
+    }
+
     /// Whether our own identity plays a part in it.
     pub fn needs_own_identity(&self) -> bool {
         matches!(self, Self::Same(_))

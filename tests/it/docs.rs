@@ -71,7 +71,9 @@ fn hold(document: &str, section: &str, expected: &str) {
 
 #[test]
 fn the_keys_that_a_listener_may_have_are_named() {
-    let own = options::of("run").filter(|option| option.per_listener).map(|option| format!("`{}`", option.name));
+    let own = options::of("run")
+        .filter(|option| option.table == Some(options::Table::Listener))
+        .map(|option| format!("`{}`", option.name));
     hold(CONFIGURATION, "listener", &format!("{}.\n", own.collect::<Vec<_>>().join(", ")));
 }
 

@@ -184,7 +184,7 @@ fn every_mistake_says_where_what_and_the_mend() {
         (n().file("[[listener]]\nlisten = 2").flag("listener", "1=2"),
             "--listener: given beside v.toml:1: listener; write listen and app under each [[listener]]".to_owned()),
         (n().file("listener = ['1=2', { listen = 3 }]"),
-            "v.toml:1: listener: holds something of type string beside tables; write every listener as [[listener]]".to_owned()),
+            "v.toml:1: listener: holds something of type string beside tables; write each of them as [[listener]]".to_owned()),
         (p().file("[[listener]]\nclient-auth = 'off'\nallow = ['any']"),
             "v.toml:2: client-auth: given beside v.toml:3: allow: without client certificates no rule can be kept; write --client-auth require, or take the rules out".to_owned()),
         (p().file("[[listener]]\nclient-auth = 'off'").flag("allow", "any"),

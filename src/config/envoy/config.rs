@@ -56,6 +56,7 @@ impl Bootstrap {
     /// `path` is the file of the bootstrap.
     pub fn into_config(self, path: PathBuf, beside: Overrides) -> Config {
         Config {
+            outbounds: Vec::new(),
             listeners: self.listeners.iter().cloned().map(EnvoyListener::into_listener).collect(),
             app: AppConfig { ready: AppReady::Off, ..AppConfig::default() },
             credential_timeout: None,

@@ -128,7 +128,7 @@ fn without_a_flag_among_them_mistakes_are_the_configurations() {
 
 #[test]
 fn quotes_around_a_value_are_named_for_every_option_wherever_it_was_given() {
-    for option in options::OPTIONS.iter().filter(|option| options::serving(option.name) == Some(option)) {
+    for option in options::of("run").filter(|option| option.scope != options::Scope::Flag) {
         for value in ["\"1\"", "'a,b'", "\"/x\"", "''", "\"\""] {
             let mut typed = vec![Typed::default().flag(option.name, value)];
             typed.extend(option.variable().map(|name| Typed::default().variable(&name, value)));

@@ -92,7 +92,7 @@ pub fn host_name(text: &str) -> Result<String, Problem> {
 }
 
 /// Labels of letters, digits, `-` and `_`: RFC 1123, and what Docker and Kubernetes name things beside.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let is_label = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         !label.is_empty() && label.len() <= 63 && label.bytes().all(plain)
@@ -122,7 +122,7 @@ pub fn listener(text: &str) -> Result<(Listen, AppAddr), Problem> {
     Ok((listen(outer)?, app(inner)?))
 }
 
-fn unix(path: &str) -> Result<PathBuf, Problem> {
+pub(super) fn unix(path: &str) -> Result<PathBuf, Problem> {
     // `sun_path` of sockaddr_un holds 108 bytes, the last of them zero: unix(7).
     const LONGEST: usize = 107;
     if !path.starts_with('/') || path.contains('\0') {
@@ -140,7 +140,7 @@ fn unix(path: &str) -> Result<PathBuf, Problem> {
 }
 
 /// An IP address and a port, or which of the two is missing.
-fn socket(text: &str, examples: &str) -> Result<SocketAddr, Problem> {
+pub(super) fn socket(text: &str, examples: &str) -> Result<SocketAddr, Problem> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         // `::ffff:127.0.0.1` is an IPv4 address, and has to be opened as one.
         return Ok(match address.ip().to_canonical() {
@@ -171,12 +171,12 @@ fn is_name(host: &str) -> bool {
 }
 
 /// `None` if it is not even a number.
-fn digits(text: &str) -> Option<Result<u16, Problem>> {
+pub(super) fn digits(text: &str) -> Option<Result<u16, Problem>> {
     let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     number.then(|| text.parse().map_err(|_| no_port(text)))
 }
 
-fn no_port(text: &str) -> Problem {
+pub(super) fn no_port(text: &str) -> Problem {
     Problem::new(format!("{} is not a port", quote(text)), "a port is a number from 1 to 65535")
 }
 

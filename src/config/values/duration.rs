@@ -34,6 +34,8 @@ impl Range {
     pub const ZERO_TO_AN_HOUR: Self = Self { least: Self::NONE, most: Self::HOUR };
     /// For the end of long downloads.
     pub const ZERO_TO_A_DAY: Self = Self { least: Self::NONE, most: Self::DAY };
+    /// For what is looked at now and then.
+    pub const A_SECOND_TO_A_DAY: Self = Self { least: Self::SECOND, most: Self::DAY };
     /// For the issuer's rotation.
     pub const A_MILLISECOND_TO_TEN_YEARS: Self = Self { least: Self::MILLISECOND, most: Self::TEN_YEARS };
     /// For a certificate, whose dates know no fractions.

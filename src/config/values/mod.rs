@@ -6,6 +6,7 @@ mod address;
 mod duration;
 mod network;
 mod size;
+mod target;
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -22,6 +23,7 @@ pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
 pub use duration::{Range, duration, duration_or_off};
 pub use network::{Network, network};
 pub use size::size;
+pub use target::{eject, outbound, outbound_ca, outbound_listen, server_name, target};
 
 /// `value`, if no quote begins or ends it. A shell would have taken them away; `docker --env-file` and others do not, and
 /// then they are a part of the name, the path or the list.

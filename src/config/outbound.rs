@@ -1,0 +1,179 @@
+//! Outbound listeners: where the app dials us in plaintext, and whom we dial for it in mutual TLS.
+
+mod reading;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use strum::{IntoStaticStr, VariantArray};
+
+use crate::policy::Rule;
+
+/// An outbound listener and whom it dials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    /// Where the app dials us.
+    pub listen: OutboundListen,
+    /// Whom we dial: one balanced set. Invariant: never empty.
+    pub to: Vec<Target>,
+    /// Who may answer; empty: whoever has the name.
+    pub expect: Vec<Rule>,
+    /// The name in SNI and in the server's certificate; `None`: each target's host. Where that is an address, it need not be in the
+    /// certificate, for `expect` says who answers.
+    pub server_name: Option<Host>,
+    /// Who vouches for servers. Invariant: never empty.
+    pub ca: Vec<OutboundCa>,
+    /// The platform's folder of CAs, in which a successor of our own issuer is looked for.
+    pub platform_cas: Option<PathBuf>,
+    /// Whether servers are shown our certificate.
+    pub identity: IdentityUse,
+    /// Which endpoint is dialled.
+    pub balance: Balance,
+    /// The instance is not ready while no endpoint is known.
+    pub required: bool,
+    /// How long each step may take, and a connection may last.
+    pub timeouts: OutboundTimeouts,
+    /// Endpoints that are tried for one connection; at least 1.
+    pub attempts: usize,
+    /// Failures in a row after which an endpoint is ejected; `None`: never.
+    pub eject: Option<u32>,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Connections at a time that wait for an endpoint.
+    pub max_pending: usize,
+    /// The longest time between two lookups.
+    pub refresh: Duration,
+}
+
+/// Where the app dials us.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum OutboundListen {
+    /// `9000`: 127.0.0.1 and, where there is IPv6, ::1.
+    Loopback(u16),
+    /// Exactly this address.
+    At(SocketAddr),
+    /// A socket file, for our own user alone.
+    Unix(PathBuf),
+}
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// What is dialled.
+    pub host: Host,
+    /// Its port; never 0.
+    pub port: u16,
+}
+
+/// A name or an address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A DNS name in lower case; with a dot at its end it is absolute.
+    Name(String),
+    /// An address; never an IPv4-mapped one.
+    Ip(IpAddr),
+}
+
+/// Who vouches for servers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum OutboundCa {
+    /// Whoever has issued our own certificate.
+    OwnIssuer,
+    /// The CAs of this system.
+    System,
+    /// CAs in a file or a folder.
+    Path(PathBuf),
+}
+
+/// Whether servers are shown our certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum IdentityUse {
+    /// Whoever asks for one gets it.
+    Always,
+    /// TLS without a certificate of ours.
+    Never,
+}
+
+/// Which of several endpoints is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Balance {
+    /// Of two that are drawn at random, the one with fewer connections.
+    LeastConnections,
+    /// One after the other.
+    RoundRobin,
+    /// The first that works.
+    First,
+}
+
+/// Deadlines of an outbound connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundTimeouts {
+    /// For one endpoint to accept.
+    pub connect: Duration,
+    /// For the handshake with one endpoint.
+    pub handshake: Duration,
+    /// For the lookup and all attempts together.
+    pub total: Duration,
+    /// A connection that is silent both ways for this long is closed; `None` means never.
+    pub idle: Option<Duration>,
+    /// A connection older than this is closed; `None` means never.
+    pub max_age: Option<Duration>,
+}
+
+impl Outbound {
+    /// Whom it dials, as the log, metrics and the status page name it.
+    pub fn name(&self) -> String {
+        self.to.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether a rule speaks of Cloud Foundry identities, which our own issuer vouches for.
+    pub fn expects_cloud_foundry(&self) -> bool {
+        self.expect.iter().any(Rule::is_cloud_foundry)
+    }
+}
+
+impl OutboundListen {
+    /// The TCP addresses that are listened on; empty for a Unix socket.
+    pub fn tcp(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Loopback(port) => vec![(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()],
+            Self::At(addr) => vec![*addr],
+            Self::Unix(_) => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for OutboundListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback(port) => write!(f, "127.0.0.1:{port}"),
+            Self::At(addr) => write!(f, "{addr}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+            Host::Ip(ip) => write!(f, "{}", SocketAddr::new(*ip, self.port)),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Ip(ip) => write!(f, "{ip}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

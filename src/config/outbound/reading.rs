@@ -1,0 +1,285 @@
+//! From what was typed about outbound listeners to what it means.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Balance, Host, IdentityUse, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target};
+use crate::config::options::Table;
+use crate::config::reader::{Located, OptionReader, Reported};
+use crate::config::values::Range;
+use crate::config::{Listen, Listener, resolve, values};
+use crate::diagnostics::redact::quote;
+use crate::diagnostics::{Problem, Source};
+use crate::policy::Rule;
+
+/// All of an outbound but its addresses.
+#[derive(Clone)]
+struct OutboundCommon {
+    expect: Vec<Rule>,
+    server_name: Option<Host>,
+    ca: Vec<OutboundCa>,
+    platform_cas: Option<PathBuf>,
+    identity: IdentityUse,
+    balance: Balance,
+    required: bool,
+    timeouts: OutboundTimeouts,
+    attempts: usize,
+    eject: Option<u32>,
+    max_connections: usize,
+    max_pending: usize,
+    refresh: Duration,
+    unsafe_listen: bool,
+}
+
+/// The addresses of an outbound, and where they were given.
+struct OutboundAddresses {
+    place: Source,
+    listen: OutboundListen,
+    to: Vec<Target>,
+}
+
+impl OptionReader {
+    /// The outbound listeners: those of `--outbound`, and the tables of the file.
+    pub(in crate::config) fn outbounds(
+        &mut self,
+        platform_cas: Option<&Path>,
+    ) -> Result<Vec<(Source, Outbound)>, Reported> {
+        let given = self.all("outbound", values::outbound);
+        // Read even where there is no listener: what is wrong in it would be so for the first one.
+        let common = self.outbound_common(platform_cas);
+        let mut outbounds = given.and_then(|given| {
+            let common = common?;
+            let addresses =
+                given.into_iter().map(|(place, (listen, to))| OutboundAddresses { place, listen, to: vec![to] });
+            addresses.map(|addresses| self.outbound(addresses, common.clone())).collect::<Result<Vec<_>, _>>()
+        });
+        let sections: Vec<_> = self.sources.sections(Table::Outbound).cloned().collect();
+        let all = std::mem::take(&mut self.sources);
+        for section in sections {
+            self.sources = all.within_outbound(&section);
+            let read = self.outbound_of_table(section.place, platform_cas);
+            outbounds = match (outbounds, read) {
+                (Ok(mut outbounds), Ok(read)) => {
+                    outbounds.push(read);
+                    Ok(outbounds)
+                }
+                (Err(noted), _) | (_, Err(noted)) => Err(noted),
+            };
+        }
+        self.sources = all;
+        outbounds
+    }
+
+    fn outbound_of_table(
+        &mut self,
+        place: Source,
+        platform_cas: Option<&Path>,
+    ) -> Result<(Source, Outbound), Reported> {
+        let listen = self.given("outbound-listen", values::outbound_listen);
+        let to = self.all("outbound-to", values::target);
+        let common = self.outbound_common(platform_cas);
+        let (listen, to, common) = (listen?, to?, common?);
+        let mut missing =
+            |what: &str, help: &str| self.report(Problem::new(format!("has no {what}"), help).at(place.clone()));
+        let listen = listen.ok_or_else(|| missing("listen", "write listen = \"9000\", where the app dials us"))?;
+        if to.is_empty() {
+            return Err(missing("to", "write to = \"HOST:PORT\", whom we dial"));
+        }
+        let to = to.into_iter().map(|(_, target)| target).collect();
+        self.outbound(OutboundAddresses { place, listen, to }, common)
+    }
+
+    /// One outbound, if its parts fit together.
+    fn outbound(
+        &mut self,
+        addresses: OutboundAddresses,
+        common: OutboundCommon,
+    ) -> Result<(Source, Outbound), Reported> {
+        let OutboundAddresses { place, listen, to } = addresses;
+        let problem = match &listen {
+            OutboundListen::At(addr) if !addr.ip().is_loopback() && !common.unsafe_listen => Some(Problem::new(
+                format!("other hosts may reach {addr}, and would speak as this app"),
+                format!("write 127.0.0.1:{}, or add --unsafe-listen", addr.port()),
+            )),
+            _ => None,
+        };
+        let problem = problem.or_else(|| {
+            let anyone = common.expect.is_empty() && common.server_name.is_none();
+            let address = to.iter().find(|target| matches!(target.host, Host::Ip(_)))?;
+            anyone.then(|| {
+                let what = format!("{address} has no name by which the server could be told from others");
+                Problem::new(what, "add --outbound-expect RULE, or --outbound-server-name NAME")
+            })
+        });
+        if let Some(problem) = problem {
+            return Err(self.report(problem.at(place)));
+        }
+        let OutboundCommon {
+            expect,
+            server_name,
+            ca,
+            platform_cas,
+            identity,
+            balance,
+            required,
+            timeouts,
+            attempts,
+            eject,
+            max_connections,
+            max_pending,
+            refresh,
+            unsafe_listen: _,
+        } = common;
+        let outbound = Outbound {
+            listen,
+            to,
+            expect,
+            server_name,
+            ca,
+            platform_cas,
+            identity,
+            balance,
+            required,
+            timeouts,
+            attempts,
+            eject,
+            max_connections,
+            max_pending,
+            refresh,
+        };
+        Ok((place, outbound))
+    }
+
+    fn outbound_common(&mut self, platform_cas: Option<&Path>) -> Result<OutboundCommon, Reported> {
+        let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
+        let life = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_MONTH);
+        let number = |text: &str| values::number(text, &(1..=1_000_000));
+        let expect = self.expected();
+        let server_name = self.given("outbound-server-name", values::server_name);
+        let ca = self.all("outbound-ca", values::outbound_ca);
+        let identity = self.one("outbound-identity", values::one_of);
+        let balance = self.one("outbound-balance", values::one_of);
+        let required = self.given("outbound-required", values::switch);
+        let connect = self.one("outbound-connect-timeout", step);
+        let handshake = self.one("outbound-handshake-timeout", step);
+        let total = self.one("outbound-timeout", step);
+        let idle = self.one("outbound-idle-timeout", life);
+        let max_age = self.one("outbound-max-age", life);
+        let attempts = self.one("outbound-attempts", |text| values::number(text, &(1..=100)));
+        let eject = self.one("outbound-eject", values::eject);
+        let max_connections = self.one("outbound-max-connections", number);
+        let max_pending = self.one("outbound-max-pending", number);
+        let refresh = self.one("outbound-refresh", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
+        let unsafe_listen = self.given("unsafe-listen", values::switch);
+        let expect = expect?;
+        let mut ca: Vec<_> = ca?.into_iter().map(|(_, ca)| ca).collect();
+        if ca.is_empty() {
+            ca = match expect.iter().any(Rule::is_cloud_foundry) {
+                // The folder holds other CAs too, any of which could name an app.
+                true => vec![OutboundCa::OwnIssuer],
+                false => platform_cas
+                    .map(|path| OutboundCa::Path(path.to_owned()))
+                    .into_iter()
+                    .chain([OutboundCa::System])
+                    .collect(),
+            };
+        }
+        Ok(OutboundCommon {
+            expect,
+            server_name: server_name?,
+            ca,
+            platform_cas: platform_cas.map(Path::to_owned),
+            identity: identity?,
+            balance: balance?,
+            required: required?.unwrap_or(false),
+            timeouts: OutboundTimeouts {
+                connect: connect?,
+                handshake: handshake?,
+                total: total?,
+                idle: idle?,
+                max_age: max_age?,
+            },
+            attempts: attempts?,
+            eject: eject?,
+            max_connections: max_connections?,
+            max_pending: max_pending?,
+            refresh: refresh?,
+            unsafe_listen: unsafe_listen?.unwrap_or(false),
+        })
+    }
+
+    fn expected(&mut self) -> Result<Vec<Rule>, Reported> {
+        let rules: Vec<Located<Rule>> = self.all("outbound-expect", str::parse)?;
+        let anonymous = rules.iter().find(|(_, rule)| *rule == Rule::Anonymous);
+        if let Some((place, _)) = anonymous {
+            let problem = Problem::new("every server has a certificate", "name an app, or leave it out");
+            return Err(self.report(problem.at(place.clone())));
+        }
+        if rules.is_empty() && self.sources.is_given("outbound-expect") {
+            let help = "write a rule, or leave it out where the server's name is enough";
+            let place = self.sources.values("config").first().map(|given| PathBuf::from(&given.value));
+            let place = Source::File { path: place.unwrap_or_default(), line: None, key: "expect".to_owned() };
+            return Err(self.report(Problem::new("lists nobody", help).at(place)));
+        }
+        Ok(rules.into_iter().map(|(_, rule)| rule).collect())
+    }
+
+    /// Neither do two outbound listeners want one address, nor one that others have; nor do we dial ourselves.
+    pub(in crate::config) fn no_outbound_address_twice(
+        &mut self,
+        outbounds: &[(Source, Outbound)],
+        inbound: &[Listener],
+        others: &[(&'static str, Listen)],
+    ) -> Result<(), Reported> {
+        let mut result = Ok(());
+        let inbound = || inbound.iter().map(|listener| ("--listen", listener.listen));
+        for (i, (place, outbound)) in outbounds.iter().enumerate() {
+            let clash = outbounds[..i].iter().find(|(_, earlier)| overlap(&earlier.listen, &outbound.listen));
+            if clash.is_some() {
+                let what = format!("{} is listened on twice", quote(&outbound.listen.to_string()));
+                let problem = Problem::new(what, "give each outbound an address of its own");
+                result = Err(self.report(problem.at(place.clone())));
+            }
+            let taken = inbound().chain(others.iter().copied()).find(|(_, listen)| {
+                outbound.listen.tcp().iter().any(|addr| resolve::overlap(*listen, Listen::At(*addr)))
+            });
+            if let Some((option, _)) = taken {
+                let what = format!("{} is taken by {option}", quote(&outbound.listen.to_string()));
+                let problem = Problem::new(what, "give the outbound an address of its own");
+                result = Err(self.report(problem.at(place.clone())));
+            }
+            let ours = outbounds.iter().flat_map(|(_, other)| other.listen.tcp());
+            let ours: Vec<_> = ours
+                .map(Listen::At)
+                .chain(inbound().map(|(_, listen)| listen))
+                .chain(others.iter().map(|(_, listen)| *listen))
+                .collect();
+            let dialled = outbound.to.iter().find(|target| match target.host {
+                Host::Ip(ip) => {
+                    let addr = SocketAddr::new(ip, target.port);
+                    ours.iter().any(|listen| {
+                        resolve::covers(*listen, addr) && (ip.is_loopback() || *listen == Listen::At(addr))
+                    })
+                }
+                Host::Name(_) => false,
+            });
+            if let Some(target) = dialled {
+                let problem = Problem::new(format!("we would dial ourselves at {target}"), "name another server");
+                result = Err(self.report(problem.at(place.clone())));
+            }
+        }
+        result
+    }
+}
+
+/// Whether the kernel would refuse to open both. Port 0 is another port each time.
+fn overlap(one: &OutboundListen, other: &OutboundListen) -> bool {
+    match (one, other) {
+        (OutboundListen::Unix(one), OutboundListen::Unix(other)) => one == other,
+        _ => one
+            .tcp()
+            .iter()
+            .any(|one| other.tcp().iter().any(|other| resolve::overlap(Listen::At(*one), Listen::At(*other)))),
+    }
+}
