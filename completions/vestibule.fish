@@ -71,6 +71,25 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-org -d
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have [the host that is dialled]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-identity -d 'Whether servers are shown our certificate: always, never [always]' -r -f -a "always\t''
+never\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
+round-robin\t''
+first\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-connect-timeout -d 'For one endpoint to accept [1s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -102,6 +121,8 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-required -d 'Not ready while no endpoint is known'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
@@ -134,6 +155,25 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-org 
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have [the host that is dialled]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-identity -d 'Whether servers are shown our certificate: always, never [always]' -r -f -a "always\t''
+never\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
+round-robin\t''
+first\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-connect-timeout -d 'For one endpoint to accept [1s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -165,6 +205,8 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-required -d 'Not ready while no endpoint is known'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
@@ -200,6 +242,25 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-org 
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have [the host that is dialled]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-identity -d 'Whether servers are shown our certificate: always, never [always]' -r -f -a "always\t''
+never\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
+round-robin\t''
+first\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-connect-timeout -d 'For one endpoint to accept [1s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -231,6 +292,8 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-required -d 'Not ready while no endpoint is known'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l json -d 'Print JSON'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -s h -d 'Print help'
@@ -279,6 +342,25 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have [the host that is dialled]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-identity -d 'Whether servers are shown our certificate: always, never [always]' -r -f -a "always\t''
+never\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
+round-robin\t''
+first\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-connect-timeout -d 'For one endpoint to accept [1s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -311,6 +393,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l peer -d 'The client\'s certificate chain, PEM, leaf first' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-required -d 'Not ready while no endpoint is known'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l json -d 'Print JSON'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -d 'Print help'

@@ -24,7 +24,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) struct Actions {
     enabled: Vec<AdminAction>,
     /// To whoever runs the process; `None` until it listens.
-    requests: Option<mpsc::Sender<lifecycle::ControlRequest>>,
+    open_request_channel: Option<mpsc::Sender<lifecycle::ControlRequest>>,
 }
 
 /// What one connection has asked for. It is passed on once the answer has been written: the end of the process may follow
@@ -47,13 +47,13 @@ impl PendingAction {
 
 impl Actions {
     pub(super) fn new(enabled: &[AdminAction]) -> Self {
-        Self { enabled: enabled.to_vec(), requests: None }
+        Self { enabled: enabled.to_vec(), open_request_channel: None }
     }
 
     /// Where the requests arrive from now on.
     pub(super) fn requests(&mut self) -> mpsc::Receiver<lifecycle::ControlRequest> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        self.requests = Some(sender);
+        self.open_request_channel = Some(sender);
         receiver
     }
 
@@ -93,7 +93,7 @@ impl Actions {
         action: &'static str,
         pending: &PendingAction,
     ) -> AdminResponse {
-        let place = self.requests.clone().and_then(|requests| requests.try_reserve_owned().ok());
+        let place = self.open_request_channel.clone().and_then(|requests| requests.try_reserve_owned().ok());
         let Some(place) = place else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many such requests wait already\n");
         };

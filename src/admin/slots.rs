@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 /// Connections at once, each with a head of a few KiB.
 const MAX_CONNECTIONS: usize = 16;
 
-/// The places that are taken, in the order in which they were. Invariant: at most [`MOST`].
+/// The places that are taken, in the order in which they were. Invariant: at most [`MAX_CONNECTIONS`].
 #[derive(Debug, Default)]
 pub(super) struct AdminSlots(Mutex<Vec<Arc<SlotState>>>);
 

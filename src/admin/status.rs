@@ -158,7 +158,7 @@ pub(super) struct IdentityFields {
 }
 
 impl Status {
-    /// How everything stands now.
+    /// The current status, gathered from readiness and the other sources.
     pub(super) fn of(readiness: &Readiness, overview: &StatusSources) -> Self {
         let (now, instant) = (SystemTime::now(), Instant::now());
         let checks = readiness.checks(now);

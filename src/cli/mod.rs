@@ -6,7 +6,7 @@
 pub mod completions;
 pub mod envoy;
 mod grammar;
-mod stop;
+mod parse_exit;
 mod tools;
 
 use std::ffi::{OsStr, OsString};
@@ -17,7 +17,7 @@ use clap::ArgMatches;
 use clap_complete::Shell;
 
 use crate::config::options::Arity;
-use crate::config::resolve::own_certificate;
+use crate::config::resolve::certificate_path;
 use crate::config::sources::{Environment, Sources};
 use crate::config::{AdminAddr, Config, options, resolve, values};
 use crate::diagnostics::redact::quote;
@@ -26,7 +26,7 @@ use crate::exit::{Exit, Fault};
 use crate::sys;
 
 pub use envoy::EnvoyCommand;
-pub use stop::{Help, ParseExit};
+pub use parse_exit::{Help, ParseExit};
 pub use tools::{DemoArgs, IssuerArgs};
 
 /// What we were asked to do.
@@ -122,7 +122,7 @@ where
                     let wrong = |wrong: Problem| Diagnostics::from(wrong.at(Source::Flag("FILE".to_owned())));
                     values::path(named).map_err(wrong)?
                 }
-                None => own_certificate(&environment)?,
+                None => certificate_path(&environment)?,
             };
             Ok(Command::Identity { file, json: matches.get_flag("json") })
         }

@@ -10,7 +10,7 @@ pub struct Log {
     /// The least severe level that is written.
     pub level: LogLevel,
     /// Which connections leave a line.
-    pub access: AccessLog,
+    pub access: AccessLogFilter,
 }
 
 /// The shape of a log line.
@@ -47,7 +47,7 @@ pub enum LogLevel {
 /// Which connections leave an entry in the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
-pub enum AccessLog {
+pub enum AccessLogFilter {
     /// None.
     Off,
     /// Those that did not get through to the app.

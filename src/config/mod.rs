@@ -4,12 +4,12 @@
 //! become a [`Config`] in [`resolve`], which reports every mistake at once.
 
 mod clients;
-mod entrypoint;
 pub mod envoy;
 mod file;
 mod log;
 pub mod options;
 pub mod outbound;
+mod process;
 mod reader;
 pub mod resolve;
 pub mod sources;
@@ -29,7 +29,7 @@ use strum::{IntoStaticStr, VariantArray};
 use crate::policy::{PolicyMode, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
-pub use log::{AccessLog, Log, LogFormat, LogLevel};
+pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{Balance, Host, IdentityUse, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target};
 pub use values::Network;
 
@@ -201,7 +201,7 @@ pub struct AppConfig {
     /// What "the app accepts" means.
     pub ready: AppReady,
     /// How long clients wait for an app that has not been ready yet; `None` means not at all.
-    pub hold: Option<Duration>,
+    pub hold_until_ready: Option<Duration>,
 }
 
 /// What "the app accepts" means.

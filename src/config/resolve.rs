@@ -51,7 +51,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
         Ok::<_, Reported>(Config {
             listeners: listeners?,
             outbounds: outbounds?,
-            app: AppConfig { hold: hold?, ..app? },
+            app: AppConfig { hold_until_ready: hold?, ..app? },
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,
             drain: drain?,
@@ -87,7 +87,7 @@ pub fn admin(inputs: &Sources<'_>) -> Result<Option<Admin>, Diagnostics> {
 }
 
 /// Where the certificate is, as far as the environment says: what `identity` shows when no file is named.
-pub fn own_certificate(environment: &Environment) -> Result<PathBuf, Diagnostics> {
+pub fn certificate_path(environment: &Environment) -> Result<PathBuf, Diagnostics> {
     let given = options::serving("cert").and_then(|option| sources::without_flags(option, environment));
     let given = given.unwrap_or_default().into_iter().next();
     let given = given.ok_or_else(|| Problem::new("is not given", "name a file").at(Source::Default("cert")))?;

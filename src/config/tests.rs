@@ -1,7 +1,7 @@
 //! From everything that can be typed to the truth, or to the exact line for each mistake.
 
-mod entrypoint;
 mod mistakes;
+mod process;
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::options;
 use super::options::{Arity, Opt};
-use super::resolve::{own_certificate, resolve};
+use super::resolve::{certificate_path, resolve};
 use super::sources::{Environment, Sources};
 use super::*;
 use crate::diagnostics::Diagnostics;
@@ -121,7 +121,7 @@ fn nothing_typed_is_a_whole_configuration() {
             hosts: vec![],
         }),
         drain: Drain { delay: Duration::ZERO, timeout: Duration::from_secs(8) },
-        log: Log { format: None, level: LogLevel::Info, access: AccessLog::Denied },
+        log: Log { format: None, level: LogLevel::Info, access: AccessLogFilter::Denied },
         threads: 2,
         limits: Limits::default(),
         envoy: None,
@@ -270,7 +270,7 @@ fn threads_follow_the_cpu_quota_up_to_two() {
 #[test]
 fn the_own_certificate_is_found_as_the_proxy_finds_it() {
     let mut typed = nothing();
-    let own = |typed: &Typed| own_certificate(&typed.environment).unwrap().display().to_string();
+    let own = |typed: &Typed| certificate_path(&typed.environment).unwrap().display().to_string();
     assert_eq!(own(&typed), "/etc/cf-instance-credentials/instance.crt");
     typed = typed.variable("CF_INSTANCE_CERT", "/a");
     assert_eq!(own(&typed), "/a");

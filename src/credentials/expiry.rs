@@ -146,7 +146,7 @@ impl ExpiryEvent {
                         generation,
                         pair,
                         not_after,
-                        "the served certificate comes to its end and no successor has come; see whether what rotates the pair still runs"
+                        "the served certificate expires soon and no successor has come; see whether what rotates the pair still runs"
                     ),
                     Nearness::Expired => tracing::error!(
                         generation,
@@ -159,16 +159,16 @@ impl ExpiryEvent {
             Self::Crls { issuer, next_update } if nearness == Nearness::Near => tracing::warn!(
                 %issuer,
                 next_update = date(*next_update),
-                "the CRLs of this issuer come to their nextUpdate and no successor has come; see whether what writes them still runs"
+                "the CRLs of this issuer expire soon (nextUpdate) and no successor has come; see whether what writes them still runs"
             ),
             Self::Crls { issuer, next_update } => tracing::warn!(
                 %issuer,
                 next_update = date(*next_update),
-                "every CRL of this issuer is past its nextUpdate: what was revoked since is not in it; see whether what writes it still runs"
+                "every CRL of this issuer has expired (nextUpdate): what was revoked since is not in it; see whether what writes it still runs"
             ),
             Self::Cas { not_after } if nearness == Nearness::Near => tracing::warn!(
                 not_after = date(*not_after),
-                "the last client CA comes to its end: put its successor beside it in --client-ca"
+                "the last client CA expires soon: put its successor beside it in --client-ca"
             ),
             Self::Cas { not_after } => tracing::error!(
                 not_after = date(*not_after),

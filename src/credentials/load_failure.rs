@@ -32,7 +32,7 @@ pub struct ReloadFailure {
 
 /// The failure to load one source, from its first sight until it is good again.
 #[derive(Debug, Default)]
-pub(super) struct LoadFailure(Option<LoadFailureCause>);
+pub(super) struct LoadFailureTracker(Option<LoadFailureCause>);
 
 #[derive(Debug)]
 struct LoadFailureCause {
@@ -41,7 +41,7 @@ struct LoadFailureCause {
     reported: Option<Instant>,
 }
 
-impl LoadFailure {
+impl LoadFailureTracker {
     pub(super) fn is_none(&self) -> bool {
         self.0.is_none()
     }
@@ -95,8 +95,8 @@ mod tests {
 
     #[test]
     fn what_lasts_is_reported_once_and_again_every_hour() {
-        let (mut failure, begin) = (LoadFailure::default(), Instant::now());
-        let note = |failure: &mut LoadFailure, now| failure.note(FileKind::Policy, &"no", true, now);
+        let (mut failure, begin) = (LoadFailureTracker::default(), Instant::now());
+        let note = |failure: &mut LoadFailureTracker, now| failure.note(FileKind::Policy, &"no", true, now);
         assert!(!note(&mut failure, begin));
         assert_eq!(failure.reported(), None, "it may be gone in a moment");
         assert!(note(&mut failure, begin + REPORT_AFTER));

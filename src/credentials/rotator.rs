@@ -34,7 +34,7 @@ pub struct ServedCertificate {
     pub since: SystemTime,
 }
 
-/// Why nothing could be served in time.
+/// The error of a start at which no usable pair, client CAs or rules were loaded in time.
 #[derive(Debug, thiserror::Error)]
 pub enum InitialLoadError {
     /// There is no usable pair.
@@ -98,7 +98,7 @@ impl Rotator {
         }
     }
 
-    /// Where a listener that shows the pair of `pair` finds what it serves. Listeners with equal settings share it.
+    /// Registers a listener that shows the pair of `pair`, and gives the receiver of its snapshots. Listeners with equal settings share one.
     pub fn add_listener(
         &mut self,
         pair: &PairSource,

@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::FileKind;
-use super::load_failure::{LoadFailure, ReloadFailure};
+use super::load_failure::{LoadFailureTracker, ReloadFailure};
 
 /// How long files that could be torn must stand still before they count.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Files that change all the time are taken as they are after this many looks.
-const MOST_SETTLES: usize = 10;
+const MAX_SETTLES: usize = 10;
 
 /// Files that together mean one thing.
 pub(super) trait ReloadSource: Clone + PartialEq + Send + Sync + 'static {
@@ -64,7 +64,7 @@ pub(super) struct LastGood<S: ReloadSource> {
     loaded: Option<Loaded<S>>,
     /// What is to become good if it stays as it is.
     pending: Option<Pending<S>>,
-    failure: LoadFailure,
+    failure: LoadFailureTracker,
 }
 
 /// What a source meant when it was last good.
@@ -106,7 +106,7 @@ pub(super) enum LoadResult<S: ReloadSource> {
 
 impl<S: ReloadSource> LastGood<S> {
     pub(super) fn new(source: S) -> Self {
-        Self { source, loaded: None, pending: None, failure: LoadFailure::default() }
+        Self { source, loaded: None, pending: None, failure: LoadFailureTracker::default() }
     }
 
     /// What it meant when it was last good, and since which generation; `None` if it never was.
@@ -197,7 +197,7 @@ impl<S: ReloadSource> LastGood<S> {
 /// and an empty policy admits nobody: taken in that moment it would end every connection.
 fn settled<S: ReloadSource>(source: &S, known: &S::Raw) -> Result<S::Raw, S::Error> {
     let mut raw = source.read(Some(known))?;
-    for _ in 0..MOST_SETTLES {
+    for _ in 0..MAX_SETTLES {
         if raw == *known || !source.may_be_torn() {
             break;
         }

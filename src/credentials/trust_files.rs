@@ -14,7 +14,7 @@ use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
 const LARGEST_CRL: u64 = 16 * load::MIB;
 
 /// More entries than that, and a folder is not one of CAs.
-const MOST_ENTRIES: usize = 4096;
+const MAX_ENTRIES: usize = 4096;
 
 /// What the files hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,8 +227,8 @@ fn entries(folder: &Path, holding: TrustFileKind, known: &KnownFiles<'_>) -> Res
         if !hidden && (was_file || fs::metadata(&path).map_or(true, |metadata| metadata.is_file())) {
             paths.push(path);
         }
-        if paths.len() > MOST_ENTRIES {
-            return Err(failed(format!("more than {MOST_ENTRIES} files")));
+        if paths.len() > MAX_ENTRIES {
+            return Err(failed(format!("more than {MAX_ENTRIES} files")));
         }
     }
     paths.sort();

@@ -18,7 +18,7 @@ const SHORTEST_HEX_IN_PATH: usize = 65;
 const SHORTEST_HEX_ALONE: usize = 33;
 
 /// Bytes that are written one by one, with something in between, are noticed from this many on. An IPv6 address has eight groups.
-const FEWEST_BYTES: usize = 9;
+const MIN_BYTES: usize = 9;
 
 /// Characters of a text that are shown.
 const SHOWN: usize = 48;
@@ -43,7 +43,7 @@ pub(crate) fn may_be_secret_path(text: &str) -> bool {
         || text.split('/').any(|name| name.len() > LONGEST_NAME)
         || text.ends_with('=') && is_mixed(text)
         || text.split(ends_run).any(is_random)
-        || text.split_whitespace().count() >= FEWEST_BYTES && is_random(&text.split_whitespace().collect::<String>())
+        || text.split_whitespace().count() >= MIN_BYTES && is_random(&text.split_whitespace().collect::<String>())
 }
 
 /// The same of a name in a certificate, which may hold whatever a CA likes: no less than a line of a key is taken for one.
@@ -113,7 +113,7 @@ fn has_bytes(text: &str) -> bool {
     let mut in_a_row = 0;
     words.map(|word| is_byte(&word)).any(|is_byte| {
         in_a_row = if is_byte { in_a_row + 1 } else { 0 };
-        in_a_row >= FEWEST_BYTES
+        in_a_row >= MIN_BYTES
     })
 }
 

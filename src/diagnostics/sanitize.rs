@@ -6,7 +6,7 @@ use std::fmt::{Display, Write};
 use serde::Serialize;
 
 /// Characters that are kept; two GUIDs in a row do not fit, one and what is around it does.
-const MOST: usize = 64;
+const MAX_CHARACTERS: usize = 64;
 
 /// Characters of one field of a log line, and of its message: a list of mistakes fits, and no certificate fills the log.
 pub(crate) const LONGEST_FIELD: usize = 1024;
@@ -23,7 +23,7 @@ pub struct SafeText(Box<str>);
 impl SafeText {
     /// The beginning of `text`; if there is more, that and how much.
     pub fn of(text: impl Display) -> Self {
-        Self::up_to(MOST, text)
+        Self::up_to(MAX_CHARACTERS, text)
     }
 
     /// The same with another length, in characters.
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(SafeText::of("CN=gorouter").as_str(), "CN=gorouter");
         assert_eq!(SafeText::up_to(3, "äöü").as_str(), "äöü");
         assert_eq!(SafeText::up_to(3, "äöüß").as_str(), "äöü… (1 more)");
-        assert_eq!(SafeText::of("x".repeat(60_000)).as_str(), "x".repeat(MOST) + "… (59936 more)");
+        assert_eq!(SafeText::of("x".repeat(60_000)).as_str(), "x".repeat(MAX_CHARACTERS) + "… (59936 more)");
         assert_eq!(SafeText::up_to(3, format_args!("{}{}", "ab", "cd")).as_str(), "abc… (1 more)");
         assert_eq!(bounded(1024, format_args!("{}", "\n".repeat(1025))), "\n".repeat(1024) + "… (1 more)");
     }

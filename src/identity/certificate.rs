@@ -31,7 +31,7 @@ const PURPOSES: [(&str, ObjectIdentifier); 7] = [
     ("anyExtendedKeyUsage", ANY_EXTENDED_KEY_USAGE),
 ];
 /// More purposes than these are counted and not named.
-const MOST_PURPOSES: usize = 8;
+const MAX_PURPOSES: usize = 8;
 const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -271,8 +271,8 @@ impl Certificate {
             Some((name, _)) => (*name).to_owned(),
             None => id.to_string(),
         };
-        let mut names: Vec<_> = usage.0.iter().take(MOST_PURPOSES).map(name).collect();
-        if let Some(more) = usage.0.len().checked_sub(MOST_PURPOSES).filter(|more| *more > 0) {
+        let mut names: Vec<_> = usage.0.iter().take(MAX_PURPOSES).map(name).collect();
+        if let Some(more) = usage.0.len().checked_sub(MAX_PURPOSES).filter(|more| *more > 0) {
             names.push(format!("{more} more"));
         }
         Some(names)

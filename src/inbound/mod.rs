@@ -20,7 +20,7 @@ pub use error::ConnectionError;
 use linger::Undelivered;
 
 use crate::budget::{Budgets, Reservation};
-use crate::config::{AccessLog, Dial, Network, ProxyProtocol, Timeouts};
+use crate::config::{AccessLogFilter, Dial, Network, ProxyProtocol, Timeouts};
 use crate::credentials::{Snapshot, SnapshotReceiver};
 use crate::identity::Client;
 use crate::io::AppStream;
@@ -78,7 +78,7 @@ pub struct InboundService {
     /// What is counted.
     pub counters: Arc<Counters>,
     /// Which connections leave a line.
-    pub access: AccessLog,
+    pub access: AccessLogFilter,
 }
 
 /// A client that may reach the app, and the ways to both.
@@ -232,6 +232,7 @@ async fn establish(
             .map_err(|error| ConnectionError::Handshake(HandshakeError::Failed(error)))?;
         let may_send = || !early.as_ref().is_some_and(AppStream::is_reset);
         let may_hold = |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes);
+        let began = Instant::now();
         let handshake = tls::handshake(stream, hello, config, &service.signing, may_hold, may_send);
         let (negotiated, established) = match handshake.await {
             Ok(done) => done,
@@ -239,7 +240,7 @@ async fn establish(
             Err(HandshakeError::Failed(cause)) => return Err(handshake_failure(cause, verifier.as_deref(), entry)),
             Err(error) => return Err(error.into()),
         };
-        entry.set_negotiated(negotiated);
+        entry.set_negotiated(negotiated, began.elapsed());
         let decision = match verifier.as_deref().and_then(ClientVerifier::verdict) {
             Some(decision) => decision.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.

@@ -25,7 +25,7 @@ impl Folder {
         Self::named(dir, "client")
     }
 
-    /// `NAME.crt` and `NAME.key` in `dir`.
+    /// The certificate and key files `NAME.crt` and `NAME.key` in `dir`, which need not exist.
     pub fn named(dir: impl Into<PathBuf>, name: &str) -> Self {
         Self { dir: dir.into(), stem: name.to_owned() }
     }

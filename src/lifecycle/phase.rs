@@ -2,7 +2,7 @@
 
 use strum::IntoStaticStr;
 
-/// The phases, in the order in which they can only be gone through; [`Phase::Retiring`] alone can be taken back, should
+/// The phase of the process. Phases are ordered, and only gone through forwards; [`Phase::Retiring`] alone can be taken back, should
 /// the platform show a regular pair again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]

@@ -53,9 +53,9 @@ pub struct Capacity {
 }
 
 /// What may be there at once: as told, or what the descriptor limit, which is raised, and the control group's memory limit allow.
-pub fn limits(told: &Limits) -> Capacity {
+pub fn capacity(told: &Limits) -> Capacity {
     let descriptors = limits::raise_descriptor_limit().unwrap_or_else(|error| {
-        tracing::warn!(%error, assumed = DESCRIPTORS_ASSUMED, "the descriptor limit cannot be raised");
+        tracing::warn!(%error, assumed = DESCRIPTORS_ASSUMED, "cannot raise the open files limit (RLIMIT_NOFILE); raise ulimit -n of the container");
         DESCRIPTORS_ASSUMED
     });
     let memory = told.memory.or_else(cgroup::memory_limit);
@@ -107,9 +107,9 @@ mod tests {
     #[test]
     fn budgets_are_a_part_of_the_memory_limit_and_absent_without_one() {
         let told = |memory| Limits { memory, ..Limits::default() };
-        let Capacity { budgets, .. } = limits(&told(Some(32 << 20)));
+        let Capacity { budgets, .. } = capacity(&told(Some(32 << 20)));
         assert_eq!((budgets.handshakes.limit(), budgets.backlogs.limit()), (Some(4 << 20), Some(4 << 20)));
-        let Capacity { budgets, .. } = limits(&told(Some(u64::MAX)));
+        let Capacity { budgets, .. } = capacity(&told(Some(u64::MAX)));
         assert!(budgets.handshakes.limit() > Some(1 << 40));
     }
 }

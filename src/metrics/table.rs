@@ -15,10 +15,10 @@ use crate::diagnostics::SafeText;
 use crate::lifecycle::Check;
 use crate::policy;
 use crate::sys::process;
-use crate::telemetry::{CloseReason, Counts, HandshakeKind, Unfinished, Verdict, log_writer};
+use crate::telemetry::{CloseReason, Counts, HandshakeFailure, HandshakeKind, Verdict, log_writer};
 
 /// Issuers of CRLs with a series of their own.
-const MOST_ISSUERS: usize = 16;
+const MAX_ISSUERS: usize = 16;
 
 /// In a label: nothing of the kind.
 const NONE: &str = "none";
@@ -84,7 +84,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Seconds),
         kind: MetricType::Histogram,
         labels: &[],
-        help: "From accept to the end of the handshake, where it was completed. Where the app is dialled before the handshake, its time is in it.",
+        help: "From our answer to the ClientHello to the end of the handshake, where it was completed.",
         read: |seen| only(Value::Histogram(seen.counters.handshake_times.distribution())),
     },
     Metric {
@@ -228,7 +228,7 @@ pub static METRICS: &[Metric] = &[
                 let labels = vec![SafeText::of(issuer).to_string()];
                 moment(at).into_iter().map(move |sample| Sample { labels: labels.clone(), ..sample })
             };
-            crls.into_iter().take(MOST_ISSUERS).flat_map(row).collect()
+            crls.into_iter().take(MAX_ISSUERS).flat_map(row).collect()
         },
     },
     Metric {
@@ -378,7 +378,8 @@ fn handshakes(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
         let resumed = if resumed { "true" } else { "false" };
         labelled(["completed", version.unwrap_or(NONE), group.unwrap_or(NONE), resumed], count)
     });
-    let unfinished = each(|how: Unfinished| labelled([how.as_str(), NONE, NONE, NONE], seen.counters.unfinished(how)));
+    let unfinished =
+        each(|how: HandshakeFailure| labelled([how.as_str(), NONE, NONE, NONE], seen.counters.unfinished(how)));
     completed.chain(unfinished).collect()
 }
 

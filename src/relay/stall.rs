@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) const STUCK: u8 = 5;
 
 /// What a client has to take between two looks, in bytes: one that takes drops holds as much memory as one that takes nothing.
-const LEAST_DOWN: u64 = 4 * 1024;
+const MIN_DOWN: u64 = 4 * 1024;
 
 /// Detects that what a connection holds for a side makes no progress.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl BacklogWatch {
     /// and bytes to the client when it takes them: a record that comes in drops keeps its memory all the same.
     pub(super) fn is_stuck(&mut self, delivered: Transferred, keeps_up: bool, keeps_down: bool) -> bool {
         let up = self.up.stands_still(delivered.up, keeps_up, 1);
-        let down = self.down.stands_still(delivered.down, keeps_down, LEAST_DOWN);
+        let down = self.down.stands_still(delivered.down, keeps_down, MIN_DOWN);
         up || down
     }
 }
@@ -77,10 +77,10 @@ mod tests {
         assert!((1..STUCK).all(|at| !look(u64::from(at), 0, true, true)));
         assert!(look(7, 0, true, true), "nothing has gone down");
         assert!(look(8, 0, true, true));
-        assert!(look(8, LEAST_DOWN - 1, true, true), "drops");
-        assert!(!look(8, 2 * LEAST_DOWN, true, true));
-        assert!(!look(8, 2 * LEAST_DOWN, false, false));
-        assert!((1..STUCK).all(|_| !look(8, 2 * LEAST_DOWN, true, false)));
-        assert!(look(8, 2 * LEAST_DOWN, true, false));
+        assert!(look(8, MIN_DOWN - 1, true, true), "drops");
+        assert!(!look(8, 2 * MIN_DOWN, true, true));
+        assert!(!look(8, 2 * MIN_DOWN, false, false));
+        assert!((1..STUCK).all(|_| !look(8, 2 * MIN_DOWN, true, false)));
+        assert!(look(8, 2 * MIN_DOWN, true, false));
     }
 }

@@ -17,10 +17,10 @@ use crate::tls::record_length;
 const READS_PER_TURN: usize = 16;
 
 /// Bytes that are read at a time however short memory is: established traffic slows down then, and goes on.
-const LEAST_READ: usize = 4 * 1024;
+const MIN_READ: usize = 4 * 1024;
 
 /// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
-const MIN_BACKLOG_BYTES: usize = 2 * LEAST_READ;
+const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
 
 /// What became of one direction's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Relay {
 
     /// How many bytes of the app to read at most: what the client does not take will have to be kept.
     fn download_room(&self) -> usize {
-        self.reservation.budget().share().clamp(LEAST_READ, READ)
+        self.reservation.budget().share().clamp(MIN_READ, READ)
     }
 
     /// How many bytes of the client to have at most, those that are held among them. When memory is short no more than the rest of
@@ -93,7 +93,7 @@ impl Relay {
         if share >= RECORD + READ {
             return RECORD + READ;
         }
-        share.max(LEAST_READ).max(record_length(&self.held).unwrap_or_default()).min(RECORD + READ)
+        share.max(MIN_READ).max(record_length(&self.held).unwrap_or_default()).min(RECORD + READ)
     }
 
     fn end(&self) -> RelayEnd {

@@ -97,7 +97,7 @@ pub(super) fn start(
 
 /// The way to the app behind `listener`.
 fn upstream(config: &Config, listener: &Listener) -> Upstream {
-    let (ready, hold) = (config.app.ready.clone(), config.app.hold);
+    let (ready, hold) = (config.app.ready.clone(), config.app.hold_until_ready);
     Upstream::new(listener.app.clone(), listener.connect_timeout, ready, hold)
         .with_probe_prefix(listener.proxy_protocol)
 }

@@ -22,7 +22,7 @@ use crate::exit::{Exit, Fault};
 use crate::lifecycle::{ControlRequest, Readiness, Tasks};
 use crate::listener;
 use crate::metrics::Metrics;
-use crate::supervisor::{App, AppCommand, AppStatus, HiddenPort, INSTANCE_PORTS, Reaper, Signals};
+use crate::supervisor::{App, AppCommand, AppExitStatus, HiddenPort, INSTANCE_PORTS, Reaper, Signals};
 use crate::sys::limits;
 use crate::telemetry::CloseReason;
 
@@ -201,7 +201,7 @@ enum StopCause {
     /// TERM or INT.
     Requested,
     /// The app has ended by itself.
-    AppEnded(AppStatus),
+    AppEnded(AppExitStatus),
     /// We cannot go on.
     Broken(Fault),
 }
@@ -236,7 +236,7 @@ impl Running {
         let exit = match self.run_until_stopped(&mut tasks).await {
             StopCause::Requested => Ok(self.drain().await),
             StopCause::AppEnded(status) => {
-                tracing::info!(%status, "app ended");
+                tracing::info!(%status, "app exited");
                 let mut remaining = self.close_listeners("the app has ended").await;
                 self.drain_until(&mut remaining, Instant::now() + self.config.drain.timeout).await;
                 self.kill_process_group(Instant::now() + shutdown::GROUP_GRACE).await;
@@ -309,7 +309,7 @@ impl Running {
 }
 
 /// Waits for the app to end; for ever without one.
-async fn ended(app: Option<&App>) -> AppStatus {
+async fn ended(app: Option<&App>) -> AppExitStatus {
     match app {
         Some(app) => app.exited().await,
         None => std::future::pending().await,

@@ -56,12 +56,12 @@ impl Running {
                     generation,
                     pair,
                     not_after,
-                    "retirement certificate received; draining idle connections"
+                    "retirement certificate received; closing idle connections"
                 );
             } else if before.is_none() {
-                tracing::info!(generation, pair, instance, not_after, "ready");
+                tracing::info!(generation, pair, instance, not_after, "certificate loaded");
             } else {
-                tracing::info!(generation, pair, instance, not_after, "rotated");
+                tracing::info!(generation, pair, instance, not_after, "certificate rotated");
             }
         }
         if let Some(validity) = validity.filter(|_| served.len() == self.rotator.pairs()) {

@@ -32,7 +32,7 @@ impl Shared {
         Self {
             phase: watch::Sender::new(Phase::Running),
             guards: DrainGuards::default(),
-            capacity: listener::limits(&config.limits),
+            capacity: listener::capacity(&config.limits),
             signing: Arc::new(SigningLimiter::new(config.threads)),
             counters: Arc::new(Counters::default()),
         }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Running, ended};
 use crate::exit::Exit;
 use crate::lifecycle::{OpenGuards, Phase};
-use crate::supervisor::AppStatus;
+use crate::supervisor::AppExitStatus;
 
 /// From the closing of the listeners to the app's TERM, at most: for clients to let go of idle connections.
 const IDLE_CLOSE_LEAD: Duration = Duration::from_secs(1);
@@ -101,21 +101,21 @@ impl Running {
     }
 
     /// Waits for the app to end, until `deadline` or a signal; kills it then. `None` without an app.
-    pub(super) async fn wait_or_kill_app(&mut self, deadline: Instant) -> Option<AppStatus> {
+    pub(super) async fn wait_or_kill_app(&mut self, deadline: Instant) -> Option<AppExitStatus> {
         let app = self.app.clone()?;
         let ended = tokio::select! {
             ended = timeout_at(deadline, app.exited()) => ended.ok(),
             () = self.next_stop() => None,
         };
         if let Some(status) = ended {
-            tracing::info!(%status, "app ended");
+            tracing::info!(%status, "app exited");
             self.kill_process_group(deadline.max(Instant::now() + KILL_GRACE)).await;
             return Some(status);
         }
         tracing::warn!("app did not exit within the drain timeout; killing it");
         app.kill();
         // One that hangs in the kernel does not end even then.
-        let status = timeout(KILL_GRACE, app.exited()).await.unwrap_or(AppStatus::Killed(9));
+        let status = timeout(KILL_GRACE, app.exited()).await.unwrap_or(AppExitStatus::Killed(9));
         self.kill_process_group(Instant::now() + KILL_GRACE).await;
         Some(status)
     }

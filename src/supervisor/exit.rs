@@ -9,14 +9,14 @@ use crate::exit::{Exit, Fault};
 
 /// How the app ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AppStatus {
+pub enum AppExitStatus {
     /// The app returned this code.
     Exited(u8),
     /// This signal ended it (1 to 64).
     Killed(u8),
 }
 
-impl AppStatus {
+impl AppExitStatus {
     /// The number a shell reports: the code, or 128 and the signal's number.
     pub fn code(self) -> u8 {
         match self {
@@ -26,13 +26,13 @@ impl AppStatus {
     }
 }
 
-impl From<AppStatus> for Exit {
-    fn from(status: AppStatus) -> Self {
+impl From<AppExitStatus> for Exit {
+    fn from(status: AppExitStatus) -> Self {
         Self::App(status.code())
     }
 }
 
-impl fmt::Display for AppStatus {
+impl fmt::Display for AppExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exited with {code}"),
@@ -85,10 +85,10 @@ mod tests {
     #[test]
     fn a_code_is_its_own_status_and_a_signal_counts_from_128() {
         for code in 0..=255 {
-            assert_eq!(Exit::from(AppStatus::Exited(code)).code(), code);
+            assert_eq!(Exit::from(AppExitStatus::Exited(code)).code(), code);
         }
         for signal in 1..=64 {
-            assert_eq!(Exit::from(AppStatus::Killed(signal)).code(), 128 + signal);
+            assert_eq!(Exit::from(AppExitStatus::Killed(signal)).code(), 128 + signal);
         }
     }
 

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 pub use command::AppCommand;
-pub use exit::AppStatus;
+pub use exit::AppExitStatus;
 pub use hide::{HiddenPort, INSTANCE_PORTS};
 pub use reap::Reaper;
 pub use signals::Signals;
@@ -60,7 +60,7 @@ struct Child {
     ended: Mutex<bool>,
     /// It has been sent KILL: there is nothing more that could be done to it.
     killed: AtomicBool,
-    status: watch::Sender<Option<AppStatus>>,
+    status: watch::Sender<Option<AppExitStatus>>,
     /// `None` without a controlling terminal.
     terminal: Option<Terminal>,
 }
@@ -136,12 +136,12 @@ impl App {
     }
 
     /// How the app ended, if it has.
-    pub fn status(&self) -> Option<AppStatus> {
+    pub fn status(&self) -> Option<AppExitStatus> {
         *self.child.status.borrow()
     }
 
     /// Waits for the app to end. May be called any number of times, before and after; cancel safe.
-    pub async fn exited(&self) -> AppStatus {
+    pub async fn exited(&self) -> AppExitStatus {
         let mut status = self.child.status.subscribe();
         loop {
             if let Some(status) = *status.borrow_and_update() {

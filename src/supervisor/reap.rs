@@ -7,7 +7,7 @@ use rustix::process::{WaitOptions, WaitStatus, getpid, set_child_subreaper, wait
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::terminal::Stopped;
-use super::{AppStatus, Child};
+use super::{AppExitStatus, Child};
 use crate::exit::{Exit, Fault};
 use crate::signal::Signal;
 
@@ -75,7 +75,7 @@ impl Reaper {
             // ECHILD: there is none at all.
             Ok(None) | Err(Errno::CHILD) => false,
             Err(error) => {
-                tracing::error!(%error, "children cannot be waited for");
+                tracing::error!(%error, "cannot reap child processes (waitpid); please report this");
                 false
             }
         }
@@ -88,8 +88,8 @@ impl Reaper {
             self.stopped(signal);
             return false;
         }
-        let code = status.exit_status().map(|code| AppStatus::Exited(narrow(code)));
-        let ended = code.or_else(|| status.terminating_signal().map(|signal| AppStatus::Killed(narrow(signal))));
+        let code = status.exit_status().map(|code| AppExitStatus::Exited(narrow(code)));
+        let ended = code.or_else(|| status.terminating_signal().map(|signal| AppExitStatus::Killed(narrow(signal))));
         if ended.is_some() {
             self.child.signal_rest(Signal::TERM);
             self.child.signal_rest(Signal::CONT);

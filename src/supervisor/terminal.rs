@@ -55,7 +55,7 @@ impl Terminal {
         if ProcessState::read().is_some_and(|standing| standing.has_somebody_to_return_to()) {
             // TSTP is handled, so that it can be forwarded; STOP is what is left to stop with.
             if let Err(error) = kill_current_process_group(asks.unwrap_or(Signal::STOP)) {
-                tracing::warn!(%error, "cannot stop together with the app");
+                tracing::warn!(%error, "cannot suspend together with the app (SIGSTOP)");
             }
             return Stopped::Stay;
         }

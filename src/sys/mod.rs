@@ -5,4 +5,4 @@ pub(crate) mod limits;
 pub(crate) mod process;
 pub(crate) mod send_queue;
 pub(crate) mod socket;
-pub(crate) mod sockets;
+pub(crate) mod socket_tables;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::AccessLog;
+use crate::config::AccessLogFilter;
 use crate::identity::{Client, UnverifiedCertificate};
 use crate::io::Transferred;
 use crate::policy::{Denial, DenialReason, Permit};
@@ -50,7 +50,7 @@ pub const FIELDS: [(&str, &str); 30] = [
         "plaintext bytes that the app has sent and the proxy has passed on; without what is known not to have reached the client",
     ),
     ("upstream_connect_ms", "milliseconds that the app took to accept, with the wait of `--hold-until-ready`"),
-    ("handshake_ms", "milliseconds from accept to the end of the handshake"),
+    ("handshake_ms", "milliseconds from our answer to the ClientHello to the end of the handshake"),
     ("duration_ms", "milliseconds from accept to the end"),
     ("generation", "which rotation's pair was shown, counted from 1 at the start"),
     ("detail", "more about a connection that did not get as far as the relay"),
@@ -66,7 +66,7 @@ pub const FIELDS: [(&str, &str); 30] = [
 #[derive(Debug)]
 pub struct AccessLogEntry {
     counters: Arc<Counters>,
-    access: AccessLog,
+    access: AccessLogFilter,
     opened: Instant,
     client_addr: SocketAddr,
     /// The load balancer that has told us the client's address.
@@ -94,7 +94,7 @@ pub struct EntryFields {
     pub verdict: Option<Result<Permit, Denial>>,
     /// How long the app took to accept.
     pub upstream_connect: Option<Duration>,
-    /// From accept to the end of the handshake.
+    /// From our answer to the ClientHello to the end of the handshake.
     pub handshake: Option<Duration>,
     /// Bytes carried.
     pub transferred: Transferred,
@@ -104,7 +104,7 @@ pub struct EntryFields {
 
 impl AccessLogEntry {
     /// Opens the entry of a connection from `peer` to `listener`.
-    pub fn open(counters: Arc<Counters>, access: AccessLog, peer: SocketAddr, listener: SocketAddr) -> Self {
+    pub fn open(counters: Arc<Counters>, access: AccessLogFilter, peer: SocketAddr, listener: SocketAddr) -> Self {
         let opened = Instant::now();
         counters.count_opened(opened);
         Self {
@@ -147,9 +147,8 @@ impl AccessLogEntry {
         self.fields.upstream_connect = Some(took);
     }
 
-    /// The handshake was completed.
-    pub fn set_negotiated(&mut self, negotiated: Negotiated) {
-        let took = self.age();
+    /// The handshake was completed, and it `took` so long from the complete ClientHello on.
+    pub fn set_negotiated(&mut self, negotiated: Negotiated, took: Duration) {
         self.counters.count_handshake(&negotiated, took);
         self.fields.handshake = Some(took);
         self.fields.negotiated = Some(negotiated);
@@ -202,13 +201,13 @@ impl AccessLogEntry {
             _ => None,
         };
         let logged = match self.access {
-            AccessLog::Off => false,
-            AccessLog::Denied => kind.is_some(),
-            AccessLog::All => reason != CloseReason::Probe,
+            AccessLogFilter::Off => false,
+            AccessLogFilter::Denied => kind.is_some(),
+            AccessLogFilter::All => reason != CloseReason::Probe,
         };
         // Who asked for all gets all.
         let suppressed = match (self.access, kind) {
-            (AccessLog::Denied, Some(kind)) => match self.counters.limiter.admit(kind, now) {
+            (AccessLogFilter::Denied, Some(kind)) => match self.counters.limiter.admit(kind, now) {
                 Some(left_out) => Some(left_out).filter(|left_out| *left_out > 0),
                 None => return self.counters.count_suppressed(),
             },
@@ -282,7 +281,7 @@ mod tests {
 
     fn record(counters: &Arc<Counters>) -> AccessLogEntry {
         let somewhere = SocketAddr::from(([127, 0, 0, 1], 1));
-        AccessLogEntry::open(Arc::clone(counters), AccessLog::Off, somewhere, somewhere)
+        AccessLogEntry::open(Arc::clone(counters), AccessLogFilter::Off, somewhere, somewhere)
     }
 
     #[test]

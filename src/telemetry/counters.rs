@@ -19,13 +19,13 @@ use crate::telemetry::CloseReason;
 use crate::tls::Negotiated;
 
 /// Kinds of handshake with a count of their own: more than there can be with our versions and groups.
-const MOST_HANDSHAKES: usize = 32;
+const MAX_HANDSHAKES: usize = 32;
 
 /// Rules of each verdict with a count of their own. A policy may have more, and may change.
-pub(crate) const MOST_RULES: usize = 32;
+pub(crate) const MAX_RULES: usize = 32;
 
 /// Calling apps with a count of their own.
-pub(crate) const MOST_APPS: usize = 20;
+pub(crate) const MAX_APPS: usize = 20;
 
 /// Totals since the start. Counted when something happens to a connection as a whole, never per read: the threads that
 /// carry bytes share none of this.
@@ -35,14 +35,14 @@ pub struct Counters {
     ended: [AtomicU64; CloseReason::COUNT],
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
-    pub(crate) handshakes: BoundedCounter<HandshakeKind, MOST_HANDSHAKES>,
-    unfinished: [AtomicU64; Unfinished::COUNT],
+    pub(crate) handshakes: BoundedCounter<HandshakeKind, MAX_HANDSHAKES>,
+    handshake_failures: [AtomicU64; HandshakeFailure::COUNT],
     pub(crate) handshake_times: Histogram,
     pub(crate) upstream_connect_times: Histogram,
-    authorizations: [BoundedCounter<Option<Rule>, MOST_RULES>; Verdict::COUNT],
+    authorizations: [BoundedCounter<Option<Rule>, MAX_RULES>; Verdict::COUNT],
     denied: [AtomicU64; policy::DenialReason::COUNT],
-    pub(crate) client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
-    pub(crate) denied_client_apps: BoundedCounter<Option<Guid>, MOST_APPS>,
+    pub(crate) client_apps: BoundedCounter<Option<Guid>, MAX_APPS>,
+    pub(crate) denied_client_apps: BoundedCounter<Option<Guid>, MAX_APPS>,
     suppressed: AtomicU64,
     pub(super) limiter: Limiter,
     history: History,
@@ -69,13 +69,13 @@ pub(crate) struct HandshakeKind {
 /// How a handshake ended that was not completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub(crate) enum Unfinished {
+pub(crate) enum HandshakeFailure {
     Failed,
     Denied,
     Timeout,
 }
 
-impl Unfinished {
+impl HandshakeFailure {
     pub(crate) fn as_str(self) -> &'static str {
         self.into()
     }
@@ -134,8 +134,8 @@ impl Counters {
         add(&self.ended[reason as usize], 1);
         add(&self.bytes_up, carried.up);
         add(&self.bytes_down, carried.down);
-        if let Some(unfinished) = Unfinished::of(reason).filter(|_| !completed) {
-            add(&self.unfinished[unfinished as usize], 1);
+        if let Some(unfinished) = HandshakeFailure::of(reason).filter(|_| !completed) {
+            add(&self.handshake_failures[unfinished as usize], 1);
         }
     }
 
@@ -165,11 +165,11 @@ impl Counters {
         (get(&self.bytes_up), get(&self.bytes_down))
     }
 
-    pub(crate) fn unfinished(&self, how: Unfinished) -> u64 {
-        get(&self.unfinished[how as usize])
+    pub(crate) fn unfinished(&self, how: HandshakeFailure) -> u64 {
+        get(&self.handshake_failures[how as usize])
     }
 
-    pub(crate) fn authorizations(&self, verdict: Verdict) -> &BoundedCounter<Option<Rule>, MOST_RULES> {
+    pub(crate) fn authorizations(&self, verdict: Verdict) -> &BoundedCounter<Option<Rule>, MAX_RULES> {
         &self.authorizations[verdict as usize]
     }
 

@@ -17,7 +17,7 @@ pub use access_log::{ACCESS_LOG_TARGET, AccessLogEntry, FIELDS};
 pub(crate) use bounded_counter::Counts;
 pub use close_reason::CloseReason;
 pub use counters::{ClientConnections, Counters};
-pub(crate) use counters::{HandshakeKind, Unfinished};
+pub(crate) use counters::{HandshakeFailure, HandshakeKind};
 pub use denials::{Denied, DeniedClient};
 pub(crate) use histogram::Distribution;
 pub use history::{BUCKET, Bucket};

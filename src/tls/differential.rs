@@ -21,7 +21,7 @@ use crate::io::Outgoing;
 use self::server::{Ours, Server, Stock};
 
 /// Steps of one schedule at most.
-const MOST_STEPS: usize = 200;
+const MAX_STEPS: usize = 200;
 
 /// What happens after the handshake, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Schedule {
         let (suite, flags) = (usize::from(next()) % CONFIGS.len(), next());
         let seed = u64::from_le_bytes(std::array::from_fn(|_| next()));
         let mut steps = Vec::new();
-        while let (Some(kind), true) = (bytes.next(), steps.len() < MOST_STEPS) {
+        while let (Some(kind), true) = (bytes.next(), steps.len() < MAX_STEPS) {
             let value = bytes.next().unwrap_or_default();
             let length = usize::from(value);
             steps.push(match kind % 32 {
@@ -365,7 +365,7 @@ mod tests {
         let (mut steps, mut ends) = (0, [0; 3]);
         for seed in first..first + schedules {
             let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-            let length = 10 + 2 * chance.below(MOST_STEPS);
+            let length = 10 + 2 * chance.below(MAX_STEPS);
             let bytes: Vec<u8> = (0..length).map(|_| chance.below(256) as u8).collect();
             let schedule = Schedule::from_bytes(&bytes);
             schedule.run();

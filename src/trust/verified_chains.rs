@@ -15,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 use crate::identity::Client;
 
 /// More than there are routers; of other clients those that come often.
-const MOST: usize = 64;
+const MAX_CHAINS: usize = 64;
 
 /// Those whom one set of trust anchors has vouched for. New trust anchors know nobody.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl VerifiedChainCache {
     /// Remembers `client`, in the place of whoever has not come for the longest time.
     pub(super) fn keep(&self, client: Client, dates: RangeInclusive<SystemTime>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.truncate(MOST - 1);
+        known.truncate(MAX_CHAINS - 1);
         known.insert(0, VerifiedChain { client, dates });
     }
 }

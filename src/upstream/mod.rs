@@ -15,7 +15,7 @@ use crate::config::{AppAddr, AppReady, ProxyProtocol};
 use crate::io::AppStream;
 use crate::lifecycle::{Health, HealthState};
 use crate::proxy_protocol;
-use crate::sys::sockets;
+use crate::sys::socket_tables;
 
 use self::connector::Connector;
 
@@ -173,8 +173,8 @@ impl Upstream {
         }
         elsewhere.looked = Some(Instant::now());
         let dialled = self.addr().tcp();
-        let others = sockets::now_listening().into_iter().filter(|at| !ours.contains(at));
-        let found = if dialled.is_empty() { None } else { sockets::elsewhere(&dialled, others) };
+        let others = socket_tables::now_listening().into_iter().filter(|at| !ours.contains(at));
+        let found = if dialled.is_empty() { None } else { socket_tables::elsewhere(&dialled, others) };
         if let Some(at) = found
             && elsewhere.named != found
         {
@@ -195,7 +195,7 @@ impl Upstream {
             tracing::info!(app = %self.addr(), after_ms = u64::try_from(after_ms).ok(), "the app accepts connections");
         }
         let exposed = match self.addr().tcp().first() {
-            Some(addr) => sockets::exposed(*addr, &sockets::now_listening()),
+            Some(addr) => socket_tables::exposed(*addr, &socket_tables::now_listening()),
             None => Vec::new(),
         };
         let exposed = exposed.into_iter().filter(|at| !ours.contains(at)).collect();

@@ -79,7 +79,7 @@ fn a_reload_that_is_asked_for_takes_the_new_pair() {
     asker.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
     assert_eq!(sidecar.wait_for("admin action accepted")["action"], "reload");
-    assert_eq!(sidecar.wait_for("rotated")["generation"], 2);
+    assert_eq!(sidecar.wait_for("certificate rotated")["generation"], 2);
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn the_proxys_own_log_is_shown_when_it_is_asked_for() {
     demo.line_with(&["rotation", "generation 1"]);
     assert_eq!(demo.interrupt("INT").code(), Some(0));
     let log = demo.errors();
-    assert!(log.contains("\"message\":\"ready\"") && log.contains("\"message\":\"exited\""), "{log}");
+    assert!(log.contains("\"message\":\"certificate loaded\"") && log.contains("\"message\":\"exited\""), "{log}");
 }
 
 #[test]

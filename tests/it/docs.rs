@@ -77,6 +77,13 @@ fn the_keys_that_a_listener_may_have_are_named() {
     hold(CONFIGURATION, "listener", &format!("{}.\n", own.collect::<Vec<_>>().join(", ")));
 }
 
+#[test]
+fn the_keys_that_an_outbound_may_have_are_named() {
+    let keys = options::OPTIONS.iter().filter_map(|option| option.key_in(options::Table::Outbound));
+    let own = keys.map(|key| format!("`{key}`"));
+    hold(CONFIGURATION, "outbound", &format!("{}.\n", own.collect::<Vec<_>>().join(", ")));
+}
+
 fn configured(file: Option<&str>) -> Config {
     let flags: Vec<_> = file.iter().map(|_| ("config", "vestibule.toml".into())).collect();
     let read_file = |_: &Path| Ok(file.unwrap_or_default().to_owned());
@@ -107,7 +114,8 @@ fn the_example_file_names_every_key_and_holds_the_defaults() {
     // What is commented out can be read as well.
     let uncommented: Vec<_> = example.lines().filter_map(|line| line.strip_prefix("# ")).collect();
     let extras = uncommented.into_iter().filter(|line| line.contains(" = ")).collect::<Vec<_>>().join("\n");
-    assert_eq!(configured(Some(&extras)).listeners.len(), 2, "{extras}");
+    let configured = configured(Some(&extras));
+    assert_eq!((configured.listeners.len(), configured.outbounds.len()), (2, 2), "{extras}");
 }
 
 #[test]

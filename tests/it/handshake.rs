@@ -240,7 +240,7 @@ fn a_session_resumes_until_the_pair_is_replaced() {
         visit(false);
         visit(true);
         let new = credentials.rotate();
-        sidecar.wait_for("rotated");
+        sidecar.wait_for("certificate rotated");
         assert_eq!(visit(false), new, "an old ticket must not hide the new pair");
         visit(true);
     }

@@ -90,7 +90,7 @@ fn retirement_and_the_steps_of_a_drain_are_visible() {
     app_end.read_exact(&mut [0; 1]).unwrap();
     credentials.spec = credentials.spec.retired();
     credentials.rotate();
-    sidecar.wait_for("retirement certificate received; draining idle connections");
+    sidecar.wait_for("retirement certificate received; closing idle connections");
     let (status, body) = get(admin, "/readyz?verbose");
     assert_eq!(status, 503);
     assert!(body.contains("[-]retirement: the platform has shown the retirement pair\n"), "{body}");

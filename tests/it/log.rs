@@ -15,7 +15,7 @@ use crate::support::{app, eventually};
 fn every_line_of_lagers_form_has_its_five_members() {
     let credentials = Credentials::new();
     let mut sidecar = Setup::proxy(&credentials, app::echo()).env("VESTIBULE_LOG_FORMAT", "lager").start();
-    let line = sidecar.wait_for("vestibule.ready");
+    let line = sidecar.wait_for("vestibule.certificate loaded");
     assert_eq!(line["data"]["generation"], 1);
     let listening = sidecar.wait_for("vestibule.listening");
     let addr = listening["data"]["listener"].as_str().unwrap().parse().unwrap();

@@ -231,7 +231,7 @@ impl Instance {
         if retired {
             self.credentials.spec = self.credentials.spec.retired();
             self.credentials.rotate();
-            self.sidecar.wait_for("retirement certificate received; draining idle connections");
+            self.sidecar.wait_for("retirement certificate received; closing idle connections");
             thread::sleep(Duration::from_millis(700)); // the platform's pause, shortened
         }
         let began = Instant::now();

@@ -47,7 +47,7 @@ fn a_rename_over_the_files_is_picked_up_and_running_connections_are_not_touched(
 
     old.send(b"still here").unwrap();
     assert_eq!(old.receive(10).unwrap(), b"still here");
-    assert_eq!(sidecar.wait_for("rotated")["generation"], 2);
+    assert_eq!(sidecar.wait_for("certificate rotated")["generation"], 2);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn hup_forces_a_look_and_changes_nothing_where_nothing_is_new() {
         sidecar.signal("HUP");
     }
     connector(credentials.instance()).connect(sidecar.addr()).unwrap();
-    assert!(sidecar.lines_of("rotated").is_empty());
+    assert!(sidecar.lines_of("certificate rotated").is_empty());
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn the_retirement_pair_is_served_and_nothing_exits() {
     let name = credentials.instance().to_owned();
     credentials.spec = credentials.spec.retired();
     credentials.rotate();
-    sidecar.wait_for("retirement certificate received; draining idle connections");
+    sidecar.wait_for("retirement certificate received; closing idle connections");
     // The certificate that is shown has no name that a router could accept.
     let error = connector(&name).connect(sidecar.addr()).err().unwrap();
     assert!(error.to_string().contains("certificate not valid for name"), "{error}");
@@ -267,7 +267,7 @@ fn credentials_that_are_missing_at_the_start_may_come_late() {
     assert!(connector(credentials.instance()).connect(sidecar.addr()).is_err());
     sidecar.access_log_entry("no_credential");
     credentials.rotate();
-    sidecar.wait_for("ready");
+    sidecar.wait_for("certificate loaded");
     connector(credentials.instance()).connect(sidecar.addr()).unwrap();
 }
 

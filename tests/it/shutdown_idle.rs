@@ -34,7 +34,7 @@ impl Going {
         assert_eq!(client.receive(beginning.len()).unwrap(), beginning);
         credentials.spec = credentials.spec.retired();
         credentials.rotate();
-        sidecar.wait_for("retirement certificate received; draining idle connections");
+        sidecar.wait_for("retirement certificate received; closing idle connections");
         Self { client, app_end, sidecar }
     }
 

@@ -222,7 +222,7 @@ fn retirement_drain_and_audit_are_told() {
 
     credentials.spec = credentials.spec.retired();
     credentials.rotate();
-    sidecar.wait_for("retirement certificate received; draining idle connections");
+    sidecar.wait_for("retirement certificate received; closing idle connections");
     eventually("the phase", || (json(admin)["phase"] == "retiring").then_some(()));
     let seen = json(admin);
     assert_eq!((&seen["ready"], &seen["pairs"][0]["retirement"]), (&false.into(), &true.into()));

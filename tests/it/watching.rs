@@ -146,7 +146,7 @@ fn without_file_events_the_files_are_polled_and_it_is_said_once() {
         });
         let new = credentials.rotate();
         shows(&sidecar, &credentials, &new);
-        sidecar.wait_for("rotated");
+        sidecar.wait_for("certificate rotated");
         let lines = sidecar.lines();
         assert_eq!(lines.iter().filter(|line| line["level"] == "warn").count(), 1, "{fault}: {lines:#?}");
         let panics = lines.iter().any(|line| line.as_str().is_some_and(|line| line.contains("panicked")));

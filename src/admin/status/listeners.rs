@@ -13,7 +13,7 @@ use crate::policy::Rule;
 use crate::trust::{ClientAuth, ClientAuthenticator, CrlIssuer};
 
 /// Rules of a list that are shown.
-const MOST_RULES: usize = 10;
+const MAX_RULES: usize = 10;
 
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct ListenerStatus {
@@ -126,7 +126,7 @@ impl CrlStatus {
 
 impl Rules {
     fn of(rules: &[Rule]) -> Self {
-        let shown = rules.iter().take(MOST_RULES).map(SafeText::of).collect();
-        Self { rules: shown, more: rules.len().saturating_sub(MOST_RULES) }
+        let shown = rules.iter().take(MAX_RULES).map(SafeText::of).collect();
+        Self { rules: shown, more: rules.len().saturating_sub(MAX_RULES) }
     }
 }

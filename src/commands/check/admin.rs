@@ -98,7 +98,7 @@ mod tests {
 
     use crate::config::resolve::resolve;
     use crate::config::sources::{Environment, Sources};
-    use crate::sys::sockets::ListeningSocket;
+    use crate::sys::socket_tables::ListeningSocket;
 
     /// What is said of `--admin`, with an app on 8080 and a listener on 8443, where somebody listens on 9901 already.
     fn admin(flags: &[(&'static str, &str)], holder: Option<PortHolder>) -> String {

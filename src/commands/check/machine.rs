@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::limits::Inotify;
 use super::network::{Dialled, NetworkCheck, PortHolder};
 use crate::config::{Admin, AdminAddr, AppAddr, Config, PairFiles};
-use crate::sys::{cgroup, sockets};
+use crate::sys::{cgroup, socket_tables};
 
 /// CAP_NET_BIND_SERVICE (capabilities(7)).
 const BIND_LOW_PORTS: u32 = 10;
@@ -42,8 +42,8 @@ impl Machine {
         let status = self.text("proc/self/status").unwrap_or_default();
         let first = self.number("proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or(1024);
         NetworkCheck {
-            listening: tables.iter().flat_map(|table| sockets::listening(table)).collect(),
-            local: sockets::local_addresses(),
+            listening: tables.iter().flat_map(|table| socket_tables::listening(table)).collect(),
+            local: socket_tables::local_addresses(),
             first_open_port: if may_bind_low_ports(&status) { 0 } else { u16::try_from(first).unwrap_or(u16::MAX) },
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::finding::{Findings, Subject};
 use crate::commands::text;
 use crate::config::{AppAddr, Listen, Listener};
-use crate::sys::sockets;
-use crate::sys::sockets::ListeningSocket;
+use crate::sys::socket_tables;
+use crate::sys::socket_tables::ListeningSocket;
 
 /// What the kernel says about addresses.
 #[derive(Debug, Default)]
@@ -188,7 +188,7 @@ pub(super) fn judge_proxy_protocol(listener: &Listener, network: &NetworkCheck, 
 
 /// A listening socket with the app's port on another address.
 fn elsewhere(app: &AppAddr, network: &NetworkCheck) -> Option<SocketAddr> {
-    sockets::elsewhere(&app.tcp(), network.listening.iter().map(|socket| socket.addr))
+    socket_tables::elsewhere(&app.tcp(), network.listening.iter().map(|socket| socket.addr))
 }
 
 /// Whoever reaches the app past us meets neither TLS nor any check.

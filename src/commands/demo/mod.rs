@@ -24,7 +24,7 @@ use super::{serve, text};
 use crate::cli::DemoArgs;
 use crate::config::resolve::resolve;
 use crate::config::sources::{Environment, Sources};
-use crate::config::{AccessLog, Config, Listen, Log};
+use crate::config::{AccessLogFilter, Config, Listen, Log};
 use crate::exit::{Exit, Fault};
 use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError, KeyKind};
 use crate::lifecycle::ControlRequest;
@@ -49,10 +49,10 @@ const A_MOMENT: Duration = Duration::from_millis(1);
 /// # Errors
 /// The address that was typed cannot be opened (status 69), or a fault of the system's (70).
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
-    let log = Log { format: None, level: args.log_level, access: AccessLog::All };
+    let log = Log { format: None, level: args.log_level, access: AccessLogFilter::All };
     let front_ends = if args.green_blue { FrontEnd::green_and_blue().map_err(issuing)? } else { Vec::new() };
     let callers = front_ends.iter().map(|front_end| (front_end.spec.app.to_string(), front_end.name)).collect();
-    telemetry::start_logging_beside(&log, narrator::connections(callers));
+    telemetry::start_logging_beside(&log, narrator::connection_layer(callers));
     let authority = Authority::generate(SystemTime::now()).map_err(issuing)?;
     let spec =
         InstanceSpec { key: KEY, validity: validity(args.rotate_every), ..InstanceSpec::generate().map_err(issuing)? };

@@ -88,7 +88,7 @@ pub(super) fn tell(what: &str, said: &str) -> Result<(), Fault> {
 
 /// Sees the proxy's access log entries, whatever the log's level, and tells of each connection. `callers` are apps by their GUIDs,
 /// with the names under which they are told of.
-pub(super) fn connections(callers: Vec<(String, &'static str)>) -> impl Layer<Registry> + Send + Sync {
+pub(super) fn connection_layer(callers: Vec<(String, &'static str)>) -> impl Layer<Registry> + Send + Sync {
     ConnectionPrinter { callers }
         .with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.target() == telemetry::ACCESS_LOG_TARGET))
 }

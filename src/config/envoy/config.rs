@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Bootstrap, EnvoyListener};
 use crate::config::{
-    AccessLog, Admin, AdminAddr, AppAddr, AppConfig, AppReady, ClientAuthConfig, Config, DenialAlert, Dial, Drain,
-    Limits, Listen, Listener, Log, LogLevel, PairSource, Timeouts, TlsSettings,
+    AccessLogFilter, Admin, AdminAddr, AppAddr, AppConfig, AppReady, ClientAuthConfig, Config, DenialAlert, Dial,
+    Drain, Limits, Listen, Listener, Log, LogLevel, PairSource, Timeouts, TlsSettings,
 };
 
 /// gorouter gives up a handshake after as long.
@@ -69,7 +69,7 @@ impl Bootstrap {
                 hosts: Vec::new(),
             }),
             metrics: None,
-            log: Log { format: None, level: beside.log_level, access: AccessLog::Denied },
+            log: Log { format: None, level: beside.log_level, access: AccessLogFilter::Denied },
             threads: beside.cpus.clamp(1, 2),
             limits: Limits::default(),
             envoy: Some(Arc::new(EnvoyCompat { path, bootstrap: self })),

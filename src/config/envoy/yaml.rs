@@ -13,7 +13,7 @@ use crate::diagnostics::Problem;
 const DEEPEST: usize = 64;
 
 /// How many values a document may have. A container with a hundred ports has some ten thousand.
-const MOST: usize = 100_000;
+const MAX_VALUES: usize = 100_000;
 
 const MEND: &str = "write it as Diego does: plain YAML or JSON, one document";
 
@@ -32,12 +32,12 @@ pub(super) enum Node<'a> {
 }
 
 /// What is wrong with a document as YAML, and in which line, from 1; `None` where all of it is meant.
-pub(super) struct NotYaml {
+pub(super) struct YamlError {
     pub(super) line: Option<usize>,
     pub(super) problem: Problem,
 }
 
-impl NotYaml {
+impl YamlError {
     /// The parser's own messages name what it expected, and never quote the document.
     fn at(marker: &Marker, what: impl std::fmt::Display) -> Self {
         Self { line: Some(marker.line()), problem: Problem::new(format!("column {}: {what}", marker.col() + 1), MEND) }
@@ -45,26 +45,26 @@ impl NotYaml {
 }
 
 /// Reads a document of at most `largest` bytes.
-pub(super) fn parse_yaml(text: &str, largest: usize) -> Result<Node<'_>, NotYaml> {
+pub(super) fn parse_yaml(text: &str, largest: usize) -> Result<Node<'_>, YamlError> {
     if text.len() > largest {
         let what = format!("larger than {} MiB", largest / 1024 / 1024);
-        return Err(NotYaml { line: None, problem: Problem::new(what, "leave out what is not needed") });
+        return Err(YamlError { line: None, problem: Problem::new(what, "leave out what is not needed") });
     }
     let mut root = None;
     let mut open: Vec<OpenNode<'_>> = Vec::new();
     let mut values = 0;
     let mut parser = Parser::new_from_str(text);
     while let Some((event, at)) = next(&mut parser)? {
-        let event = plain(event).map_err(|what| NotYaml::at(&at, what))?;
+        let event = plain(event).map_err(|what| YamlError::at(&at, what))?;
         if root.is_some() && !matches!(event, Plain::Mark) {
-            return Err(NotYaml::at(&at, "a second document"));
+            return Err(YamlError::at(&at, "a second document"));
         }
         let node = match event {
             Plain::Mark => continue,
             Plain::Scalar(node) => node,
             Plain::Begin(collection) => {
                 if open.len() == DEEPEST {
-                    return Err(NotYaml::at(&at, format_args!("more than {DEEPEST} levels deep")));
+                    return Err(YamlError::at(&at, format_args!("more than {DEEPEST} levels deep")));
                 }
                 open.push(collection);
                 continue;
@@ -75,25 +75,25 @@ pub(super) fn parse_yaml(text: &str, largest: usize) -> Result<Node<'_>, NotYaml
             },
         };
         values += 1;
-        if values > MOST {
-            return Err(NotYaml::at(&at, format_args!("more than {MOST} values")));
+        if values > MAX_VALUES {
+            return Err(YamlError::at(&at, format_args!("more than {MAX_VALUES} values")));
         }
         match open.last_mut() {
-            Some(collection) => collection.add(node).map_err(|what| NotYaml::at(&at, what))?,
+            Some(collection) => collection.add(node).map_err(|what| YamlError::at(&at, what))?,
             None => root = Some(node),
         }
     }
     match root {
-        None | Some(Node::Null) => Err(NotYaml { line: None, problem: Problem::new("is empty", MEND) }),
+        None | Some(Node::Null) => Err(YamlError { line: None, problem: Problem::new("is empty", MEND) }),
         Some(root) => Ok(root),
     }
 }
 
-fn next<'a>(parser: &mut Parser<'a, StrInput<'a>>) -> Result<Option<(Event<'a>, Marker)>, NotYaml> {
+fn next<'a>(parser: &mut Parser<'a, StrInput<'a>>) -> Result<Option<(Event<'a>, Marker)>, YamlError> {
     match parser.next_event() {
         None => Ok(None),
         Some(Ok((event, span))) => Ok(Some((event, span.start))),
-        Some(Err(error)) => Err(NotYaml::at(error.marker(), format_args!("not YAML: {}", error.info()))),
+        Some(Err(error)) => Err(YamlError::at(error.marker(), format_args!("not YAML: {}", error.info()))),
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
     /// What is wrong, and in which line.
     fn refused(text: &str) -> (Option<usize>, String) {
         let started = Instant::now();
-        let Err(NotYaml { line, problem }) = parse_yaml(text, LARGEST) else { panic!("read: {:.60}", text) };
+        let Err(YamlError { line, problem }) = parse_yaml(text, LARGEST) else { panic!("read: {:.60}", text) };
         // Far more than it takes, and far less than a bomb would.
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}: {:.60}", started.elapsed(), text);
         (line, problem.what)

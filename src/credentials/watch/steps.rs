@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Symlinks followed before a path counts as a loop; the kernel's own bound (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// The (folder, name) look-ups in which the kernel resolves `path`, symlinks included, as far as it exists; and where
 /// they end.
@@ -25,7 +25,7 @@ pub(super) fn resolve(path: &Path) -> (Vec<(PathBuf, OsString)>, PathBuf) {
         match fs::read_link(&next) {
             Ok(target) => {
                 links += 1;
-                if links > MOST_LINKS {
+                if links > MAX_LINKS {
                     break;
                 }
                 if target.is_absolute() {
@@ -80,6 +80,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         symlink("b", root.path().join("a")).unwrap();
         symlink("a", root.path().join("b")).unwrap();
-        assert!(resolve(&root.path().join("a")).0.len() <= 2 * MOST_LINKS);
+        assert!(resolve(&root.path().join("a")).0.len() <= 2 * MAX_LINKS);
     }
 }

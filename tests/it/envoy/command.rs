@@ -38,7 +38,7 @@ fn under_the_cells_shell_it_serves_until_the_group_is_killed() {
     // A group of its own: the trap kills whoever is in it.
     let mut sidecar = Setup::program("setsid", &["sh", "-c", &script]).start();
     cell.wait_for_listeners(&sidecar);
-    sidecar.wait_for("ready");
+    sidecar.wait_for("certificate loaded");
     let addr = sidecar.addr();
     visit(&cell.connector(), addr).unwrap();
     sidecar.signal("TERM");
@@ -112,7 +112,7 @@ fn flags_that_envoy_knows_are_passed_over_and_unknown_ones_with_a_warning() {
     let more = ["--concurrency", "7", "--disable-hot-restart", "--base-id=3", "--from-the-future", "yes"];
     let sidecar = more.iter().fold(cell.setup(), |setup, arg| setup.arg(arg)).start();
     cell.wait_for_listeners(&sidecar);
-    sidecar.wait_for("ready");
+    sidecar.wait_for("certificate loaded");
     let warnings: Vec<_> = sidecar.lines().into_iter().filter(|line| line["level"] == "warn").collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0]["message"].as_str().unwrap().contains("--from-the-future"), "{warnings:?}");
@@ -127,7 +127,7 @@ fn our_own_variables_and_the_platforms_are_not_read() {
     let setup = nonsense.iter().fold(cell.setup(), |setup, name| setup.env(name, "nonsense"));
     let sidecar = setup.start();
     cell.wait_for_listeners(&sidecar);
-    sidecar.wait_for("ready");
+    sidecar.wait_for("certificate loaded");
     visit(&cell.connector(), sidecar.addr()).unwrap();
 }
 
@@ -175,7 +175,7 @@ fn secrets_are_found_where_the_flags_for_windows_say() {
         .fold(cell.setup(), |setup, (flag, name)| setup.arg(flag).arg(cell.secret(name).to_str().unwrap()));
     let sidecar = setup.start();
     cell.wait_for_listeners(&sidecar);
-    eventually("both pairs", || (sidecar.lines_of("ready").len() == 2).then_some(()));
+    eventually("both pairs", || (sidecar.lines_of("certificate loaded").len() == 2).then_some(()));
     let addrs = sidecar.addrs();
     let gorouter = platform.client(cell.connector(), GOROUTER).afresh();
     assert_eq!(visit(&gorouter, addrs[0]).unwrap().leaf(), id);

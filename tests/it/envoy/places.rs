@@ -26,7 +26,7 @@ fn in_a_namespace(cell: &Cell, script: &str) -> Sidecar {
     let script = script.replace("$0", &command);
     let sidecar = Setup::program("unshare", &["--user", "--map-root-user", "sh", "-c", &script]).start();
     cell.wait_for_listeners(&sidecar);
-    sidecar.wait_for("ready");
+    sidecar.wait_for("certificate loaded");
     sidecar
 }
 

@@ -41,7 +41,7 @@ fn the_pair_without_a_name_is_shown_idle_connections_end_gently_and_busy_ones_go
 
     let (id, c2c) = cell.retire();
     eventually("a word about both pairs", || {
-        (sidecar.lines_of("retirement certificate received; draining idle connections").len() == 2).then_some(())
+        (sidecar.lines_of("retirement certificate received; closing idle connections").len() == 2).then_some(())
     });
     assert_eq!(ending(&mut idle), Ending::CloseNotify);
     assert_eq!(idle_app.read(&mut [0; 1]).unwrap(), 0, "the app sees an end of file");
@@ -76,9 +76,9 @@ fn a_regular_pair_after_the_retirement_pair_ends_the_retirement() {
     let mut cell = Cell::new(Container::default(), &[app::echo()]);
     let mut sidecar = cell.serving();
     cell.retire();
-    sidecar.wait_for("retirement certificate received; draining idle connections");
+    sidecar.wait_for("retirement certificate received; closing idle connections");
     let (id, _) = cell.update();
-    eventually("the regular pairs", || (sidecar.lines_of("rotated").len() == 2).then_some(()));
+    eventually("the regular pairs", || (sidecar.lines_of("certificate rotated").len() == 2).then_some(()));
     let mut client = visit(&cell.connector(), sidecar.addr()).unwrap();
     assert_eq!(client.leaf(), id);
     std::thread::sleep(LONGER_THAN_IDLE);

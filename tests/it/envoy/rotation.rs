@@ -27,7 +27,7 @@ fn a_pair_that_rotates_alone_leaves_the_other_listeners_generation_and_tickets_a
         let mut running = visit(&cell.connector(), at(changed)).unwrap();
 
         let leaf = cell.rotate(changed);
-        let line = sidecar.wait_for("rotated");
+        let line = sidecar.wait_for("certificate rotated");
         assert_eq!(line["pair"], changed);
 
         let client = visit(&here, at(changed)).unwrap();
@@ -35,7 +35,7 @@ fn a_pair_that_rotates_alone_leaves_the_other_listeners_generation_and_tickets_a
         let client = visit(&there, at(other)).unwrap();
         assert_eq!((client.tls.handshake_kind(), client.leaf()), (Some(HandshakeKind::Resumed), untouched));
         talk(&mut running).unwrap();
-        assert_eq!(sidecar.lines_of("rotated").len(), 1);
+        assert_eq!(sidecar.lines_of("certificate rotated").len(), 1);
     }
 }
 
@@ -64,7 +64,7 @@ fn a_name_that_is_taken_off_the_list_ends_that_clients_connections_and_no_others
     talk(&mut anonymous).unwrap();
     assert_eq!(ssh_proxy.alert(addrs[0]), rustls::AlertDescription::BadCertificate, "nor may it resume");
     visit(&gorouter, addrs[0]).unwrap();
-    assert!(sidecar.lines_of("rotated").is_empty(), "the pairs are the same");
+    assert!(sidecar.lines_of("certificate rotated").is_empty(), "the pairs are the same");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_context_that_is_rewritten_slowly_in_place_ends_no_connection() {
     fs::write(cell.secret(CONTEXT), format!("# anew\n{whole}")).unwrap();
     // What is looked at next is in service when it says so.
     cell.rotate(ID);
-    sidecar.wait_for("rotated");
+    sidecar.wait_for("certificate rotated");
     talk(&mut stays).unwrap();
     assert!(sidecar.lines_of("client CAs and rules reloaded").is_empty());
     // For good, it counts.

@@ -24,8 +24,8 @@ fn the_listeners_are_open_before_the_app_and_before_any_secret() {
     sidecar.access_log_entry("no_credential");
     let open = sidecar.lines().iter().rposition(|line| line["message"] == "listening").unwrap();
     cell.update();
-    eventually("both pairs", || (sidecar.lines_of("ready").len() == 2).then_some(()));
-    let ready = sidecar.lines().iter().position(|line| line["message"] == "ready").unwrap();
+    eventually("both pairs", || (sidecar.lines_of("certificate loaded").len() == 2).then_some(()));
+    let ready = sidecar.lines().iter().position(|line| line["message"] == "certificate loaded").unwrap();
     assert!(open < ready);
     assert!(sidecar.is_running());
 }
@@ -40,15 +40,15 @@ fn a_secret_that_is_missing_or_broken_at_the_start_is_served_as_soon_as_it_is_go
             Some(text) => fs::write(cell.secret(C2C), text).unwrap(),
         }
         let mut sidecar = cell.listening();
-        sidecar.wait_for("ready");
+        sidecar.wait_for("certificate loaded");
         let addrs = sidecar.addrs();
         visit(&cell.connector(), addrs[0]).unwrap();
         assert!(cell.connector().connect(addrs[1]).is_err(), "{broken:?}");
         let leaf = cell.rotate(C2C);
         eventually("the pair", || Some(visit(&cell.connector(), addrs[1]).ok()?.leaf() == leaf).filter(|same| *same));
         assert!(sidecar.is_running());
-        sidecar.wait_until("the second pair", |line| line["message"] == "ready" && line["pair"] == C2C);
-        let ready: Vec<_> = sidecar.lines_of("ready").iter().map(|line| line["pair"].clone()).collect();
+        sidecar.wait_until("the second pair", |line| line["message"] == "certificate loaded" && line["pair"] == C2C);
+        let ready: Vec<_> = sidecar.lines_of("certificate loaded").iter().map(|line| line["pair"].clone()).collect();
         assert_eq!(ready, [ID, C2C], "each pair is ready once");
     }
 }
@@ -58,7 +58,7 @@ fn while_the_roots_are_missing_nobody_is_let_in() {
     let cell = Cell::new(mtls(), &[app::echo()]);
     fs::remove_file(cell.secret(CONTEXT)).unwrap();
     let sidecar = cell.listening();
-    sidecar.wait_for("ready");
+    sidecar.wait_for("certificate loaded");
     let addrs = sidecar.addrs();
     visit(&cell.connector(), addrs[1]).unwrap();
     assert!(cell.connector().connect(addrs[0]).is_err());
@@ -73,7 +73,7 @@ fn a_bootstrap_that_is_being_rewritten_at_the_start_is_awaited() {
         let sidecar = cell.setup().start();
         fs::write(cell.bootstrap(), cell.bootstrap_text()).unwrap();
         cell.wait_for_listeners(&sidecar);
-        sidecar.wait_for("ready");
+        sidecar.wait_for("certificate loaded");
     }
 }
 
@@ -87,7 +87,7 @@ fn what_becomes_of_the_bootstrap_after_the_start_changes_nothing() {
         fs::write(cell.bootstrap(), text).unwrap();
         // The folder has been looked at after that.
         let leaf = cell.rotate(ID);
-        eventually("the new pair", || (sidecar.lines_of("rotated").len() == nth + 1).then_some(()));
+        eventually("the new pair", || (sidecar.lines_of("certificate rotated").len() == nth + 1).then_some(()));
         let addrs = sidecar.addrs();
         assert_eq!(visit(&cell.connector(), addrs[0]).unwrap().leaf(), leaf);
         visit(&cell.connector(), addrs[1]).unwrap();

@@ -166,7 +166,7 @@ impl Cell {
     /// Starts the proxy and waits until it shows both pairs.
     pub(crate) fn serving(&self) -> Sidecar {
         let sidecar = self.listening();
-        eventually("both pairs", || (sidecar.lines_of("ready").len() == 2).then_some(()));
+        eventually("both pairs", || (sidecar.lines_of("certificate loaded").len() == 2).then_some(()));
         sidecar
     }
 

@@ -84,7 +84,7 @@ impl Setup {
     /// Starts it and waits until it serves its first pair.
     pub(crate) fn ready(self) -> Sidecar {
         let sidecar = self.start();
-        sidecar.wait_for("ready");
+        sidecar.wait_for("certificate loaded");
         sidecar
     }
 }

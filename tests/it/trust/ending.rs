@@ -18,7 +18,7 @@ fn the_served_certificate_is_warned_of_once_before_its_end_and_once_at_it() {
         let says = |line: &&serde_json::Value| line["message"].as_str().is_some_and(|text| text.contains(words));
         sidecar.lines().iter().filter(|line| line["level"] == level).filter(says).count()
     };
-    let quarter = "the served certificate comes to its end";
+    let quarter = "the served certificate expires soon";
     let line =
         sidecar.wait_until("a warning", |line| line["message"].as_str().is_some_and(|text| text.contains(quarter)));
     assert!(line["not_after"].is_string(), "{line}");
@@ -29,6 +29,6 @@ fn the_served_certificate_is_warned_of_once_before_its_end_and_once_at_it() {
     sidecar.wait_until("an error", |line| line["message"].as_str().is_some_and(|text| text.contains(over)));
     // A successor is another certificate, and a good one is nothing to speak of.
     credentials.rotate();
-    sidecar.wait_for("rotated");
+    sidecar.wait_for("certificate rotated");
     assert_eq!((said("warn", quarter), said("error", over)), (1, 1));
 }

@@ -25,7 +25,7 @@ impl OptionReader {
             hide_port: hide_port?,
             hide_key: hide_key?,
             ready: ready?,
-            hold: None,
+            hold_until_ready: None,
         })
     }
 

@@ -21,7 +21,7 @@ fn the_app_is_treated_as_asked() {
             hide_port: true,
             hide_key: true,
             ready: AppReady::Http("/health".into()),
-            hold: Some(Duration::from_secs(5)),
+            hold_until_ready: Some(Duration::from_secs(5)),
         }
     );
 }
