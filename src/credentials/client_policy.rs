@@ -14,6 +14,7 @@ use crate::config::envoy::sds;
 use crate::config::envoy::sds::ValidationContext;
 use crate::config::{ClientAuthFiles, SecretFile};
 use crate::diagnostics::Diagnostics;
+use crate::identity::Role;
 use crate::policy::{AltName, Policy, PolicyFile, PolicyMode, Rule};
 use crate::trust::{ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
 
@@ -46,7 +47,7 @@ impl PartialEq for ClientPolicyFiles {
 
 /// Why the files admit nobody new: what was admitted before stays.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientPolicyError {
+pub enum TrustError {
     /// A file cannot be read.
     #[error("{1}")]
     Load(FileKind, #[source] LoadError),
@@ -71,7 +72,7 @@ pub enum ClientPolicyError {
     Policy(Diagnostics),
 }
 
-impl ClientPolicyError {
+impl TrustError {
     pub(super) fn of_anchors(error: TrustAnchorsError) -> Self {
         let kind = if error.is_about_crls() { FileKind::ClientCrl } else { FileKind::ClientCa };
         Self::TrustAnchors(kind, error)
@@ -94,13 +95,13 @@ impl ClientPolicyFiles {
     /// # Errors
     /// Something cannot be read. An empty file of CAs or CRLs counts as one that is being written; an empty policy file is
     /// a policy that lists nothing.
-    pub fn read(certified: &ClientAuthFiles, before: Option<&Self>) -> Result<Self, ClientPolicyError> {
+    pub fn read(certified: &ClientAuthFiles, before: Option<&Self>) -> Result<Self, TrustError> {
         let policy = match &certified.policy {
             Some(path) => TrustFiles::one(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))
-                .map_err(|error| ClientPolicyError::Load(FileKind::Policy, error))?,
+                .map_err(|error| TrustError::Load(FileKind::Policy, error))?,
             None => TrustFiles::default(),
         };
-        let cas = TrustFiles::read(&certified.ca, TrustFileKind::Cas, before.map(|before| &before.cas))?;
+        let cas = TrustFiles::read(&certified.ca, TrustFileKind::Cas(Role::Client), before.map(|before| &before.cas))?;
         let crls = TrustFiles::read(&certified.crl, TrustFileKind::Crls, before.map(|before| &before.crls))?;
         Ok(Self { cas, crls, policy, names: Vec::new() })
     }
@@ -109,14 +110,14 @@ impl ClientPolicyFiles {
     ///
     /// # Errors
     /// The document cannot be read.
-    fn read_context(secret: &SecretFile) -> Result<Self, ClientPolicyError> {
+    fn read_context(secret: &SecretFile) -> Result<Self, TrustError> {
         let mut names = Vec::new();
         let cas = TrustFiles::one(&secret.path, |_| {
             let context: ValidationContext = load::read_secret(secret, sds::validation_context)?;
             names = context.names;
             Ok::<_, LoadError>(context.trusted_ca.into_bytes())
         })
-        .map_err(|error| ClientPolicyError::Load(FileKind::ClientCa, error))?;
+        .map_err(|error| TrustError::Load(FileKind::ClientCa, error))?;
         Ok(Self { cas, crls: TrustFiles::default(), policy: TrustFiles::default(), names })
     }
 
@@ -151,10 +152,10 @@ impl ClientPolicyFiles {
 
     /// What a validation context says: any one of its names suffices, none listed means any certificate under its trust anchors,
     /// and without trust anchors nobody is trusted.
-    fn client_policy_of_context(&self) -> Result<ClientPolicy, ClientPolicyError> {
+    fn client_policy_of_context(&self) -> Result<ClientPolicy, TrustError> {
         let (anchors, notes) = match self.cas.texts.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
-            true => (TrustAnchors::none(), Vec::new()),
-            false => TrustAnchors::parse(&self.cas.texts, &self.crls.texts).map_err(ClientPolicyError::of_anchors)?,
+            true => (TrustAnchors::none(Role::Client), Vec::new()),
+            false => TrustAnchors::parse(&self.cas.texts, &self.crls.texts, Role::Client).map_err(TrustError::of_anchors)?,
         };
         let allow = match self.names.as_slice() {
             [] => vec![Rule::Trusted],
@@ -168,24 +169,24 @@ impl ClientPolicyFiles {
     ///
     /// # Errors
     /// Something in the files is wrong; then nothing of them counts.
-    pub fn client_policy(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, ClientPolicyError> {
+    pub fn client_policy(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, TrustError> {
         let left_out: Vec<String> = self.cas.notes().chain(self.crls.notes()).collect();
         if self.cas.texts.is_empty() {
             // Folders, and nothing in them.
-            let error = TrustAnchorsError::empty(certified.ca.iter(), &left_out);
-            return Err(ClientPolicyError::of_anchors(error));
+            let error = TrustAnchorsError::empty(Role::Client, certified.ca.iter(), &left_out);
+            return Err(TrustError::of_anchors(error));
         }
-        let parsed = TrustAnchors::parse(&self.cas.texts, &self.crls.texts);
+        let parsed = TrustAnchors::parse(&self.cas.texts, &self.crls.texts, Role::Client);
         let (anchors, mut notes) =
-            parsed.map_err(|error| ClientPolicyError::of_anchors(error.with_left_out(&left_out)))?;
+            parsed.map_err(|error| TrustError::of_anchors(error.with_left_out(&left_out)))?;
         notes.extend(left_out);
         if anchors.crls().is_empty() && !certified.crl.is_empty() {
             let error = TrustAnchorsError::no_crls(certified.crl.iter(), &notes);
-            return Err(ClientPolicyError::of_anchors(error));
+            return Err(TrustError::of_anchors(error));
         }
         let unusable_files = self.cas.unusable() + self.crls.unusable();
         let file = match self.policy.texts.first() {
-            Some(text) => PolicyFile::parse(&text.path, utf8(text)?).map_err(ClientPolicyError::Policy)?,
+            Some(text) => PolicyFile::parse(&text.path, utf8(text)?).map_err(TrustError::Policy)?,
             None => PolicyFile::default(),
         };
         let policy = Policy {
@@ -223,9 +224,9 @@ impl ClientPolicySource {
 impl ReloadSource for ClientPolicySource {
     type Raw = ClientPolicyFiles;
     type Parsed = Arc<ClientPolicy>;
-    type Error = ClientPolicyError;
+    type Error = TrustError;
 
-    fn kind_of(&self, error: &ClientPolicyError) -> FileKind {
+    fn kind_of(&self, error: &TrustError) -> FileKind {
         error.kind()
     }
 
@@ -243,14 +244,14 @@ impl ReloadSource for ClientPolicySource {
         true
     }
 
-    fn read(&self, before: Option<&ClientPolicyFiles>) -> Result<ClientPolicyFiles, ClientPolicyError> {
+    fn read(&self, before: Option<&ClientPolicyFiles>) -> Result<ClientPolicyFiles, TrustError> {
         match self {
             Self::Files(certified) => ClientPolicyFiles::read(certified, before),
             Self::Secret(secret) => ClientPolicyFiles::read_context(secret),
         }
     }
 
-    fn parse(&self, texts: &ClientPolicyFiles) -> Result<Arc<ClientPolicy>, ClientPolicyError> {
+    fn parse(&self, texts: &ClientPolicyFiles) -> Result<Arc<ClientPolicy>, TrustError> {
         match self {
             Self::Files(certified) => texts.client_policy(certified).map(Arc::new),
             Self::Secret(_) => texts.client_policy_of_context().map(Arc::new),
@@ -303,8 +304,8 @@ fn lacks_some_of(after: &Policy, before: &Policy) -> bool {
     !all(&before.allow, &after.allow) || !all(&before.deny, &after.deny) || before.mode != after.mode
 }
 
-fn utf8(text: &Text) -> Result<&str, ClientPolicyError> {
-    str::from_utf8(&text.bytes).map_err(|_| ClientPolicyError::NotText(text.path.clone()))
+fn utf8(text: &Text) -> Result<&str, TrustError> {
+    str::from_utf8(&text.bytes).map_err(|_| TrustError::NotText(text.path.clone()))
 }
 
 #[cfg(test)]

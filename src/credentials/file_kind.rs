@@ -14,6 +14,8 @@ pub enum FileKind {
     ClientCa,
     /// What these CAs have taken back.
     ClientCrl,
+    /// The CAs that vouch for servers.
+    ServerCa,
     /// The rules.
     Policy,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for FileKind {
             Self::Certificate => "credential",
             Self::ClientCa => "client CA",
             Self::ClientCrl => "client CRL",
+            Self::ServerCa => "server CA",
             Self::Policy => "policy",
         })
     }

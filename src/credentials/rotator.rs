@@ -12,11 +12,13 @@ use super::blocking::run_blocking;
 use super::client_policy::ClientPolicySource;
 use super::expiry::Expiry;
 use super::load_failure::RETRY_INTERVAL;
+use super::outbound::OwnPair;
+use super::server_trust::ServerTrustSource;
 use super::snapshot::SnapshotPublisher;
 use super::source::{LastGood, ReloadSource, Update};
 use super::watch::FileWatch;
-use super::{ClientPolicyError, FileKind, LoadError, Pair, ReloadFailure, RotationStats, Snapshot, SnapshotReceiver};
-use crate::config::{ClientAuthConfig, PairSource, TlsSettings, ValidationContextConfig};
+use super::{TrustError, FileKind, OutboundSnapshot, LoadError, Pair, ReloadFailure, RotationStats, Snapshot, SnapshotReceiver};
+use crate::config::{ClientAuthConfig, Outbound, PairSource, TlsSettings, ValidationContextConfig};
 use crate::identity::Identity;
 use crate::tls::ServerConfigs;
 use crate::trust::{ClientAuth, ClientAuthenticator, ClientPolicy, TrustAnchors};
@@ -42,7 +44,7 @@ pub enum InitialLoadError {
     Pair(#[from] LoadError),
     /// There are no usable client CAs or rules.
     #[error(transparent)]
-    ClientPolicy(#[from] ClientPolicyError),
+    ClientPolicy(#[from] TrustError),
 }
 
 /// The rotation of the pairs, and of the client CAs and rules that are served with them.
@@ -51,6 +53,8 @@ pub struct Rotator {
     pairs: Vec<PairSource>,
     client_policies: Vec<ClientPolicySource>,
     configs: Vec<ServedConfig>,
+    server_trusts: Vec<ServerTrustSource>,
+    outbounds: Vec<ServedOutbound>,
     served_certificates: watch::Sender<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
     stats: Arc<RotationStats>,
@@ -64,6 +68,17 @@ struct ServedConfig {
     auth: ListenerAuth,
     settings: TlsSettings,
     snapshots: SnapshotPublisher,
+}
+
+/// What one outbound listener is served with.
+#[derive(Debug)]
+struct ServedOutbound {
+    /// Its place among the pairs.
+    pair: usize,
+    /// Its place among those who vouch for servers.
+    trust: usize,
+    outbound: Outbound,
+    snapshots: SnapshotPublisher<OutboundSnapshot>,
 }
 
 /// What clients are asked for.
@@ -81,6 +96,9 @@ enum ListenerAuth {
 struct LastGoodSources {
     pairs: Vec<LastGood<PairSource>>,
     client_policies: Vec<LastGood<ClientPolicySource>>,
+    server_trusts: Vec<LastGood<ServerTrustSource>>,
+    /// What outbounds show of each pair.
+    own_pairs: Vec<OwnPair>,
     generation: u64,
 }
 
@@ -92,6 +110,8 @@ impl Rotator {
             pairs: Vec::new(),
             client_policies: Vec::new(),
             configs: Vec::new(),
+            server_trusts: Vec::new(),
+            outbounds: Vec::new(),
             served_certificates: shown,
             reload,
             stats: Arc::default(),
@@ -133,6 +153,17 @@ impl Rotator {
         receiver
     }
 
+    /// Registers an outbound listener, which shows the pair of `pair`, and gives the receiver of its snapshots.
+    pub fn add_outbound(&mut self, pair: &PairSource, outbound: &Outbound) -> SnapshotReceiver<OutboundSnapshot> {
+        let pair = intern(&mut self.pairs, pair.clone());
+        let source = ServerTrustSource { ca: outbound.ca.clone(), platform_cas: outbound.platform_cas.clone() };
+        let trust = intern(&mut self.server_trusts, source);
+        let snapshots = SnapshotPublisher::new();
+        let receiver = snapshots.subscribe();
+        self.outbounds.push(ServedOutbound { pair, trust, outbound: outbound.clone(), snapshots });
+        receiver
+    }
+
     /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
     pub fn served(&self) -> watch::Receiver<Vec<ServedCertificate>> {
         self.served_certificates.subscribe()
@@ -146,7 +177,8 @@ impl Rotator {
     /// What the files are for that are loaded.
     fn kinds(&self) -> BTreeSet<FileKind> {
         let pairs = self.pairs.iter().map(|_| FileKind::Certificate);
-        pairs.chain(self.client_policies.iter().flat_map(ClientPolicySource::kinds)).collect()
+        let server_ca = self.server_trusts.iter().filter(|trust| !trust.paths().is_empty()).map(|_| FileKind::ServerCa);
+        pairs.chain(self.client_policies.iter().flat_map(ClientPolicySource::kinds)).chain(server_ca).collect()
     }
 
     /// What has become of new files so far.
@@ -187,6 +219,8 @@ impl Rotator {
         LastGoodSources {
             pairs: self.pairs.iter().cloned().map(LastGood::new).collect(),
             client_policies: self.client_policies.iter().cloned().map(LastGood::new).collect(),
+            server_trusts: self.server_trusts.iter().cloned().map(LastGood::new).collect(),
+            own_pairs: self.pairs.iter().map(|_| OwnPair::default()).collect(),
             generation: 0,
         }
     }
@@ -203,6 +237,9 @@ impl Rotator {
                 self.publish(&mut good);
             }
             if self.load_all(&mut good.client_policies, good.generation + 1).await {
+                self.publish(&mut good);
+            }
+            if self.load_all(&mut good.server_trusts, good.generation + 1).await {
                 self.publish(&mut good);
             }
             self.stats.update_files(|files| files.failures = good.failures());
@@ -260,12 +297,23 @@ impl Rotator {
                 }
             }
         }
-        if next.is_empty() {
+        let outbounds = match good.build_outbounds(&self.outbounds, generation) {
+            Ok(outbounds) => outbounds,
+            Err(error) => {
+                tracing::error!(%error, "credential generation could not be published");
+                self.stats.record_failure();
+                return;
+            }
+        };
+        if next.is_empty() && outbounds.is_empty() {
             return;
         }
         good.generation = generation;
         for (served, snapshot) in next {
-            served.snapshots.publish(snapshot);
+            served.snapshots.publish(snapshot, generation);
+        }
+        for (served, snapshot) in outbounds {
+            served.snapshots.publish(snapshot, generation);
         }
         self.stats
             .record_success(generation, good.client_policies().map(|client_policy| client_policy.unusable_files).sum());
@@ -306,11 +354,14 @@ impl ServedConfig {
 impl LastGoodSources {
     fn paths(&self) -> Vec<PathBuf> {
         let pairs = self.pairs.iter().flat_map(|last_good| last_good.source.paths());
-        pairs.chain(self.client_policies.iter().flat_map(|last_good| last_good.source.paths())).collect()
+        let trusts = self.server_trusts.iter().flat_map(|last_good| last_good.source.paths());
+        pairs.chain(self.client_policies.iter().flat_map(|last_good| last_good.source.paths())).chain(trusts).collect()
     }
 
     fn is_unsettled(&self) -> bool {
-        self.pairs.iter().any(LastGood::is_unsettled) || self.client_policies.iter().any(LastGood::is_unsettled)
+        self.pairs.iter().any(LastGood::is_unsettled)
+            || self.client_policies.iter().any(LastGood::is_unsettled)
+            || self.server_trusts.iter().any(LastGood::is_unsettled)
     }
 
     fn client_policies(&self) -> impl Iterator<Item = &ClientPolicy> {
@@ -321,11 +372,41 @@ impl LastGoodSources {
 
     fn failures(&self) -> Vec<ReloadFailure> {
         let of_pairs = self.pairs.iter().filter_map(LastGood::failure);
-        of_pairs.chain(self.client_policies.iter().filter_map(LastGood::failure)).cloned().collect()
+        let of_trusts = self.server_trusts.iter().filter_map(LastGood::failure);
+        of_pairs.chain(self.client_policies.iter().filter_map(LastGood::failure)).chain(of_trusts).cloned().collect()
     }
 
     fn anchors(&self) -> impl Iterator<Item = &TrustAnchors> {
         self.client_policies().map(|client_policy| &client_policy.anchors)
+    }
+
+    /// What is new for outbounds in `generation`.
+    ///
+    /// # Errors
+    /// rustls does not take our suites.
+    fn build_outbounds<'a>(
+        &mut self,
+        outbounds: &'a [ServedOutbound],
+        generation: u64,
+    ) -> Result<Vec<(&'a ServedOutbound, OutboundSnapshot)>, rustls::Error> {
+        let now = SystemTime::now();
+        for (own, last_good) in self.own_pairs.iter_mut().zip(&self.pairs) {
+            if let Some((pair, since)) = last_good.parsed().filter(|_| !outbounds.is_empty()) {
+                own.note(pair, since, now);
+            }
+        }
+        let mut new = Vec::new();
+        for served in outbounds {
+            let own = &self.own_pairs[served.pair];
+            let (Some((pair, shown_since)), Some((trust, since))) = (own.pair(), self.server_trusts[served.trust].parsed())
+            else {
+                continue;
+            };
+            if served.snapshots.generation() < shown_since.max(since) {
+                new.push((served, own.snapshot(pair, trust, &served.outbound, generation)?));
+            }
+        }
+        Ok(new)
     }
 
     /// What `served` is to be served with, if it is all there and something of it is new.

@@ -19,50 +19,60 @@ pub struct Snapshot {
     pub generation: u64,
 }
 
-/// Where the rotator publishes snapshots of one listener. The pointer that handshakes read and the number that wakes those who wait are in
+/// Where the rotator publishes the snapshots of one listener. The pointer that handshakes read and the number that wakes those who wait are in
 /// here together, so that they cannot disagree.
 #[derive(Debug)]
-pub(super) struct SnapshotPublisher {
-    current: Arc<ArcSwapOption<Snapshot>>,
+pub(super) struct SnapshotPublisher<S = Snapshot> {
+    current: Arc<ArcSwapOption<S>>,
     /// Of the snapshot, and 0 before there is one.
     generation: watch::Sender<u64>,
 }
 
 /// What is served now, and that it changes. Empty until the first pair, trust anchors and rules have been loaded. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct SnapshotReceiver {
-    current: Arc<ArcSwapOption<Snapshot>>,
+#[derive(Debug)]
+pub struct SnapshotReceiver<S = Snapshot> {
+    current: Arc<ArcSwapOption<S>>,
     generation: watch::Receiver<u64>,
 }
 
-impl SnapshotPublisher {
+impl<S> SnapshotPublisher<S> {
     /// With nothing to serve yet.
     pub(super) fn new() -> Self {
         Self { current: Arc::default(), generation: watch::Sender::new(0) }
     }
 
-    /// Has every handshake from now on served with `snapshot`, and wakes who waits for another.
-    pub(super) fn publish(&self, snapshot: Snapshot) {
-        let generation = snapshot.generation;
+    /// Has every handshake from now on served with `snapshot` of `generation`, and wakes who waits for another.
+    pub(super) fn publish(&self, snapshot: S, generation: u64) {
         // The pointer first: whoever is woken finds it.
         self.current.store(Some(Arc::new(snapshot)));
         self.generation.send_replace(generation);
     }
 
+    /// The number of what is served now; 0 before there is something.
+    pub(super) fn generation(&self) -> u64 {
+        *self.generation.borrow()
+    }
+
     /// Another one who is told.
-    pub(super) fn subscribe(&self) -> SnapshotReceiver {
+    pub(super) fn subscribe(&self) -> SnapshotReceiver<S> {
         SnapshotReceiver { current: Arc::clone(&self.current), generation: self.generation.subscribe() }
     }
 }
 
-impl SnapshotReceiver {
+impl<S> Clone for SnapshotReceiver<S> {
+    fn clone(&self) -> Self {
+        Self { current: Arc::clone(&self.current), generation: self.generation.clone() }
+    }
+}
+
+impl<S> SnapshotReceiver<S> {
     /// What is served now; `None` before there is something. It takes no lock, and no thread waits for another.
-    pub fn load(&self) -> Option<Arc<Snapshot>> {
+    pub fn load(&self) -> Option<Arc<S>> {
         self.current.load_full()
     }
 
     /// What is served now, once there is something. Cancel safe. `None`: there never will be, as the rotator is gone.
-    pub async fn wait(&mut self) -> Option<Arc<Snapshot>> {
+    pub async fn wait(&mut self) -> Option<Arc<S>> {
         self.generation.wait_for(|generation| *generation > 0).await.ok()?;
         self.load()
     }
@@ -101,12 +111,12 @@ mod tests {
         assert!(receiver.load().is_none());
         let never = Duration::from_millis(20);
         assert!(timeout(never, receiver.wait()).await.is_err(), "there is none yet");
-        publisher.publish(snapshot(1));
+        publisher.publish(snapshot(1), 1);
         assert_eq!(receiver.wait().await.unwrap().generation, 1);
         let mut generations = receiver.generations();
         assert_eq!(*generations.borrow_and_update(), 1);
         assert!(timeout(never, generations.changed()).await.is_err(), "it was seen");
-        publisher.publish(snapshot(2));
+        publisher.publish(snapshot(2), 2);
         generations.changed().await.unwrap();
         assert_eq!(receiver.load().unwrap().generation, 2);
         drop(publisher);

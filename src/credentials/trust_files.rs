@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::watch::{Replacement, Stamp};
-use super::{ClientPolicyError, FileKind, load};
+use super::{TrustError, FileKind, load};
+use crate::identity::Role;
 use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
 
 /// The largest CRL that is read, in bytes: some hundred thousand certificates.
@@ -20,7 +21,7 @@ const MAX_ENTRIES: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TrustFileKind {
     /// CAs. One less admits fewer, so a file of a folder that cannot be used is left out.
-    Cas,
+    Cas(Role),
     /// CRLs. One less admits more, so each has to be good.
     Crls,
 }
@@ -75,14 +76,14 @@ impl TrustFiles {
         paths: &[PathBuf],
         holding: TrustFileKind,
         before: Option<&Self>,
-    ) -> Result<Self, ClientPolicyError> {
+    ) -> Result<Self, TrustError> {
         let known = before.map(Self::by_path).unwrap_or_default();
         let mut files = Self::default();
         for path in paths {
             // What was named as a file is not taken for a folder later, in which there may be nothing.
             if !path.is_dir() || known.contains_key(path.as_path()) {
                 let one = Self::one(path, |path| load::read(path, holding.largest()))
-                    .map_err(|error| ClientPolicyError::Load(holding.kind(), error))?;
+                    .map_err(|error| TrustError::Load(holding.kind(), error))?;
                 files.texts.extend(one.texts);
                 files.looked_at.extend(one.looked_at);
                 continue;
@@ -99,7 +100,7 @@ impl TrustFiles {
         path: PathBuf,
         holding: TrustFileKind,
         known: &KnownFiles<'_>,
-    ) -> Result<(), ClientPolicyError> {
+    ) -> Result<(), TrustError> {
         let mut looked_at = TrustFile::now(&path);
         let before = known.get(path.as_path());
         let read = match load::read(&path, holding.largest()) {
@@ -109,10 +110,10 @@ impl TrustFiles {
             }
             read => read.map(|bytes| Text { path, bytes, named: false }),
         };
-        let judged = read.map_err(|error| ClientPolicyError::Load(holding.kind(), error)).and_then(|text| {
+        let judged = read.map_err(|error| TrustError::Load(holding.kind(), error)).and_then(|text| {
             let known = before.filter(|(known, at)| at.fault.is_none() && **known == text);
             let judged = known.map_or_else(|| holding.judge(&text), |(_, at)| Ok(!at.is_left_out));
-            let holds_some = judged.map_err(ClientPolicyError::of_anchors)?;
+            let holds_some = judged.map_err(TrustError::of_anchors)?;
             Ok((text, holds_some))
         });
         match (judged, before) {
@@ -129,7 +130,7 @@ impl TrustFiles {
                 looked_at.fault = Some(fault.to_string());
                 self.texts.push((*text).clone());
             }
-            (Err(fault), _) if holding == TrustFileKind::Cas => {
+            (Err(fault), _) if matches!(holding, TrustFileKind::Cas(_)) => {
                 (looked_at.fault, looked_at.is_left_out) = (Some(fault.to_string()), true);
             }
             (Err(fault), _) => return Err(fault),
@@ -190,7 +191,8 @@ type KnownFiles<'a> = HashMap<&'a Path, (&'a Text, &'a TrustFile)>;
 impl TrustFileKind {
     fn kind(self) -> FileKind {
         match self {
-            Self::Cas => FileKind::ClientCa,
+            Self::Cas(Role::Client) => FileKind::ClientCa,
+            Self::Cas(Role::Server) => FileKind::ServerCa,
             Self::Crls => FileKind::ClientCrl,
         }
     }
@@ -198,7 +200,7 @@ impl TrustFileKind {
     /// In bytes.
     fn largest(self) -> u64 {
         match self {
-            Self::Cas => load::LARGEST,
+            Self::Cas(_) => load::LARGEST,
             Self::Crls => LARGEST_CRL,
         }
     }
@@ -209,7 +211,7 @@ impl TrustFileKind {
     /// What is there cannot be used.
     fn judge(self, text: &Text) -> Result<bool, TrustAnchorsError> {
         match self {
-            Self::Cas => TrustAnchors::holds_cas(text),
+            Self::Cas(role) => TrustAnchors::holds_cas(text, role),
             Self::Crls => TrustAnchors::holds_crls(text),
         }
     }
@@ -217,8 +219,8 @@ impl TrustFileKind {
 
 /// The files in a folder, in the order of their names; a symlink to nowhere is one that cannot be read, and so is what was a file when it
 /// was last good.
-fn entries(folder: &Path, holding: TrustFileKind, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, ClientPolicyError> {
-    let failed = |cause: String| ClientPolicyError::Folder { kind: holding.kind(), path: folder.to_owned(), cause };
+fn entries(folder: &Path, holding: TrustFileKind, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, TrustError> {
+    let failed = |cause: String| TrustError::Folder { kind: holding.kind(), path: folder.to_owned(), cause };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| failed(error.to_string()))? {
         let path = entry.map_err(|error| failed(error.to_string()))?.path();

@@ -20,10 +20,11 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 /// The purposes that RFC 5280, 4.2.1.12, names.
 const PURPOSES: [(&str, ObjectIdentifier); 7] = [
     ("clientAuth", CLIENT_AUTH),
-    ("serverAuth", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1")),
+    ("serverAuth", SERVER_AUTH),
     ("codeSigning", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3")),
     ("emailProtection", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4")),
     ("timeStamping", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8")),
@@ -63,6 +64,32 @@ const SHORT_NAMES: [(&str, ObjectIdentifier); 11] = [
     ("SERIALNUMBER", ObjectIdentifier::new_unwrap("2.5.4.5")),
     ("EMAILADDRESS", ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1")),
 ];
+
+/// On which side of a connection somebody shows a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Of those who dial us.
+    Client,
+    /// Of those whom we dial.
+    Server,
+}
+
+impl Role {
+    /// `clientAuth`: the purpose that its extendedKeyUsage has to allow.
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Client => "clientAuth",
+            Self::Server => "serverAuth",
+        }
+    }
+
+    fn purpose_id(self) -> ObjectIdentifier {
+        match self {
+            Self::Client => CLIENT_AUTH,
+            Self::Server => SERVER_AUTH,
+        }
+    }
+}
 
 /// The bytes are not a certificate that we can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -245,9 +272,9 @@ impl Certificate {
         matches!(constraints, Ok(Some((_, BasicConstraints { ca: true, .. }))))
     }
 
-    /// Why it may not vouch for clients though it is a CA's: what its keyUsage (RFC 5280, 4.2.1.3) or extendedKeyUsage (4.2.1.12) leaves
+    /// Why it may not vouch for those in `role` though it is a CA's: what its keyUsage (RFC 5280, 4.2.1.3) or extendedKeyUsage (4.2.1.12) leaves
     /// out, as a part of a sentence. Both limit nothing where they are absent.
-    pub fn cannot_vouch_for_clients(&self) -> Option<&'static str> {
+    pub fn ca_fault(&self, role: Role) -> Option<&'static str> {
         let extensions = self.parsed.tbs_certificate();
         match extensions.get_extension::<KeyUsage>() {
             Ok(None) => {}
@@ -257,8 +284,11 @@ impl Certificate {
         }
         match extensions.get_extension::<ExtendedKeyUsage>() {
             Ok(None) => None,
-            Ok(Some((_, usage))) if usage.0.iter().any(|id| [CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE].contains(id)) => None,
-            Ok(Some(_)) => Some("may not vouch for clients (its extendedKeyUsage lacks clientAuth)"),
+            Ok(Some((_, usage))) if usage.0.iter().any(|id| [role.purpose_id(), ANY_EXTENDED_KEY_USAGE].contains(id)) => None,
+            Ok(Some(_)) => Some(match role {
+                Role::Client => "may not vouch for clients (its extendedKeyUsage lacks clientAuth)",
+                Role::Server => "may not vouch for servers (its extendedKeyUsage lacks serverAuth)",
+            }),
             Err(_) => Some("has an extendedKeyUsage that cannot be read"),
         }
     }
@@ -279,7 +309,7 @@ impl Certificate {
     }
 
     /// Why its key may not sign a handshake: a keyUsage without digitalSignature (RFC 8446, 4.4.2.2).
-    pub fn cannot_sign_handshakes(&self) -> Option<&'static str> {
+    pub fn signing_fault(&self) -> Option<&'static str> {
         match self.parsed.tbs_certificate().get_extension::<KeyUsage>() {
             Ok(None) => None,
             Ok(Some((_, usage))) if usage.digital_signature() => None,

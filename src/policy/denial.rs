@@ -113,6 +113,11 @@ impl Denial {
         self.reason
     }
 
+    /// What is wrong, beside the reason; `None` if that says all.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
     /// The rule that decided; `None` if none did.
     pub fn rule(&self) -> Option<&Rule> {
         self.rule.as_ref()

@@ -1,6 +1,7 @@
 //! TLS as the client sees it: rustls on aws-lc-rs, and nothing else.
 
 mod alert;
+mod client_config;
 mod client_verifier;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
@@ -10,16 +11,19 @@ mod hello;
 mod record;
 mod server_config;
 mod server_name;
+mod server_verifier;
 mod session;
 mod stream;
 #[cfg(any(test, feature = "fuzzing"))]
 mod test_client;
 
+pub use client_config::client_config;
 pub use client_verifier::ClientVerifier;
 pub use handshake::{Established, HandshakeError, SigningLimiter, handshake};
 pub use handshake_driver::Negotiated;
 pub use hello::{Hello, HelloError, old_tls_alert, read_hello};
 pub use record::{KeyLimitReached, record_length};
 pub use server_config::{Selected, ServerConfigs};
+pub use server_verifier::denial_of;
 pub use session::{Decrypted, Session, Violation};
 pub use stream::Stream;

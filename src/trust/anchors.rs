@@ -1,4 +1,4 @@
-//! Roots: the CAs that we accept client certificates from, and the certificates that they have taken back.
+//! Trust anchors: the CAs that vouch for clients or for servers, and the certificates that they have taken back.
 
 mod texts;
 
@@ -20,7 +20,7 @@ use super::verified_chains::VerifiedChainCache;
 use super::{chain, revocation};
 use crate::crypto::provider;
 use crate::identity::critical::{OverSigned, Readable};
-use crate::identity::{AltNames, Certificate, Client};
+use crate::identity::{AltNames, Certificate, Client, Role};
 use crate::policy::{Denial, DenialReason};
 
 pub use texts::{Text, TrustAnchorsError};
@@ -30,7 +30,7 @@ use texts::{read_cas, read_crls};
 /// are not longer than this, in bytes: they travel in every handshake. Beyond it a client is left to choose freely.
 const LONGEST_HINTS: usize = 4096;
 
-/// The CAs that we accept client certificates from. Empty only where [`TrustAnchors::none`] says so. Cheap to clone.
+/// The CAs that vouch for clients, or for servers. Empty only where [`TrustAnchors::none`] says so. Cheap to clone.
 ///
 /// A CA may be an intermediate one: whatever is listed vouches by itself, and needs no root above it.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct TrustAnchors(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// For whom the CAs vouch.
+    role: Role,
     /// SHA-256 of everything that was read.
     digest: [u8; 32],
     cas: Vec<Ca>,
@@ -88,21 +90,21 @@ pub struct Ca {
 }
 
 impl TrustAnchors {
-    /// The CAs in `cas` and the CRLs in `crls`, with a note on each file and certificate that was left out.
+    /// The CAs in `cas`, which vouch for those in `role`, and the CRLs in `crls`, with a note on each file and certificate that was left out.
     ///
     /// A certificate that occurs several times counts once. One that is not a CA is left out with a note: whoever holds
     /// its key could otherwise vouch for anybody. A file of a folder that holds none is left out with a note.
     ///
     /// # Errors
     /// [`TrustAnchorsError`]: something in the files cannot be read, or there is no CA.
-    pub fn parse(cas: &[Text], crls: &[Text]) -> Result<(Self, Vec<String>), TrustAnchorsError> {
+    pub fn parse(cas: &[Text], crls: &[Text], role: Role) -> Result<(Self, Vec<String>), TrustAnchorsError> {
         let mut notes = Vec::new();
         let mut found = Vec::new();
         for text in cas {
-            read_cas(text, &mut found, &mut notes)?;
+            read_cas(text, role, &mut found, &mut notes)?;
         }
         if found.is_empty() {
-            return Err(TrustAnchorsError::empty(cas.iter().map(|text| &text.path), &notes));
+            return Err(TrustAnchorsError::empty(role, cas.iter().map(|text| &text.path), &notes));
         }
         let mut lists = Vec::new();
         for text in crls {
@@ -111,6 +113,7 @@ impl TrustAnchors {
         let algorithms = provider().signature_verification_algorithms;
         let crl_notes = revocation::apply(&mut found, &lists, &algorithms);
         let inner = Inner {
+            role,
             digest: digest(cas.iter().chain(crls)),
             anchors: found.iter().map(|ca| ca.anchor.clone()).collect(),
             hints: hints(&found),
@@ -124,9 +127,9 @@ impl TrustAnchors {
     }
 
     /// Whether there is a CA in `text`, which [`Self::parse`] would take.
-    pub(crate) fn holds_cas(text: &Text) -> Result<bool, TrustAnchorsError> {
+    pub(crate) fn holds_cas(text: &Text, role: Role) -> Result<bool, TrustAnchorsError> {
         let mut found = Vec::new();
-        read_cas(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
+        read_cas(text, role, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
     }
 
     /// Whether there is a CRL in `text`, which [`Self::parse`] would take.
@@ -136,8 +139,9 @@ impl TrustAnchors {
     }
 
     /// No CA at all, which vouches for nobody: what Envoy's documents mean by an empty list, never a failed load.
-    pub fn none() -> Self {
+    pub fn none(role: Role) -> Self {
         Self(Arc::new(Inner {
+            role,
             digest: digest(std::iter::empty()),
             anchors: Vec::new(),
             hints: Vec::new(),
@@ -202,7 +206,7 @@ impl TrustAnchors {
     /// Who it is that shows `chain`, if one of the CAs vouches at the time `now` for its first certificate, by way of the others:
     /// the question of every handshake, to be asked again of resumed sessions and living connections.
     ///
-    /// Checked are signatures, dates (those of the CA itself as well), clientAuth where the extended key usage is
+    /// Checked are signatures, dates (those of the CA itself as well), the purpose where the extended key usage is
     /// limited, the limits of CAs, and that no CRL names any of them.
     ///
     /// # Errors
@@ -232,7 +236,7 @@ impl TrustAnchors {
         let (leaf, _) = readable.split_first().ok_or(DenialReason::NoCertificate)?;
         let shown: Vec<_> = readable.iter().map(|one| one.shown().clone()).collect();
         let now = unix(now);
-        let Inner { anchors, algorithms, .. } = &*self.0;
+        let Inner { anchors, algorithms, role, .. } = &*self.0;
         let over_signed = OverSigned::all(algorithms.all, &readable);
         let over_signed: Vec<&dyn SignatureVerificationAlgorithm> = over_signed.iter().map(|one| one as _).collect();
         let dates = OnceCell::new();
@@ -242,8 +246,11 @@ impl TrustAnchors {
             let _ = dates.set(ca.not_before..=ca.not_after);
             Ok(())
         };
-        let usage = KeyUsage::client_auth();
-        let denial = |error: webpki::Error| chain::explain(&error, chain).unwrap_or(reason(&error).into());
+        let usage = match role {
+            Role::Client => KeyUsage::client_auth(),
+            Role::Server => KeyUsage::server_auth(),
+        };
+        let denial = |error: webpki::Error| chain::explain(&error, chain, *role).unwrap_or(reason(&error).into());
         EndEntityCert::try_from(leaf.shown())
             .and_then(|leaf| {
                 leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
@@ -273,7 +280,7 @@ impl TrustAnchors {
     /// What webpki leaves to others: the key usage of the CAs in between, the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
     fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime, which: Dates) -> Result<&Ca, webpki::Error> {
         let may_sign = |der: &CertificateDer<'_>| {
-            Certificate::from_der(der).is_ok_and(|certificate| certificate.cannot_vouch_for_clients().is_none())
+            Certificate::from_der(der).is_ok_and(|certificate| certificate.ca_fault(self.0.role).is_none())
         };
         if !path.intermediate_certificates().all(|ca| may_sign(&ca.der())) {
             return Err(webpki::Error::EndEntityUsedAsCa);

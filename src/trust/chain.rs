@@ -10,7 +10,7 @@ use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, alg_id};
 use webpki::EndEntityCert;
 
 use crate::identity::critical::Readable;
-use crate::identity::{Certificate, critical};
+use crate::identity::{Certificate, Role, critical};
 use crate::policy::{Denial, DenialReason};
 
 /// Certificates in a chain, the client's own among them. webpki follows no more than six CAs from one to the next, and
@@ -96,7 +96,7 @@ impl Ways<'_> {
 /// # Errors
 /// [`DenialReason::Unsupported`], with the key.
 pub(super) fn check_key(leaf: &Certificate, algorithms: &WebPkiSupportedAlgorithms) -> Result<(), Denial> {
-    if let Some(why) = leaf.cannot_sign_handshakes() {
+    if let Some(why) = leaf.signing_fault() {
         let what = format!("{why}; issue it with digitalSignature, or without a keyUsage");
         return Err(Denial::because(DenialReason::WrongPurpose, what));
     }
@@ -127,7 +127,7 @@ static PARSERS: [(AlgorithmIdentifier, &dyn VerificationAlgorithm); 5] = [
 ];
 
 /// What there is to say of webpki's `error` about `chain` beside its kind; `None`: no more than that.
-pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>]) -> Option<Denial> {
+pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>], role: Role) -> Option<Denial> {
     let (reason, what) = match error {
         webpki::Error::UnsupportedCertVersion => {
             (DenialReason::Unsupported, "it is not of version 3; issue it with extensions".to_owned())
@@ -163,12 +163,12 @@ pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>]) -> Op
         }
         webpki::Error::RequiredEkuNotFoundContext(_) => {
             let usages = Certificate::from_der(chain.first()?).ok()?.extended_key_usages();
-            let limiting = usages.filter(|usages| !usages.iter().any(|usage| usage == "clientAuth"));
+            let limiting = usages.filter(|usages| !usages.iter().any(|usage| usage == role.purpose()));
             let what = match limiting {
                 Some(usages) => {
-                    format!("its extendedKeyUsage is {}; have one issued with clientAuth", usages.join(", "))
+                    format!("its extendedKeyUsage is {}; have one issued with {}", usages.join(", "), role.purpose())
                 }
-                None => "the extendedKeyUsage of a CA above it is not for clients; issue it by another CA".to_owned(),
+                None => format!("the extendedKeyUsage of a CA above it lacks {}; issue it by another CA", role.purpose()),
             };
             (DenialReason::WrongPurpose, what)
         }
@@ -177,7 +177,7 @@ pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>]) -> Op
         }
         webpki::Error::EndEntityUsedAsCa => {
             let limited =
-                chain.iter().skip(1).find_map(|der| Certificate::from_der(der).ok()?.cannot_vouch_for_clients());
+                chain.iter().skip(1).find_map(|der| Certificate::from_der(der).ok()?.ca_fault(role));
             let what = match limited {
                 Some(why) => format!("a CA above it {why}; issue that CA's anew"),
                 None => {

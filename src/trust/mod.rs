@@ -7,9 +7,11 @@ mod chain;
 mod client_auth;
 mod crl;
 mod revocation;
+mod server_auth;
 mod signed;
 mod verified_chains;
 
 pub use anchors::{Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
 pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};
+pub use server_auth::{AuthenticatedServer, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy, who};

@@ -11,7 +11,7 @@ use crate::pem::Pem;
 use super::finding::{Findings, Subject};
 use crate::commands::text;
 use crate::config::{ClientAuthConfig, ClientAuthFiles, Config};
-use crate::credentials::{ClientPolicyError, ClientPolicyFiles, FileKind};
+use crate::credentials::{TrustError, ClientPolicyFiles, FileKind};
 use crate::identity::Identity;
 use crate::policy::{Policy, PolicyMode, Rule};
 use crate::trust::{Ca, ClientPolicy, CrlIssuer, TrustAnchors};
@@ -68,10 +68,10 @@ impl Judge<'_> {
         self.found.problem(subject, format!("{}{message}", self.place), help);
     }
 
-    fn unread(&mut self, error: &ClientPolicyError) {
+    fn unread(&mut self, error: &TrustError) {
         let help = "correct it: until it can be read, nobody comes in";
         match error {
-            ClientPolicyError::Policy(mistakes) => {
+            TrustError::Policy(mistakes) => {
                 for mistake in mistakes.iter() {
                     let what = format!("{}: {}", mistake.source, mistake.problem.what);
                     self.problem(Subject::Rules, &what, &mistake.problem.help);
@@ -81,7 +81,7 @@ impl Judge<'_> {
                 let subject = match other.kind() {
                     FileKind::ClientCrl => Subject::Crl,
                     FileKind::Policy => Subject::Rules,
-                    FileKind::ClientCa | FileKind::Certificate => Subject::ClientCa,
+                    FileKind::ClientCa | FileKind::ServerCa | FileKind::Certificate => Subject::ClientCa,
                 };
                 self.problem(subject, &error.to_string(), help);
             }

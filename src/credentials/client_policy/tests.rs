@@ -33,7 +33,7 @@ fn folder() -> (TempDir, ClientAuthFiles) {
     (dir, certified)
 }
 
-fn load(certified: &ClientAuthFiles) -> Result<ClientPolicy, ClientPolicyError> {
+fn load(certified: &ClientAuthFiles) -> Result<ClientPolicy, TrustError> {
     ClientPolicyFiles::read(certified, None)?.client_policy(certified)
 }
 

@@ -3,6 +3,7 @@
 use rcgen::{CustomExtension, KeyPair};
 
 use super::tests::*;
+use crate::identity::Role;
 use crate::policy::{Denial, DenialReason};
 use crate::trust::anchors::TrustAnchors;
 
@@ -124,7 +125,7 @@ fn a_ca_that_may_not_sign_or_not_for_clients_vouches_for_nobody_listed_or_sent()
         let said = denial(&roots(&[&root]), &[&client, &middle]).to_string();
         assert!(said.contains("a CA above it"), "{said}");
         let both = [text(&(root.pem.clone() + &middle.pem))];
-        let (anchors, notes) = TrustAnchors::parse(&both, &[]).unwrap();
+        let (anchors, notes) = TrustAnchors::parse(&both, &[], Role::Client).unwrap();
         assert!(notes.len() == 1 && notes[0].contains("and is left out"), "{notes:?}");
         assert_eq!(verify(&anchors, &[&client, &middle]), Err(reason));
         assert_eq!(verify(&anchors, &[&client]), Err(DenialReason::Untrusted));

@@ -17,6 +17,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 
 use super::{Text, TrustAnchors, TrustAnchorsError};
 use crate::crypto::provider;
+use crate::identity::Role;
 use crate::policy::DenialReason;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -86,7 +87,7 @@ fn roots_with(cas: &[&Made], crls: &[&[u8]]) -> TrustAnchors {
     let cas: Vec<_> = cas.iter().map(|ca| text(&ca.pem)).collect();
     let crls: Vec<_> =
         crls.iter().map(|crl| Text { path: "list.crl".into(), bytes: crl.to_vec(), named: true }).collect();
-    TrustAnchors::parse(&cas, &crls).unwrap().0
+    TrustAnchors::parse(&cas, &crls, Role::Client).unwrap().0
 }
 
 pub(super) fn verify(anchors: &TrustAnchors, chain: &[&Made]) -> Result<(), DenialReason> {
@@ -173,11 +174,11 @@ fn one_who_is_no_ca_vouches_for_nobody() {
     let client = signed(params("client"), &root);
     let forged = signed(params("forged"), &client);
     assert_eq!(verify(&roots(&[&root]), &[&forged, &client]), Err(DenialReason::ConstraintViolated));
-    let (both, notes) = TrustAnchors::parse(&[text(&(client.pem.clone() + &root.pem))], &[]).unwrap();
+    let (both, notes) = TrustAnchors::parse(&[text(&(client.pem.clone() + &root.pem))], &[], Role::Client).unwrap();
     assert_eq!(verify(&both, &[&forged]), Err(DenialReason::Untrusted));
     assert_eq!(verify(&both, &[&client]), Ok(()));
     assert_eq!(notes, ["ca.pem: certificate 1 is not a CA and is left out: CN=client"]);
-    let error = TrustAnchors::parse(&[text(&client.pem)], &[]).unwrap_err();
+    let error = TrustAnchors::parse(&[text(&client.pem)], &[], Role::Client).unwrap_err();
     assert!(matches!(error, TrustAnchorsError::Empty { .. }), "{error}");
     // A CA that may have no CA below it.
     let bounds = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -211,7 +212,7 @@ fn a_ca_renewed_with_its_old_key_vouches_as_long_as_either_certificate_does() {
     let renewed = params_now.self_signed(&old.key).unwrap();
     let client = signed(params("client"), &old);
     assert_eq!(verify(&roots(&[&old]), &[&client]), Err(DenialReason::Expired));
-    let (both, _) = TrustAnchors::parse(&[text(&(old.pem.clone() + &renewed.pem()))], &[]).unwrap();
+    let (both, _) = TrustAnchors::parse(&[text(&(old.pem.clone() + &renewed.pem()))], &[], Role::Client).unwrap();
     assert_eq!(verify(&both, &[&client]), Ok(()));
 }
 
@@ -229,18 +230,18 @@ fn a_certificate_for_servers_alone_is_none_for_clients() {
 fn files_are_read_whole_or_not_at_all() {
     let ca = self_signed(ca_params("ca"));
     // Diego's bundle has the same CA three times.
-    let (anchors, notes) = TrustAnchors::parse(&[text(&ca.pem.repeat(3)), text(&ca.pem)], &[]).unwrap();
+    let (anchors, notes) = TrustAnchors::parse(&[text(&ca.pem.repeat(3)), text(&ca.pem)], &[], Role::Client).unwrap();
     assert_eq!((anchors.0.cas.len(), notes.len()), (1, 0));
     let with_prose = format!("# our CA - the only one\n{}\n# - end -\n", ca.pem);
-    assert!(TrustAnchors::parse(&[text(&with_prose)], &[]).is_ok());
+    assert!(TrustAnchors::parse(&[text(&with_prose)], &[], Role::Client).is_ok());
     for end in 1..ca.pem.trim_end().len() {
-        assert!(TrustAnchors::parse(&[text(&ca.pem[..end])], &[]).is_err(), "{end}");
+        assert!(TrustAnchors::parse(&[text(&ca.pem[..end])], &[], Role::Client).is_err(), "{end}");
         // Some dashes may be anything; whoever takes something away by them is looked at for longer.
-        assert_eq!(TrustAnchors::parse(&[text(&(ca.pem.clone() + &ca.pem[..end]))], &[]).is_err(), end > 5, "{end}");
+        assert_eq!(TrustAnchors::parse(&[text(&(ca.pem.clone() + &ca.pem[..end]))], &[], Role::Client).is_err(), end > 5, "{end}");
     }
     let said = |bytes: &str, named| {
         let odd = Text { path: "odd.pem".into(), bytes: bytes.into(), named };
-        TrustAnchors::parse(&[text(&ca.pem), odd], &[]).map(|(_, notes)| notes).map_err(|error| error.to_string())
+        TrustAnchors::parse(&[text(&ca.pem), odd], &[], Role::Client).map(|(_, notes)| notes).map_err(|error| error.to_string())
     };
     assert_eq!(said("read me", true).unwrap_err(), "odd.pem: no certificate in PEM in it");
     assert_eq!(said("read me", false).unwrap(), ["odd.pem: no certificate in PEM in it, left out"]);
@@ -251,14 +252,14 @@ fn files_are_read_whole_or_not_at_all() {
             "odd.pem: certificate 2: not an X.509 certificate; write the file anew, or take it out"
         );
     }
-    let error = TrustAnchors::parse(&[], &[]).unwrap_err();
+    let error = TrustAnchors::parse(&[], &[], Role::Client).unwrap_err();
     assert!(matches!(error, TrustAnchorsError::Empty { .. }));
 }
 
 #[test]
 fn the_systems_bundle_can_be_read() {
     let bytes = std::fs::read("/etc/ssl/certs/ca-certificates.crt").expect("the package ca-certificates");
-    let (anchors, notes) = TrustAnchors::parse(&[Text { path: "bundle".into(), bytes, named: true }], &[]).unwrap();
+    let (anchors, notes) = TrustAnchors::parse(&[Text { path: "bundle".into(), bytes, named: true }], &[], Role::Client).unwrap();
     assert!(anchors.0.cas.len() > 50, "{notes:?}");
     assert!(anchors.hints().is_empty(), "too long for every handshake");
 }

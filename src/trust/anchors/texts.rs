@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use der::pem::LineEnding;
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use super::Ca;
-use crate::identity::{Certificate, CertificateError};
+use crate::identity::{Certificate, CertificateError, Role};
 use crate::pem::{BlockKind, Pem, PemError};
 use crate::trust::crl::{Crl, CrlError};
 use crate::trust::signed::SignedObject;
@@ -22,6 +23,14 @@ pub struct Text {
     pub bytes: Vec<u8>,
     /// The file was named itself, and not found in a folder: something must be in it.
     pub named: bool,
+}
+
+impl Text {
+    /// As if `certificates` had been read in PEM from the file `path`.
+    pub fn of_certificates<'a>(path: &Path, certificates: impl Iterator<Item = &'a CertificateDer<'a>>) -> Self {
+        let pem = certificates.filter_map(|der| der::pem::encode_string("CERTIFICATE", LineEnding::LF, der).ok());
+        Self { path: path.to_owned(), bytes: pem.collect::<String>().into_bytes(), named: false }
+    }
 }
 
 /// Says nothing of what was read, which may be a key by mistake.
@@ -103,10 +112,15 @@ pub enum TrustAnchorsError {
     },
     /// No CA at all.
     #[error(
-        "no client CA in {places}; without one nobody could come in: give --client-ca a file or folder of CAs in PEM{}",
+        "no {} in {places}; {}: give {} a file or folder of CAs in PEM{}",
+        match role { Role::Client => "client CA", Role::Server => "server CA" },
+        match role { Role::Client => "without one nobody could come in", Role::Server => "without one no server could be verified" },
+        match role { Role::Client => "--client-ca", Role::Server => "--outbound-ca" },
         list(left_out)
     )]
     Empty {
+        /// For whom they should vouch.
+        role: Role,
         /// Where was looked.
         places: String,
         /// What is said of the files that were left out.
@@ -128,7 +142,9 @@ impl TrustAnchorsError {
     /// The same, with `more` files that were left out.
     pub(crate) fn with_left_out(self, more: &[String]) -> Self {
         match self {
-            Self::Empty { places, left_out } => Self::Empty { places, left_out: [left_out, more.to_vec()].concat() },
+            Self::Empty { role, places, left_out } => {
+                Self::Empty { role, places, left_out: [left_out, more.to_vec()].concat() }
+            }
             other => other,
         }
     }
@@ -140,9 +156,9 @@ impl TrustAnchorsError {
     }
 
     /// There is no CA in any of `places`, some of which may have been left out.
-    pub(crate) fn empty<'a>(places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
+    pub(crate) fn empty<'a>(role: Role, places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
-        Self::Empty { places: places.join(", "), left_out: left_out.to_vec() }
+        Self::Empty { role, places: places.join(", "), left_out: left_out.to_vec() }
     }
 }
 
@@ -150,7 +166,12 @@ impl TrustAnchorsError {
 ///
 /// # Errors
 /// [`TrustAnchorsError`].
-pub(super) fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>) -> Result<(), TrustAnchorsError> {
+pub(super) fn read_cas(
+    text: &Text,
+    role: Role,
+    found: &mut Vec<Ca>,
+    notes: &mut Vec<String>,
+) -> Result<(), TrustAnchorsError> {
     let path = || text.path.clone();
     let pem = read_pem(text, false)?;
     let passed_over = pem.passed_over(|kind| matches!(kind, BlockKind::Certificate | BlockKind::TrustedCertificate));
@@ -159,7 +180,7 @@ pub(super) fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>
     }
     note_passed_over(text, passed_over, notes);
     for (position, block) in (1..).zip(pem.certificates()) {
-        if block.rejects_clients {
+        if block.rejects_clients && role == Role::Client {
             let path = text.path.display();
             notes.push(format!(
                 "{path}: certificate {position} is not trusted for clients by its own settings and is left out"
@@ -180,7 +201,7 @@ pub(super) fn read_cas(text: &Text, found: &mut Vec<Ca>, notes: &mut Vec<String>
             notes.push(format!("{path}: certificate {position} is not a CA and is left out: {subject}"));
             continue;
         }
-        if let Some(why) = certificate.cannot_vouch_for_clients() {
+        if let Some(why) = certificate.ca_fault(role) {
             let (path, subject) = (text.path.display(), certificate.subject());
             notes.push(format!("{path}: certificate {position} {why} and is left out: {subject}"));
             continue;

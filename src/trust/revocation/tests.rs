@@ -8,6 +8,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 
+use crate::identity::Role;
 use crate::policy::DenialReason;
 use crate::trust::{Text, TrustAnchors};
 
@@ -67,7 +68,7 @@ fn roots(cas: &[&MadeCa], crls: &[String]) -> TrustAnchors {
     let text = |path: &str, bytes: String| Text { path: path.into(), bytes: bytes.into_bytes(), named: true };
     let cas = text("ca.pem", cas.iter().map(|ca| ca.pem.as_str()).collect());
     let crls: Vec<_> = crls.iter().map(|crl| text("list.crl", crl.clone())).collect();
-    TrustAnchors::parse(&[cas], &crls).unwrap().0
+    TrustAnchors::parse(&[cas], &crls, Role::Client).unwrap().0
 }
 
 fn verdict(anchors: &TrustAnchors, chain: &[&MadeCa]) -> Result<(), DenialReason> {

@@ -68,7 +68,7 @@ fn crls_are_read_as_pem_several_in_a_file_as_well() {
     }
     let list = |bytes: &[u8]| {
         let crl = Text { path: "list.crl".into(), bytes: bytes.to_vec(), named: true };
-        TrustAnchors::parse(&[text(&ca.pem)], &[crl]).unwrap_err().to_string()
+        TrustAnchors::parse(&[text(&ca.pem)], &[crl], Role::Client).unwrap_err().to_string()
     };
     assert!(list(b"nothing").starts_with("list.crl: no CRL in PEM or DER in it"));
     assert!(list(&[0x30, 3, 1, 2, 3]).starts_with("list.crl: CRL 1: not a CRL; "));
@@ -76,7 +76,7 @@ fn crls_are_read_as_pem_several_in_a_file_as_well() {
     // In a folder, what may be a CRL is not passed over.
     let in_folder = |name: &str, bytes: &[u8]| {
         let crl = Text { path: name.into(), bytes: bytes.to_vec(), named: false };
-        TrustAnchors::parse(&[text(&ca.pem)], &[crl]).map(|(_, notes)| notes.len()).map_err(|error| error.to_string())
+        TrustAnchors::parse(&[text(&ca.pem)], &[crl], Role::Client).map(|(_, notes)| notes.len()).map_err(|error| error.to_string())
     };
     assert_eq!(in_folder("README", b"nothing"), Ok(1));
     assert_eq!(in_folder("ca.crt", ca.pem.as_bytes()), Ok(1));

@@ -1,0 +1,139 @@
+//! What outbound connections are made with: one snapshot of the pair that we show and of whom we believe.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+
+use super::Pair;
+use super::server_trust::ServerTrust;
+use crate::config::{IdentityUse, Outbound};
+use crate::identity::{Certificate, Identity, Role};
+use crate::pem::Pem;
+use crate::policy::{Policy, PolicyMode};
+use crate::tls;
+use crate::trust::{ServerAuthenticator, ServerPolicy, Text, TrustAnchors};
+
+/// What one outbound connection is made with. Replaced whole, never edited.
+#[derive(Debug)]
+pub struct OutboundSnapshot {
+    /// The pair that is shown, with sessions of its own.
+    pub client_config: Arc<ClientConfig>,
+    /// Who may answer. The configuration asks the same.
+    pub authenticator: ServerAuthenticator,
+    /// In every connection's access log entry. Counts from 1, over all pairs.
+    pub generation: u64,
+    /// When the pair that is shown is valid; `None` where none is.
+    pub validity: Option<Validity>,
+}
+
+/// The first and the last second of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub not_before: SystemTime,
+    /// The last second.
+    pub not_after: SystemTime,
+}
+
+/// The pair that we show servers, and who has issued it and those before it.
+#[derive(Debug, Default)]
+pub(super) struct OwnPair {
+    /// The last one that names an instance: servers may look at it, and the pair that announces a retirement has no name.
+    pair: Option<(Pair, u64)>,
+    /// The pair of this generation was looked at.
+    seen: u64,
+    issuers: Vec<Issuer>,
+}
+
+/// A CA that has issued a pair of ours.
+#[derive(Debug)]
+struct Issuer {
+    certificate: CertificateDer<'static>,
+    subject: String,
+    /// The last second of the pair.
+    until: SystemTime,
+}
+
+impl OwnPair {
+    /// Takes note of the pair that is good since the generation `since`.
+    pub(super) fn note(&mut self, pair: &Pair, since: u64, now: SystemTime) {
+        if self.seen == since {
+            return;
+        }
+        self.seen = since;
+        self.issuers.retain(|issuer| issuer.until >= now);
+        let Ok(leaf) = Certificate::from_der(pair.leaf()) else { return };
+        if !leaf.is_retirement() || self.pair.is_none() {
+            self.pair = Some((pair.clone(), since));
+        }
+        for der in &pair.chain()[1..] {
+            let Ok(ca) = Certificate::from_der(der) else { continue };
+            if !ca.is_ca() || ca.subject() != leaf.issuer() {
+                continue;
+            }
+            self.issuers.retain(|known| known.certificate != *der);
+            self.issuers.push(Issuer { certificate: der.clone(), subject: ca.subject(), until: leaf.not_after() });
+        }
+    }
+
+    /// The pair that is shown, and since which generation.
+    pub(super) fn pair(&self) -> Option<(&Pair, u64)> {
+        self.pair.as_ref().map(|(pair, since)| (pair, *since))
+    }
+
+    /// Whatever of `platform` is called like one of the issuers: their successors.
+    fn successors(&self, platform: &[Text]) -> Vec<CertificateDer<'static>> {
+        let pems = platform.iter().filter_map(|text| Pem::read(&text.bytes).ok());
+        let all: Vec<_> = pems.flat_map(|pem| pem.chain()).collect();
+        let is_called_alike = |der: &CertificateDer<'_>| {
+            let subject = Certificate::from_der(der).map(|ca| ca.subject());
+            subject.is_ok_and(|subject| self.issuers.iter().any(|issuer| issuer.subject == subject))
+        };
+        all.into_iter().filter(is_called_alike).collect()
+    }
+
+    /// What `outbound` is served with, if `trust` is in force from the generation `generation` on.
+    ///
+    /// # Errors
+    /// rustls does not take our suites.
+    pub(super) fn snapshot(
+        &self,
+        pair: &Pair,
+        trust: &ServerTrust,
+        outbound: &Outbound,
+        generation: u64,
+    ) -> Result<OutboundSnapshot, rustls::Error> {
+        let mut texts = trust.cas.clone();
+        if trust.own_issuer {
+            let successors = self.successors(&trust.platform);
+            let issuers = self.issuers.iter().map(|issuer| &issuer.certificate).chain(&successors);
+            texts.push(Text::of_certificates(Path::new("own-issuer"), issuers));
+        }
+        // Read before; where nothing vouches, nobody is believed.
+        let anchors = TrustAnchors::parse(&texts, &[], Role::Server)
+            .map_or_else(|_| TrustAnchors::none(Role::Server), |(anchors, _)| anchors);
+        let others = TrustAnchors::parse(&trust.platform, &[], Role::Server).ok().map(|(others, _)| others);
+        let expected = (!outbound.expect.is_empty()).then(|| Policy {
+            mode: PolicyMode::Enforce,
+            allow: outbound.expect.clone(),
+            deny: Vec::new(),
+        });
+        let authenticator = ServerAuthenticator::new(ServerPolicy {
+            anchors,
+            others: others.filter(|_| trust.own_issuer),
+            expected,
+            own: Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new),
+            checks_addresses: outbound.server_name.is_some(),
+        });
+        let shown = (outbound.identity == IdentityUse::Always).then_some(pair);
+        let validity = shown.and_then(|pair| Certificate::from_der(pair.leaf()).ok()).map(|leaf| Validity {
+            not_before: leaf.not_before(),
+            not_after: leaf.not_after(),
+        });
+        let client_config = tls::client_config(shown.map(Pair::certified_key), authenticator.clone())?;
+        Ok(OutboundSnapshot { client_config, authenticator, generation, validity })
+    }
+}

@@ -1,0 +1,121 @@
+//! The files that say who vouches for servers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::source::ReloadSource;
+use super::trust_files::{TrustFileKind, TrustFiles};
+use super::{FileKind, TrustError};
+use crate::config::OutboundCa;
+use crate::identity::Role;
+use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
+
+/// Where the CAs are found that vouch for servers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ServerTrustSource {
+    pub(super) ca: Vec<OutboundCa>,
+    /// The platform's folder, in which a successor of our own issuer is looked for.
+    pub(super) platform_cas: Option<PathBuf>,
+}
+
+/// The files as they were read, to tell whether anything has changed.
+#[derive(Debug, Clone)]
+pub(super) struct ServerTrustFiles {
+    cas: TrustFiles,
+    platform: TrustFiles,
+}
+
+/// What the files say.
+#[derive(Debug)]
+pub(super) struct ServerTrust {
+    /// CAs that vouch.
+    pub(super) cas: Vec<Text>,
+    /// Whether the issuer of our own certificate vouches too.
+    pub(super) own_issuer: bool,
+    /// CAs of the platform, of which those count that are called like our own issuer.
+    pub(super) platform: Vec<Text>,
+    /// What was left out of the files, for the log.
+    notes: Vec<String>,
+}
+
+impl PartialEq for ServerTrustFiles {
+    fn eq(&self, other: &Self) -> bool {
+        self.cas.is_same(&other.cas) && self.platform.is_same(&other.platform)
+    }
+}
+
+impl ServerTrustSource {
+    /// The files and folders that vouch, the system's among them.
+    fn vouching(&self) -> Vec<PathBuf> {
+        let paths = self.ca.iter().filter_map(|ca| match ca {
+            OutboundCa::OwnIssuer => None,
+            OutboundCa::System => system_cas(),
+            OutboundCa::Path(path) => Some(path.clone()),
+        });
+        paths.collect()
+    }
+
+    fn own_issuer(&self) -> bool {
+        self.ca.contains(&OutboundCa::OwnIssuer)
+    }
+
+    fn platform(&self) -> Option<&PathBuf> {
+        self.platform_cas.as_ref().filter(|_| self.own_issuer())
+    }
+}
+
+/// Where this system keeps its CAs; `SSL_CERT_FILE` and `SSL_CERT_DIR` come first.
+fn system_cas() -> Option<PathBuf> {
+    let probed = openssl_probe::probe();
+    probed.cert_file.or(probed.cert_dir.into_iter().next())
+}
+
+impl ReloadSource for ServerTrustSource {
+    type Raw = ServerTrustFiles;
+    type Parsed = Arc<ServerTrust>;
+    type Error = TrustError;
+
+    fn kind_of(&self, _: &TrustError) -> FileKind {
+        FileKind::ServerCa
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.vouching().into_iter().chain(self.platform().cloned()).collect()
+    }
+
+    /// A bundle that is cut off between two certificates still reads as one.
+    fn may_be_torn(&self) -> bool {
+        true
+    }
+
+    fn read(&self, before: Option<&ServerTrustFiles>) -> Result<ServerTrustFiles, TrustError> {
+        let kind = TrustFileKind::Cas(Role::Server);
+        let cas = TrustFiles::read(&self.vouching(), kind, before.map(|before| &before.cas))?;
+        let platform = self.platform().into_iter().filter(|path| path.exists()).cloned().collect::<Vec<_>>();
+        let platform = TrustFiles::read(&platform, kind, before.map(|before| &before.platform))?;
+        Ok(ServerTrustFiles { cas, platform })
+    }
+
+    fn parse(&self, files: &ServerTrustFiles) -> Result<Arc<ServerTrust>, TrustError> {
+        let mut notes: Vec<String> = files.cas.notes().collect();
+        match TrustAnchors::parse(&files.cas.texts, &[], Role::Server) {
+            Ok((_, more)) => notes.extend(more),
+            // Our own issuer suffices.
+            Err(TrustAnchorsError::Empty { .. }) if self.own_issuer() => {}
+            Err(error) => return Err(TrustError::of_anchors(error.with_left_out(&notes))),
+        }
+        Ok(Arc::new(ServerTrust {
+            cas: files.cas.texts.clone(),
+            own_issuer: self.own_issuer(),
+            platform: files.platform.texts.clone(),
+            notes,
+        }))
+    }
+
+    fn log_loaded(&self, trust: &Arc<ServerTrust>, before: Option<&Arc<ServerTrust>>, _: u64) {
+        let known = before.map_or(&[][..], |before| &before.notes);
+        for note in trust.notes.iter().filter(|note| !known.contains(note)) {
+            tracing::warn!("{note}");
+        }
+    }
+}

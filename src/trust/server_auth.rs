@@ -1,0 +1,220 @@
+//! Server authentication: who may answer us, by certificate, name and rules.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, ServerName};
+use strum::IntoStaticStr;
+use webpki::EndEntityCert;
+
+use super::TrustAnchors;
+use crate::identity::{Certificate, Client, Identity, PeerCertificate};
+use crate::policy::{Denial, DenialReason, Permit, Policy};
+
+/// Judges whoever answers one outbound listener, as it stands in one generation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ServerAuthenticator(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    anchors: TrustAnchors,
+    /// CAs that do not vouch, and of which it is said that they would.
+    others: Option<TrustAnchors>,
+    /// Who may answer; `None`: whoever has the name.
+    expected: Option<Policy>,
+    /// Our own identity, for the rules that compare with it.
+    own: Option<Arc<Identity>>,
+    /// An address that is dialled has to be in the certificate, as a name has.
+    checks_addresses: bool,
+}
+
+/// What a [`ServerAuthenticator`] is made of.
+#[derive(Debug)]
+pub struct ServerPolicy {
+    /// Who vouches for servers.
+    pub anchors: TrustAnchors,
+    /// CAs that do not vouch, and of which it is said that they would.
+    pub others: Option<TrustAnchors>,
+    /// Who may answer; `None`: whoever has the name.
+    pub expected: Option<Policy>,
+    /// Our own identity.
+    pub own: Option<Arc<Identity>>,
+    /// Whether an address that is dialled has to be in the certificate.
+    pub checks_addresses: bool,
+}
+
+/// A server that may be given the app's bytes.
+#[derive(Debug, Clone)]
+pub struct AuthenticatedServer {
+    /// Who it is.
+    pub certificate: Arc<PeerCertificate>,
+    /// By which rule; `None` where its name was enough.
+    pub permit: Option<Permit>,
+    /// Its platform has announced that it is about to stop.
+    pub is_retiring: bool,
+}
+
+/// Why a server may not be given the app's bytes. A closed set: the access log and metrics name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ServerDenialReason {
+    /// None of the trust anchors vouches for its certificate.
+    Untrusted,
+    /// Its certificate, or a CA's above it, is not valid now.
+    CertificateExpired,
+    /// Its certificate does not have the name.
+    NameMismatch,
+    /// No rule expects it.
+    UnexpectedIdentity,
+}
+
+/// A server that was denied, and who it says it is.
+#[derive(Debug, Clone)]
+pub struct ServerDenial {
+    /// Why.
+    pub reason: ServerDenialReason,
+    detail: String,
+    /// Who it is, where one of the trust anchors has vouched for that.
+    pub certificate: Option<Arc<PeerCertificate>>,
+}
+
+impl ServerAuthenticator {
+    /// An authenticator that goes by `policy`.
+    pub fn new(policy: ServerPolicy) -> Self {
+        let ServerPolicy { anchors, others, expected, own, checks_addresses } = policy;
+        Self(Arc::new(Inner { anchors, others, expected, own, checks_addresses }))
+    }
+
+    /// Whether whoever shows `chain` (leaf first) at the time `now`, when `name` was dialled, may be given the app's bytes. It is asked
+    /// in the handshake, and again of resumed sessions and of living connections.
+    ///
+    /// # Errors
+    /// [`ServerDenial`]: the trust anchors do not vouch for it, it does not have the name, or no rule expects it.
+    pub fn authorize(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: SystemTime,
+    ) -> Result<AuthenticatedServer, ServerDenial> {
+        let inner = &*self.0;
+        let server = inner.anchors.verify(chain, now).map_err(|denial| inner.untrusted(&denial, chain, now))?;
+        let Client::Authenticated(certificate) = &server else { return Err(Inner::unreadable()) };
+        let leaf = chain.first().ok_or_else(Inner::unreadable)?;
+        if inner.checks_addresses || matches!(name, ServerName::DnsName(_)) {
+            let has_name = EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(name).is_ok());
+            if !has_name {
+                let detail = format!("the certificate is not for {}; it {}", shown(name), has(certificate));
+                return Err(inner.denied(ServerDenialReason::NameMismatch, detail, certificate));
+            }
+        }
+        let permit = match &inner.expected {
+            None => None,
+            Some(policy) => Some(policy.authorize(&server, inner.own.as_deref()).map_err(|denial| {
+                let detail = inner.unexpected(policy, certificate, &denial);
+                inner.denied(ServerDenialReason::UnexpectedIdentity, detail, certificate)
+            })?),
+        };
+        let is_retiring = Certificate::from_der(leaf).is_ok_and(|leaf| leaf.is_retirement());
+        Ok(AuthenticatedServer { certificate: Arc::clone(certificate), permit, is_retiring })
+    }
+
+    /// The signature algorithms that certificates may be signed with.
+    pub fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        self.0.anchors.algorithms()
+    }
+
+    /// The CAs that vouch.
+    pub fn anchors(&self) -> &TrustAnchors {
+        &self.0.anchors
+    }
+}
+
+impl Inner {
+    fn unreadable() -> ServerDenial {
+        let detail = "the certificate cannot be read".to_owned();
+        ServerDenial { reason: ServerDenialReason::Untrusted, detail, certificate: None }
+    }
+
+    fn denied(&self, reason: ServerDenialReason, detail: String, certificate: &Arc<PeerCertificate>) -> ServerDenial {
+        ServerDenial { reason, detail, certificate: Some(Arc::clone(certificate)) }
+    }
+
+    fn untrusted(&self, denial: &Denial, chain: &[CertificateDer<'_>], now: SystemTime) -> ServerDenial {
+        let reason = match denial.reason() {
+            DenialReason::Expired | DenialReason::NotYetValid => ServerDenialReason::CertificateExpired,
+            _ => ServerDenialReason::Untrusted,
+        };
+        let is_for_others = || self.others.as_ref().is_some_and(|others| others.verify(chain, now).is_ok());
+        let detail = match denial.reason() {
+            DenialReason::Untrusted if self.anchors.cas().is_empty() => {
+                "no CA vouches for servers: the issuer of our own certificate is not known, as no CA follows it in its file; \
+                 add --outbound-ca PATH"
+                    .to_owned()
+            }
+            DenialReason::Untrusted if is_for_others() => {
+                "a CA in $CF_SYSTEM_CERT_PATH vouches for it, and not the issuer of our own certificate; \
+                 add --outbound-ca PATH with that CA, if it may name apps"
+                    .to_owned()
+            }
+            DenialReason::Untrusted => "none of the CAs of --outbound-ca vouches for it".to_owned(),
+            DenialReason::Expired => "its certificate, or a CA's above it, has expired".to_owned(),
+            DenialReason::NotYetValid => "its certificate, or a CA's above it, is not valid yet".to_owned(),
+            DenialReason::Revoked => "its certificate, or a CA's above it, is revoked".to_owned(),
+            _ => denial.detail().map_or_else(|| denial.reason().as_str().to_owned(), str::to_owned),
+        };
+        ServerDenial { reason, detail, certificate: None }
+    }
+
+    fn unexpected(&self, policy: &Policy, certificate: &PeerCertificate, denial: &Denial) -> String {
+        let rules: Vec<_> = policy.allow.iter().map(ToString::to_string).collect();
+        let needs_own = policy.needs_own_identity() && self.own.is_none();
+        let ours = if needs_own { ", and our own certificate has no identity to compare with" } else { "" };
+        let detail = match denial.reason() {
+            DenialReason::NotAllowed => String::new(),
+            _ => format!(" ({denial})"),
+        };
+        format!("{} has answered{detail}, and {} is expected{ours}", who(certificate), rules.join(" or "))
+    }
+}
+
+/// Who a certificate says its holder is.
+pub fn who(certificate: &PeerCertificate) -> String {
+    match certificate.identity.as_ref().ok().and_then(Option::as_ref).and_then(|identity| identity.app) {
+        Some(app) => format!("cf:app:{app}"),
+        None => certificate.subject.clone(),
+    }
+}
+
+/// The names that a certificate has, for the end of a sentence; at most eight of them.
+fn has(certificate: &PeerCertificate) -> String {
+    const MAX_NAMES: usize = 8;
+    let names = &certificate.names;
+    let all = names.dns.iter().map(|name| name.escape_default().to_string());
+    let all: Vec<_> = all.filter(|name| !name.is_empty()).chain(names.ips.iter().map(ToString::to_string)).collect();
+    match all.len() {
+        0 => "has no name at all".to_owned(),
+        n if n > MAX_NAMES => format!("has {} and {} more", all[..MAX_NAMES].join(", "), n - MAX_NAMES),
+        _ => format!("has {}", all.join(", ")),
+    }
+}
+
+fn shown<'a>(name: &'a ServerName<'_>) -> std::borrow::Cow<'a, str> {
+    name.to_str()
+}
+
+impl fmt::Display for ServerDenial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for ServerDenial {}
+
+impl ServerDenialReason {
+    /// The name in the access log and in metrics.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
