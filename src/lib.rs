@@ -40,6 +40,7 @@ pub mod listener;
 
 pub mod admin;
 pub mod metrics;
+pub mod outbound;
 
 pub mod cli;
 pub mod commands;

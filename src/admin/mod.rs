@@ -13,14 +13,11 @@ mod slots;
 mod status;
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream as Caller;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,6 +32,7 @@ use crate::config::{Admin, AdminAddr, Listen};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{ControlRequest, Readiness};
 use crate::listener;
+use crate::listener::{SocketAccess, SocketFile, open_unix};
 use crate::metrics::Metrics;
 
 use self::actions::{Actions, PendingAction};
@@ -112,17 +110,6 @@ struct AdminService {
 enum AdminListener {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-/// The file of a Unix socket; goes with it.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Somebody may have tidied up before us.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 impl BoundAdmin {
@@ -230,35 +217,13 @@ fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<BoundAdmin> {
             (AdminSocket::Tcp(listener), None)
         }
         AdminAddr::Unix(path) => {
-            let listener = open_unix(path)?;
+            let (listener, file) = open_unix(path, SocketAccess::Umask)?;
             tracing::info!(admin = %addr, "admin listening");
-            (AdminSocket::Unix(listener), Some(SocketFile(path.clone())))
+            (AdminSocket::Unix(listener), Some(file))
         }
     };
     let audience = Audience::Operators { actions: Actions::new(&admin.actions), hosts: admin.hosts.clone() };
     Ok(BoundAdmin { socket, audience, file })
-}
-
-/// Opens a Unix socket, which does not block, in place of one that a process before us has left behind.
-fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::net::UnixListener;
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match Caller::connect(path) {
-            // A file that is no socket refuses too, and is not ours to remove.
-            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
-                fs::remove_file(path)?;
-                UnixListener::bind(path)
-            }
-            _ => Err(error),
-        },
-        bound => bound,
-    }?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-fn is_socket(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// One connection: one request. `by_name`: whether the name in it has to be one that only this machine could mean.

@@ -155,7 +155,9 @@ impl ClientPolicyFiles {
     fn client_policy_of_context(&self) -> Result<ClientPolicy, TrustError> {
         let (anchors, notes) = match self.cas.texts.iter().all(|text| text.bytes.trim_ascii().is_empty()) {
             true => (TrustAnchors::none(Role::Client), Vec::new()),
-            false => TrustAnchors::parse(&self.cas.texts, &self.crls.texts, Role::Client).map_err(TrustError::of_anchors)?,
+            false => {
+                TrustAnchors::parse(&self.cas.texts, &self.crls.texts, Role::Client).map_err(TrustError::of_anchors)?
+            }
         };
         let allow = match self.names.as_slice() {
             [] => vec![Rule::Trusted],
@@ -177,8 +179,7 @@ impl ClientPolicyFiles {
             return Err(TrustError::of_anchors(error));
         }
         let parsed = TrustAnchors::parse(&self.cas.texts, &self.crls.texts, Role::Client);
-        let (anchors, mut notes) =
-            parsed.map_err(|error| TrustError::of_anchors(error.with_left_out(&left_out)))?;
+        let (anchors, mut notes) = parsed.map_err(|error| TrustError::of_anchors(error.with_left_out(&left_out)))?;
         notes.extend(left_out);
         if anchors.crls().is_empty() && !certified.crl.is_empty() {
             let error = TrustAnchorsError::no_crls(certified.crl.iter(), &notes);

@@ -10,13 +10,13 @@ mod outbound;
 mod pair;
 mod rotation_stats;
 mod rotator;
-mod snapshot;
 mod server_trust;
+mod snapshot;
 mod source;
 mod trust_files;
 mod watch;
 
-pub use client_policy::{TrustError, ClientPolicyFiles};
+pub use client_policy::{ClientPolicyFiles, TrustError};
 pub use expiry::renewal_overdue;
 pub use file_kind::FileKind;
 pub use load::{LoadError, read_half};

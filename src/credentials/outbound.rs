@@ -23,8 +23,10 @@ pub struct OutboundSnapshot {
     pub client_config: Arc<ClientConfig>,
     /// Who may answer. The configuration asks the same.
     pub authenticator: ServerAuthenticator,
-    /// In every connection's access log entry. Counts from 1, over all pairs.
+    /// Counts from 1, over all that is loaded.
     pub generation: u64,
+    /// The generation of the pair that is shown: in every connection's access log entry.
+    pub pair_generation: u64,
     /// When the pair that is shown is valid; `None` where none is.
     pub validity: Option<Validity>,
 }
@@ -101,7 +103,7 @@ impl OwnPair {
     /// rustls does not take our suites.
     pub(super) fn snapshot(
         &self,
-        pair: &Pair,
+        (pair, pair_generation): (&Pair, u64),
         trust: &ServerTrust,
         outbound: &Outbound,
         generation: u64,
@@ -129,11 +131,10 @@ impl OwnPair {
             checks_addresses: outbound.server_name.is_some(),
         });
         let shown = (outbound.identity == IdentityUse::Always).then_some(pair);
-        let validity = shown.and_then(|pair| Certificate::from_der(pair.leaf()).ok()).map(|leaf| Validity {
-            not_before: leaf.not_before(),
-            not_after: leaf.not_after(),
-        });
+        let validity = shown
+            .and_then(|pair| Certificate::from_der(pair.leaf()).ok())
+            .map(|leaf| Validity { not_before: leaf.not_before(), not_after: leaf.not_after() });
         let client_config = tls::client_config(shown.map(Pair::certified_key), authenticator.clone())?;
-        Ok(OutboundSnapshot { client_config, authenticator, generation, validity })
+        Ok(OutboundSnapshot { client_config, authenticator, generation, pair_generation, validity })
     }
 }

@@ -17,7 +17,9 @@ use super::server_trust::ServerTrustSource;
 use super::snapshot::SnapshotPublisher;
 use super::source::{LastGood, ReloadSource, Update};
 use super::watch::FileWatch;
-use super::{TrustError, FileKind, OutboundSnapshot, LoadError, Pair, ReloadFailure, RotationStats, Snapshot, SnapshotReceiver};
+use super::{
+    FileKind, LoadError, OutboundSnapshot, Pair, ReloadFailure, RotationStats, Snapshot, SnapshotReceiver, TrustError,
+};
 use crate::config::{ClientAuthConfig, Outbound, PairSource, TlsSettings, ValidationContextConfig};
 use crate::identity::Identity;
 use crate::tls::ServerConfigs;
@@ -233,7 +235,12 @@ impl Rotator {
         let mut expiry = Expiry::default();
         loop {
             // The pairs first: client CAs and rules may have to stand still, and a pair need not wait for that.
-            if self.load_all(&mut good.pairs, good.generation + 1).await {
+            let pairs = self.load_all(&mut good.pairs, good.generation + 1).await;
+            // At the start nobody has to wait for who vouches for servers, and all is one generation.
+            if good.generation == 0 {
+                self.load_all(&mut good.server_trusts, 1).await;
+            }
+            if pairs {
                 self.publish(&mut good);
             }
             if self.load_all(&mut good.client_policies, good.generation + 1).await {
@@ -398,12 +405,13 @@ impl LastGoodSources {
         let mut new = Vec::new();
         for served in outbounds {
             let own = &self.own_pairs[served.pair];
-            let (Some((pair, shown_since)), Some((trust, since))) = (own.pair(), self.server_trusts[served.trust].parsed())
+            let (Some((pair, shown_since)), Some((trust, since))) =
+                (own.pair(), self.server_trusts[served.trust].parsed())
             else {
                 continue;
             };
             if served.snapshots.generation() < shown_since.max(since) {
-                new.push((served, own.snapshot(pair, trust, &served.outbound, generation)?));
+                new.push((served, own.snapshot((pair, shown_since), trust, &served.outbound, generation)?));
             }
         }
         Ok(new)

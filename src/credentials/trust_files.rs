@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::watch::{Replacement, Stamp};
-use super::{TrustError, FileKind, load};
+use super::{FileKind, TrustError, load};
 use crate::identity::Role;
 use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
 
@@ -72,11 +72,7 @@ impl TrustFiles {
     ///
     /// # Errors
     /// A file cannot be read, where it has to be; or a folder.
-    pub(super) fn read(
-        paths: &[PathBuf],
-        holding: TrustFileKind,
-        before: Option<&Self>,
-    ) -> Result<Self, TrustError> {
+    pub(super) fn read(paths: &[PathBuf], holding: TrustFileKind, before: Option<&Self>) -> Result<Self, TrustError> {
         let known = before.map(Self::by_path).unwrap_or_default();
         let mut files = Self::default();
         for path in paths {
@@ -95,12 +91,7 @@ impl TrustFiles {
         Ok(files)
     }
 
-    fn read_entry(
-        &mut self,
-        path: PathBuf,
-        holding: TrustFileKind,
-        known: &KnownFiles<'_>,
-    ) -> Result<(), TrustError> {
+    fn read_entry(&mut self, path: PathBuf, holding: TrustFileKind, known: &KnownFiles<'_>) -> Result<(), TrustError> {
         let mut looked_at = TrustFile::now(&path);
         let before = known.get(path.as_path());
         let read = match load::read(&path, holding.largest()) {

@@ -284,7 +284,11 @@ impl Certificate {
         }
         match extensions.get_extension::<ExtendedKeyUsage>() {
             Ok(None) => None,
-            Ok(Some((_, usage))) if usage.0.iter().any(|id| [role.purpose_id(), ANY_EXTENDED_KEY_USAGE].contains(id)) => None,
+            Ok(Some((_, usage)))
+                if usage.0.iter().any(|id| [role.purpose_id(), ANY_EXTENDED_KEY_USAGE].contains(id)) =>
+            {
+                None
+            }
             Ok(Some(_)) => Some(match role {
                 Role::Client => "may not vouch for clients (its extendedKeyUsage lacks clientAuth)",
                 Role::Server => "may not vouch for servers (its extendedKeyUsage lacks serverAuth)",

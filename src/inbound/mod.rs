@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep_until, timeout};
 
@@ -119,7 +119,7 @@ impl Drop for ByteCountGuard<'_> {
     }
 }
 
-impl Service for InboundService {
+impl Service<TcpListener> for InboundService {
     /// The life of one connection, in the order it happens.
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) {
         // The beginning and the end have boxes of their own: an idle connection has room for neither.

@@ -3,10 +3,12 @@
 pub mod buffers;
 
 mod app_stream;
+mod connect;
 mod outgoing;
 mod write_buffer;
 
 pub use app_stream::AppStream;
+pub use connect::connect_tcp;
 pub use outgoing::Outgoing;
 pub(crate) use write_buffer::WriteBuffer;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
@@ -39,13 +39,44 @@ impl Slots {
     }
 }
 
+/// A listening socket of either kind.
+pub trait ListenSocket: Send + Sync + 'static {
+    /// A connection that came in.
+    type Stream: Send + 'static;
+    /// Who has connected, as far as the kernel says.
+    type Peer: Send + 'static;
+
+    /// Waits for a connection. Cancel safe.
+    fn accept_one(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+}
+
+impl ListenSocket for TcpListener {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+
+    async fn accept_one(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.accept().await?;
+        // A listener for IPv6 and IPv4 sees IPv4 clients as ::ffff:a.b.c.d; people and allowlists do not.
+        Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
+    }
+}
+
+impl ListenSocket for UnixListener {
+    type Stream = UnixStream;
+    type Peer = ();
+
+    async fn accept_one(&self) -> io::Result<(UnixStream, ())> {
+        Ok((self.accept().await?.0, ()))
+    }
+}
+
 /// What is done with the connections of one listener.
-pub trait Service: Send + Sync + 'static {
+pub trait Service<L: ListenSocket>: Send + Sync + 'static {
     /// Serves one connection from its beginning to its end.
-    fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) -> impl Future<Output = ()> + Send;
+    fn serve(self: Arc<Self>, stream: L::Stream, peer: L::Peer, slot: Slot) -> impl Future<Output = ()> + Send;
 
     /// Gets rid of a connection that is not even to be heard, at once.
-    fn reject(&self, stream: TcpStream, peer: SocketAddr);
+    fn reject(&self, stream: L::Stream, peer: L::Peer);
 }
 
 /// The place of one connection among those that are served at once.
@@ -59,11 +90,11 @@ pub struct Slot {
 
 /// One listening socket, and what all that comes in there has in common.
 #[derive(Debug)]
-pub struct Acceptor<S> {
+pub struct Acceptor<L, S> {
     /// Where connections come in.
-    pub socket: TcpListener,
+    pub socket: L,
     /// Its address, for the log.
-    pub addr: SocketAddr,
+    pub addr: Arc<str>,
     /// What becomes of them.
     pub service: Arc<S>,
     /// Room for them.
@@ -72,7 +103,7 @@ pub struct Acceptor<S> {
     pub guard: DrainGuard,
 }
 
-impl<S: Service> Acceptor<S> {
+impl<L: ListenSocket, S: Service<L>> Acceptor<L, S> {
     /// Accepts until `phase` is [`Phase::Draining`], then serves what the kernel had queued, and closes the listener.
     pub async fn run(self, mut phase: watch::Receiver<Phase>) {
         let mut failures = Failures::default();
@@ -81,7 +112,7 @@ impl<S: Service> Acceptor<S> {
             let accepted = tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase >= Phase::Draining) => break,
-                accepted = after(pause, self.socket.accept()) => accepted,
+                accepted = after(pause, self.socket.accept_one()) => accepted,
             };
             pause = match accepted {
                 Ok((stream, peer)) => {
@@ -102,9 +133,7 @@ impl<S: Service> Acceptor<S> {
         }
     }
 
-    fn begin(&self, stream: TcpStream, peer: SocketAddr) {
-        // A listener for IPv6 and IPv4 sees IPv4 clients as ::ffff:a.b.c.d; people and allowlists do not.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    fn begin(&self, stream: L::Stream, peer: L::Peer) {
         let admitted = Arc::clone(&self.slots.served).try_acquire_owned().ok();
         let (service, guard) = (Arc::clone(&self.service), self.guard.clone());
         if admitted.is_some() {
@@ -137,7 +166,7 @@ struct Failures {
 
 impl Failures {
     /// How long to wait before the next try; logs the first time that there is something to wait for.
-    fn pause_for(&mut self, error: &io::Error, listener: &SocketAddr) -> Duration {
+    fn pause_for(&mut self, error: &io::Error, listener: &str) -> Duration {
         if is_the_clients(error) && self.clients < CLIENTS_ERRORS {
             self.clients += 1;
             return Duration::ZERO;
@@ -148,7 +177,7 @@ impl Failures {
             } else {
                 "cannot accept connections for now; raise the descriptor limit (ulimit -n) or lower --max-connections"
             };
-            tracing::warn!(%error, %listener, "{help}");
+            tracing::warn!(%error, listener, "{help}");
         }
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         self.pause
@@ -156,10 +185,10 @@ impl Failures {
 }
 
 /// The next connection that is queued, without waiting for one.
-async fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+async fn accept_now<L: ListenSocket>(listener: &L) -> Option<io::Result<(L::Stream, L::Peer)>> {
     tokio::select! {
         biased;
-        accepted = listener.accept() => Some(accepted),
+        accepted = listener.accept_one() => Some(accepted),
         () = std::future::ready(()) => None,
     }
 }
@@ -190,10 +219,10 @@ fn is_the_clients(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    const SOMEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+    const SOMEWHERE: &str = "127.0.0.1:1";
 
     fn pauses(errno: Errno, failures: &mut Failures) -> Vec<Duration> {
-        (0..32).map(|_| failures.pause_for(&errno.into(), &SOMEWHERE)).collect()
+        (0..32).map(|_| failures.pause_for(&errno.into(), SOMEWHERE)).collect()
     }
 
     #[test]

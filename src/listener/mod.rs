@@ -2,6 +2,7 @@
 
 mod accept;
 mod capacity;
+mod unix;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -9,16 +10,18 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-pub use accept::{Acceptor, Service, Slot, Slots};
+pub use accept::{Acceptor, ListenSocket, Service, Slot, Slots};
 pub use capacity::{Capacity, capacity};
 pub(crate) use capacity::{MEMORY_PER_CONNECTION, connections_in_memory, connections_within, max_connections};
+pub use unix::{SocketAccess, SocketFile, open_unix};
 
 use crate::config::Listen;
 
 /// Connections that the kernel may hold before we accept them; it takes the smaller of this and `somaxconn`.
 const BACKLOG: i32 = 4096;
 
-const KEEPALIVE: TcpKeepalive =
+/// How a peer whose machine has vanished without a word is noticed.
+pub const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
 
 /// Opens a listening socket, which does not block. It needs no runtime.

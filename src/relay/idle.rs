@@ -20,7 +20,7 @@ enum LastSender {
 
 /// The silence of one connection. Costs a pointer and two bytes while nobody asks.
 #[derive(Debug)]
-pub(super) struct IdleTimer {
+pub(crate) struct IdleTimer {
     moved: bool,
     last: LastSender,
     watch: Option<Box<SilenceWatch>>,
@@ -49,24 +49,24 @@ impl Default for IdleTimer {
 }
 
 impl IdleTimer {
-    pub(super) fn heard_client(&mut self) {
+    pub(crate) fn heard_client(&mut self) {
         self.moved = true;
         self.last = LastSender::Client;
     }
 
-    pub(super) fn heard_app(&mut self) {
+    pub(crate) fn heard_app(&mut self) {
         self.moved = true;
         self.last = LastSender::App;
     }
 
     /// From now on a silence of `limit` is reported.
-    pub(super) fn after_silence(&mut self, limit: Duration) {
+    pub(crate) fn after_silence(&mut self, limit: Duration) {
         self.watch(limit, false);
     }
 
     /// From now on a silence of `limit` is reported, unless the client had the last word, or has just come, or an answer is
     /// under way.
-    pub(super) fn set_drain_idle_timeout(&mut self, limit: Duration) {
+    pub(crate) fn set_drain_idle_timeout(&mut self, limit: Duration) {
         self.watch(limit, true);
     }
 
@@ -84,7 +84,7 @@ impl IdleTimer {
     /// Ready once the silence has lasted. It has not as long as bytes are `on_their_way` and what is `delivered` changes, which is
     /// asked when a limit has passed; and where silence within an exchange does not count, as long as any are on their way, or an
     /// answer is `under_way`.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         on_their_way: bool,

@@ -30,7 +30,7 @@ use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
 use crate::sys::send_queue;
 use crate::tls::{Established, Session};
-use idle::IdleTimer;
+pub(crate) use idle::IdleTimer;
 use stall::BacklogWatch;
 
 /// How a relay ended.

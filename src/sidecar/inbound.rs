@@ -90,7 +90,9 @@ pub(super) fn start(
         });
         let socket = super::into_tokio(socket, addr)?;
         let (slots, guard) = (shared.capacity.slots.clone(), shared.guards.guard());
-        inbound.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(shared.phase.subscribe()));
+        inbound.accepting.spawn(
+            Acceptor { socket, addr: addr.to_string().into(), service, slots, guard }.run(shared.phase.subscribe()),
+        );
     }
     Ok(inbound)
 }

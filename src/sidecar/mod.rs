@@ -1,6 +1,7 @@
 //! The proxy as a whole: `Config` → [`Sidecar`] (listening) → `Exit`. The only module that wires the others together.
 
 mod inbound;
+mod outbound;
 mod rotation_events;
 mod shared;
 mod shutdown;
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::inbound::{BoundListener, Inbound};
+use self::outbound::{BoundOutbound, Outbounds};
 use self::shared::Shared;
 use crate::admin::{AdminState, BoundAdmin, Envoy, StatusSources};
 use crate::config::{AppAddr, Config};
@@ -34,6 +36,7 @@ pub struct Sidecar {
     metrics: Option<BoundAdmin>,
     hidden: Option<HiddenPort>,
     listeners: Vec<BoundListener>,
+    outbounds: Vec<BoundOutbound>,
     rotator: Rotator,
     /// Has the rotator load everything anew.
     reload: Arc<Notify>,
@@ -55,6 +58,13 @@ impl Sidecar {
                 Err(error) => failures.push(format!("cannot listen on {}: {}", listener.listen, bind_help(&error))),
             }
         }
+        let mut outbounds = Vec::new();
+        for outbound in &config.outbounds {
+            match BoundOutbound::open(outbound) {
+                Ok(bound) => outbounds.push(bound),
+                Err(failure) => failures.push(failure),
+            }
+        }
         if !failures.is_empty() {
             return Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")));
         }
@@ -63,7 +73,7 @@ impl Sidecar {
         let metrics = BoundAdmin::open_metrics(config.metrics)?;
         let reload = Arc::new(Notify::new());
         let rotator = Rotator::new(Arc::clone(&reload));
-        Ok(Self { config, admin, metrics, hidden, listeners, rotator, reload, child: None })
+        Ok(Self { config, admin, metrics, hidden, listeners, outbounds, rotator, reload, child: None })
     }
 
     /// Starts the app. To be called within a runtime without threads of its own, before there are any: whatever fences the proxy in
@@ -119,13 +129,14 @@ impl Sidecar {
 
     /// Starts everything that runs until the end.
     fn start(self, tasks: &mut Tasks, signals: Signals, app: Option<App>) -> Result<Running, Fault> {
-        let Self { config, admin, metrics, listeners, mut rotator, reload, .. } = self;
+        let Self { config, admin, metrics, listeners, outbounds, mut rotator, reload, .. } = self;
         // The app has been started: it keeps the limits that the container was given, and may be debugged.
         if let Err(error) = limits::keep_memory_private() {
             tracing::warn!(%error, "cannot mark the process non-dumpable (PR_SET_DUMPABLE)");
         }
         let shared = Shared::new(&config);
         let inbound = inbound::start(listeners, &config, &shared, &mut rotator, tasks)?;
+        let outbound = outbound::start(outbounds, &config, &shared, &mut rotator, tasks)?;
         let rotator = Arc::new(rotator);
         tasks.start("rotation", {
             let rotator = Arc::clone(&rotator);
@@ -135,8 +146,18 @@ impl Sidecar {
             inbound.listeners.len(),
             inbound.upstreams.iter().map(|app| Arc::clone(app.health())).collect(),
         ));
-        let running =
-            Running { served: rotator.served(), config, signals, app, inbound, rotator, reload, shared, readiness };
+        let running = Running {
+            served: rotator.served(),
+            config,
+            signals,
+            app,
+            inbound,
+            outbound,
+            rotator,
+            reload,
+            shared,
+            readiness,
+        };
         if admin.is_some() || metrics.is_some() {
             let state = Arc::new(running.admin_state());
             for (name, server) in [("admin", admin), ("metrics", metrics)] {
@@ -189,6 +210,7 @@ struct Running {
     signals: Signals,
     app: Option<App>,
     inbound: Inbound,
+    outbound: Outbounds,
     rotator: Arc<Rotator>,
     served: watch::Receiver<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
@@ -240,12 +262,14 @@ impl Running {
                 let mut remaining = self.close_listeners("the app has ended").await;
                 self.drain_until(&mut remaining, Instant::now() + self.config.drain.timeout).await;
                 self.kill_process_group(Instant::now() + shutdown::GROUP_GRACE).await;
+                self.close_outbounds(Instant::now()).await;
                 Ok(status.into())
             }
             StopCause::Broken(fault) => {
                 self.close_listeners("giving up").await;
                 self.signal_app_stop();
                 self.wait_or_kill_app(Instant::now() + self.config.drain.timeout).await;
+                self.close_outbounds(Instant::now()).await;
                 Err(fault)
             }
         };

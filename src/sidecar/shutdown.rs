@@ -43,10 +43,10 @@ impl Running {
         let skipped = skipped || self.wait_for(&mut remaining, deadline).await;
         self.close_remaining(&mut remaining, skipped).await;
         let deadline = if skipped { Instant::now() } else { deadline };
-        match self.wait_or_kill_app(deadline).await {
-            Some(status) => status.into(),
-            None => Exit::Success,
-        }
+        let status = self.wait_or_kill_app(deadline).await;
+        // The app may have dialled others to the last, also in its own shutdown.
+        self.close_outbounds(if status.is_some() { Instant::now() } else { deadline }).await;
+        status.map_or(Exit::Success, Exit::from)
     }
 
     /// From here on the kernel refuses new connections; what it had queued is served. Gives what is left to be waited for.
@@ -58,6 +58,21 @@ impl Running {
         self.readiness.set_closed();
         tracing::info!(active = self.shared.counters.active(), "listeners closed");
         std::mem::take(&mut self.shared.guards).close()
+    }
+
+    /// The app is gone, or was given up: nobody is left to dial for. Whoever still speaks is waited for until `deadline`, and for a moment
+    /// at least.
+    pub(super) async fn close_outbounds(&mut self, deadline: Instant) {
+        if self.outbound.listeners.is_empty() {
+            return;
+        }
+        self.outbound.phase.send_replace(Phase::Draining);
+        while self.outbound.accepting.join_next().await.is_some() {}
+        let mut remaining = std::mem::take(&mut self.outbound.guards).close();
+        if timeout_at(deadline.max(Instant::now() + FLUSH_GRACE), remaining.gone()).await.is_err() {
+            self.outbound.phase.send_replace(Phase::Closing);
+            let _ = timeout(FLUSH_GRACE, remaining.gone()).await;
+        }
     }
 
     pub(super) fn signal_app_stop(&self) {

@@ -15,9 +15,13 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Of failed attempts the first in so long a time is written.
 const FAILED_WINDOW: Duration = Duration::from_secs(3600);
 
-/// Lets some entries of each kind through. What is counted is not affected.
+/// Lets some inbound entries of each kind through. What is counted is not affected.
+#[derive(Debug, Default)]
+pub(super) struct Limiter(LineLimiter<KINDS>);
+
+/// Lets some lines of each of so many kinds through.
 #[derive(Debug)]
-pub(super) struct Limiter([Mutex<LineCount>; KINDS]);
+pub(super) struct LineLimiter<const N: usize>([Mutex<LineCount>; N]);
 
 const KINDS: usize = 2 * CloseReason::COUNT + 1;
 
@@ -39,26 +43,22 @@ struct LineCount {
     left_out: u64,
 }
 
-impl Default for Limiter {
+impl<const N: usize> Default for LineLimiter<N> {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Mutex::default()))
     }
 }
 
-impl Limiter {
-    /// Whether an entry of this `kind` may be written at `now`, and how many were left out before it; `None`: it may not.
-    pub(super) fn admit(&self, kind: EntryKind, now: Instant) -> Option<u64> {
+impl<const N: usize> LineLimiter<N> {
+    /// Whether a line of the kind `kind` may be written at `now`, and how many were left out before it; `None`: it may not.
+    pub(super) fn admit(&self, kind: usize, now: Instant) -> Option<u64> {
+        self.admit_within(kind, (LINES, WINDOW), now)
+    }
+
+    /// The same, of at most so many lines in so long a time.
+    fn admit_within(&self, kind: usize, (most, window): (u32, Duration), now: Instant) -> Option<u64> {
         // Counts cannot be left half-written.
-        let place = match kind {
-            EntryKind::Refused(reason) => reason as usize,
-            EntryKind::Failed(reason) => CloseReason::COUNT + reason as usize,
-            EntryKind::Audited => KINDS - 1,
-        };
-        let (most, window) = match kind {
-            EntryKind::Failed(_) => (1, FAILED_WINDOW),
-            EntryKind::Refused(_) | EntryKind::Audited => (LINES, WINDOW),
-        };
-        let mut lines = self.0[place].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.get(kind)?.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.since.is_none_or(|since| now.duration_since(since) >= window) {
             lines.since = Some(now);
             lines.written = 0;
@@ -69,6 +69,21 @@ impl Limiter {
         }
         lines.written += 1;
         Some(std::mem::take(&mut lines.left_out))
+    }
+}
+
+impl Limiter {
+    /// Whether an entry of this `kind` may be written at `now`, and how many were left out before it; `None`: it may not.
+    pub(super) fn admit(&self, kind: EntryKind, now: Instant) -> Option<u64> {
+        let place = match kind {
+            EntryKind::Refused(reason) => reason as usize,
+            EntryKind::Failed(reason) => CloseReason::COUNT + reason as usize,
+            EntryKind::Audited => KINDS - 1,
+        };
+        match kind {
+            EntryKind::Failed(_) => self.0.admit_within(place, (1, FAILED_WINDOW), now),
+            EntryKind::Refused(_) | EntryKind::Audited => self.0.admit(place, now),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod history;
 mod limiter;
 mod log;
 pub(crate) mod log_writer;
+mod outbound;
 mod verdict;
 
 pub use access_log::{ACCESS_LOG_TARGET, AccessLogEntry, FIELDS};
@@ -22,4 +23,8 @@ pub use denials::{Denied, DeniedClient};
 pub(crate) use histogram::Distribution;
 pub use history::{BUCKET, Bucket};
 pub use log::{change_log_level, log_level, start_logging, start_logging_beside};
+pub use outbound::{
+    AttemptResult, EndpointCounts, OUTBOUND_FIELDS, OutboundCloseReason, OutboundCounters, OutboundLogEntry,
+    ResolveResult,
+};
 pub(crate) use verdict::Verdict;

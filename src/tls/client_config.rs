@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::ClientConfig;
 
 use super::server_verifier::ServerVerifier;
 use crate::crypto::provider;

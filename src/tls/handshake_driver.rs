@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
+use rustls::{ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
 
 use crate::io::Outgoing;
 use crate::tls::server_name::MaskedServerNames;
@@ -30,6 +30,17 @@ pub struct Negotiated {
 }
 
 impl Negotiated {
+    /// What the handshake of `connection`, which is complete, has agreed on.
+    pub fn of(connection: &ClientConnection) -> Self {
+        Self {
+            version: connection.protocol_version(),
+            suite: connection.negotiated_cipher_suite().map(|suite| suite.suite()),
+            group: connection.negotiated_key_exchange_group().map(|group| group.name()),
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+
     /// `TLSv1_3`, as rustls names it.
     pub fn version_name(&self) -> Option<&'static str> {
         self.version.and_then(|version| version.as_str())

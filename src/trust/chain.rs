@@ -168,7 +168,9 @@ pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>], role:
                 Some(usages) => {
                     format!("its extendedKeyUsage is {}; have one issued with {}", usages.join(", "), role.purpose())
                 }
-                None => format!("the extendedKeyUsage of a CA above it lacks {}; issue it by another CA", role.purpose()),
+                None => {
+                    format!("the extendedKeyUsage of a CA above it lacks {}; issue it by another CA", role.purpose())
+                }
             };
             (DenialReason::WrongPurpose, what)
         }
@@ -176,8 +178,7 @@ pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>], role:
             (DenialReason::ConstraintViolated, "it is a CA's itself; issue one to the client that is not".to_owned())
         }
         webpki::Error::EndEntityUsedAsCa => {
-            let limited =
-                chain.iter().skip(1).find_map(|der| Certificate::from_der(der).ok()?.ca_fault(role));
+            let limited = chain.iter().skip(1).find_map(|der| Certificate::from_der(der).ok()?.ca_fault(role));
             let what = match limited {
                 Some(why) => format!("a CA above it {why}; issue that CA's anew"),
                 None => {

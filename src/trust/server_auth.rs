@@ -103,7 +103,8 @@ impl ServerAuthenticator {
         let Client::Authenticated(certificate) = &server else { return Err(Inner::unreadable()) };
         let leaf = chain.first().ok_or_else(Inner::unreadable)?;
         if inner.checks_addresses || matches!(name, ServerName::DnsName(_)) {
-            let has_name = EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(name).is_ok());
+            let has_name =
+                EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(name).is_ok());
             if !has_name {
                 let detail = format!("the certificate is not for {}; it {}", shown(name), has(certificate));
                 return Err(inner.denied(ServerDenialReason::NameMismatch, detail, certificate));

@@ -23,6 +23,7 @@ mod log;
 mod manual;
 mod memory;
 mod metrics;
+mod outbound;
 mod policy;
 mod process;
 mod proxy_protocol;

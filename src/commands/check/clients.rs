@@ -11,7 +11,7 @@ use crate::pem::Pem;
 use super::finding::{Findings, Subject};
 use crate::commands::text;
 use crate::config::{ClientAuthConfig, ClientAuthFiles, Config};
-use crate::credentials::{TrustError, ClientPolicyFiles, FileKind};
+use crate::credentials::{ClientPolicyFiles, FileKind, TrustError};
 use crate::identity::Identity;
 use crate::policy::{Policy, PolicyMode, Rule};
 use crate::trust::{Ca, ClientPolicy, CrlIssuer, TrustAnchors};

@@ -237,11 +237,17 @@ fn files_are_read_whole_or_not_at_all() {
     for end in 1..ca.pem.trim_end().len() {
         assert!(TrustAnchors::parse(&[text(&ca.pem[..end])], &[], Role::Client).is_err(), "{end}");
         // Some dashes may be anything; whoever takes something away by them is looked at for longer.
-        assert_eq!(TrustAnchors::parse(&[text(&(ca.pem.clone() + &ca.pem[..end]))], &[], Role::Client).is_err(), end > 5, "{end}");
+        assert_eq!(
+            TrustAnchors::parse(&[text(&(ca.pem.clone() + &ca.pem[..end]))], &[], Role::Client).is_err(),
+            end > 5,
+            "{end}"
+        );
     }
     let said = |bytes: &str, named| {
         let odd = Text { path: "odd.pem".into(), bytes: bytes.into(), named };
-        TrustAnchors::parse(&[text(&ca.pem), odd], &[], Role::Client).map(|(_, notes)| notes).map_err(|error| error.to_string())
+        TrustAnchors::parse(&[text(&ca.pem), odd], &[], Role::Client)
+            .map(|(_, notes)| notes)
+            .map_err(|error| error.to_string())
     };
     assert_eq!(said("read me", true).unwrap_err(), "odd.pem: no certificate in PEM in it");
     assert_eq!(said("read me", false).unwrap(), ["odd.pem: no certificate in PEM in it, left out"]);
@@ -259,7 +265,8 @@ fn files_are_read_whole_or_not_at_all() {
 #[test]
 fn the_systems_bundle_can_be_read() {
     let bytes = std::fs::read("/etc/ssl/certs/ca-certificates.crt").expect("the package ca-certificates");
-    let (anchors, notes) = TrustAnchors::parse(&[Text { path: "bundle".into(), bytes, named: true }], &[], Role::Client).unwrap();
+    let (anchors, notes) =
+        TrustAnchors::parse(&[Text { path: "bundle".into(), bytes, named: true }], &[], Role::Client).unwrap();
     assert!(anchors.0.cas.len() > 50, "{notes:?}");
     assert!(anchors.hints().is_empty(), "too long for every handshake");
 }

@@ -76,7 +76,9 @@ fn crls_are_read_as_pem_several_in_a_file_as_well() {
     // In a folder, what may be a CRL is not passed over.
     let in_folder = |name: &str, bytes: &[u8]| {
         let crl = Text { path: name.into(), bytes: bytes.to_vec(), named: false };
-        TrustAnchors::parse(&[text(&ca.pem)], &[crl], Role::Client).map(|(_, notes)| notes.len()).map_err(|error| error.to_string())
+        TrustAnchors::parse(&[text(&ca.pem)], &[crl], Role::Client)
+            .map(|(_, notes)| notes.len())
+            .map_err(|error| error.to_string())
     };
     assert_eq!(in_folder("README", b"nothing"), Ok(1));
     assert_eq!(in_folder("ca.crt", ca.pem.as_bytes()), Ok(1));

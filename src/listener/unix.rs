@@ -1,0 +1,61 @@
+//! Socket files.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::BACKLOG;
+
+/// A socket file of ours, which goes with us.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have tidied up before us.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Who may connect to a socket file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketAccess {
+    /// As the umask has it.
+    Umask,
+    /// Our own user alone.
+    Owner,
+}
+
+/// Opens a socket file, which does not block, in place of one that a process before us has left behind.
+///
+/// # Errors
+/// Those of the kernel; "address in use" where somebody listens, or the file is no socket.
+pub fn open_unix(path: &Path, access: SocketAccess) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    let addr = SockAddr::unix(path)?;
+    match socket.bind(&addr) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match UnixStream::connect(path) {
+            // A file that is no socket refuses too, and is not ours to remove.
+            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
+                fs::remove_file(path)?;
+                socket.bind(&addr)?;
+            }
+            _ => return Err(error),
+        },
+        bound => bound?,
+    }
+    let file = SocketFile(path.to_owned());
+    if access == SocketAccess::Owner {
+        // Before it listens, so that nobody else was ever let in.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    socket.listen(BACKLOG)?;
+    Ok((socket.into(), file))
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}

@@ -1,0 +1,254 @@
+//! From "the app wants to speak" to an endpoint that may be given its bytes: attempts at one endpoint after another.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustls::pki_types::ServerName;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::OutboundService;
+use super::endpoints::{Endpoint, Lease};
+use super::error::{AttemptError, OutboundError};
+use crate::config::Host;
+use crate::credentials::OutboundSnapshot;
+use crate::io::connect_tcp;
+use crate::listener::KEEPALIVE;
+use crate::telemetry::{AttemptResult, OutboundLogEntry};
+use crate::tls::Negotiated;
+use crate::trust::AuthenticatedServer;
+
+/// How long a first lookup is waited for; later ones are never.
+const FIRST_LOOKUP: Duration = Duration::from_secs(3);
+
+/// How long a connection waits for the first pair.
+const FIRST_SNAPSHOT: Duration = Duration::from_secs(1);
+
+/// After so long without an answer the next endpoint is dialled beside the first (RFC 8305, 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// An endpoint that may be given the app's bytes.
+pub(super) struct Connected {
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) server: AuthenticatedServer,
+    pub(super) name: ServerName<'static>,
+    pub(super) snapshot: Arc<OutboundSnapshot>,
+    pub(super) lease: Lease,
+}
+
+/// Finds an endpoint that answers and may. What is learned on the way gets in `entry`.
+///
+/// # Errors
+/// [`OutboundError`]: that of the last attempt. Nothing of the app's was sent to anybody.
+pub(super) async fn connect(
+    service: &OutboundService,
+    entry: &mut OutboundLogEntry,
+) -> Result<Connected, OutboundError> {
+    let timeouts = &service.outbound.timeouts;
+    let deadline = tokio::time::Instant::now() + timeouts.total;
+    let began = Instant::now();
+    service.endpoints.wait(FIRST_LOOKUP.min(timeouts.total)).await.map_err(OutboundError::ResolveFailed)?;
+    entry.fields.resolve = Some(began.elapsed()).filter(|waited| *waited >= Duration::from_millis(1));
+    let mut snapshots = service.snapshots.clone();
+    let snapshot = match timeout(FIRST_SNAPSHOT, snapshots.wait()).await {
+        Ok(Some(snapshot)) => snapshot,
+        _ => return Err(OutboundError::NoCredentials),
+    };
+    entry.fields.generation = Some(snapshot.pair_generation);
+    let mut attempts = Attempts { service, tried: Vec::new(), last: None };
+    match timeout_at(deadline, attempts.run(&snapshot, entry)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(attempts.last.map_or(OutboundError::TimedOut(timeouts.total), OutboundError::from)),
+    }
+}
+
+/// The attempts of one connection.
+struct Attempts<'a> {
+    service: &'a OutboundService,
+    /// In the order in which they were tried.
+    tried: Vec<SocketAddr>,
+    last: Option<AttemptError>,
+}
+
+impl Attempts<'_> {
+    async fn run(
+        &mut self,
+        snapshot: &Arc<OutboundSnapshot>,
+        entry: &mut OutboundLogEntry,
+    ) -> Result<Connected, OutboundError> {
+        loop {
+            let Some((lease, tcp, took)) = self.dial(entry).await else {
+                return Err(match self.last.take() {
+                    Some(error) => error.into(),
+                    None => OutboundError::NoEndpoint(self.service.counters.name().to_string()),
+                });
+            };
+            let endpoint = Arc::clone(lease.endpoint());
+            entry.fields.endpoint = Some(endpoint.addr);
+            entry.fields.connect = Some(took);
+            let name = self.service.server_name(&endpoint.host);
+            entry.fields.server_name = Some(name.to_str().into_owned());
+            match self.shake_hands(snapshot, &name, tcp, entry).await {
+                Ok((stream, server)) => {
+                    self.service.endpoints.succeeded(&endpoint);
+                    self.service.counters.count_attempt(AttemptResult::Success);
+                    if server.is_retiring {
+                        self.service.endpoints.retires(&endpoint);
+                    }
+                    return Ok(Connected { stream, server, name, snapshot: Arc::clone(snapshot), lease });
+                }
+                Err(error) => {
+                    drop(lease);
+                    if let AttemptError::Denied(denial) = &error {
+                        entry.fields.server = denial.certificate.clone();
+                    }
+                    self.fail(&endpoint, error);
+                }
+            }
+        }
+    }
+
+    /// Notes that an attempt has failed.
+    fn fail(&mut self, endpoint: &Endpoint, error: AttemptError) {
+        self.service.counters.count_attempt(error.result());
+        match error {
+            // It is well, and would say the same to everybody: what it does not like is ours.
+            AttemptError::Rejected(_) => self.service.endpoints.succeeded(endpoint),
+            _ => self.service.endpoints.failed(endpoint),
+        }
+        tracing::debug!(to = %self.service.counters.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");
+        self.last = Some(error);
+    }
+
+    /// The next endpoint that was not tried, if so many may be.
+    fn next(&mut self, entry: &mut OutboundLogEntry) -> Option<Lease> {
+        if self.tried.len() >= self.service.outbound.attempts {
+            return None;
+        }
+        let endpoint = self.service.balancer.choose(&self.service.endpoints.current(), &self.tried)?;
+        self.tried.push(endpoint.addr);
+        entry.fields.attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        entry.fields.endpoint = Some(endpoint.addr);
+        Some(self.service.endpoints.lease(endpoint))
+    }
+
+    /// A connection to whichever of the endpoints left accepts first; `None` if none does. Each has a head start before the next is
+    /// dialled beside it; who comes second is closed.
+    async fn dial(&mut self, entry: &mut OutboundLogEntry) -> Option<(Lease, TcpStream, Duration)> {
+        let limit = self.service.outbound.timeouts.connect;
+        let mut racing: JoinSet<(usize, Result<TcpStream, AttemptError>)> = JoinSet::new();
+        let mut leases: Vec<Option<(Lease, Instant)>> = Vec::new();
+        loop {
+            if let Some(lease) = self.next(entry) {
+                let (addr, began) = (lease.endpoint().addr, Instant::now());
+                let mut first = Box::pin(dial_one(addr, limit));
+                // Mostly it is there at once, and no task is needed.
+                match timeout(STAGGER, &mut first).await {
+                    Ok(Ok(tcp)) if racing.is_empty() => return Some((lease, tcp, began.elapsed())),
+                    Ok(Ok(tcp)) => {
+                        self.abandon(leases);
+                        return Some((lease, tcp, began.elapsed()));
+                    }
+                    Ok(Err(error)) => {
+                        let endpoint = Arc::clone(lease.endpoint());
+                        drop(lease);
+                        self.fail(&endpoint, error);
+                        if racing.is_empty() {
+                            continue;
+                        }
+                    }
+                    Err(_) => {
+                        let at = leases.len();
+                        leases.push(Some((lease, began)));
+                        racing.spawn(async move { (at, first.await) });
+                    }
+                }
+            } else if racing.is_empty() {
+                return None;
+            }
+            let is_last = self.tried.len() >= self.service.outbound.attempts;
+            let joined = match is_last {
+                true => racing.join_next().await,
+                false => match timeout(STAGGER, racing.join_next()).await {
+                    Ok(joined) => joined,
+                    Err(_) if self.is_anyone_left() => continue,
+                    Err(_) => racing.join_next().await,
+                },
+            };
+            let Some(Ok((at, dialled))) = joined else { return None };
+            let Some((lease, began)) = leases.get_mut(at).and_then(Option::take) else { return None };
+            match dialled {
+                Ok(tcp) => {
+                    self.abandon(leases);
+                    return Some((lease, tcp, began.elapsed()));
+                }
+                Err(error) => {
+                    let endpoint = Arc::clone(lease.endpoint());
+                    drop(lease);
+                    self.fail(&endpoint, error);
+                }
+            }
+        }
+    }
+
+    fn is_anyone_left(&self) -> bool {
+        self.service.balancer.choose(&self.service.endpoints.current(), &self.tried).is_some()
+    }
+
+    /// Those who came second: nothing is known of them.
+    fn abandon(&self, leases: Vec<Option<(Lease, Instant)>>) {
+        for (lease, _) in leases.into_iter().flatten() {
+            self.service.endpoints.abandoned(lease.endpoint());
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        snapshot: &OutboundSnapshot,
+        name: &ServerName<'static>,
+        tcp: TcpStream,
+        entry: &mut OutboundLogEntry,
+    ) -> Result<(TlsStream<TcpStream>, AuthenticatedServer), AttemptError> {
+        let limit = self.service.outbound.timeouts.handshake;
+        let began = Instant::now();
+        // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
+        let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
+        let connector = TlsConnector::from(Arc::clone(&snapshot.client_config));
+        let shaken = timeout(limit, connector.connect(name.clone(), tcp)).await;
+        let stream = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
+        let took = began.elapsed();
+        let (_, connection) = stream.get_ref();
+        // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let judged = snapshot.authenticator.authorize(chain, name, SystemTime::now());
+        let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
+        entry.fields.handshake = Some(took);
+        entry.fields.negotiated = Some(Negotiated::of(connection));
+        self.service.counters.count_handshake(took);
+        Ok((stream, server))
+    }
+}
+
+async fn dial_one(addr: SocketAddr, limit: Duration) -> Result<TcpStream, AttemptError> {
+    match timeout(limit, connect_tcp(addr)).await {
+        Ok(dialled) => dialled.map_err(|error| AttemptError::of_connect(error, limit)),
+        Err(_) => Err(AttemptError::ConnectTimeout(limit)),
+    }
+}
+
+/// The name that is asked for and verified where `host` is dialled.
+pub(super) fn server_name(host: &Host) -> ServerName<'static> {
+    match host {
+        Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
+        Host::Name(name) => {
+            let name = name.trim_end_matches('.').to_owned();
+            // Invariant: the configuration takes names only that are.
+            ServerName::try_from(name).unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
+        }
+    }
+}

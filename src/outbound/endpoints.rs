@@ -1,0 +1,326 @@
+//! The endpoints of one outbound listener: which addresses there are now, and what is known of each.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::outlier::{Availability, Outlier};
+use super::resolve::{Resolution, resolve};
+use crate::config::{Host, Outbound, Target};
+use crate::telemetry::{EndpointCounts, OutboundCounters, ResolveResult};
+
+/// Names are not looked up more often than this, whatever their TTL says: the platform's have none.
+const MIN_REFRESH: Duration = Duration::from_secs(5);
+
+/// But for a failure of an endpoint, after which the name is looked up at once.
+const MIN_REFRESH_ON_FAILURE: Duration = Duration::from_secs(1);
+
+/// How long an endpoint that has shown a retirement certificate is believed to be about to stop: it has ten seconds.
+const RETIREMENT: Duration = Duration::from_secs(60);
+
+/// One address behind an outbound listener.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it is dialled.
+    pub addr: SocketAddr,
+    /// The host that it was found by, whose name it has to have.
+    pub host: Host,
+    in_flight: AtomicUsize,
+    outlier: Mutex<Outlier>,
+    retires_until: Mutex<Option<Instant>>,
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It is being looked up for the first time.
+    Nothing,
+    /// It was looked up; there may be no address.
+    Endpoints,
+    /// It could never be looked up, for this reason.
+    Failed(String),
+}
+
+/// All endpoints of one outbound listener, kept up to date.
+#[derive(Debug)]
+pub struct Endpoints {
+    targets: Vec<Target>,
+    refresh: Duration,
+    eject: Option<u32>,
+    current: ArcSwap<Vec<Arc<Endpoint>>>,
+    known: watch::Sender<Known>,
+    failed: Notify,
+    counters: Arc<OutboundCounters>,
+}
+
+/// One connection to an endpoint, which counts as long as this is there.
+#[derive(Debug)]
+pub struct Lease(Arc<Endpoint>);
+
+impl Lease {
+    fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint)
+    }
+
+    /// Whose it is.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Endpoint {
+    fn new(addr: SocketAddr, host: Host) -> Self {
+        Self { addr, host, in_flight: AtomicUsize::new(0), outlier: Mutex::default(), retires_until: Mutex::default() }
+    }
+
+    /// Connections to it.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has said that it is about to stop.
+    pub fn is_retiring(&self) -> bool {
+        lock(&self.retires_until).is_some_and(|until| until > Instant::now())
+    }
+
+    pub(super) fn availability(&self, now: Instant) -> Availability {
+        lock(&self.outlier).availability(now)
+    }
+
+    /// Whether it is left alone for a while.
+    pub fn is_ejected(&self) -> bool {
+        self.availability(Instant::now()) == Availability::Ejected
+    }
+}
+
+/// Nothing in these can be left half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Endpoints {
+    /// The endpoints that `outbound` leads to: addresses at once, names once they were looked up.
+    pub fn new(outbound: &Outbound, counters: Arc<OutboundCounters>) -> Self {
+        let endpoints = Self {
+            targets: outbound.to.clone(),
+            refresh: outbound.refresh.max(MIN_REFRESH),
+            eject: outbound.eject,
+            current: ArcSwap::default(),
+            known: watch::Sender::new(Known::Nothing),
+            failed: Notify::new(),
+            counters,
+        };
+        if endpoints.names().next().is_none() {
+            endpoints.replace(&[]);
+            endpoints.known.send_replace(Known::Endpoints);
+        }
+        endpoints
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().filter_map(|target| match &target.host {
+            Host::Name(name) => Some(name.as_str()),
+            Host::Ip(_) => None,
+        })
+    }
+
+    /// Keeps the endpoints up to date, for ever. At once done where there is no name.
+    pub async fn run(&self) {
+        let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
+        let mut reported = false;
+        loop {
+            let (mut next, mut failure) = (self.refresh, None);
+            for name in self.names() {
+                let began = std::time::Instant::now();
+                let resolution = resolve(name).await;
+                let result = match &resolution {
+                    Resolution::Addresses(..) => ResolveResult::Success,
+                    Resolution::Empty => ResolveResult::Empty,
+                    Resolution::Failed(_) => ResolveResult::Failed,
+                };
+                self.counters.count_resolve(result, began);
+                let addresses = match resolution {
+                    Resolution::Addresses(addresses, ttl) => {
+                        next = next.min(ttl.max(MIN_REFRESH));
+                        addresses
+                    }
+                    Resolution::Empty => {
+                        next = MIN_REFRESH;
+                        Vec::new()
+                    }
+                    Resolution::Failed(why) => {
+                        next = MIN_REFRESH;
+                        failure = Some(format!("{name}: {why}"));
+                        continue;
+                    }
+                };
+                found.retain(|(known, _)| known != name);
+                found.push((name.to_owned(), addresses));
+            }
+            self.replace(&found);
+            match failure {
+                Some(why) if !reported => {
+                    tracing::warn!(to = %self.counters.name(), error = %why, "name lookup failed; what was known of it goes on; see DNS and /etc/resolv.conf");
+                    reported = true;
+                    self.note_failure(why);
+                }
+                Some(why) => self.note_failure(why),
+                None => {
+                    if reported {
+                        tracing::info!(to = %self.counters.name(), "name lookup recovered");
+                    }
+                    reported = false;
+                    self.known.send_replace(Known::Endpoints);
+                }
+            }
+            if self.names().next().is_none() {
+                return std::future::pending().await;
+            }
+            tokio::select! {
+                () = sleep(next) => {}
+                () = async {
+                    sleep(MIN_REFRESH_ON_FAILURE).await;
+                    self.failed.notified().await;
+                } => {}
+            }
+        }
+    }
+
+    fn note_failure(&self, why: String) {
+        self.known.send_if_modified(|known| match known {
+            Known::Endpoints => false,
+            Known::Nothing | Known::Failed(_) => {
+                *known = Known::Failed(why);
+                true
+            }
+        });
+    }
+
+    /// The addresses are these now. What is known of those that stay is kept.
+    fn replace(&self, found: &[(String, Vec<IpAddr>)]) {
+        let before = self.current.load();
+        let mut now: Vec<Arc<Endpoint>> = Vec::new();
+        for target in &self.targets {
+            let ips = match &target.host {
+                Host::Ip(ip) => std::slice::from_ref(ip),
+                Host::Name(name) => found.iter().find(|(known, _)| known == name).map_or(&[][..], |(_, ips)| ips),
+            };
+            for ip in ips {
+                let addr = SocketAddr::new(*ip, target.port);
+                if now.iter().any(|known| known.addr == addr) {
+                    continue;
+                }
+                let same = |known: &&Arc<Endpoint>| known.addr == addr && known.host == target.host;
+                let known = before.iter().find(same).map(Arc::clone);
+                now.push(known.unwrap_or_else(|| Arc::new(Endpoint::new(addr, target.host.clone()))));
+            }
+        }
+        let same = before.len() == now.len() && before.iter().zip(&now).all(|(one, other)| Arc::ptr_eq(one, other));
+        if !same {
+            tracing::debug!(to = %self.counters.name(), endpoints = now.len(), "endpoints changed");
+            self.current.store(Arc::new(now));
+        }
+    }
+
+    /// Waits until the name was looked up, for `limit` at most.
+    ///
+    /// # Errors
+    /// Why it could not be, if it never could.
+    pub async fn wait(&self, limit: Duration) -> Result<(), String> {
+        let mut known = self.known.subscribe();
+        match timeout(limit, known.wait_for(|known| *known != Known::Nothing)).await {
+            Ok(Ok(known)) => match &*known {
+                Known::Failed(why) => Err(why.clone()),
+                Known::Nothing | Known::Endpoints => Ok(()),
+            },
+            _ => Err(format!("the name was not looked up within {limit:?}")),
+        }
+    }
+
+    /// What is known of the name.
+    pub fn known(&self) -> Known {
+        self.known.borrow().clone()
+    }
+
+    /// The endpoints there are now.
+    pub fn current(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.current.load_full()
+    }
+
+    /// How many there are, and how they are.
+    pub fn counts(&self) -> EndpointCounts {
+        let mut counts = EndpointCounts::default();
+        for endpoint in self.current().iter() {
+            match () {
+                () if endpoint.is_retiring() => counts.retiring += 1,
+                () if endpoint.is_ejected() => counts.ejected += 1,
+                () => counts.ready += 1,
+            }
+        }
+        counts
+    }
+
+    /// Takes `endpoint` for a connection, which counts from now on.
+    pub(super) fn lease(&self, endpoint: Arc<Endpoint>) -> Lease {
+        let now = Instant::now();
+        let mut outlier = lock(&endpoint.outlier);
+        if outlier.availability(now) == Availability::Probe {
+            outlier.probe();
+        }
+        drop(outlier);
+        Lease::new(endpoint)
+    }
+
+    /// The endpoint has answered, and may.
+    pub(super) fn succeeded(&self, endpoint: &Endpoint) {
+        lock(&endpoint.outlier).succeeded();
+    }
+
+    /// The endpoint has shown a retirement certificate: it gets nothing new where there is another.
+    pub(super) fn retires(&self, endpoint: &Endpoint) {
+        let mut until = lock(&endpoint.retires_until);
+        if until.is_none_or(|until| until <= Instant::now()) {
+            tracing::info!(to = %self.counters.name(), endpoint_addr = %endpoint.addr, "endpoint_retiring: the server has shown a retirement certificate and gets no new connections");
+        }
+        *until = Some(Instant::now() + RETIREMENT);
+    }
+
+    /// A connection to the endpoint was given up before anything could be said of it.
+    pub(super) fn abandoned(&self, endpoint: &Endpoint) {
+        lock(&endpoint.outlier).abandon_probe();
+    }
+
+    /// The endpoint has failed. It may be ejected, and the name is looked up anew.
+    pub(super) fn failed(&self, endpoint: &Endpoint) {
+        let now = Instant::now();
+        let all = self.current();
+        let ejected = all.iter().filter(|one| one.availability(now) == Availability::Ejected).count();
+        // Never more than half, so never the last.
+        let may_be = 2 * (ejected + 1) <= all.len();
+        let ejects = lock(&endpoint.outlier).failed(self.eject, may_be, now, fastrand::f64());
+        if ejects {
+            self.counters.count_ejection();
+            tracing::warn!(to = %self.counters.name(), endpoint_addr = %endpoint.addr, "endpoint ejected: it has failed several times in a row; it is tried again in some seconds");
+        }
+        self.failed.notify_one();
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.addr)
+    }
+}

@@ -1,0 +1,151 @@
+//! Why an outbound connection closed before its bytes had been carried.
+
+use std::io;
+use std::time::Duration;
+
+use rustls::AlertDescription;
+
+use crate::telemetry::{AttemptResult, OutboundCloseReason};
+use crate::tls;
+use crate::trust::{ServerDenial, ServerDenialReason};
+
+/// Why there is no endpoint to carry the app's bytes to.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    /// The name has no address.
+    #[error("{0} has no address; is the server started, and the route mapped?")]
+    NoEndpoint(String),
+    /// The name could never be looked up.
+    #[error("{0}; see DNS and /etc/resolv.conf")]
+    ResolveFailed(String),
+    /// There is no pair to show yet, or nobody who vouches for servers.
+    #[error("no usable pair, or no CAs of servers, were loaded yet")]
+    NoCredentials,
+    /// A limit was reached.
+    #[error("the limit on {what} is reached; raise {option}")]
+    Overloaded {
+        /// Connections, or those that wait.
+        what: &'static str,
+        /// Where it can be raised.
+        option: &'static str,
+    },
+    /// The time for all attempts is over before one of them has failed by itself.
+    #[error("no endpoint has answered within {0:?}")]
+    TimedOut(Duration),
+    /// The last attempt has failed.
+    #[error(transparent)]
+    Attempt(#[from] AttemptError),
+}
+
+/// Why one attempt at one endpoint has come to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// It does not accept.
+    #[error("the endpoint refused the connection")]
+    ConnectRefused,
+    /// It has not accepted in time.
+    #[error("the endpoint did not accept within {0:?}")]
+    ConnectTimeout(Duration),
+    /// It could not be reached.
+    #[error("the endpoint cannot be reached: {0}")]
+    ConnectFailed(io::Error),
+    /// The handshake was not done in time.
+    #[error("the handshake was not done within {0:?}")]
+    HandshakeTimeout(Duration),
+    /// The handshake failed.
+    #[error("the handshake failed: {0}")]
+    HandshakeFailed(io::Error),
+    /// The server has ended it by an alert about our certificate.
+    #[error("the server does not accept our certificate: it sent the alert {0:?}")]
+    Rejected(AlertDescription),
+    /// Whoever has answered may not be given the app's bytes.
+    #[error("{0}")]
+    Denied(Box<ServerDenial>),
+}
+
+impl OutboundError {
+    /// The reason, from the closed set.
+    pub fn reason(&self) -> OutboundCloseReason {
+        use OutboundCloseReason as Reason;
+        match self {
+            Self::NoEndpoint(_) => Reason::NoEndpoint,
+            Self::ResolveFailed(_) => Reason::ResolveFailed,
+            Self::NoCredentials => Reason::NoCredentials,
+            Self::Overloaded { .. } => Reason::Overloaded,
+            Self::TimedOut(_) => Reason::ConnectTimeout,
+            Self::Attempt(attempt) => attempt.reason(),
+        }
+    }
+}
+
+impl AttemptError {
+    /// The reason, from the closed set.
+    pub fn reason(&self) -> OutboundCloseReason {
+        use OutboundCloseReason as Reason;
+        match self {
+            Self::ConnectRefused => Reason::ConnectRefused,
+            Self::ConnectTimeout(_) => Reason::ConnectTimeout,
+            Self::ConnectFailed(_) => Reason::ConnectFailed,
+            Self::HandshakeTimeout(_) => Reason::HandshakeTimeout,
+            Self::HandshakeFailed(_) => Reason::HandshakeFailed,
+            Self::Rejected(_) => Reason::ClientCertificateRejected,
+            Self::Denied(denial) => match denial.reason {
+                ServerDenialReason::Untrusted => Reason::Untrusted,
+                ServerDenialReason::CertificateExpired => Reason::CertificateExpired,
+                ServerDenialReason::NameMismatch => Reason::NameMismatch,
+                ServerDenialReason::UnexpectedIdentity => Reason::UnexpectedIdentity,
+            },
+        }
+    }
+
+    /// What is counted.
+    pub(super) fn result(&self) -> AttemptResult {
+        match self {
+            Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) => AttemptResult::ConnectFailed,
+            Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => AttemptResult::HandshakeFailed,
+            Self::Rejected(_) => AttemptResult::Rejected,
+            Self::Denied(_) => AttemptResult::Denied,
+        }
+    }
+
+    /// What a failed dial is.
+    pub(super) fn of_connect(error: io::Error, limit: Duration) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::ConnectRefused,
+            io::ErrorKind::TimedOut => Self::ConnectTimeout(limit),
+            _ => Self::ConnectFailed(error),
+        }
+    }
+
+    /// What a failed handshake is.
+    pub(super) fn of_handshake(error: io::Error) -> Self {
+        if let Some(alert) = rejection(&error) {
+            return Self::Rejected(alert);
+        }
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        match cause.and_then(tls::denial_of) {
+            Some(denial) => Self::Denied(Box::new(denial.clone())),
+            None => Self::HandshakeFailed(error),
+        }
+    }
+}
+
+/// The server's alert about our certificate, if that is what `error` is. In TLS 1.3 it comes when our handshake is done.
+pub(super) fn rejection(error: &io::Error) -> Option<AlertDescription> {
+    let cause = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    match cause {
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied
+                | AlertDescription::CertificateRequired
+        )
+        .then_some(*alert),
+        _ => None,
+    }
+}

@@ -1,0 +1,276 @@
+//! The transfer of bytes between the app and an endpoint, both ways.
+//!
+//! One future, no task and no buffer of its own, as with clients: bytes pass through the thread's buffers, and only what the receiving
+//! side would not take yet is kept. While something is kept in a direction, nothing more is read in it.
+//!
+//! | what happens | the other side sees |
+//! |---|---|
+//! | the app ends its sending | the endpoint: close_notify and FIN; its answer still arrives |
+//! | the app resets | the endpoint: a reset, without close_notify |
+//! | the endpoint sends close_notify | the app: end of file; its own sending goes on |
+//! | the endpoint's TCP ends or resets without it | the app: a reset, since what it got is not whole |
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::AlertDescription;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::error::rejection;
+use crate::io::buffers::{Buffers, READ};
+use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
+use crate::relay::IdleTimer;
+
+/// Reads in a row before other connections get their turn.
+const READS_PER_TURN: usize = 16;
+
+/// How the transfer ended.
+#[derive(Debug)]
+pub(super) enum OutboundRelayEnd {
+    /// Both sides said that they were done.
+    Complete,
+    /// The app reset the connection.
+    AppReset,
+    /// The endpoint's TCP ended without close_notify.
+    EndpointTruncated,
+    /// The endpoint reset the connection.
+    EndpointReset,
+    /// The endpoint broke the TLS protocol, or ended it by an alert.
+    EndpointViolation(io::Error),
+    /// The server does not accept our certificate.
+    Rejected(AlertDescription),
+    /// Nothing moved either way for as long as was allowed.
+    Idle,
+}
+
+/// Both connections, and what is on its way between them.
+pub(super) struct OutboundRelay {
+    app: AppStream,
+    endpoint: TlsStream<TcpStream>,
+    /// Plaintext that the endpoint would not take yet.
+    to_endpoint: WriteBuffer,
+    /// Plaintext that the app would not take yet.
+    to_app: WriteBuffer,
+    up: Direction,
+    down: Direction,
+    /// rustls may have ciphertext that the endpoint would not take yet.
+    is_unflushed: bool,
+    carried: Transferred,
+    idle: IdleTimer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Open,
+    /// Its source has ended; what is kept is still to be delivered.
+    Ending,
+    Done,
+}
+
+/// What became of one direction's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It waits for a socket, or is done.
+    Over,
+    /// It has used up its turn.
+    Busy,
+}
+
+impl OutboundRelay {
+    pub(super) fn new(app: AppStream, endpoint: TlsStream<TcpStream>) -> Self {
+        Self {
+            app,
+            endpoint,
+            to_endpoint: WriteBuffer::default(),
+            to_app: WriteBuffer::default(),
+            up: Direction::Open,
+            down: Direction::Open,
+            is_unflushed: false,
+            carried: Transferred::default(),
+            idle: IdleTimer::default(),
+        }
+    }
+
+    /// Plaintext bytes carried so far: up to the endpoint, down to the app.
+    pub(super) fn transferred(&self) -> Transferred {
+        self.carried
+    }
+
+    /// Ends the transfer once nothing has moved either way for `limit`.
+    pub(super) fn set_idle_timeout(&mut self, limit: Duration) {
+        self.idle.after_silence(limit);
+    }
+
+    /// Ends the transfer once nothing has moved for `limit` and nobody waits: the last word was the endpoint's.
+    pub(super) fn set_drain_idle_timeout(&mut self, limit: Duration) {
+        self.idle.set_drain_idle_timeout(limit);
+    }
+
+    /// The last certificates that the endpoint has shown.
+    pub(super) fn endpoint(&self) -> &TlsStream<TcpStream> {
+        &self.endpoint
+    }
+
+    /// Ends both connections as one that was whole: close_notify and FIN for both, as far as the sockets take it at once.
+    pub(super) async fn close(mut self) {
+        // An endpoint that does not read learns it from the FIN.
+        let _ = std::future::poll_fn(|cx| {
+            let _ = Pin::new(&mut self.endpoint).poll_shutdown(cx);
+            Poll::Ready(())
+        })
+        .await;
+        let _ = self.app.end_sending();
+    }
+
+    /// Ends both connections by resets: nobody may take what came for whole.
+    pub(super) fn reset(self) {
+        self.app.reset();
+        // When the option cannot be set the socket is closed all the same.
+        let _ = self.endpoint.get_ref().0.set_zero_linger();
+    }
+
+    fn poll_transfer(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<OutboundRelayEnd> {
+        let turns = self.carry_down(cx, buffers).and_then(|down| Ok((down, self.carry_up(cx, buffers)?)));
+        match turns {
+            Err(end) => Poll::Ready(end),
+            Ok(_) if self.up == Direction::Done && self.down == Direction::Done => {
+                Poll::Ready(OutboundRelayEnd::Complete)
+            }
+            Ok((Turn::Over, Turn::Over)) => Poll::Pending,
+            Ok(_) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// app → endpoint
+    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Turn, OutboundRelayEnd> {
+        for _ in 0..READS_PER_TURN {
+            if self.up == Direction::Done {
+                return Ok(Turn::Over);
+            }
+            let delivered = self.to_endpoint.poll_deliver(Pin::new(&mut self.endpoint), cx, &mut self.carried.up);
+            if !self.took(delivered) {
+                return Ok(Turn::Over);
+            }
+            if self.is_unflushed {
+                let flushed = Pin::new(&mut self.endpoint).poll_flush(cx);
+                if !self.took(flushed) {
+                    return Ok(Turn::Over);
+                }
+                self.is_unflushed = false;
+            }
+            if self.up == Direction::Ending {
+                let shut = Pin::new(&mut self.endpoint).poll_shutdown(cx);
+                if self.took(shut) {
+                    self.up = Direction::Done;
+                }
+                return Ok(Turn::Over);
+            }
+            if self.app.poll_read_ready(cx).is_pending() {
+                return Ok(Turn::Over);
+            }
+            let mut space = ReadBuf::new(&mut buffers.input[..READ]);
+            match Pin::new(&mut self.app).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(Turn::Over),
+                Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
+                Poll::Ready(Ok(())) => {}
+            }
+            let read = space.filled();
+            if read.is_empty() {
+                self.up = Direction::Ending;
+                continue;
+            }
+            self.idle.heard_client();
+            self.is_unflushed = true;
+            let written =
+                self.to_endpoint.poll_write_through(read, Pin::new(&mut self.endpoint), cx, &mut self.carried.up);
+            if !self.took(written) {
+                return Ok(Turn::Over);
+            }
+        }
+        Ok(Turn::Busy)
+    }
+
+    /// Whether the endpoint took what it was given. One that takes nothing more may have said why: what it has sent is read first.
+    fn took(&mut self, delivered: Poll<io::Result<()>>) -> bool {
+        match delivered {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(_)) => {
+                self.up = Direction::Done;
+                self.to_endpoint = WriteBuffer::default();
+                false
+            }
+        }
+    }
+
+    /// endpoint → app
+    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Turn, OutboundRelayEnd> {
+        for _ in 0..READS_PER_TURN {
+            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.down) {
+                Poll::Pending => return Ok(Turn::Over),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
+            }
+            match self.down {
+                Direction::Open => {}
+                Direction::Ending => {
+                    self.down = Direction::Done;
+                    // The app may be gone already: then there is nobody to tell.
+                    let _ = self.app.end_sending();
+                    return Ok(Turn::Over);
+                }
+                Direction::Done => return Ok(Turn::Over),
+            }
+            let mut space = ReadBuf::new(&mut buffers.input[..READ]);
+            match Pin::new(&mut self.endpoint).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(Turn::Over),
+                Poll::Ready(Err(error)) => return Err(endpoint_failed(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let read = space.filled();
+            if read.is_empty() {
+                self.down = Direction::Ending;
+                continue;
+            }
+            self.idle.heard_app();
+            match self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.carried.down) {
+                Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        Ok(Turn::Busy)
+    }
+}
+
+fn endpoint_failed(error: io::Error) -> OutboundRelayEnd {
+    match (rejection(&error), error.kind()) {
+        (Some(alert), _) => OutboundRelayEnd::Rejected(alert),
+        (None, io::ErrorKind::UnexpectedEof) => OutboundRelayEnd::EndpointTruncated,
+        (None, io::ErrorKind::InvalidData) => OutboundRelayEnd::EndpointViolation(error),
+        (None, _) => OutboundRelayEnd::EndpointReset,
+    }
+}
+
+impl Future for OutboundRelay {
+    type Output = OutboundRelayEnd;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<OutboundRelayEnd> {
+        let this = self.get_mut();
+        match buffers::with(|buffers| this.poll_transfer(cx, buffers)) {
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => {
+                let on_its_way = !this.to_app.is_empty() || !this.to_endpoint.is_empty() || this.is_unflushed;
+                let Transferred { up, down } = this.carried;
+                this.idle.poll(cx, on_its_way, || up.wrapping_add(down), false).map(|()| OutboundRelayEnd::Idle)
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! DNS: all addresses of a name, and whether there are none or nobody could say.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+
+/// How long one try may take, and how many there are.
+const TRY: Duration = Duration::from_secs(1);
+const TRIES: usize = 2;
+
+/// More addresses than that are left out: a name has a few hundred instances at most.
+const MAX_ADDRESSES: usize = 1024;
+
+/// What there is to say of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Resolution {
+    /// Its addresses, and for how long they hold.
+    Addresses(Vec<IpAddr>, Duration),
+    /// It has none.
+    Empty,
+    /// Nobody could say, for this reason: what was known holds.
+    Failed(String),
+}
+
+/// Of one family.
+enum Answer {
+    Addresses(Vec<IpAddr>, Duration),
+    /// The name is there, and has no address of the family.
+    NoData,
+    /// There is no such name.
+    NoName,
+    Failed(String),
+}
+
+/// Looks `name` up: in `/etc/hosts`, else by the servers of `/etc/resolv.conf`, both of which are read each time. Nothing is kept.
+pub(super) async fn resolve(name: &str) -> Resolution {
+    let (config, options) = match read_system_conf() {
+        Ok(read) => read,
+        // `/etc/hosts` may know it all the same.
+        Err(_) => (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default()),
+    };
+    let search = config.search().to_vec();
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let opts = builder.options_mut();
+    *opts = options;
+    (opts.cache_size, opts.edns0, opts.timeout, opts.attempts) = (0, true, TRY, TRIES);
+    let resolver = match builder.build() {
+        Ok(resolver) => resolver,
+        Err(error) => return Resolution::Failed(error.to_string()),
+    };
+    let Ok(absolute) = name.parse::<Name>().map(fully_qualified) else {
+        return Resolution::Failed("it is not a name".to_owned());
+    };
+    let searched = search.iter().filter_map(|domain| name.parse::<Name>().ok()?.append_domain(domain).ok());
+    let searched = searched.map(fully_qualified);
+    let names: Vec<Name> = match name {
+        _ if name.ends_with('.') => vec![absolute],
+        // Each name of the list costs two questions: a name that is whole is asked first.
+        _ if name.contains('.') => std::iter::once(absolute).chain(searched).collect(),
+        _ => searched.chain(std::iter::once(absolute)).collect(),
+    };
+    for name in names {
+        if let Some(resolution) = both_families(&resolver, name).await {
+            return resolution;
+        }
+    }
+    Resolution::Empty
+}
+
+fn fully_qualified(mut name: Name) -> Name {
+    name.set_fqdn(true);
+    name
+}
+
+/// What both families say of `name`; `None`: there is no such name.
+async fn both_families(resolver: &TokioResolver, name: Name) -> Option<Resolution> {
+    let (four, six) =
+        tokio::join!(resolver.lookup(name.clone(), RecordType::A), resolver.lookup(name, RecordType::AAAA));
+    Some(match (answer(four), answer(six)) {
+        (Answer::Addresses(four, four_ttl), Answer::Addresses(six, six_ttl)) => {
+            addresses(four.into_iter().chain(six), four_ttl.min(six_ttl))
+        }
+        // What the other family would have said is asked again soon.
+        (Answer::Addresses(known, ttl), _) | (_, Answer::Addresses(known, ttl)) => addresses(known.into_iter(), ttl),
+        (Answer::Failed(why), _) | (_, Answer::Failed(why)) => Resolution::Failed(why),
+        (Answer::NoData, _) | (_, Answer::NoData) => Resolution::Empty,
+        (Answer::NoName, Answer::NoName) => return None,
+    })
+}
+
+fn addresses(all: impl Iterator<Item = IpAddr>, ttl: Duration) -> Resolution {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for ip in all.map(|ip| ip.to_canonical()).take(MAX_ADDRESSES) {
+        if !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    Resolution::Addresses(addresses, ttl)
+}
+
+fn answer(found: Result<Lookup, NetError>) -> Answer {
+    match found {
+        Ok(lookup) => {
+            let records = lookup.answers();
+            let ips: Vec<IpAddr> = records.iter().filter_map(|record| record.data.ip_addr()).collect();
+            // Of the aliases as well: whichever ends first may lead elsewhere.
+            let ttl = records.iter().map(|record| record.ttl).min().unwrap_or_default();
+            if ips.is_empty() { Answer::NoData } else { Answer::Addresses(ips, Duration::from_secs(ttl.into())) }
+        }
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
+            ResponseCode::NXDomain => Answer::NoName,
+            ResponseCode::NoError => Answer::NoData,
+            code => Answer::Failed(format!("the DNS server says {code}")),
+        },
+        Err(NetError::Timeout) => Answer::Failed(format!("no DNS server has answered within {:?}", TRY * 2)),
+        Err(error) => Answer::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,9 @@
+//! What is said of outbound connections: their access log entries and their counters.
+
+mod close_reason;
+mod counters;
+mod entry;
+
+pub use close_reason::OutboundCloseReason;
+pub use counters::{AttemptResult, EndpointCounts, OutboundCounters, ResolveResult};
+pub use entry::{OUTBOUND_FIELDS, OutboundLogEntry};

@@ -1,0 +1,184 @@
+//! What is counted of one outbound listener.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
+use super::OutboundCloseReason;
+use crate::io::Transferred;
+use crate::telemetry::histogram::{Distribution, Histogram};
+use crate::telemetry::limiter::LineLimiter;
+
+/// What became of one attempt at an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum AttemptResult {
+    /// It has answered, and may.
+    Success,
+    /// It could not be connected to.
+    ConnectFailed,
+    /// The handshake failed.
+    HandshakeFailed,
+    /// Somebody has answered who may not.
+    Denied,
+    /// It does not accept our certificate.
+    Rejected,
+}
+
+/// What became of one lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ResolveResult {
+    /// There are addresses.
+    Success,
+    /// There are none.
+    Empty,
+    /// It failed, and what was known stays.
+    Failed,
+}
+
+/// How many endpoints there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndpointCounts {
+    /// Those that get connections.
+    pub ready: usize,
+    /// Those that are left alone for a while.
+    pub ejected: usize,
+    /// Those that are about to stop.
+    pub retiring: usize,
+}
+
+/// What is counted of one outbound listener. Counted once for a connection, never for a read.
+#[derive(Debug)]
+pub struct OutboundCounters {
+    /// Whom it dials: the metrics' label.
+    name: Arc<str>,
+    opened: AtomicU64,
+    active: AtomicUsize,
+    closed: [AtomicU64; OutboundCloseReason::COUNT],
+    attempts: [AtomicU64; AttemptResult::COUNT],
+    resolves: [AtomicU64; ResolveResult::COUNT],
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
+    ejections: AtomicU64,
+    /// Seconds since 1970 at which the name was last looked up with success; 0: never.
+    resolved: AtomicU64,
+    pub(crate) handshake_times: Histogram,
+    pub(crate) resolve_times: Histogram,
+    pub(super) limiter: LineLimiter<{ OutboundCloseReason::COUNT }>,
+}
+
+impl OutboundCounters {
+    /// Nothing has happened yet at the outbound listener that dials `name`.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            opened: AtomicU64::default(),
+            active: AtomicUsize::default(),
+            closed: std::array::from_fn(|_| AtomicU64::default()),
+            attempts: std::array::from_fn(|_| AtomicU64::default()),
+            resolves: std::array::from_fn(|_| AtomicU64::default()),
+            bytes_up: AtomicU64::default(),
+            bytes_down: AtomicU64::default(),
+            ejections: AtomicU64::default(),
+            resolved: AtomicU64::default(),
+            handshake_times: Histogram::default(),
+            resolve_times: Histogram::default(),
+            limiter: LineLimiter::default(),
+        }
+    }
+
+    /// Whom it dials.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(super) fn count_opened(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.active.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_closed(&self, reason: OutboundCloseReason, carried: Transferred) {
+        self.closed[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.bytes_up.fetch_add(carried.up, Ordering::Relaxed);
+        self.bytes_down.fetch_add(carried.down, Ordering::Relaxed);
+        self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One attempt at an endpoint has come to this.
+    pub fn count_attempt(&self, result: AttemptResult) {
+        self.attempts[result as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A handshake was completed, and it `took` so long.
+    pub fn count_handshake(&self, took: Duration) {
+        self.handshake_times.count(took);
+    }
+
+    /// A lookup has come to this since `began`.
+    pub fn count_resolve(&self, result: ResolveResult, began: Instant) {
+        self.resolves[result as usize].fetch_add(1, Ordering::Relaxed);
+        self.resolve_times.count(began.elapsed());
+        if result != ResolveResult::Failed {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            self.resolved.store(now.as_secs(), Ordering::Relaxed);
+        }
+    }
+
+    /// An endpoint is left alone for a while.
+    pub fn count_ejection(&self) {
+        self.ejections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections so far.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are there now.
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Connections that have closed for `reason`.
+    pub fn closed(&self, reason: OutboundCloseReason) -> u64 {
+        self.closed[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Attempts that have come to `result`.
+    pub fn attempts(&self, result: AttemptResult) -> u64 {
+        self.attempts[result as usize].load(Ordering::Relaxed)
+    }
+
+    /// Lookups that have come to `result`.
+    pub fn resolves(&self, result: ResolveResult) -> u64 {
+        self.resolves[result as usize].load(Ordering::Relaxed)
+    }
+
+    /// Plaintext bytes of closed connections: from the app, and to it.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.bytes_up.load(Ordering::Relaxed), self.bytes_down.load(Ordering::Relaxed))
+    }
+
+    /// How often an endpoint was ejected.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the name was last looked up with success; `None`: it never was, or there is no name.
+    pub fn resolved_age(&self) -> Option<Duration> {
+        let at = self.resolved.load(Ordering::Relaxed);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at.max(1));
+        (self.resolved.load(Ordering::Relaxed) > 0).then(|| SystemTime::now().duration_since(at).unwrap_or_default())
+    }
+
+    pub(crate) fn handshakes(&self) -> Distribution {
+        self.handshake_times.distribution()
+    }
+
+    pub(crate) fn resolve_durations(&self) -> Distribution {
+        self.resolve_times.distribution()
+    }
+}

@@ -1,0 +1,195 @@
+//! The one line that each outbound connection leaves behind.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{OutboundCloseReason, OutboundCounters};
+use crate::config::AccessLogFilter;
+use crate::identity::PeerCertificate;
+use crate::io::Transferred;
+use crate::policy::Rule;
+use crate::telemetry::ACCESS_LOG_TARGET;
+use crate::telemetry::access_log::milliseconds;
+use crate::tls::Negotiated;
+
+/// The fields of an outbound access log entry and what they mean, in their order; for the manual.
+pub const OUTBOUND_FIELDS: [(&str, &str); 27] = [
+    ("direction", "`outbound`"),
+    ("close_reason", "why the connection closed (below)"),
+    ("listener", "where the app dialled us"),
+    ("to", "whom we dial for it, as configured"),
+    ("endpoint_addr", "the address that has answered, or was tried last"),
+    ("attempts", "how many addresses were tried"),
+    ("server_name", "the name that was asked for (SNI) and verified"),
+    ("tls_version", "what the handshake agreed on, as rustls names it: `TLSv1_3`, `TLSv1_2`"),
+    ("cipher_suite", "the cipher suite: `TLS13_AES_256_GCM_SHA384`"),
+    ("group", "the key exchange group: `X25519MLKEM768`"),
+    ("resumed", "whether an earlier session was resumed"),
+    ("server_org", "the organization of the server's Cloud Foundry identity, if a CA vouches for it"),
+    ("server_space", "the same, its space"),
+    ("server_app", "the same, its app"),
+    ("server_instance", "the same, its instance"),
+    ("server_subject", "the subject of another server certificate"),
+    ("server_serial", "the server certificate's serial number"),
+    ("rule", "the rule of `--outbound-expect` by which it may answer"),
+    ("bytes_up", "plaintext bytes from the app to the server"),
+    ("bytes_down", "plaintext bytes from the server to the app"),
+    ("resolve_ms", "milliseconds that the connection waited for a first lookup"),
+    ("connect_ms", "milliseconds that the endpoint took to accept"),
+    ("handshake_ms", "milliseconds of the handshake"),
+    ("duration_ms", "milliseconds from accept to the end"),
+    ("generation", "which rotation's pair was shown, counted from 1 at the start"),
+    ("detail", "more about what failed"),
+    ("suppressed", "how many entries with the same reason were left out before this one"),
+];
+
+/// One outbound connection's entry in the log and the counters.
+///
+/// Written exactly once: by [`OutboundLogEntry::close`], or on drop when the task was cancelled or panicked under us.
+#[derive(Debug)]
+pub struct OutboundLogEntry {
+    counters: Arc<OutboundCounters>,
+    access: AccessLogFilter,
+    opened: Instant,
+    listener: Arc<str>,
+    /// What the connection has got to so far.
+    pub fields: Box<OutboundEntryFields>,
+    close_reason: Option<OutboundCloseReason>,
+}
+
+/// What is learned of an outbound connection on its way.
+#[derive(Debug, Default)]
+pub struct OutboundEntryFields {
+    /// The address that has answered, or was tried last.
+    pub endpoint: Option<SocketAddr>,
+    /// How many addresses were tried.
+    pub attempts: u32,
+    /// The name that was asked for.
+    pub server_name: Option<String>,
+    /// What the handshake agreed on.
+    pub negotiated: Option<Negotiated>,
+    /// Who has answered, as far as a CA vouches for it.
+    pub server: Option<Arc<PeerCertificate>>,
+    /// By which rule it may.
+    pub rule: Option<Rule>,
+    /// The rotation whose pair was shown.
+    pub generation: Option<u64>,
+    /// Plaintext bytes carried: up to the server, down to the app.
+    pub transferred: Transferred,
+    /// How long the first lookup was waited for.
+    pub resolve: Option<Duration>,
+    /// How long the endpoint took to accept.
+    pub connect: Option<Duration>,
+    /// How long the handshake took.
+    pub handshake: Option<Duration>,
+    /// More about what failed.
+    pub detail: Option<String>,
+}
+
+impl OutboundLogEntry {
+    /// Opens the entry of a connection that came in at `listener`.
+    pub fn open(counters: Arc<OutboundCounters>, access: AccessLogFilter, listener: Arc<str>) -> Self {
+        counters.count_opened();
+        Self { counters, access, opened: Instant::now(), listener, fields: Box::default(), close_reason: None }
+    }
+
+    /// How long the connection has been open.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// From here on this is the reason, even should the connection be cut short before its entry is written.
+    pub fn set_close_reason(&mut self, reason: OutboundCloseReason) {
+        self.close_reason = Some(reason);
+    }
+
+    /// Writes the entry.
+    pub fn close(mut self, reason: OutboundCloseReason) {
+        self.set_close_reason(reason);
+    }
+
+    fn write(&self, reason: OutboundCloseReason) {
+        let OutboundEntryFields {
+            endpoint,
+            attempts,
+            server_name,
+            negotiated,
+            server,
+            rule,
+            generation,
+            transferred,
+            resolve,
+            connect,
+            handshake,
+            detail,
+        } = &*self.fields;
+        let now = Instant::now();
+        self.counters.count_closed(reason, *transferred);
+        let logged = match self.access {
+            AccessLogFilter::Off => false,
+            AccessLogFilter::Denied => reason.is_failure(),
+            AccessLogFilter::All => true,
+        };
+        let suppressed = match self.access {
+            AccessLogFilter::Denied if logged => match self.counters.limiter.admit(reason as usize, now) {
+                Some(left_out) => Some(left_out).filter(|left_out| *left_out > 0),
+                None => return,
+            },
+            _ => None,
+        };
+        let identity = server.as_ref().and_then(|server| server.identity.as_ref().ok()?.as_ref());
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: ACCESS_LOG_TARGET,
+                    direction = "outbound",
+                    close_reason = reason.as_str(),
+                    listener = %self.listener,
+                    to = %self.counters.name(),
+                    endpoint_addr = endpoint.map(display),
+                    attempts,
+                    server_name = server_name.as_deref(),
+                    tls_version = negotiated.as_ref().and_then(Negotiated::version_name),
+                    cipher_suite = negotiated.as_ref().and_then(Negotiated::suite_name),
+                    group = negotiated.as_ref().and_then(Negotiated::group_name),
+                    resumed = negotiated.as_ref().map(|negotiated| negotiated.resumed),
+                    server_org = identity.and_then(|identity| identity.organization).map(display),
+                    server_space = identity.and_then(|identity| identity.space).map(display),
+                    server_app = identity.and_then(|identity| identity.app).map(display),
+                    server_instance = identity.and_then(|identity| identity.instance.as_ref()).map(display),
+                    server_subject = server.as_ref().filter(|_| identity.is_none()).map(|server| server.subject.as_str()),
+                    server_serial = server.as_ref().map(|server| server.serial.as_str()),
+                    rule = rule.as_ref().map(display),
+                    bytes_up = transferred.up,
+                    bytes_down = transferred.down,
+                    resolve_ms = resolve.map(milliseconds),
+                    connect_ms = connect.map(milliseconds),
+                    handshake_ms = handshake.map(milliseconds),
+                    duration_ms = milliseconds(now - self.opened),
+                    generation,
+                    detail,
+                    suppressed,
+                    "connection closed"
+                )
+            };
+        }
+        if logged {
+            line!(info);
+        } else {
+            line!(debug);
+        }
+    }
+}
+
+impl Drop for OutboundLogEntry {
+    fn drop(&mut self) {
+        let reason = match self.close_reason {
+            Some(reason) => reason,
+            None if std::thread::panicking() => OutboundCloseReason::Internal,
+            // The runtime has dropped the task: the process ends.
+            None => OutboundCloseReason::DrainTimeout,
+        };
+        self.write(reason);
+    }
+}

@@ -1,0 +1,140 @@
+//! Several endpoints: which is dialled, and what becomes of those that fail.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::{Caller, app_guid, entry, outbound, say, server};
+use crate::support::client::Ending;
+use crate::support::sidecar::Setup;
+use crate::support::{app, eventually};
+
+/// Servers of one app, and one of another.
+fn instances(n: usize) -> (Vec<crate::support::sidecar::Sidecar>, Vec<SocketAddr>, String) {
+    let backend = crate::clients::Backend::new();
+    let sidecars: Vec<_> = (0..n).map(|_| backend.before(app::echo()).arg("--allow").arg("cf:any").ready()).collect();
+    let addrs = sidecars.iter().map(|sidecar| sidecar.addr()).collect();
+    (sidecars, addrs, app_guid(&backend))
+}
+
+fn served(sidecars: &[crate::support::sidecar::Sidecar]) -> Vec<usize> {
+    sidecars.iter().map(|sidecar| sidecar.reasons().iter().filter(|reason| *reason == "completed").count()).collect()
+}
+
+#[test]
+fn a_wrong_one_among_three_costs_no_request_and_is_ejected() {
+    let caller = Caller::new();
+    let (sidecars, mut addrs, expected) = instances(2);
+    let (_stranger, another) = server("cf:any");
+    addrs.insert(0, another.addr());
+    let sidecar = caller.dialling(&addrs, &expected).arg("--outbound-balance").arg("round-robin").ready();
+    let addr = outbound(&sidecar);
+    for _ in 0..30 {
+        assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+    }
+    let ejected = sidecar.wait_until("the ejection", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("endpoint ejected"))
+    });
+    assert_eq!(ejected["endpoint_addr"], another.addr().to_string());
+    eventually("all requests", || (served(&sidecars).iter().sum::<usize>() == 30).then_some(()));
+    assert!(served(&sidecars).iter().all(|n| *n >= 10), "{:?}", served(&sidecars));
+    // Three failures in a row, and no more: it is left alone.
+    assert_eq!(another.reasons().len(), 3, "{:?}", another.reasons());
+    assert!(sidecar.reasons().iter().all(|reason| reason == "completed"), "{:?}", sidecar.reasons());
+}
+
+#[test]
+fn one_that_refuses_costs_no_request_either_and_the_entry_counts_the_attempts() {
+    let caller = Caller::new();
+    let (_sidecars, mut addrs, expected) = instances(1);
+    addrs.insert(0, app::nobody());
+    let sidecar = caller.dialling(&addrs, &expected).arg("--outbound-balance").arg("first").ready();
+    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    let entry = entry(&sidecar, "completed");
+    assert_eq!((&entry["attempts"], &entry["endpoint_addr"]), (&2.into(), &addrs[1].to_string().into()));
+}
+
+#[test]
+fn connections_are_spread_by_how_many_there_are() {
+    let caller = Caller::new();
+    let (sidecars, addrs, expected) = instances(3);
+    let sidecar = caller.dialling(&addrs, &expected).ready();
+    let addr = outbound(&sidecar);
+    let mut open = Vec::new();
+    for _ in 0..30 {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(addr).unwrap();
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+        open.push(stream);
+    }
+    drop(open);
+    eventually("their ends", || (served(&sidecars).iter().sum::<usize>() == 30).then_some(()));
+    // Of two that are drawn the one with fewer: nobody is far behind.
+    assert!(served(&sidecars).iter().all(|n| (6..=14).contains(n)), "{:?}", served(&sidecars));
+}
+
+#[test]
+fn round_robin_gives_each_the_same_and_first_gives_all_to_the_first() {
+    let caller = Caller::new();
+    let (sidecars, addrs, expected) = instances(3);
+    let counts = |balance: &str, n: usize| {
+        let before = served(&sidecars);
+        let sidecar = caller.dialling(&addrs, &expected).arg("--outbound-balance").arg(balance).ready();
+        let addr = outbound(&sidecar);
+        for _ in 0..n {
+            assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+        }
+        let now = || served(&sidecars).iter().zip(&before).map(|(now, before)| now - before).collect::<Vec<_>>();
+        eventually("all of them", || (now().iter().sum::<usize>() == n).then(now))
+    };
+    assert_eq!(counts("round-robin", 9), [3, 3, 3]);
+    assert_eq!(counts("first", 5), [5, 0, 0]);
+}
+
+#[test]
+fn where_all_fail_the_last_failure_is_told_and_no_endpoint_is_ejected_for_good() {
+    let caller = Caller::new();
+    let addrs = [app::nobody(), app::nobody(), app::nobody(), app::nobody()];
+    let sidecar = caller.dialling(&addrs, "cf:any").ready();
+    let addr = outbound(&sidecar);
+    for _ in 0..12 {
+        assert_eq!(say(addr, b"x"), (vec![], Ending::Reset));
+    }
+    let entries = || -> Vec<_> { sidecar.lines().into_iter().filter(|line| line["direction"] == "outbound").collect() };
+    let mut reasons = BTreeMap::new();
+    for line in eventually("all entries", || Some(entries()).filter(|entries| entries.len() == 12)) {
+        *reasons.entry(line["close_reason"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+        assert_eq!(line["attempts"], 3);
+    }
+    assert_eq!(reasons.into_iter().collect::<Vec<_>>(), [("connect_refused".to_owned(), 12)]);
+    // At most half of them are left alone.
+    assert!(
+        sidecar
+            .lines()
+            .iter()
+            .filter(|line| line["message"].as_str().unwrap_or_default().starts_with("endpoint ejected"))
+            .count()
+            <= 2
+    );
+}
+
+#[test]
+fn a_name_in_the_hosts_file_is_looked_up_and_one_that_is_nowhere_has_no_endpoint() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let start = |host: &str, name: &str| {
+        Setup::proxy(&caller.credentials, app::nobody())
+            .arg("--outbound")
+            .arg(&format!("0={host}:{}", serving.addr().port()))
+            .arg("--outbound-server-name")
+            .arg(name)
+            .arg("--outbound-expect")
+            .arg(&app_guid(&backend))
+            .ready()
+    };
+    let sidecar = start("localhost", backend.credentials.instance());
+    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    let entry = entry(&sidecar, "completed");
+    assert_eq!(entry["endpoint_addr"], serving.addr().to_string());
+    assert_eq!(entry["server_name"], backend.credentials.instance());
+}

@@ -1,0 +1,148 @@
+//! Rotation, retirement and the end of a pair, as outbound connections see them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, SystemTime};
+
+use super::{Caller, app_guid, entry, outbound, say, server};
+use crate::support::client::{Ending, read_to_end};
+use crate::support::credentials::issue_at;
+
+fn exchange(stream: &mut TcpStream, text: &[u8]) {
+    stream.write_all(text).unwrap();
+    let mut answer = vec![0; text.len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, text);
+}
+
+#[test]
+fn new_connections_take_the_new_pair_at_once_and_old_ones_are_let_go_when_they_are_silent() {
+    let mut caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let addr = outbound(&sidecar);
+    let mut old = TcpStream::connect(addr).unwrap();
+    exchange(&mut old, b"before");
+    caller.credentials.rotate();
+    sidecar.wait_for("certificate rotated");
+    // Whole, not reset: nothing was under way.
+    assert_eq!(read_to_end(&old), (vec![], Ending::Fin));
+    assert_eq!(entry(&sidecar, "credential_rotated")["generation"], 1);
+    assert_eq!(say(addr, b"after"), (b"after".to_vec(), Ending::Fin));
+    let after = entry(&sidecar, "completed");
+    assert_eq!((&after["generation"], &after["resumed"]), (&2.into(), &false.into()));
+    let serials: Vec<_> =
+        serving.lines().iter().filter_map(|line| line["client_serial"].as_str().map(str::to_owned)).collect();
+    assert!(serials.len() >= 2 && serials.first() != serials.last(), "{serials:?}");
+}
+
+#[test]
+fn sessions_are_resumed_within_a_generation_and_never_across_one() {
+    let mut caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let addr = outbound(&sidecar);
+    let resumed = || -> Vec<(u64, bool)> {
+        let done = sidecar.lines().into_iter().filter(|line| line["direction"] == "outbound");
+        done.map(|line| (line["generation"].as_u64().unwrap(), line["resumed"].as_bool().unwrap())).collect()
+    };
+    for n in 1..=3 {
+        assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+        crate::support::eventually("the entry", || (resumed().len() == n).then_some(()));
+    }
+    caller.credentials.rotate();
+    sidecar.wait_for("certificate rotated");
+    for n in 4..=5 {
+        assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+        crate::support::eventually("the entry", || (resumed().len() == n).then_some(()));
+    }
+    assert_eq!(resumed(), [(1, false), (1, true), (1, true), (2, false), (2, true)]);
+}
+
+#[test]
+fn a_request_that_waits_for_its_answer_outlasts_a_rotation() {
+    let mut caller = Caller::new();
+    let backend = crate::clients::Backend::new();
+    let app = crate::support::app::App::start();
+    let serving = backend.before(app.addr()).arg("--allow").arg("cf:any").ready();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let mut stream = TcpStream::connect(outbound(&sidecar)).unwrap();
+    stream.write_all(b"ask").unwrap();
+    let mut behind = app.accept();
+    behind.read_exact(&mut [0; 3]).unwrap();
+    caller.credentials.rotate();
+    sidecar.wait_for("certificate rotated");
+    // Longer than the silence in which a connection is let go.
+    std::thread::sleep(Duration::from_millis(300));
+    behind.write_all(b"answer").unwrap();
+    let mut answer = [0; 6];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"answer");
+    assert_eq!(read_to_end(&stream), (vec![], Ending::Fin), "it is let go then");
+}
+
+#[test]
+fn no_connection_outlives_the_pair_with_which_it_was_made() {
+    let mut caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    caller.credentials.spec.validity = Duration::from_secs(4);
+    caller.credentials.rotate();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let mut stream = TcpStream::connect(outbound(&sidecar)).unwrap();
+    // It speaks all the time, so there is no silence in which to let it go.
+    stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+    let until = SystemTime::now() + Duration::from_secs(8);
+    let mut ended = false;
+    while !ended && SystemTime::now() < until {
+        let mut answer = [0; 64];
+        let spoke = stream.write_all(b"x");
+        let heard = stream.read(&mut answer);
+        ended = spoke.is_err() || matches!(&heard, Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset);
+    }
+    assert!(ended, "it goes on");
+    entry(&sidecar, "credential_expired");
+}
+
+#[test]
+fn the_pair_that_announces_our_retirement_is_not_shown_to_servers() {
+    let mut caller = Caller::new();
+    let (backend, serving) = server(&format!("cf:app:{}", caller.guid()));
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let instance = caller.credentials.instance().to_owned();
+    let retired = caller.credentials.spec.retired();
+    let credential = vestibule::issuer::Credential::clone(&issue_at(&retired, SystemTime::now()));
+    caller.credentials.folder.write(&credential).unwrap();
+    sidecar.wait_for("retirement certificate received; closing idle connections");
+    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    assert_eq!(serving.access_log_entry("completed")["client_instance"], instance);
+    caller.credentials.spec.validity = Duration::from_secs(3600);
+}
+
+#[test]
+fn a_server_that_announces_its_retirement_gets_nothing_new_while_there_is_another() {
+    let caller = Caller::new();
+    let backend = crate::clients::Backend::new();
+    let retiring = crate::clients::Backend::new();
+    let expected = app_guid(&backend);
+    let mut spec = retiring.credentials.spec.clone();
+    spec.app = backend.credentials.spec.app;
+    retiring.credentials.folder.write(&issue_at(&spec, SystemTime::now())).unwrap();
+    let app = crate::support::app::echo();
+    let one = backend.before(app).arg("--allow").arg("cf:any").ready();
+    let other = retiring.before(app).arg("--allow").arg("cf:any").ready();
+    let sidecar =
+        caller.dialling(&[other.addr(), one.addr()], &expected).arg("--outbound-balance").arg("first").ready();
+    let addr = outbound(&sidecar);
+    assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+    assert_eq!(entry(&sidecar, "completed")["endpoint_addr"], other.addr().to_string());
+    retiring.credentials.folder.write(&issue_at(&spec.retired(), SystemTime::now())).unwrap();
+    other.wait_for("retirement certificate received; closing idle connections");
+    // The connection that finds it out is served all the same.
+    for _ in 0..4 {
+        assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+    }
+    sidecar.wait_until("the retirement", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("endpoint_retiring"))
+    });
+    crate::support::eventually("the others", || (one.reasons().len() == 3).then_some(()));
+}

@@ -1,0 +1,48 @@
+//! Stops: outbound listeners stay until the app is gone.
+
+use super::{Caller, app_guid, entry, outbound, server};
+use crate::support::sidecar::Setup;
+
+#[test]
+fn an_app_that_calls_others_in_its_own_shutdown_succeeds() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    // A port that the app knows before it starts.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let call =
+        format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo last >&3; read line <&3; exec 3>&-; [ \"$line\" = last ]");
+    let script = format!(
+        "trap 'for n in 1 2 3 4 5 6 7 8 9 10; do ({call}) || exit 9; done; exit 7' TERM; echo waiting >&2; while :; do sleep 0.05; done"
+    );
+    let mut sidecar = Setup::command(&["run", "--listen", "127.0.0.1:0", "--app", "127.0.0.1:1"])
+        .credentials(&caller.credentials)
+        .arg("--outbound")
+        .arg(&format!("{port}={}", serving.addr()))
+        .arg("--outbound-expect")
+        .arg(&app_guid(&backend))
+        .arg("--")
+        .arg("bash")
+        .arg("-c")
+        .arg(&script)
+        .ready();
+    assert_eq!(outbound(&sidecar).port(), port);
+    sidecar.wait_until("the app", |line| line == "waiting");
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(7));
+    let served = serving.reasons().iter().filter(|reason| *reason == "completed").count();
+    assert_eq!(served, 10);
+}
+
+#[test]
+fn a_connection_that_is_open_does_not_delay_the_exit() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let mut sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let stream = std::net::TcpStream::connect(outbound(&sidecar)).unwrap();
+    let began = std::time::Instant::now();
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(0));
+    assert!(began.elapsed() < std::time::Duration::from_secs(8), "it waits for the whole drain timeout");
+    entry(&sidecar, "completed");
+    drop(stream);
+}
