@@ -106,9 +106,10 @@ mod tests {
             served: watch::Sender::new(pairs).subscribe(),
             phase: watch::Sender::new(Phase::Running).subscribe(),
             listeners: Vec::new(),
+            outbounds: Vec::new(),
             started: now,
         };
-        let page = render(&Status::of(&Readiness::new(0, Vec::new()), &overview));
+        let page = render(&Status::of(&Readiness::new(0, Vec::new(), Vec::new()), &overview));
         for text in
             ["<h3>/a/&lt;b&gt;.crt</h3>", "<h3>server in /c/sds.yaml</h3>", "ago, generation 3", "ago, generation 1"]
         {

@@ -2,6 +2,7 @@
 //! people, by the page at `/`.
 
 mod listeners;
+mod outbounds;
 mod pairs;
 
 use std::net::SocketAddr;
@@ -16,9 +17,11 @@ use crate::credentials::{ReloadFailure, RotationStats, ServedCertificate, Snapsh
 use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::identity::Identity;
 use crate::lifecycle::{Health, Phase, Readiness};
+use crate::outbound::OutboundInfo;
 use crate::telemetry::{BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
 
 pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
+pub(super) use outbounds::OutboundStatus;
 pub(super) use pairs::PairStatus;
 
 /// For paths and details of our own configuration, in characters.
@@ -37,6 +40,8 @@ pub struct StatusSources {
     pub phase: watch::Receiver<Phase>,
     /// The listeners, in the order of the configuration.
     pub listeners: Vec<ListenerInfo>,
+    /// The outbound listeners, likewise.
+    pub outbounds: Vec<OutboundInfo>,
     /// When it began to serve.
     pub started: SystemTime,
 }
@@ -73,6 +78,7 @@ pub(super) struct Status {
     pub(super) pairs: Vec<PairStatus>,
     pub(super) rotations: Rotated,
     pub(super) listeners: Vec<ListenerStatus>,
+    pub(super) outbounds: Vec<OutboundStatus>,
     pub(super) connections: ConnectionCounts,
     pub(super) clients: Vec<ClientApp>,
     pub(super) denials: Vec<RecentDenial>,
@@ -198,6 +204,7 @@ impl Status {
                     .collect(),
             },
             listeners: overview.listeners.iter().map(ListenerStatus::of).collect(),
+            outbounds: overview.outbounds.iter().map(OutboundStatus::of).collect(),
             connections: ConnectionCounts {
                 active: counters.active(),
                 opened: counters.connections(),

@@ -21,7 +21,7 @@ pub use expiry::renewal_overdue;
 pub use file_kind::FileKind;
 pub use load::{LoadError, read_half};
 pub use load_failure::ReloadFailure;
-pub use outbound::{OutboundSnapshot, Validity};
+pub use outbound::{OutboundSnapshot, PairValidity};
 pub use pair::{Pair, PairError};
 pub use rotation_stats::{FileStates, RotationStats};
 pub use rotator::{InitialLoadError, Rotator, ServedCertificate};

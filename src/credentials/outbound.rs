@@ -28,12 +28,12 @@ pub struct OutboundSnapshot {
     /// The generation of the pair that is shown: in every connection's access log entry.
     pub pair_generation: u64,
     /// When the pair that is shown is valid; `None` where none is.
-    pub validity: Option<Validity>,
+    pub validity: Option<PairValidity>,
 }
 
 /// The first and the last second of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
+pub struct PairValidity {
     /// The first second.
     pub not_before: SystemTime,
     /// The last second.
@@ -133,7 +133,7 @@ impl OwnPair {
         let shown = (outbound.identity == IdentityUse::Always).then_some(pair);
         let validity = shown
             .and_then(|pair| Certificate::from_der(pair.leaf()).ok())
-            .map(|leaf| Validity { not_before: leaf.not_before(), not_after: leaf.not_after() });
+            .map(|leaf| PairValidity { not_before: leaf.not_before(), not_after: leaf.not_after() });
         let client_config = tls::client_config(shown.map(Pair::certified_key), authenticator.clone())?;
         Ok(OutboundSnapshot { client_config, authenticator, generation, pair_generation, validity })
     }

@@ -2,6 +2,7 @@
 
 mod drain;
 mod health;
+mod outbound_health;
 mod phase;
 mod readiness;
 mod request;
@@ -9,6 +10,7 @@ mod tasks;
 
 pub use drain::{DrainGuard, DrainGuards, OpenGuards};
 pub use health::{Health, HealthState};
+pub use outbound_health::OutboundHealth;
 pub use phase::Phase;
 pub use readiness::{Check, CheckStatus, Readiness, Validity};
 pub use request::ControlRequest;

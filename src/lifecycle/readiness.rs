@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::Health;
+use super::{Health, OutboundHealth};
 use crate::identity::Certificate;
 
 /// What readiness is made of, in the order in which it is shown.
@@ -19,6 +19,8 @@ pub enum Check {
     Certificate,
     /// The app accepts.
     App,
+    /// Those whom the app dials through us can be dialled, where that is required.
+    Outbound,
     /// Nobody has asked us to stop.
     Drain,
     /// The platform has not shown the retirement pair.
@@ -80,6 +82,7 @@ impl Validity {
 pub struct Readiness {
     listeners: usize,
     apps: Vec<Arc<Health>>,
+    outbounds: Vec<Arc<OutboundHealth>>,
     state: Mutex<ReadinessState>,
 }
 
@@ -95,9 +98,9 @@ struct ReadinessState {
 }
 
 impl Readiness {
-    /// Of a proxy with this many open listeners, and these apps behind them.
-    pub fn new(listeners: usize, apps: Vec<Arc<Health>>) -> Self {
-        Self { listeners, apps, state: Mutex::default() }
+    /// Of a proxy with this many open listeners, these apps behind them, and these whom the app dials through it.
+    pub fn new(listeners: usize, apps: Vec<Arc<Health>>, outbounds: Vec<Arc<OutboundHealth>>) -> Self {
+        Self { listeners, apps, outbounds, state: Mutex::default() }
     }
 
     /// A pair with this validity is served.
@@ -122,7 +125,7 @@ impl Readiness {
         self.state().drain = Some(step);
     }
 
-    /// How everything stands at `now`, in the order of [`Check::VARIANTS`]; the app once for each way to it.
+    /// How everything stands at `now`, in the order of [`Check::VARIANTS`]; the app once for each way to it, and each outbound.
     pub fn checks(&self, now: SystemTime) -> Vec<CheckStatus> {
         let state = self.state();
         let check = |part, ready, detail: String| CheckStatus { check: part, ready, detail };
@@ -139,6 +142,9 @@ impl Readiness {
         let mut checks = vec![check(Check::Listeners, !state.closed, open), pair];
         checks.extend(
             self.apps.iter().map(|app| check(Check::App, app.is_ready(), format!("{} {}", app.addr(), app.describe()))),
+        );
+        checks.extend(
+            self.outbounds.iter().map(|outbound| check(Check::Outbound, outbound.is_ready(), outbound.describe())),
         );
         let drain = state.drain.unwrap_or("not asked to stop");
         checks.push(check(Check::Drain, state.drain.is_none(), drain.to_owned()));
@@ -172,7 +178,7 @@ mod tests {
     use std::time::Duration;
 
     fn readiness(probed: bool) -> Readiness {
-        Readiness::new(1, vec![Arc::new(Health::new("127.0.0.1:8080", probed))])
+        Readiness::new(1, vec![Arc::new(Health::new("127.0.0.1:8080", probed))], Vec::new())
     }
 
     fn shown(readiness: &Readiness, now: SystemTime) -> Vec<String> {

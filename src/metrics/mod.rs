@@ -3,6 +3,7 @@
 //! What is counted is in [`Counters`], [`Budgets`], [`RotationStats`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
 //! list of all metrics: the answer and the manual are made of it.
 
+mod outbound;
 mod prometheus_text;
 mod table;
 
@@ -20,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::budget::Budgets;
 use crate::credentials::RotationStats;
 use crate::lifecycle::{CheckStatus, Readiness};
+use crate::outbound::OutboundInfo;
 use crate::sys::process;
 use crate::telemetry::{Counters, Distribution};
 
@@ -63,6 +65,7 @@ struct MetricsSnapshot<'a> {
     checks: Vec<CheckStatus>,
     usage: Option<process::Usage>,
     started: Option<f64>,
+    outbounds: &'a [OutboundInfo],
     max_connections: usize,
 }
 
@@ -80,11 +83,12 @@ impl Metrics {
         budgets: Arc<Budgets>,
         rotations: Arc<RotationStats>,
         readiness: Arc<Readiness>,
+        outbounds: Vec<OutboundInfo>,
         max_connections: usize,
     ) -> Self {
         let mut registry = Registry::default();
         let started = process::started();
-        let sources = MetricsSources { counters, budgets, rotations, readiness, started, max_connections };
+        let sources = MetricsSources { counters, budgets, rotations, readiness, outbounds, started, max_connections };
         registry.register_collector(Box::new(sources.clone()));
         Self { sources, registry }
     }
@@ -115,6 +119,7 @@ struct MetricsSources {
     budgets: Arc<Budgets>,
     rotations: Arc<RotationStats>,
     readiness: Arc<Readiness>,
+    outbounds: Vec<OutboundInfo>,
     started: Option<f64>,
     max_connections: usize,
 }
@@ -129,6 +134,7 @@ impl MetricsSources {
             checks: self.readiness.checks(SystemTime::now()),
             usage: process::usage(),
             started: self.started,
+            outbounds: &self.outbounds,
             max_connections: self.max_connections,
         }
     }

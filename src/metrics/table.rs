@@ -8,7 +8,7 @@ use prometheus_client::registry::Unit;
 use strum::VariantArray;
 use tokio::runtime::Handle;
 
-use super::{Metric, MetricsSnapshot, Sample, Value};
+use super::{Metric, MetricsSnapshot, Sample, Value, outbound};
 use crate::budget::{Budget, Budgets};
 use crate::credentials::FileKind;
 use crate::diagnostics::SafeText;
@@ -262,6 +262,104 @@ pub static METRICS: &[Metric] = &[
         labels: &[],
         help: "Whether somebody has asked the process to stop: 1 or 0.",
         read: |seen| whole(u64::from(!is_ready(seen, Check::Drain))),
+    },
+    Metric {
+        name: "vestibule_outbound_connections_opened",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["outbound"],
+        help: "Connections of the app that an outbound listener has accepted; the label is whom it dials.",
+        read: |seen| outbound::whole(seen, |outbound| outbound.counters.opened()),
+    },
+    Metric {
+        name: "vestibule_outbound_connections_active",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &["outbound"],
+        help: "Outbound connections that are there now.",
+        read: |seen| outbound::whole(seen, |outbound| outbound.counters.active() as u64),
+    },
+    Metric {
+        name: "vestibule_outbound_connections_closed",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["outbound", "reason"],
+        help: "Outbound connections that have ended, by the `close_reason` of their access log entry.",
+        read: outbound::closed,
+    },
+    Metric {
+        name: "vestibule_outbound_retired",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["outbound"],
+        help: "Outbound connections that were ended because the pair with which they were made was rotated or came to its end.",
+        read: |seen| outbound::whole(seen, |outbound| outbound.counters.retired()),
+    },
+    Metric {
+        name: "vestibule_outbound_relayed",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        labels: &["outbound", "direction"],
+        help: "Plaintext bytes of outbound connections that have ended: up is from the app, down is to the app.",
+        read: outbound::relayed,
+    },
+    Metric {
+        name: "vestibule_outbound_attempts",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["outbound", "result"],
+        help: "Attempts at endpoints, by what became of them.",
+        read: outbound::attempts,
+    },
+    Metric {
+        name: "vestibule_outbound_handshake_duration",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Histogram,
+        labels: &["outbound"],
+        help: "TLS handshakes with endpoints that were completed.",
+        read: |seen| outbound::some(seen, |outbound| Some(Value::Histogram(outbound.counters.handshakes()))),
+    },
+    Metric {
+        name: "vestibule_outbound_endpoints",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &["outbound", "state"],
+        help: "Endpoints: those that get connections, those that are left alone after failures, and those that have announced their retirement.",
+        read: outbound::endpoints,
+    },
+    Metric {
+        name: "vestibule_outbound_ejections",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["outbound"],
+        help: "How often an endpoint was ejected after failures in a row.",
+        read: |seen| outbound::whole(seen, |outbound| outbound.counters.ejections()),
+    },
+    Metric {
+        name: "vestibule_outbound_resolves",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["outbound", "result"],
+        help: "DNS lookups: with addresses, without any, or failed, after which what was known stays.",
+        read: outbound::resolves,
+    },
+    Metric {
+        name: "vestibule_outbound_resolve_duration",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Histogram,
+        labels: &["outbound"],
+        help: "How long DNS lookups took.",
+        read: |seen| outbound::some(seen, |outbound| Some(Value::Histogram(outbound.counters.resolve_durations()))),
+    },
+    Metric {
+        name: "vestibule_outbound_resolved_age",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Gauge,
+        labels: &["outbound"],
+        help: "How long ago the name was last looked up with success; left out for addresses.",
+        read: |seen| {
+            outbound::some(seen, |outbound| outbound.counters.resolved_age().map(|age| Value::Real(age.as_secs_f64())))
+        },
     },
     Metric {
         name: "vestibule_build",

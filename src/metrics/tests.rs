@@ -22,8 +22,15 @@ fn budgets() -> Budgets {
 }
 
 fn measured() -> Measured {
-    let (counters, readiness) = (Arc::new(Counters::default()), Arc::new(Readiness::new(1, Vec::new())));
-    let metrics = Metrics::new(Arc::clone(&counters), Arc::new(budgets()), Arc::default(), Arc::clone(&readiness), 100);
+    let (counters, readiness) = (Arc::new(Counters::default()), Arc::new(Readiness::new(1, Vec::new(), Vec::new())));
+    let metrics = Metrics::new(
+        Arc::clone(&counters),
+        Arc::new(budgets()),
+        Arc::default(),
+        Arc::clone(&readiness),
+        Vec::new(),
+        100,
+    );
     Measured { counters, readiness, metrics }
 }
 
@@ -178,7 +185,7 @@ fn the_served_certificate_and_the_readiness_are_shown() {
     let ready = measured.series("vestibule_ready");
     assert_eq!(ready["vestibule_ready{check=\"retirement\"}"], 0.0);
     assert_eq!(ready["vestibule_ready{check=\"listeners\"}"], 1.0);
-    assert_eq!(ready.len(), 5);
+    assert_eq!(ready.len(), 6);
 }
 
 #[test]

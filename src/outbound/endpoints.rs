@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::outlier::{Availability, Outlier};
 use super::resolve::{Resolution, resolve};
 use crate::config::{Host, Outbound, Target};
+use crate::lifecycle::OutboundHealth;
 use crate::telemetry::{EndpointCounts, OutboundCounters, ResolveResult};
 
 /// Names are not looked up more often than this, whatever their TTL says: the platform's have none.
@@ -56,6 +57,7 @@ pub struct Endpoints {
     current: ArcSwap<Vec<Arc<Endpoint>>>,
     known: watch::Sender<Known>,
     failed: Notify,
+    health: Arc<OutboundHealth>,
     counters: Arc<OutboundCounters>,
 }
 
@@ -121,11 +123,13 @@ impl Endpoints {
             current: ArcSwap::default(),
             known: watch::Sender::new(Known::Nothing),
             failed: Notify::new(),
+            health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.required)),
             counters,
         };
         if endpoints.names().next().is_none() {
             endpoints.replace(&[]);
             endpoints.known.send_replace(Known::Endpoints);
+            endpoints.health.set(endpoints.current().len());
         }
         endpoints
     }
@@ -184,6 +188,7 @@ impl Endpoints {
                     }
                     reported = false;
                     self.known.send_replace(Known::Endpoints);
+                    self.health.set(self.current().len());
                 }
             }
             if self.names().next().is_none() {
@@ -248,6 +253,11 @@ impl Endpoints {
             },
             _ => Err(format!("the name was not looked up within {limit:?}")),
         }
+    }
+
+    /// Whether there is somebody to dial, for readiness.
+    pub fn health(&self) -> &Arc<OutboundHealth> {
+        &self.health
     }
 
     /// What is known of the name.

@@ -29,7 +29,7 @@ use self::balance::Balancer;
 use self::connect::Connected;
 use self::relay::{OutboundRelay, OutboundRelayEnd};
 use crate::config::{AccessLogFilter, Host, Outbound};
-use crate::credentials::{OutboundSnapshot, SnapshotReceiver, Validity};
+use crate::credentials::{OutboundSnapshot, SnapshotReceiver, PairValidity};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};
@@ -44,6 +44,19 @@ const SILENCE: Duration = Duration::from_millis(50);
 /// Before its pair ends a connection is let go at the latest so long: whichever of the two is less.
 const LATEST: Duration = Duration::from_secs(5 * 60);
 const LATEST_PART: u32 = 10;
+
+/// What others may know of an outbound listener.
+#[derive(Debug, Clone)]
+pub struct OutboundInfo {
+    /// As it was configured.
+    pub config: Outbound,
+    /// Where it listens.
+    pub listener: Arc<str>,
+    /// Whom it dials now.
+    pub endpoints: Arc<Endpoints>,
+    /// What is counted.
+    pub counters: Arc<OutboundCounters>,
+}
 
 /// What the connections of one outbound listener share.
 #[derive(Debug)]
@@ -63,7 +76,7 @@ pub struct OutboundService {
 }
 
 /// What a connection holds while bytes are carried. All else is in boxes that are gone by then.
-struct ActiveConnection {
+struct ActiveOutbound {
     relay: OutboundRelay,
     entry: OutboundLogEntry,
     name: ServerName<'static>,
@@ -109,7 +122,7 @@ impl OutboundService {
         // The beginning has a box of its own: an idle connection has no room for it.
         let Some(mut active) = Box::pin(self.open(app)).await else { return };
         let reason = self.relay_until_closed(&mut active).await;
-        let ActiveConnection { relay, mut entry, .. } = active;
+        let ActiveOutbound { relay, mut entry, .. } = active;
         entry.set_close_reason(reason);
         match reason {
             OutboundCloseReason::Completed
@@ -122,7 +135,7 @@ impl OutboundService {
     }
 
     /// Everything before the relay; `None` if it does not come to that, once the app has been told.
-    async fn open(&self, app: AppStream) -> Option<ActiveConnection> {
+    async fn open(&self, app: AppStream) -> Option<ActiveOutbound> {
         let Ok(pending) = self.pending.try_acquire() else {
             self.reject_app(app, "pending");
             return None;
@@ -135,7 +148,7 @@ impl OutboundService {
                 entry.fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
                 entry.fields.server = Some(server.certificate);
                 let relay = OutboundRelay::new(app, stream);
-                Some(ActiveConnection { relay, entry, name, snapshot, _lease: lease })
+                Some(ActiveOutbound { relay, entry, name, snapshot, _lease: lease })
             }
             Err(error) => {
                 entry.fields.detail = Some(error.to_string());
@@ -161,8 +174,8 @@ impl OutboundService {
     }
 
     /// Carries bytes until a side, a limit, a rotation or the end of the process ends it.
-    async fn relay_until_closed(&self, active: &mut ActiveConnection) -> OutboundCloseReason {
-        let ActiveConnection { relay, entry, name, snapshot, .. } = active;
+    async fn relay_until_closed(&self, active: &mut ActiveOutbound) -> OutboundCloseReason {
+        let ActiveOutbound { relay, entry, name, snapshot, .. } = active;
         if let Some(limit) = self.outbound.timeouts.idle {
             relay.set_idle_timeout(limit);
         }
@@ -247,8 +260,8 @@ struct Retirement {
 }
 
 impl Retirement {
-    fn new(validity: Option<Validity>) -> Self {
-        let Some(Validity { not_before, not_after }) = validity else {
+    fn new(validity: Option<PairValidity>) -> Self {
+        let Some(PairValidity { not_before, not_after }) = validity else {
             return Self { timer: OptionalTimer(None), end: None };
         };
         let lifetime = not_after.duration_since(not_before).unwrap_or_default();

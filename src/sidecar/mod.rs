@@ -145,6 +145,7 @@ impl Sidecar {
         let readiness = Arc::new(Readiness::new(
             inbound.listeners.len(),
             inbound.upstreams.iter().map(|app| Arc::clone(app.health())).collect(),
+            outbound.listeners.iter().map(|outbound| Arc::clone(outbound.endpoints.health())).collect(),
         ));
         let running = Running {
             served: rotator.served(),
@@ -238,6 +239,7 @@ impl Running {
             Arc::clone(&capacity.budgets),
             self.rotator.stats(),
             Arc::clone(&readiness),
+            self.outbound.listeners.clone(),
             capacity.connections,
         );
         let snapshots = listeners.iter().map(|info| (info.listener, info.snapshots.clone())).collect();
@@ -249,6 +251,7 @@ impl Running {
             served: self.served.clone(),
             phase: phase.subscribe(),
             listeners,
+            outbounds: self.outbound.listeners.clone(),
             started: SystemTime::now(),
         };
         AdminState { readiness, metrics, status_sources, envoy }

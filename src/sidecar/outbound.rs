@@ -17,7 +17,7 @@ use crate::exit::{Exit, Fault};
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener;
 use crate::listener::{Acceptor, SocketAccess, SocketFile, open_unix};
-use crate::outbound::{Endpoints, OutboundService};
+use crate::outbound::{Endpoints, OutboundInfo, OutboundService};
 use crate::telemetry::OutboundCounters;
 
 /// An outbound listener, open.
@@ -47,19 +47,6 @@ pub(super) struct Outbounds {
     pub(super) phase: watch::Sender<Phase>,
     /// Socket files, which go with us.
     _files: Vec<SocketFile>,
-}
-
-/// What others may know of an outbound listener.
-#[derive(Debug, Clone)]
-pub struct OutboundInfo {
-    /// As it was configured.
-    pub config: Outbound,
-    /// Where it listens.
-    pub listener: Arc<str>,
-    /// Whom it dials now.
-    pub endpoints: Arc<Endpoints>,
-    /// What is counted.
-    pub counters: Arc<OutboundCounters>,
 }
 
 impl BoundOutbound {

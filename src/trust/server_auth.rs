@@ -15,10 +15,10 @@ use crate::policy::{Denial, DenialReason, Permit, Policy};
 
 /// Judges whoever answers one outbound listener, as it stands in one generation. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ServerAuthenticator(Arc<Inner>);
+pub struct ServerAuthenticator(Arc<ServerRules>);
 
 #[derive(Debug)]
-struct Inner {
+struct ServerRules {
     anchors: TrustAnchors,
     /// CAs that do not vouch, and of which it is said that they would.
     others: Option<TrustAnchors>,
@@ -84,7 +84,7 @@ impl ServerAuthenticator {
     /// An authenticator that goes by `policy`.
     pub fn new(policy: ServerPolicy) -> Self {
         let ServerPolicy { anchors, others, expected, own, checks_addresses } = policy;
-        Self(Arc::new(Inner { anchors, others, expected, own, checks_addresses }))
+        Self(Arc::new(ServerRules { anchors, others, expected, own, checks_addresses }))
     }
 
     /// Whether whoever shows `chain` (leaf first) at the time `now`, when `name` was dialled, may be given the app's bytes. It is asked
@@ -100,8 +100,8 @@ impl ServerAuthenticator {
     ) -> Result<AuthenticatedServer, ServerDenial> {
         let inner = &*self.0;
         let server = inner.anchors.verify(chain, now).map_err(|denial| inner.untrusted(&denial, chain, now))?;
-        let Client::Authenticated(certificate) = &server else { return Err(Inner::unreadable()) };
-        let leaf = chain.first().ok_or_else(Inner::unreadable)?;
+        let Client::Authenticated(certificate) = &server else { return Err(ServerRules::unreadable()) };
+        let leaf = chain.first().ok_or_else(ServerRules::unreadable)?;
         if inner.checks_addresses || matches!(name, ServerName::DnsName(_)) {
             let has_name =
                 EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(name).is_ok());
@@ -132,7 +132,7 @@ impl ServerAuthenticator {
     }
 }
 
-impl Inner {
+impl ServerRules {
     fn unreadable() -> ServerDenial {
         let detail = "the certificate cannot be read".to_owned();
         ServerDenial { reason: ServerDenialReason::Untrusted, detail, certificate: None }

@@ -16,7 +16,7 @@ use vestibule::config::{Config, envoy, options};
 use vestibule::metrics::METRICS;
 use vestibule::policy;
 use vestibule::policy::PolicyFile;
-use vestibule::telemetry::{CloseReason, FIELDS};
+use vestibule::telemetry::{CloseReason, FIELDS, OUTBOUND_FIELDS, OutboundCloseReason};
 
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
@@ -137,6 +137,17 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
         writeln!(reasons, "| `{}` | {} | {} | {line} |", reason.as_str(), reason.meaning(), reason.concern()).unwrap();
     }
     hold(ACCESS_LOG, "reasons", &reasons);
+    let mut fields = "| field | meaning |\n|---|---|\n".to_owned();
+    for (name, meaning) in OUTBOUND_FIELDS {
+        writeln!(fields, "| `{name}` | {meaning} |").unwrap();
+    }
+    hold(ACCESS_LOG, "outbound fields", &fields);
+    let mut reasons = "| reason | what happened | whose matter, or what helps | line at `info` with |\n|---|---|---|---|\n".to_owned();
+    for &reason in OutboundCloseReason::VARIANTS {
+        let line = if reason.is_failure() { "`denied`, `all`" } else { "`all`" };
+        writeln!(reasons, "| `{}` | {} | {} | {line} |", reason.as_str(), reason.meaning(), reason.concern()).unwrap();
+    }
+    hold(ACCESS_LOG, "outbound reasons", &reasons);
     // What each end sees is told for all that an end can see.
     let operations = read(OPERATIONS);
     for &reason in CloseReason::VARIANTS.iter().filter(|reason| **reason != CloseReason::Internal) {

@@ -2,7 +2,7 @@
 
 use super::markup::Markup;
 use super::plot;
-use crate::admin::status::{ListenerStatus, PairStatus, PolicyStatus, Rules, Status};
+use crate::admin::status::{ListenerStatus, OutboundStatus, PairStatus, PolicyStatus, Rules, Status};
 
 pub(super) fn title(page: &mut Markup, status: &Status) {
     page.raw(word(status.ready));
@@ -163,6 +163,46 @@ pub(super) fn listeners(page: &mut Markup, status: &Status) {
         policy(page, listener);
         page.raw("</dl></div>");
     });
+    page.each(&status.outbounds, "", outbound);
+}
+
+fn outbound(page: &mut Markup, outbound: &OutboundStatus) {
+    page.raw("<div><h3>").text(&outbound.listener).raw(" to ").text(&outbound.to).raw("</h3><dl>");
+    entry(page, "expects", |page| match outbound.expect.rules.is_empty() {
+        true => {
+            page.raw("<span class=\"bad\">whoever has the name</span>");
+        }
+        false => rules(page, &outbound.expect),
+    });
+    entry(page, "connections", |page| {
+        page.text(outbound.active).raw(" now, ").text(outbound.opened).raw(" so far");
+    });
+    for failed in &outbound.failures {
+        entry(page, "failed", |page| {
+            page.text(failed.count).raw(" <span class=\"bad\">").raw(failed.close_reason).raw("</span>");
+        });
+    }
+    if let Some(error) = &outbound.lookup_error {
+        entry(page, "lookup", |page| {
+            page.raw("<span class=\"bad\">").text(error).raw("</span>");
+        });
+    }
+    for endpoint in &outbound.endpoints {
+        entry(page, "endpoint", |page| {
+            page.text(&endpoint.addr).raw(if endpoint.state == "ready" {
+                " <span class=\"good\">"
+            } else {
+                " <span class=\"bad\">"
+            });
+            page.raw(endpoint.state).raw("</span>, ").text(endpoint.connections).raw(" connections");
+        });
+    }
+    if outbound.more_endpoints > 0 {
+        entry(page, "endpoints", |page| {
+            page.raw("and ").text(outbound.more_endpoints).raw(" more");
+        });
+    }
+    page.raw("</dl></div>");
 }
 
 fn policy(page: &mut Markup, listener: &ListenerStatus) {

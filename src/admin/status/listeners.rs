@@ -125,7 +125,7 @@ impl CrlStatus {
 }
 
 impl Rules {
-    fn of(rules: &[Rule]) -> Self {
+    pub(super) fn of(rules: &[Rule]) -> Self {
         let shown = rules.iter().take(MAX_RULES).map(SafeText::of).collect();
         Self { rules: shown, more: rules.len().saturating_sub(MAX_RULES) }
     }

@@ -147,6 +147,11 @@ impl OutboundCounters {
         self.closed[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// Connections that were ended because of their pair.
+    pub fn retired(&self) -> u64 {
+        self.closed(OutboundCloseReason::CredentialRotated) + self.closed(OutboundCloseReason::CredentialExpired)
+    }
+
     /// Attempts that have come to `result`.
     pub fn attempts(&self, result: AttemptResult) -> u64 {
         self.attempts[result as usize].load(Ordering::Relaxed)

@@ -1,0 +1,63 @@
+//! Whether an outbound listener has somebody to dial. Written by whoever keeps its endpoints, read by readiness.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Endpoints that are not counted yet: the name was never looked up.
+const UNKNOWN: usize = usize::MAX;
+
+/// What is known of the endpoints behind one outbound listener.
+#[derive(Debug)]
+pub struct OutboundHealth {
+    to: String,
+    required: bool,
+    endpoints: AtomicUsize,
+}
+
+impl OutboundHealth {
+    /// That of the endpoints behind `to`, of which nothing is known yet. `required`: without one the instance is not ready.
+    pub fn new(to: &str, required: bool) -> Self {
+        Self { to: to.to_owned(), required, endpoints: AtomicUsize::new(UNKNOWN) }
+    }
+
+    /// There are so many now.
+    pub fn set(&self, endpoints: usize) {
+        self.endpoints.store(endpoints.min(UNKNOWN - 1), Ordering::Relaxed);
+    }
+
+    /// Whether the instance may be given work, as far as this is concerned.
+    pub fn is_ready(&self) -> bool {
+        !self.required || !matches!(self.endpoints.load(Ordering::Relaxed), 0 | UNKNOWN)
+    }
+
+    /// How it stands, in a few words.
+    pub fn describe(&self) -> String {
+        let unless = if self.required { "" } else { " (not required)" };
+        match self.endpoints.load(Ordering::Relaxed) {
+            UNKNOWN => format!("{} was not looked up yet{unless}", self.to),
+            0 => format!("{} has no endpoint{unless}", self.to),
+            1 => format!("{} has 1 endpoint", self.to),
+            n => format!("{} has {n} endpoints", self.to),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_that_is_required_and_has_nobody_to_dial_is_not_ready() {
+        let said = |required, endpoints: Option<usize>| {
+            let health = OutboundHealth::new("backend:1", required);
+            if let Some(endpoints) = endpoints {
+                health.set(endpoints);
+            }
+            (health.is_ready(), health.describe())
+        };
+        assert_eq!(said(true, None), (false, "backend:1 was not looked up yet".to_owned()));
+        assert_eq!(said(true, Some(0)), (false, "backend:1 has no endpoint".to_owned()));
+        assert_eq!(said(true, Some(1)), (true, "backend:1 has 1 endpoint".to_owned()));
+        assert_eq!(said(false, Some(0)), (true, "backend:1 has no endpoint (not required)".to_owned()));
+        assert_eq!(said(false, Some(3)), (true, "backend:1 has 3 endpoints".to_owned()));
+    }
+}
