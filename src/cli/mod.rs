@@ -48,6 +48,8 @@ pub enum Command {
     Check {
         /// The proxy, or what is wrong with it: here a mistake is a finding.
         config: Result<Config, Diagnostics>,
+        /// Shake hands with those whom the app dials.
+        connect: bool,
         /// Print JSON.
         json: bool,
     },
@@ -109,7 +111,7 @@ where
         Some(("proxy", matches)) => Ok(Command::Proxy { config: serving("proxy", matches, &environment)? }),
         Some(("check", matches)) => {
             let config = serving("check", matches, &environment);
-            Ok(Command::Check { config, json: matches.get_flag("json") })
+            Ok(Command::Check { config, connect: matches.get_flag("connect"), json: matches.get_flag("json") })
         }
         Some(("health", matches)) => Ok(Command::Health { admin: admin("health", matches, &environment)? }),
         Some(("wait", matches)) => {

@@ -51,8 +51,8 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             issuer::run(&options, &mut std::io::stdout())?;
             Ok(Exit::Success)
         }
-        Command::Check { config, json } => {
-            let (report, exit) = check::run(config, json)?;
+        Command::Check { config, connect, json } => {
+            let (report, exit) = check::run(config, connect, json)?;
             print(&report)?;
             Ok(exit)
         }

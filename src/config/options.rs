@@ -388,6 +388,8 @@ pub const OPTIONS: &[Opt] = &[
           help: "A vestibule.toml that holds any of these", ..COMMON },
     Opt { name: "peer", value: "CERT", commands: &[POLICY_TEST],
           help: "The client's certificate chain, PEM, leaf first", ..FLAG },
+    Opt { name: "connect", arity: Arity::Switch, commands: &["check"],
+          help: "Shake hands with those whom the app dials by --outbound", ..FLAG },
     Opt { name: "json", arity: Arity::Switch, commands: &["check", "identity", POLICY_TEST],
           help: "Print JSON", ..FLAG },
 

@@ -7,9 +7,10 @@ use std::time::SystemTime;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 
-use super::Pair;
-use super::server_trust::ServerTrust;
-use crate::config::{IdentityUse, Outbound};
+use super::server_trust::{ServerTrust, ServerTrustSource};
+use super::source::ReloadSource;
+use super::{InitialLoadError, Pair};
+use crate::config::{IdentityUse, Outbound, PairSource};
 use crate::identity::{Certificate, Identity, Role};
 use crate::pem::Pem;
 use crate::policy::{Policy, PolicyMode};
@@ -57,6 +58,21 @@ struct Issuer {
     subject: String,
     /// The last second of the pair.
     until: SystemTime,
+}
+
+impl OutboundSnapshot {
+    /// What `outbound` would be served with that shows the pair of `pair`, read once.
+    ///
+    /// # Errors
+    /// The pair, or the CAs of servers, cannot be used.
+    pub fn load(pair: &PairSource, outbound: &Outbound) -> Result<Self, InitialLoadError> {
+        let pair = pair.parse(&pair.read(None)?)?;
+        let source = ServerTrustSource { ca: outbound.ca.clone(), platform_cas: outbound.platform_cas.clone() };
+        let trust = source.parse(&source.read(None)?)?;
+        let mut own = OwnPair::default();
+        own.note(&pair, 1, SystemTime::now());
+        Ok(own.snapshot((&pair, 1), &trust, outbound, 1)?)
+    }
 }
 
 impl OwnPair {

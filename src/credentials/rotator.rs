@@ -44,9 +44,12 @@ pub enum InitialLoadError {
     /// There is no usable pair.
     #[error(transparent)]
     Pair(#[from] LoadError),
-    /// There are no usable client CAs or rules.
+    /// There are no usable CAs or rules.
     #[error(transparent)]
     ClientPolicy(#[from] TrustError),
+    /// No configuration of TLS can be made of them.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
 }
 
 /// The rotation of the pairs, and of the client CAs and rules that are served with them.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
@@ -13,13 +14,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::OutboundService;
-use super::endpoints::{Endpoint, Lease};
-use super::error::{AttemptError, OutboundError};
-use crate::config::Host;
+use super::endpoints::{Endpoint, Endpoints, Lease};
+use super::error::{AttemptError, OutboundError, rejection};
+use crate::config::{Host, Outbound};
 use crate::credentials::OutboundSnapshot;
 use crate::io::connect_tcp;
 use crate::listener::KEEPALIVE;
-use crate::telemetry::{AttemptResult, OutboundLogEntry};
+use crate::telemetry::{AttemptResult, OutboundCounters, OutboundLogEntry};
 use crate::tls::Negotiated;
 use crate::trust::AuthenticatedServer;
 
@@ -67,6 +68,85 @@ pub(super) async fn connect(
     }
 }
 
+/// What has come of shaking hands with one endpoint.
+#[derive(Debug)]
+pub struct EndpointProbe {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Who has answered, and may.
+    pub result: Result<AuthenticatedServer, AttemptError>,
+}
+
+/// How long a server has to refuse our certificate after the handshake: in TLS 1.3 it comes no sooner.
+const REFUSAL: Duration = Duration::from_millis(300);
+
+/// Endpoints that are probed.
+const MAX_PROBES: usize = 32;
+
+/// Shakes hands with each endpoint of `outbound`, and sends nothing.
+///
+/// # Errors
+/// [`OutboundError`]: there is no endpoint.
+pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Vec<EndpointProbe>, OutboundError> {
+    let counters = Arc::new(OutboundCounters::new(&outbound.name()));
+    let endpoints = Arc::new(Endpoints::new(outbound, Arc::clone(&counters)));
+    let looking = Arc::clone(&endpoints);
+    let lookups = tokio::spawn(async move { looking.run().await });
+    let known = endpoints.wait(outbound.timeouts.total).await.map_err(OutboundError::ResolveFailed);
+    lookups.abort();
+    known?;
+    let all = endpoints.current();
+    if all.is_empty() {
+        return Err(OutboundError::NoEndpoint(outbound.name()));
+    }
+    let mut probes = Vec::new();
+    for endpoint in all.iter().take(MAX_PROBES) {
+        let name = server_name(outbound.server_name.as_ref().unwrap_or(&endpoint.host));
+        probes.push(EndpointProbe {
+            addr: endpoint.addr,
+            result: probe_one(outbound, &snapshot, endpoint.addr, &name).await,
+        });
+    }
+    Ok(probes)
+}
+
+async fn probe_one(
+    outbound: &Outbound,
+    snapshot: &OutboundSnapshot,
+    addr: SocketAddr,
+    name: &ServerName<'static>,
+) -> Result<AuthenticatedServer, AttemptError> {
+    let tcp = dial_one(addr, outbound.timeouts.connect).await?;
+    let (mut stream, server) = shake_hands(outbound.timeouts.handshake, snapshot, name, tcp).await?;
+    match timeout(REFUSAL, stream.read(&mut [0])).await {
+        Ok(Err(error)) => match rejection(&error) {
+            Some(alert) => Err(AttemptError::Rejected(alert)),
+            None => Ok(server),
+        },
+        // It speaks first, has closed, or waits for us to speak.
+        Ok(Ok(_)) | Err(_) => Ok(server),
+    }
+}
+
+/// The handshake with the endpoint on `tcp`, and who it is.
+async fn shake_hands(
+    limit: Duration,
+    snapshot: &OutboundSnapshot,
+    name: &ServerName<'static>,
+    tcp: TcpStream,
+) -> Result<(TlsStream<TcpStream>, AuthenticatedServer), AttemptError> {
+    // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
+    let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
+    let connector = TlsConnector::from(Arc::clone(&snapshot.client_config));
+    let shaken = timeout(limit, connector.connect(name.clone(), tcp)).await;
+    let stream = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
+    // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let judged = snapshot.authenticator.authorize(chain, name, SystemTime::now());
+    let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
+    Ok((stream, server))
+}
+
 /// The attempts of one connection.
 struct Attempts<'a> {
     service: &'a OutboundService,
@@ -93,8 +173,13 @@ impl Attempts<'_> {
             entry.fields.connect = Some(took);
             let name = self.service.server_name(&endpoint.host);
             entry.fields.server_name = Some(name.to_str().into_owned());
-            match self.shake_hands(snapshot, &name, tcp, entry).await {
+            let began = Instant::now();
+            match shake_hands(self.service.outbound.timeouts.handshake, snapshot, &name, tcp).await {
                 Ok((stream, server)) => {
+                    let took = began.elapsed();
+                    entry.fields.handshake = Some(took);
+                    entry.fields.negotiated = Some(Negotiated::of(stream.get_ref().1));
+                    self.service.counters.count_handshake(took);
                     self.service.endpoints.succeeded(&endpoint);
                     self.service.counters.count_attempt(AttemptResult::Success);
                     if server.is_retiring {
@@ -205,32 +290,6 @@ impl Attempts<'_> {
         for (lease, _) in leases.into_iter().flatten() {
             self.service.endpoints.abandoned(lease.endpoint());
         }
-    }
-
-    async fn shake_hands(
-        &self,
-        snapshot: &OutboundSnapshot,
-        name: &ServerName<'static>,
-        tcp: TcpStream,
-        entry: &mut OutboundLogEntry,
-    ) -> Result<(TlsStream<TcpStream>, AuthenticatedServer), AttemptError> {
-        let limit = self.service.outbound.timeouts.handshake;
-        let began = Instant::now();
-        // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
-        let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
-        let connector = TlsConnector::from(Arc::clone(&snapshot.client_config));
-        let shaken = timeout(limit, connector.connect(name.clone(), tcp)).await;
-        let stream = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
-        let took = began.elapsed();
-        let (_, connection) = stream.get_ref();
-        // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
-        let chain = connection.peer_certificates().unwrap_or_default();
-        let judged = snapshot.authenticator.authorize(chain, name, SystemTime::now());
-        let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
-        entry.fields.handshake = Some(took);
-        entry.fields.negotiated = Some(Negotiated::of(connection));
-        self.service.counters.count_handshake(took);
-        Ok((stream, server))
     }
 }
 

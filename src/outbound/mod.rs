@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+pub use connect::{EndpointProbe, probe};
 pub use endpoints::{Endpoint, Endpoints, Known, Lease};
 pub use error::{AttemptError, OutboundError};
 
@@ -29,7 +30,7 @@ use self::balance::Balancer;
 use self::connect::Connected;
 use self::relay::{OutboundRelay, OutboundRelayEnd};
 use crate::config::{AccessLogFilter, Host, Outbound};
-use crate::credentials::{OutboundSnapshot, SnapshotReceiver, PairValidity};
+use crate::credentials::{OutboundSnapshot, PairValidity, SnapshotReceiver};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};

@@ -24,6 +24,7 @@ impl Running {
                 let help = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
                 Fault::new(Exit::NoCredential, message).with_help(help)
             }
+            InitialLoadError::Tls(error) => Fault::new(Exit::Internal, format!("TLS cannot be configured: {error}")),
             InitialLoadError::ClientPolicy(error) => {
                 let message = format!("no usable client CAs and rules within {waited:?}: {error}");
                 Fault::new(Exit::Config, message).with_help("correct --client-ca, --client-crl or --policy")

@@ -142,7 +142,9 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
         writeln!(fields, "| `{name}` | {meaning} |").unwrap();
     }
     hold(ACCESS_LOG, "outbound fields", &fields);
-    let mut reasons = "| reason | what happened | whose matter, or what helps | line at `info` with |\n|---|---|---|---|\n".to_owned();
+    let mut reasons =
+        "| reason | what happened | whose matter, or what helps | line at `info` with |\n|---|---|---|---|\n"
+            .to_owned();
     for &reason in OutboundCloseReason::VARIANTS {
         let line = if reason.is_failure() { "`denied`, `all`" } else { "`all`" };
         writeln!(reasons, "| `{}` | {} | {} | {line} |", reason.as_str(), reason.meaning(), reason.concern()).unwrap();

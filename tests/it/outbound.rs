@@ -1,6 +1,7 @@
 //! Outbound listeners: the app speaks plaintext to loopback, and the instance's certificate speaks for it.
 
 mod balancing;
+mod checking;
 mod rotating;
 mod stopping;
 

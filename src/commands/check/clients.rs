@@ -81,7 +81,8 @@ impl Judge<'_> {
                 let subject = match other.kind() {
                     FileKind::ClientCrl => Subject::Crl,
                     FileKind::Policy => Subject::Rules,
-                    FileKind::ClientCa | FileKind::ServerCa | FileKind::Certificate => Subject::ClientCa,
+                    FileKind::ClientCa | FileKind::Certificate => Subject::ClientCa,
+                    FileKind::ServerCa => Subject::Outbound,
                 };
                 self.problem(subject, &error.to_string(), help);
             }

@@ -57,6 +57,8 @@ pub(super) enum Subject {
     Admin,
     /// The app.
     App,
+    /// Whom the app dials through us.
+    Outbound,
     /// The limit on open descriptors.
     Descriptors,
     /// The container's memory.

@@ -1,4 +1,4 @@
-//! `vestibule check`: the doctor. It reads everything, opens no port and changes nothing.
+//! `vestibule check`: the doctor. It reads everything, opens no port and changes nothing; with `--connect` it dials those whom the app dials.
 //!
 //! Facts are gathered in [`machine`]; the other files judge them, and know neither files nor clocks nor sockets.
 
@@ -10,6 +10,7 @@ mod finding;
 mod limits;
 mod machine;
 mod network;
+mod outbound;
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -22,17 +23,17 @@ use crate::diagnostics::Diagnostics;
 use crate::exit::{Exit, Fault};
 use crate::sys;
 
-/// Looks at everything: the report, one JSON object if `json`, else a line for each finding; and
+/// Looks at everything, and with `connects` shakes hands with those whom the app dials: the report, one JSON object if `json`, else a line for each finding; and
 /// [`Exit::Findings`] if there is a problem.
 ///
 /// # Errors
 /// Never but for a fault of ours.
-pub(super) fn run(config: Result<Config, Diagnostics>, json: bool) -> Result<(String, Exit), Fault> {
+pub(super) fn run(config: Result<Config, Diagnostics>, connects: bool, json: bool) -> Result<(String, Exit), Fault> {
     let mut found = Findings::default();
     match config {
         // What depends on the configuration cannot be looked at without one.
         Err(mistakes) => judge_mistakes(&mistakes, &mut found),
-        Ok(config) => look_at(&config, &mut found),
+        Ok(config) => look_at(&config, connects, &mut found)?,
     }
     let report = match json {
         true => found.to_json().map_err(|error| Fault::new(Exit::Internal, format!("cannot write JSON: {error}")))?,
@@ -48,7 +49,7 @@ fn judge_mistakes(mistakes: &Diagnostics, found: &mut Findings) {
     }
 }
 
-fn look_at(config: &Config, found: &mut Findings) {
+fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), Fault> {
     let ways: Vec<String> =
         config.listeners.iter().map(|listener| format!("{} to {}", listener.listen, listener.app)).collect();
     found.ok(Subject::Configuration, ways.join(", "));
@@ -80,6 +81,8 @@ fn look_at(config: &Config, found: &mut Findings) {
         network::judge_proxy_protocol(listener, &network, found);
     }
 
+    outbound::judge(config, connects, &network, &|inode| machine.holder(inode), found)?;
+
     let descriptors = machine::descriptor_limit();
     limits::judge_descriptors(config.limits.connections, descriptors, found);
     let memory = config.limits.memory.or_else(|| machine.memory_limit());
@@ -87,6 +90,7 @@ fn look_at(config: &Config, found: &mut Findings) {
     limits::judge_threads(config.threads, sys::limits::cpus(), found);
     limits::judge_idle(config.timeouts.idle, machine::on_cloud_foundry(), found);
     limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -104,7 +108,7 @@ mod tests {
             line: Some(2),
             key: "lisen".to_owned(),
         });
-        let (report, exit) = run(Err(Diagnostics::from(flag).and(key)), false).unwrap();
+        let (report, exit) = run(Err(Diagnostics::from(flag).and(key)), false, false).unwrap();
         assert_eq!(exit, Exit::Findings);
         assert_eq!(
             report,

@@ -1,0 +1,122 @@
+//! Judges whom the app may dial through us; with `--connect`, by shaking hands with each.
+
+use super::finding::{Findings, Subject};
+use super::network;
+use super::network::{NetworkCheck, PortHolder};
+use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource};
+use crate::credentials::{InitialLoadError, OutboundSnapshot};
+use crate::diagnostics::{LONGEST_LINE, bounded};
+use crate::exit::{Exit, Fault};
+use crate::outbound::{EndpointProbe, probe};
+use crate::trust::who;
+
+/// Judges each outbound. Nothing is opened and nobody is dialled unless `connects`.
+///
+/// # Errors
+/// The runtime cannot be made.
+pub(super) fn judge(
+    config: &Config,
+    connects: bool,
+    network: &NetworkCheck,
+    holder: &dyn Fn(u64) -> Option<PortHolder>,
+    found: &mut Findings,
+) -> Result<(), Fault> {
+    let Some(pair) = config.listeners.first().map(|listener| &listener.pair) else { return Ok(()) };
+    for outbound in &config.outbounds {
+        judge_listen(outbound, network, holder, found);
+        let Some(snapshot) = judge_trust(outbound, pair, found) else { continue };
+        if connects {
+            connect(outbound, snapshot, found)?;
+        }
+    }
+    Ok(())
+}
+
+fn judge_listen(
+    outbound: &Outbound,
+    network: &NetworkCheck,
+    holder: &dyn Fn(u64) -> Option<PortHolder>,
+    found: &mut Findings,
+) {
+    match &outbound.listen {
+        OutboundListen::Unix(path) => {
+            let folder = path.parent().filter(|folder| !folder.is_dir());
+            if let Some(folder) = folder {
+                let what = format!("{}: there is no folder {}", outbound.listen, folder.display());
+                found.problem(Subject::Outbound, what, "make it, or name another");
+            }
+        }
+        OutboundListen::Loopback(_) | OutboundListen::At(_) => {
+            // The other family is only listened on where there is one.
+            for addr in outbound.listen.tcp().into_iter().take(1) {
+                network::judge_listen(Listen::At(addr), "--outbound", network, holder, found);
+            }
+        }
+    }
+}
+
+/// What would be served, if there is something wrong with it that is not said elsewhere.
+fn judge_trust(outbound: &Outbound, pair: &PairSource, found: &mut Findings) -> Option<OutboundSnapshot> {
+    let (listen, to) = (&outbound.listen, outbound.name());
+    let snapshot = match OutboundSnapshot::load(pair, outbound) {
+        Ok(snapshot) => snapshot,
+        // The pair is judged for itself.
+        Err(InitialLoadError::Pair(_)) => return None,
+        Err(error @ (InitialLoadError::ClientPolicy(_) | InitialLoadError::Tls(_))) => {
+            let help = "correct --outbound-ca: until it can be read, nobody is dialled";
+            found.problem(Subject::Outbound, format!("{listen} to {to}: {error}"), help);
+            return None;
+        }
+    };
+    let cas = snapshot.authenticator.anchors().cas().len();
+    if cas == 0 {
+        let what = format!("{listen} to {to}: no CA vouches for servers, as none follows our certificate in its file");
+        found.problem(Subject::Outbound, what, "add the issuing CA to the file of --cert, or give --outbound-ca PATH");
+        return None;
+    }
+    let cas = if cas == 1 { "1 CA".to_owned() } else { format!("{cas} CAs") };
+    if outbound.expect.is_empty() {
+        let what = format!("{listen} to {to}: whoever has the name is believed, under {cas}");
+        found.warning(
+            Subject::Outbound,
+            what,
+            "add --outbound-expect cf:app:GUID: a route can be mapped to another app",
+        );
+    } else {
+        let rules: Vec<_> = outbound.expect.iter().map(ToString::to_string).collect();
+        found.ok(Subject::Outbound, format!("{listen} to {to}: {} may answer, under {cas}", rules.join(" or ")));
+    }
+    Some(snapshot)
+}
+
+fn connect(outbound: &Outbound, snapshot: OutboundSnapshot, found: &mut Findings) -> Result<(), Fault> {
+    let internal = |error: std::io::Error| Fault::new(Exit::Internal, format!("runtime cannot start: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    let to = outbound.name();
+    match runtime.block_on(probe(outbound, snapshot)) {
+        Err(error) => {
+            let help = "see whether it runs, and whether its name and port are right";
+            found.problem(Subject::Outbound, format!("{to}: {error}"), help);
+        }
+        Ok(probes) => {
+            for EndpointProbe { addr, result } in probes {
+                match result {
+                    Ok(server) => {
+                        let rule = server.permit.as_ref().and_then(|permit| permit.rule());
+                        let by = rule.map_or_else(|| "its name".to_owned(), ToString::to_string);
+                        let who = bounded(LONGEST_LINE, format_args!("{}", who(&server.certificate)));
+                        let retires = if server.is_retiring { ", and is about to stop" } else { "" };
+                        found
+                            .ok(Subject::Outbound, format!("{to} at {addr} is {who}, who may answer by {by}{retires}"));
+                    }
+                    Err(error) => {
+                        let help = error.reason().concern();
+                        let help = if help.is_empty() { "see the server's log" } else { help };
+                        found.problem(Subject::Outbound, format!("{to} at {addr}: {error}"), help);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}

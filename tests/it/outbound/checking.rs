@@ -1,0 +1,143 @@
+//! `vestibule check`, the status page, metrics and readiness, as they speak of outbounds.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{Caller, app_guid, entry, outbound, say, server};
+use crate::health::get;
+use crate::support::client::Ending;
+use crate::support::credentials::Credentials;
+use crate::support::sidecar::VESTIBULE;
+use crate::support::{app, eventually};
+
+/// The findings about outbounds, and the status.
+fn check(caller: &Caller, args: &[&str]) -> (Vec<(String, String)>, i32) {
+    let output = Command::new(VESTIBULE)
+        .args(["check", "--json", "--listen", "127.0.0.1:0", "--admin", "off"])
+        .args(args)
+        .env_clear()
+        .env("CF_INSTANCE_CERT", caller.credentials.cert())
+        .env("CF_INSTANCE_KEY", caller.credentials.key())
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let about = report["findings"].as_array().unwrap().iter().filter(|finding| finding["subject"] == "outbound");
+    let found = about.map(|finding| (text(&finding["severity"]), text(&finding["message"]))).collect();
+    (found, output.status.code().unwrap())
+}
+
+#[test]
+fn a_check_judges_the_settings_and_dials_nobody_unless_it_is_asked_to_and_then_names_who_answers() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let pair = format!("0={}", serving.addr());
+    let expected = app_guid(&backend);
+    let args = ["--outbound", &pair, "--outbound-expect", &expected];
+    let (found, _) = check(&caller, &args);
+    let settings = format!("127.0.0.1:0 to {}: {expected} may answer, under 1 CA", serving.addr());
+    assert_eq!(found, [("ok".to_owned(), settings.clone())]);
+    assert_eq!(serving.reasons(), [] as [String; 0], "nobody was dialled");
+
+    let (found, _) = check(&caller, &[&args[..], &["--connect"]].concat());
+    let answered = format!("{0} at {0} is {expected}, who may answer by {expected}", serving.addr());
+    assert_eq!(found, [("ok".to_owned(), settings), ("ok".to_owned(), answered)]);
+
+    let another = format!("cf:app:{}", Credentials::new().spec.app);
+    let (found, status) = check(&caller, &["--outbound", &pair, "--outbound-expect", &another, "--connect"]);
+    let said = format!("{0} at {0}: {expected} has answered, and {another} is expected", serving.addr());
+    assert_eq!((&found[1], status), (&("problem".to_owned(), said), 1));
+}
+
+#[test]
+fn a_server_that_does_not_want_us_is_found_by_the_check() {
+    let caller = Caller::new();
+    let (backend, serving) = server(&format!("cf:app:{}", Credentials::new().spec.app));
+    let pair = format!("0={}", serving.addr());
+    let (found, status) = check(&caller, &["--outbound", &pair, "--outbound-expect", &app_guid(&backend), "--connect"]);
+    assert!(found[1].1.contains("the server does not accept our certificate"), "{found:?}");
+    assert_eq!((found[1].0.as_str(), status), ("problem", 1));
+}
+
+#[test]
+fn what_cannot_be_believed_is_a_finding() {
+    let caller = Caller::new();
+    let (found, status) = check(&caller, &["--outbound", "0=backend:1", "--outbound-ca", "/nowhere.crt"]);
+    assert!(found[0].1.contains("/nowhere.crt") && found[0].0 == "problem" && status == 1, "{found:?}");
+    let ca = caller.credentials.dir().join("ca.crt");
+    std::fs::write(&ca, crate::support::credentials::roots_pem()).unwrap();
+    let (found, _) = check(&caller, &["--outbound", "0=backend:1", "--outbound-ca", ca.to_str().unwrap()]);
+    assert_eq!(found[0].0, "warning");
+    assert!(found[0].1.contains("whoever has the name is believed, under 2 CAs"), "{found:?}");
+    // A certificate without its CA behind it: nobody knows who has issued it.
+    let leaf = std::fs::read_to_string(caller.credentials.cert()).unwrap();
+    let end = leaf.find("-----END CERTIFICATE-----").unwrap() + "-----END CERTIFICATE-----\n".len();
+    std::fs::write(caller.credentials.cert(), &leaf[..end]).unwrap();
+    let (found, status) = check(&caller, &["--outbound", "0=backend:1", "--outbound-expect", "cf:any"]);
+    assert!(found[0].1.contains("no CA vouches for servers") && status == 1, "{found:?}");
+}
+
+#[test]
+fn status_metrics_and_readiness_know_the_endpoints() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let refused = app::nobody();
+    let sidecar = caller
+        .dialling(&[serving.addr(), refused], &app_guid(&backend))
+        .arg("--outbound-balance")
+        .arg("first")
+        .env("VESTIBULE_ADMIN", "127.0.0.1:0")
+        .ready();
+    assert_eq!(say(outbound(&sidecar), b"hello"), (b"hello".to_vec(), Ending::Fin));
+    entry(&sidecar, "completed");
+    let admin = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
+    let ask = |path: &str| get(admin, path).1;
+    let status: Value = serde_json::from_str(&ask("/status.json")).unwrap();
+    let seen = &status["outbounds"][0];
+    let to = format!("{},{refused}", serving.addr());
+    assert_eq!(
+        (&seen["to"], &seen["opened"], &seen["expect"]["rules"][0]),
+        (&to.clone().into(), &1.into(), &app_guid(&backend).into())
+    );
+    assert_eq!(
+        seen["endpoints"][0],
+        serde_json::json!({ "addr": serving.addr().to_string(), "state": "ready", "connections": 0 })
+    );
+    assert!(ask("/readyz?verbose").contains(&format!("[+]outbound: {to} has 2 endpoints")));
+    assert!(ask("/").contains(&to));
+    let metrics = ask("/metrics");
+    for line in [
+        format!("vestibule_outbound_connections_closed_total{{outbound=\"{to}\",reason=\"completed\"}} 1"),
+        format!("vestibule_outbound_endpoints{{outbound=\"{to}\",state=\"ready\"}} 2"),
+        format!("vestibule_outbound_attempts_total{{outbound=\"{to}\",result=\"success\"}} 1"),
+        format!("vestibule_outbound_relayed_bytes_total{{outbound=\"{to}\",direction=\"down\"}} 5"),
+    ] {
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+}
+
+#[test]
+fn an_instance_that_requires_an_outbound_is_not_ready_without_an_endpoint() {
+    let caller = Caller::new();
+    let start = |required: &str| {
+        let sidecar = crate::support::sidecar::Setup::proxy(&caller.credentials, app::echo())
+            .arg("--outbound")
+            .arg("0=nowhere.invalid.:1")
+            .arg("--outbound-expect")
+            .arg("cf:any")
+            .env("VESTIBULE_OUTBOUND_REQUIRED", required)
+            .env("VESTIBULE_ADMIN", "127.0.0.1:0")
+            .ready();
+        let addr = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
+        (sidecar, addr)
+    };
+    let (_sidecar, addr) = start("true");
+    let (status, body) =
+        eventually("the check", || Some(get(addr, "/readyz?verbose")).filter(|(_, body)| body.contains("]outbound: ")));
+    assert!(status == 503 && body.contains("[-]outbound: nowhere.invalid.:1 "), "{body}");
+    let (_sidecar, addr) = start("false");
+    let (status, body) =
+        eventually("the check", || Some(get(addr, "/readyz?verbose")).filter(|(_, body)| body.contains("]outbound: ")));
+    assert!(status == 200 && body.contains("[+]outbound: "), "{body}");
+}
