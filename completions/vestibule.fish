@@ -294,6 +294,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-app-p
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-key -d 'Do not tell the app where the key is'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect -d 'Shake hands with those whom the app dials by --outbound'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l json -d 'Print JSON'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -s h -d 'Print help'

@@ -389,7 +389,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "peer", value: "CERT", commands: &[POLICY_TEST],
           help: "The client's certificate chain, PEM, leaf first", ..FLAG },
     Opt { name: "connect", arity: Arity::Switch, commands: &["check"],
-          help: "Shake hands with those whom the app dials by --outbound", ..FLAG },
+          help: "Shake hands with those whom the app dials by --outbound", scope: Scope::Flag, ..ROW },
     Opt { name: "json", arity: Arity::Switch, commands: &["check", "identity", POLICY_TEST],
           help: "Print JSON", ..FLAG },
 

@@ -65,7 +65,12 @@ impl OutboundSnapshot {
     ///
     /// # Errors
     /// The pair, or the CAs of servers, cannot be used.
-    pub fn load(pair: &PairSource, outbound: &Outbound) -> Result<Self, InitialLoadError> {
+    pub fn load(pair: &PairSource, outbound: &Outbound) -> Result<Self, Box<InitialLoadError>> {
+        Self::read(pair, outbound).map_err(Box::new)
+    }
+
+    #[expect(clippy::result_large_err, reason = "it is boxed before it goes anywhere")]
+    fn read(pair: &PairSource, outbound: &Outbound) -> Result<Self, InitialLoadError> {
         let pair = pair.parse(&pair.read(None)?)?;
         let source = ServerTrustSource { ca: outbound.ca.clone(), platform_cas: outbound.platform_cas.clone() };
         let trust = source.parse(&source.read(None)?)?;

@@ -56,9 +56,8 @@ pub(super) async fn connect(
     service.endpoints.wait(FIRST_LOOKUP.min(timeouts.total)).await.map_err(OutboundError::ResolveFailed)?;
     entry.fields.resolve = Some(began.elapsed()).filter(|waited| *waited >= Duration::from_millis(1));
     let mut snapshots = service.snapshots.clone();
-    let snapshot = match timeout(FIRST_SNAPSHOT, snapshots.wait()).await {
-        Ok(Some(snapshot)) => snapshot,
-        _ => return Err(OutboundError::NoCredentials),
+    let Ok(Some(snapshot)) = timeout(FIRST_SNAPSHOT, snapshots.wait()).await else {
+        return Err(OutboundError::NoCredentials);
     };
     entry.fields.generation = Some(snapshot.pair_generation);
     let mut attempts = Attempts { service, tried: Vec::new(), last: None };
@@ -266,7 +265,7 @@ impl Attempts<'_> {
                 },
             };
             let Some(Ok((at, dialled))) = joined else { return None };
-            let Some((lease, began)) = leases.get_mut(at).and_then(Option::take) else { return None };
+            let (lease, began) = leases.get_mut(at).and_then(Option::take)?;
             match dialled {
                 Ok(tcp) => {
                     self.abandon(leases);

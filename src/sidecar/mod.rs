@@ -97,6 +97,11 @@ impl Sidecar {
         self.listeners.iter().map(|listener| listener.addr)
     }
 
+    /// Where the app dials us, of those that listen on TCP, in the order of the configuration.
+    pub fn outbound_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.outbounds.iter().filter_map(BoundOutbound::addr)
+    }
+
     /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
     pub fn served(&self) -> watch::Receiver<Vec<ServedCertificate>> {
         self.rotator.served()

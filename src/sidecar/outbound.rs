@@ -69,6 +69,16 @@ impl BoundOutbound {
     }
 }
 
+impl BoundOutbound {
+    /// Where it listens, if that is on TCP.
+    pub(super) fn addr(&self) -> Option<SocketAddr> {
+        self.sockets.iter().find_map(|socket| match socket {
+            OutboundSocket::Tcp(_, addr) => Some(*addr),
+            OutboundSocket::Unix(..) => None,
+        })
+    }
+}
+
 fn open_tcp(addr: SocketAddr) -> io::Result<OutboundSocket> {
     let socket = listener::open(Listen::At(addr))?;
     let addr = socket.local_addr()?;

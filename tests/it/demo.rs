@@ -200,7 +200,7 @@ fn the_proxys_own_log_is_shown_when_it_is_asked_for() {
 }
 
 #[test]
-fn green_is_answered_and_blue_is_refused_by_an_alert_and_the_proxy_says_why() {
+fn green_is_answered_and_blue_is_refused_and_the_proxies_say_why_though_no_app_knows_tls() {
     let mut demo = Demo::start(&["--green-blue", "--listen", "127.0.0.1:0"]);
     let green = demo.line_with(&["  green ", "app ", "allowed in by --allow-app"]);
     let guid = green.split_whitespace().nth(2).unwrap().trim_end_matches(',').to_owned();
@@ -208,11 +208,13 @@ fn green_is_answered_and_blue_is_refused_by_an_alert_and_the_proxy_says_why() {
 
     demo.line_with(&[" green  ", "answered: HTTP/1.1 200 OK, \"hello from the app\""]);
     demo.line_with(&[" connection ", ": completed, green, rule cf:app:", &guid]);
-    demo.line_with(&[" blue  ", "refused: the alert AccessDenied (49)"]);
+    demo.line_with(&[" outbound ", ": completed, rule cf:app:"]);
+    demo.line_with(&[" blue  ", "refused: its sidecar has reset the connection"]);
+    demo.line_with(&[" outbound ", ": client_certificate_rejected", "AccessDenied"]);
     demo.line_with(&[" connection ", ": denied, blue, not_allowed, no rule"]);
     // Again and again.
     eventually("the second round", || {
-        (demo.lines().iter().filter(|line| line.contains("refused: the alert")).count() >= 2).then_some(())
+        (demo.lines().iter().filter(|line| line.contains("refused: its sidecar")).count() >= 2).then_some(())
     });
     let (answered, refused): (Vec<_>, Vec<_>) = demo
         .lines()
@@ -223,8 +225,7 @@ fn green_is_answered_and_blue_is_refused_by_an_alert_and_the_proxy_says_why() {
     assert!(refused.iter().all(|line| line.contains(" blue  ")), "{refused:?}");
 
     for (who, served) in [("green", true), ("blue", false)] {
-        let curl = demo.line_with(&["curl ", &format!("/{who}/client.crt")]).trim().to_owned();
-        assert!(Path::new(value(&curl, "--key")).is_file(), "{curl}");
+        let curl = demo.line_with(&["curl http://127.0.0.1:", &format!("# as {who}")]).trim().to_owned();
         if let Some(output) = shell(&curl) {
             assert_eq!(output.status.success(), served, "{curl}\n{}", String::from_utf8_lossy(&output.stderr));
         }

@@ -2,6 +2,7 @@
 
 mod balancing;
 mod checking;
+mod names;
 mod rotating;
 mod stopping;
 

@@ -61,8 +61,8 @@ fn judge_trust(outbound: &Outbound, pair: &PairSource, found: &mut Findings) -> 
     let snapshot = match OutboundSnapshot::load(pair, outbound) {
         Ok(snapshot) => snapshot,
         // The pair is judged for itself.
-        Err(InitialLoadError::Pair(_)) => return None,
-        Err(error @ (InitialLoadError::ClientPolicy(_) | InitialLoadError::Tls(_))) => {
+        Err(error) if matches!(*error, InitialLoadError::Pair(_)) => return None,
+        Err(error) => {
             let help = "correct --outbound-ca: until it can be read, nobody is dialled";
             found.problem(Subject::Outbound, format!("{listen} to {to}: {error}"), help);
             return None;

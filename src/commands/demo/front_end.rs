@@ -1,23 +1,21 @@
-//! The front-ends of `--green-blue`: other apps of the platform, which call the back-end with their own certificates.
+//! The front-ends of `--green-blue`: other apps of the platform, which call the back-end. They speak plaintext to an outbound listener of
+//! their own sidecar, which shows the back-end their certificate.
 
 use std::io;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{KEY, narrator};
+use super::{KEY, narrator, resolved};
+use crate::config::Log;
 use crate::credentials::ServedCertificate;
-use crate::crypto::provider;
 use crate::exit::{Exit, Fault};
 use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError};
+use crate::sidecar::Sidecar;
 
 /// How often each of them calls.
 const EVERY: Duration = Duration::from_secs(2);
@@ -58,38 +56,57 @@ impl FrontEnd {
         self.folder(dir).write(&authority.issue(&self.spec, SystemTime::now())?)
     }
 
-    /// A TLS client that shows the pair.
-    fn client(&self, dir: &Path, roots: &RootCertStore) -> Result<Arc<ClientConfig>, Fault> {
-        let (folder, fault) = (self.folder(dir), |error: &dyn std::error::Error| {
-            Fault::new(Exit::Internal, format!("{} cannot call: {error}", self.name))
-        });
-        let chain = CertificateDer::pem_file_iter(folder.cert()).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let chain = chain.map_err(|error| fault(&error))?;
-        let key = PrivateKeyDer::from_pem_file(folder.key()).map_err(|error| fault(&error))?;
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_root_certificates(roots.clone()).with_client_auth_cert(chain, key));
-        config.map(Arc::new).map_err(|error| fault(&error))
+    /// Its sidecar, which dials `proxy` for it and expects the back-end.
+    ///
+    /// # Errors
+    /// A socket cannot be opened.
+    pub(super) fn open_sidecar(
+        &self,
+        dir: &Path,
+        proxy: SocketAddr,
+        back_end: &InstanceSpec,
+        log: &Log,
+    ) -> Result<FrontEndSidecar, Fault> {
+        let folder = self.folder(dir);
+        let config = resolved(log, |flags| {
+            flags.extend([
+                ("listen", "127.0.0.1:0".into()),
+                // Nobody calls the front-ends.
+                ("app", "127.0.0.1:1".into()),
+                ("app-ready", "off".into()),
+                ("admin", "off".into()),
+                ("cert", folder.cert().into_os_string()),
+                ("key", folder.key().into_os_string()),
+                ("outbound", format!("0={proxy}").into()),
+                ("outbound-expect", format!("cf:app:{}", back_end.app).into()),
+            ]);
+        })?;
+        let sidecar = Sidecar::open(config)?;
+        let outbound = sidecar.outbound_addresses().next();
+        let outbound = outbound.ok_or_else(|| Fault::new(Exit::Internal, "no outbound listener is open"))?;
+        Ok(FrontEndSidecar { name: self.name, outbound, sidecar })
     }
 }
 
+/// The sidecar of a front-end.
+pub(super) struct FrontEndSidecar {
+    /// How the front-end is told of.
+    pub(super) name: &'static str,
+    /// Where the front-end dials it, in plaintext.
+    pub(super) outbound: SocketAddr,
+    pub(super) sidecar: Sidecar,
+}
+
 /// Who calls whom.
-pub(super) struct CallLog<'a> {
-    pub(super) front_ends: &'a [FrontEnd],
-    /// Where their pairs are.
-    pub(super) dir: &'a Path,
-    /// The CAs under which the back-end is verified.
-    pub(super) roots: &'a Path,
-    /// The back-end's name.
-    pub(super) name: &'a str,
-    /// Where to dial it.
-    pub(super) proxy: SocketAddr,
-    /// Tells when it serves.
+pub(super) struct CallLog {
+    /// Each front-end by its name, and where it dials its sidecar.
+    pub(super) front_ends: Vec<(&'static str, SocketAddr)>,
+    /// Tells when the back-end serves.
     pub(super) shown: watch::Receiver<Vec<ServedCertificate>>,
 }
 
 /// Has each front-end call, and tells what it got. Ends only by a fault; never, if there is no front-end.
-pub(super) async fn call_again_and_again(mut calls: CallLog<'_>) -> Fault {
+pub(super) async fn call_again_and_again(mut calls: CallLog) -> Fault {
     if calls.front_ends.is_empty() || calls.shown.wait_for(|shown| !shown.is_empty()).await.is_err() {
         // Nobody calls; or the sidecar is gone, and ends the demo itself.
         return std::future::pending().await;
@@ -100,37 +117,27 @@ pub(super) async fn call_again_and_again(mut calls: CallLog<'_>) -> Fault {
     }
 }
 
-impl CallLog<'_> {
+impl CallLog {
     async fn run(&self) -> Result<std::convert::Infallible, Fault> {
-        let internal = |what: String| Fault::new(Exit::Internal, what);
-        let mut roots = RootCertStore::empty();
-        let cas = CertificateDer::pem_file_iter(self.roots).map_err(|error| internal(error.to_string()))?;
-        roots.add_parsable_certificates(cas.filter_map(Result::ok));
-        let name = ServerName::try_from(self.name.to_owned()).map_err(|error| internal(error.to_string()))?;
-        let clients = self.front_ends.iter().map(|front_end| Ok((front_end.name, front_end.client(self.dir, &roots)?)));
-        let clients = clients.collect::<Result<Vec<_>, Fault>>()?;
         let mut ticks = interval(EVERY);
         // A machine that slept owes one call, not all that it missed.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for (front_end, client) in &clients {
-                let (client, name, proxy) = (Arc::clone(client), name.clone(), self.proxy);
-                let call = tokio::task::spawn_blocking(move || call(client, name, proxy));
-                let called = call.await.map_err(|error| internal(error.to_string()))?;
+            for (front_end, outbound) in self.front_ends.iter().copied() {
+                let called = tokio::task::spawn_blocking(move || call(outbound)).await;
+                let called = called.map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;
                 narrator::tell(front_end, &outcome(&called))?;
             }
         }
     }
 }
 
-/// One request, and the whole answer.
-fn call(client: Arc<ClientConfig>, name: ServerName<'static>, proxy: SocketAddr) -> io::Result<String> {
-    let mut tls = ClientConnection::new(client, name).map_err(io::Error::other)?;
-    let mut tcp = TcpStream::connect_timeout(&proxy, CALL_TIMEOUT)?;
-    tcp.set_read_timeout(Some(CALL_TIMEOUT))?;
-    tcp.set_write_timeout(Some(CALL_TIMEOUT))?;
-    let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
+/// One request in plaintext, and the whole answer.
+fn call(outbound: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&outbound, CALL_TIMEOUT)?;
+    stream.set_read_timeout(Some(CALL_TIMEOUT))?;
+    stream.set_write_timeout(Some(CALL_TIMEOUT))?;
     let mut answer = String::new();
     stream.write_all(REQUEST)?;
     stream.read_to_string(&mut answer)?;
@@ -147,8 +154,8 @@ fn outcome(called: &io::Result<String>) -> String {
         }
         Err(error) => error,
     };
-    match error.get_ref().and_then(|cause| cause.downcast_ref()) {
-        Some(rustls::Error::AlertReceived(alert)) => format!("refused: the alert {alert:?} ({})", u8::from(*alert)),
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "refused: its sidecar has reset the connection".to_owned(),
         _ => format!("no answer: {error}"),
     }
 }
@@ -156,15 +163,13 @@ fn outcome(called: &io::Result<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::AlertDescription;
 
     #[test]
     fn an_answer_a_refusal_and_silence_are_told_apart() {
         let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nhello\nmore".to_owned();
         assert_eq!(outcome(&Ok(answer)), "answered: HTTP/1.1 200 OK, \"hello\"");
-        let alert = rustls::Error::AlertReceived(AlertDescription::AccessDenied);
-        let refused = io::Error::new(io::ErrorKind::InvalidData, alert);
-        assert_eq!(outcome(&Err(refused)), "refused: the alert AccessDenied (49)");
+        let reset = io::ErrorKind::ConnectionReset.into();
+        assert_eq!(outcome(&Err(reset)), "refused: its sidecar has reset the connection");
         assert_eq!(outcome(&Err(io::ErrorKind::ConnectionRefused.into())), "no answer: connection refused");
     }
 

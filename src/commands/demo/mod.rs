@@ -10,15 +10,17 @@ mod app;
 mod front_end;
 mod narrator;
 
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use self::front_end::FrontEnd;
+use self::front_end::{FrontEnd, FrontEndSidecar};
 use self::narrator::Narrator;
 use super::{serve, text};
 use crate::cli::DemoArgs;
@@ -100,21 +102,23 @@ impl Demo<'_> {
             return Ok(Exit::Success);
         }
         let proxy = sidecar.addresses().next().ok_or_else(|| Fault::new(Exit::Internal, "nothing is listened on"))?;
+        let sidecars = self.front_ends.iter();
+        let sidecars = sidecars.map(|one| one.open_sidecar(dir.path(), reached(proxy), &self.spec, &self.log));
+        let sidecars = sidecars.collect::<Result<Vec<_>, _>>()?;
+        let front_ends: Vec<_> = sidecars.iter().map(|one| (one.name, one.outbound)).collect();
         let narrator = Narrator {
-            intro: self.intro(dir.path(), proxy, app, taken, sidecar.admin_addr()),
-            commands: self.commands(dir.path(), proxy, &roots),
+            intro: self.intro(dir.path(), proxy, app, taken, (sidecar.admin_addr(), &front_ends)),
+            commands: self.commands(proxy, &roots, &front_ends),
             shown: sidecar.served(),
         };
-        let calls = front_end::call_again_and_again(front_end::CallLog {
-            front_ends: &self.front_ends,
-            dir: dir.path(),
-            roots: &roots,
-            name: instance(&self.spec),
-            proxy: reached(proxy),
-            shown: sidecar.served(),
-        });
+        let calls = front_end::call_again_and_again(front_end::CallLog { front_ends, shown: sidecar.served() });
+        let mut others: JoinSet<Result<Exit, Fault>> = JoinSet::new();
+        for FrontEndSidecar { sidecar, .. } in sidecars {
+            others.spawn(sidecar.run());
+        }
         tokio::select! {
             ended = sidecar.run() => ended,
+            Some(Ok(Err(fault))) = others.join_next() => Err(fault),
             fault = self.rotate(&folder) => Err(fault),
             fault = narrator.run() => Err(fault),
             fault = calls => Err(fault),
@@ -133,29 +137,19 @@ impl Demo<'_> {
         }
     }
 
-    /// As if it had been typed, so that everything else is as `vestibule proxy` has it by default. The environment is
-    /// not asked: the demo is the same wherever it runs.
+    /// Everything else is as `vestibule proxy` has it by default.
     fn config(&self, listen: Listen, folder: &Folder, roots: &Path, app: SocketAddr) -> Result<Config, Fault> {
         let mut flags = vec![
             ("listen", listen.to_string().into()),
             ("app", app.to_string().into()),
             ("cert", folder.cert().into_os_string()),
             ("key", folder.key().into_os_string()),
-            ("drain-timeout", DRAIN.into()),
         ];
         if let Some(allowed) = self.front_ends.first() {
             flags.push(("client-ca", roots.into()));
             flags.push(("allow-app", allowed.spec.app.to_string().into()));
         }
-        let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
-        let inputs = Sources {
-            flags: &flags,
-            environment: &Environment::new(),
-            read_file: &no_file,
-            starts_app: false,
-            cpus: 1,
-        };
-        Ok(Config { log: self.log.clone(), ..resolve(&inputs)? })
+        resolved(&self.log, |all| all.extend(flags))
     }
 
     /// Replaces the pair again and again; ends only by a fault.
@@ -176,16 +170,12 @@ impl Demo<'_> {
         folder.write(&self.authority.issue(&self.spec, SystemTime::now())?)
     }
 
-    /// Commands to paste into a shell. They verify the instance's name, as a router does.
-    fn commands(&self, dir: &Path, proxy: SocketAddr, roots: &Path) -> Vec<String> {
-        if self.front_ends.is_empty() {
+    /// Commands to paste into a shell. They verify the instance's name, as a router does, or are what a front-end does.
+    fn commands(&self, proxy: SocketAddr, roots: &Path, front_ends: &[(&str, SocketAddr)]) -> Vec<String> {
+        if front_ends.is_empty() {
             return commands(&self.spec, proxy, roots);
         }
-        let as_whom = |front_end: &FrontEnd| {
-            let folder = front_end.folder(dir);
-            format!(" --cert {} --key {}", text::quoted(&folder.cert()), text::quoted(&folder.key()))
-        };
-        self.front_ends.iter().map(|front_end| curl(&self.spec, proxy, roots, &as_whom(front_end))).collect()
+        front_ends.iter().map(|(name, outbound)| format!("curl http://{outbound}/    # as {name}")).collect()
     }
 
     /// What is running, in aligned lines.
@@ -195,7 +185,7 @@ impl Demo<'_> {
         proxy: SocketAddr,
         app: SocketAddr,
         taken: Option<Listen>,
-        admin: Option<SocketAddr>,
+        (admin, outbounds): (Option<SocketAddr>, &[(&str, SocketAddr)]),
     ) -> Vec<String> {
         let InstanceSpec { organization, space, app: app_guid, key, .. } = &self.spec;
         let stepped_aside =
@@ -205,10 +195,12 @@ impl Demo<'_> {
             None => "no status page: its address, 127.0.0.1:9901, is taken".to_owned(),
         };
         let every = text::duration(self.args.rotate_every);
-        let front_ends = self.front_ends.iter().enumerate().map(|(place, front_end)| {
-            let said = if place == 0 { "allowed in by --allow-app" } else { "no rule allows it in" };
-            (front_end.name, format!("app {}, {said}", front_end.spec.app))
-        });
+        let front_ends =
+            self.front_ends.iter().zip(outbounds).enumerate().map(|(place, (front_end, (_, outbound)))| {
+                let said = if place == 0 { "allowed in by --allow-app" } else { "no rule allows it in" };
+                let app = front_end.spec.app;
+                (front_end.name, format!("app {app}, {said}; speaks plaintext HTTP to its --outbound, {outbound}"))
+            });
         [
             ("proxy", format!("TLS on {proxy}{stepped_aside}")),
             ("app", format!("plaintext HTTP on {app}, in this process")),
@@ -233,6 +225,16 @@ impl Demo<'_> {
     }
 }
 
+/// A configuration as if `add` had typed it. The environment is not asked: the demo is the same wherever it runs.
+fn resolved(log: &Log, add: impl FnOnce(&mut Vec<(&'static str, OsString)>)) -> Result<Config, Fault> {
+    let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let mut flags = vec![("drain-timeout", DRAIN.into())];
+    add(&mut flags);
+    let inputs =
+        Sources { flags: &flags, environment: &Environment::new(), read_file: &no_file, starts_app: false, cpus: 1 };
+    Ok(Config { log: log.clone(), ..resolve(&inputs)? })
+}
+
 /// How long each certificate is valid, in whole seconds.
 fn validity(rotate_every: Duration) -> Duration {
     Duration::from_secs(rotate_every.as_secs().saturating_mul(2)).saturating_add(MARGIN)
@@ -242,16 +244,16 @@ fn validity(rotate_every: Duration) -> Duration {
 fn commands(spec: &InstanceSpec, proxy: SocketAddr, roots: &Path) -> Vec<String> {
     let (name, reached, ca) = (instance(spec), reached(proxy), text::quoted(roots));
     vec![
-        curl(spec, proxy, roots, ""),
+        curl(spec, proxy, roots),
         format!("openssl s_client -connect {reached} -servername {name} -CAfile {ca} -verify_return_error </dev/null"),
     ]
 }
 
-/// A request by curl, with `options` of one's own.
-fn curl(spec: &InstanceSpec, proxy: SocketAddr, roots: &Path, options: &str) -> String {
+/// A request by curl.
+fn curl(spec: &InstanceSpec, proxy: SocketAddr, roots: &Path) -> String {
     let (name, reached, port, roots) = (instance(spec), reached(proxy), proxy.port(), text::quoted(roots));
     let host = if reached.is_ipv6() { format!("[{}]", reached.ip()) } else { reached.ip().to_string() };
-    format!("curl --cacert {roots}{options} --resolve {name}:{port}:{host} https://{name}:{port}/")
+    format!("curl --cacert {roots} --resolve {name}:{port}:{host} https://{name}:{port}/")
 }
 
 /// Where to dial a listener on this machine.

@@ -115,6 +115,10 @@ impl<S: Subscriber> Layer<S> for ConnectionPrinter {
 /// What of an access log entry is told.
 #[derive(Default)]
 struct ObservedFields {
+    is_outbound: bool,
+    /// Where an outbound connection came in, and whom it dials.
+    listener: String,
+    to: String,
     peer: String,
     reason: String,
     detail: Option<String>,
@@ -133,6 +137,9 @@ impl Visit for ObservedFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         let value = value.to_owned();
         match field.name() {
+            "direction" => self.is_outbound = value == "outbound",
+            "to" => self.to = value,
+            "listener" => self.listener = value,
             "client_addr" => self.peer = value,
             "close_reason" => self.reason = value,
             "detail" => self.detail = Some(value),
@@ -162,7 +169,10 @@ impl Visit for ObservedFields {
 impl fmt::Display for ObservedFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, reason, up, down, .. } = self;
-        write!(f, "connection  {peer}: {reason}")?;
+        match self.is_outbound {
+            true => write!(f, "outbound    {} to {}: {reason}", self.listener, self.to)?,
+            false => write!(f, "connection  {peer}: {reason}")?,
+        }
         if let Some(caller) = &self.caller {
             write!(f, ", {caller}")?;
         }

@@ -1,0 +1,179 @@
+//! DNS, as outbound listeners see it: in a network of the test's own, with a server that says what the test wants.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+
+use super::{Caller, app_guid, entry, outbound, say};
+use crate::clients::Backend;
+use crate::health::get;
+use crate::support::client::Ending;
+use crate::support::dns::{Dns, Reply, in_a_network_of_its_own};
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
+
+const NAME: &str = "backend.apps.internal";
+
+/// A server on every address, so that each of 127.0.0.0/8 leads to it.
+fn everywhere(backend: &Backend) -> Sidecar {
+    Setup::command(&["proxy", "--listen", "0.0.0.0:0", "--app", &app::echo().to_string()])
+        .credentials(&backend.credentials)
+        .arg("--client-ca")
+        .arg(backend.ca().to_str().unwrap())
+        .arg("--allow")
+        .arg("cf:any")
+        .ready()
+}
+
+/// A sidecar that dials `name`, whoever of `expect` answers.
+fn dialling(caller: &Caller, name: &str, port: u16, backend: &Backend) -> Sidecar {
+    Setup::proxy(&caller.credentials, app::nobody())
+        .arg("--outbound")
+        .arg(&format!("0={name}:{port}"))
+        .arg("--outbound-expect")
+        .arg(&app_guid(backend))
+        // The tests' certificates have the instance's name.
+        .arg("--outbound-server-name")
+        .arg(backend.credentials.instance())
+        .env("VESTIBULE_ADMIN", "127.0.0.1:0")
+        .ready()
+}
+
+fn four(nth: usize) -> IpAddr {
+    Ipv4Addr::new(127, 0, u8::try_from(1 + nth / 250).unwrap(), u8::try_from(1 + nth % 250).unwrap()).into()
+}
+
+fn endpoints(sidecar: &Sidecar) -> usize {
+    let admin: SocketAddr = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
+    let metrics = get(admin, "/metrics").1;
+    let states = metrics.lines().filter(|line| line.starts_with("vestibule_outbound_endpoints{"));
+    states.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
+}
+
+#[test]
+fn all_addresses_are_known_however_many_there_are() {
+    if !in_a_network_of_its_own("outbound::names::all_addresses_are_known_however_many_there_are", "") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    for n in [1, 29, 60, 500] {
+        dns.say(NAME, Reply::Addresses((0..n).map(four).collect(), 0));
+        let sidecar = dialling(&caller, NAME, serving.addr().port(), &backend);
+        assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin), "{n}");
+        assert_eq!(endpoints(&sidecar), n);
+    }
+    assert!(dns.asked().iter().any(|(_, _, by_tcp)| *by_tcp), "500 addresses do not fit into a datagram");
+    assert_eq!(serving.reasons().iter().filter(|reason| *reason == "completed").count(), 4);
+}
+
+#[test]
+fn both_families_are_asked_for_and_a_name_with_a_dot_is_asked_as_it_stands_first() {
+    let here = "outbound::names::both_families_are_asked_for_and_a_name_with_a_dot_is_asked_as_it_stands_first";
+    if !in_a_network_of_its_own(here, "search a.example b.example\noptions ndots:5") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    dns.say(NAME, Reply::Addresses(vec![four(0), Ipv6Addr::LOCALHOST.into()], 300));
+    let sidecar = dialling(&caller, NAME, serving.addr().port(), &backend);
+    // ::1 refuses: the other family is tried.
+    for _ in 0..4 {
+        assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    }
+    assert_eq!(endpoints(&sidecar), 2);
+    let mut asked = dns.asked();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked, [(NAME.to_owned(), 1, false), (NAME.to_owned(), 28, false)], "and nothing of the search list");
+
+    // One without a dot is looked for in the list, and an alias is followed.
+    dns.say("backend.b.example", Reply::Alias(NAME.to_owned()));
+    let sidecar = dialling(&caller, "backend", serving.addr().port(), &backend);
+    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    let asked: Vec<_> = dns.asked().into_iter().filter(|(_, kind, _)| *kind == 1).map(|(name, ..)| name).collect();
+    assert!(asked.iter().any(|name| name == "backend.a.example"), "{asked:?}");
+}
+
+#[test]
+fn no_data_empties_the_set_and_a_failure_keeps_it() {
+    if !in_a_network_of_its_own("outbound::names::no_data_empties_the_set_and_a_failure_keeps_it", "") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    dns.say(NAME, Reply::Addresses(vec![four(0), four(1)], 0));
+    let sidecar = dialling(&caller, NAME, serving.addr().port(), &backend);
+    let addr = outbound(&sidecar);
+    let mut open = TcpStream::connect(addr).unwrap();
+    open.write_all(b"a").unwrap();
+    open.read_exact(&mut [0; 1]).unwrap();
+
+    for (reply, after) in [(Reply::ServFail, 2), (Reply::Silence, 2), (Reply::NoData, 0)] {
+        let before = dns.times(NAME);
+        dns.say(NAME, reply);
+        eventually("the next lookup", || (dns.times(NAME) > before + 1).then_some(()));
+        eventually("what comes of it", || (endpoints(&sidecar) == after).then_some(()));
+        let expected = if after == 0 { (vec![], Ending::Reset) } else { (b"x".to_vec(), Ending::Fin) };
+        assert_eq!(say(addr, b"x"), expected);
+    }
+    assert!(entry(&sidecar, "no_endpoint")["detail"].as_str().unwrap().contains("has no address"));
+    sidecar.wait_until("the warning", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("name lookup failed"))
+    });
+    // What is open goes on.
+    open.write_all(b"b").unwrap();
+    open.read_exact(&mut [0; 1]).unwrap();
+    // And it comes back.
+    dns.say(NAME, Reply::Addresses(vec![four(2)], 0));
+    eventually("the new one", || (endpoints(&sidecar) == 1).then_some(()));
+    assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+}
+
+#[test]
+fn a_name_that_could_never_be_looked_up_is_a_reset_with_its_reason_and_the_start_goes_on() {
+    let here = "outbound::names::a_name_that_could_never_be_looked_up_is_a_reset_with_its_reason_and_the_start_goes_on";
+    if !in_a_network_of_its_own(here, "") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    dns.say(NAME, Reply::ServFail);
+    let sidecar = dialling(&caller, NAME, serving.addr().port(), &backend);
+    assert_eq!(say(outbound(&sidecar), b"x"), (vec![], Ending::Reset));
+    let failed = entry(&sidecar, "resolve_failed");
+    assert!(failed["detail"].as_str().unwrap().contains(NAME), "{failed}");
+    // A name that does not exist is another thing.
+    let sidecar = dialling(&caller, "nobody.apps.internal", serving.addr().port(), &backend);
+    assert_eq!(say(outbound(&sidecar), b"x"), (vec![], Ending::Reset));
+    entry(&sidecar, "no_endpoint");
+    // As soon as there is an answer it is served.
+    dns.say("nobody.apps.internal", Reply::Addresses(vec![four(0)], 0));
+    eventually("the answer", || (endpoints(&sidecar) == 1).then_some(()));
+    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+}
+
+#[test]
+fn an_address_that_another_app_has_got_meanwhile_gets_no_byte() {
+    let here = "outbound::names::an_address_that_another_app_has_got_meanwhile_gets_no_byte";
+    if !in_a_network_of_its_own(here, "") {
+        return;
+    }
+    let (caller, backend, stranger, dns) = (Caller::new(), Backend::new(), Backend::new(), Dns::start());
+    let another = everywhere(&stranger);
+    dns.say(NAME, Reply::Addresses(vec![four(0)], 0));
+    let sidecar = Setup::proxy(&caller.credentials, app::nobody())
+        .arg("--outbound")
+        .arg(&format!("0={NAME}:{}", another.addr().port()))
+        .arg("--outbound-expect")
+        .arg(&app_guid(&backend))
+        .arg("--outbound-server-name")
+        .arg(stranger.credentials.instance())
+        .ready();
+    assert_eq!(say(outbound(&sidecar), b"secret"), (vec![], Ending::Reset));
+    let refused = entry(&sidecar, "unexpected_identity");
+    assert_eq!(refused["server_app"], stranger.credentials.spec.app.to_string());
+    assert_eq!(another.access_log_entry("handshake_failed")["bytes_up"], 0);
+    // The failure has the name looked up anew, long before its time.
+    let before = dns.times(NAME);
+    eventually("another lookup", || (dns.times(NAME) > before).then_some(()));
+}
