@@ -126,16 +126,18 @@ impl TrustAnchors {
         Ok((Self(Arc::new(inner)), notes))
     }
 
-    /// Whether there is a CA in `text`, which [`Self::parse`] would take.
-    pub(crate) fn holds_cas(text: &Text, role: Role) -> Result<bool, TrustAnchorsError> {
-        let mut found = Vec::new();
-        read_cas(text, role, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
+    /// Why there is no CA in `text` that [`Self::parse`] would take; `None` if there is.
+    pub(crate) fn lacks_cas(text: &Text, role: Role) -> Result<Option<String>, TrustAnchorsError> {
+        let (mut found, mut notes) = (Vec::new(), Vec::new());
+        read_cas(text, role, &mut found, &mut notes)?;
+        Ok(found.is_empty().then(|| notes.join("; ")))
     }
 
-    /// Whether there is a CRL in `text`, which [`Self::parse`] would take.
-    pub(crate) fn holds_crls(text: &Text) -> Result<bool, TrustAnchorsError> {
-        let mut found = Vec::new();
-        read_crls(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
+    /// Why there is no CRL in `text` that [`Self::parse`] would take; `None` if there is.
+    pub(crate) fn lacks_crls(text: &Text) -> Result<Option<String>, TrustAnchorsError> {
+        let (mut found, mut notes) = (Vec::new(), Vec::new());
+        read_crls(text, &mut found, &mut notes)?;
+        Ok(found.is_empty().then(|| notes.join("; ")))
     }
 
     /// No CA at all, which vouches for nobody: what Envoy's documents mean by an empty list, never a failed load.
@@ -180,6 +182,11 @@ impl TrustAnchors {
             }
         }
         issuers
+    }
+
+    /// Whether `ca` is listed with later dates as well: it was renewed with its name and its key.
+    pub fn has_renewed(&self, ca: &Ca) -> bool {
+        self.cas().iter().any(|other| other.anchor == ca.anchor && other.not_after > ca.not_after)
     }
 
     /// The last second in which any of the CAs is valid.

@@ -291,7 +291,7 @@ fn handshake(
     let cert = names.self_signed(&server.key).unwrap();
     let allow = if optional { vec![Rule::Any, Rule::Anonymous] } else { vec![Rule::Any] };
     let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-    let client_policy = ClientPolicy { anchors: anchors.clone(), policy, notes: Vec::new(), unusable_files: 0 };
+    let client_policy = ClientPolicy { anchors: anchors.clone(), policy, notes: Vec::new() };
     let authenticator = ClientAuthenticator::new(Arc::new(client_policy), !optional, None);
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
