@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnc
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::crl::Crl;
-use super::signed::SignedObject;
+use super::signed::{SignatureCheck, SignedObject};
 use super::verified_chains::VerifiedChainCache;
 use super::{chain, revocation};
 use crate::crypto::provider;
@@ -257,7 +257,11 @@ impl TrustAnchors {
             Role::Client => KeyUsage::client_auth(),
             Role::Server => KeyUsage::server_auth(),
         };
-        let denial = |error: webpki::Error| chain::explain(&error, chain, *role).unwrap_or(reason(&error).into());
+        let denial = |error: webpki::Error| match error {
+            // webpki looks at it first, and a certificate that signs itself is mostly such a one.
+            webpki::Error::CaUsedAsEndEntity if !self.have_signed(chain) => DenialReason::Untrusted.into(),
+            error => chain::explain(&error, chain, *role).unwrap_or(reason(&error).into()),
+        };
         EndEntityCert::try_from(leaf.shown())
             .and_then(|leaf| {
                 leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
@@ -266,6 +270,30 @@ impl TrustAnchors {
         chain::check_key(&Certificate::from_der(&chain[0])?, algorithms)?;
         // It vouches for nothing that has not been judged.
         dates.into_inner().ok_or(DenialReason::Untrusted.into())
+    }
+
+    /// Whether one of the CAs has signed the first certificate of `chain`, by way of the others, whatever else is wrong with it. The
+    /// chain has been found to have few ways through it, so few signatures are looked at.
+    fn have_signed(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Inner { cas, algorithms, .. } = &*self.0;
+        let Some((leaf, rest)) = chain.split_first() else { return false };
+        let mut above: Vec<_> =
+            rest.iter().filter_map(|der| Some((webpki::anchor_from_trusted_cert(der).ok()?, der))).collect();
+        let mut below = leaf;
+        loop {
+            let (Ok(certificate), Ok(signed)) = (EndEntityCert::try_from(below), SignedObject::from_der(below)) else {
+                return false;
+            };
+            let has_signed = |subject: &[u8], key: &[u8]| {
+                subject == certificate.issuer() && signed.by(key, algorithms) == SignatureCheck::Valid
+            };
+            if cas.iter().any(|ca| has_signed(ca.name(), ca.key())) {
+                return true;
+            }
+            let by = |(ca, _): &(TrustAnchor<'_>, _)| has_signed(&ca.subject, &ca.subject_public_key_info);
+            let Some(next) = above.iter().position(by) else { return false };
+            below = above.swap_remove(next).1;
+        }
     }
 
     /// Whether one of the CAs has issued the first certificate of `chain`, by way of the others, although it was denied for `reason`:
