@@ -469,3 +469,4 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
 complete -c vestibule -n "__fish_seen_subcommand_from run; and contains -- -- (commandline -opc)" -x -a "(__fish_complete_command)"
+complete -c vestibule -n "__fish_seen_subcommand_from completions" -f -a "bash zsh fish"

@@ -115,6 +115,12 @@ impl Fault {
         Self { exit, errors: message.as_ref().lines().map(error).collect() }
     }
 
+    /// What was to be printed cannot be, and where it was to go is the remedy.
+    pub fn of_stdout(error: &std::io::Error) -> Self {
+        Self::new(Exit::Internal, format!("cannot write to stdout: {error}"))
+            .with_help("see where stdout leads: a full disk, or a pipe that was closed")
+    }
+
     /// The same, with the remedy for what was said last.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {

@@ -58,6 +58,12 @@ impl Signal {
     pub const INT: Self = Self(Kernel::INT);
     /// The terminal has gone, or "read your configuration again".
     pub const HUP: Self = Self(Kernel::HUP);
+    /// Ends at once, with a core dump.
+    pub const QUIT: Self = Self(Kernel::QUIT);
+    /// Whatever a program means by it; by default the end.
+    pub const USR1: Self = Self(Kernel::USR1);
+    /// The same.
+    pub const USR2: Self = Self(Kernel::USR2);
     /// Goes on after a stop.
     pub const CONT: Self = Self(Kernel::CONT);
     /// Ends at once; cannot be caught.

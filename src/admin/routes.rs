@@ -11,7 +11,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use strum::VariantArray;
 
-use super::status::{Status, date};
+use super::status::{MAX_FAILING, Status, date};
 use super::{AdminState, content_negotiation, page};
 use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::lifecycle::Check;
@@ -96,9 +96,13 @@ fn ready(query: &str, view: &AdminState, details: Details) -> AdminResponse {
             body += &format!("[+]{}: excluded\n", part.as_str());
         }
         // For people: what was good last stays in service, and the instance ready.
-        for failure in view.status_sources.rotation_stats.files().failures {
+        let failures = view.status_sources.rotation_stats.files().failures;
+        for failure in failures.iter().take(MAX_FAILING) {
             let error = SafeText::up_to(LONGEST_LINE, &failure.error);
             body += &format!("{} reload failing since {}: {error}\n", failure.kind, date(failure.since));
+        }
+        if let Some(more) = failures.len().checked_sub(MAX_FAILING).filter(|more| *more > 0) {
+            body += &format!("and {more} more reload failing\n");
         }
     }
     body += if ready { "ok\n" } else { "not ready\n" };

@@ -27,6 +27,9 @@ pub(super) use pairs::PairStatus;
 /// For paths and details of our own configuration, in characters.
 const PATH: usize = 200;
 
+/// Failures that are shown: each file of a folder may be one.
+pub(super) const MAX_FAILING: usize = 50;
+
 /// Where the answers about the whole process come from, beside its readiness.
 #[derive(Debug)]
 pub struct StatusSources {
@@ -99,13 +102,19 @@ pub(super) struct Rotated {
     pub(super) failed: u64,
     /// What cannot be loaded now.
     pub(super) failing: Vec<FailingReload>,
+    /// How many more there are.
+    pub(super) failing_more: usize,
 }
 
 /// Files that cannot be loaded now.
 #[derive(Debug, Serialize)]
 pub(super) struct FailingReload {
-    /// `certificate`, `client_ca`, `client_crl` or `policy`.
+    /// `certificate`, `client_ca`, `client_crl`, `server_ca` or `policy`.
     pub(super) source: &'static str,
+    /// The file of a folder that alone cannot be used; none: nothing new of this source counts.
+    pub(super) file: Option<SafeText>,
+    /// An earlier state of all of the source is in service, and stays.
+    pub(super) keeps_last_good: bool,
     pub(super) error: SafeText,
     pub(super) since: String,
     pub(super) since_seconds: u64,
@@ -171,6 +180,7 @@ impl Status {
         let counters = &overview.counters;
         let (bytes_up, bytes_down) = counters.bytes();
         let level = log_level();
+        let failures = overview.rotation_stats.files().failures;
         Self {
             version: env!("CARGO_PKG_VERSION"),
             tls: "rustls",
@@ -195,15 +205,10 @@ impl Status {
                 generation: overview.rotation_stats.generation(),
                 succeeded: overview.rotation_stats.successes(),
                 failed: overview.rotation_stats.failures(),
-                failing: overview
-                    .rotation_stats
-                    .files()
-                    .failures
-                    .iter()
-                    .map(|failure| FailingReload::of(failure, now))
-                    .collect(),
+                failing: failures.iter().take(MAX_FAILING).map(|failure| FailingReload::of(failure, now)).collect(),
+                failing_more: failures.len().saturating_sub(MAX_FAILING),
             },
-            listeners: overview.listeners.iter().map(ListenerStatus::of).collect(),
+            listeners: overview.listeners.iter().map(|listener| ListenerStatus::of(listener, now)).collect(),
             outbounds: overview.outbounds.iter().map(OutboundStatus::of).collect(),
             connections: ConnectionCounts {
                 active: counters.active(),
@@ -239,6 +244,8 @@ impl FailingReload {
     fn of(failure: &ReloadFailure, now: SystemTime) -> Self {
         Self {
             source: failure.kind.as_str(),
+            file: failure.file.as_deref().map(|file| SafeText::up_to(PATH, file.display())),
+            keeps_last_good: failure.file.is_none() && failure.has_last_good,
             error: SafeText::up_to(LONGEST_LINE, &failure.error),
             since: date(failure.since),
             since_seconds: now.duration_since(failure.since).unwrap_or_default().as_secs(),

@@ -3,6 +3,7 @@
 use clap_complete::Shell;
 
 use super::grammar;
+use super::tools::SHELLS;
 
 /// What bash is told beside: behind `run ... --` stands another command.
 const BASH_RUN: &str = r#"
@@ -25,6 +26,12 @@ const ZSH_RUN: &str = "'*::command:_normal' \\\n";
 const FISH_RUN: &str = "complete -c vestibule -n \"__fish_seen_subcommand_from run; \
     and contains -- -- (commandline -opc)\" -x -a \"(__fish_complete_command)\"\n";
 
+/// What clap does not tell fish: the choices of an argument without an option.
+fn fish_shells() -> String {
+    let shells = SHELLS.join(" ");
+    format!("complete -c vestibule -n \"__fish_seen_subcommand_from completions\" -f -a \"{shells}\"\n")
+}
+
 /// The script with which `shell` completes commands, options and choices.
 pub fn script(shell: Shell) -> String {
     let mut script = Vec::new();
@@ -36,7 +43,7 @@ pub fn script(shell: Shell) -> String {
             Some(end) => [&script[..end], ZSH_RUN, &script[end..]].concat(),
             None => script,
         },
-        Shell::Fish => script + FISH_RUN,
+        Shell::Fish => script + FISH_RUN + &fish_shells(),
         _ => script,
     }
 }

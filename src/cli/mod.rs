@@ -233,7 +233,7 @@ fn read<T>(
     resolve(&Sources {
         flags: &flags,
         environment,
-        read_file: &|path: &Path| std::fs::read_to_string(path),
+        read_file: &sys::file::read_text,
         starts_app: command != "proxy",
         cpus: sys::limits::cpus_by_quota(),
     })

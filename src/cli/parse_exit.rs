@@ -22,11 +22,10 @@ impl ParseExit {
     /// Writes to stdout what was asked for, and to stderr what is wrong, and gives the status.
     pub fn report(&self) -> ExitCode {
         match self {
-            Self::Help(help) => {
-                // Nobody is left to be told that stdout is closed.
-                let _ = help.0.print();
-                help.exit().into()
-            }
+            Self::Help(help) => match help.0.print() {
+                Err(error) if !help.0.use_stderr() => Fault::of_stdout(&error).report(),
+                _ => help.exit().into(),
+            },
             Self::Fault(fault) => fault.report(),
         }
     }

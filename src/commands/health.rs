@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crate::config::AdminAddr;
+use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::exit::{Exit, Fault};
 
 /// For one answer.
@@ -22,25 +23,31 @@ const REQUEST: &[u8] = b"GET /readyz?verbose HTTP/1.1\r\nHost: localhost\r\nConn
 
 /// What the proxy at an admin address says.
 enum ProbeResult {
-    Ready,
+    /// With what is wrong all the same and does not stand in the way, one `... reload failing since ...` a line.
+    Ready(Vec<String>),
     /// What stands in the way, one `[-]part: reason` a line.
     Waiting(String),
 }
 
-/// Asks once.
+/// Asks once. What fails without standing in the way is said on stderr.
 ///
 /// # Errors
 /// [`Exit::Findings`] with what stands in the way, or why nobody answers.
 pub(super) fn health(admin: Option<&AdminAddr>) -> Result<Exit, Fault> {
     let admin = admin.ok_or_else(nowhere)?;
     match ask(admin, ANSWER_TIMEOUT) {
-        Ok(ProbeResult::Ready) => Ok(Exit::Success),
+        Ok(ProbeResult::Ready(failing)) => {
+            for line in failing {
+                eprintln!("vestibule: {}", SafeText::up_to(LONGEST_LINE, line));
+            }
+            Ok(Exit::Success)
+        }
         Ok(ProbeResult::Waiting(parts)) => Err(Fault::new(Exit::Findings, parts)),
         Err(error) => Err(nobody(admin, &error)),
     }
 }
 
-/// Asks until the proxy is ready, for at most `limit`.
+/// Asks until the proxy is ready, for at most `limit`; without any time, once.
 ///
 /// # Errors
 /// [`Exit::Findings`] with what is still awaited.
@@ -48,13 +55,14 @@ pub(super) fn wait(admin: Option<&AdminAddr>, limit: Duration) -> Result<Exit, F
     let admin = admin.ok_or_else(nowhere)?;
     let deadline = Instant::now() + limit;
     loop {
-        let answer = ask(admin, ANSWER_TIMEOUT.min(limit));
-        if matches!(answer, Ok(ProbeResult::Ready)) {
+        // One question has the time that it needs.
+        let answer = ask(admin, if limit.is_zero() { ANSWER_TIMEOUT } else { ANSWER_TIMEOUT.min(limit) });
+        if matches!(answer, Ok(ProbeResult::Ready(_))) {
             return Ok(Exit::Success);
         }
         if Instant::now() >= deadline {
             return Err(match answer {
-                Ok(ProbeResult::Ready) => return Ok(Exit::Success),
+                Ok(ProbeResult::Ready(_)) => return Ok(Exit::Success),
                 Ok(ProbeResult::Waiting(parts)) => {
                     Fault::new(Exit::Findings, format!("not ready within {limit:?}\n{parts}"))
                 }
@@ -111,7 +119,10 @@ fn converse(mut stream: impl Read + Write) -> io::Result<ProbeResult> {
 fn parse(text: &str) -> Option<ProbeResult> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     match head.get(.."HTTP/1.1 200".len())? {
-        "HTTP/1.1 200" if body.starts_with("[+]") => Some(ProbeResult::Ready),
+        "HTTP/1.1 200" if body.starts_with("[+]") => {
+            let failing = body.lines().filter(|line| line.contains(" reload failing"));
+            Some(ProbeResult::Ready(failing.filter(|line| !line.starts_with('[')).map(str::to_owned).collect()))
+        }
         "HTTP/1.1 503" => {
             let parts: Vec<_> = body.lines().filter(|line| line.starts_with("[-]")).collect();
             (!parts.is_empty()).then(|| ProbeResult::Waiting(parts.join("\n")))
@@ -126,7 +137,8 @@ mod tests {
 
     #[test]
     fn only_an_answer_of_ours_is_believed() {
-        assert!(matches!(parse("HTTP/1.1 200 OK\r\na: b\r\n\r\n[+]certificate: x\nok\n"), Some(ProbeResult::Ready)));
+        let ready = parse("HTTP/1.1 200 OK\r\na: b\r\n\r\n[+]certificate: x\npolicy reload failing since y: z\nok\n");
+        assert!(matches!(ready, Some(ProbeResult::Ready(failing)) if failing == ["policy reload failing since y: z"]));
         let waiting =
             parse("HTTP/1.1 503 Service Unavailable\r\n\r\n[+]certificate: x\n[-]app: y\n[-]drain: z\nnot ready\n");
         assert!(matches!(waiting, Some(ProbeResult::Waiting(parts)) if parts == "[-]app: y\n[-]drain: z"));

@@ -1,7 +1,6 @@
 //! `vestibule identity [FILE] [--json]`: what a certificate says.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +10,7 @@ use serde::Serialize;
 use super::text;
 use crate::exit::{Exit, Fault};
 use crate::identity::Certificate;
+use crate::sys;
 
 /// Where the platform puts the certificate if it does not say so.
 const DEFAULT_CERT: &str = "/etc/cf-instance-credentials/instance.crt";
@@ -27,7 +27,7 @@ pub fn file(named: Option<PathBuf>, variable: Option<PathBuf>) -> PathBuf {
 /// # Errors
 /// The file cannot be read, or does not begin with a certificate: status 66, with the path and the remedy.
 pub fn run(path: &Path, json: bool, now: SystemTime) -> Result<String, Fault> {
-    let contents = fs::read(path).map_err(|error| {
+    let contents = sys::file::read(path).map_err(|error| {
         let help = "name another file, or set CF_INSTANCE_CERT";
         Fault::new(Exit::NoCredential, format!("{}: cannot be read: {error}; {help}", path.display()))
     })?;

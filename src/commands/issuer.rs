@@ -31,7 +31,7 @@ struct IssuedTo {
 /// Brings a runtime of its own, so it must not be called from within one.
 ///
 /// # Errors
-/// An option that cannot be (status 2), or a file that cannot be written (status 78).
+/// An option that cannot be (status 2), a file that cannot be written (status 78), or `out` (status 70).
 pub fn run(options: &IssuerArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let every = options.check()?;
     let dir = std::path::absolute(&options.dir)
@@ -167,7 +167,7 @@ fn known(dir: &Path, folder: &Folder, spec: InstanceSpec) -> InstanceSpec {
 fn note_identity(authority: &Authority, spec: &InstanceSpec, path: &Path) -> Result<(), Fault> {
     let last =
         authority.issue(&InstanceSpec { key: KeyKind::P256, ..spec.clone() }, SystemTime::now()).map_err(fault)?;
-    fs::write(path, last.cert_pem).map_err(|error| config(format!("{}: cannot be written: {error}", path.display())))
+    fs::write(path, last.cert_pem).map_err(|error| fault(IssuerError::file(path, "written")(error)))
 }
 
 /// Where the last certificate is noted that had a whole identity.
@@ -215,7 +215,7 @@ fn rotate(holders: &[IssuedTo], authority: &Authority, every: Duration, out: &mu
 }
 
 fn say(out: &mut dyn Write, line: std::fmt::Arguments<'_>) -> Result<(), Fault> {
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| config(format!("cannot write output: {error}")))
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Fault::of_stdout(&error))
 }
 
 fn fault(error: IssuerError) -> Fault {

@@ -67,11 +67,5 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
 
 /// Writes to stdout, which may be a pipe that nobody reads any more.
 fn print(text: &str) -> Result<(), Fault> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(no_stdout)
-}
-
-/// What cannot be printed is a fault, and where it was to go is the remedy.
-fn no_stdout(error: std::io::Error) -> Fault {
-    Fault::new(Exit::Internal, format!("cannot write to stdout: {error}"))
-        .with_help("see where stdout leads: a full disk, or a pipe that was closed")
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Fault::of_stdout(&error))
 }

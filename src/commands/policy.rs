@@ -4,7 +4,6 @@
 //! checked.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -18,6 +17,7 @@ use crate::diagnostics::{LONGEST_FIELD, SafeText};
 use crate::exit::{Exit, Fault};
 use crate::identity::{Client, Identity};
 use crate::policy::{Denial, Permit};
+use crate::sys;
 
 /// Judges the chain in the file `peer` (PEM, leaf first) at the time `now`, for each listener that asks for certificates.
 /// Gives what is printed, and [`Exit::Success`] for permits alone or [`Exit::Findings`].
@@ -54,7 +54,7 @@ fn usage(message: impl AsRef<str>) -> Fault {
 /// The certificates in a PEM file.
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let wrong = |what: String| usage(format!("--peer: {}: {what}", path.display()));
-    let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}; name another file")))?;
+    let pem = sys::file::read(path).map_err(|error| wrong(format!("cannot be read: {error}; name another file")))?;
     let chain = Pem::read(&pem).map_err(|error| wrong(format!("broken PEM: {error}; write the file anew")))?.chain();
     match chain.is_empty() {
         true => Err(wrong("no certificate in it; give the client's chain in PEM, leaf first".to_owned())),
@@ -68,7 +68,7 @@ fn own_identity(path: &Path) -> Result<Option<Identity>, Fault> {
         let help = "a rule cf:same compares clients with it: give --cert and --key";
         usage(format!("{}: {what}; {help}", path.display()))
     };
-    let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let pem = sys::file::read_regular(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let chain = Pem::read(&pem).map_err(|error| wrong(error.to_string()))?.chain();
     let leaf = chain.first().ok_or_else(|| wrong("no certificate in it".to_owned()))?;
     Identity::from_der(leaf).map_err(|error| wrong(error.to_string()))
@@ -82,7 +82,7 @@ fn verdict(
     now: SystemTime,
 ) -> Result<PolicyTestResult, Fault> {
     let client_policy = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
-    let client_policy = client_policy.map_err(|error| usage(error.to_string()))?;
+    let client_policy = client_policy.map_err(|error| usage(error.with_help()))?;
     let own = if client_policy.policy.needs_own_identity() { own_identity(own_certificate)? } else { None };
     let judged = client_policy.authorize(chain, own.as_ref(), now).map(|(_, permit)| permit);
     let client = chain.first().and_then(|leaf| Client::from_leaf(leaf).ok());

@@ -30,6 +30,7 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[Str
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    Signals::log_ignored();
     let served = panic::catch_unwind(AssertUnwindSafe(|| {
         let (runtime, sidecar) = start(config, command).inspect_err(Fault::log)?;
         let served = runtime.block_on(sidecar.run());

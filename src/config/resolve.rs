@@ -27,7 +27,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let credential_timeout = reader.credential_timeout();
     let timeouts = reader.timeouts();
     let drain = reader.drain();
-    let admin = reader.admin();
+    let admin = reader.admin_beside(listeners.as_deref().unwrap_or_default());
     let actions = reader.admin_actions();
     let hosts = reader.admin_hosts();
     let metrics =
@@ -246,6 +246,24 @@ impl OptionReader {
             }
         }
         result
+    }
+
+    /// The admin listener. An address that was asked for has to be free; the default steps aside.
+    fn admin_beside(&mut self, listeners: &[Listener]) -> Result<Option<Admin>, Reported> {
+        let admin = self.admin()?;
+        let asked = admin.as_ref().filter(|admin| admin.explicit).and_then(|admin| admin.addr.tcp());
+        let clash = asked.and_then(|addr| {
+            let taken = listeners.iter().find(|listener| overlap(listener.listen, Listen::At(addr)))?;
+            Some((addr, taken.listen))
+        });
+        match (clash, self.sources.values("admin").first().map(|given| given.place.clone())) {
+            (Some((addr, listen)), Some(place)) => {
+                let what = format!("{addr} is taken by --listen {}", socket(listen));
+                let help = "give the admin listener an address of its own, or turn it off";
+                Err(self.report(Problem::new(what, help).at(place)))
+            }
+            _ => Ok(admin),
+        }
     }
 
     /// The metrics listener, which wants an address of its own.

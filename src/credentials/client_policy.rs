@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::FileKind;
 use super::load;
 use super::load::LoadError;
+use super::load_failure::LoadFault;
 use super::source::{Previous, ReloadSource};
 use super::trust_files::{TrustFileKind, TrustFiles};
 use super::watch::Replacement;
+use super::{FileKind, TrustError};
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::ValidationContext;
 use crate::config::{ClientAuthFiles, SecretFile};
-use crate::diagnostics::Diagnostics;
 use crate::identity::Role;
 use crate::policy::{AltName, Policy, PolicyFile, PolicyMode, Rule};
 use crate::trust::{ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
@@ -37,6 +37,8 @@ pub struct ClientPolicyFiles {
     policy: TrustFiles,
     /// The names that a document lists.
     names: Vec<AltName>,
+    /// Kinds of files that cannot be used as they are now, and are in here as they were when they were last good.
+    faults: Vec<LoadFault>,
 }
 
 impl PartialEq for ClientPolicyFiles {
@@ -45,65 +47,55 @@ impl PartialEq for ClientPolicyFiles {
     }
 }
 
-/// Why the files admit nobody new: what was admitted before stays.
-#[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    /// A file cannot be read.
-    #[error("{1}")]
-    Load(FileKind, #[source] LoadError),
-    /// A folder cannot be read.
-    #[error("{}: the folder cannot be read: {cause}", path.display())]
-    Folder {
-        /// What should be in it.
-        kind: FileKind,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// CAs or CRLs cannot be used.
-    #[error("{1}")]
-    TrustAnchors(FileKind, #[source] TrustAnchorsError),
-    /// The policy file is no text.
-    #[error("{}: not UTF-8 text; write the file anew", .0.display())]
-    NotText(PathBuf),
-    /// The policy file has mistakes: one a line.
-    #[error("{}", .0.lines())]
-    Policy(Diagnostics),
+/// The kinds of files as they are read, one after the other: each is judged by itself, and one that cannot be used does not keep the
+/// others from being looked at.
+#[derive(Default)]
+struct Kinds {
+    errors: Vec<TrustError>,
 }
 
-impl TrustError {
-    pub(super) fn of_anchors(error: TrustAnchorsError) -> Self {
-        let kind = if error.is_about_crls() { FileKind::ClientCrl } else { FileKind::ClientCa };
-        Self::TrustAnchors(kind, error)
+impl Kinds {
+    /// What was `read`; if it cannot be used, what was there `before`.
+    fn take(&mut self, read: Result<TrustFiles, TrustError>, before: Option<&TrustFiles>) -> TrustFiles {
+        read.unwrap_or_else(|error| {
+            self.errors.push(error);
+            before.cloned().unwrap_or_default()
+        })
     }
 
-    /// What the files are for that cannot be used.
-    pub fn kind(&self) -> FileKind {
-        match self {
-            Self::Load(kind, _) | Self::Folder { kind, .. } | Self::TrustAnchors(kind, _) => *kind,
-            Self::NotText(_) | Self::Policy(_) => FileKind::Policy,
+    /// What there is to report of what counts as it was, if there was something `before`.
+    ///
+    /// # Errors
+    /// There was nothing, and something cannot be used.
+    fn faults(mut self, before: Option<&ClientPolicyFiles>) -> Result<Vec<LoadFault>, TrustError> {
+        match (self.errors.len(), before) {
+            (0, _) | (_, Some(_)) => Ok(self.errors.iter().map(TrustError::fault).collect()),
+            (1, None) => Err(self.errors.remove(0)),
+            (_, None) => Err(TrustError::Several(self.errors)),
         }
     }
 }
 
 impl ClientPolicyFiles {
-    /// Reads everything that `certified` names. Of a folder every regular file is read whose name does not begin with a
-    /// dot, in the order of their names; one that cannot be used counts as it was in `before`, or else is left out if it
-    /// should hold CAs.
+    /// Reads everything that `certified` names, and judges it. Of a folder every regular file is read whose name does not begin
+    /// with a dot, in the order of their names; one that cannot be used counts as it was in `before`, or else is left out if it
+    /// should hold CAs. Client CAs, CRLs and rules that cannot be used count as they were in `before`, each by itself.
     ///
     /// # Errors
-    /// Something cannot be read. An empty file of CAs or CRLs counts as one that is being written; an empty policy file is
-    /// a policy that lists nothing.
+    /// There is nothing before, and something cannot be used. An empty file of CAs or CRLs counts as one that is being written; an
+    /// empty policy file is a policy that lists nothing.
     pub fn read(certified: &ClientAuthFiles, before: Option<&Self>) -> Result<Self, TrustError> {
-        let policy = match &certified.policy {
-            Some(path) => TrustFiles::one(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))
-                .map_err(|error| TrustError::Load(FileKind::Policy, error))?,
-            None => TrustFiles::default(),
+        let (cas, crls, policy) =
+            (before.map(|before| &before.cas), before.map(|before| &before.crls), before.map(|before| &before.policy));
+        let mut kinds = Kinds::default();
+        let files = Self {
+            cas: kinds.take(read_cas(certified, cas), cas),
+            crls: kinds.take(read_crls(certified, crls), crls),
+            policy: kinds.take(read_policy(certified), policy),
+            names: Vec::new(),
+            faults: Vec::new(),
         };
-        let cas = TrustFiles::read(&certified.ca, TrustFileKind::Cas(Role::Client), before.map(|before| &before.cas))?;
-        let crls = TrustFiles::read(&certified.crl, TrustFileKind::Crls, before.map(|before| &before.crls))?;
-        Ok(Self { cas, crls, policy, names: Vec::new() })
+        Ok(Self { faults: kinds.faults(before)?, ..files })
     }
 
     /// Reads the validation context that is `secret`.
@@ -118,7 +110,7 @@ impl ClientPolicyFiles {
             Ok::<_, LoadError>(context.trusted_ca.into_bytes())
         })
         .map_err(|error| TrustError::Load(FileKind::ClientCa, error))?;
-        Ok(Self { cas, crls: TrustFiles::default(), policy: TrustFiles::default(), names })
+        Ok(Self { cas, crls: TrustFiles::default(), policy: TrustFiles::default(), names, faults: Vec::new() })
     }
 
     fn files(&self) -> impl Iterator<Item = &TrustFiles> {
@@ -127,11 +119,8 @@ impl ClientPolicyFiles {
 
     /// How long what they say has to stand still, if it is `after` and they said `before` until now.
     fn settle_time(&self, after: &ClientPolicy, before: &Previous<'_, ClientPolicySource>) -> Duration {
-        let pairs = || self.files().zip(before.raw.files());
-        if pairs().any(|(now, before)| now.has_new_faults(before)) {
-            return SETTLE_TRUST_REMOVED;
-        }
-        let replacement = pairs().map(|(now, before)| now.replacement(before)).max().unwrap_or(Replacement::Whole);
+        let pairs = self.files().zip(before.raw.files());
+        let replacement = pairs.map(|(now, before)| now.replacement(before)).max().unwrap_or(Replacement::Whole);
         let settle_time = match replacement {
             _ if before.was_failing => SETTLE_TRUST_REMOVED,
             Replacement::InPlace => SETTLE_TRUST_REMOVED,
@@ -164,30 +153,25 @@ impl ClientPolicyFiles {
             names => names.iter().cloned().map(Rule::AltName).collect(),
         };
         let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-        Ok(ClientPolicy { anchors, policy, notes, unusable_files: 0 })
+        Ok(ClientPolicy { anchors, policy, notes })
     }
 
-    /// What they say, together with the rules that `certified` has itself.
+    /// What they say, together with the rules that `certified` has itself, and a note on everything that was left out.
     ///
     /// # Errors
     /// Something in the files is wrong; then nothing of them counts.
     pub fn client_policy(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, TrustError> {
-        let left_out: Vec<String> = self.cas.notes().chain(self.crls.notes()).collect();
-        if self.cas.texts.is_empty() {
-            // Folders, and nothing in them.
-            let error = TrustAnchorsError::empty(Role::Client, certified.ca.iter(), &left_out);
-            return Err(TrustError::of_anchors(error));
-        }
+        let mut client_policy = self.parse(certified)?;
+        client_policy.notes.extend(self.cas.notes().chain(self.crls.notes()));
+        Ok(client_policy)
+    }
+
+    /// The same, without the files that were left out: they are reported as failures.
+    fn parse(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, TrustError> {
         let parsed = TrustAnchors::parse(&self.cas.texts, &self.crls.texts, Role::Client);
-        let (anchors, mut notes) = parsed.map_err(|error| TrustError::of_anchors(error.with_left_out(&left_out)))?;
-        notes.extend(left_out);
-        if anchors.crls().is_empty() && !certified.crl.is_empty() {
-            let error = TrustAnchorsError::no_crls(certified.crl.iter(), &notes);
-            return Err(TrustError::of_anchors(error));
-        }
-        let unusable_files = self.cas.unusable() + self.crls.unusable();
+        let (anchors, notes) = parsed.map_err(TrustError::of_anchors)?;
         let file = match self.policy.texts.first() {
-            Some(text) => PolicyFile::parse(&text.path, utf8(text)?).map_err(TrustError::Policy)?,
+            Some(text) => parse_policy(text)?,
             None => PolicyFile::default(),
         };
         let policy = Policy {
@@ -195,8 +179,55 @@ impl ClientPolicyFiles {
             allow: certified.allow.iter().cloned().chain(file.allow).collect(),
             deny: certified.deny.iter().cloned().chain(file.deny).collect(),
         };
-        Ok(ClientPolicy { anchors, policy, notes, unusable_files })
+        Ok(ClientPolicy { anchors, policy, notes })
     }
+}
+
+/// The client CAs that `certified` names.
+fn read_cas(certified: &ClientAuthFiles, before: Option<&TrustFiles>) -> Result<TrustFiles, TrustError> {
+    let files = TrustFiles::read(&certified.ca, TrustFileKind::Cas(Role::Client), before)?;
+    if before.is_some_and(|before| files.is_same(before)) {
+        return Ok(files);
+    }
+    let left_out: Vec<String> = files.notes().collect();
+    if files.texts.is_empty() {
+        // Folders, and nothing in them.
+        return Err(TrustError::of_anchors(TrustAnchorsError::empty(Role::Client, certified.ca.iter(), &left_out)));
+    }
+    match TrustAnchors::parse(&files.texts, &[], Role::Client) {
+        Ok(_) => Ok(files),
+        Err(error) => Err(TrustError::of_anchors(error.with_left_out(&left_out))),
+    }
+}
+
+/// The CRLs that `certified` names.
+fn read_crls(certified: &ClientAuthFiles, before: Option<&TrustFiles>) -> Result<TrustFiles, TrustError> {
+    let files = TrustFiles::read(&certified.crl, TrustFileKind::Crls, before)?;
+    if before.is_some_and(|before| files.is_same(before)) {
+        return Ok(files);
+    }
+    // Those of folders have been judged.
+    for text in files.texts.iter().filter(|text| text.named) {
+        TrustAnchors::lacks_crls(text).map_err(TrustError::of_anchors)?;
+    }
+    if files.texts.is_empty() && !certified.crl.is_empty() {
+        let notes: Vec<String> = files.notes().collect();
+        return Err(TrustError::of_anchors(TrustAnchorsError::no_crls(certified.crl.iter(), &notes)));
+    }
+    Ok(files)
+}
+
+/// The file of rules that `certified` names, if it does.
+fn read_policy(certified: &ClientAuthFiles) -> Result<TrustFiles, TrustError> {
+    let Some(path) = &certified.policy else { return Ok(TrustFiles::default()) };
+    let files = TrustFiles::one(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))
+        .map_err(|error| TrustError::Load(FileKind::Policy, error))?;
+    files.texts.iter().try_for_each(|text| parse_policy(text).map(drop))?;
+    Ok(files)
+}
+
+fn parse_policy(text: &Text) -> Result<PolicyFile, TrustError> {
+    PolicyFile::parse(&text.path, utf8(text)?).map_err(TrustError::Policy)
 }
 
 /// Where client CAs and rules are found that are served together.
@@ -227,8 +258,13 @@ impl ReloadSource for ClientPolicySource {
     type Parsed = Arc<ClientPolicy>;
     type Error = TrustError;
 
-    fn kind_of(&self, error: &TrustError) -> FileKind {
-        error.kind()
+    fn faults_of(&self, error: &TrustError) -> Vec<LoadFault> {
+        error.each().iter().map(TrustError::fault).collect()
+    }
+
+    fn faults_in(&self, files: &ClientPolicyFiles) -> Vec<LoadFault> {
+        let of_folders = files.cas.faults(FileKind::ClientCa).chain(files.crls.faults(FileKind::ClientCrl));
+        of_folders.chain(files.faults.iter().cloned()).collect()
     }
 
     fn paths(&self) -> Vec<PathBuf> {
@@ -254,7 +290,7 @@ impl ReloadSource for ClientPolicySource {
 
     fn parse(&self, texts: &ClientPolicyFiles) -> Result<Arc<ClientPolicy>, TrustError> {
         match self {
-            Self::Files(certified) => texts.client_policy(certified).map(Arc::new),
+            Self::Files(certified) => texts.parse(certified).map(Arc::new),
             Self::Secret(_) => texts.client_policy_of_context().map(Arc::new),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Neither files nor clocks are known here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::ServedCertificate;
@@ -23,8 +23,10 @@ pub(super) enum ExpiryEvent {
     Certificate { generation: u64, source: PairSource, not_after: SystemTime },
     /// The last of the CRLs of an issuer.
     Crls { issuer: String, next_update: SystemTime },
+    /// One of several client CAs, of which others are valid for longer.
+    Ca { subject: String, serial: String, not_after: SystemTime },
     /// The last of the client CAs.
-    Cas { not_after: SystemTime },
+    LastCa { subject: String, not_after: SystemTime },
 }
 
 /// How near the end is.
@@ -49,8 +51,8 @@ impl Expiry {
         self.moments.clear();
         shown.iter().for_each(|shown| self.add_certificate(shown));
         anchors.for_each(|anchors| self.add_trust_anchors(anchors));
-        let moments = &self.moments;
-        self.said.retain(|ending, _| moments.iter().any(|(known, ..)| known == ending));
+        let known: HashSet<_> = self.moments.iter().map(|(known, ..)| known).collect();
+        self.said.retain(|ending, _| known.contains(ending));
     }
 
     fn add_certificate(&mut self, shown: &ServedCertificate) {
@@ -75,12 +77,15 @@ impl Expiry {
                 );
             }
         }
-        if let Some(last) = anchors.cas().iter().max_by_key(|ca| ca.not_after) {
-            self.add(
-                ExpiryEvent::Cas { not_after: last.not_after },
-                last_quarter(last.not_before, last.not_after),
-                last.not_after,
-            );
+        let last = anchors.not_after();
+        for ca in anchors.cas().iter().filter(|ca| !anchors.has_renewed(ca)) {
+            let (subject, not_after) = (ca.subject.clone(), ca.not_after);
+            let event = if Some(not_after) == last {
+                ExpiryEvent::LastCa { subject, not_after }
+            } else {
+                ExpiryEvent::Ca { subject, serial: ca.serial.clone(), not_after }
+            };
+            self.add(event, last_quarter(ca.not_before, not_after), not_after);
         }
     }
 
@@ -166,11 +171,25 @@ impl ExpiryEvent {
                 next_update = date(*next_update),
                 "every CRL of this issuer has expired (nextUpdate): what was revoked since is not in it; see whether what writes it still runs"
             ),
-            Self::Cas { not_after } if nearness == Nearness::Near => tracing::warn!(
+            Self::Ca { subject, serial, not_after } if nearness == Nearness::Near => tracing::warn!(
+                ca = %subject,
+                serial,
+                not_after = date(*not_after),
+                "a client CA expires soon, and whom it vouches for is denied from then on: put its successor beside it in --client-ca, and have clients renew under it"
+            ),
+            Self::Ca { subject, serial, not_after } => tracing::warn!(
+                ca = %subject,
+                serial,
+                not_after = date(*not_after),
+                "a client CA has expired, and whom it vouches for is denied: take it out of --client-ca once all clients have moved to its successor"
+            ),
+            Self::LastCa { subject, not_after } if nearness == Nearness::Near => tracing::warn!(
+                ca = %subject,
                 not_after = date(*not_after),
                 "the last client CA expires soon: put its successor beside it in --client-ca"
             ),
-            Self::Cas { not_after } => tracing::error!(
+            Self::LastCa { subject, not_after } => tracing::error!(
+                ca = %subject,
                 not_after = date(*not_after),
                 "no client CA is valid any more: nobody comes in; give --client-ca the CAs that issue now"
             ),
@@ -185,7 +204,9 @@ mod tests {
     use crate::config::PairFiles;
     use crate::credentials::Pair;
     use crate::crypto::provider;
+    use crate::identity::Role;
     use crate::issuer::{Authority, InstanceSpec, KeyKind};
+    use crate::trust::Text;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -199,6 +220,38 @@ mod tests {
 
     fn nearness(due: &[(ExpiryEvent, Nearness)]) -> Vec<Nearness> {
         due.iter().map(|(_, nearness)| *nearness).collect()
+    }
+
+    #[test]
+    fn each_client_ca_is_warned_of_by_itself_but_not_one_that_is_listed_with_its_later_dates() {
+        let now = SystemTime::now();
+        let ca = |name: &str, key: &rcgen::KeyPair, days: u64| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            (params.not_before, params.not_after) = ((now - HOUR).into(), (now + 24 * HOUR * days as u32).into());
+            params.self_signed(key).unwrap().pem()
+        };
+        let (renewed, other) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+        let text = |pem: String| Text { path: "ca.crt".into(), bytes: pem.into_bytes(), named: true };
+        let all = [ca("renewed", &renewed, 1), ca("renewed", &renewed, 50), ca("ending", &other, 2)].concat();
+        let (anchors, _) = TrustAnchors::parse(&[text(all)], &[], Role::Client).unwrap();
+        let mut expiry = Expiry::default();
+        expiry.update(&[], std::iter::once(&anchors));
+        assert_eq!(expiry.due(now), []);
+        let subjects = |due: Vec<(ExpiryEvent, Nearness)>| -> Vec<_> {
+            let subject = |event| match event {
+                ExpiryEvent::Ca { subject, .. } => subject,
+                ExpiryEvent::LastCa { subject, .. } => format!("last {subject}"),
+                other => panic!("{other:?}"),
+            };
+            due.into_iter().map(|(event, nearness)| (subject(event), nearness)).collect()
+        };
+        let ending = |nearness| vec![("CN=ending".to_owned(), nearness)];
+        assert_eq!(subjects(expiry.due(now + 40 * HOUR)), ending(Nearness::Near));
+        assert_eq!(subjects(expiry.due(now + 49 * HOUR)), ending(Nearness::Expired));
+        let last = vec![("last CN=renewed".to_owned(), Nearness::Expired)];
+        assert_eq!(subjects(expiry.due(now + 51 * 24 * HOUR)), last);
     }
 
     #[test]

@@ -25,6 +25,15 @@ impl FileKind {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// What is waited for while there is none of it yet.
+    pub(super) fn awaited(self) -> &'static str {
+        match self {
+            Self::Certificate => "credentials",
+            Self::ClientCa | Self::ClientCrl | Self::Policy => "client CAs and rules",
+            Self::ServerCa => "server CAs",
+        }
+    }
 }
 
 /// As a sentence of the log begins: `client CA`.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use super::load_failure::LoadFault;
 use super::source::{Previous, ReloadSource};
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::TlsCertificate;
@@ -81,6 +82,27 @@ pub enum LoadError {
     Document(Diagnostics),
 }
 
+impl LoadError {
+    /// What to do about it, where the error does not say so itself.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some("write it there, or name another"),
+                io::ErrorKind::PermissionDenied => None,
+                _ => Some("see where the path leads, and whether this user can read it"),
+            },
+            Self::Empty { .. } => Some("have it written anew, under another name and then renamed"),
+            Self::TooLarge { .. } | Self::NotAFile { .. } => Some("name the right file"),
+            Self::Pair { .. } | Self::PairInSecret { .. } | Self::NotText(_) | Self::Document(_) => None,
+        }
+    }
+
+    /// The error with its remedy.
+    pub fn with_help(&self) -> String {
+        self.help().map_or_else(|| self.to_string(), |help| format!("{self}; {help}"))
+    }
+}
+
 fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
@@ -101,8 +123,8 @@ impl ReloadSource for PairSource {
     type Parsed = Pair;
     type Error = LoadError;
 
-    fn kind_of(&self, _: &LoadError) -> FileKind {
-        FileKind::Certificate
+    fn faults_of(&self, error: &LoadError) -> Vec<LoadFault> {
+        vec![LoadFault { kind: FileKind::Certificate, file: None, error: error.with_help() }]
     }
 
     fn paths(&self) -> Vec<PathBuf> {

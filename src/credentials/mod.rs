@@ -13,10 +13,11 @@ mod rotator;
 mod server_trust;
 mod snapshot;
 mod source;
+mod trust_error;
 mod trust_files;
 mod watch;
 
-pub use client_policy::{ClientPolicyFiles, TrustError};
+pub use client_policy::ClientPolicyFiles;
 pub use expiry::renewal_overdue;
 pub use file_kind::FileKind;
 pub use load::{LoadError, read_half};
@@ -26,3 +27,4 @@ pub use pair::{Pair, PairError};
 pub use rotation_stats::{FileStates, RotationStats};
 pub use rotator::{InitialLoadError, Rotator, ServedCertificate};
 pub use snapshot::{Snapshot, SnapshotReceiver};
+pub use trust_error::TrustError;

@@ -1,7 +1,7 @@
 //! What has become of new files, counted; and what is wrong with files now.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -13,7 +13,6 @@ pub struct RotationStats {
     successes: AtomicU64,
     failed: AtomicU64,
     generation: AtomicU64,
-    unusable_files: AtomicUsize,
     files: Mutex<FileStates>,
 }
 
@@ -31,9 +30,8 @@ pub struct FileStates {
 }
 
 impl RotationStats {
-    /// New files were taken into service, as this generation; `unusable_files` of folders could not be used.
-    pub(super) fn record_success(&self, generation: u64, unusable_files: usize) {
-        self.unusable_files.store(unusable_files, Ordering::Relaxed);
+    /// New files were taken into service, as this generation.
+    pub(super) fn record_success(&self, generation: u64) {
         self.successes.fetch_add(1, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Relaxed);
     }
@@ -63,9 +61,9 @@ impl RotationStats {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// How many files in folders of client CAs and CRLs cannot be used: they are left out, or count as they were.
+    /// How many files in folders of CAs and CRLs cannot be used: they are left out, or count as they were.
     pub fn unusable_files(&self) -> usize {
-        self.unusable_files.load(Ordering::Relaxed)
+        self.lock().failures.iter().filter(|failure| failure.file.is_some()).count()
     }
 
     /// How the files are now.

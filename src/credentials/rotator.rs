@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::blocking::run_blocking;
 use super::client_policy::ClientPolicySource;
 use super::expiry::Expiry;
-use super::load_failure::RETRY_INTERVAL;
+use super::load_failure::{REPORT_AGAIN_AFTER, RETRY_INTERVAL};
 use super::outbound::OwnPair;
 use super::server_trust::ServerTrustSource;
 use super::snapshot::SnapshotPublisher;
@@ -260,7 +260,7 @@ impl Rotator {
             tokio::select! {
                 () = watch.changed() => {}
                 () = self.reload.notified() => {}
-                () = sleep_until(Instant::now() + RETRY_INTERVAL), if good.is_unsettled() => {}
+                () = sleep_until(good.next_look(Instant::now())) => {}
                 () = sleep(expiry.sleep(SystemTime::now())) => {}
             }
         }
@@ -282,11 +282,9 @@ impl Rotator {
         };
         let mut new = false;
         for (last_good, found) in sources.iter_mut().zip(found) {
-            match last_good.apply(found, generation) {
-                Update::Changed => new = true,
-                Update::Unchanged => {}
-                Update::Failed => self.stats.record_failure(),
-            }
+            let Update { is_new, failures } = last_good.apply(found, generation);
+            new |= is_new;
+            (0..failures).for_each(|_| self.stats.record_failure());
         }
         new
     }
@@ -325,8 +323,7 @@ impl Rotator {
         for (served, snapshot) in outbounds {
             served.snapshots.publish(snapshot, generation);
         }
-        self.stats
-            .record_success(generation, good.client_policies().map(|client_policy| client_policy.unusable_files).sum());
+        self.stats.record_success(generation);
         self.stats.update_files(|files| {
             files.client_ca_not_after = good.anchors().filter_map(TrustAnchors::not_after).min();
             let issuers = good.anchors().flat_map(TrustAnchors::crl_issuers);
@@ -368,10 +365,16 @@ impl LastGoodSources {
         pairs.chain(self.client_policies.iter().flat_map(|last_good| last_good.source.paths())).chain(trusts).collect()
     }
 
-    fn is_unsettled(&self) -> bool {
-        self.pairs.iter().any(LastGood::is_unsettled)
+    /// When to look at the files again, whatever the events say. Long after `now`, if nothing is wrong with them.
+    fn next_look(&self, now: Instant) -> Instant {
+        let is_unsettled = self.pairs.iter().any(LastGood::is_unsettled)
             || self.client_policies.iter().any(LastGood::is_unsettled)
-            || self.server_trusts.iter().any(LastGood::is_unsettled)
+            || self.server_trusts.iter().any(LastGood::is_unsettled);
+        let of_pairs = self.pairs.iter().filter_map(LastGood::next_report);
+        let of_trusts = self.server_trusts.iter().filter_map(LastGood::next_report);
+        let reports = of_pairs.chain(self.client_policies.iter().filter_map(LastGood::next_report)).chain(of_trusts);
+        let longest = if is_unsettled { RETRY_INTERVAL } else { REPORT_AGAIN_AFTER };
+        reports.chain([now + longest]).min().unwrap_or(now + longest)
     }
 
     fn client_policies(&self) -> impl Iterator<Item = &ClientPolicy> {
@@ -381,9 +384,9 @@ impl LastGoodSources {
     }
 
     fn failures(&self) -> Vec<ReloadFailure> {
-        let of_pairs = self.pairs.iter().filter_map(LastGood::failure);
-        let of_trusts = self.server_trusts.iter().filter_map(LastGood::failure);
-        of_pairs.chain(self.client_policies.iter().filter_map(LastGood::failure)).chain(of_trusts).cloned().collect()
+        let of_pairs = self.pairs.iter().flat_map(LastGood::failures);
+        let of_trusts = self.server_trusts.iter().flat_map(LastGood::failures);
+        of_pairs.chain(self.client_policies.iter().flat_map(LastGood::failures)).chain(of_trusts).cloned().collect()
     }
 
     fn anchors(&self) -> impl Iterator<Item = &TrustAnchors> {

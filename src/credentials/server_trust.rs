@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::load_failure::LoadFault;
 use super::source::ReloadSource;
 use super::trust_files::{TrustFileKind, TrustFiles};
 use super::{FileKind, TrustError};
@@ -34,7 +35,7 @@ pub(super) struct ServerTrust {
     pub(super) own_issuer: bool,
     /// CAs of the platform, of which those count that are called like our own issuer.
     pub(super) platform: Vec<Text>,
-    /// What was left out of the files, for the log.
+    /// What was left out of the files that count, for the log.
     notes: Vec<String>,
 }
 
@@ -75,8 +76,12 @@ impl ReloadSource for ServerTrustSource {
     type Parsed = Arc<ServerTrust>;
     type Error = TrustError;
 
-    fn kind_of(&self, _: &TrustError) -> FileKind {
-        FileKind::ServerCa
+    fn faults_of(&self, error: &TrustError) -> Vec<LoadFault> {
+        vec![LoadFault { kind: FileKind::ServerCa, file: None, error: error.with_help() }]
+    }
+
+    fn faults_in(&self, files: &ServerTrustFiles) -> Vec<LoadFault> {
+        files.cas.faults(FileKind::ServerCa).collect()
     }
 
     fn paths(&self) -> Vec<PathBuf> {
@@ -97,13 +102,15 @@ impl ReloadSource for ServerTrustSource {
     }
 
     fn parse(&self, files: &ServerTrustFiles) -> Result<Arc<ServerTrust>, TrustError> {
-        let mut notes: Vec<String> = files.cas.notes().collect();
-        match TrustAnchors::parse(&files.cas.texts, &[], Role::Server) {
-            Ok((_, more)) => notes.extend(more),
+        let notes = match TrustAnchors::parse(&files.cas.texts, &[], Role::Server) {
+            Ok((_, notes)) => notes,
             // Our own issuer suffices.
-            Err(TrustAnchorsError::Empty { .. }) if self.own_issuer() => {}
-            Err(error) => return Err(TrustError::of_anchors(error.with_left_out(&notes))),
-        }
+            Err(TrustAnchorsError::Empty { .. }) if self.own_issuer() => Vec::new(),
+            Err(error) => {
+                let left_out: Vec<String> = files.cas.notes().collect();
+                return Err(TrustError::of_anchors(error.with_left_out(&left_out)));
+            }
+        };
         Ok(Arc::new(ServerTrust {
             cas: files.cas.texts.clone(),
             own_issuer: self.own_issuer(),

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::FileKind;
-use super::load_failure::{LoadFailureTracker, ReloadFailure};
+use super::load_failure::{LoadFailureTracker, LoadFault, ReloadFailure};
 
 /// How long files that could be torn must stand still before they count.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -25,8 +24,13 @@ pub(super) trait ReloadSource: Clone + PartialEq + Send + Sync + 'static {
     /// Why they mean nothing.
     type Error: Display + Send + 'static;
 
-    /// What the files are for that cannot be loaded for this reason.
-    fn kind_of(&self, error: &Self::Error) -> FileKind;
+    /// What cannot be loaded for this reason: each kind of files by itself.
+    fn faults_of(&self, error: &Self::Error) -> Vec<LoadFault>;
+
+    /// What cannot be used of what was found, and was left out of `raw` or is in it as it was when it was last good.
+    fn faults_in(&self, _raw: &Self::Raw) -> Vec<LoadFault> {
+        Vec::new()
+    }
 
     /// What is watched: files and folders.
     fn paths(&self) -> Vec<PathBuf>;
@@ -54,7 +58,7 @@ pub(super) trait ReloadSource: Clone + PartialEq + Send + Sync + 'static {
 pub(super) struct Previous<'a, S: ReloadSource> {
     pub(super) raw: &'a S::Raw,
     pub(super) parsed: &'a S::Parsed,
-    /// It was bad when it was last looked at: somebody is at work on it.
+    /// Some of it was bad when it was last looked at: somebody is at work on it.
     pub(super) was_failing: bool,
 }
 
@@ -85,13 +89,18 @@ struct Pending<S: ReloadSource> {
 
 /// What a load has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Update {
-    /// The source is new, and good.
-    Changed,
-    /// It is as before, or bad for too short a time to be sure.
-    Unchanged,
-    /// It has been bad for some time, which has been reported now.
-    Failed,
+pub(super) struct Update {
+    /// There is something new, and good.
+    pub(super) is_new: bool,
+    /// How many failures have lasted for some time, and have been reported now.
+    pub(super) failures: usize,
+}
+
+/// What was found in the files.
+pub(super) struct Found<S: ReloadSource> {
+    result: LoadResult<S>,
+    /// What of it cannot be used.
+    faults: Vec<LoadFault>,
 }
 
 /// The result of a load.
@@ -116,78 +125,87 @@ impl<S: ReloadSource> LastGood<S> {
 
     /// Whether it has to be looked at again soon, whatever the events say: it is bad now, or waits.
     pub(super) fn is_unsettled(&self) -> bool {
-        !self.failure.is_none() || self.pending.is_some()
+        self.failure.is_failing() || self.pending.is_some()
     }
 
-    /// Why it cannot be loaded now, if that was reported.
-    pub(super) fn failure(&self) -> Option<&ReloadFailure> {
+    /// When something that is wrong is to be reported, if it still is.
+    pub(super) fn next_report(&self) -> Option<Instant> {
+        self.failure.next_report()
+    }
+
+    /// What cannot be loaded now, as far as it was reported.
+    pub(super) fn failures(&self) -> impl Iterator<Item = &ReloadFailure> {
         self.failure.reported()
     }
 
     /// Loads the files, which blocks.
-    pub(super) fn load(&self) -> impl FnOnce() -> Result<LoadResult<S>, S::Error> + Send + use<S> {
+    pub(super) fn load(&self) -> impl FnOnce() -> Result<Found<S>, S::Error> + Send + use<S> {
         let source = self.source.clone();
         let known = self.loaded.as_ref().map(|good| (Arc::clone(&good.raw), good.parsed.clone()));
         let pending = self.pending.as_ref().map(|pending| Arc::clone(&pending.raw));
-        let was_failing = self.pending.as_ref().map_or(!self.failure.is_none(), |pending| pending.was_failing);
+        let was_failing = self.pending.as_ref().map_or(self.failure.is_failing(), |pending| pending.was_failing);
         move || {
             let Some((known, parsed)) = known else {
                 let raw = source.read(None)?;
-                return source.parse(&raw).map(|parsed| LoadResult::Different(raw, parsed, Duration::ZERO));
+                let faults = source.faults_in(&raw);
+                let parsed = source.parse(&raw)?;
+                return Ok(Found { result: LoadResult::Different(raw, parsed, Duration::ZERO), faults });
             };
             let raw = settled(&source, &known)?;
-            if raw == *known {
-                return Ok(LoadResult::Same(raw));
-            }
-            if pending.is_some_and(|pending| *pending == raw) {
-                return Ok(LoadResult::Pending);
-            }
-            let before = Previous { raw: &*known, parsed: &parsed, was_failing };
-            let parsed = source.parse(&raw)?;
-            let settle_time = source.settle_time(&raw, &parsed, &before);
-            Ok(LoadResult::Different(raw, parsed, settle_time))
+            let faults = source.faults_in(&raw);
+            let result = if raw == *known {
+                LoadResult::Same(raw)
+            } else if pending.is_some_and(|pending| *pending == raw) {
+                LoadResult::Pending
+            } else {
+                let before = Previous { raw: &*known, parsed: &parsed, was_failing };
+                let parsed = source.parse(&raw)?;
+                let settle_time = source.settle_time(&raw, &parsed, &before);
+                LoadResult::Different(raw, parsed, settle_time)
+            };
+            Ok(Found { result, faults })
         }
     }
 
     /// Applies the result of a load, as of the generation `since`. What was good stays until something better is found.
-    pub(super) fn apply(&mut self, found: Result<LoadResult<S>, S::Error>, since: u64) -> Update {
-        let was_failing = !self.failure.is_none();
-        let found = match found {
-            Err(error) => {
-                self.pending = None;
-                return if self.failure.note(self.source.kind_of(&error), &error, self.loaded.is_some(), Instant::now())
-                {
-                    Update::Failed
-                } else {
-                    Update::Unchanged
-                };
-            }
-            Ok(found) => found,
+    pub(super) fn apply(&mut self, found: Result<Found<S>, S::Error>, since: u64) -> Update {
+        let was_failing = self.failure.is_failing();
+        let (result, faults) = match found {
+            Err(error) => (None, self.source.faults_of(&error)),
+            Ok(Found { result, faults }) => (Some(result), faults),
         };
-        self.failure.cleared();
-        let (raw, parsed) = match (found, self.pending.take()) {
+        let failures = self.failure.note(faults, self.loaded.is_some(), Instant::now());
+        let is_new = self.take(result, was_failing, since);
+        Update { is_new, failures }
+    }
+
+    /// Takes what was found into service; whether it is new. `None`: nothing can be used.
+    fn take(&mut self, found: Option<LoadResult<S>>, was_failing: bool, since: u64) -> bool {
+        let before = self.pending.take();
+        let Some(found) = found else { return false };
+        let (raw, parsed) = match (found, before) {
             (LoadResult::Same(raw), _) => {
                 if let Some(good) = &mut self.loaded {
                     good.raw = Arc::new(raw);
                 }
-                return Update::Unchanged;
+                return false;
             }
             (LoadResult::Pending, Some(pending)) if pending.until <= Instant::now() => (pending.raw, pending.parsed),
             (LoadResult::Pending, pending) => {
                 self.pending = pending;
-                return Update::Unchanged;
+                return false;
             }
             (LoadResult::Different(raw, parsed, settle_time), _) if settle_time.is_zero() => (Arc::new(raw), parsed),
             (LoadResult::Different(raw, parsed, settle_time), before) => {
                 let was_failing = was_failing || before.is_some_and(|before| before.was_failing);
                 let (raw, until) = (Arc::new(raw), Instant::now() + settle_time);
                 self.pending = Some(Pending { raw, parsed, until, was_failing });
-                return Update::Unchanged;
+                return false;
             }
         };
         self.source.log_loaded(&parsed, self.loaded.as_ref().map(|good| &good.parsed), since);
         self.loaded = Some(Loaded { raw, parsed, since });
-        Update::Changed
+        true
     }
 }
 

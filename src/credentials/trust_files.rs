@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::load_failure::LoadFault;
 use super::watch::{Replacement, Stamp};
 use super::{FileKind, TrustError, load};
 use crate::identity::Role;
@@ -16,6 +17,9 @@ const LARGEST_CRL: u64 = 16 * load::MIB;
 
 /// More entries than that, and a folder is not one of CAs.
 const MAX_ENTRIES: usize = 4096;
+
+/// What becomes of a file that was good.
+const AS_IT_WAS: &str = "it counts as it was when it was last good";
 
 /// What the files hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,17 +43,15 @@ pub(super) struct TrustFile {
     path: PathBuf,
     /// `None`: it cannot be found.
     stamp: Option<Stamp>,
-    /// Why it cannot be used.
+    /// It is in a folder and cannot be used: why, and what becomes of it.
     fault: Option<String>,
-    /// It is in a folder, and nothing of it counts.
-    is_left_out: bool,
 }
 
 impl TrustFile {
     /// A file that can be used, or whose faults are found later. To be asked for before the file is read, so that what is
     /// written in between is found by the next look.
     fn now(path: &Path) -> Self {
-        Self { path: path.to_owned(), stamp: Stamp::of(path), fault: None, is_left_out: false }
+        Self { path: path.to_owned(), stamp: Stamp::of(path), fault: None }
     }
 }
 
@@ -103,28 +105,26 @@ impl TrustFiles {
         };
         let judged = read.map_err(|error| TrustError::Load(holding.kind(), error)).and_then(|text| {
             let known = before.filter(|(known, at)| at.fault.is_none() && **known == text);
-            let judged = known.map_or_else(|| holding.judge(&text), |(_, at)| Ok(!at.is_left_out));
-            let holds_some = judged.map_err(TrustError::of_anchors)?;
-            Ok((text, holds_some))
+            let nothing = known.map_or_else(|| holding.judge(&text), |_| Ok(None)).map_err(TrustError::of_anchors)?;
+            Ok((text, nothing))
         });
         match (judged, before) {
-            (Ok((_, false)), Some((text, at))) if holding == TrustFileKind::Crls && !at.is_left_out => {
+            (Ok((_, Some(_))), Some((text, _))) if holding == TrustFileKind::Crls => {
+                let path = text.path.display();
                 looked_at.fault =
-                    Some(format!("{}: no CRL in it any more; take the file out if that is meant", text.path.display()));
+                    Some(format!("{path}: no CRL in it any more; take the file out if that is meant; {AS_IT_WAS}"));
                 self.texts.push((*text).clone());
             }
-            (Ok((text, holds_some)), _) => {
-                looked_at.is_left_out = !holds_some;
-                self.texts.push(text);
-            }
-            (Err(fault), Some((text, at))) if !at.is_left_out => {
-                looked_at.fault = Some(fault.to_string());
+            (Ok((_, Some(nothing))), _) => looked_at.fault = Some(nothing),
+            (Ok((text, None)), _) => self.texts.push(text),
+            (Err(fault), Some((text, _))) => {
+                looked_at.fault = Some(format!("{fault}; {AS_IT_WAS}"));
                 self.texts.push((*text).clone());
             }
-            (Err(fault), _) if matches!(holding, TrustFileKind::Cas(_)) => {
-                (looked_at.fault, looked_at.is_left_out) = (Some(fault.to_string()), true);
+            (Err(fault), None) if matches!(holding, TrustFileKind::Cas(_)) => {
+                looked_at.fault = Some(format!("{fault}; left out"));
             }
-            (Err(fault), _) => return Err(fault),
+            (Err(fault), None) => return Err(fault),
         }
         self.looked_at.push(looked_at);
         Ok(())
@@ -136,32 +136,21 @@ impl TrustFiles {
         texts.map(|(text, at)| (text.path.as_path(), (text, at))).collect()
     }
 
-    /// How many files of folders cannot be used now.
-    pub(super) fn unusable(&self) -> usize {
-        self.looked_at.iter().filter(|at| at.fault.is_some() || at.is_left_out).count()
-    }
-
-    /// What is said of each file of a folder that has a fault.
+    /// What is said of each file of a folder that cannot be used.
     pub(super) fn notes(&self) -> impl Iterator<Item = String> {
-        self.looked_at.iter().filter_map(|at| {
-            let fault = at.fault.as_ref()?;
-            let fate = if at.is_left_out { "left out" } else { "it counts as it was when it was last good" };
-            Some(format!("{fault}; {fate}"))
-        })
+        self.looked_at.iter().filter_map(|at| at.fault.clone())
     }
 
-    /// Whether both say the same. Another file with the same text makes no difference.
+    /// The same, as what cannot be used of files of this kind.
+    pub(super) fn faults(&self, kind: FileKind) -> impl Iterator<Item = LoadFault> {
+        self.looked_at
+            .iter()
+            .filter_map(move |at| Some(LoadFault { kind, file: Some(at.path.clone()), error: at.fault.clone()? }))
+    }
+
+    /// Whether both say the same. Another file with the same text makes no difference, and neither does one that does not count.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let faults = |files: &Self| -> Vec<(PathBuf, Option<String>)> {
-            files.looked_at.iter().map(|at| (at.path.clone(), at.fault.clone())).collect()
-        };
-        self.texts == other.texts && faults(self) == faults(other)
-    }
-
-    /// Whether a file has a fault that it did not have `before`.
-    pub(super) fn has_new_faults(&self, before: &Self) -> bool {
-        let known: HashMap<_, _> = before.looked_at.iter().map(|at| (at.path.as_path(), &at.fault)).collect();
-        self.looked_at.iter().any(|at| at.fault.is_some() && known.get(at.path.as_path()) != Some(&&at.fault))
+        self.texts == other.texts
     }
 
     /// How the files that were there `before` were replaced: the least sure way among them. One that is gone may be on its way back.
@@ -196,14 +185,14 @@ impl TrustFileKind {
         }
     }
 
-    /// Whether there is something in `text`.
+    /// Why there is nothing in `text`, and it is left out; `None`: there is something.
     ///
     /// # Errors
     /// What is there cannot be used.
-    fn judge(self, text: &Text) -> Result<bool, TrustAnchorsError> {
+    fn judge(self, text: &Text) -> Result<Option<String>, TrustAnchorsError> {
         match self {
-            Self::Cas(role) => TrustAnchors::holds_cas(text, role),
-            Self::Crls => TrustAnchors::holds_crls(text),
+            Self::Cas(role) => TrustAnchors::lacks_cas(text, role),
+            Self::Crls => TrustAnchors::lacks_crls(text),
         }
     }
 }

@@ -328,7 +328,7 @@ fn handshake_failure(
         None => {}
     }
     let decision = verifier.and_then(ClientVerifier::verdict).and_then(|decision| decision.as_ref().err().cloned());
-    match decision.or_else(|| policy::DenialReason::of_handshake(&cause).map(Denial::from)) {
+    match decision.or_else(|| Denial::of_handshake(&cause)) {
         Some(denial) if verifier.is_some() => ConnectionError::Denied(denial),
         _ => ConnectionError::Handshake(HandshakeError::Failed(cause)),
     }

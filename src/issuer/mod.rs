@@ -22,6 +22,7 @@ pub use folder::{Folder, KeyRenamed, Staged};
 pub use key::{Key, KeyKind, UnknownKeyKind};
 pub use spec::InstanceSpec;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a credential could not be issued or written.
@@ -37,7 +38,7 @@ pub enum IssuerError {
     #[error("certificate's dates are out of range; choose a shorter validity")]
     Dates,
     /// A file or folder could not be read or written.
-    #[error("{}: cannot be {done}: {source}; name a folder that this user may write", path.display())]
+    #[error("{}: cannot be {done}: {source}; {}", path.display(), remedy(source))]
     File {
         /// Which one.
         path: PathBuf,
@@ -56,8 +57,22 @@ pub enum IssuerError {
     },
 }
 
+/// What to do about a file or folder that cannot be read or written.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "make room there, or name a folder on another disk"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
+            "name a folder, not a file or what would be below one"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "name a folder on a disk that can be written to",
+        _ => "name a folder that this user may write",
+    }
+}
+
 impl IssuerError {
-    fn file(path: &Path, done: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(path: &Path, done: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { path: path.to_owned(), done, source }
     }
 }

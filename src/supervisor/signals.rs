@@ -53,10 +53,36 @@ impl Signals {
         Self::listen([Signal::TERM, Signal::INT, Signal::HUP].into_iter())
     }
 
+    /// Everything else that ends a process and that somebody may send: for one that has something to remove at its end.
+    ///
+    /// # Errors
+    /// The kernel's or the runtime's, when a handler cannot be set.
+    pub fn for_cleanup() -> io::Result<Self> {
+        Self::listen([Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2].into_iter())
+    }
+
+    /// Says which of the signals that are for us were ignored when we were started: whoever sends one of them waits in vain.
+    pub fn log_ignored() {
+        let ignored = ignored();
+        let ours = [Signal::TERM, Signal::INT, Signal::HUP].into_iter().filter(|signal| is_in(ignored, *signal));
+        let ours: Vec<_> = ours.map(|signal| signal.to_string()).collect();
+        if !ours.is_empty() {
+            let signals = ours.join(", ");
+            tracing::info!(
+                signals,
+                "signals that were ignored when vestibule was started stay ignored, as in the background of a script"
+            );
+        }
+    }
+
+    /// Waits for one of the signals. Cancel safe.
+    pub async fn any(&mut self) {
+        self.next().await;
+    }
+
     fn listen(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let ignored = mask(&status, "SigIgn:");
-        let heard = signals.filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
+        let ignored = ignored();
+        let heard = signals.filter(|signal| !is_in(ignored, *signal));
         let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
         Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, requests: None })
     }
@@ -109,6 +135,15 @@ impl Signals {
 enum Arrived {
     Signal(Signal),
     Request(ControlRequest),
+}
+
+/// The signals that are ignored, bit n-1 for signal n.
+fn ignored() -> u64 {
+    mask(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "SigIgn:")
+}
+
+fn is_in(mask: u64, signal: Signal) -> bool {
+    mask & (1 << (signal.number() - 1)) != 0
 }
 
 /// The signals in one of this process's masks, bit n-1 for signal n, from `/proc/self/status` (proc_pid_status(5)).

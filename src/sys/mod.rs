@@ -1,6 +1,7 @@
 //! The thin layer over the kernel.
 
 pub(crate) mod cgroup;
+pub(crate) mod file;
 pub(crate) mod limits;
 pub(crate) mod process;
 pub(crate) mod send_queue;

@@ -1,9 +1,9 @@
 //! A denial as TLS says it: which error, and so which alert.
 
-use rustls::{CertificateError, Error};
+use rustls::{CertificateError, Error, InvalidMessage};
 
 use crate::config::DenialAlert;
-use crate::policy::DenialReason;
+use crate::policy::{Denial, DenialReason};
 
 /// It is about the server's name by right; rustls has no other that becomes a 42 and is told from bad bytes.
 const BAD_CERTIFICATE: CertificateError = CertificateError::NotValidForName;
@@ -50,6 +50,18 @@ impl DenialReason {
             },
             _ => None,
         }
+    }
+}
+
+impl Denial {
+    /// The denial that rustls's error stands for; `None` for one that is not about a client's certificates.
+    pub fn of_handshake(error: &Error) -> Option<Self> {
+        if *error == Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) {
+            // rustls ends it before anybody is asked. Nothing else that a client has to say is as long.
+            let what = "more than 65535 bytes, and no more than 60000 are looked at; send fewer or smaller ones";
+            return Some(Self::because(DenialReason::ChainTooLong, what));
+        }
+        DenialReason::of_handshake(error).map(Self::from)
     }
 }
 

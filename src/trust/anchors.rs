@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnc
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::crl::Crl;
-use super::signed::SignedObject;
+use super::signed::{SignatureCheck, SignedObject};
 use super::verified_chains::VerifiedChainCache;
 use super::{chain, revocation};
 use crate::crypto::provider;
@@ -126,16 +126,18 @@ impl TrustAnchors {
         Ok((Self(Arc::new(inner)), notes))
     }
 
-    /// Whether there is a CA in `text`, which [`Self::parse`] would take.
-    pub(crate) fn holds_cas(text: &Text, role: Role) -> Result<bool, TrustAnchorsError> {
-        let mut found = Vec::new();
-        read_cas(text, role, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
+    /// Why there is no CA in `text` that [`Self::parse`] would take; `None` if there is.
+    pub(crate) fn lacks_cas(text: &Text, role: Role) -> Result<Option<String>, TrustAnchorsError> {
+        let (mut found, mut notes) = (Vec::new(), Vec::new());
+        read_cas(text, role, &mut found, &mut notes)?;
+        Ok(found.is_empty().then(|| notes.join("; ")))
     }
 
-    /// Whether there is a CRL in `text`, which [`Self::parse`] would take.
-    pub(crate) fn holds_crls(text: &Text) -> Result<bool, TrustAnchorsError> {
-        let mut found = Vec::new();
-        read_crls(text, &mut found, &mut Vec::new()).map(|()| !found.is_empty())
+    /// Why there is no CRL in `text` that [`Self::parse`] would take; `None` if there is.
+    pub(crate) fn lacks_crls(text: &Text) -> Result<Option<String>, TrustAnchorsError> {
+        let (mut found, mut notes) = (Vec::new(), Vec::new());
+        read_crls(text, &mut found, &mut notes)?;
+        Ok(found.is_empty().then(|| notes.join("; ")))
     }
 
     /// No CA at all, which vouches for nobody: what Envoy's documents mean by an empty list, never a failed load.
@@ -180,6 +182,11 @@ impl TrustAnchors {
             }
         }
         issuers
+    }
+
+    /// Whether `ca` is listed with later dates as well: it was renewed with its name and its key.
+    pub fn has_renewed(&self, ca: &Ca) -> bool {
+        self.cas().iter().any(|other| other.anchor == ca.anchor && other.not_after > ca.not_after)
     }
 
     /// The last second in which any of the CAs is valid.
@@ -250,7 +257,11 @@ impl TrustAnchors {
             Role::Client => KeyUsage::client_auth(),
             Role::Server => KeyUsage::server_auth(),
         };
-        let denial = |error: webpki::Error| chain::explain(&error, chain, *role).unwrap_or(reason(&error).into());
+        let denial = |error: webpki::Error| match error {
+            // webpki looks at it first, and a certificate that signs itself is mostly such a one.
+            webpki::Error::CaUsedAsEndEntity if !self.have_signed(chain) => DenialReason::Untrusted.into(),
+            error => chain::explain(&error, chain, *role).unwrap_or(reason(&error).into()),
+        };
         EndEntityCert::try_from(leaf.shown())
             .and_then(|leaf| {
                 leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
@@ -259,6 +270,30 @@ impl TrustAnchors {
         chain::check_key(&Certificate::from_der(&chain[0])?, algorithms)?;
         // It vouches for nothing that has not been judged.
         dates.into_inner().ok_or(DenialReason::Untrusted.into())
+    }
+
+    /// Whether one of the CAs has signed the first certificate of `chain`, by way of the others, whatever else is wrong with it. The
+    /// chain has been found to have few ways through it, so few signatures are looked at.
+    fn have_signed(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Inner { cas, algorithms, .. } = &*self.0;
+        let Some((leaf, rest)) = chain.split_first() else { return false };
+        let mut above: Vec<_> =
+            rest.iter().filter_map(|der| Some((webpki::anchor_from_trusted_cert(der).ok()?, der))).collect();
+        let mut below = leaf;
+        loop {
+            let (Ok(certificate), Ok(signed)) = (EndEntityCert::try_from(below), SignedObject::from_der(below)) else {
+                return false;
+            };
+            let has_signed = |subject: &[u8], key: &[u8]| {
+                subject == certificate.issuer() && signed.by(key, algorithms) == SignatureCheck::Valid
+            };
+            if cas.iter().any(|ca| has_signed(ca.name(), ca.key())) {
+                return true;
+            }
+            let by = |(ca, _): &(TrustAnchor<'_>, _)| has_signed(&ca.subject, &ca.subject_public_key_info);
+            let Some(next) = above.iter().position(by) else { return false };
+            below = above.swap_remove(next).1;
+        }
     }
 
     /// Whether one of the CAs has issued the first certificate of `chain`, by way of the others, although it was denied for `reason`:

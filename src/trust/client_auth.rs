@@ -17,8 +17,6 @@ pub struct ClientPolicy {
     pub policy: Policy,
     /// What was left out of the files, for the log.
     pub notes: Vec<String>,
-    /// How many files of folders cannot be used.
-    pub unusable_files: usize,
 }
 
 impl ClientPolicy {

@@ -180,6 +180,34 @@ fn each_kind_of_refusal_has_its_own_alert_and_reason() {
 }
 
 #[test]
+fn a_chain_that_is_longer_than_a_handshake_message_is_a_denial_like_any_that_is_too_long() {
+    let backend = Backend::new();
+    let sidecar = backend.before(app::echo()).arg("--allow").arg("any").ready();
+    let (_, pair) = someone();
+    for (copies, says) in [
+        (20, " certificates, and no more than 10 are looked at"),
+        (80, "more than 65535 bytes, and no more than 60000 are looked at; send fewer"),
+    ] {
+        let long = Credential { cert_pem: pair.cert_pem.clone() + &roots_pem().repeat(copies), ..pair.clone() };
+        for version in BOTH {
+            // rustls ends the longer one without an alert.
+            assert!(visit(&backend.connector_as(&long, &[version]), &sidecar).is_err());
+        }
+        let of_these = || {
+            let lines = sidecar.lines_of("connection closed");
+            lines
+                .iter()
+                .filter(|line| {
+                    line["denial_reason"] == "chain_too_long" && line["detail"].as_str().unwrap().contains(says)
+                })
+                .count()
+        };
+        eventually(says, || (of_these() == 2).then_some(()));
+    }
+    assert!(sidecar.reasons().iter().all(|reason| reason == "denied"), "{:?}", sidecar.reasons());
+}
+
+#[test]
 fn a_thousand_denied_clients_leave_no_connection_to_the_app() {
     let backend = Backend::new();
     let app = App::start();

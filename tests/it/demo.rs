@@ -144,6 +144,15 @@ fn the_printed_commands_work_and_ctrl_c_leaves_nothing_behind() {
 }
 
 #[test]
+fn whatever_signal_ends_it_nothing_is_left_behind() {
+    for signal in ["HUP", "QUIT", "USR1", "USR2"] {
+        let mut demo = Demo::start(&["--listen", "127.0.0.1:0"]);
+        demo.line_with(&["curl "]);
+        assert_eq!((demo.interrupt(signal).code(), demo.left()), (Some(0), Vec::new()), "{signal}");
+    }
+}
+
+#[test]
 fn each_rotation_is_told_and_shown_to_the_next_client() {
     let mut demo = Demo::start(&["--listen", "127.0.0.1:0", "--rotate-every", "200ms"]);
     let curl = demo.line_with(&["curl "]);

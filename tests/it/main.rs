@@ -9,6 +9,7 @@ mod architecture;
 mod browser;
 mod check;
 mod clients;
+mod command_line;
 mod contrib;
 mod conversations;
 mod demo;

@@ -202,6 +202,11 @@ fn zsh_and_fish_read_their_completions() {
         let completed = String::from_utf8(completed.stdout).unwrap();
         assert_eq!(completed.split_whitespace().collect::<Vec<_>>(), ["json", "lager", "text"]);
     }
+    let ask = format!("source {FISH}; complete -C 'vestibule completions '");
+    if let Ok(completed) = Command::new("fish").args(["--no-config", "-c", &ask]).current_dir(root()).output() {
+        let completed = String::from_utf8(completed.stdout).unwrap();
+        assert_eq!(completed.split_whitespace().collect::<Vec<_>>(), ["bash", "fish", "zsh"]);
+    }
 }
 
 fn root() -> &'static Path {

@@ -4,11 +4,141 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::clients::Backend;
+use crate::clients::{BOTH, Backend, alert, someone, visit};
 use crate::health::get;
 use crate::metrics::Measured;
 use crate::support::credentials::roots_pem;
 use crate::support::{app, eventually};
+
+/// What `/status.json` says of what cannot be loaded.
+fn failing(measured: &Measured) -> Vec<Value> {
+    let status: Value = serde_json::from_str(&get(measured.admin(), "/status.json").1).unwrap();
+    status["rotations"]["failing"].as_array().unwrap().clone()
+}
+
+/// Waits until these sources are failing, and no other.
+#[track_caller]
+fn wait_for_failing(measured: &Measured, sources: &[&str]) -> Vec<Value> {
+    eventually(&format!("{sources:?} failing"), || {
+        let failing = failing(measured);
+        (failing.iter().map(|failing| failing["source"].as_str().unwrap()).eq(sources.iter().copied()))
+            .then_some(failing)
+    })
+}
+
+#[test]
+fn each_kind_that_is_broken_is_reported_with_its_own_age_and_keeps_and_recovers_by_itself() {
+    let backend = Backend::new();
+    backend.write_policy("allow = ['any']");
+    let setup = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap());
+    let measured = Measured::new(setup);
+    let usable = |source: &str| format!("vestibule_files_usable{{source=\"{source}\"}}");
+    let (_, pair) = someone();
+    let connector = backend.connector_as(&pair, &BOTH);
+
+    backend.write_policy("allow = ['cf:ap:x']");
+    let first = wait_for_failing(&measured, &["policy"]).remove(0);
+    assert_eq!(measured.series()[&usable("client_ca")], 1.0);
+    // A second of difference, so that the two ages can be told apart.
+    eventually("an age", || (failing(&measured)[0]["since_seconds"].as_u64() > Some(2)).then_some(()));
+    fs::write(backend.ca(), "-----BEGIN CERTIFICATE-----\nAAAA").unwrap();
+    let both = wait_for_failing(&measured, &["client_ca", "policy"]);
+    assert_eq!(both[1]["since"], first["since"]);
+    assert!(both[0]["since"].as_str() > first["since"].as_str(), "{both:?}");
+    for source in ["client_ca", "policy"] {
+        assert_eq!(measured.series()[&usable(source)], 0.0, "{source}");
+    }
+    let (code, body) = get(measured.admin(), "/readyz?verbose");
+    assert_eq!(code, 200, "{body}");
+    assert!(
+        body.contains("\nclient CA reload failing since ") && body.contains("\npolicy reload failing since "),
+        "{body}"
+    );
+    let page = get(measured.admin(), "/").1;
+    assert!(page.contains(">client_ca</span>") && page.contains(">policy</span>"), "{page}");
+    visit(&connector, &measured.sidecar).unwrap();
+
+    // Rules that are good again count while the CAs are still broken.
+    backend.write_policy("allow = ['cn:nobody']");
+    let recovered = |kind: &str| measured.sidecar.lines_of(&format!("{kind} reload recovered")).len();
+    eventually("the rules", || (alert_of(&connector, &measured) == Some(())).then_some(()));
+    wait_for_failing(&measured, &["client_ca"]);
+    assert_eq!((recovered("policy"), recovered("client CA")), (1, 0));
+    fs::write(backend.ca(), roots_pem()).unwrap();
+    wait_for_failing(&measured, &[]);
+    measured.sidecar.wait_for("client CA reload recovered");
+    assert_eq!((recovered("policy"), recovered("client CA")), (1, 1));
+}
+
+/// Whether a client that was let in until now is denied.
+fn alert_of(connector: &crate::support::client::Connector, measured: &Measured) -> Option<()> {
+    if visit(connector, &measured.sidecar).is_ok() {
+        return None;
+    }
+    assert_eq!(alert(connector, &measured.sidecar), rustls::AlertDescription::AccessDenied);
+    Some(())
+}
+
+#[test]
+fn a_file_of_a_folder_that_cannot_be_used_is_seen_wherever_other_failures_are() {
+    let backend = Backend::new();
+    let folder = backend.files.path();
+    let torn = folder.join("torn.crt");
+    let setup = crate::support::sidecar::Setup::proxy(&backend.credentials, app::echo());
+    let measured = Measured::new(setup.arg("--client-ca").arg(folder.to_str().unwrap()).arg("--allow").arg("any"));
+    let usable = "vestibule_files_usable{source=\"client_ca\"}";
+    assert_eq!(measured.series()[usable], 1.0);
+    let generation = measured.series()["vestibule_credential_generation"];
+    fs::write(&torn, &roots_pem()[..500]).unwrap();
+    let failing = wait_for_failing(&measured, &["client_ca"]).remove(0);
+    assert_eq!((&failing["file"], &failing["keeps_last_good"]), (&torn.to_str().unwrap().into(), &false.into()));
+    let line = measured.sidecar.wait_for("client CA reload failed for a file of a folder; the others count");
+    assert_eq!((&line["level"], &line["error"]), (&"warn".into(), &failing["error"]));
+    assert!(line["error"].as_str().unwrap().ends_with("left out"), "{line}");
+    let series = measured.series();
+    assert_eq!((series[usable], series["vestibule_unusable_trust_files"]), (0.0, 1.0));
+    assert_eq!(series["vestibule_credential_generation"], generation, "nothing else counts");
+    let (code, body) = get(measured.admin(), "/readyz?verbose");
+    assert!(code == 200 && body.contains("\nclient CA reload failing since ") && body.contains("torn.crt"), "{body}");
+    assert!(get(measured.admin(), "/").1.contains("torn.crt"));
+    fs::remove_file(&torn).unwrap();
+    let recovered = measured.sidecar.wait_for("client CA reload recovered");
+    assert_eq!(recovered["file"], torn.to_str().unwrap());
+    measured.wait_for(usable, 1.0);
+    wait_for_failing(&measured, &[]);
+}
+
+#[test]
+fn a_failure_whose_text_changes_all_the_time_is_one_failure_until_the_file_is_good() {
+    let backend = Backend::new();
+    backend.write_policy("allow = ['any']");
+    let setup = backend.before(app::echo()).arg("--policy").arg(backend.policy().to_str().unwrap());
+    let measured = Measured::new(setup);
+    let usable = "vestibule_files_usable{source=\"policy\"}";
+    let mut flaps = 0;
+    let mut flap = || {
+        flaps += 1;
+        backend.write_policy(&format!("allow = ['cf:ap:{flaps}']"));
+    };
+    eventually("a report", || {
+        flap();
+        (measured.series()[usable] == 0.0).then_some(())
+    });
+    let since = failing(&measured)[0]["since"].clone();
+    let first = failing(&measured)[0]["error"].clone();
+    eventually("another text", || {
+        flap();
+        assert_eq!(measured.series()[usable], 0.0);
+        (failing(&measured)[0]["error"] != first).then_some(())
+    });
+    assert_eq!(failing(&measured)[0]["since"], since);
+    let message = "policy reload failed; keeping the last good generation";
+    assert_eq!(measured.sidecar.lines_of(message).len(), 1);
+    assert_eq!(measured.series()["vestibule_rotations_total{result=\"failed\"}"], 1.0);
+    backend.write_policy("allow = ['any']");
+    measured.sidecar.wait_for("policy reload recovered");
+    measured.wait_for(usable, 1.0);
+}
 
 #[test]
 fn a_file_that_cannot_be_loaded_is_seen_everywhere_until_it_is_mended_and_the_instance_stays_ready() {

@@ -68,7 +68,17 @@ pub(super) fn identity(page: &mut Markup, status: &Status) {
     for failing in &rotations.failing {
         entry(page, "failing", |page| {
             page.raw("<span class=\"bad\">").raw(failing.source).raw("</span> for ").text(span(failing.since_seconds));
-            page.raw(", the last good one stays: ").text(&failing.error);
+            page.raw(match (failing.keeps_last_good, &failing.file) {
+                (true, _) => ", the last good one stays: ",
+                (false, Some(_)) => ", a file of a folder: ",
+                (false, None) => ", there is none yet: ",
+            });
+            page.text(&failing.error);
+        });
+    }
+    if rotations.failing_more > 0 {
+        entry(page, "failing", |page| {
+            page.raw("and ").text(rotations.failing_more).raw(" more");
         });
     }
     page.raw("</dl>");
@@ -233,7 +243,8 @@ fn policy(page: &mut Markup, listener: &ListenerStatus) {
         entry(page, "CRL of", |page| {
             page.text(&crls.issuer);
             if let Some(next_update) = &crls.next_update {
-                page.raw(", next update by ");
+                page.raw(if crls.is_overdue { ", <span class=\"bad\">no longer current</span>: " } else { ", " });
+                page.raw(if crls.is_overdue { "the next update was due by " } else { "next update by " });
                 time(page, next_update);
             }
         });

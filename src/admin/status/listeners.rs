@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -53,6 +54,8 @@ pub(in crate::admin) struct CrlStatus {
     pub(in crate::admin) issuer: SafeText,
     /// By when there is to be another, if they say.
     pub(in crate::admin) next_update: Option<String>,
+    /// That day has passed: what was revoked since is not in it.
+    pub(in crate::admin) is_overdue: bool,
 }
 
 /// The beginning of a list of rules.
@@ -64,7 +67,7 @@ pub(in crate::admin) struct Rules {
 }
 
 impl ListenerStatus {
-    pub(super) fn of(listening: &ListenerInfo) -> Self {
+    pub(super) fn of(listening: &ListenerInfo, now: SystemTime) -> Self {
         let snapshot = listening.snapshots.load();
         let authenticator = snapshot.as_ref().and_then(|snapshot| match &snapshot.client_auth {
             ClientAuth::None => None,
@@ -77,13 +80,13 @@ impl ListenerStatus {
             app_ready: listening.app.is_ready(),
             pair: source(&listening.pair),
             generation: snapshot.as_ref().map(|snapshot| snapshot.generation),
-            policy: authenticator.map(|authenticator| PolicyStatus::of(authenticator, &listening.clients)),
+            policy: authenticator.map(|authenticator| PolicyStatus::of(authenticator, &listening.clients, now)),
         }
     }
 }
 
 impl PolicyStatus {
-    fn of(authenticator: &ClientAuthenticator, clients: &ClientAuthConfig) -> Self {
+    fn of(authenticator: &ClientAuthenticator, clients: &ClientAuthConfig, now: SystemTime) -> Self {
         let path = |path: &Path| SafeText::up_to(PATH, path.display());
         let (rules_from, client_ca) = match clients {
             // Such a listener authenticates nobody.
@@ -113,14 +116,20 @@ impl PolicyStatus {
             client_ca,
             client_cas: authenticator.anchors().cas().len(),
             client_ca_not_after: authenticator.anchors().not_after().map(date),
-            client_crls: authenticator.anchors().crl_issuers().into_iter().map(CrlStatus::of).collect(),
+            client_crls: authenticator
+                .anchors()
+                .crl_issuers()
+                .into_iter()
+                .map(|crls| CrlStatus::of(crls, now))
+                .collect(),
         }
     }
 }
 
 impl CrlStatus {
-    fn of(crls: CrlIssuer<'_>) -> Self {
-        Self { issuer: SafeText::of(crls.issuer), next_update: crls.next_update.map(date) }
+    fn of(crls: CrlIssuer<'_>, now: SystemTime) -> Self {
+        let is_overdue = crls.next_update.is_some_and(|next_update| next_update < now);
+        Self { issuer: SafeText::of(crls.issuer), next_update: crls.next_update.map(date), is_overdue }
     }
 }
 

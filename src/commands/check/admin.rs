@@ -145,8 +145,8 @@ mod tests {
     #[test]
     fn an_address_that_a_listener_or_the_app_needs_is_a_problem() {
         assert_eq!(
-            admin(&[("admin", "8443")], None),
-            "problem  admin         127.0.0.1:8443 is the address of a listener too; choose another --admin, or off\n"
+            admin(&[("listen", "127.0.0.1:9901")], None),
+            "warning  admin         127.0.0.1:9901 is the address of a listener too: cannot bind admin address, and would go on without; choose another --admin, or off\n"
         );
         assert_eq!(
             admin(&[("app", "9901")], None),

@@ -2,7 +2,6 @@
 //!
 //! They are read by the code that serves, so what is refused here is refused there.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +10,7 @@ use crate::pem::Pem;
 use super::finding::{Findings, Subject};
 use crate::commands::text;
 use crate::config::{ClientAuthConfig, ClientAuthFiles, Config};
-use crate::credentials::{ClientPolicyFiles, FileKind, TrustError};
+use crate::credentials::{ClientPolicyFiles, FileKind, TrustError, read_half};
 use crate::identity::Identity;
 use crate::policy::{Policy, PolicyMode, Rule};
 use crate::trust::{Ca, ClientPolicy, CrlIssuer, TrustAnchors};
@@ -34,14 +33,14 @@ pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
         let mut judge = Judge { place, certified, now, own: own.as_ref(), found: &mut *found };
         match client_policy {
             Ok(client_policy) => judge.client_policy(&client_policy),
-            Err(error) => judge.unread(&error),
+            Err(error) => error.each().iter().for_each(|error| judge.unread(error)),
         }
     }
 }
 
 /// Our own identity, if our own certificate says one; what is wrong with the certificate is said elsewhere.
 fn own_identity(cert: &Path) -> Option<Identity> {
-    let chain = Pem::read(&fs::read(cert).ok()?).ok()?.chain();
+    let chain = Pem::read(&read_half(cert).ok()?).ok()?.chain();
     Identity::from_der(chain.first()?).ok().flatten()
 }
 

@@ -46,7 +46,7 @@ const DRAIN: &str = "1s";
 /// Long enough for the runtime to hand over a signal that has come already.
 const A_MOMENT: Duration = Duration::from_millis(1);
 
-/// Runs the demo until SIGINT or SIGTERM. Brings a runtime of its own, so it must not be called from within one.
+/// Runs the demo until a signal that ends it: SIGINT, SIGTERM, or at once SIGHUP, SIGQUIT, SIGUSR1 or SIGUSR2. Brings a runtime of its own, so it must not be called from within one.
 ///
 /// # Errors
 /// The address that was typed cannot be opened (status 69), or a fault of the system's (70).
@@ -77,12 +77,17 @@ struct Demo<'a> {
 impl Demo<'_> {
     async fn run(self) -> Result<Exit, Fault> {
         // From here on a signal does not end the process where it stands, and the folder is always removed.
-        let mut early = Signals::for_proxy().map_err(|error| internal("cannot listen for signals", &error))?;
+        let deaf = |error| internal("cannot listen for signals", &error);
+        let mut early = Signals::for_proxy().map_err(deaf)?;
+        let mut others = Signals::for_cleanup().map_err(deaf)?;
         let folder = tempfile::Builder::new()
             .prefix("vestibule-demo-")
             .tempdir()
             .map_err(|error| internal("cannot make a temporary folder (set TMPDIR to a writable one)", &error))?;
-        let ended = self.serve(&folder, &mut early).await;
+        let ended = tokio::select! {
+            ended = self.serve(&folder, &mut early) => ended,
+            () = others.any() => Ok(Exit::Success),
+        };
         let path = folder.path().to_owned();
         folder.close().map_err(|error| internal(&format!("{}: cannot be removed", path.display()), &error))?;
         ended

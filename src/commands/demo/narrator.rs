@@ -11,7 +11,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::commands::{no_stdout, text};
+use crate::commands::text;
 use crate::credentials::ServedCertificate;
 use crate::exit::Fault;
 use crate::identity::Certificate;
@@ -45,7 +45,7 @@ impl Narrator {
             }
             lines += &format!("{} {}\n", clock(), rotation(&shown));
             if let Err(error) = write(&lines) {
-                return no_stdout(error);
+                return Fault::of_stdout(&error);
             }
         }
         // The sidecar, which holds the other end, ends the demo itself.
@@ -83,7 +83,7 @@ fn rotation(shown: &ServedCertificate) -> String {
 /// # Errors
 /// Nobody can read it any more.
 pub(super) fn tell(what: &str, said: &str) -> Result<(), Fault> {
-    write(&format!("{} {what:<11} {}\n", clock(), text::one_line(said))).map_err(no_stdout)
+    write(&format!("{} {what:<11} {}\n", clock(), text::one_line(said))).map_err(|error| Fault::of_stdout(&error))
 }
 
 /// Sees the proxy's access log entries, whatever the log's level, and tells of each connection. `callers` are apps by their GUIDs,

@@ -156,7 +156,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     let fault = run(&options(&file.join("below")), &mut Vec::new()).unwrap_err();
     assert_eq!(fault.exit, Exit::Config);
     assert!(fault.message().contains("file/below: cannot be created: "), "{fault}");
-    assert!(fault.message().ends_with("; name a folder that this user may write"), "{fault}");
+    assert!(fault.message().ends_with("; name a folder, not a file or what would be below one"), "{fault}");
 }
 
 /// Asks the process to end once it has seen three rotations.

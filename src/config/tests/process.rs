@@ -46,6 +46,25 @@ fn the_metrics_listener_takes_no_address_that_another_has() {
 }
 
 #[test]
+fn the_admin_listener_takes_no_address_of_another_listener_where_it_was_asked_for() {
+    for (typed, line) in [
+        (
+            Typed::default().flag("listen", "127.0.0.1:8443").flag("admin", "127.0.0.1:8443"),
+            "--admin: 127.0.0.1:8443 is taken by --listen 127.0.0.1:8443; give the admin listener an address of its own, or turn it off",
+        ),
+        (
+            Typed::default().flag("listen", "8443").variable("VESTIBULE_ADMIN", "127.0.0.1:8443"),
+            "VESTIBULE_ADMIN: 127.0.0.1:8443 is taken by --listen [::]:8443; give the admin listener an address of its own, or turn it off",
+        ),
+    ] {
+        assert_eq!(typed.diagnostics(), [line]);
+    }
+    // The default steps aside, and the kernel chooses two ports.
+    Typed::default().flag("listen", "127.0.0.1:9901").config();
+    Typed::default().flag("listen", "127.0.0.1:0").flag("admin", "127.0.0.1:0").config();
+}
+
+#[test]
 fn where_health_is_asked_is_not_guessed_from_a_file_that_nobody_can_read() {
     let wrong = |typed: &Typed| Fault::from(typed.admin().unwrap_err()).message().to_owned();
     let unknown = Typed::default().variable("VESTIBULE_CONFIG", "missing.toml");

@@ -74,12 +74,11 @@ fn a_folders_other_files_are_left_out_with_a_note() {
     let readme = said("readme.txt", "no certificate in PEM in it, left out");
     let dangling = said("dangling.crt", "no such file; left out");
     let client_policy = load(&certified).unwrap();
-    assert_eq!(client_policy.notes, [readme.clone(), dangling.clone()]);
-    assert_eq!(client_policy.unusable_files, 2);
+    assert_eq!(client_policy.notes, [dangling.clone(), readme.clone()]);
     fs::write(at("new.crt"), "").unwrap();
     let client_policy = load(&certified).unwrap();
-    assert_eq!(client_policy.notes, [readme, dangling, said("new.crt", "the file is empty; left out")]);
-    assert_eq!((client_policy.anchors.cas().len(), client_policy.unusable_files), (2, 3));
+    assert_eq!(client_policy.notes, [dangling, said("new.crt", "the file is empty; left out"), readme]);
+    assert_eq!(client_policy.anchors.cas().len(), 2);
     fs::remove_file(at("ca.crt")).unwrap();
     let error = load(&certified).unwrap_err();
     assert!(error.to_string().contains("without one nobody could come in"), "{error}");
@@ -123,17 +122,17 @@ fn a_file_of_a_folder_that_is_no_longer_good_counts_as_it_was_and_one_that_never
     for bad in [&other[..other.len() / 3], "", garbage] {
         fs::write(at("other.crt"), bad).unwrap();
         let texts = ClientPolicyFiles::read(&certified, Some(&before)).unwrap();
-        let ClientPolicy { anchors, notes, unusable_files, .. } = texts.client_policy(&certified).unwrap();
-        assert_eq!((anchors.cas().len(), unusable_files, notes.len()), (4, 1, 1));
+        let ClientPolicy { anchors, notes, .. } = texts.client_policy(&certified).unwrap();
+        assert_eq!((anchors.cas().len(), notes.len()), (4, 1));
         assert!(notes[0].contains("other.crt") && notes[0].ends_with("it counts as it was when it was last good"));
         // As it was, after the next look as well.
         assert!(ClientPolicyFiles::read(&certified, Some(&texts)).unwrap() == texts);
         let anew = ClientPolicyFiles::read(&certified, None).unwrap().client_policy(&certified).unwrap();
-        assert_eq!((anew.anchors.cas().len(), anew.unusable_files), (2, 1));
+        assert_eq!((anew.anchors.cas().len(), anew.notes.len()), (2, 1));
     }
     fs::remove_file(at("other.crt")).unwrap();
     let gone = ClientPolicyFiles::read(&certified, Some(&before)).unwrap().client_policy(&certified).unwrap();
-    assert_eq!((gone.anchors.cas().len(), gone.unusable_files), (2, 0));
+    assert_eq!((gone.anchors.cas().len(), gone.notes.len()), (2, 0));
 }
 
 #[test]
@@ -156,12 +155,39 @@ fn a_crl_of_a_folder_has_to_be_good_or_to_have_been() {
     let crls = dir.path().join("crls");
     fs::create_dir(&crls).unwrap();
     certified.crl = vec![crls.clone()];
-    let before = ClientPolicyFiles::read(&certified, None).unwrap();
     fs::write(crls.join("a.crl"), "-----BEGIN X509 CRL-----\nAAAA").unwrap();
-    for known in [None, Some(&before)] {
-        let error = ClientPolicyFiles::read(&certified, known).unwrap_err();
-        assert!(error.to_string().contains("a.crl: torn or not PEM"), "{error}");
-    }
+    let error = ClientPolicyFiles::read(&certified, None).unwrap_err();
+    assert!(error.to_string().contains("a.crl: torn or not PEM"), "{error}");
+}
+
+#[test]
+fn each_kind_that_cannot_be_used_counts_as_it_was_and_the_others_as_they_are() {
+    let (dir, mut certified) = folder();
+    let (ca, policy) = (dir.path().join("ca.crt"), dir.path().join(".policy.toml"));
+    certified.ca = vec![ca.clone()];
+    certified.policy = Some(policy.clone());
+    fs::write(&policy, "allow = ['any']").unwrap();
+    let before = ClientPolicyFiles::read(&certified, None).unwrap();
+    fs::write(&ca, "torn").unwrap();
+    fs::write(&policy, "allow = ['cn:x']").unwrap();
+    let source = ClientPolicySource::Files(certified.clone());
+    let files = ClientPolicyFiles::read(&certified, Some(&before)).unwrap();
+    let failing = |files: &ClientPolicyFiles| -> Vec<FileKind> {
+        source.faults_in(files).into_iter().map(|fault| fault.kind).collect()
+    };
+    assert_eq!(failing(&files), [FileKind::ClientCa]);
+    let client_policy = files.client_policy(&certified).unwrap();
+    assert_eq!(
+        (client_policy.anchors.cas().len(), &client_policy.policy.allow[..]),
+        (2, &["cn:x".parse().unwrap()][..])
+    );
+    fs::write(&policy, "allow = ['x']").unwrap();
+    let files = ClientPolicyFiles::read(&certified, Some(&before)).unwrap();
+    assert_eq!(failing(&files), [FileKind::ClientCa, FileKind::Policy]);
+    assert_eq!(files, before, "nothing that is new can be used");
+    let error = ClientPolicyFiles::read(&certified, None).unwrap_err();
+    let kinds: Vec<_> = source.faults_of(&error).into_iter().map(|fault| fault.kind).collect();
+    assert_eq!(kinds, [FileKind::ClientCa, FileKind::Policy], "{error}");
 }
 
 #[test]
@@ -170,5 +196,7 @@ fn what_was_read_tells_whether_anything_has_changed() {
     let before = ClientPolicyFiles::read(&certified, None).unwrap();
     assert_eq!(ClientPolicyFiles::read(&certified, None).unwrap(), before);
     fs::write(dir.path().join("note"), "x").unwrap();
+    assert_eq!(ClientPolicyFiles::read(&certified, None).unwrap(), before, "nothing of it counts");
+    fs::write(dir.path().join("more.crt"), Authority::generate(SystemTime::now()).unwrap().roots_pem()).unwrap();
     assert_ne!(ClientPolicyFiles::read(&certified, None).unwrap(), before);
 }

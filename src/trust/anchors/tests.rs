@@ -191,6 +191,21 @@ fn one_who_is_no_ca_vouches_for_nobody() {
 }
 
 #[test]
+fn a_cas_own_certificate_breaks_a_limit_where_a_client_ca_has_signed_it_and_is_untrusted_where_none_has() {
+    let (root, stranger) = (self_signed(ca_params("root")), self_signed(ca_params("stranger")));
+    let namesake = self_signed(ca_params("root"));
+    let middle = signed(ca_params("middle"), &root);
+    let (below, foreign) = (signed(ca_params("below"), &middle), signed(ca_params("foreign"), &stranger));
+    let anchors = roots(&[&root]);
+    for chain in [vec![&root], vec![&middle], vec![&below, &middle], vec![&below, &root, &middle]] {
+        assert_eq!(verify(&anchors, &chain), Err(DenialReason::ConstraintViolated));
+    }
+    for chain in [vec![&stranger], vec![&foreign], vec![&foreign, &stranger], vec![&namesake], vec![&below]] {
+        assert_eq!(verify(&anchors, &chain), Err(DenialReason::Untrusted));
+    }
+}
+
+#[test]
 fn dates_count_the_cas_included() {
     let ca = self_signed(ca_params("ca"));
     let anchors = roots(&[&ca]);
@@ -291,7 +306,7 @@ fn handshake(
     let cert = names.self_signed(&server.key).unwrap();
     let allow = if optional { vec![Rule::Any, Rule::Anonymous] } else { vec![Rule::Any] };
     let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-    let client_policy = ClientPolicy { anchors: anchors.clone(), policy, notes: Vec::new(), unusable_files: 0 };
+    let client_policy = ClientPolicy { anchors: anchors.clone(), policy, notes: Vec::new() };
     let authenticator = ClientAuthenticator::new(Arc::new(client_policy), !optional, None);
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])

@@ -12,6 +12,7 @@ use vestibule::issuer::Credential;
 
 use super::slow_writers::write_slowly;
 use crate::clients::{BOTH, Backend, alert, visit};
+use crate::health::{admin, get};
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 use crate::support::{app, eventually};
 
@@ -191,6 +192,26 @@ fn an_intermediate_that_stands_beside_its_root_does_not_outlive_its_revocation()
 }
 
 #[test]
+fn a_crl_past_its_next_update_is_marked_in_the_status_and_on_the_page() {
+    let root = OpenSsl::root("root");
+    let past = ["-crl_lastupdate", "20240101000000Z", "-crl_nextupdate", "20240102000000Z"];
+    for (options, is_overdue) in [(&past[..], true), (&[], false)] {
+        let backend = Backend::new();
+        let setup = setup(&backend, &root.pem(), &root.crl(options)).env("VESTIBULE_ADMIN", "127.0.0.1:0");
+        let sidecar = setup.ready();
+        let status: serde_json::Value = serde_json::from_str(&get(admin(&sidecar), "/status.json").1).unwrap();
+        let crl = &status["listeners"][0]["policy"]["client_crls"][0];
+        assert_eq!(crl["is_overdue"], is_overdue, "{crl}");
+        let page = get(admin(&sidecar), "/").1;
+        assert_eq!(
+            page.contains("<span class=\"bad\">no longer current</span>: the next update was due by "),
+            is_overdue
+        );
+        assert_eq!(page.contains(", next update by "), !is_overdue);
+    }
+}
+
+#[test]
 fn a_crl_that_is_rewritten_slowly_or_torn_takes_nobodys_revocation_back() {
     let (first, second) = (OpenSsl::root("first"), OpenSsl::root("second"));
     let clients = [first.client("a"), second.client("b")];
@@ -204,7 +225,7 @@ fn a_crl_that_is_rewritten_slowly_or_torn_takes_nobodys_revocation_back() {
     let list = folder.join("list.crl");
     fs::write(&list, format!("{one}{other}")).unwrap();
     let setup = backend.before(app::echo()).arg("--client-crl").arg(folder.to_str().unwrap());
-    let sidecar = setup.arg("--allow").arg("any").ready();
+    let sidecar = setup.arg("--allow").arg("any").env("VESTIBULE_ADMIN", "127.0.0.1:0").ready();
     let refused = || {
         for client in &clients {
             let refused = alert(&backend.connector_as(client, &BOTH), &sidecar);
@@ -218,15 +239,16 @@ fn a_crl_that_is_rewritten_slowly_or_torn_takes_nobodys_revocation_back() {
     // Torn for good: it counts as it was, and what else changes is taken.
     fs::write(&list, &one[..one.len() / 2]).unwrap();
     sidecar.wait_until("a word about it", |line| {
-        line["message"].as_str().is_some_and(|text| text.contains("it counts as it was when it was last good"))
+        line["error"].as_str().is_some_and(|text| text.ends_with("it counts as it was when it was last good"))
     });
     refused();
     // Something else in its place does not take it back either.
     for other in ["# nothing to revoke\n".to_owned(), first.pem()] {
+        fs::write(&list, &one[..one.len() / 2]).unwrap();
+        let is_said = |what: &str| get(admin(&sidecar), "/readyz?verbose").1.contains(what).then_some(());
+        eventually("that it is torn", || is_said("list.crl: torn or not PEM"));
         fs::write(&list, other).unwrap();
-        sidecar.wait_until("a word about it", |line| {
-            line["message"].as_str().is_some_and(|text| text.contains("list.crl: no CRL in it"))
-        });
+        eventually("that there is none", || is_said("list.crl: no CRL in it"));
         refused();
     }
     let third = OpenSsl::root("third");

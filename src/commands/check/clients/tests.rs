@@ -66,7 +66,7 @@ fn found(dir: &TempDir, certified: &ClientAuthFiles, own: Option<&Identity>) -> 
     let mut judge = Judge { place: String::new(), certified, now: now(), own, found: &mut found };
     match ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified)) {
         Ok(client_policy) => judge.client_policy(&client_policy),
-        Err(error) => judge.unread(&error),
+        Err(error) => error.each().iter().for_each(|error| judge.unread(error)),
     }
     let text = found.to_text().replace(&format!("{}/", dir.path().display()), "");
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
