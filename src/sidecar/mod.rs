@@ -205,7 +205,9 @@ fn bind_help(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, choose a higher one".to_owned()
         }
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; listen on one of its own, or on all of them by the port alone".to_owned()
+        }
         _ => error.to_string(),
     }
 }
