@@ -16,7 +16,7 @@ pub fn outbound(text: &str) -> Result<(OutboundListen, Target), Problem> {
     Ok((outbound_listen(listen)?, target(to)?))
 }
 
-/// `9000` on 127.0.0.1 and [::1], `localhost:9000`, `127.0.0.1:9000` or `unix:/run/backend.sock`. Port 0 lets the kernel choose.
+/// `9000` on 127.0.0.1 and `::1`, `localhost:9000`, `127.0.0.1:9000` or `unix:/run/backend.sock`. Port 0 lets the kernel choose.
 pub fn outbound_listen(text: &str) -> Result<OutboundListen, Problem> {
     const EXAMPLES: &str = "write a port of loopback such as 9000, ADDRESS:PORT such as 127.0.0.1:9000, or unix:/PATH";
     if let Some(path) = text.strip_prefix("unix:") {
