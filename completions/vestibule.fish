@@ -90,6 +90,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -174,6 +176,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-m
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -261,6 +265,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-m
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -362,6 +368,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f

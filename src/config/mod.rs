@@ -30,7 +30,9 @@ use crate::policy::{PolicyMode, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
-pub use outbound::{Balance, Host, IdentityUse, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target};
+pub use outbound::{
+    Balance, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target,
+};
 pub use values::Network;
 
 /// Everything the proxy was told, complete and checked.

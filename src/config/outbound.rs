@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
+use super::Network;
 use crate::policy::Rule;
 
 /// An outbound listener and whom it dials.
@@ -18,6 +19,10 @@ pub struct Outbound {
     pub listen: OutboundListen,
     /// Whom we dial: one balanced set. Invariant: never empty.
     pub to: Vec<Target>,
+    /// The HTTP proxy on the way; `None`: servers are dialled themselves.
+    pub proxy: Option<HttpProxy>,
+    /// Who is dialled without it.
+    pub no_proxy: Vec<NoProxy>,
     /// Who may answer; empty: whoever has the name.
     pub expect: Vec<Rule>,
     /// The name in SNI and in the server's certificate; `None`: each target's host. Where that is an address, it need not be in the
@@ -74,6 +79,28 @@ pub enum Host {
     Name(String),
     /// An address; never an IPv4-mapped one.
     Ip(IpAddr),
+}
+
+/// An HTTP proxy, which is asked to CONNECT (RFC 9110, 9.3.6).
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpProxy {
+    /// Where it is.
+    pub host: Host,
+    /// Its port; never 0.
+    pub port: u16,
+    /// What is sent as `Proxy-Authorization`: a secret.
+    pub authorization: Option<String>,
+}
+
+/// Who is dialled without a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoProxy {
+    /// `backend.example`
+    Host(Host),
+    /// `.example`: all names below it, with the dot.
+    Below(String),
+    /// `10.0.0.0/8`
+    Network(Network),
 }
 
 /// Who vouches for servers.
@@ -133,6 +160,41 @@ impl Outbound {
     /// Whether a rule speaks of Cloud Foundry identities, which our own issuer vouches for.
     pub fn expects_cloud_foundry(&self) -> bool {
         self.expect.iter().any(Rule::is_cloud_foundry)
+    }
+}
+
+impl Outbound {
+    /// The proxy by which `host` is reached; `None`: it is dialled itself.
+    pub fn proxy_for(&self, host: &Host) -> Option<&HttpProxy> {
+        self.proxy.as_ref().filter(|_| !self.no_proxy.iter().any(|pattern| pattern.matches(host)))
+    }
+}
+
+impl NoProxy {
+    /// Whether `host` is dialled without a proxy.
+    pub fn matches(&self, host: &Host) -> bool {
+        match (self, host) {
+            (Self::Host(Host::Name(pattern)), Host::Name(name)) => {
+                pattern.trim_end_matches('.') == name.trim_end_matches('.')
+            }
+            (Self::Host(pattern), host) => pattern == host,
+            (Self::Below(domain), Host::Name(name)) => name.trim_end_matches('.').ends_with(domain.as_str()),
+            (Self::Network(network), Host::Ip(ip)) => network.contains(*ip),
+            (Self::Below(_), Host::Ip(_)) | (Self::Network(_), Host::Name(_)) => false,
+        }
+    }
+}
+
+/// Without the secret.
+impl fmt::Debug for HttpProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpProxy").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for HttpProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Target { host: self.host.clone(), port: self.port })
     }
 }
 

@@ -13,10 +13,10 @@ use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::OutboundService;
 use super::endpoints::{Endpoint, Endpoints, Lease};
 use super::error::{AttemptError, OutboundError, rejection};
-use crate::config::{Host, Outbound};
+use super::{OutboundService, http_connect};
+use crate::config::{Host, Outbound, OutboundTimeouts};
 use crate::credentials::OutboundSnapshot;
 use crate::io::connect_tcp;
 use crate::listener::KEEPALIVE;
@@ -100,11 +100,9 @@ pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Ve
     }
     let mut probes = Vec::new();
     for endpoint in all.iter().take(MAX_PROBES) {
-        let name = server_name(outbound.server_name.as_ref().unwrap_or(&endpoint.host));
-        probes.push(EndpointProbe {
-            addr: endpoint.addr,
-            result: probe_one(outbound, &snapshot, endpoint.addr, &name).await,
-        });
+        let name = server_name(outbound.server_name.as_ref().unwrap_or(&endpoint.target.host));
+        probes
+            .push(EndpointProbe { addr: endpoint.addr, result: probe_one(outbound, &snapshot, endpoint, &name).await });
     }
     Ok(probes)
 }
@@ -112,10 +110,10 @@ pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Ve
 async fn probe_one(
     outbound: &Outbound,
     snapshot: &OutboundSnapshot,
-    addr: SocketAddr,
+    endpoint: &Arc<Endpoint>,
     name: &ServerName<'static>,
 ) -> Result<AuthenticatedServer, AttemptError> {
-    let tcp = dial_one(addr, outbound.timeouts.connect).await?;
+    let tcp = dial_one(Arc::clone(endpoint), outbound.timeouts.clone()).await?;
     let (mut stream, server) = shake_hands(outbound.timeouts.handshake, snapshot, name, tcp).await?;
     match timeout(REFUSAL, stream.read(&mut [0])).await {
         Ok(Err(error)) => match rejection(&error) {
@@ -150,7 +148,7 @@ async fn shake_hands(
 struct Attempts<'a> {
     service: &'a OutboundService,
     /// In the order in which they were tried.
-    tried: Vec<SocketAddr>,
+    tried: Vec<Arc<Endpoint>>,
     last: Option<AttemptError>,
 }
 
@@ -170,7 +168,7 @@ impl Attempts<'_> {
             let endpoint = Arc::clone(lease.endpoint());
             entry.fields.endpoint = Some(endpoint.addr);
             entry.fields.connect = Some(took);
-            let name = self.service.server_name(&endpoint.host);
+            let name = self.service.server_name(&endpoint.target.host);
             entry.fields.server_name = Some(name.to_str().into_owned());
             let began = Instant::now();
             match shake_hands(self.service.outbound.timeouts.handshake, snapshot, &name, tcp).await {
@@ -215,7 +213,7 @@ impl Attempts<'_> {
             return None;
         }
         let endpoint = self.service.balancer.choose(&self.service.endpoints.current(), &self.tried)?;
-        self.tried.push(endpoint.addr);
+        self.tried.push(Arc::clone(&endpoint));
         entry.fields.attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
         entry.fields.endpoint = Some(endpoint.addr);
         Some(self.service.endpoints.lease(endpoint))
@@ -224,13 +222,13 @@ impl Attempts<'_> {
     /// A connection to whichever of the endpoints left accepts first; `None` if none does. Each has a head start before the next is
     /// dialled beside it; who comes second is closed.
     async fn dial(&mut self, entry: &mut OutboundLogEntry) -> Option<(Lease, TcpStream, Duration)> {
-        let limit = self.service.outbound.timeouts.connect;
         let mut racing: JoinSet<(usize, Result<TcpStream, AttemptError>)> = JoinSet::new();
         let mut leases: Vec<Option<(Lease, Instant)>> = Vec::new();
         loop {
             if let Some(lease) = self.next(entry) {
-                let (addr, began) = (lease.endpoint().addr, Instant::now());
-                let mut first = Box::pin(dial_one(addr, limit));
+                let began = Instant::now();
+                let mut first =
+                    Box::pin(dial_one(Arc::clone(lease.endpoint()), self.service.outbound.timeouts.clone()));
                 // Mostly it is there at once, and no task is needed.
                 match timeout(STAGGER, &mut first).await {
                     Ok(Ok(tcp)) if racing.is_empty() => return Some((lease, tcp, began.elapsed())),
@@ -292,11 +290,17 @@ impl Attempts<'_> {
     }
 }
 
-async fn dial_one(addr: SocketAddr, limit: Duration) -> Result<TcpStream, AttemptError> {
-    match timeout(limit, connect_tcp(addr)).await {
-        Ok(dialled) => dialled.map_err(|error| AttemptError::of_connect(error, limit)),
-        Err(_) => Err(AttemptError::ConnectTimeout(limit)),
+/// A connection to `endpoint`, or by way of it where it is a proxy: that has as long as a handshake to reach the server.
+async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result<TcpStream, AttemptError> {
+    let OutboundTimeouts { connect: limit, handshake, .. } = timeouts;
+    let dialled = timeout(limit, connect_tcp(endpoint.addr)).await;
+    let dialled = dialled.map_err(|_| AttemptError::ConnectTimeout(limit))?;
+    let mut tcp = dialled.map_err(|error| AttemptError::of_connect(error, limit))?;
+    if let Some(proxy) = &endpoint.proxy {
+        let asked = timeout(handshake, http_connect::ask(&mut tcp, proxy, &endpoint.target)).await;
+        asked.map_err(|_| AttemptError::ConnectTimeout(handshake))??;
     }
+    Ok(tcp)
 }
 
 /// The name that is asked for and verified where `host` is dialled.

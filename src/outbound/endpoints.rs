@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::outlier::{Availability, Outlier};
 use super::resolve::{Resolution, resolve};
-use crate::config::{Host, Outbound, Target};
+use crate::config::{Host, HttpProxy, Outbound, Target};
 use crate::lifecycle::OutboundHealth;
 use crate::telemetry::{EndpointCounts, OutboundCounters, ResolveResult};
 
@@ -30,8 +30,10 @@ const RETIREMENT: Duration = Duration::from_secs(60);
 pub struct Endpoint {
     /// Where it is dialled.
     pub addr: SocketAddr,
-    /// The host that it was found by, whose name it has to have.
-    pub host: Host,
+    /// Who is behind it, whose name it has to have.
+    pub target: Target,
+    /// The HTTP proxy that it is, which leads to `target`.
+    pub proxy: Option<Arc<HttpProxy>>,
     in_flight: AtomicUsize,
     outlier: Mutex<Outlier>,
     retires_until: Mutex<Option<Instant>>,
@@ -51,7 +53,8 @@ pub enum Known {
 /// All endpoints of one outbound listener, kept up to date.
 #[derive(Debug)]
 pub struct Endpoints {
-    targets: Vec<Target>,
+    /// Whom to reach, each by its proxy or without.
+    targets: Vec<(Target, Option<Arc<HttpProxy>>)>,
     refresh: Duration,
     eject: Option<u32>,
     current: ArcSwap<Vec<Arc<Endpoint>>>,
@@ -84,8 +87,15 @@ impl Drop for Lease {
 }
 
 impl Endpoint {
-    fn new(addr: SocketAddr, host: Host) -> Self {
-        Self { addr, host, in_flight: AtomicUsize::new(0), outlier: Mutex::default(), retires_until: Mutex::default() }
+    fn new(addr: SocketAddr, target: Target, proxy: Option<Arc<HttpProxy>>) -> Self {
+        Self {
+            addr,
+            target,
+            proxy,
+            in_flight: AtomicUsize::new(0),
+            outlier: Mutex::default(),
+            retires_until: Mutex::default(),
+        }
     }
 
     /// Connections to it.
@@ -117,7 +127,11 @@ impl Endpoints {
     /// The endpoints that `outbound` leads to: addresses at once, names once they were looked up.
     pub fn new(outbound: &Outbound, counters: Arc<OutboundCounters>) -> Self {
         let endpoints = Self {
-            targets: outbound.to.clone(),
+            targets: outbound
+                .to
+                .iter()
+                .map(|target| (target.clone(), outbound.proxy_for(&target.host).cloned().map(Arc::new)))
+                .collect(),
             refresh: outbound.refresh.max(MIN_REFRESH),
             eject: outbound.eject,
             current: ArcSwap::default(),
@@ -126,7 +140,7 @@ impl Endpoints {
             health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.required)),
             counters,
         };
-        if endpoints.names().next().is_none() {
+        if endpoints.names().is_empty() {
             endpoints.replace(&[]);
             endpoints.known.send_replace(Known::Endpoints);
             endpoints.health.set(endpoints.current().len());
@@ -134,11 +148,16 @@ impl Endpoints {
         endpoints
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.targets.iter().filter_map(|target| match &target.host {
-            Host::Name(name) => Some(name.as_str()),
-            Host::Ip(_) => None,
-        })
+    /// The names that are looked up, each once: of a server that is reached by a proxy, the proxy's.
+    fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for (target, proxy) in &self.targets {
+            match proxy.as_ref().map_or(&target.host, |proxy| &proxy.host) {
+                Host::Name(name) if !names.contains(&name.as_str()) => names.push(name),
+                Host::Name(_) | Host::Ip(_) => {}
+            }
+        }
+        names
     }
 
     /// Keeps the endpoints up to date, for ever. At once done where there is no name.
@@ -191,7 +210,7 @@ impl Endpoints {
                     self.health.set(self.current().len());
                 }
             }
-            if self.names().next().is_none() {
+            if self.names().is_empty() {
                 return std::future::pending().await;
             }
             tokio::select! {
@@ -218,19 +237,24 @@ impl Endpoints {
     fn replace(&self, found: &[(String, Vec<IpAddr>)]) {
         let before = self.current.load();
         let mut now: Vec<Arc<Endpoint>> = Vec::new();
-        for target in &self.targets {
-            let ips = match &target.host {
+        for (target, proxy) in &self.targets {
+            let (host, port) = match proxy {
+                Some(proxy) => (&proxy.host, proxy.port),
+                None => (&target.host, target.port),
+            };
+            let ips = match host {
                 Host::Ip(ip) => std::slice::from_ref(ip),
                 Host::Name(name) => found.iter().find(|(known, _)| known == name).map_or(&[][..], |(_, ips)| ips),
             };
             for ip in ips {
-                let addr = SocketAddr::new(*ip, target.port);
-                if now.iter().any(|known| known.addr == addr) {
+                let addr = SocketAddr::new(*ip, port);
+                let same = |known: &&Arc<Endpoint>| known.addr == addr && known.target == *target;
+                // Two names may lead to one server; two servers behind one proxy are two.
+                if now.iter().any(|known| known.addr == addr && (proxy.is_none() || known.target == *target)) {
                     continue;
                 }
-                let same = |known: &&Arc<Endpoint>| known.addr == addr && known.host == target.host;
                 let known = before.iter().find(same).map(Arc::clone);
-                now.push(known.unwrap_or_else(|| Arc::new(Endpoint::new(addr, target.host.clone()))));
+                now.push(known.unwrap_or_else(|| Arc::new(Endpoint::new(addr, target.clone(), proxy.clone()))));
             }
         }
         let same = before.len() == now.len() && before.iter().zip(&now).all(|(one, other)| Arc::ptr_eq(one, other));

@@ -49,6 +49,9 @@ pub enum AttemptError {
     /// It could not be reached.
     #[error("the endpoint cannot be reached: {0}")]
     ConnectFailed(io::Error),
+    /// The HTTP proxy on the way does not let us through.
+    #[error("the proxy on the way answers {0}; see --outbound-proxy")]
+    ProxyRefused(String),
     /// The handshake was not done in time.
     #[error("the handshake was not done within {0:?}")]
     HandshakeTimeout(Duration),
@@ -85,7 +88,7 @@ impl AttemptError {
         match self {
             Self::ConnectRefused => Reason::ConnectRefused,
             Self::ConnectTimeout(_) => Reason::ConnectTimeout,
-            Self::ConnectFailed(_) => Reason::ConnectFailed,
+            Self::ConnectFailed(_) | Self::ProxyRefused(_) => Reason::ConnectFailed,
             Self::HandshakeTimeout(_) => Reason::HandshakeTimeout,
             Self::HandshakeFailed(_) => Reason::HandshakeFailed,
             Self::Rejected(_) => Reason::ClientCertificateRejected,
@@ -101,7 +104,9 @@ impl AttemptError {
     /// What is counted.
     pub(super) fn result(&self) -> AttemptResult {
         match self {
-            Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) => AttemptResult::ConnectFailed,
+            Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) | Self::ProxyRefused(_) => {
+                AttemptResult::ConnectFailed
+            }
             Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => AttemptResult::HandshakeFailed,
             Self::Rejected(_) => AttemptResult::Rejected,
             Self::Denied(_) => AttemptResult::Denied,

@@ -7,6 +7,7 @@ mod balance;
 mod connect;
 mod endpoints;
 mod error;
+mod http_connect;
 mod outlier;
 mod relay;
 mod resolve;

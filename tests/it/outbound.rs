@@ -3,6 +3,7 @@
 mod balancing;
 mod checking;
 mod names;
+mod proxied;
 mod rotating;
 mod stopping;
 

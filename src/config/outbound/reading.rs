@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Balance, Host, IdentityUse, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target};
+use super::{
+    Balance, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target,
+};
 use crate::config::options::Table;
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values::Range;
@@ -16,6 +18,8 @@ use crate::policy::Rule;
 /// All of an outbound but its addresses.
 #[derive(Clone)]
 struct OutboundCommon {
+    proxy: Option<HttpProxy>,
+    no_proxy: Vec<NoProxy>,
     expect: Vec<Rule>,
     server_name: Option<Host>,
     ca: Vec<OutboundCa>,
@@ -116,6 +120,8 @@ impl OptionReader {
             return Err(self.report(problem.at(place)));
         }
         let OutboundCommon {
+            proxy,
+            no_proxy,
             expect,
             server_name,
             ca,
@@ -134,6 +140,8 @@ impl OptionReader {
         let outbound = Outbound {
             listen,
             to,
+            proxy,
+            no_proxy,
             expect,
             server_name,
             ca,
@@ -155,6 +163,8 @@ impl OptionReader {
         let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let life = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_MONTH);
         let number = |text: &str| values::number(text, &(1..=1_000_000));
+        let proxy = self.given("outbound-proxy", values::http_proxy);
+        let no_proxy = self.all("outbound-no-proxy", values::no_proxy);
         let expect = self.expected();
         let server_name = self.given("outbound-server-name", values::server_name);
         let ca = self.all("outbound-ca", values::outbound_ca);
@@ -186,6 +196,8 @@ impl OptionReader {
             };
         }
         Ok(OutboundCommon {
+            proxy: proxy?,
+            no_proxy: no_proxy?.into_iter().map(|(_, pattern)| pattern).collect(),
             expect,
             server_name: server_name?,
             ca,

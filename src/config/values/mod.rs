@@ -4,6 +4,7 @@
 
 mod address;
 mod duration;
+mod http_proxy;
 mod network;
 mod size;
 mod target;
@@ -21,6 +22,7 @@ use crate::diagnostics::redact::{may_be_secret_path, quote};
 
 pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
 pub use duration::{Range, duration, duration_or_off};
+pub use http_proxy::{http_proxy, no_proxy};
 pub use network::{Network, network};
 pub use size::size;
 pub use target::{eject, outbound, outbound_ca, outbound_listen, server_name, target};

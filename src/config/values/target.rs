@@ -50,6 +50,19 @@ pub fn target(text: &str) -> Result<Target, Problem> {
     dialled(Target { host: Host::Name(name(host)?), port }, text)
 }
 
+/// The parts of `HOST:PORT`, as of a [`target`].
+pub(super) fn host_port(text: &str) -> Result<(Host, u16), Problem> {
+    target(text).map(|Target { host, port }| (host, port))
+}
+
+/// A name or an address that may be dialled.
+pub(super) fn dial_host(text: &str) -> Result<Host, Problem> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) => Ok(Host::Ip(ip.to_canonical())),
+        Err(_) => name(text).map(Host::Name),
+    }
+}
+
 /// What can be dialled: not every address, nor port 0.
 fn dialled(target: Target, text: &str) -> Result<Target, Problem> {
     if target.port == 0 {
@@ -65,10 +78,10 @@ fn dialled(target: Target, text: &str) -> Result<Target, Problem> {
 
 /// A name as a server's certificate may have it, in lower case; an IP address too.
 pub fn server_name(text: &str) -> Result<Host, Problem> {
-    match text.parse::<IpAddr>() {
-        Ok(ip) => Ok(Host::Ip(ip.to_canonical())),
-        Err(_) => name(text).map(|name| Host::Name(name.trim_end_matches('.').to_owned())),
-    }
+    Ok(match dial_host(text)? {
+        Host::Name(name) => Host::Name(name.trim_end_matches('.').to_owned()),
+        Host::Ip(ip) => Host::Ip(ip),
+    })
 }
 
 /// A DNS name, in lower case; one that ends with a dot is absolute.
