@@ -74,7 +74,7 @@ audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have [the host that is dialled]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have, or off [the host that is dialled]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-identity -d 'Whether servers are shown our certificate: always, never [always]' -r -f -a "always\t''
 never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
@@ -160,7 +160,7 @@ audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have [the host that is dialled]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have, or off [the host that is dialled]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-identity -d 'Whether servers are shown our certificate: always, never [always]' -r -f -a "always\t''
 never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
@@ -249,7 +249,7 @@ audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have [the host that is dialled]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have, or off [the host that is dialled]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-identity -d 'Whether servers are shown our certificate: always, never [always]' -r -f -a "always\t''
 never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
@@ -352,7 +352,7 @@ audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have [the host that is dialled]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have, or off [the host that is dialled]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-identity -d 'Whether servers are shown our certificate: always, never [always]' -r -f -a "always\t''
 never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''

@@ -31,7 +31,8 @@ use crate::signal::{SignalMap, SignalScope};
 
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
-    Balance, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target,
+    Balance, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
+    OutboundTimeouts, Target,
 };
 pub use values::Network;
 

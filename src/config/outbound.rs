@@ -25,9 +25,8 @@ pub struct Outbound {
     pub no_proxy: Vec<NoProxy>,
     /// Who may answer; empty: whoever has the name.
     pub expect: Vec<Rule>,
-    /// The name in SNI and in the server's certificate; `None`: each target's host. Where that is an address, it need not be in the
-    /// certificate, for `expect` says who answers.
-    pub server_name: Option<Host>,
+    /// The name in SNI, which the server's certificate must have.
+    pub server_name: ExpectedName,
     /// Who vouches for servers. Invariant: never empty.
     pub ca: Vec<OutboundCa>,
     /// The platform's folder of CAs, in which a successor of our own issuer is looked for.
@@ -50,6 +49,17 @@ pub struct Outbound {
     pub max_pending: usize,
     /// The longest time between two lookups.
     pub refresh: Duration,
+}
+
+/// The name that a server's certificate must have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ExpectedName {
+    /// The host that is dialled. Where that is an address, it need not be in the certificate, for `expect` says who answers.
+    Target,
+    /// This one, whatever is dialled.
+    Given(Host),
+    /// None: `expect` says who answers. Invariant: then it says somebody by identity.
+    Unchecked,
 }
 
 /// Where the app dials us.

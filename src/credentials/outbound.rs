@@ -10,12 +10,12 @@ use rustls::pki_types::CertificateDer;
 use super::server_trust::{ServerTrust, ServerTrustSource};
 use super::source::ReloadSource;
 use super::{InitialLoadError, Pair};
-use crate::config::{IdentityUse, Outbound, PairSource};
+use crate::config::{ExpectedName, IdentityUse, Outbound, PairSource};
 use crate::identity::{Certificate, Identity, Role};
 use crate::pem::Pem;
 use crate::policy::{Policy, PolicyMode};
 use crate::tls;
-use crate::trust::{ServerAuthenticator, ServerPolicy, Text, TrustAnchors};
+use crate::trust::{NameCheck, ServerAuthenticator, ServerPolicy, Text, TrustAnchors};
 
 /// What one outbound connection is made with. Replaced whole, never edited.
 #[derive(Debug)]
@@ -149,7 +149,11 @@ impl OwnPair {
             others: others.filter(|_| trust.own_issuer),
             expected,
             own: Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new),
-            checks_addresses: outbound.server_name.is_some(),
+            name_check: match outbound.server_name {
+                ExpectedName::Target => NameCheck::Names,
+                ExpectedName::Given(_) => NameCheck::All,
+                ExpectedName::Unchecked => NameCheck::Nothing,
+            },
         });
         let shown = (outbound.identity == IdentityUse::Always).then_some(pair);
         let validity = shown

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::endpoints::{Endpoint, Endpoints, Lease};
 use super::error::{AttemptError, OutboundError, rejection};
 use super::{OutboundService, http_connect};
-use crate::config::{Host, Outbound, OutboundTimeouts};
+use crate::config::{ExpectedName, Host, Outbound, OutboundTimeouts};
 use crate::credentials::OutboundSnapshot;
 use crate::io::connect_tcp;
 use crate::listener::KEEPALIVE;
@@ -60,11 +60,13 @@ pub(super) async fn connect(
         return Err(OutboundError::NoCredentials);
     };
     entry.fields.generation = Some(snapshot.pair_generation);
-    let mut attempts = Attempts { service, tried: Vec::new(), last: None };
-    match timeout_at(deadline, attempts.run(&snapshot, entry)).await {
-        Ok(connected) => connected,
-        Err(_) => Err(attempts.last.map_or(OutboundError::TimedOut(timeouts.total), OutboundError::from)),
-    }
+    let mut attempts = Attempts { service, tried: Vec::new(), worst: None };
+    let connected = timeout_at(deadline, attempts.run(&snapshot, entry)).await.ok().flatten();
+    connected.ok_or_else(|| match attempts.worst.take() {
+        Some(failed) => failed.into_entry(entry).into(),
+        None if attempts.tried.is_empty() => OutboundError::NoEndpoint(service.counters.name().to_string()),
+        None => OutboundError::TimedOut(timeouts.total),
+    })
 }
 
 /// What has come of shaking hands with one endpoint.
@@ -100,7 +102,7 @@ pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Ve
     }
     let mut probes = Vec::new();
     for endpoint in all.iter().take(MAX_PROBES) {
-        let name = server_name(outbound.server_name.as_ref().unwrap_or(&endpoint.target.host));
+        let name = server_name(outbound, &endpoint.target.host);
         probes
             .push(EndpointProbe { addr: endpoint.addr, result: probe_one(outbound, &snapshot, endpoint, &name).await });
     }
@@ -149,22 +151,35 @@ struct Attempts<'a> {
     service: &'a OutboundService,
     /// In the order in which they were tried.
     tried: Vec<Arc<Endpoint>>,
-    last: Option<AttemptError>,
+    /// The most telling failure so far, where it was, and who has answered there.
+    worst: Option<FailedAttempt>,
+}
+
+/// What there is to say of an attempt that has failed.
+struct FailedAttempt {
+    error: AttemptError,
+    addr: SocketAddr,
+    connect: Option<Duration>,
+    server_name: Option<String>,
+}
+
+impl FailedAttempt {
+    /// What is told of the connection: this attempt alone.
+    fn into_entry(self, entry: &mut OutboundLogEntry) -> AttemptError {
+        entry.fields.endpoint = Some(self.addr);
+        entry.fields.connect = self.connect;
+        entry.fields.server_name = self.server_name;
+        if let AttemptError::Denied(denial) = &self.error {
+            entry.fields.server = denial.certificate.clone();
+        }
+        self.error
+    }
 }
 
 impl Attempts<'_> {
-    async fn run(
-        &mut self,
-        snapshot: &Arc<OutboundSnapshot>,
-        entry: &mut OutboundLogEntry,
-    ) -> Result<Connected, OutboundError> {
+    async fn run(&mut self, snapshot: &Arc<OutboundSnapshot>, entry: &mut OutboundLogEntry) -> Option<Connected> {
         loop {
-            let Some((lease, tcp, took)) = self.dial(entry).await else {
-                return Err(match self.last.take() {
-                    Some(error) => error.into(),
-                    None => OutboundError::NoEndpoint(self.service.counters.name().to_string()),
-                });
-            };
+            let (lease, tcp, took) = self.dial(entry).await?;
             let endpoint = Arc::clone(lease.endpoint());
             entry.fields.endpoint = Some(endpoint.addr);
             entry.fields.connect = Some(took);
@@ -182,21 +197,18 @@ impl Attempts<'_> {
                     if server.is_retiring {
                         self.service.endpoints.retires(&endpoint);
                     }
-                    return Ok(Connected { stream, server, name, snapshot: Arc::clone(snapshot), lease });
+                    return Some(Connected { stream, server, name, snapshot: Arc::clone(snapshot), lease });
                 }
                 Err(error) => {
                     drop(lease);
-                    if let AttemptError::Denied(denial) = &error {
-                        entry.fields.server = denial.certificate.clone();
-                    }
-                    self.fail(&endpoint, error);
+                    self.fail(&endpoint, error, Some((took, &name)));
                 }
             }
         }
     }
 
-    /// Notes that an attempt has failed.
-    fn fail(&mut self, endpoint: &Endpoint, error: AttemptError) {
+    /// Notes that an attempt has failed; `connected`: after it had come to a handshake.
+    fn fail(&mut self, endpoint: &Endpoint, error: AttemptError, connected: Option<(Duration, &ServerName<'static>)>) {
         self.service.counters.count_attempt(error.result());
         match error {
             // It is well, and would say the same to everybody: what it does not like is ours.
@@ -204,7 +216,15 @@ impl Attempts<'_> {
             _ => self.service.endpoints.failed(endpoint),
         }
         tracing::debug!(to = %self.service.counters.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");
-        self.last = Some(error);
+        // That nobody listens at one address says less than that somebody else has answered at another.
+        if self.worst.as_ref().is_none_or(|worst| error.weight() >= worst.error.weight()) {
+            self.worst = Some(FailedAttempt {
+                error,
+                addr: endpoint.addr,
+                connect: connected.map(|(took, _)| took),
+                server_name: connected.map(|(_, name)| name.to_str().into_owned()),
+            });
+        }
     }
 
     /// The next endpoint that was not tried, if so many may be.
@@ -239,7 +259,7 @@ impl Attempts<'_> {
                     Ok(Err(error)) => {
                         let endpoint = Arc::clone(lease.endpoint());
                         drop(lease);
-                        self.fail(&endpoint, error);
+                        self.fail(&endpoint, error, None);
                         if racing.is_empty() {
                             continue;
                         }
@@ -272,7 +292,7 @@ impl Attempts<'_> {
                 Err(error) => {
                     let endpoint = Arc::clone(lease.endpoint());
                     drop(lease);
-                    self.fail(&endpoint, error);
+                    self.fail(&endpoint, error, None);
                 }
             }
         }
@@ -303,8 +323,12 @@ async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result
     Ok(tcp)
 }
 
-/// The name that is asked for and verified where `host` is dialled.
-pub(super) fn server_name(host: &Host) -> ServerName<'static> {
+/// The name that is asked for, and mostly verified, where `host` is dialled.
+pub(super) fn server_name(outbound: &Outbound, host: &Host) -> ServerName<'static> {
+    let host = match &outbound.server_name {
+        ExpectedName::Given(name) => name,
+        ExpectedName::Target | ExpectedName::Unchecked => host,
+    };
     match host {
         Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
         Host::Name(name) => {

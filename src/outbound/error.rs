@@ -19,7 +19,7 @@ pub enum OutboundError {
     #[error("{0}; see DNS and /etc/resolv.conf")]
     ResolveFailed(String),
     /// There is no pair to show yet, or nobody who vouches for servers.
-    #[error("no usable pair, or no CAs of servers, were loaded yet")]
+    #[error("no usable pair, or no usable CAs of servers, were loaded yet; see vestibule check")]
     NoCredentials,
     /// A limit was reached.
     #[error("the limit on {what} is reached; raise {option}")]
@@ -59,7 +59,7 @@ pub enum AttemptError {
     #[error("the handshake failed: {0}")]
     HandshakeFailed(io::Error),
     /// The server has ended it by an alert about our certificate.
-    #[error("the server does not accept our certificate: it sent the alert {0:?}")]
+    #[error("{}: it sent the alert {:?}", rejected(*.0), .0)]
     Rejected(AlertDescription),
     /// Whoever has answered may not be given the app's bytes.
     #[error("{0}")]
@@ -101,6 +101,15 @@ impl AttemptError {
         }
     }
 
+    /// How much it says of what is wrong, where several attempts have failed in several ways.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) => 0,
+            Self::ProxyRefused(_) | Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => 1,
+            Self::Rejected(_) | Self::Denied(_) => 2,
+        }
+    }
+
     /// What is counted.
     pub(super) fn result(&self) -> AttemptResult {
         match self {
@@ -132,6 +141,14 @@ impl AttemptError {
             Some(denial) => Self::Denied(Box::new(denial.clone())),
             None => Self::HandshakeFailed(error),
         }
+    }
+}
+
+/// What an alert about our certificate means.
+fn rejected(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateRequired => "the server wants a certificate, and none was shown",
+        _ => "the server does not accept our certificate",
     }
 }
 

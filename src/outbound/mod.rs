@@ -113,7 +113,7 @@ impl OutboundService {
 
     /// The name that is asked for and verified where `host` is dialled.
     fn server_name(&self, host: &Host) -> ServerName<'static> {
-        connect::server_name(self.outbound.server_name.as_ref().unwrap_or(host))
+        connect::server_name(&self.outbound, host)
     }
 
     async fn serve_app(&self, app: AppStream, slot: &Slot) {

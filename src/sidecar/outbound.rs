@@ -139,7 +139,10 @@ impl Outbounds {
         rotator: &mut Rotator,
         tasks: &mut Tasks,
     ) -> Result<(), Fault> {
-        let counters = Arc::new(OutboundCounters::new(&outbound.name()));
+        // Metrics tell them apart by this.
+        let taken = self.listeners.iter().any(|known| **known.counters.name() == *outbound.name());
+        let name = if taken { format!("{} from {}", outbound.name(), outbound.listen) } else { outbound.name() };
+        let counters = Arc::new(OutboundCounters::new(&name));
         let endpoints = Arc::new(Endpoints::new(&outbound, Arc::clone(&counters)));
         tasks.start("name lookup", {
             let endpoints = Arc::clone(&endpoints);

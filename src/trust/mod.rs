@@ -14,4 +14,6 @@ mod verified_chains;
 pub use anchors::{Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
 pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};
-pub use server_auth::{AuthenticatedServer, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy, who};
+pub use server_auth::{
+    AuthenticatedServer, NameCheck, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy, who,
+};

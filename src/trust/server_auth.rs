@@ -26,8 +26,7 @@ struct ServerRules {
     expected: Option<Policy>,
     /// Our own identity, for the rules that compare with it.
     own: Option<Arc<Identity>>,
-    /// An address that is dialled has to be in the certificate, as a name has.
-    checks_addresses: bool,
+    name_check: NameCheck,
 }
 
 /// What a [`ServerAuthenticator`] is made of.
@@ -41,8 +40,19 @@ pub struct ServerPolicy {
     pub expected: Option<Policy>,
     /// Our own identity.
     pub own: Option<Arc<Identity>>,
-    /// Whether an address that is dialled has to be in the certificate.
-    pub checks_addresses: bool,
+    /// What of what is dialled has to be in the certificate.
+    pub name_check: NameCheck,
+}
+
+/// What of what is dialled has to be in the certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameCheck {
+    /// A name, and an address too.
+    All,
+    /// A name. An address says nothing of who has it now.
+    Names,
+    /// Nothing: an identity is expected.
+    Nothing,
 }
 
 /// A server that may be given the app's bytes.
@@ -83,8 +93,8 @@ pub struct ServerDenial {
 impl ServerAuthenticator {
     /// An authenticator that goes by `policy`.
     pub fn new(policy: ServerPolicy) -> Self {
-        let ServerPolicy { anchors, others, expected, own, checks_addresses } = policy;
-        Self(Arc::new(ServerRules { anchors, others, expected, own, checks_addresses }))
+        let ServerPolicy { anchors, others, expected, own, name_check } = policy;
+        Self(Arc::new(ServerRules { anchors, others, expected, own, name_check }))
     }
 
     /// Whether whoever shows `chain` (leaf first) at the time `now`, when `name` was dialled, may be given the app's bytes. It is asked
@@ -102,7 +112,12 @@ impl ServerAuthenticator {
         let server = inner.anchors.verify(chain, now).map_err(|denial| inner.untrusted(&denial, chain, now))?;
         let Client::Authenticated(certificate) = &server else { return Err(ServerRules::unreadable()) };
         let leaf = chain.first().ok_or_else(ServerRules::unreadable)?;
-        if inner.checks_addresses || matches!(name, ServerName::DnsName(_)) {
+        let is_checked = match inner.name_check {
+            NameCheck::All => true,
+            NameCheck::Names => matches!(name, ServerName::DnsName(_)),
+            NameCheck::Nothing => false,
+        };
+        if is_checked {
             let has_name =
                 EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(name).is_ok());
             if !has_name {

@@ -309,6 +309,50 @@ fn a_name_that_the_certificate_does_not_have_is_refused_with_those_that_it_has()
 }
 
 #[test]
+fn an_identity_suffices_where_no_name_is_to_be_checked() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let start = |name: &str| {
+        Setup::proxy(&caller.credentials, app::nobody())
+            .arg("--outbound")
+            .arg(&format!("0=localhost:{}", serving.addr().port()))
+            .arg("--outbound-expect")
+            .arg(&app_guid(&backend))
+            .env("VESTIBULE_OUTBOUND_SERVER_NAME", name)
+            .ready()
+    };
+    let checked = start("");
+    assert_eq!(say(outbound(&checked), b"x"), (vec![], Ending::Reset));
+    // Where one address refuses and somebody else answers at the other, the answer is what is told.
+    let told = entry(&checked, "name_mismatch");
+    assert_eq!(told["endpoint_addr"], serving.addr().to_string());
+    let unchecked = start("off");
+    assert_eq!(say(outbound(&unchecked), b"x"), (b"x".to_vec(), Ending::Fin));
+    assert_eq!(serving.access_log_entry("completed")["server_name"], "localhost");
+}
+
+#[test]
+fn two_outbounds_to_one_server_have_series_of_their_own() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let pair = format!("0={0},127.0.0.1:0={0}", serving.addr());
+    let sidecar = Setup::proxy(&caller.credentials, app::nobody())
+        .arg("--outbound")
+        .arg(&pair)
+        .arg("--outbound-expect")
+        .arg(&app_guid(&backend))
+        .env("VESTIBULE_ADMIN", "127.0.0.1:0")
+        .ready();
+    let admin = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
+    let metrics = crate::health::get(admin, "/metrics").1;
+    let opened = |line: &&str| line.starts_with("vestibule_outbound_connections_opened_total{");
+    let mut series: Vec<_> = metrics.lines().filter(opened).collect();
+    assert_eq!(series.len(), 2);
+    series.dedup();
+    assert_eq!(series.len(), 2, "{series:?}");
+}
+
+#[test]
 fn where_nobody_is_expected_the_start_says_so_and_never_is_anybody_believed_unverified() {
     let caller = Caller::new();
     let (backend, serving) = server("cf:any");

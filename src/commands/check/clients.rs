@@ -39,7 +39,7 @@ pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
 }
 
 /// Our own identity, if our own certificate says one; what is wrong with the certificate is said elsewhere.
-fn own_identity(cert: &Path) -> Option<Identity> {
+pub(super) fn own_identity(cert: &Path) -> Option<Identity> {
     let chain = Pem::read(&read_half(cert).ok()?).ok()?.chain();
     Identity::from_der(chain.first()?).ok().flatten()
 }

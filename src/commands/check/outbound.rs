@@ -1,5 +1,6 @@
 //! Judges whom the app may dial through us; with `--connect`, by shaking hands with each.
 
+use super::clients::own_identity;
 use super::finding::{Findings, Subject};
 use super::network;
 use super::network::{NetworkCheck, PortHolder};
@@ -7,7 +8,9 @@ use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource};
 use crate::credentials::{InitialLoadError, OutboundSnapshot};
 use crate::diagnostics::{LONGEST_LINE, bounded};
 use crate::exit::{Exit, Fault};
-use crate::outbound::{EndpointProbe, probe};
+use crate::identity::Guid;
+use crate::outbound::{AttemptError, EndpointProbe, probe};
+use crate::telemetry::OutboundCloseReason;
 use crate::trust::who;
 
 /// Judges each outbound. Nothing is opened and nobody is dialled unless `connects`.
@@ -22,11 +25,12 @@ pub(super) fn judge(
     found: &mut Findings,
 ) -> Result<(), Fault> {
     let Some(pair) = config.listeners.first().map(|listener| &listener.pair) else { return Ok(()) };
+    let own_app = config.pair_files().and_then(|files| own_identity(&files.cert)).and_then(|own| own.app);
     for outbound in &config.outbounds {
         judge_listen(outbound, network, holder, found);
-        let Some(snapshot) = judge_trust(outbound, pair, found) else { continue };
+        let Some(snapshot) = judge_trust(outbound, pair, connects, found) else { continue };
         if connects {
-            connect(outbound, snapshot, found)?;
+            connect(outbound, snapshot, own_app, found)?;
         }
     }
     Ok(())
@@ -56,7 +60,12 @@ fn judge_listen(
 }
 
 /// What would be served, if there is something wrong with it that is not said elsewhere.
-fn judge_trust(outbound: &Outbound, pair: &PairSource, found: &mut Findings) -> Option<OutboundSnapshot> {
+fn judge_trust(
+    outbound: &Outbound,
+    pair: &PairSource,
+    connects: bool,
+    found: &mut Findings,
+) -> Option<OutboundSnapshot> {
     let (listen, to) = (&outbound.listen, outbound.name());
     let snapshot = match OutboundSnapshot::load(pair, outbound) {
         Ok(snapshot) => snapshot,
@@ -84,12 +93,46 @@ fn judge_trust(outbound: &Outbound, pair: &PairSource, found: &mut Findings) -> 
         );
     } else {
         let rules: Vec<_> = outbound.expect.iter().map(ToString::to_string).collect();
-        found.ok(Subject::Outbound, format!("{listen} to {to}: {} may answer, under {cas}", rules.join(" or ")));
+        let more = "; --connect asks who does";
+        let more = if connects { "" } else { more };
+        found.ok(Subject::Outbound, format!("{listen} to {to}: {} may answer, under {cas}{more}", rules.join(" or ")));
     }
     Some(snapshot)
 }
 
-fn connect(outbound: &Outbound, snapshot: OutboundSnapshot, found: &mut Findings) -> Result<(), Fault> {
+/// What helps against `error`; `own_app`: who we are.
+fn remedy(error: &AttemptError, own_app: Option<Guid>) -> String {
+    use OutboundCloseReason as Reason;
+    let us = own_app.map_or_else(|| "our certificate".to_owned(), |app| format!("cf:app:{app}"));
+    match error.reason() {
+        Reason::ConnectRefused => {
+            "start what should listen there; on Cloud Foundry also: cf add-network-policy A B --protocol tcp --port PORT".to_owned()
+        }
+        Reason::ConnectTimeout | Reason::ConnectFailed => {
+            "see whether the server runs, and what is on the way to it".to_owned()
+        }
+        Reason::HandshakeTimeout | Reason::HandshakeFailed => {
+            "see whether TLS is spoken on that port, and the server's log".to_owned()
+        }
+        Reason::Untrusted => "add the CA of that server by --outbound-ca, if it is the right one".to_owned(),
+        Reason::CertificateExpired => "have the server's certificate renewed, and compare the clocks".to_owned(),
+        Reason::NameMismatch => {
+            "dial a name that it has, name it by --outbound-server-name, or expect an identity and add --outbound-server-name off".to_owned()
+        }
+        Reason::UnexpectedIdentity => {
+            "see where the route leads, or expect this app by --outbound-expect".to_owned()
+        }
+        Reason::ClientCertificateRejected => format!("have the server let in {us}, as by --allow, and trust its CA"),
+        _ => "see the server's log".to_owned(),
+    }
+}
+
+fn connect(
+    outbound: &Outbound,
+    snapshot: OutboundSnapshot,
+    own_app: Option<Guid>,
+    found: &mut Findings,
+) -> Result<(), Fault> {
     let internal = |error: std::io::Error| Fault::new(Exit::Internal, format!("runtime cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
     let to = outbound.name();
@@ -110,9 +153,7 @@ fn connect(outbound: &Outbound, snapshot: OutboundSnapshot, found: &mut Findings
                             .ok(Subject::Outbound, format!("{to} at {addr} is {who}, who may answer by {by}{retires}"));
                     }
                     Err(error) => {
-                        let help = error.reason().concern();
-                        let help = if help.is_empty() { "see the server's log" } else { help };
-                        found.problem(Subject::Outbound, format!("{to} at {addr}: {error}"), help);
+                        found.problem(Subject::Outbound, format!("{to} at {addr}: {error}"), remedy(&error, own_app));
                     }
                 }
             }

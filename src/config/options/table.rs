@@ -114,7 +114,7 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Found("own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system"),
           help: "CAs of servers: own-issuer, system, files, folders", ..OUTBOUND },
     Opt { name: "outbound-server-name", value: "NAME", default: Preset::Found("the host that is dialled"),
-          help: "The name in SNI, which the server's certificate must have", ..OUTBOUND },
+          help: "The name in SNI, which the server's certificate must have, or off", ..OUTBOUND },
     Opt { name: "outbound-identity", value: "WHEN", choices: &["always", "never"], default: Preset::Value("always"),
           help: "Whether servers are shown our certificate", ..OUTBOUND },
     Opt { name: "outbound-balance", value: "HOW", choices: &["least-connections", "round-robin", "first"],

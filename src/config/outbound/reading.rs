@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    Balance, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen, OutboundTimeouts, Target,
+    Balance, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
+    OutboundTimeouts, Target,
 };
 use crate::config::options::Table;
 use crate::config::reader::{Located, OptionReader, Reported};
@@ -21,7 +22,7 @@ struct OutboundCommon {
     proxy: Option<HttpProxy>,
     no_proxy: Vec<NoProxy>,
     expect: Vec<Rule>,
-    server_name: Option<Host>,
+    server_name: ExpectedName,
     ca: Vec<OutboundCa>,
     platform_cas: Option<PathBuf>,
     identity: IdentityUse,
@@ -58,6 +59,14 @@ impl OptionReader {
                 given.into_iter().map(|(place, (listen, to))| OutboundAddresses { place, listen, to: vec![to] });
             addresses.map(|addresses| self.outbound(addresses, common.clone())).collect::<Result<Vec<_>, _>>()
         });
+        let is_there =
+            self.sources.sections(Table::Outbound).next().is_some() || !self.sources.values("outbound").is_empty();
+        let lonely =
+            self.sources.values("outbound-expect").first().filter(|given| !is_there && is_deliberate(&given.place));
+        if let Some(place) = lonely.map(|given| given.place.clone()) {
+            let help = "add --outbound LISTEN=HOST:PORT, or leave it out";
+            outbounds = Err(self.report(Problem::new("there is no outbound listener", help).at(place)));
+        }
         let sections: Vec<_> = self.sources.sections(Table::Outbound).cloned().collect();
         let all = std::mem::take(&mut self.sources);
         for section in sections {
@@ -109,12 +118,21 @@ impl OptionReader {
             _ => None,
         };
         let problem = problem.or_else(|| {
-            let anyone = common.expect.is_empty() && common.server_name.is_none();
-            let address = to.iter().find(|target| matches!(target.host, Host::Ip(_)))?;
-            anyone.then(|| {
-                let what = format!("{address} has no name by which the server could be told from others");
-                Problem::new(what, "add --outbound-expect RULE, or --outbound-server-name NAME")
-            })
+            let is_address = |target: &&Target| matches!(target.host, Host::Ip(_));
+            match (&common.server_name, to.iter().find(is_address)) {
+                (ExpectedName::Target, Some(address)) if common.expect.is_empty() => {
+                    let what = format!("{address} has no name by which the server could be told from others");
+                    Some(Problem::new(what, "add --outbound-expect RULE, or --outbound-server-name NAME"))
+                }
+                (ExpectedName::Unchecked, _) if common.expect.is_empty() || common.expect.contains(&Rule::Any) => {
+                    let what = "no name is checked, and no identity either: anybody could answer";
+                    Some(Problem::new(
+                        what,
+                        "add --outbound-expect cf:app:GUID, or leave out --outbound-server-name off",
+                    ))
+                }
+                _ => None,
+            }
         });
         if let Some(problem) = problem {
             return Err(self.report(problem.at(place)));
@@ -199,7 +217,7 @@ impl OptionReader {
             proxy: proxy?,
             no_proxy: no_proxy?.into_iter().map(|(_, pattern)| pattern).collect(),
             expect,
-            server_name: server_name?,
+            server_name: server_name?.unwrap_or(ExpectedName::Target),
             ca,
             platform_cas: platform_cas.map(Path::to_owned),
             identity: identity?,
@@ -283,6 +301,11 @@ impl OptionReader {
         }
         result
     }
+}
+
+/// Whether it was said for this very start: a variable may stand in an image for many.
+fn is_deliberate(place: &Source) -> bool {
+    matches!(place, Source::Flag(_) | Source::File { .. })
 }
 
 /// Whether the kernel would refuse to open both. Port 0 is another port each time.

@@ -102,6 +102,14 @@ fn mistakes_about_outbounds_have_their_place_and_their_mend() {
             "--outbound-expect: every server has a certificate; name an app, or leave it out",
         ),
         (
+            outbound("9000=a:1").flag("outbound-server-name", "off"),
+            "--outbound: no name is checked, and no identity either: anybody could answer; add --outbound-expect cf:app:GUID, or leave out --outbound-server-name off",
+        ),
+        (
+            Typed::default().flag("outbound-expect", "cf:any"),
+            "--outbound-expect: there is no outbound listener; add --outbound LISTEN=HOST:PORT, or leave it out",
+        ),
+        (
             Typed::default().file("[[outbound]]\nlisten = 9000\n"),
             "v.toml:1: outbound: has no to; write to = \"HOST:PORT\", whom we dial",
         ),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::address;
-use crate::config::outbound::{Host, OutboundCa, OutboundListen, Target};
+use crate::config::outbound::{ExpectedName, Host, OutboundCa, OutboundListen, Target};
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
 
@@ -11,7 +11,8 @@ use crate::diagnostics::redact::quote;
 pub fn outbound(text: &str) -> Result<(OutboundListen, Target), Problem> {
     let Some((listen, to)) = text.rsplit_once('=') else {
         let what = format!("{} has no =", quote(text));
-        return Err(Problem::new(what, "write LISTEN=HOST:PORT such as 9000=backend.apps.internal:61443"));
+        let help = "write LISTEN=HOST:PORT such as 9000=backend.apps.internal:61443; several servers of one listener stand in the file, under [[outbound]], as to = [\"a:1\", \"b:2\"]";
+        return Err(Problem::new(what, help));
     };
     Ok((outbound_listen(listen)?, target(to)?))
 }
@@ -76,12 +77,15 @@ fn dialled(target: Target, text: &str) -> Result<Target, Problem> {
     }
 }
 
-/// A name as a server's certificate may have it, in lower case; an IP address too.
-pub fn server_name(text: &str) -> Result<Host, Problem> {
-    Ok(match dial_host(text)? {
+/// A name as a server's certificate may have it, in lower case; an IP address too; or `off`.
+pub fn server_name(text: &str) -> Result<ExpectedName, Problem> {
+    if text == "off" {
+        return Ok(ExpectedName::Unchecked);
+    }
+    Ok(ExpectedName::Given(match dial_host(text)? {
         Host::Name(name) => Host::Name(name.trim_end_matches('.').to_owned()),
         Host::Ip(ip) => Host::Ip(ip),
-    })
+    }))
 }
 
 /// A DNS name, in lower case; one that ends with a dot is absolute.

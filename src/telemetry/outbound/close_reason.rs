@@ -32,7 +32,7 @@ pub enum OutboundCloseReason {
     UnexpectedIdentity,
     /// The server does not accept our certificate.
     ClientCertificateRejected,
-    /// No pair of ours was loaded yet.
+    /// No pair of ours, or nobody who vouches for servers, was loaded yet.
     NoCredentials,
     /// A limit was reached.
     Overloaded,
@@ -103,7 +103,9 @@ impl OutboundCloseReason {
             Self::ClientCertificateRejected => {
                 ("The server does not accept our certificate; `detail` has its alert", "the server's rules")
             }
-            Self::NoCredentials => ("No pair of ours was loaded yet", "platform"),
+            Self::NoCredentials => {
+                ("No pair of ours, or no CA of `--outbound-ca`, was loaded yet", "platform, `--outbound-ca`")
+            }
             Self::Overloaded => ("A limit on connections was reached; `detail` names it", "limits"),
             Self::EndpointTruncated => ("The endpoint's TCP ended without close_notify; the app saw a reset", "server"),
             Self::EndpointReset => ("The endpoint reset the connection", "server"),

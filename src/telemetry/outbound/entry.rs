@@ -21,7 +21,10 @@ pub const OUTBOUND_FIELDS: [(&str, &str); 27] = [
     ("to", "whom we dial for it, as configured"),
     ("endpoint_addr", "the address that has answered, or was tried last"),
     ("attempts", "how many addresses were tried"),
-    ("server_name", "the name that was asked for (SNI) and verified"),
+    (
+        "server_name",
+        "the name that was asked for (SNI) and verified; where an address is dialled, that address, which is neither",
+    ),
     ("tls_version", "what the handshake agreed on, as rustls names it: `TLSv1_3`, `TLSv1_2`"),
     ("cipher_suite", "the cipher suite: `TLS13_AES_256_GCM_SHA384`"),
     ("group", "the key exchange group: `X25519MLKEM768`"),

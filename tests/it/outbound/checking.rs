@@ -37,7 +37,7 @@ fn a_check_judges_the_settings_and_dials_nobody_unless_it_is_asked_to_and_then_n
     let args = ["--outbound", &pair, "--outbound-expect", &expected];
     let (found, _) = check(&caller, &args);
     let settings = format!("127.0.0.1:0 to {}: {expected} may answer, under 1 CA", serving.addr());
-    assert_eq!(found, [("ok".to_owned(), settings.clone())]);
+    assert_eq!(found, [("ok".to_owned(), format!("{settings}; --connect asks who does"))]);
     assert_eq!(serving.reasons(), [] as [String; 0], "nobody was dialled");
 
     let (found, _) = check(&caller, &[&args[..], &["--connect"]].concat());
