@@ -167,6 +167,11 @@ impl Outbound {
         self.to.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
+    /// Whether everybody who has the name may answer.
+    pub fn expects_anybody(&self) -> bool {
+        self.expect.is_empty() || self.expect.contains(&Rule::Any)
+    }
+
     /// Whether a rule speaks of Cloud Foundry identities, which our own issuer vouches for.
     pub fn expects_cloud_foundry(&self) -> bool {
         self.expect.iter().any(Rule::is_cloud_foundry)

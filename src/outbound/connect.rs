@@ -53,18 +53,36 @@ pub(super) async fn connect(
     let timeouts = &service.outbound.timeouts;
     let deadline = tokio::time::Instant::now() + timeouts.total;
     let began = Instant::now();
-    service.endpoints.wait(FIRST_LOOKUP.min(timeouts.total)).await.map_err(OutboundError::ResolveFailed)?;
+    if let Err(why) = service.endpoints.wait(FIRST_LOOKUP.min(timeouts.total)).await {
+        service.endpoints.look_again();
+        return Err(OutboundError::ResolveFailed(why));
+    }
     entry.fields.resolve = Some(began.elapsed()).filter(|waited| *waited >= Duration::from_millis(1));
     let mut snapshots = service.snapshots.clone();
     let Ok(Some(snapshot)) = timeout(FIRST_SNAPSHOT, snapshots.wait()).await else {
         return Err(OutboundError::NoCredentials);
     };
     entry.fields.generation = Some(snapshot.pair_generation);
-    let mut attempts = Attempts { service, tried: Vec::new(), worst: None };
-    let connected = timeout_at(deadline, attempts.run(&snapshot, entry)).await.ok().flatten();
+    if snapshot.validity.is_some_and(|validity| validity.not_after < SystemTime::now()) {
+        return Err(OutboundError::CredentialExpired);
+    }
+    let mut attempts = Attempts { service, deadline, tried: Vec::new(), shaking: None, worst: None };
+    let connected = match timeout_at(deadline, attempts.run(&snapshot, entry)).await {
+        Ok(connected) => connected,
+        Err(_) => {
+            // Whoever has let the time pass has failed.
+            if let Some((endpoint, began)) = attempts.shaking.take() {
+                attempts.fail(&endpoint, AttemptError::HandshakeTimeout(began.elapsed()), None);
+            }
+            None
+        }
+    };
     connected.ok_or_else(|| match attempts.worst.take() {
         Some(failed) => failed.into_entry(entry).into(),
-        None if attempts.tried.is_empty() => OutboundError::NoEndpoint(service.counters.name().to_string()),
+        None if attempts.tried.is_empty() => {
+            service.endpoints.look_again();
+            OutboundError::NoEndpoint(service.counters.name().to_string())
+        }
         None => OutboundError::TimedOut(timeouts.total),
     })
 }
@@ -90,7 +108,7 @@ const MAX_PROBES: usize = 32;
 /// [`OutboundError`]: there is no endpoint.
 pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Vec<EndpointProbe>, OutboundError> {
     let counters = Arc::new(OutboundCounters::new(&outbound.name()));
-    let endpoints = Arc::new(Endpoints::new(outbound, Arc::clone(&counters)));
+    let endpoints = Arc::new(Endpoints::new(outbound, Arc::default(), Arc::clone(&counters)));
     let looking = Arc::clone(&endpoints);
     let lookups = tokio::spawn(async move { looking.run().await });
     let known = endpoints.wait(outbound.timeouts.total).await.map_err(OutboundError::ResolveFailed);
@@ -149,6 +167,10 @@ async fn shake_hands(
 /// The attempts of one connection.
 struct Attempts<'a> {
     service: &'a OutboundService,
+    /// When all of them have to be over.
+    deadline: tokio::time::Instant,
+    /// With whom hands are shaken now, and since when.
+    shaking: Option<(Arc<Endpoint>, Instant)>,
     /// In the order in which they were tried.
     tried: Vec<Arc<Endpoint>>,
     /// The most telling failure so far, where it was, and who has answered there.
@@ -186,7 +208,10 @@ impl Attempts<'_> {
             let name = self.service.server_name(&endpoint.target.host);
             entry.fields.server_name = Some(name.to_str().into_owned());
             let began = Instant::now();
-            match shake_hands(self.service.outbound.timeouts.handshake, snapshot, &name, tcp).await {
+            self.shaking = Some((Arc::clone(&endpoint), began));
+            let shaken = shake_hands(self.handshake_limit(), snapshot, &name, tcp).await;
+            self.shaking = None;
+            match shaken {
                 Ok((stream, server)) => {
                     let took = began.elapsed();
                     entry.fields.handshake = Some(took);
@@ -205,6 +230,15 @@ impl Attempts<'_> {
                 }
             }
         }
+    }
+
+    /// How long the next handshake may take: where others are left to be tried, no more than leaves them as much.
+    fn handshake_limit(&self) -> Duration {
+        let left = self.deadline.saturating_duration_since(tokio::time::Instant::now());
+        let endpoints = self.service.endpoints.current().len().saturating_sub(self.tried.len());
+        let others = self.service.outbound.attempts.saturating_sub(self.tried.len()).min(endpoints);
+        let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
+        self.service.outbound.timeouts.handshake.min(share)
     }
 
     /// Notes that an attempt has failed; `connected`: after it had come to a handshake.
@@ -240,73 +274,87 @@ impl Attempts<'_> {
     }
 
     /// A connection to whichever of the endpoints left accepts first; `None` if none does. Each has a head start before the next is
-    /// dialled beside it; who comes second is closed.
+    /// dialled beside it.
     async fn dial(&mut self, entry: &mut OutboundLogEntry) -> Option<(Lease, TcpStream, Duration)> {
-        let mut racing: JoinSet<(usize, Result<TcpStream, AttemptError>)> = JoinSet::new();
-        let mut leases: Vec<Option<(Lease, Instant)>> = Vec::new();
+        let mut racing: JoinSet<DialResult> = JoinSet::new();
         loop {
-            if let Some(lease) = self.next(entry) {
-                let began = Instant::now();
-                let mut first =
-                    Box::pin(dial_one(Arc::clone(lease.endpoint()), self.service.outbound.timeouts.clone()));
-                // Mostly it is there at once, and no task is needed.
-                match timeout(STAGGER, &mut first).await {
-                    Ok(Ok(tcp)) if racing.is_empty() => return Some((lease, tcp, began.elapsed())),
-                    Ok(Ok(tcp)) => {
-                        self.abandon(leases);
-                        return Some((lease, tcp, began.elapsed()));
+            let next = self.next(entry);
+            let is_last = next.is_none();
+            if let Some(lease) = next {
+                let timeouts = self.service.outbound.timeouts.clone();
+                let mut dialling = Box::pin(DialResult::by(lease, timeouts));
+                if racing.is_empty() {
+                    // Mostly it is there at once, and no task is needed.
+                    match timeout(STAGGER, &mut dialling).await {
+                        Ok(dialled) => match self.take(dialled) {
+                            Some(won) => return Some(won),
+                            None => continue,
+                        },
+                        Err(_) => drop(racing.spawn(dialling)),
                     }
-                    Ok(Err(error)) => {
-                        let endpoint = Arc::clone(lease.endpoint());
-                        drop(lease);
-                        self.fail(&endpoint, error, None);
-                        if racing.is_empty() {
-                            continue;
-                        }
-                    }
-                    Err(_) => {
-                        let at = leases.len();
-                        leases.push(Some((lease, began)));
-                        racing.spawn(async move { (at, first.await) });
-                    }
+                    continue;
                 }
+                racing.spawn(dialling);
             } else if racing.is_empty() {
                 return None;
             }
-            let is_last = self.tried.len() >= self.service.outbound.attempts;
             let joined = match is_last {
-                true => racing.join_next().await,
-                false => match timeout(STAGGER, racing.join_next()).await {
-                    Ok(joined) => joined,
-                    Err(_) if self.is_anyone_left() => continue,
-                    Err(_) => racing.join_next().await,
-                },
+                true => Ok(racing.join_next().await),
+                false => timeout(STAGGER, racing.join_next()).await,
             };
-            let Some(Ok((at, dialled))) = joined else { return None };
-            let (lease, began) = leases.get_mut(at).and_then(Option::take)?;
-            match dialled {
-                Ok(tcp) => {
-                    self.abandon(leases);
-                    return Some((lease, tcp, began.elapsed()));
-                }
-                Err(error) => {
-                    let endpoint = Arc::clone(lease.endpoint());
-                    drop(lease);
-                    self.fail(&endpoint, error, None);
-                }
+            if let Ok(Some(Ok(dialled))) = joined
+                && let Some(won) = self.take(dialled)
+            {
+                self.judge_losers(racing);
+                return Some(won);
             }
         }
     }
 
-    fn is_anyone_left(&self) -> bool {
-        self.service.balancer.choose(&self.service.endpoints.current(), &self.tried).is_some()
+    /// The connection, if it came to one; else the failure is noted.
+    fn take(&mut self, dialled: DialResult) -> Option<(Lease, TcpStream, Duration)> {
+        let DialResult { lease, result, took } = dialled;
+        match result {
+            Ok(tcp) => Some((lease, tcp, took)),
+            Err(error) => {
+                let endpoint = Arc::clone(lease.endpoint());
+                drop(lease);
+                self.fail(&endpoint, error, None);
+                None
+            }
+        }
     }
 
-    /// Those who came second: nothing is known of them.
-    fn abandon(&self, leases: Vec<Option<(Lease, Instant)>>) {
-        for (lease, _) in leases.into_iter().flatten() {
-            self.service.endpoints.abandoned(lease.endpoint());
+    /// Those who came second are closed. One that never answers is found out all the same: it would be waited for again and again.
+    fn judge_losers(&self, mut racing: JoinSet<DialResult>) {
+        if racing.is_empty() {
+            return;
         }
+        let (endpoints, counters) = (Arc::clone(&self.service.endpoints), Arc::clone(&self.service.counters));
+        // It ends with the time to connect.
+        tokio::spawn(async move {
+            while let Some(joined) = racing.join_next().await {
+                if let Ok(DialResult { lease, result: Err(error), .. }) = joined {
+                    counters.count_attempt(error.result());
+                    endpoints.failed(lease.endpoint());
+                }
+            }
+        });
+    }
+}
+
+/// What came of dialling one endpoint.
+struct DialResult {
+    lease: Lease,
+    result: Result<TcpStream, AttemptError>,
+    took: Duration,
+}
+
+impl DialResult {
+    async fn by(lease: Lease, timeouts: OutboundTimeouts) -> Self {
+        let began = Instant::now();
+        let result = dial_one(Arc::clone(lease.endpoint()), timeouts).await;
+        Self { lease, result, took: began.elapsed() }
     }
 }
 

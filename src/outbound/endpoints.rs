@@ -55,6 +55,8 @@ pub enum Known {
 pub struct Endpoints {
     /// Whom to reach, each by its proxy or without.
     targets: Vec<(Target, Option<Arc<HttpProxy>>)>,
+    /// Where we listen ourselves, and nobody may be found: dialling it would not end.
+    ours: Arc<[SocketAddr]>,
     refresh: Duration,
     eject: Option<u32>,
     current: ArcSwap<Vec<Arc<Endpoint>>>,
@@ -82,6 +84,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // Whatever became of it: another one may find out how it is.
+        lock(&self.0.outlier).abandon_probe();
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -124,14 +128,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Endpoints {
-    /// The endpoints that `outbound` leads to: addresses at once, names once they were looked up.
-    pub fn new(outbound: &Outbound, counters: Arc<OutboundCounters>) -> Self {
+    /// The endpoints that `outbound` leads to: addresses at once, names once they were looked up. None of them is one of `ours`.
+    pub fn new(outbound: &Outbound, ours: Arc<[SocketAddr]>, counters: Arc<OutboundCounters>) -> Self {
         let endpoints = Self {
             targets: outbound
                 .to
                 .iter()
                 .map(|target| (target.clone(), outbound.proxy_for(&target.host).cloned().map(Arc::new)))
                 .collect(),
+            ours,
             refresh: outbound.refresh.max(MIN_REFRESH),
             eject: outbound.eject,
             current: ArcSwap::default(),
@@ -140,10 +145,9 @@ impl Endpoints {
             health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.required)),
             counters,
         };
-        if endpoints.names().is_empty() {
-            endpoints.replace(&[]);
-            endpoints.known.send_replace(Known::Endpoints);
-            endpoints.health.set(endpoints.current().len());
+        endpoints.replace(&[]);
+        if endpoints.names().is_empty() || !endpoints.current().is_empty() {
+            endpoints.know();
         }
         endpoints
     }
@@ -192,8 +196,12 @@ impl Endpoints {
                 };
                 found.retain(|(known, _)| known != name);
                 found.push((name.to_owned(), addresses));
+                // One name does not wait for another.
+                self.replace(&found);
+                if !self.current().is_empty() {
+                    self.know();
+                }
             }
-            self.replace(&found);
             match failure {
                 Some(why) if !reported => {
                     tracing::warn!(to = %self.counters.name(), error = %why, "name lookup failed; what was known of it goes on; see DNS and /etc/resolv.conf");
@@ -206,8 +214,7 @@ impl Endpoints {
                         tracing::info!(to = %self.counters.name(), "name lookup recovered");
                     }
                     reported = false;
-                    self.known.send_replace(Known::Endpoints);
-                    self.health.set(self.current().len());
+                    self.know();
                 }
             }
             if self.names().is_empty() {
@@ -221,6 +228,12 @@ impl Endpoints {
                 } => {}
             }
         }
+    }
+
+    /// The endpoints that there are may be used, or it is known that there is none.
+    fn know(&self) {
+        self.known.send_replace(Known::Endpoints);
+        self.health.set(self.current().len());
     }
 
     fn note_failure(&self, why: String) {
@@ -248,6 +261,10 @@ impl Endpoints {
             };
             for ip in ips {
                 let addr = SocketAddr::new(*ip, port);
+                if ip.is_unspecified() || ip.is_multicast() || self.ours.contains(&addr) {
+                    tracing::debug!(to = %self.counters.name(), %addr, "address left out: it is our own, or nobody's");
+                    continue;
+                }
                 let same = |known: &&Arc<Endpoint>| known.addr == addr && known.target == *target;
                 // Two names may lead to one server; two servers behind one proxy are two.
                 if now.iter().any(|known| known.addr == addr && (proxy.is_none() || known.target == *target)) {
@@ -294,6 +311,11 @@ impl Endpoints {
         self.current.load_full()
     }
 
+    /// Somebody has looked for an endpoint and found none: the name is looked up soon.
+    pub(super) fn look_again(&self) {
+        self.failed.notify_one();
+    }
+
     /// How many there are, and how they are.
     pub fn counts(&self) -> EndpointCounts {
         let mut counts = EndpointCounts::default();
@@ -330,11 +352,6 @@ impl Endpoints {
             tracing::info!(to = %self.counters.name(), endpoint_addr = %endpoint.addr, "endpoint_retiring: the server has shown a retirement certificate and gets no new connections");
         }
         *until = Some(Instant::now() + RETIREMENT);
-    }
-
-    /// A connection to the endpoint was given up before anything could be said of it.
-    pub(super) fn abandoned(&self, endpoint: &Endpoint) {
-        lock(&endpoint.outlier).abandon_probe();
     }
 
     /// The endpoint has failed. It may be ejected, and the name is looked up anew.

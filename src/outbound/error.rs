@@ -21,6 +21,9 @@ pub enum OutboundError {
     /// There is no pair to show yet, or nobody who vouches for servers.
     #[error("no usable pair, or no usable CAs of servers, were loaded yet; see vestibule check")]
     NoCredentials,
+    /// The pair has come to its end.
+    #[error("our certificate has expired, and no successor has come; see whether what rotates the pair still runs")]
+    CredentialExpired,
     /// A limit was reached.
     #[error("the limit on {what} is reached; raise {option}")]
     Overloaded {
@@ -74,6 +77,7 @@ impl OutboundError {
             Self::NoEndpoint(_) => Reason::NoEndpoint,
             Self::ResolveFailed(_) => Reason::ResolveFailed,
             Self::NoCredentials => Reason::NoCredentials,
+            Self::CredentialExpired => Reason::CredentialExpired,
             Self::Overloaded { .. } => Reason::Overloaded,
             Self::TimedOut(_) => Reason::ConnectTimeout,
             Self::Attempt(attempt) => attempt.reason(),

@@ -43,6 +43,9 @@ use crate::trust::ServerDenialReason;
 /// one answer.
 const SILENCE: Duration = Duration::from_millis(50);
 
+/// A connection that is too old is closed in its next pause; one that has none for so long is cut.
+const PAUSE_WANTED: Duration = Duration::from_secs(30);
+
 /// Before its pair ends a connection is let go at the latest so long: whichever of the two is less.
 const LATEST: Duration = Duration::from_secs(5 * 60);
 const LATEST_PART: u32 = 10;
@@ -130,7 +133,11 @@ impl OutboundService {
             OutboundCloseReason::Completed
             | OutboundCloseReason::IdleTimeout
             | OutboundCloseReason::MaxAge
-            | OutboundCloseReason::CredentialRotated => relay.close().await,
+            | OutboundCloseReason::CredentialRotated
+                if !relay.is_within_an_exchange() =>
+            {
+                relay.close().await;
+            }
             _ => relay.reset(),
         }
         entry.close(reason);
@@ -185,7 +192,7 @@ impl OutboundService {
         let max_age = self.outbound.timeouts.max_age;
         let mut too_old = OptionalTimer(max_age.map(|age| Box::pin(sleep_until(Instant::now() + age))));
         let (mut phase, mut generations) = (self.phase.clone(), self.snapshots.generations());
-        let mut let_go = false;
+        let (mut let_go, mut is_old) = (false, false);
         let reason = loop {
             let served = self.snapshots.load().filter(|served| served.generation != snapshot.generation);
             if let Some(served) = served {
@@ -226,19 +233,28 @@ impl OutboundService {
                     }
                     OutboundRelayEnd::Idle if *self.phase.borrow() >= Phase::Draining => OutboundCloseReason::Completed,
                     OutboundRelayEnd::Idle if let_go => OutboundCloseReason::CredentialRotated,
+                    OutboundRelayEnd::Idle if is_old => OutboundCloseReason::MaxAge,
                     OutboundRelayEnd::Idle => OutboundCloseReason::IdleTimeout,
                 },
                 Ok(()) = phase.changed() => {}
                 Ok(()) = generations.changed() => {}
                 step = retirement.next() => match step {
-                    // Whoever had the last word: soon it would be cut off.
-                    RetirementStep::LetGo => {
+                    // In the next pause behind an answer. An app that waits for one is not cut off before it has to be.
+                    RetirementStep::LetGo if !let_go => {
                         let_go = true;
-                        relay.set_idle_timeout(SILENCE);
+                        relay.set_drain_idle_timeout(SILENCE);
                     }
+                    RetirementStep::LetGo => {}
                     RetirementStep::End => break OutboundCloseReason::CredentialExpired,
                 },
-                () = &mut too_old => break OutboundCloseReason::MaxAge,
+                () = &mut too_old => {
+                    if is_old {
+                        break OutboundCloseReason::MaxAge;
+                    }
+                    is_old = true;
+                    relay.set_drain_idle_timeout(SILENCE);
+                    too_old = OptionalTimer(Some(Box::pin(sleep_until(Instant::now() + PAUSE_WANTED))));
+                }
             }
         };
         entry.fields.transferred = relay.transferred();

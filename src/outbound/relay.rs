@@ -19,15 +19,20 @@ use std::time::Duration;
 use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::client::TlsStream;
 
 use super::error::rejection;
+use crate::http::ResponseTracker;
 use crate::io::buffers::{Buffers, READ};
 use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
 use crate::relay::IdleTimer;
 
 /// Reads in a row before other connections get their turn.
 const READS_PER_TURN: usize = 16;
+
+/// How often an upload that is blocked is looked after.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How the transfer ended.
 #[derive(Debug)]
@@ -62,6 +67,9 @@ pub(super) struct OutboundRelay {
     is_unflushed: bool,
     carried: Transferred,
     idle: IdleTimer,
+    exchange: ResponseTracker,
+    /// Looks after an upload that is blocked: nothing else tells that the app has gone.
+    blocked: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +101,8 @@ impl OutboundRelay {
             is_unflushed: false,
             carried: Transferred::default(),
             idle: IdleTimer::default(),
+            exchange: ResponseTracker::default(),
+            blocked: None,
         }
     }
 
@@ -109,6 +119,28 @@ impl OutboundRelay {
     /// Ends the transfer once nothing has moved for `limit` and nobody waits: the last word was the endpoint's.
     pub(super) fn set_drain_idle_timeout(&mut self, limit: Duration) {
         self.idle.set_drain_idle_timeout(limit);
+    }
+
+    /// Whether the app waits for an answer, or an answer is under way: an end of file would look like the end of it.
+    pub(super) fn is_within_an_exchange(&self) -> bool {
+        let is_over = self.up == Direction::Done && self.down == Direction::Done;
+        !is_over && (self.idle.client_waits() || self.exchange.is_under_way() || !self.to_app.is_empty())
+    }
+
+    /// Whether the app is found to have gone while it is not read from.
+    fn poll_app_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.to_endpoint.is_empty() && !self.is_unflushed {
+            self.blocked = None;
+            return false;
+        }
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+        while blocked.as_mut().poll(cx).is_ready() {
+            if self.app.is_reset() {
+                return true;
+            }
+            blocked.as_mut().reset(Instant::now() + LOOK);
+        }
+        false
     }
 
     /// The last certificates that the endpoint has shown.
@@ -188,6 +220,7 @@ impl OutboundRelay {
                 continue;
             }
             self.idle.heard_client();
+            self.exchange.on_request(read);
             self.is_unflushed = true;
             let written =
                 self.to_endpoint.poll_write_through(read, Pin::new(&mut self.endpoint), cx, &mut self.carried.up);
@@ -241,6 +274,7 @@ impl OutboundRelay {
                 continue;
             }
             self.idle.heard_app();
+            self.exchange.on_response(read);
             match self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.carried.down) {
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -267,9 +301,14 @@ impl Future for OutboundRelay {
         match buffers::with(|buffers| this.poll_transfer(cx, buffers)) {
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => {
+                if this.poll_app_gone(cx) {
+                    return Poll::Ready(OutboundRelayEnd::AppReset);
+                }
                 let on_its_way = !this.to_app.is_empty() || !this.to_endpoint.is_empty() || this.is_unflushed;
                 let Transferred { up, down } = this.carried;
-                this.idle.poll(cx, on_its_way, || up.wrapping_add(down), false).map(|()| OutboundRelayEnd::Idle)
+                this.idle
+                    .poll(cx, on_its_way, || up.wrapping_add(down), this.exchange.is_under_way())
+                    .map(|()| OutboundRelayEnd::Idle)
             }
         }
     }

@@ -1,20 +1,23 @@
 //! DNS: all addresses of a name, and whether there are none or nobody could say.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::{Hosts, TokioResolver};
 
 /// How long one try may take, and how many there are.
 const TRY: Duration = Duration::from_secs(1);
 const TRIES: usize = 2;
+
+/// What is in `/etc/hosts` holds for so long.
+const HOSTS: Duration = Duration::from_secs(30);
 
 /// More addresses than that are left out: a name has a few hundred instances at most.
 const MAX_ADDRESSES: usize = 1024;
@@ -61,6 +64,12 @@ pub(super) async fn resolve(name: &str) -> Resolution {
     };
     let searched = search.iter().filter_map(|domain| name.parse::<Name>().ok()?.append_domain(domain).ok());
     let searched = searched.map(fully_qualified);
+    // A name of one label is this machine's first, then one of the search list.
+    if !name.contains('.')
+        && let Some(addresses) = in_hosts_file(&absolute)
+    {
+        return addresses;
+    }
     let names: Vec<Name> = match name {
         _ if name.ends_with('.') => vec![absolute],
         // Each name of the list costs two questions: a name that is whole is asked first.
@@ -73,6 +82,22 @@ pub(super) async fn resolve(name: &str) -> Resolution {
         }
     }
     Resolution::Empty
+}
+
+/// What `/etc/hosts` says of `name`, and of localhost whatever it says.
+fn in_hosts_file(name: &Name) -> Option<Resolution> {
+    let hosts = Hosts::from_system().unwrap_or_default();
+    let of = |kind| hosts.lookup_static_host(&Query::query(name.clone(), kind));
+    let found = [of(RecordType::A), of(RecordType::AAAA)].into_iter().flatten();
+    let ips: Vec<IpAddr> =
+        found.flat_map(|found| found.answers().to_vec()).filter_map(|record| record.data.ip_addr()).collect();
+    match ips.is_empty() {
+        true if name.is_localhost() => {
+            Some(addresses([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].into_iter(), HOSTS))
+        }
+        true => None,
+        false => Some(addresses(ips.into_iter(), HOSTS)),
+    }
 }
 
 fn fully_qualified(mut name: Name) -> Name {

@@ -59,6 +59,11 @@ impl IdleTimer {
         self.last = LastSender::App;
     }
 
+    /// Whether the last word was the client's, which then waits for an answer.
+    pub(crate) fn client_waits(&self) -> bool {
+        self.last == LastSender::Client
+    }
+
     /// From now on a silence of `limit` is reported.
     pub(crate) fn after_silence(&mut self, limit: Duration) {
         self.watch(limit, false);

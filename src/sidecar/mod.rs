@@ -141,7 +141,14 @@ impl Sidecar {
         }
         let shared = Shared::new(&config);
         let inbound = inbound::start(listeners, &config, &shared, &mut rotator, tasks)?;
-        let outbound = outbound::start(outbounds, &config, &shared, &mut rotator, tasks)?;
+        let outbound = outbound::start(
+            outbounds,
+            &config,
+            &shared,
+            &mut rotator,
+            tasks,
+            admin.as_ref().and_then(BoundAdmin::addr),
+        )?;
         let rotator = Arc::new(rotator);
         tasks.start("rotation", {
             let rotator = Arc::clone(&rotator);

@@ -45,6 +45,8 @@ pub(super) struct Outbounds {
     pub(super) guards: DrainGuards,
     /// They stay open until the app is gone.
     pub(super) phase: watch::Sender<Phase>,
+    /// Where we listen for the app, and for whoever runs the process.
+    ours: Arc<[SocketAddr]>,
     /// Socket files, which go with us.
     _files: Vec<SocketFile>,
 }
@@ -72,7 +74,11 @@ impl BoundOutbound {
 impl BoundOutbound {
     /// Where it listens, if that is on TCP.
     pub(super) fn addr(&self) -> Option<SocketAddr> {
-        self.sockets.iter().find_map(|socket| match socket {
+        self.addrs().next()
+    }
+
+    fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().filter_map(|socket| match socket {
             OutboundSocket::Tcp(_, addr) => Some(*addr),
             OutboundSocket::Unix(..) => None,
         })
@@ -113,12 +119,14 @@ pub(super) fn start(
     shared: &Shared,
     rotator: &mut Rotator,
     tasks: &mut Tasks,
+    admin: Option<SocketAddr>,
 ) -> Result<Outbounds, Fault> {
     let mut started = Outbounds {
         listeners: Vec::new(),
         accepting: JoinSet::new(),
         guards: DrainGuards::default(),
         phase: watch::Sender::new(Phase::Running),
+        ours: outbounds.iter().flat_map(BoundOutbound::addrs).chain(admin).collect(),
         _files: Vec::new(),
     };
     // Invariant: the configuration has an inbound listener, whose pair speaks for the instance.
@@ -143,7 +151,7 @@ impl Outbounds {
         let taken = self.listeners.iter().any(|known| **known.counters.name() == *outbound.name());
         let name = if taken { format!("{} from {}", outbound.name(), outbound.listen) } else { outbound.name() };
         let counters = Arc::new(OutboundCounters::new(&name));
-        let endpoints = Arc::new(Endpoints::new(&outbound, Arc::clone(&counters)));
+        let endpoints = Arc::new(Endpoints::new(&outbound, Arc::clone(&self.ours), Arc::clone(&counters)));
         tasks.start("name lookup", {
             let endpoints = Arc::clone(&endpoints);
             async move { endpoints.run().await }
@@ -160,7 +168,7 @@ impl Outbounds {
         let expect: Vec<_> = outbound.expect.iter().map(ToString::to_string).collect();
         let expect = (!expect.is_empty()).then(|| expect.join(","));
         tracing::info!(outbound = %listener, to = %counters.name(), expect, "outbound listening");
-        if outbound.expect.is_empty() {
+        if outbound.expects_anybody() {
             tracing::warn!(
                 outbound = %listener,
                 to = %counters.name(),

@@ -332,6 +332,55 @@ fn an_identity_suffices_where_no_name_is_to_be_checked() {
 }
 
 #[test]
+fn a_name_that_leads_back_to_the_listener_itself_has_no_endpoint() {
+    let caller = Caller::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let sidecar = Setup::proxy(&caller.credentials, app::nobody())
+        .arg("--outbound")
+        .arg(&format!("{port}=localhost:{port}"))
+        .arg("--outbound-expect")
+        .arg("cf:any")
+        .ready();
+    assert_eq!(say(outbound(&sidecar), b"x"), (vec![], Ending::Reset));
+    entry(&sidecar, "no_endpoint");
+    assert_eq!(sidecar.lines().iter().filter(|line| line["direction"] == "outbound").count(), 1, "and it ends there");
+}
+
+#[test]
+fn an_app_that_waits_for_its_answer_sees_a_reset_and_no_end_of_file_when_it_has_waited_for_too_long() {
+    let caller = Caller::new();
+    let backend = Backend::new();
+    let app = App::start();
+    let serving = backend.before(app.addr()).arg("--allow").arg("cf:any").ready();
+    let setup = caller.dialling(&[serving.addr()], &app_guid(&backend)).arg("--outbound-idle-timeout").arg("200ms");
+    let sidecar = setup.ready();
+    let mut stream = TcpStream::connect(outbound(&sidecar)).unwrap();
+    stream.write_all(b"ask").unwrap();
+    let behind = app.accept();
+    assert_eq!(read_to_end(&stream), (vec![], Ending::Reset));
+    entry(&sidecar, "idle_timeout");
+    drop(behind);
+}
+
+#[test]
+fn an_app_that_goes_away_in_the_middle_of_a_blocked_upload_is_noticed() {
+    let caller = Caller::new();
+    let backend = Backend::new();
+    let app = App::start();
+    let serving = backend.before(app.addr()).arg("--allow").arg("cf:any").ready();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let mut stream = TcpStream::connect(outbound(&sidecar)).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    // Nobody reads behind the server, until nothing more is taken.
+    let block = vec![7; 1 << 20];
+    while stream.write_all(&block).is_ok() {}
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    entry(&sidecar, "app_reset");
+    drop(app);
+}
+
+#[test]
 fn two_outbounds_to_one_server_have_series_of_their_own() {
     let caller = Caller::new();
     let (backend, serving) = server("cf:any");

@@ -84,7 +84,7 @@ fn judge_trust(
         return None;
     }
     let cas = if cas == 1 { "1 CA".to_owned() } else { format!("{cas} CAs") };
-    if outbound.expect.is_empty() {
+    if outbound.expects_anybody() {
         let what = format!("{listen} to {to}: whoever has the name is believed, under {cas}");
         found.warning(
             Subject::Outbound,

@@ -120,11 +120,11 @@ impl OptionReader {
         let problem = problem.or_else(|| {
             let is_address = |target: &&Target| matches!(target.host, Host::Ip(_));
             match (&common.server_name, to.iter().find(is_address)) {
-                (ExpectedName::Target, Some(address)) if common.expect.is_empty() => {
+                (ExpectedName::Target, Some(address)) if !names_somebody(&common.expect) => {
                     let what = format!("{address} has no name by which the server could be told from others");
                     Some(Problem::new(what, "add --outbound-expect RULE, or --outbound-server-name NAME"))
                 }
-                (ExpectedName::Unchecked, _) if common.expect.is_empty() || common.expect.contains(&Rule::Any) => {
+                (ExpectedName::Unchecked, _) if !names_somebody(&common.expect) => {
                     let what = "no name is checked, and no identity either: anybody could answer";
                     Some(Problem::new(
                         what,
@@ -301,6 +301,11 @@ impl OptionReader {
         }
         result
     }
+}
+
+/// Whether `expect` tells one server from others: the rule `any` does not.
+fn names_somebody(expect: &[Rule]) -> bool {
+    !expect.is_empty() && !expect.contains(&Rule::Any)
 }
 
 /// Whether it was said for this very start: a variable may stand in an image for many.

@@ -82,6 +82,10 @@ fn mistakes_about_outbounds_have_their_place_and_their_mend() {
             "--outbound: 10.0.0.1:8443 has no name by which the server could be told from others; add --outbound-expect RULE, or --outbound-server-name NAME",
         ),
         (
+            outbound("9000=10.0.0.1:8443").flag("outbound-expect", "any"),
+            "--outbound: 10.0.0.1:8443 has no name by which the server could be told from others; add --outbound-expect RULE, or --outbound-server-name NAME",
+        ),
+        (
             outbound("9000=a:1,127.0.0.1:9000=b:1"),
             "--outbound: \"127.0.0.1:9000\" is listened on twice; give each outbound an address of its own",
         ),

@@ -36,8 +36,9 @@ pub fn outbound_listen(text: &str) -> Result<OutboundListen, Problem> {
 pub fn target(text: &str) -> Result<Target, Problem> {
     const EXAMPLES: &str = "write HOST:PORT such as backend.apps.internal:61443, 10.0.0.1:8443 or [fd00::1]:8443";
     let wrong = |what: &str| Problem::new(format!("{} {what}", quote(text)), EXAMPLES);
-    if text.contains("://") {
-        return Err(wrong("is a URL"));
+    // There may be a password in it.
+    if text.contains("://") || text.contains('@') {
+        return Err(Problem::new("is a URL, or has a user in it", EXAMPLES));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return dialled(Target { host: Host::Ip(address.ip().to_canonical()), port: address.port() }, text);
@@ -149,6 +150,7 @@ mod tests {
             ("0.0.0.0:1", "cannot be dialled"),
             ("[ff02::1]:1", "cannot be dialled"),
             ("https://backend:1", "is a URL"),
+            ("user:hidden@backend:1", "is a URL"),
             ("0177.1:80", "is not a host name"),
             ("0x7f000001:80", "is not a host name"),
             ("2130706433:80", "is not a host name"),

@@ -92,6 +92,34 @@ fn round_robin_gives_each_the_same_and_first_gives_all_to_the_first() {
 }
 
 #[test]
+fn one_that_never_answers_is_passed_by_and_ejected() {
+    let caller = Caller::new();
+    let (_sidecars, mut addrs, expected) = instances(1);
+    // A listener whose queue is full: whoever dials it hears nothing.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let silent = full.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&silent, std::time::Duration::from_millis(300)) {
+        queued.push(stream);
+    }
+    addrs.insert(0, silent);
+    let setup = caller.dialling(&addrs, &expected).arg("--outbound-balance").arg("first");
+    let sidecar = setup.arg("--outbound-connect-timeout").arg("400ms").ready();
+    let addr = outbound(&sidecar);
+    let ejected = eventually("the ejection", || {
+        assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+        let lines = sidecar.lines();
+        let found =
+            lines.iter().find(|line| line["message"].as_str().is_some_and(|m| m.starts_with("endpoint ejected")));
+        found.cloned()
+    });
+    assert_eq!(ejected["endpoint_addr"], silent.to_string());
+    assert!(sidecar.reasons().iter().all(|reason| reason == "completed"), "{:?}", sidecar.reasons());
+}
+
+#[test]
 fn where_all_fail_the_last_failure_is_told_and_no_endpoint_is_ejected_for_good() {
     let caller = Caller::new();
     let addrs = [app::nobody(), app::nobody(), app::nobody(), app::nobody()];

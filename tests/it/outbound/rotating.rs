@@ -104,6 +104,46 @@ fn no_connection_outlives_the_pair_with_which_it_was_made() {
 }
 
 #[test]
+fn a_pair_that_has_ended_is_not_shown_to_anybody() {
+    let mut caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    caller.credentials.spec.validity = Duration::from_secs(1);
+    caller.credentials.rotate();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    sidecar.wait_until("its end", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("the served certificate has expired"))
+    });
+    let addr = outbound(&sidecar);
+    let before = serving.reasons().len();
+    crate::support::eventually("the refusal", || (say(addr, b"x") == (vec![], Ending::Reset)).then_some(()));
+    let refused = entry(&sidecar, "credential_expired");
+    assert!(refused["detail"].as_str().unwrap().contains("no successor has come"), "{refused}");
+    assert_eq!(serving.reasons().len(), before, "nobody was dialled");
+}
+
+#[test]
+fn a_request_in_the_last_minutes_of_a_pair_gets_its_answer() {
+    let mut caller = Caller::new();
+    let backend = crate::clients::Backend::new();
+    let app = crate::support::app::App::start();
+    let serving = backend.before(app.addr()).arg("--allow").arg("cf:any").ready();
+    // Issued so long ago that the last tenth of its life has begun.
+    caller.credentials.spec.validity = Duration::from_secs(1000);
+    let long_ago = SystemTime::now() - Duration::from_secs(940);
+    caller.credentials.folder.write(&issue_at(&caller.credentials.spec, long_ago)).unwrap();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let mut stream = TcpStream::connect(outbound(&sidecar)).unwrap();
+    stream.write_all(b"ask").unwrap();
+    let mut behind = app.accept();
+    behind.read_exact(&mut [0; 3]).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    behind.write_all(b"answer").unwrap();
+    let mut answer = [0; 6];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"answer");
+}
+
+#[test]
 fn the_pair_that_announces_our_retirement_is_not_shown_to_servers() {
     let mut caller = Caller::new();
     let (backend, serving) = server(&format!("cf:app:{}", caller.guid()));
