@@ -37,8 +37,8 @@ fn a_wrong_one_among_three_costs_no_request_and_is_ejected() {
     assert_eq!(ejected["endpoint_addr"], another.addr().to_string());
     eventually("all requests", || (served(&sidecars).iter().sum::<usize>() == 30).then_some(()));
     assert!(served(&sidecars).iter().all(|n| *n >= 10), "{:?}", served(&sidecars));
-    // Three failures in a row, and no more: it is left alone.
-    assert_eq!(another.reasons().len(), 3, "{:?}", another.reasons());
+    // After three failures in a row it is left alone, but for a probe every few seconds.
+    assert!((3..=6).contains(&another.reasons().len()), "{:?}", another.reasons());
     assert!(sidecar.reasons().iter().all(|reason| reason == "completed"), "{:?}", sidecar.reasons());
 }
 
