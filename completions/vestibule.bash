@@ -135,7 +135,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__check)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-attempts --outbound-eject --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --connect --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --connect --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -352,6 +352,10 @@ _vestibule() {
                     COMPREPLY=($(compgen -W "least-connections round-robin first" -- "${cur}"))
                     return 0
                     ;;
+                --outbound-protocol)
+                    COMPREPLY=($(compgen -W "tcp http1" -- "${cur}"))
+                    return 0
+                    ;;
                 --outbound-attempts)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -364,6 +368,10 @@ _vestibule() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --outbound-eject-on)
+                    COMPREPLY=($(compgen -W "connect 5xx" -- "${cur}"))
                     return 0
                     ;;
                 --outbound-connect-timeout)
@@ -1097,7 +1105,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__policy__subcmd__test)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-attempts --outbound-eject --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1314,6 +1322,10 @@ _vestibule() {
                     COMPREPLY=($(compgen -W "least-connections round-robin first" -- "${cur}"))
                     return 0
                     ;;
+                --outbound-protocol)
+                    COMPREPLY=($(compgen -W "tcp http1" -- "${cur}"))
+                    return 0
+                    ;;
                 --outbound-attempts)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -1326,6 +1338,10 @@ _vestibule() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --outbound-eject-on)
+                    COMPREPLY=($(compgen -W "connect 5xx" -- "${cur}"))
                     return 0
                     ;;
                 --outbound-connect-timeout)
@@ -1543,7 +1559,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__proxy)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-attempts --outbound-eject --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1749,6 +1765,10 @@ _vestibule() {
                     COMPREPLY=($(compgen -W "least-connections round-robin first" -- "${cur}"))
                     return 0
                     ;;
+                --outbound-protocol)
+                    COMPREPLY=($(compgen -W "tcp http1" -- "${cur}"))
+                    return 0
+                    ;;
                 --outbound-attempts)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -1761,6 +1781,10 @@ _vestibule() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --outbound-eject-on)
+                    COMPREPLY=($(compgen -W "connect 5xx" -- "${cur}"))
                     return 0
                     ;;
                 --outbound-connect-timeout)
@@ -1963,7 +1987,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__run)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-attempts --outbound-eject --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2180,6 +2204,10 @@ _vestibule() {
                     COMPREPLY=($(compgen -W "least-connections round-robin first" -- "${cur}"))
                     return 0
                     ;;
+                --outbound-protocol)
+                    COMPREPLY=($(compgen -W "tcp http1" -- "${cur}"))
+                    return 0
+                    ;;
                 --outbound-attempts)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -2192,6 +2220,10 @@ _vestibule() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --outbound-eject-on)
+                    COMPREPLY=($(compgen -W "connect 5xx" -- "${cur}"))
                     return 0
                     ;;
                 --outbound-connect-timeout)

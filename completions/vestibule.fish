@@ -80,15 +80,19 @@ never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
 round-robin\t''
 first\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-protocol -d 'tcp: carry bytes; http1: balance HTTP/1.1 requests one by one: tcp, http1 [tcp]' -r -f -a "tcp\t''
+http1\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-eject-on -d 'What counts as a failure: connections that fail, or answers of 500 and above too (http1): connect, 5xx [connect]' -r -f -a "connect\t''
+5xx\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-connect-timeout -d 'For one endpoint to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off; 15s with http1]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-connections -d 'Connections, or requests with http1, at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
@@ -123,6 +127,7 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l help -d 'Print help'
@@ -166,15 +171,19 @@ never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
 round-robin\t''
 first\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-protocol -d 'tcp: carry bytes; http1: balance HTTP/1.1 requests one by one: tcp, http1 [tcp]' -r -f -a "tcp\t''
+http1\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-eject-on -d 'What counts as a failure: connections that fail, or answers of 500 and above too (http1): connect, 5xx [connect]' -r -f -a "connect\t''
+5xx\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-connect-timeout -d 'For one endpoint to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off; 15s with http1]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-connections -d 'Connections, or requests with http1, at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
@@ -209,6 +218,7 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l help -d 'Print help'
@@ -255,15 +265,19 @@ never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
 round-robin\t''
 first\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-protocol -d 'tcp: carry bytes; http1: balance HTTP/1.1 requests one by one: tcp, http1 [tcp]' -r -f -a "tcp\t''
+http1\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-eject-on -d 'What counts as a failure: connections that fail, or answers of 500 and above too (http1): connect, 5xx [connect]' -r -f -a "connect\t''
+5xx\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-connect-timeout -d 'For one endpoint to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off; 15s with http1]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-connections -d 'Connections, or requests with http1, at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
@@ -298,6 +312,7 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect -d 'Shake hands with those whom the app dials by --outbound'
@@ -358,15 +373,19 @@ never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
 round-robin\t''
 first\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-protocol -d 'tcp: carry bytes; http1: balance HTTP/1.1 requests one by one: tcp, http1 [tcp]' -r -f -a "tcp\t''
+http1\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-eject-on -d 'What counts as a failure: connections that fail, or answers of 500 and above too (http1): connect, 5xx [connect]' -r -f -a "connect\t''
+5xx\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-connect-timeout -d 'For one endpoint to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off; 15s with http1]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-connections -d 'Connections at a time of each outbound listener [1024]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-connections -d 'Connections, or requests with http1, at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
@@ -402,6 +421,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l peer -d 'The client\'s certificate chain, PEM, leaf first' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l json -d 'Print JSON'

@@ -31,8 +31,8 @@ use crate::signal::{SignalMap, SignalScope};
 
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
-    Balance, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
-    OutboundTimeouts, Target,
+    Balance, EjectOn, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
+    OutboundTimeouts, Protocol, Target,
 };
 pub use values::Network;
 

@@ -35,6 +35,12 @@ pub struct Outbound {
     pub identity: IdentityUse,
     /// Which endpoint is dialled.
     pub balance: Balance,
+    /// What the app speaks.
+    pub protocol: Protocol,
+    /// Requests keep the Host that the app has written.
+    pub preserve_host: bool,
+    /// What counts as a failure of an endpoint.
+    pub eject_on: EjectOn,
     /// The instance is not ready while no endpoint is known.
     pub required: bool,
     /// How long each step may take, and a connection may last.
@@ -144,6 +150,27 @@ pub enum Balance {
     RoundRobin,
     /// The first that works.
     First,
+}
+
+/// What the app speaks on an outbound listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Protocol {
+    /// Anything: bytes are carried as they are, on a connection to an endpoint for each of the app's.
+    Tcp,
+    /// HTTP/1.1: each request is sent to an endpoint of its own.
+    Http1,
+}
+
+/// What counts as a failure of an endpoint, beside connections to it that fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+pub enum EjectOn {
+    /// Nothing.
+    #[strum(serialize = "connect")]
+    Connect,
+    /// Answers with a status of 500 and above.
+    #[strum(serialize = "5xx")]
+    ServerErrors,
 }
 
 /// Deadlines of an outbound connection.

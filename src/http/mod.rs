@@ -1,5 +1,13 @@
-//! HTTP, as far as a relay needs it: whether a response is under way.
+//! HTTP: whether a response is under way, which requests are refused before anybody acts on them, and what is not passed on.
 
+mod head_scan;
+mod hop_by_hop;
+mod own_answer;
 mod response_tracker;
+mod scanned_stream;
 
+pub(crate) use head_scan::{HeadRefusal, MAX_FIELDS, MAX_HEAD, RequestHead};
+pub(crate) use hop_by_hop::{remove_from_request, remove_from_response};
+pub(crate) use own_answer::OwnAnswer;
 pub(crate) use response_tracker::ResponseTracker;
+pub(crate) use scanned_stream::ScannedStream;

@@ -5,11 +5,13 @@ pub mod buffers;
 mod app_stream;
 mod connect;
 mod outgoing;
+mod tallied;
 mod write_buffer;
 
 pub use app_stream::AppStream;
 pub use connect::connect_tcp;
 pub use outgoing::Outgoing;
+pub(crate) use tallied::{TalliedStream, Tally};
 pub(crate) use write_buffer::WriteBuffer;
 
 /// Plaintext bytes that were carried.

@@ -3,6 +3,7 @@
 use strum::VariantArray;
 
 use super::{MetricsSnapshot, Sample, Value};
+use crate::config::Protocol;
 use crate::outbound::OutboundInfo;
 use crate::telemetry::{AttemptResult, EndpointCounts, OutboundCloseReason, ResolveResult};
 
@@ -21,6 +22,24 @@ pub(super) fn closed(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
         sample(outbound, &[reason.as_str()], Value::Whole(outbound.counters.closed(reason)))
     };
     by(seen, OutboundCloseReason::VARIANTS, each)
+}
+
+pub(super) fn requests(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
+    of_each_http(seen, OutboundCloseReason::VARIANTS, |outbound, reason| {
+        sample(outbound, &[reason.as_str()], Value::Whole(outbound.counters.requests(reason)))
+    })
+}
+
+pub(super) fn responses(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
+    of_each_http(seen, &["1xx", "2xx", "3xx", "4xx", "5xx"], |outbound, class| {
+        let first = usize::from(class.as_bytes()[0] - b'0');
+        sample(outbound, &[class], Value::Whole(outbound.counters.responses(first)))
+    })
+}
+
+/// One value of each outbound that speaks HTTP.
+pub(super) fn of_http(seen: &MetricsSnapshot<'_>, value: fn(&OutboundInfo) -> u64) -> Vec<Sample> {
+    of_each_http(seen, &[()], |outbound, ()| sample(outbound, &[], Value::Whole(value(outbound))))
 }
 
 pub(super) fn attempts(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
@@ -57,6 +76,16 @@ pub(super) fn endpoints(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
 /// One sample for each outbound and each of `all`.
 fn by<T: Copy>(seen: &MetricsSnapshot<'_>, all: &[T], each: impl Fn(&OutboundInfo, T) -> Sample) -> Vec<Sample> {
     seen.outbounds.iter().flat_map(|outbound| all.iter().map(|one| each(outbound, *one)).collect::<Vec<_>>()).collect()
+}
+
+/// The same, of those that speak HTTP.
+fn of_each_http<T: Copy>(
+    seen: &MetricsSnapshot<'_>,
+    all: &[T],
+    each: impl Fn(&OutboundInfo, T) -> Sample,
+) -> Vec<Sample> {
+    let speaking = seen.outbounds.iter().filter(|outbound| outbound.config.protocol == Protocol::Http1);
+    speaking.flat_map(|outbound| all.iter().map(|one| each(outbound, *one)).collect::<Vec<_>>()).collect()
 }
 
 /// A sample of `outbound`, with `more` labels behind its name.

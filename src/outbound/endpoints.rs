@@ -53,6 +53,8 @@ pub enum Known {
 /// All endpoints of one outbound listener, kept up to date.
 #[derive(Debug)]
 pub struct Endpoints {
+    /// Whom they are of, for people.
+    name: Arc<str>,
     /// Whom to reach, each by its proxy or without.
     targets: Vec<(Target, Option<Arc<HttpProxy>>)>,
     /// Where we listen ourselves, and nobody may be found: dialling it would not end.
@@ -131,6 +133,7 @@ impl Endpoints {
     /// The endpoints that `outbound` leads to: addresses at once, names once they were looked up. None of them is one of `ours`.
     pub fn new(outbound: &Outbound, ours: Arc<[SocketAddr]>, counters: Arc<OutboundCounters>) -> Self {
         let endpoints = Self {
+            name: outbound.name().into(),
             targets: outbound
                 .to
                 .iter()
@@ -150,6 +153,11 @@ impl Endpoints {
             endpoints.know();
         }
         endpoints
+    }
+
+    /// Whom they are of, for people: `HOST:PORT`, several with commas.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The names that are looked up, each once: of a server that is reached by a proxy, the proxy's.
@@ -204,14 +212,14 @@ impl Endpoints {
             }
             match failure {
                 Some(why) if !reported => {
-                    tracing::warn!(to = %self.counters.name(), error = %why, "name lookup failed; what was known of it goes on; see DNS and /etc/resolv.conf");
+                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; what was known of it goes on; see DNS and /etc/resolv.conf");
                     reported = true;
                     self.note_failure(why);
                 }
                 Some(why) => self.note_failure(why),
                 None => {
                     if reported {
-                        tracing::info!(to = %self.counters.name(), "name lookup recovered");
+                        tracing::info!(to = %self.name, "name lookup recovered");
                     }
                     reported = false;
                     self.know();
@@ -262,7 +270,7 @@ impl Endpoints {
             for ip in ips {
                 let addr = SocketAddr::new(*ip, port);
                 if ip.is_unspecified() || ip.is_multicast() || self.ours.contains(&addr) {
-                    tracing::debug!(to = %self.counters.name(), %addr, "address left out: it is our own, or nobody's");
+                    tracing::debug!(to = %self.name, %addr, "address left out: it is our own, or nobody's");
                     continue;
                 }
                 let same = |known: &&Arc<Endpoint>| known.addr == addr && known.target == *target;
@@ -276,7 +284,7 @@ impl Endpoints {
         }
         let same = before.len() == now.len() && before.iter().zip(&now).all(|(one, other)| Arc::ptr_eq(one, other));
         if !same {
-            tracing::debug!(to = %self.counters.name(), endpoints = now.len(), "endpoints changed");
+            tracing::debug!(to = %self.name, endpoints = now.len(), "endpoints changed");
             self.current.store(Arc::new(now));
         }
     }
@@ -349,7 +357,7 @@ impl Endpoints {
     pub(super) fn retires(&self, endpoint: &Endpoint) {
         let mut until = lock(&endpoint.retires_until);
         if until.is_none_or(|until| until <= Instant::now()) {
-            tracing::info!(to = %self.counters.name(), endpoint_addr = %endpoint.addr, "endpoint_retiring: the server has shown a retirement certificate and gets no new connections");
+            tracing::info!(to = %self.name, endpoint_addr = %endpoint.addr, "endpoint_retiring: the server has shown a retirement certificate and gets no new connections");
         }
         *until = Some(Instant::now() + RETIREMENT);
     }
@@ -364,7 +372,7 @@ impl Endpoints {
         let ejects = lock(&endpoint.outlier).failed(self.eject, may_be, now, fastrand::f64());
         if ejects {
             self.counters.count_ejection();
-            tracing::warn!(to = %self.counters.name(), endpoint_addr = %endpoint.addr, "endpoint ejected: it has failed several times in a row; it is tried again in some seconds");
+            tracing::warn!(to = %self.name, endpoint_addr = %endpoint.addr, "endpoint ejected: it has failed several times in a row; it is tried again in some seconds");
         }
         self.failed.notify_one();
     }

@@ -35,6 +35,9 @@ pub enum OutboundError {
     /// The time for all attempts is over before one of them has failed by itself.
     #[error("no endpoint has answered within {0:?}")]
     TimedOut(Duration),
+    /// An HTTP connection could not be begun.
+    #[error("{0}")]
+    Http(hyper::Error),
     /// The last attempt has failed.
     #[error(transparent)]
     Attempt(#[from] AttemptError),
@@ -70,6 +73,22 @@ pub enum AttemptError {
 }
 
 impl OutboundError {
+    /// So many wait for an endpoint already.
+    pub(super) fn overloaded_by_pending() -> Self {
+        Self::Overloaded { what: "connections that wait for an endpoint", option: "--outbound-max-pending" }
+    }
+
+    /// There are so many connections of this outbound already.
+    pub(super) fn overloaded_by_connections() -> Self {
+        Self::Overloaded { what: "connections of this outbound listener", option: "--outbound-max-connections" }
+    }
+
+    /// There are so many connections already, wherever they go.
+    pub(super) fn overloaded_by_all() -> Self {
+        let option = "--max-connections, or the memory or descriptor limit that it follows from";
+        Self::Overloaded { what: "connections", option }
+    }
+
     /// The reason, from the closed set.
     pub fn reason(&self) -> OutboundCloseReason {
         use OutboundCloseReason as Reason;
@@ -80,6 +99,7 @@ impl OutboundError {
             Self::CredentialExpired => Reason::CredentialExpired,
             Self::Overloaded { .. } => Reason::Overloaded,
             Self::TimedOut(_) => Reason::ConnectTimeout,
+            Self::Http(_) => Reason::NoResponse,
             Self::Attempt(attempt) => attempt.reason(),
         }
     }

@@ -18,11 +18,10 @@ use std::time::Duration;
 
 use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_rustls::client::TlsStream;
 
 use super::error::rejection;
+use super::stream::EndpointStream;
 use crate::http::ResponseTracker;
 use crate::io::buffers::{Buffers, READ};
 use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
@@ -56,7 +55,7 @@ pub(super) enum OutboundRelayEnd {
 /// Both connections, and what is on its way between them.
 pub(super) struct OutboundRelay {
     app: AppStream,
-    endpoint: TlsStream<TcpStream>,
+    endpoint: EndpointStream,
     /// Plaintext that the endpoint would not take yet.
     to_endpoint: WriteBuffer,
     /// Plaintext that the app would not take yet.
@@ -90,7 +89,7 @@ enum Turn {
 }
 
 impl OutboundRelay {
-    pub(super) fn new(app: AppStream, endpoint: TlsStream<TcpStream>) -> Self {
+    pub(super) fn new(app: AppStream, endpoint: EndpointStream) -> Self {
         Self {
             app,
             endpoint,
@@ -104,6 +103,13 @@ impl OutboundRelay {
             exchange: ResponseTracker::default(),
             blocked: None,
         }
+    }
+
+    /// What was sent before is carried first: the app's bytes `up`, and the endpoint's `down`.
+    pub(super) fn begin_with(&mut self, up: Vec<u8>, down: Vec<u8>) {
+        self.is_unflushed = !up.is_empty();
+        self.to_endpoint = WriteBuffer::from(up);
+        self.to_app = WriteBuffer::from(down);
     }
 
     /// Plaintext bytes carried so far: up to the endpoint, down to the app.
@@ -143,8 +149,8 @@ impl OutboundRelay {
         false
     }
 
-    /// The last certificates that the endpoint has shown.
-    pub(super) fn endpoint(&self) -> &TlsStream<TcpStream> {
+    /// The connection to the endpoint.
+    pub(super) fn endpoint(&self) -> &EndpointStream {
         &self.endpoint
     }
 
@@ -162,8 +168,7 @@ impl OutboundRelay {
     /// Ends both connections by resets: nobody may take what came for whole.
     pub(super) fn reset(self) {
         self.app.reset();
-        // When the option cannot be set the socket is closed all the same.
-        let _ = self.endpoint.get_ref().0.set_zero_linger();
+        self.endpoint.reset_on_close();
     }
 
     fn poll_transfer(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<OutboundRelayEnd> {

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 
 use super::shared::Shared;
 use super::{bind_help, into_tokio};
-use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource};
+use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource, Protocol};
 use crate::credentials::Rotator;
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener;
-use crate::listener::{Acceptor, SocketAccess, SocketFile, open_unix};
-use crate::outbound::{Endpoints, OutboundInfo, OutboundService};
+use crate::listener::{Acceptor, Service, SocketAccess, SocketFile, open_unix};
+use crate::outbound::{Dialler, Endpoints, HttpClient, HttpOutboundService, OutboundInfo, OutboundService};
 use crate::telemetry::OutboundCounters;
 
 /// An outbound listener, open.
@@ -181,18 +181,33 @@ impl Outbounds {
             endpoints: Arc::clone(&endpoints),
             counters: Arc::clone(&counters),
         });
-        let service = Arc::new(OutboundService::new(
-            outbound,
-            listener,
-            snapshots,
-            endpoints,
-            self.phase.subscribe(),
-            counters,
-            config.log.access,
-        ));
-        for (socket, name) in sockets.into_iter().zip(names) {
+        let protocol = outbound.protocol;
+        let dialler = Dialler::new(outbound, Some(snapshots), endpoints, counters);
+        let (phase, access) = (self.phase.subscribe(), config.log.access);
+        let sockets = sockets.into_iter().zip(names);
+        match protocol {
+            Protocol::Tcp => {
+                let service = Arc::new(OutboundService::new(dialler, listener, phase, access));
+                self.accept(sockets, &service, shared)
+            }
+            Protocol::Http1 => {
+                let client = Arc::new(HttpClient::new(Arc::new(dialler)));
+                let service = Arc::new(HttpOutboundService::new(client, listener, phase, access));
+                self.accept(sockets, &service, shared)
+            }
+        }
+    }
+
+    /// Has `service` serve whoever connects to `sockets`, each with its name.
+    fn accept<S: Service<tokio::net::TcpListener> + Service<tokio::net::UnixListener>>(
+        &mut self,
+        sockets: impl Iterator<Item = (OutboundSocket, String)>,
+        service: &Arc<S>,
+        shared: &Shared,
+    ) -> Result<(), Fault> {
+        for (socket, name) in sockets {
             let (slots, guard, phase) = (shared.capacity.slots.clone(), self.guards.guard(), self.phase.subscribe());
-            let (service, addr) = (Arc::clone(&service), name.into());
+            let (service, addr) = (Arc::clone(service), name.into());
             match socket {
                 OutboundSocket::Tcp(socket, at) => {
                     let socket = into_tokio(socket, at)?;

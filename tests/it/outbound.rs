@@ -2,6 +2,8 @@
 
 mod balancing;
 mod checking;
+mod http;
+mod http_framing;
 mod names;
 mod proxied;
 mod rotating;

@@ -184,9 +184,17 @@ fn outbound(page: &mut Markup, outbound: &OutboundStatus) {
         }
         false => rules(page, &outbound.expect),
     });
-    entry(page, "connections", |page| {
-        page.text(outbound.active).raw(" now, ").text(outbound.opened).raw(" so far");
+    entry(page, "protocol", |page| {
+        page.raw(outbound.protocol);
     });
+    match outbound.requests {
+        0 => entry(page, "connections", |page| {
+            page.text(outbound.active).raw(" now, ").text(outbound.opened).raw(" so far");
+        }),
+        requests => entry(page, "requests", |page| {
+            page.text(requests).raw(" so far");
+        }),
+    }
     for failed in &outbound.failures {
         entry(page, "failed", |page| {
             page.text(failed.count).raw(" <span class=\"bad\">").raw(failed.close_reason).raw("</span>");

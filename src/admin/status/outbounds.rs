@@ -16,6 +16,8 @@ const MAX_ENDPOINTS: usize = 64;
 pub(in crate::admin) struct OutboundStatus {
     pub(in crate::admin) listener: SafeText,
     pub(in crate::admin) to: SafeText,
+    /// `tcp` or `http1`.
+    pub(in crate::admin) protocol: &'static str,
     /// Who may answer; empty: whoever has the name.
     pub(in crate::admin) expect: Rules,
     /// The instance is not ready without an endpoint.
@@ -27,7 +29,9 @@ pub(in crate::admin) struct OutboundStatus {
     pub(in crate::admin) more_endpoints: usize,
     pub(in crate::admin) active: usize,
     pub(in crate::admin) opened: u64,
-    /// Connections that failed, by the `close_reason` of their access log entries; those that occurred.
+    /// Requests so far, whatever came of them; 0 with `tcp`.
+    pub(in crate::admin) requests: u64,
+    /// Connections or requests that failed, by the `close_reason` of their access log entries; those that occurred.
     pub(in crate::admin) failures: Vec<OutboundFailures>,
 }
 
@@ -50,11 +54,14 @@ impl OutboundStatus {
         let OutboundInfo { config, listener, endpoints, counters } = outbound;
         let current = endpoints.current();
         let failures = OutboundCloseReason::VARIANTS.iter().filter(|reason| reason.is_failure());
-        let failures =
-            failures.map(|reason| OutboundFailures { close_reason: reason.as_str(), count: counters.closed(*reason) });
+        let failures = failures.map(|reason| OutboundFailures {
+            close_reason: reason.as_str(),
+            count: counters.closed(*reason) + counters.requests(*reason),
+        });
         Self {
             listener: SafeText::up_to(PATH, listener),
             to: SafeText::up_to(PATH, counters.name()),
+            protocol: config.protocol.into(),
             expect: Rules::of(&config.expect),
             required: config.required,
             lookup_error: match endpoints.known() {
@@ -65,6 +72,7 @@ impl OutboundStatus {
             more_endpoints: current.len().saturating_sub(MAX_ENDPOINTS),
             active: counters.active(),
             opened: counters.opened(),
+            requests: OutboundCloseReason::VARIANTS.iter().map(|reason| counters.requests(*reason)).sum(),
             failures: failures.filter(|failed| failed.count > 0).collect(),
         }
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    Balance, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
-    OutboundTimeouts, Target,
+    Balance, EjectOn, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
+    OutboundTimeouts, Protocol, Target,
 };
 use crate::config::options::Table;
 use crate::config::reader::{Located, OptionReader, Reported};
@@ -15,6 +15,9 @@ use crate::config::{Listen, Listener, resolve, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Problem, Source};
 use crate::policy::Rule;
+
+/// How long a connection to an HTTP server waits for the next request: less than servers do, and long enough for a busy app.
+const POOL_IDLE: Duration = Duration::from_secs(15);
 
 /// All of an outbound but its addresses.
 #[derive(Clone)]
@@ -27,6 +30,9 @@ struct OutboundCommon {
     platform_cas: Option<PathBuf>,
     identity: IdentityUse,
     balance: Balance,
+    protocol: Protocol,
+    preserve_host: bool,
+    eject_on: EjectOn,
     required: bool,
     timeouts: OutboundTimeouts,
     attempts: usize,
@@ -146,6 +152,9 @@ impl OptionReader {
             platform_cas,
             identity,
             balance,
+            protocol,
+            preserve_host,
+            eject_on,
             required,
             timeouts,
             attempts,
@@ -166,6 +175,9 @@ impl OptionReader {
             platform_cas,
             identity,
             balance,
+            protocol,
+            preserve_host,
+            eject_on,
             required,
             timeouts,
             attempts,
@@ -188,11 +200,14 @@ impl OptionReader {
         let ca = self.all("outbound-ca", values::outbound_ca);
         let identity = self.one("outbound-identity", values::one_of);
         let balance = self.one("outbound-balance", values::one_of);
+        let protocol = self.one("outbound-protocol", values::one_of);
+        let preserve_host = self.given("outbound-preserve-host", values::switch);
+        let eject_on = self.one("outbound-eject-on", values::one_of);
         let required = self.given("outbound-required", values::switch);
         let connect = self.one("outbound-connect-timeout", step);
         let handshake = self.one("outbound-handshake-timeout", step);
         let total = self.one("outbound-timeout", step);
-        let idle = self.one("outbound-idle-timeout", life);
+        let idle = self.given("outbound-idle-timeout", life);
         let max_age = self.one("outbound-max-age", life);
         let attempts = self.one("outbound-attempts", |text| values::number(text, &(1..=100)));
         let eject = self.one("outbound-eject", values::eject);
@@ -200,7 +215,7 @@ impl OptionReader {
         let max_pending = self.one("outbound-max-pending", number);
         let refresh = self.one("outbound-refresh", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
         let unsafe_listen = self.given("unsafe-listen", values::switch);
-        let expect = expect?;
+        let (expect, protocol) = (expect?, protocol?);
         let mut ca: Vec<_> = ca?.into_iter().map(|(_, ca)| ca).collect();
         if ca.is_empty() {
             ca = match expect.iter().any(Rule::is_cloud_foundry) {
@@ -222,12 +237,15 @@ impl OptionReader {
             platform_cas: platform_cas.map(Path::to_owned),
             identity: identity?,
             balance: balance?,
+            protocol,
+            preserve_host: preserve_host?.unwrap_or(false),
+            eject_on: eject_on?,
             required: required?.unwrap_or(false),
             timeouts: OutboundTimeouts {
                 connect: connect?,
                 handshake: handshake?,
                 total: total?,
-                idle: idle?,
+                idle: idle?.unwrap_or_else(|| (protocol == Protocol::Http1).then_some(POOL_IDLE)),
                 max_age: max_age?,
             },
             attempts: attempts?,

@@ -2,7 +2,7 @@
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
-/// Why an outbound connection closed, as the access log and counters name it. A closed set: dashboards are built on it.
+/// Why an outbound connection closed, or a request ended, as the access log and counters name it. A closed set: dashboards are built on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum OutboundCloseReason {
@@ -42,6 +42,12 @@ pub enum OutboundCloseReason {
     EndpointReset,
     /// The endpoint broke the TLS protocol.
     EndpointViolation,
+    /// The server closed the connection before its response was whole.
+    NoResponse,
+    /// What the server sent is no HTTP/1.1 response.
+    BadResponse,
+    /// What the app sent is no request that can be sent on.
+    BadRequest,
     /// The app reset the connection.
     AppReset,
     /// Silent for too long.
@@ -110,6 +116,9 @@ impl OutboundCloseReason {
             Self::EndpointTruncated => ("The endpoint's TCP ended without close_notify; the app saw a reset", "server"),
             Self::EndpointReset => ("The endpoint reset the connection", "server"),
             Self::EndpointViolation => ("The endpoint broke the TLS protocol, or ended it by an alert", "server"),
+            Self::NoResponse => ("The server closed the connection before its response was whole", "server"),
+            Self::BadResponse => ("What the server sent is no HTTP/1.1 response; `detail` says why", "server"),
+            Self::BadRequest => ("What the app sent is no request that can be sent on; `detail` says why", "app"),
             Self::AppReset => ("The app reset the connection", "app"),
             Self::IdleTimeout => ("Silent for longer than `--outbound-idle-timeout`", "configuration"),
             Self::MaxAge => ("Older than `--outbound-max-age`", "configuration"),

@@ -58,6 +58,12 @@ pub struct OutboundCounters {
     opened: AtomicU64,
     active: AtomicUsize,
     closed: [AtomicU64; OutboundCloseReason::COUNT],
+    requests: [AtomicU64; OutboundCloseReason::COUNT],
+    /// By the first digit of the status, from 1 to 5.
+    responses: [AtomicU64; 5],
+    pool_hits: AtomicU64,
+    pool_misses: AtomicU64,
+    pool_idle: AtomicUsize,
     attempts: [AtomicU64; AttemptResult::COUNT],
     resolves: [AtomicU64; ResolveResult::COUNT],
     bytes_up: AtomicU64,
@@ -78,6 +84,11 @@ impl OutboundCounters {
             opened: AtomicU64::default(),
             active: AtomicUsize::default(),
             closed: std::array::from_fn(|_| AtomicU64::default()),
+            requests: std::array::from_fn(|_| AtomicU64::default()),
+            responses: std::array::from_fn(|_| AtomicU64::default()),
+            pool_hits: AtomicU64::default(),
+            pool_misses: AtomicU64::default(),
+            pool_idle: AtomicUsize::default(),
             attempts: std::array::from_fn(|_| AtomicU64::default()),
             resolves: std::array::from_fn(|_| AtomicU64::default()),
             bytes_up: AtomicU64::default(),
@@ -105,6 +116,28 @@ impl OutboundCounters {
         self.bytes_up.fetch_add(carried.up, Ordering::Relaxed);
         self.bytes_down.fetch_add(carried.down, Ordering::Relaxed);
         self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A request has ended so; `status` is that of its response.
+    pub(super) fn count_request(&self, reason: OutboundCloseReason, status: Option<u16>, carried: Transferred) {
+        self.requests[reason as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(class) = status.and_then(|status| self.responses.get(usize::from(status / 100).wrapping_sub(1))) {
+            class.fetch_add(1, Ordering::Relaxed);
+        }
+        self.bytes_up.fetch_add(carried.up, Ordering::Relaxed);
+        self.bytes_down.fetch_add(carried.down, Ordering::Relaxed);
+    }
+
+    /// A request was sent on a connection that was there (`hit`), or on one that was made for it.
+    pub fn count_pool(&self, hit: bool) {
+        let count = if hit { &self.pool_hits } else { &self.pool_misses };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many connections have come to wait for a request, or have ceased to.
+    pub fn count_idle(&self, change: isize) {
+        // Two's complement: adding it is subtracting.
+        self.pool_idle.fetch_add(change as usize, Ordering::Relaxed);
     }
 
     /// One attempt at an endpoint has come to this.
@@ -145,6 +178,26 @@ impl OutboundCounters {
     /// Connections that have closed for `reason`.
     pub fn closed(&self, reason: OutboundCloseReason) -> u64 {
         self.closed[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Requests that have ended for `reason`.
+    pub fn requests(&self, reason: OutboundCloseReason) -> u64 {
+        self.requests[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Responses whose status begins with the digit `class`, from 1 to 5.
+    pub fn responses(&self, class: usize) -> u64 {
+        self.responses.get(class.wrapping_sub(1)).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Requests that found a connection, and those that did not.
+    pub fn pool(&self) -> (u64, u64) {
+        (self.pool_hits.load(Ordering::Relaxed), self.pool_misses.load(Ordering::Relaxed))
+    }
+
+    /// Connections that wait for a request.
+    pub fn idle(&self) -> usize {
+        self.pool_idle.load(Ordering::Relaxed)
     }
 
     /// Connections that were ended because of their pair.

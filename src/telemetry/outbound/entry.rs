@@ -1,4 +1,4 @@
-//! The one line that each outbound connection leaves behind.
+//! The one line that each outbound connection, or each request, leaves behind.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +14,22 @@ use crate::telemetry::access_log::milliseconds;
 use crate::tls::Negotiated;
 
 /// The fields of an outbound access log entry and what they mean, in their order; for the manual.
-pub const OUTBOUND_FIELDS: [(&str, &str); 27] = [
+pub const OUTBOUND_FIELDS: [(&str, &str); 33] = [
     ("direction", "`outbound`"),
     ("close_reason", "why the connection closed (below)"),
     ("listener", "where the app dialled us"),
     ("to", "whom we dial for it, as configured"),
+    (
+        "mode",
+        "of a request or a tunnel: `http`, or how the forward proxy was asked: `absolute`, `tunnel_wrapped`, `tunnel_tls`, `tunnel_raw`",
+    ),
+    ("method", "the request's method"),
+    ("host", "whom the request is for, with its port; never its path or query"),
+    ("status", "the status of the response"),
     ("endpoint_addr", "the address that has answered, or was tried last"),
     ("attempts", "how many addresses were tried"),
+    ("reused", "whether the connection had carried requests before"),
+    ("resent", "whether the request was sent a second time, on another connection"),
     (
         "server_name",
         "the name that was asked for (SNI) and verified; where an address is dialled, that address, which is neither",
@@ -56,6 +65,7 @@ pub struct OutboundLogEntry {
     access: AccessLogFilter,
     opened: Instant,
     listener: Arc<str>,
+    to: Arc<str>,
     /// What the connection has got to so far.
     pub fields: Box<OutboundEntryFields>,
     close_reason: Option<OutboundCloseReason>,
@@ -88,13 +98,44 @@ pub struct OutboundEntryFields {
     pub handshake: Option<Duration>,
     /// More about what failed.
     pub detail: Option<String>,
+    /// What is known of it as a request, if it is one.
+    pub request: Option<RequestFields>,
+}
+
+/// What is learned of a request on its way.
+#[derive(Debug, Default)]
+pub struct RequestFields {
+    /// How it was asked for.
+    pub mode: &'static str,
+    /// Its method.
+    pub method: Option<String>,
+    /// Whom it is for.
+    pub host: Option<String>,
+    /// The status of its response.
+    pub status: Option<u16>,
+    /// The connection had carried requests before.
+    pub reused: bool,
+    /// It was sent a second time.
+    pub resent: bool,
 }
 
 impl OutboundLogEntry {
-    /// Opens the entry of a connection that came in at `listener`.
-    pub fn open(counters: Arc<OutboundCounters>, access: AccessLogFilter, listener: Arc<str>) -> Self {
+    /// Opens the entry of a connection that came in at `listener` for `to`.
+    pub fn open(counters: Arc<OutboundCounters>, access: AccessLogFilter, listener: Arc<str>, to: Arc<str>) -> Self {
         counters.count_opened();
-        Self { counters, access, opened: Instant::now(), listener, fields: Box::default(), close_reason: None }
+        Self { counters, access, opened: Instant::now(), listener, to, fields: Box::default(), close_reason: None }
+    }
+
+    /// Opens the entry of a request that came in at `listener` for `to`.
+    pub fn open_request(
+        counters: Arc<OutboundCounters>,
+        access: AccessLogFilter,
+        listener: Arc<str>,
+        to: Arc<str>,
+        request: RequestFields,
+    ) -> Self {
+        let fields = Box::new(OutboundEntryFields { request: Some(request), ..OutboundEntryFields::default() });
+        Self { counters, access, opened: Instant::now(), listener, to, fields, close_reason: None }
     }
 
     /// How long the connection has been open.
@@ -126,9 +167,13 @@ impl OutboundLogEntry {
             connect,
             handshake,
             detail,
+            request,
         } = &*self.fields;
         let now = Instant::now();
-        self.counters.count_closed(reason, *transferred);
+        match request {
+            Some(request) => self.counters.count_request(reason, request.status, *transferred),
+            None => self.counters.count_closed(reason, *transferred),
+        }
         let logged = match self.access {
             AccessLogFilter::Off => false,
             AccessLogFilter::Denied => reason.is_failure(),
@@ -142,6 +187,7 @@ impl OutboundLogEntry {
             _ => None,
         };
         let identity = server.as_ref().and_then(|server| server.identity.as_ref().ok()?.as_ref());
+        let what = if request.is_some() { "request completed" } else { "connection closed" };
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -149,9 +195,15 @@ impl OutboundLogEntry {
                     direction = "outbound",
                     close_reason = reason.as_str(),
                     listener = %self.listener,
-                    to = %self.counters.name(),
+                    to = %self.to,
+                    mode = request.as_ref().map(|request| request.mode),
+                    method = request.as_ref().and_then(|request| request.method.as_deref()),
+                    host = request.as_ref().and_then(|request| request.host.as_deref()),
+                    status = request.as_ref().and_then(|request| request.status),
                     endpoint_addr = endpoint.map(display),
                     attempts,
+                    reused = request.as_ref().map(|request| request.reused),
+                    resent = request.as_ref().map(|request| request.resent),
                     server_name = server_name.as_deref(),
                     tls_version = negotiated.as_ref().and_then(Negotiated::version_name),
                     cipher_suite = negotiated.as_ref().and_then(Negotiated::suite_name),
@@ -173,7 +225,7 @@ impl OutboundLogEntry {
                     generation,
                     detail,
                     suppressed,
-                    "connection closed"
+                    "{what}"
                 )
             };
         }

@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod diego;
 pub(crate) mod dns;
+pub(crate) mod http_app;
 pub(crate) mod machine;
 pub(crate) mod platform;
 pub(crate) mod sidecar;

@@ -1,4 +1,4 @@
-//! From "the app wants to speak" to an endpoint that may be given its bytes: attempts at one endpoint after another.
+//! Attempts at one endpoint after another, until one answers that may be given the app's bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,147 +6,57 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::sync::SemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::endpoints::{Endpoint, Endpoints, Lease};
-use super::error::{AttemptError, OutboundError, rejection};
-use super::{OutboundService, http_connect};
+use super::dialler::Dialler;
+use super::endpoints::{Endpoint, Lease};
+use super::error::{AttemptError, OutboundError};
+use super::http_connect;
+use super::stream::EndpointStream;
 use crate::config::{ExpectedName, Host, Outbound, OutboundTimeouts};
 use crate::credentials::OutboundSnapshot;
 use crate::io::connect_tcp;
 use crate::listener::KEEPALIVE;
-use crate::telemetry::{AttemptResult, OutboundCounters, OutboundLogEntry};
+use crate::telemetry::{AttemptResult, OutboundLogEntry};
 use crate::tls::Negotiated;
 use crate::trust::AuthenticatedServer;
-
-/// How long a first lookup is waited for; later ones are never.
-const FIRST_LOOKUP: Duration = Duration::from_secs(3);
-
-/// How long a connection waits for the first pair.
-const FIRST_SNAPSHOT: Duration = Duration::from_secs(1);
 
 /// After so long without an answer the next endpoint is dialled beside the first (RFC 8305, 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// An endpoint that may be given the app's bytes.
+#[derive(Debug)]
 pub(super) struct Connected {
-    pub(super) stream: TlsStream<TcpStream>,
-    pub(super) server: AuthenticatedServer,
-    pub(super) name: ServerName<'static>,
-    pub(super) snapshot: Arc<OutboundSnapshot>,
+    pub(super) stream: EndpointStream,
+    /// Who it is; `None` where nobody was asked.
+    pub(super) verified: Option<Verified>,
     pub(super) lease: Lease,
 }
 
-/// Finds an endpoint that answers and may. What is learned on the way gets in `entry`.
-///
-/// # Errors
-/// [`OutboundError`]: that of the last attempt. Nothing of the app's was sent to anybody.
-pub(super) async fn connect(
-    service: &OutboundService,
-    entry: &mut OutboundLogEntry,
-) -> Result<Connected, OutboundError> {
-    let timeouts = &service.outbound.timeouts;
-    let deadline = tokio::time::Instant::now() + timeouts.total;
-    let began = Instant::now();
-    if let Err(why) = service.endpoints.wait(FIRST_LOOKUP.min(timeouts.total)).await {
-        service.endpoints.look_again();
-        return Err(OutboundError::ResolveFailed(why));
-    }
-    entry.fields.resolve = Some(began.elapsed()).filter(|waited| *waited >= Duration::from_millis(1));
-    let mut snapshots = service.snapshots.clone();
-    let Ok(Some(snapshot)) = timeout(FIRST_SNAPSHOT, snapshots.wait()).await else {
-        return Err(OutboundError::NoCredentials);
-    };
-    entry.fields.generation = Some(snapshot.pair_generation);
-    if snapshot.validity.is_some_and(|validity| validity.not_after < SystemTime::now()) {
-        return Err(OutboundError::CredentialExpired);
-    }
-    let mut attempts = Attempts { service, deadline, tried: Vec::new(), shaking: None, worst: None };
-    let connected = match timeout_at(deadline, attempts.run(&snapshot, entry)).await {
-        Ok(connected) => connected,
-        Err(_) => {
-            // Whoever has let the time pass has failed.
-            if let Some((endpoint, began)) = attempts.shaking.take() {
-                attempts.fail(&endpoint, AttemptError::HandshakeTimeout(began.elapsed()), None);
-            }
-            None
-        }
-    };
-    connected.ok_or_else(|| match attempts.worst.take() {
-        Some(failed) => failed.into_entry(entry).into(),
-        None if attempts.tried.is_empty() => {
-            service.endpoints.look_again();
-            OutboundError::NoEndpoint(service.counters.name().to_string())
-        }
-        None => OutboundError::TimedOut(timeouts.total),
-    })
+/// A server that has shown who it is, and by what it was judged.
+#[derive(Debug, Clone)]
+pub(super) struct Verified {
+    pub(super) server: AuthenticatedServer,
+    pub(super) name: ServerName<'static>,
+    pub(super) snapshot: Arc<OutboundSnapshot>,
 }
 
-/// What has come of shaking hands with one endpoint.
+/// An endpoint that has accepted, and has been sent nothing.
 #[derive(Debug)]
-pub struct EndpointProbe {
-    /// Its address.
-    pub addr: SocketAddr,
-    /// Who has answered, and may.
-    pub result: Result<AuthenticatedServer, AttemptError>,
-}
-
-/// How long a server has to refuse our certificate after the handshake: in TLS 1.3 it comes no sooner.
-const REFUSAL: Duration = Duration::from_millis(300);
-
-/// Endpoints that are probed.
-const MAX_PROBES: usize = 32;
-
-/// Shakes hands with each endpoint of `outbound`, and sends nothing.
-///
-/// # Errors
-/// [`OutboundError`]: there is no endpoint.
-pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Vec<EndpointProbe>, OutboundError> {
-    let counters = Arc::new(OutboundCounters::new(&outbound.name()));
-    let endpoints = Arc::new(Endpoints::new(outbound, Arc::default(), Arc::clone(&counters)));
-    let looking = Arc::clone(&endpoints);
-    let lookups = tokio::spawn(async move { looking.run().await });
-    let known = endpoints.wait(outbound.timeouts.total).await.map_err(OutboundError::ResolveFailed);
-    lookups.abort();
-    known?;
-    let all = endpoints.current();
-    if all.is_empty() {
-        return Err(OutboundError::NoEndpoint(outbound.name()));
-    }
-    let mut probes = Vec::new();
-    for endpoint in all.iter().take(MAX_PROBES) {
-        let name = server_name(outbound, &endpoint.target.host);
-        probes
-            .push(EndpointProbe { addr: endpoint.addr, result: probe_one(outbound, &snapshot, endpoint, &name).await });
-    }
-    Ok(probes)
-}
-
-async fn probe_one(
-    outbound: &Outbound,
-    snapshot: &OutboundSnapshot,
-    endpoint: &Arc<Endpoint>,
-    name: &ServerName<'static>,
-) -> Result<AuthenticatedServer, AttemptError> {
-    let tcp = dial_one(Arc::clone(endpoint), outbound.timeouts.clone()).await?;
-    let (mut stream, server) = shake_hands(outbound.timeouts.handshake, snapshot, name, tcp).await?;
-    match timeout(REFUSAL, stream.read(&mut [0])).await {
-        Ok(Err(error)) => match rejection(&error) {
-            Some(alert) => Err(AttemptError::Rejected(alert)),
-            None => Ok(server),
-        },
-        // It speaks first, has closed, or waits for us to speak.
-        Ok(Ok(_)) | Err(_) => Ok(server),
-    }
+pub(super) struct Dialled {
+    pub(super) lease: Lease,
+    pub(super) tcp: TcpStream,
+    /// How long it took.
+    took: Duration,
 }
 
 /// The handshake with the endpoint on `tcp`, and who it is.
-async fn shake_hands(
+pub(super) async fn shake_hands(
     limit: Duration,
     snapshot: &OutboundSnapshot,
     name: &ServerName<'static>,
@@ -165,8 +75,14 @@ async fn shake_hands(
 }
 
 /// The attempts of one connection.
-struct Attempts<'a> {
-    service: &'a OutboundService,
+pub(super) struct Attempts<'a> {
+    dialler: &'a Dialler,
+    /// What servers are shown and judged by; `None`: neither.
+    snapshot: Option<Arc<OutboundSnapshot>>,
+    /// The endpoint that is first, where it was chosen before.
+    first: Option<Lease>,
+    /// Its place among those that wait for an endpoint.
+    _pending: SemaphorePermit<'a>,
     /// When all of them have to be over.
     deadline: tokio::time::Instant,
     /// With whom hands are shaken now, and since when.
@@ -198,36 +114,131 @@ impl FailedAttempt {
     }
 }
 
-impl Attempts<'_> {
-    async fn run(&mut self, snapshot: &Arc<OutboundSnapshot>, entry: &mut OutboundLogEntry) -> Option<Connected> {
+impl<'a> Attempts<'a> {
+    /// Those of `dialler` until `deadline`, at endpoints other than those `tried`, which count.
+    pub(super) fn new(
+        dialler: &'a Dialler,
+        snapshot: Option<Arc<OutboundSnapshot>>,
+        tried: &[Arc<Endpoint>],
+        deadline: tokio::time::Instant,
+        pending: SemaphorePermit<'a>,
+    ) -> Self {
+        let tried = tried.to_vec();
+        Self { dialler, snapshot, deadline, tried, first: None, shaking: None, worst: None, _pending: pending }
+    }
+
+    /// What servers are shown and judged by.
+    pub(super) fn snapshot(&self) -> Option<&Arc<OutboundSnapshot>> {
+        self.snapshot.as_ref()
+    }
+
+    /// The endpoint that is dialled first, chosen now, so that a connection to it may be found elsewhere. `None`: there is none.
+    pub(super) fn choose_first(&mut self, entry: &mut OutboundLogEntry) -> Option<&Lease> {
+        self.first = self.next(entry);
+        self.first.as_ref()
+    }
+
+    /// The lease of the endpoint that was chosen, for a connection that is there already.
+    pub(super) fn take_first(&mut self) -> Option<Lease> {
+        self.first.take()
+    }
+
+    /// An endpoint that accepts; nothing is sent to it.
+    ///
+    /// # Errors
+    /// That of the most telling attempt.
+    pub(super) async fn accepting(&mut self, entry: &mut OutboundLogEntry) -> Result<Dialled, OutboundError> {
+        let dialled = timeout_at(self.deadline, self.dial(entry)).await.ok().flatten();
+        dialled.ok_or_else(|| self.failure(entry))
+    }
+
+    /// As long as for the first time from now on: whoever was waited for was the app.
+    pub(super) fn restart_clock(&mut self) {
+        self.deadline = tokio::time::Instant::now() + self.dialler.outbound.timeouts.total;
+    }
+
+    /// An endpoint that may be given the app's bytes: `dialled`, or the next one that may.
+    ///
+    /// # Errors
+    /// That of the most telling attempt. Nothing of the app's was sent to anybody.
+    pub(super) async fn run(
+        &mut self,
+        dialled: Option<Dialled>,
+        entry: &mut OutboundLogEntry,
+    ) -> Result<Connected, OutboundError> {
+        match timeout_at(self.deadline, self.try_all(dialled, entry)).await {
+            Ok(Some(connected)) => return Ok(connected),
+            Ok(None) => {}
+            Err(_) => {
+                // Whoever has let the time pass has failed.
+                if let Some((endpoint, began)) = self.shaking.take() {
+                    self.fail(&endpoint, AttemptError::HandshakeTimeout(began.elapsed()), None);
+                }
+            }
+        }
+        Err(self.failure(entry))
+    }
+
+    /// Why it came to nothing.
+    fn failure(&mut self, entry: &mut OutboundLogEntry) -> OutboundError {
+        match self.worst.take() {
+            Some(failed) => failed.into_entry(entry).into(),
+            None if self.tried.is_empty() => {
+                self.dialler.endpoints.look_again();
+                OutboundError::NoEndpoint(self.dialler.endpoints.name().to_string())
+            }
+            None => OutboundError::TimedOut(self.dialler.outbound.timeouts.total),
+        }
+    }
+
+    async fn try_all(&mut self, mut dialled: Option<Dialled>, entry: &mut OutboundLogEntry) -> Option<Connected> {
         loop {
-            let (lease, tcp, took) = self.dial(entry).await?;
-            let endpoint = Arc::clone(lease.endpoint());
-            entry.fields.endpoint = Some(endpoint.addr);
-            entry.fields.connect = Some(took);
-            let name = self.service.server_name(&endpoint.target.host);
-            entry.fields.server_name = Some(name.to_str().into_owned());
-            let began = Instant::now();
-            self.shaking = Some((Arc::clone(&endpoint), began));
-            let shaken = shake_hands(self.handshake_limit(), snapshot, &name, tcp).await;
-            self.shaking = None;
-            match shaken {
-                Ok((stream, server)) => {
-                    let took = began.elapsed();
-                    entry.fields.handshake = Some(took);
-                    entry.fields.negotiated = Some(Negotiated::of(stream.get_ref().1));
-                    self.service.counters.count_handshake(took);
-                    self.service.endpoints.succeeded(&endpoint);
-                    self.service.counters.count_attempt(AttemptResult::Success);
-                    if server.is_retiring {
-                        self.service.endpoints.retires(&endpoint);
-                    }
-                    return Some(Connected { stream, server, name, snapshot: Arc::clone(snapshot), lease });
+            let next = match dialled.take() {
+                Some(dialled) => dialled,
+                None => self.dial(entry).await?,
+            };
+            if let Some(connected) = self.shake(next, entry).await {
+                return Some(connected);
+            }
+        }
+    }
+
+    /// The handshake with an endpoint that has accepted; `None` if it does not come to one, or it is not whom we want.
+    async fn shake(&mut self, dialled: Dialled, entry: &mut OutboundLogEntry) -> Option<Connected> {
+        let Dialled { lease, tcp, took } = dialled;
+        let endpoint = Arc::clone(lease.endpoint());
+        entry.fields.endpoint = Some(endpoint.addr);
+        entry.fields.connect = Some(took);
+        let (endpoints, counters) = (&self.dialler.endpoints, &self.dialler.counters);
+        let Some(snapshot) = self.snapshot.clone() else {
+            endpoints.succeeded(&endpoint);
+            counters.count_attempt(AttemptResult::Success);
+            return Some(Connected { stream: EndpointStream::Plain(tcp), verified: None, lease });
+        };
+        let name = server_name(&self.dialler.outbound, &endpoint.target.host);
+        entry.fields.server_name = Some(name.to_str().into_owned());
+        let began = Instant::now();
+        self.shaking = Some((Arc::clone(&endpoint), began));
+        let shaken = shake_hands(self.handshake_limit(), &snapshot, &name, tcp).await;
+        self.shaking = None;
+        match shaken {
+            Ok((stream, server)) => {
+                let took = began.elapsed();
+                entry.fields.handshake = Some(took);
+                entry.fields.negotiated = Some(Negotiated::of(stream.get_ref().1));
+                counters.count_handshake(took);
+                endpoints.succeeded(&endpoint);
+                counters.count_attempt(AttemptResult::Success);
+                if server.is_retiring {
+                    endpoints.retires(&endpoint);
                 }
-                Err(error) => {
-                    drop(lease);
-                    self.fail(&endpoint, error, Some((took, &name)));
-                }
+                let verified = Verified { server, name, snapshot };
+                Some(Connected { stream: EndpointStream::Tls(stream), verified: Some(verified), lease })
+            }
+            Err(error) => {
+                drop(lease);
+                self.fail(&endpoint, error, Some((took, &name)));
+                None
             }
         }
     }
@@ -235,21 +246,21 @@ impl Attempts<'_> {
     /// How long the next handshake may take: where others are left to be tried, no more than leaves them as much.
     fn handshake_limit(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(tokio::time::Instant::now());
-        let endpoints = self.service.endpoints.current().len().saturating_sub(self.tried.len());
-        let others = self.service.outbound.attempts.saturating_sub(self.tried.len()).min(endpoints);
+        let endpoints = self.dialler.endpoints.current().len().saturating_sub(self.tried.len());
+        let others = self.dialler.outbound.attempts.saturating_sub(self.tried.len()).min(endpoints);
         let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
-        self.service.outbound.timeouts.handshake.min(share)
+        self.dialler.outbound.timeouts.handshake.min(share)
     }
 
     /// Notes that an attempt has failed; `connected`: after it had come to a handshake.
     fn fail(&mut self, endpoint: &Endpoint, error: AttemptError, connected: Option<(Duration, &ServerName<'static>)>) {
-        self.service.counters.count_attempt(error.result());
+        self.dialler.counters.count_attempt(error.result());
         match error {
             // It is well, and would say the same to everybody: what it does not like is ours.
-            AttemptError::Rejected(_) => self.service.endpoints.succeeded(endpoint),
-            _ => self.service.endpoints.failed(endpoint),
+            AttemptError::Rejected(_) => self.dialler.endpoints.succeeded(endpoint),
+            _ => self.dialler.endpoints.failed(endpoint),
         }
-        tracing::debug!(to = %self.service.counters.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");
+        tracing::debug!(to = %self.dialler.endpoints.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");
         // That nobody listens at one address says less than that somebody else has answered at another.
         if self.worst.as_ref().is_none_or(|worst| error.weight() >= worst.error.weight()) {
             self.worst = Some(FailedAttempt {
@@ -263,25 +274,28 @@ impl Attempts<'_> {
 
     /// The next endpoint that was not tried, if so many may be.
     fn next(&mut self, entry: &mut OutboundLogEntry) -> Option<Lease> {
-        if self.tried.len() >= self.service.outbound.attempts {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        if self.tried.len() >= self.dialler.outbound.attempts {
             return None;
         }
-        let endpoint = self.service.balancer.choose(&self.service.endpoints.current(), &self.tried)?;
+        let endpoint = self.dialler.balancer.choose(&self.dialler.endpoints.current(), &self.tried)?;
         self.tried.push(Arc::clone(&endpoint));
         entry.fields.attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
         entry.fields.endpoint = Some(endpoint.addr);
-        Some(self.service.endpoints.lease(endpoint))
+        Some(self.dialler.endpoints.lease(endpoint))
     }
 
     /// A connection to whichever of the endpoints left accepts first; `None` if none does. Each has a head start before the next is
     /// dialled beside it.
-    async fn dial(&mut self, entry: &mut OutboundLogEntry) -> Option<(Lease, TcpStream, Duration)> {
+    async fn dial(&mut self, entry: &mut OutboundLogEntry) -> Option<Dialled> {
         let mut racing: JoinSet<DialResult> = JoinSet::new();
         loop {
             let next = self.next(entry);
             let is_last = next.is_none();
             if let Some(lease) = next {
-                let timeouts = self.service.outbound.timeouts.clone();
+                let timeouts = self.dialler.outbound.timeouts.clone();
                 let mut dialling = Box::pin(DialResult::by(lease, timeouts));
                 if racing.is_empty() {
                     // Mostly it is there at once, and no task is needed.
@@ -312,10 +326,10 @@ impl Attempts<'_> {
     }
 
     /// The connection, if it came to one; else the failure is noted.
-    fn take(&mut self, dialled: DialResult) -> Option<(Lease, TcpStream, Duration)> {
+    fn take(&mut self, dialled: DialResult) -> Option<Dialled> {
         let DialResult { lease, result, took } = dialled;
         match result {
-            Ok(tcp) => Some((lease, tcp, took)),
+            Ok(tcp) => Some(Dialled { lease, tcp, took }),
             Err(error) => {
                 let endpoint = Arc::clone(lease.endpoint());
                 drop(lease);
@@ -330,7 +344,7 @@ impl Attempts<'_> {
         if racing.is_empty() {
             return;
         }
-        let (endpoints, counters) = (Arc::clone(&self.service.endpoints), Arc::clone(&self.service.counters));
+        let (endpoints, counters) = (Arc::clone(&self.dialler.endpoints), Arc::clone(&self.dialler.counters));
         // It ends with the time to connect.
         tokio::spawn(async move {
             while let Some(joined) = racing.join_next().await {
@@ -359,7 +373,7 @@ impl DialResult {
 }
 
 /// A connection to `endpoint`, or by way of it where it is a proxy: that has as long as a handshake to reach the server.
-async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result<TcpStream, AttemptError> {
+pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result<TcpStream, AttemptError> {
     let OutboundTimeouts { connect: limit, handshake, .. } = timeouts;
     let dialled = timeout(limit, connect_tcp(endpoint.addr)).await;
     let dialled = dialled.map_err(|_| AttemptError::ConnectTimeout(limit))?;

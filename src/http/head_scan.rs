@@ -1,0 +1,354 @@
+//! Where each HTTP/1.1 request begins and ends in a stream of bytes, and which heads are refused before anybody acts on them.
+//!
+//! Two programs that read one head in two ways are how requests are smuggled: so what may be read in two ways is refused
+//! (RFC 9112, 2.2, 5.1, 5.2, 6.3 and 11.2). The lines are read by the parser that hyper reads them with.
+
+use memchr::memchr;
+use strum::{IntoStaticStr, VariantArray};
+
+/// The longest head of a request, in bytes.
+pub(crate) const MAX_HEAD: usize = 64 * 1024;
+
+/// The most fields in one head.
+pub(crate) const MAX_FIELDS: usize = 128;
+
+/// The most bytes between two chunks, and behind the last one: size, extensions and trailers.
+const MAX_CHUNK_LINES: usize = 8 * 1024;
+
+/// Why a head is refused. A closed set: answers, the access log and metrics name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum HeadRefusal {
+    /// It does not begin as a request does.
+    NotHttp,
+    /// A line is no field, or has bytes that none may have.
+    BadField,
+    /// A line ends without a carriage return.
+    BareLf,
+    /// Both a length and a coding say where the body ends.
+    LengthAndCoding,
+    /// The length is no number, or there are two.
+    BadLength,
+    /// The body's coding is another than `chunked`, or named twice.
+    BadCoding,
+    /// There are two Host fields.
+    TwoHosts,
+    /// It is longer than [`MAX_HEAD`].
+    HeadTooLong,
+    /// It has more than [`MAX_FIELDS`].
+    TooManyFields,
+    /// It was not there in time.
+    HeadTimeout,
+}
+
+impl HeadRefusal {
+    /// The status of the answer.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::HeadTooLong | Self::TooManyFields => 431,
+            Self::HeadTimeout => 408,
+            _ => 400,
+        }
+    }
+
+    /// What is wrong, for people.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::NotHttp => "this is no HTTP/1.1 request",
+            Self::BadField => "a field of the head is malformed",
+            Self::BareLf => "a line of the head ends without a carriage return",
+            Self::LengthAndCoding => "Content-Length and Transfer-Encoding stand in one head",
+            Self::BadLength => "Content-Length is no number, or stands twice",
+            Self::BadCoding => "Transfer-Encoding is not chunked alone",
+            Self::TwoHosts => "Host stands twice",
+            Self::HeadTooLong => "the head is longer than 64 KiB",
+            Self::TooManyFields => "the head has more than 128 fields",
+            Self::HeadTimeout => "the head did not arrive in time",
+        }
+    }
+}
+
+/// What a head says of what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestHead {
+    /// Where its body ends.
+    pub(crate) body: BodyLength,
+    /// What follows may be another protocol, if that is answered: CONNECT, or an upgrade that is not to HTTP/2.
+    pub(crate) may_switch: bool,
+}
+
+/// Where a body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    /// After so many bytes.
+    Known(u64),
+    /// With a chunk of no length.
+    Chunked,
+}
+
+/// The complete head at the beginning of `head`, judged.
+fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(HeadRefusal::NotHttp),
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadRefusal::TooManyFields),
+        Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => return Err(HeadRefusal::BadField),
+        Err(_) => return Err(HeadRefusal::NotHttp),
+    }
+    if has_bare_lf(head) {
+        return Err(HeadRefusal::BareLf);
+    }
+    let (mut length, mut coding, mut hosts, mut upgrade) = (None, None, 0, None);
+    for httparse::Header { name, value } in request.headers.iter() {
+        let slot = match name {
+            name if name.eq_ignore_ascii_case("content-length") => &mut length,
+            name if name.eq_ignore_ascii_case("transfer-encoding") => &mut coding,
+            name if name.eq_ignore_ascii_case("upgrade") => {
+                upgrade = Some(*value);
+                continue;
+            }
+            name if name.eq_ignore_ascii_case("host") => {
+                hosts += 1;
+                continue;
+            }
+            _ => continue,
+        };
+        match (slot.replace(*value), name.len()) {
+            (None, _) => {}
+            (Some(_), 14) => return Err(HeadRefusal::BadLength),
+            (Some(_), _) => return Err(HeadRefusal::BadCoding),
+        }
+    }
+    if hosts > 1 {
+        return Err(HeadRefusal::TwoHosts);
+    }
+    let body = match (length, coding) {
+        (Some(_), Some(_)) => return Err(HeadRefusal::LengthAndCoding),
+        (None, None) => BodyLength::Known(0),
+        (Some(length), None) => BodyLength::Known(parse_length(length)?),
+        // HTTP/1.0 knows no codings.
+        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") && request.version == Some(1) => {
+            BodyLength::Chunked
+        }
+        (None, Some(_)) => return Err(HeadRefusal::BadCoding),
+    };
+    let is_upgrade = request.version == Some(1)
+        && body == BodyLength::Known(0)
+        && upgrade.is_some_and(|protocol| !protocol.to_ascii_lowercase().starts_with(b"h2c"))
+        && nominates_upgrade(request.headers);
+    Ok(RequestHead { body, may_switch: is_upgrade || request.method == Some("CONNECT") })
+}
+
+/// Whether a Connection field names `upgrade` (RFC 9110, 7.8).
+fn nominates_upgrade(fields: &[httparse::Header<'_>]) -> bool {
+    let connection = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("connection"));
+    connection
+        .flat_map(|field| field.value.split(|byte| *byte == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+}
+
+fn parse_length(value: &[u8]) -> Result<u64, HeadRefusal> {
+    let digits = std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).ok_or(HeadRefusal::BadLength)
+}
+
+fn has_bare_lf(head: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(next) = memchr(b'\n', &head[at..]) {
+        let lf = at + next;
+        if lf == 0 || head[lf - 1] != b'\r' {
+            return true;
+        }
+        at = lf + 1;
+    }
+    false
+}
+
+/// Follows a stream of requests. What it has passed may be read by others; what it has not is kept from them.
+#[derive(Debug)]
+pub(crate) enum RequestScan {
+    /// In a head, of which so many bytes were searched for its end.
+    Head(usize),
+    /// In a body of which so many bytes are to come.
+    Body(u64),
+    /// In a body of chunks.
+    Chunks(ChunkScan),
+    /// Behind a head after which another protocol may begin: nothing is passed.
+    Switching,
+    /// Behind a head that was refused: nothing is passed.
+    Refused,
+}
+
+/// Where in a body of chunks. A carriage return is followed by a line feed, and none comes without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChunkScan {
+    /// In the line with the size, of which this is the value so far; `digits` were read, and then `extension` bytes.
+    Size { size: u64, digits: u8, extension: usize },
+    /// Behind the carriage return of the line with the size.
+    SizeEnd(u64),
+    /// In the data, of which so many bytes are to come.
+    Data(u64),
+    /// Behind the data; whether behind its carriage return.
+    DataEnd { is_behind_cr: bool },
+    /// In the trailers: bytes so far, and whether the line has any.
+    Trailers { bytes: usize, is_empty_line: bool },
+    /// Behind the carriage return of a line of the trailers.
+    TrailerEnd { bytes: usize, is_empty_line: bool },
+}
+
+const CHUNK: ChunkScan = ChunkScan::Size { size: 0, digits: 0, extension: 0 };
+
+impl Default for RequestScan {
+    fn default() -> Self {
+        Self::Head(0)
+    }
+}
+
+/// What became of a look at some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// So many of them may be read by others.
+    pub(crate) bytes: usize,
+    /// The body does not follow its own rules: the connection is of no use any more.
+    pub(crate) is_broken: bool,
+}
+
+impl RequestScan {
+    /// Looks at `bytes`, the first of which is the first that was not passed yet. Each head that is complete is given to `found`.
+    pub(crate) fn pass(&mut self, bytes: &[u8], mut found: impl FnMut(Result<RequestHead, HeadRefusal>)) -> Passed {
+        let mut passed = 0;
+        loop {
+            let rest = &bytes[passed..];
+            match self {
+                Self::Switching | Self::Refused => break,
+                _ if rest.is_empty() => break,
+                Self::Head(searched) => {
+                    let Some(end) = end_of_head(rest, *searched) else {
+                        *searched = rest.len();
+                        if rest.len() > MAX_HEAD {
+                            found(Err(HeadRefusal::HeadTooLong));
+                            *self = Self::Refused;
+                        }
+                        break;
+                    };
+                    let judged = if end > MAX_HEAD { Err(HeadRefusal::HeadTooLong) } else { judge(&rest[..end]) };
+                    found(judged);
+                    *self = match judged {
+                        Err(_) => Self::Refused,
+                        Ok(RequestHead { may_switch: true, .. }) => Self::Switching,
+                        Ok(RequestHead { body: BodyLength::Known(0), .. }) => Self::Head(0),
+                        Ok(RequestHead { body: BodyLength::Known(length), .. }) => Self::Body(length),
+                        Ok(RequestHead { body: BodyLength::Chunked, .. }) => Self::Chunks(CHUNK),
+                    };
+                    passed += if judged.is_ok() { end } else { 0 };
+                }
+                Self::Body(left) => {
+                    let taken = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    passed += taken;
+                    *left -= taken as u64;
+                    if *left == 0 {
+                        *self = Self::Head(0);
+                    }
+                }
+                Self::Chunks(chunk) => {
+                    let (taken, next) = chunk.step(rest);
+                    passed += taken;
+                    match next {
+                        ChunkStep::Stay(next) => *chunk = next,
+                        ChunkStep::Over => *self = Self::Head(0),
+                        ChunkStep::Broken => {
+                            *self = Self::Refused;
+                            return Passed { bytes: passed, is_broken: true };
+                        }
+                    }
+                }
+            }
+        }
+        Passed { bytes: passed, is_broken: false }
+    }
+
+    /// Whether a head has begun that is not complete, if `held` bytes were not passed.
+    pub(crate) fn is_within_head(&self, held: usize) -> bool {
+        matches!(self, Self::Head(_)) && held > 0
+    }
+
+    /// The head that is under way was not there in time.
+    pub(crate) fn give_up(&mut self) {
+        *self = Self::Refused;
+    }
+}
+
+enum ChunkStep {
+    Stay(ChunkScan),
+    Over,
+    Broken,
+}
+
+impl ChunkScan {
+    /// Takes some of `bytes`, of which there is at least one (RFC 9112, 7.1).
+    fn step(self, bytes: &[u8]) -> (usize, ChunkStep) {
+        use ChunkStep::{Broken, Over, Stay};
+        let first = bytes[0];
+        match self {
+            Self::Size { size, digits, extension: 0 } if first.is_ascii_hexdigit() => {
+                let digit = char::from(first).to_digit(16).unwrap_or_default();
+                // Sixteen digits are all that a length can have.
+                match digits < 16 {
+                    true => {
+                        (1, Stay(Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1, extension: 0 }))
+                    }
+                    false => (1, Broken),
+                }
+            }
+            Self::Size { digits: 0, .. } => (1, Broken),
+            Self::Size { size, digits, extension } => match first {
+                b'\r' => (1, Stay(Self::SizeEnd(size))),
+                b'\n' => (1, Broken),
+                _ if extension >= MAX_CHUNK_LINES => (1, Broken),
+                _ => (1, Stay(Self::Size { size, digits, extension: extension + 1 })),
+            },
+            Self::SizeEnd(0) if first == b'\n' => (1, Stay(Self::Trailers { bytes: 0, is_empty_line: true })),
+            Self::SizeEnd(size) if first == b'\n' => (1, Stay(Self::Data(size))),
+            Self::Data(left) => {
+                let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let left = left - taken as u64;
+                (taken, Stay(if left == 0 { Self::DataEnd { is_behind_cr: false } } else { Self::Data(left) }))
+            }
+            Self::DataEnd { is_behind_cr: false } if first == b'\r' => (1, Stay(Self::DataEnd { is_behind_cr: true })),
+            Self::DataEnd { is_behind_cr: true } if first == b'\n' => (1, Stay(CHUNK)),
+            Self::Trailers { bytes, is_empty_line } => match first {
+                b'\r' => (1, Stay(Self::TrailerEnd { bytes, is_empty_line })),
+                b'\n' => (1, Broken),
+                _ if bytes >= MAX_CHUNK_LINES => (1, Broken),
+                _ => (1, Stay(Self::Trailers { bytes: bytes + 1, is_empty_line: false })),
+            },
+            Self::TrailerEnd { is_empty_line: true, .. } if first == b'\n' => (1, Over),
+            Self::TrailerEnd { bytes, .. } if first == b'\n' => {
+                (1, Stay(Self::Trailers { bytes: bytes + 2, is_empty_line: true }))
+            }
+            Self::SizeEnd(_) | Self::DataEnd { .. } | Self::TrailerEnd { .. } => (1, Broken),
+        }
+    }
+}
+
+/// The length of the head at the beginning of `bytes`, if it is complete; the first `searched` bytes were looked at before. Empty lines
+/// in front of it are part of it (RFC 9112, 2.2).
+fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    // The end may lie across the border.
+    let mut at = searched.saturating_sub(3).max(start);
+    while let Some(next) = memchr(b'\n', &bytes[at..]) {
+        let behind = at + next + 1;
+        match &bytes[behind..] {
+            [b'\n', ..] => return Some(behind + 1),
+            [b'\r', b'\n', ..] => return Some(behind + 2),
+            _ => at = behind,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

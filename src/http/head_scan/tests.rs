@@ -1,0 +1,149 @@
+use super::*;
+
+type JudgedHeads = Vec<Result<RequestHead, HeadRefusal>>;
+
+/// The heads that are found in `bytes` if they come in pieces of `size`, how many bytes were passed, and whether they were broken.
+fn scan(bytes: &[u8], size: usize) -> (JudgedHeads, usize, bool) {
+    let (mut scan, mut heads, mut passed) = (RequestScan::default(), Vec::new(), 0);
+    let mut end = 0;
+    while end < bytes.len() {
+        end = (end + size).min(bytes.len());
+        let step = scan.pass(&bytes[passed..end], |head| heads.push(head));
+        passed += step.bytes;
+        if step.is_broken {
+            return (heads, passed, true);
+        }
+    }
+    (heads, passed, false)
+}
+
+/// The one head in `bytes`, which is the same however it is cut into pieces.
+#[track_caller]
+fn one(bytes: &str) -> Result<RequestHead, HeadRefusal> {
+    let whole = scan(bytes.as_bytes(), usize::MAX);
+    for size in [1, 2, 3, 7, 64] {
+        assert_eq!(scan(bytes.as_bytes(), size), whole, "in pieces of {size}");
+    }
+    assert_eq!(whole.0.len(), 1, "{whole:?}");
+    whole.0[0]
+}
+
+#[track_caller]
+fn refused(head: &str, why: HeadRefusal) {
+    assert_eq!(one(head), Err(why), "{head:?}");
+}
+
+#[test]
+fn a_plain_request_has_no_body_and_all_of_it_is_passed() {
+    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(one(request), Ok(RequestHead { body: BodyLength::Known(0), may_switch: false }));
+    assert_eq!(scan(request.as_bytes(), 5).1, request.len());
+}
+
+#[test]
+fn requests_behind_one_another_are_found_across_bodies_of_either_kind() {
+    let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /\
+        POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nGET /\r\n0\r\nA: b\r\n\r\n\
+        GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for size in [1, 2, 3, 10, 50, 1000] {
+        let (heads, passed, is_broken) = scan(bytes, size);
+        let bodies: Vec<_> = heads.into_iter().map(|head| head.unwrap().body).collect();
+        assert_eq!(bodies, [BodyLength::Known(5), BodyLength::Chunked, BodyLength::Known(0)], "in pieces of {size}");
+        assert_eq!((passed, is_broken), (bytes.len(), false));
+    }
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_passed() {
+    for (field, why) in [
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked", HeadRefusal::LengthAndCoding),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 3", HeadRefusal::LengthAndCoding),
+        ("Content-Length: 3\r\nContent-Length: 3", HeadRefusal::BadLength),
+        ("Content-Length: 3, 3", HeadRefusal::BadLength),
+        ("Content-Length: +3", HeadRefusal::BadLength),
+        ("Content-Length: 0x3", HeadRefusal::BadLength),
+        ("Content-Length:", HeadRefusal::BadLength),
+        ("Content-Length: 18446744073709551616", HeadRefusal::BadLength),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", HeadRefusal::BadCoding),
+        ("Transfer-Encoding: gzip, chunked", HeadRefusal::BadCoding),
+        ("Transfer-Encoding: identity", HeadRefusal::BadCoding),
+        ("Transfer-Encoding: \"chunked\"", HeadRefusal::BadCoding),
+        ("Transfer-Encoding: chunked;q=1", HeadRefusal::BadCoding),
+        ("Transfer-Encoding:", HeadRefusal::BadCoding),
+        ("host: b", HeadRefusal::TwoHosts),
+        ("A: b\nC: d", HeadRefusal::BareLf),
+        ("A : b", HeadRefusal::BadField),
+        ("A: b\r\n folded", HeadRefusal::BadField),
+        ("A: b\0c", HeadRefusal::BadField),
+        (": b", HeadRefusal::BadField),
+    ] {
+        let request =
+            format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\nabcGET /second HTTP/1.1\r\nHost: a\r\n\r\n");
+        refused(&request, why);
+        assert_eq!(scan(request.as_bytes(), 9).1, 0, "{field}");
+    }
+    refused("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", HeadRefusal::BadCoding);
+    refused("GET / HTTP/1.1\nHost: a\n\n", HeadRefusal::BareLf);
+    refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n", HeadRefusal::NotHttp);
+    refused("\x16\x03\x01\x02\x00\r\n\r\n", HeadRefusal::NotHttp);
+}
+
+#[test]
+fn a_head_is_bounded_in_bytes_and_in_fields_and_the_largest_that_fits_is_taken() {
+    let with = |fields: usize, padding: usize| {
+        let fields: String = (0..fields).map(|i| format!("A{i}: b\r\n")).collect();
+        format!("GET / HTTP/1.1\r\n{fields}P: {}\r\n\r\n", "p".repeat(padding))
+    };
+    assert!(one(&with(MAX_FIELDS - 1, 0)).is_ok());
+    refused(&with(MAX_FIELDS, 0), HeadRefusal::TooManyFields);
+    let most = MAX_HEAD - with(0, 0).len();
+    assert!(scan(with(0, most).as_bytes(), 4096).0[0].is_ok());
+    for bytes in [with(0, most + 1), with(0, 2 * MAX_HEAD), "x".repeat(MAX_HEAD + 1)] {
+        for size in [4096, usize::MAX >> 1] {
+            assert_eq!(scan(bytes.as_bytes(), size).0, [Err(HeadRefusal::HeadTooLong)]);
+        }
+    }
+}
+
+#[test]
+fn a_body_of_chunks_that_breaks_its_own_rules_is_broken() {
+    let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let extension = format!("1;{}\r\n", "x".repeat(MAX_CHUNK_LINES));
+    let trailer = format!("0\r\nA: {}\r\n\r\n", "x".repeat(MAX_CHUNK_LINES));
+    for chunks in [
+        "\r\n",
+        "x\r\n",
+        "-1\r\n",
+        "1\r\nabc",
+        "11111111111111111\r\n",
+        "1\na\n",
+        "1\r\na\n0\r\n\r\n",
+        "1\r\r\n",
+        "0\r\nA: b\n\r\n",
+        "0\r\nA\rb\r\n\r\n",
+        &extension,
+        &trailer,
+    ] {
+        let bytes = format!("{head}{chunks}");
+        assert!(scan(bytes.as_bytes(), 3).2, "{chunks:?}");
+    }
+}
+
+#[test]
+fn behind_what_may_be_another_protocol_nothing_is_passed() {
+    let websocket = "GET / HTTP/1.1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for head in [websocket, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "CONNECT a:1 HTTP/1.0\r\n\r\n"] {
+        assert!(one(head).unwrap().may_switch, "{head}");
+        let (heads, passed, _) = scan(format!("{head}GET / HTTP/1.1\r\n\r\n").as_bytes(), 11);
+        assert_eq!((heads.len(), passed), (1, head.len()));
+    }
+    for fields in [
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA",
+        "Upgrade: websocket",
+        "Connection: upgrade",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3",
+    ] {
+        let head = one(&format!("GET / HTTP/1.1\r\n{fields}\r\n\r\nabc")[..]);
+        assert!(!head.unwrap().may_switch, "{fields}");
+    }
+}

@@ -1,0 +1,34 @@
+//! Answers of our own: a status, a reason from a closed set, and a line for people.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// The field that has the reason: it tells our answers from the server's.
+const REASON: HeaderName = HeaderName::from_static("x-vestibule-reason");
+
+/// What we answer ourselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnAnswer {
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// Why, from a closed set.
+    pub(crate) reason: &'static str,
+    /// One line for people.
+    pub(crate) text: String,
+}
+
+impl OwnAnswer {
+    /// The response. No request follows it.
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        let Self { status, reason, text } = self;
+        let mut response = Response::new(Full::from(format!("vestibule: {text}\n")));
+        *response.status_mut() = status;
+        let fields = response.headers_mut();
+        fields.insert(REASON, HeaderValue::from_static(reason));
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}

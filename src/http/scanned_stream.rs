@@ -1,0 +1,225 @@
+//! A connection whose requests are judged before their reader sees them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::head_scan::{HeadRefusal, RequestHead, RequestScan};
+
+/// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`Heads`].
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
+
+/// What was judged of each request, in their order, for whoever answers them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heads(Arc<Mutex<VecDeque<Result<RequestHead, HeadRefusal>>>>);
+
+impl Heads {
+    fn push(&self, head: Result<RequestHead, HeadRefusal>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(head);
+    }
+
+    /// That of the next request. To be asked once for each; `None`: there was none, which the caller takes for a refusal.
+    pub(crate) fn next(&self) -> Option<Result<RequestHead, HeadRefusal>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// `S`, read request by request.
+#[derive(Debug)]
+pub(crate) struct ScannedStream<S> {
+    stream: S,
+    scan: RequestScan,
+    heads: Heads,
+    /// Bytes that were read and not handed on. Empty but for heads that come in pieces, and what lies behind the last request.
+    held: Vec<u8>,
+    /// So many of them may be.
+    cleared: usize,
+    head_timeout: Duration,
+    /// The end of the time for a head that has begun.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> ScannedStream<S> {
+    /// `stream`, whose heads each have to be complete `head_timeout` after their first byte.
+    pub(crate) fn new(stream: S, head_timeout: Duration) -> Self {
+        Self {
+            stream,
+            scan: RequestScan::default(),
+            heads: Heads::default(),
+            held: Vec::new(),
+            cleared: 0,
+            head_timeout,
+            timer: None,
+        }
+    }
+
+    /// What is judged of its requests.
+    pub(crate) fn heads(&self) -> Heads {
+        self.heads.clone()
+    }
+
+    /// The connection, and what was read of it and not handed on.
+    pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.held)
+    }
+
+    /// Judges `bytes` that were not handed on yet; how many of them may be.
+    fn pass(scan: &mut RequestScan, heads: &Heads, bytes: &[u8]) -> io::Result<usize> {
+        let passed = scan.pass(bytes, |head| heads.push(head));
+        if passed.is_broken {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the chunks of a body are malformed"));
+        }
+        Ok(passed.bytes)
+    }
+
+    /// The reader gets an answer to give, in the order of the requests.
+    fn stand_in(&mut self) {
+        self.held = STAND_IN.to_vec();
+        self.cleared = STAND_IN.len();
+        self.timer = None;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.cleared > 0 {
+                let handed = this.cleared.min(buf.remaining());
+                buf.put_slice(&this.held[..handed]);
+                this.held.drain(..handed);
+                this.cleared -= handed;
+                return Poll::Ready(Ok(()));
+            }
+            match this.scan {
+                // Until the answer has been given: what follows may be another protocol.
+                RequestScan::Switching => return Poll::Pending,
+                // It has got its answer, and there is nothing more to be said.
+                RequestScan::Refused => return Poll::Pending,
+                _ => {}
+            }
+            let before = buf.filled().len();
+            if Pin::new(&mut this.stream).poll_read(cx, buf)?.is_pending() {
+                if !this.scan.is_within_head(this.held.len()) {
+                    return Poll::Pending;
+                }
+                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(this.head_timeout)));
+                ready!(timer.as_mut().poll(cx));
+                this.heads.push(Err(HeadRefusal::HeadTimeout));
+                this.scan.give_up();
+                this.stand_in();
+                continue;
+            }
+            let read = &buf.filled()[before..];
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if this.held.is_empty() {
+                let passed = Self::pass(&mut this.scan, &this.heads, read)?;
+                this.held.extend_from_slice(&read[passed..]);
+                buf.set_filled(before + passed);
+            } else {
+                // The reader's memory was borrowed for it.
+                this.held.extend_from_slice(read);
+                buf.set_filled(before);
+                this.cleared = Self::pass(&mut this.scan, &this.heads, &this.held)?;
+            }
+            if !this.scan.is_within_head(this.held.len() - this.cleared) {
+                this.timer = None;
+            }
+            let is_refused = matches!(this.scan, RequestScan::Refused);
+            if is_refused {
+                // What lies in front of it is handed on, and then what stands in for it.
+                this.held.truncate(this.cleared);
+                this.held.extend_from_slice(STAND_IN);
+                this.cleared = this.held.len();
+            }
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ScannedStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// What the reader of `pieces`, sent one by one, gets to see until the end, and what is judged.
+    async fn read(pieces: &[&[u8]]) -> (String, Vec<Result<RequestHead, HeadRefusal>>) {
+        let (mut sender, receiver) = tokio::io::duplex(8);
+        let mut scanned = ScannedStream::new(receiver, Duration::from_millis(50));
+        let heads = scanned.heads();
+        let pieces: Vec<_> = pieces.iter().map(|piece| piece.to_vec()).collect();
+        let sending = tokio::spawn(async move {
+            for piece in pieces {
+                // One that is refused is not read on.
+                if tokio::time::timeout(Duration::from_secs(1), sender.write_all(&piece)).await.is_err() {
+                    break;
+                }
+            }
+            sender
+        });
+        let mut text = Vec::new();
+        while !text.ends_with(STAND_IN) && !text.ends_with(b"END") {
+            let mut space = [0; 100];
+            let read = scanned.read(&mut space).await.unwrap();
+            assert!(read > 0, "an end after {:?}", String::from_utf8_lossy(&text));
+            text.extend_from_slice(&space[..read]);
+        }
+        sending.abort();
+        (String::from_utf8(text).unwrap(), std::iter::from_fn(|| heads.next()).collect())
+    }
+
+    #[tokio::test]
+    async fn the_reader_sees_what_was_sent_and_a_stand_in_for_the_head_that_is_refused() {
+        let (text, heads) = read(&[b"POST / HTTP/1.1\r\nContent-", b"Length: 3\r\n\r\nEND"]).await;
+        assert_eq!(text, "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nEND");
+        assert_eq!(heads.len(), 1);
+        let good = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+        let (text, heads) = read(&[good.as_bytes(), b"GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n", b"more"]).await;
+        assert_eq!(text, format!("{good}{}", std::str::from_utf8(STAND_IN).unwrap()));
+        assert_eq!(heads[1..], [Err(HeadRefusal::BareLf)]);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_come_to_its_end_is_refused_in_time() {
+        let (text, heads) = read(&[b"GET / HTTP/1.1\r\nA:"]).await;
+        assert_eq!(text.as_bytes(), STAND_IN);
+        assert_eq!(heads, [Err(HeadRefusal::HeadTimeout)]);
+    }
+}

@@ -1,0 +1,106 @@
+//! A connection whose bytes are counted where others can see it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Transferred;
+
+/// Bytes so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    written: AtomicU64,
+    read: AtomicU64,
+    is_truncated: AtomicBool,
+}
+
+impl Tally {
+    /// Written (up) and read (down) so far.
+    pub(crate) fn bytes(&self) -> Transferred {
+        Transferred { up: self.written.load(Ordering::Relaxed), down: self.read.load(Ordering::Relaxed) }
+    }
+
+    /// Whether what was read has ended without the end that its protocol demands.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.is_truncated.load(Ordering::Relaxed)
+    }
+}
+
+/// `S`, whose bytes are counted.
+#[derive(Debug)]
+pub(crate) struct TalliedStream<S> {
+    stream: S,
+    tally: Arc<Tally>,
+}
+
+impl<S> TalliedStream<S> {
+    /// `stream`, of which nothing was counted yet.
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, tally: Arc::default() }
+    }
+
+    /// What is counted.
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+
+    /// The stream, no longer counted.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
+    fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = written {
+            self.tally.written.fetch_add(written as u64, Ordering::Relaxed);
+        }
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for TalliedStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf)).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                this.tally.is_truncated.store(true, Ordering::Relaxed);
+            }
+        })?;
+        this.tally.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for TalliedStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.note_written(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.note_written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,214 @@
+//! The bodies that pass through: what becomes of an exchange is known when its response's body has ended.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body_util::{Either, Full};
+use hyper::Response;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Sleep, sleep};
+
+use super::client::Channel;
+use super::failure::response_failure;
+use super::pool::Pool;
+use crate::http::OwnAnswer;
+use crate::io::Transferred;
+use crate::outbound::endpoints::Lease;
+use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
+
+/// The response to a request of the app: the server's, or one of our own.
+pub(in crate::outbound) type ExchangeResponse = Response<Either<ResponseBody, Full<Bytes>>>;
+
+/// A server that does not say whether it wants the body is sent it after so long (RFC 9110, 10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// Our own `answer` to a request that ends for `reason`.
+pub(in crate::outbound) fn own_response(
+    answer: OwnAnswer,
+    reason: OutboundCloseReason,
+    mut entry: OutboundLogEntry,
+) -> ExchangeResponse {
+    if let Some(request) = &mut entry.fields.request {
+        request.status = Some(answer.status.as_u16());
+    }
+    entry.fields.detail.get_or_insert_with(|| answer.text.clone());
+    entry.close(reason);
+    answer.into_response().map(Either::Right)
+}
+
+/// The body of a request on its way to the server.
+#[derive(Debug)]
+pub(in crate::outbound) struct RequestBody {
+    /// `None`: there is none.
+    inner: Option<Incoming>,
+    /// The app asks whether it may send it: it is not read before the server has said so.
+    gate: Option<Gate>,
+    is_done: Arc<AtomicBool>,
+}
+
+/// What a body waits for.
+#[derive(Debug)]
+struct Gate {
+    opened: oneshot::Receiver<()>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl RequestBody {
+    pub(super) fn new(inner: Incoming) -> Self {
+        let inner = Some(inner).filter(|inner| !inner.is_end_stream());
+        Self { is_done: Arc::new(AtomicBool::new(inner.is_none())), inner, gate: None }
+    }
+
+    pub(super) fn none() -> Self {
+        Self { inner: None, gate: None, is_done: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// It is held back until what is given here is used, or for a while.
+    pub(super) fn hold_back(&mut self) -> oneshot::Sender<()> {
+        let (open, opened) = oneshot::channel();
+        self.gate = Some(Gate { opened, timer: Box::pin(sleep(CONTINUE_WAIT)) });
+        open
+    }
+
+    /// Whether all of it has been taken.
+    pub(super) fn is_done(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_done)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        if let Some(gate) = &mut self.gate {
+            // The sender is dropped with the question: then the server has answered something else, and the body is not wanted.
+            match Pin::new(&mut gate.opened).poll(cx) {
+                Poll::Ready(Ok(())) => self.gate = None,
+                Poll::Ready(Err(_)) => return Poll::Pending,
+                Poll::Pending => {
+                    ready!(gate.timer.as_mut().poll(cx));
+                    self.gate = None;
+                }
+            }
+        }
+        let frame = match &mut self.inner {
+            Some(inner) => ready!(Pin::new(inner).poll_frame(cx)),
+            None => None,
+        };
+        if frame.is_none() || self.is_end_stream() {
+            self.is_done.store(true, Ordering::Release);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// The body of a response on its way to the app.
+#[derive(Debug)]
+pub(in crate::outbound) struct ResponseBody {
+    inner: Incoming,
+    /// `None` once it has ended.
+    exchange: Option<Exchange>,
+}
+
+/// All that one request holds until its response has ended.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) channel: Channel,
+    pub(super) pool: Arc<Pool>,
+    pub(super) entry: OutboundLogEntry,
+    /// Bytes of the connection before this request.
+    pub(super) before: Transferred,
+    pub(super) request_is_done: Arc<AtomicBool>,
+    /// It counts as a request until then.
+    pub(super) _lease: Lease,
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+impl ResponseBody {
+    pub(super) fn new(inner: Incoming, exchange: Exchange) -> Self {
+        let mut body = Self { inner, exchange: Some(exchange) };
+        if body.inner.is_end_stream() {
+            body.complete();
+        }
+        body
+    }
+
+    /// The response is whole: its connection waits for the next request.
+    fn complete(&mut self) {
+        let Some(mut exchange) = self.exchange.take() else { return };
+        exchange.note_bytes();
+        let Exchange { channel, pool, entry, request_is_done, .. } = exchange;
+        // A server that has answered before it had the whole request is not asked again on this connection.
+        if request_is_done.load(Ordering::Acquire) {
+            pool.put(channel);
+        }
+        entry.close(OutboundCloseReason::Completed);
+    }
+
+    fn fail(&mut self, error: &hyper::Error) {
+        let Some(mut exchange) = self.exchange.take() else { return };
+        exchange.note_bytes();
+        let (reason, detail) = response_failure(error, &exchange.channel);
+        exchange.entry.fields.detail = Some(detail);
+        exchange.entry.close(reason);
+    }
+}
+
+impl Exchange {
+    /// It ends here, and its connection with it.
+    pub(super) fn into_entry(mut self) -> OutboundLogEntry {
+        self.note_bytes();
+        self.entry
+    }
+
+    fn note_bytes(&mut self) {
+        self.entry.fields.transferred = self.channel.bytes_since(self.before);
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &frame {
+            Some(Err(error)) => self.fail(error),
+            Some(Ok(_)) if !self.inner.is_end_stream() => {}
+            Some(Ok(_)) | None => self.complete(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // The app has gone before the end.
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.note_bytes();
+            exchange.entry.close(OutboundCloseReason::AppReset);
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Sending a request to one of several endpoints, over a connection that is kept for the next.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::body::{Exchange, ExchangeResponse, RequestBody, ResponseBody, own_response};
+use super::failure::{no_connection, own_answer, response_failure};
+use super::pool::Pool;
+use super::retry::RetryBudget;
+use super::server::Switch;
+use crate::config::{EjectOn, Host, Target};
+use crate::http::{RequestHead, remove_from_request, remove_from_response};
+use crate::io::{TalliedStream, Tally, Transferred};
+use crate::outbound::attempts::{Connected, Verified};
+use crate::outbound::dialler::Dialler;
+use crate::outbound::endpoints::{Endpoint, Lease};
+use crate::outbound::error::OutboundError;
+use crate::outbound::retirement::{Retirement, RetirementStep};
+use crate::outbound::session::OutboundSession;
+use crate::outbound::stream::EndpointStream;
+use crate::policy::Permit;
+use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
+use crate::tls::Negotiated;
+
+/// The longest head of a response, in bytes, and its most fields.
+const MAX_RESPONSE_HEAD: usize = 256 * 1024;
+const MAX_RESPONSE_FIELDS: usize = 512;
+
+/// A connection whose last response is whole is ready for the next request at once. One that is not is of no use.
+const READY: Duration = Duration::from_secs(1);
+
+/// Connections that are tried for a request of which nothing could be written.
+const MAX_UNSENT: usize = 3;
+
+/// Sends requests to the endpoints of one outbound.
+#[derive(Debug)]
+pub struct HttpClient {
+    dialler: Arc<Dialler>,
+    pool: Arc<Pool>,
+    requests: Arc<Semaphore>,
+    max_requests: usize,
+    retries: RetryBudget,
+    sweeper: JoinHandle<()>,
+}
+
+type Connection = TokioIo<TalliedStream<EndpointStream>>;
+
+/// A connection to an endpoint, ready for a request. Dropping it cuts it off.
+#[derive(Debug)]
+pub(super) struct Channel {
+    sender: SendRequest<RequestBody>,
+    tally: Arc<Tally>,
+    made: Arc<Made>,
+    is_reused: bool,
+    driver: Driver,
+}
+
+/// The task that moves a connection's bytes, which ends with this.
+#[derive(Debug)]
+struct Driver(Option<JoinHandle<()>>);
+
+/// How a connection came to be, and why we have ended it.
+#[derive(Debug)]
+struct Made {
+    endpoint: Arc<Endpoint>,
+    verified: Option<Verified>,
+    negotiated: Option<Negotiated>,
+    generation: u64,
+    at: Instant,
+    ended: OnceLock<(OutboundCloseReason, Option<String>)>,
+}
+
+impl HttpClient {
+    /// What sends requests by `dialler`. Must be called within a runtime.
+    pub fn new(dialler: Arc<Dialler>) -> Self {
+        let pool = Arc::new(Pool::new(Arc::clone(&dialler)));
+        let sweeper = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.sweep().await }
+        });
+        let max_requests = dialler.outbound.max_connections.min(Semaphore::MAX_PERMITS);
+        let requests = Arc::new(Semaphore::new(max_requests));
+        Self { dialler, pool, requests, max_requests, retries: RetryBudget::default(), sweeper }
+    }
+
+    /// Who dials for it.
+    pub(in crate::outbound) fn dialler(&self) -> &Arc<Dialler> {
+        &self.dialler
+    }
+
+    /// Sends `request`, whose target is written as the server gets it, and gives the response: the server's, or one of our own that
+    /// says why there is none. It is sent a second time only where nobody can have acted on it.
+    pub(in crate::outbound) async fn send(
+        &self,
+        request: Request<Incoming>,
+        head: RequestHead,
+        mut entry: OutboundLogEntry,
+        switch: &Switch,
+    ) -> ExchangeResponse {
+        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
+            let error = OutboundError::overloaded_by_connections();
+            return own_response(no_connection(&error), error.reason(), entry);
+        };
+        let (mut parts, body) = request.into_parts();
+        remove_from_request(&mut parts.headers, head.may_switch);
+        parts.version = Version::HTTP_11;
+        parts.extensions.clear();
+        let mut message = (parts, RequestBody::new(body));
+        let (mut tried, mut unsent, mut retry) = (Vec::new(), 0, None);
+        loop {
+            let is_fresh = unsent > 0 || retry.is_some();
+            let (mut channel, lease) = match self.channel(&tried, is_fresh, &mut entry).await {
+                Ok(found) => found,
+                Err(error) => return own_response(no_connection(&error), error.reason(), entry),
+            };
+            let (parts, mut body) = message;
+            let copy =
+                (channel.is_reused && body.is_end_stream() && parts.method.is_idempotent()).then(|| parts.clone());
+            let request_is_done = body.is_done();
+            let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
+            let mut request = Request::from_parts(parts, body);
+            self.name_host(request.headers_mut(), &channel.made.endpoint.target, &mut entry);
+            if let Some(gate) = gate {
+                let gate = std::sync::Mutex::new(Some(gate));
+                hyper::ext::on_informational(&mut request, move |informed| {
+                    let gate = gate.lock().ok().and_then(|mut gate| gate.take());
+                    if let (StatusCode::CONTINUE, Some(gate)) = (informed.status(), gate) {
+                        // A body that is gone is not waited for.
+                        let _ = gate.send(());
+                    }
+                });
+            }
+            let before = channel.tally.bytes();
+            let mut error = match channel.sender.try_send_request(request).await {
+                Ok(response) => {
+                    let exchange = Exchange {
+                        channel,
+                        pool: Arc::clone(&self.pool),
+                        entry,
+                        before,
+                        request_is_done,
+                        _lease: lease,
+                        _permit: permit,
+                    };
+                    return self.respond(response, exchange, head, switch);
+                }
+                Err(error) => error,
+            };
+            let nothing_heard = channel.tally.bytes().down == before.down;
+            if let Some(request) = error.take_message().filter(|_| unsent < MAX_UNSENT) {
+                // Nothing of it was written: the connection was closed meanwhile.
+                unsent += 1;
+                message = request.into_parts();
+                continue;
+            }
+            let error = error.into_error();
+            let (reason, detail) = response_failure(&error, &channel);
+            if !channel.is_reused && nothing_heard && reason != OutboundCloseReason::AppReset {
+                self.dialler.endpoints.failed(&channel.made.endpoint);
+            }
+            let under_way = self.max_requests - self.requests.available_permits();
+            if let Some(copy) = copy.filter(|_| nothing_heard && retry.is_none())
+                && let Some(taken) = self.retries.take(under_way)
+            {
+                if let Some(request) = &mut entry.fields.request {
+                    request.resent = true;
+                }
+                retry = Some(taken);
+                // Elsewhere, if there is such a place.
+                if self.dialler.endpoints.current().len() > 1 {
+                    tried.push(Arc::clone(&channel.made.endpoint));
+                }
+                message = (copy, RequestBody::none());
+                continue;
+            }
+            entry.fields.transferred = channel.bytes_since(before);
+            return own_response(own_answer(reason, detail), reason, entry);
+        }
+    }
+
+    /// The Host of the server is what it was configured as, unless the app knows better.
+    fn name_host(&self, fields: &mut HeaderMap, target: &Target, entry: &mut OutboundLogEntry) {
+        if !self.dialler.outbound.preserve_host || !fields.contains_key(HOST) {
+            if let Ok(host) = HeaderValue::try_from(authority(target)) {
+                fields.insert(HOST, host);
+            }
+        }
+        let host = fields.get(HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
+        if let Some(request) = &mut entry.fields.request {
+            request.host = host;
+        }
+    }
+
+    /// A connection to an endpoint other than those `tried`: one that waits, unless it has to be `is_fresh`, or a new one.
+    async fn channel(
+        &self,
+        tried: &[Arc<Endpoint>],
+        is_fresh: bool,
+        entry: &mut OutboundLogEntry,
+    ) -> Result<(Channel, Lease), OutboundError> {
+        let mut attempts = self.dialler.attempts(tried, entry).await?;
+        let generation = attempts.snapshot().map_or(0, |snapshot| snapshot.generation);
+        if let Some(lease) = attempts.choose_first(entry).filter(|_| !is_fresh) {
+            let endpoint = Arc::clone(lease.endpoint());
+            while let Some(mut channel) = self.pool.take(&endpoint, generation) {
+                if let Ok(Ok(())) = timeout(READY, channel.sender.ready()).await
+                    && let Some(lease) = attempts.take_first()
+                {
+                    self.dialler.counters.count_pool(true);
+                    channel.is_reused = true;
+                    channel.made.describe(entry, true);
+                    return Ok((channel, lease));
+                }
+            }
+        }
+        let connected = attempts.run(None, entry).await?;
+        self.dialler.counters.count_pool(false);
+        let (channel, lease) = self.open(connected, generation, entry).await?;
+        channel.made.describe(entry, false);
+        Ok((channel, lease))
+    }
+
+    /// Begins to speak HTTP with whoever was connected to.
+    async fn open(
+        &self,
+        connected: Connected,
+        generation: u64,
+        entry: &OutboundLogEntry,
+    ) -> Result<(Channel, Lease), OutboundError> {
+        let Connected { stream, verified, lease } = connected;
+        let chain = stream.certificates().to_vec();
+        let made = Arc::new(Made {
+            endpoint: Arc::clone(lease.endpoint()),
+            verified,
+            negotiated: entry.fields.negotiated.clone(),
+            generation,
+            at: Instant::now(),
+            ended: OnceLock::new(),
+        });
+        let stream = TalliedStream::new(stream);
+        let tally = stream.tally();
+        let mut builder = http1::Builder::new();
+        builder.max_headers(MAX_RESPONSE_FIELDS).max_buf_size(MAX_RESPONSE_HEAD);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(OutboundError::Http)?;
+        let driving = drive(connection, Arc::clone(&self.dialler), Arc::clone(&made), chain);
+        let driver = Driver(Some(tokio::spawn(driving)));
+        Ok((Channel { sender, tally, made, is_reused: false, driver }, lease))
+    }
+
+    /// The server's `response`, as it is given to the app.
+    fn respond(
+        &self,
+        mut response: Response<Incoming>,
+        mut exchange: Exchange,
+        head: RequestHead,
+        switch: &Switch,
+    ) -> ExchangeResponse {
+        let status = response.status();
+        let endpoint = &exchange.channel.made.endpoint;
+        if self.dialler.outbound.eject_on == EjectOn::ServerErrors {
+            match status.is_server_error() {
+                true => self.dialler.endpoints.failed(endpoint),
+                false => self.dialler.endpoints.succeeded(endpoint),
+            }
+        }
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        let coding = response.headers().get(TRANSFER_ENCODING);
+        let problem = match () {
+            () if switches && !head.may_switch => Some("the server switches to another protocol, and was not asked to"),
+            () if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) => {
+                Some("the response's Transfer-Encoding is not chunked alone")
+            }
+            () => None,
+        };
+        if let Some(problem) = problem {
+            let (reason, entry) = (OutboundCloseReason::BadResponse, exchange.into_entry());
+            return own_response(own_answer(reason, problem.to_owned()), reason, entry);
+        }
+        if let Some(request) = &mut exchange.entry.fields.request {
+            request.status = Some(status.as_u16());
+        }
+        remove_from_response(response.headers_mut(), switches);
+        *response.version_mut() = Version::HTTP_11;
+        if switches {
+            let upgrading = hyper::upgrade::on(&mut response);
+            switch.to(self.upgraded(upgrading, exchange));
+            return response.map(|_| Either::Right(Full::default()));
+        }
+        response.map(|body| Either::Left(ResponseBody::new(body, exchange)))
+    }
+}
+
+impl HttpClient {
+    /// What the connections of `exchange` become once its response was sent.
+    fn upgraded(&self, upgrading: hyper::upgrade::OnUpgrade, exchange: Exchange) -> super::server::Tunnel {
+        let dialler = Arc::clone(&self.dialler);
+        Box::new(move |app, first| {
+            Box::pin(async move {
+                let Exchange { channel, entry, _lease: lease, _permit: permit, .. } = exchange;
+                let verified = channel.made.verified.clone();
+                let parts = upgrading.await.ok().and_then(|upgraded| upgraded.downcast::<Connection>().ok());
+                let Some(parts) = parts else {
+                    app.reset();
+                    entry.close(OutboundCloseReason::NoResponse);
+                    return None;
+                };
+                let stream = parts.io.into_inner().into_inner();
+                let session = OutboundSession::new(app, Connected { stream, verified, lease }, entry);
+                Some((session.beginning_with(first, parts.read_buf.to_vec()).counted_by(permit), dialler))
+            })
+        })
+    }
+}
+
+impl Drop for HttpClient {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+    }
+}
+
+/// Moves the bytes of a connection, until it is closed or may not go on.
+async fn drive(
+    connection: http1::Connection<Connection, RequestBody>,
+    dialler: Arc<Dialler>,
+    made: Arc<Made>,
+    chain: Vec<CertificateDer<'static>>,
+) {
+    let mut retirement = Retirement::of(&dialler, made.verified.as_ref());
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    loop {
+        // One that is to be let go gets no new request: it is of another generation. The one under way comes to its end.
+        if let Some(RetirementStep::End(reason, detail)) = retirement.judge(&chain) {
+            let _ = made.ended.set((reason, detail));
+            return;
+        }
+        tokio::select! {
+            biased;
+            // Whoever waits for a response is told of a failure.
+            _ = &mut connection => return,
+            () = retirement.changed() => {}
+        }
+    }
+}
+
+impl Channel {
+    /// Whether it leads to `endpoint` under `generation`.
+    pub(super) fn leads_to(&self, endpoint: &Arc<Endpoint>, generation: u64) -> bool {
+        self.is_of(generation) && Arc::ptr_eq(&self.made.endpoint, endpoint)
+    }
+
+    pub(super) fn is_of(&self, generation: u64) -> bool {
+        self.made.generation == generation
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// How long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.made.at.elapsed()
+    }
+
+    /// Why we have ended it, if we have.
+    pub(super) fn ended(&self) -> Option<&(OutboundCloseReason, Option<String>)> {
+        self.made.ended.get()
+    }
+
+    /// Whether it has ended without close_notify.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.tally.is_truncated()
+    }
+
+    /// Bytes carried since they were `before`.
+    pub(super) fn bytes_since(&self, before: Transferred) -> Transferred {
+        let now = self.tally.bytes();
+        Transferred { up: now.up - before.up, down: now.down - before.down }
+    }
+
+    /// Closes it as one that is done: close_notify and FIN.
+    pub(super) fn finish(mut self) {
+        // Without a sender the task ends by itself.
+        drop(self.driver.0.take());
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Made {
+    /// Who answers, in the entry of a request. Of a connection that is reused nothing is measured anew.
+    fn describe(&self, entry: &mut OutboundLogEntry, is_reused: bool) {
+        let fields = &mut entry.fields;
+        fields.endpoint = Some(self.endpoint.addr);
+        fields.negotiated = self.negotiated.clone();
+        if let Some(Verified { server, name, snapshot }) = &self.verified {
+            fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
+            fields.server = Some(Arc::clone(&server.certificate));
+            fields.server_name = Some(name.to_str().into_owned());
+            fields.generation = Some(snapshot.pair_generation);
+        }
+        if let Some(request) = &mut fields.request {
+            request.reused = is_reused;
+        }
+    }
+}
+
+/// What stands in Host for `target`: the port too, unless it is the one of HTTPS.
+fn authority(target: &Target) -> String {
+    let text = target.to_string();
+    let text = match &target.host {
+        Host::Name(name) => format!("{}:{}", name.trim_end_matches('.'), target.port),
+        Host::Ip(_) => text,
+    };
+    text.strip_suffix(":443").map(ToOwned::to_owned).unwrap_or(text)
+}

@@ -1,0 +1,81 @@
+//! What the app is answered when it does not come to a response.
+
+use std::error::Error;
+use std::io;
+
+use hyper::StatusCode;
+
+use super::client::Channel;
+use crate::http::{HeadRefusal, OwnAnswer};
+use crate::outbound::error::{AttemptError, OutboundError, rejection};
+use crate::telemetry::OutboundCloseReason;
+
+/// The answer to a head that is refused.
+pub(in crate::outbound) fn refusal(refused: HeadRefusal) -> OwnAnswer {
+    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    OwnAnswer { status, reason: refused.into(), text: refused.text().to_owned() }
+}
+
+/// The answer where no endpoint could be connected to.
+pub(in crate::outbound) fn no_connection(error: &OutboundError) -> OwnAnswer {
+    own_answer(error.reason(), error.to_string())
+}
+
+/// The answer where the exchange with an endpoint has failed for `reason`, of which `text` has more.
+pub(super) fn own_answer(reason: OutboundCloseReason, text: String) -> OwnAnswer {
+    use OutboundCloseReason as Reason;
+    let status = match reason {
+        Reason::NoEndpoint | Reason::Overloaded | Reason::NoCredentials | Reason::CredentialExpired => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Reason::ConnectTimeout | Reason::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Reason::BadRequest => StatusCode::BAD_REQUEST,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    OwnAnswer { status, reason: reason.as_str(), text }
+}
+
+/// Why the exchange over `channel` has failed with `error`, and more of it.
+pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (OutboundCloseReason, String) {
+    use OutboundCloseReason as Reason;
+    // We have ended it ourselves.
+    if let Some((reason, detail)) = channel.ended() {
+        let told = detail.clone().unwrap_or_else(|| reason.meaning().to_owned());
+        return (*reason, told);
+    }
+    if let Some(cause) = cause(error) {
+        if let Some(alert) = rejection(cause) {
+            return (Reason::ClientCertificateRejected, AttemptError::Rejected(alert).to_string());
+        }
+        let reason = match cause.kind() {
+            io::ErrorKind::UnexpectedEof if channel.is_truncated() => Reason::EndpointTruncated,
+            io::ErrorKind::UnexpectedEof => Reason::NoResponse,
+            io::ErrorKind::InvalidData => Reason::EndpointViolation,
+            _ => Reason::EndpointReset,
+        };
+        return (reason, format!("the connection to the server failed: {cause}"));
+    }
+    match () {
+        () if error.is_parse() => (Reason::BadResponse, format!("the server's response is malformed: {error}")),
+        () if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => {
+            (Reason::NoResponse, "the server closed the connection before its response was whole".to_owned())
+        }
+        // The body of the request did not come to its end.
+        () if error.is_user() || error.is_body_write_aborted() => {
+            (Reason::AppReset, "the request did not come to its end".to_owned())
+        }
+        () => (Reason::NoResponse, error.to_string()),
+    }
+}
+
+/// The failure of the connection below `error`.
+fn cause(error: &hyper::Error) -> Option<&io::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,131 @@
+//! The app's side: requests read one by one, each judged before it is acted on, and answered in their order.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::ExchangeResponse;
+use crate::http::{HeadRefusal, MAX_FIELDS, MAX_HEAD, RequestHead, ScannedStream};
+use crate::io::AppStream;
+use crate::lifecycle::Phase;
+use crate::outbound::dialler::Dialler;
+use crate::outbound::session::OutboundSession;
+
+/// A head has to be complete so long after its first byte.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An app that was answered before its request was whole is given so long to read that.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Answers requests.
+pub(in crate::outbound) trait RequestHandler: Send + Sync + 'static {
+    /// The response to `request`, whose head was judged. What the connection becomes behind it is told to `switch`.
+    fn handle(
+        &self,
+        head: RequestHead,
+        request: Request<Incoming>,
+        switch: &Switch,
+    ) -> impl Future<Output = ExchangeResponse> + Send;
+
+    /// The response to a head that is refused.
+    fn refuse(&self, refusal: HeadRefusal) -> ExchangeResponse;
+}
+
+/// The beginning of another protocol, once the last response was sent: of the app, and of the bytes that it has sent already. `None`:
+/// it does not come to that, and the app was told.
+pub(in crate::outbound) type Tunnel = Box<dyn FnOnce(AppStream, Vec<u8>) -> TunnelOpening + Send>;
+
+/// A tunnel that is being opened, and who dialled for it.
+pub(in crate::outbound) type TunnelOpening =
+    Pin<Box<dyn Future<Output = Option<(OutboundSession, Arc<Dialler>)>> + Send>>;
+
+/// What a connection becomes behind the response that is under way.
+#[derive(Default)]
+pub(in crate::outbound) struct Switch(Mutex<Option<Tunnel>>);
+
+impl Switch {
+    /// It becomes `tunnel`.
+    pub(in crate::outbound) fn to(&self, tunnel: Tunnel) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    fn take(&self) -> Option<Tunnel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Has `handler` answer the requests of `app`, until either side is done, or `phase` ends it. What the connection has become then, if it
+/// is to be carried on.
+pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
+    app: AppStream,
+    handler: Arc<H>,
+    mut phase: watch::Receiver<Phase>,
+) -> Option<(OutboundSession, Arc<Dialler>)> {
+    let stream = ScannedStream::new(app, HEAD_TIMEOUT);
+    let (heads, switch) = (stream.heads(), Arc::new(Switch::default()));
+    let service = service_fn(|request| {
+        let (handler, heads, switch) = (Arc::clone(&handler), heads.clone(), Arc::clone(&switch));
+        Box::pin(async move {
+            let response = match heads.next() {
+                Some(Ok(head)) => handler.handle(head, request, &switch).await,
+                Some(Err(refusal)) => handler.refuse(refusal),
+                // Every request was judged; one that was not is not acted on.
+                None => handler.refuse(HeadRefusal::NotHttp),
+            };
+            Ok::<_, Infallible>(response)
+        })
+    });
+    let mut connection = http1::Builder::new()
+        .half_close(true)
+        .auto_date_header(false)
+        .max_headers(MAX_FIELDS)
+        // Room for the head that is the longest, and for what came with it.
+        .max_buf_size(2 * MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let done = loop {
+        match *phase.borrow_and_update() {
+            Phase::Running | Phase::Retiring => {}
+            Phase::Draining | Phase::Delivering => Pin::new(&mut connection).graceful_shutdown(),
+            Phase::Closing => break None,
+        }
+        tokio::select! {
+            biased;
+            done = &mut connection => break Some(done),
+            Ok(()) = phase.changed() => {}
+        }
+    };
+    let parts = connection.into_parts();
+    let (app, held) = parts.io.into_inner().into_parts();
+    match (done, switch.take()) {
+        (Some(Ok(())), Some(tunnel)) => return tunnel(app, [&parts.read_buf[..], &held].concat()).await,
+        (Some(Ok(())), None) => linger(app).await,
+        // It was told so.
+        (Some(Err(error)), _) if error.is_parse() => linger(app).await,
+        // What it got of a response is not whole.
+        (Some(Err(_)) | None, _) => app.reset(),
+    }
+    None
+}
+
+/// Ends our sending, then reads and drops until the app closes, so that unread bytes do not turn our end of file into a reset.
+async fn linger(mut app: AppStream) {
+    if app.end_sending().is_ok() {
+        let drop_all = async {
+            let mut space = [0; 4096];
+            while let Ok(1..) = app.read(&mut space).await {}
+        };
+        // An app that does not close in time has had its chance.
+        let _ = timeout(LINGER, drop_all).await;
+    }
+}

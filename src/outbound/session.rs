@@ -1,0 +1,143 @@
+//! A connection of the app and one to an endpoint, from the first byte that is carried to the close of both.
+
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::attempts::{Connected, Verified};
+use super::dialler::Dialler;
+use super::endpoints::Lease;
+use super::error::AttemptError;
+use super::relay::{OutboundRelay, OutboundRelayEnd};
+use super::retirement::{OptionalTimer, Retirement, RetirementStep};
+use crate::io::AppStream;
+use crate::lifecycle::Phase;
+use crate::policy::Permit;
+use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
+
+/// A connection that is to be let go is closed once it has been silent for this long: long enough for the pause between two parts of
+/// one answer.
+const SILENCE: Duration = Duration::from_millis(50);
+
+/// A connection that is too old is closed in its next pause; one that has none for so long is cut.
+const PAUSE_WANTED: Duration = Duration::from_secs(30);
+
+/// What a connection holds while bytes are carried. All else is in boxes that are gone by then.
+pub(super) struct OutboundSession {
+    relay: OutboundRelay,
+    entry: OutboundLogEntry,
+    verified: Option<Verified>,
+    _lease: Lease,
+    /// Its place among the requests, where it began as one.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl OutboundSession {
+    /// Between `app` and whoever was connected to.
+    pub(super) fn new(app: AppStream, connected: Connected, mut entry: OutboundLogEntry) -> Self {
+        let Connected { stream, verified, lease } = connected;
+        if let Some(Verified { server, .. }) = &verified {
+            entry.fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
+            entry.fields.server = Some(server.certificate.clone());
+        }
+        Self { relay: OutboundRelay::new(app, stream), entry, verified, _lease: lease, _permit: None }
+    }
+
+    /// What was sent before is carried first: the app's bytes `up`, and the endpoint's `down`.
+    pub(super) fn beginning_with(mut self, up: Vec<u8>, down: Vec<u8>) -> Self {
+        self.relay.begin_with(up, down);
+        self
+    }
+
+    /// It counts as a request as long as it lasts.
+    pub(super) fn counted_by(self, permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: Some(permit), ..self }
+    }
+
+    /// Carries bytes until a side, a limit, a rotation or the end of the process ends it, and closes both.
+    pub(super) async fn run(mut self, dialler: &Dialler, phase: watch::Receiver<Phase>) {
+        let reason = self.relay_until_closed(dialler, phase).await;
+        let Self { relay, mut entry, .. } = self;
+        entry.set_close_reason(reason);
+        match reason {
+            OutboundCloseReason::Completed
+            | OutboundCloseReason::IdleTimeout
+            | OutboundCloseReason::MaxAge
+            | OutboundCloseReason::CredentialRotated
+                if !relay.is_within_an_exchange() =>
+            {
+                relay.close().await;
+            }
+            _ => relay.reset(),
+        }
+        entry.close(reason);
+    }
+
+    /// Carries bytes until a side, a limit, a rotation or the end of the process ends it.
+    async fn relay_until_closed(
+        &mut self,
+        dialler: &Dialler,
+        mut phase: watch::Receiver<Phase>,
+    ) -> OutboundCloseReason {
+        let Self { relay, entry, verified, .. } = self;
+        let timeouts = &dialler.outbound.timeouts;
+        if let Some(limit) = timeouts.idle {
+            relay.set_idle_timeout(limit);
+        }
+        let mut retirement = Retirement::of(dialler, verified.as_ref());
+        let mut too_old = OptionalTimer::after(timeouts.max_age);
+        let (mut let_go, mut is_old) = (false, false);
+        let reason = loop {
+            match retirement.judge(relay.endpoint().certificates()) {
+                // In the next pause behind an answer. An app that waits for one is not cut off before it has to be.
+                Some(RetirementStep::LetGo) => {
+                    let_go = true;
+                    relay.set_drain_idle_timeout(SILENCE);
+                }
+                Some(RetirementStep::End(reason, detail)) => {
+                    entry.fields.detail = detail;
+                    break reason;
+                }
+                None => {}
+            }
+            match *phase.borrow_and_update() {
+                Phase::Running | Phase::Retiring => {}
+                Phase::Draining | Phase::Delivering => relay.set_drain_idle_timeout(SILENCE),
+                Phase::Closing => break OutboundCloseReason::DrainTimeout,
+            }
+            tokio::select! {
+                biased;
+                end = &mut *relay => break match end {
+                    OutboundRelayEnd::Complete => OutboundCloseReason::Completed,
+                    OutboundRelayEnd::AppReset => OutboundCloseReason::AppReset,
+                    OutboundRelayEnd::EndpointTruncated => OutboundCloseReason::EndpointTruncated,
+                    OutboundRelayEnd::EndpointReset => OutboundCloseReason::EndpointReset,
+                    OutboundRelayEnd::EndpointViolation(error) => {
+                        entry.fields.detail = Some(error.to_string());
+                        OutboundCloseReason::EndpointViolation
+                    }
+                    OutboundRelayEnd::Rejected(alert) => {
+                        entry.fields.detail = Some(AttemptError::Rejected(alert).to_string());
+                        OutboundCloseReason::ClientCertificateRejected
+                    }
+                    OutboundRelayEnd::Idle if *phase.borrow() >= Phase::Draining => OutboundCloseReason::Completed,
+                    OutboundRelayEnd::Idle if let_go => OutboundCloseReason::CredentialRotated,
+                    OutboundRelayEnd::Idle if is_old => OutboundCloseReason::MaxAge,
+                    OutboundRelayEnd::Idle => OutboundCloseReason::IdleTimeout,
+                },
+                Ok(()) = phase.changed() => {}
+                () = retirement.changed() => {}
+                () = &mut too_old => {
+                    if is_old {
+                        break OutboundCloseReason::MaxAge;
+                    }
+                    is_old = true;
+                    relay.set_drain_idle_timeout(SILENCE);
+                    too_old = OptionalTimer::after(Some(PAUSE_WANTED));
+                }
+            }
+        };
+        entry.fields.transferred = relay.transferred();
+        reason
+    }
+}

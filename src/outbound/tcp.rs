@@ -1,0 +1,101 @@
+//! An outbound listener that carries bytes as they are: one connection to an endpoint for each of the app's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::dialler::Dialler;
+use super::error::OutboundError;
+use super::session::OutboundSession;
+use crate::config::AccessLogFilter;
+use crate::io::AppStream;
+use crate::lifecycle::Phase;
+use crate::listener::{Service, Slot};
+use crate::telemetry::OutboundLogEntry;
+
+/// What the connections of one outbound listener share.
+#[derive(Debug)]
+pub struct OutboundService {
+    dialler: Dialler,
+    /// Where the app dials us.
+    listener: Arc<str>,
+    connections: Semaphore,
+    phase: watch::Receiver<Phase>,
+    access: AccessLogFilter,
+}
+
+impl OutboundService {
+    /// What listens at `listener`, and dials by `dialler`. `phase` ends it.
+    pub fn new(dialler: Dialler, listener: Arc<str>, phase: watch::Receiver<Phase>, access: AccessLogFilter) -> Self {
+        let connections = Semaphore::new(dialler.outbound.max_connections.min(Semaphore::MAX_PERMITS));
+        Self { dialler, listener, connections, phase, access }
+    }
+
+    async fn serve_app(&self, app: AppStream, slot: &Slot) {
+        let Ok(_connection) = self.connections.try_acquire() else {
+            return self.reject_app(app, OutboundError::overloaded_by_connections());
+        };
+        if slot.capacity_permit.is_none() {
+            return self.reject_app(app, OutboundError::overloaded_by_all());
+        }
+        // The beginning has a box of its own: an idle connection has no room for it.
+        let Some(session) = Box::pin(self.open(app)).await else { return };
+        session.run(&self.dialler, self.phase.clone()).await;
+    }
+
+    /// Everything before the relay; `None` if it does not come to that, once the app has been told.
+    async fn open(&self, app: AppStream) -> Option<OutboundSession> {
+        let mut entry = self.entry();
+        match self.dialler.connect(&mut entry).await {
+            Ok(connected) => Some(OutboundSession::new(app, connected, entry)),
+            Err(error) => {
+                close(app, entry, &error);
+                None
+            }
+        }
+    }
+
+    fn entry(&self) -> OutboundLogEntry {
+        let Dialler { counters, endpoints, .. } = &self.dialler;
+        OutboundLogEntry::open(
+            Arc::clone(counters),
+            self.access,
+            Arc::clone(&self.listener),
+            Arc::clone(endpoints.name()),
+        )
+    }
+
+    fn reject_app(&self, app: AppStream, error: OutboundError) {
+        close(app, self.entry(), &error);
+    }
+}
+
+/// It does not come to a connection.
+fn close(app: AppStream, mut entry: OutboundLogEntry, error: &OutboundError) {
+    entry.fields.detail = Some(error.to_string());
+    // Never an end of file: the app would take it for an answer.
+    app.reset();
+    entry.close(error.reason());
+}
+
+impl Service<TcpListener> for OutboundService {
+    async fn serve(self: Arc<Self>, stream: TcpStream, _: SocketAddr, slot: Slot) {
+        self.serve_app(AppStream::Tcp(stream), &slot).await;
+    }
+
+    fn reject(&self, stream: TcpStream, _: SocketAddr) {
+        self.reject_app(AppStream::Tcp(stream), OutboundError::overloaded_by_all());
+    }
+}
+
+impl Service<UnixListener> for OutboundService {
+    async fn serve(self: Arc<Self>, stream: UnixStream, (): (), slot: Slot) {
+        self.serve_app(AppStream::Unix(stream), &slot).await;
+    }
+
+    fn reject(&self, stream: UnixStream, (): ()) {
+        self.reject_app(AppStream::Unix(stream), OutboundError::overloaded_by_all());
+    }
+}
