@@ -32,7 +32,7 @@ use crate::signal::{SignalMap, SignalScope};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
-    OutboundTimeouts, Protocol, Target,
+    OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
 pub use values::Network;
 

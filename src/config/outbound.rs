@@ -19,6 +19,13 @@ pub struct Outbound {
     pub listen: OutboundListen,
     /// Whom we dial: one balanced set. Invariant: never empty.
     pub to: Vec<Target>,
+    /// How.
+    pub settings: OutboundSettings,
+}
+
+/// How servers are dialled, and who may answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundSettings {
     /// The HTTP proxy on the way; `None`: servers are dialled themselves.
     pub proxy: Option<HttpProxy>,
     /// Who is dialled without it.
@@ -184,6 +191,8 @@ pub struct OutboundTimeouts {
     pub total: Duration,
     /// A connection that is silent both ways for this long is closed; `None` means never.
     pub idle: Option<Duration>,
+    /// A connection that waits this long for the next request is closed; `None` means never.
+    pub pool_idle: Option<Duration>,
     /// A connection older than this is closed; `None` means never.
     pub max_age: Option<Duration>,
 }
@@ -193,7 +202,9 @@ impl Outbound {
     pub fn name(&self) -> String {
         self.to.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
+}
 
+impl OutboundSettings {
     /// Whether everybody who has the name may answer.
     pub fn expects_anybody(&self) -> bool {
         self.expect.is_empty() || self.expect.contains(&Rule::Any)
@@ -203,9 +214,7 @@ impl Outbound {
     pub fn expects_cloud_foundry(&self) -> bool {
         self.expect.iter().any(Rule::is_cloud_foundry)
     }
-}
 
-impl Outbound {
     /// The proxy by which `host` is reached; `None`: it is dialled itself.
     pub fn proxy_for(&self, host: &Host) -> Option<&HttpProxy> {
         self.proxy.as_ref().filter(|_| !self.no_proxy.iter().any(|pattern| pattern.matches(host)))

@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use super::server_trust::{ServerTrust, ServerTrustSource};
 use super::source::ReloadSource;
 use super::{InitialLoadError, Pair};
-use crate::config::{ExpectedName, IdentityUse, Outbound, PairSource};
+use crate::config::{ExpectedName, IdentityUse, OutboundSettings, PairSource};
 use crate::identity::{Certificate, Identity, Role};
 use crate::pem::Pem;
 use crate::policy::{Policy, PolicyMode};
@@ -61,22 +61,22 @@ struct Issuer {
 }
 
 impl OutboundSnapshot {
-    /// What `outbound` would be served with that shows the pair of `pair`, read once.
+    /// What an outbound of `settings` would be served with that shows the pair of `pair`, read once.
     ///
     /// # Errors
     /// The pair, or the CAs of servers, cannot be used.
-    pub fn load(pair: &PairSource, outbound: &Outbound) -> Result<Self, Box<InitialLoadError>> {
-        Self::read(pair, outbound).map_err(Box::new)
+    pub fn load(pair: &PairSource, settings: &OutboundSettings) -> Result<Self, Box<InitialLoadError>> {
+        Self::read(pair, settings).map_err(Box::new)
     }
 
     #[expect(clippy::result_large_err, reason = "it is boxed before it goes anywhere")]
-    fn read(pair: &PairSource, outbound: &Outbound) -> Result<Self, InitialLoadError> {
+    fn read(pair: &PairSource, settings: &OutboundSettings) -> Result<Self, InitialLoadError> {
         let pair = pair.parse(&pair.read(None)?)?;
-        let source = ServerTrustSource { ca: outbound.ca.clone(), platform_cas: outbound.platform_cas.clone() };
+        let source = ServerTrustSource { ca: settings.ca.clone(), platform_cas: settings.platform_cas.clone() };
         let trust = source.parse(&source.read(None)?)?;
         let mut own = OwnPair::default();
         own.note(&pair, 1, SystemTime::now());
-        Ok(own.snapshot((&pair, 1), &trust, outbound, 1)?)
+        Ok(own.snapshot((&pair, 1), &trust, settings, 1)?)
     }
 }
 
@@ -118,7 +118,7 @@ impl OwnPair {
         all.into_iter().filter(is_called_alike).collect()
     }
 
-    /// What `outbound` is served with, if `trust` is in force from the generation `generation` on.
+    /// What an outbound of `settings` is served with, if `trust` is in force from the generation `generation` on.
     ///
     /// # Errors
     /// rustls does not take our suites.
@@ -126,7 +126,7 @@ impl OwnPair {
         &self,
         (pair, pair_generation): (&Pair, u64),
         trust: &ServerTrust,
-        outbound: &Outbound,
+        settings: &OutboundSettings,
         generation: u64,
     ) -> Result<OutboundSnapshot, rustls::Error> {
         let mut texts = trust.cas.clone();
@@ -139,9 +139,9 @@ impl OwnPair {
         let anchors = TrustAnchors::parse(&texts, &[], Role::Server)
             .map_or_else(|_| TrustAnchors::none(Role::Server), |(anchors, _)| anchors);
         let others = TrustAnchors::parse(&trust.platform, &[], Role::Server).ok().map(|(others, _)| others);
-        let expected = (!outbound.expect.is_empty()).then(|| Policy {
+        let expected = (!settings.expect.is_empty()).then(|| Policy {
             mode: PolicyMode::Enforce,
-            allow: outbound.expect.clone(),
+            allow: settings.expect.clone(),
             deny: Vec::new(),
         });
         let authenticator = ServerAuthenticator::new(ServerPolicy {
@@ -149,13 +149,13 @@ impl OwnPair {
             others: others.filter(|_| trust.own_issuer),
             expected,
             own: Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new),
-            name_check: match outbound.server_name {
+            name_check: match settings.server_name {
                 ExpectedName::Target => NameCheck::Names,
                 ExpectedName::Given(_) => NameCheck::All,
                 ExpectedName::Unchecked => NameCheck::Nothing,
             },
         });
-        let shown = (outbound.identity == IdentityUse::Always).then_some(pair);
+        let shown = (settings.identity == IdentityUse::Always).then_some(pair);
         let validity = shown
             .and_then(|pair| Certificate::from_der(pair.leaf()).ok())
             .map(|leaf| PairValidity { not_before: leaf.not_before(), not_after: leaf.not_after() });

@@ -20,7 +20,7 @@ use super::watch::FileWatch;
 use super::{
     FileKind, LoadError, OutboundSnapshot, Pair, ReloadFailure, RotationStats, Snapshot, SnapshotReceiver, TrustError,
 };
-use crate::config::{ClientAuthConfig, Outbound, PairSource, TlsSettings, ValidationContextConfig};
+use crate::config::{ClientAuthConfig, OutboundSettings, PairSource, TlsSettings, ValidationContextConfig};
 use crate::identity::Identity;
 use crate::tls::ServerConfigs;
 use crate::trust::{ClientAuth, ClientAuthenticator, ClientPolicy, TrustAnchors};
@@ -82,7 +82,7 @@ struct ServedOutbound {
     pair: usize,
     /// Its place among those who vouch for servers.
     trust: usize,
-    outbound: Outbound,
+    settings: OutboundSettings,
     snapshots: SnapshotPublisher<OutboundSnapshot>,
 }
 
@@ -159,13 +159,17 @@ impl Rotator {
     }
 
     /// Registers an outbound listener, which shows the pair of `pair`, and gives the receiver of its snapshots.
-    pub fn add_outbound(&mut self, pair: &PairSource, outbound: &Outbound) -> SnapshotReceiver<OutboundSnapshot> {
+    pub fn add_outbound(
+        &mut self,
+        pair: &PairSource,
+        settings: &OutboundSettings,
+    ) -> SnapshotReceiver<OutboundSnapshot> {
         let pair = intern(&mut self.pairs, pair.clone());
-        let source = ServerTrustSource { ca: outbound.ca.clone(), platform_cas: outbound.platform_cas.clone() };
+        let source = ServerTrustSource { ca: settings.ca.clone(), platform_cas: settings.platform_cas.clone() };
         let trust = intern(&mut self.server_trusts, source);
         let snapshots = SnapshotPublisher::new();
         let receiver = snapshots.subscribe();
-        self.outbounds.push(ServedOutbound { pair, trust, outbound: outbound.clone(), snapshots });
+        self.outbounds.push(ServedOutbound { pair, trust, settings: settings.clone(), snapshots });
         receiver
     }
 
@@ -417,7 +421,7 @@ impl LastGoodSources {
                 continue;
             };
             if served.snapshots.generation() < shown_since.max(since) {
-                new.push((served, own.snapshot((pair, shown_since), trust, &served.outbound, generation)?));
+                new.push((served, own.snapshot((pair, shown_since), trust, &served.settings, generation)?));
             }
         }
         Ok(new)

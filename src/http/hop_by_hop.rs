@@ -80,7 +80,9 @@ mod tests {
     }
 
     fn names(fields: &HeaderMap) -> Vec<&str> {
-        fields.keys().map(HeaderName::as_str).collect()
+        let mut names: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
@@ -105,7 +107,7 @@ mod tests {
             ("expect", "100-continue"),
         ]);
         remove_from_request(&mut request, false);
-        assert_eq!(names(&request), ["host", "content-length", "cookie", "expect", "te"]);
+        assert_eq!(names(&request), ["content-length", "cookie", "expect", "host", "te"]);
         assert_eq!(request["te"], "trailers");
     }
 
@@ -130,6 +132,6 @@ mod tests {
             ("proxy-authenticate", "Basic"),
         ]);
         remove_from_response(&mut response, false);
-        assert_eq!(names(&response), ["trailer", "proxy-authenticate"]);
+        assert_eq!(names(&response), ["proxy-authenticate", "trailer"]);
     }
 }

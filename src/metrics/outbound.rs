@@ -84,7 +84,7 @@ fn of_each_http<T: Copy>(
     all: &[T],
     each: impl Fn(&OutboundInfo, T) -> Sample,
 ) -> Vec<Sample> {
-    let speaking = seen.outbounds.iter().filter(|outbound| outbound.config.protocol == Protocol::Http1);
+    let speaking = seen.outbounds.iter().filter(|outbound| outbound.config.settings.protocol == Protocol::Http1);
     speaking.flat_map(|outbound| all.iter().map(|one| each(outbound, *one)).collect::<Vec<_>>()).collect()
 }
 

@@ -18,7 +18,7 @@ use super::endpoints::{Endpoint, Lease};
 use super::error::{AttemptError, OutboundError};
 use super::http_connect;
 use super::stream::EndpointStream;
-use crate::config::{ExpectedName, Host, Outbound, OutboundTimeouts};
+use crate::config::{ExpectedName, Host, OutboundSettings, OutboundTimeouts};
 use crate::credentials::OutboundSnapshot;
 use crate::io::connect_tcp;
 use crate::listener::KEEPALIVE;
@@ -154,7 +154,7 @@ impl<'a> Attempts<'a> {
 
     /// As long as for the first time from now on: whoever was waited for was the app.
     pub(super) fn restart_clock(&mut self) {
-        self.deadline = tokio::time::Instant::now() + self.dialler.outbound.timeouts.total;
+        self.deadline = tokio::time::Instant::now() + self.dialler.settings.timeouts.total;
     }
 
     /// An endpoint that may be given the app's bytes: `dialled`, or the next one that may.
@@ -187,7 +187,7 @@ impl<'a> Attempts<'a> {
                 self.dialler.endpoints.look_again();
                 OutboundError::NoEndpoint(self.dialler.endpoints.name().to_string())
             }
-            None => OutboundError::TimedOut(self.dialler.outbound.timeouts.total),
+            None => OutboundError::TimedOut(self.dialler.settings.timeouts.total),
         }
     }
 
@@ -215,7 +215,7 @@ impl<'a> Attempts<'a> {
             counters.count_attempt(AttemptResult::Success);
             return Some(Connected { stream: EndpointStream::Plain(tcp), verified: None, lease });
         };
-        let name = server_name(&self.dialler.outbound, &endpoint.target.host);
+        let name = server_name(&self.dialler.settings, &endpoint.target.host);
         entry.fields.server_name = Some(name.to_str().into_owned());
         let began = Instant::now();
         self.shaking = Some((Arc::clone(&endpoint), began));
@@ -247,9 +247,9 @@ impl<'a> Attempts<'a> {
     fn handshake_limit(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(tokio::time::Instant::now());
         let endpoints = self.dialler.endpoints.current().len().saturating_sub(self.tried.len());
-        let others = self.dialler.outbound.attempts.saturating_sub(self.tried.len()).min(endpoints);
+        let others = self.dialler.settings.attempts.saturating_sub(self.tried.len()).min(endpoints);
         let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
-        self.dialler.outbound.timeouts.handshake.min(share)
+        self.dialler.settings.timeouts.handshake.min(share)
     }
 
     /// Notes that an attempt has failed; `connected`: after it had come to a handshake.
@@ -277,7 +277,7 @@ impl<'a> Attempts<'a> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        if self.tried.len() >= self.dialler.outbound.attempts {
+        if self.tried.len() >= self.dialler.settings.attempts {
             return None;
         }
         let endpoint = self.dialler.balancer.choose(&self.dialler.endpoints.current(), &self.tried)?;
@@ -295,7 +295,7 @@ impl<'a> Attempts<'a> {
             let next = self.next(entry);
             let is_last = next.is_none();
             if let Some(lease) = next {
-                let timeouts = self.dialler.outbound.timeouts.clone();
+                let timeouts = self.dialler.settings.timeouts.clone();
                 let mut dialling = Box::pin(DialResult::by(lease, timeouts));
                 if racing.is_empty() {
                     // Mostly it is there at once, and no task is needed.
@@ -386,8 +386,8 @@ pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts
 }
 
 /// The name that is asked for, and mostly verified, where `host` is dialled.
-pub(super) fn server_name(outbound: &Outbound, host: &Host) -> ServerName<'static> {
-    let host = match &outbound.server_name {
+pub(super) fn server_name(settings: &OutboundSettings, host: &Host) -> ServerName<'static> {
+    let host = match &settings.server_name {
         ExpectedName::Given(name) => name,
         ExpectedName::Target | ExpectedName::Unchecked => host,
     };

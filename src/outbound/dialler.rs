@@ -10,7 +10,7 @@ use super::attempts::{Attempts, Connected};
 use super::balance::Balancer;
 use super::endpoints::{Endpoint, Endpoints};
 use super::error::OutboundError;
-use crate::config::Outbound;
+use crate::config::OutboundSettings;
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
 use crate::telemetry::{OutboundCounters, OutboundLogEntry};
 
@@ -24,7 +24,7 @@ const FIRST_SNAPSHOT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Dialler {
     /// As it was configured.
-    pub(super) outbound: Outbound,
+    pub(super) settings: OutboundSettings,
     /// What servers are shown and judged by; `None`: they are neither, and nothing is encrypted.
     pub(super) snapshots: Option<SnapshotReceiver<OutboundSnapshot>>,
     /// Who there is.
@@ -36,17 +36,17 @@ pub struct Dialler {
 }
 
 impl Dialler {
-    /// What dials `endpoints` for `outbound` with what `snapshots` gives.
+    /// What dials `endpoints` as `settings` say, with what `snapshots` gives.
     pub fn new(
-        outbound: Outbound,
+        settings: OutboundSettings,
         snapshots: Option<SnapshotReceiver<OutboundSnapshot>>,
         endpoints: Arc<Endpoints>,
         counters: Arc<OutboundCounters>,
     ) -> Self {
         Self {
-            balancer: Balancer::new(outbound.balance),
-            pending: Arc::new(Semaphore::new(outbound.max_pending.min(Semaphore::MAX_PERMITS))),
-            outbound,
+            balancer: Balancer::new(settings.balance),
+            pending: Arc::new(Semaphore::new(settings.max_pending.min(Semaphore::MAX_PERMITS))),
+            settings,
             snapshots,
             endpoints,
             counters,
@@ -73,9 +73,9 @@ impl Dialler {
         let Ok(pending) = self.pending.try_acquire() else {
             return Err(OutboundError::overloaded_by_pending());
         };
-        let deadline = tokio::time::Instant::now() + self.outbound.timeouts.total;
+        let deadline = tokio::time::Instant::now() + self.settings.timeouts.total;
         let began = Instant::now();
-        if let Err(why) = self.endpoints.wait(FIRST_LOOKUP.min(self.outbound.timeouts.total)).await {
+        if let Err(why) = self.endpoints.wait(FIRST_LOOKUP.min(self.settings.timeouts.total)).await {
             self.endpoints.look_again();
             return Err(OutboundError::ResolveFailed(why));
         }

@@ -137,15 +137,15 @@ impl Endpoints {
             targets: outbound
                 .to
                 .iter()
-                .map(|target| (target.clone(), outbound.proxy_for(&target.host).cloned().map(Arc::new)))
+                .map(|target| (target.clone(), outbound.settings.proxy_for(&target.host).cloned().map(Arc::new)))
                 .collect(),
             ours,
-            refresh: outbound.refresh.max(MIN_REFRESH),
-            eject: outbound.eject,
+            refresh: outbound.settings.refresh.max(MIN_REFRESH),
+            eject: outbound.settings.eject,
             current: ArcSwap::default(),
             known: watch::Sender::new(Known::Nothing),
             failed: Notify::new(),
-            health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.required)),
+            health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.settings.required)),
             counters,
         };
         endpoints.replace(&[]);

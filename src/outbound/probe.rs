@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::attempts::{dial_one, server_name, shake_hands};
 use super::endpoints::{Endpoint, Endpoints};
 use super::error::{AttemptError, OutboundError, rejection};
-use crate::config::Outbound;
+use crate::config::{Outbound, OutboundSettings};
 use crate::credentials::OutboundSnapshot;
 use crate::telemetry::OutboundCounters;
 use crate::trust::AuthenticatedServer;
@@ -40,7 +40,7 @@ pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Ve
     let endpoints = Arc::new(Endpoints::new(outbound, Arc::default(), Arc::clone(&counters)));
     let looking = Arc::clone(&endpoints);
     let lookups = tokio::spawn(async move { looking.run().await });
-    let known = endpoints.wait(outbound.timeouts.total).await.map_err(OutboundError::ResolveFailed);
+    let known = endpoints.wait(outbound.settings.timeouts.total).await.map_err(OutboundError::ResolveFailed);
     lookups.abort();
     known?;
     let all = endpoints.current();
@@ -49,21 +49,23 @@ pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Ve
     }
     let mut probes = Vec::new();
     for endpoint in all.iter().take(MAX_PROBES) {
-        let name = server_name(outbound, &endpoint.target.host);
-        probes
-            .push(EndpointProbe { addr: endpoint.addr, result: probe_one(outbound, &snapshot, endpoint, &name).await });
+        let name = server_name(&outbound.settings, &endpoint.target.host);
+        probes.push(EndpointProbe {
+            addr: endpoint.addr,
+            result: probe_one(&outbound.settings, &snapshot, endpoint, &name).await,
+        });
     }
     Ok(probes)
 }
 
 async fn probe_one(
-    outbound: &Outbound,
+    settings: &OutboundSettings,
     snapshot: &OutboundSnapshot,
     endpoint: &Arc<Endpoint>,
     name: &ServerName<'static>,
 ) -> Result<AuthenticatedServer, AttemptError> {
-    let tcp = dial_one(Arc::clone(endpoint), outbound.timeouts.clone()).await?;
-    let (mut stream, server) = shake_hands(outbound.timeouts.handshake, snapshot, name, tcp).await?;
+    let tcp = dial_one(Arc::clone(endpoint), settings.timeouts.clone()).await?;
+    let (mut stream, server) = shake_hands(settings.timeouts.handshake, snapshot, name, tcp).await?;
     match timeout(REFUSAL, stream.read(&mut [0])).await {
         Ok(Err(error)) => match rejection(&error) {
             Some(alert) => Err(AttemptError::Rejected(alert)),

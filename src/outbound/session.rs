@@ -80,7 +80,7 @@ impl OutboundSession {
         mut phase: watch::Receiver<Phase>,
     ) -> OutboundCloseReason {
         let Self { relay, entry, verified, .. } = self;
-        let timeouts = &dialler.outbound.timeouts;
+        let timeouts = &dialler.settings.timeouts;
         if let Some(limit) = timeouts.idle {
             relay.set_idle_timeout(limit);
         }

@@ -29,7 +29,7 @@ pub struct OutboundService {
 impl OutboundService {
     /// What listens at `listener`, and dials by `dialler`. `phase` ends it.
     pub fn new(dialler: Dialler, listener: Arc<str>, phase: watch::Receiver<Phase>, access: AccessLogFilter) -> Self {
-        let connections = Semaphore::new(dialler.outbound.max_connections.min(Semaphore::MAX_PERMITS));
+        let connections = Semaphore::new(dialler.settings.max_connections.min(Semaphore::MAX_PERMITS));
         Self { dialler, listener, connections, phase, access }
     }
 

@@ -156,7 +156,7 @@ impl Outbounds {
             let endpoints = Arc::clone(&endpoints);
             async move { endpoints.run().await }
         });
-        let snapshots = rotator.add_outbound(pair, &outbound);
+        let snapshots = rotator.add_outbound(pair, &outbound.settings);
         let names: Vec<String> = sockets
             .iter()
             .map(|socket| match socket {
@@ -165,10 +165,10 @@ impl Outbounds {
             })
             .collect();
         let listener: Arc<str> = names.first().cloned().unwrap_or_default().into();
-        let expect: Vec<_> = outbound.expect.iter().map(ToString::to_string).collect();
+        let expect: Vec<_> = outbound.settings.expect.iter().map(ToString::to_string).collect();
         let expect = (!expect.is_empty()).then(|| expect.join(","));
         tracing::info!(outbound = %listener, to = %counters.name(), expect, "outbound listening");
-        if outbound.expects_anybody() {
+        if outbound.settings.expects_anybody() {
             tracing::warn!(
                 outbound = %listener,
                 to = %counters.name(),
@@ -181,8 +181,8 @@ impl Outbounds {
             endpoints: Arc::clone(&endpoints),
             counters: Arc::clone(&counters),
         });
-        let protocol = outbound.protocol;
-        let dialler = Dialler::new(outbound, Some(snapshots), endpoints, counters);
+        let protocol = outbound.settings.protocol;
+        let dialler = Dialler::new(outbound.settings, Some(snapshots), endpoints, counters);
         let (phase, access) = (self.phase.subscribe(), config.log.access);
         let sockets = sockets.into_iter().zip(names);
         match protocol {

@@ -61,9 +61,9 @@ impl OutboundStatus {
         Self {
             listener: SafeText::up_to(PATH, listener),
             to: SafeText::up_to(PATH, counters.name()),
-            protocol: config.protocol.into(),
-            expect: Rules::of(&config.expect),
-            required: config.required,
+            protocol: config.settings.protocol.into(),
+            expect: Rules::of(&config.settings.expect),
+            required: config.settings.required,
             lookup_error: match endpoints.known() {
                 Known::Failed(why) => Some(SafeText::up_to(PATH, why)),
                 Known::Nothing | Known::Endpoints => None,

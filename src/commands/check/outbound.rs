@@ -67,7 +67,7 @@ fn judge_trust(
     found: &mut Findings,
 ) -> Option<OutboundSnapshot> {
     let (listen, to) = (&outbound.listen, outbound.name());
-    let snapshot = match OutboundSnapshot::load(pair, outbound) {
+    let snapshot = match OutboundSnapshot::load(pair, &outbound.settings) {
         Ok(snapshot) => snapshot,
         // The pair is judged for itself.
         Err(error) if matches!(*error, InitialLoadError::Pair(_)) => return None,
@@ -84,7 +84,7 @@ fn judge_trust(
         return None;
     }
     let cas = if cas == 1 { "1 CA".to_owned() } else { format!("{cas} CAs") };
-    if outbound.expects_anybody() {
+    if outbound.settings.expects_anybody() {
         let what = format!("{listen} to {to}: whoever has the name is believed, under {cas}");
         found.warning(
             Subject::Outbound,
@@ -92,7 +92,7 @@ fn judge_trust(
             "add --outbound-expect cf:app:GUID: a route can be mapped to another app",
         );
     } else {
-        let rules: Vec<_> = outbound.expect.iter().map(ToString::to_string).collect();
+        let rules: Vec<_> = outbound.settings.expect.iter().map(ToString::to_string).collect();
         let more = "; --connect asks who does";
         let more = if connects { "" } else { more };
         found.ok(Subject::Outbound, format!("{listen} to {to}: {} may answer, under {cas}{more}", rules.join(" or ")));

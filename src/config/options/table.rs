@@ -121,7 +121,7 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Value("least-connections"),
           help: "Which of several endpoints is dialled", ..OUTBOUND },
     Opt { name: "outbound-protocol", value: "WHICH", choices: &["tcp", "http1"], default: Preset::Value("tcp"),
-          help: "tcp: carry bytes; http1: balance HTTP/1.1 requests one by one", ..OUTBOUND },
+          help: "What the app speaks: anything (tcp), or HTTP/1.1, balanced by requests (http1)", ..OUTBOUND },
     Opt { name: "outbound-preserve-host", arity: Arity::Switch,
           help: "With http1: keep the Host that the app writes", ..OUTBOUND },
     Opt { name: "outbound-attempts", value: "N", default: Preset::Value("3"),

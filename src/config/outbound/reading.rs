@@ -4,10 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{
-    Balance, EjectOn, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
-    OutboundTimeouts, Protocol, Target,
-};
+use super::{ExpectedName, Host, Outbound, OutboundCa, OutboundListen, OutboundSettings, OutboundTimeouts, Target};
 use crate::config::options::Table;
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values::Range;
@@ -18,30 +15,6 @@ use crate::policy::Rule;
 
 /// How long a connection to an HTTP server waits for the next request: less than servers do, and long enough for a busy app.
 const POOL_IDLE: Duration = Duration::from_secs(15);
-
-/// All of an outbound but its addresses.
-#[derive(Clone)]
-struct OutboundCommon {
-    proxy: Option<HttpProxy>,
-    no_proxy: Vec<NoProxy>,
-    expect: Vec<Rule>,
-    server_name: ExpectedName,
-    ca: Vec<OutboundCa>,
-    platform_cas: Option<PathBuf>,
-    identity: IdentityUse,
-    balance: Balance,
-    protocol: Protocol,
-    preserve_host: bool,
-    eject_on: EjectOn,
-    required: bool,
-    timeouts: OutboundTimeouts,
-    attempts: usize,
-    eject: Option<u32>,
-    max_connections: usize,
-    max_pending: usize,
-    refresh: Duration,
-    unsafe_listen: bool,
-}
 
 /// The addresses of an outbound, and where they were given.
 struct OutboundAddresses {
@@ -58,7 +31,7 @@ impl OptionReader {
     ) -> Result<Vec<(Source, Outbound)>, Reported> {
         let given = self.all("outbound", values::outbound);
         // Read even where there is no listener: what is wrong in it would be so for the first one.
-        let common = self.outbound_common(platform_cas);
+        let common = self.outbound_settings(platform_cas);
         let mut outbounds = given.and_then(|given| {
             let common = common?;
             let addresses =
@@ -97,7 +70,7 @@ impl OptionReader {
     ) -> Result<(Source, Outbound), Reported> {
         let listen = self.given("outbound-listen", values::outbound_listen);
         let to = self.all("outbound-to", values::target);
-        let common = self.outbound_common(platform_cas);
+        let common = self.outbound_settings(platform_cas);
         let (listen, to, common) = (listen?, to?, common?);
         let mut missing =
             |what: &str, help: &str| self.report(Problem::new(format!("has no {what}"), help).at(place.clone()));
@@ -113,11 +86,11 @@ impl OptionReader {
     fn outbound(
         &mut self,
         addresses: OutboundAddresses,
-        common: OutboundCommon,
+        (settings, unsafe_listen): (OutboundSettings, bool),
     ) -> Result<(Source, Outbound), Reported> {
         let OutboundAddresses { place, listen, to } = addresses;
         let problem = match &listen {
-            OutboundListen::At(addr) if !addr.ip().is_loopback() && !common.unsafe_listen => Some(Problem::new(
+            OutboundListen::At(addr) if !addr.ip().is_loopback() && !unsafe_listen => Some(Problem::new(
                 format!("other hosts may reach {addr}, and would speak as this app"),
                 format!("write 127.0.0.1:{}, or add --unsafe-listen", addr.port()),
             )),
@@ -125,12 +98,12 @@ impl OptionReader {
         };
         let problem = problem.or_else(|| {
             let is_address = |target: &&Target| matches!(target.host, Host::Ip(_));
-            match (&common.server_name, to.iter().find(is_address)) {
-                (ExpectedName::Target, Some(address)) if !names_somebody(&common.expect) => {
+            match (&settings.server_name, to.iter().find(is_address)) {
+                (ExpectedName::Target, Some(address)) if !names_somebody(&settings.expect) => {
                     let what = format!("{address} has no name by which the server could be told from others");
                     Some(Problem::new(what, "add --outbound-expect RULE, or --outbound-server-name NAME"))
                 }
-                (ExpectedName::Unchecked, _) if !names_somebody(&common.expect) => {
+                (ExpectedName::Unchecked, _) if !names_somebody(&settings.expect) => {
                     let what = "no name is checked, and no identity either: anybody could answer";
                     Some(Problem::new(
                         what,
@@ -143,53 +116,11 @@ impl OptionReader {
         if let Some(problem) = problem {
             return Err(self.report(problem.at(place)));
         }
-        let OutboundCommon {
-            proxy,
-            no_proxy,
-            expect,
-            server_name,
-            ca,
-            platform_cas,
-            identity,
-            balance,
-            protocol,
-            preserve_host,
-            eject_on,
-            required,
-            timeouts,
-            attempts,
-            eject,
-            max_connections,
-            max_pending,
-            refresh,
-            unsafe_listen: _,
-        } = common;
-        let outbound = Outbound {
-            listen,
-            to,
-            proxy,
-            no_proxy,
-            expect,
-            server_name,
-            ca,
-            platform_cas,
-            identity,
-            balance,
-            protocol,
-            preserve_host,
-            eject_on,
-            required,
-            timeouts,
-            attempts,
-            eject,
-            max_connections,
-            max_pending,
-            refresh,
-        };
-        Ok((place, outbound))
+        Ok((place, Outbound { listen, to, settings }))
     }
 
-    fn outbound_common(&mut self, platform_cas: Option<&Path>) -> Result<OutboundCommon, Reported> {
+    /// What holds for outbound listeners, and whether other hosts may reach them.
+    fn outbound_settings(&mut self, platform_cas: Option<&Path>) -> Result<(OutboundSettings, bool), Reported> {
         let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let life = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_MONTH);
         let number = |text: &str| values::number(text, &(1..=1_000_000));
@@ -215,7 +146,7 @@ impl OptionReader {
         let max_pending = self.one("outbound-max-pending", number);
         let refresh = self.one("outbound-refresh", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
         let unsafe_listen = self.given("unsafe-listen", values::switch);
-        let (expect, protocol) = (expect?, protocol?);
+        let (expect, idle) = (expect?, idle?);
         let mut ca: Vec<_> = ca?.into_iter().map(|(_, ca)| ca).collect();
         if ca.is_empty() {
             ca = match expect.iter().any(Rule::is_cloud_foundry) {
@@ -228,7 +159,7 @@ impl OptionReader {
                     .collect(),
             };
         }
-        Ok(OutboundCommon {
+        let settings = OutboundSettings {
             proxy: proxy?,
             no_proxy: no_proxy?.into_iter().map(|(_, pattern)| pattern).collect(),
             expect,
@@ -237,7 +168,7 @@ impl OptionReader {
             platform_cas: platform_cas.map(Path::to_owned),
             identity: identity?,
             balance: balance?,
-            protocol,
+            protocol: protocol?,
             preserve_host: preserve_host?.unwrap_or(false),
             eject_on: eject_on?,
             required: required?.unwrap_or(false),
@@ -245,7 +176,8 @@ impl OptionReader {
                 connect: connect?,
                 handshake: handshake?,
                 total: total?,
-                idle: idle?.unwrap_or_else(|| (protocol == Protocol::Http1).then_some(POOL_IDLE)),
+                idle: idle.flatten(),
+                pool_idle: idle.unwrap_or(Some(POOL_IDLE)),
                 max_age: max_age?,
             },
             attempts: attempts?,
@@ -253,8 +185,8 @@ impl OptionReader {
             max_connections: max_connections?,
             max_pending: max_pending?,
             refresh: refresh?,
-            unsafe_listen: unsafe_listen?.unwrap_or(false),
-        })
+        };
+        Ok((settings, unsafe_listen?.unwrap_or(false)))
     }
 
     fn expected(&mut self) -> Result<Vec<Rule>, Reported> {

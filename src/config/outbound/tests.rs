@@ -27,15 +27,18 @@ fn each_pair_is_a_listener_and_what_is_said_for_all_holds_for_each() {
     let names: Vec<_> = found.iter().map(Outbound::name).collect();
     assert_eq!(names, ["backend.apps.internal:61443", "db.apps.internal:61443"]);
     for outbound in &found {
-        assert_eq!(outbound.expect, [format!("cf:app:{APP}").parse().unwrap()]);
-        assert_eq!((outbound.attempts, outbound.eject, outbound.identity), (5, Some(3), IdentityUse::Always));
-        assert_eq!(outbound.timeouts.total, Duration::from_secs(5));
+        assert_eq!(outbound.settings.expect, [format!("cf:app:{APP}").parse().unwrap()]);
+        assert_eq!(
+            (outbound.settings.attempts, outbound.settings.eject, outbound.settings.identity),
+            (5, Some(3), IdentityUse::Always)
+        );
+        assert_eq!(outbound.settings.timeouts.total, Duration::from_secs(5));
     }
 }
 
 #[test]
 fn own_issuer_alone_vouches_where_an_identity_is_expected_and_the_platform_and_the_system_elsewhere() {
-    let ca = |typed: Typed| outbounds(&typed.flag("outbound", "9000=backend:1"))[0].ca.clone();
+    let ca = |typed: Typed| outbounds(&typed.flag("outbound", "9000=backend:1"))[0].settings.ca.clone();
     let platform = || Typed::default().variable("CF_SYSTEM_CERT_PATH", "/etc/cf-system-certificates");
     let folder = OutboundCa::Path("/etc/cf-system-certificates".into());
     assert_eq!(ca(platform().flag("outbound-expect", "cf:same:space")), [OutboundCa::OwnIssuer]);
@@ -56,7 +59,13 @@ fn a_table_has_its_own_values_and_they_beat_what_is_said_for_all() {
     let facts: Vec<_> = found
         .iter()
         .map(|outbound| {
-            (outbound.name(), outbound.expect[0].to_string(), outbound.balance, outbound.required, outbound.attempts)
+            (
+                outbound.name(),
+                outbound.settings.expect[0].to_string(),
+                outbound.settings.balance,
+                outbound.settings.required,
+                outbound.settings.attempts,
+            )
         })
         .collect();
     let app = format!("cf:app:{APP}");

@@ -89,7 +89,7 @@ impl HttpClient {
             let pool = Arc::clone(&pool);
             async move { pool.sweep().await }
         });
-        let max_requests = dialler.outbound.max_connections.min(Semaphore::MAX_PERMITS);
+        let max_requests = dialler.settings.max_connections.min(Semaphore::MAX_PERMITS);
         let requests = Arc::new(Semaphore::new(max_requests));
         Self { dialler, pool, requests, max_requests, retries: RetryBudget::default(), sweeper }
     }
@@ -191,7 +191,7 @@ impl HttpClient {
 
     /// The Host of the server is what it was configured as, unless the app knows better.
     fn name_host(&self, fields: &mut HeaderMap, target: &Target, entry: &mut OutboundLogEntry) {
-        if !self.dialler.outbound.preserve_host || !fields.contains_key(HOST) {
+        if !self.dialler.settings.preserve_host || !fields.contains_key(HOST) {
             if let Ok(host) = HeaderValue::try_from(authority(target)) {
                 fields.insert(HOST, host);
             }
@@ -268,7 +268,7 @@ impl HttpClient {
     ) -> ExchangeResponse {
         let status = response.status();
         let endpoint = &exchange.channel.made.endpoint;
-        if self.dialler.outbound.eject_on == EjectOn::ServerErrors {
+        if self.dialler.settings.eject_on == EjectOn::ServerErrors {
             match status.is_server_error() {
                 true => self.dialler.endpoints.failed(endpoint),
                 false => self.dialler.endpoints.succeeded(endpoint),

@@ -37,7 +37,7 @@ impl Pool {
 
     /// `channel` waits for the next request, unless it is too old for one, or of another generation than the one in force.
     pub(super) fn put(&self, channel: Channel) {
-        let max_age = self.dialler.outbound.timeouts.max_age;
+        let max_age = self.dialler.settings.timeouts.max_age;
         if !channel.is_of(self.dialler.generation()) || max_age.is_some_and(|max_age| channel.age() >= max_age) {
             return channel.finish();
         }
@@ -60,7 +60,7 @@ impl Pool {
 
     /// Lets go of those that have waited for too long, have been closed, or are of another generation than the one in force; for ever.
     pub(super) async fn sweep(&self) {
-        let idle_timeout = self.dialler.outbound.timeouts.idle;
+        let idle_timeout = self.dialler.settings.timeouts.pool_idle;
         let mut generations = self.dialler.snapshots.as_ref().map(SnapshotReceiver::generations);
         loop {
             let oldest = self.let_go(idle_timeout);
