@@ -106,7 +106,7 @@ mod tests {
             served: watch::Sender::new(pairs).subscribe(),
             phase: watch::Sender::new(Phase::Running).subscribe(),
             listeners: Vec::new(),
-            outbounds: Vec::new(),
+            outbound: crate::outbound::OutboundOverview::default(),
             started: now,
         };
         let page = render(&Status::of(&Readiness::new(0, Vec::new(), Vec::new()), &overview));

@@ -17,11 +17,11 @@ use crate::credentials::{ReloadFailure, RotationStats, ServedCertificate, Snapsh
 use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::identity::Identity;
 use crate::lifecycle::{Health, Phase, Readiness};
-use crate::outbound::OutboundInfo;
+use crate::outbound::OutboundOverview;
 use crate::telemetry::{BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
 
 pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
-pub(super) use outbounds::OutboundStatus;
+pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
 pub(super) use pairs::PairStatus;
 
 /// For paths and details of our own configuration, in characters.
@@ -43,8 +43,8 @@ pub struct StatusSources {
     pub phase: watch::Receiver<Phase>,
     /// The listeners, in the order of the configuration.
     pub listeners: Vec<ListenerInfo>,
-    /// The outbound listeners, likewise.
-    pub outbounds: Vec<OutboundInfo>,
+    /// All that listens for the app.
+    pub outbound: OutboundOverview,
     /// When it began to serve.
     pub started: SystemTime,
 }
@@ -82,6 +82,7 @@ pub(super) struct Status {
     pub(super) rotations: Rotated,
     pub(super) listeners: Vec<ListenerStatus>,
     pub(super) outbounds: Vec<OutboundStatus>,
+    pub(super) forward_proxy: Option<ForwardProxyStatus>,
     pub(super) connections: ConnectionCounts,
     pub(super) clients: Vec<ClientApp>,
     pub(super) denials: Vec<RecentDenial>,
@@ -209,7 +210,8 @@ impl Status {
                 failing_more: failures.len().saturating_sub(MAX_FAILING),
             },
             listeners: overview.listeners.iter().map(|listener| ListenerStatus::of(listener, now)).collect(),
-            outbounds: overview.outbounds.iter().map(OutboundStatus::of).collect(),
+            outbounds: overview.outbound.listeners.iter().map(OutboundStatus::of).collect(),
+            forward_proxy: overview.outbound.forward_proxy.as_ref().map(ForwardProxyStatus::of),
             connections: ConnectionCounts {
                 active: counters.active(),
                 opened: counters.connections(),

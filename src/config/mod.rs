@@ -6,6 +6,7 @@
 mod clients;
 pub mod envoy;
 mod file;
+pub mod forward_proxy;
 mod log;
 pub mod options;
 pub mod outbound;
@@ -29,9 +30,10 @@ use strum::{IntoStaticStr, VariantArray};
 use crate::policy::{PolicyMode, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
+pub use forward_proxy::{Announce, ForwardProxy, ListedHosts, PortMapping, TlsTunnel, Unlisted};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
-    Balance, EjectOn, ExpectedName, Host, HttpProxy, IdentityUse, NoProxy, Outbound, OutboundCa, OutboundListen,
+    Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
 pub use values::Network;
@@ -43,6 +45,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where the app dials us, and whom we dial for it; mostly empty.
     pub outbounds: Vec<Outbound>,
+    /// The proxy for the app's own HTTP clients; `None`: there is none.
+    pub forward_proxy: Option<ForwardProxy>,
     /// How the app is started, signalled and waited for.
     pub app: AppConfig,
     /// How long a start waits for usable pairs, client CAs and rules; `None` means for ever.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
+pub(super) use reading::{is_deliberate, names_somebody};
+
 use super::Network;
 use crate::policy::Rule;
 
@@ -29,7 +31,7 @@ pub struct OutboundSettings {
     /// The HTTP proxy on the way; `None`: servers are dialled themselves.
     pub proxy: Option<HttpProxy>,
     /// Who is dialled without it.
-    pub no_proxy: Vec<NoProxy>,
+    pub no_proxy: Vec<HostPattern>,
     /// Who may answer; empty: whoever has the name.
     pub expect: Vec<Rule>,
     /// The name in SNI, which the server's certificate must have.
@@ -115,12 +117,12 @@ pub struct HttpProxy {
     pub authorization: Option<String>,
 }
 
-/// Who is dialled without a proxy.
+/// Hosts that are meant together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoProxy {
+pub enum HostPattern {
     /// `backend.example`
     Host(Host),
-    /// `.example`: all names below it, with the dot.
+    /// `.example`: all names below it, with the dot, in lower case.
     Below(String),
     /// `10.0.0.0/8`
     Network(Network),
@@ -221,8 +223,8 @@ impl OutboundSettings {
     }
 }
 
-impl NoProxy {
-    /// Whether `host` is dialled without a proxy.
+impl HostPattern {
+    /// Whether `host` is one of them. A dot at its end says nothing.
     pub fn matches(&self, host: &Host) -> bool {
         match (self, host) {
             (Self::Host(Host::Name(pattern)), Host::Name(name)) => {

@@ -33,13 +33,16 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let metrics =
         reader.metrics(listeners.as_deref().unwrap_or_default(), admin.as_ref().ok().and_then(Option::as_ref));
     let platform_cas = inputs.environment.get("CF_SYSTEM_CERT_PATH").filter(|path| !path.is_empty()).map(Path::new);
+    let forward_proxy = reader.forward_proxy(platform_cas, inputs.starts_app);
     let outbounds = reader.outbounds(platform_cas).and_then(|outbounds| {
         let admin = admin.as_ref().ok().and_then(Option::as_ref).and_then(|admin| admin.addr.tcp());
         let metrics = metrics.as_ref().ok().copied().flatten();
         let others =
             admin.map(|addr| ("--admin", Listen::At(addr))).into_iter().chain(metrics.map(|at| ("--metrics", at)));
         let others: Vec<_> = others.collect();
-        reader.no_outbound_address_twice(&outbounds, listeners.as_deref().unwrap_or_default(), &others)?;
+        let proxy = forward_proxy.as_ref().ok().and_then(Option::as_ref);
+        let proxy = proxy.map(|(place, proxy)| (place.clone(), proxy.listen.clone()));
+        reader.no_outbound_address_twice(&outbounds, proxy, listeners.as_deref().unwrap_or_default(), &others)?;
         Ok(outbounds.into_iter().map(|(_, outbound)| outbound).collect())
     });
     let log = reader.log();
@@ -51,6 +54,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
         Ok::<_, Reported>(Config {
             listeners: listeners?,
             outbounds: outbounds?,
+            forward_proxy: forward_proxy?.map(|(_, proxy)| proxy),
             app: AppConfig { hold_until_ready: hold?, ..app? },
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,

@@ -109,6 +109,7 @@ fn nothing_typed_is_a_whole_configuration() {
     };
     let expected = Config {
         outbounds: Vec::new(),
+        forward_proxy: None,
         metrics: None,
         listeners: vec![listener],
         credential_timeout: Some(Duration::from_secs(10)),

@@ -31,4 +31,16 @@ impl OwnAnswer {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
         response
     }
+
+    /// The same as it is written to a connection (RFC 9112).
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let Self { status, reason, text } = self;
+        let body = format!("vestibule: {text}\n");
+        let (phrase, length) = (status.canonical_reason().unwrap_or_default(), body.len());
+        let status = status.as_u16();
+        format!(
+            "HTTP/1.1 {status} {phrase}\r\n{REASON}: {reason}\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
 }

@@ -21,7 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::budget::Budgets;
 use crate::credentials::RotationStats;
 use crate::lifecycle::{CheckStatus, Readiness};
-use crate::outbound::OutboundInfo;
+use crate::outbound::OutboundOverview;
 use crate::sys::process;
 use crate::telemetry::{Counters, Distribution};
 
@@ -65,7 +65,7 @@ struct MetricsSnapshot<'a> {
     checks: Vec<CheckStatus>,
     usage: Option<process::Usage>,
     started: Option<f64>,
-    outbounds: &'a [OutboundInfo],
+    outbound: &'a OutboundOverview,
     max_connections: usize,
 }
 
@@ -83,12 +83,12 @@ impl Metrics {
         budgets: Arc<Budgets>,
         rotations: Arc<RotationStats>,
         readiness: Arc<Readiness>,
-        outbounds: Vec<OutboundInfo>,
+        outbound: OutboundOverview,
         max_connections: usize,
     ) -> Self {
         let mut registry = Registry::default();
         let started = process::started();
-        let sources = MetricsSources { counters, budgets, rotations, readiness, outbounds, started, max_connections };
+        let sources = MetricsSources { counters, budgets, rotations, readiness, outbound, started, max_connections };
         registry.register_collector(Box::new(sources.clone()));
         Self { sources, registry }
     }
@@ -119,7 +119,7 @@ struct MetricsSources {
     budgets: Arc<Budgets>,
     rotations: Arc<RotationStats>,
     readiness: Arc<Readiness>,
-    outbounds: Vec<OutboundInfo>,
+    outbound: OutboundOverview,
     started: Option<f64>,
     max_connections: usize,
 }
@@ -134,7 +134,7 @@ impl MetricsSources {
             checks: self.readiness.checks(SystemTime::now()),
             usage: process::usage(),
             started: self.started,
-            outbounds: &self.outbounds,
+            outbound: &self.outbound,
             max_connections: self.max_connections,
         }
     }

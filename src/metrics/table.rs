@@ -269,7 +269,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &["outbound"],
         help: "Connections of the app that an outbound listener has accepted; the label is whom it dials.",
-        read: |seen| outbound::whole(seen, |outbound| outbound.counters.opened()),
+        read: |seen| outbound::whole(seen, |counters| counters.opened()),
     },
     Metric {
         name: "vestibule_outbound_connections_active",
@@ -277,7 +277,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Gauge,
         labels: &["outbound"],
         help: "Outbound connections that are there now.",
-        read: |seen| outbound::whole(seen, |outbound| outbound.counters.active() as u64),
+        read: |seen| outbound::whole(seen, |counters| counters.active() as u64),
     },
     Metric {
         name: "vestibule_outbound_connections_closed",
@@ -292,7 +292,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Counter,
         labels: &["outbound", "reason"],
-        help: "Requests of the app that have ended, by the `close_reason` of their access log entry; with protocol http1 alone, where they are counted instead of connections.",
+        help: "Requests of the app that have ended, by the `close_reason` of their access log entry; with protocol http1 and by the forward proxy alone, where they are counted instead of connections.",
         read: outbound::requests,
     },
     Metric {
@@ -300,7 +300,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Counter,
         labels: &["outbound", "status_class"],
-        help: "Responses that the app got, by the first digit of their status: servers' own, and ours where there was none. With protocol http1 alone.",
+        help: "Responses that the app got, by the first digit of their status: servers' own, and ours where there was none. With protocol http1 and by the forward proxy alone.",
         read: outbound::responses,
     },
     Metric {
@@ -308,24 +308,24 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Gauge,
         labels: &["outbound"],
-        help: "Connections to endpoints that wait for a request; with protocol http1 alone.",
-        read: |seen| outbound::of_http(seen, |outbound| outbound.counters.idle() as u64),
+        help: "Connections to endpoints that wait for a request; with protocol http1 and by the forward proxy alone.",
+        read: |seen| outbound::of_http(seen, |counters| counters.idle() as u64),
     },
     Metric {
         name: "vestibule_outbound_pool_hits",
         unit: None,
         kind: MetricType::Counter,
         labels: &["outbound"],
-        help: "Requests that were sent on a connection that was there; with protocol http1 alone.",
-        read: |seen| outbound::of_http(seen, |outbound| outbound.counters.pool().0),
+        help: "Requests that were sent on a connection that was there; with protocol http1 and by the forward proxy alone.",
+        read: |seen| outbound::of_http(seen, |counters| counters.pool().0),
     },
     Metric {
         name: "vestibule_outbound_pool_misses",
         unit: None,
         kind: MetricType::Counter,
         labels: &["outbound"],
-        help: "Requests for which a connection was made; with protocol http1 alone.",
-        read: |seen| outbound::of_http(seen, |outbound| outbound.counters.pool().1),
+        help: "Requests for which a connection was made; with protocol http1 and by the forward proxy alone.",
+        read: |seen| outbound::of_http(seen, |counters| counters.pool().1),
     },
     Metric {
         name: "vestibule_outbound_retired",
@@ -333,7 +333,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &["outbound"],
         help: "Outbound connections that were ended because the pair with which they were made was rotated or came to its end.",
-        read: |seen| outbound::whole(seen, |outbound| outbound.counters.retired()),
+        read: |seen| outbound::whole(seen, |counters| counters.retired()),
     },
     Metric {
         name: "vestibule_outbound_relayed",
@@ -357,7 +357,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Histogram,
         labels: &["outbound"],
         help: "TLS handshakes with endpoints that were completed.",
-        read: |seen| outbound::some(seen, |outbound| Some(Value::Histogram(outbound.counters.handshakes()))),
+        read: |seen| outbound::some(seen, |counters| Some(Value::Histogram(counters.handshakes()))),
     },
     Metric {
         name: "vestibule_outbound_endpoints",
@@ -373,7 +373,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &["outbound"],
         help: "How often an endpoint was ejected after failures in a row.",
-        read: |seen| outbound::whole(seen, |outbound| outbound.counters.ejections()),
+        read: |seen| outbound::whole(seen, |counters| counters.ejections()),
     },
     Metric {
         name: "vestibule_outbound_resolves",
@@ -389,7 +389,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Histogram,
         labels: &["outbound"],
         help: "How long DNS lookups took.",
-        read: |seen| outbound::some(seen, |outbound| Some(Value::Histogram(outbound.counters.resolve_durations()))),
+        read: |seen| outbound::some(seen, |counters| Some(Value::Histogram(counters.resolve_durations()))),
     },
     Metric {
         name: "vestibule_outbound_resolved_age",
@@ -397,9 +397,15 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Gauge,
         labels: &["outbound"],
         help: "How long ago the name was last looked up with success; left out for addresses.",
-        read: |seen| {
-            outbound::some(seen, |outbound| outbound.counters.resolved_age().map(|age| Value::Real(age.as_secs_f64())))
-        },
+        read: |seen| outbound::some(seen, |counters| counters.resolved_age().map(|age| Value::Real(age.as_secs_f64()))),
+    },
+    Metric {
+        name: "vestibule_outbound_forward_proxy_requests",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["mode", "status_class"],
+        help: "Requests to the forward proxy that were answered, by the `mode` of their access log entry and the first digit of their status.",
+        read: outbound::forward_proxy_requests,
     },
     Metric {
         name: "vestibule_build",

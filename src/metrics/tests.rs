@@ -1,4 +1,5 @@
 use super::*;
+use crate::outbound::OutboundOverview;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ fn measured() -> Measured {
         Arc::new(budgets()),
         Arc::default(),
         Arc::clone(&readiness),
-        Vec::new(),
+        OutboundOverview::default(),
         100,
     );
     Measured { counters, readiness, metrics }

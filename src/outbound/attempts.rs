@@ -55,6 +55,13 @@ pub(super) struct Dialled {
     took: Duration,
 }
 
+impl Dialled {
+    /// It is given bytes that are not ours to protect, as they are.
+    pub(super) fn unprotected(self) -> Connected {
+        Connected { stream: EndpointStream::Plain(self.tcp), verified: None, lease: self.lease }
+    }
+}
+
 /// The handshake with the endpoint on `tcp`, and who it is.
 pub(super) async fn shake_hands(
     limit: Duration,
@@ -152,9 +159,9 @@ impl<'a> Attempts<'a> {
         dialled.ok_or_else(|| self.failure(entry))
     }
 
-    /// As long as for the first time from now on: whoever was waited for was the app.
-    pub(super) fn restart_clock(&mut self) {
-        self.deadline = tokio::time::Instant::now() + self.dialler.settings.timeouts.total;
+    /// Those that were tried, in their order.
+    pub(super) fn tried(&self) -> &[Arc<Endpoint>] {
+        &self.tried
     }
 
     /// An endpoint that may be given the app's bytes: `dialled`, or the next one that may.
@@ -185,7 +192,7 @@ impl<'a> Attempts<'a> {
             Some(failed) => failed.into_entry(entry).into(),
             None if self.tried.is_empty() => {
                 self.dialler.endpoints.look_again();
-                OutboundError::NoEndpoint(self.dialler.endpoints.name().to_string())
+                self.dialler.endpoints.nobody()
             }
             None => OutboundError::TimedOut(self.dialler.settings.timeouts.total),
         }

@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::address_rules::{AddressRefusal, AddressRules};
+use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
 use super::resolve::{Resolution, resolve};
 use crate::config::{Host, HttpProxy, Outbound, Target};
@@ -57,8 +59,9 @@ pub struct Endpoints {
     name: Arc<str>,
     /// Whom to reach, each by its proxy or without.
     targets: Vec<(Target, Option<Arc<HttpProxy>>)>,
-    /// Where we listen ourselves, and nobody may be found: dialling it would not end.
-    ours: Arc<[SocketAddr]>,
+    rules: Arc<AddressRules>,
+    /// An address that was found and is not dialled, and why.
+    refused: Mutex<Option<(SocketAddr, AddressRefusal)>>,
     refresh: Duration,
     eject: Option<u32>,
     current: ArcSwap<Vec<Arc<Endpoint>>>,
@@ -130,8 +133,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Endpoints {
-    /// The endpoints that `outbound` leads to: addresses at once, names once they were looked up. None of them is one of `ours`.
-    pub fn new(outbound: &Outbound, ours: Arc<[SocketAddr]>, counters: Arc<OutboundCounters>) -> Self {
+    /// The endpoints that `outbound` leads to: addresses at once, names once they were looked up. None of them is one that `rules`
+    /// refuse.
+    pub fn new(outbound: &Outbound, rules: Arc<AddressRules>, counters: Arc<OutboundCounters>) -> Self {
         let endpoints = Self {
             name: outbound.name().into(),
             targets: outbound
@@ -139,7 +143,8 @@ impl Endpoints {
                 .iter()
                 .map(|target| (target.clone(), outbound.settings.proxy_for(&target.host).cloned().map(Arc::new)))
                 .collect(),
-            ours,
+            rules,
+            refused: Mutex::default(),
             refresh: outbound.settings.refresh.max(MIN_REFRESH),
             eject: outbound.settings.eject,
             current: ArcSwap::default(),
@@ -258,6 +263,7 @@ impl Endpoints {
     fn replace(&self, found: &[(String, Vec<IpAddr>)]) {
         let before = self.current.load();
         let mut now: Vec<Arc<Endpoint>> = Vec::new();
+        let mut refused = None;
         for (target, proxy) in &self.targets {
             let (host, port) = match proxy {
                 Some(proxy) => (&proxy.host, proxy.port),
@@ -269,8 +275,9 @@ impl Endpoints {
             };
             for ip in ips {
                 let addr = SocketAddr::new(*ip, port);
-                if ip.is_unspecified() || ip.is_multicast() || self.ours.contains(&addr) {
-                    tracing::debug!(to = %self.name, %addr, "address left out: it is our own, or nobody's");
+                if let Some(why) = self.refusal(addr, target, proxy.is_some()) {
+                    tracing::debug!(to = %self.name, %addr, %why, "address left out");
+                    refused = Some((addr, why));
                     continue;
                 }
                 let same = |known: &&Arc<Endpoint>| known.addr == addr && known.target == *target;
@@ -286,6 +293,28 @@ impl Endpoints {
         if !same {
             tracing::debug!(to = %self.name, endpoints = now.len(), "endpoints changed");
             self.current.store(Arc::new(now));
+        }
+        *lock(&self.refused) = refused;
+    }
+
+    /// Why `addr` is not dialled, which leads to `target`, by a proxy or at once.
+    fn refusal(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<AddressRefusal> {
+        if !is_proxy {
+            return self.rules.refusal(addr);
+        }
+        let literal = match target.host {
+            Host::Ip(ip) => self.rules.refusal(SocketAddr::new(ip, target.port)),
+            // Only the proxy knows what the name means.
+            Host::Name(_) => None,
+        };
+        literal.or_else(|| self.rules.refusal_of_ours(addr))
+    }
+
+    /// Why there is nobody to dial.
+    pub(super) fn nobody(&self) -> OutboundError {
+        match *lock(&self.refused) {
+            Some((addr, why)) => OutboundError::AddressNotAllowed { name: self.name.to_string(), addr, why },
+            None => OutboundError::NoEndpoint(self.name.to_string()),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Why an outbound connection closed before its bytes had been carried.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::AlertDescription;
 
+use super::address_rules::AddressRefusal;
 use crate::telemetry::{AttemptResult, OutboundCloseReason};
 use crate::tls;
 use crate::trust::{ServerDenial, ServerDenialReason};
@@ -15,6 +17,21 @@ pub enum OutboundError {
     /// The name has no address.
     #[error("{0} has no address; is the server started, and the route mapped?")]
     NoEndpoint(String),
+    /// Its addresses are not dialled.
+    #[error("{name} leads to {addr}, which is not dialled: {why}")]
+    AddressNotAllowed {
+        /// Whom it is of.
+        name: String,
+        /// One of them.
+        addr: SocketAddr,
+        /// Why not.
+        why: AddressRefusal,
+    },
+    /// The forward proxy has to do with so many servers already.
+    #[error(
+        "the forward proxy has to do with {0} servers at once, and knows no more; close connections to others first"
+    )]
+    TooManyHosts(usize),
     /// The name could never be looked up.
     #[error("{0}; see DNS and /etc/resolv.conf")]
     ResolveFailed(String),
@@ -94,10 +111,11 @@ impl OutboundError {
         use OutboundCloseReason as Reason;
         match self {
             Self::NoEndpoint(_) => Reason::NoEndpoint,
+            Self::AddressNotAllowed { .. } => Reason::AddressNotAllowed,
             Self::ResolveFailed(_) => Reason::ResolveFailed,
             Self::NoCredentials => Reason::NoCredentials,
             Self::CredentialExpired => Reason::CredentialExpired,
-            Self::Overloaded { .. } => Reason::Overloaded,
+            Self::Overloaded { .. } | Self::TooManyHosts(_) => Reason::Overloaded,
             Self::TimedOut(_) => Reason::ConnectTimeout,
             Self::Http(_) => Reason::NoResponse,
             Self::Attempt(attempt) => attempt.reason(),

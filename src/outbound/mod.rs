@@ -3,11 +3,13 @@
 //! The app speaks plaintext to loopback, and the instance's certificate speaks for it. Nothing of the app's bytes is sent to anybody
 //! who was not verified.
 
+mod address_rules;
 mod attempts;
 mod balance;
 mod dialler;
 mod endpoints;
 mod error;
+mod forward_proxy;
 mod http;
 mod http_connect;
 mod outlier;
@@ -21,14 +23,16 @@ mod tcp;
 
 use std::sync::Arc;
 
+pub use address_rules::{AddressRefusal, AddressRules};
 pub use dialler::Dialler;
 pub use endpoints::{Endpoint, Endpoints, Known, Lease};
 pub use error::{AttemptError, OutboundError};
+pub use forward_proxy::{ForwardProxyService, Hosts, ProxyPassword};
 pub use http::{HttpClient, HttpOutboundService};
 pub use probe::{EndpointProbe, probe};
 pub use tcp::OutboundService;
 
-use crate::config::Outbound;
+use crate::config::{ForwardProxy, Outbound};
 use crate::telemetry::OutboundCounters;
 
 /// What others may know of an outbound listener.
@@ -42,4 +46,26 @@ pub struct OutboundInfo {
     pub endpoints: Arc<Endpoints>,
     /// What is counted.
     pub counters: Arc<OutboundCounters>,
+}
+
+/// What others may know of the forward proxy.
+#[derive(Debug, Clone)]
+pub struct ForwardProxyInfo {
+    /// As it was configured.
+    pub config: Arc<ForwardProxy>,
+    /// Where it listens.
+    pub listener: Arc<str>,
+    /// With whom it has to do now.
+    pub hosts: Arc<Hosts>,
+    /// What is counted.
+    pub counters: Arc<OutboundCounters>,
+}
+
+/// All that listens for the app.
+#[derive(Debug, Clone, Default)]
+pub struct OutboundOverview {
+    /// One for each outbound listener, in the order of the configuration.
+    pub listeners: Vec<OutboundInfo>,
+    /// The forward proxy; `None`: there is none.
+    pub forward_proxy: Option<ForwardProxyInfo>,
 }

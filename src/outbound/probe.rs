@@ -45,7 +45,7 @@ pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Ve
     known?;
     let all = endpoints.current();
     if all.is_empty() {
-        return Err(OutboundError::NoEndpoint(outbound.name()));
+        return Err(endpoints.nobody());
     }
     let mut probes = Vec::new();
     for endpoint in all.iter().take(MAX_PROBES) {

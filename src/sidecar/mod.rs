@@ -1,5 +1,7 @@
 //! The proxy as a whole: `Config` → [`Sidecar`] (listening) → `Exit`. The only module that wires the others together.
 
+mod announcement;
+mod forward_proxy;
 mod inbound;
 mod outbound;
 mod rotation_events;
@@ -14,8 +16,9 @@ use std::{env, io};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::forward_proxy::BoundForwardProxy;
 use self::inbound::{BoundListener, Inbound};
-use self::outbound::{BoundOutbound, Outbounds};
+use self::outbound::{BoundOutbound, OutboundSockets, Outbounds, OwnAddresses};
 use self::shared::Shared;
 use crate::admin::{AdminState, BoundAdmin, Envoy, StatusSources};
 use crate::config::{AppAddr, Config};
@@ -36,7 +39,7 @@ pub struct Sidecar {
     metrics: Option<BoundAdmin>,
     hidden: Option<HiddenPort>,
     listeners: Vec<BoundListener>,
-    outbounds: Vec<BoundOutbound>,
+    outbounds: OutboundSockets,
     rotator: Rotator,
     /// Has the rotator load everything anew.
     reload: Arc<Notify>,
@@ -55,15 +58,21 @@ impl Sidecar {
         for listener in &config.listeners {
             match listener::open(listener.listen).and_then(|socket| Ok((socket.local_addr()?, socket))) {
                 Ok((addr, socket)) => listeners.push(BoundListener { config: listener.clone(), socket, addr }),
-                Err(error) => failures.push(format!("cannot listen on {}: {}", listener.listen, bind_help(&error))),
+                Err(error) => {
+                    failures.push(format!("cannot listen on {}: {}", listener.listen, bind_help(&error, "--listen")))
+                }
             }
         }
-        let mut outbounds = Vec::new();
+        let mut outbounds = OutboundSockets::default();
         for outbound in &config.outbounds {
             match BoundOutbound::open(outbound) {
-                Ok(bound) => outbounds.push(bound),
+                Ok(bound) => outbounds.listeners.push(bound),
                 Err(failure) => failures.push(failure),
             }
+        }
+        match config.forward_proxy.as_ref().map(BoundForwardProxy::open).transpose() {
+            Ok(bound) => outbounds.forward_proxy = bound,
+            Err(failure) => failures.push(failure),
         }
         if !failures.is_empty() {
             return Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")));
@@ -85,6 +94,9 @@ impl Sidecar {
         if let Some(hidden) = self.hidden {
             command.env_set.extend(hidden.environment(env::var_os(INSTANCE_PORTS)));
         }
+        if let Some(proxy) = &self.outbounds.forward_proxy {
+            command.env_set.extend(proxy.environment(|name| env::var_os(name)));
+        }
         let signals = Signals::for_run().map_err(|error| cannot_hear(&error))?;
         let (app, reaper) = App::spawn(&command)?;
         tracing::info!(pid = app.id(), program = %command.program.to_string_lossy(), "app started");
@@ -99,7 +111,7 @@ impl Sidecar {
 
     /// Where the app dials us, of those that listen on TCP, in the order of the configuration.
     pub fn outbound_addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.outbounds.iter().filter_map(BoundOutbound::addr)
+        self.outbounds.listeners.iter().filter_map(BoundOutbound::addr)
     }
 
     /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
@@ -140,15 +152,12 @@ impl Sidecar {
             tracing::warn!(%error, "cannot mark the process non-dumpable (PR_SET_DUMPABLE)");
         }
         let shared = Shared::new(&config);
+        let own = OwnAddresses {
+            inbound: listeners.iter().map(|listener| listener.addr).collect(),
+            admin: [&admin, &metrics].into_iter().flatten().filter_map(BoundAdmin::addr).collect(),
+        };
         let inbound = inbound::start(listeners, &config, &shared, &mut rotator, tasks)?;
-        let outbound = outbound::start(
-            outbounds,
-            &config,
-            &shared,
-            &mut rotator,
-            tasks,
-            admin.as_ref().and_then(BoundAdmin::addr),
-        )?;
+        let outbound = outbound::start(outbounds, &config, &shared, &mut rotator, tasks, own)?;
         let rotator = Arc::new(rotator);
         tasks.start("rotation", {
             let rotator = Arc::clone(&rotator);
@@ -157,7 +166,7 @@ impl Sidecar {
         let readiness = Arc::new(Readiness::new(
             inbound.listeners.len(),
             inbound.upstreams.iter().map(|app| Arc::clone(app.health())).collect(),
-            outbound.listeners.iter().map(|outbound| Arc::clone(outbound.endpoints.health())).collect(),
+            outbound.overview.listeners.iter().map(|outbound| Arc::clone(outbound.endpoints.health())).collect(),
         ));
         let running = Running {
             served: rotator.served(),
@@ -204,10 +213,11 @@ fn into_tokio(socket: TcpListener, addr: SocketAddr) -> Result<tokio::net::TcpLi
         .map_err(|error| Fault::new(Exit::Internal, format!("cannot accept connections on {addr}: {error}")))
 }
 
-fn bind_help(error: &io::Error) -> String {
+/// What is wrong with an address that `option` has asked for, and what helps.
+fn bind_help(error: &io::Error, option: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "the address is in use; stop the other program or choose another --listen".to_owned()
+            format!("the address is in use; stop the other program or choose another {option}")
         }
         io::ErrorKind::PermissionDenied => {
             "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, choose a higher one".to_owned()
@@ -253,7 +263,7 @@ impl Running {
             Arc::clone(&capacity.budgets),
             self.rotator.stats(),
             Arc::clone(&readiness),
-            self.outbound.listeners.clone(),
+            self.outbound.overview.clone(),
             capacity.connections,
         );
         let snapshots = listeners.iter().map(|info| (info.listener, info.snapshots.clone())).collect();
@@ -265,7 +275,7 @@ impl Running {
             served: self.served.clone(),
             phase: phase.subscribe(),
             listeners,
-            outbounds: self.outbound.listeners.clone(),
+            outbound: self.outbound.overview.clone(),
             started: SystemTime::now(),
         };
         AdminState { readiness, metrics, status_sources, envoy }

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::forward_proxy::BoundForwardProxy;
 use super::shared::Shared;
 use super::{bind_help, into_tokio};
 use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource, Protocol};
@@ -17,7 +18,10 @@ use crate::exit::{Exit, Fault};
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener;
 use crate::listener::{Acceptor, Service, SocketAccess, SocketFile, open_unix};
-use crate::outbound::{Dialler, Endpoints, HttpClient, HttpOutboundService, OutboundInfo, OutboundService};
+use crate::outbound::{
+    AddressRules, Dialler, Endpoints, ForwardProxyInfo, ForwardProxyService, Hosts, HttpClient, HttpOutboundService,
+    OutboundInfo, OutboundOverview, OutboundService,
+};
 use crate::telemetry::OutboundCounters;
 
 /// An outbound listener, open.
@@ -28,8 +32,9 @@ pub(super) struct BoundOutbound {
     sockets: Vec<OutboundSocket>,
 }
 
+/// A socket on which the app dials us.
 #[derive(Debug)]
-enum OutboundSocket {
+pub(super) enum OutboundSocket {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, SocketFile),
 }
@@ -37,16 +42,16 @@ enum OutboundSocket {
 /// Outbound listeners that accept.
 #[derive(Debug)]
 pub(super) struct Outbounds {
-    /// One for each listener, for metrics, readiness and the status page.
-    pub(super) listeners: Vec<OutboundInfo>,
+    /// For metrics, readiness and the status page.
+    pub(super) overview: OutboundOverview,
     /// The accept loops, which end when the app is gone.
     pub(super) accepting: JoinSet<()>,
     /// One for each connection.
     pub(super) guards: DrainGuards,
     /// They stay open until the app is gone.
     pub(super) phase: watch::Sender<Phase>,
-    /// Where we listen for the app, and for whoever runs the process.
-    ours: Arc<[SocketAddr]>,
+    /// Who is not dialled: whoever listens for the app, and for whoever runs the process.
+    rules: Arc<AddressRules>,
     /// Socket files, which go with us.
     _files: Vec<SocketFile>,
 }
@@ -57,17 +62,32 @@ impl BoundOutbound {
     /// # Errors
     /// A sentence for people.
     pub(super) fn open(outbound: &Outbound) -> Result<Self, String> {
-        let failed =
-            |error: io::Error| format!("cannot listen on {} for --outbound: {}", outbound.listen, bind_help(&error));
-        let sockets = match &outbound.listen {
-            OutboundListen::Unix(path) => {
-                let (socket, file) = open_unix(path, SocketAccess::Owner).map_err(failed)?;
-                vec![OutboundSocket::Unix(socket, file)]
-            }
-            OutboundListen::At(addr) => vec![open_tcp(*addr).map_err(failed)?],
-            OutboundListen::Loopback(port) => open_loopback(*port).map_err(failed)?,
-        };
-        Ok(Self { config: outbound.clone(), sockets })
+        Ok(Self { config: outbound.clone(), sockets: open_sockets(&outbound.listen, "--outbound")? })
+    }
+}
+
+/// Opens `listen`, which `option` has asked for.
+///
+/// # Errors
+/// A sentence for people.
+pub(super) fn open_sockets(listen: &OutboundListen, option: &str) -> Result<Vec<OutboundSocket>, String> {
+    let opened = match listen {
+        OutboundListen::Unix(path) => {
+            open_unix(path, SocketAccess::Owner).map(|(socket, file)| vec![OutboundSocket::Unix(socket, file)])
+        }
+        OutboundListen::At(addr) => open_tcp(*addr).map(|socket| vec![socket]),
+        OutboundListen::Loopback(port) => open_loopback(*port),
+    };
+    opened.map_err(|error| format!("cannot listen on {listen} for {option}: {}", bind_help(&error, option)))
+}
+
+impl OutboundSocket {
+    /// Where it is, if that is on TCP.
+    pub(super) fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, addr) => Some(*addr),
+            Self::Unix(..) => None,
+        }
     }
 }
 
@@ -78,10 +98,7 @@ impl BoundOutbound {
     }
 
     fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
-        self.sockets.iter().filter_map(|socket| match socket {
-            OutboundSocket::Tcp(_, addr) => Some(*addr),
-            OutboundSocket::Unix(..) => None,
-        })
+        self.sockets.iter().filter_map(OutboundSocket::addr)
     }
 }
 
@@ -108,31 +125,55 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-/// Has every one of `outbounds` accept, with what `rotator` serves, and keeps their endpoints up to date. Must be called within a
-/// runtime.
+/// All that listens for the app, open.
+#[derive(Debug, Default)]
+pub(super) struct OutboundSockets {
+    /// Those with servers of their own.
+    pub(super) listeners: Vec<BoundOutbound>,
+    /// The one whose requests name them.
+    pub(super) forward_proxy: Option<BoundForwardProxy>,
+}
+
+/// Where we listen for others than the app.
+#[derive(Debug)]
+pub(super) struct OwnAddresses {
+    /// For clients.
+    pub(super) inbound: Vec<SocketAddr>,
+    /// For whoever runs the process.
+    pub(super) admin: Vec<SocketAddr>,
+}
+
+/// Has everything in `sockets` accept, with what `rotator` serves, and keeps the endpoints up to date. Must be called within a runtime.
 ///
 /// # Errors
 /// The runtime cannot take a socket: its descriptor limit is reached.
 pub(super) fn start(
-    outbounds: Vec<BoundOutbound>,
+    sockets: OutboundSockets,
     config: &Config,
     shared: &Shared,
     rotator: &mut Rotator,
     tasks: &mut Tasks,
-    admin: Option<SocketAddr>,
+    own: OwnAddresses,
 ) -> Result<Outbounds, Fault> {
+    let OutboundSockets { listeners, forward_proxy } = sockets;
+    let proxy = forward_proxy.iter().flat_map(|proxy| proxy.sockets.iter().filter_map(OutboundSocket::addr));
+    let ours: Vec<_> = listeners.iter().flat_map(BoundOutbound::addrs).chain(proxy).chain(own.admin).collect();
     let mut started = Outbounds {
-        listeners: Vec::new(),
+        overview: OutboundOverview::default(),
         accepting: JoinSet::new(),
         guards: DrainGuards::default(),
         phase: watch::Sender::new(Phase::Running),
-        ours: outbounds.iter().flat_map(BoundOutbound::addrs).chain(admin).collect(),
+        rules: Arc::new(AddressRules::open(ours.clone())),
         _files: Vec::new(),
     };
     // Invariant: the configuration has an inbound listener, whose pair speaks for the instance.
     let Some(pair) = config.listeners.first().map(|listener| listener.pair.clone()) else { return Ok(started) };
-    for BoundOutbound { config: outbound, sockets } in outbounds {
+    for BoundOutbound { config: outbound, sockets } in listeners {
         started.start_one(outbound, sockets, (config, &pair), shared, rotator, tasks)?;
+    }
+    if let Some(proxy) = forward_proxy {
+        let ours = ours.into_iter().chain(own.inbound).collect();
+        started.start_forward_proxy(proxy, ours, (config, &pair), shared, rotator, tasks)?;
     }
     Ok(started)
 }
@@ -148,10 +189,10 @@ impl Outbounds {
         tasks: &mut Tasks,
     ) -> Result<(), Fault> {
         // Metrics tell them apart by this.
-        let taken = self.listeners.iter().any(|known| **known.counters.name() == *outbound.name());
+        let taken = self.overview.listeners.iter().any(|known| **known.counters.name() == *outbound.name());
         let name = if taken { format!("{} from {}", outbound.name(), outbound.listen) } else { outbound.name() };
         let counters = Arc::new(OutboundCounters::new(&name));
-        let endpoints = Arc::new(Endpoints::new(&outbound, Arc::clone(&self.ours), Arc::clone(&counters)));
+        let endpoints = Arc::new(Endpoints::new(&outbound, Arc::clone(&self.rules), Arc::clone(&counters)));
         tasks.start("name lookup", {
             let endpoints = Arc::clone(&endpoints);
             async move { endpoints.run().await }
@@ -175,7 +216,7 @@ impl Outbounds {
                 "no rule says who may answer: whoever has a certificate for the name is believed, and a route can be mapped to another app; add --outbound-expect cf:app:GUID"
             );
         }
-        self.listeners.push(OutboundInfo {
+        self.overview.listeners.push(OutboundInfo {
             config: outbound.clone(),
             listener: Arc::clone(&listener),
             endpoints: Arc::clone(&endpoints),
@@ -196,6 +237,33 @@ impl Outbounds {
                 self.accept(sockets, &service, shared)
             }
         }
+    }
+
+    fn start_forward_proxy(
+        &mut self,
+        proxy: BoundForwardProxy,
+        ours: Vec<SocketAddr>,
+        (config, pair): (&Config, &PairSource),
+        shared: &Shared,
+        rotator: &mut Rotator,
+        tasks: &mut Tasks,
+    ) -> Result<(), Fault> {
+        proxy.log();
+        let listener: Arc<str> = proxy.name().into();
+        let BoundForwardProxy { config: proxy, sockets, password } = proxy;
+        let counters = Arc::new(OutboundCounters::new("forward-proxy"));
+        let rules = Arc::new(AddressRules::guarded(ours, proxy.allow_addresses.clone()));
+        let snapshots = proxy.listed.iter().map(|hosts| rotator.add_outbound(pair, &hosts.settings)).collect();
+        let hosts = Arc::new(Hosts::new(Arc::clone(&proxy), snapshots, rules, Arc::clone(&counters)));
+        tasks.start("forward proxy", {
+            let hosts = Arc::clone(&hosts);
+            async move { hosts.forget().await }
+        });
+        let (phase, access) = (self.phase.subscribe(), config.log.access);
+        let service = ForwardProxyService::new(Arc::clone(&hosts), password, Arc::clone(&listener), phase, access);
+        let names = sockets.iter().map(|_| listener.to_string()).collect::<Vec<_>>();
+        self.overview.forward_proxy = Some(ForwardProxyInfo { config: proxy, listener, hosts, counters });
+        self.accept(sockets.into_iter().zip(names), &Arc::new(service), shared)
     }
 
     /// Has `service` serve whoever connects to `sockets`, each with its name.

@@ -63,7 +63,7 @@ impl Running {
     /// The app is gone, or was given up: nobody is left to dial for. Whoever still speaks is waited for until `deadline`, and for a moment
     /// at least.
     pub(super) async fn close_outbounds(&mut self, deadline: Instant) {
-        if self.outbound.listeners.is_empty() {
+        if self.outbound.accepting.is_empty() {
             return;
         }
         self.outbound.phase.send_replace(Phase::Draining);

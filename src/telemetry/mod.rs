@@ -25,6 +25,6 @@ pub use history::{BUCKET, Bucket};
 pub use log::{change_log_level, log_level, start_logging, start_logging_beside};
 pub use outbound::{
     AttemptResult, EndpointCounts, OUTBOUND_FIELDS, OutboundCloseReason, OutboundCounters, OutboundLogEntry,
-    RequestFields, ResolveResult,
+    RequestFields, RequestMode, ResolveResult,
 };
 pub(crate) use verdict::Verdict;

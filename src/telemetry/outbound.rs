@@ -5,5 +5,5 @@ mod counters;
 mod entry;
 
 pub use close_reason::OutboundCloseReason;
-pub use counters::{AttemptResult, EndpointCounts, OutboundCounters, ResolveResult};
+pub use counters::{AttemptResult, EndpointCounts, OutboundCounters, RequestMode, ResolveResult};
 pub use entry::{OUTBOUND_FIELDS, OutboundLogEntry, RequestFields};

@@ -2,7 +2,9 @@
 
 use super::markup::Markup;
 use super::plot;
-use crate::admin::status::{ListenerStatus, OutboundStatus, PairStatus, PolicyStatus, Rules, Status};
+use crate::admin::status::{
+    ForwardProxyStatus, ListenerStatus, OutboundFailures, OutboundStatus, PairStatus, PolicyStatus, Rules, Status,
+};
 
 pub(super) fn title(page: &mut Markup, status: &Status) {
     page.raw(word(status.ready));
@@ -174,6 +176,54 @@ pub(super) fn listeners(page: &mut Markup, status: &Status) {
         page.raw("</dl></div>");
     });
     page.each(&status.outbounds, "", outbound);
+    if let Some(proxy) = &status.forward_proxy {
+        forward_proxy(page, proxy);
+    }
+}
+
+fn forward_proxy(page: &mut Markup, proxy: &ForwardProxyStatus) {
+    page.raw("<div><h3>").text(&proxy.listener).raw(" is the forward proxy</h3><dl>");
+    for listed in &proxy.to {
+        entry(page, "listed", |page| {
+            page.text(&listed.hosts).raw(" expects ");
+            match listed.expect.rules.is_empty() {
+                true => {
+                    page.raw("<span class=\"bad\">whoever has the name</span>");
+                }
+                false => rules(page, &listed.expect),
+            }
+        });
+    }
+    entry(page, "others", |page| {
+        page.raw(if proxy.unlisted == "refuse" { "are refused" } else { "are tunnelled" });
+    });
+    entry(page, "requests", |page| {
+        page.text(proxy.requests).raw(" so far");
+    });
+    failures(page, &proxy.failures);
+    for host in &proxy.hosts {
+        entry(page, "server", |page| {
+            page.text(&host.name).raw(": ").text(host.ready).raw(" ready");
+            if host.ejected + host.retiring > 0 {
+                page.raw(", <span class=\"bad\">").text(host.ejected).raw(" ejected, ").text(host.retiring);
+                page.raw(" retiring</span>");
+            }
+        });
+    }
+    if proxy.more_hosts > 0 {
+        entry(page, "servers", |page| {
+            page.raw("and ").text(proxy.more_hosts).raw(" more");
+        });
+    }
+    page.raw("</dl></div>");
+}
+
+fn failures(page: &mut Markup, failures: &[OutboundFailures]) {
+    for failed in failures {
+        entry(page, "failed", |page| {
+            page.text(failed.count).raw(" <span class=\"bad\">").raw(failed.close_reason).raw("</span>");
+        });
+    }
 }
 
 fn outbound(page: &mut Markup, outbound: &OutboundStatus) {
@@ -195,11 +245,7 @@ fn outbound(page: &mut Markup, outbound: &OutboundStatus) {
             page.text(requests).raw(" so far");
         }),
     }
-    for failed in &outbound.failures {
-        entry(page, "failed", |page| {
-            page.text(failed.count).raw(" <span class=\"bad\">").raw(failed.close_reason).raw("</span>");
-        });
-    }
+    failures(page, &outbound.failures);
     if let Some(error) = &outbound.lookup_error {
         entry(page, "lookup", |page| {
             page.raw("<span class=\"bad\">").text(error).raw("</span>");

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::PATH;
 use super::listeners::Rules;
 use crate::diagnostics::SafeText;
-use crate::outbound::{Endpoint, Known, OutboundInfo};
-use crate::telemetry::OutboundCloseReason;
+use crate::outbound::{Endpoint, ForwardProxyInfo, Known, OutboundInfo};
+use crate::telemetry::{EndpointCounts, OutboundCloseReason, OutboundCounters};
 use strum::VariantArray;
 
 /// Endpoints of one outbound that are shown.
@@ -53,11 +53,6 @@ impl OutboundStatus {
     pub(super) fn of(outbound: &OutboundInfo) -> Self {
         let OutboundInfo { config, listener, endpoints, counters } = outbound;
         let current = endpoints.current();
-        let failures = OutboundCloseReason::VARIANTS.iter().filter(|reason| reason.is_failure());
-        let failures = failures.map(|reason| OutboundFailures {
-            close_reason: reason.as_str(),
-            count: counters.closed(*reason) + counters.requests(*reason),
-        });
         Self {
             listener: SafeText::up_to(PATH, listener),
             to: SafeText::up_to(PATH, counters.name()),
@@ -72,10 +67,82 @@ impl OutboundStatus {
             more_endpoints: current.len().saturating_sub(MAX_ENDPOINTS),
             active: counters.active(),
             opened: counters.opened(),
-            requests: OutboundCloseReason::VARIANTS.iter().map(|reason| counters.requests(*reason)).sum(),
-            failures: failures.filter(|failed| failed.count > 0).collect(),
+            requests: requests(counters),
+            failures: failures(counters),
         }
     }
+}
+
+/// The forward proxy, and with whom it has to do now.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct ForwardProxyStatus {
+    pub(in crate::admin) listener: SafeText,
+    /// The servers that are shown our certificate.
+    pub(in crate::admin) to: Vec<ListedHostsStatus>,
+    /// `refuse` or `tunnel`.
+    pub(in crate::admin) unlisted: &'static str,
+    pub(in crate::admin) requests: u64,
+    /// Requests that failed, by the `close_reason` of their access log entries; those that occurred.
+    pub(in crate::admin) failures: Vec<OutboundFailures>,
+    /// Those that were asked for lately.
+    pub(in crate::admin) hosts: Vec<ProxiedHostStatus>,
+    /// How many of them are left out.
+    pub(in crate::admin) more_hosts: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct ListedHostsStatus {
+    pub(in crate::admin) hosts: SafeText,
+    /// Who may answer; empty: whoever has the name.
+    pub(in crate::admin) expect: Rules,
+}
+
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct ProxiedHostStatus {
+    pub(in crate::admin) name: SafeText,
+    pub(in crate::admin) ready: usize,
+    pub(in crate::admin) ejected: usize,
+    pub(in crate::admin) retiring: usize,
+}
+
+impl ForwardProxyStatus {
+    pub(super) fn of(proxy: &ForwardProxyInfo) -> Self {
+        let ForwardProxyInfo { config, listener, hosts, counters } = proxy;
+        let hosts = hosts.counts();
+        let more_hosts = hosts.len().saturating_sub(MAX_ENDPOINTS);
+        let hosts = hosts.into_iter().take(MAX_ENDPOINTS).map(|(name, counts)| {
+            let EndpointCounts { ready, ejected, retiring } = counts;
+            ProxiedHostStatus { name: SafeText::up_to(PATH, name), ready, ejected, retiring }
+        });
+        let listed = config.listed.iter().map(|hosts| ListedHostsStatus {
+            hosts: SafeText::up_to(PATH, hosts),
+            expect: Rules::of(&hosts.settings.expect),
+        });
+        Self {
+            listener: SafeText::up_to(PATH, listener),
+            to: listed.collect(),
+            unlisted: config.unlisted.into(),
+            requests: requests(counters),
+            failures: failures(counters),
+            hosts: hosts.collect(),
+            more_hosts,
+        }
+    }
+}
+
+/// Requests so far, whatever came of them.
+fn requests(counters: &OutboundCounters) -> u64 {
+    OutboundCloseReason::VARIANTS.iter().map(|reason| counters.requests(*reason)).sum()
+}
+
+/// Why connections or requests have failed so far.
+fn failures(counters: &OutboundCounters) -> Vec<OutboundFailures> {
+    let failures = OutboundCloseReason::VARIANTS.iter().filter(|reason| reason.is_failure());
+    let counted = failures.map(|reason| OutboundFailures {
+        close_reason: reason.as_str(),
+        count: counters.closed(*reason) + counters.requests(*reason),
+    });
+    counted.filter(|failed| failed.count > 0).collect()
 }
 
 impl EndpointStatus {

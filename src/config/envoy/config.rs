@@ -57,6 +57,7 @@ impl Bootstrap {
     pub fn into_config(self, path: PathBuf, beside: Overrides) -> Config {
         Config {
             outbounds: Vec::new(),
+            forward_proxy: None,
             listeners: self.listeners.iter().cloned().map(EnvoyListener::into_listener).collect(),
             app: AppConfig { ready: AppReady::Off, ..AppConfig::default() },
             credential_timeout: None,

@@ -29,6 +29,7 @@ const ISSUER_FLAG: Opt = Opt { commands: ISSUER, ..FLAG };
 const CLIENTS: Opt = Opt { group: Group::Clients, table: Some(Table::Listener), ..ROW };
 const OUTBOUND: Opt = Opt { group: Group::Outbound, table: Some(Table::Outbound), ..ROW };
 const OUTBOUND_DURATION: Opt = Opt { value: "DURATION", ..OUTBOUND };
+const FORWARD_PROXY: Opt = Opt { group: Group::ForwardProxy, ..ROW };
 const DURATION: Opt = Opt { value: "DURATION", group: Group::Timeouts, ..ROW };
 
 /// The table.
@@ -154,6 +155,30 @@ pub const OPTIONS: &[Opt] = &[
           help: "Not ready while no endpoint is known", ..OUTBOUND },
     Opt { name: "unsafe-listen", arity: Arity::Switch,
           help: "Let outbound listeners be reached by other hosts, which then speak as this app", ..OUTBOUND },
+
+    Opt { name: "forward-proxy", value: "ADDR", default: Preset::Value("off"), common: true,
+          help: "A proxy for the app's HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off",
+          ..FORWARD_PROXY },
+    Opt { name: "forward-proxy-to", value: "HOST:PORT", arity: Arity::Many,
+          help: "Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not",
+          ..FORWARD_PROXY },
+    Opt { name: "forward-proxy-unlisted", value: "HOW", choices: &["refuse", "tunnel"],
+          default: Preset::Value("refuse"),
+          help: "Refuse requests for others, or pass them on without our certificate", ..FORWARD_PROXY },
+    Opt { name: "forward-proxy-tls-tunnel", value: "HOW", choices: &["allow", "refuse"],
+          default: Preset::Value("allow"),
+          help: "Whether the app may speak TLS by itself with listed servers, which then see no certificate",
+          ..FORWARD_PROXY },
+    Opt { name: "forward-proxy-map", value: "HOST:PORT=:PORT", arity: Arity::Many,
+          help: "Dial a server at another port than the app names", ..FORWARD_PROXY },
+    Opt { name: "forward-proxy-announce", value: "HOW", choices: &["cf", "env", "off"],
+          default: Preset::Value("cf"), commands: RUN,
+          help: "Tell the app by CF_INSTANCE_MTLS_PROXY (cf), by HTTP_PROXY and the like too (env), or not at all (off)",
+          ..FORWARD_PROXY },
+    Opt { name: "forward-proxy-secret", value: "WHETHER", choices: &["on", "off"], default: Preset::Value("off"),
+          help: "Have the app show a password, which is in the announced URL", ..FORWARD_PROXY },
+    Opt { name: "forward-proxy-allow-address", value: "CIDR", arity: Arity::Many,
+          help: "Addresses that are dialled though they are this machine's own, or of its link", ..FORWARD_PROXY },
 
     Opt { name: "handshake-timeout", default: Preset::Value("10s"),
           help: "From accept to the end of the handshake", ..DURATION },

@@ -31,15 +31,16 @@ impl OptionReader {
     ) -> Result<Vec<(Source, Outbound)>, Reported> {
         let given = self.all("outbound", values::outbound);
         // Read even where there is no listener: what is wrong in it would be so for the first one.
-        let common = self.outbound_settings(platform_cas);
+        let common = self.outbound_settings(platform_cas, None);
         let mut outbounds = given.and_then(|given| {
             let common = common?;
             let addresses =
                 given.into_iter().map(|(place, (listen, to))| OutboundAddresses { place, listen, to: vec![to] });
             addresses.map(|addresses| self.outbound(addresses, common.clone())).collect::<Result<Vec<_>, _>>()
         });
-        let is_there =
-            self.sources.sections(Table::Outbound).next().is_some() || !self.sources.values("outbound").is_empty();
+        let is_there = self.sources.sections(Table::Outbound).next().is_some()
+            || !self.sources.values("outbound").is_empty()
+            || self.sources.values("forward-proxy").iter().any(|given| given.value != "off");
         let lonely =
             self.sources.values("outbound-expect").first().filter(|given| !is_there && is_deliberate(&given.place));
         if let Some(place) = lonely.map(|given| given.place.clone()) {
@@ -70,7 +71,7 @@ impl OptionReader {
     ) -> Result<(Source, Outbound), Reported> {
         let listen = self.given("outbound-listen", values::outbound_listen);
         let to = self.all("outbound-to", values::target);
-        let common = self.outbound_settings(platform_cas);
+        let common = self.outbound_settings(platform_cas, None);
         let (listen, to, common) = (listen?, to?, common?);
         let mut missing =
             |what: &str, help: &str| self.report(Problem::new(format!("has no {what}"), help).at(place.clone()));
@@ -119,14 +120,19 @@ impl OptionReader {
         Ok((place, Outbound { listen, to, settings }))
     }
 
-    /// What holds for outbound listeners, and whether other hosts may reach them.
-    fn outbound_settings(&mut self, platform_cas: Option<&Path>) -> Result<(OutboundSettings, bool), Reported> {
+    /// What holds for servers that are dialled, and whether other hosts may reach us for it. `expects`: who may answer, where that is said
+    /// elsewhere.
+    pub(in crate::config) fn outbound_settings(
+        &mut self,
+        platform_cas: Option<&Path>,
+        expects: Option<Vec<Rule>>,
+    ) -> Result<(OutboundSettings, bool), Reported> {
         let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let life = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_MONTH);
         let number = |text: &str| values::number(text, &(1..=1_000_000));
         let proxy = self.given("outbound-proxy", values::http_proxy);
         let no_proxy = self.all("outbound-no-proxy", values::no_proxy);
-        let expect = self.expected();
+        let expect = expects.map_or_else(|| self.expected(), Ok);
         let server_name = self.given("outbound-server-name", values::server_name);
         let ca = self.all("outbound-ca", values::outbound_ca);
         let identity = self.one("outbound-identity", values::one_of);
@@ -205,36 +211,42 @@ impl OptionReader {
         Ok(rules.into_iter().map(|(_, rule)| rule).collect())
     }
 
-    /// Neither do two outbound listeners want one address, nor one that others have; nor do we dial ourselves.
+    /// Neither do two outbound listeners want one address, nor one that others have; nor do we dial ourselves. The forward `proxy` is one
+    /// more of them.
     pub(in crate::config) fn no_outbound_address_twice(
         &mut self,
         outbounds: &[(Source, Outbound)],
+        proxy: Option<(Source, OutboundListen)>,
         inbound: &[Listener],
         others: &[(&'static str, Listen)],
     ) -> Result<(), Reported> {
         let mut result = Ok(());
         let inbound = || inbound.iter().map(|listener| ("--listen", listener.listen));
-        for (i, (place, outbound)) in outbounds.iter().enumerate() {
-            let clash = outbounds[..i].iter().find(|(_, earlier)| overlap(&earlier.listen, &outbound.listen));
-            if clash.is_some() {
-                let what = format!("{} is listened on twice", quote(&outbound.listen.to_string()));
+        let listens = outbounds.iter().map(|(place, outbound)| (place.clone(), outbound.listen.clone()));
+        let listens: Vec<_> = listens.chain(proxy).collect();
+        for (i, (place, listen)) in listens.iter().enumerate() {
+            if listens[..i].iter().any(|(_, earlier)| overlap(earlier, listen)) {
+                let what = format!("{} is listened on twice", quote(&listen.to_string()));
                 let problem = Problem::new(what, "give each outbound an address of its own");
                 result = Err(self.report(problem.at(place.clone())));
             }
-            let taken = inbound().chain(others.iter().copied()).find(|(_, listen)| {
-                outbound.listen.tcp().iter().any(|addr| resolve::overlap(*listen, Listen::At(*addr)))
-            });
+            let taken = inbound()
+                .chain(others.iter().copied())
+                .find(|(_, other)| listen.tcp().iter().any(|addr| resolve::overlap(*other, Listen::At(*addr))));
             if let Some((option, _)) = taken {
-                let what = format!("{} is taken by {option}", quote(&outbound.listen.to_string()));
+                let what = format!("{} is taken by {option}", quote(&listen.to_string()));
                 let problem = Problem::new(what, "give the outbound an address of its own");
                 result = Err(self.report(problem.at(place.clone())));
             }
-            let ours = outbounds.iter().flat_map(|(_, other)| other.listen.tcp());
-            let ours: Vec<_> = ours
-                .map(Listen::At)
-                .chain(inbound().map(|(_, listen)| listen))
-                .chain(others.iter().map(|(_, listen)| *listen))
-                .collect();
+        }
+        let ours: Vec<_> = listens
+            .iter()
+            .flat_map(|(_, listen)| listen.tcp())
+            .map(Listen::At)
+            .chain(inbound().map(|(_, listen)| listen))
+            .chain(others.iter().map(|(_, listen)| *listen))
+            .collect();
+        for (place, outbound) in outbounds {
             let dialled = outbound.to.iter().find(|target| match target.host {
                 Host::Ip(ip) => {
                     let addr = SocketAddr::new(ip, target.port);
@@ -254,12 +266,12 @@ impl OptionReader {
 }
 
 /// Whether `expect` tells one server from others: the rule `any` does not.
-fn names_somebody(expect: &[Rule]) -> bool {
+pub(in crate::config) fn names_somebody(expect: &[Rule]) -> bool {
     !expect.is_empty() && !expect.contains(&Rule::Any)
 }
 
 /// Whether it was said for this very start: a variable may stand in an image for many.
-fn is_deliberate(place: &Source) -> bool {
+pub(in crate::config) fn is_deliberate(place: &Source) -> bool {
     matches!(place, Source::Flag(_) | Source::File { .. })
 }
 

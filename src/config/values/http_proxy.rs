@@ -3,7 +3,7 @@
 use base64ct::{Base64, Encoding};
 
 use super::target::{dial_host, host_port};
-use crate::config::outbound::{HttpProxy, NoProxy};
+use crate::config::outbound::{HostPattern, HttpProxy};
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
 
@@ -54,15 +54,15 @@ fn percent_decoded(text: &str) -> Option<Vec<u8>> {
 }
 
 /// `backend.example`, `.example` for all below it, an address or a network.
-pub fn no_proxy(text: &str) -> Result<NoProxy, Problem> {
+pub fn no_proxy(text: &str) -> Result<HostPattern, Problem> {
     if let Some(domain) = text.strip_prefix('.') {
-        return dial_host(domain).map(|_| NoProxy::Below(format!(".{}", domain.to_ascii_lowercase())));
+        return dial_host(domain).map(|_| HostPattern::Below(format!(".{}", domain.to_ascii_lowercase())));
     }
     if let Ok(network) = super::network(text) {
-        return Ok(NoProxy::Network(network));
+        return Ok(HostPattern::Network(network));
     }
     match dial_host(text) {
-        Ok(host) => Ok(NoProxy::Host(host)),
+        Ok(host) => Ok(HostPattern::Host(host)),
         Err(_) => Err(Problem::new(
             format!("{} is neither a host nor a network", quote(text)),
             "write a name, .DOMAIN for all below it, an address, or a network such as 10.0.0.0/8",

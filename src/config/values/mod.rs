@@ -4,6 +4,7 @@
 
 mod address;
 mod duration;
+mod forward_proxy;
 mod http_proxy;
 mod network;
 mod size;
@@ -22,6 +23,7 @@ use crate::diagnostics::redact::{may_be_secret_path, quote};
 
 pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
 pub use duration::{Range, duration, duration_or_off};
+pub use forward_proxy::{Listed, forward_proxy, listed, port_mapping};
 pub use http_proxy::{http_proxy, no_proxy};
 pub use network::{Network, network};
 pub use size::size;
@@ -96,6 +98,11 @@ pub fn one_of_or_off<T: VariantArray + Copy + Into<&'static str>>(text: &str) ->
 /// `true` or `false`.
 pub fn switch(text: &str) -> Result<bool, Problem> {
     choose(text, [("true", true), ("false", false)].into_iter())
+}
+
+/// `on` or `off`.
+pub fn on_or_off(text: &str) -> Result<bool, Problem> {
+    choose(text, [("on", true), ("off", false)].into_iter())
 }
 
 /// What `text` stands for among `choices`.

@@ -21,6 +21,16 @@ impl Network {
         masked(ip.to_canonical(), self.prefix) == Some(self.address)
     }
 
+    /// How many bits count.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Whether it is one of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.address.is_ipv6()
+    }
+
     /// Whether every address lies in it: every IPv4 address, or every IPv6 address.
     pub fn is_everybody(&self) -> bool {
         self.prefix == 0

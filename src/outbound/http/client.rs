@@ -10,7 +10,7 @@ use hyper::header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -99,6 +99,14 @@ impl HttpClient {
         &self.dialler
     }
 
+    /// A place among the requests.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(in crate::outbound) fn begin_request(&self) -> Result<OwnedSemaphorePermit, OutboundError> {
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| OutboundError::overloaded_by_connections())
+    }
+
     /// Sends `request`, whose target is written as the server gets it, and gives the response: the server's, or one of our own that
     /// says why there is none. It is sent a second time only where nobody can have acted on it.
     pub(in crate::outbound) async fn send(
@@ -108,9 +116,9 @@ impl HttpClient {
         mut entry: OutboundLogEntry,
         switch: &Switch,
     ) -> ExchangeResponse {
-        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
-            let error = OutboundError::overloaded_by_connections();
-            return own_response(no_connection(&error), error.reason(), entry);
+        let permit = match self.begin_request() {
+            Ok(permit) => permit,
+            Err(error) => return own_response(no_connection(&error), error.reason(), entry),
         };
         let (mut parts, body) = request.into_parts();
         remove_from_request(&mut parts.headers, head.may_switch);

@@ -22,7 +22,7 @@ pub(in crate::outbound) fn no_connection(error: &OutboundError) -> OwnAnswer {
 }
 
 /// The answer where the exchange with an endpoint has failed for `reason`, of which `text` has more.
-pub(super) fn own_answer(reason: OutboundCloseReason, text: String) -> OwnAnswer {
+pub(in crate::outbound) fn own_answer(reason: OutboundCloseReason, text: String) -> OwnAnswer {
     use OutboundCloseReason as Reason;
     let status = match reason {
         Reason::NoEndpoint | Reason::Overloaded | Reason::NoCredentials | Reason::CredentialExpired => {
@@ -30,6 +30,8 @@ pub(super) fn own_answer(reason: OutboundCloseReason, text: String) -> OwnAnswer
         }
         Reason::ConnectTimeout | Reason::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::NotListed | Reason::AddressNotAllowed => StatusCode::FORBIDDEN,
+        Reason::AuthenticationRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         _ => StatusCode::BAD_GATEWAY,
     };
     OwnAnswer { status, reason: reason.as_str(), text }

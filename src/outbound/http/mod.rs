@@ -20,8 +20,9 @@ use tokio::sync::watch;
 
 pub(super) use self::body::{ExchangeResponse, own_response};
 pub use self::client::HttpClient;
-pub(super) use self::failure::refusal;
-pub(super) use self::server::{RequestHandler, Switch, serve_requests};
+pub(super) use self::failure::no_connection;
+use self::failure::refusal;
+pub(super) use self::server::{RequestHandler, Switch, linger, serve_requests};
 use super::error::OutboundError;
 use crate::config::AccessLogFilter;
 use crate::http::{HeadRefusal, OwnAnswer, RequestHead};
@@ -74,7 +75,7 @@ impl HttpOutboundService {
 
     fn entry(&self, method: Option<&Method>) -> OutboundLogEntry {
         let dialler = self.client.dialler();
-        let request = RequestFields { mode: "http", method: method.map(Method::to_string), ..RequestFields::default() };
+        let request = RequestFields { method: method.map(Method::to_string), ..RequestFields::default() };
         OutboundLogEntry::open_request(
             Arc::clone(&dialler.counters),
             self.access,

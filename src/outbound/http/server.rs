@@ -119,7 +119,7 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
 }
 
 /// Ends our sending, then reads and drops until the app closes, so that unread bytes do not turn our end of file into a reset.
-async fn linger(mut app: AppStream) {
+pub(in crate::outbound) async fn linger(mut app: AppStream) {
     if app.end_sending().is_ok() {
         let drop_all = async {
             let mut space = [0; 4096];

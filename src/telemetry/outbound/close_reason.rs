@@ -48,6 +48,12 @@ pub enum OutboundCloseReason {
     BadResponse,
     /// What the app sent is no request that can be sent on.
     BadRequest,
+    /// The forward proxy is not for the server that the request names.
+    NotListed,
+    /// The server that the request names has no address that may be dialled.
+    AddressNotAllowed,
+    /// The app has not shown the forward proxy's password.
+    AuthenticationRequired,
     /// The app reset the connection.
     AppReset,
     /// Silent for too long.
@@ -119,6 +125,16 @@ impl OutboundCloseReason {
             Self::NoResponse => ("The server closed the connection before its response was whole", "server"),
             Self::BadResponse => ("What the server sent is no HTTP/1.1 response; `detail` says why", "server"),
             Self::BadRequest => ("What the app sent is no request that can be sent on; `detail` says why", "app"),
+            Self::NotListed => {
+                ("The forward proxy is not for the server that the request names", "`--forward-proxy-to`")
+            }
+            Self::AddressNotAllowed => (
+                "The server that the request names is this machine, one of its link, or a metadata service; `detail` has the address",
+                "`--forward-proxy-allow-address`, or whoever makes the app ask for it",
+            ),
+            Self::AuthenticationRequired => {
+                ("The app has not shown the password that is in the announced URL", "the client's proxy settings")
+            }
             Self::AppReset => ("The app reset the connection", "app"),
             Self::IdleTimeout => ("Silent for longer than `--outbound-idle-timeout`", "configuration"),
             Self::MaxAge => ("Older than `--outbound-max-age`", "configuration"),

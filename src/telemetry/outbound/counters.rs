@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
-use super::OutboundCloseReason;
+use super::{OutboundCloseReason, RequestFields};
 use crate::io::Transferred;
 use crate::telemetry::histogram::{Distribution, Histogram};
 use crate::telemetry::limiter::LineLimiter;
@@ -39,6 +39,27 @@ pub enum ResolveResult {
     Failed,
 }
 
+/// How a request was carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum RequestMode {
+    /// It came to an outbound listener.
+    #[default]
+    Http,
+    /// It named its server, and was sent there with our certificate.
+    Absolute,
+    /// CONNECT, and the plaintext behind it was sent with our certificate.
+    TunnelWrapped,
+    /// CONNECT, and the TLS behind it was passed on as it was.
+    TunnelTls,
+    /// Its server is not listed: it was passed on as it was.
+    TunnelRaw,
+    /// CONNECT, and it did not come to anything behind it.
+    Tunnel,
+    /// It was refused.
+    Refused,
+}
+
 /// How many endpoints there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EndpointCounts {
@@ -59,8 +80,8 @@ pub struct OutboundCounters {
     active: AtomicUsize,
     closed: [AtomicU64; OutboundCloseReason::COUNT],
     requests: [AtomicU64; OutboundCloseReason::COUNT],
-    /// By the first digit of the status, from 1 to 5.
-    responses: [AtomicU64; 5],
+    /// By mode, and by the first digit of the status, from 1 to 5.
+    responses: [[AtomicU64; 5]; RequestMode::COUNT],
     pool_hits: AtomicU64,
     pool_misses: AtomicU64,
     pool_idle: AtomicUsize,
@@ -85,7 +106,7 @@ impl OutboundCounters {
             active: AtomicUsize::default(),
             closed: std::array::from_fn(|_| AtomicU64::default()),
             requests: std::array::from_fn(|_| AtomicU64::default()),
-            responses: std::array::from_fn(|_| AtomicU64::default()),
+            responses: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::default())),
             pool_hits: AtomicU64::default(),
             pool_misses: AtomicU64::default(),
             pool_idle: AtomicUsize::default(),
@@ -118,10 +139,11 @@ impl OutboundCounters {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A request has ended so; `status` is that of its response.
-    pub(super) fn count_request(&self, reason: OutboundCloseReason, status: Option<u16>, carried: Transferred) {
+    /// `request` has ended so.
+    pub(super) fn count_request(&self, reason: OutboundCloseReason, request: &RequestFields, carried: Transferred) {
         self.requests[reason as usize].fetch_add(1, Ordering::Relaxed);
-        if let Some(class) = status.and_then(|status| self.responses.get(usize::from(status / 100).wrapping_sub(1))) {
+        let classes = &self.responses[request.mode as usize];
+        if let Some(class) = request.status.and_then(|status| classes.get(usize::from(status / 100).wrapping_sub(1))) {
             class.fetch_add(1, Ordering::Relaxed);
         }
         self.bytes_up.fetch_add(carried.up, Ordering::Relaxed);
@@ -185,9 +207,9 @@ impl OutboundCounters {
         self.requests[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// Responses whose status begins with the digit `class`, from 1 to 5.
-    pub fn responses(&self, class: usize) -> u64 {
-        self.responses.get(class.wrapping_sub(1)).map_or(0, |count| count.load(Ordering::Relaxed))
+    /// Responses in `mode` whose status begins with the digit `class`, from 1 to 5.
+    pub fn responses(&self, mode: RequestMode, class: usize) -> u64 {
+        self.responses[mode as usize].get(class.wrapping_sub(1)).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Requests that found a connection, and those that did not.

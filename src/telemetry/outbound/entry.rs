@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{OutboundCloseReason, OutboundCounters};
+use super::{OutboundCloseReason, OutboundCounters, RequestMode};
 use crate::config::AccessLogFilter;
 use crate::identity::PeerCertificate;
 use crate::io::Transferred;
@@ -106,7 +106,7 @@ pub struct OutboundEntryFields {
 #[derive(Debug, Default)]
 pub struct RequestFields {
     /// How it was asked for.
-    pub mode: &'static str,
+    pub mode: RequestMode,
     /// Its method.
     pub method: Option<String>,
     /// Whom it is for.
@@ -136,6 +136,11 @@ impl OutboundLogEntry {
     ) -> Self {
         let fields = Box::new(OutboundEntryFields { request: Some(request), ..OutboundEntryFields::default() });
         Self { counters, access, opened: Instant::now(), listener, to, fields, close_reason: None }
+    }
+
+    /// It is known by now for whom it is.
+    pub fn set_to(&mut self, to: Arc<str>) {
+        self.to = to;
     }
 
     /// How long the connection has been open.
@@ -171,7 +176,7 @@ impl OutboundLogEntry {
         } = &*self.fields;
         let now = Instant::now();
         match request {
-            Some(request) => self.counters.count_request(reason, request.status, *transferred),
+            Some(request) => self.counters.count_request(reason, request, *transferred),
             None => self.counters.count_closed(reason, *transferred),
         }
         let logged = match self.access {
@@ -196,7 +201,7 @@ impl OutboundLogEntry {
                     close_reason = reason.as_str(),
                     listener = %self.listener,
                     to = %self.to,
-                    mode = request.as_ref().map(|request| request.mode),
+                    mode = request.as_ref().map(|request| <&str>::from(request.mode)),
                     method = request.as_ref().and_then(|request| request.method.as_deref()),
                     host = request.as_ref().and_then(|request| request.host.as_deref()),
                     status = request.as_ref().and_then(|request| request.status),

@@ -1,0 +1,181 @@
+//! Which addresses are dialled: a name may lead to any.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use strum::{Display, VariantArray};
+
+use crate::config::Network;
+
+/// Where clouds answer whoever asks with the credentials of the machine, beside the addresses of the link.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+];
+
+/// Which addresses are not dialled.
+#[derive(Debug, Default)]
+pub struct AddressRules {
+    /// Where we listen: dialling it would not end.
+    ours: Vec<SocketAddr>,
+    /// Requests name whom to dial: not this machine nor its link, these networks left out. `None`: the configuration names them.
+    guard: Option<Vec<Network>>,
+}
+
+/// Why an address is not dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, VariantArray)]
+pub enum AddressRefusal {
+    /// Where we listen.
+    #[strum(to_string = "we listen there ourselves")]
+    Ours,
+    /// Unspecified, multicast, broadcast.
+    #[strum(to_string = "it is not the address of one host")]
+    Nobody,
+    /// 127.0.0.0/8, ::1
+    #[strum(to_string = "it is a loopback address")]
+    Loopback,
+    /// An address of an interface of this machine.
+    #[strum(to_string = "it is an address of this machine")]
+    Own,
+    /// 169.254.0.0/16, fe80::/10
+    #[strum(to_string = "it is a link-local address")]
+    LinkLocal,
+    /// Where credentials of the machine are had.
+    #[strum(to_string = "it is the address of a metadata service")]
+    Metadata,
+}
+
+impl AddressRules {
+    /// All may be dialled but `ours`.
+    pub fn open(ours: Vec<SocketAddr>) -> Self {
+        Self { ours, guard: None }
+    }
+
+    /// Neither `ours` may be dialled nor this machine and its link, but for what lies in `allowed`.
+    pub fn guarded(ours: Vec<SocketAddr>, allowed: Vec<Network>) -> Self {
+        Self { ours, guard: Some(allowed) }
+    }
+
+    /// Why `addr` is not dialled; `None`: it may be.
+    pub(super) fn refusal(&self, addr: SocketAddr) -> Option<AddressRefusal> {
+        let ip = addr.ip().to_canonical();
+        self.refusal_of_ours(addr).or_else(|| {
+            let allowed = self.guard.as_ref()?;
+            let spellings = std::iter::once(ip).chain(embedded(ip).map(IpAddr::V4));
+            let refusal =
+                spellings.clone().find_map(refusal_of_kind).or_else(|| is_own(ip).then_some(AddressRefusal::Own));
+            refusal.filter(|_| !spellings.clone().any(|ip| allowed.iter().any(|network| network.contains(ip))))
+        })
+    }
+
+    /// The same of the address of somebody whom the configuration names in any case.
+    pub(super) fn refusal_of_ours(&self, addr: SocketAddr) -> Option<AddressRefusal> {
+        let ip = addr.ip().to_canonical();
+        if ip.is_unspecified() || ip.is_multicast() {
+            return Some(AddressRefusal::Nobody);
+        }
+        let is_ours = self.ours.iter().any(|ours| {
+            let everywhere = ours.ip().is_unspecified() && (ip.is_loopback() || is_own(ip));
+            ours.port() == addr.port() && (ours.ip().to_canonical() == ip || everywhere)
+        });
+        is_ours.then_some(AddressRefusal::Ours)
+    }
+}
+
+fn refusal_of_kind(ip: IpAddr) -> Option<AddressRefusal> {
+    let (loopback, link_local, nobody) = match ip {
+        IpAddr::V4(ip) => {
+            (ip.is_loopback(), ip.is_link_local(), ip.octets()[0] == 0 || ip.is_broadcast() || ip.is_multicast())
+        }
+        IpAddr::V6(ip) => (ip.is_loopback(), ip.is_unicast_link_local(), ip.is_unspecified() || ip.is_multicast()),
+    };
+    match () {
+        () if loopback => Some(AddressRefusal::Loopback),
+        () if link_local => Some(AddressRefusal::LinkLocal),
+        () if nobody => Some(AddressRefusal::Nobody),
+        () if METADATA.contains(&ip) => Some(AddressRefusal::Metadata),
+        () => None,
+    }
+}
+
+/// The IPv4 address that a translator on the way would make of `ip`: of `64:ff9b::/96` (RFC 6052), of `2002::/16` (RFC 3056), and of
+/// `::/96`, which was meant so once (RFC 4291, 2.5.5.1).
+fn embedded(ip: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(ip) = ip else { return None };
+    let pair = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(pair(high, low)),
+        [0, 0, 0, 0, 0, 0, high, low] if high > 0 => Some(pair(high, low)),
+        [0x2002, high, low, ..] => Some(pair(high, low)),
+        _ => None,
+    }
+}
+
+/// Whether an interface of this machine has `ip`: nobody else can listen there.
+fn is_own(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(rules: &AddressRules, addr: &str) -> Option<AddressRefusal> {
+        rules.refusal(addr.parse().unwrap())
+    }
+
+    #[test]
+    fn whoever_is_named_by_a_request_is_not_this_machine_nor_its_link_in_any_spelling() {
+        use AddressRefusal::{LinkLocal, Loopback, Metadata, Nobody};
+        let rules = AddressRules::guarded(Vec::new(), Vec::new());
+        for (addr, expected) in [
+            ("127.0.0.1:80", Loopback),
+            ("127.9.9.9:80", Loopback),
+            ("[::1]:80", Loopback),
+            ("[::ffff:127.0.0.1]:80", Loopback),
+            ("[64:ff9b::7f00:1]:80", Loopback),
+            ("[2002:7f00:1::]:80", Loopback),
+            ("[::127.0.0.1]:80", Loopback),
+            ("169.254.169.254:80", LinkLocal),
+            ("[::ffff:169.254.169.254]:80", LinkLocal),
+            ("[64:ff9b::a9fe:a9fe]:80", LinkLocal),
+            ("[fe80::1]:80", LinkLocal),
+            ("[fd00:ec2::254]:80", Metadata),
+            ("[fd20:ce::254]:80", Metadata),
+            ("100.100.100.200:80", Metadata),
+            ("0.0.0.0:80", Nobody),
+            ("0.1.2.3:80", Nobody),
+            ("[::]:80", Nobody),
+            ("255.255.255.255:80", Nobody),
+            ("224.0.0.1:80", Nobody),
+            ("[ff02::1]:80", Nobody),
+        ] {
+            assert_eq!(refusal(&rules, addr), Some(expected), "{addr}");
+        }
+        for addr in ["10.255.3.4:61443", "192.0.2.1:80", "[2001:db8::1]:80", "[fd00::1]:80"] {
+            assert_eq!(refusal(&rules, addr), None, "{addr}");
+        }
+    }
+
+    #[test]
+    fn whoever_the_configuration_names_may_be_anybody_but_ourselves() {
+        let rules = AddressRules::open(vec!["127.0.0.1:9000".parse().unwrap()]);
+        assert_eq!(refusal(&rules, "127.0.0.1:9000"), Some(AddressRefusal::Ours));
+        assert_eq!(refusal(&rules, "[::ffff:127.0.0.1]:9000"), Some(AddressRefusal::Ours));
+        assert_eq!(refusal(&rules, "127.0.0.1:9001"), None);
+        assert_eq!(refusal(&rules, "169.254.169.254:80"), None);
+        assert_eq!(refusal(&rules, "0.0.0.0:80"), Some(AddressRefusal::Nobody));
+    }
+
+    #[test]
+    fn what_is_allowed_may_be_dialled_but_never_where_we_listen() {
+        let ours = ["127.0.0.1:61445", "[::]:8443"].map(|addr| addr.parse().unwrap()).to_vec();
+        let allowed = crate::config::values::network("127.0.0.0/8").unwrap();
+        let rules = AddressRules::guarded(ours, vec![allowed]);
+        assert_eq!(refusal(&rules, "127.0.0.1:80"), None);
+        assert_eq!(refusal(&rules, "127.0.0.1:61445"), Some(AddressRefusal::Ours));
+        assert_eq!(refusal(&rules, "127.0.0.1:8443"), Some(AddressRefusal::Ours));
+        assert_eq!(refusal(&rules, "[::1]:80"), Some(AddressRefusal::Loopback));
+    }
+}

@@ -1,0 +1,186 @@
+//! The servers that requests have named lately, each with its own addresses and connections.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::config::{ForwardProxy, Outbound, OutboundSettings, Target, TlsTunnel, Unlisted};
+use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
+use crate::outbound::address_rules::AddressRules;
+use crate::outbound::dialler::Dialler;
+use crate::outbound::endpoints::Endpoints;
+use crate::outbound::error::OutboundError;
+use crate::outbound::http::HttpClient;
+use crate::telemetry::{EndpointCounts, OutboundCounters};
+
+/// Servers that are known at once.
+const MAX_HOSTS: usize = 256;
+
+/// One that was not asked for so long is forgotten, and its name is not looked up any more.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// All servers that the forward proxy has to do with.
+#[derive(Debug)]
+pub struct Hosts {
+    config: Arc<ForwardProxy>,
+    /// What servers are shown and judged by, for each of `config.listed`.
+    snapshots: Vec<SnapshotReceiver<OutboundSnapshot>>,
+    rules: Arc<AddressRules>,
+    counters: Arc<OutboundCounters>,
+    known: Mutex<HashMap<(Target, Route), KnownHost>>,
+}
+
+/// How a server is dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Route {
+    /// Where in the list it stands; `None`: it does not.
+    position: Option<usize>,
+}
+
+impl Route {
+    /// Whether it gets to see who we are.
+    pub(super) fn is_listed(self) -> bool {
+        self.position.is_some()
+    }
+}
+
+#[derive(Debug)]
+struct KnownHost {
+    host: Arc<ProxiedHost>,
+    used: Instant,
+}
+
+/// One server, as long as it is asked for.
+#[derive(Debug)]
+pub(super) struct ProxiedHost {
+    client: HttpClient,
+    lookups: JoinHandle<()>,
+    is_listed: bool,
+    /// It was said that the app speaks TLS by itself.
+    is_warned_of: AtomicBool,
+}
+
+impl ProxiedHost {
+    pub(super) fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
+    /// Whether it gets to see who we are.
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+
+    /// Whether this is the first time that the app speaks TLS with it by itself.
+    pub(super) fn is_news(&self) -> bool {
+        !self.is_warned_of.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Drop for ProxiedHost {
+    fn drop(&mut self) {
+        self.lookups.abort();
+    }
+}
+
+impl Hosts {
+    /// None yet. There is one of `snapshots` for each of the hosts that `config` lists; `rules` say which addresses are not dialled.
+    pub fn new(
+        config: Arc<ForwardProxy>,
+        snapshots: Vec<SnapshotReceiver<OutboundSnapshot>>,
+        rules: Arc<AddressRules>,
+        counters: Arc<OutboundCounters>,
+    ) -> Self {
+        Self { config, snapshots, rules, counters, known: Mutex::default() }
+    }
+
+    /// What is counted.
+    pub(super) fn counters(&self) -> &Arc<OutboundCounters> {
+        &self.counters
+    }
+
+    pub(super) fn tls_tunnel(&self) -> TlsTunnel {
+        self.config.tls_tunnel
+    }
+
+    /// Whom `target` stands for.
+    pub(super) fn mapped(&self, target: Target) -> Target {
+        self.config.mapped(target)
+    }
+
+    /// How `target` is dealt with; `None`: not at all.
+    pub(super) fn route(&self, target: &Target) -> Option<Route> {
+        let position = self.config.position(target);
+        (position.is_some() || self.config.unlisted == Unlisted::Tunnel).then_some(Route { position })
+    }
+
+    /// The server `target`, which is dealt with by `route`. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// There are too many, all of them in use.
+    pub(super) fn host(&self, target: Target, route: Route) -> Result<Arc<ProxiedHost>, OutboundError> {
+        let mut known = self.known();
+        let key = (target, route);
+        if let Some(there) = known.get_mut(&key) {
+            there.used = Instant::now();
+            return Ok(Arc::clone(&there.host));
+        }
+        if known.len() >= MAX_HOSTS {
+            let unused = known.iter().filter(|(_, one)| Arc::strong_count(&one.host) == 1);
+            let oldest = unused.min_by_key(|(_, one)| one.used).map(|(key, _)| key.clone());
+            known.remove(&oldest.ok_or(OutboundError::TooManyHosts(MAX_HOSTS))?);
+        }
+        let host = Arc::new(self.begin(&key.0, route));
+        known.insert(key, KnownHost { host: Arc::clone(&host), used: Instant::now() });
+        Ok(host)
+    }
+
+    fn begin(&self, target: &Target, Route { position }: Route) -> ProxiedHost {
+        let settings: &OutboundSettings = match position {
+            Some(position) => &self.config.listed[position].settings,
+            None => &self.config.unlisted_settings,
+        };
+        let outbound =
+            Outbound { listen: self.config.listen.clone(), to: vec![target.clone()], settings: settings.clone() };
+        let endpoints = Arc::new(Endpoints::new(&outbound, Arc::clone(&self.rules), Arc::clone(&self.counters)));
+        let lookups = tokio::spawn({
+            let endpoints = Arc::clone(&endpoints);
+            async move { endpoints.run().await }
+        });
+        let snapshots = position.map(|position| self.snapshots[position].clone());
+        let dialler = Dialler::new(outbound.settings, snapshots, endpoints, Arc::clone(&self.counters));
+        ProxiedHost {
+            client: HttpClient::new(Arc::new(dialler)),
+            lookups,
+            is_listed: position.is_some(),
+            is_warned_of: AtomicBool::new(false),
+        }
+    }
+
+    /// Forgets those that nobody has asked for lately; for ever.
+    pub async fn forget(&self) {
+        loop {
+            sleep(FORGOTTEN / 2).await;
+            self.known().retain(|_, one| Arc::strong_count(&one.host) > 1 || one.used.elapsed() < FORGOTTEN);
+        }
+    }
+
+    /// The servers, and how their endpoints are, by name.
+    pub fn counts(&self) -> Vec<(String, EndpointCounts)> {
+        let known = self.known();
+        let mut counts: Vec<_> = known
+            .iter()
+            .map(|((target, _), one)| (target.to_string(), one.host.client.dialler().endpoints.counts()))
+            .collect();
+        counts.sort_by(|(one, _), (other, _)| one.cmp(other));
+        counts
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<(Target, Route), KnownHost>> {
+        // Nothing in it can be left half-written.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,174 @@
+//! Whom a request to the forward proxy names, and which requests are refused.
+
+use hyper::{Method, Request, StatusCode};
+
+use crate::config::{Target, values};
+use crate::http::OwnAnswer;
+use crate::telemetry::OutboundCloseReason;
+
+/// The port of `http://HOST/`.
+const HTTP_PORT: u16 = 80;
+
+/// The server that a request names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NamedServer {
+    /// As it was written, without a user: what stands in Host.
+    pub(super) authority: String,
+    /// What that means.
+    pub(super) target: Target,
+}
+
+/// Why a request is not sent on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ProxyRefusal {
+    /// It names no server: it was meant for one that is not a proxy.
+    NotAbsolute,
+    /// Its URL is of another kind than `http:`.
+    UnsupportedScheme(String),
+    /// There is a user in its URL.
+    UserInTarget,
+    /// Its server is written in a way that is read in several ways, or in no way.
+    BadTarget,
+    /// TRACE would show what others are not to see.
+    MethodNotAllowed,
+    /// Its server is not one of those that the app may speak with.
+    NotListed(Target),
+    /// It does not show the password.
+    AuthenticationRequired,
+}
+
+impl NamedServer {
+    /// Whom `request` names: by CONNECT, or by a URL in its first line (RFC 9112, 3.2.2 and 3.2.3).
+    pub(super) fn of<B>(request: &Request<B>) -> Result<Self, ProxyRefusal> {
+        let (method, uri) = (request.method(), request.uri());
+        if *method == Method::TRACE {
+            return Err(ProxyRefusal::MethodNotAllowed);
+        }
+        let is_connect = *method == Method::CONNECT;
+        match uri.scheme_str() {
+            Some("http") if !is_connect => {}
+            Some(scheme) => return Err(ProxyRefusal::UnsupportedScheme(scheme.to_owned())),
+            None if is_connect && uri.path_and_query().is_none() => {}
+            None => return Err(ProxyRefusal::NotAbsolute),
+        }
+        let authority = uri.authority().ok_or(ProxyRefusal::NotAbsolute)?.as_str();
+        if authority.contains('@') {
+            return Err(ProxyRefusal::UserInTarget);
+        }
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+        let text = match (has_port, is_connect) {
+            (true, _) => authority.to_owned(),
+            (false, false) => format!("{authority}:{HTTP_PORT}"),
+            // There is no port that is meant by itself.
+            (false, true) => return Err(ProxyRefusal::BadTarget),
+        };
+        // `http://host:/` means the port of the scheme (RFC 3986, 3.2.3).
+        let text = if text.ends_with(':') && !is_connect { format!("{text}{HTTP_PORT}") } else { text };
+        let target = values::target(&text).map_err(|_| ProxyRefusal::BadTarget)?;
+        Ok(Self { authority: authority.to_owned(), target })
+    }
+}
+
+impl ProxyRefusal {
+    /// What the app is answered.
+    pub(super) fn answer(&self) -> OwnAnswer {
+        let (status, reason, text) = match self {
+            Self::NotAbsolute => (
+                StatusCode::BAD_REQUEST,
+                "not_absolute",
+                "this is a proxy: the first line of a request names its server, as http://HOST:PORT/PATH".to_owned(),
+            ),
+            Self::UnsupportedScheme(scheme) => (
+                StatusCode::BAD_REQUEST,
+                "unsupported_scheme",
+                format!("{scheme}: is not sent on; write http://, and mutual TLS is spoken for you"),
+            ),
+            Self::UserInTarget => {
+                (StatusCode::BAD_REQUEST, "user_in_target", "there is a user in the URL; send it as Authorization".to_owned())
+            }
+            Self::BadTarget => (
+                StatusCode::BAD_REQUEST,
+                "bad_target",
+                "the server is not HOST:PORT, with a name in full, an IPv4 address in four decimal parts or an IPv6 address in brackets".to_owned(),
+            ),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "TRACE is not sent on".to_owned())
+            }
+            Self::NotListed(target) => (
+                StatusCode::FORBIDDEN,
+                self.close_reason().as_str(),
+                format!("{target} is not among the servers of --forward-proxy-to"),
+            ),
+            Self::AuthenticationRequired => (
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+                self.close_reason().as_str(),
+                "the password is missing or wrong; it stands in the URL of CF_INSTANCE_MTLS_PROXY".to_owned(),
+            ),
+        };
+        OwnAnswer { status, reason, text }
+    }
+
+    /// Why it ends.
+    pub(super) fn close_reason(&self) -> OutboundCloseReason {
+        match self {
+            Self::NotListed(_) => OutboundCloseReason::NotListed,
+            Self::AuthenticationRequired => OutboundCloseReason::AuthenticationRequired,
+            _ => OutboundCloseReason::BadRequest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(method: &str, uri: &str) -> Result<String, ProxyRefusal> {
+        let request = Request::builder().method(method).uri(uri).body(()).unwrap();
+        NamedServer::of(&request).map(|named| named.target.to_string())
+    }
+
+    #[test]
+    fn a_url_or_connect_names_the_server() {
+        for (method, uri, expected) in [
+            ("GET", "http://backend.apps.internal:61443/x?y", "backend.apps.internal:61443"),
+            ("GET", "HTTP://BACKEND.apps.internal./", "backend.apps.internal.:80"),
+            ("GET", "http://10.0.0.1/", "10.0.0.1:80"),
+            ("GET", "http://[fd00::1]/", "[fd00::1]:80"),
+            ("GET", "http://[::ffff:127.0.0.1]:80/", "127.0.0.1:80"),
+            ("GET", "http://backend:/", "backend:80"),
+            ("CONNECT", "backend.apps.internal:61443", "backend.apps.internal:61443"),
+            ("CONNECT", "[fd00::1]:443", "[fd00::1]:443"),
+        ] {
+            assert_eq!(named(method, uri).as_deref(), Ok(expected), "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_in_several_ways_is_refused() {
+        for (method, uri, expected) in [
+            ("GET", "/x", ProxyRefusal::NotAbsolute),
+            ("OPTIONS", "*", ProxyRefusal::NotAbsolute),
+            ("GET", "https://backend/", ProxyRefusal::UnsupportedScheme("https".to_owned())),
+            ("GET", "ftp://backend/", ProxyRefusal::UnsupportedScheme("ftp".to_owned())),
+            ("CONNECT", "http://backend:80/", ProxyRefusal::UnsupportedScheme("http".to_owned())),
+            ("GET", "http://user:secret@backend/", ProxyRefusal::UserInTarget),
+            ("GET", "http://127.0.0.1@backend/", ProxyRefusal::UserInTarget),
+            ("CONNECT", "user@backend:80", ProxyRefusal::UserInTarget),
+            ("CONNECT", "backend", ProxyRefusal::BadTarget),
+            ("GET", "http://0177.1/", ProxyRefusal::BadTarget),
+            ("GET", "http://2130706433/", ProxyRefusal::BadTarget),
+            ("GET", "http://0x7f.1/", ProxyRefusal::BadTarget),
+            ("GET", "http://127.1/", ProxyRefusal::BadTarget),
+            ("GET", "http://127.0.0.1./", ProxyRefusal::BadTarget),
+            ("GET", "http://0.0.0.0/", ProxyRefusal::BadTarget),
+            ("GET", "http://[::]/", ProxyRefusal::BadTarget),
+            ("GET", "http://a_b/", ProxyRefusal::BadTarget),
+            ("GET", "http://backend:0/", ProxyRefusal::BadTarget),
+            ("GET", "http://backend:99999/", ProxyRefusal::BadTarget),
+            ("TRACE", "http://backend/", ProxyRefusal::MethodNotAllowed),
+        ] {
+            let Ok(request) = Request::builder().method(method).uri(uri).body(()) else { continue };
+            assert_eq!(NamedServer::of(&request), Err(expected), "{method} {uri}");
+        }
+    }
+}

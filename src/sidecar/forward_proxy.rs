@@ -1,0 +1,77 @@
+//! The forward proxy: opened before the app is started, which is told where it is.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use super::announcement;
+use super::outbound::{OutboundSocket, open_sockets};
+use crate::config::{ForwardProxy, OutboundListen, Unlisted};
+use crate::outbound::ProxyPassword;
+
+/// The forward proxy, open.
+#[derive(Debug)]
+pub(super) struct BoundForwardProxy {
+    /// As it was configured.
+    pub(super) config: Arc<ForwardProxy>,
+    pub(super) sockets: Vec<OutboundSocket>,
+    /// What the app has to show.
+    pub(super) password: Option<ProxyPassword>,
+}
+
+impl BoundForwardProxy {
+    /// Opens where `config` says.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub(super) fn open(config: &ForwardProxy) -> Result<Self, String> {
+        let sockets = open_sockets(&config.listen, "--forward-proxy")?;
+        let password = config.secret.then(ProxyPassword::random).transpose();
+        let password = password.map_err(|_| {
+            "cannot make a password for --forward-proxy-secret: the system has no randomness".to_owned()
+        })?;
+        Ok(Self { config: Arc::new(config.clone()), sockets, password })
+    }
+
+    /// Where it is, for people.
+    pub(super) fn name(&self) -> String {
+        match self.sockets.first().and_then(OutboundSocket::addr) {
+            Some(addr) => addr.to_string(),
+            None => self.config.listen.to_string(),
+        }
+    }
+
+    /// Where it is, for the app: may have the password.
+    fn url(&self) -> String {
+        match (&self.config.listen, &self.password) {
+            (OutboundListen::Unix(_), _) => self.name(),
+            (_, Some(password)) => format!("http://{}@{}", password.user_info(), self.name()),
+            (_, None) => format!("http://{}", self.name()),
+        }
+    }
+
+    /// The variables that the app is started with, beside those that `known` has.
+    pub(super) fn environment(&self, known: impl Fn(&str) -> Option<OsString>) -> Vec<(OsString, OsString)> {
+        announcement::environment(self.config.announce, self.config.unlisted, &self.url(), known)
+    }
+
+    /// Says where it is and for whom, and what may surprise.
+    pub(super) fn log(&self) {
+        let (at, listed) = (self.name(), &self.config.listed);
+        let hosts: Vec<_> = listed.iter().map(ToString::to_string).collect();
+        let hosts = hosts.join(",");
+        tracing::info!(forward_proxy = %at, to = hosts, "forward proxy listening");
+        if listed.is_empty() && self.config.unlisted == Unlisted::Refuse {
+            tracing::warn!(
+                forward_proxy = %at,
+                "no server is listed, so every request is refused; add --forward-proxy-to \"*.apps.internal:61443\""
+            );
+        }
+        for hosts in listed.iter().filter(|hosts| hosts.settings.expects_anybody()) {
+            tracing::warn!(
+                forward_proxy = %at,
+                to = %hosts,
+                "no rule says who may answer: whoever has a certificate for the name is believed, and a route can be mapped to another app; write =cf:app:GUID or =cf:same:space behind it"
+            );
+        }
+    }
+}
