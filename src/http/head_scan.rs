@@ -21,6 +21,8 @@ const MAX_CHUNK_LINES: usize = 8 * 1024;
 pub(crate) enum HeadRefusal {
     /// It does not begin as a request does.
     NotHttp,
+    /// What it asks for is written in no way that there is.
+    BadTarget,
     /// A line is no field, or has bytes that none may have.
     BadField,
     /// A line ends without a carriage return.
@@ -55,6 +57,7 @@ impl HeadRefusal {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::NotHttp => "this is no HTTP/1.1 request",
+            Self::BadTarget => "what the request asks for is neither a path nor a URL, nor HOST:PORT behind CONNECT",
             Self::BadField => "a field of the head is malformed",
             Self::BareLf => "a line of the head ends without a carriage return",
             Self::LengthAndCoding => "Content-Length and Transfer-Encoding stand in one head",
@@ -96,6 +99,9 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
         Err(httparse::Error::TooManyHeaders) => return Err(HeadRefusal::TooManyFields),
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => return Err(HeadRefusal::BadField),
         Err(_) => return Err(HeadRefusal::NotHttp),
+    }
+    if request.path.is_none_or(|target| hyper::Uri::try_from(target).is_err()) {
+        return Err(HeadRefusal::BadTarget);
     }
     if has_bare_lf(head) {
         return Err(HeadRefusal::BareLf);

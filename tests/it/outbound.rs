@@ -2,6 +2,7 @@
 
 mod balancing;
 mod checking;
+mod forward_proxy;
 mod http;
 mod http_framing;
 mod names;

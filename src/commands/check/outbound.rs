@@ -4,7 +4,9 @@ use super::clients::own_identity;
 use super::finding::{Findings, Subject};
 use super::network;
 use super::network::{NetworkCheck, PortHolder};
-use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource};
+use crate::config::{
+    Config, ForwardProxy, HostPattern, Listen, Outbound, OutboundListen, OutboundSettings, PairSource, Target, Unlisted,
+};
 use crate::credentials::{InitialLoadError, OutboundSnapshot};
 use crate::diagnostics::{LONGEST_LINE, bounded};
 use crate::exit::{Exit, Fault};
@@ -27,75 +29,116 @@ pub(super) fn judge(
     let Some(pair) = config.listeners.first().map(|listener| &listener.pair) else { return Ok(()) };
     let own_app = config.pair_files().and_then(|files| own_identity(&files.cert)).and_then(|own| own.app);
     for outbound in &config.outbounds {
-        judge_listen(outbound, network, holder, found);
-        let Some(snapshot) = judge_trust(outbound, pair, connects, found) else { continue };
+        judge_listen(&outbound.listen, "--outbound", network, holder, found);
+        let subject = format!("{} to {}", outbound.listen, outbound.name());
+        let Some(snapshot) = judge_trust(&subject, &outbound.settings, pair, connects, found) else { continue };
         if connects {
             connect(outbound, snapshot, own_app, found)?;
+        }
+    }
+    if let Some(proxy) = &config.forward_proxy {
+        judge_listen(&proxy.listen, "--forward-proxy", network, holder, found);
+        judge_forward_proxy(proxy, (pair, own_app), connects, found)?;
+    }
+    Ok(())
+}
+
+/// Hosts that are listed by name are asked who they are; who is below a domain nobody knows.
+fn judge_forward_proxy(
+    proxy: &ForwardProxy,
+    (pair, own_app): (&PairSource, Option<Guid>),
+    connects: bool,
+    found: &mut Findings,
+) -> Result<(), Fault> {
+    let at = &proxy.listen;
+    match proxy.unlisted {
+        Unlisted::Refuse if proxy.listed.is_empty() => {
+            let what = format!("{at} is a forward proxy that refuses every request: no server is listed");
+            found.warning(Subject::Outbound, what, "add --forward-proxy-to \"*.apps.internal:61443\"");
+        }
+        Unlisted::Refuse => {}
+        Unlisted::Tunnel => found.ok(
+            Subject::Outbound,
+            format!("{at} is a forward proxy that passes on requests for servers that are not listed, without our certificate"),
+        ),
+    }
+    for listed in &proxy.listed {
+        let subject = format!("forward proxy {at} to {listed}");
+        let host = match &listed.hosts {
+            HostPattern::Host(host) => Some(host),
+            HostPattern::Below(_) | HostPattern::Network(_) => None,
+        };
+        let asks = connects || host.is_none();
+        let Some(snapshot) = judge_trust(&subject, &listed.settings, pair, asks, found) else { continue };
+        if let Some(host) = host.filter(|_| connects) {
+            let to = vec![Target { host: host.clone(), port: listed.port }];
+            let outbound = Outbound { listen: at.clone(), to, settings: listed.settings.clone() };
+            connect(&outbound, snapshot, own_app, found)?;
         }
     }
     Ok(())
 }
 
 fn judge_listen(
-    outbound: &Outbound,
+    listen: &OutboundListen,
+    option: &'static str,
     network: &NetworkCheck,
     holder: &dyn Fn(u64) -> Option<PortHolder>,
     found: &mut Findings,
 ) {
-    match &outbound.listen {
+    match listen {
         OutboundListen::Unix(path) => {
             let folder = path.parent().filter(|folder| !folder.is_dir());
             if let Some(folder) = folder {
-                let what = format!("{}: there is no folder {}", outbound.listen, folder.display());
+                let what = format!("{listen}: there is no folder {}", folder.display());
                 found.problem(Subject::Outbound, what, "make it, or name another");
             }
         }
         OutboundListen::Loopback(_) | OutboundListen::At(_) => {
             // The other family is only listened on where there is one.
-            for addr in outbound.listen.tcp().into_iter().take(1) {
-                network::judge_listen(Listen::At(addr), "--outbound", network, holder, found);
+            for addr in listen.tcp().into_iter().take(1) {
+                network::judge_listen(Listen::At(addr), option, network, holder, found);
             }
         }
     }
 }
 
-/// What would be served, if there is something wrong with it that is not said elsewhere.
+/// What would be served for `subject`, if there is something wrong with it that is not said elsewhere. `asks`: it is said elsewhere who
+/// answers, or cannot be.
 fn judge_trust(
-    outbound: &Outbound,
+    subject: &str,
+    settings: &OutboundSettings,
     pair: &PairSource,
-    connects: bool,
+    asks: bool,
     found: &mut Findings,
 ) -> Option<OutboundSnapshot> {
-    let (listen, to) = (&outbound.listen, outbound.name());
-    let snapshot = match OutboundSnapshot::load(pair, &outbound.settings) {
+    let snapshot = match OutboundSnapshot::load(pair, settings) {
         Ok(snapshot) => snapshot,
         // The pair is judged for itself.
         Err(error) if matches!(*error, InitialLoadError::Pair(_)) => return None,
         Err(error) => {
             let help = "correct --outbound-ca: until it can be read, nobody is dialled";
-            found.problem(Subject::Outbound, format!("{listen} to {to}: {error}"), help);
+            found.problem(Subject::Outbound, format!("{subject}: {error}"), help);
             return None;
         }
     };
     let cas = snapshot.authenticator.anchors().cas().len();
     if cas == 0 {
-        let what = format!("{listen} to {to}: no CA vouches for servers, as none follows our certificate in its file");
+        let what = format!("{subject}: no CA vouches for servers, as none follows our certificate in its file");
         found.problem(Subject::Outbound, what, "add the issuing CA to the file of --cert, or give --outbound-ca PATH");
         return None;
     }
     let cas = if cas == 1 { "1 CA".to_owned() } else { format!("{cas} CAs") };
-    if outbound.settings.expects_anybody() {
-        let what = format!("{listen} to {to}: whoever has the name is believed, under {cas}");
+    if settings.expects_anybody() {
         found.warning(
             Subject::Outbound,
-            what,
+            format!("{subject}: whoever has the name is believed, under {cas}"),
             "add --outbound-expect cf:app:GUID: a route can be mapped to another app",
         );
     } else {
-        let rules: Vec<_> = outbound.settings.expect.iter().map(ToString::to_string).collect();
-        let more = "; --connect asks who does";
-        let more = if connects { "" } else { more };
-        found.ok(Subject::Outbound, format!("{listen} to {to}: {} may answer, under {cas}{more}", rules.join(" or ")));
+        let rules: Vec<_> = settings.expect.iter().map(ToString::to_string).collect();
+        let more = if asks { "" } else { "; --connect asks who does" };
+        found.ok(Subject::Outbound, format!("{subject}: {} may answer, under {cas}{more}", rules.join(" or ")));
     }
     Some(snapshot)
 }
