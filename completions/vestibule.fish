@@ -80,7 +80,7 @@ never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
 round-robin\t''
 first\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-protocol -d 'tcp: carry bytes; http1: balance HTTP/1.1 requests one by one: tcp, http1 [tcp]' -r -f -a "tcp\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-protocol -d 'What the app speaks: anything (tcp), or HTTP/1.1, balanced by requests (http1): tcp, http1 [tcp]' -r -f -a "tcp\t''
 http1\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
@@ -96,6 +96,19 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy -d 'A proxy for the app\'s HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-to -d 'Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-unlisted -d 'Refuse requests for others, or pass them on without our certificate: refuse, tunnel [refuse]' -r -f -a "refuse\t''
+tunnel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-tls-tunnel -d 'Whether the app may speak TLS by itself with listed servers, which then see no certificate: allow, refuse [allow]' -r -f -a "allow\t''
+refuse\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-map -d 'Dial a server at another port than the app names' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-announce -d 'Tell the app by CF_INSTANCE_MTLS_PROXY (cf), by HTTP_PROXY and the like too (env), or not at all (off): cf, env, off [cf]' -r -f -a "cf\t''
+env\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-secret -d 'Have the app show a password, which is in the announced URL: on, off [off]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-allow-address -d 'Addresses that are dialled though they are this machine\'s own, or of its link' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -171,7 +184,7 @@ never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
 round-robin\t''
 first\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-protocol -d 'tcp: carry bytes; http1: balance HTTP/1.1 requests one by one: tcp, http1 [tcp]' -r -f -a "tcp\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-protocol -d 'What the app speaks: anything (tcp), or HTTP/1.1, balanced by requests (http1): tcp, http1 [tcp]' -r -f -a "tcp\t''
 http1\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
@@ -187,6 +200,16 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-m
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy -d 'A proxy for the app\'s HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-to -d 'Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-unlisted -d 'Refuse requests for others, or pass them on without our certificate: refuse, tunnel [refuse]' -r -f -a "refuse\t''
+tunnel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-tls-tunnel -d 'Whether the app may speak TLS by itself with listed servers, which then see no certificate: allow, refuse [allow]' -r -f -a "allow\t''
+refuse\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-map -d 'Dial a server at another port than the app names' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-secret -d 'Have the app show a password, which is in the announced URL: on, off [off]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-allow-address -d 'Addresses that are dialled though they are this machine\'s own, or of its link' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -265,7 +288,7 @@ never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
 round-robin\t''
 first\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-protocol -d 'tcp: carry bytes; http1: balance HTTP/1.1 requests one by one: tcp, http1 [tcp]' -r -f -a "tcp\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-protocol -d 'What the app speaks: anything (tcp), or HTTP/1.1, balanced by requests (http1): tcp, http1 [tcp]' -r -f -a "tcp\t''
 http1\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
@@ -281,6 +304,19 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-m
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy -d 'A proxy for the app\'s HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-to -d 'Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-unlisted -d 'Refuse requests for others, or pass them on without our certificate: refuse, tunnel [refuse]' -r -f -a "refuse\t''
+tunnel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-tls-tunnel -d 'Whether the app may speak TLS by itself with listed servers, which then see no certificate: allow, refuse [allow]' -r -f -a "allow\t''
+refuse\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-map -d 'Dial a server at another port than the app names' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-announce -d 'Tell the app by CF_INSTANCE_MTLS_PROXY (cf), by HTTP_PROXY and the like too (env), or not at all (off): cf, env, off [cf]' -r -f -a "cf\t''
+env\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-secret -d 'Have the app show a password, which is in the announced URL: on, off [off]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-allow-address -d 'Addresses that are dialled though they are this machine\'s own, or of its link' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -373,7 +409,7 @@ never\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-balance -d 'Which of several endpoints is dialled: least-connections, round-robin, first [least-connections]' -r -f -a "least-connections\t''
 round-robin\t''
 first\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-protocol -d 'tcp: carry bytes; http1: balance HTTP/1.1 requests one by one: tcp, http1 [tcp]' -r -f -a "tcp\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-protocol -d 'What the app speaks: anything (tcp), or HTTP/1.1, balanced by requests (http1): tcp, http1 [tcp]' -r -f -a "tcp\t''
 http1\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-attempts -d 'Endpoints that are tried for one connection [3]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-eject -d 'Failures in a row after which an endpoint is left alone for a while, or off [3]' -r -f
@@ -389,6 +425,19 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy -d 'A proxy for the app\'s HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-to -d 'Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-unlisted -d 'Refuse requests for others, or pass them on without our certificate: refuse, tunnel [refuse]' -r -f -a "refuse\t''
+tunnel\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-tls-tunnel -d 'Whether the app may speak TLS by itself with listed servers, which then see no certificate: allow, refuse [allow]' -r -f -a "allow\t''
+refuse\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-map -d 'Dial a server at another port than the app names' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-announce -d 'Tell the app by CF_INSTANCE_MTLS_PROXY (cf), by HTTP_PROXY and the like too (env), or not at all (off): cf, env, off [cf]' -r -f -a "cf\t''
+env\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-secret -d 'Have the app show a password, which is in the announced URL: on, off [off]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-allow-address -d 'Addresses that are dialled though they are this machine\'s own, or of its link' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f

@@ -48,14 +48,14 @@ pub(super) struct Verified {
 
 /// An endpoint that has accepted, and has been sent nothing.
 #[derive(Debug)]
-pub(super) struct Dialled {
+pub(super) struct AcceptedDial {
     pub(super) lease: Lease,
     pub(super) tcp: TcpStream,
     /// How long it took.
     took: Duration,
 }
 
-impl Dialled {
+impl AcceptedDial {
     /// It is given bytes that are not ours to protect, as they are.
     pub(super) fn unprotected(self) -> Connected {
         Connected { stream: EndpointStream::Plain(self.tcp), verified: None, lease: self.lease }
@@ -154,7 +154,7 @@ impl<'a> Attempts<'a> {
     ///
     /// # Errors
     /// That of the most telling attempt.
-    pub(super) async fn accepting(&mut self, entry: &mut OutboundLogEntry) -> Result<Dialled, OutboundError> {
+    pub(super) async fn accepting(&mut self, entry: &mut OutboundLogEntry) -> Result<AcceptedDial, OutboundError> {
         let dialled = timeout_at(self.deadline, self.dial(entry)).await.ok().flatten();
         dialled.ok_or_else(|| self.failure(entry))
     }
@@ -170,7 +170,7 @@ impl<'a> Attempts<'a> {
     /// That of the most telling attempt. Nothing of the app's was sent to anybody.
     pub(super) async fn run(
         &mut self,
-        dialled: Option<Dialled>,
+        dialled: Option<AcceptedDial>,
         entry: &mut OutboundLogEntry,
     ) -> Result<Connected, OutboundError> {
         match timeout_at(self.deadline, self.try_all(dialled, entry)).await {
@@ -198,7 +198,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    async fn try_all(&mut self, mut dialled: Option<Dialled>, entry: &mut OutboundLogEntry) -> Option<Connected> {
+    async fn try_all(&mut self, mut dialled: Option<AcceptedDial>, entry: &mut OutboundLogEntry) -> Option<Connected> {
         loop {
             let next = match dialled.take() {
                 Some(dialled) => dialled,
@@ -211,8 +211,8 @@ impl<'a> Attempts<'a> {
     }
 
     /// The handshake with an endpoint that has accepted; `None` if it does not come to one, or it is not whom we want.
-    async fn shake(&mut self, dialled: Dialled, entry: &mut OutboundLogEntry) -> Option<Connected> {
-        let Dialled { lease, tcp, took } = dialled;
+    async fn shake(&mut self, dialled: AcceptedDial, entry: &mut OutboundLogEntry) -> Option<Connected> {
+        let AcceptedDial { lease, tcp, took } = dialled;
         let endpoint = Arc::clone(lease.endpoint());
         entry.fields.endpoint = Some(endpoint.addr);
         entry.fields.connect = Some(took);
@@ -296,7 +296,7 @@ impl<'a> Attempts<'a> {
 
     /// A connection to whichever of the endpoints left accepts first; `None` if none does. Each has a head start before the next is
     /// dialled beside it.
-    async fn dial(&mut self, entry: &mut OutboundLogEntry) -> Option<Dialled> {
+    async fn dial(&mut self, entry: &mut OutboundLogEntry) -> Option<AcceptedDial> {
         let mut racing: JoinSet<DialResult> = JoinSet::new();
         loop {
             let next = self.next(entry);
@@ -333,10 +333,10 @@ impl<'a> Attempts<'a> {
     }
 
     /// The connection, if it came to one; else the failure is noted.
-    fn take(&mut self, dialled: DialResult) -> Option<Dialled> {
+    fn take(&mut self, dialled: DialResult) -> Option<AcceptedDial> {
         let DialResult { lease, result, took } = dialled;
         match result {
-            Ok(tcp) => Some(Dialled { lease, tcp, took }),
+            Ok(tcp) => Some(AcceptedDial { lease, tcp, took }),
             Err(error) => {
                 let endpoint = Arc::clone(lease.endpoint());
                 drop(lease);

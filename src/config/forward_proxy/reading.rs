@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{DEFAULT_PORT, ForwardProxy, ListedHosts};
-use crate::config::options::OPTIONS;
 use crate::config::outbound::{ExpectedName, Host, HostPattern, OutboundListen, OutboundSettings};
 use crate::config::reader::{Located, OptionReader, Reported};
+use crate::config::sources::RawValue;
 use crate::config::values::Listed;
 use crate::config::{outbound, values};
 use crate::diagnostics::redact::quote;
@@ -74,18 +74,16 @@ impl OptionReader {
         self.sources.values(name).first().map_or_else(|| otherwise.clone(), |given| given.place.clone())
     }
 
-    /// What is said of a proxy that is not there was meant for one.
+    /// Servers of a proxy that nobody has asked for, nor turned off.
     fn no_lonely_forward_proxy_option(&mut self) -> Result<(), Reported> {
-        let mut result = Ok(());
-        for option in OPTIONS.iter().filter(|option| option.name.starts_with("forward-proxy-")) {
-            let lonely = self.sources.values(option.name).first().map(|given| given.place.clone());
-            if let Some(place) = lonely.filter(outbound::is_deliberate) {
-                let help =
-                    format!("add --forward-proxy on, which listens on 127.0.0.1:{DEFAULT_PORT}, or leave it out");
-                result = Err(self.report(Problem::new("there is no forward proxy", help).at(place)));
-            }
-        }
-        result
+        let is_turned_off =
+            !matches!(self.sources.values("forward-proxy"), [RawValue { place: Source::Default(_), .. }]);
+        let lonely = self.sources.values("forward-proxy-to").first().map(|given| given.place.clone());
+        let Some(place) = lonely.filter(|place| !is_turned_off && outbound::is_deliberate(place)) else {
+            return Ok(());
+        };
+        let help = format!("add --forward-proxy on, which listens on 127.0.0.1:{DEFAULT_PORT}, or leave it out");
+        Err(self.report(Problem::new("there is no forward proxy", help).at(place)))
     }
 
     /// Hosts that are named several times have several rules.

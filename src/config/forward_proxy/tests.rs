@@ -1,1 +1,109 @@
+use super::*;
+use crate::config::outbound::{ExpectedName, OutboundCa};
+use crate::config::tests::Typed;
+use crate::config::values;
 
+const APP: &str = "cf:app:7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
+
+fn proxy(typed: &Typed) -> ForwardProxy {
+    typed.config().forward_proxy.unwrap()
+}
+
+fn on(to: &str) -> Typed {
+    Typed::default().flag("forward-proxy", "on").flag("forward-proxy-to", to)
+}
+
+fn target(text: &str) -> Target {
+    values::target(text).unwrap()
+}
+
+#[test]
+fn there_is_none_unless_it_is_asked_for_and_then_it_is_on_loopback_and_refuses_what_is_not_listed() {
+    assert_eq!(Typed::default().config().forward_proxy, None);
+    let found = proxy(&Typed::default().flag("forward-proxy", "on"));
+    assert_eq!(found.listen.to_string(), "127.0.0.1:61445");
+    assert_eq!((found.unlisted, found.announce, found.secret), (Unlisted::Refuse, Announce::Cf, false));
+    assert_eq!(found.position(&target("anybody:80")), None);
+    let file = Typed::default().file("forward-proxy = \"unix:/run/p\"\nforward-proxy-to = [\"b:1\"]\n");
+    assert_eq!(proxy(&file).listen.to_string(), "unix:/run/p");
+}
+
+#[test]
+fn the_narrowest_of_several_patterns_decides() {
+    let found = proxy(&on(&format!(
+        "*.internal:61443,*.apps.internal:61443=cf:same:space,backend.apps.internal:61443={APP},10.0.0.0/8:1={APP},10.1.0.0/16:1=cf:any"
+    )));
+    let hosts = |text: &str| found.position(&target(text)).map(|at| found.listed[at].to_string());
+    for (asked, pattern) in [
+        ("backend.apps.internal:61443", Some("backend.apps.internal:61443")),
+        ("Backend.Apps.Internal.:61443", Some("backend.apps.internal:61443")),
+        ("0.backend.apps.internal:61443", Some("*.apps.internal:61443")),
+        ("apps.internal:61443", Some("*.internal:61443")),
+        ("internal:61443", None),
+        ("xapps.internal:61443", Some("*.internal:61443")),
+        ("backend.apps.internal:443", None),
+        ("backend.apps.internal.example:61443", None),
+        ("10.2.3.4:1", Some("10.0.0.0/8:1")),
+        ("10.1.3.4:1", Some("10.1.0.0/16:1")),
+        ("11.1.3.4:1", None),
+    ] {
+        assert_eq!(hosts(asked).as_deref(), pattern, "{asked}");
+    }
+}
+
+#[test]
+fn a_pattern_with_several_rules_lets_either_answer_and_one_without_takes_what_is_said_for_all() {
+    let typed =
+        on(&format!("a:1={APP},a:1=cf:same:space,b:1")).flag("outbound-expect", "dns:b").flag("outbound-attempts", "7");
+    let found = proxy(&typed);
+    let of = |text: &str| &found.listed[found.position(&target(text)).unwrap()].settings;
+    let rules = |text: &str| of(text).expect.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(rules("a:1"), [APP, "cf:same:space"]);
+    assert_eq!(rules("b:1"), ["dns:b"]);
+    // A cf: rule is vouched for by our own issuer alone.
+    assert_eq!((&of("a:1").ca[..], &of("b:1").ca[..]), (&[OutboundCa::OwnIssuer][..], &[OutboundCa::System][..]));
+    assert_eq!((of("a:1").attempts, of("a:1").preserve_host), (7, true));
+}
+
+#[test]
+fn one_name_for_all_servers_is_not_taken() {
+    let found = proxy(&on(&format!("a:1={APP}")).flag("outbound-server-name", "x"));
+    assert_eq!(found.listed[0].settings.server_name, ExpectedName::Target);
+    let found = proxy(&on(&format!("a:1={APP}")).flag("outbound-server-name", "off"));
+    assert_eq!(found.listed[0].settings.server_name, ExpectedName::Unchecked);
+}
+
+#[test]
+fn a_port_may_stand_for_another() {
+    let found = proxy(&on("b:61443").flag("forward-proxy-map", "b:80=:61443"));
+    assert_eq!(found.mapped(target("b:80")), target("b:61443"));
+    assert_eq!(found.mapped(target("b.:80")), target("b.:61443"));
+    assert_eq!(found.mapped(target("b:81")), target("b:81"));
+    assert_eq!(found.mapped(target("c:80")), target("c:80"));
+}
+
+#[test]
+fn what_would_surprise_is_refused_with_the_mend() {
+    for (typed, said) in [
+        (Typed::default().flag("forward-proxy-to", "b:1"), "there is no forward proxy"),
+        (Typed::default().flag("forward-proxy", "0.0.0.0:1"), "other hosts may reach"),
+        (on("b"), "has no port"),
+        (on("*:1"), "with everybody"),
+        (on("b:0"), "is not a port"),
+        (on("*.:1"), "has no domain"),
+        (on("http://b:1"), "is a URL"),
+        (on("10.0.0.1:1"), "has no name by which"),
+        (on("10.0.0.0/8:1"), "has no name by which"),
+        (on("10.0.0.1/8:1=cf:any"), "names a host and a network at once"),
+        (on(&format!("b:1={APP},b:1")), "with a rule and without one"),
+        (on("b:1=anonymous"), "every server has a certificate"),
+        (on("b:1").flag("outbound-server-name", "off"), "no name is checked"),
+        (on("b:1").flag("forward-proxy-map", "b:80"), "is not HOST:PORT=:PORT"),
+        (on("b:1").flag("forward-proxy", "unix:/run/p").flag("forward-proxy-secret", "on"), "no URL of a socket file"),
+        (on("b:1").flag("listen", "61445").flag("app", "1"), "is taken by --listen"),
+        (on("b:1").flag("outbound", "61445=c:1"), "is listened on twice"),
+    ] {
+        let problems = typed.diagnostics().join("\n");
+        assert!(problems.contains(said) && problems.contains("; "), "{said}: {problems}");
+    }
+}

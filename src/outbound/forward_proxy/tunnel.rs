@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::hosts::ProxiedHost;
 use crate::config::TlsTunnel;
 use crate::io::AppStream;
-use crate::outbound::attempts::{Connected, Dialled};
+use crate::outbound::attempts::{AcceptedDial, Connected};
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::Endpoint;
 use crate::outbound::error::OutboundError;
@@ -35,7 +35,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// A server that accepts, and what was learned on the way to it.
 struct TunnelStart {
     host: Arc<ProxiedHost>,
-    dialled: Dialled,
+    dialled: AcceptedDial,
     tried: Vec<Arc<Endpoint>>,
     entry: OutboundLogEntry,
     /// Its place among the server's requests.
@@ -157,7 +157,7 @@ impl TunnelStart {
 /// As long as for the first time: whoever was waited for was the app.
 async fn shake_hands(
     dialler: &Dialler,
-    dialled: Dialled,
+    dialled: AcceptedDial,
     tried: &[Arc<Endpoint>],
     entry: &mut OutboundLogEntry,
 ) -> Result<Connected, OutboundError> {

@@ -61,7 +61,7 @@ type Connection = TokioIo<TalliedStream<EndpointStream>>;
 pub(super) struct Channel {
     sender: SendRequest<RequestBody>,
     tally: Arc<Tally>,
-    made: Arc<Made>,
+    made: Arc<ChannelOrigin>,
     is_reused: bool,
     driver: Driver,
 }
@@ -72,7 +72,7 @@ struct Driver(Option<JoinHandle<()>>);
 
 /// How a connection came to be, and why we have ended it.
 #[derive(Debug)]
-struct Made {
+struct ChannelOrigin {
     endpoint: Arc<Endpoint>,
     verified: Option<Verified>,
     negotiated: Option<Negotiated>,
@@ -248,7 +248,7 @@ impl HttpClient {
     ) -> Result<(Channel, Lease), OutboundError> {
         let Connected { stream, verified, lease } = connected;
         let chain = stream.certificates().to_vec();
-        let made = Arc::new(Made {
+        let made = Arc::new(ChannelOrigin {
             endpoint: Arc::clone(lease.endpoint()),
             verified,
             negotiated: entry.fields.negotiated.clone(),
@@ -341,7 +341,7 @@ impl Drop for HttpClient {
 async fn drive(
     connection: http1::Connection<Connection, RequestBody>,
     dialler: Arc<Dialler>,
-    made: Arc<Made>,
+    made: Arc<ChannelOrigin>,
     chain: Vec<CertificateDer<'static>>,
 ) {
     let mut retirement = Retirement::of(&dialler, made.verified.as_ref());
@@ -411,7 +411,7 @@ impl Drop for Driver {
     }
 }
 
-impl Made {
+impl ChannelOrigin {
     /// Who answers, in the entry of a request. Of a connection that is reused nothing is measured anew.
     fn describe(&self, entry: &mut OutboundLogEntry, is_reused: bool) {
         let fields = &mut entry.fields;

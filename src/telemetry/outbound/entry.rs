@@ -18,10 +18,10 @@ pub const OUTBOUND_FIELDS: [(&str, &str); 33] = [
     ("direction", "`outbound`"),
     ("close_reason", "why the connection closed (below)"),
     ("listener", "where the app dialled us"),
-    ("to", "whom we dial for it, as configured"),
+    ("to", "whom we dial for it, as configured or as the request names it"),
     (
         "mode",
-        "of a request or a tunnel: `http`, or how the forward proxy was asked: `absolute`, `tunnel_wrapped`, `tunnel_tls`, `tunnel_raw`",
+        "of a request: `http` at an outbound listener; at the forward proxy `absolute` (the URL was in its first line), `tunnel_wrapped` (CONNECT, and plaintext was sent on by mutual TLS), `tunnel_tls` (CONNECT, and TLS of the app's own), `tunnel_raw` (not listed, without our certificate), `tunnel` (CONNECT, and nothing came of it), `refused`",
     ),
     ("method", "the request's method"),
     ("host", "whom the request is for, with its port; never its path or query"),
