@@ -27,8 +27,8 @@ pub use address_rules::{AddressRefusal, AddressRules};
 pub use dialler::Dialler;
 pub use endpoints::{Endpoint, Endpoints, Known, Lease};
 pub use error::{AttemptError, OutboundError};
-pub use forward_proxy::{ForwardProxyService, Hosts, ProxyPassword};
-pub use http::{HttpClient, HttpOutboundService};
+pub use forward_proxy::{Hosts, ProxyPassword, ProxyRequests};
+pub use http::{HttpClient, OutboundRequests, RequestService};
 pub use probe::{EndpointProbe, probe};
 pub use tcp::OutboundService;
 

@@ -19,8 +19,8 @@ use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener;
 use crate::listener::{Acceptor, Service, SocketAccess, SocketFile, open_unix};
 use crate::outbound::{
-    AddressRules, Dialler, Endpoints, ForwardProxyInfo, ForwardProxyService, Hosts, HttpClient, HttpOutboundService,
-    OutboundInfo, OutboundOverview, OutboundService,
+    AddressRules, Dialler, Endpoints, ForwardProxyInfo, Hosts, HttpClient, OutboundInfo, OutboundOverview,
+    OutboundRequests, OutboundService, ProxyRequests, RequestService,
 };
 use crate::telemetry::OutboundCounters;
 
@@ -233,7 +233,7 @@ impl Outbounds {
             }
             Protocol::Http1 => {
                 let client = Arc::new(HttpClient::new(Arc::new(dialler)));
-                let service = Arc::new(HttpOutboundService::new(client, listener, phase, access));
+                let service = Arc::new(RequestService::new(OutboundRequests::new(client, listener, access), phase));
                 self.accept(sockets, &service, shared)
             }
         }
@@ -260,7 +260,8 @@ impl Outbounds {
             async move { hosts.forget().await }
         });
         let (phase, access) = (self.phase.subscribe(), config.log.access);
-        let service = ForwardProxyService::new(Arc::clone(&hosts), password, Arc::clone(&listener), phase, access);
+        let requests = ProxyRequests::new(Arc::clone(&hosts), password, Arc::clone(&listener), access);
+        let service = RequestService::new(requests, phase);
         let names = sockets.iter().map(|_| listener.to_string()).collect::<Vec<_>>();
         self.overview.forward_proxy = Some(ForwardProxyInfo { config: proxy, listener, hosts, counters });
         self.accept(sockets.into_iter().zip(names), &Arc::new(service), shared)

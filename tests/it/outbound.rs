@@ -3,6 +3,7 @@
 mod balancing;
 mod checking;
 mod forward_proxy;
+mod forward_proxy_names;
 mod http;
 mod http_framing;
 mod names;

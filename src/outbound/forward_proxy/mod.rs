@@ -7,79 +7,41 @@ mod hosts;
 mod request_target;
 mod tunnel;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue, PROXY_AUTHENTICATE};
 use hyper::{Method, Request, Uri};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::net::UnixStream;
 
 pub use authentication::ProxyPassword;
 pub use hosts::Hosts;
 use request_target::{NamedServer, ProxyRefusal};
 
-use super::error::OutboundError;
-use super::http::{ExchangeResponse, RequestHandler, Switch, no_connection, own_response, refusal_of, serve_requests};
+use super::http::{ExchangeResponse, RequestHandler, Switch, no_connection, own_response};
 use crate::config::AccessLogFilter;
-use crate::http::{HeadRefusal, RequestHead};
-use crate::io::AppStream;
-use crate::lifecycle::Phase;
-use crate::listener::{Service, Slot};
+use crate::http::RequestHead;
 use crate::telemetry::{OutboundLogEntry, RequestFields, RequestMode};
 
 /// What the connections of the forward proxy share.
 #[derive(Debug)]
-pub struct ForwardProxyService {
+pub struct ProxyRequests {
     hosts: Arc<Hosts>,
     password: Option<ProxyPassword>,
     /// Where the app asks us.
     listener: Arc<str>,
-    phase: watch::Receiver<Phase>,
     access: AccessLogFilter,
 }
 
-impl ForwardProxyService {
-    /// What listens at `listener` and serves who shows `password`, if there is one. `phase` ends it.
+impl ProxyRequests {
+    /// What listens at `listener` and serves who shows `password`, if there is one.
     pub fn new(
         hosts: Arc<Hosts>,
         password: Option<ProxyPassword>,
         listener: Arc<str>,
-        phase: watch::Receiver<Phase>,
         access: AccessLogFilter,
     ) -> Self {
-        Self { hosts, password, listener, phase, access }
-    }
-
-    async fn serve_app(self: Arc<Self>, app: AppStream, slot: &Slot) {
-        if slot.capacity_permit.is_none() {
-            return self.reject_app(app);
-        }
-        let became = Box::pin(serve_requests(app, Arc::clone(&self), self.phase.clone())).await;
-        if let Some((session, dialler)) = became {
-            session.run(&dialler, self.phase.clone()).await;
-        }
-    }
-
-    /// There is no room for it.
-    fn reject_app(&self, app: AppStream) {
-        let error = OutboundError::overloaded_by_all();
-        let mut entry = self.entry(None);
-        entry.fields.detail = Some(error.to_string());
-        app.reset();
-        entry.close(error.reason());
-    }
-
-    fn entry(&self, method: Option<&Method>) -> OutboundLogEntry {
-        let counters = Arc::clone(self.hosts.counters());
-        let request = RequestFields {
-            mode: RequestMode::Refused,
-            method: method.map(Method::to_string),
-            ..RequestFields::default()
-        };
-        let to = Arc::clone(counters.name());
-        OutboundLogEntry::open_request(counters, self.access, Arc::clone(&self.listener), to, request)
+        Self { hosts, password, listener, access }
     }
 
     /// Whom `request` names, if it may be asked for.
@@ -97,7 +59,7 @@ impl ForwardProxyService {
     }
 }
 
-impl RequestHandler for ForwardProxyService {
+impl RequestHandler for ProxyRequests {
     async fn handle(&self, head: RequestHead, request: Request<Incoming>, switch: &Switch) -> ExchangeResponse {
         let mut entry = self.entry(Some(request.method()));
         let named = match self.judge(&request, &mut entry) {
@@ -134,8 +96,20 @@ impl RequestHandler for ForwardProxyService {
         host.client().send(Request::from_parts(parts, body), head, entry, switch).await
     }
 
-    fn refuse(&self, refusal: HeadRefusal) -> ExchangeResponse {
-        refusal_of(refusal, self.entry(None))
+    fn entry(&self, method: Option<&Method>) -> OutboundLogEntry {
+        let counters = Arc::clone(self.hosts.counters());
+        let request = RequestFields {
+            mode: RequestMode::Refused,
+            method: method.map(Method::to_string),
+            ..RequestFields::default()
+        };
+        let to = Arc::clone(counters.name());
+        OutboundLogEntry::open_request(counters, self.access, Arc::clone(&self.listener), to, request)
+    }
+
+    fn serves(&self, stream: &UnixStream) -> bool {
+        // The file's mode says the same, as long as nobody has changed it.
+        authentication::is_same_user(stream)
     }
 }
 
@@ -146,27 +120,4 @@ fn refuse(refusal: &ProxyRefusal, entry: OutboundLogEntry) -> ExchangeResponse {
         response.headers_mut().insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"vestibule\""));
     }
     response
-}
-
-impl Service<TcpListener> for ForwardProxyService {
-    async fn serve(self: Arc<Self>, stream: TcpStream, _: SocketAddr, slot: Slot) {
-        self.serve_app(AppStream::Tcp(stream), &slot).await;
-    }
-
-    fn reject(&self, stream: TcpStream, _: SocketAddr) {
-        self.reject_app(AppStream::Tcp(stream));
-    }
-}
-
-impl Service<UnixListener> for ForwardProxyService {
-    async fn serve(self: Arc<Self>, stream: UnixStream, (): (), slot: Slot) {
-        // The file's mode says the same, as long as nobody has changed it.
-        if authentication::is_same_user(&stream) {
-            self.serve_app(AppStream::Unix(stream), &slot).await;
-        }
-    }
-
-    fn reject(&self, stream: UnixStream, (): ()) {
-        self.reject_app(AppStream::Unix(stream));
-    }
 }

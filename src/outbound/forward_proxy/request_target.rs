@@ -162,7 +162,7 @@ mod tests {
             ("GET", "http://127.0.0.1./", ProxyRefusal::BadTarget),
             ("GET", "http://0.0.0.0/", ProxyRefusal::BadTarget),
             ("GET", "http://[::]/", ProxyRefusal::BadTarget),
-            ("GET", "http://a_b/", ProxyRefusal::BadTarget),
+            ("GET", "http://-a/", ProxyRefusal::BadTarget),
             ("GET", "http://backend:0/", ProxyRefusal::BadTarget),
             ("GET", "http://backend:99999/", ProxyRefusal::BadTarget),
             ("TRACE", "http://backend/", ProxyRefusal::MethodNotAllowed),

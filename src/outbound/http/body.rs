@@ -13,7 +13,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Sleep, sleep};
 
-use super::client::Channel;
+use super::channel::Channel;
 use super::failure::response_failure;
 use super::pool::Pool;
 use crate::http::OwnAnswer;

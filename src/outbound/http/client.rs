@@ -1,41 +1,30 @@
 //! Sending a request to one of several endpoints, over a connection that is kept for the next.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode, Version};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::body::{Exchange, ExchangeResponse, RequestBody, ResponseBody, own_response};
+use super::channel::{Channel, Connection};
 use super::failure::{no_connection, own_answer, response_failure};
 use super::pool::Pool;
 use super::retry::RetryBudget;
 use super::server::Switch;
 use crate::config::{EjectOn, Host, Target};
 use crate::http::{RequestHead, remove_from_request, remove_from_response};
-use crate::io::{TalliedStream, Tally, Transferred};
-use crate::outbound::attempts::{Connected, Verified};
+use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::{Endpoint, Lease};
 use crate::outbound::error::OutboundError;
-use crate::outbound::retirement::{Retirement, RetirementStep};
 use crate::outbound::session::OutboundSession;
-use crate::outbound::stream::EndpointStream;
-use crate::policy::Permit;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
-use crate::tls::Negotiated;
-
-/// The longest head of a response, in bytes, and its most fields.
-const MAX_RESPONSE_HEAD: usize = 256 * 1024;
-const MAX_RESPONSE_FIELDS: usize = 512;
 
 /// A connection whose last response is whole is ready for the next request at once. One that is not is of no use.
 const READY: Duration = Duration::from_secs(1);
@@ -52,33 +41,6 @@ pub struct HttpClient {
     max_requests: usize,
     retries: RetryBudget,
     sweeper: JoinHandle<()>,
-}
-
-type Connection = TokioIo<TalliedStream<EndpointStream>>;
-
-/// A connection to an endpoint, ready for a request. Dropping it cuts it off.
-#[derive(Debug)]
-pub(super) struct Channel {
-    sender: SendRequest<RequestBody>,
-    tally: Arc<Tally>,
-    made: Arc<ChannelOrigin>,
-    is_reused: bool,
-    driver: Driver,
-}
-
-/// The task that moves a connection's bytes, which ends with this.
-#[derive(Debug)]
-struct Driver(Option<JoinHandle<()>>);
-
-/// How a connection came to be, and why we have ended it.
-#[derive(Debug)]
-struct ChannelOrigin {
-    endpoint: Arc<Endpoint>,
-    verified: Option<Verified>,
-    negotiated: Option<Negotiated>,
-    generation: u64,
-    at: Instant,
-    ended: OnceLock<(OutboundCloseReason, Option<String>)>,
 }
 
 impl HttpClient {
@@ -138,7 +100,7 @@ impl HttpClient {
             let request_is_done = body.is_done();
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
             let mut request = Request::from_parts(parts, body);
-            self.name_host(request.headers_mut(), &channel.made.endpoint.target, &mut entry);
+            self.name_host(request.headers_mut(), &channel.origin.endpoint.target, &mut entry);
             if let Some(gate) = gate {
                 let gate = std::sync::Mutex::new(Some(gate));
                 hyper::ext::on_informational(&mut request, move |informed| {
@@ -175,7 +137,7 @@ impl HttpClient {
             let error = error.into_error();
             let (reason, detail) = response_failure(&error, &channel);
             if !channel.is_reused && nothing_heard && reason != OutboundCloseReason::AppReset {
-                self.dialler.endpoints.failed(&channel.made.endpoint);
+                self.dialler.endpoints.failed(&channel.origin.endpoint);
             }
             let under_way = self.max_requests - self.requests.available_permits();
             if let Some(copy) = copy.filter(|_| nothing_heard && retry.is_none())
@@ -187,7 +149,7 @@ impl HttpClient {
                 retry = Some(taken);
                 // Elsewhere, if there is such a place.
                 if self.dialler.endpoints.current().len() > 1 {
-                    tried.push(Arc::clone(&channel.made.endpoint));
+                    tried.push(Arc::clone(&channel.origin.endpoint));
                 }
                 message = (copy, RequestBody::none());
                 continue;
@@ -199,10 +161,11 @@ impl HttpClient {
 
     /// The Host of the server is what it was configured as, unless the app knows better.
     fn name_host(&self, fields: &mut HeaderMap, target: &Target, entry: &mut OutboundLogEntry) {
-        if !self.dialler.settings.preserve_host || !fields.contains_key(HOST) {
-            if let Ok(host) = HeaderValue::try_from(authority(target)) {
-                fields.insert(HOST, host);
-            }
+        let is_ours_to_say = !self.dialler.settings.preserve_host || !fields.contains_key(HOST);
+        if let Ok(host) = HeaderValue::try_from(authority(target))
+            && is_ours_to_say
+        {
+            fields.insert(HOST, host);
         }
         let host = fields.get(HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
         if let Some(request) = &mut entry.fields.request {
@@ -227,43 +190,16 @@ impl HttpClient {
                 {
                     self.dialler.counters.count_pool(true);
                     channel.is_reused = true;
-                    channel.made.describe(entry, true);
+                    channel.origin.describe(entry, true);
                     return Ok((channel, lease));
                 }
             }
         }
         let connected = attempts.run(None, entry).await?;
         self.dialler.counters.count_pool(false);
-        let (channel, lease) = self.open(connected, generation, entry).await?;
-        channel.made.describe(entry, false);
+        let (channel, lease) = Channel::open(connected, generation, &self.dialler, entry).await?;
+        channel.origin.describe(entry, false);
         Ok((channel, lease))
-    }
-
-    /// Begins to speak HTTP with whoever was connected to.
-    async fn open(
-        &self,
-        connected: Connected,
-        generation: u64,
-        entry: &OutboundLogEntry,
-    ) -> Result<(Channel, Lease), OutboundError> {
-        let Connected { stream, verified, lease } = connected;
-        let chain = stream.certificates().to_vec();
-        let made = Arc::new(ChannelOrigin {
-            endpoint: Arc::clone(lease.endpoint()),
-            verified,
-            negotiated: entry.fields.negotiated.clone(),
-            generation,
-            at: Instant::now(),
-            ended: OnceLock::new(),
-        });
-        let stream = TalliedStream::new(stream);
-        let tally = stream.tally();
-        let mut builder = http1::Builder::new();
-        builder.max_headers(MAX_RESPONSE_FIELDS).max_buf_size(MAX_RESPONSE_HEAD);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(OutboundError::Http)?;
-        let driving = drive(connection, Arc::clone(&self.dialler), Arc::clone(&made), chain);
-        let driver = Driver(Some(tokio::spawn(driving)));
-        Ok((Channel { sender, tally, made, is_reused: false, driver }, lease))
     }
 
     /// The server's `response`, as it is given to the app.
@@ -275,7 +211,7 @@ impl HttpClient {
         switch: &Switch,
     ) -> ExchangeResponse {
         let status = response.status();
-        let endpoint = &exchange.channel.made.endpoint;
+        let endpoint = &exchange.channel.origin.endpoint;
         if self.dialler.settings.eject_on == EjectOn::ServerErrors {
             match status.is_server_error() {
                 true => self.dialler.endpoints.failed(endpoint),
@@ -316,7 +252,7 @@ impl HttpClient {
         Box::new(move |app, first| {
             Box::pin(async move {
                 let Exchange { channel, entry, _lease: lease, _permit: permit, .. } = exchange;
-                let verified = channel.made.verified.clone();
+                let verified = channel.origin.verified.clone();
                 let parts = upgrading.await.ok().and_then(|upgraded| upgraded.downcast::<Connection>().ok());
                 let Some(parts) = parts else {
                     app.reset();
@@ -334,98 +270,6 @@ impl HttpClient {
 impl Drop for HttpClient {
     fn drop(&mut self) {
         self.sweeper.abort();
-    }
-}
-
-/// Moves the bytes of a connection, until it is closed or may not go on.
-async fn drive(
-    connection: http1::Connection<Connection, RequestBody>,
-    dialler: Arc<Dialler>,
-    made: Arc<ChannelOrigin>,
-    chain: Vec<CertificateDer<'static>>,
-) {
-    let mut retirement = Retirement::of(&dialler, made.verified.as_ref());
-    let mut connection = std::pin::pin!(connection.with_upgrades());
-    loop {
-        // One that is to be let go gets no new request: it is of another generation. The one under way comes to its end.
-        if let Some(RetirementStep::End(reason, detail)) = retirement.judge(&chain) {
-            let _ = made.ended.set((reason, detail));
-            return;
-        }
-        tokio::select! {
-            biased;
-            // Whoever waits for a response is told of a failure.
-            _ = &mut connection => return,
-            () = retirement.changed() => {}
-        }
-    }
-}
-
-impl Channel {
-    /// Whether it leads to `endpoint` under `generation`.
-    pub(super) fn leads_to(&self, endpoint: &Arc<Endpoint>, generation: u64) -> bool {
-        self.is_of(generation) && Arc::ptr_eq(&self.made.endpoint, endpoint)
-    }
-
-    pub(super) fn is_of(&self, generation: u64) -> bool {
-        self.made.generation == generation
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    /// How long it has been open.
-    pub(super) fn age(&self) -> Duration {
-        self.made.at.elapsed()
-    }
-
-    /// Why we have ended it, if we have.
-    pub(super) fn ended(&self) -> Option<&(OutboundCloseReason, Option<String>)> {
-        self.made.ended.get()
-    }
-
-    /// Whether it has ended without close_notify.
-    pub(super) fn is_truncated(&self) -> bool {
-        self.tally.is_truncated()
-    }
-
-    /// Bytes carried since they were `before`.
-    pub(super) fn bytes_since(&self, before: Transferred) -> Transferred {
-        let now = self.tally.bytes();
-        Transferred { up: now.up - before.up, down: now.down - before.down }
-    }
-
-    /// Closes it as one that is done: close_notify and FIN.
-    pub(super) fn finish(mut self) {
-        // Without a sender the task ends by itself.
-        drop(self.driver.0.take());
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
-}
-
-impl ChannelOrigin {
-    /// Who answers, in the entry of a request. Of a connection that is reused nothing is measured anew.
-    fn describe(&self, entry: &mut OutboundLogEntry, is_reused: bool) {
-        let fields = &mut entry.fields;
-        fields.endpoint = Some(self.endpoint.addr);
-        fields.negotiated = self.negotiated.clone();
-        if let Some(Verified { server, name, snapshot }) = &self.verified {
-            fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
-            fields.server = Some(Arc::clone(&server.certificate));
-            fields.server_name = Some(name.to_str().into_owned());
-            fields.generation = Some(snapshot.pair_generation);
-        }
-        if let Some(request) = &mut fields.request {
-            request.reused = is_reused;
-        }
     }
 }
 

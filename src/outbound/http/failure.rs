@@ -5,7 +5,7 @@ use std::io;
 
 use hyper::StatusCode;
 
-use super::client::Channel;
+use super::channel::Channel;
 use crate::http::{HeadRefusal, OwnAnswer};
 use crate::outbound::error::{AttemptError, OutboundError, rejection};
 use crate::telemetry::OutboundCloseReason;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::client::Channel;
+use super::channel::Channel;
 use crate::credentials::SnapshotReceiver;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::Endpoint;

@@ -6,21 +6,24 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::ExchangeResponse;
+use super::body::{ExchangeResponse, own_response};
+use super::failure::refusal;
 use crate::http::{HeadRefusal, MAX_FIELDS, MAX_HEAD, RequestHead, ScannedStream};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::session::OutboundSession;
+use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// A head has to be complete so long after its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,8 +41,13 @@ pub(in crate::outbound) trait RequestHandler: Send + Sync + 'static {
         switch: &Switch,
     ) -> impl Future<Output = ExchangeResponse> + Send;
 
-    /// The response to a head that is refused.
-    fn refuse(&self, refusal: HeadRefusal) -> ExchangeResponse;
+    /// The entry of a request that begins with `method`, as far as that is known.
+    fn entry(&self, method: Option<&Method>) -> OutboundLogEntry;
+
+    /// Whether whoever is behind a socket file is served.
+    fn serves(&self, _: &UnixStream) -> bool {
+        true
+    }
 }
 
 /// The beginning of another protocol, once the last response was sent: of the app, and of the bytes that it has sent already. `None`:
@@ -79,9 +87,9 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         Box::pin(async move {
             let response = match heads.next() {
                 Some(Ok(head)) => handler.handle(head, request, &switch).await,
-                Some(Err(refusal)) => handler.refuse(refusal),
+                Some(Err(refusal)) => refused(refusal, handler.entry(None)),
                 // Every request was judged; one that was not is not acted on.
-                None => handler.refuse(HeadRefusal::NotHttp),
+                None => refused(HeadRefusal::NotHttp, handler.entry(None)),
             };
             Ok::<_, Infallible>(response)
         })
@@ -116,6 +124,13 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         (Some(Err(_)) | None, _) => app.reset(),
     }
     None
+}
+
+/// The answer to a head that is refused.
+fn refused(why: HeadRefusal, mut entry: OutboundLogEntry) -> ExchangeResponse {
+    let reason: &'static str = why.into();
+    entry.fields.detail = Some(format!("{reason}: {}", why.text()));
+    own_response(refusal(why), OutboundCloseReason::BadRequest, entry)
 }
 
 /// Ends our sending, then reads and drops until the app closes, so that unread bytes do not turn our end of file into a reset.

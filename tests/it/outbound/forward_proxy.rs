@@ -43,12 +43,16 @@ fn through(app: &HttpApp, more: &[&str]) -> (Caller, Backend, Sidecar, Sidecar) 
 }
 
 /// The only entry of a request, once it is there.
-fn entry(sidecar: &Sidecar) -> Value {
+pub(super) fn entry(sidecar: &Sidecar) -> Value {
     eventually("an entry", || sidecar.lines_of("request completed").into_iter().next())
 }
 
 fn get_from(addr: SocketAddr) -> String {
     format!("GET http://{addr}/x?y=1 HTTP/1.1\r\nHost: {addr}\r\n\r\n")
+}
+
+pub(super) fn get_from_name(name: &str, port: u16) -> String {
+    format!("GET http://{name}:{port}/ HTTP/1.1\r\nHost: {name}\r\n\r\n")
 }
 
 #[test]

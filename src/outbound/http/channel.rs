@@ -1,0 +1,174 @@
+//! A connection to an endpoint that carries one request after another.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use crate::io::{TalliedStream, Tally, Transferred};
+use crate::outbound::attempts::{Connected, Verified};
+use crate::outbound::dialler::Dialler;
+use crate::outbound::endpoints::{Endpoint, Lease};
+use crate::outbound::error::OutboundError;
+use crate::outbound::retirement::{Retirement, RetirementStep};
+use crate::outbound::stream::EndpointStream;
+use crate::policy::Permit;
+use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
+use crate::tls::Negotiated;
+
+/// The longest head of a response, in bytes, and its most fields.
+const MAX_RESPONSE_HEAD: usize = 256 * 1024;
+const MAX_RESPONSE_FIELDS: usize = 512;
+
+/// What hyper speaks on.
+pub(super) type Connection = TokioIo<TalliedStream<EndpointStream>>;
+
+/// A connection to an endpoint, ready for a request. Dropping it cuts it off.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) sender: SendRequest<RequestBody>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) origin: Arc<ChannelOrigin>,
+    /// It has carried requests before.
+    pub(super) is_reused: bool,
+    driver: Driver,
+}
+
+/// The task that moves a connection's bytes, which ends with this.
+#[derive(Debug)]
+struct Driver(Option<JoinHandle<()>>);
+
+/// How a connection came to be, and why we have ended it.
+#[derive(Debug)]
+pub(super) struct ChannelOrigin {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) verified: Option<Verified>,
+    negotiated: Option<Negotiated>,
+    generation: u64,
+    at: Instant,
+    ended: OnceLock<(OutboundCloseReason, Option<String>)>,
+}
+
+/// Moves the bytes of a connection, until it is closed or may not go on.
+async fn drive(
+    connection: http1::Connection<Connection, RequestBody>,
+    dialler: Arc<Dialler>,
+    origin: Arc<ChannelOrigin>,
+    chain: Vec<CertificateDer<'static>>,
+) {
+    let mut retirement = Retirement::of(&dialler, origin.verified.as_ref());
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    loop {
+        // One that is to be let go gets no new request: it is of another generation. The one under way comes to its end.
+        if let Some(RetirementStep::End(reason, detail)) = retirement.judge(&chain) {
+            let _ = origin.ended.set((reason, detail));
+            return;
+        }
+        tokio::select! {
+            biased;
+            // Whoever waits for a response is told of a failure.
+            _ = &mut connection => return,
+            () = retirement.changed() => {}
+        }
+    }
+}
+
+impl Channel {
+    /// Begins to speak HTTP with whoever was connected to.
+    pub(super) async fn open(
+        connected: Connected,
+        generation: u64,
+        dialler: &Arc<Dialler>,
+        entry: &OutboundLogEntry,
+    ) -> Result<(Self, Lease), OutboundError> {
+        let Connected { stream, verified, lease } = connected;
+        let chain = stream.certificates().to_vec();
+        let origin = Arc::new(ChannelOrigin {
+            endpoint: Arc::clone(lease.endpoint()),
+            verified,
+            negotiated: entry.fields.negotiated.clone(),
+            generation,
+            at: Instant::now(),
+            ended: OnceLock::new(),
+        });
+        let stream = TalliedStream::new(stream);
+        let tally = stream.tally();
+        let mut builder = http1::Builder::new();
+        builder.max_headers(MAX_RESPONSE_FIELDS).max_buf_size(MAX_RESPONSE_HEAD);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(OutboundError::Http)?;
+        let driving = drive(connection, Arc::clone(dialler), Arc::clone(&origin), chain);
+        let driver = Driver(Some(tokio::spawn(driving)));
+        Ok((Self { sender, tally, origin, is_reused: false, driver }, lease))
+    }
+
+    /// Whether it leads to `endpoint` under `generation`.
+    pub(super) fn leads_to(&self, endpoint: &Arc<Endpoint>, generation: u64) -> bool {
+        self.is_of(generation) && Arc::ptr_eq(&self.origin.endpoint, endpoint)
+    }
+
+    pub(super) fn is_of(&self, generation: u64) -> bool {
+        self.origin.generation == generation
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// How long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.origin.at.elapsed()
+    }
+
+    /// Why we have ended it, if we have.
+    pub(super) fn ended(&self) -> Option<&(OutboundCloseReason, Option<String>)> {
+        self.origin.ended.get()
+    }
+
+    /// Whether it has ended without close_notify.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.tally.is_truncated()
+    }
+
+    /// Bytes carried since they were `before`.
+    pub(super) fn bytes_since(&self, before: Transferred) -> Transferred {
+        let now = self.tally.bytes();
+        Transferred { up: now.up - before.up, down: now.down - before.down }
+    }
+
+    /// Closes it as one that is done: close_notify and FIN.
+    pub(super) fn finish(mut self) {
+        // Without a sender the task ends by itself.
+        drop(self.driver.0.take());
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl ChannelOrigin {
+    /// Who answers, in the entry of a request. Of a connection that is reused nothing is measured anew.
+    pub(super) fn describe(&self, entry: &mut OutboundLogEntry, is_reused: bool) {
+        let fields = &mut entry.fields;
+        fields.endpoint = Some(self.endpoint.addr);
+        fields.negotiated = self.negotiated.clone();
+        if let Some(Verified { server, name, snapshot }) = &self.verified {
+            fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
+            fields.server = Some(Arc::clone(&server.certificate));
+            fields.server_name = Some(name.to_str().into_owned());
+            fields.generation = Some(snapshot.pair_generation);
+        }
+        if let Some(request) = &mut fields.request {
+            request.reused = is_reused;
+        }
+    }
+}

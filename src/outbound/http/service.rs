@@ -1,0 +1,69 @@
+//! A listener whose connections carry requests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
+
+use super::server::{RequestHandler, serve_requests};
+use crate::io::AppStream;
+use crate::lifecycle::Phase;
+use crate::listener::{Service, Slot};
+use crate::outbound::error::OutboundError;
+
+/// Has `H` answer the requests of everybody who connects.
+#[derive(Debug)]
+pub struct RequestService<H> {
+    handler: Arc<H>,
+    phase: watch::Receiver<Phase>,
+}
+
+#[expect(private_bounds, reason = "who may handle requests is a matter of this room")]
+impl<H: RequestHandler> RequestService<H> {
+    /// What has `handler` answer. `phase` ends it.
+    pub fn new(handler: H, phase: watch::Receiver<Phase>) -> Self {
+        Self { handler: Arc::new(handler), phase }
+    }
+
+    async fn serve_app(&self, app: AppStream, slot: &Slot) {
+        if slot.capacity_permit.is_none() {
+            return self.reject_app(app);
+        }
+        let became = Box::pin(serve_requests(app, Arc::clone(&self.handler), self.phase.clone())).await;
+        if let Some((session, dialler)) = became {
+            session.run(&dialler, self.phase.clone()).await;
+        }
+    }
+
+    /// There is no room for it.
+    fn reject_app(&self, app: AppStream) {
+        let mut entry = self.handler.entry(None);
+        let error = OutboundError::overloaded_by_all();
+        entry.fields.detail = Some(error.to_string());
+        app.reset();
+        entry.close(error.reason());
+    }
+}
+
+impl<H: RequestHandler> Service<TcpListener> for RequestService<H> {
+    async fn serve(self: Arc<Self>, stream: TcpStream, _: SocketAddr, slot: Slot) {
+        self.serve_app(AppStream::Tcp(stream), &slot).await;
+    }
+
+    fn reject(&self, stream: TcpStream, _: SocketAddr) {
+        self.reject_app(AppStream::Tcp(stream));
+    }
+}
+
+impl<H: RequestHandler> Service<UnixListener> for RequestService<H> {
+    async fn serve(self: Arc<Self>, stream: UnixStream, (): (), slot: Slot) {
+        if self.handler.serves(&stream) {
+            self.serve_app(AppStream::Unix(stream), &slot).await;
+        }
+    }
+
+    fn reject(&self, stream: UnixStream, (): ()) {
+        self.reject_app(AppStream::Unix(stream));
+    }
+}
