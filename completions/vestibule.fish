@@ -71,7 +71,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-org -d
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound -d 'The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have, or off [the host that is dialled]' -r -f
@@ -96,7 +96,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy -d 'A proxy for the app\'s HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy -d 'HTTP proxy that speaks mTLS for the app: on [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-to -d 'Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-unlisted -d 'Refuse requests for others, or pass them on without our certificate: refuse, tunnel [refuse]' -r -f -a "refuse\t''
 tunnel\t''"
@@ -175,7 +175,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-org 
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound -d 'The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have, or off [the host that is dialled]' -r -f
@@ -200,7 +200,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-m
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy -d 'A proxy for the app\'s HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy -d 'HTTP proxy that speaks mTLS for the app: on [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-to -d 'Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-unlisted -d 'Refuse requests for others, or pass them on without our certificate: refuse, tunnel [refuse]' -r -f -a "refuse\t''
 tunnel\t''"
@@ -279,7 +279,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-org 
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound -d 'The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have, or off [the host that is dialled]' -r -f
@@ -304,7 +304,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-m
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy -d 'A proxy for the app\'s HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy -d 'HTTP proxy that speaks mTLS for the app: on [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-to -d 'Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-unlisted -d 'Refuse requests for others, or pass them on without our certificate: refuse, tunnel [refuse]' -r -f -a "refuse\t''
 tunnel\t''"
@@ -400,7 +400,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound -d 'The app dials LISTEN, we HOST:PORT by mTLS' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound -d 'The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-server-name -d 'The name in SNI, which the server\'s certificate must have, or off [the host that is dialled]' -r -f
@@ -425,7 +425,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-proxy -d 'Dial by way of an HTTP proxy, with CONNECT: http://USER:PASSWORD@HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-no-proxy -d 'Who is dialled without the proxy: a name, .DOMAIN, an address, a network' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy -d 'A proxy for the app\'s HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy -d 'HTTP proxy that speaks mTLS for the app: on [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-to -d 'Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-unlisted -d 'Refuse requests for others, or pass them on without our certificate: refuse, tunnel [refuse]' -r -f -a "refuse\t''
 tunnel\t''"

@@ -13,13 +13,18 @@ pub(super) fn whole(seen: &MetricsSnapshot<'_>, value: fn(&OutboundCounters) -> 
     by(all(seen), &[()], |counters, ()| sample(counters, &[], Value::Whole(value(counters))))
 }
 
+/// One value of each that carries bytes.
+pub(super) fn of_tcp(seen: &MetricsSnapshot<'_>, value: fn(&OutboundCounters) -> u64) -> Vec<Sample> {
+    by(all_tcp(seen), &[()], |counters, ()| sample(counters, &[], Value::Whole(value(counters))))
+}
+
 /// One value of each that has it.
 pub(super) fn some(seen: &MetricsSnapshot<'_>, value: fn(&OutboundCounters) -> Option<Value>) -> Vec<Sample> {
     all(seen).filter_map(|counters| Some(sample(counters, &[], value(counters)?))).collect()
 }
 
 pub(super) fn closed(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(all(seen), OutboundCloseReason::VARIANTS, |counters, reason: OutboundCloseReason| {
+    by(all_tcp(seen), OutboundCloseReason::VARIANTS, |counters, reason: OutboundCloseReason| {
         sample(counters, &[reason.as_str()], Value::Whole(counters.closed(reason)))
     })
 }
@@ -100,6 +105,12 @@ pub(super) fn endpoints(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
 fn all<'a>(seen: &'a MetricsSnapshot<'_>) -> impl Iterator<Item = &'a OutboundCounters> {
     let listeners = seen.outbound.listeners.iter().map(|outbound| &*outbound.counters);
     listeners.chain(seen.outbound.forward_proxy.iter().map(|proxy| &*proxy.counters))
+}
+
+/// The same, of those that carry bytes.
+fn all_tcp<'a>(seen: &'a MetricsSnapshot<'_>) -> impl Iterator<Item = &'a OutboundCounters> {
+    let carrying = seen.outbound.listeners.iter().filter(|one| one.config.settings.protocol == Protocol::Tcp);
+    carrying.map(|outbound| &*outbound.counters)
 }
 
 /// The same, of those that speak HTTP.

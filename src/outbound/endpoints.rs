@@ -217,7 +217,7 @@ impl Endpoints {
             }
             match failure {
                 Some(why) if !reported => {
-                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; what was known of it goes on; see DNS and /etc/resolv.conf");
+                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
                     reported = true;
                     self.note_failure(why);
                 }

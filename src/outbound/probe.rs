@@ -2,12 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustls::SignatureScheme;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+use super::address_rules::AddressRules;
 use super::attempts::{dial_one, server_name, shake_hands};
 use super::endpoints::{Endpoint, Endpoints};
 use super::error::{AttemptError, OutboundError, rejection};
@@ -23,6 +28,26 @@ pub struct EndpointProbe {
     pub addr: SocketAddr,
     /// Who has answered, and may.
     pub result: Result<AuthenticatedServer, AttemptError>,
+    /// Whether it has asked who we are.
+    pub has_asked: bool,
+}
+
+/// Our certificate, and whether a server has asked for it.
+#[derive(Debug)]
+struct WatchedResolver {
+    inner: Arc<dyn ResolvesClientCert>,
+    has_asked: AtomicBool,
+}
+
+impl ResolvesClientCert for WatchedResolver {
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.has_asked.store(true, Ordering::Relaxed);
+        self.inner.resolve(issuers, schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.inner.has_certs()
+    }
 }
 
 /// How long a server has to refuse our certificate after the handshake: in TLS 1.3 it comes no sooner.
@@ -31,13 +56,17 @@ const REFUSAL: Duration = Duration::from_millis(300);
 /// Endpoints that are probed.
 const MAX_PROBES: usize = 32;
 
-/// Shakes hands with each endpoint of `outbound`, and sends nothing.
+/// Shakes hands with each endpoint of `outbound` that `rules` let be dialled, and sends nothing.
 ///
 /// # Errors
 /// [`OutboundError`]: there is no endpoint.
-pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Vec<EndpointProbe>, OutboundError> {
+pub async fn probe(
+    outbound: &Outbound,
+    rules: AddressRules,
+    snapshot: OutboundSnapshot,
+) -> Result<Vec<EndpointProbe>, OutboundError> {
     let counters = Arc::new(OutboundCounters::new(&outbound.name()));
-    let endpoints = Arc::new(Endpoints::new(outbound, Arc::default(), Arc::clone(&counters)));
+    let endpoints = Arc::new(Endpoints::new(outbound, Arc::new(rules), Arc::clone(&counters)));
     let looking = Arc::clone(&endpoints);
     let lookups = tokio::spawn(async move { looking.run().await });
     let known = endpoints.wait(outbound.settings.timeouts.total).await.map_err(OutboundError::ResolveFailed);
@@ -50,12 +79,30 @@ pub async fn probe(outbound: &Outbound, snapshot: OutboundSnapshot) -> Result<Ve
     let mut probes = Vec::new();
     for endpoint in all.iter().take(MAX_PROBES) {
         let name = server_name(&outbound.settings, &endpoint.target.host);
+        let (watched, resolver) = watch(&snapshot);
+        let result = probe_one(&outbound.settings, &watched, endpoint, &name).await;
         probes.push(EndpointProbe {
             addr: endpoint.addr,
-            result: probe_one(&outbound.settings, &snapshot, endpoint, &name).await,
+            result,
+            has_asked: resolver.has_asked.load(Ordering::Relaxed),
         });
     }
     Ok(probes)
+}
+
+/// The same as `snapshot`, of which one server sees nothing that others have seen.
+fn watch(snapshot: &OutboundSnapshot) -> (OutboundSnapshot, Arc<WatchedResolver>) {
+    let mut config = (*snapshot.client_config).clone();
+    let inner = Arc::clone(&config.client_auth_cert_resolver);
+    let resolver = Arc::new(WatchedResolver { inner, has_asked: AtomicBool::new(false) });
+    config.client_auth_cert_resolver = Arc::<WatchedResolver>::clone(&resolver);
+    config.resumption = Resumption::disabled();
+    let watched = OutboundSnapshot {
+        client_config: Arc::new(config),
+        authenticator: snapshot.authenticator.clone(),
+        ..*snapshot
+    };
+    (watched, resolver)
 }
 
 async fn probe_one(

@@ -1,6 +1,8 @@
 //! DNS: all addresses of a name, and whether there are none or nobody could say.
 
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
 use std::time::Duration;
 
 use hickory_resolver::config::{ResolverConfig, ResolverOpts};
@@ -11,10 +13,14 @@ use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Hosts, TokioResolver};
+use tokio::time::timeout;
 
 /// How long one try may take, and how many there are.
 const TRY: Duration = Duration::from_secs(1);
 const TRIES: usize = 2;
+
+/// How long the second family is waited for, once there are addresses of the first.
+const OTHER_FAMILY: Duration = Duration::from_millis(200);
 
 /// What is in `/etc/hosts` holds for so long.
 const HOSTS: Duration = Duration::from_secs(30);
@@ -107,9 +113,13 @@ fn fully_qualified(mut name: Name) -> Name {
 
 /// What both families say of `name`; `None`: there is no such name.
 async fn both_families(resolver: &TokioResolver, name: Name) -> Option<Resolution> {
-    let (four, six) =
-        tokio::join!(resolver.lookup(name.clone(), RecordType::A), resolver.lookup(name, RecordType::AAAA));
-    Some(match (answer(four), answer(six)) {
+    let ask = async |kind| answer(resolver.lookup(name.clone(), kind).await);
+    let (mut four, mut six) = (pin!(ask(RecordType::A)), pin!(ask(RecordType::AAAA)));
+    let (one, other) = tokio::select! {
+        one = &mut four => beside(one, six).await,
+        one = &mut six => beside(one, four).await,
+    };
+    Some(match (one, other) {
         (Answer::Addresses(four, four_ttl), Answer::Addresses(six, six_ttl)) => {
             addresses(four.into_iter().chain(six), four_ttl.min(six_ttl))
         }
@@ -119,6 +129,15 @@ async fn both_families(resolver: &TokioResolver, name: Name) -> Option<Resolutio
         (Answer::NoData, _) | (_, Answer::NoData) => Resolution::Empty,
         (Answer::NoName, Answer::NoName) => return None,
     })
+}
+
+/// `one`, and what `other` says: where there are addresses already, it is not waited for (RFC 8305, 3).
+async fn beside(one: Answer, other: impl Future<Output = Answer>) -> (Answer, Answer) {
+    let other = match one {
+        Answer::Addresses(..) => timeout(OTHER_FAMILY, other).await.unwrap_or(Answer::NoData),
+        _ => other.await,
+    };
+    (one, other)
 }
 
 fn addresses(all: impl Iterator<Item = IpAddr>, ttl: Duration) -> Resolution {
@@ -146,6 +165,7 @@ fn answer(found: Result<Lookup, NetError>) -> Answer {
             code => Answer::Failed(format!("the DNS server says {code}")),
         },
         Err(NetError::Timeout) => Answer::Failed(format!("no DNS server has answered within {:?}", TRY * 2)),
+        Err(NetError::NoConnections) => Answer::Failed("no DNS server can be reached".to_owned()),
         Err(error) => Answer::Failed(error.to_string()),
     }
 }

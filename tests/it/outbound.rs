@@ -336,7 +336,7 @@ fn an_identity_suffices_where_no_name_is_to_be_checked() {
 }
 
 #[test]
-fn a_name_that_leads_back_to_the_listener_itself_has_no_endpoint() {
+fn a_name_that_leads_back_to_the_listener_itself_is_not_dialled() {
     let caller = Caller::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let sidecar = Setup::proxy(&caller.credentials, app::nobody())
@@ -346,7 +346,7 @@ fn a_name_that_leads_back_to_the_listener_itself_has_no_endpoint() {
         .arg("cf:any")
         .ready();
     assert_eq!(say(outbound(&sidecar), b"x"), (vec![], Ending::Reset));
-    entry(&sidecar, "no_endpoint");
+    entry(&sidecar, "address_not_allowed");
     assert_eq!(sidecar.lines().iter().filter(|line| line["direction"] == "outbound").count(), 1, "and it ends there");
 }
 

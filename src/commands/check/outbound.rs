@@ -5,13 +5,14 @@ use super::finding::{Findings, Subject};
 use super::network;
 use super::network::{NetworkCheck, PortHolder};
 use crate::config::{
-    Config, ForwardProxy, HostPattern, Listen, Outbound, OutboundListen, OutboundSettings, PairSource, Target, Unlisted,
+    Config, ForwardProxy, HostPattern, IdentityUse, Listen, Outbound, OutboundListen, OutboundSettings, PairSource,
+    Target, Unlisted,
 };
 use crate::credentials::{InitialLoadError, OutboundSnapshot};
 use crate::diagnostics::{LONGEST_LINE, bounded};
 use crate::exit::{Exit, Fault};
 use crate::identity::Guid;
-use crate::outbound::{AttemptError, EndpointProbe, probe};
+use crate::outbound::{AddressRules, AttemptError, EndpointProbe, OutboundError, probe};
 use crate::telemetry::OutboundCloseReason;
 use crate::trust::who;
 
@@ -33,7 +34,7 @@ pub(super) fn judge(
         let subject = format!("{} to {}", outbound.listen, outbound.name());
         let Some(snapshot) = judge_trust(&subject, &outbound.settings, pair, connects, found) else { continue };
         if connects {
-            connect(outbound, snapshot, own_app, found)?;
+            connect(outbound, AddressRules::default(), snapshot, own_app, found)?;
         }
     }
     if let Some(proxy) = &config.forward_proxy {
@@ -73,7 +74,8 @@ fn judge_forward_proxy(
         if let Some(host) = host.filter(|_| connects) {
             let to = vec![Target { host: host.clone(), port: listed.port }];
             let outbound = Outbound { listen: at.clone(), to, settings: listed.settings.clone() };
-            connect(&outbound, snapshot, own_app, found)?;
+            let rules = AddressRules::guarded(Vec::new(), proxy.allow_addresses.clone());
+            connect(&outbound, rules, snapshot, own_app, found)?;
         }
     }
     Ok(())
@@ -172,6 +174,7 @@ fn remedy(error: &AttemptError, own_app: Option<Guid>) -> String {
 
 fn connect(
     outbound: &Outbound,
+    rules: AddressRules,
     snapshot: OutboundSnapshot,
     own_app: Option<Guid>,
     found: &mut Findings,
@@ -179,21 +182,33 @@ fn connect(
     let internal = |error: std::io::Error| Fault::new(Exit::Internal, format!("runtime cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
     let to = outbound.name();
-    match runtime.block_on(probe(outbound, snapshot)) {
+    match runtime.block_on(probe(outbound, rules, snapshot)) {
         Err(error) => {
-            let help = "see whether it runs, and whether its name and port are right";
+            let help = match error {
+                OutboundError::AddressNotAllowed { .. } => {
+                    "allow the address by --forward-proxy-allow-address, if it is right"
+                }
+                _ => "see whether it runs, and whether its name and port are right",
+            };
             found.problem(Subject::Outbound, format!("{to}: {error}"), help);
         }
         Ok(probes) => {
-            for EndpointProbe { addr, result } in probes {
+            for EndpointProbe { addr, result, has_asked } in probes {
                 match result {
                     Ok(server) => {
                         let rule = server.permit.as_ref().and_then(|permit| permit.rule());
                         let by = rule.map_or_else(|| "its name".to_owned(), ToString::to_string);
                         let who = bounded(LONGEST_LINE, format_args!("{}", who(&server.certificate)));
                         let retires = if server.is_retiring { ", and is about to stop" } else { "" };
-                        found
-                            .ok(Subject::Outbound, format!("{to} at {addr} is {who}, who may answer by {by}{retires}"));
+                        let what = format!("{to} at {addr} is {who}, who may answer by {by}{retires}");
+                        if has_asked || outbound.settings.identity == IdentityUse::Never {
+                            found.ok(Subject::Outbound, what);
+                        } else {
+                            let what =
+                                format!("{what}; it has not asked for our certificate, so it does not know who calls");
+                            let help = "nothing, if that is meant; else dial the port on which it asks for certificates: the platform's 61443 does not";
+                            found.warning(Subject::Outbound, what, help);
+                        }
                     }
                     Err(error) => {
                         found.problem(Subject::Outbound, format!("{to} at {addr}: {error}"), remedy(&error, own_app));

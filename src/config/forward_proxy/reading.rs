@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{DEFAULT_PORT, ForwardProxy, ListedHosts};
+use super::{Announce, DEFAULT_PORT, ForwardProxy, ListedHosts};
 use crate::config::outbound::{ExpectedName, Host, HostPattern, OutboundListen, OutboundSettings};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::sources::RawValue;
@@ -50,6 +50,11 @@ impl OptionReader {
             );
             return Err(self.report(problem.at(self.place_of("forward-proxy-secret", &place))));
         }
+        let announce = announce?;
+        if secret && announce == Announce::Off {
+            let problem = Problem::new("nobody would be told the password", "leave out --forward-proxy-announce off");
+            return Err(self.report(problem.at(self.place_of("forward-proxy-secret", &place))));
+        }
         if secret && matches!(listen, OutboundListen::Unix(_)) {
             let problem =
                 Problem::new("no URL of a socket file has a password", "leave it out: the file is ours alone");
@@ -62,7 +67,7 @@ impl OptionReader {
             unlisted_settings: OutboundSettings { preserve_host: true, ..others? },
             tls_tunnel: tls_tunnel?,
             map: map?.into_iter().map(|(_, mapping)| mapping).collect(),
-            announce: announce?,
+            announce,
             secret,
             allow_addresses: allow_addresses?.into_iter().map(|(_, network)| network).collect(),
         };

@@ -100,6 +100,10 @@ fn what_would_surprise_is_refused_with_the_mend() {
         (on("b:1").flag("outbound-server-name", "off"), "no name is checked"),
         (on("b:1").flag("forward-proxy-map", "b:80"), "is not HOST:PORT=:PORT"),
         (on("b:1").flag("forward-proxy", "unix:/run/p").flag("forward-proxy-secret", "on"), "no URL of a socket file"),
+        (
+            on("b:1").flag("forward-proxy-announce", "off").flag("forward-proxy-secret", "on"),
+            "would be told the password",
+        ),
         (on("b:1").flag("listen", "61445").flag("app", "1"), "is taken by --listen"),
         (on("b:1").flag("outbound", "61445=c:1"), "is listened on twice"),
     ] {

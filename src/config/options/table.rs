@@ -103,8 +103,8 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Found("as the policy file says, or enforce"),
           help: "Whether denials are enforced, or only logged", ..CLIENTS },
 
-    Opt { name: "outbound", value: "LISTEN=HOST:PORT", arity: Arity::Many, table: None, common: true,
-          help: "The app dials LISTEN, we HOST:PORT by mTLS", ..OUTBOUND },
+    Opt { name: "outbound", value: "LISTEN=TO", arity: Arity::Many, table: None, common: true,
+          help: "The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT", ..OUTBOUND },
     Opt { name: "outbound-listen", value: "ADDR", scope: Scope::Table, commands: &[],
           help: "Where the app dials us: a port of loopback, ADDRESS:PORT or unix:/PATH", ..OUTBOUND },
     Opt { name: "outbound-to", value: "HOST:PORT", arity: Arity::Many, scope: Scope::Table, commands: &[],
@@ -157,7 +157,7 @@ pub const OPTIONS: &[Opt] = &[
           help: "Let outbound listeners be reached by other hosts, which then speak as this app", ..OUTBOUND },
 
     Opt { name: "forward-proxy", value: "ADDR", default: Preset::Value("off"), common: true,
-          help: "A proxy for the app's HTTP clients, which we do mTLS for: on (127.0.0.1:61445), ADDR or off",
+          help: "HTTP proxy that speaks mTLS for the app: on",
           ..FORWARD_PROXY },
     Opt { name: "forward-proxy-to", value: "HOST:PORT", arity: Arity::Many,
           help: "Servers with which the app speaks as this instance: *.DOMAIN:PORT, NETWORK:PORT, with =RULE or not",

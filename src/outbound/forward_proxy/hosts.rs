@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{ForwardProxy, Outbound, OutboundSettings, Target, TlsTunnel, Unlisted};
+use crate::config::{ForwardProxy, Host, Outbound, OutboundSettings, Target, TlsTunnel, Unlisted};
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
 use crate::outbound::address_rules::AddressRules;
 use crate::outbound::dialler::Dialler;
@@ -115,6 +115,11 @@ impl Hosts {
     pub(super) fn route(&self, target: &Target) -> Option<Route> {
         let position = self.config.position(target);
         (position.is_some() || self.config.unlisted == Unlisted::Tunnel).then_some(Route { position })
+    }
+
+    /// On which ports `host` is listed.
+    pub(super) fn ports(&self, host: &Host) -> Vec<u16> {
+        self.config.listed.iter().filter(|listed| listed.hosts.matches(host)).map(|listed| listed.port).collect()
     }
 
     /// The server `target`, which is dealt with by `route`. Must be called within a runtime.

@@ -68,7 +68,10 @@ impl RequestHandler for ProxyRequests {
         };
         let target = self.hosts.mapped(named.target);
         entry.set_to(target.to_string().into());
-        let Some(route) = self.hosts.route(&target) else { return refuse(&ProxyRefusal::NotListed(target), entry) };
+        let Some(route) = self.hosts.route(&target) else {
+            let ports = self.hosts.ports(&target.host);
+            return refuse(&ProxyRefusal::NotListed(target, ports), entry);
+        };
         let is_tunnel = *request.method() == Method::CONNECT;
         if let Some(fields) = &mut entry.fields.request {
             fields.mode = match (route.is_listed(), is_tunnel) {
@@ -114,8 +117,10 @@ impl RequestHandler for ProxyRequests {
 }
 
 /// The answer to a request that is not sent on.
-fn refuse(refusal: &ProxyRefusal, entry: OutboundLogEntry) -> ExchangeResponse {
-    let mut response = own_response(refusal.answer(), refusal.close_reason(), entry);
+fn refuse(refusal: &ProxyRefusal, mut entry: OutboundLogEntry) -> ExchangeResponse {
+    let answer = refusal.answer();
+    entry.fields.detail = Some(format!("{}: {}", answer.reason, answer.text));
+    let mut response = own_response(answer, refusal.close_reason(), entry);
     if let ProxyRefusal::AuthenticationRequired = refusal {
         response.headers_mut().insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"vestibule\""));
     }

@@ -31,8 +31,8 @@ pub(super) enum ProxyRefusal {
     BadTarget,
     /// TRACE would show what others are not to see.
     MethodNotAllowed,
-    /// Its server is not one of those that the app may speak with.
-    NotListed(Target),
+    /// Its server is not one of those that the app may speak with, or only on these ports.
+    NotListed(Target, Vec<u16>),
     /// It does not show the password.
     AuthenticationRequired,
 }
@@ -94,11 +94,15 @@ impl ProxyRefusal {
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "TRACE is not sent on".to_owned())
             }
-            Self::NotListed(target) => (
-                StatusCode::FORBIDDEN,
-                self.close_reason().as_str(),
-                format!("{target} is not among the servers of --forward-proxy-to"),
-            ),
+            Self::NotListed(target, ports) => {
+                let text = match ports[..] {
+                    [] => format!("{target} is not among the servers of --forward-proxy-to"),
+                    [port, ..] => format!(
+                        "{target} is not among the servers of --forward-proxy-to, which has port {port} of it: write that in the URL, or see --forward-proxy-map"
+                    ),
+                };
+                (StatusCode::FORBIDDEN, self.close_reason().as_str(), text)
+            }
             Self::AuthenticationRequired => (
                 StatusCode::PROXY_AUTHENTICATION_REQUIRED,
                 self.close_reason().as_str(),
@@ -111,7 +115,7 @@ impl ProxyRefusal {
     /// Why it ends.
     pub(super) fn close_reason(&self) -> OutboundCloseReason {
         match self {
-            Self::NotListed(_) => OutboundCloseReason::NotListed,
+            Self::NotListed(..) => OutboundCloseReason::NotListed,
             Self::AuthenticationRequired => OutboundCloseReason::AuthenticationRequired,
             _ => OutboundCloseReason::BadRequest,
         }

@@ -55,7 +55,14 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
             io::ErrorKind::InvalidData => Reason::EndpointViolation,
             _ => Reason::EndpointReset,
         };
-        return (reason, format!("the connection to the server failed: {cause}"));
+        let detail = match reason {
+            Reason::EndpointTruncated => {
+                "the server's TCP connection ended without close_notify; see whether the app behind it runs".to_owned()
+            }
+            Reason::NoResponse => "the server closed the connection before its response was whole".to_owned(),
+            _ => format!("the connection to the server failed: {cause}"),
+        };
+        return (reason, detail);
     }
     match () {
         () if error.is_parse() => (Reason::BadResponse, format!("the server's response is malformed: {error}")),

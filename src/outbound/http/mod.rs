@@ -68,7 +68,11 @@ impl RequestHandler for OutboundRequests {
 
     fn entry(&self, method: Option<&Method>) -> OutboundLogEntry {
         let dialler = self.client.dialler();
-        let request = RequestFields { method: method.map(Method::to_string), ..RequestFields::default() };
+        let request = RequestFields {
+            method: method.map(Method::to_string),
+            host: Some(dialler.endpoints.name().to_string()),
+            ..RequestFields::default()
+        };
         OutboundLogEntry::open_request(
             Arc::clone(&dialler.counters),
             self.access,

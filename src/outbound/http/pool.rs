@@ -38,8 +38,9 @@ impl Pool {
     /// `channel` waits for the next request, unless it is too old for one, or of another generation than the one in force.
     pub(super) fn put(&self, channel: Channel) {
         let max_age = self.dialler.settings.timeouts.max_age;
-        if !channel.is_of(self.dialler.generation()) || max_age.is_some_and(|max_age| channel.age() >= max_age) {
-            return channel.finish();
+        let is_retired = !channel.is_of(self.dialler.generation());
+        if is_retired || max_age.is_some_and(|max_age| channel.age() >= max_age) {
+            return self.finish(channel, is_retired);
         }
         let mut waiting = self.waiting();
         if waiting.is_empty() {
@@ -47,6 +48,13 @@ impl Pool {
         }
         waiting.push(Waiting { channel, since: Instant::now() });
         self.dialler.counters.count_idle(1);
+    }
+
+    fn finish(&self, channel: Channel, is_retired: bool) {
+        if is_retired {
+            self.dialler.counters.count_retired();
+        }
+        channel.finish();
     }
 
     /// A connection to `endpoint` of `generation`: the one that was used last, which is the least likely to have been closed.
@@ -96,7 +104,8 @@ impl Pool {
         });
         for Waiting { channel, .. } in gone {
             self.dialler.counters.count_idle(-1);
-            channel.finish();
+            let is_retired = !channel.is_of(generation);
+            self.finish(channel, is_retired);
         }
         waiting.first().map(|one| one.since)
     }
