@@ -3,6 +3,8 @@
 //! It asks what the handshake asks, of the same files and by the same code; only that the client has the key is not
 //! checked.
 
+mod servers;
+
 use std::fmt::Write;
 use std::path::Path;
 use std::time::SystemTime;
@@ -18,9 +20,11 @@ use crate::exit::{Exit, Fault};
 use crate::identity::{Client, Identity};
 use crate::policy::{Denial, Permit};
 use crate::sys;
+use crate::trust::{AuthenticatedServer, ServerDenial};
 
-/// Judges the chain in the file `peer` (PEM, leaf first) at the time `now`, for each listener that asks for certificates.
-/// Gives what is printed, and [`Exit::Success`] for permits alone or [`Exit::Findings`].
+/// Judges the chain in the file `peer` (PEM, leaf first) at the time `now`: as a client's for each listener that asks for certificates, and
+/// as a server's for each whom the app may dial. Gives what is printed, and [`Exit::Success`] for permits alone or [`Exit::Findings`]: those
+/// of clients, or of servers where no client is asked.
 ///
 /// # Errors
 /// There is nothing to judge, or nothing to judge it by: always [`Exit::Usage`], because the other statuses are verdicts.
@@ -32,13 +36,20 @@ pub fn test(config: &Config, peer: &Path, json: bool, now: SystemTime) -> Result
             verdicts.push(verdict(listener.listen.to_string(), certified, &own.cert, &chain, now)?);
         }
     }
-    let exit = match verdicts.iter().all(|verdict| verdict.verdict == TestVerdict::Permit) {
+    let clients = verdicts.len();
+    if let Some(listener) = config.listeners.first() {
+        verdicts.extend(servers::verdicts(config, &listener.pair, &chain, now)?);
+    }
+    let deciding = &verdicts[..if clients > 0 { clients } else { verdicts.len() }];
+    let exit = match deciding.iter().all(|verdict| verdict.verdict == TestVerdict::Permit) {
         true => Exit::Success,
         false => Exit::Findings,
     };
     let text = match (verdicts.as_slice(), json) {
         ([], _) => {
-            return Err(usage("no listener asks for client certificates; add --allow RULE or --client-auth require"));
+            return Err(usage(
+                "no listener asks for client certificates, and nobody is dialled; add --allow RULE, --client-auth require or --outbound",
+            ));
         }
         ([verdict], true) => to_json(verdict)?,
         (verdicts, true) => to_json(&verdicts)?,
@@ -93,6 +104,9 @@ fn verdict(
 #[derive(Serialize)]
 struct PolicyTestResult {
     listener: String,
+    /// Whom the app dials there; `None`: clients are judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
     mode: &'static str,
     verdict: TestVerdict,
     /// The rule that decided, if one did.
@@ -132,6 +146,7 @@ impl PolicyTestResult {
         let holder = client.and_then(Client::certificate);
         Self {
             listener,
+            to: None,
             mode,
             verdict,
             rule: rule.map(ToString::to_string),
@@ -143,6 +158,33 @@ impl PolicyTestResult {
         }
     }
 
+    /// Of a server that is dialled as `to` for whoever connects to `listener`.
+    fn of_server(
+        (listener, to): (String, String),
+        mode: &'static str,
+        judged: &Result<AuthenticatedServer, ServerDenial>,
+    ) -> Self {
+        let certificate = match judged {
+            Ok(server) => Some(&server.certificate),
+            Err(denial) => denial.certificate.as_ref(),
+        };
+        let rule = judged.as_ref().ok().and_then(|server| server.permit.as_ref()?.rule());
+        let denial = judged.as_ref().err();
+        Self {
+            listener,
+            to: Some(to),
+            mode,
+            verdict: if denial.is_none() { TestVerdict::Permit } else { TestVerdict::Denial },
+            rule: rule.map(ToString::to_string),
+            denial_reason: denial.map(|denial| denial.reason.as_str()),
+            detail: denial.map(|denial| SafeText::up_to(LONGEST_FIELD, denial)),
+            identity: certificate
+                .and_then(|holder| Some(CertificateParts::of(holder.identity.as_ref().ok()?.as_ref()?))),
+            subject: certificate.map(|holder| SafeText::up_to(LONGEST_FIELD, &holder.subject)),
+            serial: certificate.map(|holder| SafeText::up_to(LONGEST_FIELD, &holder.serial)),
+        }
+    }
+
     fn to_text(&self) -> String {
         let mut out = String::new();
         let mut line = |name: &str, value: &str| {
@@ -150,6 +192,9 @@ impl PolicyTestResult {
             let _ = writeln!(out, "{name:<14}{value}");
         };
         line("listener", &self.listener);
+        if let Some(to) = &self.to {
+            line("to", to);
+        }
         line("verdict", if self.verdict == TestVerdict::Permit { "permit" } else { "denial" });
         line("rule", self.rule.as_deref().unwrap_or("none"));
         if let (Some(reason), Some(detail)) = (self.denial_reason, &self.detail) {
@@ -174,8 +219,10 @@ impl PolicyTestResult {
                 line(name, value.as_str());
             }
         }
-        if let Some(reason) = self.denial_reason {
-            line("see", &format!("docs/troubleshooting.md#denied-{reason}"));
+        match (self.denial_reason, &self.to) {
+            (Some(reason), None) => line("see", &format!("docs/troubleshooting.md#denied-{reason}")),
+            (Some(_), Some(_)) => line("see", "docs/reference/access-log.md#outbound-reasons"),
+            (None, _) => {}
         }
         out
     }

@@ -393,7 +393,7 @@ pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts
 }
 
 /// The name that is asked for, and mostly verified, where `host` is dialled.
-pub(super) fn server_name(settings: &OutboundSettings, host: &Host) -> ServerName<'static> {
+pub fn server_name(settings: &OutboundSettings, host: &Host) -> ServerName<'static> {
     let host = match &settings.server_name {
         ExpectedName::Given(name) => name,
         ExpectedName::Target | ExpectedName::Unchecked => host,

@@ -24,6 +24,7 @@ mod tcp;
 use std::sync::Arc;
 
 pub use address_rules::{AddressRefusal, AddressRules};
+pub use attempts::server_name;
 pub use dialler::Dialler;
 pub use endpoints::{Endpoint, Endpoints, Known, Lease};
 pub use error::{AttemptError, OutboundError};

@@ -249,7 +249,7 @@ fn what_cannot_be_judged_is_a_usage_fault_and_never_a_verdict() {
     let (bench, app) = (Bench::new(), Credentials::new());
     let peer = format!("--peer {}", app.cert().display());
     bench.test("--allow any").usage("--peer: is not given; name a file with the client's certificate chain");
-    bench.test(&peer).usage("no listener asks for client certificates; add --allow RULE or --client-auth require");
+    bench.test(&peer).usage("no listener asks for client certificates, and nobody is dialled; add --allow RULE, --client-auth require or --outbound");
     bench.test("--allow any --peer /nowhere").usage("--peer: /nowhere: cannot be read");
     bench.write("junk", "junk");
     bench.test("--allow any --peer @junk").usage("no certificate in it; give the client's chain in PEM");

@@ -141,3 +141,38 @@ fn an_instance_that_requires_an_outbound_is_not_ready_without_an_endpoint() {
         eventually("the check", || Some(get(addr, "/readyz?verbose")).filter(|(_, body)| body.contains("]outbound: ")));
     assert!(status == 200 && body.contains("[+]outbound: "), "{body}");
 }
+
+#[test]
+fn a_certificate_can_be_judged_as_that_of_a_server_by_rule_and_name() {
+    let caller = Caller::new();
+    let other = Credentials::new();
+    let expect = format!("cf:app:{}", other.spec.app);
+    let test = |args: &[&str]| {
+        let output = Command::new(VESTIBULE)
+            .args(["policy", "test", "--json", "--peer", other.cert().to_str().unwrap()])
+            .args(args)
+            .env_clear()
+            .env("CF_INSTANCE_CERT", caller.credentials.cert())
+            .env("CF_INSTANCE_KEY", caller.credentials.key())
+            .output()
+            .unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        (output.status.code().unwrap(), said)
+    };
+    let (status, said) = test(&["--outbound", "0=10.0.0.1:1", "--outbound-expect", &expect]);
+    assert_eq!((status, &said["verdict"], &said["rule"]), (0, &"permit".into(), &expect.as_str().into()), "{said}");
+    assert_eq!((&said["to"], &said["identity"]["app"]), (&"10.0.0.1:1".into(), &other.spec.app.to_string().into()));
+    let (status, said) = test(&["--outbound", "0=backend.example:1", "--outbound-expect", &expect]);
+    assert_eq!(
+        (status, &said["verdict"], &said["denial_reason"]),
+        (1, &"denial".into(), &"name_mismatch".into()),
+        "{said}"
+    );
+    let own = format!("*.apps.internal:1=cf:app:{}", caller.guid());
+    let listed = format!("*.example:1={expect}");
+    let (status, said) = test(&["--forward-proxy", "on", "--forward-proxy-to", &own, "--forward-proxy-to", &listed]);
+    let verdicts: Vec<_> = said.as_array().unwrap().iter().map(|one| (&one["to"], &one["verdict"])).collect();
+    // The longer domain is the narrower one.
+    assert_eq!(verdicts[0], (&"*.apps.internal:1".into(), &"denial".into()), "{said}");
+    assert_eq!((verdicts[1], status), ((&"*.example:1".into(), &"permit".into()), 1));
+}
