@@ -1,12 +1,33 @@
 //! The app behind every proxy: small answers, many bytes down, many bytes up, in as much HTTP/1.1 as that takes.
+//!
+//! It listens in plaintext, for proxies of servers, and in [mutual TLS](tls), for those of clients.
 
-use std::io;
+mod tls;
+
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::{fmt, io};
 
 use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use tls::Handshakes;
+pub(crate) use tls::{HANDSHAKES, HandshakeCount};
+
+/// Where the app listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    /// In plaintext.
+    pub(crate) plain: SocketAddr,
+    /// In mutual TLS; its clients may resume.
+    pub(crate) tls: SocketAddr,
+    /// In mutual TLS without tickets: every handshake is a full one.
+    pub(crate) tls_without_tickets: SocketAddr,
+}
 
 /// What a client asks for a small answer.
 pub(crate) const SMALL: &str = "GET /small HTTP/1.1\r\nHost: app\r\nAccept: */*\r\n\r\n";
@@ -18,6 +39,9 @@ pub(crate) const ANSWER: &str = concat!(
     " it ends with this dot ."
 );
 
+/// What the small answer says.
+pub(crate) const ANSWER_BODY: &str = ANSWER.split_at(ANSWER.len() - 120).1;
+
 /// The request for `bytes` from the app.
 pub(crate) fn down(bytes: u64) -> String {
     format!("GET /down/{bytes} HTTP/1.1\r\nHost: app\r\n\r\n")
@@ -28,28 +52,37 @@ pub(crate) fn up(bytes: u64) -> String {
     format!("PUT /up/{bytes} HTTP/1.1\r\nHost: app\r\nContent-Length: {bytes}\r\n\r\n")
 }
 
-/// Listens on a free port of 127.0.0.1, writes its address to stdout, and serves until it is killed.
+/// Listens on free ports of 127.0.0.1, writes them to stdout, and serves until it is killed. `credentials` is the folder of its pair
+/// and of the CA of its clients.
 ///
 /// # Errors
-/// Those of the kernel.
-pub(crate) fn serve() -> Result<()> {
+/// Those of the kernel, and a pair that cannot be used.
+pub(crate) fn serve(credentials: &Path) -> Result<()> {
     crate::runtime()?.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen")?;
-        println!("{}", listener.local_addr()?);
+        let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let (plain, tls, full) = (listen().await?, listen().await?, listen().await?);
+        let addresses =
+            Addresses { plain: plain.local_addr()?, tls: tls.local_addr()?, tls_without_tickets: full.local_addr()? };
+        println!("{addresses}");
         io::stdout().flush()?;
+        let handshakes = Arc::new(Handshakes::default());
+        for (listener, tickets) in [(tls, true), (full, false)] {
+            tokio::spawn(tls::serve(listener, tls::acceptor(credentials, tickets)?, Arc::clone(&handshakes)));
+        }
         loop {
-            let (stream, _) = listener.accept().await.context("cannot accept")?;
+            let (stream, _) = plain.accept().await.context("cannot accept")?;
             stream.set_nodelay(true)?;
+            let handshakes = Arc::clone(&handshakes);
             // A client that leaves is no matter for an app that keeps nothing.
-            tokio::spawn(async move { drop(connection(stream).await) });
+            tokio::spawn(async move { drop(connection(stream, &handshakes).await) });
         }
     })
 }
 
-async fn connection(mut stream: TcpStream) -> io::Result<()> {
+async fn connection(mut stream: impl AsyncRead + AsyncWrite + Unpin, handshakes: &Handshakes) -> io::Result<()> {
     let mut held = Vec::with_capacity(512);
     loop {
-        let Some(head) = head(&mut stream, &mut held).await? else { return Ok(()) };
+        let Some(head) = head(&mut stream, &mut held).await? else { return stream.shutdown().await };
         let line = String::from_utf8_lossy(&held[..head]).lines().next().unwrap_or_default().to_owned();
         held.drain(..head);
         let amount = || line.split(['/', ' ']).filter_map(|word| word.parse().ok()).next_back().unwrap_or(0);
@@ -58,14 +91,17 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
         } else if line.starts_with("PUT /up/") {
             take(&mut stream, amount(), &mut held).await?;
             stream.write_all(ANSWER.as_bytes()).await?;
+        } else if HANDSHAKES.starts_with(&line) {
+            stream.write_all(handshakes.count().to_string().as_bytes()).await?;
         } else {
             stream.write_all(ANSWER.as_bytes()).await?;
         }
+        stream.flush().await?;
     }
 }
 
 /// Reads until a head is whole, and returns its length; `None` at the end of the connection.
-async fn head(stream: &mut TcpStream, held: &mut Vec<u8>) -> io::Result<Option<usize>> {
+async fn head(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), held: &mut Vec<u8>) -> io::Result<Option<usize>> {
     loop {
         if let Some(at) = held.windows(4).position(|window| window == b"\r\n\r\n") {
             return Ok(Some(at + 4));
@@ -76,7 +112,7 @@ async fn head(stream: &mut TcpStream, held: &mut Vec<u8>) -> io::Result<Option<u
     }
 }
 
-async fn send(stream: &mut TcpStream, mut left: u64) -> io::Result<()> {
+async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), mut left: u64) -> io::Result<()> {
     let block = vec![b'd'; 256 * 1024];
     stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {left}\r\n\r\n").as_bytes()).await?;
     while left > 0 {
@@ -88,7 +124,7 @@ async fn send(stream: &mut TcpStream, mut left: u64) -> io::Result<()> {
 }
 
 /// Takes a body of `bytes`, of which `held` may hold the beginning.
-async fn take(stream: &mut TcpStream, bytes: u64, held: &mut Vec<u8>) -> io::Result<()> {
+async fn take(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: u64, held: &mut Vec<u8>) -> io::Result<()> {
     let mut left = bytes.saturating_sub(held.len() as u64);
     held.clear();
     let mut block = vec![0; 256 * 1024];
@@ -102,13 +138,38 @@ async fn take(stream: &mut TcpStream, bytes: u64, held: &mut Vec<u8>) -> io::Res
     Ok(())
 }
 
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.plain, self.tls, self.tls_without_tickets)
+    }
+}
+
+impl FromStr for Addresses {
+    type Err = anyhow::Error;
+
+    fn from_str(said: &str) -> Result<Self> {
+        let mut addresses = said.split(' ').map(str::parse);
+        let mut next = || addresses.next().context("an address is missing")?.context("this is no address");
+        Ok(Self { plain: next()?, tls: next()?, tls_without_tickets: next()? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ANSWER;
+    use super::{ANSWER, Addresses};
+
+    #[test]
+    fn addresses_are_read_as_they_are_written() {
+        let addr = |port: u16| ([127, 0, 0, 1], port).into();
+        let addresses = Addresses { plain: addr(1), tls: addr(2), tls_without_tickets: addr(3) };
+        assert_eq!(addresses.to_string().parse::<Addresses>().unwrap(), addresses);
+        assert!("127.0.0.1:1 127.0.0.1:2".parse::<Addresses>().is_err());
+    }
 
     #[test]
     fn the_small_answer_has_the_length_that_it_states() {
         let (head, body) = ANSWER.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{}", body.len());
+        assert_eq!(body, super::ANSWER_BODY);
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Cli {
 pub(crate) enum Task {
     /// Measure, print the tables, and write RESULTS.md and RESULTS.svg
     Run(RunArgs),
+    /// The same for outbound: what it costs an app to let a proxy speak mutual TLS for it; writes OUTBOUND.md
+    Outbound(RunArgs),
     /// Count the instructions of a handshake and of the relay under valgrind
     Callgrind(CallgrindArgs),
     /// Envoy and vestibule side by side with Diego's files; writes DIFFERENTIAL.md, and fails on a difference that nobody expects
@@ -33,7 +35,10 @@ pub(crate) enum Task {
     List,
     /// The app: small answers, many bytes down, many bytes up
     #[command(hide = true)]
-    App,
+    App {
+        /// The folder of its pair and of its clients' CA.
+        credentials: PathBuf,
+    },
     /// The app of an instance, until TERM
     #[command(hide = true)]
     Web {
@@ -70,7 +75,7 @@ pub(crate) enum Task {
     },
 }
 
-/// What `run` is told.
+/// What `run` and `outbound` are told.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Shorter samples and fewer of them: under three minutes
@@ -91,7 +96,7 @@ pub(crate) struct RunArgs {
     /// Leave it to the kernel which CPU each process runs on
     #[arg(long)]
     pub(crate) no_pin: bool,
-    /// The folder for RESULTS.md and RESULTS.svg, also for a run of some measures only [default: bench/]
+    /// The folder for what is written, also for a run of some measures only [default: bench/]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Where the product comes from.

@@ -64,6 +64,9 @@ impl Pair {
     }
 }
 
+/// The app whose pairs servers have: a proxy of a client may be told that nobody else is to answer.
+pub(crate) const SERVER_APP: &str = "7ae0f2c4-3c5e-4d0a-9a3a-2f9f6d6c1b58";
+
 /// What one CA has issued.
 #[derive(Debug)]
 pub(crate) struct Credentials {
@@ -83,7 +86,7 @@ impl Credentials {
     pub(crate) fn issue(vestibule: &Path, dir: &Path, rsa: Rsa, pairs: usize) -> Result<Self> {
         let mut issued = Vec::new();
         for _ in 0..pairs {
-            issued.push(Pair::issue(vestibule, dir, &["--client", "--key", rsa.option()])?);
+            issued.push(Pair::issue(vestibule, dir, &["--client", "--app", SERVER_APP, "--key", rsa.option()])?);
         }
         Ok(Self { ca: dir.join("ca.crt"), pairs: issued, client: Pair::read(dir, "client")? })
     }

@@ -41,14 +41,15 @@ fn main() -> ExitCode {
 
 fn execute(task: Task) -> Result<()> {
     match task {
-        Task::Run(args) => run::run(&args),
+        Task::Run(args) => run::run(&args, &run::INBOUND),
+        Task::Outbound(args) => run::run(&args, &run::OUTBOUND),
         Task::Callgrind(args) => run::callgrind(&args),
         Task::List => run::list(),
         Task::Differential(args) => differential::run(&args),
         Task::Flood(args) => flood::run(&args),
         Task::Rolling(args) => rolling::run(&args),
         Task::Web { port } => rolling::web::serve(port),
-        Task::App => process::exec::raise_descriptors().and_then(|_| app::serve()),
+        Task::App { credentials } => process::exec::raise_descriptors().and_then(|_| app::serve(&credentials)),
         Task::Storm { server } => load::storm::rage(server),
         Task::Relay { listen, app } => relay::serve(listen, app),
         Task::Exec { parent, cpu, program } => {

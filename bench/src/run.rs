@@ -10,25 +10,45 @@ use crate::args::{CallgrindArgs, RunArgs};
 use crate::measures::{Measure, sign};
 use crate::peers::{Found, Peer, TWO_THREADS, VESTIBULE};
 use crate::product::Linked;
-use crate::report::Report;
 use crate::report::machine::Machine;
 use crate::report::results::Results;
+use crate::report::{Form, Report};
 use crate::stage::{Bench, Sizes};
-use crate::{measures, peers, product};
+use crate::{measures, peers, product, report};
 
 const FULL: Sizes = Sizes { time: Duration::from_secs(2), bulk: 256 << 20, starts: 9, many: 9_000 };
 const QUICK: Sizes = Sizes { time: Duration::from_millis(400), bulk: 64 << 20, starts: 3, many: 0 };
+
+/// Looks for all peers, with the binary of vestibule and other builds of it by name.
+type FindPeers = fn(&Path, &[(String, PathBuf)]) -> Result<Found>;
+
+/// Which way the measured connections go: what is measured, of whom, and how it is shown.
+pub(crate) struct Direction {
+    measures: &'static [&'static Measure],
+    peers: FindPeers,
+    form: &'static Form,
+    /// The plot, where there is one.
+    plot: Option<&'static str>,
+}
+
+/// From the world to the app.
+pub(crate) const INBOUND: Direction =
+    Direction { measures: measures::ALL, peers: peers::find, form: &report::INBOUND, plot: Some("RESULTS.svg") };
+
+/// From the app to the world.
+pub(crate) const OUTBOUND: Direction =
+    Direction { measures: measures::outbound::ALL, peers: peers::outbound::find, form: &report::OUTBOUND, plot: None };
 
 /// Measures, prints, and writes the results unless only a part was asked for.
 ///
 /// # Errors
 /// The build fails, a name is unknown, or nothing can be measured at all. What one peer fails at is reported with the results.
-pub(crate) fn run(args: &RunArgs) -> Result<()> {
+pub(crate) fn run(args: &RunArgs, direction: &Direction) -> Result<()> {
     let binary = product::binary(&args.product, Linked::Static)?;
     let sizes = if args.quick { QUICK } else { FULL };
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 });
-    let measures = chosen_measures(&args.only, sizes)?;
-    let Found { peers, missing } = peers::find(&binary, &args.also)?;
+    let measures = chosen_measures(direction.measures, &args.only, sizes)?;
+    let Found { peers, missing } = (direction.peers)(&binary, &args.also)?;
     for (name, mend) in &missing {
         eprintln!("{name} is skipped: it is not installed ({mend})");
     }
@@ -40,6 +60,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let start = Instant::now();
     let mut results = Results::new(peers.iter().map(|peer| peer.name().to_owned()));
     for round in 1..=rounds {
+        results.begin_round();
         for measure in &measures {
             eprintln!("{:4} s, round {round} of {rounds}: {}", start.elapsed().as_secs(), measure.name);
             sample(&bench, measure, &peers, &mut results);
@@ -47,6 +68,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 
     let report = Report {
+        form: direction.form,
         machine,
         places: bench.places.to_string(),
         versions: peers.iter().map(|peer| (peer.name().to_owned(), peer.version())).collect(),
@@ -62,8 +84,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     println!("{}", report.markdown());
     let whole = args.only.is_empty() && args.peers.is_none();
     if let Some(dir) = args.out.as_deref().or_else(|| whole.then_some(Path::new(product::HERE))) {
-        write(dir, "RESULTS.md", &report.markdown())?;
-        write(dir, "RESULTS.svg", &report.svg())?;
+        write(dir, direction.form.file, &report.markdown())?;
+        if let Some(plot) = direction.plot {
+            write(dir, plot, &report.svg())?;
+        }
     }
     Ok(())
 }
@@ -109,10 +133,12 @@ pub(crate) fn callgrind(args: &CallgrindArgs) -> Result<()> {
 /// # Errors
 /// We do not know our own path.
 pub(crate) fn list() -> Result<()> {
-    println!("measures:");
-    for measure in measures::ALL {
-        let figures: Vec<_> = measure.figures.iter().map(|figure| figure.title).collect();
-        println!("  {:18} {}: {}", measure.name, measure.family, figures.join("; "));
+    for (title, all) in [("measures", measures::ALL), ("measures of outbound", measures::outbound::ALL)] {
+        println!("{title}:");
+        for measure in all {
+            let figures: Vec<_> = measure.figures.iter().map(|figure| figure.title).collect();
+            println!("  {:19} {}: {}", measure.name, measure.family, figures.join("; "));
+        }
     }
     let Found { peers, missing } = peers::find(Path::new(VESTIBULE), &[])?;
     println!("peers:");
@@ -126,15 +152,15 @@ pub(crate) fn list() -> Result<()> {
     Ok(())
 }
 
-fn chosen_measures(only: &[String], sizes: Sizes) -> Result<Vec<&'static Measure>> {
+fn chosen_measures(all: &[&'static Measure], only: &[String], sizes: Sizes) -> Result<Vec<&'static Measure>> {
     for name in only {
-        let known = measures::ALL.iter().any(|measure| measure.name.starts_with(name.as_str()));
+        let known = all.iter().any(|measure| measure.name.starts_with(name.as_str()));
         ensure!(known, "there is no measure {name:?}; `bench list` names them");
     }
     let named = |measure: &Measure| only.iter().any(|name| measure.name.starts_with(name.as_str()));
     // The larger measure of memory is not for daily work.
     let fits = |measure: &Measure| sizes.many > 0 || measure.name != "many";
-    let chosen = measures::ALL.iter().copied();
+    let chosen = all.iter().copied();
     Ok(chosen.filter(|measure| fits(measure) && (only.is_empty() || named(measure))).collect())
 }
 

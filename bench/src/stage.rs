@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::app::{Addresses, HandshakeCount};
 use crate::credentials::{Credentials, Rsa};
 use crate::load::{Client, Connection, Target};
 use crate::peers::{Peer, Site};
@@ -51,7 +52,7 @@ pub(crate) struct Bench {
     pub(crate) places: Places,
     /// How many descriptors a process may hold.
     pub(crate) descriptors: u64,
-    app: SocketAddr,
+    app: Addresses,
     rsa_2048: Credentials,
     rsa_3072: Credentials,
     sites: Cell<usize>,
@@ -69,11 +70,13 @@ pub(crate) struct Setup {
     pub(crate) asks_clients: bool,
     /// Vestibule's access log, where it is not the default.
     pub(crate) access_log: Option<&'static str>,
+    /// Whether a server that is dialled in TLS gives tickets.
+    pub(crate) tickets: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rsa: Rsa::Bits2048, asks_clients: false, access_log: None }
+        Self { rsa: Rsa::Bits2048, asks_clients: false, access_log: None, tickets: true }
     }
 }
 
@@ -88,7 +91,7 @@ impl Bench {
         let issue = |name: &str, rsa, pairs| Credentials::issue(vestibule, &work.path().join(name), rsa, pairs);
         let (rsa_2048, rsa_3072) = (issue("rsa-2048", Rsa::Bits2048, PAIRS)?, issue("rsa-3072", Rsa::Bits3072, 1)?);
         let places = if pin { Places::share_out()? } else { Places::default() };
-        let (app, addr) = start_app(work.path(), places.app)?;
+        let (app, addr) = start_app(work.path(), &work.path().join("rsa-2048"), places.app)?;
         if let Some(cpu) = places.client {
             place::stay_on(cpu)?;
         }
@@ -116,7 +119,8 @@ impl Bench {
             dir,
             listen: port::free()?,
             spare: [port::free()?, port::free()?],
-            app: self.app,
+            app: self.app.plain,
+            server: if setup.tickets { self.app.tls } else { self.app.tls_without_tickets },
             credentials: self.credentials(setup.rsa),
             asks_clients: setup.asks_clients,
             access_log: setup.access_log,
@@ -143,11 +147,32 @@ impl Bench {
         setup: Setup,
         start: impl FnOnce(&Command, &Path) -> Result<Running>,
     ) -> Result<Stage<'b>> {
-        let command = peer.command(&site)?;
-        let process = start(&command, &log_of(&site.dir))?;
-        let mut stage = Stage { bench: self, process, site, setup, tls: peer.speaks_tls() };
+        let mut stage = self.begun(site, peer, setup, start)?;
         stage.until(|stage| TcpStream::connect(stage.site.listen).map(drop).context("it does not listen"))?;
         Ok(stage)
+    }
+
+    /// A fresh process of `peer` that nobody has dialled: it may not listen yet.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn untouched(&self, peer: &dyn Peer, setup: Setup) -> Result<Stage<'_>> {
+        let site = self.site(peer, setup)?;
+        self.begun(site, peer, setup, |command, log| Running::start(command, self.places.peer, log))
+    }
+
+    fn begun<'b>(
+        &'b self,
+        site: Site<'b>,
+        peer: &dyn Peer,
+        setup: Setup,
+        start: impl FnOnce(&Command, &Path) -> Result<Running>,
+    ) -> Result<Stage<'b>> {
+        let command = peer.command(&site)?;
+        let process = start(&command, &log_of(&site.dir))?;
+        let (tls, rewrites_heads) = (peer.speaks_tls(), peer.speaks_http());
+        let named = peer.is_told_the_server().then_some(site.server);
+        Ok(Stage { bench: self, process, site, setup, tls, rewrites_heads, named })
     }
 
     /// A fresh process of `peer` that has served one client, who verified everything.
@@ -161,6 +186,27 @@ impl Bench {
     }
 }
 
+/// What some work took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// CPU time of the process that is measured.
+    pub(crate) cpu: Duration,
+    /// From its beginning to its end.
+    pub(crate) wall: Duration,
+}
+
+impl Cost {
+    /// CPU microseconds for each of `count`.
+    pub(crate) fn us_each(self, count: f64) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / count
+    }
+
+    /// How many of `count` a second.
+    pub(crate) fn rate(self, count: f64) -> f64 {
+        count / self.wall.as_secs_f64()
+    }
+}
+
 /// One process of a peer. Dropped, the process is killed and its folder removed.
 pub(crate) struct Stage<'b> {
     /// What all samples share.
@@ -171,6 +217,8 @@ pub(crate) struct Stage<'b> {
     pub(crate) site: Site<'b>,
     setup: Setup,
     tls: bool,
+    rewrites_heads: bool,
+    named: Option<SocketAddr>,
 }
 
 impl Stage<'_> {
@@ -183,7 +231,30 @@ impl Stage<'_> {
             client.pair = Some(&self.site.credentials.client);
         }
         let tls = if self.tls { Some(client.config()?) } else { None };
-        Ok(Target { addr: self.site.listen, tls })
+        Ok(Target { addr: self.site.listen, tls, rewrites_heads: self.rewrites_heads, named: self.named })
+    }
+
+    /// How a client dials the server behind this process without it, in mutual TLS.
+    ///
+    /// # Errors
+    /// A certificate or key cannot be used.
+    pub(crate) fn direct(&self) -> Result<Target> {
+        let client = Client { pair: Some(&self.site.credentials.client), ..Client::default() };
+        Ok(Target { addr: self.site.server, tls: Some(client.config()?), rewrites_heads: false, named: None })
+    }
+
+    /// How many handshakes the server behind this process has had, but for that of whoever asks.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) fn handshakes(&self) -> Result<HandshakeCount> {
+        let target = self.direct()?;
+        self.bench.runtime.block_on(async {
+            let mut connection = Connection::open(&target).await?;
+            let HandshakeCount { full, resumed } = connection.handshakes().await?;
+            connection.close().await;
+            Ok(HandshakeCount { full: full - 1, resumed })
+        })
     }
 
     /// Waits until one client, who verifies everything, has been served.
@@ -203,15 +274,16 @@ impl Stage<'_> {
         })
     }
 
-    /// Lets the client do `work`, and returns what comes of it and the CPU time that it cost the process.
+    /// Lets the client do `work`, and returns what comes of it and what it took.
     ///
     /// # Errors
     /// Those of `work`, or the process has ended.
-    pub(crate) fn cpu_of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(T, Duration)> {
-        let before = self.process.cpu()?;
+    pub(crate) fn cost_of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(T, Cost)> {
+        let (before, start) = (self.process.cpu()?, Instant::now());
         let done = self.bench.runtime.block_on(work).with_context(|| self.said())?;
+        let wall = start.elapsed();
         sleep(SETTLE);
-        Ok((done, self.process.cpu()? - before))
+        Ok((done, Cost { cpu: self.process.cpu()? - before, wall }))
     }
 
     /// What the process wrote last, for an error.
@@ -252,9 +324,9 @@ fn log_of(dir: &Path) -> PathBuf {
 }
 
 /// Starts the app, and waits until it says where it listens.
-fn start_app(work: &Path, cpu: Option<usize>) -> Result<(Running, SocketAddr)> {
+fn start_app(work: &Path, credentials: &Path, cpu: Option<usize>) -> Result<(Running, Addresses)> {
     let mut command = Command::new(std::env::current_exe().context("cannot tell the path of this program")?);
-    command.arg("app");
+    command.arg("app").arg(credentials);
     let log = work.join("app.log");
     let mut app = Running::start(&command, cpu, &log)?;
     loop {

@@ -76,7 +76,7 @@ pub(crate) fn rage(server: SocketAddr) -> Result<()> {
         let _ = std::io::stdin().read(&mut [0]);
         over.store(true, Ordering::Relaxed);
     });
-    let target = Target { addr: server, tls: Some(Client::default().config()?) };
+    let target = Target { addr: server, tls: Some(Client::default().config()?), rewrites_heads: false, named: None };
     let start = Instant::now();
     crate::runtime()?.block_on(async {
         let mut tasks = JoinSet::new();

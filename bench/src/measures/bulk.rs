@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use super::{Figure, Measure};
 use crate::load::{Client, pace};
 use crate::peers::Peer;
-use crate::stage::{Bench, Setup};
+use crate::stage::{Bench, Cost, Setup};
 
 const FAMILY: &str = "CPU seconds per GiB";
 
@@ -32,10 +32,19 @@ pub(super) const UP: Measure = Measure {
 const CONNECTIONS: u32 = 4;
 
 fn sample(bench: &Bench, peer: &dyn Peer, down: bool) -> Result<Vec<f64>> {
+    let (gib, cost) = carry(bench, peer, down)?;
+    Ok(vec![cost.cpu.as_secs_f64() / gib])
+}
+
+/// How many GiB were carried, and what they took.
+///
+/// # Errors
+/// A connection is cut off.
+pub(super) fn carry(bench: &Bench, peer: &dyn Peer, down: bool) -> Result<(f64, Cost)> {
     let stage = bench.serving(peer, Setup::default())?;
     let open = bench.runtime.block_on(pace::open(&stage.target(Client::default())?, CONNECTIONS as usize))?;
     let bytes = bench.sizes.bulk;
-    let (_open, cpu) = stage.cpu_of(async {
+    let (_open, cost) = stage.cost_of(async {
         let mut tasks = JoinSet::new();
         for mut connection in open {
             tasks.spawn(async move {
@@ -53,6 +62,5 @@ fn sample(bench: &Bench, peer: &dyn Peer, down: bool) -> Result<Vec<f64>> {
         }
         Ok(open)
     })?;
-    let gib = f64::from(CONNECTIONS) * bytes as f64 / f64::from(1 << 30);
-    Ok(vec![cpu.as_secs_f64() / gib])
+    Ok((f64::from(CONNECTIONS) * bytes as f64 / f64::from(1 << 30), cost))
 }

@@ -9,7 +9,7 @@ use super::{Figure, Measure};
 use crate::credentials::Rsa;
 use crate::load::{Client, Connection};
 use crate::peers::Peer;
-use crate::stage::{Bench, Setup, Stage};
+use crate::stage::{Bench, Cost, Setup, Stage};
 
 const FAMILY: &str = "CPU per new connection, µs";
 
@@ -62,6 +62,15 @@ fn sample(bench: &Bench, peer: &dyn Peer, setup: Setup, resumes: bool) -> Result
 /// # Errors
 /// A connection fails, or is not resumed although it should be.
 pub(super) fn cost(stage: &Stage<'_>, resumes: bool) -> Result<f64> {
+    let (count, cost) = renew(stage, resumes)?;
+    Ok(cost.us_each(count))
+}
+
+/// How many connections were opened, used and closed, and what they took.
+///
+/// # Errors
+/// A connection fails, or is not resumed although it should be.
+pub(super) fn renew(stage: &Stage<'_>, resumes: bool) -> Result<(f64, Cost)> {
     let client = Client { resumes, ..Client::default() };
     // Each of the clients has its own tickets. The first connection brings them, or warms up.
     let targets = (0..AT_A_TIME).map(|_| stage.target(client)).collect::<Result<Vec<_>>>()?;
@@ -72,7 +81,7 @@ pub(super) fn cost(stage: &Stage<'_>, resumes: bool) -> Result<f64> {
         anyhow::Ok(())
     })?;
     let time = stage.bench.sizes.time;
-    let ((all, resumed), cpu) = stage.cpu_of(async {
+    let ((all, resumed), cost) = stage.cost_of(async {
         let end = Instant::now() + time;
         let mut tasks = JoinSet::new();
         for target in targets {
@@ -96,7 +105,7 @@ pub(super) fn cost(stage: &Stage<'_>, resumes: bool) -> Result<f64> {
     })?;
     let expected = if resumes { all } else { 0 };
     ensure!(resumed == expected, "{resumed} of {all} connections were resumed instead of {expected}");
-    Ok(cpu.as_secs_f64() * 1e6 / f64::from(all))
+    Ok((f64::from(all), cost))
 }
 
 async fn once(mut connection: Connection) -> Result<()> {

@@ -63,9 +63,9 @@ pub(super) const MANY: Measure = Measure {
 };
 
 /// How long memory may take until it has settled after a start, after connections came, and after they went.
-const AFTER_START: Duration = Duration::from_secs(2);
-const AFTER_OPENING: Duration = Duration::from_millis(300);
-const AFTER_CLOSING: Duration = Duration::from_secs(5);
+pub(super) const AFTER_START: Duration = Duration::from_secs(2);
+pub(super) const AFTER_OPENING: Duration = Duration::from_millis(300);
+pub(super) const AFTER_CLOSING: Duration = Duration::from_secs(5);
 
 /// A process of `peer`, what it took at idle, and `count` connections to it.
 fn opened<'a>(

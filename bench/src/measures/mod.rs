@@ -6,6 +6,7 @@ pub(crate) mod callgrind;
 mod handshake;
 mod idle;
 mod nagle;
+pub(crate) mod outbound;
 mod requests;
 mod rotation;
 pub(crate) mod sign;

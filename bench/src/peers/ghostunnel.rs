@@ -1,6 +1,6 @@
 //! ghostunnel, a TLS proxy in Go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -9,7 +9,7 @@ use super::{Peer, Site};
 
 /// ghostunnel.
 pub(super) struct Ghostunnel {
-    program: PathBuf,
+    pub(super) program: PathBuf,
 }
 
 /// ghostunnel, where it is on `PATH`.
@@ -24,6 +24,10 @@ impl Peer for Ghostunnel {
 
     fn version(&self) -> String {
         super::version_in(&super::says(&self.program, &["--version"]))
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {

@@ -1,6 +1,6 @@
 //! haproxy in TCP mode.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -24,6 +24,10 @@ impl Peer for Haproxy {
 
     fn version(&self) -> String {
         super::version_in(&super::says(&self.program, &["-v"]))
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {

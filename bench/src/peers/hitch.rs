@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -26,6 +26,10 @@ impl Peer for Hitch {
 
     fn version(&self) -> String {
         super::version_in(&super::says(&self.program, &["--version"]))
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {

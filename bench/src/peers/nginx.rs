@@ -1,7 +1,7 @@
 //! nginx with its stream module, which Debian packs by itself.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -38,6 +38,10 @@ impl Peer for Nginx {
 
     fn version(&self) -> String {
         super::version_in(&super::says(&self.program, &["-v"]))
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {

@@ -1,6 +1,6 @@
 //! The relay without TLS, which is this program under another name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -27,6 +27,10 @@ impl Peer for Relay {
 
     fn version(&self) -> String {
         "without TLS, the floor".to_owned()
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {

@@ -1,6 +1,6 @@
 //! stunnel, which gives each connection a thread.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -25,6 +25,10 @@ impl Peer for Stunnel {
     fn version(&self) -> String {
         let said = super::says(&self.program, &["-version"]);
         super::version_in(said.lines().find(|line| line.starts_with("stunnel ")).unwrap_or(&said))
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {

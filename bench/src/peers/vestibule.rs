@@ -49,6 +49,10 @@ impl Peer for Vestibule {
         format!("{version} ({})", if dynamic { "dynamic" } else { "static" })
     }
 
+    fn program(&self) -> &Path {
+        &self.binary
+    }
+
     fn command(&self, site: &Site<'_>) -> Result<Command> {
         let pair = site.credentials.first();
         let mut command = Command::new(&self.binary);

@@ -1,6 +1,6 @@
 //! What came of a run: tables and goals as Markdown, and a plot.
 
-mod goals;
+pub(crate) mod goals;
 pub(crate) mod machine;
 pub(crate) mod results;
 mod svg;
@@ -9,11 +9,14 @@ pub(crate) mod table;
 use std::fmt::Write;
 
 use crate::measures::Measure;
+use goals::Goal;
 use machine::Machine;
 use results::Results;
 
 /// All that there is to say about a run.
 pub(crate) struct Report {
+    /// What kind of report it is.
+    pub(crate) form: &'static Form,
     /// What it ran on.
     pub(crate) machine: Machine,
     /// Who ran on which CPU.
@@ -30,17 +33,55 @@ pub(crate) struct Report {
     pub(crate) results: Results,
 }
 
-const NOTES: &str = "\
+/// What is the same in all reports of one kind.
+pub(crate) struct Form {
+    /// The file that it is written to.
+    pub(crate) file: &'static str,
+    /// Its heading.
+    pub(crate) title: &'static str,
+    /// How the figures came about.
+    pub(crate) notes: &'static str,
+    /// What is aimed for.
+    pub(crate) goals: &'static [Goal],
+}
+
+/// For connections that come in.
+pub(crate) const INBOUND: Form = Form {
+    file: "RESULTS.md",
+    title: "Results",
+    notes: "\
 CPU is user and system time of the measured process, of all its threads and of its children, from the kernel's own accounting; latencies and starts are wall time. \
 Each sample is of a fresh process with one worker (*two-threads*: two); in each round every measure is taken of one peer after the other. \
 The client offers TLS 1.3, X25519 and AES-128-GCM and nothing else. A new connection is: accepted, shaken hands on, one small request answered, closed by both sides. \
 Memory is resident memory; where a peer has a parent and a worker, pages that they share count once. \
-A cell is the median of the rounds, with the smallest and the largest in parentheses. Absolute figures hold for this machine and hour; ratios travel further.";
+A cell is the median of the rounds, with the smallest and the largest in parentheses; a ratio is the median of the ratios within each round. Absolute figures hold for this machine and hour; ratios travel further.",
+    goals: goals::INBOUND,
+};
+
+/// For what an app dials.
+pub(crate) const OUTBOUND: Form = Form {
+    file: "OUTBOUND.md",
+    title: "Outbound: a proxy speaks mutual TLS for the app",
+    notes: "\
+Client → measured process → server; plaintext to the process, mutual TLS 1.3 behind it (RSA-2048 on both sides, X25519, AES-128-GCM). \
+The server is the same for all: the app of this crate, in TLS by rustls. All verify it by CA and by one identity. \
+CPU is user and system time of the measured process, of all its threads, from the kernel's own accounting; rates, latencies and starts are wall time, \
+and client and server share the machine with the process, so that a rate says less than a cost. \
+Each sample is of a fresh process with one worker; in each round every measure is taken of one peer after the other. \
+A new connection is: accepted, dialled, shaken hands on, one small request answered, closed by both sides; the server has counted which handshakes were resumed. \
+What a proxy adds is the difference to the same client in mutual TLS with the same server, seconds before. \
+An idle connection is one that has had a request. Memory is resident memory. \
+*relay* is the floor: plaintext on both sides, before the same app without TLS. \
+*http1*, *envoy-http1* and *forward-proxy* read requests and send them one by one over connections that are kept: new connections of a client are none to the server there. \
+A cell is the median of the rounds, with the smallest and the largest in parentheses; a ratio is the median of the ratios within each round. Absolute figures hold for this machine and hour; ratios travel further. \
+What is missed, and why: [performance](../docs/performance.md#outbound).",
+    goals: goals::OUTBOUND,
+};
 
 impl Report {
     /// The whole report.
     pub(crate) fn markdown(&self) -> String {
-        let mut text = String::from("# Results\n\n");
+        let mut text = format!("# {}\n\n", self.form.title);
         let peers: Vec<_> = self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}\n", self.machine);
@@ -48,7 +89,7 @@ impl Report {
         if !self.missing.is_empty() {
             let _ = writeln!(text, "Not installed, and skipped: {}.\n", self.missing.join(", "));
         }
-        let _ = writeln!(text, "{NOTES}\n");
+        let _ = writeln!(text, "{}\n", self.form.notes);
         let mut families: Vec<&str> = self.measures.iter().map(|measure| measure.family).collect();
         families.dedup();
         for family in families {
@@ -57,7 +98,7 @@ impl Report {
             let table = table::family(&self.results, &figures.collect::<Vec<_>>());
             let _ = writeln!(text, "## {family}\n\n{table}");
         }
-        let goals = goals::table(&self.results, self.machine.has_ifma);
+        let goals = goals::table(&self.results, self.form.goals, self.machine.has_ifma);
         if !goals.is_empty() {
             let _ = writeln!(text, "## Goals\n\n{goals}");
         }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use crate::measures::sign;
-use crate::peers::VESTIBULE;
 
 /// The relay without TLS: the floor, and no rival.
 pub(crate) const FLOOR: &str = "relay";
@@ -11,7 +10,9 @@ pub(crate) const FLOOR: &str = "relay";
 /// All samples of a run.
 pub(crate) struct Results {
     peers: Vec<String>,
-    samples: HashMap<(String, String), Vec<f64>>,
+    round: u32,
+    /// By round: what was measured minutes apart is not comparable on a machine that others use too.
+    samples: HashMap<(String, String), Vec<(u32, f64)>>,
     failures: Vec<String>,
 }
 
@@ -32,12 +33,17 @@ impl Results {
     /// Those of `peers`, in this order; none so far.
     pub(crate) fn new(peers: impl Iterator<Item = String>) -> Self {
         let peers = peers.chain([sign::ROW.to_owned()]).collect();
-        Self { peers, samples: HashMap::new(), failures: Vec::new() }
+        Self { peers, round: 0, samples: HashMap::new(), failures: Vec::new() }
+    }
+
+    /// What is added from now on was measured in another round.
+    pub(crate) fn begin_round(&mut self) {
+        self.round += 1;
     }
 
     /// Takes one more sample.
     pub(crate) fn add(&mut self, peer: &str, figure: &str, value: f64) {
-        self.samples.entry((peer.to_owned(), figure.to_owned())).or_default().push(value);
+        self.samples.entry((peer.to_owned(), figure.to_owned())).or_default().push((self.round, value));
     }
 
     /// Takes note of a sample that could not be taken.
@@ -57,11 +63,20 @@ impl Results {
 
     /// What the samples of `peer` come to; `None` when there are none.
     pub(crate) fn summary(&self, peer: &str, figure: &str) -> Option<Summary> {
-        let mut all = self.samples.get(&(peer.to_owned(), figure.to_owned()))?.clone();
-        all.sort_by(f64::total_cmp);
-        let (min, max, middle) = (*all.first()?, *all.last()?, all.len() / 2);
-        let median = if all.len() % 2 == 1 { all[middle] } else { f64::midpoint(all[middle - 1], all[middle]) };
-        Some(Summary { median, min, max, count: all.len() })
+        Summary::of(self.samples_of(peer, figure).iter().map(|(_, value)| *value).collect())
+    }
+
+    fn samples_of(&self, peer: &str, figure: &str) -> &[(u32, f64)] {
+        self.samples.get(&(peer.to_owned(), figure.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// What `compare` makes of a figure of `ours` and of `theirs`, the median of the rounds that have both.
+    fn compared(&self, ours: &str, theirs: &str, figure: &str, compare: fn(f64, f64) -> Option<f64>) -> Option<f64> {
+        let theirs = self.samples_of(theirs, figure);
+        let of_round = |round| theirs.iter().find(|(other, _)| *other == round).map(|(_, value)| *value);
+        let pairs = self.samples_of(ours, figure).iter();
+        let all = pairs.filter_map(|(round, value)| compare(*value, of_round(*round)?));
+        Some(Summary::of(all.collect())?.median)
     }
 
     /// The best median among the rivals: not a build of vestibule, nor a floor.
@@ -75,10 +90,25 @@ impl Results {
         }
     }
 
-    /// Vestibule's median, by that of `other`; `None` where one is missing, or too near to nothing to divide by.
-    pub(crate) fn ratio(&self, figure: &str, other: f64) -> Option<f64> {
-        let ours = self.summary(VESTIBULE, figure)?.median;
-        (other > 0.0).then(|| ours / other)
+    /// A figure of `ours` by that of `theirs`, the median of the rounds in which there is something to divide by; `None` where there are
+    /// none.
+    pub(crate) fn ratio(&self, ours: &str, theirs: &str, figure: &str) -> Option<f64> {
+        self.compared(ours, theirs, figure, |ours, theirs| (theirs > 0.0).then(|| ours / theirs))
+    }
+
+    /// How much more a figure of `ours` is than that of `theirs`, the median of the rounds.
+    pub(crate) fn difference(&self, ours: &str, theirs: &str, figure: &str) -> Option<f64> {
+        self.compared(ours, theirs, figure, |ours, theirs| Some(ours - theirs))
+    }
+}
+
+impl Summary {
+    /// `None` when there is nothing.
+    fn of(mut all: Vec<f64>) -> Option<Self> {
+        all.sort_by(f64::total_cmp);
+        let (min, max, middle) = (*all.first()?, *all.last()?, all.len() / 2);
+        let median = if all.len() % 2 == 1 { all[middle] } else { f64::midpoint(all[middle - 1], all[middle]) };
+        Some(Self { median, min, max, count: all.len() })
     }
 }
 
@@ -91,14 +121,17 @@ mod tests {
 
     fn results() -> Results {
         let mut results = Results::new(["vestibule", "old", "envoy", "nginx", "relay"].map(str::to_owned).into_iter());
-        for (peer, values) in [
-            ("vestibule", [1.0, 4.0, 2.0]),
-            ("old", [1.0; 3]),
-            ("envoy", [8.0; 3]),
-            ("nginx", [4.0; 3]),
-            ("relay", [1.0; 3]),
-        ] {
-            values.into_iter().for_each(|value| results.add(peer, "request", value));
+        for round in 0..3 {
+            results.begin_round();
+            for (peer, values) in [
+                ("vestibule", [1.0, 4.0, 2.0]),
+                ("old", [1.0; 3]),
+                ("envoy", [2.0, 16.0, 8.0]),
+                ("nginx", [4.0; 3]),
+                ("relay", [0.0, 1.0, 0.0]),
+            ] {
+                results.add(peer, "request", values[round]);
+            }
         }
         results
     }
@@ -114,7 +147,21 @@ mod tests {
     fn the_best_rival_is_neither_another_build_nor_the_floor() {
         assert_eq!(results().best_rival("request", true), Some(("nginx", 4.0)));
         assert_eq!(results().best_rival("request", false), Some(("envoy", 8.0)));
-        assert_eq!(results().ratio("request", 4.0), Some(0.5));
-        assert_eq!(results().ratio("request", 0.0), None);
+    }
+
+    #[test]
+    fn a_comparison_is_the_median_of_those_within_each_round() {
+        assert_eq!(results().ratio("vestibule", "envoy", "request"), Some(0.25));
+        assert_eq!(results().difference("vestibule", "envoy", "request"), Some(-6.0));
+        assert_eq!(results().ratio("vestibule", "relay", "request"), Some(4.0), "the others are nothing to divide by");
+        assert_eq!(results().ratio("vestibule", "haproxy", "request"), None);
+        let mut results = results();
+        results.begin_round();
+        results.add("vestibule", "request", 80.0);
+        assert_eq!(
+            results.ratio("vestibule", "envoy", "request"),
+            Some(0.25),
+            "a round without the other counts for nothing"
+        );
     }
 }

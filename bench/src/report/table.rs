@@ -2,6 +2,7 @@
 
 use crate::measures::Figure;
 use crate::peers::VESTIBULE;
+use crate::peers::outbound::{ENVOY_HTTP, FORWARD_PROXY, HTTP};
 use crate::report::results::{FLOOR, Results, Summary};
 
 const NOTHING: &str = "–";
@@ -19,19 +20,25 @@ pub(super) fn family(results: &Results, figures: &[&Figure]) -> String {
             rows.push([peer.clone()].into_iter().chain(cells).collect());
         }
     }
-    for (name, other) in [("best peer", None), ("envoy", Some("envoy")), ("the relay without TLS", Some(FLOOR))] {
+    for (ours, name, other) in [
+        (VESTIBULE, "best peer", None),
+        (VESTIBULE, "envoy", Some("envoy")),
+        (VESTIBULE, "the relay without TLS", Some(FLOOR)),
+        (HTTP, ENVOY_HTTP, Some(ENVOY_HTTP)),
+        (FORWARD_PROXY, HTTP, Some(HTTP)),
+    ] {
         let ratio = |figure: &&Figure| {
-            let by = match other {
-                Some(peer) => results.summary(peer, figure.id)?.median,
-                None => results.best_rival(figure.id, figure.lowest_wins)?.1,
+            let theirs = match other {
+                Some(peer) => peer,
+                None => results.best_rival(figure.id, figure.lowest_wins)?.0,
             };
-            results.ratio(figure.id, by)
+            results.ratio(ours, theirs, figure.id)
         };
         let ratios: Vec<_> = figures.iter().map(ratio).collect();
         if ratios.iter().any(Option::is_some) {
             let cells =
                 ratios.into_iter().map(|ratio| ratio.map_or(NOTHING.to_owned(), |ratio| format!("**{ratio:.2}**")));
-            rows.push([format!("{VESTIBULE} / {name}")].into_iter().chain(cells).collect());
+            rows.push([format!("{ours} / {name}")].into_iter().chain(cells).collect());
         }
     }
     markdown(&rows)
