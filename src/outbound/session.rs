@@ -23,7 +23,11 @@ const SILENCE: Duration = Duration::from_millis(50);
 const PAUSE_WANTED: Duration = Duration::from_secs(30);
 
 /// What a connection holds while bytes are carried. All else is in boxes that are gone by then.
-pub(super) struct OutboundSession {
+///
+/// It has a box of its own: a future has room for a value in each place that it passes through.
+pub(super) struct OutboundSession(Box<Carrying>);
+
+struct Carrying {
     relay: OutboundRelay,
     entry: OutboundLogEntry,
     verified: Option<Verified>,
@@ -40,24 +44,26 @@ impl OutboundSession {
             entry.fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
             entry.fields.server = Some(server.certificate.clone());
         }
-        Self { relay: OutboundRelay::new(app, stream), entry, verified, _lease: lease, _permit: None }
+        let relay = OutboundRelay::new(app, stream);
+        Self(Box::new(Carrying { relay, entry, verified, _lease: lease, _permit: None }))
     }
 
     /// What was sent before is carried first: the app's bytes `up`, and the endpoint's `down`.
     pub(super) fn beginning_with(mut self, up: Vec<u8>, down: Vec<u8>) -> Self {
-        self.relay.begin_with(up, down);
+        self.0.relay.begin_with(up, down);
         self
     }
 
     /// It counts as a request as long as it lasts.
-    pub(super) fn counted_by(self, permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: Some(permit), ..self }
+    pub(super) fn counted_by(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self.0._permit = Some(permit);
+        self
     }
 
     /// Carries bytes until a side, a limit, a rotation or the end of the process ends it, and closes both.
     pub(super) async fn run(mut self, dialler: &Dialler, phase: watch::Receiver<Phase>) {
-        let reason = self.relay_until_closed(dialler, phase).await;
-        let Self { relay, mut entry, .. } = self;
+        let reason = self.0.relay_until_closed(dialler, phase).await;
+        let Carrying { relay, mut entry, .. } = *self.0;
         entry.set_close_reason(reason);
         match reason {
             OutboundCloseReason::Completed
@@ -66,13 +72,15 @@ impl OutboundSession {
             | OutboundCloseReason::CredentialRotated
                 if !relay.is_within_an_exchange() =>
             {
-                relay.close().await;
+                relay.close();
             }
             _ => relay.reset(),
         }
         entry.close(reason);
     }
+}
 
+impl Carrying {
     /// Carries bytes until a side, a limit, a rotation or the end of the process ends it.
     async fn relay_until_closed(
         &mut self,

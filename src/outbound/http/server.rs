@@ -137,7 +137,8 @@ fn refused(why: HeadRefusal, mut entry: OutboundLogEntry) -> ExchangeResponse {
 pub(in crate::outbound) async fn linger(mut app: AppStream) {
     if app.end_sending().is_ok() {
         let drop_all = async {
-            let mut space = [0; 4096];
+            // Not in the future, which is there as long as the connection.
+            let mut space = vec![0; 4096];
             while let Ok(1..) = app.read(&mut space).await {}
         };
         // An app that does not close in time has had its chance.

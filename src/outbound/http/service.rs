@@ -67,3 +67,22 @@ impl<H: RequestHandler> Service<UnixListener> for RequestService<H> {
         self.reject_app(AppStream::Unix(stream));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::OutboundRequests;
+    use super::*;
+
+    type Serve<F> = fn(AppStream, Arc<OutboundRequests>, watch::Receiver<Phase>) -> F;
+
+    fn size_of_future<F: Future>(_: Serve<F>) -> usize {
+        size_of::<F>()
+    }
+
+    /// The allocator has no class between 1,536 and 1,792 bytes, and none between that and 2,048.
+    #[test]
+    fn a_connection_without_a_request_has_no_room_for_one() {
+        let serve = size_of_future(serve_requests);
+        assert!(serve <= 1792, "the future of a connection has {serve} bytes");
+    }
+}
