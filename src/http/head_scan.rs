@@ -9,8 +9,8 @@ use strum::{IntoStaticStr, VariantArray};
 /// The longest head of a request, in bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
-/// The most fields in one head.
-pub(crate) const MAX_FIELDS: usize = 128;
+/// The most fields in one head: as many as hyper reads without memory of its own for them.
+pub(crate) const MAX_FIELDS: usize = 100;
 
 /// The most bytes between two chunks, and behind the last one: size, extensions and trailers.
 const MAX_CHUNK_LINES: usize = 8 * 1024;
@@ -65,7 +65,7 @@ impl HeadRefusal {
             Self::BadCoding => "Transfer-Encoding is not chunked alone",
             Self::TwoHosts => "Host stands twice",
             Self::HeadTooLong => "the head is longer than 64 KiB",
-            Self::TooManyFields => "the head has more than 128 fields",
+            Self::TooManyFields => "the head has more than 100 fields",
             Self::HeadTimeout => "the head did not arrive in time",
         }
     }

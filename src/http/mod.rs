@@ -6,7 +6,7 @@ mod own_answer;
 mod response_tracker;
 mod scanned_stream;
 
-pub(crate) use head_scan::{HeadRefusal, MAX_FIELDS, MAX_HEAD, RequestHead};
+pub(crate) use head_scan::{HeadRefusal, MAX_HEAD, RequestHead};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response};
 pub(crate) use own_answer::OwnAnswer;
 pub(crate) use response_tracker::ResponseTracker;

@@ -4,12 +4,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
+use crate::config::{Host, Target};
 use crate::io::{TalliedStream, Tally, Transferred};
 use crate::outbound::attempts::{Connected, Verified};
 use crate::outbound::dialler::Dialler;
@@ -21,9 +23,8 @@ use crate::policy::Permit;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 use crate::tls::Negotiated;
 
-/// The longest head of a response, in bytes, and its most fields.
+/// The longest head of a response, in bytes. It has 100 fields at most: as many as hyper reads without memory of its own for them.
 const MAX_RESPONSE_HEAD: usize = 256 * 1024;
-const MAX_RESPONSE_FIELDS: usize = 512;
 
 /// What hyper speaks on.
 pub(super) type Connection = TokioIo<TalliedStream<EndpointStream>>;
@@ -47,6 +48,8 @@ struct Driver(Option<JoinHandle<()>>);
 #[derive(Debug)]
 pub(super) struct ChannelOrigin {
     pub(super) endpoint: Arc<Endpoint>,
+    /// What stands in Host where the app's own is not kept.
+    pub(super) authority: Option<HeaderValue>,
     pub(super) verified: Option<Verified>,
     negotiated: Option<Negotiated>,
     generation: u64,
@@ -90,6 +93,7 @@ impl Channel {
         let chain = stream.certificates().to_vec();
         let origin = Arc::new(ChannelOrigin {
             endpoint: Arc::clone(lease.endpoint()),
+            authority: HeaderValue::try_from(authority(&lease.endpoint().target)).ok(),
             verified,
             negotiated: entry.fields.negotiated.clone(),
             generation,
@@ -99,7 +103,7 @@ impl Channel {
         let stream = TalliedStream::new(stream);
         let tally = stream.tally();
         let mut builder = http1::Builder::new();
-        builder.max_headers(MAX_RESPONSE_FIELDS).max_buf_size(MAX_RESPONSE_HEAD);
+        builder.max_buf_size(MAX_RESPONSE_HEAD);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(OutboundError::Http)?;
         let driving = drive(connection, Arc::clone(dialler), Arc::clone(&origin), chain);
         let driver = Driver(Some(tokio::spawn(driving)));
@@ -171,4 +175,14 @@ impl ChannelOrigin {
             request.reused = is_reused;
         }
     }
+}
+
+/// What stands in Host for `target`: the port too, unless it is the one of HTTPS.
+fn authority(target: &Target) -> String {
+    let text = target.to_string();
+    let text = match &target.host {
+        Host::Name(name) => format!("{}:{}", name.trim_end_matches('.'), target.port),
+        Host::Ip(_) => text,
+    };
+    text.strip_suffix(":443").map(ToOwned::to_owned).unwrap_or(text)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use super::failure::{no_connection, own_answer, response_failure};
 use super::pool::Pool;
 use super::retry::RetryBudget;
 use super::server::Switch;
-use crate::config::{EjectOn, Host, Target};
+use crate::config::EjectOn;
 use crate::http::{RequestHead, remove_from_request, remove_from_response};
 use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
@@ -100,7 +100,7 @@ impl HttpClient {
             let request_is_done = body.is_done();
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
             let mut request = Request::from_parts(parts, body);
-            self.name_host(request.headers_mut(), &channel.origin.endpoint.target, &mut entry);
+            self.name_host(request.headers_mut(), &channel, &mut entry);
             if let Some(gate) = gate {
                 let gate = std::sync::Mutex::new(Some(gate));
                 hyper::ext::on_informational(&mut request, move |informed| {
@@ -160,12 +160,10 @@ impl HttpClient {
     }
 
     /// The Host of the server is what it was configured as, unless the app knows better.
-    fn name_host(&self, fields: &mut HeaderMap, target: &Target, entry: &mut OutboundLogEntry) {
-        let is_ours_to_say = !self.dialler.settings.preserve_host || !fields.contains_key(HOST);
-        if let Ok(host) = HeaderValue::try_from(authority(target))
-            && is_ours_to_say
-        {
-            fields.insert(HOST, host);
+    fn name_host(&self, fields: &mut HeaderMap, channel: &Channel, entry: &mut OutboundLogEntry) {
+        let is_kept = self.dialler.settings.preserve_host && fields.contains_key(HOST);
+        if let Some(authority) = channel.origin.authority.as_ref().filter(|_| !is_kept) {
+            fields.insert(HOST, authority.clone());
         }
         let host = fields.get(HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
         if let Some(request) = &mut entry.fields.request {
@@ -195,7 +193,8 @@ impl HttpClient {
                 }
             }
         }
-        let connected = attempts.run(None, entry).await?;
+        // The rare way has a box of its own: all others have no room for it.
+        let connected = Box::pin(attempts.run(None, entry)).await?;
         self.dialler.counters.count_pool(false);
         let (channel, lease) = Channel::open(connected, generation, &self.dialler, entry).await?;
         channel.origin.describe(entry, false);
@@ -271,14 +270,4 @@ impl Drop for HttpClient {
     fn drop(&mut self) {
         self.sweeper.abort();
     }
-}
-
-/// What stands in Host for `target`: the port too, unless it is the one of HTTPS.
-fn authority(target: &Target) -> String {
-    let text = target.to_string();
-    let text = match &target.host {
-        Host::Name(name) => format!("{}:{}", name.trim_end_matches('.'), target.port),
-        Host::Ip(_) => text,
-    };
-    text.strip_suffix(":443").map(ToOwned::to_owned).unwrap_or(text)
 }

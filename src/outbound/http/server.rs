@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
-use crate::http::{HeadRefusal, MAX_FIELDS, MAX_HEAD, RequestHead, ScannedStream};
+use crate::http::{HeadRefusal, MAX_HEAD, RequestHead, ScannedStream};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
@@ -97,7 +97,6 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     let mut connection = http1::Builder::new()
         .half_close(true)
         .auto_date_header(false)
-        .max_headers(MAX_FIELDS)
         // Room for the head that is the longest, and for what came with it.
         .max_buf_size(2 * MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
