@@ -15,7 +15,8 @@ const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 /// The container's own address on Cloud Foundry.
 const OWN_ADDRESS: &str = "CF_INSTANCE_INTERNAL_IP";
 
-/// Who is never asked for by way of a proxy. Only literal addresses and whole names mean the same to all clients.
+/// Who is never asked for by way of a proxy. Only literal addresses and whole names mean the same to all clients, and
+/// addresses of IPv6 without brackets: urllib and undici want these, and httpx fails where there are any.
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The variables that tell the app of the proxy at `url`, beside those that `known` has.

@@ -8,6 +8,7 @@ mod http;
 mod http_framing;
 mod names;
 mod proxied;
+mod proxy_clients;
 mod rotating;
 mod stopping;
 
