@@ -23,6 +23,8 @@ pub(crate) enum HeadRefusal {
     NotHttp,
     /// What it asks for is written in no way that there is.
     BadTarget,
+    /// The Host field names no server.
+    BadHost,
     /// A line is no field, or has bytes that none may have.
     BadField,
     /// A line ends without a carriage return.
@@ -58,6 +60,7 @@ impl HeadRefusal {
         match self {
             Self::NotHttp => "this is no HTTP/1.1 request",
             Self::BadTarget => "what the request asks for is neither a path nor a URL, nor HOST:PORT behind CONNECT",
+            Self::BadHost => "Host is not HOST or HOST:PORT",
             Self::BadField => "a field of the head is malformed",
             Self::BareLf => "a line of the head ends without a carriage return",
             Self::LengthAndCoding => "Content-Length and Transfer-Encoding stand in one head",
@@ -100,23 +103,26 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => return Err(HeadRefusal::BadField),
         Err(_) => return Err(HeadRefusal::NotHttp),
     }
-    if request.path.is_none_or(|target| hyper::Uri::try_from(target).is_err()) {
+    if !is_target(request.method, request.path.unwrap_or_default()) {
         return Err(HeadRefusal::BadTarget);
     }
     if has_bare_lf(head) {
         return Err(HeadRefusal::BareLf);
     }
-    let (mut length, mut coding, mut hosts, mut upgrade) = (None, None, 0, None);
+    let (mut length, mut coding, mut hosts, mut upgrades) = (None, None, 0, Vec::new());
     for httparse::Header { name, value } in request.headers.iter() {
         let slot = match name {
             name if name.eq_ignore_ascii_case("content-length") => &mut length,
             name if name.eq_ignore_ascii_case("transfer-encoding") => &mut coding,
             name if name.eq_ignore_ascii_case("upgrade") => {
-                upgrade = Some(*value);
+                upgrades.push(*value);
                 continue;
             }
             name if name.eq_ignore_ascii_case("host") => {
                 hosts += 1;
+                if !is_host(value) {
+                    return Err(HeadRefusal::BadHost);
+                }
                 continue;
             }
             _ => continue,
@@ -142,9 +148,27 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
     };
     let is_upgrade = request.version == Some(1)
         && body == BodyLength::Known(0)
-        && upgrade.is_some_and(|protocol| !protocol.to_ascii_lowercase().starts_with(b"h2c"))
+        && matches!(upgrades[..], [protocol] if may_become(protocol))
         && nominates_upgrade(request.headers);
     Ok(RequestHead { body, may_switch: is_upgrade || request.method == Some("CONNECT") })
+}
+
+/// Whether `target` is one that `method` may have (RFC 9112, 3.2). A fragment is none of the server's business, and some take it for more.
+fn is_target(method: Option<&str>, target: &str) -> bool {
+    let Ok(uri) = hyper::Uri::try_from(target) else { return false };
+    let is_authority = uri.authority().is_some() && uri.scheme().is_none();
+    !target.contains('#') && is_authority == (method == Some("CONNECT"))
+}
+
+/// Whether `value` is what stands in Host (RFC 9110, 7.2). It may be empty.
+fn is_host(value: &[u8]) -> bool {
+    value.is_empty() || !value.contains(&b'@') && hyper::http::uri::Authority::try_from(value).is_ok()
+}
+
+/// Whether a connection may become `protocol`, which is one: HTTP/2 would be another way to send requests.
+fn may_become(protocol: &[u8]) -> bool {
+    let lower = protocol.to_ascii_lowercase();
+    !lower.is_empty() && !lower.contains(&b',') && !lower.starts_with(b"h2") && !lower.starts_with(b"http")
 }
 
 /// Whether a Connection field names `upgrade` (RFC 9110, 7.8).

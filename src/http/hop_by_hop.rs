@@ -2,8 +2,10 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+
+use super::own_answer::REASON;
 
 /// Who has called somebody else. Nobody but a proxy that has seen the certificate says this of a request.
 const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
@@ -26,6 +28,8 @@ pub(crate) fn remove_from_request(fields: &mut HeaderMap, switches: bool) {
 /// The same of a response.
 pub(crate) fn remove_from_response(fields: &mut HeaderMap, switches: bool) {
     remove_nominated(fields, switches);
+    // It tells our answers from the server's.
+    fields.remove(REASON);
     if fields.remove(TRANSFER_ENCODING).is_some() {
         // The coding counts (RFC 9112, 6.3), and both together would be taken for an attack further on.
         fields.remove(CONTENT_LENGTH);
@@ -55,10 +59,26 @@ fn remove_nominated(fields: &mut HeaderMap, switches: bool) {
     }
 }
 
-/// Whether a field is for proxies, or said by them. Many servers take `_` and `.` for `-`.
+/// Whether a field is for proxies, or said by them. Many servers take `_` and whatever else is no letter for `-`.
 fn is_for_proxies(name: &HeaderName) -> bool {
-    let name = name.as_str().replace(['_', '.'], "-");
-    name == FORWARDED_CERTIFICATE || name.starts_with("proxy-")
+    let name = name.as_str().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    name == FORWARDED_CERTIFICATE || name == "proxy" || name.starts_with("proxy-")
+}
+
+/// Removes from trailers what none may say (RFC 9110, 6.5.1): where a message ends, whom it is for, and what is removed from heads.
+pub(crate) fn remove_from_trailers(fields: &mut HeaderMap) {
+    const NONE: [HeaderName; 9] =
+        [CONNECTION, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, TE, UPGRADE, AUTHORIZATION, REASON];
+    let others: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| {
+            is_for_proxies(name) || NONE.contains(name) || matches!(name.as_str(), "keep-alive" | "http2-settings")
+        })
+        .cloned()
+        .collect();
+    for name in others {
+        fields.remove(name);
+    }
 }
 
 /// The options in one field of a list, in lower case.
@@ -122,6 +142,23 @@ mod tests {
     }
 
     #[test]
+    fn trailers_say_nothing_that_a_head_may_not_say() {
+        let mut trailers = fields(&[
+            ("x-sum", "1"),
+            ("x!forwarded~client.cert", "a"),
+            ("proxy-authorization", "a"),
+            ("proxy", "a"),
+            ("host", "a"),
+            ("content-length", "1"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "close"),
+            ("x-vestibule-reason", "a"),
+        ]);
+        remove_from_trailers(&mut trailers);
+        assert_eq!(names(&trailers), ["x-sum"]);
+    }
+
+    #[test]
     fn a_response_has_one_length() {
         let mut response = fields(&[
             ("transfer-encoding", "chunked"),
@@ -130,6 +167,7 @@ mod tests {
             ("x-mine", "1"),
             ("trailer", "x-sum"),
             ("proxy-authenticate", "Basic"),
+            ("x-vestibule-reason", "forged"),
         ]);
         remove_from_response(&mut response, false);
         assert_eq!(names(&response), ["proxy-authenticate", "trailer"]);

@@ -6,7 +6,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 /// The field that has the reason: it tells our answers from the server's.
-const REASON: HeaderName = HeaderName::from_static("x-vestibule-reason");
+pub(super) const REASON: HeaderName = HeaderName::from_static("x-vestibule-reason");
 
 /// What we answer ourselves.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,18 +15,57 @@ use super::head_scan::{HeadRefusal, RequestHead, RequestScan};
 /// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`Heads`].
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
+/// The most that is read of what follows a head that may switch, before it is answered.
+const MAX_EARLY: usize = 16 * 1024;
+
 /// What was judged of each request, in their order, for whoever answers them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Heads(Arc<Mutex<VecDeque<Result<RequestHead, HeadRefusal>>>>);
+pub(crate) struct Heads(Arc<Mutex<JudgedRequests>>);
+
+#[derive(Debug, Default)]
+struct JudgedRequests {
+    unanswered: VecDeque<Result<RequestHead, HeadRefusal>>,
+    /// What follows the head that might have switched is another request.
+    is_resumed: bool,
+    /// The body that is under way does not follow its own rules.
+    is_broken: bool,
+    /// Waits for the answer to a head that may switch.
+    reader: Option<Waker>,
+}
 
 impl Heads {
+    fn judged(&self) -> MutexGuard<'_, JudgedRequests> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn push(&self, head: Result<RequestHead, HeadRefusal>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(head);
+        self.judged().unanswered.push_back(head);
     }
 
     /// That of the next request. To be asked once for each; `None`: there was none, which the caller takes for a refusal.
     pub(crate) fn next(&self) -> Option<Result<RequestHead, HeadRefusal>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.judged().unanswered.pop_front()
+    }
+
+    /// The last head might have switched to another protocol, and does not: another request may follow.
+    pub(crate) fn resume(&self) {
+        let mut judged = self.judged();
+        judged.is_resumed = true;
+        if let Some(reader) = judged.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether the body that is under way does not follow its own rules.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.judged().is_broken
+    }
+
+    /// Whether another request may follow; who reads is woken once it may.
+    fn is_resumed(&self, cx: &Context<'_>) -> bool {
+        let mut judged = self.judged();
+        judged.reader = Some(cx.waker().clone());
+        std::mem::take(&mut judged.is_resumed)
     }
 }
 
@@ -70,12 +109,30 @@ impl<S> ScannedStream<S> {
     }
 
     /// Judges `bytes` that were not handed on yet; how many of them may be.
-    fn pass(scan: &mut RequestScan, heads: &Heads, bytes: &[u8]) -> io::Result<usize> {
+    fn pass(scan: &mut RequestScan, heads: &Heads, bytes: &[u8]) -> usize {
         let passed = scan.pass(bytes, |head| heads.push(head));
-        if passed.is_broken {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the chunks of a body are malformed"));
+        heads.judged().is_broken |= passed.is_broken;
+        passed.bytes
+    }
+
+    /// While nobody knows what follows: an app that goes away is noticed, and what it sends early is kept, within bounds.
+    fn poll_early(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        while self.held.len() < MAX_EARLY {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            let read = &buf.filled()[before..];
+            match (read.is_empty(), self.held.is_empty()) {
+                (true, true) => return Poll::Ready(Ok(())),
+                // It waits for what becomes of that.
+                (true, false) => return Poll::Pending,
+                (false, _) => self.held.extend_from_slice(read),
+            }
+            buf.set_filled(before);
         }
-        Ok(passed.bytes)
+        Poll::Pending
     }
 
     /// The reader gets an answer to give, in the order of the requests.
@@ -98,8 +155,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 return Poll::Ready(Ok(()));
             }
             match this.scan {
+                RequestScan::Switching if this.heads.is_resumed(cx) => {
+                    this.scan = RequestScan::default();
+                    this.cleared = Self::pass(&mut this.scan, &this.heads, &this.held);
+                    continue;
+                }
                 // Until the answer has been given: what follows may be another protocol.
-                RequestScan::Switching => return Poll::Pending,
+                RequestScan::Switching => return this.poll_early(cx, buf),
+                RequestScan::Refused if this.heads.is_broken() => {
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the chunks of a body are malformed",
+                    )));
+                }
                 // It has got its answer, and there is nothing more to be said.
                 RequestScan::Refused => return Poll::Pending,
                 _ => {}
@@ -121,20 +189,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.held.is_empty() {
-                let passed = Self::pass(&mut this.scan, &this.heads, read)?;
+                let passed = Self::pass(&mut this.scan, &this.heads, read);
                 this.held.extend_from_slice(&read[passed..]);
                 buf.set_filled(before + passed);
             } else {
                 // The reader's memory was borrowed for it.
                 this.held.extend_from_slice(read);
                 buf.set_filled(before);
-                this.cleared = Self::pass(&mut this.scan, &this.heads, &this.held)?;
+                this.cleared = Self::pass(&mut this.scan, &this.heads, &this.held);
             }
             if !this.scan.is_within_head(this.held.len() - this.cleared) {
                 this.timer = None;
             }
             let is_refused = matches!(this.scan, RequestScan::Refused);
-            if is_refused {
+            if is_refused && !this.heads.is_broken() {
                 // What lies in front of it is handed on, and then what stands in for it.
                 this.held.truncate(this.cleared);
                 this.held.extend_from_slice(STAND_IN);

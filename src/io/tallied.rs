@@ -11,14 +11,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Transferred;
 
 /// Bytes so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tally {
     written: AtomicU64,
     read: AtomicU64,
     is_truncated: AtomicBool,
+    /// No more is read than this.
+    limit: AtomicU64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let [written, read] = [0; 2].map(AtomicU64::new);
+        Self { written, read, is_truncated: AtomicBool::new(false), limit: AtomicU64::new(u64::MAX) }
+    }
 }
 
 impl Tally {
+    /// From now on no more than `bytes` may be read; `None`: as many as come. Reading on is an error of the kind `InvalidData`.
+    pub(crate) fn limit_reading(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or(u64::MAX, |bytes| self.read.load(Ordering::Relaxed).saturating_add(bytes));
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
     /// Written (up) and read (down) so far.
     pub(crate) fn bytes(&self) -> Transferred {
         Transferred { up: self.written.load(Ordering::Relaxed), down: self.read.load(Ordering::Relaxed) }
@@ -70,7 +85,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for TalliedStream<S> {
                 this.tally.is_truncated.store(true, Ordering::Relaxed);
             }
         })?;
-        this.tally.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        let read = (buf.filled().len() - before) as u64;
+        let all = this.tally.read.fetch_add(read, Ordering::Relaxed) + read;
+        if all > this.tally.limit.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "more has come than may come")));
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -1,5 +1,6 @@
 //! Which addresses are dialled: a name may lead to any.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use strum::{Display, VariantArray};
@@ -7,7 +8,9 @@ use strum::{Display, VariantArray};
 use crate::config::Network;
 
 /// Where clouds answer whoever asks with the credentials of the machine, beside the addresses of the link.
-const METADATA: [IpAddr; 4] = [
+const METADATA: [IpAddr; 6] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
@@ -62,10 +65,11 @@ impl AddressRules {
         let ip = addr.ip().to_canonical();
         self.refusal_of_ours(addr).or_else(|| {
             let allowed = self.guard.as_ref()?;
-            let spellings = std::iter::once(ip).chain(embedded(ip).map(IpAddr::V4));
-            let refusal =
-                spellings.clone().find_map(refusal_of_kind).or_else(|| is_own(ip).then_some(AddressRefusal::Own));
-            refusal.filter(|_| !spellings.clone().any(|ip| allowed.iter().any(|network| network.contains(ip))))
+            let mut spellings = vec![ip];
+            spellings.extend(embedded(ip).into_iter().map(IpAddr::V4));
+            let is_allowed = |ip: &IpAddr| allowed.iter().any(|network| network.contains(*ip));
+            let refusal = |ip: &IpAddr| refusal_of_kind(*ip).or_else(|| is_own(*ip).then_some(AddressRefusal::Own));
+            spellings.iter().filter(|ip| !is_allowed(ip)).find_map(refusal)
         })
     }
 
@@ -99,22 +103,32 @@ fn refusal_of_kind(ip: IpAddr) -> Option<AddressRefusal> {
     }
 }
 
-/// The IPv4 address that a translator on the way would make of `ip`: of `64:ff9b::/96` (RFC 6052), of `2002::/16` (RFC 3056), and of
-/// `::/96`, which was meant so once (RFC 4291, 2.5.5.1).
-fn embedded(ip: IpAddr) -> Option<Ipv4Addr> {
-    let IpAddr::V6(ip) = ip else { return None };
+/// The IPv4 addresses that somebody on the way may make of `ip`: translators of `64:ff9b::/96` and `64:ff9b:1::/48` (RFC 6052, RFC 8215)
+/// and of `::ffff:0:0:0/96` (RFC 2765), tunnels of 6to4 (RFC 3056), Teredo (RFC 4380) and ISATAP (RFC 5214), and whoever takes `::/96` for
+/// what it was meant to be once (RFC 4291, 2.5.5.1).
+fn embedded(ip: IpAddr) -> Vec<Ipv4Addr> {
+    let IpAddr::V6(ip) = ip else { return Vec::new() };
     let pair = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match ip.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(pair(high, low)),
-        [0, 0, 0, 0, 0, 0, high, low] if high > 0 => Some(pair(high, low)),
-        [0x2002, high, low, ..] => Some(pair(high, low)),
-        _ => None,
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => vec![pair(high, low)],
+        // Behind 48 bits a byte of zeros stands in the middle of the address; behind 96 there is none.
+        [0x64, 0xff9b, 1, first, second, third, high, low] => {
+            let both = [pair(high, low), pair(first, second << 8 | third >> 8)];
+            both.into_iter().filter(|ip| !ip.is_unspecified()).collect()
+        }
+        [0, 0, 0, 0, 0xffff, 0, high, low] => vec![pair(high, low)],
+        [0, 0, 0, 0, 0, 0, high, low] if high > 0 => vec![pair(high, low)],
+        [0x2002, high, low, ..] => vec![pair(high, low)],
+        [0x2001, 0, .., high, low] => vec![pair(!high, !low)],
+        [.., 0 | 0x200, 0x5efe, high, low] => vec![pair(high, low)],
+        _ => Vec::new(),
     }
 }
 
-/// Whether an interface of this machine has `ip`: nobody else can listen there.
+/// Whether an interface of this machine has `ip`: nobody else can listen there. Whatever stands in the way of an answer is taken for a yes.
 fn is_own(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
+    let bound = UdpSocket::bind((ip, 0));
+    bound.map_or_else(|error| error.kind() != io::ErrorKind::AddrNotAvailable, |_| true)
 }
 
 #[cfg(test)]
@@ -137,6 +151,11 @@ mod tests {
             ("[64:ff9b::7f00:1]:80", Loopback),
             ("[2002:7f00:1::]:80", Loopback),
             ("[::127.0.0.1]:80", Loopback),
+            ("[64:ff9b:1:7f00:0:100::]:80", Loopback),
+            ("[64:ff9b:1::127.0.0.1]:80", Loopback),
+            ("[::ffff:0:127.0.0.1]:80", Loopback),
+            ("[2001:0:1:2:3:4:80ff:fffe]:80", Loopback),
+            ("[2001:db8::5efe:127.0.0.1]:80", Loopback),
             ("169.254.169.254:80", LinkLocal),
             ("[::ffff:169.254.169.254]:80", LinkLocal),
             ("[64:ff9b::a9fe:a9fe]:80", LinkLocal),
@@ -144,6 +163,8 @@ mod tests {
             ("[fd00:ec2::254]:80", Metadata),
             ("[fd20:ce::254]:80", Metadata),
             ("100.100.100.200:80", Metadata),
+            ("168.63.129.16:80", Metadata),
+            ("[fd00:42::42]:80", Metadata),
             ("0.0.0.0:80", Nobody),
             ("0.1.2.3:80", Nobody),
             ("[::]:80", Nobody),

@@ -29,7 +29,7 @@ pub use dialler::Dialler;
 pub use endpoints::{Endpoint, Endpoints, Known, Lease};
 pub use error::{AttemptError, OutboundError};
 pub use forward_proxy::{Hosts, ProxyPassword, ProxyRequests};
-pub use http::{HttpClient, OutboundRequests, RequestService};
+pub use http::{HttpClient, HttpShared, OutboundRequests, RequestService};
 pub use probe::{EndpointProbe, probe};
 pub use tcp::OutboundService;
 

@@ -19,7 +19,7 @@ use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener;
 use crate::listener::{Acceptor, Service, SocketAccess, SocketFile, open_unix};
 use crate::outbound::{
-    AddressRules, Dialler, Endpoints, ForwardProxyInfo, Hosts, HttpClient, OutboundInfo, OutboundOverview,
+    AddressRules, Dialler, Endpoints, ForwardProxyInfo, Hosts, HttpClient, HttpShared, OutboundInfo, OutboundOverview,
     OutboundRequests, OutboundService, ProxyRequests, RequestService,
 };
 use crate::telemetry::OutboundCounters;
@@ -48,6 +48,8 @@ pub(super) struct Outbounds {
     pub(super) accepting: JoinSet<()>,
     /// One for each connection.
     pub(super) guards: DrainGuards,
+    /// What those share that speak HTTP, if any does.
+    pub(super) http: Option<HttpShared>,
     /// They stay open until the app is gone.
     pub(super) phase: watch::Sender<Phase>,
     /// Who is not dialled: whoever listens for the app, and for whoever runs the process.
@@ -162,6 +164,7 @@ pub(super) fn start(
         overview: OutboundOverview::default(),
         accepting: JoinSet::new(),
         guards: DrainGuards::default(),
+        http: None,
         phase: watch::Sender::new(Phase::Running),
         rules: Arc::new(AddressRules::open(ours.clone())),
         _files: Vec::new(),
@@ -232,7 +235,7 @@ impl Outbounds {
                 self.accept(sockets, &service, shared)
             }
             Protocol::Http1 => {
-                let client = Arc::new(HttpClient::new(Arc::new(dialler)));
+                let client = Arc::new(HttpClient::new(Arc::new(dialler), self.http_shared(shared)));
                 let service = Arc::new(RequestService::new(OutboundRequests::new(client, listener, access), phase));
                 self.accept(sockets, &service, shared)
             }
@@ -254,7 +257,8 @@ impl Outbounds {
         let counters = Arc::new(OutboundCounters::new("forward-proxy"));
         let rules = Arc::new(AddressRules::guarded(ours, proxy.allow_addresses.clone()));
         let snapshots = proxy.listed.iter().map(|hosts| rotator.add_outbound(pair, &hosts.settings)).collect();
-        let hosts = Arc::new(Hosts::new(Arc::clone(&proxy), snapshots, rules, Arc::clone(&counters)));
+        let hosts =
+            Arc::new(Hosts::new(Arc::clone(&proxy), snapshots, rules, Arc::clone(&counters), self.http_shared(shared)));
         tasks.start("forward proxy", {
             let hosts = Arc::clone(&hosts);
             async move { hosts.forget().await }
@@ -265,6 +269,15 @@ impl Outbounds {
         let names = sockets.iter().map(|_| listener.to_string()).collect::<Vec<_>>();
         self.overview.forward_proxy = Some(ForwardProxyInfo { config: proxy, listener, hosts, counters });
         self.accept(sockets.into_iter().zip(names), &Arc::new(service), shared)
+    }
+
+    /// What HTTP clients share: of all connections that fit few wait for a request.
+    fn http_shared(&mut self, shared: &Shared) -> HttpShared {
+        let new = || {
+            let waiting = (shared.capacity.connections / 8).max(4);
+            HttpShared::new(waiting, self.phase.subscribe(), self.guards.guard())
+        };
+        self.http.get_or_insert_with(new).clone()
     }
 
     /// Has `service` serve whoever connects to `sockets`, each with its name.

@@ -68,6 +68,9 @@ impl Running {
         }
         self.outbound.phase.send_replace(Phase::Draining);
         while self.outbound.accepting.join_next().await.is_some() {}
+        if let Some(http) = &self.outbound.http {
+            http.end();
+        }
         let mut remaining = std::mem::take(&mut self.outbound.guards).close();
         if timeout_at(deadline.max(Instant::now() + FLUSH_GRACE), remaining.gone()).await.is_err() {
             self.outbound.phase.send_replace(Phase::Closing);

@@ -5,6 +5,7 @@ mod checking;
 mod forward_proxy;
 mod forward_proxy_names;
 mod http;
+mod http_faults;
 mod http_framing;
 mod names;
 mod proxied;

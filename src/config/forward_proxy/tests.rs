@@ -96,6 +96,8 @@ fn what_would_surprise_is_refused_with_the_mend() {
         (on("10.0.0.0/8:1"), "has no name by which"),
         (on("10.0.0.1/8:1=cf:any"), "names a host and a network at once"),
         (on(&format!("b:1={APP},b:1")), "with a rule and without one"),
+        (on(&format!("b.:1={APP},b:1")), "with a rule and without one"),
+        (on("[*.a]:1"), "is not a"),
         (on("b:1=anonymous"), "every server has a certificate"),
         (on("b:1").flag("outbound-server-name", "off"), "no name is checked"),
         (on("b:1").flag("forward-proxy-map", "b:80"), "is not HOST:PORT=:PORT"),

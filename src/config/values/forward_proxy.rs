@@ -3,7 +3,7 @@
 use super::target::{dial_host, host_port};
 use super::{address, outbound_listen};
 use crate::config::forward_proxy::{DEFAULT_PORT, PortMapping};
-use crate::config::outbound::{HostPattern, OutboundListen, Target};
+use crate::config::outbound::{Host, HostPattern, OutboundListen, Target};
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
 use crate::policy::Rule;
@@ -37,7 +37,11 @@ pub fn listed(text: &str) -> Result<Listed, Problem> {
         Some(Ok(number)) if number > 0 => Ok(number),
         Some(_) | None => Err(address::no_port(port)),
     };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .filter(|host| host.contains(':'))
+        .unwrap_or(host);
     let hosts = match bare.strip_prefix("*.") {
         Some(domain) => {
             dial_host(domain).map_err(|_| wrong("has no domain behind the *"))?;
@@ -47,10 +51,18 @@ pub fn listed(text: &str) -> Result<Listed, Problem> {
         None if bare.contains('/') => HostPattern::Network(super::network(bare)?),
         None => {
             let (host, port) = host_port(hosts)?;
-            return Ok((HostPattern::Host(host), port, rule));
+            return Ok((HostPattern::Host(without_dot(host)), port, rule));
         }
     };
     Ok((hosts, number()?, rule))
+}
+
+/// A dot at the end makes no other host.
+fn without_dot(host: Host) -> Host {
+    match host {
+        Host::Name(name) => Host::Name(name.trim_end_matches('.').to_owned()),
+        Host::Ip(ip) => Host::Ip(ip),
+    }
 }
 
 /// `HOST:PORT=:PORT`

@@ -102,7 +102,12 @@ pub fn switch(text: &str) -> Result<bool, Problem> {
 
 /// `on` or `off`.
 pub fn on_or_off(text: &str) -> Result<bool, Problem> {
-    choose(text, [("on", true), ("off", false)].into_iter())
+    match text {
+        // As switches are written.
+        "true" => Ok(true),
+        "false" => Ok(false),
+        text => choose(text, [("on", true), ("off", false)].into_iter()),
+    }
 }
 
 /// What `text` stands for among `choices`.

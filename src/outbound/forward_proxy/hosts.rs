@@ -14,7 +14,7 @@ use crate::outbound::address_rules::AddressRules;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::Endpoints;
 use crate::outbound::error::OutboundError;
-use crate::outbound::http::HttpClient;
+use crate::outbound::http::{HttpClient, HttpShared};
 use crate::telemetry::{EndpointCounts, OutboundCounters};
 
 /// Servers that are known at once.
@@ -31,6 +31,7 @@ pub struct Hosts {
     snapshots: Vec<SnapshotReceiver<OutboundSnapshot>>,
     rules: Arc<AddressRules>,
     counters: Arc<OutboundCounters>,
+    http: HttpShared,
     known: Mutex<HashMap<(Target, Route), KnownHost>>,
 }
 
@@ -93,8 +94,9 @@ impl Hosts {
         snapshots: Vec<SnapshotReceiver<OutboundSnapshot>>,
         rules: Arc<AddressRules>,
         counters: Arc<OutboundCounters>,
+        http: HttpShared,
     ) -> Self {
-        Self { config, snapshots, rules, counters, known: Mutex::default() }
+        Self { config, snapshots, rules, counters, http, known: Mutex::default() }
     }
 
     /// What is counted.
@@ -158,7 +160,7 @@ impl Hosts {
         let snapshots = position.map(|position| self.snapshots[position].clone());
         let dialler = Dialler::new(outbound.settings, snapshots, endpoints, Arc::clone(&self.counters));
         ProxiedHost {
-            client: HttpClient::new(Arc::new(dialler)),
+            client: HttpClient::new(Arc::new(dialler), self.http.clone()),
             lookups,
             is_listed: position.is_some(),
             is_warned_of: AtomicBool::new(false),

@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue, PROXY_AUTHENTICATE};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request};
 use tokio::net::UnixStream;
 
 pub use authentication::ProxyPassword;
 pub use hosts::Hosts;
 use request_target::{NamedServer, ProxyRefusal};
 
-use super::http::{ExchangeResponse, RequestHandler, Switch, no_connection, own_response};
+use super::http::{ExchangeResponse, RequestHandler, Switch, no_connection, origin_form, own_response};
 use crate::config::AccessLogFilter;
 use crate::http::RequestHead;
 use crate::telemetry::{OutboundLogEntry, RequestFields, RequestMode};
@@ -88,10 +88,7 @@ impl RequestHandler for ProxyRequests {
             return tunnel::open(host, self.hosts.tls_tunnel(), entry, switch).await;
         }
         let (mut parts, body) = request.into_parts();
-        parts.uri = match parts.uri.path_and_query() {
-            Some(path) => Uri::from(path.clone()),
-            None => Uri::from_static("/"),
-        };
+        parts.uri = origin_form(&parts);
         // Whoever is named in the first line is meant (RFC 9112, 3.2.2).
         if let Ok(host) = HeaderValue::try_from(named.authority) {
             parts.headers.insert(HOST, host);

@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 use super::channel::Channel;
 use super::failure::response_failure;
 use super::pool::Pool;
-use crate::http::OwnAnswer;
+use crate::http::{OwnAnswer, remove_from_trailers};
 use crate::io::Transferred;
 use crate::outbound::endpoints::Lease;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
@@ -46,38 +46,62 @@ pub(in crate::outbound) fn own_response(
 pub(in crate::outbound) struct RequestBody {
     /// `None`: there is none.
     inner: Option<Incoming>,
-    /// The app asks whether it may send it: it is not read before the server has said so.
-    gate: Option<Gate>,
-    is_done: Arc<AtomicBool>,
+    gate: Gate,
+    progress: Arc<BodyProgress>,
 }
 
-/// What a body waits for.
+/// What has become of a body so far.
+#[derive(Debug, Default)]
+pub(in crate::outbound) struct BodyProgress {
+    is_done: AtomicBool,
+    has_failed: AtomicBool,
+}
+
+impl BodyProgress {
+    /// Whether all of it has been taken.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Acquire)
+    }
+
+    /// Whether it has ended too early: the app has gone, or what it sent is no body.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+}
+
+/// The app may ask whether it may send the body: then it is not read before the server has said so.
 #[derive(Debug)]
-struct Gate {
-    opened: oneshot::Receiver<()>,
-    timer: Pin<Box<Sleep>>,
+enum Gate {
+    /// It is sent.
+    Open,
+    /// It waits for the server, or for so long.
+    Waiting { opened: oneshot::Receiver<()>, timer: Pin<Box<Sleep>> },
+    /// The server has answered something else: it is not wanted.
+    Closed,
 }
 
 impl RequestBody {
     pub(super) fn new(inner: Incoming) -> Self {
         let inner = Some(inner).filter(|inner| !inner.is_end_stream());
-        Self { is_done: Arc::new(AtomicBool::new(inner.is_none())), inner, gate: None }
+        let progress = BodyProgress { is_done: AtomicBool::new(inner.is_none()), ..BodyProgress::default() };
+        Self { progress: Arc::new(progress), inner, gate: Gate::Open }
     }
 
     pub(super) fn none() -> Self {
-        Self { inner: None, gate: None, is_done: Arc::new(AtomicBool::new(true)) }
+        let progress = BodyProgress { is_done: AtomicBool::new(true), ..BodyProgress::default() };
+        Self { inner: None, gate: Gate::Open, progress: Arc::new(progress) }
     }
 
     /// It is held back until what is given here is used, or for a while.
     pub(super) fn hold_back(&mut self) -> oneshot::Sender<()> {
         let (open, opened) = oneshot::channel();
-        self.gate = Some(Gate { opened, timer: Box::pin(sleep(CONTINUE_WAIT)) });
+        self.gate = Gate::Waiting { opened, timer: Box::pin(sleep(CONTINUE_WAIT)) };
         open
     }
 
-    /// Whether all of it has been taken.
-    pub(super) fn is_done(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.is_done)
+    /// What becomes of it.
+    pub(super) fn progress(&self) -> Arc<BodyProgress> {
+        Arc::clone(&self.progress)
     }
 }
 
@@ -86,23 +110,30 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        if let Some(gate) = &mut self.gate {
-            // The sender is dropped with the question: then the server has answered something else, and the body is not wanted.
-            match Pin::new(&mut gate.opened).poll(cx) {
-                Poll::Ready(Ok(())) => self.gate = None,
-                Poll::Ready(Err(_)) => return Poll::Pending,
-                Poll::Pending => {
-                    ready!(gate.timer.as_mut().poll(cx));
-                    self.gate = None;
+        match &mut self.gate {
+            Gate::Open => {}
+            Gate::Closed => return Poll::Pending,
+            Gate::Waiting { opened, timer } => match Pin::new(opened).poll(cx) {
+                Poll::Ready(Ok(())) => self.gate = Gate::Open,
+                // The sender is dropped with the question.
+                Poll::Ready(Err(_)) => {
+                    self.gate = Gate::Closed;
+                    return Poll::Pending;
                 }
-            }
+                Poll::Pending => {
+                    ready!(timer.as_mut().poll(cx));
+                    self.gate = Gate::Open;
+                }
+            },
         }
         let frame = match &mut self.inner {
-            Some(inner) => ready!(Pin::new(inner).poll_frame(cx)),
+            Some(inner) => ready!(Pin::new(inner).poll_frame(cx)).map(|frame| frame.map(without_forged_trailers)),
             None => None,
         };
-        if frame.is_none() || self.is_end_stream() {
-            self.is_done.store(true, Ordering::Release);
+        match &frame {
+            Some(Err(_)) => self.progress.has_failed.store(true, Ordering::Release),
+            Some(Ok(_)) if !self.is_end_stream() => {}
+            Some(Ok(_)) | None => self.progress.is_done.store(true, Ordering::Release),
         }
         Poll::Ready(frame)
     }
@@ -114,6 +145,14 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
+}
+
+/// Trailers are heads that come late.
+fn without_forged_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        remove_from_trailers(trailers);
+    }
+    frame
 }
 
 /// The body of a response on its way to the app.
@@ -132,7 +171,7 @@ pub(super) struct Exchange {
     pub(super) entry: OutboundLogEntry,
     /// Bytes of the connection before this request.
     pub(super) before: Transferred,
-    pub(super) request_is_done: Arc<AtomicBool>,
+    pub(super) request_body: Arc<BodyProgress>,
     /// It counts as a request until then.
     pub(super) _lease: Lease,
     pub(super) _permit: OwnedSemaphorePermit,
@@ -151,9 +190,9 @@ impl ResponseBody {
     fn complete(&mut self) {
         let Some(mut exchange) = self.exchange.take() else { return };
         exchange.note_bytes();
-        let Exchange { channel, pool, entry, request_is_done, .. } = exchange;
+        let Exchange { channel, pool, entry, request_body, .. } = exchange;
         // A server that has answered before it had the whole request is not asked again on this connection.
-        if request_is_done.load(Ordering::Acquire) {
+        if request_body.is_done() {
             pool.put(channel);
         }
         entry.close(OutboundCloseReason::Completed);
@@ -185,7 +224,7 @@ impl Body for ResponseBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx)).map(|frame| frame.map(without_forged_trailers));
         match &frame {
             Some(Err(error)) => self.fail(error),
             Some(Ok(_)) if !self.inner.is_end_stream() => {}

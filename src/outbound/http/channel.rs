@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::body::RequestBody;
 use crate::config::{Host, Target};
 use crate::io::{TalliedStream, Tally, Transferred};
+use crate::lifecycle::DrainGuard;
 use crate::outbound::attempts::{Connected, Verified};
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::{Endpoint, Lease};
@@ -24,7 +25,7 @@ use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 use crate::tls::Negotiated;
 
 /// The longest head of a response, in bytes. It has 100 fields at most: as many as hyper reads without memory of its own for them.
-const MAX_RESPONSE_HEAD: usize = 256 * 1024;
+const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 /// What hyper speaks on.
 pub(super) type Connection = TokioIo<TalliedStream<EndpointStream>>;
@@ -87,6 +88,7 @@ impl Channel {
         connected: Connected,
         generation: u64,
         dialler: &Arc<Dialler>,
+        guard: Option<DrainGuard>,
         entry: &OutboundLogEntry,
     ) -> Result<(Self, Lease), OutboundError> {
         let Connected { stream, verified, lease } = connected;
@@ -106,7 +108,11 @@ impl Channel {
         builder.max_buf_size(MAX_RESPONSE_HEAD);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(OutboundError::Http)?;
         let driving = drive(connection, Arc::clone(dialler), Arc::clone(&origin), chain);
-        let driver = Driver(Some(tokio::spawn(driving)));
+        let driver = Driver(Some(tokio::spawn(async move {
+            driving.await;
+            // Until then the end of the process waits for it.
+            drop(guard);
+        })));
         Ok((Self { sender, tally, origin, is_reused: false, driver }, lease))
     }
 

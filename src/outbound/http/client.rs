@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::body::{Exchange, ExchangeResponse, RequestBody, ResponseBody, own_response};
 use super::channel::{Channel, Connection};
 use super::failure::{no_connection, own_answer, response_failure};
-use super::pool::Pool;
+use super::pool::{HttpShared, Pool};
 use super::retry::RetryBudget;
 use super::server::Switch;
 use crate::config::EjectOn;
@@ -28,6 +28,9 @@ use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// A connection whose last response is whole is ready for the next request at once. One that is not is of no use.
 const READY: Duration = Duration::from_secs(1);
+
+/// The most that may come before a response, its head included: some servers inform of their progress first (RFC 9110, 15.2).
+const MAX_BEFORE_RESPONSE: u64 = 128 * 1024;
 
 /// Connections that are tried for a request of which nothing could be written.
 const MAX_UNSENT: usize = 3;
@@ -44,9 +47,9 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// What sends requests by `dialler`. Must be called within a runtime.
-    pub fn new(dialler: Arc<Dialler>) -> Self {
-        let pool = Arc::new(Pool::new(Arc::clone(&dialler)));
+    /// What sends requests by `dialler`, beside others that share `shared`. Must be called within a runtime.
+    pub fn new(dialler: Arc<Dialler>, shared: HttpShared) -> Self {
+        let pool = Arc::new(Pool::new(Arc::clone(&dialler), shared));
         let sweeper = tokio::spawn({
             let pool = Arc::clone(&pool);
             async move { pool.sweep().await }
@@ -86,6 +89,7 @@ impl HttpClient {
         remove_from_request(&mut parts.headers, head.may_switch);
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
+        let asked = parts.headers.get(UPGRADE).filter(|_| head.may_switch).cloned();
         let mut message = (parts, RequestBody::new(body));
         let (mut tried, mut unsent, mut retry) = (Vec::new(), 0, None);
         loop {
@@ -97,33 +101,37 @@ impl HttpClient {
             let (parts, mut body) = message;
             let copy =
                 (channel.is_reused && body.is_end_stream() && parts.method.is_idempotent()).then(|| parts.clone());
-            let request_is_done = body.is_done();
+            let request_body = body.progress();
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
             let mut request = Request::from_parts(parts, body);
             self.name_host(request.headers_mut(), &channel, &mut entry);
             if let Some(gate) = gate {
                 let gate = std::sync::Mutex::new(Some(gate));
                 hyper::ext::on_informational(&mut request, move |informed| {
-                    let gate = gate.lock().ok().and_then(|mut gate| gate.take());
-                    if let (StatusCode::CONTINUE, Some(gate)) = (informed.status(), gate) {
+                    // Others say nothing of the body.
+                    let is_wanted = informed.status() == StatusCode::CONTINUE;
+                    if let Some(gate) = gate.lock().ok().filter(|_| is_wanted).and_then(|mut gate| gate.take()) {
                         // A body that is gone is not waited for.
                         let _ = gate.send(());
                     }
                 });
             }
             let before = channel.tally.bytes();
-            let mut error = match channel.sender.try_send_request(request).await {
+            channel.tally.limit_reading(Some(MAX_BEFORE_RESPONSE));
+            let sent = channel.sender.try_send_request(request);
+            let mut error = match sent.await {
                 Ok(response) => {
+                    channel.tally.limit_reading(None);
                     let exchange = Exchange {
                         channel,
                         pool: Arc::clone(&self.pool),
                         entry,
                         before,
-                        request_is_done,
+                        request_body,
                         _lease: lease,
                         _permit: permit,
                     };
-                    return self.respond(response, exchange, head, switch);
+                    return self.respond(response, exchange, asked.as_ref(), switch);
                 }
                 Err(error) => error,
             };
@@ -135,8 +143,17 @@ impl HttpClient {
                 continue;
             }
             let error = error.into_error();
-            let (reason, detail) = response_failure(&error, &channel);
-            if !channel.is_reused && nothing_heard && reason != OutboundCloseReason::AppReset {
+            let (reason, detail) = match () {
+                () if switch.is_broken() => {
+                    (OutboundCloseReason::BadRequest, "the chunks of the request's body are malformed".to_owned())
+                }
+                () if request_body.has_failed() => {
+                    (OutboundCloseReason::AppReset, "the request did not come to its end".to_owned())
+                }
+                () => response_failure(&error, &channel),
+            };
+            let is_the_apps = matches!(reason, OutboundCloseReason::AppReset | OutboundCloseReason::BadRequest);
+            if !channel.is_reused && nothing_heard && !is_the_apps {
                 self.dialler.endpoints.failed(&channel.origin.endpoint);
             }
             let under_way = self.max_requests - self.requests.available_permits();
@@ -196,7 +213,7 @@ impl HttpClient {
         // The rare way has a box of its own: all others have no room for it.
         let connected = Box::pin(attempts.run(None, entry)).await?;
         self.dialler.counters.count_pool(false);
-        let (channel, lease) = Channel::open(connected, generation, &self.dialler, entry).await?;
+        let (channel, lease) = Channel::open(connected, generation, &self.dialler, self.pool.guard(), entry).await?;
         channel.origin.describe(entry, false);
         Ok((channel, lease))
     }
@@ -206,7 +223,7 @@ impl HttpClient {
         &self,
         mut response: Response<Incoming>,
         mut exchange: Exchange,
-        head: RequestHead,
+        asked: Option<&HeaderValue>,
         switch: &Switch,
     ) -> ExchangeResponse {
         let status = response.status();
@@ -218,14 +235,7 @@ impl HttpClient {
             }
         }
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-        let coding = response.headers().get(TRANSFER_ENCODING);
-        let problem = match () {
-            () if switches && !head.may_switch => Some("the server switches to another protocol, and was not asked to"),
-            () if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) => {
-                Some("the response's Transfer-Encoding is not chunked alone")
-            }
-            () => None,
-        };
+        let problem = response_problem(&response, asked);
         if let Some(problem) = problem {
             let (reason, entry) = (OutboundCloseReason::BadResponse, exchange.into_entry());
             return own_response(own_answer(reason, problem.to_owned()), reason, entry);
@@ -263,6 +273,30 @@ impl HttpClient {
                 Some((session.beginning_with(first, parts.read_buf.to_vec()).counted_by(permit), dialler))
             })
         })
+    }
+}
+
+/// What is wrong with `response`, if something could be read in two ways; `asked`: the protocol that the app has asked to switch to.
+fn response_problem<B>(response: &Response<B>, asked: Option<&HeaderValue>) -> Option<&'static str> {
+    let fields = response.headers();
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let is_asked =
+        |protocol: &HeaderValue| asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let is_number = |length: &HeaderValue| length.as_bytes().iter().all(u8::is_ascii_digit);
+    match () {
+        () if switches && !fields.get(UPGRADE).is_some_and(is_asked) => {
+            Some("the server switches to another protocol than it was asked to")
+        }
+        () if !codings.next().is_none_or(is_chunked) || codings.next().is_some() => {
+            Some("the response's Transfer-Encoding is not chunked alone")
+        }
+        () if !lengths.next().is_none_or(is_number) || lengths.next().is_some() => {
+            Some("the response's Content-Length is no number, or stands twice")
+        }
+        () => None,
     }
 }
 

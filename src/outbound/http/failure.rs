@@ -29,7 +29,7 @@ pub(in crate::outbound) fn own_answer(reason: OutboundCloseReason, text: String)
             StatusCode::SERVICE_UNAVAILABLE
         }
         Reason::ConnectTimeout | Reason::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::BadRequest | Reason::AppReset => StatusCode::BAD_REQUEST,
         Reason::NotListed | Reason::AddressNotAllowed => StatusCode::FORBIDDEN,
         Reason::AuthenticationRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         _ => StatusCode::BAD_GATEWAY,
@@ -52,13 +52,17 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
         let reason = match cause.kind() {
             io::ErrorKind::UnexpectedEof if channel.is_truncated() => Reason::EndpointTruncated,
             io::ErrorKind::UnexpectedEof => Reason::NoResponse,
-            io::ErrorKind::InvalidData => Reason::EndpointViolation,
+            io::ErrorKind::InvalidData if cause.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) => {
+                Reason::EndpointViolation
+            }
+            io::ErrorKind::InvalidData => Reason::BadResponse,
             _ => Reason::EndpointReset,
         };
         let detail = match reason {
             Reason::EndpointTruncated => {
                 "the server's TCP connection ended without close_notify; see whether the app behind it runs".to_owned()
             }
+            Reason::BadResponse => "the server has sent too much before its response".to_owned(),
             Reason::NoResponse => "the server closed the connection before its response was whole".to_owned(),
             _ => format!("the connection to the server failed: {cause}"),
         };

@@ -15,16 +15,29 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue};
-use hyper::{Method, Request, Uri};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode, Uri};
 
 pub(super) use self::body::{ExchangeResponse, own_response};
 pub use self::client::HttpClient;
 pub(super) use self::failure::no_connection;
+pub use self::pool::HttpShared;
 pub(super) use self::server::{RequestHandler, Switch, linger};
 pub use self::service::RequestService;
 use crate::config::AccessLogFilter;
 use crate::http::{OwnAnswer, RequestHead};
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry, RequestFields};
+
+/// What the server is asked for: whom the app took us for says nothing to it (RFC 9112, 3.2.1 and 3.2.4).
+pub(super) fn origin_form(parts: &Parts) -> Uri {
+    match parts.uri.path_and_query().filter(|path| !path.as_str().is_empty()) {
+        Some(path) if path.as_str() == "/" && parts.method == Method::OPTIONS && parts.uri.scheme().is_some() => {
+            Uri::from_static("*")
+        }
+        Some(path) => Uri::from(path.clone()),
+        None => Uri::from_static("/"),
+    }
+}
 
 /// What the connections of one outbound listener for HTTP share.
 #[derive(Debug)]
@@ -47,22 +60,20 @@ impl RequestHandler for OutboundRequests {
         let entry = self.entry(Some(request.method()));
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let text = format!("{} is not sent on here", request.method());
-            let answer =
-                OwnAnswer { status: hyper::StatusCode::METHOD_NOT_ALLOWED, reason: "method_not_allowed", text };
+            let answer = OwnAnswer { status: StatusCode::METHOD_NOT_ALLOWED, reason: "method_not_allowed", text };
             return own_response(answer, OutboundCloseReason::BadRequest, entry);
         }
         let (mut parts, body) = request.into_parts();
-        let authority = parts.uri.authority().map(ToString::to_string);
-        // The server is asked for the path alone: whom the app took us for says nothing to it.
-        parts.uri = match parts.uri.path_and_query() {
-            Some(path) => Uri::from(path.clone()),
-            None => Uri::from_static("/"),
-        };
-        if let Some(authority) = authority
-            && let Ok(host) = HeaderValue::try_from(authority)
-        {
+        if let Some(authority) = parts.uri.authority() {
+            let host = Some(authority.as_str()).filter(|authority| !authority.contains('@'));
+            let Some(host) = host.and_then(|host| HeaderValue::try_from(host).ok()) else {
+                let text = "there is a user in the URL; send it as Authorization".to_owned();
+                let answer = OwnAnswer { status: StatusCode::BAD_REQUEST, reason: "user_in_target", text };
+                return own_response(answer, OutboundCloseReason::BadRequest, entry);
+            };
             parts.headers.insert(HOST, host);
         }
+        parts.uri = origin_form(&parts);
         self.client.send(Request::from_parts(parts, body), head, entry, switch).await
     }
 

@@ -3,18 +3,48 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::channel::Channel;
 use crate::credentials::SnapshotReceiver;
+use crate::lifecycle::{DrainGuard, Phase};
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::Endpoint;
+
+/// What all clients of the process share.
+#[derive(Debug, Clone)]
+pub struct HttpShared {
+    /// Where the process stands: none waits for a request once it ends.
+    phase: watch::Receiver<Phase>,
+    /// What each connection holds until it is closed; `None` once the process ends.
+    guard: Arc<Mutex<Option<DrainGuard>>>,
+    /// Room for connections that wait.
+    room: Arc<Semaphore>,
+}
+
+impl HttpShared {
+    /// `waiting` connections at most wait for a request at once; those that are open when `phase` ends are closed, and hold `guard` until then.
+    pub fn new(waiting: usize, phase: watch::Receiver<Phase>, guard: DrainGuard) -> Self {
+        let room = Arc::new(Semaphore::new(waiting.min(Semaphore::MAX_PERMITS)));
+        Self { phase, guard: Arc::new(Mutex::new(Some(guard))), room }
+    }
+
+    /// Nothing begins any more that the end of the process would have to wait for.
+    pub fn end(&self) {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn has_ended(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+}
 
 /// Connections that wait, those that have waited the longest in front.
 #[derive(Debug)]
 pub(super) struct Pool {
     waiting: Mutex<Vec<Waiting>>,
+    shared: HttpShared,
     /// There is one where there was none.
     came: Notify,
     dialler: Arc<Dialler>,
@@ -24,11 +54,17 @@ pub(super) struct Pool {
 struct Waiting {
     channel: Channel,
     since: Instant,
+    place: OwnedSemaphorePermit,
 }
 
 impl Pool {
-    pub(super) fn new(dialler: Arc<Dialler>) -> Self {
-        Self { waiting: Mutex::default(), came: Notify::new(), dialler }
+    pub(super) fn new(dialler: Arc<Dialler>, shared: HttpShared) -> Self {
+        Self { waiting: Mutex::default(), shared, came: Notify::new(), dialler }
+    }
+
+    /// What a new connection holds as long as it is open.
+    pub(super) fn guard(&self) -> Option<DrainGuard> {
+        self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -42,11 +78,28 @@ impl Pool {
         if is_retired || max_age.is_some_and(|max_age| channel.age() >= max_age) {
             return self.finish(channel, is_retired);
         }
+        if self.shared.has_ended() {
+            return channel.finish();
+        }
         let mut waiting = self.waiting();
+        let place = match Arc::clone(&self.shared.room).try_acquire_owned() {
+            Ok(place) => place,
+            // In the place of the one that has waited the longest here, or nowhere.
+            Err(_) if waiting.is_empty() => {
+                drop(waiting);
+                return channel.finish();
+            }
+            Err(_) => {
+                let Waiting { channel, place, .. } = waiting.remove(0);
+                self.dialler.counters.count_idle(-1);
+                channel.finish();
+                place
+            }
+        };
         if waiting.is_empty() {
             self.came.notify_one();
         }
-        waiting.push(Waiting { channel, since: Instant::now() });
+        waiting.push(Waiting { channel, since: Instant::now(), place });
         self.dialler.counters.count_idle(1);
     }
 
@@ -66,12 +119,17 @@ impl Pool {
         Some(channel)
     }
 
-    /// Lets go of those that have waited for too long, have been closed, or are of another generation than the one in force; for ever.
+    /// Lets go of those that have waited for too long, have been closed, or are of another generation than the one in force; until the
+    /// process ends, and then of all.
     pub(super) async fn sweep(&self) {
         let idle_timeout = self.dialler.settings.timeouts.pool_idle;
+        let mut phase = self.shared.phase.clone();
         let mut generations = self.dialler.snapshots.as_ref().map(SnapshotReceiver::generations);
         loop {
             let oldest = self.let_go(idle_timeout);
+            if self.shared.has_ended() {
+                return;
+            }
             let over = async {
                 match oldest.zip(idle_timeout) {
                     Some((since, limit)) => sleep_until(since + limit).await,
@@ -89,16 +147,18 @@ impl Pool {
                 () = over => {}
                 () = rotated => {}
                 () = self.came.notified() => {}
+                _ = phase.changed() => {}
             }
         }
     }
 
     /// As one sweep; since when the one waits that has waited the longest of those that stay.
     fn let_go(&self, idle_timeout: Option<Duration>) -> Option<Instant> {
-        let (now, generation) = (Instant::now(), self.dialler.generation());
+        let (now, generation, has_ended) = (Instant::now(), self.dialler.generation(), self.shared.has_ended());
         let mut waiting = self.waiting();
         let gone = waiting.extract_if(.., |one| {
-            one.channel.is_closed()
+            has_ended
+                || one.channel.is_closed()
                 || !one.channel.is_of(generation)
                 || idle_timeout.is_some_and(|limit| now.duration_since(one.since) >= limit)
         });

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
-use crate::http::{HeadRefusal, MAX_HEAD, RequestHead, ScannedStream};
+use crate::http::{HeadRefusal, Heads, MAX_HEAD, RequestHead, ScannedStream};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
@@ -59,17 +59,24 @@ pub(in crate::outbound) type TunnelOpening =
     Pin<Box<dyn Future<Output = Option<(OutboundSession, Arc<Dialler>)>> + Send>>;
 
 /// What a connection becomes behind the response that is under way.
-#[derive(Default)]
-pub(in crate::outbound) struct Switch(Mutex<Option<Tunnel>>);
+pub(in crate::outbound) struct Switch {
+    tunnel: Mutex<Option<Tunnel>>,
+    heads: Heads,
+}
 
 impl Switch {
     /// It becomes `tunnel`.
     pub(in crate::outbound) fn to(&self, tunnel: Tunnel) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+        *self.tunnel() = Some(tunnel);
     }
 
-    fn take(&self) -> Option<Tunnel> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Whether the body of the request does not follow its own rules.
+    pub(super) fn is_broken(&self) -> bool {
+        self.heads.is_broken()
+    }
+
+    fn tunnel(&self) -> MutexGuard<'_, Option<Tunnel>> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,12 +88,19 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     mut phase: watch::Receiver<Phase>,
 ) -> Option<(OutboundSession, Arc<Dialler>)> {
     let stream = ScannedStream::new(app, HEAD_TIMEOUT);
-    let (heads, switch) = (stream.heads(), Arc::new(Switch::default()));
+    let heads = stream.heads();
+    let switch = Arc::new(Switch { tunnel: Mutex::default(), heads: heads.clone() });
     let service = service_fn(|request| {
         let (handler, heads, switch) = (Arc::clone(&handler), heads.clone(), Arc::clone(&switch));
         Box::pin(async move {
             let response = match heads.next() {
-                Some(Ok(head)) => handler.handle(head, request, &switch).await,
+                Some(Ok(head)) => {
+                    let response = handler.handle(head, request, &switch).await;
+                    if head.may_switch && switch.tunnel().is_none() {
+                        heads.resume();
+                    }
+                    response
+                }
                 Some(Err(refusal)) => refused(refusal, handler.entry(None)),
                 // Every request was judged; one that was not is not acted on.
                 None => refused(HeadRefusal::NotHttp, handler.entry(None)),
@@ -95,7 +109,8 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         })
     });
     let mut connection = http1::Builder::new()
-        .half_close(true)
+        // An app that has gone waits for nothing; one that has only ended its sending is taken for gone, as others do.
+        .half_close(false)
         .auto_date_header(false)
         // Room for the head that is the longest, and for what came with it.
         .max_buf_size(2 * MAX_HEAD)
@@ -114,7 +129,8 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     };
     let parts = connection.into_parts();
     let (app, held) = parts.io.into_inner().into_parts();
-    match (done, switch.take()) {
+    let tunnel = switch.tunnel().take();
+    match (done, tunnel) {
         (Some(Ok(())), Some(tunnel)) => return tunnel(app, [&parts.read_buf[..], &held].concat()).await,
         (Some(Ok(())), None) => linger(app).await,
         // It was told so.

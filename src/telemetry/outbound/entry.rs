@@ -247,6 +247,8 @@ impl Drop for OutboundLogEntry {
         let reason = match self.close_reason {
             Some(reason) => reason,
             None if std::thread::panicking() => OutboundCloseReason::Internal,
+            // Nobody waits for the answer any more.
+            None if self.fields.request.is_some() => OutboundCloseReason::AppReset,
             // The runtime has dropped the task: the process ends.
             None => OutboundCloseReason::DrainTimeout,
         };

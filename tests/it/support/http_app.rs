@@ -55,6 +55,32 @@ impl HttpApp {
         app
     }
 
+    /// One that hands over each connection behind the first head, whether a body follows or not.
+    pub(crate) fn handing_over(to: fn(TcpStream)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let app = Self { addr: listener.local_addr().unwrap(), asked: Arc::default() };
+        let asked = Arc::clone(&app.asked);
+        std::thread::spawn(move || {
+            for (connection, stream) in listener.incoming().enumerate() {
+                let (mut stream, asked) = (stream.unwrap(), Arc::clone(&asked));
+                std::thread::spawn(move || {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let mut byte = [0];
+                        if !matches!(stream.read(&mut byte), Ok(1)) {
+                            return;
+                        }
+                        head.push(byte[0]);
+                    }
+                    let head = String::from_utf8(head).unwrap();
+                    asked.lock().unwrap().push(Asked { head, body: Vec::new(), connection });
+                    to(stream);
+                });
+            }
+        });
+        app
+    }
+
     /// One that answers each request with this body.
     pub(crate) fn saying(body: &'static str) -> Self {
         Self::start(move |_| Reply::ok(body))
