@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Announce, DEFAULT_PORT, ForwardProxy, ListedHosts};
+use crate::config::options::{OPTIONS, Opt};
 use crate::config::outbound::{ExpectedName, Host, HostPattern, OutboundListen, OutboundSettings};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::sources::RawValue;
@@ -79,14 +80,18 @@ impl OptionReader {
         self.sources.values(name).first().map_or_else(|| otherwise.clone(), |given| given.place.clone())
     }
 
-    /// Servers of a proxy that nobody has asked for, nor turned off.
+    /// What is said of a proxy that nobody has asked for, nor turned off.
     fn no_lonely_forward_proxy_option(&mut self) -> Result<(), Reported> {
         let is_turned_off =
             !matches!(self.sources.values("forward-proxy"), [RawValue { place: Source::Default(_), .. }]);
-        let lonely = self.sources.values("forward-proxy-to").first().map(|given| given.place.clone());
-        let Some(place) = lonely.filter(|place| !is_turned_off && outbound::is_deliberate(place)) else {
-            return Ok(());
+        let is_meant = |option: &Opt, place: &Source| match place {
+            Source::Flag(_) => true,
+            place => option.name == "forward-proxy-to" && outbound::is_deliberate(place),
         };
+        let of_it = OPTIONS.iter().filter(|option| option.name.starts_with("forward-proxy-") && !is_turned_off);
+        let mut given = of_it.filter_map(|option| Some((option, &self.sources.values(option.name).first()?.place)));
+        let lonely = given.find(|(option, place)| is_meant(option, place)).map(|(_, place)| place.clone());
+        let Some(place) = lonely else { return Ok(()) };
         let help = format!("add --forward-proxy on, which listens on 127.0.0.1:{DEFAULT_PORT}, or leave it out");
         Err(self.report(Problem::new("there is no forward proxy", help).at(place)))
     }

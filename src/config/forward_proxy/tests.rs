@@ -86,6 +86,8 @@ fn a_port_may_stand_for_another() {
 fn what_would_surprise_is_refused_with_the_mend() {
     for (typed, said) in [
         (Typed::default().flag("forward-proxy-to", "b:1"), "there is no forward proxy"),
+        (Typed::default().flag("forward-proxy-secret", "on"), "there is no forward proxy"),
+        (Typed::default().flag("outbound-protocol", "http1"), "there is no outbound listener"),
         (Typed::default().flag("forward-proxy", "0.0.0.0:1"), "other hosts may reach"),
         (on("b"), "has no port"),
         (on("*:1"), "with everybody"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{ExpectedName, Host, Outbound, OutboundCa, OutboundListen, OutboundSettings, OutboundTimeouts, Target};
-use crate::config::options::Table;
+use crate::config::options::{OPTIONS, Opt, Table};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values::Range;
 use crate::config::{Listen, Listener, resolve, values};
@@ -41,9 +41,16 @@ impl OptionReader {
         let is_there = self.sources.sections(Table::Outbound).next().is_some()
             || !self.sources.values("outbound").is_empty()
             || self.sources.values("forward-proxy").iter().any(|given| given.value != "off");
+        let is_meant = |option: &&Opt, place: &Source| match place {
+            Source::Flag(_) => true,
+            // A file may be one for many; but who may answer is not said in passing.
+            place => option.name == "outbound-expect" && is_deliberate(place),
+        };
+        let lonely = OPTIONS.iter().filter(|option| option.table == Some(Table::Outbound) && !is_there);
+        let lonely = lonely.filter_map(|option| Some((option, self.sources.values(option.name).first()?)));
         let lonely =
-            self.sources.values("outbound-expect").first().filter(|given| !is_there && is_deliberate(&given.place));
-        if let Some(place) = lonely.map(|given| given.place.clone()) {
+            lonely.map(|(option, given)| (option, &given.place)).find(|(option, place)| is_meant(option, place));
+        if let Some(place) = lonely.map(|(_, place)| place.clone()) {
             let help = "add --outbound LISTEN=HOST:PORT, or leave it out";
             outbounds = Err(self.report(Problem::new("there is no outbound listener", help).at(place)));
         }

@@ -112,8 +112,8 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         // An app that has gone waits for nothing; one that has only ended its sending is taken for gone, as others do.
         .half_close(false)
         .auto_date_header(false)
-        // Room for the head that is the longest, and for what came with it.
-        .max_buf_size(2 * MAX_HEAD)
+        // Room for the head that is the longest, and for what came with it; as much is kept of a response that the app does not read.
+        .max_buf_size(MAX_HEAD + 8 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     let done = loop {
         match *phase.borrow_and_update() {
