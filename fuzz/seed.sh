@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session
+mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -34,3 +34,13 @@ printf '\r\n\r\n\000\r\nQUIT\n\041\021\000\014\300\000\002\001\300\000\002\002\2
 # Suite, flags, eight bytes that decide on the reads, and then two bytes for each step: data and key updates, an answer, the end.
 printf '\000\003seedseed\000\100\011\000\000\100\023\100\016\000\033\000' >corpus/session/tls13
 printf '\003\003seedseed\000\100\023\100\016\000\037\100\000\010\033\000' >corpus/session/tls12
+
+# How the bytes are cut, and then requests.
+printf '\377GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello' >corpus/request/known
+printf '\007POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nx: y\r\n\r\n' >corpus/request/chunked
+i=0
+for target in backend.apps.internal:61443 '*.apps.internal:61443=cf:same:space' '10.255.0.0/16:62443=cf:any' '[fd00::1]:1' 127.1:80 \
+    backend:80=:61443 9000=backend:1 http://user:password@proxy:3128; do
+    i=$((i + 1))
+    printf %s "$target" >"corpus/target/$i"
+done

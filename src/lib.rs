@@ -21,6 +21,8 @@ pub mod policy;
 pub mod budget;
 pub mod config;
 mod http;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use http::differential as request_differential;
 pub mod io;
 pub mod proxy_protocol;
 

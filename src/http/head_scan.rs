@@ -35,6 +35,8 @@ pub(crate) enum HeadRefusal {
     BadLength,
     /// The body's coding is another than `chunked`, or named twice.
     BadCoding,
+    /// CONNECT has a body, which others take for the beginning of the tunnel.
+    BodyOfConnect,
     /// There are two Host fields.
     TwoHosts,
     /// It is longer than [`MAX_HEAD`].
@@ -66,6 +68,7 @@ impl HeadRefusal {
             Self::LengthAndCoding => "Content-Length and Transfer-Encoding stand in one head",
             Self::BadLength => "Content-Length is no number, or stands twice",
             Self::BadCoding => "Transfer-Encoding is not chunked alone",
+            Self::BodyOfConnect => "CONNECT has a body",
             Self::TwoHosts => "Host stands twice",
             Self::HeadTooLong => "the head is longer than 64 KiB",
             Self::TooManyFields => "the head has more than 100 fields",
@@ -146,6 +149,9 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
         }
         (None, Some(_)) => return Err(HeadRefusal::BadCoding),
     };
+    if request.method == Some("CONNECT") && body != BodyLength::Known(0) {
+        return Err(HeadRefusal::BodyOfConnect);
+    }
     let is_upgrade = request.version == Some(1)
         && body == BodyLength::Known(0)
         && matches!(upgrades[..], [protocol] if may_become(protocol))

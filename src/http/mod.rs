@@ -1,5 +1,7 @@
 //! HTTP: whether a response is under way, which requests are refused before anybody acts on them, and what is not passed on.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod differential;
 mod head_scan;
 mod hop_by_hop;
 mod own_answer;

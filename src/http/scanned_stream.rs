@@ -135,6 +135,21 @@ impl<S> ScannedStream<S> {
         Poll::Pending
     }
 
+    /// Judges what is held, all of which was not handed on yet.
+    fn pass_held(&mut self) {
+        self.cleared = Self::pass(&mut self.scan, &self.heads, &self.held);
+        self.stand_in_for_refused();
+    }
+
+    /// What lies in front of a head that was refused is handed on, and then what stands in for it.
+    fn stand_in_for_refused(&mut self) {
+        if matches!(self.scan, RequestScan::Refused) && !self.heads.is_broken() {
+            self.held.truncate(self.cleared);
+            self.held.extend_from_slice(STAND_IN);
+            self.cleared = self.held.len();
+        }
+    }
+
     /// The reader gets an answer to give, in the order of the requests.
     fn stand_in(&mut self) {
         self.held = STAND_IN.to_vec();
@@ -157,7 +172,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
             match this.scan {
                 RequestScan::Switching if this.heads.is_resumed(cx) => {
                     this.scan = RequestScan::default();
-                    this.cleared = Self::pass(&mut this.scan, &this.heads, &this.held);
+                    this.pass_held();
                     continue;
                 }
                 // Until the answer has been given: what follows may be another protocol.
@@ -192,21 +207,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 let passed = Self::pass(&mut this.scan, &this.heads, read);
                 this.held.extend_from_slice(&read[passed..]);
                 buf.set_filled(before + passed);
+                this.stand_in_for_refused();
             } else {
                 // The reader's memory was borrowed for it.
                 this.held.extend_from_slice(read);
                 buf.set_filled(before);
-                this.cleared = Self::pass(&mut this.scan, &this.heads, &this.held);
+                this.pass_held();
             }
             if !this.scan.is_within_head(this.held.len() - this.cleared) {
                 this.timer = None;
-            }
-            let is_refused = matches!(this.scan, RequestScan::Refused);
-            if is_refused && !this.heads.is_broken() {
-                // What lies in front of it is handed on, and then what stands in for it.
-                this.held.truncate(this.cleared);
-                this.held.extend_from_slice(STAND_IN);
-                this.cleared = this.held.len();
             }
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
