@@ -56,6 +56,11 @@ impl ResponseTracker {
         !matches!(self.stage, ResponseStage::Unknown | ResponseStage::Complete)
     }
 
+    /// What follows is another protocol, behind an answer that has said so.
+    pub(crate) fn on_switch(&mut self) {
+        self.stage = ResponseStage::Endless;
+    }
+
     /// These are the client's next bytes.
     pub(crate) fn on_request(&mut self, bytes: &[u8]) {
         if self.client_spoke {

@@ -10,6 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Transferred;
 
+/// More has come than may come.
+#[derive(Debug, thiserror::Error)]
+#[error("more has come than may come")]
+pub(crate) struct ReadLimitReached;
+
 /// Bytes so far.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -88,7 +93,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TalliedStream<S> {
         let read = (buf.filled().len() - before) as u64;
         let all = this.tally.read.fetch_add(read, Ordering::Relaxed) + read;
         if all > this.tally.limit.load(Ordering::Relaxed) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "more has come than may come")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, ReadLimitReached)));
         }
         Poll::Ready(Ok(()))
     }

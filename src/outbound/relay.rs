@@ -108,8 +108,21 @@ impl OutboundRelay {
     /// What was sent before is carried first: the app's bytes `up`, and the endpoint's `down`.
     pub(super) fn begin_with(&mut self, up: Vec<u8>, down: Vec<u8>) {
         self.is_unflushed = !up.is_empty();
+        if !up.is_empty() {
+            self.idle.heard_client();
+            self.exchange.on_request(&up);
+        }
+        if !down.is_empty() {
+            self.idle.heard_app();
+            self.exchange.on_response(&down);
+        }
         self.to_endpoint = WriteBuffer::from(up);
         self.to_app = WriteBuffer::from(down);
+    }
+
+    /// They speak another protocol than HTTP from now on.
+    pub(super) fn switch_protocol(&mut self) {
+        self.exchange.on_switch();
     }
 
     /// Plaintext bytes carried so far: up to the endpoint, down to the app.

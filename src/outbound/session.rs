@@ -54,6 +54,12 @@ impl OutboundSession {
         self
     }
 
+    /// They have switched to another protocol.
+    pub(super) fn switched(mut self) -> Self {
+        self.0.relay.switch_protocol();
+        self
+    }
+
     /// It counts as a request as long as it lasts.
     pub(super) fn counted_by(mut self, permit: OwnedSemaphorePermit) -> Self {
         self.0._permit = Some(permit);

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Sleep, sleep};
 
 use super::channel::Channel;
-use super::failure::response_failure;
+use super::failure::{is_malformed, response_failure};
 use super::pool::Pool;
 use crate::http::{OwnAnswer, remove_from_trailers};
 use crate::io::Transferred;
@@ -55,12 +55,18 @@ pub(in crate::outbound) struct RequestBody {
 pub(in crate::outbound) struct BodyProgress {
     is_done: AtomicBool,
     has_failed: AtomicBool,
+    is_malformed: AtomicBool,
 }
 
 impl BodyProgress {
     /// Whether all of it has been taken.
     pub(super) fn is_done(&self) -> bool {
         self.is_done.load(Ordering::Acquire)
+    }
+
+    /// Whether what the app has sent is no body.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.is_malformed.load(Ordering::Acquire)
     }
 
     /// Whether it has ended too early: the app has gone, or what it sent is no body.
@@ -131,8 +137,12 @@ impl Body for RequestBody {
             None => None,
         };
         match &frame {
-            Some(Err(_)) => self.progress.has_failed.store(true, Ordering::Release),
-            Some(Ok(_)) if !self.is_end_stream() => {}
+            Some(Err(error)) => {
+                self.progress.has_failed.store(true, Ordering::Release);
+                self.progress.is_malformed.store(is_malformed(error), Ordering::Release);
+            }
+            // Nothing follows trailers.
+            Some(Ok(frame)) if !frame.is_trailers() && !self.is_end_stream() => {}
             Some(Ok(_)) | None => self.progress.is_done.store(true, Ordering::Release),
         }
         Poll::Ready(frame)
@@ -201,7 +211,10 @@ impl ResponseBody {
     fn fail(&mut self, error: &hyper::Error) {
         let Some(mut exchange) = self.exchange.take() else { return };
         exchange.note_bytes();
-        let (reason, detail) = response_failure(error, &exchange.channel);
+        let (reason, detail) = match exchange.request_body.has_failed() {
+            true => (OutboundCloseReason::AppReset, "the request did not come to its end".to_owned()),
+            false => response_failure(error, &exchange.channel),
+        };
         exchange.entry.fields.detail = Some(detail);
         exchange.entry.close(reason);
     }
@@ -227,7 +240,8 @@ impl Body for ResponseBody {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx)).map(|frame| frame.map(without_forged_trailers));
         match &frame {
             Some(Err(error)) => self.fail(error),
-            Some(Ok(_)) if !self.inner.is_end_stream() => {}
+            // Nothing follows trailers, and nobody asks for more.
+            Some(Ok(frame)) if !frame.is_trailers() && !self.inner.is_end_stream() => {}
             Some(Ok(_)) | None => self.complete(),
         }
         Poll::Ready(frame)

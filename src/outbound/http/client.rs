@@ -147,6 +147,9 @@ impl HttpClient {
                 () if switch.is_broken() => {
                     (OutboundCloseReason::BadRequest, "the chunks of the request's body are malformed".to_owned())
                 }
+                () if request_body.is_malformed() => {
+                    (OutboundCloseReason::BadRequest, "the request's body, or what follows it, is malformed".to_owned())
+                }
                 () if request_body.has_failed() => {
                     (OutboundCloseReason::AppReset, "the request did not come to its end".to_owned())
                 }
@@ -270,7 +273,8 @@ impl HttpClient {
                 };
                 let stream = parts.io.into_inner().into_inner();
                 let session = OutboundSession::new(app, Connected { stream, verified, lease }, entry);
-                Some((session.beginning_with(first, parts.read_buf.to_vec()).counted_by(permit), dialler))
+                let session = session.switched().beginning_with(first, parts.read_buf.to_vec());
+                Some((session.counted_by(permit), dialler))
             })
         })
     }

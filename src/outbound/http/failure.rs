@@ -7,6 +7,7 @@ use hyper::StatusCode;
 
 use super::channel::Channel;
 use crate::http::{HeadRefusal, OwnAnswer};
+use crate::io::ReadLimitReached;
 use crate::outbound::error::{AttemptError, OutboundError, rejection};
 use crate::telemetry::OutboundCloseReason;
 
@@ -55,14 +56,17 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
             io::ErrorKind::InvalidData if cause.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) => {
                 Reason::EndpointViolation
             }
-            io::ErrorKind::InvalidData => Reason::BadResponse,
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Reason::BadResponse,
             _ => Reason::EndpointReset,
         };
         let detail = match reason {
             Reason::EndpointTruncated => {
                 "the server's TCP connection ended without close_notify; see whether the app behind it runs".to_owned()
             }
-            Reason::BadResponse => "the server has sent too much before its response".to_owned(),
+            Reason::BadResponse if cause.get_ref().is_some_and(|cause| cause.is::<ReadLimitReached>()) => {
+                "the server has sent too much before its response".to_owned()
+            }
+            Reason::BadResponse => format!("the server's response is malformed: {cause}"),
             Reason::NoResponse => "the server closed the connection before its response was whole".to_owned(),
             _ => format!("the connection to the server failed: {cause}"),
         };
@@ -79,6 +83,13 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
         }
         () => (Reason::NoResponse, error.to_string()),
     }
+}
+
+/// Whether `error` says that what was read is no body.
+pub(super) fn is_malformed(error: &hyper::Error) -> bool {
+    error.is_parse()
+        || cause(error)
+            .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
 }
 
 /// The failure of the connection below `error`.

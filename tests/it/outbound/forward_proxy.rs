@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
@@ -484,4 +485,44 @@ fn a_client_that_says_nothing_behind_connect_is_told_to_use_an_outbound_listener
     let entry = entry(&sidecar);
     assert_eq!((&entry["close_reason"], &entry["mode"]), (&"idle_timeout".into(), &"tunnel".into()));
     assert!(entry["detail"].as_str().unwrap().contains("--outbound"), "{entry}");
+}
+
+#[test]
+fn an_answer_that_is_awaited_or_under_way_behind_connect_or_an_upgrade_outlives_a_rotation() {
+    static GO: AtomicBool = AtomicBool::new(false);
+    let app = HttpApp::handing_over(|mut stream| {
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\npart one")
+            .unwrap();
+        eventually("the word", || GO.load(Ordering::SeqCst).then_some(()));
+        stream.write_all(b", part two").unwrap();
+    });
+    let streaming = HttpApp::handing_over(|mut stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\npart one").unwrap();
+        eventually("the word", || GO.load(Ordering::SeqCst).then_some(()));
+        stream.write_all(b", part two").unwrap();
+    });
+    let mut caller = Caller::new();
+    let ((_b1, upgrading), (_b2, answering)) = (before(&app), before(&streaming));
+    let to = [upgrading.addr(), answering.addr()].map(|addr| format!("{addr}=cf:any"));
+    let sidecar = setup(&caller, &[&to[0], &to[1]]).ready();
+    let mut upgraded = Asking::at(proxy(&sidecar));
+    let text =
+        format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", upgrading.addr());
+    upgraded.0.write_all(text.as_bytes()).unwrap();
+    assert!(upgraded.head().starts_with("HTTP/1.1 101 "));
+    let mut tunnel = Asking::at(proxy(&sidecar));
+    tunnel.0.write_all(format!("CONNECT {} HTTP/1.1\r\n\r\n", answering.addr()).as_bytes()).unwrap();
+    tunnel.head();
+    tunnel.0.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(tunnel.head().starts_with("HTTP/1.1 200 "));
+    caller.credentials.rotate();
+    sidecar.wait_for("certificate rotated");
+    // Several times the silence in which a connection is let go.
+    std::thread::sleep(Duration::from_millis(300));
+    GO.store(true, Ordering::SeqCst);
+    for asking in [&upgraded, &tunnel] {
+        let (answer, ending) = read_to_end(&asking.0);
+        assert_eq!((String::from_utf8(answer).unwrap().as_str(), ending), ("part one, part two", Ending::Fin));
+    }
 }

@@ -220,3 +220,43 @@ fn connections_that_wait_for_a_request_are_closed_properly_at_the_end() {
     let entry = serving.wait_until("the end", |line| line["message"] == "connection closed");
     assert_eq!(entry["close_reason"], "completed", "{entry}");
 }
+
+#[test]
+fn a_response_and_a_request_with_trailers_are_whole_and_their_connection_is_kept() {
+    let app = HttpApp::start(|_| {
+        Reply::Send(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-t\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"
+                .to_vec(),
+        )
+    });
+    let (_caller, _backend, _serving, sidecar) = through(&app, "");
+    let mut asking = Asking::at(outbound(&sidecar));
+    for _ in 0..3 {
+        let request = "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: x-r\r\n\r\n\
+            3\r\nabc\r\n0\r\nX-R: 1\r\n\r\n";
+        asking.0.write_all(request.as_bytes()).unwrap();
+        asking.head();
+        let mut body = [0; b"3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n".len()];
+        asking.0.read_exact(&mut body).unwrap();
+        assert_eq!(&body, b"3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n");
+    }
+    assert_eq!(app.asked().iter().map(|asked| asked.connection).collect::<Vec<_>>(), [0, 0, 0]);
+    let entries = eventually("the entries", || {
+        let lines = sidecar.lines_of("request completed");
+        (lines.len() == 3).then_some(lines)
+    });
+    assert!(entries.iter().all(|entry| entry["close_reason"] == "completed"), "{entries:?}");
+}
+
+#[test]
+fn malformed_chunks_of_a_server_are_its_response_that_is_bad() {
+    let app = HttpApp::start(|_| {
+        Reply::SendAndClose(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n".to_vec())
+    });
+    let (_caller, _backend, _serving, sidecar) = through(&app, "");
+    let mut asking = Asking::at(outbound(&sidecar));
+    asking.0.write_all(GET.as_bytes()).unwrap();
+    let _ = read_to_end(&asking.0);
+    let entry = eventually("the entry", || sidecar.lines_of("request completed").into_iter().next());
+    assert_eq!(entry["close_reason"], "bad_response", "{entry}");
+}
