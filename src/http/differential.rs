@@ -17,6 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::head_scan::{BodyLength, RequestHead, RequestScan};
 use super::scanned_stream::ScannedStream;
 
+/// How often everybody has their turn until all that can be answered is.
+const ROUNDS: usize = 512;
+
 /// How one request was read: by us, and by hyper.
 #[derive(Debug)]
 struct ReadRequest {
@@ -59,7 +62,7 @@ fn methods(bytes: &[u8]) -> Vec<String> {
     for byte in bytes {
         held.push(*byte);
         let head = String::from_utf8_lossy(&held).into_owned();
-        let passed = scan.pass(&held, |_| {
+        let passed = scan.pass(&held, usize::MAX, |_| {
             methods.push(head.trim_start_matches(['\r', '\n']).split(' ').next().unwrap_or_default().to_owned());
         });
         held.drain(..passed.bytes);
@@ -77,7 +80,7 @@ async fn serve(bytes: &[u8], piece: usize) -> Vec<ReadRequest> {
     let service = service_fn(|request: Request<Incoming>| {
         let (heads, seen) = (heads.clone(), Arc::clone(&seen));
         async move {
-            let judged = heads.next().expect("hyper has found a request where we have found none");
+            let (judged, in_flight) = heads.next().expect("hyper has found a request where we have found none");
             if judged.is_ok_and(|head| head.may_switch) {
                 heads.resume();
             }
@@ -91,6 +94,7 @@ async fn serve(bytes: &[u8], piece: usize) -> Vec<ReadRequest> {
             if let Ok(body) = body {
                 seen.lock().unwrap()[at].body = Some(body.to_bytes().len());
             }
+            drop(in_flight);
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
     });
@@ -100,6 +104,10 @@ async fn serve(bytes: &[u8], piece: usize) -> Vec<ReadRequest> {
             if client.write_all(piece).await.is_err() {
                 return;
             }
+            tokio::task::yield_now().await;
+        }
+        // One that ends its sending before it is answered is taken for gone.
+        for _ in 0..ROUNDS {
             tokio::task::yield_now().await;
         }
         let _ = client.shutdown().await;

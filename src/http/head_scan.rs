@@ -252,14 +252,21 @@ pub(crate) struct Passed {
 }
 
 impl RequestScan {
-    /// Looks at `bytes`, the first of which is the first that was not passed yet. Each head that is complete is given to `found`.
-    pub(crate) fn pass(&mut self, bytes: &[u8], mut found: impl FnMut(Result<RequestHead, HeadRefusal>)) -> Passed {
+    /// Looks at `bytes`, the first of which is the first that was not passed yet. Each head that is complete is given to `found`, `heads` of
+    /// them at most: what follows is not passed.
+    pub(crate) fn pass(
+        &mut self,
+        bytes: &[u8],
+        mut heads: usize,
+        mut found: impl FnMut(Result<RequestHead, HeadRefusal>),
+    ) -> Passed {
         let mut passed = 0;
         loop {
             let rest = &bytes[passed..];
             match self {
                 Self::Switching | Self::Refused => break,
                 _ if rest.is_empty() => break,
+                Self::Head(_) if heads == 0 => break,
                 Self::Head(searched) => {
                     let Some(end) = end_of_head(rest, *searched) else {
                         *searched = rest.len();
@@ -271,6 +278,7 @@ impl RequestScan {
                     };
                     let judged = if end > MAX_HEAD { Err(HeadRefusal::HeadTooLong) } else { judge(&rest[..end]) };
                     found(judged);
+                    heads -= 1;
                     *self = match judged {
                         Err(_) => Self::Refused,
                         Ok(RequestHead { may_switch: true, .. }) => Self::Switching,

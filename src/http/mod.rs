@@ -12,4 +12,4 @@ pub(crate) use head_scan::{HeadRefusal, MAX_HEAD, RequestHead};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers};
 pub(crate) use own_answer::OwnAnswer;
 pub(crate) use response_tracker::ResponseTracker;
-pub(crate) use scanned_stream::{Heads, ScannedStream};
+pub(crate) use scanned_stream::{Heads, RequestInFlight, ScannedStream};

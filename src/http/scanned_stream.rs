@@ -29,8 +29,30 @@ struct JudgedRequests {
     is_resumed: bool,
     /// The body that is under way does not follow its own rules.
     is_broken: bool,
-    /// Waits for the answer to a head that may switch.
+    /// Requests that were handed on and are not answered yet.
+    in_flight: usize,
+    /// Waits for an answer, behind which it goes on.
     reader: Option<Waker>,
+}
+
+/// A request that is not answered yet: no other is handed on before this is dropped.
+#[derive(Debug)]
+pub(crate) struct RequestInFlight(Heads);
+
+impl Drop for RequestInFlight {
+    fn drop(&mut self) {
+        let mut judged = self.0.judged();
+        judged.in_flight -= 1;
+        judged.wake();
+    }
+}
+
+impl JudgedRequests {
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
 }
 
 impl Heads {
@@ -39,21 +61,30 @@ impl Heads {
     }
 
     fn push(&self, head: Result<RequestHead, HeadRefusal>) {
-        self.judged().unanswered.push_back(head);
+        let mut judged = self.judged();
+        judged.in_flight += 1;
+        judged.unanswered.push_back(head);
     }
 
-    /// That of the next request. To be asked once for each; `None`: there was none, which the caller takes for a refusal.
-    pub(crate) fn next(&self) -> Option<Result<RequestHead, HeadRefusal>> {
-        self.judged().unanswered.pop_front()
+    /// That of the next request, and what is held until it is answered. To be asked once for each; `None`: there was none, which the caller
+    /// takes for a refusal.
+    pub(crate) fn next(&self) -> Option<(Result<RequestHead, HeadRefusal>, RequestInFlight)> {
+        let head = self.judged().unanswered.pop_front()?;
+        Some((head, RequestInFlight(self.clone())))
+    }
+
+    /// Whether a request is not answered yet; who reads is woken once it is.
+    fn is_busy(&self, cx: &Context<'_>) -> bool {
+        let mut judged = self.judged();
+        judged.reader = Some(cx.waker().clone());
+        judged.in_flight > 0
     }
 
     /// The last head might have switched to another protocol, and does not: another request may follow.
     pub(crate) fn resume(&self) {
         let mut judged = self.judged();
         judged.is_resumed = true;
-        if let Some(reader) = judged.reader.take() {
-            reader.wake();
-        }
+        judged.wake();
     }
 
     /// Whether the body that is under way does not follow its own rules.
@@ -110,13 +141,16 @@ impl<S> ScannedStream<S> {
 
     /// Judges `bytes` that were not handed on yet; how many of them may be.
     fn pass(scan: &mut RequestScan, heads: &Heads, bytes: &[u8]) -> usize {
-        let passed = scan.pass(bytes, |head| heads.push(head));
+        // One at a time: hyper notices that an app has gone as long as it has nothing more to read.
+        let may_begin = usize::from(heads.judged().in_flight == 0);
+        let passed = scan.pass(bytes, may_begin, |head| heads.push(head));
         heads.judged().is_broken |= passed.is_broken;
         passed.bytes
     }
 
-    /// While nobody knows what follows: an app that goes away is noticed, and what it sends early is kept, within bounds.
-    fn poll_early(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
+    /// While what follows has to wait: an app that goes away is noticed, and what it sends early is kept, within bounds. One that has sent
+    /// something and then ends its sending `may_wait` for what becomes of that.
+    fn poll_early(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, may_wait: bool) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
     {
@@ -124,11 +158,10 @@ impl<S> ScannedStream<S> {
             let before = buf.filled().len();
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
             let read = &buf.filled()[before..];
-            match (read.is_empty(), self.held.is_empty()) {
-                (true, true) => return Poll::Ready(Ok(())),
-                // It waits for what becomes of that.
-                (true, false) => return Poll::Pending,
-                (false, _) => self.held.extend_from_slice(read),
+            match read.is_empty() {
+                true if may_wait && !self.held.is_empty() => return Poll::Pending,
+                true => return Poll::Ready(Ok(())),
+                false => self.held.extend_from_slice(read),
             }
             buf.set_filled(before);
         }
@@ -176,7 +209,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                     continue;
                 }
                 // Until the answer has been given: what follows may be another protocol.
-                RequestScan::Switching => return this.poll_early(cx, buf),
+                RequestScan::Switching => return this.poll_early(cx, buf, true),
                 RequestScan::Refused if this.heads.is_broken() => {
                     return Poll::Ready(Err(io::Error::new(
                         io::ErrorKind::InvalidData,
@@ -185,6 +218,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 }
                 // It has got its answer, and there is nothing more to be said.
                 RequestScan::Refused => return Poll::Pending,
+                RequestScan::Head(_) if !this.held.is_empty() => {
+                    if this.heads.is_busy(cx) {
+                        return this.poll_early(cx, buf, false);
+                    }
+                    this.pass_held();
+                    if this.cleared > 0 {
+                        continue;
+                    }
+                }
                 _ => {}
             }
             let before = buf.filled().len();
@@ -271,15 +313,17 @@ mod tests {
             }
             sender
         });
-        let mut text = Vec::new();
+        let (mut text, mut judged) = (Vec::new(), Vec::new());
         while !text.ends_with(STAND_IN) && !text.ends_with(b"END") {
             let mut space = [0; 100];
             let read = scanned.read(&mut space).await.unwrap();
             assert!(read > 0, "an end after {:?}", String::from_utf8_lossy(&text));
             text.extend_from_slice(&space[..read]);
+            // Each is answered at once.
+            judged.extend(std::iter::from_fn(|| heads.next()).map(|(head, _)| head));
         }
         sending.abort();
-        (String::from_utf8(text).unwrap(), std::iter::from_fn(|| heads.next()).collect())
+        (String::from_utf8(text).unwrap(), judged)
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ fn scan(bytes: &[u8], size: usize) -> (JudgedHeads, usize, bool) {
     let mut end = 0;
     while end < bytes.len() {
         end = (end + size).min(bytes.len());
-        let step = scan.pass(&bytes[passed..end], |head| heads.push(head));
+        let step = scan.pass(&bytes[passed..end], usize::MAX, |head| heads.push(head));
         passed += step.bytes;
         if step.is_broken {
             return (heads, passed, true);

@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 use super::channel::Channel;
 use super::failure::{is_malformed, response_failure};
 use super::pool::Pool;
-use crate::http::{OwnAnswer, remove_from_trailers};
+use crate::http::{OwnAnswer, RequestInFlight, remove_from_trailers};
 use crate::io::Transferred;
 use crate::outbound::endpoints::Lease;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
@@ -182,6 +182,8 @@ pub(super) struct Exchange {
     /// Bytes of the connection before this request.
     pub(super) before: Transferred,
     pub(super) request_body: Arc<BodyProgress>,
+    /// The app's next request waits until then.
+    pub(super) _in_flight: Option<RequestInFlight>,
     /// It counts as a request until then.
     pub(super) _lease: Lease,
     pub(super) _permit: OwnedSemaphorePermit,

@@ -128,6 +128,7 @@ impl HttpClient {
                         entry,
                         before,
                         request_body,
+                        _in_flight: switch.in_flight().take(),
                         _lease: lease,
                         _permit: permit,
                     };

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
-use crate::http::{HeadRefusal, Heads, MAX_HEAD, RequestHead, ScannedStream};
+use crate::http::{HeadRefusal, Heads, MAX_HEAD, RequestHead, RequestInFlight, ScannedStream};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
@@ -61,6 +61,7 @@ pub(in crate::outbound) type TunnelOpening =
 /// What a connection becomes behind the response that is under way.
 pub(in crate::outbound) struct Switch {
     tunnel: Mutex<Option<Tunnel>>,
+    in_flight: Mutex<Option<RequestInFlight>>,
     heads: Heads,
 }
 
@@ -73,6 +74,11 @@ impl Switch {
     /// Whether the body of the request does not follow its own rules.
     pub(super) fn is_broken(&self) -> bool {
         self.heads.is_broken()
+    }
+
+    /// What is to be held until the response is whole; to be taken once.
+    pub(super) fn in_flight(&self) -> MutexGuard<'_, Option<RequestInFlight>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tunnel(&self) -> MutexGuard<'_, Option<Tunnel>> {
@@ -89,19 +95,22 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
 ) -> Option<(OutboundSession, Arc<Dialler>)> {
     let stream = ScannedStream::new(app, HEAD_TIMEOUT);
     let heads = stream.heads();
-    let switch = Arc::new(Switch { tunnel: Mutex::default(), heads: heads.clone() });
+    let switch = Arc::new(Switch { tunnel: Mutex::default(), in_flight: Mutex::default(), heads: heads.clone() });
     let service = service_fn(|request| {
         let (handler, heads, switch) = (Arc::clone(&handler), heads.clone(), Arc::clone(&switch));
         Box::pin(async move {
             let response = match heads.next() {
-                Some(Ok(head)) => {
+                Some((Ok(head), in_flight)) => {
+                    *switch.in_flight() = Some(in_flight);
                     let response = handler.handle(head, request, &switch).await;
                     if head.may_switch && switch.tunnel().is_none() {
                         heads.resume();
                     }
+                    // Unless the response is still on its way.
+                    drop(switch.in_flight().take());
                     response
                 }
-                Some(Err(refusal)) => refused(refusal, handler.entry(None)),
+                Some((Err(refusal), _in_flight)) => refused(refusal, handler.entry(None)),
                 // Every request was judged; one that was not is not acted on.
                 None => refused(HeadRefusal::NotHttp, handler.entry(None)),
             };
