@@ -144,7 +144,9 @@ impl<S> ScannedStream<S> {
         // One at a time: hyper notices that an app has gone as long as it has nothing more to read.
         let may_begin = usize::from(heads.judged().in_flight == 0);
         let passed = scan.pass(bytes, may_begin, |head| heads.push(head));
-        heads.judged().is_broken |= passed.is_broken;
+        if passed.is_broken {
+            heads.judged().is_broken = true;
+        }
         passed.bytes
     }
 
