@@ -4,6 +4,7 @@ mod balancing;
 mod checking;
 mod forward_proxy;
 mod forward_proxy_names;
+mod forward_proxy_told;
 mod http;
 mod http_faults;
 mod http_framing;

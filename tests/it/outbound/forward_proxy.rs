@@ -2,18 +2,14 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
 use super::http::{Asking, before};
 use super::{Caller, app_guid};
 use crate::clients::Backend;
-use crate::health::get;
 use crate::support::app;
 use crate::support::client::{Ending, read_to_end};
 use crate::support::credentials::Credentials;
@@ -48,7 +44,7 @@ pub(super) fn entry(sidecar: &Sidecar) -> Value {
     eventually("an entry", || sidecar.lines_of("request completed").into_iter().next())
 }
 
-fn get_from(addr: SocketAddr) -> String {
+pub(super) fn get_from(addr: SocketAddr) -> String {
     format!("GET http://{addr}/x?y=1 HTTP/1.1\r\nHost: {addr}\r\n\r\n")
 }
 
@@ -338,139 +334,6 @@ fn a_switch_to_another_protocol_and_a_question_before_a_body_pass() {
     asking.0.write_all(b"ping").unwrap();
     asking.0.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&asking.0), (b"ping".to_vec(), Ending::Fin));
-}
-
-/// What the app says of its environment, which `sh` prints.
-fn told(caller: &Caller, options: &[&str], env: &[(&str, &str)]) -> Vec<String> {
-    let file = caller.credentials.dir().join("environment");
-    let script = format!("env | grep -i -e proxy | sort > {0}.new; mv {0}.new {0}", file.display());
-    let mut setup =
-        Setup::command(&["run", "--listen", "127.0.0.1:0", "--app", &app::nobody().to_string(), "--forward-proxy=0"]);
-    for option in options {
-        setup = setup.arg(option);
-    }
-    for (name, value) in env {
-        setup = setup.env(name, value);
-    }
-    let mut sidecar = setup.credentials(&caller.credentials).arg("--").arg("sh").arg("-c").arg(&script).start();
-    let at = proxy(&sidecar);
-    sidecar.exited();
-    let text = std::fs::read_to_string(file).unwrap();
-    text.lines().filter(|line| !line.starts_with("VESTIBULE")).map(|line| line.replace(&at.to_string(), "AT")).collect()
-}
-
-#[test]
-fn the_app_is_told_where_the_proxy_is() {
-    let caller = Caller::new();
-    assert_eq!(told(&caller, &[], &[]), ["CF_INSTANCE_MTLS_PROXY=http://AT"]);
-    assert!(told(&caller, &["--forward-proxy-announce=off"], &[]).is_empty());
-    let env = [("NO_PROXY", "own.example"), ("CF_INSTANCE_INTERNAL_IP", "10.255.0.3")];
-    assert_eq!(
-        told(&caller, &["--forward-proxy-announce=env"], &env),
-        [
-            "CF_INSTANCE_MTLS_PROXY=http://AT",
-            "HTTP_PROXY=http://AT",
-            "NODE_USE_ENV_PROXY=1",
-            "NO_PROXY=own.example,localhost,127.0.0.1,::1,10.255.0.3",
-            "http_proxy=http://AT",
-            "no_proxy=own.example,localhost,127.0.0.1,::1,10.255.0.3",
-        ]
-    );
-}
-
-#[test]
-fn without_the_password_of_this_start_nothing_is_sent_on_and_it_is_in_no_log() {
-    let caller = Caller::new();
-    let app = HttpApp::saying("let in");
-    let (backend, serving) = before(&app);
-    let to = format!("{}={}", serving.addr(), app_guid(&backend));
-    let file = caller.credentials.dir().join("url");
-    let script = format!("echo $CF_INSTANCE_MTLS_PROXY > {0}.new; mv {0}.new {0}; sleep 60", file.display());
-    let nobody = app::nobody().to_string();
-    let options = ["run", "--listen=127.0.0.1:0", "--app", &nobody, "--forward-proxy=0", "--forward-proxy-secret=on"];
-    let sidecar = Setup::command(&options)
-        .arg("--forward-proxy-allow-address=127.0.0.0/8")
-        .arg("--forward-proxy-to")
-        .arg(&to)
-        .credentials(&caller.credentials)
-        .arg("--")
-        .arg("sh")
-        .arg("-c")
-        .arg(&script)
-        .ready();
-    let url = eventually("the URL", || std::fs::read_to_string(&file).ok());
-    let password = url.trim().strip_prefix("http://vestibule:").unwrap().split_once('@').unwrap().0.to_owned();
-    assert!(password.len() >= 32, "{url}");
-    for wrong in ["", "Proxy-Authorization: Basic dmVzdGlidWxlOng=\r\n"] {
-        let text = format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\n{wrong}\r\n", serving.addr());
-        let (head, _) = Asking::at(proxy(&sidecar)).ask(&text);
-        assert!(head.starts_with("HTTP/1.1 407 ") && head.contains("proxy-authenticate: Basic realm="), "{head}");
-    }
-    assert!(app.asked().is_empty());
-    let shown = Base64::encode_string(format!("vestibule:{password}").as_bytes());
-    let text =
-        format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic {shown}\r\n\r\n", serving.addr());
-    assert_eq!(Asking::at(proxy(&sidecar)).ask(&text).1, "let in");
-    assert!(!app.asked()[0].head.contains(&shown), "the server gets it");
-    let log = format!("{:?}", sidecar.lines());
-    assert!(!log.contains(&password) && !log.contains(&shown), "{log}");
-}
-
-#[test]
-fn a_socket_file_is_for_our_own_user_and_leads_to_the_same_servers() {
-    let app = HttpApp::saying("by file");
-    let (backend, serving) = before(&app);
-    let caller = Caller::new();
-    let path = caller.credentials.dir().join("proxy.sock");
-    let to = format!("{}={}", serving.addr(), app_guid(&backend));
-    let sidecar = Setup::proxy(&caller.credentials, app::nobody())
-        .arg(&format!("--forward-proxy=unix:{}", path.display()))
-        .arg("--forward-proxy-allow-address=127.0.0.0/8")
-        .arg("--forward-proxy-to")
-        .arg(&to)
-        .ready();
-    sidecar.wait_for("forward proxy listening");
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let mut stream = UnixStream::connect(&path).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(get_from(serving.addr()).as_bytes()).unwrap();
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"by file") {
-        let mut byte = [0];
-        std::io::Read::read_exact(&mut stream, &mut byte).unwrap();
-        seen.push(byte[0]);
-    }
-}
-
-#[test]
-fn metrics_and_the_status_page_know_the_forward_proxy() {
-    let app = HttpApp::saying("hello");
-    let caller = Caller::new();
-    let (backend, serving) = before(&app);
-    let to = format!("{}={}", serving.addr(), app_guid(&backend));
-    let sidecar = setup(&caller, &[&to]).env("VESTIBULE_ADMIN", "127.0.0.1:0").ready();
-    let admin = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
-    let mut asking = Asking::at(proxy(&sidecar));
-    asking.ask(&get_from(serving.addr()));
-    asking.ask("GET http://other.example/ HTTP/1.1\r\nHost: a\r\n\r\n");
-    let (_, metrics) = get(admin, "/metrics");
-    for line in [
-        "vestibule_outbound_forward_proxy_requests_total{mode=\"absolute\",status_class=\"2xx\"} 1",
-        "vestibule_outbound_forward_proxy_requests_total{mode=\"refused\",status_class=\"4xx\"} 1",
-        "vestibule_outbound_requests_total{outbound=\"forward-proxy\",reason=\"not_listed\"} 1",
-        "vestibule_outbound_pool_misses_total{outbound=\"forward-proxy\"} 1",
-    ] {
-        assert!(metrics.contains(line), "{line} in {metrics}");
-    }
-    assert!(!metrics.contains("vestibule_outbound_endpoints{"), "{metrics}");
-    let (_, status) = get(admin, "/status.json");
-    let status: Value = serde_json::from_str(&status).unwrap();
-    let shown = &status["forward_proxy"];
-    assert_eq!((&shown["to"][0]["hosts"], &shown["unlisted"]), (&serving.addr().to_string().into(), &"refuse".into()));
-    assert_eq!((&shown["requests"], &shown["failures"][0]["close_reason"]), (&2.into(), &"not_listed".into()));
-    assert_eq!(shown["hosts"][0]["name"], serving.addr().to_string());
-    let (_, page) = get(admin, "/");
-    assert!(page.contains("is the forward proxy") && page.contains("are refused"), "{page}");
 }
 
 #[test]
