@@ -40,6 +40,8 @@ pub mod supervisor;
 pub mod inbound;
 pub mod listener;
 
+pub mod token;
+
 pub mod admin;
 pub mod metrics;
 pub mod outbound;

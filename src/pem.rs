@@ -1,4 +1,4 @@
-//! The only reader of PEM (RFC 7468; RFC 1421 for what is encrypted).
+//! The only reader of PEM (RFC 7468; RFC 1421 for what is encrypted), and its writer.
 //!
 //! What OpenSSL, Go and nginx read is read, and nothing vanishes: each BEGIN mark leads to a block that was understood, or that is
 //! named as passed over, or the text is refused. Nothing that is said of a text repeats any of it may be a key.
@@ -12,9 +12,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 mod outside;
 mod trust_settings;
+mod write;
 
 pub use outside::Outside;
 use trust_settings::trusted_certificate;
+pub use write::certificates;
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";

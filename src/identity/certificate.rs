@@ -14,7 +14,7 @@ use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use x509_cert::name::{Name, RelativeDistinguishedName};
 
-use super::{Identity, IdentityError};
+use super::{Identity, IdentityError, IdentityField};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
@@ -89,6 +89,26 @@ impl Role {
             Self::Server => SERVER_AUTH,
         }
     }
+}
+
+/// The kind of a public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PublicKeyKind {
+    /// RSA.
+    Rsa {
+        /// Of the modulus; 0 if it cannot be read.
+        bits: usize,
+    },
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// ECDSA on P-521.
+    P521,
+    /// Ed25519.
+    Ed25519,
+    /// Another one.
+    Other,
 }
 
 /// The bytes are not a certificate that we can read.
@@ -220,22 +240,47 @@ impl Certificate {
     /// Kind and size of the key: `RSA 3072`, `P-256`, `P-384`, `P-521`, `Ed25519`; else the algorithm's OID.
     pub fn key_type(&self) -> String {
         let key = self.parsed.tbs_certificate().subject_public_key_info();
-        let curve = || key.algorithm.parameters.as_ref()?.decode_as::<ObjectIdentifier>().ok();
-        match key.algorithm.oid {
-            RSA => match rsa_bits(key.subject_public_key.raw_bytes()) {
-                Some(bits) => format!("RSA {bits}"),
-                None => "RSA".to_owned(),
-            },
-            EC => match curve() {
-                Some(P256) => "P-256".to_owned(),
-                Some(P384) => "P-384".to_owned(),
-                Some(P521) => "P-521".to_owned(),
-                Some(other) => format!("EC {other}"),
-                None => "EC".to_owned(),
-            },
-            ED25519 => "Ed25519".to_owned(),
-            other => other.to_string(),
+        match (self.public_key_kind(), self.curve()) {
+            (PublicKeyKind::Rsa { bits: 0 }, _) => "RSA".to_owned(),
+            (PublicKeyKind::Rsa { bits }, _) => format!("RSA {bits}"),
+            (PublicKeyKind::P256, _) => "P-256".to_owned(),
+            (PublicKeyKind::P384, _) => "P-384".to_owned(),
+            (PublicKeyKind::P521, _) => "P-521".to_owned(),
+            (PublicKeyKind::Ed25519, _) => "Ed25519".to_owned(),
+            (PublicKeyKind::Other, Some(curve)) => format!("EC {curve}"),
+            (PublicKeyKind::Other, None) if key.algorithm.oid == EC => "EC".to_owned(),
+            (PublicKeyKind::Other, None) => key.algorithm.oid.to_string(),
         }
+    }
+
+    /// Kind and size of the key.
+    pub fn public_key_kind(&self) -> PublicKeyKind {
+        let key = self.parsed.tbs_certificate().subject_public_key_info();
+        match key.algorithm.oid {
+            RSA => PublicKeyKind::Rsa { bits: rsa_bits(key.subject_public_key.raw_bytes()).unwrap_or(0) },
+            EC => match self.curve() {
+                Some(P256) => PublicKeyKind::P256,
+                Some(P384) => PublicKeyKind::P384,
+                Some(P521) => PublicKeyKind::P521,
+                _ => PublicKeyKind::Other,
+            },
+            ED25519 => PublicKeyKind::Ed25519,
+            _ => PublicKeyKind::Other,
+        }
+    }
+
+    /// The curve of an EC key, where it is named.
+    fn curve(&self) -> Option<ObjectIdentifier> {
+        let algorithm = &self.parsed.tbs_certificate().subject_public_key_info().algorithm;
+        algorithm.parameters.as_ref().filter(|_| algorithm.oid == EC)?.decode_as::<ObjectIdentifier>().ok()
+    }
+
+    /// Modulus and exponent of an RSA key, as big-endian numbers without leading zeros; `None` if it is no RSA key.
+    pub fn rsa_public_key(&self) -> Option<(&[u8], &[u8])> {
+        let key = self.parsed.tbs_certificate().subject_public_key_info();
+        let RsaPublicKey { modulus, exponent } =
+            RsaPublicKey::from_der(key.subject_public_key.raw_bytes()).ok().filter(|_| key.algorithm.oid == RSA)?;
+        Some((modulus.as_bytes(), exponent.as_bytes()))
     }
 
     /// The key: its algorithm as in SubjectPublicKeyInfo, without tag and length, and its bits.
@@ -246,8 +291,10 @@ impl Certificate {
 
     /// The bits of the modulus of an RSA key; 0 if it cannot be read. `None` if it is no RSA key.
     pub fn rsa_bits(&self) -> Option<usize> {
-        let key = self.parsed.tbs_certificate().subject_public_key_info();
-        (key.algorithm.oid == RSA).then(|| rsa_bits(key.subject_public_key.raw_bytes()).unwrap_or(0))
+        match self.public_key_kind() {
+            PublicKeyKind::Rsa { bits } => Some(bits),
+            _ => None,
+        }
     }
 
     /// The name of the algorithm with which it is signed, if that is one that was given up as too weak.
@@ -326,6 +373,17 @@ impl Certificate {
     pub fn path_length(&self) -> Option<u8> {
         let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
         constraints.ok().flatten().and_then(|(_, constraints)| constraints.path_len_constraint)
+    }
+
+    /// The subject has a CN, whatever is in it.
+    pub fn has_common_name(&self) -> bool {
+        self.attributes().any(|a| a.kind == AttributeKind::CommonName && !a.value.is_empty())
+    }
+
+    /// How many OUs of the subject begin as those of `field` do, equal ones counted too.
+    pub fn units(&self, field: IdentityField) -> usize {
+        let units = self.attributes().filter(|a| a.kind == AttributeKind::OrganizationalUnit);
+        units.filter(|a| a.value.starts_with(field.prefix().as_bytes())).count()
     }
 
     /// The platform's sign that this instance is about to stop: no CN, and a dNSName of length zero.

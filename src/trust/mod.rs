@@ -17,3 +17,4 @@ pub use crl::{Crl, CrlError};
 pub use server_auth::{
     AuthenticatedServer, NameCheck, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy, who,
 };
+pub use signed::has_issued;

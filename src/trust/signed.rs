@@ -3,6 +3,10 @@
 use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Encode, Sequence};
 use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+use crate::crypto::provider;
 
 /// A certificate or a CRL, as far as its signature goes.
 #[derive(Debug)]
@@ -72,6 +76,19 @@ impl SignedObject {
     pub(super) fn may_be_by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
         self.by(key, algorithms) != SignatureCheck::Invalid
     }
+}
+
+/// Whether the certificate `child` says that the subject of `parent` has issued it, and the key of `parent` has signed it (both DER). Dates,
+/// and whether `parent` may issue anything, are not judged.
+pub fn has_issued(parent: &CertificateDer<'_>, child: &CertificateDer<'_>) -> bool {
+    let (Ok(above), Ok(below)) = (webpki::anchor_from_trusted_cert(parent), EndEntityCert::try_from(child)) else {
+        return false;
+    };
+    let is_named = below.issuer() == above.subject.as_ref();
+    let algorithms = provider().signature_verification_algorithms;
+    is_named
+        && SignedObject::from_der(child)
+            .is_ok_and(|signed| signed.by(&above.subject_public_key_info, &algorithms) == SignatureCheck::Valid)
 }
 
 impl<'a> PublicKey<'a> {

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use der::pem::LineEnding;
 use serde_json::{Value, json};
 
 use super::Envoy;
 use crate::config::envoy::EnvoyListener;
 use crate::config::{SecretFile, TlsVersion, ValidationContextConfig};
 use crate::credentials::{ServedCertificate, SnapshotReceiver};
+use crate::pem;
 use crate::policy::Rule;
 use crate::trust::ClientAuth;
 
@@ -132,8 +132,7 @@ fn cluster(listener: &EnvoyListener) -> Value {
 
 /// A pair: its certificates, which every client sees, and not its key.
 fn pair(shown: &ServedCertificate) -> Value {
-    let pem = |der: &[u8]| der::pem::encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default();
-    let chain: String = shown.pair.chain().iter().map(|certificate| pem(certificate)).collect();
+    let chain = pem::certificates(shown.pair.chain());
     secret(
         &shown.source.to_string(),
         "tls_certificate",
