@@ -33,6 +33,7 @@ complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "wait" -d 'Wait 
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "health" -d 'Ask a running proxy once whether it is ready; exit 0 or 1'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "identity" -d 'What a certificate says'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "policy" -d 'Who may come in'
+complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "token" -d 'Prove who this instance is, or check who another one is'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "issuer" -d 'A development CA that rotates instance credentials as Diego does'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "completions" -d 'Print the completions for bash, zsh or fish'
 complete -c vestibule -n "__fish_vestibule_needs_command" -f -a "envoy" -d 'What Diego starts; also when the program is called as `envoy`'
@@ -478,6 +479,42 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf help" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l audience -d 'For whom the token is; needed' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l ttl -d 'How long it lives, the certificate\'s end at most [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l form -d 'How it is written: standard, comcast, uaa [standard]' -r -f -a "standard\t''
+comcast\t''
+uaa\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l alg -d 'How it is signed: RS256, PS256, ES256, ES384, EdDSA [by the key; RS256 for RSA]' -r -f -a "RS256\t''
+PS256\t''
+ES256\t''
+ES384\t''
+EdDSA\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l chain -d 'Which certificates it carries: full, leaf, none [full]' -r -f -a "full\t''
+leaf\t''
+none\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l subject -d 'The claim sub [cf:app:GUID, or the certificate\'s first URI]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l issuer -d 'The claim iss [the subject]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l claim -d 'One more claim' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l policy -d 'With --form comcast: the policies that are asked for' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l client-id -d 'With --form uaa: the client that is meant' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l bind -d 'Count only together with the certificate (cnf)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l role -d 'The role that is asked for; needed' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l validity -d 'How long each certificate is valid [24h]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l rotate-every -d 'Write a new pair this often [as Diego does]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l org -d 'The organization in the certificate [random]' -r -f
@@ -532,18 +569,21 @@ debug\t''
 trace\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l green-blue -d 'Two front-ends call, green and blue; only green is allowed in'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -s h -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "run" -d 'Start the app behind the proxy; the container\'s entrypoint'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "proxy" -d 'The proxy alone; something else starts the app'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "check" -d 'Read everything, open nothing; one line per finding; exit 0 or 1'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "wait" -d 'Wait until a running proxy is ready; exit 0 or 1'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "health" -d 'Ask a running proxy once whether it is ready; exit 0 or 1'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "identity" -d 'What a certificate says'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "policy" -d 'Who may come in'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "issuer" -d 'A development CA that rotates instance credentials as Diego does'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "completions" -d 'Print the completions for bash, zsh or fish'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "envoy" -d 'What Diego starts; also when the program is called as `envoy`'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "demo" -d 'Issuer, small app and proxy on one machine, with commands to try'
-complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy issuer completions envoy demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "run" -d 'Start the app behind the proxy; the container\'s entrypoint'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "proxy" -d 'The proxy alone; something else starts the app'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "check" -d 'Read everything, open nothing; one line per finding; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "wait" -d 'Wait until a running proxy is ready; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "health" -d 'Ask a running proxy once whether it is ready; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "identity" -d 'What a certificate says'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "policy" -d 'Who may come in'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "token" -d 'Prove who this instance is, or check who another one is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "issuer" -d 'A development CA that rotates instance credentials as Diego does'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "completions" -d 'Print the completions for bash, zsh or fish'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "envoy" -d 'What Diego starts; also when the program is called as `envoy`'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "demo" -d 'Issuer, small app and proxy on one machine, with commands to try'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
 complete -c vestibule -n "__fish_seen_subcommand_from run; and contains -- -- (commandline -opc)" -x -a "(__fish_complete_command)"
 complete -c vestibule -n "__fish_seen_subcommand_from completions" -f -a "bash zsh fish"

@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, ValueHint};
 
 use crate::config::options;
-use crate::config::options::{Arity, Opt, POLICY_TEST};
+use crate::config::options::{Arity, Opt, POLICY_TEST, TOKEN_JWT, TOKEN_VAULT_CF};
 
 const SOURCES: &str = "\
 Each option is also a variable (--tls-min: VESTIBULE_TLS_MIN) and a key in the file that
@@ -47,6 +47,22 @@ pub(super) fn vestibule() -> Command {
                     serving(POLICY_TEST, "The verdict on a certificate, and the rule that decided; exit 0 or 1")
                         .name("test")
                         .override_usage("vestibule policy test --peer CERT [OPTIONS]"),
+                ),
+        )
+        .subcommand(
+            Command::new("token")
+                .about("Prove who this instance is, or check who another one is")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    two_screens(TOKEN_JWT, "Print a JWT that the instance's key has signed")
+                        .name("jwt")
+                        .override_usage("vestibule token jwt --audience AUD [OPTIONS]"),
+                )
+                .subcommand(
+                    command(TOKEN_VAULT_CF, "Print the login of Vault's CF method, to be posted")
+                        .name("vault-cf")
+                        .override_usage("vestibule token vault-cf --role ROLE [OPTIONS]"),
                 ),
         )
         .subcommand(
@@ -96,7 +112,10 @@ pub(super) fn shown() -> Command {
                 if inner.get_name() == "envoy" {
                     return inner.args(super::envoy::flags());
                 }
-                let name = if name == "policy" { POLICY_TEST.to_owned() } else { inner.get_name().to_owned() };
+                let name = match name {
+                    "vestibule" => inner.get_name().to_owned(),
+                    outer => format!("{outer} {}", inner.get_name()),
+                };
                 show(inner, &name)
             })
     }

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod envoy;
 mod grammar;
 mod parse_exit;
+mod token;
 mod tools;
 
 use std::ffi::{OsStr, OsString};
@@ -27,6 +28,7 @@ use crate::sys;
 
 pub use envoy::EnvoyCommand;
 pub use parse_exit::{Help, ParseExit};
+pub use token::{JwtArgs, TokenCommand, VaultCfArgs};
 pub use tools::{DemoArgs, IssuerArgs};
 
 /// What we were asked to do.
@@ -83,6 +85,8 @@ pub enum Command {
         /// Print JSON.
         json: bool,
     },
+    /// Make a token, or judge one.
+    Token(TokenCommand),
     /// A development CA.
     Issuer(IssuerArgs),
     /// Issuer, app and proxy on one machine.
@@ -132,6 +136,7 @@ where
             Some(("test", matches)) => policy_test(matches, &environment),
             _ => Err(ParseExit::from(grammar::no_command())),
         },
+        Some(("token", matches)) => token::command(matches, &environment),
         Some(("completions", matches)) => Ok(Command::Completions(tools::shell(matches)?)),
         Some(("issuer", matches)) => Ok(Command::Issuer(tools::issuer(matches)?)),
         Some(("demo", matches)) => Ok(Command::Demo(tools::demo(matches)?)),

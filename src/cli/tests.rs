@@ -12,8 +12,8 @@ use crate::config::{AppAddr, Listen, LogLevel, TlsVersion};
 use crate::exit::Exit;
 use crate::issuer::{Flaw, KeyKind};
 
-const COMMANDS: [&str; 10] =
-    ["run", "proxy", "check", "wait", "health", "identity", "policy", "issuer", "completions", "demo"];
+const COMMANDS: [&str; 11] =
+    ["run", "proxy", "check", "wait", "health", "identity", "policy", "token", "issuer", "completions", "demo"];
 const SERVING: [&str; 3] = ["run", "proxy", "check"];
 
 fn typed(words: &[&str], environment: &[(&str, &str)]) -> Result<Command, ParseExit> {
@@ -235,7 +235,8 @@ fn version_and_help_are_no_fault() {
 #[test]
 fn the_first_screen_of_help_fits_a_terminal() {
     let wide = SERVING.iter().chain(&["issuer"]).map(|command| vec![*command, "-h"]);
-    let screens = wide.chain([vec!["-h"], vec!["policy", "test", "-h"]]);
+    let inner = [vec!["-h"], vec!["policy", "test", "-h"], vec!["token", "jwt", "-h"], vec!["token", "vault-cf", "-h"]];
+    let screens = wide.chain(inner);
     for words in screens {
         let (_, text) = stopped(&words);
         assert!(text.lines().count() <= 24, "{words:?}:\n{text}");

@@ -138,20 +138,21 @@ pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Diagnostics> {
     }
 }
 
-struct Flags<'a> {
-    command: &'static str,
-    matches: &'a ArgMatches,
-    mistakes: Vec<Diagnostic>,
+/// The flags of a command that has no other sources, and what is wrong with them.
+pub(super) struct Flags<'a> {
+    pub(super) command: &'static str,
+    pub(super) matches: &'a ArgMatches,
+    pub(super) mistakes: Vec<Diagnostic>,
 }
 
 impl Flags<'_> {
-    fn note<T>(&mut self, mistake: Diagnostic) -> Option<T> {
+    pub(super) fn note<T>(&mut self, mistake: Diagnostic) -> Option<T> {
         self.mistakes.push(mistake);
         None
     }
 
     /// The value of a flag or its default. `None` if there is neither, and if it is wrong, which is noted.
-    fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Problem>) -> Option<T> {
+    pub(super) fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Problem>) -> Option<T> {
         let preset = options::of(self.command).find(|option| option.name == name).map(|option| option.default);
         let value = match (self.matches.get_one::<OsString>(name), preset) {
             (Some(value), _) => value.as_os_str(),
@@ -162,6 +163,27 @@ impl Flags<'_> {
             Ok(value) => Some(value),
             Err(wrong) => self.note(wrong.at(Source::Flag(format!("--{name}")))),
         }
+    }
+
+    /// Every value of a flag that takes several. What is wrong is noted.
+    pub(super) fn all<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, Problem>) -> Vec<T> {
+        let given = self.matches.get_many::<OsString>(name).into_iter().flatten();
+        let read: Vec<_> = given.map(|value| values::text(value).and_then(&parse)).collect();
+        let place = || Source::Flag(format!("--{name}"));
+        read.into_iter().filter_map(|value| value.map_err(|wrong| self.mistakes.push(wrong.at(place()))).ok()).collect()
+    }
+
+    /// The value of a flag that is needed; where there is none, `help` is noted.
+    pub(super) fn needed<T>(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        parse: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Option<T> {
+        if self.matches.get_one::<OsString>(name).is_none() {
+            return self.note(Problem::new("is not given", help).at(Source::Flag(format!("--{name}"))));
+        }
+        self.read(name, parse)
     }
 
     /// The names of files, several of them with commas between.
@@ -187,7 +209,7 @@ impl Flags<'_> {
     }
 
     /// One of the choices in the table, as the type that stands for them.
-    fn parsed<T: FromStr>(&mut self, name: &'static str) -> Option<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &'static str) -> Option<T> {
         let help = options::of(self.command)
             .find(|option| option.name == name)
             .map(|option| format!("write one of {}", option.choices.join(", ")))

@@ -9,6 +9,7 @@ pub mod issuer;
 pub mod policy;
 mod serve;
 mod text;
+mod token;
 
 use std::io::Write;
 use std::time::SystemTime;
@@ -47,6 +48,7 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             print(&text)?;
             Ok(exit)
         }
+        Command::Token(command) => token::run(&command),
         Command::Issuer(options) => {
             issuer::run(&options, &mut std::io::stdout())?;
             Ok(Exit::Success)

@@ -198,6 +198,12 @@ pub const PREFIX: &str = "VESTIBULE_";
 /// The command that judges a certificate, with its two words.
 pub const POLICY_TEST: &str = "policy test";
 
+/// The command that signs a token.
+pub const TOKEN_JWT: &str = "token jwt";
+
+/// The command that writes the login of Vault's CF method.
+pub const TOKEN_VAULT_CF: &str = "token vault-cf";
+
 #[cfg(test)]
 mod tests {
     use super::*;

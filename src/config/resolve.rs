@@ -90,6 +90,18 @@ pub fn admin(inputs: &Sources<'_>) -> Result<Option<Admin>, Diagnostics> {
     }
 }
 
+/// Where the pair is, for whoever needs nothing else.
+pub fn pair(inputs: &Sources<'_>) -> Result<PairSource, Diagnostics> {
+    let mut reader = OptionReader::new(inputs);
+    // What else is wrong in the file is for whoever serves; but where it may have named the pair, nobody can guess it.
+    let is_given = |name| reader.sources.values(name).first().is_some_and(|given| is_user_given(&given.place));
+    let is_unknown = reader.sources.is_file_broken() && !(is_given("cert") && is_given("key"));
+    match reader.pair() {
+        Ok(pair) if !is_unknown => Ok(pair),
+        _ => Err(Diagnostics::new(reader.diagnostics)),
+    }
+}
+
 /// Where the certificate is, as far as the environment says: what `identity` shows when no file is named.
 pub fn certificate_path(environment: &Environment) -> Result<PathBuf, Diagnostics> {
     let given = options::serving("cert").and_then(|option| sources::without_flags(option, environment));

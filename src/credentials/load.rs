@@ -19,6 +19,12 @@ pub(super) const LARGEST: u64 = MIB;
 /// For how long a text has to stay as it is that ends with what may be the beginning of a block.
 const SETTLE_UNFINISHED: Duration = Duration::from_secs(1);
 
+/// A rotation takes milliseconds from the first rename to the last.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// How often a pair is looked at that may be in the middle of a rotation.
+const MAX_LOOKS: usize = 25;
+
 /// In bytes.
 pub(super) const MIB: u64 = 1024 * 1024;
 
@@ -97,6 +103,11 @@ impl LoadError {
         }
     }
 
+    /// Whether it may be what is seen in the middle of a rotation.
+    fn may_be_torn(&self) -> bool {
+        matches!(self, Self::Empty { .. } | Self::Pair { .. } | Self::PairInSecret { .. } | Self::Document(_))
+    }
+
     /// The error with its remedy.
     pub fn with_help(&self) -> String {
         self.help().map_or_else(|| self.to_string(), |help| format!("{self}; {help}"))
@@ -167,6 +178,27 @@ impl ReloadSource for PairSource {
         let known = before.map(Pair::notes).unwrap_or_default();
         for note in pair.notes().iter().filter(|note| !known.contains(note)) {
             tracing::warn!("{note}");
+        }
+    }
+}
+
+impl PairSource {
+    /// Reads the pair now. What may be half of a rotation, a file that is not whole or two halves of different pairs, is looked at again for
+    /// as long as a rotation takes.
+    ///
+    /// # Errors
+    /// [`LoadError`]: what is still wrong then.
+    pub fn load(&self) -> Result<Pair, LoadError> {
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let loaded = self.read(None).and_then(|texts| self.parse(&texts));
+            let is_settled = |pair: &Pair| !pair.may_be_unfinished();
+            match loaded {
+                Ok(pair) if is_settled(&pair) || looks >= MAX_LOOKS => return Ok(pair),
+                Err(error) if !error.may_be_torn() || looks >= MAX_LOOKS => return Err(error),
+                Ok(_) | Err(_) => std::thread::sleep(LOOK_AGAIN_AFTER),
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use der::asn1::UintRef;
 use der::{Decode, Sequence};
 use serde_json::{Map, Value, json};
+use strum::EnumString;
 
 use super::Algorithm;
 use crate::credentials::Pair;
@@ -63,7 +64,8 @@ pub enum TokenForm {
 }
 
 /// Which certificates a token carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum ChainPart {
     /// The leaf and what of the file has issued it, a root left out.
     Full,

@@ -40,5 +40,6 @@ mod shutdown_idle;
 mod slow_readers;
 mod status;
 mod supervisor;
+mod token_commands;
 mod trust;
 mod watching;

@@ -1,12 +1,16 @@
 //! The rows: one option each.
 
-use super::{Arity, Group, Opt, POLICY_TEST, Preset, Scope, Table};
+use super::{Arity, Group, Opt, POLICY_TEST, Preset, Scope, TOKEN_JWT, TOKEN_VAULT_CF, Table};
 
 const SERVING: &[&str] = &["run", "proxy", "check", POLICY_TEST];
 const RUN: &[&str] = &["run", "check", POLICY_TEST];
 const ASKING: &[&str] = &["run", "proxy", "check", POLICY_TEST, "wait", "health"];
+/// Who looks for the pair.
+const CREDENTIALED: &[&str] = &["run", "proxy", "check", POLICY_TEST, TOKEN_JWT, TOKEN_VAULT_CF];
+const CONFIGURED: &[&str] = &["run", "proxy", "check", POLICY_TEST, "wait", "health", TOKEN_JWT, TOKEN_VAULT_CF];
 const ISSUER: &[&str] = &["issuer"];
 const DEMO: &[&str] = &["demo"];
+const JWT: &[&str] = &[TOKEN_JWT];
 
 /// What most rows have in common.
 const ROW: Opt = Opt {
@@ -26,6 +30,7 @@ const ROW: Opt = Opt {
 const COMMON: Opt = Opt { common: true, ..ROW };
 const FLAG: Opt = Opt { scope: Scope::Flag, common: true, ..ROW };
 const ISSUER_FLAG: Opt = Opt { commands: ISSUER, ..FLAG };
+const JWT_FLAG: Opt = Opt { commands: JWT, ..FLAG };
 const CLIENTS: Opt = Opt { group: Group::Clients, table: Some(Table::Listener), ..ROW };
 const OUTBOUND: Opt = Opt { group: Group::Outbound, table: Some(Table::Outbound), ..ROW };
 const OUTBOUND_DURATION: Opt = Opt { value: "DURATION", ..OUTBOUND };
@@ -66,10 +71,10 @@ pub const OPTIONS: &[Opt] = &[
           help: "Send the app other signals: TERM:QUIT,HUP:0", ..ROW },
 
     Opt { name: "cert", value: "FILE", group: Group::Credentials, platform: Some("CF_INSTANCE_CERT"),
-          default: Preset::Value("/etc/cf-instance-credentials/instance.crt"),
+          default: Preset::Value("/etc/cf-instance-credentials/instance.crt"), commands: CREDENTIALED,
           help: "The certificate chain, PEM", ..COMMON },
     Opt { name: "key", value: "FILE", group: Group::Credentials, platform: Some("CF_INSTANCE_KEY"),
-          default: Preset::Value("/etc/cf-instance-credentials/instance.key"),
+          default: Preset::Value("/etc/cf-instance-credentials/instance.key"), commands: CREDENTIALED,
           help: "Its key, PEM: PKCS#1, PKCS#8 or SEC1", ..COMMON },
     Opt { name: "credential-timeout", default: Preset::Value("10s"), group: Group::Credentials,
           help: "How long a start waits for a usable pair", ..DURATION },
@@ -229,7 +234,7 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Value("denied"),
           help: "Which connections leave a line", ..COMMON },
 
-    Opt { name: "config", value: "FILE", group: Group::File, scope: Scope::FlagAndVariable, commands: ASKING,
+    Opt { name: "config", value: "FILE", group: Group::File, scope: Scope::FlagAndVariable, commands: CONFIGURED,
           help: "A vestibule.toml that holds any of these", ..COMMON },
     Opt { name: "peer", value: "CERT", commands: &[POLICY_TEST],
           help: "The client's certificate chain, PEM, leaf first", ..FLAG },
@@ -237,6 +242,32 @@ pub const OPTIONS: &[Opt] = &[
           help: "Shake hands with those whom the app dials by --outbound", scope: Scope::Flag, ..ROW },
     Opt { name: "json", arity: Arity::Switch, commands: &["check", "identity", POLICY_TEST],
           help: "Print JSON", ..FLAG },
+
+    Opt { name: "audience", value: "AUD", arity: Arity::Many,
+          help: "For whom the token is; needed", ..JWT_FLAG },
+    Opt { name: "ttl", value: "DURATION", default: Preset::Value("5m"),
+          help: "How long it lives, the certificate's end at most", ..JWT_FLAG },
+    Opt { name: "form", value: "FORM", default: Preset::Value("standard"), choices: &["standard", "comcast", "uaa"],
+          help: "How it is written", ..JWT_FLAG },
+    Opt { name: "alg", value: "ALG", default: Preset::Found("by the key; RS256 for RSA"),
+          choices: &["RS256", "PS256", "ES256", "ES384", "EdDSA"],
+          help: "How it is signed", ..JWT_FLAG },
+    Opt { name: "chain", value: "WHICH", default: Preset::Value("full"), choices: &["full", "leaf", "none"],
+          help: "Which certificates it carries", ..JWT_FLAG },
+    Opt { name: "bind", arity: Arity::Switch,
+          help: "Count only together with the certificate (cnf)", ..JWT_FLAG },
+    Opt { name: "subject", value: "NAME", default: Preset::Found("cf:app:GUID, or the certificate's first URI"),
+          help: "The claim sub", common: false, ..JWT_FLAG },
+    Opt { name: "issuer", value: "NAME", default: Preset::Found("the subject"),
+          help: "The claim iss", common: false, ..JWT_FLAG },
+    Opt { name: "claim", value: "NAME=TEXT", arity: Arity::Many,
+          help: "One more claim", common: false, ..JWT_FLAG },
+    Opt { name: "policy", value: "POLICY", arity: Arity::Many,
+          help: "With --form comcast: the policies that are asked for", common: false, ..JWT_FLAG },
+    Opt { name: "client-id", value: "ID",
+          help: "With --form uaa: the client that is meant", common: false, ..JWT_FLAG },
+    Opt { name: "role", value: "ROLE", commands: &[TOKEN_VAULT_CF],
+          help: "The role that is asked for; needed", ..FLAG },
 
     Opt { name: "validity", value: "DURATION", default: Preset::Value("24h"),
           help: "How long each certificate is valid", ..ISSUER_FLAG },

@@ -20,6 +20,7 @@ impl Range {
     const NONE: (Duration, &'static str) = (Duration::ZERO, "0s");
     const MILLISECOND: (Duration, &'static str) = (Duration::from_millis(1), "1ms");
     const SECOND: (Duration, &'static str) = (Duration::from_secs(1), "1s");
+    const TEN_SECONDS: (Duration, &'static str) = (Duration::from_secs(10), "10s");
     const TEN_MINUTES: (Duration, &'static str) = (Duration::from_secs(600), "10m");
     const HOUR: (Duration, &'static str) = (Duration::from_secs(3600), "1h");
     const DAY: (Duration, &'static str) = (Duration::from_secs(24 * 3600), "24h");
@@ -32,6 +33,8 @@ impl Range {
     pub const A_MILLISECOND_TO_A_MONTH: Self = Self { least: Self::MILLISECOND, most: Self::MONTH };
     /// For something that may be skipped.
     pub const ZERO_TO_AN_HOUR: Self = Self { least: Self::NONE, most: Self::HOUR };
+    /// For a token.
+    pub const TEN_SECONDS_TO_AN_HOUR: Self = Self { least: Self::TEN_SECONDS, most: Self::HOUR };
     /// For the end of long downloads.
     pub const ZERO_TO_A_DAY: Self = Self { least: Self::NONE, most: Self::DAY };
     /// For what is looked at now and then.

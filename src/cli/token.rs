@@ -1,0 +1,159 @@
+//! The commands below `token`. Their options are flags and nothing else, but for where the pair is found.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+use super::tools::Flags;
+use super::{Command, ParseExit, grammar, read};
+use crate::config::options::{TOKEN_JWT, TOKEN_VAULT_CF};
+use crate::config::sources::Environment;
+use crate::config::values::Range;
+use crate::config::{PairSource, resolve, values};
+use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
+use crate::token::{ChainPart, TokenForm, TokenRequest};
+
+/// What is to be done with tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenCommand {
+    /// Make a JWT.
+    Jwt(JwtArgs),
+    /// Make the login of Vault's CF method.
+    VaultCf(VaultCfArgs),
+}
+
+/// What `token jwt` was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtArgs {
+    /// Whose key signs.
+    pub pair: PairSource,
+    /// What it is to say.
+    pub request: TokenRequest,
+}
+
+/// What `token vault-cf` was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultCfArgs {
+    /// Whose key signs.
+    pub pair: PairSource,
+    /// What is asked for.
+    pub role: String,
+}
+
+pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result<Command, ParseExit> {
+    match matches.subcommand() {
+        Some(("jwt", matches)) => Ok(Command::Token(TokenCommand::Jwt(jwt(matches, environment)?))),
+        Some(("vault-cf", matches)) => Ok(Command::Token(TokenCommand::VaultCf(vault_cf(matches, environment)?))),
+        _ => Err(ParseExit::from(grammar::no_command())),
+    }
+}
+
+fn vault_cf(matches: &ArgMatches, environment: &Environment) -> Result<VaultCfArgs, Diagnostics> {
+    let pair = read(TOKEN_VAULT_CF, matches, environment, resolve::pair);
+    let mut flags = Flags { command: TOKEN_VAULT_CF, matches, mistakes: Vec::new() };
+    let role = flags.needed("role", "name the role of Vault that is asked for", word);
+    with_pair(pair, flags.mistakes, role).map(|(pair, role)| VaultCfArgs { pair, role })
+}
+
+fn jwt(matches: &ArgMatches, environment: &Environment) -> Result<JwtArgs, Diagnostics> {
+    let pair = read(TOKEN_JWT, matches, environment, resolve::pair);
+    let mut flags = Flags { command: TOKEN_JWT, matches, mistakes: Vec::new() };
+    let request = request(&mut flags);
+    with_pair(pair, flags.mistakes, request).map(|(pair, request)| JwtArgs { pair, request })
+}
+
+/// `value` with its pair, if nothing is wrong with either.
+fn with_pair<T>(
+    pair: Result<PairSource, Diagnostics>,
+    mistakes: Vec<Diagnostic>,
+    value: Option<T>,
+) -> Result<(PairSource, T), Diagnostics> {
+    match (pair, value) {
+        (Ok(pair), Some(value)) if mistakes.is_empty() => Ok((pair, value)),
+        (Err(wrong), _) => Err(mistakes.into_iter().fold(wrong, Diagnostics::and)),
+        // Not empty: a value that is missing was noted.
+        (Ok(_), _) => Err(Diagnostics::new(mistakes)),
+    }
+}
+
+/// `None`: something is wrong, and noted.
+fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
+    let wrong = |flag: &str, what: &str, help: &str, flags: &mut Flags<'_>| {
+        flags.mistakes.push(Problem::new(what, help).at(Source::Flag(flag.to_owned())));
+    };
+    let audience = flags.all("audience", word);
+    if flags.matches.get_many::<OsString>("audience").is_none() {
+        wrong(
+            "--audience",
+            "is not given",
+            "name the receiver; a token for everybody could be used by everybody",
+            flags,
+        );
+    }
+    let ttl: Option<Duration> = flags.read("ttl", |text| values::duration(text, &Range::TEN_SECONDS_TO_AN_HOUR));
+    let policies = flags.all("policy", word);
+    let client_id = flags.read("client-id", word);
+    let form: Option<FormWord> = flags.parsed("form");
+    let form = match (form?, client_id) {
+        (FormWord::Uaa, None) => {
+            wrong("--form", "uaa needs a client", "add --client-id ID", flags);
+            None
+        }
+        (FormWord::Uaa, Some(client_id)) => Some(TokenForm::Uaa { client_id }),
+        (FormWord::Standard | FormWord::Comcast, Some(_)) => {
+            wrong("--client-id", "says nothing in this form", "leave it out, or add --form uaa", flags);
+            None
+        }
+        (FormWord::Comcast, None) if policies.is_empty() => {
+            wrong("--form", "comcast needs a policy", "add --policy POLICY", flags);
+            None
+        }
+        (FormWord::Comcast, None) => Some(TokenForm::Comcast { policies: policies.clone() }),
+        (FormWord::Standard, None) => Some(TokenForm::Standard),
+    };
+    if !policies.is_empty() && !matches!(form, None | Some(TokenForm::Comcast { .. })) {
+        wrong("--policy", "says nothing in this form", "leave it out, or add --form comcast", flags);
+    }
+    let chain: Option<ChainPart> = flags.parsed("chain");
+    if matches!((&form, chain), (Some(TokenForm::Comcast { .. }), Some(ChainPart::None))) {
+        wrong("--chain", "none leaves nothing to verify by in the form comcast", "write full or leaf", flags);
+    }
+    let algorithm = flags.matches.get_one::<OsString>("alg").map(|_| flags.parsed("alg"));
+    let subject = flags.read("subject", word);
+    let issuer = flags.read("issuer", word);
+    if matches!(form, Some(TokenForm::Uaa { .. })) {
+        for (flag, is_given) in [("--subject", subject.is_some()), ("--issuer", issuer.is_some())] {
+            if is_given {
+                wrong(flag, "is the client's in the form uaa", "leave it out", flags);
+            }
+        }
+    }
+    let claims = flags.all("claim", str::parse);
+    let bind = flags.matches.get_flag("bind");
+    if !flags.mistakes.is_empty() {
+        return None;
+    }
+    let algorithm = algorithm.flatten();
+    Some(TokenRequest { audience, ttl: ttl?, form: form?, algorithm, chain: chain?, subject, issuer, claims, bind })
+}
+
+/// The words for [`TokenForm`].
+#[derive(Debug, Clone, Copy, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
+enum FormWord {
+    Standard,
+    Comcast,
+    Uaa,
+}
+
+/// A text that is not empty and has no control characters.
+fn word(text: &str) -> Result<String, Problem> {
+    if text.is_empty() {
+        return Err(Problem::new("is empty", "write a name"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Problem::new("holds a control character", "write a name without"));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,56 @@
+//! `vestibule token`: make a token with the instance's key, or judge one.
+
+use std::time::SystemTime;
+
+use super::print;
+use crate::cli::{JwtArgs, TokenCommand, VaultCfArgs};
+use crate::config::PairSource;
+use crate::credentials::Pair;
+use crate::exit::{Exit, Fault};
+use crate::token;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// [`Exit::NoCredential`] without a pair, [`Exit::Usage`] for what does not fit the key, and [`Exit::Findings`] where the pair vouches for
+/// nobody now.
+pub(super) fn run(command: &TokenCommand) -> Result<Exit, Fault> {
+    match command {
+        TokenCommand::Jwt(args) => jwt(args),
+        TokenCommand::VaultCf(args) => vault_cf(args),
+    }
+}
+
+fn jwt(JwtArgs { pair, request }: &JwtArgs) -> Result<Exit, Fault> {
+    let token = token::issue(&load(pair)?, request, SystemTime::now()).map_err(|error| {
+        let exit = if error.is_mistake() { Exit::Usage } else { Exit::Findings };
+        Fault::new(exit, error.to_string())
+    })?;
+    if request.audience.len() > 1 {
+        eprintln!("vestibule: the token has several audiences: each of them can use it with the others");
+    }
+    print(&format!("{}\n", token.text()))?;
+    Ok(Exit::Success)
+}
+
+fn vault_cf(VaultCfArgs { pair, role }: &VaultCfArgs) -> Result<Exit, Fault> {
+    let body = token::vault_cf_login(&load(pair)?, role, SystemTime::now())
+        .map_err(|error| Fault::new(Exit::Findings, error.to_string()))?;
+    if role.chars().any(char::is_uppercase) {
+        eprintln!(
+            "vestibule: --role: Vault stores role names in lower case, and finds no {role}; write {}",
+            role.to_lowercase()
+        );
+    }
+    print(&(body + "\n"))?;
+    Ok(Exit::Success)
+}
+
+fn load(source: &PairSource) -> Result<Pair, Fault> {
+    source.load().map_err(|error| {
+        let fault = Fault::new(Exit::NoCredential, format!("no usable certificate and key: {error}"));
+        fault.with_help(
+            error.help().unwrap_or("name them by --cert and --key, or by CF_INSTANCE_CERT and CF_INSTANCE_KEY"),
+        )
+    })
+}
