@@ -1,5 +1,6 @@
 //! The thin layer over the kernel.
 
+pub(crate) mod atomic_file;
 pub(crate) mod cgroup;
 pub(crate) mod file;
 pub(crate) mod limits;

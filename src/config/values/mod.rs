@@ -4,6 +4,7 @@
 
 mod address;
 mod duration;
+mod file_mode;
 mod forward_proxy;
 mod http_proxy;
 mod network;
@@ -23,6 +24,7 @@ use crate::diagnostics::redact::{may_be_secret_path, quote};
 
 pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
 pub use duration::{Range, duration, duration_or_off};
+pub use file_mode::{FileMode, file_mode};
 pub use forward_proxy::{Listed, forward_proxy, listed, port_mapping};
 pub use http_proxy::{http_proxy, no_proxy};
 pub use network::{Network, network};

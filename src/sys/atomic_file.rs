@@ -1,0 +1,286 @@
+//! Files that others read while we replace them: a reader sees the old file or the new one, whole, and so does whoever looks after a crash.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, open, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+/// What the names of temporary files end with: `.NAME.XXXXXXXX.vestibule`.
+const SUFFIX: &str = ".vestibule";
+
+/// Characters between the name and the suffix, which no two temporary files share.
+const RANDOM: usize = 8;
+
+/// So many names are tried before we believe that something else is wrong.
+const ATTEMPTS: usize = 16;
+
+/// Where a file is to be: the folder, opened, and the name in it. Whatever becomes of the path meanwhile, everything happens in this folder.
+struct Place {
+    folder: OwnedFd,
+    name: OsString,
+}
+
+/// A file under its temporary name, which goes unless it was renamed.
+struct Draft<'a> {
+    place: &'a Place,
+    name: OsString,
+    file: Option<File>,
+}
+
+/// Replaces `path`, or makes it, by a file of these bytes and this mode: a temporary file in the same folder, then a rename, both on the
+/// disk before this returns. A symlink is replaced itself. It blocks.
+///
+/// # Errors
+/// The kernel's, and those of [`check`]. Then the old file is as it was, and nothing of ours is left.
+pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    let place = Place::open(path)?;
+    let mut draft = Draft::create(&place)?;
+    draft.fill(contents, mode)?;
+    draft.rename()
+}
+
+/// Whether [`replace`] could begin: the folder is there, nobody but us and its owner may replace files of ours in it, and `path` is not itself a
+/// folder. Nothing is written, so a file system that is full or read-only shows later.
+///
+/// # Errors
+/// What [`replace`] would fail with.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    Place::open(path).map(drop)
+}
+
+/// Removes what a process has left beside `path` that was killed within [`replace`], and says how many files.
+///
+/// # Errors
+/// The folder cannot be read, or a file in it cannot be removed.
+pub(crate) fn remove_leftovers(path: &Path) -> io::Result<usize> {
+    let place = Place::open(path)?;
+    let mut removed = 0;
+    for entry in Dir::read_from(&place.folder)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if !place.is_draft(name) {
+            continue;
+        }
+        // Only what we make: a folder or a pipe of that name is somebody else's.
+        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        match statat(&place.folder, name, AtFlags::SYMLINK_NOFOLLOW).map(is_file) {
+            Ok(true) => unlinkat(&place.folder, name, AtFlags::empty())?,
+            Ok(false) | Err(Errno::NOENT) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+impl Place {
+    fn open(path: &Path) -> io::Result<Self> {
+        let is_folder = || io::Error::new(ErrorKind::IsADirectory, "it is a folder; name a file");
+        // A path that ends with a slash names a folder, and `file_name` would pass over the slash.
+        let name = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/")).ok_or_else(is_folder)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty()).map_err(|error| match error {
+            Errno::NOENT => io::Error::new(ErrorKind::NotFound, "its folder does not exist; make it"),
+            Errno::NOTDIR => io::Error::new(ErrorKind::NotADirectory, "its folder is not a folder"),
+            other => other.into(),
+        })?;
+        let mode = Mode::from_raw_mode(fstat(&folder)?.st_mode);
+        if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+            let what = "others may write in its folder, which has no sticky bit, and could put a file of theirs there; \
+                        take that right away, or name another folder";
+            return Err(io::Error::new(ErrorKind::PermissionDenied, what));
+        }
+        match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Err(is_folder()),
+            Ok(_) | Err(Errno::NOENT) => Ok(Self { folder, name: name.to_owned() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A name for a temporary file, another one each time.
+    fn draft_name(&self) -> OsString {
+        let mut name = vec![b'.'];
+        name.extend_from_slice(self.name.as_bytes());
+        name.push(b'.');
+        // It need not be a secret: a file that is there already, or a symlink, is never opened.
+        name.extend(std::iter::repeat_with(|| fastrand::alphanumeric() as u8).take(RANDOM));
+        name.extend_from_slice(SUFFIX.as_bytes());
+        OsString::from_vec(name)
+    }
+
+    /// Whether `name` is one that [`Self::draft_name`] may have given.
+    fn is_draft(&self, name: &OsStr) -> bool {
+        let random = || {
+            let rest = name.as_bytes().strip_prefix(b".")?.strip_prefix(self.name.as_bytes())?.strip_prefix(b".")?;
+            rest.strip_suffix(SUFFIX.as_bytes())
+        };
+        random().is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn create(place: &'a Place) -> io::Result<Self> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for _ in 0..ATTEMPTS {
+            let name = place.draft_name();
+            match openat(&place.folder, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => return Ok(Self { place, name, file: Some(file.into()) }),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    fn fill(&mut self, contents: &[u8], mode: u32) -> io::Result<()> {
+        // Invariant: it is there until the rename.
+        let Some(file) = &mut self.file else { return Ok(()) };
+        // Before the first byte: nobody ever reads what this mode does not let them. The umask has no say.
+        fchmod(&*file, Mode::from_raw_mode(mode))?;
+        file.write_all(contents)?;
+        Ok(fsync(&*file)?)
+    }
+
+    fn rename(mut self) -> io::Result<()> {
+        let Place { folder, name } = self.place;
+        renameat(folder, &self.name, folder, name)?;
+        self.file = None;
+        match fsync(folder) {
+            // Some file systems do not sync folders. The file is in place anyhow.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // Where that fails too, the next start removes it.
+            let _ = unlinkat(&self.place.folder, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_file_is_made_and_replaced_with_its_mode_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        replace(&path, b"first", 0o640).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"first".to_vec(), 0o640));
+        let before = fs::metadata(&path).unwrap().ino();
+        let held = File::open(&path).unwrap();
+        replace(&path, b"second", 0o400).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"second".to_vec(), 0o400));
+        assert_ne!(fs::metadata(&path).unwrap().ino(), before, "it was written in place");
+        assert_eq!(io::read_to_string(held).unwrap(), "first", "who reads the old file reads it to its end");
+        assert_eq!(names(folder.path()), ["token"]);
+    }
+
+    #[test]
+    fn a_symlink_is_replaced_itself_and_what_it_leads_to_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("token"), folder.path().join("other"));
+        fs::write(&other, "other's").unwrap();
+        symlink(&other, &path).unwrap();
+        replace(&path, b"ours", 0o600).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "other's");
+        symlink(folder.path().join("nowhere"), folder.path().join("dangling")).unwrap();
+        replace(&folder.path().join("dangling"), b"ours", 0o600).unwrap();
+        assert_eq!(names(folder.path()), ["dangling", "other", "token"]);
+    }
+
+    #[test]
+    fn what_cannot_be_a_file_of_ours_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| {
+            let error = replace(path, b"ours", 0o600).unwrap_err();
+            assert_eq!(check(path).unwrap_err().to_string(), error.to_string());
+            error.to_string()
+        };
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        assert_eq!(refused(&folder.path().join("folder")), "it is a folder; name a file");
+        assert_eq!(refused(&folder.path().join("new/")), "it is a folder; name a file");
+        assert_eq!(refused(Path::new("/")), "it is a folder; name a file");
+        assert_eq!(refused(&folder.path().join("nowhere/token")), "its folder does not exist; make it");
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert_eq!(refused(&folder.path().join("file/token")), "its folder is not a folder");
+        let open = folder.path().join("folder");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(refused(&open.join("token")).starts_with("others may write in its folder, which has no sticky bit"));
+        assert_eq!(names(&open), [""; 0]);
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).unwrap();
+        replace(&open.join("token"), b"ours", 0o600).unwrap();
+        assert_eq!(names(&open), ["token"]);
+    }
+
+    #[test]
+    fn what_fails_half_way_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        replace(&path, b"old", 0o600).unwrap();
+        let place = Place::open(&path).unwrap();
+        let mut draft = Draft::create(&place).unwrap();
+        draft.fill(b"ne", 0o600).unwrap();
+        assert_eq!(names(folder.path()).len(), 2);
+        drop(draft);
+        assert_eq!((names(folder.path()), fs::read(&path).unwrap()), (vec!["token".to_owned()], b"old".to_vec()));
+    }
+
+    #[test]
+    fn leftovers_of_this_file_are_removed_and_everything_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let others = [
+            ".token.abcdefgh.vestibul",
+            ".token.abcdefg.vestibule",
+            ".token.abcdefghi.vestibule",
+            ".token.abcd-fgh.vestibule",
+            ".other.abcdefgh.vestibule",
+            "token.abcdefgh.vestibule",
+            "token",
+        ];
+        for name in others {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join(".token.isfolder.vestibule")).unwrap();
+        symlink("token", folder.path().join(".token.ISsymlnk.vestibule")).unwrap();
+        let path = folder.path().join("token");
+        let place = Place::open(&path).unwrap();
+        // As a process leaves it that is killed: nothing runs at its end.
+        std::mem::forget(Draft::create(&place).unwrap());
+        fs::write(folder.path().join(".token.aZ09bcde.vestibule"), "half").unwrap();
+        assert_eq!(remove_leftovers(&path).unwrap(), 2);
+        assert_eq!(remove_leftovers(&path).unwrap(), 0);
+        let mut stay: Vec<_> = others.map(str::to_owned).to_vec();
+        stay.extend([".token.isfolder.vestibule".to_owned(), ".token.ISsymlnk.vestibule".to_owned()]);
+        stay.sort();
+        assert_eq!(names(folder.path()), stay);
+    }
+}
