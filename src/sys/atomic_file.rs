@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -20,6 +20,28 @@ const RANDOM: usize = 8;
 
 /// So many names are tried before we believe that something else is wrong.
 const ATTEMPTS: usize = 16;
+
+/// Why a file was not replaced: what is wrong with the place, or what the kernel says. Without the path, which the caller knows.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// There is a folder in its place.
+    #[error("it is a folder; name a file")]
+    IsFolder,
+    /// Whoever may write in its folder could replace the file, and what they put there would be taken for ours.
+    #[error(
+        "others may write in its folder, which has no sticky bit, and could put a file of theirs there; take that right away, or name another folder"
+    )]
+    OpenFolder,
+    /// The folder is not there.
+    #[error("its folder does not exist; make it")]
+    NoFolder,
+    /// The folder is something else.
+    #[error("its folder is not a folder; name another")]
+    NotInFolder,
+    /// The kernel's, such as that the file system is full or read-only.
+    #[error("{0}")]
+    Kernel(#[from] io::Error),
+}
 
 /// Where a file is to be: the folder, opened, and the name in it. Whatever becomes of the path meanwhile, everything happens in this folder.
 struct Place {
@@ -39,7 +61,7 @@ struct Draft<'a> {
 ///
 /// # Errors
 /// The kernel's, and those of [`check`]. Then the old file is as it was, and nothing of ours is left.
-pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), WriteError> {
     let place = Place::open(path)?;
     let mut draft = Draft::create(&place)?;
     draft.fill(contents, mode)?;
@@ -51,7 +73,7 @@ pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()>
 ///
 /// # Errors
 /// What [`replace`] would fail with.
-pub(crate) fn check(path: &Path) -> io::Result<()> {
+pub(crate) fn check(path: &Path) -> Result<(), WriteError> {
     Place::open(path).map(drop)
 }
 
@@ -59,7 +81,7 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The folder cannot be read, or a file in it cannot be removed.
-pub(crate) fn remove_leftovers(path: &Path) -> io::Result<usize> {
+pub(crate) fn remove_leftovers(path: &Path) -> Result<usize, WriteError> {
     let place = Place::open(path)?;
     let mut removed = 0;
     for entry in Dir::read_from(&place.folder)? {
@@ -80,26 +102,37 @@ pub(crate) fn remove_leftovers(path: &Path) -> io::Result<usize> {
     Ok(removed)
 }
 
+impl WriteError {
+    /// Whether no waiting would help: the path itself is wrong.
+    pub(crate) fn is_mistake(&self) -> bool {
+        matches!(self, Self::IsFolder | Self::OpenFolder)
+    }
+}
+
+impl From<Errno> for WriteError {
+    fn from(error: Errno) -> Self {
+        Self::Kernel(error.into())
+    }
+}
+
 impl Place {
-    fn open(path: &Path) -> io::Result<Self> {
-        let is_folder = || io::Error::new(ErrorKind::IsADirectory, "it is a folder; name a file");
+    fn open(path: &Path) -> Result<Self, WriteError> {
         // A path that ends with a slash names a folder, and `file_name` would pass over the slash.
-        let name = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/")).ok_or_else(is_folder)?;
+        let name =
+            path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/")).ok_or(WriteError::IsFolder)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => io::Error::new(ErrorKind::NotFound, "its folder does not exist; make it"),
-            Errno::NOTDIR => io::Error::new(ErrorKind::NotADirectory, "its folder is not a folder"),
+            Errno::NOENT => WriteError::NoFolder,
+            Errno::NOTDIR => WriteError::NotInFolder,
             other => other.into(),
         })?;
         let mode = Mode::from_raw_mode(fstat(&folder)?.st_mode);
         if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
-            let what = "others may write in its folder, which has no sticky bit, and could put a file of theirs there; \
-                        take that right away, or name another folder";
-            return Err(io::Error::new(ErrorKind::PermissionDenied, what));
+            return Err(WriteError::OpenFolder);
         }
         match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Err(is_folder()),
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Err(WriteError::IsFolder),
             Ok(_) | Err(Errno::NOENT) => Ok(Self { folder, name: name.to_owned() }),
             Err(error) => Err(error.into()),
         }
@@ -127,7 +160,7 @@ impl Place {
 }
 
 impl<'a> Draft<'a> {
-    fn create(place: &'a Place) -> io::Result<Self> {
+    fn create(place: &'a Place) -> Result<Self, WriteError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
             let name = place.draft_name();
@@ -140,7 +173,7 @@ impl<'a> Draft<'a> {
         Err(Errno::EXIST.into())
     }
 
-    fn fill(&mut self, contents: &[u8], mode: u32) -> io::Result<()> {
+    fn fill(&mut self, contents: &[u8], mode: u32) -> Result<(), WriteError> {
         // Invariant: it is there until the rename.
         let Some(file) = &mut self.file else { return Ok(()) };
         // Before the first byte: nobody ever reads what this mode does not let them. The umask has no say.
@@ -149,7 +182,7 @@ impl<'a> Draft<'a> {
         Ok(fsync(&*file)?)
     }
 
-    fn rename(mut self) -> io::Result<()> {
+    fn rename(mut self) -> Result<(), WriteError> {
         let Place { folder, name } = self.place;
         renameat(folder, &self.name, folder, name)?;
         self.file = None;
@@ -231,7 +264,7 @@ mod tests {
         assert_eq!(refused(Path::new("/")), "it is a folder; name a file");
         assert_eq!(refused(&folder.path().join("nowhere/token")), "its folder does not exist; make it");
         fs::write(folder.path().join("file"), "").unwrap();
-        assert_eq!(refused(&folder.path().join("file/token")), "its folder is not a folder");
+        assert_eq!(refused(&folder.path().join("file/token")), "its folder is not a folder; name another");
         let open = folder.path().join("folder");
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(refused(&open.join("token")).starts_with("others may write in its folder, which has no sticky bit"));
