@@ -504,6 +504,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_se
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l claim -d 'One more claim' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l policy -d 'With --form comcast: the policies that are asked for' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l client-id -d 'With --form uaa: the client that is meant' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l write -d 'Write it to a file, whole or not at all' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l mode -d 'The mode of that file [0600]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l bind -d 'Count only together with the certificate (cnf)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -s h -d 'Print help'

@@ -28,7 +28,7 @@ use crate::sys;
 
 pub use envoy::EnvoyCommand;
 pub use parse_exit::{Help, ParseExit};
-pub use token::{JwtArgs, TokenCommand, VaultCfArgs};
+pub use token::{JwtArgs, TokenCommand, TokenOutput, VaultCfArgs};
 pub use tools::{DemoArgs, IssuerArgs};
 
 /// What we were asked to do.

@@ -1,6 +1,7 @@
 //! The commands below `token`. Their options are flags and nothing else, but for where the pair is found.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -9,7 +10,7 @@ use super::tools::Flags;
 use super::{Command, ParseExit, grammar, read};
 use crate::config::options::{TOKEN_JWT, TOKEN_VAULT_CF};
 use crate::config::sources::Environment;
-use crate::config::values::Range;
+use crate::config::values::{FileMode, Range};
 use crate::config::{PairSource, resolve, values};
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::token::{ChainPart, TokenForm, TokenRequest};
@@ -30,6 +31,22 @@ pub struct JwtArgs {
     pub pair: PairSource,
     /// What it is to say.
     pub request: TokenRequest,
+    /// Where it is written.
+    pub output: TokenOutput,
+}
+
+/// Where a token is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenOutput {
+    /// To stdout, one line.
+    Stdout,
+    /// To a file, whole or not at all.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Its permissions.
+        mode: FileMode,
+    },
 }
 
 /// What `token vault-cf` was asked for.
@@ -60,7 +77,9 @@ fn jwt(matches: &ArgMatches, environment: &Environment) -> Result<JwtArgs, Diagn
     let pair = read(TOKEN_JWT, matches, environment, resolve::pair);
     let mut flags = Flags { command: TOKEN_JWT, matches, mistakes: Vec::new() };
     let request = request(&mut flags);
-    with_pair(pair, flags.mistakes, request).map(|(pair, request)| JwtArgs { pair, request })
+    let output = output(&mut flags);
+    let both = request.zip(output);
+    with_pair(pair, flags.mistakes, both).map(|(pair, (request, output))| JwtArgs { pair, request, output })
 }
 
 /// `value` with its pair, if nothing is wrong with either.
@@ -145,6 +164,21 @@ enum FormWord {
     Standard,
     Comcast,
     Uaa,
+}
+
+fn output(flags: &mut Flags<'_>) -> Option<TokenOutput> {
+    let mode = flags.read("mode", values::file_mode);
+    let Some(file) = flags.matches.get_one::<OsString>("write") else {
+        if flags.matches.get_one::<OsString>("mode").is_some() {
+            let lonely = Problem::new("is the mode of no file", "add --write FILE");
+            return flags.note(lonely.at(Source::Flag("--mode".to_owned())));
+        }
+        return Some(TokenOutput::Stdout);
+    };
+    match values::path(file) {
+        Ok(path) => Some(TokenOutput::File { path, mode: mode? }),
+        Err(wrong) => flags.note(wrong.at(Source::Flag("--write".to_owned()))),
+    }
 }
 
 /// A text that is not empty and has no control characters.

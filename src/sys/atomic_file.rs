@@ -50,7 +50,7 @@ struct Place {
 }
 
 /// A file under its temporary name, which goes unless it was renamed.
-struct Draft<'a> {
+struct TemporaryFile<'a> {
     place: &'a Place,
     name: OsString,
     file: Option<File>,
@@ -63,7 +63,7 @@ struct Draft<'a> {
 /// The kernel's, and those of [`check`]. Then the old file is as it was, and nothing of ours is left.
 pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), WriteError> {
     let place = Place::open(path)?;
-    let mut draft = Draft::create(&place)?;
+    let mut draft = TemporaryFile::create(&place)?;
     draft.fill(contents, mode)?;
     draft.rename()
 }
@@ -159,7 +159,7 @@ impl Place {
     }
 }
 
-impl<'a> Draft<'a> {
+impl<'a> TemporaryFile<'a> {
     fn create(place: &'a Place) -> Result<Self, WriteError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
@@ -194,7 +194,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Drop for Draft<'_> {
+impl Drop for TemporaryFile<'_> {
     fn drop(&mut self) {
         if self.file.take().is_some() {
             // Where that fails too, the next start removes it.
@@ -280,7 +280,7 @@ mod tests {
         let path = folder.path().join("token");
         replace(&path, b"old", 0o600).unwrap();
         let place = Place::open(&path).unwrap();
-        let mut draft = Draft::create(&place).unwrap();
+        let mut draft = TemporaryFile::create(&place).unwrap();
         draft.fill(b"ne", 0o600).unwrap();
         assert_eq!(names(folder.path()).len(), 2);
         drop(draft);
@@ -307,7 +307,7 @@ mod tests {
         let path = folder.path().join("token");
         let place = Place::open(&path).unwrap();
         // As a process leaves it that is killed: nothing runs at its end.
-        std::mem::forget(Draft::create(&place).unwrap());
+        std::mem::forget(TemporaryFile::create(&place).unwrap());
         fs::write(folder.path().join(".token.aZ09bcde.vestibule"), "half").unwrap();
         assert_eq!(remove_leftovers(&path).unwrap(), 2);
         assert_eq!(remove_leftovers(&path).unwrap(), 0);

@@ -138,3 +138,26 @@ fn a_role_in_capitals_is_told_of_and_sent_as_it_was_written() {
     assert_eq!((output.status.code(), &body["role"]), (Some(0), &"MyRole".into()));
     assert!(String::from_utf8_lossy(&output.stderr).contains("Vault stores role names in lower case"));
 }
+
+#[test]
+fn a_token_is_written_into_a_file_whole_and_with_its_mode_or_nothing_is_left() {
+    use std::os::unix::fs::PermissionsExt;
+    let credentials = instance(|_| {});
+    let file = credentials.dir().join("token");
+    let path = file.to_str().unwrap();
+    for (mode, bits) in [(&[][..], 0o600), (&["--mode", "0640"], 0o640)] {
+        assert_eq!(printed(&credentials, &[&["jwt", "--audience", "a", "--write", path], mode].concat()), "");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, bits);
+        let token = std::fs::read_to_string(&file).unwrap();
+        assert_eq!((token.split('.').count(), token.trim()), (3, token.as_str()));
+    }
+    let before = std::fs::read_dir(credentials.dir()).unwrap().count();
+    for (target, status) in [("/proc/none/token", 78), (credentials.dir().to_str().unwrap(), 78), ("", 2)] {
+        let (code, text) = refused(&credentials, &["jwt", "--audience", "a", "--write", target]);
+        assert!(code == status && text.contains("--write: "), "{target}: {code} {text}");
+        assert!(!text.contains("eyJ"), "a token in an error: {text}");
+    }
+    let (code, text) = refused(&credentials, &["jwt", "--audience", "a", "--mode", "0640"]);
+    assert!(code == 2 && text.contains("add --write FILE"), "{text}");
+    assert_eq!(std::fs::read_dir(credentials.dir()).unwrap().count(), before);
+}

@@ -3,11 +3,11 @@
 use std::time::SystemTime;
 
 use super::print;
-use crate::cli::{JwtArgs, TokenCommand, VaultCfArgs};
+use crate::cli::{JwtArgs, TokenCommand, TokenOutput, VaultCfArgs};
 use crate::config::PairSource;
 use crate::credentials::Pair;
 use crate::exit::{Exit, Fault};
-use crate::token;
+use crate::{sys, token};
 
 /// Does what was asked for.
 ///
@@ -21,7 +21,7 @@ pub(super) fn run(command: &TokenCommand) -> Result<Exit, Fault> {
     }
 }
 
-fn jwt(JwtArgs { pair, request }: &JwtArgs) -> Result<Exit, Fault> {
+fn jwt(JwtArgs { pair, request, output }: &JwtArgs) -> Result<Exit, Fault> {
     let token = token::issue(&load(pair)?, request, SystemTime::now()).map_err(|error| {
         let exit = if error.is_mistake() { Exit::Usage } else { Exit::Findings };
         Fault::new(exit, error.to_string())
@@ -29,7 +29,15 @@ fn jwt(JwtArgs { pair, request }: &JwtArgs) -> Result<Exit, Fault> {
     if request.audience.len() > 1 {
         eprintln!("vestibule: the token has several audiences: each of them can use it with the others");
     }
-    print(&format!("{}\n", token.text()))?;
+    match output {
+        TokenOutput::Stdout => print(&format!("{}\n", token.text()))?,
+        TokenOutput::File { path, mode } => {
+            // Without a line break: readers send what is in the file.
+            sys::atomic_file::replace(path, token.text().as_bytes(), mode.bits()).map_err(|error| {
+                Fault::new(Exit::Config, format!("--write: {}: the token cannot be written: {error}", path.display()))
+            })?;
+        }
+    }
     Ok(Exit::Success)
 }
 

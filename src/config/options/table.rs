@@ -266,6 +266,10 @@ pub const OPTIONS: &[Opt] = &[
           help: "With --form comcast: the policies that are asked for", common: false, ..JWT_FLAG },
     Opt { name: "client-id", value: "ID",
           help: "With --form uaa: the client that is meant", common: false, ..JWT_FLAG },
+    Opt { name: "write", value: "FILE",
+          help: "Write it to a file, whole or not at all", ..JWT_FLAG },
+    Opt { name: "mode", value: "MODE", default: Preset::Value("0600"),
+          help: "The mode of that file", common: false, ..JWT_FLAG },
     Opt { name: "role", value: "ROLE", commands: &[TOKEN_VAULT_CF],
           help: "The role that is asked for; needed", ..FLAG },
 

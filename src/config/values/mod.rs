@@ -144,16 +144,6 @@ pub fn alpn(text: &str) -> Result<Vec<u8>, Problem> {
     Ok(text.into())
 }
 
-/// The permissions of a file: `0640`, or as other tools write it, `640` and `0o640`.
-pub fn file_mode(text: &str) -> Result<u32, Problem> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    let is_octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-    match u32::from_str_radix(digits, 8) {
-        Ok(mode) if is_octal && mode <= 0o777 && mode & 0o400 != 0 => Ok(mode),
-        _ => Err(Problem::new(format!("{} is no mode of a file", quote(text)), "write one such as 0600 or 0640")),
-    }
-}
-
 /// A word that becomes part of a certificate or of a file name: letters, digits, dashes, dots and underscores.
 pub fn word(text: &str) -> Result<String, Problem> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
@@ -168,16 +158,6 @@ pub fn word(text: &str) -> Result<String, Problem> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn a_mode_is_octal_and_lets_its_owner_read() {
-        for (text, mode) in [("0600", 0o600), ("640", 0o640), ("0o444", 0o444), ("0777", 0o777)] {
-            assert_eq!(file_mode(text), Ok(mode), "{text}");
-        }
-        for text in ["", "0", "6", "60", "0888", "0200", "1777", "06000", "u+r", "-600", "+600", "0x1ff"] {
-            assert!(file_mode(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_number_is_digits_within_its_range() {
