@@ -369,6 +369,24 @@ impl Certificate {
         }
     }
 
+    /// It has a keyUsage (RFC 5280, 4.2.1.3), and that has digitalSignature; `agreeing` asks for keyAgreement beside it.
+    pub fn has_signing_usage(&self, agreeing: bool) -> bool {
+        let usage = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
+        matches!(usage, Ok(Some((_, usage))) if usage.digital_signature() && (!agreeing || usage.key_agreement()))
+    }
+
+    /// Whether nothing in it keeps its key from signing for a client: a keyUsage without digitalSignature, or an extendedKeyUsage without
+    /// clientAuth.
+    pub fn may_sign_for_client(&self) -> bool {
+        let purposes = self.parsed.tbs_certificate().get_extension::<ExtendedKeyUsage>();
+        let is_clients = match purposes {
+            Ok(None) => true,
+            Ok(Some((_, purposes))) => purposes.0.contains(&CLIENT_AUTH),
+            Err(_) => false,
+        };
+        self.signing_fault().is_none() && is_clients
+    }
+
     /// How many CAs may stand between this one and an end of a chain (RFC 5280, 4.2.1.9); `None`: there is no limit.
     pub fn path_length(&self) -> Option<u8> {
         let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();

@@ -2,12 +2,9 @@
 
 use std::path::Path;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
+use super::toml_reader::{TomlReader, entries, no_such_word};
 use super::{PolicyMode, Rule};
-use crate::diagnostics::redact::quote;
-use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source, nearest};
+use crate::diagnostics::Diagnostics;
 
 const KEYS: [&str; 3] = ["mode", "allow", "deny"];
 
@@ -31,92 +28,22 @@ impl PolicyFile {
     /// # Errors
     /// Every mistake in it, with its line.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
-        let mut reader = PolicyReader { path, text, mistakes: Vec::new() };
-        let file = reader.read();
-        if reader.mistakes.is_empty() { Ok(file) } else { Err(Diagnostics::new(reader.mistakes)) }
-    }
-}
-
-struct PolicyReader<'a> {
-    path: &'a Path,
-    text: &'a str,
-    mistakes: Vec<Diagnostic>,
-}
-
-impl PolicyReader<'_> {
-    fn read(&mut self) -> PolicyFile {
-        let mut file = PolicyFile::default();
-        let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in &errors {
-            // Its first line alone: the whole error quotes the text around it.
-            let message = error.message().lines().next().unwrap_or_default();
-            let at = error.span().map_or(self.text.len(), |span| span.start);
-            self.note("", at, Problem::new(format!("not TOML: {message}"), "write allow = [\"cf:app:GUID\"]"));
-        }
-        if !errors.is_empty() {
-            // What the parser made of broken text is nothing to judge.
-            return file;
-        }
-        let mut keys: Vec<_> = table.get_ref().iter().collect();
-        keys.sort_by_key(|(key, _)| key.span().start);
-        for (key, value) in keys {
-            let at = key.span().start;
-            match key.get_ref().as_ref() {
-                "mode" => file.mode = self.mode(value),
-                "allow" => file.allow = self.rules("allow", value),
-                "deny" => file.deny = self.rules("deny", value),
-                unknown => {
-                    let help = match nearest(unknown, KEYS.into_iter()) {
-                        Some(known) => format!("the nearest is {known}"),
-                        None => format!("write {}", KEYS.join(", ")),
-                    };
-                    self.note(unknown, at, Problem::new("no such key", help));
+        const MODES: &str = "write \"enforce\" or \"audit\"";
+        let mut reader = TomlReader::new(path, text);
+        let mut file = Self::default();
+        let table = reader.table("allow = [\"cf:app:GUID\"]").unwrap_or_default();
+        for (key, at, value) in entries(&table) {
+            match key {
+                "mode" => {
+                    let mode = |text: &str| text.parse().map_err(|_| no_such_word(text, "mode", MODES));
+                    file.mode = reader.text(key, value, MODES, mode);
                 }
+                "allow" => file.allow = reader.rules(key, value),
+                "deny" => file.deny = reader.rules(key, value),
+                unknown => reader.unknown(unknown, at, &KEYS),
             }
         }
-        file
-    }
-
-    fn mode(&mut self, value: &Spanned<DeValue<'_>>) -> Option<PolicyMode> {
-        const MEND: &str = "write \"enforce\" or \"audit\"";
-        let what = match value.get_ref() {
-            DeValue::String(word) => match word.parse() {
-                Ok(mode) => return Some(mode),
-                Err(_) => format!("{} is no mode", quote(word)),
-            },
-            other => format!("is of type {}", other.type_str()),
-        };
-        self.note("mode", value.span().start, Problem::new(what, MEND));
-        None
-    }
-
-    fn rules(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Vec<Rule> {
-        let DeValue::Array(elements) = value.get_ref() else {
-            let what = format!("is of type {}", value.get_ref().type_str());
-            self.note(key, value.span().start, Problem::new(what, "write an array of strings"));
-            return Vec::new();
-        };
-        let mut rules = Vec::with_capacity(elements.len());
-        for element in elements {
-            let rule = match element.get_ref() {
-                DeValue::String(text) => text.parse(),
-                other => {
-                    Err(Problem::new(format!("holds something of type {}", other.type_str()), "write strings only"))
-                }
-            };
-            match rule {
-                Ok(rule) => rules.push(rule),
-                Err(wrong) => self.note(key, element.span().start, wrong),
-            }
-        }
-        rules
-    }
-
-    fn note(&mut self, key: &str, at: usize, wrong: Problem) {
-        let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let place = Source::File { path: self.path.to_owned(), line: Some(line), key: key.to_owned() };
-        self.mistakes.push(wrong.at(place));
+        reader.finish(file)
     }
 }
 

@@ -12,6 +12,7 @@ mod doubt;
 mod file;
 mod pattern;
 mod rule;
+pub(crate) mod toml_reader;
 
 pub use alt_name::{AltName, AltNameKind};
 pub use decision::{Permit, Policy, PolicyMode};

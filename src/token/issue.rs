@@ -10,7 +10,7 @@ use der::{Decode, Sequence};
 use serde_json::{Map, Value, json};
 use strum::EnumString;
 
-use super::Algorithm;
+use super::{Algorithm, identity_claims};
 use crate::credentials::Pair;
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
@@ -353,13 +353,9 @@ impl<'a> TokenSigner<'a> {
         let subject = self.subject()?;
         put("iss", self.request.issuer.clone().unwrap_or_else(|| subject.clone()).into());
         put("sub", subject.into());
-        if let Some(Identity { organization, space, app, instance }) = &self.identity {
-            let guids = [("org_guid", organization), ("space_guid", space), ("app_guid", app)];
-            for (name, guid) in guids.into_iter().filter_map(|(name, guid)| Some((name, guid.as_ref()?))) {
-                put(name, guid.to_string().into());
-            }
-            if let Some(instance) = instance {
-                put("cf_instance_guid", instance.to_string().into());
+        for (name, value) in identity_claims(self.identity.as_ref()) {
+            if let Some(value) = value {
+                put(name, value.into());
             }
         }
         if let TokenForm::Comcast { policies } = &self.request.form {

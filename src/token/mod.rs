@@ -4,12 +4,25 @@
 //! Pure: no socket, no clock, no runtime.
 
 mod algorithm;
+mod compact;
+mod identity_claims;
 mod issue;
+mod replay;
+mod roles;
+pub mod strict_json;
 mod vault_cf;
+mod verify;
 
 pub use algorithm::Algorithm;
+pub use identity_claims::identity_claims;
 pub use issue::{ChainPart, Claim, IssueError, IssuedToken, TokenForm, TokenRequest, issue};
+pub use replay::{ReplayCache, ReplayError};
+pub use roles::{Grant, RoleDenial, Roles};
 pub use vault_cf::{VaultCfError, vault_cf_login};
+pub use verify::{
+    CallerCertificate, RequiredIdentity, TokenDenial, TokenDenialReason, TokenQuestion, VerifiedForm, VerifiedToken,
+    Verifier,
+};
 
 #[cfg(test)]
 mod tests;

@@ -219,19 +219,37 @@ impl TrustAnchors {
     /// # Errors
     /// [`Denial`], with the reason why not.
     pub fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<Client, Denial> {
-        if let Some(client) = self.0.known.find(chain, now) {
+        if let Some((client, _)) = self.verified_before(chain, now) {
             return Ok(client);
         }
-        let dates = self.verify_path(chain, now, Dates::OfAll)?;
+        self.verify_and_keep(chain, now).map(|(client, _)| client)
+    }
+
+    /// Who it is that shows `chain`, and when all certificates of its path are valid, if that was asked before.
+    pub(super) fn verified_before(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Option<(Client, RangeInclusive<SystemTime>)> {
+        self.0.known.find(chain, now)
+    }
+
+    /// Verifies `chain` at the time `now`, and remembers it. Gives the dates of the CA beside whose the chain is.
+    pub(super) fn verify_and_keep(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<(Client, RangeInclusive<SystemTime>), Denial> {
+        let anchor = self.verify_path(chain, now, Dates::OfAll)?;
         let client = Client::from_chain(chain)?;
-        if let Some(dates) = common_dates(chain, dates) {
+        if let Some(dates) = common_dates(chain, anchor.clone()) {
             self.0.known.keep(client.clone(), dates);
         }
-        Ok(client)
+        Ok((client, anchor))
     }
 
     /// Whether one of the CAs vouches for `chain`. Gives the dates of that CA.
-    fn verify_path(
+    pub(super) fn verify_path(
         &self,
         chain: &[CertificateDer<'_>],
         now: SystemTime,
@@ -274,7 +292,7 @@ impl TrustAnchors {
 
     /// Whether one of the CAs has signed the first certificate of `chain`, by way of the others, whatever else is wrong with it. The
     /// chain has been found to have few ways through it, so few signatures are looked at.
-    fn have_signed(&self, chain: &[CertificateDer<'_>]) -> bool {
+    pub(super) fn have_signed(&self, chain: &[CertificateDer<'_>]) -> bool {
         let Inner { cas, algorithms, .. } = &*self.0;
         let Some((leaf, rest)) = chain.split_first() else { return false };
         let mut above: Vec<_> =
@@ -356,7 +374,7 @@ impl TrustAnchors {
 
 /// Whose dates count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dates {
+pub(super) enum Dates {
     /// Those of every certificate of the path.
     OfAll,
     /// Those of the certificates that were sent; not those of the client CA.

@@ -29,14 +29,19 @@ struct VerifiedChain {
 }
 
 impl VerifiedChainCache {
-    /// Who it is that shows exactly `chain`, if it was vouched for and the time `now` makes no difference to that.
-    pub(super) fn find(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Option<Client> {
+    /// Who it is that shows exactly `chain`, if it was vouched for and the time `now` makes no difference to that; and from when to when it does
+    /// not.
+    pub(super) fn find(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Option<(Client, RangeInclusive<SystemTime>)> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let shows_it = |one: &VerifiedChain| one.client.chain() == Some(chain) && one.dates.contains(&now);
         let at = known.iter().position(shows_it)?;
         // Those that come often stay.
         known[..=at].rotate_right(1);
-        Some(known[0].client.clone())
+        Some((known[0].client.clone(), known[0].dates.clone()))
     }
 
     /// Remembers `client`, in the place of whoever has not come for the longest time.

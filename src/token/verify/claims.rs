@@ -1,0 +1,222 @@
+//! The claims: when the token counts, for whom, and who it says it is.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::{Map, Value};
+
+use super::denial::{TokenDenial, TokenDenialReason};
+use super::{CallerCertificate, TokenQuestion, VerifiedForm, Verifier};
+use crate::token::identity_claims;
+use crate::trust::VouchedChain;
+
+/// What is known of a token by its claims, once they were judged.
+pub(super) struct JudgedClaims {
+    pub(super) audience: Option<String>,
+    pub(super) jti: Option<String>,
+    /// In seconds since 1970: `exp`, or the end of the certificates where the form does without.
+    pub(super) expires_at: i64,
+    /// What is asked for; `None`: nothing in particular.
+    pub(super) policies: Option<Vec<String>>,
+    /// What the receiver should know though the token is good.
+    pub(super) warnings: Vec<&'static str>,
+}
+
+/// Claims under the rules of one verifier, at one time.
+pub(super) struct ClaimJudge<'a> {
+    pub(super) verifier: &'a Verifier,
+    pub(super) question: &'a TokenQuestion<'a>,
+    pub(super) claims: &'a Map<String, Value>,
+    pub(super) path: &'a VouchedChain,
+    pub(super) now: i64,
+}
+
+/// A claim that is a time.
+enum Date {
+    Missing,
+    /// There, and no whole number.
+    Odd,
+    /// In seconds since 1970.
+    At(i64),
+}
+
+impl ClaimJudge<'_> {
+    pub(super) fn judge(&self) -> Result<JudgedClaims, TokenDenial> {
+        let mut warnings = Vec::new();
+        let expires_at = self.dates(&mut warnings)?;
+        let audience = self.audience(&mut warnings)?;
+        self.subject()?;
+        self.binding()?;
+        let jti = self.claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty()).map(str::to_owned);
+        let policies = self.policies()?;
+        Ok(JudgedClaims { audience, jti, expires_at, policies, warnings })
+    }
+
+    /// When the token ends.
+    fn dates(&self, warnings: &mut Vec<&'static str>) -> Result<i64, TokenDenial> {
+        let (now, skew) = (self.now, whole_seconds(self.verifier.skew));
+        let is_comcast = self.question.form == VerifiedForm::Comcast;
+        let end = seconds(self.path.not_after);
+        let wrong = |reason: TokenDenialReason, name: &str| {
+            reason.because(format!("its {name} is missing, or not a whole number of seconds"))
+        };
+        let exp = match self.date("exp") {
+            Date::At(exp) if now > exp.saturating_add(skew) => {
+                return Err(TokenDenialReason::Expired.because("it has expired (exp); ask for another"));
+            }
+            Date::At(exp) => Some(exp),
+            Date::Missing if is_comcast => None,
+            Date::Missing | Date::Odd => return Err(wrong(TokenDenialReason::Expired, "exp")),
+        };
+        match self.date("nbf") {
+            Date::At(nbf) if now < nbf.saturating_sub(skew) => {
+                return Err(TokenDenialReason::NotYetValid.because("it is not valid yet (nbf); look at both clocks"));
+            }
+            Date::At(_) => {}
+            Date::Missing | Date::Odd => return Err(wrong(TokenDenialReason::NotYetValid, "nbf")),
+        }
+        let iat = match self.date("iat") {
+            Date::At(iat) if now < iat.saturating_sub(skew) => {
+                return Err(
+                    TokenDenialReason::IssuedInFuture.because("it was issued in the future (iat); look at both clocks")
+                );
+            }
+            Date::At(iat) => iat,
+            Date::Missing if is_comcast => now,
+            Date::Missing | Date::Odd => return Err(wrong(TokenDenialReason::IssuedInFuture, "iat")),
+        };
+        let most = whole_seconds(self.verifier.max_ttl);
+        let life = exp.map_or_else(|| end.saturating_sub(now), |exp| exp.saturating_sub(iat));
+        if life > most {
+            let what = match exp {
+                Some(_) => format!("it lives for {life} s, and no more than {most} s are believed (--max-ttl)"),
+                None => format!(
+                    "it has no exp, so it lives as long as its certificate, and no more than {most} s are believed (--max-ttl)"
+                ),
+            };
+            return Err(TokenDenialReason::TooLong.because(what));
+        }
+        if exp.is_some_and(|exp| exp > end) {
+            return Err(
+                TokenDenialReason::OutlivesCertificate.because("it lives for longer than a certificate of its path")
+            );
+        }
+        if exp.is_none() {
+            warnings.push("it has no exp: it can be used again until its certificate ends");
+        }
+        Ok(exp.unwrap_or(end))
+    }
+
+    fn audience(&self, warnings: &mut Vec<&'static str>) -> Result<Option<String>, TokenDenial> {
+        let accepted = self.question.audiences;
+        let told: Vec<&Value> = match self.claims.get("aud") {
+            Some(Value::Array(all)) => all.iter().collect(),
+            Some(one) => vec![one],
+            None if self.question.form == VerifiedForm::Comcast => {
+                warnings.push("it has no aud: whoever has received it can use it as well");
+                return Ok(None);
+            }
+            None => Vec::new(),
+        };
+        let told: Option<Vec<&str>> = told.into_iter().map(Value::as_str).collect();
+        let found = told.and_then(|told| accepted.iter().find(|accepted| told.contains(&accepted.as_str())));
+        match found {
+            Some(audience) => Ok(Some(audience.clone())),
+            None => {
+                let what = format!("it is not for {} (aud)", accepted.join(" or "));
+                Err(TokenDenialReason::Audience.because(what))
+            }
+        }
+    }
+
+    fn subject(&self) -> Result<(), TokenDenial> {
+        let mismatch = |what: &str| TokenDenialReason::SubjectMismatch.because(what);
+        let is_comcast = self.question.form == VerifiedForm::Comcast;
+        let identity = self.path.client.identity();
+        let text = |name: &str| self.claims.get(name).map(Value::as_str);
+        match text("sub") {
+            None if is_comcast => {}
+            Some(Some(sub)) if self.names().iter().any(|name| name == sub) => {}
+            _ => return Err(mismatch("its sub is not the app of its certificate")),
+        }
+        for (name, expected) in identity_claims(identity) {
+            if let Some(said) = text(name)
+                && (said.is_none() || said != expected.as_deref())
+            {
+                return Err(mismatch(&format!("its {name} is not that of its certificate")));
+            }
+        }
+        let issuers = [self.verifier.issuer.as_deref(), text("sub").flatten()];
+        match text("iss") {
+            None => Ok(()),
+            Some(Some(iss)) if issuers.contains(&Some(iss)) => Ok(()),
+            Some(_) => Err(mismatch("its iss is neither its sub nor the issuer that is accepted (--issuer)")),
+        }
+    }
+
+    /// By which names its certificate may be meant.
+    fn names(&self) -> Vec<String> {
+        match (self.path.client.identity(), self.path.client.certificate()) {
+            (Some(identity), _) => identity.app.iter().map(|app| format!("cf:app:{app}")).collect(),
+            (None, Some(certificate)) => certificate.names.uris.clone(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    fn binding(&self) -> Result<(), TokenDenial> {
+        let not_bound = |what: &str| TokenDenialReason::NotBound.because(what);
+        let Some(cnf) = self.claims.get("cnf") else {
+            return match self.verifier.require_bound {
+                true => Err(not_bound("it is not bound to a certificate (cnf); make it with --bind")),
+                false => Ok(()),
+            };
+        };
+        let CallerCertificate::Known(caller) = self.question.caller else {
+            return Err(not_bound(
+                "it counts only together with a certificate (cnf), and the caller's is not known (--peer)",
+            ));
+        };
+        let bound = cnf.get("x5t#S256").and_then(Value::as_str);
+        match bound == Some(&Base64UrlUnpadded::encode_string(&caller)) {
+            true => Ok(()),
+            false => Err(not_bound("it counts only together with another certificate than the caller's (cnf)")),
+        }
+    }
+
+    /// The policies that it asks for.
+    fn policies(&self) -> Result<Option<Vec<String>>, TokenDenial> {
+        if self.question.form != VerifiedForm::Comcast {
+            return Ok(None);
+        }
+        let all = self.claims.get("Policies").and_then(Value::as_array).filter(|all| !all.is_empty());
+        let texts =
+            all.and_then(|all| all.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
+        match texts {
+            Some(texts) => Ok(Some(texts)),
+            None => Err(TokenDenialReason::PolicyNotGranted.because("its Policies is not a list of names")),
+        }
+    }
+
+    fn date(&self, name: &str) -> Date {
+        match self.claims.get(name) {
+            None => Date::Missing,
+            Some(Value::Number(number)) => match (number.as_i64(), number.as_u64()) {
+                (Some(at), _) => Date::At(at),
+                // Beyond the end of all clocks.
+                (None, Some(_)) => Date::At(i64::MAX),
+                (None, None) => Date::Odd,
+            },
+            Some(_) => Date::Odd,
+        }
+    }
+}
+
+/// Whole seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,296 @@
+//! Whether a token is to be believed: a pure function of the token, the trust anchors, the roles, the time, and what was used before.
+//!
+//! The checks are made in the order of [`TokenDenialReason`], and the first that fails decides.
+
+mod claims;
+mod denial;
+mod header;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+pub use denial::{TokenDenial, TokenDenialReason};
+
+use self::claims::{ClaimJudge, JudgedClaims, seconds};
+use self::header::{CertificatePlace, TokenHeader};
+use super::compact::CompactToken;
+use super::replay::{ReplayCache, ReplayError};
+use super::roles::{Grant, RoleDenial, Roles};
+use crate::identity::Client;
+use crate::trust::{BrokenChain, TrustAnchors, VouchedChain};
+
+/// Who is believed, and under which conditions.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    /// Who vouches for those who sign tokens.
+    pub anchors: TrustAnchors,
+    /// Which identity they have to have.
+    pub identity: RequiredIdentity,
+    /// By how much clocks may differ. The dates of certificates are taken as they are.
+    pub skew: Duration,
+    /// How long a token may live from its issue to its end.
+    pub max_ttl: Duration,
+    /// An `iss` that is accepted beside the subject.
+    pub issuer: Option<String>,
+    /// Whether only tokens that are bound to a certificate are believed.
+    pub require_bound: bool,
+    /// What identities may do; `None`: nothing is granted to anybody.
+    pub roles: Option<Arc<Roles>>,
+}
+
+/// What is asked about one token.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenQuestion<'a> {
+    /// The token.
+    pub token: &'a str,
+    /// For whom it may be: one of these.
+    pub audiences: &'a [String],
+    /// How it is written.
+    pub form: VerifiedForm,
+    /// Who has sent it, where that is known from a TLS handshake.
+    pub caller: CallerCertificate,
+    /// The role that is asked for.
+    pub role: Option<&'a str>,
+    /// It counts once, and is remembered here.
+    pub once: Option<&'a ReplayCache>,
+}
+
+/// How a token is written that is to be verified. (What UAA takes has no certificates.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub enum VerifiedForm {
+    /// Its certificates are in `x5c`.
+    #[default]
+    Standard,
+    /// Its certificates are in `JWK.x5c`, and it asks for `Policies`.
+    Comcast,
+}
+
+/// Which identity a certificate has to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString)]
+pub enum RequiredIdentity {
+    /// Cloud Foundry's: organization, space, app and instance.
+    #[default]
+    #[strum(serialize = "cf")]
+    CloudFoundry,
+    /// Any; half of Cloud Foundry's is none.
+    #[strum(serialize = "any")]
+    Any,
+}
+
+/// The certificate that the caller has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerCertificate {
+    /// Nobody knows.
+    Unknown,
+    /// SHA-256 of its DER.
+    Known([u8; 32]),
+}
+
+/// A token that is believed. [`Verifier::verify`] is the only place that makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct VerifiedToken {
+    client: Client,
+    fingerprint: [u8; 32],
+    claims: VerifiedClaims,
+    grant: Grant,
+    ttl_seconds: u64,
+    warnings: Vec<&'static str>,
+}
+
+/// What of the claims others may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct VerifiedClaims {
+    audience: Option<String>,
+    jti: Option<String>,
+    expires_at: i64,
+}
+
+impl Verifier {
+    /// Whether the token of `question` is to be believed at the time `now`, and what it grants.
+    ///
+    /// # Errors
+    /// [`TokenDenial`]: the first check that fails.
+    pub fn verify(&self, question: &TokenQuestion<'_>, now: SystemTime) -> Result<VerifiedToken, TokenDenial> {
+        let token = CompactToken::read(question.token).map_err(|what| TokenDenialReason::Malformed.because(what))?;
+        let place = match question.form {
+            VerifiedForm::Standard => CertificatePlace::TopLevel,
+            VerifiedForm::Comcast => CertificatePlace::InJwk,
+        };
+        let header = TokenHeader::read(&token.header, place)?;
+        let known = |denial: TokenDenial| TokenDenial { fingerprint: Some(*header.leaf.fingerprint()), ..denial };
+        let path = self.path(&header, now).map_err(known)?;
+        let known = |denial| TokenDenial { client: Some(path.client.clone()), ..known(denial) };
+        self.certificate(&header, &path, question.form, now).map_err(known)?;
+        if !token.is_signed_by(&header.leaf, header.algorithm) {
+            return Err(known(TokenDenialReason::Signature.because("the key of its certificate has not signed it")));
+        }
+        let jti = token.claims.get("jti").and_then(|jti| jti.as_str()).map(str::to_owned);
+        let known = |denial| TokenDenial { jti: jti.clone(), ..known(denial) };
+        let judge = ClaimJudge { verifier: self, question, claims: &token.claims, path: &path, now: seconds(now) };
+        let claims = judge.judge().map_err(known)?;
+        self.note_use(&header, &claims, question, now).map_err(known)?;
+        let grant = self.grant(&path, &claims, question).map_err(known)?;
+        let JudgedClaims { audience, jti, expires_at, warnings, .. } = claims;
+        let left = path.not_after.duration_since(now).unwrap_or_default();
+        Ok(VerifiedToken {
+            fingerprint: *header.leaf.fingerprint(),
+            // Never 0, which some take for no limit.
+            ttl_seconds: grant.max_ttl.map_or(left, |most| most.min(left)).as_secs().max(1),
+            client: path.client,
+            claims: VerifiedClaims { audience, jti, expires_at },
+            grant,
+            warnings,
+        })
+    }
+
+    fn path(&self, header: &TokenHeader, now: SystemTime) -> Result<VouchedChain, TokenDenial> {
+        self.anchors.vouch_for_chain(&header.chain, now).map_err(|broken| match broken {
+            BrokenChain::Untrusted(what) => TokenDenialReason::Untrusted.because(what),
+            BrokenChain::Revoked(what) => TokenDenialReason::Revoked.because(what),
+            BrokenChain::NeverValid => TokenDenialReason::CertificateExpired
+                .because("the certificates of its path are at no time valid together"),
+        })
+    }
+
+    /// What its certificate is, and for what, once it is known that somebody vouches for it.
+    fn certificate(
+        &self,
+        header: &TokenHeader,
+        path: &VouchedChain,
+        form: VerifiedForm,
+        now: SystemTime,
+    ) -> Result<(), TokenDenial> {
+        if now > path.not_after {
+            let what = "its certificate, or a CA's above it, has expired; the instance has a newer one, or is gone";
+            return Err(TokenDenialReason::CertificateExpired.because(what));
+        }
+        if now < path.not_before {
+            let what = "its certificate, or a CA's above it, is not valid yet; look at this machine's clock";
+            return Err(TokenDenialReason::CertificateNotYetValid.because(what));
+        }
+        if let Err(what) = &path.purpose {
+            return Err(TokenDenialReason::KeyUsage.because(what.clone()));
+        }
+        if !header.leaf.has_signing_usage(form == VerifiedForm::Comcast) {
+            let what = match form {
+                VerifiedForm::Standard => "the keyUsage of its certificate is missing, or lacks digitalSignature",
+                VerifiedForm::Comcast => {
+                    "the keyUsage of its certificate is missing, or lacks digitalSignature or keyAgreement"
+                }
+            };
+            return Err(TokenDenialReason::KeyUsage.because(what));
+        }
+        if !header.leaf.may_sign_for_client() {
+            let what = "the extendedKeyUsage of its certificate lacks clientAuth";
+            return Err(TokenDenialReason::KeyUsage.because(what));
+        }
+        let identity = header.leaf.identity().map_err(|error| {
+            TokenDenialReason::IdentityMalformed.because(format!("its certificate is not sound: {error}"))
+        })?;
+        let is_whole = match (&identity, self.identity) {
+            (None, RequiredIdentity::Any) => return Ok(()),
+            (None, RequiredIdentity::CloudFoundry) => false,
+            (Some(identity), _) => {
+                identity.organization.is_some() && identity.space.is_some() && identity.app.is_some()
+            }
+        };
+        if !is_whole {
+            let what = "its certificate does not name organization, space and app";
+            return Err(TokenDenialReason::IdentityMissing.because(what));
+        }
+        if identity.is_some_and(|identity| identity.instance.is_none()) {
+            let what = "its certificate names no instance any more: it is about to stop";
+            return Err(TokenDenialReason::Retired.because(what));
+        }
+        Ok(())
+    }
+
+    fn note_use(
+        &self,
+        header: &TokenHeader,
+        claims: &JudgedClaims,
+        question: &TokenQuestion<'_>,
+        now: SystemTime,
+    ) -> Result<(), TokenDenial> {
+        let Some(cache) = question.once else { return Ok(()) };
+        let Some(jti) = &claims.jti else {
+            return Err(TokenDenialReason::Replayed.because("it has no jti, by which it could be told from others"));
+        };
+        let skew = i64::try_from(self.skew.as_secs()).unwrap_or(i64::MAX);
+        let end = claims.expires_at.saturating_add(skew);
+        cache.first_use(header.leaf.fingerprint(), jti, end, seconds(now)).map_err(|error| {
+            let reason = match error {
+                ReplayError::Replayed => TokenDenialReason::Replayed,
+                ReplayError::Full => TokenDenialReason::ReplayCacheFull,
+            };
+            reason.because(error.to_string())
+        })
+    }
+
+    fn grant(
+        &self,
+        path: &VouchedChain,
+        claims: &JudgedClaims,
+        question: &TokenQuestion<'_>,
+    ) -> Result<Grant, TokenDenial> {
+        let asked = claims.policies.as_deref();
+        let granted = match (&self.roles, question.role) {
+            (Some(roles), role) => roles.grant(&path.client, role, asked),
+            (None, Some(_)) => Err(RoleDenial::NoRole),
+            (None, None) => Ok(Grant::default()),
+        };
+        granted.map_err(|denial| match denial {
+            RoleDenial::NoRole => TokenDenialReason::NoRole.because("its instance does not have this role"),
+            RoleDenial::PolicyNotGranted => {
+                TokenDenialReason::PolicyNotGranted.because("a policy that it asks for is not granted to its instance")
+            }
+        })
+    }
+}
+
+impl VerifiedToken {
+    /// Whose it is.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// SHA-256 of the certificate whose key has signed it.
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
+    /// For whom it is; `None` where the form does without.
+    pub fn audience(&self) -> Option<&str> {
+        self.claims.audience.as_deref()
+    }
+
+    /// Its name.
+    pub fn jti(&self) -> Option<&str> {
+        self.claims.jti.as_deref()
+    }
+
+    /// Its last second, since 1970.
+    pub fn expires_at(&self) -> i64 {
+        self.claims.expires_at
+    }
+
+    /// What it grants, by which role.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// For how long what it grants may be granted: at least a second, and not beyond the certificates.
+    pub fn ttl_seconds(&self) -> u64 {
+        self.ttl_seconds
+    }
+
+    /// What a receiver should know all the same, as parts of sentences.
+    pub fn warnings(&self) -> &[&'static str] {
+        &self.warnings
+    }
+}
+
+#[cfg(test)]
+mod tests;
