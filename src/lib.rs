@@ -43,6 +43,7 @@ pub mod listener;
 pub mod token;
 
 pub mod admin;
+pub mod app_files;
 pub mod metrics;
 pub mod outbound;
 

@@ -11,12 +11,14 @@ use base64ct::{Base64, Encoding};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 mod outside;
+mod pkcs8;
 mod trust_settings;
 mod write;
 
 pub use outside::Outside;
+pub use pkcs8::{Pkcs8Error, private_key_in_pkcs8, to_pkcs8};
 use trust_settings::trusted_certificate;
-pub use write::certificates;
+pub use write::{certificates, private_key};
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";

@@ -87,7 +87,8 @@ impl Signal {
         self.0
     }
 
-    fn is_forwardable(self) -> bool {
+    /// Whether it may be sent to an app at all.
+    pub(crate) fn is_forwardable(self) -> bool {
         !matches!(
             self.0,
             Kernel::KILL

@@ -63,6 +63,7 @@ fn fill(page: &mut Markup, slot: &str, status: &Status) {
         "connections" => sections::connections(page, status),
         "callers" => sections::clients(page, status),
         "listeners" => sections::listeners(page, status),
+        "files" => sections::files(page, status),
         "denials" => sections::denials(page, status),
         "versions" => sections::versions(page, status),
         unknown => unreachable!("no slot {unknown}: the frame is of this program"),
@@ -107,6 +108,7 @@ mod tests {
             phase: watch::Sender::new(Phase::Running).subscribe(),
             listeners: Vec::new(),
             outbound: crate::outbound::OutboundOverview::default(),
+            app_files: None,
             started: now,
         };
         let page = render(&Status::of(&Readiness::new(0, Vec::new(), Vec::new()), &overview));

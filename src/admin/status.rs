@@ -1,6 +1,7 @@
 //! What there is to say about this process: gathered once for each answer, and shown as it stands by `/status.json` and, for
 //! people, by the page at `/`.
 
+mod app_files;
 mod listeners;
 mod outbounds;
 mod pairs;
@@ -18,8 +19,9 @@ use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::identity::Identity;
 use crate::lifecycle::{Health, Phase, Readiness};
 use crate::outbound::OutboundOverview;
-use crate::telemetry::{BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
+use crate::telemetry::{AppFileCounters, BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
 
+pub(super) use app_files::AppFileStatus;
 pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
 pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
 pub(super) use pairs::PairStatus;
@@ -45,6 +47,8 @@ pub struct StatusSources {
     pub listeners: Vec<ListenerInfo>,
     /// All that listens for the app.
     pub outbound: OutboundOverview,
+    /// How the files for the app stand, if there are any.
+    pub app_files: Option<Arc<AppFileCounters>>,
     /// When it began to serve.
     pub started: SystemTime,
 }
@@ -83,6 +87,7 @@ pub(super) struct Status {
     pub(super) listeners: Vec<ListenerStatus>,
     pub(super) outbounds: Vec<OutboundStatus>,
     pub(super) forward_proxy: Option<ForwardProxyStatus>,
+    pub(super) files: Vec<AppFileStatus>,
     pub(super) connections: ConnectionCounts,
     pub(super) clients: Vec<ClientApp>,
     pub(super) denials: Vec<RecentDenial>,
@@ -212,6 +217,7 @@ impl Status {
             listeners: overview.listeners.iter().map(|listener| ListenerStatus::of(listener, now)).collect(),
             outbounds: overview.outbound.listeners.iter().map(OutboundStatus::of).collect(),
             forward_proxy: overview.outbound.forward_proxy.as_ref().map(ForwardProxyStatus::of),
+            files: AppFileStatus::all(overview.app_files.as_deref()),
             connections: ConnectionCounts {
                 active: counters.active(),
                 opened: counters.connections(),

@@ -3,6 +3,7 @@
 //! Pure: nothing here opens a socket, reads a clock or knows how a value was typed. Flags, variables and the file
 //! become a [`Config`] in [`resolve`], which reports every mistake at once.
 
+pub mod app_files;
 mod clients;
 pub mod envoy;
 mod file;
@@ -30,13 +31,14 @@ use strum::{IntoStaticStr, VariantArray};
 use crate::policy::{PolicyMode, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
+pub use app_files::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
 pub use forward_proxy::{Announce, ForwardProxy, ListedHosts, PortMapping, TlsTunnel, Unlisted};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
-pub use values::Network;
+pub use values::{FileMode, Network};
 
 /// Everything the proxy was told, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct Config {
     pub outbounds: Vec<Outbound>,
     /// The proxy for the app's own HTTP clients; `None`: there is none.
     pub forward_proxy: Option<ForwardProxy>,
+    /// What is written for the app, and how it learns of a rotation; mostly nothing.
+    pub app_files: AppFiles,
     /// How the app is started, signalled and waited for.
     pub app: AppConfig,
     /// How long a start waits for usable pairs, client CAs and rules; `None` means for ever.

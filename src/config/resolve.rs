@@ -45,6 +45,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
         reader.no_outbound_address_twice(&outbounds, proxy, listeners.as_deref().unwrap_or_default(), &others)?;
         Ok(outbounds.into_iter().map(|(_, outbound)| outbound).collect())
     });
+    let app_files = reader.app_files(inputs.starts_app);
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -55,6 +56,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
             listeners: listeners?,
             outbounds: outbounds?,
             forward_proxy: forward_proxy?.map(|(_, proxy)| proxy),
+            app_files: app_files?,
             app: AppConfig { hold_until_ready: hold?, ..app? },
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,

@@ -38,6 +38,11 @@ impl Typed {
         self
     }
 
+    /// Typed behind `vestibule proxy`.
+    pub(super) fn proxy() -> Self {
+        Self { proxy: true, ..Self::default() }
+    }
+
     /// Also names it, in a variable.
     pub(super) fn file(mut self, text: &str) -> Self {
         self.file = Some(text.to_owned());
@@ -110,6 +115,7 @@ fn nothing_typed_is_a_whole_configuration() {
     let expected = Config {
         outbounds: Vec::new(),
         forward_proxy: None,
+        app_files: AppFiles::default(),
         metrics: None,
         listeners: vec![listener],
         credential_timeout: Some(Duration::from_secs(10)),

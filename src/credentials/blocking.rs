@@ -7,14 +7,14 @@ use tokio::sync::oneshot;
 
 /// The work panicked, which is a fault of ours; its message is on stderr.
 #[derive(Debug)]
-pub(super) struct Panicked;
+pub(crate) struct Panicked;
 
 /// Does `work` on a thread of its own. Where the kernel grants none (the app shares our limits, and may have used them up) it
 /// is done here and now, and what is relayed waits for some milliseconds: tokio would panic.
 ///
 /// # Errors
 /// [`Panicked`].
-pub(super) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
     let (done, result) = oneshot::channel();
     // A thread that cannot be started would take the work with it.
     let work = Arc::new(Mutex::new(Some(work)));

@@ -108,6 +108,11 @@ impl LoadError {
         matches!(self, Self::Empty { .. } | Self::Pair { .. } | Self::PairInSecret { .. } | Self::Document(_))
     }
 
+    /// Whether two halves were found that belong to different pairs, as in the middle of a rotation.
+    pub fn is_mismatch(&self) -> bool {
+        matches!(self, Self::Pair { source, .. } | Self::PairInSecret { source, .. } if matches!(source, PairError::Mismatch))
+    }
+
     /// The error with its remedy.
     pub fn with_help(&self) -> String {
         self.help().map_or_else(|| self.to_string(), |help| format!("{self}; {help}"))

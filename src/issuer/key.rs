@@ -10,14 +10,13 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
     Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
 };
-use der::Decode;
-use der::asn1::{AnyRef, OctetStringRef};
 use der::pem::LineEnding;
 use rustls::pki_types::PrivatePkcs1KeyDer;
 use rustls::pki_types::pem::PemObject;
 use strum::{EnumString, VariantArray};
 
 use super::IssuerError;
+use crate::pem::private_key_in_pkcs8;
 
 /// Which kind of key a leaf has. Diego's is RSA 3072.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, VariantArray, strum::Display, EnumString)]
@@ -63,14 +62,6 @@ pub struct Key {
     pkcs8: Vec<u8>,
     /// The older form, by its PEM label: PKCS#1 or SEC1. Ed25519 has none.
     traditional: Option<(&'static str, Vec<u8>)>,
-}
-
-/// PrivateKeyInfo without its optional attributes (RFC 5208, section 5).
-#[derive(der::Sequence)]
-struct PrivateKeyInfo<'a> {
-    version: u8,
-    algorithm: AnyRef<'a>,
-    private_key: &'a OctetStringRef,
 }
 
 impl Key {
@@ -121,7 +112,7 @@ impl Key {
     fn rsa(kind: KeyKind, size: KeySize) -> Result<Self, IssuerError> {
         let pair = rsa::KeyPair::generate(size).map_err(|_| GENERATING)?;
         let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_| GENERATING)?.as_ref().to_vec();
-        let pkcs1 = PrivateKeyInfo::from_der(&pkcs8)?.private_key.as_bytes().to_vec();
+        let pkcs1 = private_key_in_pkcs8(&pkcs8).map_err(|_| GENERATING)?.to_vec();
         let public = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).map_err(|_| GENERATING)?;
         Ok(Self { kind, public: public.as_ref().to_vec(), pkcs8, traditional: Some(("RSA PRIVATE KEY", pkcs1)) })
     }

@@ -3,6 +3,7 @@
 //! What is counted is in [`Counters`], [`Budgets`], [`RotationStats`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
 //! list of all metrics: the answer and the manual are made of it.
 
+mod app_files;
 mod outbound;
 mod prometheus_text;
 mod table;
@@ -23,7 +24,7 @@ use crate::credentials::RotationStats;
 use crate::lifecycle::{CheckStatus, Readiness};
 use crate::outbound::OutboundOverview;
 use crate::sys::process;
-use crate::telemetry::{Counters, Distribution};
+use crate::telemetry::{AppFileCounters, Counters, Distribution};
 
 pub use table::METRICS;
 
@@ -66,6 +67,7 @@ struct MetricsSnapshot<'a> {
     usage: Option<process::Usage>,
     started: Option<f64>,
     outbound: &'a OutboundOverview,
+    app_files: Option<&'a AppFileCounters>,
     max_connections: usize,
 }
 
@@ -84,11 +86,13 @@ impl Metrics {
         rotations: Arc<RotationStats>,
         readiness: Arc<Readiness>,
         outbound: OutboundOverview,
+        app_files: Option<Arc<AppFileCounters>>,
         max_connections: usize,
     ) -> Self {
         let mut registry = Registry::default();
         let started = process::started();
-        let sources = MetricsSources { counters, budgets, rotations, readiness, outbound, started, max_connections };
+        let sources =
+            MetricsSources { counters, budgets, rotations, readiness, outbound, app_files, started, max_connections };
         registry.register_collector(Box::new(sources.clone()));
         Self { sources, registry }
     }
@@ -120,6 +124,7 @@ struct MetricsSources {
     rotations: Arc<RotationStats>,
     readiness: Arc<Readiness>,
     outbound: OutboundOverview,
+    app_files: Option<Arc<AppFileCounters>>,
     started: Option<f64>,
     max_connections: usize,
 }
@@ -135,6 +140,7 @@ impl MetricsSources {
             usage: process::usage(),
             started: self.started,
             outbound: &self.outbound,
+            app_files: self.app_files.as_deref(),
             max_connections: self.max_connections,
         }
     }

@@ -8,7 +8,7 @@ use prometheus_client::registry::Unit;
 use strum::VariantArray;
 use tokio::runtime::Handle;
 
-use super::{Metric, MetricsSnapshot, Sample, Value, outbound};
+use super::{Metric, MetricsSnapshot, Sample, Value, app_files, outbound};
 use crate::budget::{Budget, Budgets};
 use crate::credentials::FileKind;
 use crate::diagnostics::SafeText;
@@ -406,6 +406,22 @@ pub static METRICS: &[Metric] = &[
         labels: &["mode", "status_class"],
         help: "Requests to the forward proxy that were answered, by the `mode` of their access log entry and the first digit of their status.",
         read: outbound::forward_proxy_requests,
+    },
+    Metric {
+        name: "vestibule_identity_files",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["form", "result"],
+        help: "Times that a file for the app was written, or could not be and stayed as it was, by what stands in it; a retry counts as well.",
+        read: app_files::files,
+    },
+    Metric {
+        name: "vestibule_rotation_hooks",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["result"],
+        help: "Hooks of --on-rotation that have ended: success; failed, with a status other than 0; timeout, killed after 30 seconds; not_started.",
+        read: app_files::hooks,
     },
     Metric {
         name: "vestibule_build",

@@ -30,6 +30,7 @@ fn measured() -> Measured {
         Arc::default(),
         Arc::clone(&readiness),
         OutboundOverview::default(),
+        None,
         100,
     );
     Measured { counters, readiness, metrics }

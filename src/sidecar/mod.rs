@@ -1,10 +1,12 @@
 //! The proxy as a whole: `Config` → [`Sidecar`] (listening) → `Exit`. The only module that wires the others together.
 
 mod announcement;
+mod app_files;
 mod forward_proxy;
 mod inbound;
 mod outbound;
 mod rotation_events;
+mod rotation_hook;
 mod shared;
 mod shutdown;
 
@@ -21,15 +23,15 @@ use self::inbound::{BoundListener, Inbound};
 use self::outbound::{BoundOutbound, OutboundSockets, Outbounds, OwnAddresses};
 use self::shared::Shared;
 use crate::admin::{AdminState, BoundAdmin, Envoy, StatusSources};
-use crate::config::{AppAddr, Config};
+use crate::config::{AppAddr, Config, RotationHook};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{ControlRequest, Readiness, Tasks};
 use crate::listener;
 use crate::metrics::Metrics;
-use crate::supervisor::{App, AppCommand, AppExitStatus, HiddenPort, INSTANCE_PORTS, Reaper, Signals};
+use crate::supervisor::{App, AppCommand, AppExitStatus, HiddenPort, INSTANCE_PORTS, Programs, Reaper, Signals};
 use crate::sys::limits;
-use crate::telemetry::CloseReason;
+use crate::telemetry::{AppFileCounters, CloseReason};
 
 /// A proxy whose listeners are open.
 #[derive(Debug)]
@@ -51,8 +53,10 @@ impl Sidecar {
     /// Opens every listener. It needs no runtime, and starts no thread.
     ///
     /// # Errors
-    /// [`Exit::AddressUnavailable`] with one line for each address that could not be opened.
+    /// [`Exit::AddressUnavailable`] with one line for each address that could not be opened; [`Exit::Config`] where a file for the app
+    /// can never be where it should.
     pub fn open(config: Config) -> Result<Self, Fault> {
+        crate::app_files::prepare(&config)?;
         let mut listeners = Vec::new();
         let mut failures = Vec::new();
         for listener in &config.listeners {
@@ -125,17 +129,22 @@ impl Sidecar {
     /// [`Fault`] with the status to end with.
     pub async fn run(mut self) -> Result<Exit, Fault> {
         let mut tasks = Tasks::default();
-        let (app, mut signals) = match self.child.take() {
-            Some((app, reaper, signals)) => {
-                tasks.start("reaper", reaper.run());
-                (Some(app), signals)
+        let runs_program = matches!(self.config.app_files.on_rotation, Some(RotationHook::Exec { .. }));
+        let (app, reaper, mut signals) = match self.child.take() {
+            Some((app, reaper, signals)) => (Some(app), Some(reaper), signals),
+            None => {
+                let reaper = if runs_program { Some(Reaper::without_app()?) } else { None };
+                (None, reaper, Signals::for_proxy().map_err(|error| cannot_hear(&error))?)
             }
-            None => (None, Signals::for_proxy().map_err(|error| cannot_hear(&error))?),
         };
+        let programs = reaper.as_ref().map(Reaper::programs);
+        if let Some(reaper) = reaper {
+            tasks.start("reaper", reaper.run());
+        }
         if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
             signals.add_requests(requests);
         }
-        let running = self.start(&mut tasks, signals, app)?;
+        let running = self.start(&mut tasks, signals, app, programs)?;
         running.serve(tasks).await
     }
 
@@ -145,7 +154,13 @@ impl Sidecar {
     }
 
     /// Starts everything that runs until the end.
-    fn start(self, tasks: &mut Tasks, signals: Signals, app: Option<App>) -> Result<Running, Fault> {
+    fn start(
+        self,
+        tasks: &mut Tasks,
+        signals: Signals,
+        app: Option<App>,
+        programs: Option<Programs>,
+    ) -> Result<Running, Fault> {
         let Self { config, admin, metrics, listeners, outbounds, mut rotator, reload, .. } = self;
         // The app has been started: it keeps the limits that the container was given, and may be debugged.
         if let Err(error) = limits::keep_memory_private() {
@@ -158,6 +173,8 @@ impl Sidecar {
         };
         let inbound = inbound::start(listeners, &config, &shared, &mut rotator, tasks)?;
         let outbound = outbound::start(outbounds, &config, &shared, &mut rotator, tasks, own)?;
+        let (served, phase) = (rotator.served(), shared.phase.subscribe());
+        let app_files = app_files::start(&config.app_files, served, phase, app.clone(), programs, tasks);
         let rotator = Arc::new(rotator);
         tasks.start("rotation", {
             let rotator = Arc::clone(&rotator);
@@ -175,6 +192,7 @@ impl Sidecar {
             app,
             inbound,
             outbound,
+            app_files,
             rotator,
             reload,
             shared,
@@ -236,6 +254,8 @@ struct Running {
     app: Option<App>,
     inbound: Inbound,
     outbound: Outbounds,
+    /// What is counted of files for the app and of hooks, if there are any.
+    app_files: Option<Arc<AppFileCounters>>,
     rotator: Arc<Rotator>,
     served: watch::Receiver<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
@@ -264,6 +284,7 @@ impl Running {
             self.rotator.stats(),
             Arc::clone(&readiness),
             self.outbound.overview.clone(),
+            self.app_files.clone(),
             capacity.connections,
         );
         let snapshots = listeners.iter().map(|info| (info.listener, info.snapshots.clone())).collect();
@@ -276,6 +297,7 @@ impl Running {
             phase: phase.subscribe(),
             listeners,
             outbound: self.outbound.overview.clone(),
+            app_files: self.app_files.clone(),
             started: SystemTime::now(),
         };
         AdminState { readiness, metrics, status_sources, envoy }

@@ -1,22 +1,31 @@
-//! How the app ended, in a shell's numbers. Pure.
+//! How the app, or a program beside it, ended, in a shell's numbers. Pure.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::{fmt, io};
 
+use rustix::process::WaitStatus;
+
 use crate::diagnostics::redact::quote_path;
 use crate::exit::{Exit, Fault};
 
-/// How the app ended.
+/// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppExitStatus {
-    /// The app returned this code.
+    /// It returned this code.
     Exited(u8),
     /// This signal ended it (1 to 64).
     Killed(u8),
 }
 
 impl AppExitStatus {
+    /// What the kernel says; `None` for a process that was only stopped.
+    pub(super) fn of(status: WaitStatus) -> Option<Self> {
+        let narrow = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
+        let code = status.exit_status().map(|code| Self::Exited(narrow(code)));
+        code.or_else(|| status.terminating_signal().map(|signal| Self::Killed(narrow(signal))))
+    }
+
     /// The number a shell reports: the code, or 128 and the signal's number.
     pub fn code(self) -> u8 {
         match self {

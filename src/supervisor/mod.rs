@@ -6,7 +6,7 @@
 //!
 //! The order matters. The handlers come first, so that a signal that arrives while the app starts is not lost;
 //! the kernel resets them in the child. [`Reaper`] is the one waiter of the process: it takes the status of
-//! every child there is, so nobody else may start one while it runs.
+//! every child there is, so nobody else may start one while it runs, but by [`Programs`].
 //!
 //! Invariant: the app's number is used for a signal only while the app has not been reaped (`Child::ended`), so
 //! a signal never reaches a stranger that was given the same number later. What is left of its process group is told
@@ -15,6 +15,7 @@
 mod command;
 mod exit;
 mod hide;
+mod programs;
 mod reap;
 mod signals;
 mod terminal;
@@ -31,6 +32,7 @@ use tokio::time::{Instant, sleep};
 pub use command::AppCommand;
 pub use exit::AppExitStatus;
 pub use hide::{HiddenPort, INSTANCE_PORTS};
+pub use programs::{Program, Programs};
 pub use reap::Reaper;
 pub use signals::Signals;
 
@@ -100,6 +102,11 @@ impl App {
         if let Some(signal) = self.child.map.rewrite(signal) {
             self.child.signal(signal);
         }
+    }
+
+    /// Sends `signal` as it is, to whom signals go. Does nothing once the app has ended.
+    pub fn signal_unmapped(&self, signal: Signal) {
+        self.child.signal(signal);
     }
 
     /// Whether the app gets `signal` in place of TERM. Then the signal asks the two of us to stop, whoever sends it: as

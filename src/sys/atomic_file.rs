@@ -8,7 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, open, openat, renameat, statat, unlinkat,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, accessat, fchmod, fstat, fsync, open, openat, renameat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -75,6 +76,15 @@ pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), Wri
 /// What [`replace`] would fail with.
 pub(crate) fn check(path: &Path) -> Result<(), WriteError> {
     Place::open(path).map(drop)
+}
+
+/// Whether this user may write in the folder of `path`, as the kernel sees it now.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn check_access(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 /// Removes what a process has left beside `path` that was killed within [`replace`], and says how many files.

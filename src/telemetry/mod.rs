@@ -1,6 +1,7 @@
 //! What an operator sees: log lines, access log entries, counters, metrics.
 
 mod access_log;
+mod app_files;
 mod bounded_counter;
 mod close_reason;
 mod counters;
@@ -15,6 +16,7 @@ mod outbound;
 mod verdict;
 
 pub use access_log::{ACCESS_LOG_TARGET, AccessLogEntry, FIELDS};
+pub use app_files::{AppFileCounters, AppFileForm, AppFileState, HookResult};
 pub(crate) use bounded_counter::Counts;
 pub use close_reason::CloseReason;
 pub use counters::{ClientConnections, Counters};

@@ -336,6 +336,28 @@ fn rules(page: &mut Markup, Rules { rules, more }: &Rules) {
     page.raw("</ul>");
 }
 
+/// The whole section, where there are any.
+pub(super) fn files(page: &mut Markup, status: &Status) {
+    if status.files.is_empty() {
+        return;
+    }
+    page.raw("<section aria-labelledby=\"h-files\" class=\"wide\">\n<h2 id=\"h-files\">Files for the app</h2>\n");
+    page.raw("<div id=\"files\" data-live><dl>");
+    for file in &status.files {
+        entry(page, file.form, |page| {
+            code(page, file.path.as_str());
+            match file.generation {
+                Some(generation) => page.raw(", generation ").text(generation),
+                None => page.raw(", not written yet"),
+            };
+            if let Some(error) = &file.error {
+                page.raw(": <span class=\"bad\">").text(error).raw("</span>");
+            }
+        });
+    }
+    page.raw("</dl></div>\n</section>\n");
+}
+
 pub(super) fn denials(page: &mut Markup, status: &Status) {
     if status.denials.is_empty() {
         page.raw("<p class=\"none\">Nobody has been denied yet.</p>");

@@ -59,6 +59,8 @@ pub(super) enum Subject {
     App,
     /// Whom the app dials through us.
     Outbound,
+    /// What is written for the app, and what follows a rotation.
+    Files,
     /// The limit on open descriptors.
     Descriptors,
     /// The container's memory.

@@ -3,6 +3,7 @@
 //! Facts are gathered in [`machine`]; the other files judge them, and know neither files nor clocks nor sockets.
 
 mod admin;
+mod app_files;
 mod chain;
 mod clients;
 mod credential;
@@ -82,6 +83,8 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     }
 
     outbound::judge(config, connects, &network, &|inode| machine.holder(inode), found)?;
+
+    app_files::judge(config, found);
 
     let descriptors = machine::descriptor_limit();
     limits::judge_descriptors(config.limits.connections, descriptors, found);

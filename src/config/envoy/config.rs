@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Bootstrap, EnvoyListener};
 use crate::config::{
-    AccessLogFilter, Admin, AdminAddr, AppAddr, AppConfig, AppReady, ClientAuthConfig, Config, DenialAlert, Dial,
-    Drain, Limits, Listen, Listener, Log, LogLevel, PairSource, Timeouts, TlsSettings,
+    AccessLogFilter, Admin, AdminAddr, AppAddr, AppConfig, AppFiles, AppReady, ClientAuthConfig, Config, DenialAlert,
+    Dial, Drain, Limits, Listen, Listener, Log, LogLevel, PairSource, Timeouts, TlsSettings,
 };
 
 /// gorouter gives up a handshake after as long.
@@ -58,6 +58,7 @@ impl Bootstrap {
         Config {
             outbounds: Vec::new(),
             forward_proxy: None,
+            app_files: AppFiles::default(),
             listeners: self.listeners.iter().cloned().map(EnvoyListener::into_listener).collect(),
             app: AppConfig { ready: AppReady::Off, ..AppConfig::default() },
             credential_timeout: None,

@@ -35,6 +35,7 @@ const CLIENTS: Opt = Opt { group: Group::Clients, table: Some(Table::Listener), 
 const OUTBOUND: Opt = Opt { group: Group::Outbound, table: Some(Table::Outbound), ..ROW };
 const OUTBOUND_DURATION: Opt = Opt { value: "DURATION", ..OUTBOUND };
 const FORWARD_PROXY: Opt = Opt { group: Group::ForwardProxy, ..ROW };
+const APP_FILES: Opt = Opt { group: Group::AppFiles, ..ROW };
 const DURATION: Opt = Opt { value: "DURATION", group: Group::Timeouts, ..ROW };
 
 /// The table.
@@ -184,6 +185,15 @@ pub const OPTIONS: &[Opt] = &[
           help: "Have the app show a password, which is in the announced URL", ..FORWARD_PROXY },
     Opt { name: "forward-proxy-allow-address", value: "CIDR", arity: Arity::Many,
           help: "Addresses that are dialled though they are this machine's own, or of its link", ..FORWARD_PROXY },
+
+    Opt { name: "identity-file", value: "AUD=PATH", arity: Arity::Many,
+          help: "Keep a fresh token (JWT) for this audience in this file", ..APP_FILES },
+    Opt { name: "credential-file", value: "FORM=PATH", arity: Arity::Many,
+          help: "Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca", ..APP_FILES },
+    Opt { name: "file-mode", value: "MODE", default: Preset::Value("0600"),
+          help: "Who may read tokens and keys in these files; chain and ca are 0644", ..APP_FILES },
+    Opt { name: "on-rotation", value: "HOOK",
+          help: "After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...", ..APP_FILES },
 
     Opt { name: "handshake-timeout", default: Preset::Value("10s"),
           help: "From accept to the end of the handshake", ..DURATION },

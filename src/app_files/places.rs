@@ -1,0 +1,113 @@
+//! Where the files are to be: judged once, at the start.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::diagnostics::redact::quote_path;
+use crate::exit::{Exit, Fault};
+use crate::sys::atomic_file;
+use crate::sys::atomic_file::WriteError;
+
+/// Refuses what could never be right, and removes what a process before us has left half-written.
+///
+/// # Errors
+/// [`Exit::Config`], with a line for each file that cannot be where it should.
+pub fn prepare(config: &Config) -> Result<(), Fault> {
+    let refusals = refusals(config);
+    if !refusals.is_empty() {
+        return Err(Fault::new(Exit::Config, refusals.join("\n")));
+    }
+    for path in config.app_files.paths() {
+        match atomic_file::remove_leftovers(path) {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(path = %path.display(), files, "files left half-written removed"),
+            // What is wrong with the place is said when the file is written.
+            Err(error) => tracing::debug!(path = %path.display(), %error, "files left half-written not removed"),
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with files of `config` and will not be over by waiting, each with its path and the remedy.
+pub(crate) fn refusals(config: &Config) -> Vec<String> {
+    let read: Vec<_> = config.paths_read().into_iter().map(|(option, path)| ReadPlace::of(option, path)).collect();
+    let mut seen: Vec<(Place, &Path)> = Vec::new();
+    let mut refusals = Vec::new();
+    for path in config.app_files.paths() {
+        let place = Place::of(path);
+        let what = match atomic_file::check(path) {
+            Err(error) if error.is_mistake() => Some(error.to_string()),
+            // Whatever else is wrong there may be mended while we run.
+            _ => seen
+                .iter()
+                .find(|(known, _)| *known == place)
+                .map(|(_, other)| format!("it is the same file as {}; give each a path of its own", quote_path(other)))
+                .or_else(|| {
+                    let read = read.iter().find(|read| read.is_at(&place))?;
+                    Some(format!("we read it ourselves, as {}; name another file, in another folder", read.option))
+                }),
+        };
+        refusals.extend(what.map(|what| format!("cannot write {} for the app: {what}", quote_path(path))));
+        seen.push((place, path));
+    }
+    refusals
+}
+
+/// Whether `path` could be written now, as far as that shows without writing.
+///
+/// # Errors
+/// What is wrong there, with the remedy.
+pub(crate) fn judge_place(path: &Path) -> Result<(), String> {
+    atomic_file::check(path).map_err(|error| match error {
+        WriteError::Kernel(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!("{error}; let this user read and write its folder")
+        }
+        other => other.to_string(),
+    })?;
+    atomic_file::check_access(path).map_err(|error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => format!("{error}; name a folder that can be written to"),
+        _ => format!("{error}; let this user write in its folder"),
+    })
+}
+
+/// A folder as the kernel finds it, and the name in it.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    folder: PathBuf,
+    name: OsString,
+}
+
+impl Place {
+    fn of(path: &Path) -> Self {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
+        Self { folder, name: path.file_name().unwrap_or_default().to_owned() }
+    }
+}
+
+/// What we read ourselves.
+struct ReadPlace {
+    option: &'static str,
+    /// The name itself, which may be that of a symlink.
+    named: Place,
+    /// What it leads to.
+    found: PathBuf,
+    is_folder: bool,
+}
+
+impl ReadPlace {
+    fn of(option: &'static str, path: &Path) -> Self {
+        let found = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Self { option, named: Place::of(path), is_folder: found.is_dir(), found }
+    }
+
+    /// Whether a file at `place` would be read: it is this file, or in this folder.
+    fn is_at(&self, place: &Place) -> bool {
+        self.named == *place
+            || self.found == place.folder.join(&place.name)
+            || self.is_folder && self.found == place.folder
+    }
+}
