@@ -34,10 +34,10 @@ pub fn prepare(config: &Config) -> Result<(), Fault> {
 /// What is wrong with files of `config` and will not be over by waiting, each with its path and the remedy.
 pub(crate) fn refusals(config: &Config) -> Vec<String> {
     let read: Vec<_> = config.paths_read().into_iter().map(|(option, path)| ReadPlace::of(option, path)).collect();
-    let mut seen: Vec<(Place, &Path)> = Vec::new();
+    let mut seen: Vec<(ResolvedPlace, &Path)> = Vec::new();
     let mut refusals = Vec::new();
     for path in config.app_files.paths() {
-        let place = Place::of(path);
+        let place = ResolvedPlace::of(path);
         let what = match atomic_file::check(path) {
             Err(error) if error.is_mistake() => Some(error.to_string()),
             // Whatever else is wrong there may be mended while we run.
@@ -75,12 +75,12 @@ pub(crate) fn judge_place(path: &Path) -> Result<(), String> {
 
 /// A folder as the kernel finds it, and the name in it.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct ResolvedPlace {
     folder: PathBuf,
     name: OsString,
 }
 
-impl Place {
+impl ResolvedPlace {
     fn of(path: &Path) -> Self {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
@@ -92,7 +92,7 @@ impl Place {
 struct ReadPlace {
     option: &'static str,
     /// The name itself, which may be that of a symlink.
-    named: Place,
+    named: ResolvedPlace,
     /// What it leads to.
     found: PathBuf,
     is_folder: bool,
@@ -101,11 +101,11 @@ struct ReadPlace {
 impl ReadPlace {
     fn of(option: &'static str, path: &Path) -> Self {
         let found = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        Self { option, named: Place::of(path), is_folder: found.is_dir(), found }
+        Self { option, named: ResolvedPlace::of(path), is_folder: found.is_dir(), found }
     }
 
     /// Whether a file at `place` would be read: it is this file, or in this folder.
-    fn is_at(&self, place: &Place) -> bool {
+    fn is_at(&self, place: &ResolvedPlace) -> bool {
         self.named == *place
             || self.found == place.folder.join(&place.name)
             || self.is_folder && self.found == place.folder

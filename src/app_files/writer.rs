@@ -50,7 +50,7 @@ pub struct AppFileWriter {
 /// One file.
 #[derive(Debug)]
 struct AppFile {
-    target: Target,
+    destination: Destination,
     /// The generation that it was last written from.
     generation: Option<u64>,
     /// When it is written next; `None`: at the next rotation.
@@ -61,7 +61,7 @@ struct AppFile {
 
 /// What is written, and where.
 #[derive(Debug, Clone)]
-struct Target {
+struct Destination {
     path: PathBuf,
     mode: FileMode,
     content: Content,
@@ -74,17 +74,17 @@ impl AppFileWriter {
         served: watch::Receiver<Vec<ServedCertificate>>,
         counters: Arc<AppFileCounters>,
     ) -> Self {
-        let credentials = config.credentials.iter().map(|file| Target {
+        let credentials = config.credentials.iter().map(|file| Destination {
             path: file.path.clone(),
             mode: if file.form.has_key() { config.mode } else { FileMode::PUBLIC },
             content: Content::Credential(file.form),
         });
-        let tokens = config.tokens.iter().map(|file| Target {
+        let tokens = config.tokens.iter().map(|file| Destination {
             path: file.path.clone(),
             mode: config.mode,
             content: Content::Token { audience: file.audience.clone(), ttl: config.token_ttl },
         });
-        let file = |target| AppFile { target, generation: None, due: None, failures: 0 };
+        let file = |destination| AppFile { destination, generation: None, due: None, failures: 0 };
         Self {
             files: credentials.chain(tokens).map(file).collect(),
             served,
@@ -128,6 +128,8 @@ impl AppFileWriter {
         }
         self.retires = Certificate::from_der(newest.pair.leaf()).is_ok_and(|leaf| leaf.is_retirement());
         if self.retires {
+            // Nor need anybody learn any more of what was in place before.
+            self.in_place.send_replace(None);
             return;
         }
         self.first.get_or_insert(newest.generation);
@@ -148,9 +150,10 @@ impl AppFileWriter {
         if places.is_empty() {
             return;
         }
-        let targets: Vec<_> = places.iter().map(|place| self.files[*place].target.clone()).collect();
+        let destinations: Vec<_> = places.iter().map(|place| self.files[*place].destination.clone()).collect();
         let generation = served.generation;
-        let written = run_blocking(move || targets.iter().map(|target| target.write(&served)).collect::<Vec<_>>());
+        let written =
+            run_blocking(move || destinations.iter().map(|destination| destination.write(&served)).collect::<Vec<_>>());
         let written = written.await.unwrap_or_else(|_| places.iter().map(|_| Err(AppFileError::Internal)).collect());
         for (place, written) in places.into_iter().zip(written) {
             self.note(place, written, generation);
@@ -160,13 +163,13 @@ impl AppFileWriter {
     /// What became of the file in this place.
     fn note(&mut self, place: usize, written: Result<Option<IssuedToken>, AppFileError>, generation: u64) {
         let file = &mut self.files[place];
-        let path = file.target.path.display();
+        let path = file.destination.path.display();
         match written {
             Ok(token) => {
                 self.counters.count_written(place, generation);
                 (file.generation, file.failures) = (Some(generation), 0);
                 file.due = token.as_ref().map(|token| Instant::now() + refresh_after(life(token), fastrand::f64()));
-                if let (Some(token), Content::Token { audience, .. }) = (token, &file.target.content) {
+                if let (Some(token), Content::Token { audience, .. }) = (token, &file.destination.content) {
                     let expires_at = jiff::Timestamp::from_second(token.expires_at.cast_signed()).ok();
                     let expires_at = expires_at.map(tracing::field::display);
                     tracing::info!(audience, form = "standard", jti = token.jti, expires_at, generation, %path, "token issued");
@@ -209,7 +212,7 @@ impl AppFileWriter {
     }
 }
 
-impl Target {
+impl Destination {
     /// Makes the content anew and replaces the file.
     fn write(&self, served: &ServedCertificate) -> Result<Option<IssuedToken>, AppFileError> {
         let contents = self.content.make(&served.source, &served.pair, SystemTime::now())?;
@@ -230,3 +233,6 @@ async fn until(then: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

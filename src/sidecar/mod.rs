@@ -18,6 +18,7 @@ use std::{env, io};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::app_files::FilesAndHooks;
 use self::forward_proxy::BoundForwardProxy;
 use self::inbound::{BoundListener, Inbound};
 use self::outbound::{BoundOutbound, OutboundSockets, Outbounds, OwnAddresses};
@@ -31,7 +32,7 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::supervisor::{App, AppCommand, AppExitStatus, HiddenPort, INSTANCE_PORTS, Programs, Reaper, Signals};
 use crate::sys::limits;
-use crate::telemetry::{AppFileCounters, CloseReason};
+use crate::telemetry::CloseReason;
 
 /// A proxy whose listeners are open.
 #[derive(Debug)]
@@ -173,8 +174,7 @@ impl Sidecar {
         };
         let inbound = inbound::start(listeners, &config, &shared, &mut rotator, tasks)?;
         let outbound = outbound::start(outbounds, &config, &shared, &mut rotator, tasks, own)?;
-        let (served, phase) = (rotator.served(), shared.phase.subscribe());
-        let app_files = app_files::start(&config.app_files, served, phase, app.clone(), programs, tasks);
+        let app_files = app_files::start(&config.app_files, rotator.served(), app.clone(), programs, tasks);
         let rotator = Arc::new(rotator);
         tasks.start("rotation", {
             let rotator = Arc::clone(&rotator);
@@ -254,8 +254,8 @@ struct Running {
     app: Option<App>,
     inbound: Inbound,
     outbound: Outbounds,
-    /// What is counted of files for the app and of hooks, if there are any.
-    app_files: Option<Arc<AppFileCounters>>,
+    /// If there are any.
+    app_files: Option<FilesAndHooks>,
     rotator: Arc<Rotator>,
     served: watch::Receiver<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
@@ -278,13 +278,14 @@ impl Running {
     fn admin_state(&self) -> AdminState {
         let Shared { phase, capacity, counters, .. } = &self.shared;
         let (readiness, listeners) = (Arc::clone(&self.readiness), self.inbound.listeners.clone());
+        let app_files = self.app_files.as_ref().map(|files| Arc::clone(&files.counters));
         let metrics = Metrics::new(
             Arc::clone(counters),
             Arc::clone(&capacity.budgets),
             self.rotator.stats(),
             Arc::clone(&readiness),
             self.outbound.overview.clone(),
-            self.app_files.clone(),
+            app_files.clone(),
             capacity.connections,
         );
         let snapshots = listeners.iter().map(|info| (info.listener, info.snapshots.clone())).collect();
@@ -297,14 +298,16 @@ impl Running {
             phase: phase.subscribe(),
             listeners,
             outbound: self.outbound.overview.clone(),
-            app_files: self.app_files.clone(),
+            app_files,
             started: SystemTime::now(),
         };
         AdminState { readiness, metrics, status_sources, envoy }
     }
 
     async fn serve(mut self, mut tasks: Tasks) -> Result<Exit, Fault> {
-        let exit = match self.run_until_stopped(&mut tasks).await {
+        let cause = self.run_until_stopped(&mut tasks).await;
+        self.app_files.iter().for_each(FilesAndHooks::stop_hooks);
+        let exit = match cause {
             StopCause::Requested => Ok(self.drain().await),
             StopCause::AppEnded(status) => {
                 tracing::info!(%status, "app exited");

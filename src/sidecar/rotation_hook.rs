@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,7 +11,6 @@ use tokio::time::timeout;
 use crate::app_files::InPlace;
 use crate::config::RotationHook;
 use crate::credentials::run_blocking;
-use crate::lifecycle::Phase;
 use crate::supervisor::{App, AppExitStatus, Programs};
 use crate::telemetry::{AppFileCounters, HookResult};
 
@@ -23,7 +23,8 @@ pub(super) struct HookRunner {
     pub(super) hook: RotationHook,
     /// Generations whose files are in place.
     pub(super) in_place: watch::Receiver<Option<InPlace>>,
-    pub(super) phase: watch::Receiver<Phase>,
+    /// The process is about to end: nobody need learn of a pair.
+    pub(super) is_stopping: Arc<AtomicBool>,
     /// Who is signalled; `None`: the app is not ours.
     pub(super) app: Option<App>,
     /// What starts programs; `None` where none is run.
@@ -37,8 +38,7 @@ impl HookRunner {
         while self.in_place.changed().await.is_ok() {
             let newest = *self.in_place.borrow_and_update();
             let Some(newest) = newest.filter(|newest| !newest.is_first) else { continue };
-            // Whoever is about to stop need not learn of a pair.
-            if *self.phase.borrow() >= Phase::Retiring {
+            if self.is_stopping.load(Ordering::Relaxed) {
                 continue;
             }
             let (result, detail) = self.fire(newest).await;

@@ -17,12 +17,12 @@ use super::AppExitStatus;
 /// is taken that nobody would know, and no stranger is killed that was given the same number later.
 #[derive(Debug, Clone, Default)]
 pub struct Programs {
-    running: Arc<Mutex<Running>>,
+    running: Arc<Mutex<RunningPrograms>>,
     /// The reaper may have found the list locked.
     again: Arc<Notify>,
 }
 
-type Running = HashMap<Pid, oneshot::Sender<AppExitStatus>>;
+type RunningPrograms = HashMap<Pid, oneshot::Sender<AppExitStatus>>;
 
 /// A program that runs, in a process group of its own. Whatever is left of the group is killed when this is dropped before the program has ended.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Programs {
     }
 
     /// The list, for as long as a status is taken; `None` while a program is started, which may take its time.
-    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Running>> {
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, RunningPrograms>> {
         match self.running.try_lock() {
             Ok(running) => Some(running),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -68,14 +68,14 @@ impl Programs {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Running> {
+    fn lock(&self) -> MutexGuard<'_, RunningPrograms> {
         // An entry is added or taken whole.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Hands the status of `pid` on, if it is that of a program that has ended.
-pub(super) fn hand_on(running: &mut Running, pid: Pid, status: WaitStatus) {
+pub(super) fn hand_on(running: &mut RunningPrograms, pid: Pid, status: WaitStatus) {
     if let Some(status) = AppExitStatus::of(status)
         && let Some(sender) = running.remove(&pid)
     {

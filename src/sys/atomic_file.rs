@@ -64,9 +64,9 @@ struct TemporaryFile<'a> {
 /// The kernel's, and those of [`check`]. Then the old file is as it was, and nothing of ours is left.
 pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), WriteError> {
     let place = Place::open(path)?;
-    let mut draft = TemporaryFile::create(&place)?;
-    draft.fill(contents, mode)?;
-    draft.rename()
+    let mut file = TemporaryFile::create(&place)?;
+    file.fill(contents, mode)?;
+    file.rename()
 }
 
 /// Whether [`replace`] could begin: the folder is there, nobody but us and its owner may replace files of ours in it, and `path` is not itself a
@@ -97,7 +97,7 @@ pub(crate) fn remove_leftovers(path: &Path) -> Result<usize, WriteError> {
     for entry in Dir::read_from(&place.folder)? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if !place.is_draft(name) {
+        if !place.is_temporary(name) {
             continue;
         }
         // Only what we make: a folder or a pipe of that name is somebody else's.
@@ -149,7 +149,7 @@ impl Place {
     }
 
     /// A name for a temporary file, another one each time.
-    fn draft_name(&self) -> OsString {
+    fn temporary_name(&self) -> OsString {
         let mut name = vec![b'.'];
         name.extend_from_slice(self.name.as_bytes());
         name.push(b'.');
@@ -159,8 +159,8 @@ impl Place {
         OsString::from_vec(name)
     }
 
-    /// Whether `name` is one that [`Self::draft_name`] may have given.
-    fn is_draft(&self, name: &OsStr) -> bool {
+    /// Whether `name` is one that [`Self::temporary_name`] may have given.
+    fn is_temporary(&self, name: &OsStr) -> bool {
         let random = || {
             let rest = name.as_bytes().strip_prefix(b".")?.strip_prefix(self.name.as_bytes())?.strip_prefix(b".")?;
             rest.strip_suffix(SUFFIX.as_bytes())
@@ -173,7 +173,7 @@ impl<'a> TemporaryFile<'a> {
     fn create(place: &'a Place) -> Result<Self, WriteError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
-            let name = place.draft_name();
+            let name = place.temporary_name();
             match openat(&place.folder, &name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(file) => return Ok(Self { place, name, file: Some(file.into()) }),
                 Err(Errno::EXIST) => {}
@@ -290,10 +290,10 @@ mod tests {
         let path = folder.path().join("token");
         replace(&path, b"old", 0o600).unwrap();
         let place = Place::open(&path).unwrap();
-        let mut draft = TemporaryFile::create(&place).unwrap();
-        draft.fill(b"ne", 0o600).unwrap();
+        let mut file = TemporaryFile::create(&place).unwrap();
+        file.fill(b"ne", 0o600).unwrap();
         assert_eq!(names(folder.path()).len(), 2);
-        drop(draft);
+        drop(file);
         assert_eq!((names(folder.path()), fs::read(&path).unwrap()), (vec!["token".to_owned()], b"old".to_vec()));
     }
 

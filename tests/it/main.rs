@@ -5,6 +5,7 @@ mod support;
 
 mod access_log;
 mod actions;
+mod app_files;
 mod architecture;
 mod browser;
 mod check;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What there is to say of a name.
@@ -162,26 +161,9 @@ fn records(addresses: &[IpAddr], kind: u16, ttl: u32, name: &[u8]) -> Vec<Vec<u8
 /// Runs the test called `test` in a network of its own, where the DNS server is 127.0.0.1 and `resolv_conf` says more; whether this is
 /// there already.
 pub(crate) fn in_a_network_of_its_own(test: &str, resolv_conf: &str) -> bool {
-    if std::env::var_os("TESTS_ALONE").is_some() {
-        return true;
-    }
-    let permitted = Command::new("unshare").args(["--user", "--map-root-user", "--net", "--mount", "true"]).status();
-    if !permitted.is_ok_and(|status| status.success()) {
-        super::machine::lacks("user namespaces");
-        return false;
-    }
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("resolv.conf");
     std::fs::write(&file, format!("nameserver 127.0.0.1\n{resolv_conf}\n")).unwrap();
-    let script = "ip link set lo up && mount --bind \"$1\" /etc/resolv.conf && exec \"$2\" --exact \"$3\" --nocapture";
-    let status = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount", "sh", "-c", script, "sh"])
-        .arg(&file)
-        .arg(std::env::current_exe().unwrap())
-        .arg(test)
-        .env("TESTS_ALONE", "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test}: {status}");
-    false
+    let prepare = "ip link set lo up && mount --bind \"$1\" /etc/resolv.conf";
+    super::machine::in_namespaces(test, &["--net", "--mount"], prepare, &file)
 }

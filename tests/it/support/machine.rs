@@ -1,5 +1,8 @@
 //! What a machine may lack, so that a test cannot run on it.
 
+use std::path::Path;
+use std::process::Command;
+
 /// Says that a test is left out, for want of `what`.
 ///
 /// # Panics
@@ -10,4 +13,31 @@ pub(crate) fn lacks(what: &str) {
         assert!(is_named, "this machine lacks {what}, and TESTS_LACK does not name it");
     }
     eprintln!("left out: this machine lacks {what}");
+}
+
+/// Runs the test called `test` as root of its own in these `namespaces` (as unshare(1) calls them), once the shell has done what `prepare` says,
+/// to which `argument` is `$1`; whether this is there already.
+pub(crate) fn in_namespaces(test: &str, namespaces: &[&str], prepare: &str, argument: &Path) -> bool {
+    if std::env::var_os("TESTS_ALONE").is_some() {
+        return true;
+    }
+    let unshare = |more: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user"]).args(namespaces).args(more);
+        command
+    };
+    if !unshare(&["true"]).status().is_ok_and(|status| status.success()) {
+        lacks("user namespaces");
+        return false;
+    }
+    let script = format!("{prepare} && exec \"$2\" --exact \"$3\" --nocapture");
+    let status = unshare(&["sh", "-c", &script, "sh"])
+        .arg(argument)
+        .arg(std::env::current_exe().unwrap())
+        .arg(test)
+        .env("TESTS_ALONE", "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{test}: {status}");
+    false
 }
