@@ -110,6 +110,10 @@ off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-secret -d 'Have the app show a password, which is in the announced URL: on, off [off]' -r -f -a "on\t''
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-proxy-allow-address -d 'Addresses that are dialled though they are this machine\'s own, or of its link' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-file -d 'Keep a fresh token (JWT) for this audience in this file' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -211,6 +215,10 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-pr
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-secret -d 'Have the app show a password, which is in the announced URL: on, off [off]' -r -f -a "on\t''
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-proxy-allow-address -d 'Addresses that are dialled though they are this machine\'s own, or of its link' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-file -d 'Keep a fresh token (JWT) for this audience in this file' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -318,6 +326,10 @@ off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-secret -d 'Have the app show a password, which is in the announced URL: on, off [off]' -r -f -a "on\t''
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-proxy-allow-address -d 'Addresses that are dialled though they are this machine\'s own, or of its link' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-file -d 'Keep a fresh token (JWT) for this audience in this file' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -439,6 +451,10 @@ off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-secret -d 'Have the app show a password, which is in the announced URL: on, off [off]' -r -f -a "on\t''
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forward-proxy-allow-address -d 'Addresses that are dialled though they are this machine\'s own, or of its link' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-file -d 'Keep a fresh token (JWT) for this audience in this file' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
