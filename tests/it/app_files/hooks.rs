@@ -93,7 +93,7 @@ fn with_the_scope_app_nobody_below_the_app_is_signalled() {
     let mut scene = Scene::new();
     let out = scene.path("out");
     let app = format!(
-        "trap 'echo app >>{0}' USR1; sh -c 'trap \"echo below >>{0}\" USR1; while :; do sleep 0.02; done' & echo ready >>{0}; while :; do sleep 0.02; done",
+        "trap 'echo app >>{0}' USR1; sh -c 'trap \"echo below >>{0}\" USR1; while kill -0 $PPID 2>/dev/null; do sleep 0.02; done' & echo ready >>{0}; while :; do sleep 0.02; done",
         out.display()
     );
     let options = ["--on-rotation", "signal:USR1", "--signal-scope", "app"];
