@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
-use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, GetRandomFailed, SupportedKxGroup, aws_lc_rs};
 
 use crate::config::Tls12Suite;
 
@@ -46,6 +46,16 @@ pub(super) fn provider_of(suites: &[Tls12Suite]) -> Arc<CryptoProvider> {
     let tls13 = SUITES.iter().filter(|suite| suite.tls13().is_some()).copied();
     let cipher_suites = tls13.chain(suites.iter().copied().map(suite)).collect();
     Arc::new(CryptoProvider { cipher_suites, ..(*provider()).clone() })
+}
+
+/// `N` random bytes in hexadecimal: what nobody can guess.
+///
+/// # Errors
+/// The system has no randomness.
+pub fn random_hex<const N: usize>() -> Result<String, GetRandomFailed> {
+    let mut bytes = [0; N];
+    PROVIDER.secure_random.fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn suite(suite: Tls12Suite) -> SupportedCipherSuite {

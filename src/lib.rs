@@ -40,6 +40,7 @@ pub mod supervisor;
 pub mod inbound;
 pub mod listener;
 
+pub mod identity_endpoint;
 pub mod token;
 
 pub mod admin;

@@ -6,7 +6,6 @@
 mod actions;
 mod content_negotiation;
 mod envoy;
-mod host_check;
 mod page;
 mod routes;
 mod slots;
@@ -19,6 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -30,6 +30,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{Admin, AdminAddr, Listen};
 use crate::exit::{Exit, Fault};
+use crate::http::{NamedHost, names_only};
 use crate::lifecycle::{ControlRequest, Readiness};
 use crate::listener;
 use crate::listener::{SocketAccess, SocketFile, open_unix};
@@ -226,6 +227,14 @@ fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<BoundAdmin> {
     Ok(BoundAdmin { socket, audience, file })
 }
 
+/// Whether `request` names us by an address, by `localhost` or by one of `hosts`, which are in lower case.
+fn is_for_us<B>(request: &Request<B>, hosts: &[String]) -> bool {
+    names_only(request, |named| match named {
+        NamedHost::Ip(_) | NamedHost::Localhost => true,
+        NamedHost::Name(name) => hosts.iter().any(|known| name.eq_ignore_ascii_case(known)),
+    })
+}
+
 /// One connection: one request. `by_name`: whether the name in it has to be one that only this machine could mean.
 async fn serve<S>(stream: S, service: Arc<AdminService>, by_name: bool, place: AdminSlot)
 where
@@ -237,9 +246,7 @@ where
         place.asks();
         let answer = match audience {
             Audience::Scrapers => routes::answer_scraper(&request, state),
-            Audience::Operators { hosts, .. } if by_name && !host_check::is_ours(&request, hosts) => {
-                routes::misdirected()
-            }
+            Audience::Operators { hosts, .. } if by_name && !is_for_us(&request, hosts) => routes::misdirected(),
             Audience::Operators { actions, .. } => {
                 actions.answer(&request, &pending).unwrap_or_else(|| routes::answer(&request, state))
             }

@@ -64,6 +64,7 @@ fn fill(page: &mut Markup, slot: &str, status: &Status) {
         "callers" => sections::clients(page, status),
         "listeners" => sections::listeners(page, status),
         "files" => sections::files(page, status),
+        "tokens" => sections::tokens(page, status),
         "denials" => sections::denials(page, status),
         "versions" => sections::versions(page, status),
         unknown => unreachable!("no slot {unknown}: the frame is of this program"),

@@ -5,6 +5,7 @@ mod app_files;
 mod listeners;
 mod outbounds;
 mod pairs;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(super) use app_files::AppFileStatus;
 pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
 pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
 pub(super) use pairs::PairStatus;
+pub(super) use tokens::TokenStatus;
 
 /// For paths and details of our own configuration, in characters.
 const PATH: usize = 200;
@@ -88,6 +90,7 @@ pub(super) struct Status {
     pub(super) outbounds: Vec<OutboundStatus>,
     pub(super) forward_proxy: Option<ForwardProxyStatus>,
     pub(super) files: Vec<AppFileStatus>,
+    pub(super) tokens: Option<TokenStatus>,
     pub(super) connections: ConnectionCounts,
     pub(super) clients: Vec<ClientApp>,
     pub(super) denials: Vec<RecentDenial>,
@@ -218,6 +221,7 @@ impl Status {
             outbounds: overview.outbound.listeners.iter().map(OutboundStatus::of).collect(),
             forward_proxy: overview.outbound.forward_proxy.as_ref().map(ForwardProxyStatus::of),
             files: AppFileStatus::all(overview.app_files.as_deref()),
+            tokens: counters.tokens.as_deref().map(TokenStatus::of),
             connections: ConnectionCounts {
                 active: counters.active(),
                 opened: counters.connections(),

@@ -8,6 +8,7 @@ mod clients;
 pub mod envoy;
 mod file;
 pub mod forward_proxy;
+pub mod identity_endpoint;
 mod log;
 pub mod options;
 pub mod outbound;
@@ -33,6 +34,7 @@ use crate::signal::{SignalMap, SignalScope};
 
 pub use app_files::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
 pub use forward_proxy::{Announce, ForwardProxy, ListedHosts, PortMapping, TlsTunnel, Unlisted};
+pub use identity_endpoint::{IdentityEndpoint, TokenVerification};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
@@ -51,6 +53,8 @@ pub struct Config {
     pub forward_proxy: Option<ForwardProxy>,
     /// What is written for the app, and how it learns of a rotation; mostly nothing.
     pub app_files: AppFiles,
+    /// Where the app asks for tokens; `None`: nowhere.
+    pub identity_endpoint: Option<IdentityEndpoint>,
     /// How the app is started, signalled and waited for.
     pub app: AppConfig,
     /// How long a start waits for usable pairs, client CAs and rules; `None` means for ever.

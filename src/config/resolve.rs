@@ -34,6 +34,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
         reader.metrics(listeners.as_deref().unwrap_or_default(), admin.as_ref().ok().and_then(Option::as_ref));
     let platform_cas = inputs.environment.get("CF_SYSTEM_CERT_PATH").filter(|path| !path.is_empty()).map(Path::new);
     let forward_proxy = reader.forward_proxy(platform_cas, inputs.starts_app);
+    let identity_endpoint = reader.identity_endpoint(inputs.starts_app);
     let outbounds = reader.outbounds(platform_cas).and_then(|outbounds| {
         let admin = admin.as_ref().ok().and_then(Option::as_ref).and_then(|admin| admin.addr.tcp());
         let metrics = metrics.as_ref().ok().copied().flatten();
@@ -42,7 +43,10 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
         let others: Vec<_> = others.collect();
         let proxy = forward_proxy.as_ref().ok().and_then(Option::as_ref);
         let proxy = proxy.map(|(place, proxy)| (place.clone(), proxy.listen.clone()));
-        reader.no_outbound_address_twice(&outbounds, proxy, listeners.as_deref().unwrap_or_default(), &others)?;
+        let endpoint = identity_endpoint.as_ref().ok().and_then(Option::as_ref);
+        let endpoint = endpoint.map(|(place, endpoint)| (place.clone(), endpoint.listen.clone()));
+        let more: Vec<_> = proxy.into_iter().chain(endpoint).collect();
+        reader.no_outbound_address_twice(&outbounds, more, listeners.as_deref().unwrap_or_default(), &others)?;
         Ok(outbounds.into_iter().map(|(_, outbound)| outbound).collect())
     });
     let app_files = reader.app_files(inputs.starts_app);
@@ -57,6 +61,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
             outbounds: outbounds?,
             forward_proxy: forward_proxy?.map(|(_, proxy)| proxy),
             app_files: app_files?,
+            identity_endpoint: identity_endpoint?.map(|(_, endpoint)| endpoint),
             app: AppConfig { hold_until_ready: hold?, ..app? },
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,

@@ -49,6 +49,11 @@ impl Typed {
         self.variable("VESTIBULE_CONFIG", "v.toml")
     }
 
+    /// Others start the app.
+    pub(super) fn as_proxy(self) -> Self {
+        Self { proxy: true, ..self }
+    }
+
     fn resolve(&self) -> Result<Config, Diagnostics> {
         self.read(resolve)
     }
@@ -116,6 +121,7 @@ fn nothing_typed_is_a_whole_configuration() {
         outbounds: Vec::new(),
         forward_proxy: None,
         app_files: AppFiles::default(),
+        identity_endpoint: None,
         metrics: None,
         listeners: vec![listener],
         credential_timeout: Some(Duration::from_secs(10)),

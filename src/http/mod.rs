@@ -4,12 +4,14 @@
 pub mod differential;
 mod head_scan;
 mod hop_by_hop;
+mod host_check;
 mod own_answer;
 mod response_tracker;
 mod scanned_stream;
 
 pub(crate) use head_scan::{HeadRefusal, MAX_HEAD, RequestHead};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers};
+pub(crate) use host_check::{NamedHost, names_only};
 pub(crate) use own_answer::OwnAnswer;
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use scanned_stream::{Heads, RequestInFlight, ScannedStream};

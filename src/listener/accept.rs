@@ -70,6 +70,27 @@ impl ListenSocket for UnixListener {
     }
 }
 
+/// A listening socket from which nothing is taken while there is no room: further connections wait in the kernel's backlog.
+#[derive(Debug)]
+pub struct Queued<L> {
+    /// Where connections come in.
+    pub socket: L,
+    /// Room for them, which may be shared.
+    pub room: Arc<Semaphore>,
+}
+
+impl<L: ListenSocket> ListenSocket for Queued<L> {
+    type Stream = (L::Stream, OwnedSemaphorePermit);
+    type Peer = L::Peer;
+
+    async fn accept_one(&self) -> io::Result<(Self::Stream, L::Peer)> {
+        // Never an error: it is not closed.
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, peer) = self.socket.accept_one().await?;
+        Ok(((stream, room), peer))
+    }
+}
+
 /// What is done with the connections of one listener.
 pub trait Service<L: ListenSocket>: Send + Sync + 'static {
     /// Serves one connection from its beginning to its end.

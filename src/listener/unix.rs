@@ -27,6 +27,8 @@ pub enum SocketAccess {
     Umask,
     /// Our own user alone.
     Owner,
+    /// Every user of this machine: who has connected is judged then.
+    Everybody,
 }
 
 /// Opens a socket file, which does not block, in place of one that a process before us has left behind.
@@ -48,9 +50,14 @@ pub fn open_unix(path: &Path, access: SocketAccess) -> io::Result<(UnixListener,
         bound => bound?,
     }
     let file = SocketFile(path.to_owned());
-    if access == SocketAccess::Owner {
+    let mode = match access {
+        SocketAccess::Umask => None,
+        SocketAccess::Owner => Some(0o600),
+        SocketAccess::Everybody => Some(0o666),
+    };
+    if let Some(mode) = mode {
         // Before it listens, so that nobody else was ever let in.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     socket.listen(BACKLOG)?;
     Ok((socket.into(), file))

@@ -15,7 +15,9 @@ use crate::diagnostics::SafeText;
 use crate::lifecycle::Check;
 use crate::policy;
 use crate::sys::process;
-use crate::telemetry::{CloseReason, Counts, HandshakeFailure, HandshakeKind, Verdict, log_writer};
+use crate::telemetry::{
+    CloseReason, Counts, HandshakeFailure, HandshakeKind, TokenCounters, TokenRequestResult, Verdict, log_writer,
+};
 
 /// Issuers of CRLs with a series of their own.
 const MAX_ISSUERS: usize = 16;
@@ -424,6 +426,42 @@ pub static METRICS: &[Metric] = &[
         read: app_files::hooks,
     },
     Metric {
+        name: "vestibule_tokens_issued",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["form"],
+        help: "Tokens that were signed, by their form. Those that were handed out again are not counted here.",
+        read: |seen| tokens(seen, |tokens| by_key([], some_keys(tokens.signed()))),
+    },
+    Metric {
+        name: "vestibule_token_requests",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["result"],
+        help: "Requests to the identity endpoint: those that got a token (signed, or cached where it was there), those that were told who the instance is (identity) or what is thought of a token (verified), and the others by the `error` of their answer.",
+        read: |seen| {
+            tokens(seen, |tokens| {
+                each(|result: TokenRequestResult| labelled([result.as_str()], tokens.requests(result)))
+            })
+        },
+    },
+    Metric {
+        name: "vestibule_token_signature",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Histogram,
+        labels: &[],
+        help: "How long it took to sign a token, with all that belongs to it.",
+        read: |seen| tokens(seen, |tokens| only(Value::Histogram(tokens.signature_times()))),
+    },
+    Metric {
+        name: "vestibule_token_verifications",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["reason"],
+        help: "Tokens that the identity endpoint was asked to verify: permit, or the reason of the denial.",
+        read: |seen| tokens(seen, |tokens| by_key([], some_keys(tokens.verdicts()))),
+    },
+    Metric {
         name: "vestibule_build",
         unit: None,
         kind: MetricType::Info,
@@ -541,6 +579,16 @@ fn handshakes(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     let unfinished =
         each(|how: HandshakeFailure| labelled([how.as_str(), NONE, NONE, NONE], seen.counters.unfinished(how)));
     completed.chain(unfinished).collect()
+}
+
+/// Of tokens; nothing where nobody can ask for any.
+fn tokens(seen: &MetricsSnapshot<'_>, read: impl Fn(&TokenCounters) -> Vec<Sample>) -> Vec<Sample> {
+    seen.counters.tokens.as_deref().map(read).unwrap_or_default()
+}
+
+/// Keys of which none is missing.
+fn some_keys<K>(counts: Counts<K>) -> Counts<Option<K>> {
+    Counts { known: counts.known.into_iter().map(|(key, count)| (Some(key), count)).collect(), others: counts.others }
 }
 
 fn is_ready(seen: &MetricsSnapshot<'_>, part: Check) -> bool {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::announcement;
 use super::outbound::{OutboundSocket, open_sockets};
 use crate::config::{ForwardProxy, OutboundListen, Unlisted};
+use crate::listener::SocketAccess;
 use crate::outbound::ProxyPassword;
 
 /// The forward proxy, open.
@@ -24,7 +25,7 @@ impl BoundForwardProxy {
     /// # Errors
     /// A sentence for people.
     pub(super) fn open(config: &ForwardProxy) -> Result<Self, String> {
-        let sockets = open_sockets(&config.listen, "--forward-proxy")?;
+        let sockets = open_sockets(&config.listen, SocketAccess::Owner, "--forward-proxy")?;
         let password = config.secret.then(ProxyPassword::random).transpose();
         let password = password.map_err(|_| {
             "cannot make a password for --forward-proxy-secret: the system has no randomness".to_owned()

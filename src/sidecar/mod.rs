@@ -3,6 +3,7 @@
 mod announcement;
 mod app_files;
 mod forward_proxy;
+mod identity_endpoint;
 mod inbound;
 mod outbound;
 mod rotation_events;
@@ -11,6 +12,7 @@ mod shared;
 mod shutdown;
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::SystemTime;
 use std::{env, io};
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 
 use self::app_files::FilesAndHooks;
 use self::forward_proxy::BoundForwardProxy;
+use self::identity_endpoint::BoundIdentityEndpoint;
 use self::inbound::{BoundListener, Inbound};
 use self::outbound::{BoundOutbound, OutboundSockets, Outbounds, OwnAddresses};
 use self::shared::Shared;
@@ -79,6 +82,10 @@ impl Sidecar {
             Ok(bound) => outbounds.forward_proxy = bound,
             Err(failure) => failures.push(failure),
         }
+        match config.identity_endpoint.as_ref().map(BoundIdentityEndpoint::open).transpose() {
+            Ok(bound) => outbounds.identity_endpoint = bound,
+            Err(failure) => failures.push(failure),
+        }
         if !failures.is_empty() {
             return Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")));
         }
@@ -101,6 +108,9 @@ impl Sidecar {
         }
         if let Some(proxy) = &self.outbounds.forward_proxy {
             command.env_set.extend(proxy.environment(|name| env::var_os(name)));
+        }
+        if let Some(endpoint) = &self.outbounds.identity_endpoint {
+            command.env_set.extend(endpoint.environment());
         }
         let signals = Signals::for_run().map_err(|error| cannot_hear(&error))?;
         let (app, reaper) = App::spawn(&command)?;
@@ -228,6 +238,12 @@ fn cannot_hear(error: &io::Error) -> Fault {
 /// Has the runtime tell when there is something to accept.
 fn into_tokio(socket: TcpListener, addr: SocketAddr) -> Result<tokio::net::TcpListener, Fault> {
     tokio::net::TcpListener::from_std(socket)
+        .map_err(|error| Fault::new(Exit::Internal, format!("cannot accept connections on {addr}: {error}")))
+}
+
+/// The same of a socket file.
+fn unix_into_tokio(socket: UnixListener, addr: &str) -> Result<tokio::net::UnixListener, Fault> {
+    tokio::net::UnixListener::from_std(socket)
         .map_err(|error| Fault::new(Exit::Internal, format!("cannot accept connections on {addr}: {error}")))
 }
 

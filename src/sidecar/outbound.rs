@@ -10,11 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::forward_proxy::BoundForwardProxy;
+use super::identity_endpoint::BoundIdentityEndpoint;
 use super::shared::Shared;
-use super::{bind_help, into_tokio};
+use super::{bind_help, into_tokio, unix_into_tokio};
 use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource, Protocol};
 use crate::credentials::Rotator;
-use crate::exit::{Exit, Fault};
+use crate::exit::Fault;
+use crate::identity_endpoint::SecretFile;
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener;
 use crate::listener::{Acceptor, Service, SocketAccess, SocketFile, open_unix};
@@ -55,7 +57,9 @@ pub(super) struct Outbounds {
     /// Who is not dialled: whoever listens for the app, and for whoever runs the process.
     rules: Arc<AddressRules>,
     /// Socket files, which go with us.
-    _files: Vec<SocketFile>,
+    pub(super) files: Vec<SocketFile>,
+    /// The file of the identity endpoint's secret, whose folder goes with us.
+    pub(super) secret: Option<SecretFile>,
 }
 
 impl BoundOutbound {
@@ -64,18 +68,25 @@ impl BoundOutbound {
     /// # Errors
     /// A sentence for people.
     pub(super) fn open(outbound: &Outbound) -> Result<Self, String> {
-        Ok(Self { config: outbound.clone(), sockets: open_sockets(&outbound.listen, "--outbound")? })
+        Ok(Self {
+            config: outbound.clone(),
+            sockets: open_sockets(&outbound.listen, SocketAccess::Owner, "--outbound")?,
+        })
     }
 }
 
-/// Opens `listen`, which `option` has asked for.
+/// Opens `listen`, which `option` has asked for, to whoever has `access` if it is a socket file.
 ///
 /// # Errors
 /// A sentence for people.
-pub(super) fn open_sockets(listen: &OutboundListen, option: &str) -> Result<Vec<OutboundSocket>, String> {
+pub(super) fn open_sockets(
+    listen: &OutboundListen,
+    access: SocketAccess,
+    option: &str,
+) -> Result<Vec<OutboundSocket>, String> {
     let opened = match listen {
         OutboundListen::Unix(path) => {
-            open_unix(path, SocketAccess::Owner).map(|(socket, file)| vec![OutboundSocket::Unix(socket, file)])
+            open_unix(path, access).map(|(socket, file)| vec![OutboundSocket::Unix(socket, file)])
         }
         OutboundListen::At(addr) => open_tcp(*addr).map(|socket| vec![socket]),
         OutboundListen::Loopback(port) => open_loopback(*port),
@@ -134,6 +145,8 @@ pub(super) struct OutboundSockets {
     pub(super) listeners: Vec<BoundOutbound>,
     /// The one whose requests name them.
     pub(super) forward_proxy: Option<BoundForwardProxy>,
+    /// The one that gives tokens.
+    pub(super) identity_endpoint: Option<BoundIdentityEndpoint>,
 }
 
 /// Where we listen for others than the app.
@@ -157,9 +170,12 @@ pub(super) fn start(
     tasks: &mut Tasks,
     own: OwnAddresses,
 ) -> Result<Outbounds, Fault> {
-    let OutboundSockets { listeners, forward_proxy } = sockets;
+    let OutboundSockets { listeners, forward_proxy, identity_endpoint } = sockets;
     let proxy = forward_proxy.iter().flat_map(|proxy| proxy.sockets.iter().filter_map(OutboundSocket::addr));
-    let ours: Vec<_> = listeners.iter().flat_map(BoundOutbound::addrs).chain(proxy).chain(own.admin).collect();
+    let endpoint =
+        identity_endpoint.iter().flat_map(|endpoint| endpoint.sockets.iter().filter_map(OutboundSocket::addr));
+    let local = proxy.chain(endpoint).chain(own.admin);
+    let ours: Vec<_> = listeners.iter().flat_map(BoundOutbound::addrs).chain(local).collect();
     let mut started = Outbounds {
         overview: OutboundOverview::default(),
         accepting: JoinSet::new(),
@@ -167,7 +183,8 @@ pub(super) fn start(
         http: None,
         phase: watch::Sender::new(Phase::Running),
         rules: Arc::new(AddressRules::open(ours.clone())),
-        _files: Vec::new(),
+        files: Vec::new(),
+        secret: None,
     };
     // Invariant: the configuration has an inbound listener, whose pair speaks for the instance.
     let Some(pair) = config.listeners.first().map(|listener| listener.pair.clone()) else { return Ok(started) };
@@ -177,6 +194,9 @@ pub(super) fn start(
     if let Some(proxy) = forward_proxy {
         let ours = ours.into_iter().chain(own.inbound).collect();
         started.start_forward_proxy(proxy, ours, (config, &pair), shared, rotator, tasks)?;
+    }
+    if let Some(endpoint) = identity_endpoint {
+        started.start_identity_endpoint(endpoint, pair, rotator.served(), shared, tasks)?;
     }
     Ok(started)
 }
@@ -289,17 +309,15 @@ impl Outbounds {
     ) -> Result<(), Fault> {
         for (socket, name) in sockets {
             let (slots, guard, phase) = (shared.capacity.slots.clone(), self.guards.guard(), self.phase.subscribe());
-            let (service, addr) = (Arc::clone(service), name.into());
+            let (service, addr) = (Arc::clone(service), Arc::<str>::from(name));
             match socket {
                 OutboundSocket::Tcp(socket, at) => {
                     let socket = into_tokio(socket, at)?;
                     self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                 }
                 OutboundSocket::Unix(socket, file) => {
-                    let socket = tokio::net::UnixListener::from_std(socket).map_err(|error| {
-                        Fault::new(Exit::Internal, format!("cannot accept connections on {addr}: {error}"))
-                    })?;
-                    self._files.push(file);
+                    let socket = unix_into_tokio(socket, &addr)?;
+                    self.files.push(file);
                     self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                 }
             }

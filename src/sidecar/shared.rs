@@ -34,7 +34,7 @@ impl Shared {
             guards: DrainGuards::default(),
             capacity: listener::capacity(&config.limits),
             signing: Arc::new(SigningLimiter::new(config.threads)),
-            counters: Arc::new(Counters::default()),
+            counters: Arc::new(Counters::new(config.identity_endpoint.is_some())),
         }
     }
 }

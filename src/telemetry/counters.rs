@@ -1,5 +1,6 @@
 //! What is counted, whatever is logged.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::denials::{Denials, Denied};
 use super::histogram::Histogram;
 use super::history::{Bucket, History};
 use super::limiter::Limiter;
+use super::tokens::TokenCounters;
 use super::verdict::Verdict;
 use crate::identity::{Client, Guid};
 use crate::io::Transferred;
@@ -46,6 +48,8 @@ pub struct Counters {
     suppressed: AtomicU64,
     pub(super) limiter: Limiter,
     history: History,
+    /// Of tokens; `None`: nobody can ask for any.
+    pub tokens: Option<Arc<TokenCounters>>,
     pub(super) denials: Denials,
 }
 
@@ -92,6 +96,11 @@ impl HandshakeFailure {
 }
 
 impl Counters {
+    /// Nothing has happened yet. `with_tokens`: tokens can be asked for.
+    pub fn new(with_tokens: bool) -> Self {
+        Self { tokens: with_tokens.then(Arc::default), ..Self::default() }
+    }
+
     /// A connection was accepted at `now`.
     pub(crate) fn count_opened(&self, now: Instant) {
         add(&self.opened, 1);

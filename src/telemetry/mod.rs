@@ -13,6 +13,7 @@ mod limiter;
 mod log;
 pub(crate) mod log_writer;
 mod outbound;
+mod tokens;
 mod verdict;
 
 pub use access_log::{ACCESS_LOG_TARGET, AccessLogEntry, FIELDS};
@@ -29,4 +30,5 @@ pub use outbound::{
     AttemptResult, EndpointCounts, OUTBOUND_FIELDS, OutboundCloseReason, OutboundCounters, OutboundLogEntry,
     RequestFields, RequestMode, ResolveResult,
 };
+pub use tokens::{TokenCounters, TokenRequestResult};
 pub(crate) use verdict::Verdict;

@@ -218,6 +218,26 @@ fn forward_proxy(page: &mut Markup, proxy: &ForwardProxyStatus) {
     page.raw("</dl></div>");
 }
 
+/// A section of its own where there is an identity endpoint.
+pub(super) fn tokens(page: &mut Markup, status: &Status) {
+    let Some(tokens) = &status.tokens else { return };
+    page.raw("<section aria-labelledby=\"h-tokens\">\n<h2 id=\"h-tokens\">Tokens</h2>\n");
+    page.raw("<div id=\"tokens\" data-live><dl>");
+    entry(page, "issued", |page| {
+        page.text(tokens.issued).raw(" so far, ").text(tokens.cached).raw(" in the cache");
+    });
+    entry(page, "refused", |page| {
+        page.text(tokens.refused).raw(" so far");
+    });
+    if let Some(last) = &tokens.last_error {
+        entry(page, "last error", |page| {
+            page.raw("<span class=\"bad\">").raw(last.error).raw("</span>, ");
+            time(page, &last.at);
+        });
+    }
+    page.raw("</dl></div>\n</section>\n");
+}
+
 fn failures(page: &mut Markup, failures: &[OutboundFailures]) {
     for failed in failures {
         entry(page, "failed", |page| {

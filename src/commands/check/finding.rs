@@ -61,6 +61,8 @@ pub(super) enum Subject {
     Outbound,
     /// What is written for the app, and what follows a rotation.
     Files,
+    /// Where the app asks for tokens.
+    Tokens,
     /// The limit on open descriptors.
     Descriptors,
     /// The container's memory.

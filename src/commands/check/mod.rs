@@ -8,6 +8,7 @@ mod chain;
 mod clients;
 mod credential;
 mod finding;
+mod identity_endpoint;
 mod limits;
 mod machine;
 mod network;
@@ -83,6 +84,9 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     }
 
     outbound::judge(config, connects, &network, &|inode| machine.holder(inode), found)?;
+    if let Some(endpoint) = &config.identity_endpoint {
+        identity_endpoint::judge(endpoint, &network, &|inode| machine.holder(inode), found);
+    }
 
     app_files::judge(config, found);
 

@@ -30,7 +30,7 @@ pub(super) fn judge(
     let Some(pair) = config.listeners.first().map(|listener| &listener.pair) else { return Ok(()) };
     let own_app = config.pair_files().and_then(|files| own_identity(&files.cert)).and_then(|own| own.app);
     for outbound in &config.outbounds {
-        judge_listen(&outbound.listen, "--outbound", network, holder, found);
+        judge_listen(&outbound.listen, (Subject::Outbound, "--outbound"), network, holder, found);
         let subject = format!("{} to {}", outbound.listen, outbound.name());
         let Some(snapshot) = judge_trust(&subject, &outbound.settings, pair, connects, found) else { continue };
         if connects {
@@ -38,7 +38,7 @@ pub(super) fn judge(
         }
     }
     if let Some(proxy) = &config.forward_proxy {
-        judge_listen(&proxy.listen, "--forward-proxy", network, holder, found);
+        judge_listen(&proxy.listen, (Subject::Outbound, "--forward-proxy"), network, holder, found);
         judge_forward_proxy(proxy, (pair, own_app), connects, found)?;
     }
     Ok(())
@@ -81,9 +81,10 @@ fn judge_forward_proxy(
     Ok(())
 }
 
-fn judge_listen(
+/// Judges where the app dials us, which `option` says and which belongs to `subject`.
+pub(super) fn judge_listen(
     listen: &OutboundListen,
-    option: &'static str,
+    (subject, option): (Subject, &'static str),
     network: &NetworkCheck,
     holder: &dyn Fn(u64) -> Option<PortHolder>,
     found: &mut Findings,
@@ -93,7 +94,7 @@ fn judge_listen(
             let folder = path.parent().filter(|folder| !folder.is_dir());
             if let Some(folder) = folder {
                 let what = format!("{listen}: there is no folder {}", folder.display());
-                found.problem(Subject::Outbound, what, "make it, or name another");
+                found.problem(subject, what, "make it, or name another");
             }
         }
         OutboundListen::Loopback(_) | OutboundListen::At(_) => {

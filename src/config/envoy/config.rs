@@ -59,6 +59,7 @@ impl Bootstrap {
             outbounds: Vec::new(),
             forward_proxy: None,
             app_files: AppFiles::default(),
+            identity_endpoint: None,
             listeners: self.listeners.iter().cloned().map(EnvoyListener::into_listener).collect(),
             app: AppConfig { ready: AppReady::Off, ..AppConfig::default() },
             credential_timeout: None,

@@ -36,6 +36,7 @@ const OUTBOUND: Opt = Opt { group: Group::Outbound, table: Some(Table::Outbound)
 const OUTBOUND_DURATION: Opt = Opt { value: "DURATION", ..OUTBOUND };
 const FORWARD_PROXY: Opt = Opt { group: Group::ForwardProxy, ..ROW };
 const APP_FILES: Opt = Opt { group: Group::AppFiles, ..ROW };
+const IDENTITY: Opt = Opt { group: Group::IdentityEndpoint, ..ROW };
 const DURATION: Opt = Opt { value: "DURATION", group: Group::Timeouts, ..ROW };
 
 /// The table.
@@ -194,6 +195,29 @@ pub const OPTIONS: &[Opt] = &[
           help: "Who may read tokens and keys in these files; chain and ca are 0644", ..APP_FILES },
     Opt { name: "on-rotation", value: "HOOK",
           help: "After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...", ..APP_FILES },
+
+    Opt { name: "identity-listen", value: "ADDR", default: Preset::Value("off"), common: true,
+          help: "Where the app asks for tokens: unix:/PATH", ..IDENTITY },
+    Opt { name: "identity-audience", value: "AUD", arity: Arity::Many,
+          help: "For whom tokens may be asked", ..IDENTITY },
+    Opt { name: "identity-ttl", value: "DURATION", default: Preset::Value("5m"),
+          help: "How long a token lives, at most and where the app does not say, 10s to 1h", ..IDENTITY },
+    Opt { name: "identity-peer-uid", value: "UID", arity: Arity::Many, default: Preset::Found("our own, which is the app's"),
+          help: "Users who may ask by the socket file", ..IDENTITY },
+    Opt { name: "identity-rate", value: "N/s", default: Preset::Value("10/s"),
+          help: "Signatures a second; five times as many at once", ..IDENTITY },
+    Opt { name: "identity-token-file", value: "FILE", default: Preset::Found("in a folder of ours"),
+          help: "Over TCP: where the secret is written that requests have to have", ..IDENTITY },
+    Opt { name: "token-ca", value: "PATH", arity: Arity::Many,
+          help: "Verify tokens too (POST /verify): CAs, files and folders", ..IDENTITY },
+    Opt { name: "token-crl", value: "PATH", arity: Arity::Many,
+          help: "Their CRLs, PEM or DER: files, folders", ..IDENTITY },
+    Opt { name: "token-roles", value: "FILE",
+          help: "Which policies whom is granted, in a TOML file", ..IDENTITY },
+    Opt { name: "token-max-ttl", value: "DURATION", default: Preset::Value("1h"),
+          help: "Refuse tokens that live longer than this", ..IDENTITY },
+    Opt { name: "token-skew", value: "DURATION", default: Preset::Value("60s"),
+          help: "How far clocks may be apart, at most 5m", ..IDENTITY },
 
     Opt { name: "handshake-timeout", default: Preset::Value("10s"),
           help: "From accept to the end of the handshake", ..DURATION },

@@ -218,23 +218,23 @@ impl OptionReader {
         Ok(rules.into_iter().map(|(_, rule)| rule).collect())
     }
 
-    /// Neither do two outbound listeners want one address, nor one that others have; nor do we dial ourselves. The forward `proxy` is one
-    /// more of them.
+    /// Neither do two outbound listeners want one address, nor one that others have; nor do we dial ourselves. `more` is where the app dials
+    /// us beside: the forward proxy, the identity endpoint.
     pub(in crate::config) fn no_outbound_address_twice(
         &mut self,
         outbounds: &[(Source, Outbound)],
-        proxy: Option<(Source, OutboundListen)>,
+        more: Vec<(Source, OutboundListen)>,
         inbound: &[Listener],
         others: &[(&'static str, Listen)],
     ) -> Result<(), Reported> {
         let mut result = Ok(());
         let inbound = || inbound.iter().map(|listener| ("--listen", listener.listen));
         let listens = outbounds.iter().map(|(place, outbound)| (place.clone(), outbound.listen.clone()));
-        let listens: Vec<_> = listens.chain(proxy).collect();
+        let listens: Vec<_> = listens.chain(more).collect();
         for (i, (place, listen)) in listens.iter().enumerate() {
             if listens[..i].iter().any(|(_, earlier)| overlap(earlier, listen)) {
                 let what = format!("{} is listened on twice", quote(&listen.to_string()));
-                let problem = Problem::new(what, "give each outbound an address of its own");
+                let problem = Problem::new(what, "give each an address of its own");
                 result = Err(self.report(problem.at(place.clone())));
             }
             let taken = inbound()
@@ -242,7 +242,7 @@ impl OptionReader {
                 .find(|(_, other)| listen.tcp().iter().any(|addr| resolve::overlap(*other, Listen::At(*addr))));
             if let Some((option, _)) = taken {
                 let what = format!("{} is taken by {option}", quote(&listen.to_string()));
-                let problem = Problem::new(what, "give the outbound an address of its own");
+                let problem = Problem::new(what, "give it an address of its own");
                 result = Err(self.report(problem.at(place.clone())));
             }
         }

@@ -96,16 +96,13 @@ fn mistakes_about_outbounds_have_their_place_and_their_mend() {
         ),
         (
             outbound("9000=a:1,127.0.0.1:9000=b:1"),
-            "--outbound: \"127.0.0.1:9000\" is listened on twice; give each outbound an address of its own",
+            "--outbound: \"127.0.0.1:9000\" is listened on twice; give each an address of its own",
         ),
         (
             outbound("8443=a:1").flag("listen", "8443"),
-            "--outbound: \"127.0.0.1:8443\" is taken by --listen; give the outbound an address of its own",
+            "--outbound: \"127.0.0.1:8443\" is taken by --listen; give it an address of its own",
         ),
-        (
-            outbound("9901=a:1"),
-            "--outbound: \"127.0.0.1:9901\" is taken by --admin; give the outbound an address of its own",
-        ),
+        (outbound("9901=a:1"), "--outbound: \"127.0.0.1:9901\" is taken by --admin; give it an address of its own"),
         (
             outbound("9000=127.0.0.1:8443").flag("outbound-expect", "cf:any"),
             "--outbound: we would dial ourselves at 127.0.0.1:8443; name another server",

@@ -21,6 +21,7 @@ impl Range {
     const MILLISECOND: (Duration, &'static str) = (Duration::from_millis(1), "1ms");
     const SECOND: (Duration, &'static str) = (Duration::from_secs(1), "1s");
     const TEN_SECONDS: (Duration, &'static str) = (Duration::from_secs(10), "10s");
+    const FIVE_MINUTES: (Duration, &'static str) = (Duration::from_secs(300), "5m");
     const TEN_MINUTES: (Duration, &'static str) = (Duration::from_secs(600), "10m");
     const HOUR: (Duration, &'static str) = (Duration::from_secs(3600), "1h");
     const DAY: (Duration, &'static str) = (Duration::from_secs(24 * 3600), "24h");
@@ -39,6 +40,10 @@ impl Range {
     pub const ZERO_TO_A_DAY: Self = Self { least: Self::NONE, most: Self::DAY };
     /// For what is looked at now and then.
     pub const A_SECOND_TO_A_DAY: Self = Self { least: Self::SECOND, most: Self::DAY };
+    /// For the life of a token.
+    pub const TEN_SECONDS_TO_AN_HOUR: Self = Self { least: Self::TEN_SECONDS, most: Self::HOUR };
+    /// For the difference between two clocks.
+    pub const ZERO_TO_FIVE_MINUTES: Self = Self { least: Self::NONE, most: Self::FIVE_MINUTES };
     /// For the issuer's rotation.
     pub const A_MILLISECOND_TO_TEN_YEARS: Self = Self { least: Self::MILLISECOND, most: Self::TEN_YEARS };
     /// For a certificate, whose dates know no fractions.

@@ -27,9 +27,7 @@ impl ProxyPassword {
     /// # Errors
     /// There is no randomness.
     pub fn random() -> Result<Self, GetRandomFailed> {
-        let mut bytes = [0; 16];
-        crypto::provider().secure_random.fill(&mut bytes)?;
-        let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let password = crypto::random_hex::<16>()?;
         let credentials = Base64::encode_string(format!("{USER}:{password}").as_bytes());
         Ok(Self { password, credentials })
     }

@@ -2,16 +2,26 @@
 //!
 //! A web page may make its visitor's browser ask a name that it controls, and let that name point to loopback (DNS
 //! rebinding); then the page reads the answer. The browser still sends the name, so only what is no name is answered:
-//! IP addresses, `localhost`, and the names that whoever runs us has listed (`--admin-host`).
+//! IP addresses, `localhost`, and what whoever runs us has listed.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hyper::Request;
 use hyper::header::HOST;
 
-/// Whether every name in `request` is an IP address, `localhost`, or one of `names`, which are in lower case. A request
-/// without any comes from no browser.
-pub(super) fn is_ours<B>(request: &Request<B>, names: &[String]) -> bool {
+/// Whom a request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamedHost<'a> {
+    /// An address; never an IPv4-mapped one.
+    Ip(IpAddr),
+    /// `localhost`
+    Localhost,
+    /// Another name, in whatever letters.
+    Name(&'a str),
+}
+
+/// Whether `is_ours` of everybody that `request` names. A request that names nobody comes from no browser.
+pub(crate) fn names_only<B>(request: &Request<B>, is_ours: impl Fn(NamedHost<'_>) -> bool) -> bool {
     let in_target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     request
         .headers()
@@ -19,18 +29,24 @@ pub(super) fn is_ours<B>(request: &Request<B>, names: &[String]) -> bool {
         .iter()
         .map(|host| host.as_bytes())
         .chain(in_target)
-        .all(|host| is_known(host, names))
+        .all(|host| named(host).is_some_and(&is_ours))
 }
 
-fn is_known(host: &[u8], names: &[String]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else { return false };
+/// `None`: it is not HOST or HOST:PORT.
+fn named(host: &[u8]) -> Option<NamedHost<'_>> {
+    let host = std::str::from_utf8(host).ok()?;
     if let Some(six) = host.strip_prefix('[') {
-        return six.split_once(']').is_some_and(|(ip, port)| ip.parse::<Ipv6Addr>().is_ok() && is_port(port));
+        let (ip, port) = six.split_once(']')?;
+        let ip = IpAddr::V6(ip.parse::<Ipv6Addr>().ok()?).to_canonical();
+        return is_port(port).then_some(NamedHost::Ip(ip));
     }
     let name = host.split_once(':').map_or(host, |(name, _)| name);
-    let is_listed = || names.iter().any(|known| name.eq_ignore_ascii_case(known));
-    let is_local = || name.parse::<Ipv4Addr>().is_ok() || name.eq_ignore_ascii_case("localhost");
-    is_port(&host[name.len()..]) && (is_local() || is_listed())
+    let named = match name.parse::<Ipv4Addr>() {
+        Ok(ip) => NamedHost::Ip(ip.into()),
+        Err(_) if name.eq_ignore_ascii_case("localhost") => NamedHost::Localhost,
+        Err(_) => NamedHost::Name(name),
+    };
+    is_port(&host[name.len()..]).then_some(named)
 }
 
 /// Nothing, or `:9901`.
@@ -47,7 +63,12 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        is_ours(&request.body(()).unwrap(), &["metrics.example".to_owned(), "vestibule_1".to_owned()])
+        names_only(&request.body(()).unwrap(), |host| match host {
+            NamedHost::Ip(_) | NamedHost::Localhost => true,
+            NamedHost::Name(name) => {
+                ["metrics.example", "vestibule_1"].iter().any(|known| name.eq_ignore_ascii_case(known))
+            }
+        })
     }
 
     #[test]

@@ -1,0 +1,22 @@
+//! Where the app asks who it is, for tokens, and whether the tokens of others are good: a small HTTP/1.1 server on a socket file or on
+//! loopback.
+//!
+//! accept → user → head → body → cache, or signature → answer
+//!
+//! The app needs no key and no cryptography for it. What protects it is in `protections.rs`: no web page, no proxy and no request that an app was
+//! talked into (SSRF) gets a token. Each connection is one request with bounds on everything.
+
+mod answer;
+mod body;
+mod cache;
+mod connection;
+mod identity;
+mod protections;
+mod rate;
+mod refusal;
+mod secret;
+mod service;
+mod token_request;
+
+pub use secret::SecretFile;
+pub use service::{IdentityService, MAX_CONNECTIONS};

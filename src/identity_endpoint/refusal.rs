@@ -1,0 +1,133 @@
+//! What is not answered as it was asked, and why: problem details (RFC 9457).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+
+use super::answer::{EndpointResponse, respond};
+use crate::telemetry::TokenRequestResult;
+use crate::token::IssueError;
+
+/// While there is no pair: the first one comes within moments.
+const SOON: Duration = Duration::from_secs(1);
+
+/// While a certificate has to be renewed, or the clock to be set right.
+const LATER: Duration = Duration::from_secs(10);
+
+/// Why a request does not get what it asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Which of the closed set; never a success.
+    pub(super) error: TokenRequestResult,
+    /// One sentence for people: what was wrong, and the remedy. Never anything of a body.
+    detail: Cow<'static, str>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+/// The body of the answer.
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'static str,
+    status: u16,
+    error: &'static str,
+    detail: &'a str,
+}
+
+impl Refusal {
+    pub(super) fn new(error: TokenRequestResult, detail: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after = match error {
+            TokenRequestResult::NoPair | TokenRequestResult::NoTrustAnchors | TokenRequestResult::Internal => {
+                Some(SOON)
+            }
+            TokenRequestResult::Expired
+            | TokenRequestResult::NotYetValid
+            | TokenRequestResult::Retired
+            | TokenRequestResult::UnusablePair => Some(LATER),
+            _ => None,
+        };
+        Self { error, detail: detail.into(), retry_after, allow: None }
+    }
+
+    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(TokenRequestResult::BadRequest, detail)
+    }
+
+    /// Another method is meant.
+    pub(super) fn method(allow: &'static str) -> Self {
+        let refusal = Self::new(TokenRequestResult::MethodNotAllowed, format!("only {allow}"));
+        Self { allow: Some(allow), ..refusal }
+    }
+
+    /// There were too many requests; one may come after `wait`.
+    pub(super) fn rate_limited(wait: Duration) -> Self {
+        let detail = "too many requests; keep a token for half of its life, and ask again later";
+        Self { retry_after: Some(wait), ..Self::new(TokenRequestResult::RateLimited, detail) }
+    }
+
+    /// The pair makes no such token now.
+    pub(super) fn of_issue(error: &IssueError) -> Self {
+        let result = match error {
+            IssueError::Retired => TokenRequestResult::Retired,
+            IssueError::Expired(_) | IssueError::EndsTooSoon(_) => TokenRequestResult::Expired,
+            IssueError::NotYetValid(_) => TokenRequestResult::NotYetValid,
+            IssueError::NeedsRsa(_) => TokenRequestResult::FormNotPossible,
+            _ => TokenRequestResult::UnusablePair,
+        };
+        Self::new(result, error.to_string())
+    }
+
+    fn status(&self) -> StatusCode {
+        use TokenRequestResult as Result;
+        match self.error {
+            Result::PeerNotAllowed | Result::Forwarded | Result::AudienceNotAllowed => StatusCode::FORBIDDEN,
+            Result::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Result::HeaderMissing => StatusCode::PRECONDITION_FAILED,
+            Result::Unauthorized => StatusCode::UNAUTHORIZED,
+            Result::NotFound => StatusCode::NOT_FOUND,
+            Result::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Result::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Result::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Result::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Result::BadRequest | Result::TtlOutOfRange | Result::FormNotPossible => StatusCode::BAD_REQUEST,
+            Result::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Result::NoPair
+            | Result::Expired
+            | Result::NotYetValid
+            | Result::Retired
+            | Result::UnusablePair
+            | Result::NoTrustAnchors => StatusCode::SERVICE_UNAVAILABLE,
+            // Successes are no refusals.
+            Result::Internal | Result::Signed | Result::Cached | Result::Identity | Result::Verified => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    pub(super) fn into_response(self) -> EndpointResponse {
+        let status = self.status();
+        let problem = Problem {
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            error: self.error.as_str(),
+            detail: &self.detail,
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = respond(status, "application/problem+json", body);
+        let headers = response.headers_mut();
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and never "at once".
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.error == TokenRequestResult::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,232 @@
+//! What is answered to whom.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::body::Incoming;
+use hyper::header::ACCEPT;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+
+use super::answer::{EndpointResponse, json, respond};
+use super::cache::TokenCache;
+use super::identity::{InstanceIdentity, date};
+use super::rate::RateLimit;
+use super::refusal::Refusal;
+use super::secret::{EndpointSecret, SecretFile};
+use super::token_request::{AskedToken, MAX_BODY, MEMBERS, TokenBody};
+use super::{body, protections};
+use crate::config::{IdentityEndpoint, PairSource};
+use crate::credentials::{ServedCertificate, run_blocking};
+use crate::telemetry::{TokenCounters, TokenRequestResult};
+use crate::token;
+use crate::token::{IssuedToken, TokenRequest};
+
+/// Connections at once; further ones wait in the kernel's backlog.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// So many signatures at once after a pause, for each of the rate.
+const BURST: u32 = 5;
+
+/// Requests a second, and at once, whatever they are answered from.
+const REQUESTS: u32 = 200;
+
+/// RFC 8693, section 3.
+const TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct IdentityService {
+    config: IdentityEndpoint,
+    /// Who may connect to a socket file.
+    peers: Vec<u32>,
+    /// What a request over TCP has to know; `None`: the kernel says who asks.
+    secret: Option<EndpointSecret>,
+    /// The pair that signs.
+    pair: PairSource,
+    served: watch::Receiver<Vec<ServedCertificate>>,
+    cache: TokenCache,
+    requests: RateLimit,
+    signatures: RateLimit,
+    /// Whose turn it is to sign or to verify: one at a time, so that there is a core for the relay.
+    turn: Semaphore,
+    counters: Arc<TokenCounters>,
+}
+
+/// The answer to a request for a token.
+#[derive(Serialize)]
+struct TokenAnswer<'a> {
+    token: &'a str,
+    token_type: &'static str,
+    expires_at: String,
+    expires_in: u64,
+}
+
+impl IdentityService {
+    /// Answers as `config` says, with the pair of `pair` of those that are `served`. `secret`: what requests have to know.
+    pub fn new(
+        config: IdentityEndpoint,
+        secret: Option<&SecretFile>,
+        pair: PairSource,
+        served: watch::Receiver<Vec<ServedCertificate>>,
+        counters: Arc<TokenCounters>,
+    ) -> Self {
+        let own = rustix::process::geteuid().as_raw();
+        let peers = if config.peer_uids.is_empty() { vec![own] } else { config.peer_uids.clone() };
+        let now = Instant::now();
+        Self {
+            peers,
+            secret: secret.map(|file| file.secret.clone()),
+            pair,
+            served,
+            cache: TokenCache::new(Arc::clone(&counters)),
+            requests: RateLimit::new(REQUESTS, REQUESTS, now),
+            signatures: RateLimit::new(config.rate, config.rate * BURST, now),
+            turn: Semaphore::new(1),
+            counters,
+            config,
+        }
+    }
+
+    /// Drops what was signed by a pair that is no longer served, for ever.
+    pub async fn forget_rotated(self: Arc<Self>) {
+        let mut served = self.served.clone();
+        while served.changed().await.is_ok() {
+            if let Some(current) = self.current() {
+                self.cache.rotate(current.generation);
+            }
+        }
+        // The rotator is gone, and with it the process.
+        std::future::pending().await
+    }
+
+    /// Whether the user `uid` may ask by a socket file.
+    pub(super) fn admits(&self, uid: u32) -> bool {
+        self.peers.contains(&uid)
+    }
+
+    pub(super) fn refused(&self, error: TokenRequestResult, peer_uid: Option<u32>) {
+        self.counters.refuse(error, peer_uid);
+    }
+
+    /// The answer to `request` of the user `peer_uid`, where that is known.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer_uid: Option<u32>) -> EndpointResponse {
+        match self.route(request, peer_uid).await {
+            Ok((result, response)) => {
+                self.counters.count_request(result);
+                response
+            }
+            Err(refusal) => {
+                self.refused(refusal.error, peer_uid);
+                refusal.into_response()
+            }
+        }
+    }
+
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        peer_uid: Option<u32>,
+    ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
+        protections::check(&request, self.secret.as_ref())?;
+        match (request.uri().path(), request.method()) {
+            ("/identity", &Method::GET) => {
+                self.take_turn()?;
+                let identity = InstanceIdentity::of(&self.pair()?, SystemTime::now())?;
+                Ok((TokenRequestResult::Identity, json(StatusCode::OK, &identity)?))
+            }
+            ("/identity", _) => Err(Refusal::method("GET")),
+            ("/token", &Method::GET) => {
+                let asked = TokenBody::of_query(request.uri().query().unwrap_or_default())?;
+                let is_plain = wants_plain_text(&request);
+                self.token(asked.meaning(&self.config)?, is_plain, peer_uid).await
+            }
+            ("/token", &Method::POST) => {
+                let is_plain = wants_plain_text(&request);
+                let asked = body::read::<TokenBody>(request, MAX_BODY, MEMBERS).await?;
+                self.token(asked.meaning(&self.config)?, is_plain, peer_uid).await
+            }
+            ("/token", _) => Err(Refusal::method("GET, POST")),
+            _ => {
+                let there = "there are GET /identity, POST /token and GET /token?audience=AUD";
+                Err(Refusal::new(TokenRequestResult::NotFound, there))
+            }
+        }
+    }
+
+    async fn token(
+        &self,
+        asked: AskedToken,
+        is_plain: bool,
+        peer_uid: Option<u32>,
+    ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
+        self.take_turn()?;
+        let AskedToken { request, fresh } = asked;
+        let ServedCertificate { pair, generation, .. } = self.pair()?;
+        let sign = async || self.sign(pair, request.clone()).await;
+        let (token, is_new) = match fresh {
+            true => (Arc::new(sign().await?), true),
+            false => self.cache.get(&request, generation, SystemTime::now(), sign).await?,
+        };
+        let (audience, form) = (request.audience.first().map(String::as_str), request.form.as_str());
+        let (jti, expires) = (token.jti.as_str(), UNIX_EPOCH + Duration::from_secs(token.expires_at));
+        let expires_at = date(expires);
+        if is_new {
+            tracing::info!(audience, form, jti, expires_at, peer_uid, generation, "token issued");
+        } else {
+            tracing::debug!(audience, form, jti, expires_at, peer_uid, generation, "token issued");
+        }
+        let result = if is_new { TokenRequestResult::Signed } else { TokenRequestResult::Cached };
+        if is_plain {
+            return Ok((result, respond(StatusCode::OK, "text/plain; charset=utf-8", token.text().to_owned())));
+        }
+        let expires_in = expires.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+        let answer = TokenAnswer { token: token.text(), token_type: TOKEN_TYPE, expires_at, expires_in };
+        Ok((result, json(StatusCode::OK, &answer)?))
+    }
+
+    /// Signs a token beside the threads that relay, once it is our turn.
+    async fn sign(&self, pair: crate::credentials::Pair, request: TokenRequest) -> Result<IssuedToken, Refusal> {
+        self.signatures.take(Instant::now()).map_err(Refusal::rate_limited)?;
+        // Never an error: it is not closed.
+        let _turn = self.turn.acquire().await.ok();
+        let counters = Arc::clone(&self.counters);
+        let issued = run_blocking(move || {
+            let began = Instant::now();
+            let issued = token::issue(&pair, &request, SystemTime::now());
+            if issued.is_ok() {
+                counters.count_signed(request.form.as_str(), began.elapsed());
+            }
+            issued
+        });
+        match issued.await {
+            Ok(issued) => issued.map_err(|error| Refusal::of_issue(&error)),
+            Err(_) => {
+                let detail = "signing has panicked; please report this";
+                Err(Refusal::new(TokenRequestResult::Internal, detail))
+            }
+        }
+    }
+
+    fn take_turn(&self) -> Result<(), Refusal> {
+        self.requests.take(Instant::now()).map_err(Refusal::rate_limited)
+    }
+
+    fn pair(&self) -> Result<ServedCertificate, Refusal> {
+        let detail = "there is no usable certificate and key yet";
+        self.current().ok_or_else(|| Refusal::new(TokenRequestResult::NoPair, detail))
+    }
+
+    fn current(&self) -> Option<ServedCertificate> {
+        self.served.borrow().iter().find(|served| served.source == self.pair).cloned()
+    }
+}
+
+/// Whether the token alone is wanted: for shells, and for readers that take an answer as it is.
+fn wants_plain_text<B>(request: &Request<B>) -> bool {
+    let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let mut media_types =
+        accepted.flat_map(|accept| accept.split(',')).map(|one| one.split(';').next().unwrap_or_default());
+    media_types.next().is_some_and(|first| first.trim().eq_ignore_ascii_case("text/plain"))
+}

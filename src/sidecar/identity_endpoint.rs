@@ -1,0 +1,104 @@
+//! The identity endpoint: opened before the app is started, which is told where it is.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+
+use super::outbound::{OutboundSocket, Outbounds, open_sockets};
+use super::shared::Shared;
+use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
+use crate::credentials::ServedCertificate;
+use crate::exit::Fault;
+use crate::identity_endpoint::{IdentityService, MAX_CONNECTIONS, SecretFile};
+use crate::lifecycle::Tasks;
+use crate::listener::{Acceptor, Queued, Slots, SocketAccess};
+
+/// Where the app finds it.
+const ENDPOINT: &str = "CF_INSTANCE_IDENTITY_ENDPOINT";
+
+/// Where the app finds what it has to know.
+const TOKEN_FILE: &str = "CF_INSTANCE_IDENTITY_TOKEN_FILE";
+
+/// The identity endpoint, open.
+#[derive(Debug)]
+pub(super) struct BoundIdentityEndpoint {
+    config: IdentityEndpoint,
+    pub(super) sockets: Vec<OutboundSocket>,
+    secret: Option<SecretFile>,
+}
+
+impl BoundIdentityEndpoint {
+    /// Opens where `config` says, and writes the secret, if one is needed.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub(super) fn open(config: &IdentityEndpoint) -> Result<Self, String> {
+        let own = rustix::process::geteuid().as_raw();
+        let is_ours_alone = config.peer_uids.iter().all(|uid| *uid == own);
+        let access = if is_ours_alone { SocketAccess::Owner } else { SocketAccess::Everybody };
+        let sockets = open_sockets(&config.listen, access, "--identity-listen")?;
+        let secret = config.is_on_tcp().then(|| SecretFile::write(config.token_file.as_deref())).transpose();
+        let secret = secret.map_err(|error| format!("cannot write the secret of --identity-listen: {error}"))?;
+        Ok(Self { config: config.clone(), sockets, secret })
+    }
+
+    /// Where it is, as a URL.
+    fn url(&self) -> String {
+        match (&self.config.listen, self.sockets.first().and_then(OutboundSocket::addr)) {
+            (OutboundListen::Unix(path), _) => format!("unix://{}", path.display()),
+            (_, Some(addr)) => format!("http://{addr}"),
+            (listen, None) => format!("http://{listen}"),
+        }
+    }
+
+    /// The variables that the app is started with. (Our own tools would refuse names of ours that they do not know.)
+    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let endpoint = (ENDPOINT.into(), self.url().into());
+        let secret = self.secret.as_ref().map(|secret| (TOKEN_FILE.into(), secret.path().into()));
+        std::iter::once(endpoint).chain(secret).collect()
+    }
+}
+
+impl Outbounds {
+    /// Has `bound` answer with the pair of `pair`, until the app has ended. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot take a socket: its descriptor limit is reached.
+    pub(super) fn start_identity_endpoint(
+        &mut self,
+        bound: BoundIdentityEndpoint,
+        pair: PairSource,
+        served: watch::Receiver<Vec<ServedCertificate>>,
+        shared: &Shared,
+        tasks: &mut Tasks,
+    ) -> Result<(), Fault> {
+        // Invariant: whoever has an endpoint counts tokens.
+        let counters = shared.counters.tokens.clone().unwrap_or_default();
+        let at = bound.url();
+        let BoundIdentityEndpoint { config, sockets, secret } = bound;
+        let audiences = config.audiences.join(",");
+        let token_file = secret.as_ref().map(|secret| tracing::field::display(secret.path().display()));
+        tracing::info!(identity_endpoint = %at, audiences, token_file, "identity endpoint listening");
+        let service = Arc::new(IdentityService::new(config, secret.as_ref(), pair, served, counters));
+        tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        for socket in sockets {
+            let (slots, guard, phase) = (Slots::new(MAX_CONNECTIONS), self.guards.guard(), self.phase.subscribe());
+            let (service, addr, room) = (Arc::clone(&service), Arc::from(at.as_str()), Arc::clone(&room));
+            match socket {
+                OutboundSocket::Tcp(socket, at) => {
+                    let socket = Queued { socket: super::into_tokio(socket, at)?, room };
+                    self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                }
+                OutboundSocket::Unix(socket, file) => {
+                    let socket = Queued { socket: super::unix_into_tokio(socket, &addr)?, room };
+                    self.files.push(file);
+                    self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                }
+            }
+        }
+        self.secret = secret;
+        Ok(())
+    }
+}
