@@ -20,6 +20,7 @@ mod envoy;
 mod envoy_documents;
 mod handshake;
 mod health;
+mod identity_endpoint;
 mod kinds;
 mod log;
 mod manual;

@@ -40,8 +40,6 @@ impl Range {
     pub const ZERO_TO_A_DAY: Self = Self { least: Self::NONE, most: Self::DAY };
     /// For what is looked at now and then.
     pub const A_SECOND_TO_A_DAY: Self = Self { least: Self::SECOND, most: Self::DAY };
-    /// For the life of a token.
-    pub const TEN_SECONDS_TO_AN_HOUR: Self = Self { least: Self::TEN_SECONDS, most: Self::HOUR };
     /// For the difference between two clocks.
     pub const ZERO_TO_FIVE_MINUTES: Self = Self { least: Self::NONE, most: Self::FIVE_MINUTES };
     /// For the issuer's rotation.

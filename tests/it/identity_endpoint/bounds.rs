@@ -1,0 +1,114 @@
+//! Bodies that are too large or too slow, and more requests than there is time for.
+
+use std::io::Write;
+
+use super::{ASKED, Answer, Endpoint, parts, post, verify_by_own_certificate};
+use crate::metrics::Measured;
+use crate::support::credentials::Credentials;
+use crate::support::{app, eventually};
+
+const POST: &str = "POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+
+#[test]
+fn a_body_has_bounds_and_a_type() {
+    let endpoint = Endpoint::new();
+    let padded = |length: usize| {
+        let body = r#"{"audience":"vault"}"#;
+        format!("{body}{}", " ".repeat(length - body.len()))
+    };
+    assert!(!endpoint.token(&padded(4096)).token().is_empty());
+    assert_eq!(endpoint.token(&padded(4097)).error(), (413, "body_too_large".to_owned()));
+    // One that says it will be large is refused before it comes, and one that does not say is cut off.
+    let announced = endpoint.ask(&format!("{POST}{ASKED}\r\nContent-Length: 4097\r\n\r\n"));
+    assert_eq!(announced.error(), (413, "body_too_large".to_owned()));
+    let chunked =
+        format!("{POST}{ASKED}\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n{}\r\n0\r\n\r\n", " ".repeat(0x2000));
+    assert_eq!(endpoint.ask(&chunked).error(), (413, "body_too_large".to_owned()));
+    for other in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
+        let text = post("/token", r#"{"audience":"vault"}"#).replace("application/json", other);
+        assert_eq!(endpoint.ask(&text).error(), (415, "media_type".to_owned()), "{other}");
+    }
+    let charset =
+        post("/token", r#"{"audience":"vault"}"#).replace("application/json", "Application/JSON; charset=utf-8");
+    assert!(!endpoint.ask(&charset).token().is_empty());
+}
+
+#[test]
+fn who_does_not_send_what_it_began_is_answered_in_time() {
+    let endpoint = Endpoint::new();
+    let mut slow = endpoint.connect();
+    write!(slow, "{POST}{ASKED}\r\nContent-Length: 20\r\n\r\n{{").unwrap();
+    assert_eq!(Answer::read(slow).error(), (408, "body_timeout".to_owned()));
+    // A head that does not end is not answered at all.
+    let mut silent = endpoint.connect();
+    write!(silent, "{POST}").unwrap();
+    let mut answer = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut silent, &mut answer);
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn more_connections_than_there_is_room_for_wait_and_are_answered() {
+    let endpoint = Endpoint::new();
+    let silent: Vec<_> = (0..64).map(|_| endpoint.connect()).collect();
+    let answer = endpoint.get("/identity");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    drop(silent);
+}
+
+#[test]
+fn ten_thousand_requests_are_a_bounded_number_of_signatures() {
+    let credentials = Credentials::new();
+    let socket = credentials.dir().join("identity.sock");
+    let setup = crate::support::sidecar::Setup::proxy(&credentials, app::nobody())
+        .arg(&format!("--identity-listen=unix:{}", socket.display()))
+        .arg("--identity-audience=vault")
+        .arg("--identity-rate=1/s");
+    let measured = Measured::new(setup);
+    let ask = |text: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        Answer::read(stream)
+    };
+    let began = std::time::Instant::now();
+    let fresh = post("/token", r#"{"audience":"vault","fresh":true}"#);
+    let mut jtis = Vec::new();
+    let mut limited = 0;
+    for _ in 0..10_000 {
+        let answer = ask(&fresh);
+        match answer.status {
+            200 => {
+                let token = answer.token();
+                verify_by_own_certificate(&token);
+                jtis.push(parts(&token).1["jti"].as_str().unwrap().to_owned());
+            }
+            _ => {
+                assert_eq!(answer.error(), (429, "rate_limited".to_owned()));
+                assert!(answer.head.contains("retry-after: 1"), "{answer:?}");
+                limited += 1;
+            }
+        }
+    }
+    // Five at once, and one more a second.
+    let most = 5 + began.elapsed().as_secs() + 1;
+    let signed = jtis.len() as u64;
+    assert!((5..=most).contains(&signed), "{signed} of {most}");
+    jtis.sort();
+    jtis.dedup();
+    assert_eq!(jtis.len() as u64, signed, "no jti twice");
+    let series = eventually("all to be counted", || {
+        let series = measured.series();
+        let counted = series["vestibule_token_requests_total{result=\"rate_limited\"}"];
+        (counted as u64 == limited).then_some(series)
+    });
+    assert_eq!(series["vestibule_token_requests_total{result=\"signed\"}"] as u64, signed);
+    assert_eq!(series["vestibule_tokens_issued_total{form=\"standard\"}"] as u64, signed);
+    assert_eq!(series["vestibule_token_signature_seconds_count"] as u64, signed);
+    let refused = measured.sidecar.lines_of("token request refused").len();
+    assert!(refused as u64 <= 20 * (began.elapsed().as_secs() + 2), "{refused} lines");
+
+    let plain = post("/token", r#"{"audience":"vault"}"#);
+    let first = eventually("a turn", || Some(ask(&plain)).filter(|answer| answer.status == 200)).token();
+    assert!((0..50).all(|_| ask(&plain).token() == first), "one of the cache costs no signature");
+}
