@@ -50,7 +50,7 @@ impl Typed {
     }
 
     /// Others start the app.
-    pub(super) fn as_proxy(self) -> Self {
+    pub(super) fn under_proxy(self) -> Self {
         Self { proxy: true, ..self }
     }
 
@@ -309,6 +309,9 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
         let base = || match option.group {
             Group::Outbound => nothing().flag("outbound", "9000=b:1"),
             Group::ForwardProxy if option.name != "forward-proxy" => nothing().flag("forward-proxy", "on"),
+            Group::IdentityEndpoint if option.name != "identity-listen" => {
+                nothing().flag("identity-listen", "unix:/i").flag("identity-audience", "a").flag("token-ca", "/ca")
+            }
             _ => nothing(),
         };
         for choice in option.choices {

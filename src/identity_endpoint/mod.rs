@@ -18,5 +18,5 @@ mod secret;
 mod service;
 mod token_request;
 
-pub use secret::SecretFile;
+pub use secret::EndpointSecretFile;
 pub use service::{IdentityService, MAX_CONNECTIONS};

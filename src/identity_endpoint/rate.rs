@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 pub(super) struct RateLimit {
     per_second: f64,
     burst: f64,
-    state: Mutex<Bucket>,
+    state: Mutex<RateState>,
 }
 
 #[derive(Debug)]
-struct Bucket {
+struct RateState {
     left: f64,
     /// When that was so.
     at: Instant,
@@ -22,7 +22,7 @@ impl RateLimit {
     /// A full bucket.
     pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         let (per_second, burst) = (f64::from(per_second), f64::from(burst));
-        Self { per_second, burst, state: Mutex::new(Bucket { left: burst, at: now }) }
+        Self { per_second, burst, state: Mutex::new(RateState { left: burst, at: now }) }
     }
 
     /// Takes one.

@@ -21,7 +21,7 @@ pub(super) struct EndpointSecret(String);
 
 /// The secret, and the file in which the app finds it.
 #[derive(Debug)]
-pub struct SecretFile {
+pub struct EndpointSecretFile {
     pub(super) secret: EndpointSecret,
     path: PathBuf,
     /// A folder of ours, which goes with us.
@@ -57,7 +57,7 @@ impl fmt::Debug for EndpointSecret {
     }
 }
 
-impl SecretFile {
+impl EndpointSecretFile {
     /// Makes a secret and writes it to `path`, in place of one that is there; `None`: to a folder of ours.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_secret_is_new_each_time_and_is_in_a_file_for_its_owner_alone() {
-        let (one, other) = (SecretFile::write(None).unwrap(), SecretFile::write(None).unwrap());
+        let (one, other) = (EndpointSecretFile::write(None).unwrap(), EndpointSecretFile::write(None).unwrap());
         assert_ne!(one.secret.text(), other.secret.text());
         assert_eq!(one.secret.text().len(), 64);
         assert_eq!(std::fs::read_to_string(one.path()).unwrap(), one.secret.text());

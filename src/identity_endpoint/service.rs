@@ -14,7 +14,7 @@ use super::cache::TokenCache;
 use super::identity::{InstanceIdentity, date};
 use super::rate::RateLimit;
 use super::refusal::Refusal;
-use super::secret::{EndpointSecret, SecretFile};
+use super::secret::{EndpointSecret, EndpointSecretFile};
 use super::token_request::{AskedToken, MAX_BODY, MEMBERS, TokenBody};
 use super::{body, protections};
 use crate::config::{IdentityEndpoint, PairSource};
@@ -67,7 +67,7 @@ impl IdentityService {
     /// Answers as `config` says, with the pair of `pair` of those that are `served`. `secret`: what requests have to know.
     pub fn new(
         config: IdentityEndpoint,
-        secret: Option<&SecretFile>,
+        secret: Option<&EndpointSecretFile>,
         pair: PairSource,
         served: watch::Receiver<Vec<ServedCertificate>>,
         counters: Arc<TokenCounters>,

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
 use crate::credentials::ServedCertificate;
 use crate::exit::Fault;
-use crate::identity_endpoint::{IdentityService, MAX_CONNECTIONS, SecretFile};
+use crate::identity_endpoint::{EndpointSecretFile, IdentityService, MAX_CONNECTIONS};
 use crate::lifecycle::Tasks;
 use crate::listener::{Acceptor, Queued, Slots, SocketAccess};
 
@@ -25,7 +25,7 @@ const TOKEN_FILE: &str = "CF_INSTANCE_IDENTITY_TOKEN_FILE";
 pub(super) struct BoundIdentityEndpoint {
     config: IdentityEndpoint,
     pub(super) sockets: Vec<OutboundSocket>,
-    secret: Option<SecretFile>,
+    secret: Option<EndpointSecretFile>,
 }
 
 impl BoundIdentityEndpoint {
@@ -38,7 +38,7 @@ impl BoundIdentityEndpoint {
         let is_ours_alone = config.peer_uids.iter().all(|uid| *uid == own);
         let access = if is_ours_alone { SocketAccess::Owner } else { SocketAccess::Everybody };
         let sockets = open_sockets(&config.listen, access, "--identity-listen")?;
-        let secret = config.is_on_tcp().then(|| SecretFile::write(config.token_file.as_deref())).transpose();
+        let secret = config.is_on_tcp().then(|| EndpointSecretFile::write(config.token_file.as_deref())).transpose();
         let secret = secret.map_err(|error| format!("cannot write the secret of --identity-listen: {error}"))?;
         Ok(Self { config: config.clone(), sockets, secret })
     }

@@ -16,7 +16,7 @@ use super::{bind_help, into_tokio, unix_into_tokio};
 use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource, Protocol};
 use crate::credentials::Rotator;
 use crate::exit::Fault;
-use crate::identity_endpoint::SecretFile;
+use crate::identity_endpoint::EndpointSecretFile;
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener;
 use crate::listener::{Acceptor, Service, SocketAccess, SocketFile, open_unix};
@@ -59,7 +59,7 @@ pub(super) struct Outbounds {
     /// Socket files, which go with us.
     pub(super) files: Vec<SocketFile>,
     /// The file of the identity endpoint's secret, whose folder goes with us.
-    pub(super) secret: Option<SecretFile>,
+    pub(super) secret: Option<EndpointSecretFile>,
 }
 
 impl BoundOutbound {

@@ -74,8 +74,8 @@ fn each_mistake_has_its_mend() {
 #[test]
 fn where_others_start_the_app_the_secret_has_to_have_a_place() {
     let line = "--identity-listen: nobody would be told the secret that requests need; add --identity-token-file PATH, which the app reads, or write --identity-listen unix:/PATH";
-    assert_eq!(at("127.0.0.1:9000").as_proxy().diagnostics(), [line]);
-    let found = endpoint(&at("127.0.0.1:9000").flag("identity-token-file", "/t").as_proxy());
+    assert_eq!(at("127.0.0.1:9000").under_proxy().diagnostics(), [line]);
+    let found = endpoint(&at("127.0.0.1:9000").flag("identity-token-file", "/t").under_proxy());
     assert_eq!(found.token_file, Some("/t".into()));
     assert!(endpoint(&at("127.0.0.1:9000")).token_file.is_none(), "in a folder of ours");
 }

@@ -117,6 +117,14 @@ impl Sidecar {
         self.lines().into_iter().filter(|line| line["message"] == message).collect()
     }
 
+    /// The lines with this message, once there are so many. More than that are a fault.
+    #[track_caller]
+    pub(crate) fn lines_eventually(&self, message: &str, count: usize) -> Vec<Value> {
+        let lines = eventually(message, || Some(self.lines_of(message)).filter(|lines| lines.len() >= count));
+        assert_eq!(lines.len(), count, "{lines:#?}");
+        lines
+    }
+
     /// Waits for a line with this message.
     #[track_caller]
     pub(crate) fn wait_for(&self, message: &str) -> Value {
