@@ -91,6 +91,15 @@ impl Role {
     }
 }
 
+/// What a key may be for by a keyUsage (RFC 5280, 4.2.1.3), as far as anybody here asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUsageBit {
+    /// `digitalSignature`
+    DigitalSignature,
+    /// `keyAgreement`
+    KeyAgreement,
+}
+
 /// The kind of a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PublicKeyKind {
@@ -369,22 +378,22 @@ impl Certificate {
         }
     }
 
-    /// It has a keyUsage (RFC 5280, 4.2.1.3), and that has digitalSignature; `agreeing` asks for keyAgreement beside it.
-    pub fn has_signing_usage(&self, agreeing: bool) -> bool {
-        let usage = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
-        matches!(usage, Ok(Some((_, usage))) if usage.digital_signature() && (!agreeing || usage.key_agreement()))
+    /// Whether its keyUsage (RFC 5280, 4.2.1.3) is there and has this bit.
+    pub fn has_key_usage(&self, bit: KeyUsageBit) -> bool {
+        let Ok(Some((_, usage))) = self.parsed.tbs_certificate().get_extension::<KeyUsage>() else { return false };
+        match bit {
+            KeyUsageBit::DigitalSignature => usage.digital_signature(),
+            KeyUsageBit::KeyAgreement => usage.key_agreement(),
+        }
     }
 
-    /// Whether nothing in it keeps its key from signing for a client: a keyUsage without digitalSignature, or an extendedKeyUsage without
-    /// clientAuth.
-    pub fn may_sign_for_client(&self) -> bool {
-        let purposes = self.parsed.tbs_certificate().get_extension::<ExtendedKeyUsage>();
-        let is_clients = match purposes {
+    /// Whether its extendedKeyUsage (RFC 5280, 4.2.1.12) names the purpose of `role`, or is not there. anyExtendedKeyUsage does not name it.
+    pub fn is_for(&self, role: Role) -> bool {
+        match self.parsed.tbs_certificate().get_extension::<ExtendedKeyUsage>() {
             Ok(None) => true,
-            Ok(Some((_, purposes))) => purposes.0.contains(&CLIENT_AUTH),
+            Ok(Some((_, purposes))) => purposes.0.contains(&role.purpose_id()),
             Err(_) => false,
-        };
-        self.signing_fault().is_none() && is_clients
+        }
     }
 
     /// How many CAs may stand between this one and an end of a chain (RFC 5280, 4.2.1.9); `None`: there is no limit.

@@ -3,7 +3,8 @@
 //! webpki knows those that it acts on, and refuses all others. One of the others may be accepted without acting on it:
 //! certificatePolicies. They limit a chain only where somebody asks for a policy; nobody does here, and a CA that does (by
 //! policyConstraints, which is critical and refused) is not accepted. So webpki is shown such a certificate with this one mark
-//! turned off, and the signature is verified over the bytes that were signed: [`OverSigned`].
+//! turned off, and the signature is verified over the bytes that were signed: [`OverSigned`]. In the same way it can be shown one without its
+//! dates.
 
 use std::ops::Range;
 
@@ -24,6 +25,9 @@ const WEBPKI_EXTENSIONS: [ObjectIdentifier; 6] = [
     ObjectIdentifier::new_unwrap("2.5.29.31"),
     ObjectIdentifier::new_unwrap("2.5.29.37"),
 ];
+
+/// The first and the last second that a UTCTime and webpki know.
+const ALWAYS: [&str; 2] = ["19700101000000Z", "20491231235959Z"];
 
 /// A certificate as it may be shown to webpki.
 #[derive(Debug)]
@@ -55,7 +59,22 @@ impl<'a> Readable<'a> {
         Self::unmarked(der).unwrap_or_else(|| Self { signed: None, part: 0..0, shown: CertificateDer::from(der) })
     }
 
-    /// The certificate for webpki, in which nothing but that mark may differ from what was sent.
+    /// The same, and to webpki it is valid from 1970 to 2049: for whoever judges its dates apart.
+    pub fn undated(der: &'a [u8]) -> Self {
+        let readable = Self::new(der);
+        let Some((part, dates)) = validity(der) else { return readable };
+        let mut shown = readable.shown.to_vec();
+        for (Range { start, end }, date) in dates.into_iter().zip(ALWAYS) {
+            // A UTCTime lacks the century; a time of another length is refused whatever it is.
+            let date = if end - start == date.len() { date } else { &date[2..] };
+            if end - start == date.len() {
+                shown[start..end].copy_from_slice(date.as_bytes());
+            }
+        }
+        Self { signed: Some(&der[part.clone()]), part, shown: shown.into() }
+    }
+
+    /// The certificate for webpki, in which nothing but that mark, and the dates of one that is undated, may differ from what was sent.
     pub fn shown(&self) -> &CertificateDer<'a> {
         &self.shown
     }
@@ -84,8 +103,13 @@ impl<'a> OverSigned<'a> {
 impl SignatureVerificationAlgorithm for OverSigned<'_> {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
         let is_shown = |one: &&Readable<'_>| one.signed.is_some() && one.shown.get(one.part.clone()) == Some(message);
-        let signed = self.chain.iter().find(is_shown).and_then(|one| one.signed).unwrap_or(message);
-        self.algorithm.verify_signature(key, signed, signature)
+        let verify = |signed: &[u8]| self.algorithm.verify_signature(key, signed, signature);
+        // Several may be shown alike, such as two that differ in their dates.
+        let mut signed = self.chain.iter().filter(is_shown).filter_map(|one| one.signed).peekable();
+        if signed.peek().is_none() {
+            return verify(message);
+        }
+        signed.find_map(|signed| verify(signed).ok()).ok_or(InvalidSignature)
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
@@ -111,13 +135,29 @@ pub fn unknown_critical(der: &[u8]) -> Option<ObjectIdentifier> {
     extensions.iter().filter(|one| one.critical.is_some()).find(is_unknown).map(|one| one.id)
 }
 
-/// Where the signed part of the certificate `der` stands, and its extensions; `None` if it is not DER of that shape.
-fn extensions(der: &[u8]) -> Option<(Range<usize>, Vec<Extension<'_>>)> {
+/// Where the signed part of the certificate `der` stands, and its fields; `None` if it is not DER of that shape.
+fn fields(der: &[u8]) -> Option<(Range<usize>, Vec<Element<'_>>)> {
     let [certificate] = &Element::of(der, 0)?[..] else { return None };
     let inside = certificate.inside(Tag::Sequence)?;
     let signed = inside.first()?;
     let part = certificate.start..signed.start + signed.value().len();
-    let fields = signed.inside(Tag::Sequence)?;
+    Some((part, signed.inside(Tag::Sequence)?))
+}
+
+/// Where the signed part of the certificate `der` stands, and its two dates in it.
+fn validity(der: &[u8]) -> Option<(Range<usize>, [Range<usize>; 2])> {
+    let (part, fields) = fields(der)?;
+    // The version is left out where it is 1.
+    let has_version = matches!(fields.first()?.any.tag(), Tag::ContextSpecific { .. });
+    let validity = fields.get(if has_version { 4 } else { 3 })?.inside(Tag::Sequence)?;
+    let [begin, end] = &validity[..] else { return None };
+    let place = |date: &Element<'_>| date.start..date.start + date.value().len();
+    Some((part, [place(begin), place(end)]))
+}
+
+/// Where the signed part of the certificate `der` stands, and its extensions; `None` if it is not DER of that shape.
+fn extensions(der: &[u8]) -> Option<(Range<usize>, Vec<Extension<'_>>)> {
+    let (part, fields) = fields(der)?;
     let wanted = Tag::ContextSpecific { constructed: true, number: TagNumber(3) };
     let Some(list) = fields.iter().find(|field| field.any.tag() == wanted) else {
         return Some((part, Vec::new()));

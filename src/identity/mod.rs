@@ -12,7 +12,7 @@ mod client;
 pub mod critical;
 mod guid;
 
-pub use certificate::{AltNames, Certificate, CertificateError, PublicKeyKind, Role};
+pub use certificate::{AltNames, Certificate, CertificateError, KeyUsageBit, PublicKeyKind, Role};
 pub use client::{Client, PeerCertificate, UnverifiedCertificate};
 pub use guid::{AppInstanceId, Guid, MalformedGuid, MalformedInstanceId};
 

@@ -1,28 +1,26 @@
 //! Trust anchors: the CAs that vouch for clients or for servers, and the certificates that they have taken back.
 
+mod path;
 mod texts;
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::DistinguishedName;
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::crl::Crl;
-use super::signed::{SignatureCheck, SignedObject};
+use super::revocation;
+use super::signed::SignedObject;
 use super::verified_chains::VerifiedChainCache;
-use super::{chain, revocation};
 use crate::crypto::provider;
-use crate::identity::critical::{OverSigned, Readable};
-use crate::identity::{AltNames, Certificate, Client, Role};
-use crate::policy::{Denial, DenialReason};
+use crate::identity::{AltNames, Client, Role};
+use crate::policy::Denial;
 
+pub(super) use path::{Dates, Purpose};
 pub use texts::{Text, TrustAnchorsError};
 use texts::{read_cas, read_crls};
 
@@ -51,6 +49,8 @@ struct Inner {
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
     known: VerifiedChainCache,
+    /// Chains of tokens, which may be for other purposes than those of a handshake.
+    known_of_tokens: VerifiedChainCache,
 }
 
 /// The issuer of CRLs.
@@ -122,6 +122,7 @@ impl TrustAnchors {
             crl_notes,
             algorithms,
             known: VerifiedChainCache::default(),
+            known_of_tokens: VerifiedChainCache::default(),
         };
         Ok((Self(Arc::new(inner)), notes))
     }
@@ -152,6 +153,7 @@ impl TrustAnchors {
             crl_notes: Vec::new(),
             algorithms: provider().signature_verification_algorithms,
             known: VerifiedChainCache::default(),
+            known_of_tokens: VerifiedChainCache::default(),
         }))
     }
 
@@ -219,146 +221,18 @@ impl TrustAnchors {
     /// # Errors
     /// [`Denial`], with the reason why not.
     pub fn verify(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<Client, Denial> {
-        if let Some((client, _)) = self.verified_before(chain, now) {
+        if let Some((client, _)) = self.0.known.find(chain, now) {
             return Ok(client);
         }
-        self.verify_and_keep(chain, now).map(|(client, _)| client)
-    }
-
-    /// Who it is that shows `chain`, and when all certificates of its path are valid, if that was asked before.
-    pub(super) fn verified_before(
-        &self,
-        chain: &[CertificateDer<'_>],
-        now: SystemTime,
-    ) -> Option<(Client, RangeInclusive<SystemTime>)> {
-        self.0.known.find(chain, now)
-    }
-
-    /// Verifies `chain` at the time `now`, and remembers it. Gives the dates of the CA beside whose the chain is.
-    pub(super) fn verify_and_keep(
-        &self,
-        chain: &[CertificateDer<'_>],
-        now: SystemTime,
-    ) -> Result<(Client, RangeInclusive<SystemTime>), Denial> {
-        let anchor = self.verify_path(chain, now, Dates::OfAll)?;
+        let dates = self.verify_path(chain, Dates::At(now), Purpose::Own)?;
         let client = Client::from_chain(chain)?;
-        if let Some(dates) = common_dates(chain, anchor.clone()) {
-            self.0.known.keep(client.clone(), dates);
-        }
-        Ok((client, anchor))
+        self.0.known.keep(client.clone(), dates);
+        Ok(client)
     }
 
-    /// Whether one of the CAs vouches for `chain`. Gives the dates of that CA.
-    pub(super) fn verify_path(
-        &self,
-        chain: &[CertificateDer<'_>],
-        now: SystemTime,
-        which: Dates,
-    ) -> Result<RangeInclusive<SystemTime>, Denial> {
-        chain::check_size(chain)?;
-        let readable: Vec<_> = chain.iter().map(|der| Readable::new(der)).collect();
-        chain::check_paths(&readable)?;
-        let (leaf, _) = readable.split_first().ok_or(DenialReason::NoCertificate)?;
-        let shown: Vec<_> = readable.iter().map(|one| one.shown().clone()).collect();
-        let now = unix(now);
-        let Inner { anchors, algorithms, role, .. } = &*self.0;
-        let over_signed = OverSigned::all(algorithms.all, &readable);
-        let over_signed: Vec<&dyn SignatureVerificationAlgorithm> = over_signed.iter().map(|one| one as _).collect();
-        let dates = OnceCell::new();
-        let judge = |path: &VerifiedPath<'_>| {
-            let ca = self.judge_path(path, now, which)?;
-            // webpki asks no more once a path is good.
-            let _ = dates.set(ca.not_before..=ca.not_after);
-            Ok(())
-        };
-        let usage = match role {
-            Role::Client => KeyUsage::client_auth(),
-            Role::Server => KeyUsage::server_auth(),
-        };
-        let denial = |error: webpki::Error| match error {
-            // webpki looks at it first, and a certificate that signs itself is mostly such a one.
-            webpki::Error::CaUsedAsEndEntity if !self.have_signed(chain) => DenialReason::Untrusted.into(),
-            error => chain::explain(&error, chain, *role).unwrap_or(reason(&error).into()),
-        };
-        EndEntityCert::try_from(leaf.shown())
-            .and_then(|leaf| {
-                leaf.verify_for_usage(&over_signed, anchors, &shown[1..], now, usage, None, Some(&judge)).map(|_| ())
-            })
-            .map_err(denial)?;
-        chain::check_key(&Certificate::from_der(&chain[0])?, algorithms)?;
-        // It vouches for nothing that has not been judged.
-        dates.into_inner().ok_or(DenialReason::Untrusted.into())
-    }
-
-    /// Whether one of the CAs has signed the first certificate of `chain`, by way of the others, whatever else is wrong with it. The
-    /// chain has been found to have few ways through it, so few signatures are looked at.
-    pub(super) fn have_signed(&self, chain: &[CertificateDer<'_>]) -> bool {
-        let Inner { cas, algorithms, .. } = &*self.0;
-        let Some((leaf, rest)) = chain.split_first() else { return false };
-        let mut above: Vec<_> =
-            rest.iter().filter_map(|der| Some((webpki::anchor_from_trusted_cert(der).ok()?, der))).collect();
-        let mut below = leaf;
-        loop {
-            let (Ok(certificate), Ok(signed)) = (EndEntityCert::try_from(below), SignedObject::from_der(below)) else {
-                return false;
-            };
-            let has_signed = |subject: &[u8], key: &[u8]| {
-                subject == certificate.issuer() && signed.by(key, algorithms) == SignatureCheck::Valid
-            };
-            if cas.iter().any(|ca| has_signed(ca.name(), ca.key())) {
-                return true;
-            }
-            let by = |(ca, _): &(TrustAnchor<'_>, _)| has_signed(&ca.subject, &ca.subject_public_key_info);
-            let Some(next) = above.iter().position(by) else { return false };
-            below = above.swap_remove(next).1;
-        }
-    }
-
-    /// Whether one of the CAs has issued the first certificate of `chain`, by way of the others, although it was denied for `reason`:
-    /// it is past its time, before it, or taken back.
-    pub(super) fn have_issued(&self, chain: &[CertificateDer<'_>], reason: DenialReason) -> bool {
-        match reason {
-            // What a CRL names is looked at behind the signatures.
-            DenialReason::Revoked => true,
-            DenialReason::Expired | DenialReason::NotYetValid => {
-                let leaf = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
-                let verified = leaf.map(|leaf| self.verify_path(chain, leaf.not_after(), Dates::BelowTheAnchor));
-                verified
-                    .is_some_and(|path| path.map_or_else(|denial| denial.reason() == DenialReason::Revoked, |_| true))
-            }
-            _ => reason.is_the_policys(),
-        }
-    }
-
-    /// What webpki leaves to others: the key usage of the CAs in between, the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
-    fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime, which: Dates) -> Result<&Ca, webpki::Error> {
-        let may_sign = |der: &CertificateDer<'_>| {
-            Certificate::from_der(der).is_ok_and(|certificate| certificate.ca_fault(self.0.role).is_none())
-        };
-        if !path.intermediate_certificates().all(|ca| may_sign(&ca.der())) {
-            return Err(webpki::Error::EndEntityUsedAsCa);
-        }
-        let time = UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
-        // A CA whose certificate was renewed may be listed with its old and its new dates.
-        let same = self.0.cas.iter().filter(|ca| ca.anchor == *path.anchor());
-        let mut error = webpki::Error::UnknownIssuer;
-        for ca in same {
-            if ca.is_revoked {
-                // It may be listed twice, as one that was renewed with its old key.
-                error = webpki::Error::CertRevoked;
-            } else if ca.path_len.is_some_and(|most| cas_between(path) > usize::from(most)) {
-                error = webpki::Error::PathLenConstraintViolated;
-            } else if which == Dates::OfAll && time < ca.not_before {
-                error = webpki::Error::CertNotValidYet { time: now, not_before: unix(ca.not_before) };
-            } else if which == Dates::OfAll && time > ca.not_after {
-                error = webpki::Error::CertExpired { time: now, not_after: unix(ca.not_after) };
-            } else if self.0.crls.iter().any(|crl| crl.revokes(path, &self.0.algorithms)) {
-                return Err(webpki::Error::CertRevoked);
-            } else {
-                return Ok(ca);
-            }
-        }
-        Err(error)
+    /// The chains of tokens that were vouched for before.
+    pub(super) fn known_token_chains(&self) -> &VerifiedChainCache {
+        &self.0.known_of_tokens
     }
 
     /// The CAs' names, for clients that have several certificates to choose from; none if they are too long together.
@@ -370,15 +244,6 @@ impl TrustAnchors {
     pub fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.0.algorithms
     }
-}
-
-/// Whose dates count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dates {
-    /// Those of every certificate of the path.
-    OfAll,
-    /// Those of the certificates that were sent; not those of the client CA.
-    BelowTheAnchor,
 }
 
 impl Ca {
@@ -401,11 +266,6 @@ impl Ca {
     }
 }
 
-/// How many CAs stand between the anchor and the end of `path`; those that only renew a key do not count (RFC 5280, 4.2.1.9).
-fn cas_between(path: &VerifiedPath<'_>) -> usize {
-    path.intermediate_certificates().filter(|ca| ca.issuer() != ca.subject()).count()
-}
-
 fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for text in texts {
@@ -416,33 +276,6 @@ fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> [u8; 32] {
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     digest
-}
-
-/// When all certificates of `chain` are valid, within `dates`; `None` if one cannot be read.
-fn common_dates(chain: &[CertificateDer<'_>], dates: RangeInclusive<SystemTime>) -> Option<RangeInclusive<SystemTime>> {
-    chain.iter().try_fold(dates, |dates, der| {
-        let certificate = Certificate::from_der(der).ok()?;
-        Some(certificate.not_before().max(*dates.start())..=certificate.not_after().min(*dates.end()))
-    })
-}
-
-fn unix(time: SystemTime) -> UnixTime {
-    UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-/// webpki's errors as a closed set. What it does not know of is not trusted.
-fn reason(error: &webpki::Error) -> DenialReason {
-    use webpki::Error;
-    match error {
-        Error::CertExpired { .. } | Error::InvalidCertValidity => DenialReason::Expired,
-        Error::CertNotValidYet { .. } => DenialReason::NotYetValid,
-        Error::CertRevoked => DenialReason::Revoked,
-        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => DenialReason::WrongPurpose,
-        Error::BadDer | Error::BadDerTime | Error::TrailingData(_) | Error::MalformedExtensions => {
-            DenialReason::Malformed
-        }
-        _ => DenialReason::Untrusted,
-    }
 }
 
 fn hints(cas: &[Ca]) -> Vec<DistinguishedName> {

@@ -9,7 +9,7 @@ mod crl;
 mod revocation;
 mod server_auth;
 mod signed;
-mod token_path;
+mod token_chain;
 mod verified_chains;
 
 pub use anchors::{Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
@@ -19,4 +19,4 @@ pub use server_auth::{
     AuthenticatedServer, NameCheck, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy, who,
 };
 pub use signed::has_issued;
-pub use token_path::{BrokenChain, VouchedChain};
+pub use token_chain::{BrokenChain, VouchedChain};

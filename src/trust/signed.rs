@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use crate::crypto::provider;
+use crate::identity::critical::Readable;
 
 /// A certificate or a CRL, as far as its signature goes.
 #[derive(Debug)]
@@ -81,7 +82,9 @@ impl SignedObject {
 /// Whether the certificate `child` says that the subject of `parent` has issued it, and the key of `parent` has signed it (both DER). Dates,
 /// and whether `parent` may issue anything, are not judged.
 pub fn has_issued(parent: &CertificateDer<'_>, child: &CertificateDer<'_>) -> bool {
-    let (Ok(above), Ok(below)) = (webpki::anchor_from_trusted_cert(parent), EndEntityCert::try_from(child)) else {
+    let (parent, shown) = (Readable::new(parent), Readable::new(child));
+    let above = webpki::anchor_from_trusted_cert(parent.shown());
+    let (Ok(above), Ok(below)) = (above, EndEntityCert::try_from(shown.shown())) else {
         return false;
     };
     let is_named = below.issuer() == above.subject.as_ref();

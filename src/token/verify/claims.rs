@@ -56,7 +56,7 @@ impl ClaimJudge<'_> {
     fn dates(&self, warnings: &mut Vec<&'static str>) -> Result<i64, TokenDenial> {
         let (now, skew) = (self.now, whole_seconds(self.verifier.skew));
         let is_comcast = self.question.form == VerifiedForm::Comcast;
-        let end = seconds(self.path.not_after);
+        let end = seconds(*self.path.dates.end());
         let wrong = |reason: TokenDenialReason, name: &str| {
             reason.because(format!("its {name} is missing, or not a whole number of seconds"))
         };

@@ -5,6 +5,7 @@ use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::identity::Client;
+use crate::trust::BrokenChain;
 
 /// Why a token is not believed. A closed set, in the order in which it is asked: the first that fails decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr)]
@@ -106,6 +107,15 @@ impl TokenDenialReason {
     /// A denial of this kind, of which nothing is known yet but what is wrong.
     pub(super) fn because(self, detail: impl Into<String>) -> TokenDenial {
         TokenDenial { reason: self, detail: detail.into(), client: None, fingerprint: None, jti: None }
+    }
+}
+
+impl From<BrokenChain> for TokenDenial {
+    fn from(broken: BrokenChain) -> Self {
+        match broken {
+            BrokenChain::Untrusted(what) => TokenDenialReason::Untrusted.because(what),
+            BrokenChain::Revoked(what) => TokenDenialReason::Revoked.because(what),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The checks are made in the order of [`TokenDenialReason`], and the first that fails decides.
 
+mod certificate;
 mod claims;
 mod denial;
 mod header;
@@ -17,7 +18,7 @@ use super::compact::CompactToken;
 use super::replay::{ReplayCache, ReplayError};
 use super::roles::{Grant, RoleDenial, Roles};
 use crate::identity::Client;
-use crate::trust::{BrokenChain, TrustAnchors, VouchedChain};
+use crate::trust::{TrustAnchors, VouchedChain};
 
 /// Who is believed, and under which conditions.
 #[derive(Debug, Clone)]
@@ -120,9 +121,9 @@ impl Verifier {
         };
         let header = TokenHeader::read(&token.header, place)?;
         let known = |denial: TokenDenial| TokenDenial { fingerprint: Some(*header.leaf.fingerprint()), ..denial };
-        let path = self.path(&header, now).map_err(known)?;
+        let path = self.anchors.vouch_for(&header.chain, now).map_err(|broken| known(broken.into()))?;
         let known = |denial| TokenDenial { client: Some(path.client.clone()), ..known(denial) };
-        self.certificate(&header, &path, question.form, now).map_err(known)?;
+        certificate::check(&header.leaf, &path, question.form, self.identity, now).map_err(known)?;
         if !token.is_signed_by(&header.leaf, header.algorithm) {
             return Err(known(TokenDenialReason::Signature.because("the key of its certificate has not signed it")));
         }
@@ -133,7 +134,7 @@ impl Verifier {
         self.note_use(&header, &claims, question, now).map_err(known)?;
         let grant = self.grant(&path, &claims, question).map_err(known)?;
         let JudgedClaims { audience, jti, expires_at, warnings, .. } = claims;
-        let left = path.not_after.duration_since(now).unwrap_or_default();
+        let left = path.dates.end().duration_since(now).unwrap_or_default();
         Ok(VerifiedToken {
             fingerprint: *header.leaf.fingerprint(),
             // Never 0, which some take for no limit.
@@ -143,68 +144,6 @@ impl Verifier {
             grant,
             warnings,
         })
-    }
-
-    fn path(&self, header: &TokenHeader, now: SystemTime) -> Result<VouchedChain, TokenDenial> {
-        self.anchors.vouch_for_chain(&header.chain, now).map_err(|broken| match broken {
-            BrokenChain::Untrusted(what) => TokenDenialReason::Untrusted.because(what),
-            BrokenChain::Revoked(what) => TokenDenialReason::Revoked.because(what),
-            BrokenChain::NeverValid => TokenDenialReason::CertificateExpired
-                .because("the certificates of its path are at no time valid together"),
-        })
-    }
-
-    /// What its certificate is, and for what, once it is known that somebody vouches for it.
-    fn certificate(
-        &self,
-        header: &TokenHeader,
-        path: &VouchedChain,
-        form: VerifiedForm,
-        now: SystemTime,
-    ) -> Result<(), TokenDenial> {
-        if now > path.not_after {
-            let what = "its certificate, or a CA's above it, has expired; the instance has a newer one, or is gone";
-            return Err(TokenDenialReason::CertificateExpired.because(what));
-        }
-        if now < path.not_before {
-            let what = "its certificate, or a CA's above it, is not valid yet; look at this machine's clock";
-            return Err(TokenDenialReason::CertificateNotYetValid.because(what));
-        }
-        if let Err(what) = &path.purpose {
-            return Err(TokenDenialReason::KeyUsage.because(what.clone()));
-        }
-        if !header.leaf.has_signing_usage(form == VerifiedForm::Comcast) {
-            let what = match form {
-                VerifiedForm::Standard => "the keyUsage of its certificate is missing, or lacks digitalSignature",
-                VerifiedForm::Comcast => {
-                    "the keyUsage of its certificate is missing, or lacks digitalSignature or keyAgreement"
-                }
-            };
-            return Err(TokenDenialReason::KeyUsage.because(what));
-        }
-        if !header.leaf.may_sign_for_client() {
-            let what = "the extendedKeyUsage of its certificate lacks clientAuth";
-            return Err(TokenDenialReason::KeyUsage.because(what));
-        }
-        let identity = header.leaf.identity().map_err(|error| {
-            TokenDenialReason::IdentityMalformed.because(format!("its certificate is not sound: {error}"))
-        })?;
-        let is_whole = match (&identity, self.identity) {
-            (None, RequiredIdentity::Any) => return Ok(()),
-            (None, RequiredIdentity::CloudFoundry) => false,
-            (Some(identity), _) => {
-                identity.organization.is_some() && identity.space.is_some() && identity.app.is_some()
-            }
-        };
-        if !is_whole {
-            let what = "its certificate does not name organization, space and app";
-            return Err(TokenDenialReason::IdentityMissing.because(what));
-        }
-        if identity.is_some_and(|identity| identity.instance.is_none()) {
-            let what = "its certificate names no instance any more: it is about to stop";
-            return Err(TokenDenialReason::Retired.because(what));
-        }
-        Ok(())
     }
 
     fn note_use(
