@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, ValueHint};
 
 use crate::config::options;
-use crate::config::options::{Arity, Opt, POLICY_TEST, TOKEN_JWT, TOKEN_VAULT_CF};
+use crate::config::options::{Arity, Opt, POLICY_TEST, TOKEN_JWT, TOKEN_VAULT_CF, TOKEN_VERIFY};
 
 const SOURCES: &str = "\
 Each option is also a variable (--tls-min: VESTIBULE_TLS_MIN) and a key in the file that
@@ -63,6 +63,15 @@ pub(super) fn vestibule() -> Command {
                     command(TOKEN_VAULT_CF, "Print the login of Vault's CF method, to be posted")
                         .name("vault-cf")
                         .override_usage("vestibule token vault-cf --role ROLE [OPTIONS]"),
+                )
+                .subcommand(
+                    two_screens(TOKEN_VERIFY, "The verdict on a token, and the check that decided; exit 0 or 1")
+                        .name("verify")
+                        .override_usage("vestibule token verify --ca PATH --audience AUD [OPTIONS] [TOKEN|-]")
+                        .after_help(
+                            "Without TOKEN it is read from stdin: who may list processes sees the arguments of all.",
+                        )
+                        .arg(positional("TOKEN")),
                 ),
         )
         .subcommand(
@@ -100,6 +109,7 @@ pub(super) fn shown() -> Command {
                 ("SHELL", _) => arg.hide(false).value_parser(PossibleValuesParser::new(super::tools::SHELLS)),
                 ("FILE", _) => arg.hide(false).value_hint(ValueHint::FilePath),
                 ("DIR", _) => arg.hide(false).value_hint(ValueHint::DirPath),
+                ("TOKEN", _) => arg.hide(false).value_hint(ValueHint::Other),
                 (_, Some(Opt { arity: Arity::Switch, .. })) => arg,
                 (_, Some(Opt { value: "FILE" | "CERT", .. })) => arg.value_hint(ValueHint::FilePath),
                 (_, Some(Opt { value: "PATH", .. })) => arg.value_hint(ValueHint::AnyPath),

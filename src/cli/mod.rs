@@ -8,6 +8,7 @@ pub mod envoy;
 mod grammar;
 mod parse_exit;
 mod token;
+mod token_verify;
 mod tools;
 
 use std::ffi::{OsStr, OsString};
@@ -29,6 +30,7 @@ use crate::sys;
 pub use envoy::EnvoyCommand;
 pub use parse_exit::{Help, ParseExit};
 pub use token::{JwtArgs, TokenCommand, TokenOutput, VaultCfArgs};
+pub use token_verify::{TokenInput, VerifyArgs};
 pub use tools::{DemoArgs, IssuerArgs};
 
 /// What we were asked to do.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 
 use super::tools::Flags;
-use super::{Command, ParseExit, grammar, read};
+use super::{Command, ParseExit, VerifyArgs, grammar, read, token_verify};
 use crate::config::options::{TOKEN_JWT, TOKEN_VAULT_CF};
 use crate::config::sources::Environment;
 use crate::config::values::{FileMode, Range};
@@ -22,6 +22,8 @@ pub enum TokenCommand {
     Jwt(JwtArgs),
     /// Make the login of Vault's CF method.
     VaultCf(VaultCfArgs),
+    /// Judge a JWT.
+    Verify(VerifyArgs),
 }
 
 /// What `token jwt` was asked for.
@@ -62,6 +64,7 @@ pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result
     match matches.subcommand() {
         Some(("jwt", matches)) => Ok(Command::Token(TokenCommand::Jwt(jwt(matches, environment)?))),
         Some(("vault-cf", matches)) => Ok(Command::Token(TokenCommand::VaultCf(vault_cf(matches, environment)?))),
+        Some(("verify", matches)) => Ok(Command::Token(TokenCommand::Verify(token_verify::verify(matches)?))),
         _ => Err(ParseExit::from(grammar::no_command())),
     }
 }
@@ -182,7 +185,7 @@ fn output(flags: &mut Flags<'_>) -> Option<TokenOutput> {
 }
 
 /// A text that is not empty and has no control characters.
-fn word(text: &str) -> Result<String, Problem> {
+pub(super) fn word(text: &str) -> Result<String, Problem> {
     if text.is_empty() {
         return Err(Problem::new("is empty", "write a name"));
     }

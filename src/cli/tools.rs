@@ -173,6 +173,14 @@ impl Flags<'_> {
         read.into_iter().filter_map(|value| value.map_err(|wrong| self.mistakes.push(wrong.at(place()))).ok()).collect()
     }
 
+    /// Every path of a flag. What is wrong is noted.
+    pub(super) fn paths(&mut self, name: &'static str) -> Vec<PathBuf> {
+        let given = self.matches.get_many::<OsString>(name).into_iter().flatten();
+        let read: Vec<_> = given.map(|value| values::path(value)).collect();
+        let place = || Source::Flag(format!("--{name}"));
+        read.into_iter().filter_map(|path| path.map_err(|wrong| self.mistakes.push(wrong.at(place()))).ok()).collect()
+    }
+
     /// The value of a flag that is needed; where there is none, `help` is noted.
     pub(super) fn needed<T>(
         &mut self,

@@ -29,7 +29,7 @@ use crate::trust::{AuthenticatedServer, ServerDenial};
 /// # Errors
 /// There is nothing to judge, or nothing to judge it by: always [`Exit::Usage`], because the other statuses are verdicts.
 pub fn test(config: &Config, peer: &Path, json: bool, now: SystemTime) -> Result<(String, Exit), Fault> {
-    let chain = chain(peer)?;
+    let chain = peer_chain(peer, Exit::Usage)?;
     let mut verdicts = Vec::new();
     for listener in &config.listeners {
         if let (ClientAuthConfig::Files(certified), PairSource::Files(own)) = (&listener.clients, &listener.pair) {
@@ -62,9 +62,9 @@ fn usage(message: impl AsRef<str>) -> Fault {
     Fault::new(Exit::Usage, message)
 }
 
-/// The certificates in a PEM file.
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let wrong = |what: String| usage(format!("--peer: {}: {what}", path.display()));
+/// The certificates in the PEM file that `--peer` names, one at least; where there are none, the status is `exit`.
+pub(super) fn peer_chain(path: &Path, exit: Exit) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let wrong = |what: String| Fault::new(exit, format!("--peer: {}: {what}", path.display()));
     let pem = sys::file::read(path).map_err(|error| wrong(format!("cannot be read: {error}; name another file")))?;
     let chain = Pem::read(&pem).map_err(|error| wrong(format!("broken PEM: {error}; write the file anew")))?.chain();
     match chain.is_empty() {
@@ -239,7 +239,7 @@ impl CertificateParts {
     }
 }
 
-fn to_json<T: Serialize>(value: &T) -> Result<String, Fault> {
+pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, Fault> {
     let failed = |error: serde_json::Error| Fault::new(Exit::Internal, error.to_string());
     serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(failed)
 }

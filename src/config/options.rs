@@ -208,6 +208,9 @@ pub const TOKEN_JWT: &str = "token jwt";
 /// The command that writes the login of Vault's CF method.
 pub const TOKEN_VAULT_CF: &str = "token vault-cf";
 
+/// The command that judges a token.
+pub const TOKEN_VERIFY: &str = "token verify";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Tokens: how the instance proves who it is to those whom it does not dial itself, and how that is checked.
 //!
 //! A token is a JSON Web Token (JWT, RFC 7519) that the instance's own key has signed, with the certificates that vouch for that key in it.
-//! Pure: no socket, no clock, no runtime.
+//! Pure: no socket, no clock, no runtime; of files only that of roles is read here.
 
 mod algorithm;
 mod compact;
@@ -9,6 +9,7 @@ mod identity_claims;
 mod issue;
 mod replay;
 mod roles;
+mod roles_file;
 pub mod strict_json;
 mod vault_cf;
 mod verify;
@@ -18,11 +19,15 @@ pub use identity_claims::identity_claims;
 pub use issue::{ChainPart, Claim, IssueError, IssuedToken, TokenForm, TokenRequest, issue};
 pub use replay::{ReplayCache, ReplayError};
 pub use roles::{Grant, RoleDenial, Roles};
+pub use roles_file::{RolesFile, RolesFileError, RolesUpdate};
 pub use vault_cf::{VaultCfError, vault_cf_login};
 pub use verify::{
-    CallerCertificate, RequiredIdentity, TokenDenial, TokenDenialReason, TokenQuestion, VerifiedForm, VerifiedToken,
-    Verifier,
+    CallerCertificate, RequiredIdentity, TokenDenial, TokenDenialReason, TokenQuestion, TokenVerdict, VerdictIdentity,
+    VerifiedForm, VerifiedToken, Verifier,
 };
+
+/// In bytes; what is longer is no token.
+pub const LONGEST_TOKEN: usize = compact::LONGEST;
 
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ struct RoleEntry {
 pub struct Grant {
     /// The role that was asked for.
     pub role: Option<String>,
-    /// Each once, in the order of the file, or of the question where some were asked for.
+    /// Each once, in the order of the file.
     pub policies: Vec<String>,
     /// For how long at most.
     pub max_ttl: Option<Duration>,
@@ -111,7 +111,7 @@ impl Roles {
                 return Err(RoleDenial::PolicyNotGranted);
             }
             // Those alone: whoever asks for less gets less.
-            granted = asked.to_vec();
+            granted.retain(|policy| asked.contains(policy));
         }
         let max_ttl = matching.iter().filter_map(|entry| entry.max_ttl).min();
         Ok(Grant { role: role.map(str::to_owned), policies: granted, max_ttl })

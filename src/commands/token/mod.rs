@@ -1,5 +1,8 @@
 //! `vestibule token`: make a token with the instance's key, or judge one.
 
+mod replay_file;
+mod verify;
+
 use std::time::SystemTime;
 
 use super::print;
@@ -13,11 +16,16 @@ use crate::{sys, token};
 ///
 /// # Errors
 /// [`Exit::NoCredential`] without a pair, [`Exit::Usage`] for what does not fit the key, and [`Exit::Findings`] where the pair vouches for
-/// nobody now.
+/// nobody now. To judge: [`Exit::NoCredential`] for a file that cannot be read, and [`Exit::Config`] for roles with mistakes.
 pub(super) fn run(command: &TokenCommand) -> Result<Exit, Fault> {
     match command {
         TokenCommand::Jwt(args) => jwt(args),
         TokenCommand::VaultCf(args) => vault_cf(args),
+        TokenCommand::Verify(args) => {
+            let (text, exit) = verify::verify(args, SystemTime::now())?;
+            print(&text)?;
+            Ok(exit)
+        }
     }
 }
 

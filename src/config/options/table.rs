@@ -1,6 +1,6 @@
 //! The rows: one option each.
 
-use super::{Arity, Group, Opt, POLICY_TEST, Preset, Scope, TOKEN_JWT, TOKEN_VAULT_CF, Table};
+use super::{Arity, Group, Opt, POLICY_TEST, Preset, Scope, TOKEN_JWT, TOKEN_VAULT_CF, TOKEN_VERIFY, Table};
 
 const SERVING: &[&str] = &["run", "proxy", "check", POLICY_TEST];
 const RUN: &[&str] = &["run", "check", POLICY_TEST];
@@ -11,6 +11,7 @@ const CONFIGURED: &[&str] = &["run", "proxy", "check", POLICY_TEST, "wait", "hea
 const ISSUER: &[&str] = &["issuer"];
 const DEMO: &[&str] = &["demo"];
 const JWT: &[&str] = &[TOKEN_JWT];
+const VERIFY: &[&str] = &[TOKEN_VERIFY];
 
 /// What most rows have in common.
 const ROW: Opt = Opt {
@@ -31,6 +32,7 @@ const COMMON: Opt = Opt { common: true, ..ROW };
 const FLAG: Opt = Opt { scope: Scope::Flag, common: true, ..ROW };
 const ISSUER_FLAG: Opt = Opt { commands: ISSUER, ..FLAG };
 const JWT_FLAG: Opt = Opt { commands: JWT, ..FLAG };
+const VERIFY_FLAG: Opt = Opt { commands: VERIFY, ..FLAG };
 const CLIENTS: Opt = Opt { group: Group::Clients, table: Some(Table::Listener), ..ROW };
 const OUTBOUND: Opt = Opt { group: Group::Outbound, table: Some(Table::Outbound), ..ROW };
 const OUTBOUND_DURATION: Opt = Opt { value: "DURATION", ..OUTBOUND };
@@ -274,7 +276,7 @@ pub const OPTIONS: &[Opt] = &[
           help: "The client's certificate chain, PEM, leaf first", ..FLAG },
     Opt { name: "connect", arity: Arity::Switch, commands: &["check"],
           help: "Shake hands with those whom the app dials by --outbound", scope: Scope::Flag, ..ROW },
-    Opt { name: "json", arity: Arity::Switch, commands: &["check", "identity", POLICY_TEST],
+    Opt { name: "json", arity: Arity::Switch, commands: &["check", "identity", POLICY_TEST, TOKEN_VERIFY],
           help: "Print JSON", ..FLAG },
 
     Opt { name: "audience", value: "AUD", arity: Arity::Many,
@@ -306,6 +308,33 @@ pub const OPTIONS: &[Opt] = &[
           help: "The mode of that file", common: false, ..JWT_FLAG },
     Opt { name: "role", value: "ROLE", commands: &[TOKEN_VAULT_CF],
           help: "The role that is asked for; needed", ..FLAG },
+
+    Opt { name: "ca", value: "PATH", arity: Arity::Many,
+          help: "CAs that vouch for instances, PEM: files and folders; needed", ..VERIFY_FLAG },
+    Opt { name: "crl", value: "PATH", arity: Arity::Many,
+          help: "What those CAs have taken back, PEM or DER", ..VERIFY_FLAG },
+    Opt { name: "audience", value: "AUD", arity: Arity::Many,
+          help: "For whom the token has to be: one of these; needed", ..VERIFY_FLAG },
+    Opt { name: "skew", value: "DURATION", default: Preset::Value("60s"),
+          help: "By how much clocks may differ", ..VERIFY_FLAG },
+    Opt { name: "max-ttl", value: "DURATION", default: Preset::Value("1h"),
+          help: "How long it may live at most", ..VERIFY_FLAG },
+    Opt { name: "form", value: "FORM", default: Preset::Value("standard"), choices: &["standard", "comcast"],
+          help: "How it is written", ..VERIFY_FLAG },
+    Opt { name: "identity", value: "WHOSE", default: Preset::Value("cf"), choices: &["cf", "any"],
+          help: "Whose certificates count: Cloud Foundry's, or any", common: false, ..VERIFY_FLAG },
+    Opt { name: "peer", value: "CERT",
+          help: "Who has sent it, as the TLS handshake showed, PEM", ..VERIFY_FLAG },
+    Opt { name: "require-bound", arity: Arity::Switch,
+          help: "Only tokens that are bound to a certificate count (cnf)", common: false, ..VERIFY_FLAG },
+    Opt { name: "issuer", value: "NAME",
+          help: "An iss that counts beside the subject", common: false, ..VERIFY_FLAG },
+    Opt { name: "roles", value: "FILE",
+          help: "Which roles and policies there are for whom, TOML", ..VERIFY_FLAG },
+    Opt { name: "role", value: "ROLE",
+          help: "The role that is asked for", ..VERIFY_FLAG },
+    Opt { name: "replay-file", value: "FILE",
+          help: "It counts once: where used tokens are remembered", ..VERIFY_FLAG },
 
     Opt { name: "validity", value: "DURATION", default: Preset::Value("24h"),
           help: "How long each certificate is valid", ..ISSUER_FLAG },

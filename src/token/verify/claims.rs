@@ -16,8 +16,6 @@ pub(super) struct JudgedClaims {
     pub(super) jti: Option<String>,
     /// In seconds since 1970: `exp`, or the end of the certificates where the form does without.
     pub(super) expires_at: i64,
-    /// What is asked for; `None`: nothing in particular.
-    pub(super) policies: Option<Vec<String>>,
     /// What the receiver should know though the token is good.
     pub(super) warnings: Vec<&'static str>,
 }
@@ -48,8 +46,7 @@ impl ClaimJudge<'_> {
         self.subject()?;
         self.binding()?;
         let jti = self.claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty()).map(str::to_owned);
-        let policies = self.policies()?;
-        Ok(JudgedClaims { audience, jti, expires_at, policies, warnings })
+        Ok(JudgedClaims { audience, jti, expires_at, warnings })
     }
 
     /// When the token ends.
@@ -183,20 +180,6 @@ impl ClaimJudge<'_> {
         }
     }
 
-    /// The policies that it asks for.
-    fn policies(&self) -> Result<Option<Vec<String>>, TokenDenial> {
-        if self.question.form != VerifiedForm::Comcast {
-            return Ok(None);
-        }
-        let all = self.claims.get("Policies").and_then(Value::as_array).filter(|all| !all.is_empty());
-        let texts =
-            all.and_then(|all| all.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
-        match texts {
-            Some(texts) => Ok(Some(texts)),
-            None => Err(TokenDenialReason::PolicyNotGranted.because("its Policies is not a list of names")),
-        }
-    }
-
     fn date(&self, name: &str) -> Date {
         match self.claims.get(name) {
             None => Date::Missing,
@@ -209,6 +192,16 @@ impl ClaimJudge<'_> {
             Some(_) => Date::Odd,
         }
     }
+}
+
+/// The policies that a token of the form comcast asks for.
+///
+/// # Errors
+/// It asks for none, or for what has no name: whoever makes such tokens means something by them.
+pub(super) fn asked_policies(claims: &Map<String, Value>) -> Result<Vec<String>, TokenDenial> {
+    let all = claims.get("Policies").and_then(Value::as_array).filter(|all| !all.is_empty());
+    all.and_then(|all| all.iter().map(|one| one.as_str().map(str::to_owned)).collect())
+        .ok_or_else(|| TokenDenialReason::PolicyNotGranted.because("its Policies is not a list of names"))
 }
 
 /// Whole seconds since 1970.

@@ -6,13 +6,19 @@ mod certificate;
 mod claims;
 mod denial;
 mod header;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use denial::{TokenDenial, TokenDenialReason};
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
+use serde_json::{Map, Value};
 
-use self::claims::{ClaimJudge, JudgedClaims, seconds};
+pub use denial::{TokenDenial, TokenDenialReason};
+pub use verdict::{TokenVerdict, VerdictIdentity};
+
+use self::claims::{ClaimJudge, JudgedClaims, asked_policies, seconds};
 use self::header::{CertificatePlace, TokenHeader};
 use super::compact::CompactToken;
 use super::replay::{ReplayCache, ReplayError};
@@ -108,6 +114,15 @@ struct VerifiedClaims {
     expires_at: i64,
 }
 
+impl CallerCertificate {
+    /// The certificate that is `der`.
+    pub fn of(der: &CertificateDer<'_>) -> Self {
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest(&SHA256, der).as_ref());
+        Self::Known(fingerprint)
+    }
+}
+
 impl Verifier {
     /// Whether the token of `question` is to be believed at the time `now`, and what it grants.
     ///
@@ -132,7 +147,7 @@ impl Verifier {
         let judge = ClaimJudge { verifier: self, question, claims: &token.claims, path: &path, now: seconds(now) };
         let claims = judge.judge().map_err(known)?;
         self.note_use(&header, &claims, question, now).map_err(known)?;
-        let grant = self.grant(&path, &claims, question).map_err(known)?;
+        let grant = self.grant(&path, &token.claims, question).map_err(known)?;
         let JudgedClaims { audience, jti, expires_at, warnings, .. } = claims;
         let left = path.dates.end().duration_since(now).unwrap_or_default();
         Ok(VerifiedToken {
@@ -171,12 +186,15 @@ impl Verifier {
     fn grant(
         &self,
         path: &VouchedChain,
-        claims: &JudgedClaims,
+        claims: &Map<String, Value>,
         question: &TokenQuestion<'_>,
     ) -> Result<Grant, TokenDenial> {
-        let asked = claims.policies.as_deref();
+        let asked = match question.form {
+            VerifiedForm::Standard => None,
+            VerifiedForm::Comcast => Some(asked_policies(claims)?),
+        };
         let granted = match (&self.roles, question.role) {
-            (Some(roles), role) => roles.grant(&path.client, role, asked),
+            (Some(roles), role) => roles.grant(&path.client, role, asked.as_deref()),
             (None, Some(_)) => Err(RoleDenial::NoRole),
             (None, None) => Ok(Grant::default()),
         };
