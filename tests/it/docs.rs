@@ -25,7 +25,8 @@ const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
 const TROUBLESHOOTING: &str = "docs/troubleshooting.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
-const DOCUMENTS: [&str; 19] = [
+const TOKENS: &str = "docs/tokens.md";
+const DOCUMENTS: [&str; 22] = [
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",
@@ -35,6 +36,9 @@ const DOCUMENTS: [&str; 19] = [
     CLIENTS,
     OPERATIONS,
     TROUBLESHOOTING,
+    TOKENS,
+    "docs/outbound.md",
+    "docs/forward-proxy.md",
     ACCESS_LOG,
     METRICS_MANUAL,
     ENVOY_FIELDS,
@@ -166,6 +170,24 @@ fn the_table_of_metrics_is_that_of_the_program() {
         writeln!(table, "| `{name}` | {kind} | {} | {} |", labels.join(", "), metric.help()).unwrap();
     }
     hold(METRICS_MANUAL, "metrics", &table);
+}
+
+#[test]
+fn the_receivers_are_shown_as_they_are_tried() {
+    // What verifies a token, and not what is around it.
+    for (name, language, begin, end) in [
+        ("receiver.py", "python", "def verify(", "\n\ndef algorithms("),
+        ("receiver.mjs", "js", "/** The app that has made", "\n/** Whether a way"),
+        ("Receiver.java", "java", "    /** The app that has made", "\n    /** The key says"),
+        ("receiver.go", "go", "// verify gives", "\n// isSigned"),
+    ] {
+        let program = read(&format!("examples/tokens/{name}"));
+        let from = program.find(begin).unwrap();
+        let shown = &program[from..program.find(end).unwrap()];
+        let indent = begin.len() - begin.trim_start().len();
+        let shown: String = shown.lines().map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect();
+        hold(TOKENS, name, &format!("\n```{language}\n{}\n```\n\n", shown.trim_end()));
+    }
 }
 
 #[test]

@@ -43,5 +43,6 @@ mod slow_readers;
 mod status;
 mod supervisor;
 mod token_commands;
+mod token_receivers;
 mod trust;
 mod watching;
