@@ -157,12 +157,14 @@ fn the_demo_needs_nothing() {
         listen,
         listen_typed: false,
         green_blue: false,
+        tokens: false,
         rotate_every: Duration::from_secs(5),
         log_level: LogLevel::Off,
     };
     assert_eq!(command(&["demo"]), Command::Demo(demo.clone()));
-    let typed = DemoArgs { listen_typed: true, green_blue: true, ..demo };
+    let typed = DemoArgs { listen_typed: true, green_blue: true, ..demo.clone() };
     assert_eq!(command(&["demo", "--green-blue", "--listen", "127.0.0.1:8443"]), Command::Demo(typed));
+    assert_eq!(command(&["demo", "--tokens"]), Command::Demo(DemoArgs { tokens: true, ..demo }));
 }
 
 #[test]

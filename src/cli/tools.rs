@@ -31,6 +31,8 @@ pub struct DemoArgs {
     pub listen_typed: bool,
     /// Two front-ends call, and only one is allowed in.
     pub green_blue: bool,
+    /// Tokens are made, verified and refused.
+    pub tokens: bool,
     /// How often the pair is replaced.
     pub rotate_every: Duration,
     /// The least severe line of the proxy's own log that is shown.
@@ -130,8 +132,8 @@ pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Diagnostics> {
     match (listen, rotate_every, log_level) {
         (Some(listen), Some(rotate_every), Some(log_level)) => {
             let listen_typed = matches.get_one::<OsString>("listen").is_some();
-            let green_blue = matches.get_flag("green-blue");
-            Ok(DemoArgs { listen, listen_typed, green_blue, rotate_every, log_level })
+            let (green_blue, tokens) = (matches.get_flag("green-blue"), matches.get_flag("tokens"));
+            Ok(DemoArgs { listen, listen_typed, green_blue, tokens, rotate_every, log_level })
         }
         // Not empty: all have defaults.
         _ => Err(Diagnostics::new(flags.mistakes)),

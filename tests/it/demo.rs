@@ -242,3 +242,32 @@ fn green_is_answered_and_blue_is_refused_and_the_proxies_say_why_though_no_app_k
     let status = demo.interrupt("INT");
     assert_eq!((status.code(), demo.left()), (Some(0), Vec::new()));
 }
+
+#[test]
+fn a_token_is_permitted_where_it_counts_and_denied_elsewhere_to_a_thief_and_after_its_time() {
+    let mut demo = Demo::start(&["--tokens", "--listen", "127.0.0.1:0", "--rotate-every", "500ms"]);
+    let told = [
+        [" token ", "made for billing, for whoever shows it: 5s to live, "],
+        [" billing ", "  permit, app "],
+        [" payroll ", "denial, audience; "],
+        [" token ", "made for billing, bound to our certificate: "],
+        [" billing ", "from us, by mTLS: permit, app "],
+        [" billing ", "from a thief, by mTLS: denial, not_bound; "],
+        [" billing ", "the first once more: denial, expired; "],
+    ];
+    for parts in &told {
+        demo.line_with(parts);
+    }
+    // In this order, and nothing else was told of tokens.
+    let lines = demo.lines();
+    let app = lines.iter().find_map(|line| line.trim().strip_prefix("identity  app ")).unwrap();
+    let of_tokens = |line: &&String| [" token ", " billing ", " payroll "].iter().any(|who| line.contains(who));
+    let lines: Vec<_> = lines.iter().filter(of_tokens).filter(|line| !line.contains("--audience")).collect();
+    for (line, parts) in lines.iter().zip(&told) {
+        assert!(parts.iter().all(|part| line.contains(part)), "{lines:?}");
+        assert_eq!(line.contains(": permit, app ") || line.contains("  permit, app "), line.ends_with(app), "{line}");
+    }
+    assert!(!lines.iter().any(|line| line.contains("eyJ")), "a token is told: {lines:?}");
+    assert_eq!(demo.interrupt("INT").code(), Some(0));
+    assert_eq!(demo.left(), [] as [std::path::PathBuf; 0]);
+}

@@ -17,6 +17,7 @@ use vestibule::metrics::METRICS;
 use vestibule::policy;
 use vestibule::policy::PolicyFile;
 use vestibule::telemetry::{CloseReason, FIELDS, OUTBOUND_FIELDS, OutboundCloseReason};
+use vestibule::token::{Roles, TokenDenialReason};
 
 const CONFIGURATION: &str = "docs/configuration.md";
 const OPERATIONS: &str = "docs/operations.md";
@@ -188,6 +189,25 @@ fn the_receivers_are_shown_as_they_are_tried() {
         let shown: String = shown.lines().map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect();
         hold(TOKENS, name, &format!("\n```{language}\n{}\n```\n\n", shown.trim_end()));
     }
+}
+
+#[test]
+fn every_denial_of_a_token_has_a_remedy_in_the_order_in_which_it_is_asked_and_the_example_of_roles_is_one() {
+    let text = read(TOKENS);
+    let rows: Vec<_> = text.lines().filter(|line| line.split('|').count() == 6 && line.contains("| `")).collect();
+    let mut explained = Vec::new();
+    for row in rows {
+        let mut cells = row.split('|').skip(1).map(str::trim);
+        let (Some(check), Some(reasons)) = (cells.next(), cells.next()) else { continue };
+        if check.parse::<u8>().is_ok() {
+            explained.extend(reasons.split(", ").map(|reason| (check.to_owned(), reason.trim_matches('`').to_owned())));
+        }
+    }
+    let known =
+        TokenDenialReason::VARIANTS.iter().map(|reason| (reason.check().to_string(), reason.as_str().to_owned()));
+    assert_eq!(explained, known.collect::<Vec<_>>());
+    let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    assert_eq!(Roles::parse(Path::new("roles.toml"), file).map(|roles| roles.nobodies()), Ok(Vec::new()));
 }
 
 #[test]

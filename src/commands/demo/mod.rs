@@ -5,10 +5,13 @@
 //!
 //! With `--green-blue` the app is a back-end with two front-ends: green, which `--allow-app` admits, and blue, which no
 //! rule does. Both call again and again, and each answer or refusal is told beside the proxy's own access log entry.
+//!
+//! With `--tokens` tokens are made with the pair in service, verified, and refused where they do not count.
 
 mod app;
 mod front_end;
 mod narrator;
+mod tokens;
 
 use std::ffi::OsString;
 use std::io;
@@ -22,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use self::front_end::{FrontEnd, FrontEndSidecar};
 use self::narrator::Narrator;
+use self::tokens::TokenDemo;
 use super::{serve, text};
 use crate::cli::DemoArgs;
 use crate::config::resolve::resolve;
@@ -37,8 +41,9 @@ use crate::telemetry;
 /// A P-256 key is made in a fraction of a millisecond; Diego's RSA 3072 would keep a core busy at each rotation.
 const KEY: KeyKind = KeyKind::P256;
 
-/// A certificate outlives its rotation by as much again, and by this: a client that is slow still finds it valid.
-const MARGIN: Duration = Duration::from_secs(10);
+/// A certificate outlives its rotation by as much again, and by this: a client that is slow still finds it valid, and so does a receiver
+/// the last token that was made with it.
+const MARGIN: Duration = Duration::from_secs(20);
 
 /// A stop that waits for long answers would only be a nuisance here.
 const DRAIN: &str = "1s";
@@ -111,11 +116,17 @@ impl Demo<'_> {
         let sidecars = sidecars.map(|one| one.open_sidecar(dir.path(), reached(proxy), &self.spec, &self.log));
         let sidecars = sidecars.collect::<Result<Vec<_>, _>>()?;
         let front_ends: Vec<_> = sidecars.iter().map(|one| (one.name, one.outbound)).collect();
+        let mut commands = self.commands(proxy, &roots, &front_ends);
+        if self.args.tokens {
+            commands.push(TokenDemo::command(&folder.cert(), &folder.key(), &roots));
+        }
         let narrator = Narrator {
             intro: self.intro(dir.path(), proxy, app, taken, (sidecar.admin_addr(), &front_ends)),
-            commands: self.commands(proxy, &roots, &front_ends),
+            commands,
             shown: sidecar.served(),
         };
+        let tokens = self.args.tokens.then(|| TokenDemo::new(&self.authority, &roots)).transpose()?;
+        let tokens = tokens::show_again_and_again(tokens, sidecar.served());
         let calls = front_end::call_again_and_again(front_end::CallLog { front_ends, shown: sidecar.served() });
         let mut others: JoinSet<Result<Exit, Fault>> = JoinSet::new();
         for FrontEndSidecar { sidecar, .. } in sidecars {
@@ -127,6 +138,7 @@ impl Demo<'_> {
             fault = self.rotate(&folder) => Err(fault),
             fault = narrator.run() => Err(fault),
             fault = calls => Err(fault),
+            fault = tokens => Err(fault),
         }
     }
 

@@ -371,6 +371,8 @@ pub const OPTIONS: &[Opt] = &[
           help: "Where clients dial the demo", commands: DEMO, ..FLAG },
     Opt { name: "green-blue", arity: Arity::Switch,
           help: "Two front-ends call, green and blue; only green is allowed in", commands: DEMO, ..FLAG },
+    Opt { name: "tokens", arity: Arity::Switch,
+          help: "Tokens are made, verified, and refused where they do not count", commands: DEMO, ..FLAG },
     Opt { name: "rotate-every", value: "DURATION", default: Preset::Value("5s"),
           help: "How often the pair is replaced", commands: DEMO, ..FLAG },
     Opt { name: "log-level", value: "LEVEL", default: Preset::Value("off"),

@@ -75,7 +75,7 @@ pub(super) fn unsound() -> Vec<Case> {
     for (what, token) in garbage {
         cases.push(Case { what, token: token.to_owned(), ..Draft::new().case(what) });
     }
-    let drafts: &[(&str, fn(&mut Draft))] = &[
+    let drafts: &[(&str, Change)] = &[
         ("issued by a stranger who sends its CA along", |draft| draft.ca = &STRANGER),
         ("signed by another key", |draft| draft.signer = &OTHER_KEY),
         ("signed for other bytes", |draft| {
@@ -88,7 +88,7 @@ pub(super) fn unsound() -> Vec<Case> {
         ("alg None", |draft| (draft.header["alg"], draft.signature) = (json!("None"), Some(Vec::new()))),
         ("HS256 with the public key in PEM", |draft| draft.hmac_by(LEAF_KEY.public_key_pem().as_bytes())),
         ("HS256 with the certificate in PEM", |draft| draft.hmac_by(draft.certificate().pem().as_bytes())),
-        ("HS256 with the certificate in DER", |draft| draft.hmac_by(&draft.certificate().der().to_vec())),
+        ("HS256 with the certificate in DER", |draft| draft.hmac_by(draft.certificate().der())),
         ("an algorithm that does not fit the key", |draft| draft.header["alg"] = json!("ES256")),
         ("an algorithm that is not on the list", |draft| {
             (draft.header["alg"], draft.scheme) = (json!("RS512"), SignatureScheme::RSA_PKCS1_SHA512);
@@ -191,6 +191,9 @@ impl Ca {
         Self { params, key, certificate }
     }
 }
+
+/// What is made wrong in one.
+type Change = fn(&mut Draft);
 
 /// A token that is put together; as it begins it is sound.
 struct Draft {
