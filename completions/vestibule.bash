@@ -690,7 +690,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__demo)
-            opts="-h --listen --green-blue --rotate-every --log-level --help"
+            opts="-h --listen --green-blue --tokens --rotate-every --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -586,6 +586,7 @@ info\t''
 debug\t''
 trace\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l green-blue -d 'Two front-ends call, green and blue; only green is allowed in'
+complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l tokens -d 'Tokens are made, verified, and refused where they do not count'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "run" -d 'Start the app behind the proxy; the container\'s entrypoint'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "proxy" -d 'The proxy alone; something else starts the app'
