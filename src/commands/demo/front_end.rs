@@ -12,7 +12,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{KEY, narrator, resolved};
 use crate::config::Log;
-use crate::credentials::ServedCertificate;
 use crate::exit::{Exit, Fault};
 use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError};
 use crate::sidecar::Sidecar;
@@ -101,13 +100,13 @@ pub(super) struct FrontEndSidecar {
 pub(super) struct CallLog {
     /// Each front-end by its name, and where it dials its sidecar.
     pub(super) front_ends: Vec<(&'static str, SocketAddr)>,
-    /// Tells when the back-end serves.
-    pub(super) shown: watch::Receiver<Vec<ServedCertificate>>,
+    /// Becomes true once the back-end serves, and that was told.
+    pub(super) introduced: watch::Receiver<bool>,
 }
 
 /// Has each front-end call, and tells what it got. Ends only by a fault; never, if there is no front-end.
 pub(super) async fn call_again_and_again(mut calls: CallLog) -> Fault {
-    if calls.front_ends.is_empty() || calls.shown.wait_for(|shown| !shown.is_empty()).await.is_err() {
+    if calls.front_ends.is_empty() || calls.introduced.wait_for(|introduced| *introduced).await.is_err() {
         // Nobody calls; or the sidecar is gone, and ends the demo itself.
         return std::future::pending().await;
     }

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -120,14 +121,16 @@ impl Demo<'_> {
         if self.args.tokens {
             commands.push(TokenDemo::command(&folder.cert(), &folder.key(), &roots));
         }
+        let (introduced, told) = watch::channel(false);
         let narrator = Narrator {
             intro: self.intro(dir.path(), proxy, app, taken, (sidecar.admin_addr(), &front_ends)),
             commands,
             shown: sidecar.served(),
+            introduced,
         };
         let tokens = self.args.tokens.then(|| TokenDemo::new(&self.authority, &roots)).transpose()?;
-        let tokens = tokens::show_again_and_again(tokens, sidecar.served());
-        let calls = front_end::call_again_and_again(front_end::CallLog { front_ends, shown: sidecar.served() });
+        let tokens = tokens::show_again_and_again(tokens, sidecar.served(), told.clone());
+        let calls = front_end::call_again_and_again(front_end::CallLog { front_ends, introduced: told });
         let mut others: JoinSet<Result<Exit, Fault>> = JoinSet::new();
         for FrontEndSidecar { sidecar, .. } in sidecars {
             others.spawn(sidecar.run());

@@ -29,24 +29,22 @@ pub(super) struct Narrator {
     pub(super) commands: Vec<String>,
     /// The pairs as they are taken into service.
     pub(super) shown: watch::Receiver<Vec<ServedCertificate>>,
+    /// Becomes true once it was told what is running; whoever else has something to tell waits for it.
+    pub(super) introduced: watch::Sender<bool>,
 }
 
 impl Narrator {
     /// Goes on for ever; ends only when nobody can read it any more.
     pub(super) async fn run(mut self) -> Fault {
-        let mut introduced = false;
         while let Ok(()) = self.shown.changed().await {
             // The demo has one pair.
             let Some(shown) = self.shown.borrow_and_update().first().cloned() else { continue };
-            let mut lines = String::new();
-            if !introduced {
-                introduced = true;
-                lines = self.introduction();
-            }
+            let mut lines = if *self.introduced.borrow() { String::new() } else { self.introduction() };
             lines += &format!("{} {}\n", clock(), rotation(&shown));
             if let Err(error) = write(&lines) {
                 return Fault::of_stdout(&error);
             }
+            self.introduced.send_replace(true);
         }
         // The sidecar, which holds the other end, ends the demo itself.
         std::future::pending().await

@@ -112,13 +112,15 @@ impl TokenDemo {
     }
 }
 
-/// Shows it again and again, with the pair that is in service then. Ends only by a fault; never, if there is nothing to show.
+/// Shows it again and again, with the pair that is in service then, once it was told what is running. Ends only by a fault; never, if there
+/// is nothing to show.
 pub(super) async fn show_again_and_again(
     demo: Option<TokenDemo>,
-    mut shown: watch::Receiver<Vec<ServedCertificate>>,
+    shown: watch::Receiver<Vec<ServedCertificate>>,
+    mut introduced: watch::Receiver<bool>,
 ) -> Fault {
-    let served = shown.wait_for(|shown| !shown.is_empty()).await.map(drop);
-    let (Some(demo), Ok(())) = (demo, served) else {
+    let told = introduced.wait_for(|introduced| *introduced).await.map(drop);
+    let (Some(demo), Ok(())) = (demo, told) else {
         // Nothing is asked for; or the sidecar is gone, and ends the demo itself.
         return std::future::pending().await;
     };
