@@ -11,7 +11,7 @@ use super::{KEY, issuing, narrator};
 use crate::commands::text;
 use crate::credentials::{Pair, ServedCertificate};
 use crate::exit::{Exit, Fault};
-use crate::identity::{Certificate, Role};
+use crate::identity::Role;
 use crate::issuer::{Authority, InstanceSpec};
 use crate::token::{
     CallerCertificate, IssuedToken, RequiredIdentity, TokenQuestion, TokenRequest, VerifiedForm, Verifier, issue,
@@ -58,7 +58,7 @@ impl TokenDemo {
             require_bound: false,
             roles: None,
         };
-        Ok(Self { verifier, thief: caller(&thief.leaf)? })
+        Ok(Self { verifier, thief: CallerCertificate::of(&thief.leaf.into()) })
     }
 
     /// Tokens to make in a shell, with the pair and CA of these files.
@@ -88,7 +88,7 @@ impl TokenDemo {
         self.judge(OTHER_RECEIVER, &token, CallerCertificate::Unknown, "")?;
         let bound = TokenRequest { bind: true, ..request };
         let Some(bound) = make(pair, &bound, "bound to our certificate")? else { return Ok(()) };
-        self.judge(RECEIVER, &bound, caller(pair.leaf())?, "from us, by mTLS: ")?;
+        self.judge(RECEIVER, &bound, CallerCertificate::of(pair.leaf()), "from us, by mTLS: ")?;
         self.judge(RECEIVER, &bound, self.thief, "from a thief, by mTLS: ")?;
         let over = UNIX_EPOCH + Duration::from_secs(token.expires_at + 1);
         sleep(over.duration_since(SystemTime::now()).unwrap_or_default()).await;
@@ -144,10 +144,4 @@ fn make(pair: &Pair, request: &TokenRequest, what: &str) -> Result<Option<Issued
             Ok(None)
         }
     }
-}
-
-/// One who has shown this certificate.
-fn caller(leaf: &[u8]) -> Result<CallerCertificate, Fault> {
-    let leaf = Certificate::from_der(leaf).map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;
-    Ok(CallerCertificate::Known(*leaf.fingerprint()))
 }
