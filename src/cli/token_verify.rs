@@ -88,7 +88,7 @@ pub(super) fn verify(matches: &ArgMatches) -> Result<VerifyArgs, Diagnostics> {
     let (ca, crl) = (flags.paths("ca"), flags.paths("crl"));
     let audiences = flags.all("audience", word);
     let skew = flags.read("skew", |text| values::duration(text, &Range::ZERO_TO_FIVE_MINUTES));
-    let max_ttl = flags.read("max-ttl", |text| values::duration(text, &Range::A_SECOND_TO_A_MONTH));
+    let max_ttl = flags.read("max-ttl", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
     let (form, identity) = (flags.parsed("form"), flags.parsed("identity"));
     let mut one_path = |name| flags.paths(name).pop();
     let (peer, roles, replay_file) = (one_path("peer"), one_path("roles"), one_path("replay-file"));

@@ -36,10 +36,6 @@ impl Range {
     pub const ZERO_TO_AN_HOUR: Self = Self { least: Self::NONE, most: Self::HOUR };
     /// For a token.
     pub const TEN_SECONDS_TO_AN_HOUR: Self = Self { least: Self::TEN_SECONDS, most: Self::HOUR };
-    /// For the difference of two clocks.
-    pub const ZERO_TO_FIVE_MINUTES: Self = Self { least: Self::NONE, most: Self::FIVE_MINUTES };
-    /// For how long a token may live that somebody else has made.
-    pub const A_SECOND_TO_A_MONTH: Self = Self { least: Self::SECOND, most: Self::MONTH };
     /// For the end of long downloads.
     pub const ZERO_TO_A_DAY: Self = Self { least: Self::NONE, most: Self::DAY };
     /// For what is looked at now and then.
