@@ -45,7 +45,7 @@ pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-fn name(rdns: &[&[Written<'_>]]) -> Vec<u8> {
+pub(crate) fn name(rdns: &[&[Written<'_>]]) -> Vec<u8> {
     let attribute =
         |(arc, tag, value): &Written<'_>| tlv(0x30, &[&tlv(0x06, &[&[0x55, 4, *arc]]), &tlv(*tag, &[value])]);
     let rdn = |rdn: &&[Written<'_>]| tlv(0x31, &[&rdn.iter().flat_map(attribute).collect::<Vec<u8>>()]);

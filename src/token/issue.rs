@@ -415,7 +415,7 @@ struct EcdsaSignature<'a> {
 }
 
 /// r || s, each as `half` bytes with its leading zeros.
-fn fixed_length(der: &[u8], half: usize) -> Option<Vec<u8>> {
+pub(super) fn fixed_length(der: &[u8], half: usize) -> Option<Vec<u8>> {
     let EcdsaSignature { r, s } = EcdsaSignature::from_der(der).ok()?;
     let mut fixed = vec![0; 2 * half];
     for (number, place) in [r, s].into_iter().zip(fixed.chunks_mut(half)) {
