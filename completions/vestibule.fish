@@ -114,6 +114,17 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-fil
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-listen -d 'Where the app asks for tokens: unix:/PATH [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-audience -d 'For whom tokens may be asked' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-peer-uid -d 'Users who may ask by the socket file [our own, which is the app\'s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-rate -d 'Signatures a second; five times as many at once [10/s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-token-file -d 'Over TCP: where the secret is written that requests have to have [in a folder of ours]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-ca -d 'Verify tokens too (POST /verify): CAs, files and folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-crl -d 'Their CRLs, PEM or DER: files, folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-max-ttl -d 'Refuse tokens that live longer than this [1h]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-skew -d 'How far clocks may be apart, at most 5m [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -219,6 +230,17 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-listen -d 'Where the app asks for tokens: unix:/PATH [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-audience -d 'For whom tokens may be asked' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-peer-uid -d 'Users who may ask by the socket file [our own, which is the app\'s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-rate -d 'Signatures a second; five times as many at once [10/s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-token-file -d 'Over TCP: where the secret is written that requests have to have [in a folder of ours]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l token-ca -d 'Verify tokens too (POST /verify): CAs, files and folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l token-crl -d 'Their CRLs, PEM or DER: files, folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l token-max-ttl -d 'Refuse tokens that live longer than this [1h]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l token-skew -d 'How far clocks may be apart, at most 5m [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -330,6 +352,17 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-listen -d 'Where the app asks for tokens: unix:/PATH [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-audience -d 'For whom tokens may be asked' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-peer-uid -d 'Users who may ask by the socket file [our own, which is the app\'s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-rate -d 'Signatures a second; five times as many at once [10/s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-token-file -d 'Over TCP: where the secret is written that requests have to have [in a folder of ours]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-ca -d 'Verify tokens too (POST /verify): CAs, files and folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-crl -d 'Their CRLs, PEM or DER: files, folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-max-ttl -d 'Refuse tokens that live longer than this [1h]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-skew -d 'How far clocks may be apart, at most 5m [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -455,6 +488,17 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-listen -d 'Where the app asks for tokens: unix:/PATH [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-audience -d 'For whom tokens may be asked' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-peer-uid -d 'Users who may ask by the socket file [our own, which is the app\'s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-rate -d 'Signatures a second; five times as many at once [10/s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-token-file -d 'Over TCP: where the secret is written that requests have to have [in a folder of ours]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-ca -d 'Verify tokens too (POST /verify): CAs, files and folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-crl -d 'Their CRLs, PEM or DER: files, folders' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-max-ttl -d 'Refuse tokens that live longer than this [1h]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-skew -d 'How far clocks may be apart, at most 5m [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f

@@ -5,7 +5,9 @@ mod reading;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ClientAuthFiles;
 use super::outbound::OutboundListen;
+use crate::policy::Rule;
 
 /// What an audience has, at most: it stands in a claim and in log lines.
 pub const MAX_AUDIENCE_BYTES: usize = 256;
@@ -42,6 +44,22 @@ pub struct TokenVerification {
     pub max_ttl: Duration,
     /// How far clocks may be apart.
     pub skew: Duration,
+}
+
+impl TokenVerification {
+    /// Its CAs and CRLs, as those of clients are read.
+    pub fn trust_files(&self) -> ClientAuthFiles {
+        ClientAuthFiles {
+            required: true,
+            ca: self.ca.clone(),
+            crl: self.crl.clone(),
+            allow: vec![Rule::Any],
+            deny: Vec::new(),
+            any_implied: false,
+            policy: None,
+            mode: None,
+        }
+    }
 }
 
 impl IdentityEndpoint {

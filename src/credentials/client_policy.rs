@@ -237,6 +237,8 @@ pub(super) enum ClientPolicySource {
     Files(ClientAuthFiles),
     /// In a document of secrets.
     Secret(SecretFile),
+    /// In files of CAs and CRLs: who vouches for those who sign tokens.
+    Tokens(ClientAuthFiles),
 }
 
 impl ClientPolicySource {
@@ -244,7 +246,7 @@ impl ClientPolicySource {
     pub(super) fn kinds(&self) -> Vec<FileKind> {
         match self {
             Self::Secret(_) => vec![FileKind::ClientCa],
-            Self::Files(files) => {
+            Self::Files(files) | Self::Tokens(files) => {
                 let crl = (!files.crl.is_empty()).then_some(FileKind::ClientCrl);
                 let policy = files.policy.is_some().then_some(FileKind::Policy);
                 std::iter::once(FileKind::ClientCa).chain(crl).chain(policy).collect()
@@ -269,7 +271,7 @@ impl ReloadSource for ClientPolicySource {
 
     fn paths(&self) -> Vec<PathBuf> {
         match self {
-            Self::Files(certified) => {
+            Self::Files(certified) | Self::Tokens(certified) => {
                 certified.ca.iter().chain(&certified.crl).chain(&certified.policy).cloned().collect()
             }
             Self::Secret(secret) => vec![secret.path.clone()],
@@ -283,14 +285,14 @@ impl ReloadSource for ClientPolicySource {
 
     fn read(&self, before: Option<&ClientPolicyFiles>) -> Result<ClientPolicyFiles, TrustError> {
         match self {
-            Self::Files(certified) => ClientPolicyFiles::read(certified, before),
+            Self::Files(certified) | Self::Tokens(certified) => ClientPolicyFiles::read(certified, before),
             Self::Secret(secret) => ClientPolicyFiles::read_context(secret),
         }
     }
 
     fn parse(&self, texts: &ClientPolicyFiles) -> Result<Arc<ClientPolicy>, TrustError> {
         match self {
-            Self::Files(certified) => texts.parse(certified).map(Arc::new),
+            Self::Files(certified) | Self::Tokens(certified) => texts.parse(certified).map(Arc::new),
             Self::Secret(_) => texts.client_policy_of_context().map(Arc::new),
         }
     }
@@ -305,7 +307,16 @@ impl ReloadSource for ClientPolicySource {
     }
 
     fn log_loaded(&self, client_policy: &Arc<ClientPolicy>, before: Option<&Arc<ClientPolicy>>, generation: u64) {
-        log_policy(client_policy, before.map(|before| before.policy.mode), generation);
+        match self {
+            Self::Tokens(_) => {
+                let loaded = if before.is_none() { "loaded" } else { "reloaded" };
+                let (cas, crls) = (client_policy.anchors.cas().len(), client_policy.anchors.crls().len());
+                tracing::info!(generation, cas, crls, "CAs of tokens {loaded}");
+            }
+            Self::Files(_) | Self::Secret(_) => {
+                log_policy(client_policy, before.map(|before| before.policy.mode), generation);
+            }
+        }
         let all = |client_policy: &'_ Arc<ClientPolicy>| -> Vec<String> {
             client_policy.notes.iter().chain(client_policy.anchors.crl_notes()).cloned().collect()
         };

@@ -20,7 +20,9 @@ use super::watch::FileWatch;
 use super::{
     FileKind, LoadError, OutboundSnapshot, Pair, ReloadFailure, RotationStats, Snapshot, SnapshotReceiver, TrustError,
 };
-use crate::config::{ClientAuthConfig, OutboundSettings, PairSource, TlsSettings, ValidationContextConfig};
+use crate::config::{
+    ClientAuthConfig, ClientAuthFiles, OutboundSettings, PairSource, TlsSettings, ValidationContextConfig,
+};
 use crate::identity::Identity;
 use crate::tls::ServerConfigs;
 use crate::trust::{ClientAuth, ClientAuthenticator, ClientPolicy, TrustAnchors};
@@ -60,6 +62,7 @@ pub struct Rotator {
     configs: Vec<ServedConfig>,
     server_trusts: Vec<ServerTrustSource>,
     outbounds: Vec<ServedOutbound>,
+    token_trusts: Vec<ServedTokenTrust>,
     served_certificates: watch::Sender<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
     stats: Arc<RotationStats>,
@@ -84,6 +87,14 @@ struct ServedOutbound {
     trust: usize,
     settings: OutboundSettings,
     snapshots: SnapshotPublisher<OutboundSnapshot>,
+}
+
+/// Who vouches for those who sign tokens.
+#[derive(Debug)]
+struct ServedTokenTrust {
+    /// Its place among the client CAs and rules.
+    client_policy: usize,
+    snapshots: SnapshotPublisher<Arc<ClientPolicy>>,
 }
 
 /// What clients are asked for.
@@ -117,6 +128,7 @@ impl Rotator {
             configs: Vec::new(),
             server_trusts: Vec::new(),
             outbounds: Vec::new(),
+            token_trusts: Vec::new(),
             served_certificates: shown,
             reload,
             stats: Arc::default(),
@@ -170,6 +182,15 @@ impl Rotator {
         let snapshots = SnapshotPublisher::new();
         let receiver = snapshots.subscribe();
         self.outbounds.push(ServedOutbound { pair, trust, settings: settings.clone(), snapshots });
+        receiver
+    }
+
+    /// Registers the CAs and CRLs of `files`, by which tokens are judged, and gives the receiver of what they say.
+    pub fn add_token_trust(&mut self, files: ClientAuthFiles) -> SnapshotReceiver<Arc<ClientPolicy>> {
+        let client_policy = intern(&mut self.client_policies, ClientPolicySource::Tokens(files));
+        let snapshots = SnapshotPublisher::new();
+        let receiver = snapshots.subscribe();
+        self.token_trusts.push(ServedTokenTrust { client_policy, snapshots });
         receiver
     }
 
@@ -317,7 +338,15 @@ impl Rotator {
                 return;
             }
         };
-        if next.is_empty() && outbounds.is_empty() {
+        let token_trusts: Vec<_> = self
+            .token_trusts
+            .iter()
+            .filter_map(|served| {
+                let (client_policy, since) = good.client_policies[served.client_policy].parsed()?;
+                (served.snapshots.generation() < since).then(|| (served, Arc::clone(client_policy)))
+            })
+            .collect();
+        if next.is_empty() && outbounds.is_empty() && token_trusts.is_empty() {
             return;
         }
         good.generation = generation;
@@ -326,6 +355,9 @@ impl Rotator {
         }
         for (served, snapshot) in outbounds {
             served.snapshots.publish(snapshot, generation);
+        }
+        for (served, client_policy) in token_trusts {
+            served.snapshots.publish(client_policy, generation);
         }
         self.stats.record_success(generation);
         self.stats.update_files(|files| {

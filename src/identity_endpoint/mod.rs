@@ -17,6 +17,8 @@ mod refusal;
 mod secret;
 mod service;
 mod token_request;
+mod verification;
 
 pub use secret::EndpointSecretFile;
 pub use service::{IdentityService, MAX_CONNECTIONS};
+pub use verification::TokenJudge;

@@ -16,12 +16,13 @@ use super::rate::RateLimit;
 use super::refusal::Refusal;
 use super::secret::{EndpointSecret, EndpointSecretFile};
 use super::token_request::{AskedToken, MAX_BODY, MEMBERS, TokenBody};
-use super::{body, protections};
+use super::verification::{AskedVerdict, TokenJudge, VerifyBody};
+use super::{body, protections, verification};
 use crate::config::{IdentityEndpoint, PairSource};
-use crate::credentials::{ServedCertificate, run_blocking};
+use crate::credentials::{Pair, ServedCertificate, run_blocking};
 use crate::telemetry::{TokenCounters, TokenRequestResult};
 use crate::token;
-use crate::token::{IssuedToken, TokenRequest};
+use crate::token::{IssuedToken, TokenRequest, TokenVerdict};
 
 /// Connections at once; further ones wait in the kernel's backlog.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -43,6 +44,8 @@ pub struct IdentityService {
     peers: Vec<u32>,
     /// What a request over TCP has to know; `None`: the kernel says who asks.
     secret: Option<EndpointSecret>,
+    /// What tokens of others are judged by; `None`: they are not.
+    judge: Option<Arc<TokenJudge>>,
     /// The pair that signs.
     pair: PairSource,
     served: watch::Receiver<Vec<ServedCertificate>>,
@@ -64,10 +67,12 @@ struct TokenAnswer<'a> {
 }
 
 impl IdentityService {
-    /// Answers as `config` says, with the pair of `pair` of those that are `served`. `secret`: what requests have to know.
+    /// Answers as `config` says, with the pair of `pair` of those that are `served`. `secret`: what requests have to know. `judge`: of tokens of
+    /// others.
     pub fn new(
         config: IdentityEndpoint,
         secret: Option<&EndpointSecretFile>,
+        judge: Option<Arc<TokenJudge>>,
         pair: PairSource,
         served: watch::Receiver<Vec<ServedCertificate>>,
         counters: Arc<TokenCounters>,
@@ -78,6 +83,7 @@ impl IdentityService {
         Self {
             peers,
             secret: secret.map(|file| file.secret.clone()),
+            judge,
             pair,
             served,
             cache: TokenCache::new(Arc::clone(&counters)),
@@ -130,6 +136,13 @@ impl IdentityService {
         peer_uid: Option<u32>,
     ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
         protections::check(&request, self.secret.as_ref())?;
+        if let ("/verify", Some(judge)) = (request.uri().path(), &self.judge) {
+            if request.method() != Method::POST {
+                return Err(Refusal::method("POST"));
+            }
+            let asked = body::read::<VerifyBody>(request, verification::MAX_BODY, verification::MEMBERS).await?;
+            return self.verify(judge, asked.meaning()?).await;
+        }
         match (request.uri().path(), request.method()) {
             ("/identity", &Method::GET) => {
                 self.take_turn()?;
@@ -149,9 +162,51 @@ impl IdentityService {
             }
             ("/token", _) => Err(Refusal::method("GET, POST")),
             _ => {
-                let there = "there are GET /identity, POST /token and GET /token?audience=AUD";
+                let verify = if self.judge.is_some() { ", POST /verify" } else { "" };
+                let there = format!("there are GET /identity, POST /token, GET /token?audience=AUD{verify}");
                 Err(Refusal::new(TokenRequestResult::NotFound, there))
             }
+        }
+    }
+
+    async fn verify(
+        &self,
+        judge: &Arc<TokenJudge>,
+        asked: AskedVerdict,
+    ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
+        self.take_turn()?;
+        // Never an error: it is not closed.
+        let turn = self.turn.acquire().await.ok();
+        let judge = Arc::clone(judge);
+        let verdict = run_blocking(move || judge.judge(&asked, SystemTime::now())).await;
+        drop(turn);
+        let verdict = verdict.map_err(|_| panicked())??;
+        self.counters.count_verdict(verdict.reason());
+        let said = verdict.said();
+        self.log_verdict(&said, verdict.is_permit());
+        let status = if verdict.is_permit() { StatusCode::OK } else { StatusCode::FORBIDDEN };
+        Ok((TokenRequestResult::Verified, json(status, &said)?))
+    }
+
+    fn log_verdict(&self, said: &TokenVerdict, is_permit: bool) {
+        let (jti, fingerprint) = (said.jti.as_deref(), said.fingerprint_sha256.as_deref());
+        let identity = said.identity.as_ref();
+        let (app, space) =
+            (identity.and_then(|who| who.app_guid.as_deref()), identity.and_then(|who| who.space_guid.as_deref()));
+        if is_permit {
+            tracing::debug!(audience = said.audience, jti, fingerprint, app, space, "token verified");
+        } else if let Some(left_out) = self.counters.admit_denial() {
+            let suppressed = (left_out > 0).then_some(left_out);
+            tracing::info!(
+                reason = said.reason,
+                check = said.check,
+                jti,
+                fingerprint,
+                app,
+                space,
+                suppressed,
+                "token denied"
+            );
         }
     }
 
@@ -187,7 +242,7 @@ impl IdentityService {
     }
 
     /// Signs a token beside the threads that relay, once it is our turn.
-    async fn sign(&self, pair: crate::credentials::Pair, request: TokenRequest) -> Result<IssuedToken, Refusal> {
+    async fn sign(&self, pair: Pair, request: TokenRequest) -> Result<IssuedToken, Refusal> {
         self.signatures.take(Instant::now()).map_err(Refusal::rate_limited)?;
         // Never an error: it is not closed.
         let _turn = self.turn.acquire().await.ok();
@@ -202,10 +257,7 @@ impl IdentityService {
         });
         match issued.await {
             Ok(issued) => issued.map_err(|error| Refusal::of_issue(&error)),
-            Err(_) => {
-                let detail = "signing has panicked; please report this";
-                Err(Refusal::new(TokenRequestResult::Internal, detail))
-            }
+            Err(_) => Err(panicked()),
         }
     }
 
@@ -221,6 +273,10 @@ impl IdentityService {
     fn current(&self) -> Option<ServedCertificate> {
         self.served.borrow().iter().find(|served| served.source == self.pair).cloned()
     }
+}
+
+fn panicked() -> Refusal {
+    Refusal::new(TokenRequestResult::Internal, "this is a fault of vestibule; please report it, with the log")
 }
 
 /// Whether the token alone is wanted: for shells, and for readers that take an answer as it is.

@@ -3,16 +3,17 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::outbound::{OutboundSocket, Outbounds, open_sockets};
 use super::shared::Shared;
 use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
-use crate::credentials::ServedCertificate;
-use crate::exit::Fault;
-use crate::identity_endpoint::{EndpointSecretFile, IdentityService, MAX_CONNECTIONS};
+use crate::credentials::Rotator;
+use crate::exit::{Exit, Fault};
+use crate::identity_endpoint::{EndpointSecretFile, IdentityService, MAX_CONNECTIONS, TokenJudge};
 use crate::lifecycle::Tasks;
 use crate::listener::{Acceptor, Queued, Slots, SocketAccess};
+use crate::token::RolesFile;
 
 /// Where the app finds it.
 const ENDPOINT: &str = "CF_INSTANCE_IDENTITY_ENDPOINT";
@@ -26,6 +27,7 @@ pub(super) struct BoundIdentityEndpoint {
     config: IdentityEndpoint,
     pub(super) sockets: Vec<OutboundSocket>,
     secret: Option<EndpointSecretFile>,
+    roles: Option<Arc<RolesFile>>,
 }
 
 impl BoundIdentityEndpoint {
@@ -40,7 +42,20 @@ impl BoundIdentityEndpoint {
         let sockets = open_sockets(&config.listen, access, "--identity-listen")?;
         let secret = config.is_on_tcp().then(|| EndpointSecretFile::write(config.token_file.as_deref())).transpose();
         let secret = secret.map_err(|error| format!("cannot write the secret of --identity-listen: {error}"))?;
-        Ok(Self { config: config.clone(), sockets, secret })
+        Ok(Self { config: config.clone(), sockets, secret, roles: None })
+    }
+
+    /// Reads the file of roles, if there is to be one.
+    ///
+    /// # Errors
+    /// [`Exit::Config`]: it cannot be used, and there is no last good state to fall back on.
+    pub(super) fn load_roles(mut self) -> Result<Self, Fault> {
+        let path = self.config.verification.as_ref().and_then(|verification| verification.roles.as_deref());
+        let roles = path.map(RolesFile::load).transpose();
+        self.roles = roles
+            .map_err(|error| Fault::new(Exit::Config, error.to_string()).with_help("correct --token-roles"))?
+            .map(Arc::new);
+        Ok(self)
     }
 
     /// Where it is, as a URL.
@@ -61,7 +76,7 @@ impl BoundIdentityEndpoint {
 }
 
 impl Outbounds {
-    /// Has `bound` answer with the pair of `pair`, until the app has ended. Must be called within a runtime.
+    /// Has `bound` answer with the pair of `pair` that `rotator` serves, until the app has ended. Must be called within a runtime.
     ///
     /// # Errors
     /// The runtime cannot take a socket: its descriptor limit is reached.
@@ -69,18 +84,25 @@ impl Outbounds {
         &mut self,
         bound: BoundIdentityEndpoint,
         pair: PairSource,
-        served: watch::Receiver<Vec<ServedCertificate>>,
         shared: &Shared,
+        rotator: &mut Rotator,
         tasks: &mut Tasks,
     ) -> Result<(), Fault> {
         // Invariant: whoever has an endpoint counts tokens.
         let counters = shared.counters.tokens.clone().unwrap_or_default();
         let at = bound.url();
-        let BoundIdentityEndpoint { config, sockets, secret } = bound;
+        let BoundIdentityEndpoint { config, sockets, secret, roles } = bound;
         let audiences = config.audiences.join(",");
         let token_file = secret.as_ref().map(|secret| tracing::field::display(secret.path().display()));
         tracing::info!(identity_endpoint = %at, audiences, token_file, "identity endpoint listening");
-        let service = Arc::new(IdentityService::new(config, secret.as_ref(), pair, served, counters));
+        let judge = config.verification.clone().map(|verification| {
+            let trust = rotator.add_token_trust(verification.trust_files());
+            let judge = Arc::new(TokenJudge::new(verification, trust, roles));
+            tasks.start("token roles", Arc::clone(&judge).watch_roles());
+            judge
+        });
+        let served = rotator.served();
+        let service = Arc::new(IdentityService::new(config, secret.as_ref(), judge, pair, served, counters));
         tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in sockets {

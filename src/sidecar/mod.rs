@@ -89,6 +89,7 @@ impl Sidecar {
         if !failures.is_empty() {
             return Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")));
         }
+        outbounds.identity_endpoint = outbounds.identity_endpoint.map(BoundIdentityEndpoint::load_roles).transpose()?;
         let hidden = if config.app.hide_port { hide_app(&mut listeners)? } else { None };
         let admin = BoundAdmin::open(config.admin.as_ref())?;
         let metrics = BoundAdmin::open_metrics(config.metrics)?;

@@ -196,7 +196,7 @@ pub(super) fn start(
         started.start_forward_proxy(proxy, ours, (config, &pair), shared, rotator, tasks)?;
     }
     if let Some(endpoint) = identity_endpoint {
-        started.start_identity_endpoint(endpoint, pair, rotator.served(), shared, tasks)?;
+        started.start_identity_endpoint(endpoint, pair, shared, rotator, tasks)?;
     }
     Ok(started)
 }

@@ -96,6 +96,7 @@ pub struct TokenCounters {
     cached: AtomicU64,
     last_refusal: Mutex<Option<(SystemTime, TokenRequestResult)>>,
     limiter: LineLimiter<{ TokenRequestResult::COUNT }>,
+    denials: LineLimiter<1>,
 }
 
 impl TokenCounters {
@@ -123,6 +124,11 @@ impl TokenCounters {
     /// A token was judged: `permit`, or the reason of its denial.
     pub fn count_verdict(&self, verdict: &'static str) {
         self.verdicts.count(&verdict);
+    }
+
+    /// Whether one more line may say that a token was denied, and how many were left out before it; `None`: there were too many.
+    pub fn admit_denial(&self) -> Option<u64> {
+        self.denials.admit(0, Instant::now())
     }
 
     /// So many tokens wait to be asked for again.

@@ -4,6 +4,7 @@ mod bounds;
 mod lifetime;
 mod protections;
 mod told;
+mod verifying;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -44,6 +44,25 @@ pub(super) fn own_identity(cert: &Path) -> Option<Identity> {
     Identity::from_der(chain.first()?).ok().flatten()
 }
 
+/// What is to be said of the dates of a CA at the time `now`, and what helps; `None`: nothing.
+pub(super) fn ending(ca: &Ca, now: SystemTime) -> Option<(String, &'static str)> {
+    let Ca { subject, not_before, not_after, .. } = ca;
+    let until = text::timestamp(*not_after);
+    let left = not_after.duration_since(now);
+    match left {
+        Err(_) => Some((format!("the CA {subject} expired on {until}"), "take it out, or put its successor there")),
+        Ok(_) if now < *not_before => {
+            let what = format!("the CA {subject} is not valid before {}", text::timestamp(*not_before));
+            Some((what, "wait, or compare `date -u` with another machine's"))
+        }
+        Ok(left) if left < SOON => {
+            let what = format!("the CA {subject} expires on {until}, in {}", text::duration(left));
+            Some((what, "put its successor beside it now"))
+        }
+        Ok(_) => None,
+    }
+}
+
 /// What is judged by, for one listener.
 struct Judge<'a> {
     /// Which listener, where there are several.
@@ -110,20 +129,8 @@ impl Judge<'_> {
             ),
             _ => self.ok(Subject::ClientCa, &format!("{counted} may vouch for clients")),
         }
-        for Ca { subject, not_before, not_after, .. } in cas {
-            let until = text::timestamp(*not_after);
-            if *not_after < now {
-                let what = format!("the CA {subject} expired on {until}");
-                self.warning(Subject::ClientCa, &what, "take it out, or put its successor there");
-            } else if now < *not_before {
-                let what = format!("the CA {subject} is not valid before {}", text::timestamp(*not_before));
-                self.warning(Subject::ClientCa, &what, "wait, or compare `date -u` with another machine's");
-            } else if let Ok(left) = not_after.duration_since(now)
-                && left < SOON
-            {
-                let what = format!("the CA {subject} expires on {until}, in {}", text::duration(left));
-                self.warning(Subject::ClientCa, &what, "put its successor beside it now");
-            }
+        for (what, help) in cas.iter().filter_map(|ca| ending(ca, now)) {
+            self.warning(Subject::ClientCa, &what, help);
         }
     }
 

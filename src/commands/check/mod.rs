@@ -85,7 +85,7 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
 
     outbound::judge(config, connects, &network, &|inode| machine.holder(inode), found)?;
     if let Some(endpoint) = &config.identity_endpoint {
-        identity_endpoint::judge(endpoint, &network, &|inode| machine.holder(inode), found);
+        identity_endpoint::judge(endpoint, SystemTime::now(), &network, &|inode| machine.holder(inode), found);
     }
 
     app_files::judge(config, found);
