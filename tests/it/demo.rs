@@ -265,7 +265,7 @@ fn a_token_is_permitted_where_it_counts_and_denied_elsewhere_to_a_thief_and_afte
     let lines = demo.lines();
     let app = lines.iter().find_map(|line| line.trim().strip_prefix("identity  app ")).unwrap();
     let at = |part: &str| lines.iter().position(|line| line.contains(part)).unwrap();
-    assert!(at("What happens, ") < at(" token "), "before it was told what is running: {lines:?}");
+    assert!(at("What happens, ") < at(" token       "), "before it was told what is running: {lines:?}");
     let of_tokens = |line: &&String| [" token ", " billing ", " payroll "].iter().any(|who| line.contains(who));
     let lines: Vec<_> = lines.iter().filter(of_tokens).filter(|line| !line.contains("--audience")).collect();
     for (line, parts) in lines.iter().zip(&told) {
