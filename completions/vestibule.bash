@@ -114,6 +114,9 @@ _vestibule() {
             vestibule__subcmd__help__subcmd__token,vault-cf)
                 cmd="vestibule__subcmd__help__subcmd__token__subcmd__vault__subcmd__cf"
                 ;;
+            vestibule__subcmd__help__subcmd__token,verify)
+                cmd="vestibule__subcmd__help__subcmd__token__subcmd__verify"
+                ;;
             vestibule__subcmd__policy,help)
                 cmd="vestibule__subcmd__policy__subcmd__help"
                 ;;
@@ -135,6 +138,9 @@ _vestibule() {
             vestibule__subcmd__token,vault-cf)
                 cmd="vestibule__subcmd__token__subcmd__vault__subcmd__cf"
                 ;;
+            vestibule__subcmd__token,verify)
+                cmd="vestibule__subcmd__token__subcmd__verify"
+                ;;
             vestibule__subcmd__token__subcmd__help,help)
                 cmd="vestibule__subcmd__token__subcmd__help__subcmd__help"
                 ;;
@@ -143,6 +149,9 @@ _vestibule() {
                 ;;
             vestibule__subcmd__token__subcmd__help,vault-cf)
                 cmd="vestibule__subcmd__token__subcmd__help__subcmd__vault__subcmd__cf"
+                ;;
+            vestibule__subcmd__token__subcmd__help,verify)
+                cmd="vestibule__subcmd__token__subcmd__help__subcmd__verify"
                 ;;
             *)
                 ;;
@@ -1132,7 +1141,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__help__subcmd__token)
-            opts="jwt vault-cf"
+            opts="jwt vault-cf verify"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1160,6 +1169,20 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__help__subcmd__token__subcmd__vault__subcmd__cf)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vestibule__subcmd__help__subcmd__token__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -3130,7 +3153,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__token)
-            opts="-h --help jwt vault-cf help"
+            opts="-h --help jwt vault-cf verify help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3144,7 +3167,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__token__subcmd__help)
-            opts="jwt vault-cf help"
+            opts="jwt vault-cf verify help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3186,6 +3209,20 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__token__subcmd__help__subcmd__vault__subcmd__cf)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vestibule__subcmd__token__subcmd__help__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -3397,6 +3434,116 @@ _vestibule() {
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vestibule__subcmd__token__subcmd__verify)
+            opts="-h --json --ca --crl --audience --skew --max-ttl --form --identity --peer --require-bound --issuer --roles --role --replay-file --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --crl)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audience)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --skew)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-ttl)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --form)
+                    COMPREPLY=($(compgen -W "standard comcast" -- "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -W "cf any" -- "${cur}"))
+                    return 0
+                    ;;
+                --peer)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --issuer)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --roles)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --role)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --replay-file)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
                     fi
                     return 0
                     ;;

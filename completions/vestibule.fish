@@ -539,10 +539,11 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf help" -s h -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -f -a "verify" -d 'The verdict on a token, and the check that decided; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l config -d 'A vestibule.toml that holds any of these' -r -F
@@ -574,8 +575,27 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_se
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l role -d 'The role that is asked for; needed' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l ca -d 'CAs that vouch for instances, PEM: files and folders; needed' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l crl -d 'What those CAs have taken back, PEM or DER' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l audience -d 'For whom the token has to be: one of these; needed' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l skew -d 'By how much clocks may differ [60s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l max-ttl -d 'How long it may live at most [1h]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l form -d 'How it is written: standard, comcast [standard]' -r -f -a "standard\t''
+comcast\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l identity -d 'Whose certificates count: Cloud Foundry\'s, or any: cf, any [cf]' -r -f -a "cf\t''
+any\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l peer -d 'Who has sent it, as the TLS handshake showed, PEM' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l issuer -d 'An iss that counts beside the subject' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l roles -d 'Which roles and policies there are for whom, TOML' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l role -d 'The role that is asked for' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l replay-file -d 'It counts once: where used tokens are remembered' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l json -d 'Print JSON'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l require-bound -d 'Only tokens that are bound to a certificate count (cnf)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "verify" -d 'The verdict on a token, and the check that decided; exit 0 or 1'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l validity -d 'How long each certificate is valid [24h]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l rotate-every -d 'Write a new pair this often [as Diego does]' -r -f
@@ -648,5 +668,6 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "verify" -d 'The verdict on a token, and the check that decided; exit 0 or 1'
 complete -c vestibule -n "__fish_seen_subcommand_from run; and contains -- -- (commandline -opc)" -x -a "(__fish_complete_command)"
 complete -c vestibule -n "__fish_seen_subcommand_from completions" -f -a "bash zsh fish"

@@ -27,8 +27,18 @@ const FISH: &str = "completions/vestibule.fish";
 const SERVING: &str = "run";
 
 /// Those with options of their own.
-const TOOLS: [&str; 9] =
-    ["check", "wait", "health", "identity", "policy test", "token jwt", "token vault-cf", "issuer", "demo"];
+const TOOLS: [&str; 10] = [
+    "check",
+    "wait",
+    "health",
+    "identity",
+    "policy test",
+    "token jwt",
+    "token verify",
+    "token vault-cf",
+    "issuer",
+    "demo",
+];
 
 /// Compares a file with `expected`, or writes it.
 #[track_caller]
