@@ -72,11 +72,13 @@ pub(crate) struct Setup {
     pub(crate) access_log: Option<&'static str>,
     /// Whether a server that is dialled in TLS gives tickets.
     pub(crate) tickets: bool,
+    /// Whether vestibule gives the app tokens.
+    pub(crate) gives_tokens: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rsa: Rsa::Bits2048, asks_clients: false, access_log: None, tickets: true }
+        Self { rsa: Rsa::Bits2048, asks_clients: false, access_log: None, tickets: true, gives_tokens: false }
     }
 }
 
@@ -124,6 +126,7 @@ impl Bench {
             credentials: self.credentials(setup.rsa),
             asks_clients: setup.asks_clients,
             access_log: setup.access_log,
+            gives_tokens: setup.gives_tokens,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::toml_reader::{TomlReader, entries, no_such_word};
+use super::rule_file::{RuleFileReader, entries, no_such_word};
 use super::{PolicyMode, Rule};
 use crate::diagnostics::Diagnostics;
 
@@ -29,7 +29,7 @@ impl PolicyFile {
     /// Every mistake in it, with its line.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
         const MODES: &str = "write \"enforce\" or \"audit\"";
-        let mut reader = TomlReader::new(path, text);
+        let mut reader = RuleFileReader::new(path, text);
         let mut file = Self::default();
         let table = reader.table("allow = [\"cf:app:GUID\"]").unwrap_or_default();
         for (key, at, value) in entries(&table) {

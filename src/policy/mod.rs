@@ -12,7 +12,7 @@ mod doubt;
 mod file;
 mod pattern;
 mod rule;
-pub(crate) mod toml_reader;
+pub(crate) mod rule_file;
 
 pub use alt_name::{AltName, AltNameKind};
 pub use decision::{Permit, Policy, PolicyMode};

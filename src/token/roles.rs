@@ -11,7 +11,7 @@ use crate::config::values::Range;
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostics, Problem};
 use crate::identity::Client;
-use crate::policy::toml_reader::{TomlReader, entries};
+use crate::policy::rule_file::{RuleFileReader, entries};
 use crate::policy::{Policy, PolicyMode, Rule};
 
 const ROLE_KEYS: [&str; 5] = ["name", "allow", "deny", "policies", "max-ttl"];
@@ -60,7 +60,7 @@ impl Roles {
     /// # Errors
     /// Every mistake in it, with its line. A file that cannot be read is never one that grants nothing.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
-        let mut reader = TomlReader::new(path, text);
+        let mut reader = RuleFileReader::new(path, text);
         let mut roles = Self::default();
         let table = reader.table("[[role]], name = \"NAME\", allow = [\"cf:app:GUID\"], policies = [\"POLICY\"]");
         for (key, at, value) in entries(&table.unwrap_or_default()) {
@@ -135,7 +135,7 @@ impl RoleEntry {
 }
 
 fn tables<'b, 'a>(
-    reader: &mut TomlReader<'a>,
+    reader: &mut RuleFileReader<'a>,
     key: &str,
     value: &'b Spanned<DeValue<'a>>,
 ) -> Vec<(usize, &'b DeTable<'a>)> {
@@ -156,7 +156,7 @@ fn tables<'b, 'a>(
 
 /// One table, with its name and where that stands if it `is_named`.
 fn read_entry(
-    reader: &mut TomlReader<'_>,
+    reader: &mut RuleFileReader<'_>,
     (start, table): (usize, &DeTable<'_>),
     is_named: bool,
 ) -> (Option<(String, usize)>, RoleEntry) {

@@ -12,6 +12,7 @@ mod rotation;
 pub(crate) mod sign;
 mod start;
 mod storm;
+mod tokens;
 
 use anyhow::Result;
 
@@ -62,6 +63,7 @@ pub(crate) const ALL: &[&Measure] = &[
     &nagle::NAGLE,
     &storm::STORM,
     &rotation::ROTATION,
+    &tokens::TOKENS,
     &access_log::ACCESS_LOG,
 ];
 

@@ -8,7 +8,7 @@ mod nginx;
 pub(crate) mod outbound;
 mod relay;
 mod stunnel;
-mod vestibule;
+pub(crate) mod vestibule;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -42,6 +42,8 @@ pub(crate) struct Site<'a> {
     pub(crate) asks_clients: bool,
     /// The access log of vestibule, where it is not the default.
     pub(crate) access_log: Option<&'a str>,
+    /// Whether vestibule gives the app tokens.
+    pub(crate) gives_tokens: bool,
 }
 
 impl Site<'_> {

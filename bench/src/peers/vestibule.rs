@@ -15,6 +15,9 @@ pub(crate) const NAME: &str = "vestibule";
 /// The same build with two threads.
 pub(crate) const TWO_THREADS: &str = "two-threads";
 
+/// Where the app asks for tokens, in the folder of the process.
+pub(crate) const IDENTITY_SOCKET: &str = "identity.sock";
+
 /// What a program that is linked with libraries has in it: the name of its loader.
 const LOADER: &[u8] = b"/ld-linux";
 
@@ -69,6 +72,11 @@ impl Peer for Vestibule {
         }
         if let Some(which) = site.access_log {
             command.args(["--access-log", which]);
+        }
+        if site.gives_tokens {
+            let socket = site.dir.join(IDENTITY_SOCKET);
+            command.arg("--identity-listen").arg(format!("unix:{}", socket.display()));
+            command.args(["--identity-audience", "bench"]);
         }
         Ok(command)
     }

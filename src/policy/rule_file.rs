@@ -10,7 +10,7 @@ use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source, nearest};
 
 /// A text, and what was found wrong with it so far.
-pub(crate) struct TomlReader<'a> {
+pub(crate) struct RuleFileReader<'a> {
     path: &'a Path,
     text: &'a str,
     mistakes: Vec<Diagnostic>,
@@ -19,7 +19,7 @@ pub(crate) struct TomlReader<'a> {
 /// A key, where it stands, and its value.
 pub(crate) type Entry<'a, 'b> = (&'b str, usize, &'b Spanned<DeValue<'a>>);
 
-impl<'a> TomlReader<'a> {
+impl<'a> RuleFileReader<'a> {
     /// A reader of the whole `text` of the file `path`.
     pub(crate) fn new(path: &'a Path, text: &'a str) -> Self {
         Self { path, text, mistakes: Vec::new() }
