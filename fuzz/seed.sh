@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target
+mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target corpus/token corpus/roles corpus/json
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -44,3 +44,13 @@ for target in backend.apps.internal:61443 '*.apps.internal:61443=cf:same:space' 
     i=$((i + 1))
     printf %s "$target" >"corpus/target/$i"
 done
+
+# Header and claims, each on a line, and a signature that is none.
+x5c=$(openssl x509 -in "$fixtures/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.crt" -outform DER | base64 -w 0)
+claims='{"iss":"cf:app:'$guid'","sub":"cf:app:'$guid'","aud":"me","iat":1795348800,"nbf":1795348770,"exp":1795349100,"jti":"a"}'
+printf '{"alg":"RS256","typ":"JWT","x5c":["%s"]}\n%s\nsignature' "$x5c" "$claims" >corpus/token/standard
+printf '{"alg":"PS256","JWK":{"kty":"RSA","x5c":["%s"]}}\n%s\nsignature' "$x5c" "$claims" >corpus/token/comcast
+printf %s "$claims" >corpus/json/claims
+printf '{"a":[1,-2,1.5e3,"\\u00e9",null,true,{"b":{}}]}' >corpus/json/all
+printf '[[role]]\nname = "a"\nallow = ["cf:app:%s"]\ndeny = ["cf:any"]\npolicies = ["p"]\nmax-ttl = "1h"\n[[grant]]\nallow = ["any"]\npolicies = ["q"]\n' \
+    "$guid" >corpus/roles/both

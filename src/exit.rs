@@ -60,7 +60,7 @@ impl Exit {
             Self::Success => ("0", "asked to stop, and drained (`proxy`); help; a tool that found nothing wrong"),
             Self::Findings => (
                 "1",
-                "`check` found a problem; `policy test` came to a denial; `token` found that the pair vouches for nobody now; `health` and `wait` found it not ready, or nobody there",
+                "`check` found a problem; `policy test` came to a denial; `token` found that the pair vouches for nobody now; `token verify` came to a denial; `health` and `wait` found it not ready, or nobody there",
             ),
             Self::Usage => (
                 "2",
@@ -68,7 +68,7 @@ impl Exit {
             ),
             Self::NoCredential => (
                 "66",
-                "no usable certificate and key within `--credential-timeout`, or for `token`; a file that `identity` cannot read",
+                "no usable certificate and key within `--credential-timeout`, or for `token`; a file that `identity` or `token verify` cannot read",
             ),
             Self::AddressUnavailable => (
                 "69",
@@ -77,7 +77,7 @@ impl Exit {
             Self::Internal => ("70", "a fault of the program or the system"),
             Self::Config => (
                 "78",
-                "a variable or the file was wrong; no usable client CAs and rules within `--credential-timeout`; `issuer` or `token jwt --write` could not write",
+                "a variable or the file was wrong; no usable client CAs and rules within `--credential-timeout`; roles with mistakes (`token verify`); `issuer`, `token jwt --write` or `token verify --replay-file` could not write",
             ),
             Self::App(126 | 127) => ("126, 127", "`run`: the app cannot be executed; it was not found"),
             Self::App(_) => ("any other", "`run`: the app's own; 128+n if signal n ended it"),

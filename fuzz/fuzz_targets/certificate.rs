@@ -14,6 +14,10 @@ fuzz_target!(|der: &[u8]| {
     let readable = Readable::new(der);
     let differing: Vec<_> = der.iter().zip(readable.shown().iter()).filter(|(sent, shown)| sent != shown).collect();
     assert!(readable.shown().len() == der.len() && (differing.is_empty() || differing == [(&0xff, &0)]));
+    // And without its dates in digits, beside that mark.
+    let undated = Readable::undated(der);
+    let mut differing = readable.shown().iter().zip(undated.shown().iter()).filter(|(dated, shown)| dated != shown);
+    assert!(undated.shown().len() == der.len() && differing.all(|(_, shown)| shown.is_ascii_digit() || *shown == b'Z'));
     if let Ok(client) = Client::from_leaf(der) {
         let deny = ["dns:evil.example", "uri:spiffe://o/admin/*", "cn:Bob"].map(|rule| rule.parse::<Rule>().unwrap());
         let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: deny.to_vec() };

@@ -205,3 +205,88 @@ fn word(text: &str) -> Result<String, Problem> {
         false => Ok(text.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Roles, Vec<String>> {
+        Roles::parse(Path::new("r.toml"), text).map_err(|all| all.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_with_their_lines() {
+        let text = r#"
+[[role]]
+name = "a"
+allow = ["cf:any", "cf:same:space"]
+polices = ["p"]
+
+[[role]]
+name = "a"
+allow = ["anonymous"]
+max-ttl = "1"
+
+[[role]]
+policies = [""]
+
+[[grant]]
+name = "b"
+max-ttl = 7
+
+[[grants]]
+allow = ["any"]
+"#;
+        assert_eq!(
+            parse(text).unwrap_err(),
+            [
+                "r.toml:4: allow: \"cf:same:space\" compares with ourselves, and a receiver of tokens is nobody's neighbour; write cf:app:, cf:space: or cf:org: with a GUID",
+                "r.toml:5: polices: no such key; the nearest is policies",
+                "r.toml:9: allow: anonymous means those without a certificate; leave it out",
+                "r.toml:10: max-ttl: \"1\" has no unit; write 1s or 1ms",
+                "r.toml:8: name: the role \"a\" is there twice; give each another name",
+                "r.toml:13: policies: \"\" is no name; write one without control characters",
+                "r.toml:12: role: has no name; write name = \"NAME\" in it",
+                "r.toml:16: name: no such key; write allow, deny, policies, max-ttl",
+                "r.toml:17: max-ttl: is of type integer; write a string such as \"1h\"",
+                "r.toml:19: grants: no such key; the nearest is grant",
+            ]
+        );
+        assert_eq!(parse("role = 1").unwrap_err(), ["r.toml:1: role: is of type integer; write [[role]]"]);
+        assert_eq!(parse("[role]\nname = 'a'").unwrap_err(), ["r.toml:1: role: is of type table; write [[role]]"]);
+        assert!(parse("[[role]]\nname = 'a'\nname = 'b'").unwrap_err()[0].contains("not TOML: duplicate key"));
+    }
+
+    #[test]
+    fn a_file_that_lists_nothing_grants_nothing_and_a_broken_one_is_no_such_file() {
+        for text in
+            ["", "# later\n", "role = []\ngrant = []\n", "[[grant]]\n", "[[grant]]\nallow = []\npolicies = ['p']"]
+        {
+            let granted = parse(text).unwrap().grant(&Client::Anonymous, None, None);
+            assert_eq!(granted, Ok(Grant::default()), "{text}");
+        }
+        for text in ["[[grant", "[[grant]]\nallow = ['any'", "[[grant]]\nallow"] {
+            assert!(parse(text).unwrap_err()[0].contains("not TOML"), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_means_nobody_is_named() {
+        let text = "[[role]]\nname = 'a'\n[[role]]\nname = 'b'\nallow = ['any']\n[[grant]]\nallow = ['cf:any']\ndeny = ['any']\n";
+        let nobody = "means nobody: it allows nobody whom it does not deny";
+        let expected = [format!("the role \"a\" {nobody}"), format!("[[grant]] number 1 {nobody}")];
+        assert_eq!(parse(text).unwrap().nobodies(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_in_the_file_nothing_panics(
+            text in "(\\[\\[role\\]\\]|\\[\\[grant\\]\\]|name|allow|deny|max-ttl|=|\\[|\\]|'|\"|any|,|\n|(?s).){0,24}"
+        ) {
+            if let Err(lines) = parse(&text) {
+                prop_assert!(!lines.is_empty() && lines.iter().all(|line| !line.contains('\n')));
+            }
+        }
+    }
+}

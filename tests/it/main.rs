@@ -44,5 +44,6 @@ mod status;
 mod supervisor;
 mod token_commands;
 mod token_receivers;
+mod token_verify;
 mod trust;
 mod watching;

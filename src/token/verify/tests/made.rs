@@ -37,7 +37,7 @@ pub(super) fn at(seconds: i64) -> SystemTime {
 /// A certificate and its key.
 pub(super) struct Holder {
     pub(super) key: KeyPair,
-    subject: Vec<u8>,
+    pub(super) subject: Vec<u8>,
     pub(super) der: CertificateDer<'static>,
 }
 
