@@ -135,6 +135,9 @@ fn to_text(verdict: &TokenVerdict) -> String {
     for warning in &verdict.warnings {
         line("warning", warning);
     }
+    if verdict.reason.is_some() {
+        line("see", &"docs/tokens.md#reasons");
+    }
     out
 }
 
