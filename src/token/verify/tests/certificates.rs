@@ -153,7 +153,7 @@ fn a_crl_takes_back_the_leaf_or_a_ca_above_it_in_time_or_not() {
         world.verifier.anchors = anchors(&[&world.root], &[list]);
         assert_eq!((world.reason(&token), world.reason(&old)), (Some(Reason::Revoked), Some(Reason::Revoked)));
     }
-    let lists = [crl(&world.issuing, 3), crl(&world.root, 1)];
+    let lists = [crl(&world.issuing, 3), crl(&world.root, 3)];
     world.verifier.anchors = anchors(&[&world.root], &lists);
     assert_eq!((world.reason(&token), world.reason(&old)), (None, Some(Reason::CertificateExpired)));
 }
