@@ -55,8 +55,7 @@ impl Receiver {
 fn run(words: &[&str], input: &str) -> Output {
     let mut command = Command::new(VESTIBULE);
     command.args(["token", "verify"]).args(words).env_clear();
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Whoever has read enough need not read on.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
@@ -113,7 +112,8 @@ fn in_text_each_thing_has_its_line() {
 fn mistakes_are_all_told_at_once_and_nothing_is_read() {
     let receiver = Receiver::new();
     let token = receiver.token(&["--audience", "me"]);
-    let words = ["--skew", "6m", "--max-ttl", "25h", "--form", "uaa", "--identity", "none", "--role", "r", "--peer", ""];
+    let words =
+        ["--skew", "6m", "--max-ttl", "25h", "--form", "uaa", "--identity", "none", "--role", "r", "--peer", ""];
     let (status, stdout, stderr) = told(run(&words, &token), &token);
     assert_eq!((status, stdout.as_str()), (2, ""));
     for flag in ["--ca", "--audience", "--skew", "--max-ttl", "--form", "--identity", "--role", "--peer"] {
