@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{AppFiles, CredentialFile, CredentialForm, DEFAULT_TOKEN_TTL, RotationHook, TokenFile};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values;
+use crate::config::values::FileMode;
 use crate::diagnostics::redact::{quote, quote_path};
 use crate::diagnostics::{Problem, Source};
 use crate::signal::Signal;
@@ -24,7 +25,11 @@ impl OptionReader {
             let help = "write exec:PROGRAM, or start the app by vestibule run -- COMMAND";
             return Err(self.report(Problem::new("the app is not ours to signal here", help).at(place.clone())));
         }
-        if tokens.is_empty() && credentials.is_empty() && matches!(mode_place, Source::Flag(_)) {
+        if tokens.is_empty()
+            && credentials.is_empty()
+            && mode != FileMode::PRIVATE
+            && matches!(mode_place, Source::Flag(_))
+        {
             let help = "add --identity-file AUDIENCE=PATH or --credential-file FORM=PATH, or leave it out";
             return Err(self.report(Problem::new("there is no file to be written", help).at(mode_place)));
         }

@@ -196,7 +196,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "file-mode", value: "MODE", default: Preset::Value("0600"),
           help: "Who may read tokens and keys in these files; chain and ca are 0644", ..APP_FILES },
     Opt { name: "on-rotation", value: "HOOK",
-          help: "After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...", ..APP_FILES },
+          help: "After a rotation, signal the app (signal:HUP) or run a program (exec:PROGRAM ARG)", ..APP_FILES },
 
     Opt { name: "identity-listen", value: "ADDR", default: Preset::Value("off"), common: true,
           help: "Where the app asks for tokens: unix:/PATH", ..IDENTITY },
