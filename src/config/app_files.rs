@@ -12,8 +12,8 @@ use super::outbound::OutboundCa;
 use super::{ClientAuthConfig, Config, FileMode, PairFiles, PairSource, SecretFile};
 use crate::signal::Signal;
 
-/// How long a token in a file is valid, where its certificates are for longer.
-pub const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(300);
+/// How long a token is valid where nobody says otherwise.
+const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(300);
 
 /// What is written for the app, and how it learns of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct AppFiles {
     pub credentials: Vec<CredentialFile>,
     /// Who may read and write what holds a secret: tokens and keys.
     pub mode: FileMode,
-    /// How long a token is valid.
+    /// How long a token is valid, where its certificates are for longer.
     pub token_ttl: Duration,
     /// What follows a rotation, once all files are in place.
     pub on_rotation: Option<RotationHook>,
@@ -127,7 +127,7 @@ impl fmt::Display for RotationHook {
 }
 
 impl Config {
-    /// Every file and folder that we read ourselves, with the option that names it.
+    /// Every file and folder that we read ourselves, or write for others, with the option that names it.
     pub fn paths_read(&self) -> Vec<(&'static str, &Path)> {
         let mut all: Vec<(&'static str, &Path)> = Vec::new();
         for listener in &self.listeners {
@@ -143,6 +143,14 @@ impl Config {
                     all.extend(files.policy.iter().map(|path| ("--policy", path.as_path())));
                 }
                 ClientAuthConfig::ValidationContext(context) => all.push(("--client-ca", &context.secret.path)),
+            }
+        }
+        if let Some(endpoint) = &self.identity_endpoint {
+            all.extend(endpoint.token_file.iter().map(|path| ("--identity-token-file", path.as_path())));
+            for verification in &endpoint.verification {
+                all.extend(verification.ca.iter().map(|path| ("--token-ca", path.as_path())));
+                all.extend(verification.crl.iter().map(|path| ("--token-crl", path.as_path())));
+                all.extend(verification.roles.iter().map(|path| ("--token-roles", path.as_path())));
             }
         }
         let proxied = self.forward_proxy.iter().flat_map(|proxy| proxy.listed.iter().map(|listed| &listed.settings));

@@ -262,3 +262,19 @@ fn whoever_is_killed_at_any_point_leaves_whole_files_and_the_next_start_leaves_n
     written(&sidecar, 1);
     assert_eq!(scene.names(), ["ca", "chain", "pem", "pkcs8", "token"]);
 }
+
+#[test]
+fn a_token_that_somebody_deletes_comes_back_on_schedule() {
+    let scene = Scene::new();
+    let setup = scene.proxy().arg("--identity-file").arg(&scene.file("a", "token")).arg("--identity-ttl").arg("10s");
+    let sidecar = setup.ready();
+    written(&sidecar, 1);
+    let first = fs::read_to_string(scene.path("token")).unwrap();
+    fs::remove_file(scene.path("token")).unwrap();
+    let second = eventually("the next one", || fs::read_to_string(scene.path("token")).ok());
+    assert_ne!(first, second);
+    let issued = sidecar.lines_of("token issued");
+    assert_eq!((issued.len(), &issued[1]["generation"]), (2, &1.into()));
+    assert!(sidecar.lines_of("file not written").is_empty());
+    assert_eq!(sidecar.lines_of("files written").len(), 1, "nothing was missing");
+}

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{AppFiles, CredentialFile, CredentialForm, DEFAULT_TOKEN_TTL, RotationHook, TokenFile};
+use super::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values;
 use crate::config::values::FileMode;
@@ -18,6 +18,7 @@ impl OptionReader {
         let credentials = self.all("credential-file", credential_file);
         let mode = self.placed("file-mode", values::file_mode);
         let hook = self.all("on-rotation", rotation_hook);
+        let token_ttl = self.one("identity-ttl", values::token_ttl);
         let (tokens, credentials, (mode_place, mode), hook) = (tokens?, credentials?, mode?, hook?.pop());
         if let Some((place, RotationHook::Signal(_))) = &hook
             && !starts_app
@@ -43,7 +44,7 @@ impl OptionReader {
             tokens: tokens.into_iter().map(|(_, file)| file).collect(),
             credentials,
             mode,
-            token_ttl: DEFAULT_TOKEN_TTL,
+            token_ttl: token_ttl?,
             on_rotation: hook.map(|(_, hook)| hook),
         })
     }

@@ -82,6 +82,17 @@ fn what_names_no_file_no_audience_or_no_form_is_a_mistake() {
 }
 
 #[test]
+fn tokens_in_files_live_as_long_as_those_of_the_endpoint_and_need_none() {
+    let typed = nothing().flag("identity-ttl", "30s");
+    assert!(mistake(&typed).contains("there is no identity endpoint"));
+    let found = files(&typed.flag("identity-file", "a=/t"));
+    assert_eq!(found.token_ttl, Duration::from_secs(30));
+    assert_eq!(files(&nothing().flag("identity-file", "a=/t")).token_ttl, Duration::from_secs(300));
+    let others = nothing().flag("identity-file", "a=/t").flag("identity-rate", "1/s");
+    assert!(mistake(&others).contains("there is no identity endpoint"));
+}
+
+#[test]
 fn two_files_of_one_path_and_our_own_file_are_mistakes() {
     let both = nothing().flag("identity-file", "a=/run/x").flag("credential-file", "pem=/run/./x");
     assert!(mistake(&both).contains("is written twice"), "{}", mistake(&both));
@@ -98,7 +109,12 @@ fn what_is_read_is_known_with_the_option_that_names_it() {
         .flag("client-crl", "/crl")
         .flag("policy", "/policy")
         .flag("outbound", "9000=a.example:1")
-        .flag("outbound-ca", "/oca");
+        .flag("outbound-ca", "/oca")
+        .flag("identity-listen", "127.0.0.1:9009")
+        .flag("identity-audience", "a")
+        .flag("identity-token-file", "/secret")
+        .flag("token-ca", "/tca")
+        .flag("token-roles", "/roles");
     let config = typed.config();
     let read: Vec<_> = config.paths_read().into_iter().map(|(option, path)| (option, path.to_str().unwrap())).collect();
     let expected = [
@@ -107,6 +123,9 @@ fn what_is_read_is_known_with_the_option_that_names_it() {
         ("--client-ca", "/ca"),
         ("--client-crl", "/crl"),
         ("--policy", "/policy"),
+        ("--identity-token-file", "/secret"),
+        ("--token-ca", "/tca"),
+        ("--token-roles", "/roles"),
         ("--outbound-ca", "/oca"),
     ];
     assert_eq!(read, expected);

@@ -33,7 +33,7 @@ impl OptionReader {
         let listen = self.placed("identity-listen", values::outbound_listen_or_off);
         // Read even where there is no endpoint: what is wrong in it would be so with one.
         let audiences = self.all("identity-audience", values::audience);
-        let ttl = self.one("identity-ttl", |text| values::duration(text, &Range::TEN_SECONDS_TO_AN_HOUR));
+        let ttl = self.one("identity-ttl", values::token_ttl);
         let peer_uids = self.all("identity-peer-uid", |text| values::number(text, &(0..=u32::MAX - 1)));
         let rate = self.one("identity-rate", values::rate);
         let token_file = self.paths("identity-token-file");
@@ -47,7 +47,11 @@ impl OptionReader {
                 .is_some_and(|given| !matches!(given.place, Source::Default(_)));
             if !is_turned_off {
                 let help = "add --identity-listen unix:/PATH or 127.0.0.1:PORT, or leave it out";
-                self.no_lonely_option(&BESIDE_LISTEN, "there is no identity endpoint", help)?;
+                // Tokens in files live as long, without an endpoint too.
+                let in_files = !self.sources.values("identity-file").is_empty();
+                let means_nothing = |option: &&str| !(in_files && *option == "identity-ttl");
+                let lonely: Vec<_> = BESIDE_LISTEN.into_iter().filter(means_nothing).collect();
+                self.no_lonely_option(&lonely, "there is no identity endpoint", help)?;
             }
             return Ok(None);
         };

@@ -88,6 +88,11 @@ fn not_a_duration(text: &str, between: &Range) -> Problem {
     }
 }
 
+/// How long a token of ours may live.
+pub fn token_ttl(text: &str) -> Result<Duration, Problem> {
+    duration(text, &Range::TEN_SECONDS_TO_AN_HOUR)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

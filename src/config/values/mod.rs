@@ -24,7 +24,7 @@ use crate::diagnostics::Problem;
 use crate::diagnostics::redact::{may_be_secret_path, quote};
 
 pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
-pub use duration::{Range, duration, duration_or_off};
+pub use duration::{Range, duration, duration_or_off, token_ttl};
 pub use file_mode::{FileMode, file_mode};
 pub use forward_proxy::{Listed, forward_proxy, listed, port_mapping};
 pub use http_proxy::{http_proxy, no_proxy};
