@@ -45,5 +45,6 @@ mod supervisor;
 mod token_commands;
 mod token_receivers;
 mod token_verify;
+mod tokens;
 mod trust;
 mod watching;

@@ -1,7 +1,7 @@
 //! What a machine may lack, so that a test cannot run on it.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Says that a test is left out, for want of `what`.
 ///
@@ -40,4 +40,21 @@ pub(crate) fn in_namespaces(test: &str, namespaces: &[&str], prepare: &str, argu
         .unwrap();
     assert!(status.success(), "{test}: {status}");
     false
+}
+
+/// Whether this program, with its arguments, can be run and ends well.
+pub(crate) fn can(program: &[&str]) -> bool {
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// What a Python can do whose `cryptography` verifies the chains of clients.
+pub(crate) const VERIFIES_CHAINS: &str = "import jwt; from cryptography.x509.verification import ClientVerifier";
+
+/// The Python that can do `statement`.
+///
+/// Modules of the distribution are known to its own Python alone, which may not be the first.
+pub(crate) fn python_that(statement: &str) -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"].into_iter().find(|python| can(&[python, "-c", statement]))
 }

@@ -1,13 +1,13 @@
 //! The receivers, and how each is started on this machine.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::{env, fs};
 
 use tempfile::TempDir;
 
 use super::tokens::{FOR_NO_SIGNATURES, WITHOUT_KEY_USAGE};
-use crate::support::machine::lacks;
+use crate::support::machine::{VERIFIES_CHAINS, can, lacks, python_that};
 
 /// What a receiver is written in.
 #[derive(Debug, Clone, Copy)]
@@ -58,9 +58,7 @@ impl Language {
 type Words = Result<Vec<String>, &'static str>;
 
 fn python() -> Words {
-    let modules = "import jwt; from cryptography.x509.verification import ClientVerifier";
-    let known = |python: &&str| can(&[python, "-c", modules]);
-    let python = ["python3", "/usr/bin/python3"].into_iter().find(known).ok_or("cryptography 43 and PyJWT")?;
+    let python = python_that(VERIFIES_CHAINS).ok_or("cryptography 43 and PyJWT")?;
     Ok(vec![python.to_owned(), example("receiver.py").to_str().unwrap().to_owned()])
 }
 
@@ -113,10 +111,4 @@ fn go(dir: &Path) -> Words {
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tokens").join(name)
-}
-
-fn can(program: &[&str]) -> bool {
-    let mut command = Command::new(program[0]);
-    command.args(&program[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }

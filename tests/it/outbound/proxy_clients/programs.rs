@@ -1,9 +1,8 @@
 //! The clients, and how each is started on this machine.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use crate::support::machine::lacks;
+use crate::support::machine::{can, lacks, python_that};
 
 /// A client, as an app has it.
 pub(super) struct Client {
@@ -72,9 +71,7 @@ impl Client {
         let (lacking, program) = match self.how {
             How::Shell(name, script) => (name, can(&[name, "--version"]).then(|| vec!["sh".to_owned(), file(script)])),
             How::Python(module, script) => {
-                // Modules of the distribution are known to its own Python alone, which may not be the first.
-                let known = |python: &&str| can(&[python, "-c", &format!("import {module}")]);
-                let python = ["python3", "/usr/bin/python3"].into_iter().find(known);
+                let python = python_that(&format!("import {module}"));
                 (module, python.map(|python| vec![python.to_owned(), file(script)]))
             }
             How::Go => {
@@ -106,10 +103,4 @@ fn node(script: &str, argument: &str) -> Vec<String> {
 
 fn file(name: &str) -> String {
     format!("{}/tests/it/outbound/clients/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn can(program: &[&str]) -> bool {
-    let mut command = Command::new(program[0]);
-    command.args(&program[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }

@@ -1,7 +1,7 @@
 """HashiCorp's CF login, as a client sees it: vault-plugin-auth-cf v0.23.1, its checks in their order.
 
-Its CAs are set by `POST /v1/auth/cf/config`, a role by `POST /v1/auth/cf/roles/NAME`, and what the CF API knows by
-`POST /cf-api`.
+Its CAs are set by `POST /v1/auth/cf/config`, a role by `POST /v1/auth/cf/roles/NAME`, what the CF API knows by
+`POST /cf-api`, and the only length of a salt that is taken by `POST /salt`.
 """
 
 import base64
@@ -39,6 +39,8 @@ ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 class State:
     authorities = []
     roles = {}
+    # The server takes a salt of any length. A test may want one of its own.
+    salt = padding.PSS.AUTO
     # What the CF API answers: None is no answer.
     api = {"apps": None}
 
@@ -103,14 +105,14 @@ def signature_bytes(text):
 
 
 def signer(certificates, signature, message):
-    """The first whose key has made it, with a salt of any length."""
+    """The first whose key has made it."""
     faults = []
     for certificate in certificates:
         key = certificate.public_key()
         if not isinstance(key, rsa.RSAPublicKey):
             faults.append(f"not an rsa public key, it's a {type(key).__name__}")
             continue
-        scheme = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.AUTO)
+        scheme = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=State.salt)
         try:
             key.verify(signature, message, scheme, hashes.SHA256())
             return certificate
@@ -229,6 +231,8 @@ def answer(method, path, body, address):
     document = json.loads(body)
     if path == "/v1/auth/cf/config":
         State.authorities = blocks(document["identity_ca_certificates"])
+    elif path == "/salt":
+        State.salt = document
     elif path == "/cf-api":
         State.api = document
     elif path.startswith("/v1/auth/cf/roles/"):

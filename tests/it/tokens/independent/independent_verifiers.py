@@ -21,6 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "EdDSA"]
+# What is in the header and the claims of the standard form, and nothing else.
+HEADER = {"alg", "typ", "x5t#S256", "kid", "x5c"}
+GUIDS = {"org_guid", "space_guid", "app_guid", "cf_instance_guid"}
+CLAIMS = {"iss", "sub", "aud", "iat", "nbf", "exp", "jti"} | GUIDS
 
 
 def decode(part):
@@ -92,8 +96,13 @@ def by_hand(token, _ca, audience):
     assert all(base64.urlsafe_b64encode(decode(part)).rstrip(b"=").decode() == part for part in token.parts)
     claims, now = json.loads(decode(payload)), time.time()
     assert claims["aud"] == audience and claims["nbf"] <= now <= claims["exp"] and claims["iat"] <= now + 1, claims
+    times = [claims[name] for name in ("iat", "nbf", "exp")]
+    assert set(token.header) == HEADER and set(claims) == CLAIMS and all(type(time) is int for time in times)
+    assert len(decode(claims["jti"])) == 16
     mark = base64.urlsafe_b64encode(token.chain[0].fingerprint(hashes.SHA256())).rstrip(b"=").decode()
     assert token.header["x5t#S256"] == token.header["kid"] == mark, token.header
+    # The verifier has the root, or does not trust it.
+    assert all(certificate.subject != certificate.issuer for certificate in token.chain)
     return {"claims": claims}
 
 

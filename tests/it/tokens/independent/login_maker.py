@@ -177,93 +177,46 @@ def roles(logins):
 
 def pairs(logins):
     """Rows 8, 9, 11 and 12: a pair with which nobody could log in."""
-    me = logins.instance
-    org, space, app = me.units()
+    org, space, app = logins.instance.units()
     holder, add = logins.below(), logins.pair
-    no_rsa = "not an rsa public key, it's a "
-    add(
-        "EC key",
-        logins.below("p256"),
-        400,
-        no_rsa,
-        "takes RSA keys",
-        sign=lambda key, data: ecdsa_der(key, data, hashes.SHA256()),
-    )
+    no_rsa, dates = "not an rsa public key, it's a ", "x509: certificate has expired or is not yet valid: "
+    add("EC key", logins.below("p256"), 400, no_rsa, "takes RSA keys", sign=ecdsa_signature)
     add("Ed25519 key", logins.below("ed25519"), 400, no_rsa, "takes RSA keys", sign=lambda key, data: key.sign(data))
-    add("leaf alone", holder, 400, "no intermediate certificate found in ", "", chain=holder.pem())
+    alone, no_issuer = "no intermediate certificate found in ", "the CA that issued ours is not in the file"
+    add("leaf alone", holder, 400, alone, no_issuer, chain=holder.pem())
     stranger = authority("instance-identity-ca", new_key("rsa2048"))
-    foreign = instance_certificate(stranger, logins.keys["rsa2048"], me)
-    add(
-        "another CA beside it",
-        foreign,
-        400,
-        "x509: certificate signed by unknown authority",
-        "",
-        chain=foreign.pem() + logins.issuing.pem(),
-    )
-    add(
-        "expired",
-        logins.below(begins=-2 * DAY, ends=-60),
-        400,
-        "x509: certificate has expired or is not yet valid: ",
-        "expired",
-    )
-    add(
-        "not yet valid",
-        logins.below(begins=3600),
-        400,
-        "x509: certificate has expired or is not yet valid: ",
-        "not yet valid",
-    )
-    add(
-        "EKU clientAuth alone",
-        logins.below(extended=(CLIENT,)),
-        400,
-        "x509: certificate specifies an incompatible key usage",
-        "serverAuth",
-    )
-    several = [ADDRESS, x509.IPAddress(ipaddress.ip_address("10.1.2.3"))]
-    add(
-        "no address",
-        logins.below(alternative=[x509.DNSName("a")]),
-        500,
-        "valid CF certs have one IP address, but this has []",
-        "",
-    )
-    add("no SAN", logins.below(alternative=[]), 500, "valid CF certs have one IP address, but this has []", "")
-    add(
-        "two addresses",
-        logins.below(alternative=several),
-        500,
-        "valid CF certs have one IP address, but this has [",
-        "",
-    )
-    add("no CN", logins.below(name=None), 500, "no instance ID on given certificate", "no CN")
-    add(
-        "two apps",
-        logins.below(units=[org, space, app, f"app:{new_guid()}"], separate=True),
-        500,
-        "expected 1 app but received 2",
-        "app",
-    )
-    add(
-        "the same app twice",
-        logins.below(units=[org, space, app, app], separate=True),
-        500,
-        "expected 1 app but received 2",
-        "app",
-    )
-    for word, units in (("app", [org, space]), ("space", [org, app]), ("org", [space, app])):
-        add(f"no {word}", logins.below(units=units), 500, f"no {word} ID on given certificate", word)
-        both = [org, space, app, f"{'organization' if word == 'org' else word}:{new_guid()}"]
-        if word != "app":
-            add(
-                f"two values of {word}",
-                logins.below(units=both, separate=True),
-                500,
-                f"expected 1 {word} but received 2",
-                word,
-            )
+    foreign = instance_certificate(stranger, logins.keys["rsa2048"], logins.instance)
+    chain = foreign.pem() + logins.issuing.pem()
+    add("another CA beside it", foreign, 400, "x509: certificate signed by unknown authority", no_issuer, chain=chain)
+    one_address, several = "exactly one IP address", [ADDRESS, x509.IPAddress(ipaddress.ip_address("10.1.2.3"))]
+    none, two = ("valid CF certs have one IP address, but this has " + end for end in ("[]", "["))
+    usage = "x509: certificate specifies an incompatible key usage"
+    for name, changes, status, text, ours in (
+        ("expired", {"begins": -2 * DAY, "ends": -60}, 400, dates, "has expired"),
+        ("not yet valid", {"begins": 3600}, 400, dates, "is not valid yet"),
+        ("EKU clientAuth alone", {"extended": (CLIENT,)}, 400, usage, "wants serverAuth"),
+        ("no address", {"alternative": [x509.DNSName("a")]}, 500, none, one_address),
+        ("no SAN", {"alternative": []}, 500, none, one_address),
+        ("two addresses", {"alternative": several}, 500, two, one_address),
+        ("no CN", {"name": None}, 500, "no instance ID on given certificate", "no CN"),
+        (
+            "the same app twice",
+            {"units": [org, space, app, app]},
+            500,
+            "expected 1 app but received 2",
+            "the app exactly",
+        ),
+    ):
+        add(name, logins.below(separate="units" in changes, **changes), status, text, ours)
+    for word, kind in (("app", "app"), ("space", "space"), ("org", "organization")):
+        ours, others = f"the {kind} exactly once", [unit for unit in (org, space, app) if not unit.startswith(kind)]
+        add(f"no {word}", logins.below(units=others), 500, f"no {word} ID on given certificate", ours)
+        several = logins.below(units=[org, space, app, f"{kind}:{new_guid()}"], separate=True)
+        add(f"two values of {word}", several, 500, f"expected 1 {word} but received 2", ours)
+
+
+def ecdsa_signature(key, data):
+    return ecdsa_der(key, data, hashes.SHA256())
 
 
 def accepted(logins):
