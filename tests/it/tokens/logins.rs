@@ -108,7 +108,7 @@ fn a_role_is_sent_as_it_was_given_and_capitals_are_warned_of() {
     let (status, text) = server.login(&line(&output));
     assert_eq!((status, text.as_str()), (500, "no matching role"));
     // Quotes and letters beyond ASCII are signed as they are, and sent in JSON's spelling.
-    for role in ["\"billing\"", "b\\u0000", "b\u{fc}cher", "a b"] {
+    for role in ["b\"b", "b\\u0000", "b\u{fc}cher", "a b"] {
         server.set("/v1/auth/cf/roles/any", &json!({}));
         let body = ours(&made, role);
         assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["role"], role);

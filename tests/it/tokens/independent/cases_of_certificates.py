@@ -145,11 +145,6 @@ def paths(world, table):
     namesake_root = authority("instance-identity-root-ca", new_key("p256"))
     namesake = authority("instance-identity-ca", new_key("p256"), namesake_root)
     case("below a CA of the same name", holder=world.below(issuer=namesake))
-    case(
-        "below a CA of the same name, with the true one behind it",
-        holder=world.below(issuer=namesake),
-        x5c=[world.below(issuer=namesake).der, issuing.der],
-    )
     stranger = world.below(issuer=namesake)
     case("a stranger's leaf and the true CA", holder=stranger, x5c=[stranger.der, issuing.der])
     case(
@@ -160,6 +155,7 @@ def paths(world, table):
     case("the order is not that of the path", x5c=[leaf, root.der, issuing.der])
     case("a certificate between that issued nothing", x5c=[leaf, namesake.der, issuing.der])
     case("one behind it that issued nothing", x5c=[leaf, issuing.der, namesake.der])
+    case("one behind it that issued nothing, where its CA is trusted itself", x5c=[leaf, namesake.der], ca=issuing_file)
     case("the leaf twice", x5c=[leaf, leaf, issuing.der])
     case("the issuing CA twice", x5c=[leaf, issuing.der, issuing.der])
     itself = instance_certificate(None, world.keys["p256"], world.instance)
@@ -185,8 +181,8 @@ def limits_of_authorities(world, table):
     def below(issuer, **changes):
         return world.token(world.below(issuer=issuer, **changes))
 
-    def ca(issuer=None, **changes):
-        return authority("a CA", world.keys["p256"], issuer or world.root, **changes)
+    def ca(issuer=None, name="a CA", **changes):
+        return authority(name, world.keys["p256"], issuer or world.root, **changes)
 
     def named(trees):
         return x509.NameConstraints(permitted_subtrees=trees.get("permitted"), excluded_subtrees=trees.get("excluded"))
@@ -196,8 +192,12 @@ def limits_of_authorities(world, table):
     table.case("CA: keyUsage without keyCertSign", below(ca(usage=("digital_signature", "crl_sign"))), "untrusted")
     ending = ca(constraints=(True, 0))
     table.case("CA: pathLen 0 above the leaf", below(ending))
-    table.case("CA: pathLen 0 above a CA", below(ca(ending)), "untrusted")
-    table.case("CA: pathLen 1 above a CA", below(ca(ca(constraints=(True, 1)))))
+    table.case("CA: pathLen 0 above a CA", below(ca(ending, "another CA")), "untrusted")
+    # RFC 5280, section 6.1.4 (l): one that a CA has issued to its own name does not count.
+    table.case("CA: pathLen 0 above one of the same name", below(ca(ending)))
+    two = ca(ca(constraints=(True, 1)), "another CA")
+    table.case("CA: pathLen 1 above a CA", below(two))
+    table.case("CA: pathLen 1 above two CAs", below(ca(two, "a third CA")), "untrusted")
     short = authority("a short root", new_key("p256"), constraints=(True, 0))
     file = world.file("short.pem", short.pem())
     table.case("CA: a trusted one with pathLen 0 above the leaf", below(short), ca=file)
