@@ -22,7 +22,7 @@ pub(super) fn faults(case: &Value) -> Vec<String> {
     };
     let permit = case["reason"].is_null();
     wrong("status", &u8::from(!permit).into(), &status.into());
-    wrong("verdict", &if permit { "permit" } else { "deny" }.into(), &said["verdict"]);
+    wrong("verdict", &if permit { "permit" } else { "denial" }.into(), &said["verdict"]);
     wrong("reason", &case["reason"], &said["reason"]);
     wrong("check", &case["check"], &said["check"]);
     let told = !said["identity"].is_null();

@@ -64,7 +64,7 @@ fn accepts(judges: Judges, program: &[String]) {
     let judge = |token: &str, ca: &str| -> Output {
         run(Command::new(&program[0]).args(&program[1..]).arg(ca).arg(AUDIENCE), token)
     };
-    let stranger = Ours::of("p-256", &[]).ca();
+    let stranger = Ours::of("p-256", &[]);
     for (kind, more) in KINDS {
         let ours = Ours::of(kind, more);
         let output = judge(&ours.token, &ours.ca());
@@ -78,7 +78,7 @@ fn accepts(judges: Judges, program: &[String]) {
             assert!(!judge(&ours.turned(), &ours.ca()).status.success(), "{kind} {more:?}: a bit was turned");
         }
         if judges != Judges::Signature {
-            assert!(!judge(&ours.token, &stranger).status.success(), "{kind} {more:?}: another CA");
+            assert!(!judge(&ours.token, &stranger.ca()).status.success(), "{kind} {more:?}: another CA");
         }
     }
 }
@@ -157,7 +157,7 @@ fn the_thumbprint_is_that_of_openssls_der() {
 
 #[test]
 fn our_own_verifier_accepts_our_tokens_and_judges_both() {
-    let stranger = Ours::of("p-256", &[]).ca();
+    let stranger = Ours::of("p-256", &[]);
     for (kind, more) in KINDS {
         let ours = Ours::of(kind, more);
         let judge = |token: &str, ca: &str| {
@@ -166,6 +166,6 @@ fn our_own_verifier_accepts_our_tokens_and_judges_both() {
         };
         assert_eq!(judge(&ours.token, &ours.ca()), (Some(0), Value::Null), "{kind} {more:?}");
         assert_eq!(judge(&ours.turned(), &ours.ca()), (Some(1), "signature".into()), "{kind} {more:?}");
-        assert_eq!(judge(&ours.token, &stranger), (Some(1), "untrusted".into()), "{kind} {more:?}");
+        assert_eq!(judge(&ours.token, &stranger.ca()), (Some(1), "untrusted".into()), "{kind} {more:?}");
     }
 }
