@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, InvalidMessage};
 
 use super::address_rules::AddressRefusal;
 use crate::telemetry::{AttemptResult, OutboundCloseReason};
@@ -78,6 +78,9 @@ pub enum AttemptError {
     /// The handshake was not done in time.
     #[error("the handshake was not done within {0:?}")]
     HandshakeTimeout(Duration),
+    /// It answers, and not in TLS.
+    #[error("the handshake failed: the server does not speak TLS there; see whether the port is the right one")]
+    NotTls,
     /// The handshake failed.
     #[error("the handshake failed: {0}")]
     HandshakeFailed(io::Error),
@@ -132,7 +135,7 @@ impl AttemptError {
             Self::ConnectTimeout(_) => Reason::ConnectTimeout,
             Self::ConnectFailed(_) | Self::ProxyRefused(_) => Reason::ConnectFailed,
             Self::HandshakeTimeout(_) => Reason::HandshakeTimeout,
-            Self::HandshakeFailed(_) => Reason::HandshakeFailed,
+            Self::HandshakeFailed(_) | Self::NotTls => Reason::HandshakeFailed,
             Self::Rejected(_) => Reason::ClientCertificateRejected,
             Self::Denied(denial) => match denial.reason {
                 ServerDenialReason::Untrusted => Reason::Untrusted,
@@ -147,7 +150,7 @@ impl AttemptError {
     pub(super) fn weight(&self) -> u8 {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) => 0,
-            Self::ProxyRefused(_) | Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => 1,
+            Self::ProxyRefused(_) | Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) | Self::NotTls => 1,
             Self::Rejected(_) | Self::Denied(_) => 2,
         }
     }
@@ -158,7 +161,7 @@ impl AttemptError {
             Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) | Self::ProxyRefused(_) => {
                 AttemptResult::ConnectFailed
             }
-            Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => AttemptResult::HandshakeFailed,
+            Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) | Self::NotTls => AttemptResult::HandshakeFailed,
             Self::Rejected(_) => AttemptResult::Rejected,
             Self::Denied(_) => AttemptResult::Denied,
         }
@@ -179,6 +182,9 @@ impl AttemptError {
             return Self::Rejected(alert);
         }
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) = cause {
+            return Self::NotTls;
+        }
         match cause.and_then(tls::denial_of) {
             Some(denial) => Self::Denied(Box::new(denial.clone())),
             None => Self::HandshakeFailed(error),

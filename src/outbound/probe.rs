@@ -9,7 +9,7 @@ use rustls::SignatureScheme;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::address_rules::AddressRules;
@@ -113,12 +113,13 @@ async fn probe_one(
 ) -> Result<AuthenticatedServer, AttemptError> {
     let tcp = dial_one(Arc::clone(endpoint), settings.timeouts.clone()).await?;
     let (mut stream, server) = shake_hands(settings.timeouts.handshake, snapshot, name, tcp).await?;
-    match timeout(REFUSAL, stream.read(&mut [0])).await {
-        Ok(Err(error)) => match rejection(&error) {
-            Some(alert) => Err(AttemptError::Rejected(alert)),
-            None => Ok(server),
-        },
-        // It speaks first, has closed, or waits for us to speak.
-        Ok(Ok(_)) | Err(_) => Ok(server),
+    let heard = timeout(REFUSAL, stream.read(&mut [0])).await;
+    if let Ok(Err(error)) = &heard
+        && let Some(alert) = rejection(error)
+    {
+        return Err(AttemptError::Rejected(alert));
     }
+    // It speaks first, has closed, or waits for us to speak. One that is still there is told that we are done.
+    let _ = timeout(REFUSAL, stream.shutdown()).await;
+    Ok(server)
 }

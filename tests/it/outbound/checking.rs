@@ -1,5 +1,6 @@
 //! `vestibule check`, the status page, metrics and readiness, as they speak of outbounds.
 
+use std::io::Write;
 use std::process::Command;
 
 use serde_json::Value;
@@ -43,11 +44,30 @@ fn a_check_judges_the_settings_and_dials_nobody_unless_it_is_asked_to_and_then_n
     let (found, _) = check(&caller, &[&args[..], &["--connect"]].concat());
     let answered = format!("{0} at {0} is {expected}, who may answer by {expected}", serving.addr());
     assert_eq!(found, [("ok".to_owned(), settings), ("ok".to_owned(), answered)]);
+    // It says goodbye.
+    serving.access_log_entry("completed");
+    assert_eq!(serving.reasons(), ["completed"]);
 
     let another = format!("cf:app:{}", Credentials::new().spec.app);
     let (found, status) = check(&caller, &["--outbound", &pair, "--outbound-expect", &another, "--connect"]);
     let said = format!("{0} at {0}: {expected} has answered, and {another} is expected", serving.addr());
     assert_eq!((&found[1], status), (&("problem".to_owned(), said), 1));
+}
+
+#[test]
+fn a_server_without_tls_is_found_by_the_check() {
+    let caller = Caller::new();
+    let greeting = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = greeting.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in greeting.incoming() {
+            let _ = stream.unwrap().write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
+        }
+    });
+    let pair = format!("0={addr}");
+    let (found, status) = check(&caller, &["--outbound", &pair, "--outbound-expect", "cf:any", "--connect"]);
+    assert!(found[1].1.contains("the server does not speak TLS there"), "{found:?}");
+    assert_eq!((found[1].0.as_str(), status), ("problem", 1));
 }
 
 #[test]
