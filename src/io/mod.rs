@@ -11,7 +11,7 @@ mod write_buffer;
 pub use app_stream::AppStream;
 pub use connect::connect_tcp;
 pub use outgoing::Outgoing;
-pub(crate) use tallied::{ReadLimitReached, TalliedStream, Tally};
+pub(crate) use tallied::{ReadLimitReached, TalliedStream, Tally, TallySince};
 pub(crate) use write_buffer::WriteBuffer;
 
 /// Plaintext bytes that were carried.

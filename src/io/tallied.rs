@@ -50,6 +50,26 @@ impl Tally {
     }
 }
 
+/// What a connection has carried since a moment.
+#[derive(Debug)]
+pub(crate) struct TallySince {
+    tally: Arc<Tally>,
+    before: Transferred,
+}
+
+impl TallySince {
+    /// From now on, on the connection of `tally`.
+    pub(crate) fn now(tally: &Arc<Tally>) -> Self {
+        Self { tally: Arc::clone(tally), before: tally.bytes() }
+    }
+
+    /// Bytes since then.
+    pub(crate) fn bytes(&self) -> Transferred {
+        let now = self.tally.bytes();
+        Transferred { up: now.up - self.before.up, down: now.down - self.before.down }
+    }
+}
+
 /// `S`, whose bytes are counted.
 #[derive(Debug)]
 pub(crate) struct TalliedStream<S> {

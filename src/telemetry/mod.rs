@@ -27,7 +27,7 @@ pub(crate) use histogram::Distribution;
 pub use history::{BUCKET, Bucket};
 pub use log::{change_log_level, log_level, start_logging, start_logging_beside};
 pub use outbound::{
-    AttemptResult, EndpointCounts, OUTBOUND_FIELDS, OutboundCloseReason, OutboundCounters, OutboundLogEntry,
+    AttemptResult, CutReason, EndpointCounts, OUTBOUND_FIELDS, OutboundCloseReason, OutboundCounters, OutboundLogEntry,
     RequestFields, RequestMode, ResolveResult,
 };
 pub use tokens::{TokenCounters, TokenRequestResult};

@@ -6,4 +6,4 @@ mod entry;
 
 pub use close_reason::OutboundCloseReason;
 pub use counters::{AttemptResult, EndpointCounts, OutboundCounters, RequestMode, ResolveResult};
-pub use entry::{OUTBOUND_FIELDS, OutboundLogEntry, RequestFields};
+pub use entry::{CutReason, OUTBOUND_FIELDS, OutboundLogEntry, RequestFields};

@@ -60,8 +60,13 @@ impl ProxyRequests {
 }
 
 impl RequestHandler for ProxyRequests {
-    async fn handle(&self, head: RequestHead, request: Request<Incoming>, switch: &Switch) -> ExchangeResponse {
-        let mut entry = self.entry(Some(request.method()));
+    async fn handle(
+        &self,
+        head: RequestHead,
+        request: Request<Incoming>,
+        mut entry: OutboundLogEntry,
+        switch: &Switch,
+    ) -> ExchangeResponse {
         let named = match self.judge(&request, &mut entry) {
             Ok(named) => named,
             Err(refusal) => return refuse(&refusal, entry),

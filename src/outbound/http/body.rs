@@ -17,7 +17,6 @@ use super::channel::Channel;
 use super::failure::{is_malformed, response_failure};
 use super::pool::Pool;
 use crate::http::{OwnAnswer, RequestInFlight, remove_from_trailers};
-use crate::io::Transferred;
 use crate::outbound::endpoints::Lease;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
@@ -179,8 +178,6 @@ pub(super) struct Exchange {
     pub(super) channel: Channel,
     pub(super) pool: Arc<Pool>,
     pub(super) entry: OutboundLogEntry,
-    /// Bytes of the connection before this request.
-    pub(super) before: Transferred,
     pub(super) request_body: Arc<BodyProgress>,
     /// The app's next request waits until then.
     pub(super) _in_flight: Option<RequestInFlight>,
@@ -200,8 +197,7 @@ impl ResponseBody {
 
     /// The response is whole: its connection waits for the next request.
     fn complete(&mut self) {
-        let Some(mut exchange) = self.exchange.take() else { return };
-        exchange.note_bytes();
+        let Some(exchange) = self.exchange.take() else { return };
         let Exchange { channel, pool, entry, request_body, .. } = exchange;
         // A server that has answered before it had the whole request is not asked again on this connection.
         if request_body.is_done() {
@@ -212,25 +208,12 @@ impl ResponseBody {
 
     fn fail(&mut self, error: &hyper::Error) {
         let Some(mut exchange) = self.exchange.take() else { return };
-        exchange.note_bytes();
         let (reason, detail) = match exchange.request_body.has_failed() {
             true => (OutboundCloseReason::AppReset, "the request did not come to its end".to_owned()),
             false => response_failure(error, &exchange.channel),
         };
         exchange.entry.fields.detail = Some(detail);
         exchange.entry.close(reason);
-    }
-}
-
-impl Exchange {
-    /// It ends here, and its connection with it.
-    pub(super) fn into_entry(mut self) -> OutboundLogEntry {
-        self.note_bytes();
-        self.entry
-    }
-
-    fn note_bytes(&mut self) {
-        self.entry.fields.transferred = self.channel.bytes_since(self.before);
     }
 }
 
@@ -255,15 +238,5 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        // The app has gone before the end.
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.note_bytes();
-            exchange.entry.close(OutboundCloseReason::AppReset);
-        }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::body::RequestBody;
 use crate::config::{Host, Target};
-use crate::io::{TalliedStream, Tally, Transferred};
+use crate::io::{TalliedStream, Tally};
 use crate::lifecycle::DrainGuard;
 use crate::outbound::attempts::{Connected, Verified};
 use crate::outbound::dialler::Dialler;
@@ -142,12 +142,6 @@ impl Channel {
     /// Whether it has ended without close_notify.
     pub(super) fn is_truncated(&self) -> bool {
         self.tally.is_truncated()
-    }
-
-    /// Bytes carried since they were `before`.
-    pub(super) fn bytes_since(&self, before: Transferred) -> Transferred {
-        let now = self.tally.bytes();
-        Transferred { up: now.up - before.up, down: now.down - before.down }
     }
 
     /// Closes it as one that is done: close_notify and FIN.

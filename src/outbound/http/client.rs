@@ -19,6 +19,7 @@ use super::retry::RetryBudget;
 use super::server::Switch;
 use crate::config::EjectOn;
 use crate::http::{RequestHead, remove_from_request, remove_from_response};
+use crate::io::TallySince;
 use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::{Endpoint, Lease};
@@ -116,7 +117,8 @@ impl HttpClient {
                     }
                 });
             }
-            let before = channel.tally.bytes();
+            // Should the app go meanwhile, the entry knows what was carried.
+            entry.fields.carried = Some(TallySince::now(&channel.tally));
             channel.tally.limit_reading(Some(MAX_BEFORE_RESPONSE));
             let sent = channel.sender.try_send_request(request);
             let mut error = match sent.await {
@@ -126,7 +128,6 @@ impl HttpClient {
                         channel,
                         pool: Arc::clone(&self.pool),
                         entry,
-                        before,
                         request_body,
                         _in_flight: switch.in_flight().take(),
                         _lease: lease,
@@ -136,7 +137,7 @@ impl HttpClient {
                 }
                 Err(error) => error,
             };
-            let nothing_heard = channel.tally.bytes().down == before.down;
+            let nothing_heard = entry.fields.carried.as_ref().is_none_or(|carried| carried.bytes().down == 0);
             if let Some(request) = error.take_message().filter(|_| unsent < MAX_UNSENT) {
                 // Nothing of it was written: the connection was closed meanwhile.
                 unsent += 1;
@@ -175,7 +176,6 @@ impl HttpClient {
                 message = (copy, RequestBody::none());
                 continue;
             }
-            entry.fields.transferred = channel.bytes_since(before);
             return own_response(own_answer(reason, detail), reason, entry);
         }
     }
@@ -241,7 +241,7 @@ impl HttpClient {
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         let problem = response_problem(&response, asked);
         if let Some(problem) = problem {
-            let (reason, entry) = (OutboundCloseReason::BadResponse, exchange.into_entry());
+            let (reason, entry) = (OutboundCloseReason::BadResponse, exchange.entry);
             return own_response(own_answer(reason, problem.to_owned()), reason, entry);
         }
         if let Some(request) = &mut exchange.entry.fields.request {
@@ -264,7 +264,7 @@ impl HttpClient {
         let dialler = Arc::clone(&self.dialler);
         Box::new(move |app, first| {
             Box::pin(async move {
-                let Exchange { channel, entry, _lease: lease, _permit: permit, .. } = exchange;
+                let Exchange { channel, mut entry, _lease: lease, _permit: permit, .. } = exchange;
                 let verified = channel.origin.verified.clone();
                 let parts = upgrading.await.ok().and_then(|upgraded| upgraded.downcast::<Connection>().ok());
                 let Some(parts) = parts else {
@@ -272,6 +272,8 @@ impl HttpClient {
                     entry.close(OutboundCloseReason::NoResponse);
                     return None;
                 };
+                // From here on the session counts.
+                entry.fields.carried = None;
                 let stream = parts.io.into_inner().into_inner();
                 let session = OutboundSession::new(app, Connected { stream, verified, lease }, entry);
                 let session = session.switched().beginning_with(first, parts.read_buf.to_vec());

@@ -56,8 +56,13 @@ impl OutboundRequests {
 }
 
 impl RequestHandler for OutboundRequests {
-    async fn handle(&self, head: RequestHead, request: Request<Incoming>, switch: &Switch) -> ExchangeResponse {
-        let entry = self.entry(Some(request.method()));
+    async fn handle(
+        &self,
+        head: RequestHead,
+        request: Request<Incoming>,
+        entry: OutboundLogEntry,
+        switch: &Switch,
+    ) -> ExchangeResponse {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let text = format!("{} is not sent on here", request.method());
             let answer = OwnAnswer { status: StatusCode::METHOD_NOT_ALLOWED, reason: "method_not_allowed", text };

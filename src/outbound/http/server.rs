@@ -23,7 +23,7 @@ use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::session::OutboundSession;
-use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
+use crate::telemetry::{CutReason, OutboundCloseReason, OutboundLogEntry};
 
 /// A head has to be complete so long after its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,12 +33,13 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Answers requests.
 pub(in crate::outbound) trait RequestHandler: Send + Sync + 'static {
-    /// The response to `request`, whose head was judged. What the connection becomes behind it is told to `switch`.
+    /// The response to `request`, whose head was judged, and whose entry is open. What the connection becomes behind it is told to `switch`.
     fn handle(
         &self,
         head: RequestHead,
         request: Request<Incoming>,
         switch: &Switch,
+        entry: OutboundLogEntry,
     ) -> impl Future<Output = ExchangeResponse> + Send;
 
     /// The entry of a request that begins with `method`, as far as that is known.
@@ -64,6 +65,8 @@ pub(in crate::outbound) struct Switch {
     in_flight: Mutex<Option<RequestInFlight>>,
     heads: Heads,
 }
+    /// Why the connection was cut, should it be.
+    cut: CutReason,
 
 impl Switch {
     /// It becomes `tunnel`.
@@ -95,14 +98,24 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
 ) -> Option<(OutboundSession, Arc<Dialler>)> {
     let stream = ScannedStream::new(app, HEAD_TIMEOUT);
     let heads = stream.heads();
-    let switch = Arc::new(Switch { tunnel: Mutex::default(), in_flight: Mutex::default(), heads: heads.clone() });
+    let cut = CutReason::none_yet();
+    let switch = Arc::new(Switch {
+        tunnel: Mutex::default(),
+        in_flight: Mutex::default(),
+        heads: heads.clone(),
+        cut: cut.clone(),
+    });
     let service = service_fn(|request| {
         let (handler, heads, switch) = (Arc::clone(&handler), heads.clone(), Arc::clone(&switch));
         Box::pin(async move {
             let response = match heads.next() {
                 Some((Ok(head), in_flight)) => {
                     *switch.in_flight() = Some(in_flight);
-                    let response = handler.handle(head, request, &switch).await;
+                    let mut entry = handler.entry(Some(request.method()));
+                    if let Some(request) = &mut entry.fields.request {
+                        request.cut = switch.cut.clone();
+                    }
+                    let response = handler.handle(head, request, entry, &switch).await;
                     if head.may_switch && switch.tunnel().is_none() {
                         heads.resume();
                     }
@@ -140,10 +153,17 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     let (app, held) = parts.io.into_inner().into_parts();
     let tunnel = switch.tunnel().take();
     match (done, tunnel) {
-        (Some(Ok(())), Some(tunnel)) => return tunnel(app, [&parts.read_buf[..], &held].concat()).await,
+        (Some(Ok(())), Some(tunnel)) => {
+            // From here on all else has a reason of its own.
+            cut.set(OutboundCloseReason::DrainTimeout);
+            return tunnel(app, [&parts.read_buf[..], &held].concat()).await;
+        }
         (Some(Ok(())), None) => linger(app).await,
         // It was told so.
         (Some(Err(error)), _) if error.is_parse() => linger(app).await,
+    if done.is_none() {
+        cut.set(OutboundCloseReason::DrainTimeout);
+    }
         // What it got of a response is not whole.
         (Some(Err(_)) | None, _) => app.reset(),
     }

@@ -1,13 +1,13 @@
 //! The one line that each outbound connection, or each request, leaves behind.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{OutboundCloseReason, OutboundCounters, RequestMode};
 use crate::config::AccessLogFilter;
 use crate::identity::PeerCertificate;
-use crate::io::Transferred;
+use crate::io::{TallySince, Transferred};
 use crate::policy::Rule;
 use crate::telemetry::ACCESS_LOG_TARGET;
 use crate::telemetry::access_log::milliseconds;
@@ -90,6 +90,8 @@ pub struct OutboundEntryFields {
     pub generation: Option<u64>,
     /// Plaintext bytes carried: up to the server, down to the app.
     pub transferred: Transferred,
+    /// What counts them, where somebody else does.
+    pub(crate) carried: Option<TallySince>,
     /// How long the first lookup was waited for.
     pub resolve: Option<Duration>,
     /// How long the endpoint took to accept.
@@ -117,6 +119,30 @@ pub struct RequestFields {
     pub reused: bool,
     /// It was sent a second time.
     pub resent: bool,
+    /// Why its connection was cut, should it be.
+    pub cut: CutReason,
+}
+
+/// Why we have cut the app's connection, once we have: what the requests on it end for.
+#[derive(Debug, Clone, Default)]
+pub struct CutReason(Option<Arc<OnceLock<OutboundCloseReason>>>);
+
+impl CutReason {
+    /// That of a connection which goes on.
+    pub fn none_yet() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// From here on this is the reason for whatever ends without one.
+    pub fn set(&self, reason: OutboundCloseReason) {
+        if let Some(cut) = &self.0 {
+            let _ = cut.set(reason);
+        }
+    }
+
+    fn get(&self) -> Option<OutboundCloseReason> {
+        self.0.as_ref()?.get().copied()
+    }
 }
 
 impl OutboundLogEntry {
@@ -168,16 +194,18 @@ impl OutboundLogEntry {
             rule,
             generation,
             transferred,
+            carried,
             resolve,
             connect,
             handshake,
             detail,
             request,
         } = &*self.fields;
+        let transferred = carried.as_ref().map_or(*transferred, TallySince::bytes);
         let now = Instant::now();
         match request {
-            Some(request) => self.counters.count_request(reason, request, *transferred),
-            None => self.counters.count_closed(reason, *transferred),
+            Some(request) => self.counters.count_request(reason, request, transferred),
+            None => self.counters.count_closed(reason, transferred),
         }
         let logged = match self.access {
             AccessLogFilter::Off => false,
@@ -244,13 +272,13 @@ impl OutboundLogEntry {
 
 impl Drop for OutboundLogEntry {
     fn drop(&mut self) {
-        let reason = match self.close_reason {
-            Some(reason) => reason,
-            None if std::thread::panicking() => OutboundCloseReason::Internal,
-            // Nobody waits for the answer any more.
-            None if self.fields.request.is_some() => OutboundCloseReason::AppReset,
+        let reason = match (self.close_reason, &self.fields.request) {
+            (Some(reason), _) => reason,
+            (None, _) if std::thread::panicking() => OutboundCloseReason::Internal,
+            // Where we have not ended it, nobody waits for the answer any more.
+            (None, Some(request)) => request.cut.get().unwrap_or(OutboundCloseReason::AppReset),
             // The runtime has dropped the task: the process ends.
-            None => OutboundCloseReason::DrainTimeout,
+            (None, None) => OutboundCloseReason::DrainTimeout,
         };
         self.write(reason);
     }

@@ -18,10 +18,11 @@ use crate::support::sidecar::{Setup, Sidecar};
 
 /// A sidecar of the caller that sends requests to `to`, with `more` lines in its table.
 pub(super) fn sending(caller: &Caller, to: &[SocketAddr], expect: &str, more: &str) -> Sidecar {
-    setup(caller, to, expect, more).ready()
+    sending_by(caller, to, expect, more).ready()
 }
 
-fn setup(caller: &Caller, to: &[SocketAddr], expect: &str, more: &str) -> Setup {
+/// The same, not started yet.
+pub(super) fn sending_by(caller: &Caller, to: &[SocketAddr], expect: &str, more: &str) -> Setup {
     let setup = caller.dialling(to, expect);
     let file = caller.credentials.dir().join("vestibule.toml");
     let text = std::fs::read_to_string(&file).unwrap();

@@ -61,6 +61,9 @@ fn an_app_that_goes_away_while_it_waits_is_noticed_and_its_place_is_free() {
     let gone =
         || sidecar.lines_of("request completed").iter().filter(|line| line["close_reason"] == "app_reset").count();
     eventually("the entries", || (gone() == 3).then_some(()));
+    for line in sidecar.lines_of("request completed").iter().filter(|line| line["close_reason"] == "app_reset") {
+        assert!(line["bytes_up"].as_u64() > Some(20), "what was sent before the app had gone is counted: {line}");
+    }
 }
 
 #[test]

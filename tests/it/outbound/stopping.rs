@@ -1,6 +1,12 @@
 //! Stops: outbound listeners stay until the app is gone.
 
+use std::io::{Read, Write};
+
+use super::http::{Asking, before, sending_by};
 use super::{Caller, app_guid, entry, outbound, server};
+use crate::support::client::{Ending, read_to_end};
+use crate::support::eventually;
+use crate::support::http_app::HttpApp;
 use crate::support::sidecar::Setup;
 
 #[test]
@@ -45,4 +51,35 @@ fn a_connection_that_is_open_does_not_delay_the_exit() {
     assert!(began.elapsed() < std::time::Duration::from_secs(8), "it waits for the whole drain timeout");
     entry(&sidecar, "completed");
     drop(stream);
+}
+
+#[test]
+fn a_request_that_the_end_of_the_drain_cuts_off_is_logged_as_that_and_not_as_the_apps_doing() {
+    // One that says nothing, and one whose answer never ends.
+    let app = HttpApp::handing_over(|mut stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc").unwrap();
+        let _ = stream.read(&mut [0]);
+    });
+    let silent = HttpApp::handing_over(|mut stream| drop(stream.read(&mut [0])));
+    let ((_b1, streaming), (_b2, hanging)) = (before(&app), before(&silent));
+    let caller = Caller::new();
+    let to = [streaming.addr(), hanging.addr()];
+    let mut sidecar =
+        sending_by(&caller, &to, "cf:any", "balance = \"round-robin\"").arg("--drain-timeout").arg("300ms").ready();
+    let mut asking: Vec<_> = to.iter().map(|_| Asking::at(outbound(&sidecar))).collect();
+    for asking in &mut asking {
+        asking.0.write_all(super::http::GET.as_bytes()).unwrap();
+    }
+    eventually("both requests", || (app.asked().len() == 1 && silent.asked().len() == 1).then_some(()));
+    sidecar.signal("TERM");
+    for asking in &asking {
+        assert_eq!(read_to_end(&asking.0).1, Ending::Reset);
+    }
+    assert_eq!(sidecar.exited().code(), Some(0));
+    let entries = sidecar.lines_of("request completed");
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    for entry in entries {
+        assert_eq!(entry["close_reason"], "drain_timeout", "{entry}");
+        assert!(entry["bytes_up"].as_u64() > Some(20), "{entry}");
+    }
 }
