@@ -23,7 +23,7 @@ pub(super) struct NamedServer {
 pub(super) enum ProxyRefusal {
     /// It names no server: it was meant for one that is not a proxy.
     NotAbsolute,
-    /// Its URL is of another kind than `http:`.
+    /// Its URL is of another kind than `http:` and `ws:`.
     UnsupportedScheme(String),
     /// There is a user in its URL.
     UserInTarget,
@@ -46,7 +46,8 @@ impl NamedServer {
         }
         let is_connect = *method == Method::CONNECT;
         match uri.scheme_str() {
-            Some("http") if !is_connect => {}
+            // What a WebSocket begins with is a request as any other, and some clients write it so.
+            Some(scheme) if !is_connect && ["http", "ws"].iter().any(|plain| scheme.eq_ignore_ascii_case(plain)) => {}
             Some(scheme) => return Err(ProxyRefusal::UnsupportedScheme(scheme.to_owned())),
             None if is_connect && uri.path_and_query().is_none() => {}
             None => return Err(ProxyRefusal::NotAbsolute),
@@ -78,11 +79,11 @@ impl ProxyRefusal {
                 "not_absolute",
                 "this is a proxy: the first line of a request names its server, as http://HOST:PORT/PATH".to_owned(),
             ),
-            Self::UnsupportedScheme(scheme) => (
-                StatusCode::BAD_REQUEST,
-                "unsupported_scheme",
-                format!("{scheme}: is not sent on; write http://, and mutual TLS is spoken for you"),
-            ),
+            Self::UnsupportedScheme(scheme) => {
+                let plain = if scheme.eq_ignore_ascii_case("wss") { "ws" } else { "http" };
+                let text = format!("{scheme}: is not sent on; write {plain}://, and mutual TLS is spoken for you");
+                (StatusCode::BAD_REQUEST, "unsupported_scheme", text)
+            }
             Self::UserInTarget => {
                 (StatusCode::BAD_REQUEST, "user_in_target", "there is a user in the URL; send it as Authorization".to_owned())
             }
@@ -140,6 +141,8 @@ mod tests {
             ("GET", "http://[fd00::1]/", "[fd00::1]:80"),
             ("GET", "http://[::ffff:127.0.0.1]:80/", "127.0.0.1:80"),
             ("GET", "http://backend:/", "backend:80"),
+            ("GET", "ws://backend:61443/chat", "backend:61443"),
+            ("GET", "WS://backend/", "backend:80"),
             ("CONNECT", "backend.apps.internal:61443", "backend.apps.internal:61443"),
             ("CONNECT", "[fd00::1]:443", "[fd00::1]:443"),
         ] {
@@ -153,6 +156,8 @@ mod tests {
             ("GET", "/x", ProxyRefusal::NotAbsolute),
             ("OPTIONS", "*", ProxyRefusal::NotAbsolute),
             ("GET", "https://backend/", ProxyRefusal::UnsupportedScheme("https".to_owned())),
+            ("GET", "wss://backend/", ProxyRefusal::UnsupportedScheme("wss".to_owned())),
+            ("CONNECT", "ws://backend:80/", ProxyRefusal::UnsupportedScheme("ws".to_owned())),
             ("GET", "ftp://backend/", ProxyRefusal::UnsupportedScheme("ftp".to_owned())),
             ("CONNECT", "http://backend:80/", ProxyRefusal::UnsupportedScheme("http".to_owned())),
             ("GET", "http://user:secret@backend/", ProxyRefusal::UserInTarget),
