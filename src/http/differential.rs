@@ -12,10 +12,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::head_scan::{BodyLength, RequestHead, RequestScan};
-use super::scanned_stream::ScannedStream;
+use super::scanned_stream::{HangUp, ScannedStream};
+use crate::budget::Budgets;
 
 /// How often everybody has their turn until all that can be answered is.
 const ROUNDS: usize = 512;
@@ -31,6 +32,12 @@ struct ReadRequest {
     length: Option<u64>,
     /// What the body had, if it came to its end.
     body: Option<usize>,
+}
+
+impl HangUp for DuplexStream {
+    fn has_hung_up(&self) -> bool {
+        false
+    }
 }
 
 /// Has hyper serve `bytes`, which come in pieces of `piece`, and says where the two readings differ; how many requests there were.
@@ -66,7 +73,7 @@ fn methods(bytes: &[u8]) -> Vec<String> {
             methods.push(head.trim_start_matches(['\r', '\n']).split(' ').next().unwrap_or_default().to_owned());
         });
         held.drain(..passed.bytes);
-        if let RequestScan::Switching = scan {
+        if let RequestScan::Switching(_) = scan {
             scan = RequestScan::default();
         }
     }
@@ -75,13 +82,13 @@ fn methods(bytes: &[u8]) -> Vec<String> {
 
 async fn serve(bytes: &[u8], piece: usize) -> Vec<ReadRequest> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
-    let stream = ScannedStream::new(server, Duration::from_secs(1));
+    let stream = ScannedStream::new(server, Duration::from_secs(1), Budgets::new(None, None).backlogs.reservation());
     let (heads, seen) = (stream.heads(), Arc::new(Mutex::new(Vec::<ReadRequest>::new())));
     let service = service_fn(|request: Request<Incoming>| {
         let (heads, seen) = (heads.clone(), Arc::clone(&seen));
         async move {
             let (judged, in_flight) = heads.next().expect("hyper has found a request where we have found none");
-            if judged.is_ok_and(|head| head.may_switch) {
+            if judged.is_ok_and(|head| head.switch.is_some()) {
                 heads.resume();
             }
             let (method, length) = (request.method().to_string(), request.body().size_hint().exact());

@@ -6,14 +6,16 @@
 use memchr::memchr;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep};
+
 /// The longest head of a request, in bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
+/// The longest body that can be announced: hyper has another use for the two numbers above it.
+const MAX_LENGTH: u64 = u64::MAX - 2;
+
 /// The most fields in one head: as many as hyper reads without memory of its own for them.
 pub(crate) const MAX_FIELDS: usize = 100;
-
-/// The most bytes between two chunks, and behind the last one: size, extensions and trailers.
-const MAX_CHUNK_LINES: usize = 8 * 1024;
 
 /// Why a head is refused. A closed set: answers, the access log and metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -45,6 +47,8 @@ pub(crate) enum HeadRefusal {
     TooManyFields,
     /// It was not there in time.
     HeadTimeout,
+    /// There is no memory for the rest of it.
+    Overloaded,
 }
 
 impl HeadRefusal {
@@ -53,6 +57,7 @@ impl HeadRefusal {
         match self {
             Self::HeadTooLong | Self::TooManyFields => 431,
             Self::HeadTimeout => 408,
+            Self::Overloaded => 503,
             _ => 400,
         }
     }
@@ -60,7 +65,7 @@ impl HeadRefusal {
     /// What is wrong, for people.
     pub(crate) fn text(self) -> &'static str {
         match self {
-            Self::NotHttp => "this is no HTTP/1.1 request",
+            Self::NotHttp => "this is no HTTP/1.1 request; where the client's URL begins with https://, write http://",
             Self::BadTarget => "what the request asks for is neither a path nor a URL, nor HOST:PORT behind CONNECT",
             Self::BadHost => "Host is not HOST or HOST:PORT",
             Self::BadField => "a field of the head is malformed",
@@ -73,6 +78,9 @@ impl HeadRefusal {
             Self::HeadTooLong => "the head is longer than 64 KiB",
             Self::TooManyFields => "the head has more than 100 fields",
             Self::HeadTimeout => "the head did not arrive in time",
+            Self::Overloaded => {
+                "the memory for requests that have come in part is spent; raise the container's memory limit (or --memory-limit)"
+            }
         }
     }
 }
@@ -82,8 +90,19 @@ impl HeadRefusal {
 pub(crate) struct RequestHead {
     /// Where its body ends.
     pub(crate) body: BodyLength,
-    /// What follows may be another protocol, if that is answered: CONNECT, or an upgrade that is not to HTTP/2.
-    pub(crate) may_switch: bool,
+    /// What follows may be another protocol, if that is answered.
+    pub(crate) switch: Option<SwitchRequest>,
+    /// It is for a server and for nothing on it: a URL with neither path nor query (RFC 9112, 3.2.4).
+    pub(crate) is_for_server: bool,
+}
+
+/// How another protocol is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SwitchRequest {
+    /// By an upgrade that is not to HTTP/2 (RFC 9110, 7.8).
+    Upgrade,
+    /// By CONNECT (RFC 9110, 9.3.6).
+    Connect,
 }
 
 /// Where a body ends.
@@ -106,7 +125,8 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => return Err(HeadRefusal::BadField),
         Err(_) => return Err(HeadRefusal::NotHttp),
     }
-    if !is_target(request.method, request.path.unwrap_or_default()) {
+    let target = request.path.unwrap_or_default();
+    if !is_target(request.method, target) {
         return Err(HeadRefusal::BadTarget);
     }
     if has_bare_lf(head) {
@@ -149,14 +169,22 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
         }
         (None, Some(_)) => return Err(HeadRefusal::BadCoding),
     };
-    if request.method == Some("CONNECT") && body != BodyLength::Known(0) {
+    let is_connect = request.method == Some("CONNECT");
+    if is_connect && body != BodyLength::Known(0) {
         return Err(HeadRefusal::BodyOfConnect);
     }
     let is_upgrade = request.version == Some(1)
         && body == BodyLength::Known(0)
         && matches!(upgrades[..], [protocol] if may_become(protocol))
         && nominates_upgrade(request.headers);
-    Ok(RequestHead { body, may_switch: is_upgrade || request.method == Some("CONNECT") })
+    let switch = match (is_connect, is_upgrade) {
+        (true, _) => Some(SwitchRequest::Connect),
+        (false, true) => Some(SwitchRequest::Upgrade),
+        (false, false) => None,
+    };
+    let is_for_server =
+        !target.starts_with('/') && target.split_once("://").is_some_and(|(_, behind)| !behind.contains(['/', '?']));
+    Ok(RequestHead { body, switch, is_for_server })
 }
 
 /// Whether `target` is one that `method` may have (RFC 9112, 3.2). A fragment is none of the server's business, and some take it for more.
@@ -187,7 +215,8 @@ fn nominates_upgrade(fields: &[httparse::Header<'_>]) -> bool {
 
 fn parse_length(value: &[u8]) -> Result<u64, HeadRefusal> {
     let digits = std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
-    digits.and_then(|digits| digits.parse().ok()).ok_or(HeadRefusal::BadLength)
+    let length = digits.and_then(|digits| digits.parse().ok());
+    length.filter(|length| *length <= MAX_LENGTH).ok_or(HeadRefusal::BadLength)
 }
 
 fn has_bare_lf(head: &[u8]) -> bool {
@@ -212,29 +241,10 @@ pub(crate) enum RequestScan {
     /// In a body of chunks.
     Chunks(ChunkScan),
     /// Behind a head after which another protocol may begin: nothing is passed.
-    Switching,
+    Switching(SwitchRequest),
     /// Behind a head that was refused: nothing is passed.
     Refused,
 }
-
-/// Where in a body of chunks. A carriage return is followed by a line feed, and none comes without it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChunkScan {
-    /// In the line with the size, of which this is the value so far; `digits` were read, and then `extension` bytes.
-    Size { size: u64, digits: u8, extension: usize },
-    /// Behind the carriage return of the line with the size.
-    SizeEnd(u64),
-    /// In the data, of which so many bytes are to come.
-    Data(u64),
-    /// Behind the data; whether behind its carriage return.
-    DataEnd { is_behind_cr: bool },
-    /// In the trailers: bytes so far, and whether the line has any.
-    Trailers { bytes: usize, is_empty_line: bool },
-    /// Behind the carriage return of a line of the trailers.
-    TrailerEnd { bytes: usize, is_empty_line: bool },
-}
-
-const CHUNK: ChunkScan = ChunkScan::Size { size: 0, digits: 0, extension: 0 };
 
 impl Default for RequestScan {
     fn default() -> Self {
@@ -264,9 +274,15 @@ impl RequestScan {
         loop {
             let rest = &bytes[passed..];
             match self {
-                Self::Switching | Self::Refused => break,
+                Self::Switching(_) | Self::Refused => break,
                 _ if rest.is_empty() => break,
                 Self::Head(_) if heads == 0 => break,
+                // One that says at once that it is none need not be waited for: TLS, for one.
+                Self::Head(_) if !may_be_method(rest) => {
+                    found(Err(HeadRefusal::NotHttp));
+                    *self = Self::Refused;
+                    break;
+                }
                 Self::Head(searched) => {
                     let Some(end) = end_of_head(rest, *searched) else {
                         *searched = rest.len();
@@ -281,7 +297,7 @@ impl RequestScan {
                     heads -= 1;
                     *self = match judged {
                         Err(_) => Self::Refused,
-                        Ok(RequestHead { may_switch: true, .. }) => Self::Switching,
+                        Ok(RequestHead { switch: Some(switch), .. }) => Self::Switching(switch),
                         Ok(RequestHead { body: BodyLength::Known(0), .. }) => Self::Head(0),
                         Ok(RequestHead { body: BodyLength::Known(length), .. }) => Self::Body(length),
                         Ok(RequestHead { body: BodyLength::Chunked, .. }) => Self::Chunks(CHUNK),
@@ -324,57 +340,10 @@ impl RequestScan {
     }
 }
 
-enum ChunkStep {
-    Stay(ChunkScan),
-    Over,
-    Broken,
-}
-
-impl ChunkScan {
-    /// Takes some of `bytes`, of which there is at least one (RFC 9112, 7.1).
-    fn step(self, bytes: &[u8]) -> (usize, ChunkStep) {
-        use ChunkStep::{Broken, Over, Stay};
-        let first = bytes[0];
-        match self {
-            Self::Size { size, digits, extension: 0 } if first.is_ascii_hexdigit() => {
-                let digit = char::from(first).to_digit(16).unwrap_or_default();
-                // Sixteen digits are all that a length can have.
-                match digits < 16 {
-                    true => {
-                        (1, Stay(Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1, extension: 0 }))
-                    }
-                    false => (1, Broken),
-                }
-            }
-            Self::Size { digits: 0, .. } => (1, Broken),
-            Self::Size { size, digits, extension } => match first {
-                b'\r' => (1, Stay(Self::SizeEnd(size))),
-                b'\n' => (1, Broken),
-                _ if extension >= MAX_CHUNK_LINES => (1, Broken),
-                _ => (1, Stay(Self::Size { size, digits, extension: extension + 1 })),
-            },
-            Self::SizeEnd(0) if first == b'\n' => (1, Stay(Self::Trailers { bytes: 0, is_empty_line: true })),
-            Self::SizeEnd(size) if first == b'\n' => (1, Stay(Self::Data(size))),
-            Self::Data(left) => {
-                let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let left = left - taken as u64;
-                (taken, Stay(if left == 0 { Self::DataEnd { is_behind_cr: false } } else { Self::Data(left) }))
-            }
-            Self::DataEnd { is_behind_cr: false } if first == b'\r' => (1, Stay(Self::DataEnd { is_behind_cr: true })),
-            Self::DataEnd { is_behind_cr: true } if first == b'\n' => (1, Stay(CHUNK)),
-            Self::Trailers { bytes, is_empty_line } => match first {
-                b'\r' => (1, Stay(Self::TrailerEnd { bytes, is_empty_line })),
-                b'\n' => (1, Broken),
-                _ if bytes >= MAX_CHUNK_LINES => (1, Broken),
-                _ => (1, Stay(Self::Trailers { bytes: bytes + 1, is_empty_line: false })),
-            },
-            Self::TrailerEnd { is_empty_line: true, .. } if first == b'\n' => (1, Over),
-            Self::TrailerEnd { bytes, .. } if first == b'\n' => {
-                (1, Stay(Self::Trailers { bytes: bytes + 2, is_empty_line: true }))
-            }
-            Self::SizeEnd(_) | Self::DataEnd { .. } | Self::TrailerEnd { .. } => (1, Broken),
-        }
-    }
+/// Whether `bytes`, of which there may be few yet, may begin with a method, behind empty lines (RFC 9110, 5.6.2).
+fn may_be_method(bytes: &[u8]) -> bool {
+    let first = bytes.iter().find(|byte| !matches!(byte, b'\r' | b'\n'));
+    first.is_none_or(|first| first.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(first))
 }
 
 /// The length of the head at the beginning of `bytes`, if it is complete; the first `searched` bytes were looked at before. Empty lines

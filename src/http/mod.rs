@@ -1,8 +1,10 @@
 //! HTTP: whether a response is under way, which requests are refused before anybody acts on them, and what is not passed on.
 
+mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
 mod head_scan;
+mod heads;
 mod hop_by_hop;
 mod host_check;
 mod own_answer;
@@ -10,8 +12,9 @@ mod response_tracker;
 mod scanned_stream;
 
 pub(crate) use head_scan::{HeadRefusal, MAX_HEAD, RequestHead};
+pub(crate) use heads::{Heads, RequestInFlight};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers};
 pub(crate) use host_check::{NamedHost, names_only};
 pub(crate) use own_answer::OwnAnswer;
 pub(crate) use response_tracker::ResponseTracker;
-pub(crate) use scanned_stream::{Heads, RequestInFlight, ScannedStream};
+pub(crate) use scanned_stream::{HangUp, ScannedStream};

@@ -1,16 +1,16 @@
 //! A connection whose requests are judged before their reader sees them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::head_scan::{HeadRefusal, RequestHead, RequestScan};
+use super::head_scan::{HeadRefusal, RequestScan, SwitchRequest};
+use super::heads::Heads;
+use crate::budget::Reservation;
 
 /// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`Heads`].
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
@@ -18,89 +18,19 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r
 /// The most that is read of what follows a head that may switch, before it is answered.
 const MAX_EARLY: usize = 16 * 1024;
 
-/// What was judged of each request, in their order, for whoever answers them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Heads(Arc<Mutex<JudgedRequests>>);
+/// How often an app that waits for an answer is looked after, where nothing more is read of it.
+const LOOK: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Default)]
-struct JudgedRequests {
-    unanswered: VecDeque<Result<RequestHead, HeadRefusal>>,
-    /// What follows the head that might have switched is another request.
-    is_resumed: bool,
-    /// The body that is under way does not follow its own rules.
-    is_broken: bool,
-    /// Requests that were handed on and are not answered yet.
-    in_flight: usize,
-    /// Waits for an answer, behind which it goes on.
-    reader: Option<Waker>,
-}
-
-/// A request that is not answered yet: no other is handed on before this is dropped.
-#[derive(Debug)]
-pub(crate) struct RequestInFlight(Heads);
-
-impl Drop for RequestInFlight {
-    fn drop(&mut self) {
-        let mut judged = self.0.judged();
-        judged.in_flight -= 1;
-        judged.wake();
-    }
-}
-
-impl JudgedRequests {
-    fn wake(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-    }
-}
-
-impl Heads {
-    fn judged(&self) -> MutexGuard<'_, JudgedRequests> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, head: Result<RequestHead, HeadRefusal>) {
-        let mut judged = self.judged();
-        judged.in_flight += 1;
-        judged.unanswered.push_back(head);
-    }
-
-    /// That of the next request, and what is held until it is answered. To be asked once for each; `None`: there was none, which the caller
-    /// takes for a refusal.
-    pub(crate) fn next(&self) -> Option<(Result<RequestHead, HeadRefusal>, RequestInFlight)> {
-        let head = self.judged().unanswered.pop_front()?;
-        Some((head, RequestInFlight(self.clone())))
-    }
-
-    /// Whether a request is not answered yet; who reads is woken once it is.
-    fn is_busy(&self, cx: &Context<'_>) -> bool {
-        let mut judged = self.judged();
-        judged.reader = Some(cx.waker().clone());
-        judged.in_flight > 0
-    }
-
-    /// The last head might have switched to another protocol, and does not: another request may follow.
-    pub(crate) fn resume(&self) {
-        let mut judged = self.judged();
-        judged.is_resumed = true;
-        judged.wake();
-    }
-
-    /// Whether the body that is under way does not follow its own rules.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.judged().is_broken
-    }
-
-    /// Whether another request may follow; who reads is woken once it may.
-    fn is_resumed(&self, cx: &Context<'_>) -> bool {
-        let mut judged = self.judged();
-        judged.reader = Some(cx.waker().clone());
-        std::mem::take(&mut judged.is_resumed)
-    }
+/// Whoever has sent what is read.
+pub(crate) trait HangUp {
+    /// Whether it sends nothing more, whatever it has sent before.
+    fn has_hung_up(&self) -> bool;
 }
 
 /// `S`, read request by request.
+///
+/// An app that has gone is noticed as the end of what it sends. Where that is not read, since there is more in front of it than is kept,
+/// or since whoever reads does not read on, the socket is asked once a second.
 #[derive(Debug)]
 pub(crate) struct ScannedStream<S> {
     stream: S,
@@ -108,24 +38,34 @@ pub(crate) struct ScannedStream<S> {
     heads: Heads,
     /// Bytes that were read and not handed on. Empty but for heads that come in pieces, and what lies behind the last request.
     held: Vec<u8>,
+    /// What they take of the memory.
+    reservation: Reservation,
     /// So many of them may be.
     cleared: usize,
     head_timeout: Duration,
     /// The end of the time for a head that has begun.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whoever reads waits for more from the socket, and is told of its end.
+    is_awaited: bool,
+    /// The next look at a socket that is not waited for.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> ScannedStream<S> {
-    /// `stream`, whose heads each have to be complete `head_timeout` after their first byte.
-    pub(crate) fn new(stream: S, head_timeout: Duration) -> Self {
+    /// `stream`, whose heads each have to be complete `head_timeout` after their first byte. What is kept of it is held to the budget of
+    /// `reservation`.
+    pub(crate) fn new(stream: S, head_timeout: Duration, reservation: Reservation) -> Self {
         Self {
             stream,
             scan: RequestScan::default(),
             heads: Heads::default(),
             held: Vec::new(),
+            reservation,
             cleared: 0,
             head_timeout,
             timer: None,
+            is_awaited: false,
+            look: None,
         }
     }
 
@@ -142,32 +82,84 @@ impl<S> ScannedStream<S> {
     /// Judges `bytes` that were not handed on yet; how many of them may be.
     fn pass(scan: &mut RequestScan, heads: &Heads, bytes: &[u8]) -> usize {
         // One at a time: hyper notices that an app has gone as long as it has nothing more to read.
-        let may_begin = usize::from(heads.judged().in_flight == 0);
+        let may_begin = usize::from(!heads.is_in_flight());
         let passed = scan.pass(bytes, may_begin, |head| heads.push(head));
         if passed.is_broken {
-            heads.judged().is_broken = true;
+            heads.note_broken();
         }
         passed.bytes
     }
 
+    /// Keeps `read` for later.
+    fn hold(&mut self, read: &[u8]) {
+        self.held.extend_from_slice(read);
+        self.reservation.set(self.held.capacity());
+    }
+
+    /// Hands on what may be.
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let handed = self.cleared.min(buf.remaining());
+        buf.put_slice(&self.held[..handed]);
+        self.held.drain(..handed);
+        self.cleared -= handed;
+        // The head of which this is the end is complete; the next one has a time of its own.
+        self.timer = None;
+        if self.held.is_empty() {
+            // A connection that waits keeps nothing of it.
+            self.held = Vec::new();
+            self.reservation.set(0);
+        }
+    }
+
     /// While what follows has to wait: an app that goes away is noticed, and what it sends early is kept, within bounds. One that has sent
-    /// something and then ends its sending `may_wait` for what becomes of that.
-    fn poll_early(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, may_wait: bool) -> Poll<io::Result<()>>
+    /// something behind CONNECT and then ends its sending waits for what becomes of that, which is not long: for a server that accepts.
+    fn poll_early(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
     {
-        while self.held.len() < MAX_EARLY {
+        let may_wait = matches!(self.scan, RequestScan::Switching(SwitchRequest::Connect));
+        while self.held.len() < MAX_EARLY && !self.reservation.budget().is_short() {
             let before = buf.filled().len();
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            ready!(self.poll_socket(cx, buf))?;
             let read = &buf.filled()[before..];
             match read.is_empty() {
-                true if may_wait && !self.held.is_empty() => return Poll::Pending,
+                true if may_wait && !self.held.is_empty() => break,
                 true => return Poll::Ready(Ok(())),
-                false => self.held.extend_from_slice(read),
+                false => {}
             }
+            self.hold(read);
             buf.set_filled(before);
         }
+        self.is_awaited = may_wait;
         Poll::Pending
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.is_awaited = read.is_pending();
+        read
+    }
+
+    /// Whether the app has gone, where that is not noticed by reading.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool
+    where
+        S: HangUp,
+    {
+        if std::mem::take(&mut self.is_awaited) || !self.heads.is_in_flight() {
+            self.look.take_if(|look| look.is_elapsed());
+            return false;
+        }
+        let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+        while look.as_mut().poll(cx).is_ready() {
+            if self.stream.has_hung_up() {
+                return true;
+            }
+            look.as_mut().reset(Instant::now() + LOOK);
+        }
+        false
     }
 
     /// Judges what is held, all of which was not handed on yet.
@@ -185,11 +177,13 @@ impl<S> ScannedStream<S> {
         }
     }
 
-    /// The reader gets an answer to give, in the order of the requests.
-    fn stand_in(&mut self) {
+    /// The head that is under way is refused, and its reader gets an answer to give, in the order of the requests.
+    fn give_up(&mut self, why: HeadRefusal) {
+        self.heads.push(Err(why));
+        self.scan.give_up();
         self.held = STAND_IN.to_vec();
+        self.reservation.set(self.held.capacity());
         self.cleared = STAND_IN.len();
-        self.timer = None;
     }
 }
 
@@ -198,20 +192,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
         let this = self.get_mut();
         loop {
             if this.cleared > 0 {
-                let handed = this.cleared.min(buf.remaining());
-                buf.put_slice(&this.held[..handed]);
-                this.held.drain(..handed);
-                this.cleared -= handed;
+                this.hand_on(buf);
                 return Poll::Ready(Ok(()));
             }
             match this.scan {
-                RequestScan::Switching if this.heads.is_resumed(cx) => {
+                RequestScan::Switching(_) if this.heads.is_resumed(cx) => {
                     this.scan = RequestScan::default();
                     this.pass_held();
                     continue;
                 }
                 // Until the answer has been given: what follows may be another protocol.
-                RequestScan::Switching => return this.poll_early(cx, buf, true),
+                RequestScan::Switching(_) => return this.poll_early(cx, buf),
                 RequestScan::Refused if this.heads.is_broken() => {
                     return Poll::Ready(Err(io::Error::new(
                         io::ErrorKind::InvalidData,
@@ -222,7 +213,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 RequestScan::Refused => return Poll::Pending,
                 RequestScan::Head(_) if !this.held.is_empty() => {
                     if this.heads.is_busy(cx) {
-                        return this.poll_early(cx, buf, false);
+                        return this.poll_early(cx, buf);
                     }
                     this.pass_held();
                     if this.cleared > 0 {
@@ -232,15 +223,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 _ => {}
             }
             let before = buf.filled().len();
-            if Pin::new(&mut this.stream).poll_read(cx, buf)?.is_pending() {
+            if this.poll_socket(cx, buf)?.is_pending() {
                 if !this.scan.is_within_head(this.held.len()) {
                     return Poll::Pending;
                 }
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(this.head_timeout)));
                 ready!(timer.as_mut().poll(cx));
-                this.heads.push(Err(HeadRefusal::HeadTimeout));
-                this.scan.give_up();
-                this.stand_in();
+                this.give_up(HeadRefusal::HeadTimeout);
                 continue;
             }
             let read = &buf.filled()[before..];
@@ -249,17 +238,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
             }
             if this.held.is_empty() {
                 let passed = Self::pass(&mut this.scan, &this.heads, read);
-                this.held.extend_from_slice(&read[passed..]);
+                this.hold(&read[passed..]);
                 buf.set_filled(before + passed);
                 this.stand_in_for_refused();
             } else {
                 // The reader's memory was borrowed for it.
-                this.held.extend_from_slice(read);
+                let is_short = this.reservation.try_resize(this.held.len() + read.len()).is_err();
+                match is_short {
+                    true => this.give_up(HeadRefusal::Overloaded),
+                    false => {
+                        this.hold(read);
+                        this.pass_held();
+                    }
+                }
                 buf.set_filled(before);
-                this.pass_held();
-            }
-            if !this.scan.is_within_head(this.held.len() - this.cleared) {
-                this.timer = None;
             }
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
@@ -268,7 +260,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ScannedStream<S> {
+impl<S: AsyncWrite + HangUp + Unpin> AsyncWrite for ScannedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
@@ -286,7 +278,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ScannedStream<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // Whoever reads flushes behind each look at what there is to be read: that is when we know what it waits for.
+        if this.poll_gone(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -295,54 +292,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ScannedStream<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    /// What the reader of `pieces`, sent one by one, gets to see until the end, and what is judged.
-    async fn read(pieces: &[&[u8]]) -> (String, Vec<Result<RequestHead, HeadRefusal>>) {
-        let (mut sender, receiver) = tokio::io::duplex(8);
-        let mut scanned = ScannedStream::new(receiver, Duration::from_millis(50));
-        let heads = scanned.heads();
-        let pieces: Vec<_> = pieces.iter().map(|piece| piece.to_vec()).collect();
-        let sending = tokio::spawn(async move {
-            for piece in pieces {
-                // One that is refused is not read on.
-                if tokio::time::timeout(Duration::from_secs(1), sender.write_all(&piece)).await.is_err() {
-                    break;
-                }
-            }
-            sender
-        });
-        let (mut text, mut judged) = (Vec::new(), Vec::new());
-        while !text.ends_with(STAND_IN) && !text.ends_with(b"END") {
-            let mut space = [0; 100];
-            let read = scanned.read(&mut space).await.unwrap();
-            assert!(read > 0, "an end after {:?}", String::from_utf8_lossy(&text));
-            text.extend_from_slice(&space[..read]);
-            // Each is answered at once.
-            judged.extend(std::iter::from_fn(|| heads.next()).map(|(head, _)| head));
-        }
-        sending.abort();
-        (String::from_utf8(text).unwrap(), judged)
-    }
-
-    #[tokio::test]
-    async fn the_reader_sees_what_was_sent_and_a_stand_in_for_the_head_that_is_refused() {
-        let (text, heads) = read(&[b"POST / HTTP/1.1\r\nContent-", b"Length: 3\r\n\r\nEND"]).await;
-        assert_eq!(text, "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nEND");
-        assert_eq!(heads.len(), 1);
-        let good = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
-        let (text, heads) = read(&[good.as_bytes(), b"GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n", b"more"]).await;
-        assert_eq!(text, format!("{good}{}", std::str::from_utf8(STAND_IN).unwrap()));
-        assert_eq!(heads[1..], [Err(HeadRefusal::BareLf)]);
-    }
-
-    #[tokio::test]
-    async fn a_head_that_does_not_come_to_its_end_is_refused_in_time() {
-        let (text, heads) = read(&[b"GET / HTTP/1.1\r\nA:"]).await;
-        assert_eq!(text.as_bytes(), STAND_IN);
-        assert_eq!(heads, [Err(HeadRefusal::HeadTimeout)]);
-    }
-}
+mod tests;

@@ -35,6 +35,14 @@ impl AppStream {
         !matches!(error, Ok(None))
     }
 
+    /// Whether the app has ended its sending, or has gone, however much it has sent before.
+    pub fn has_hung_up(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => socket::has_hung_up(stream),
+            Self::Unix(stream) => socket::has_hung_up(stream),
+        }
+    }
+
     /// The app reads an end of file; its own sending goes on.
     pub fn end_sending(&self) -> io::Result<()> {
         match self {

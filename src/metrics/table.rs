@@ -142,7 +142,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &["budget"],
-        help: "Memory that clients have the proxy hold: until their handshake is done, and for what a side does not take. Left out where memory is not limited.",
+        help: "Memory that clients have the proxy hold: until their handshake is done, and for what a side does not take; heads of the app's own requests that have come in part count to the latter. Left out where memory is not limited.",
         read: |seen| budgets(seen, |budget| budget.limit().map(|_| budget.held())),
     },
     Metric {

@@ -255,8 +255,10 @@ impl Outbounds {
                 self.accept(sockets, &service, shared)
             }
             Protocol::Http1 => {
+                let budget = Arc::clone(&shared.capacity.budgets.backlogs);
                 let client = Arc::new(HttpClient::new(Arc::new(dialler), self.http_shared(shared)));
-                let service = Arc::new(RequestService::new(OutboundRequests::new(client, listener, access), phase));
+                let service =
+                    Arc::new(RequestService::new(OutboundRequests::new(client, listener, access), budget, phase));
                 self.accept(sockets, &service, shared)
             }
         }
@@ -285,7 +287,7 @@ impl Outbounds {
         });
         let (phase, access) = (self.phase.subscribe(), config.log.access);
         let requests = ProxyRequests::new(Arc::clone(&hosts), password, Arc::clone(&listener), access);
-        let service = RequestService::new(requests, phase);
+        let service = RequestService::new(requests, Arc::clone(&shared.capacity.budgets.backlogs), phase);
         let names = sockets.iter().map(|_| listener.to_string()).collect::<Vec<_>>();
         self.overview.forward_proxy = Some(ForwardProxyInfo { config: proxy, listener, hosts, counters });
         self.accept(sockets.into_iter().zip(names), &Arc::new(service), shared)

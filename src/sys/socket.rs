@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -11,6 +12,13 @@ use tokio::net::TcpStream;
 pub(crate) fn acknowledge_now(socket: impl AsFd) {
     // Nothing but that time depends on it.
     let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
+}
+
+/// Whether the other side has ended its sending, or the connection is reset, however much it has sent before (`POLLRDHUP`, poll(2)).
+pub(crate) fn has_hung_up(socket: impl AsFd) -> bool {
+    let mut sockets = [PollFd::new(&socket, PollFlags::RDHUP)];
+    // POLLHUP and POLLERR are told unasked. Where nobody can say, it has not.
+    matches!(poll(&mut sockets, Some(&Timespec::default())), Ok(1..)) && !sockets[0].revents().is_empty()
 }
 
 /// Sends FIN behind what was written; receiving goes on (shutdown(2), `SHUT_WR`).

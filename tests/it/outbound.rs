@@ -8,6 +8,7 @@ mod forward_proxy_told;
 mod http;
 mod http_faults;
 mod http_framing;
+mod http_gone;
 mod names;
 mod proxied;
 mod proxy_clients;

@@ -1,3 +1,4 @@
+use super::super::chunk_scan::MAX_CHUNK_LINES;
 use super::*;
 
 type JudgedHeads = Vec<Result<RequestHead, HeadRefusal>>;
@@ -36,7 +37,7 @@ fn refused(head: &str, why: HeadRefusal) {
 #[test]
 fn a_plain_request_has_no_body_and_all_of_it_is_passed() {
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(one(request), Ok(RequestHead { body: BodyLength::Known(0), may_switch: false }));
+    assert_eq!(one(request), Ok(RequestHead { body: BodyLength::Known(0), switch: None, is_for_server: false }));
     assert_eq!(scan(request.as_bytes(), 5).1, request.len());
 }
 
@@ -63,6 +64,8 @@ fn what_can_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_passed() {
         ("Content-Length: +3", HeadRefusal::BadLength),
         ("Content-Length: 0x3", HeadRefusal::BadLength),
         ("Content-Length:", HeadRefusal::BadLength),
+        ("Content-Length: 18446744073709551614", HeadRefusal::BadLength),
+        ("Content-Length: 18446744073709551615", HeadRefusal::BadLength),
         ("Content-Length: 18446744073709551616", HeadRefusal::BadLength),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", HeadRefusal::BadCoding),
         ("Transfer-Encoding: gzip, chunked", HeadRefusal::BadCoding),
@@ -133,7 +136,7 @@ fn a_body_of_chunks_that_breaks_its_own_rules_is_broken() {
 fn behind_what_may_be_another_protocol_nothing_is_passed() {
     let websocket = "GET / HTTP/1.1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
     for head in [websocket, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "CONNECT a:1 HTTP/1.0\r\n\r\n"] {
-        assert!(one(head).unwrap().may_switch, "{head}");
+        assert!(one(head).unwrap().switch.is_some(), "{head}");
         let (heads, passed, _) = scan(format!("{head}GET / HTTP/1.1\r\n\r\n").as_bytes(), 11);
         assert_eq!((heads.len(), passed), (1, head.len()));
     }
@@ -144,6 +147,36 @@ fn behind_what_may_be_another_protocol_nothing_is_passed() {
         "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3",
     ] {
         let head = one(&format!("GET / HTTP/1.1\r\n{fields}\r\n\r\nabc")[..]);
-        assert!(!head.unwrap().may_switch, "{fields}");
+        assert_eq!(head.unwrap().switch, None, "{fields}");
+    }
+}
+
+#[test]
+fn what_cannot_begin_a_method_is_refused_with_its_first_byte_and_empty_lines_are_none() {
+    for bytes in ["\x16\x03\x01\x02\0\x01", "\r\n\x16", " GET", "(", "\u{80}", "\0"] {
+        assert_eq!(one(bytes), Err(HeadRefusal::NotHttp), "{bytes:?}");
+    }
+    for begun in ["", "\r\n", "\r\n\r\nG", "m-search", "!"] {
+        assert_eq!(scan(begun.as_bytes(), 1).0, [], "{begun:?}");
+    }
+}
+
+#[test]
+fn the_longest_body_that_hyper_reads_may_be_announced() {
+    let head = "POST / HTTP/1.1\r\nContent-Length: 18446744073709551613\r\n\r\n";
+    assert_eq!(one(head).map(|head| head.body), Ok(BodyLength::Known(u64::MAX - 2)));
+}
+
+#[test]
+fn a_url_without_path_and_query_is_for_the_server_itself() {
+    for (target, expected) in [
+        ("http://a", true),
+        ("http://a:1", true),
+        ("http://a/", false),
+        ("http://a?q", false),
+        ("*", false),
+        ("/x://a", false),
+    ] {
+        assert_eq!(one(&format!("OPTIONS {target} HTTP/1.1\r\n\r\n")).unwrap().is_for_server, expected, "{target}");
     }
 }

@@ -93,7 +93,7 @@ impl RequestHandler for ProxyRequests {
             return tunnel::open(host, self.hosts.tls_tunnel(), entry, switch).await;
         }
         let (mut parts, body) = request.into_parts();
-        parts.uri = origin_form(&parts);
+        parts.uri = origin_form(head, &parts);
         // Whoever is named in the first line is meant (RFC 9112, 3.2.2).
         if let Ok(host) = HeaderValue::try_from(named.authority) {
             parts.headers.insert(HOST, host);

@@ -87,10 +87,10 @@ impl HttpClient {
             Err(error) => return own_response(no_connection(&error), error.reason(), entry),
         };
         let (mut parts, body) = request.into_parts();
-        remove_from_request(&mut parts.headers, head.may_switch);
+        remove_from_request(&mut parts.headers, head.switch.is_some());
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
-        let asked = parts.headers.get(UPGRADE).filter(|_| head.may_switch).cloned();
+        let asked = parts.headers.get(UPGRADE).filter(|_| head.switch.is_some()).cloned();
         let mut message = (parts, RequestBody::new(body));
         let (mut tried, mut unsent, mut retry) = (Vec::new(), 0, None);
         loop {

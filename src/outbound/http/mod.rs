@@ -28,12 +28,11 @@ use crate::config::AccessLogFilter;
 use crate::http::{OwnAnswer, RequestHead};
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry, RequestFields};
 
-/// What the server is asked for: whom the app took us for says nothing to it (RFC 9112, 3.2.1 and 3.2.4).
-pub(super) fn origin_form(parts: &Parts) -> Uri {
+/// What the server is asked for by `head`, of which hyper has made `parts`: whom the app took us for says nothing to it (RFC 9112, 3.2.1
+/// and 3.2.4).
+pub(super) fn origin_form(head: RequestHead, parts: &Parts) -> Uri {
     match parts.uri.path_and_query().filter(|path| !path.as_str().is_empty()) {
-        Some(path) if path.as_str() == "/" && parts.method == Method::OPTIONS && parts.uri.scheme().is_some() => {
-            Uri::from_static("*")
-        }
+        _ if head.is_for_server && parts.method == Method::OPTIONS => Uri::from_static("*"),
         Some(path) => Uri::from(path.clone()),
         None => Uri::from_static("/"),
     }
@@ -78,7 +77,7 @@ impl RequestHandler for OutboundRequests {
             };
             parts.headers.insert(HOST, host);
         }
-        parts.uri = origin_form(&parts);
+        parts.uri = origin_form(head, &parts);
         self.client.send(Request::from_parts(parts, body), head, entry, switch).await
     }
 

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
-use crate::http::{HeadRefusal, Heads, MAX_HEAD, RequestHead, RequestInFlight, ScannedStream};
+use crate::budget::Budget;
+use crate::http::{HangUp, HeadRefusal, Heads, MAX_HEAD, RequestHead, RequestInFlight, ScannedStream};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
@@ -38,8 +39,8 @@ pub(in crate::outbound) trait RequestHandler: Send + Sync + 'static {
         &self,
         head: RequestHead,
         request: Request<Incoming>,
-        switch: &Switch,
         entry: OutboundLogEntry,
+        switch: &Switch,
     ) -> impl Future<Output = ExchangeResponse> + Send;
 
     /// The entry of a request that begins with `method`, as far as that is known.
@@ -64,9 +65,9 @@ pub(in crate::outbound) struct Switch {
     tunnel: Mutex<Option<Tunnel>>,
     in_flight: Mutex<Option<RequestInFlight>>,
     heads: Heads,
-}
     /// Why the connection was cut, should it be.
     cut: CutReason,
+}
 
 impl Switch {
     /// It becomes `tunnel`.
@@ -89,14 +90,21 @@ impl Switch {
     }
 }
 
+impl HangUp for AppStream {
+    fn has_hung_up(&self) -> bool {
+        Self::has_hung_up(self)
+    }
+}
+
 /// Has `handler` answer the requests of `app`, until either side is done, or `phase` ends it. What the connection has become then, if it
-/// is to be carried on.
+/// is to be carried on. What is kept of its heads is held to `budget`.
 pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     app: AppStream,
     handler: Arc<H>,
+    budget: &Arc<Budget>,
     mut phase: watch::Receiver<Phase>,
 ) -> Option<(OutboundSession, Arc<Dialler>)> {
-    let stream = ScannedStream::new(app, HEAD_TIMEOUT);
+    let stream = ScannedStream::new(app, HEAD_TIMEOUT, budget.reservation());
     let heads = stream.heads();
     let cut = CutReason::none_yet();
     let switch = Arc::new(Switch {
@@ -116,7 +124,7 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
                         request.cut = switch.cut.clone();
                     }
                     let response = handler.handle(head, request, entry, &switch).await;
-                    if head.may_switch && switch.tunnel().is_none() {
+                    if head.switch.is_some() && switch.tunnel().is_none() {
                         heads.resume();
                     }
                     // Unless the response is still on its way.
@@ -149,6 +157,9 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
             Ok(()) = phase.changed() => {}
         }
     };
+    if done.is_none() {
+        cut.set(OutboundCloseReason::DrainTimeout);
+    }
     let parts = connection.into_parts();
     let (app, held) = parts.io.into_inner().into_parts();
     let tunnel = switch.tunnel().take();
@@ -161,9 +172,6 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         (Some(Ok(())), None) => linger(app).await,
         // It was told so.
         (Some(Err(error)), _) if error.is_parse() => linger(app).await,
-    if done.is_none() {
-        cut.set(OutboundCloseReason::DrainTimeout);
-    }
         // What it got of a response is not whole.
         (Some(Err(_)) | None, _) => app.reset(),
     }
@@ -174,7 +182,11 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
 fn refused(why: HeadRefusal, mut entry: OutboundLogEntry) -> ExchangeResponse {
     let reason: &'static str = why.into();
     entry.fields.detail = Some(format!("{reason}: {}", why.text()));
-    own_response(refusal(why), OutboundCloseReason::BadRequest, entry)
+    let close_reason = match why {
+        HeadRefusal::Overloaded => OutboundCloseReason::Overloaded,
+        _ => OutboundCloseReason::BadRequest,
+    };
+    own_response(refusal(why), close_reason, entry)
 }
 
 /// Ends our sending, then reads and drops until the app closes, so that unread bytes do not turn our end of file into a reset.

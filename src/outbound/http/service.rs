@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::server::{RequestHandler, serve_requests};
+use crate::budget::Budget;
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};
@@ -16,21 +17,24 @@ use crate::outbound::error::OutboundError;
 #[derive(Debug)]
 pub struct RequestService<H> {
     handler: Arc<H>,
+    /// What is kept of heads that have come in part is of this.
+    budget: Arc<Budget>,
     phase: watch::Receiver<Phase>,
 }
 
 #[expect(private_bounds, reason = "who may handle requests is a matter of this room")]
 impl<H: RequestHandler> RequestService<H> {
-    /// What has `handler` answer. `phase` ends it.
-    pub fn new(handler: H, phase: watch::Receiver<Phase>) -> Self {
-        Self { handler: Arc::new(handler), phase }
+    /// What has `handler` answer. What is kept of heads that have come in part is held to `budget`; `phase` ends it.
+    pub fn new(handler: H, budget: Arc<Budget>, phase: watch::Receiver<Phase>) -> Self {
+        Self { handler: Arc::new(handler), budget, phase }
     }
 
     async fn serve_app(&self, app: AppStream, slot: &Slot) {
         if slot.capacity_permit.is_none() {
             return self.reject_app(app);
         }
-        let became = Box::pin(serve_requests(app, Arc::clone(&self.handler), self.phase.clone())).await;
+        let handler = Arc::clone(&self.handler);
+        let became = Box::pin(serve_requests(app, handler, &self.budget, self.phase.clone())).await;
         if let Some((session, dialler)) = became {
             session.run(&dialler, self.phase.clone()).await;
         }
@@ -73,9 +77,9 @@ mod tests {
     use super::super::OutboundRequests;
     use super::*;
 
-    type Serve<F> = fn(AppStream, Arc<OutboundRequests>, watch::Receiver<Phase>) -> F;
+    type Serve<'a, F> = fn(AppStream, Arc<OutboundRequests>, &'a Arc<Budget>, watch::Receiver<Phase>) -> F;
 
-    fn size_of_future<F: Future>(_: Serve<F>) -> usize {
+    fn size_of_future<'a, F: Future>(_: Serve<'a, F>) -> usize {
         size_of::<F>()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::http::{Asking, before};
+use super::http::{Asking, assert_told_to_write_http, before};
 use super::{Caller, app_guid};
 use crate::clients::Backend;
 use crate::support::app;
@@ -71,6 +71,26 @@ fn a_request_that_names_a_listed_server_is_sent_there_with_our_identity() {
     assert_eq!(entry["to"], serving.addr().to_string());
     assert_eq!((&entry["host"], &entry["rule"]), (&entry["to"], &app_guid(&backend).into()));
     assert!(!entry.to_string().contains("y=1"), "a query is in the log: {entry}");
+}
+
+#[test]
+fn a_websocket_may_be_asked_for_by_its_own_scheme() {
+    let app = HttpApp::start(|_| {
+        Reply::HandOver(|mut stream| {
+            let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi";
+            stream.write_all(switched).unwrap();
+        })
+    });
+    let (_caller, _backend, serving, sidecar) = through(&app, &[]);
+    let mut asking = Asking::at(proxy(&sidecar));
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket";
+    let request = format!("GET ws://{0}/chat HTTP/1.1\r\nHost: {0}\r\n{upgrade}\r\n\r\n", serving.addr());
+    asking.0.write_all(request.as_bytes()).unwrap();
+    let head = asking.head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(read_to_end(&asking.0).0, b"hi");
+    assert!(app.asked()[0].head.starts_with("GET /chat HTTP/1.1\r\n"), "{:?}", app.asked());
+    assert_told_to_write_http(proxy(&sidecar));
 }
 
 #[test]

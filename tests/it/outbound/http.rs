@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Caller, app_guid, entry, outbound, say, server};
+use super::{Caller, app_guid, entry, outbound, server};
 use crate::clients::Backend;
-use crate::support::client::{Ending, read_to_end};
+use crate::support::client::{Ending, connector, read_to_end};
 use crate::support::credentials::Credentials;
 use crate::support::eventually;
 use crate::support::http_app::{Asked, HttpApp, Reply};
@@ -279,11 +279,24 @@ fn an_app_that_calls_others_in_its_own_shutdown_is_answered() {
     assert_eq!(Asking::at(outbound(&sidecar)).ask(GET).1, "ok");
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(0));
-    // And the one that is not HTTP at all:
-    let (_, echo) = server("cf:any");
-    let sidecar = sending(&caller, &[echo.addr()], "cf:any", "");
-    let (answer, ending) = say(outbound(&sidecar), b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n");
+}
+
+/// A ClientHello, which is all that a client of TLS sends before it is answered.
+pub(super) fn assert_told_to_write_http(addr: SocketAddr) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.write_all(&connector("localhost").hello()).unwrap();
+    let (answer, ending) = read_to_end(&stream);
     let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("x-vestibule-reason: not_http"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("x-vestibule-reason: not_http\r\n"), "{answer}");
+    assert!(answer.contains("write http://"), "{answer}");
     assert_eq!(ending, Ending::Fin);
+}
+
+#[test]
+fn an_app_that_speaks_tls_by_itself_is_told_at_once_to_write_http() {
+    let caller = Caller::new();
+    let (_backend, echo) = server("cf:any");
+    let sidecar = sending(&caller, &[echo.addr()], "cf:any", "");
+    assert_told_to_write_http(outbound(&sidecar));
+    assert!(entry(&sidecar, "bad_request")["detail"].as_str().unwrap().starts_with("not_http: "));
 }

@@ -183,9 +183,14 @@ fn targets_and_hosts_that_name_nothing_or_a_user_are_refused_and_not_logged() {
         assert!(head.contains(&format!("x-vestibule-reason: {reason}\r\n")), "{line} {host}: {head}");
     }
     assert!(app.asked().is_empty());
-    for (line, target) in
-        [("GET http://a", "GET / "), ("OPTIONS http://a", "OPTIONS * "), ("GET http://a?q", "GET /?q ")]
-    {
+    for (line, target) in [
+        ("GET http://a", "GET / "),
+        ("OPTIONS http://a", "OPTIONS * "),
+        ("OPTIONS http://a/", "OPTIONS / "),
+        ("OPTIONS http://a?q", "OPTIONS /?q "),
+        ("OPTIONS *", "OPTIONS * "),
+        ("GET http://a?q", "GET /?q "),
+    ] {
         assert_eq!(Asking::at(addr).ask(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")).1, "ok");
         let asked = app.asked().last().unwrap().head.clone();
         assert!(asked.starts_with(target), "{line}: {asked}");
