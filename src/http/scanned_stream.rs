@@ -6,20 +6,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::head_scan::{HeadRefusal, RequestScan, SwitchRequest};
 use super::heads::Heads;
 use crate::budget::Reservation;
+use crate::io::Look;
 
 /// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`Heads`].
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
 /// The most that is read of what follows a head that may switch, before it is answered.
 const MAX_EARLY: usize = 16 * 1024;
-
-/// How often an app that waits for an answer is looked after, where nothing more is read of it.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Whoever has sent what is read.
 pub(crate) trait HangUp {
@@ -47,8 +45,8 @@ pub(crate) struct ScannedStream<S> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Whoever reads waits for more from the socket, and is told of its end.
     is_awaited: bool,
-    /// The next look at a socket that is not waited for.
-    look: Option<Pin<Box<Sleep>>>,
+    /// Looks at a socket that is not waited for.
+    look: Look,
 }
 
 impl<S> ScannedStream<S> {
@@ -65,7 +63,7 @@ impl<S> ScannedStream<S> {
             head_timeout,
             timer: None,
             is_awaited: false,
-            look: None,
+            look: Look::default(),
         }
     }
 
@@ -149,17 +147,10 @@ impl<S> ScannedStream<S> {
         S: HangUp,
     {
         if std::mem::take(&mut self.is_awaited) || !self.heads.is_in_flight() {
-            self.look.take_if(|look| look.is_elapsed());
+            self.look.rest();
             return false;
         }
-        let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
-        while look.as_mut().poll(cx).is_ready() {
-            if self.stream.has_hung_up() {
-                return true;
-            }
-            look.as_mut().reset(Instant::now() + LOOK);
-        }
-        false
+        self.look.poll(cx, || self.stream.has_hung_up())
     }
 
     /// Judges what is held, all of which was not handed on yet.

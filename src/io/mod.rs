@@ -4,12 +4,14 @@ pub mod buffers;
 
 mod app_stream;
 mod connect;
+mod look;
 mod outgoing;
 mod tallied;
 mod write_buffer;
 
 pub use app_stream::AppStream;
 pub use connect::connect_tcp;
+pub(crate) use look::Look;
 pub use outgoing::Outgoing;
 pub(crate) use tallied::{ReadLimitReached, TalliedStream, Tally, TallySince};
 pub(crate) use write_buffer::WriteBuffer;

@@ -18,20 +18,16 @@ use std::time::Duration;
 
 use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::error::rejection;
 use super::stream::EndpointStream;
 use crate::http::ResponseTracker;
 use crate::io::buffers::{Buffers, READ};
-use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
+use crate::io::{AppStream, Look, Transferred, WriteBuffer, buffers};
 use crate::relay::IdleTimer;
 
 /// Reads in a row before other connections get their turn.
 const READS_PER_TURN: usize = 16;
-
-/// How often an upload that is blocked is looked after.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// How the transfer ended.
 #[derive(Debug)]
@@ -68,7 +64,7 @@ pub(super) struct OutboundRelay {
     idle: IdleTimer,
     exchange: ResponseTracker,
     /// Looks after an upload that is blocked: nothing else tells that the app has gone.
-    blocked: Option<Pin<Box<Sleep>>>,
+    blocked: Look,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +97,7 @@ impl OutboundRelay {
             carried: Transferred::default(),
             idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
-            blocked: None,
+            blocked: Look::default(),
         }
     }
 
@@ -149,17 +145,10 @@ impl OutboundRelay {
     /// Whether the app is found to have gone while it is not read from.
     fn poll_app_gone(&mut self, cx: &mut Context<'_>) -> bool {
         if self.to_endpoint.is_empty() && !self.is_unflushed {
-            self.blocked = None;
+            self.blocked.rest();
             return false;
         }
-        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(LOOK)));
-        while blocked.as_mut().poll(cx).is_ready() {
-            if self.app.is_reset() {
-                return true;
-            }
-            blocked.as_mut().reset(Instant::now() + LOOK);
-        }
-        false
+        self.blocked.poll(cx, || self.app.is_reset())
     }
 
     /// The connection to the endpoint.
