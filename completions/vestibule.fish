@@ -113,7 +113,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forward-prox
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-file -d 'Keep a fresh token (JWT) for this audience in this file' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l on-rotation -d 'After a rotation, signal the app (signal:HUP) or run a program (exec:PROGRAM ARG)' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-listen -d 'Where the app asks for tokens: unix:/PATH [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-audience -d 'For whom tokens may be asked' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
@@ -229,7 +229,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forward-pr
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-file -d 'Keep a fresh token (JWT) for this audience in this file' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l on-rotation -d 'After a rotation, signal the app (signal:HUP) or run a program (exec:PROGRAM ARG)' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-listen -d 'Where the app asks for tokens: unix:/PATH [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-audience -d 'For whom tokens may be asked' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
@@ -351,7 +351,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forward-pr
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-file -d 'Keep a fresh token (JWT) for this audience in this file' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l on-rotation -d 'After a rotation, signal the app (signal:HUP) or run a program (exec:PROGRAM ARG)' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-listen -d 'Where the app asks for tokens: unix:/PATH [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-audience -d 'For whom tokens may be asked' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
@@ -487,7 +487,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-file -d 'Keep a fresh token (JWT) for this audience in this file' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credential-file -d 'Keep a part of the pair in this file: pkcs8 (key), pem (key and chain), chain, ca' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l file-mode -d 'Who may read tokens and keys in these files; chain and ca are 0644 [0600]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l on-rotation -d 'After a rotation, signal the app or run a program: signal:HUP, exec:PROGRAM ARGUMENT...' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l on-rotation -d 'After a rotation, signal the app (signal:HUP) or run a program (exec:PROGRAM ARG)' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-listen -d 'Where the app asks for tokens: unix:/PATH [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-audience -d 'For whom tokens may be asked' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f

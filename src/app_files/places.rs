@@ -11,6 +11,9 @@ use crate::exit::{Exit, Fault};
 use crate::sys::atomic_file;
 use crate::sys::atomic_file::WriteError;
 
+/// Where the secret of the identity endpoint is written.
+const TOKEN_FILE: &str = "--identity-token-file";
+
 /// Refuses what could never be right, and removes what a process before us has left half-written.
 ///
 /// # Errors
@@ -36,8 +39,11 @@ pub(crate) fn refusals(config: &Config) -> Vec<String> {
     let read: Vec<_> = config.paths_read().into_iter().map(|(option, path)| ReadPlace::of(option, path)).collect();
     let mut seen: Vec<(ResolvedPlace, &Path)> = Vec::new();
     let mut refusals = Vec::new();
-    for path in config.app_files.paths() {
+    let secret = config.identity_endpoint.as_ref().and_then(|endpoint| endpoint.token_file.as_deref());
+    for path in config.app_files.paths().chain(secret) {
         let place = ResolvedPlace::of(path);
+        // The secret's own path is in both.
+        let own = (Some(path) == secret).then_some(TOKEN_FILE);
         let what = match atomic_file::check(path) {
             Err(error) if error.is_mistake() => Some(error.to_string()),
             // Whatever else is wrong there may be mended while we run.
@@ -46,7 +52,7 @@ pub(crate) fn refusals(config: &Config) -> Vec<String> {
                 .find(|(known, _)| *known == place)
                 .map(|(_, other)| format!("it is the same file as {}; give each a path of its own", quote_path(other)))
                 .or_else(|| {
-                    let read = read.iter().find(|read| read.is_at(&place))?;
+                    let read = read.iter().find(|read| Some(read.option) != own && read.is_at(&place))?;
                     Some(format!("we read it ourselves, as {}; name another file, in another folder", read.option))
                 }),
         };
@@ -54,6 +60,12 @@ pub(crate) fn refusals(config: &Config) -> Vec<String> {
         seen.push((place, path));
     }
     refusals
+}
+
+/// The option of `read` that names the file at `path`, which is to be written, or the folder of it.
+pub(crate) fn option_reading(path: &Path, read: &[(&'static str, &Path)]) -> Option<&'static str> {
+    let place = ResolvedPlace::of(path);
+    read.iter().find(|(option, read)| ReadPlace::of(option, read).is_at(&place)).map(|(option, _)| *option)
 }
 
 /// Whether `path` could be written now, as far as that shows without writing.

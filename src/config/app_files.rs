@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use super::outbound::OutboundCa;
-use super::{ClientAuthConfig, Config, FileMode, PairFiles, PairSource, SecretFile};
+use super::outbound::{OutboundCa, OutboundListen};
+use super::{Admin, AdminAddr, ClientAuthConfig, Config, FileMode, PairFiles, PairSource, SecretFile};
 use crate::signal::Signal;
 
 /// How long a token is valid where nobody says otherwise.
@@ -128,8 +128,8 @@ impl fmt::Display for RotationHook {
 
 impl Config {
     /// Every file and folder that we read ourselves, or write for others, with the option that names it.
-    pub fn paths_read(&self) -> Vec<(&'static str, &Path)> {
-        let mut all: Vec<(&'static str, &Path)> = Vec::new();
+    pub fn paths_read<'a>(&'a self) -> Vec<(&'static str, &'a Path)> {
+        let mut all: Vec<(&'static str, &'a Path)> = Vec::new();
         for listener in &self.listeners {
             match &listener.pair {
                 PairSource::Files(PairFiles { cert, key }) => all.extend([("--cert", cert.as_path()), ("--key", key)]),
@@ -145,9 +145,19 @@ impl Config {
                 ClientAuthConfig::ValidationContext(context) => all.push(("--client-ca", &context.secret.path)),
             }
         }
+        let socket = |listen: &'a OutboundListen| match listen {
+            OutboundListen::Unix(path) => Some(path.as_path()),
+            _ => None,
+        };
+        all.extend(self.outbounds.iter().filter_map(|outbound| Some(("--outbound", socket(&outbound.listen)?))));
+        all.extend(self.forward_proxy.iter().filter_map(|proxy| Some(("--forward-proxy", socket(&proxy.listen)?))));
+        if let Some(Admin { addr: AdminAddr::Unix(path), .. }) = &self.admin {
+            all.push(("--admin", path));
+        }
         if let Some(endpoint) = &self.identity_endpoint {
+            all.extend(socket(&endpoint.listen).map(|path| ("--identity-listen", path)));
             all.extend(endpoint.token_file.iter().map(|path| ("--identity-token-file", path.as_path())));
-            for verification in &endpoint.verification {
+            if let Some(verification) = &endpoint.verification {
                 all.extend(verification.ca.iter().map(|path| ("--token-ca", path.as_path())));
                 all.extend(verification.crl.iter().map(|path| ("--token-crl", path.as_path())));
                 all.extend(verification.roles.iter().map(|path| ("--token-roles", path.as_path())));

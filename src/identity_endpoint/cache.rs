@@ -24,11 +24,11 @@ struct Tokens {
     /// Of the pair that has signed them.
     generation: u64,
     /// Invariant: at most [`MAX_TOKENS`].
-    known: HashMap<TokenRequest, Arc<Slot>>,
+    known: HashMap<TokenRequest, Arc<CachedToken>>,
 }
 
 /// One token: those who ask for it while it is signed wait for the same.
-type Slot = OnceCell<Arc<IssuedToken>>;
+type CachedToken = OnceCell<Arc<IssuedToken>>;
 
 impl TokenCache {
     pub(super) fn new(counters: Arc<TokenCounters>) -> Self {
@@ -69,7 +69,7 @@ impl TokenCache {
         self.count(&tokens);
     }
 
-    fn slot(&self, request: &TokenRequest, generation: u64, now: SystemTime) -> Arc<Slot> {
+    fn slot(&self, request: &TokenRequest, generation: u64, now: SystemTime) -> Arc<CachedToken> {
         let mut tokens = self.lock();
         tokens.rotate(generation);
         if let Some(slot) = tokens.known.get(request)
@@ -77,7 +77,7 @@ impl TokenCache {
         {
             return Arc::clone(slot);
         }
-        let slot = Arc::new(Slot::new());
+        let slot = Arc::new(CachedToken::new());
         tokens.known.remove(request);
         if tokens.make_room(now) {
             tokens.known.insert(request.clone(), Arc::clone(&slot));
@@ -87,7 +87,7 @@ impl TokenCache {
     }
 
     /// A slot that stayed empty is of no use.
-    fn settle(&self, request: &TokenRequest, slot: &Arc<Slot>) {
+    fn settle(&self, request: &TokenRequest, slot: &Arc<CachedToken>) {
         let mut tokens = self.lock();
         let is_empty = tokens.known.get(request).is_some_and(|known| Arc::ptr_eq(known, slot) && !known.initialized());
         if is_empty {

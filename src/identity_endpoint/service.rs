@@ -8,6 +8,7 @@ use hyper::header::ACCEPT;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use super::answer::{EndpointResponse, json, respond};
 use super::cache::TokenCache;
@@ -32,6 +33,9 @@ const BURST: u32 = 5;
 
 /// Requests a second, and at once, whatever they are answered from.
 const REQUESTS: u32 = 200;
+
+/// How long a request waits for the first pair.
+const FIRST_PAIR: Duration = Duration::from_secs(1);
 
 /// RFC 8693, section 3.
 const TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -146,7 +150,7 @@ impl IdentityService {
         match (request.uri().path(), request.method()) {
             ("/identity", &Method::GET) => {
                 self.take_turn()?;
-                let identity = InstanceIdentity::of(&self.pair()?, SystemTime::now())?;
+                let identity = InstanceIdentity::of(&self.pair().await?, SystemTime::now())?;
                 Ok((TokenRequestResult::Identity, json(StatusCode::OK, &identity)?))
             }
             ("/identity", _) => Err(Refusal::method("GET")),
@@ -218,7 +222,7 @@ impl IdentityService {
     ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
         self.take_turn()?;
         let AskedToken { request, fresh } = asked;
-        let ServedCertificate { pair, generation, .. } = self.pair()?;
+        let ServedCertificate { pair, generation, .. } = self.pair().await?;
         let sign = async || self.sign(pair, request.clone()).await;
         let (token, is_new) = match fresh {
             true => (Arc::new(sign().await?), true),
@@ -265,7 +269,11 @@ impl IdentityService {
         self.requests.take(Instant::now()).map_err(Refusal::rate_limited)
     }
 
-    fn pair(&self) -> Result<ServedCertificate, Refusal> {
+    /// The pair that signs. The app may ask before the first one was read, as it is started first: it waits a moment.
+    async fn pair(&self) -> Result<ServedCertificate, Refusal> {
+        let mut served = self.served.clone();
+        let is_ours = |served: &Vec<ServedCertificate>| served.iter().any(|served| served.source == self.pair);
+        let _ = timeout(FIRST_PAIR, served.wait_for(is_ours)).await;
         let detail = "there is no usable certificate and key yet";
         self.current().ok_or_else(|| Refusal::new(TokenRequestResult::NoPair, detail))
     }

@@ -260,6 +260,7 @@ fn bind_help(error: &io::Error, option: &str) -> String {
         io::ErrorKind::AddrNotAvailable => {
             "this machine has no such address; listen on one of its own, or on all of them by the port alone".to_owned()
         }
+        io::ErrorKind::NotFound => "its folder does not exist; make it".to_owned(),
         _ => error.to_string(),
     }
 }

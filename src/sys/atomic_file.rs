@@ -28,6 +28,9 @@ pub(crate) enum WriteError {
     /// There is a folder in its place.
     #[error("it is a folder; name a file")]
     IsFolder,
+    /// There is something in its place, or at the end of a symlink in its place, that is no file: a device, a pipe or a socket.
+    #[error("it is a device, a pipe or a socket; name a file")]
+    IsNoFile,
     /// Whoever may write in its folder could replace the file, and what they put there would be taken for ours.
     #[error(
         "others may write in its folder, which has no sticky bit, and could put a file of theirs there; take that right away, or name another folder"
@@ -115,7 +118,7 @@ pub(crate) fn remove_leftovers(path: &Path) -> Result<usize, WriteError> {
 impl WriteError {
     /// Whether no waiting would help: the path itself is wrong.
     pub(crate) fn is_mistake(&self) -> bool {
-        matches!(self, Self::IsFolder | Self::OpenFolder)
+        matches!(self, Self::IsFolder | Self::IsNoFile | Self::OpenFolder)
     }
 }
 
@@ -141,11 +144,18 @@ impl Place {
         if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
             return Err(WriteError::OpenFolder);
         }
-        match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Err(WriteError::IsFolder),
-            Ok(_) | Err(Errno::NOENT) => Ok(Self { folder, name: name.to_owned() }),
-            Err(error) => Err(error.into()),
-        }
+        let kind = |flags| statat(&folder, name, flags).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let is_ours_to_replace = match kind(AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(FileType::Directory) => return Err(WriteError::IsFolder),
+            // It is replaced itself; but nobody who names /dev/stdout means that. One that leads nowhere is any other.
+            Ok(FileType::Symlink) => {
+                matches!(kind(AtFlags::empty()), Ok(FileType::RegularFile | FileType::Directory) | Err(_))
+            }
+            Ok(FileType::RegularFile) | Err(Errno::NOENT) => true,
+            Ok(_) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if is_ours_to_replace { Ok(Self { folder, name: name.to_owned() }) } else { Err(WriteError::IsNoFile) }
     }
 
     /// A name for a temporary file, another one each time.

@@ -42,7 +42,7 @@ impl<'a> CompactToken<'a> {
         };
         Ok(Self {
             header: object(header, "header")?,
-            claims: object(claims, "claims")?,
+            claims: object(claims, "payload")?,
             signed: signed.as_bytes(),
             signature: decode(signature, "signature")?,
         })

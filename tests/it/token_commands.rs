@@ -161,3 +161,26 @@ fn a_token_is_written_into_a_file_whole_and_with_its_mode_or_nothing_is_left() {
     assert!(code == 2 && text.contains("add --write FILE"), "{text}");
     assert_eq!(std::fs::read_dir(credentials.dir()).unwrap().count(), before);
 }
+
+#[test]
+fn a_token_is_written_over_no_file_that_it_is_made_of_and_over_no_device() {
+    use std::os::unix::net::UnixListener;
+    let credentials = instance(|_| {});
+    let link = credentials.dir().join("link");
+    std::os::unix::fs::symlink(credentials.dir(), &link).unwrap();
+    let socket = credentials.dir().join("socket");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let before = (std::fs::read(credentials.cert()).unwrap(), std::fs::read(credentials.key()).unwrap());
+    let key = credentials.key();
+    for (path, status, told) in [
+        (key.clone(), 2, "we read it ourselves, as --key; name another file"),
+        (link.join("instance.key"), 2, "as --key"),
+        (credentials.cert(), 2, "as --cert"),
+        (socket.clone(), 78, "it is a device, a pipe or a socket; name a file"),
+    ] {
+        let (code, text) = refused(&credentials, &["jwt", "--audience", "a", "--write", path.to_str().unwrap()]);
+        assert!(code == status && text.contains(told), "{path:?}: {code} {text}");
+    }
+    assert_eq!((std::fs::read(credentials.cert()).unwrap(), std::fs::read(key).unwrap()), before);
+    assert!(std::os::unix::fs::FileTypeExt::is_socket(&socket.metadata().unwrap().file_type()));
+}

@@ -10,7 +10,7 @@ use crate::cli::{JwtArgs, TokenCommand, TokenOutput, VaultCfArgs};
 use crate::config::PairSource;
 use crate::credentials::Pair;
 use crate::exit::{Exit, Fault};
-use crate::{sys, token};
+use crate::{app_files, sys, token};
 
 /// Does what was asked for.
 ///
@@ -30,6 +30,12 @@ pub(super) fn run(command: &TokenCommand) -> Result<Exit, Fault> {
 }
 
 fn jwt(JwtArgs { pair, request, output }: &JwtArgs) -> Result<Exit, Fault> {
+    if let (TokenOutput::File { path, .. }, PairSource::Files(files)) = (output, pair)
+        && let Some(option) = app_files::option_reading(path, &[("--cert", &files.cert), ("--key", &files.key)])
+    {
+        let message = format!("--write: {}: we read it ourselves, as {option}", path.display());
+        return Err(Fault::new(Exit::Usage, message).with_help("name another file"));
+    }
     let token = token::issue(&load(pair)?, request, SystemTime::now()).map_err(|error| {
         let exit = if error.is_mistake() { Exit::Usage } else { Exit::Findings };
         Fault::new(exit, error.to_string())

@@ -40,6 +40,10 @@ impl<'a> ReplayFile<'a> {
     pub(super) fn open(path: &'a Path) -> Result<Self, Fault> {
         let wrong = |what: String| Fault::new(Exit::NoCredential, format!("--replay-file: {}: {what}", path.display()));
         atomic_file::check(path).map_err(|error| wrong(error.to_string()))?;
+        // What it leads to would stay as it was, and whoever uses that would know of nothing.
+        if path.is_symlink() {
+            return Err(wrong("it is a symlink; name the file that it leads to".to_owned()));
+        }
         let mut lock = lock(path).map_err(|error| {
             wrong(format!("cannot be opened and locked: {}; name another file", std::io::Error::from(error)))
         })?;

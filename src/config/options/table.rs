@@ -198,7 +198,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "on-rotation", value: "HOOK",
           help: "After a rotation, signal the app (signal:HUP) or run a program (exec:PROGRAM ARG)", ..APP_FILES },
 
-    Opt { name: "identity-listen", value: "ADDR", default: Preset::Value("off"), common: true,
+    Opt { name: "identity-listen", value: "ADDR", default: Preset::Value("off"),
           help: "Where the app asks for tokens: unix:/PATH", ..IDENTITY },
     Opt { name: "identity-audience", value: "AUD", arity: Arity::Many,
           help: "For whom tokens may be asked", ..IDENTITY },

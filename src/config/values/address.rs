@@ -3,7 +3,7 @@
 //! Never a name: to look one up at the start means to serve what the name meant then.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{AdminAddr, AppAddr, Listen};
 use crate::diagnostics::Problem;
@@ -136,7 +136,8 @@ pub(super) fn unix(path: &str) -> Result<PathBuf, Problem> {
         let what = format!("{} is {} bytes long", quote(path), path.len());
         return Err(Problem::new(what, format!("a socket's path has at most {LONGEST} bytes")));
     }
-    Ok(PathBuf::from(path))
+    // `unix:///PATH` is how a URL writes it.
+    Ok(Path::new("/").join(path.trim_start_matches('/')))
 }
 
 /// An IP address and a port, or which of the two is missing.

@@ -70,8 +70,34 @@ impl TokenHeader {
                 format!("its algorithm {algorithm} does not fit the key of its certificate ({})", leaf.key_type());
             return Err(TokenDenialReason::Algorithm.because(what));
         }
+        if algorithm == Algorithm::EdDsa && is_of_low_order(leaf.public_key().1) {
+            let what = "the Ed25519 key of its certificate is of low order: anybody can sign with it";
+            return Err(TokenDenialReason::Algorithm.because(what));
+        }
         Ok(Self { algorithm, chain, leaf })
     }
+}
+
+/// Whether an Ed25519 public key is one of the few points under which anybody can make signatures (RFC 8032, section 5.1.7, leaves them to whoever
+/// certifies keys): those whose order divides 8, in every encoding. The sign bit does not count.
+fn is_of_low_order(key: &[u8]) -> bool {
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let Ok(mut y) = <[u8; 32]>::try_from(key) else { return false };
+    y[31] &= 0x7f;
+    let (low, middle, high) = (y[0], &y[1..31], y[31]);
+    // 0 and 1; and p - 1, p and p + 1, where p = 2^255 - 19.
+    let is_small = low <= 1 && middle.iter().all(|byte| *byte == 0) && high == 0;
+    let is_near_p = (0xec..=0xee).contains(&low) && middle.iter().all(|byte| *byte == 0xff) && high == 0x7f;
+    is_small || is_near_p || ORDER_8.contains(&y)
 }
 
 /// Whether an object of `header`, itself included, has a member of a private key.
@@ -126,4 +152,32 @@ fn check_thumbprints(header: &Map<String, Value>, leaf: &Certificate) -> Result<
         return Err(TokenDenialReason::X5c.because("its kid is not the thumbprint of its certificate"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ed25519_keys_under_which_anybody_can_sign_are_told_from_others() {
+        let with = |first: u8, middle: u8, last: u8| {
+            let mut key = [middle; 32];
+            (key[0], key[31]) = (first, last);
+            key
+        };
+        for key in [
+            with(0, 0, 0),
+            with(1, 0, 0),
+            with(1, 0, 0x80),
+            with(0xec, 0xff, 0x7f),
+            with(0xed, 0xff, 0xff),
+            with(0xee, 0xff, 0x7f),
+        ] {
+            assert!(is_of_low_order(&key), "{key:?}");
+        }
+        for key in [with(2, 0, 0), with(0xeb, 0xff, 0x7f), with(9, 7, 5)] {
+            assert!(!is_of_low_order(&key), "{key:?}");
+        }
+        assert!(!is_of_low_order(&[0; 31]));
+    }
 }

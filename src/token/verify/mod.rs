@@ -148,7 +148,10 @@ impl Verifier {
         let claims = judge.judge().map_err(known)?;
         self.note_use(&header, &claims, question, now).map_err(known)?;
         let grant = self.grant(&path, &token.claims, question).map_err(known)?;
-        let JudgedClaims { audience, jti, expires_at, warnings, .. } = claims;
+        let JudgedClaims { audience, jti, expires_at, mut warnings, .. } = claims;
+        if question.form == VerifiedForm::Comcast && self.roles.is_none() {
+            warnings.push("it asks for policies, and without roles none is granted");
+        }
         let left = path.dates.end().duration_since(now).unwrap_or_default();
         Ok(VerifiedToken {
             fingerprint: *header.leaf.fingerprint(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::made::{APP, Draft, Holder, NOW, Spec, anchors, at};
+use self::made::{APP, Holder, NOW, Spec, TokenDraft, anchors, at};
 use super::*;
 use crate::identity::Guid;
 
@@ -40,8 +40,8 @@ impl World {
         Self { root, issuing, leaf, verifier, audiences: vec!["me".to_owned(), "us".to_owned()] }
     }
 
-    fn draft(&self) -> Draft<'_> {
-        Draft::of(&[&self.leaf, &self.issuing])
+    fn draft(&self) -> TokenDraft<'_> {
+        TokenDraft::of(&[&self.leaf, &self.issuing])
     }
 
     /// A leaf below the issuing CA.
@@ -71,7 +71,7 @@ impl World {
 
     /// The same of a token of `holder` below the issuing CA.
     fn reason_of(&self, holder: &Holder) -> Option<TokenDenialReason> {
-        self.reason(&Draft::of(&[holder, &self.issuing]).token())
+        self.reason(&TokenDraft::of(&[holder, &self.issuing]).token())
     }
 
     fn comcast(&self, token: &str) -> Result<VerifiedToken, TokenDenial> {
@@ -187,7 +187,7 @@ fn a_use_is_counted_by_certificate_and_jti_and_the_first_alone_is_let_in() {
     assert_eq!(used(&world.draft().claims(json!({ "aud": ["me"] })).token(), NOW), Some(Reason::Replayed));
     assert_eq!(used(&world.draft().claims(json!({ "jti": "two" })).token(), NOW), None);
     let other = world.below(|_| {});
-    assert_eq!(used(&Draft::of(&[&other, &world.issuing]).token(), NOW), None);
+    assert_eq!(used(&TokenDraft::of(&[&other, &world.issuing]).token(), NOW), None);
     for jti in [json!(null), json!(1), json!("")] {
         assert_eq!(used(&world.draft().claims(json!({ "jti": jti })).token(), NOW), Some(Reason::Replayed), "{jti}");
         assert_eq!(world.reason(&world.draft().claims(json!({ "jti": jti })).token()), None, "{jti}");
@@ -269,7 +269,7 @@ fn a_role_gives_its_policies_and_without_one_all_matching_grants_do() {
 fn of_policies_that_are_asked_for_all_are_granted_or_none_and_no_others() {
     let mut world = World::new();
     let leaf = world.below(|leaf| leaf.usage = Some(made::DIGITAL_SIGNATURE | made::KEY_AGREEMENT));
-    let token = |policies: Value| Draft::of(&[&leaf, &world.issuing]).comcast(policies).token();
+    let token = |policies: Value| TokenDraft::of(&[&leaf, &world.issuing]).comcast(policies).token();
     let asked = [json!(["write"]), json!(["write", "write", "read"]), json!(["write", "admin"]), json!(["WRITE"])];
     let tokens = asked.map(&token);
     let nothing = [json!([]), json!("read"), json!([1]), json!({ "read": 1 })].map(&token);
@@ -308,7 +308,7 @@ fn the_first_check_that_fails_decides_and_no_more_is_told_than_was_checked() {
         leaf.units.clear();
     });
     let judged = |leaf: &Holder, issuer: &Holder| {
-        let token = Draft::of(&[leaf, issuer]).claims(bad.clone()).signed_by(&stranger.key).token();
+        let token = TokenDraft::of(&[leaf, issuer]).claims(bad.clone()).signed_by(&stranger.key).token();
         let denial = world.verify(&token).unwrap_err();
         (denial.reason, denial.reason.check(), denial.client.is_some(), denial.jti.is_some())
     };

@@ -68,8 +68,13 @@ fn an_app_that_has_gone_is_noticed_whatever_it_has_sent_behind_its_request() {
     let app = silent();
     let (_caller, _backend, _serving, sidecar) = through(&app, "max-connections = 1");
     let mut before = 0;
-    for (head, mut behind) in conversations() {
-        for leaving in [Leaving::Reset, Leaving::HalfClose, Leaving::Close] {
+    for (head, behind) in conversations() {
+        // The kernel sends no FIN before what was written, and how much its buffers take differs: behind a body nobody reads it may not come.
+        let leavings = match behind > 1024 * 1024 {
+            true => &[Leaving::Reset][..],
+            false => &[Leaving::Reset, Leaving::HalfClose, Leaving::Close],
+        };
+        for leaving in leavings.iter().copied() {
             let asking = Asking::at(outbound(&sidecar));
             asking.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
             eventually("the place of the one before", || (gone(&sidecar) == before).then_some(()));
@@ -80,9 +85,6 @@ fn an_app_that_has_gone_is_noticed_whatever_it_has_sent_behind_its_request() {
             eventually(&format!("the end of {head:?} and {behind} bytes by {leaving:?}"), || {
                 (gone(&sidecar) == before).then_some(())
             });
-            // The kernel sends no FIN before what was written: so that must fit.
-            let carried = sidecar.lines_of("request completed").last().unwrap()["bytes_up"].as_u64().unwrap();
-            behind = behind.min(usize::try_from(carried).unwrap() + 64 * 1024);
         }
     }
     assert!(sidecar.lines_of("request completed").iter().all(|line| line["close_reason"] == "app_reset"));

@@ -4,8 +4,8 @@ use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 
 use super::made::{
-    ANY_USAGE, APP, CLIENT_AUTH, DAY, DIGITAL_SIGNATURE, Draft, Holder, KEY_AGREEMENT, NOW, OTHER, SERVER_AUTH, Spec,
-    anchors, at, crl, thumbprint,
+    ANY_USAGE, APP, CLIENT_AUTH, DAY, DIGITAL_SIGNATURE, Holder, KEY_AGREEMENT, NOW, OTHER, SERVER_AUTH, Spec,
+    TokenDraft, anchors, at, crl, thumbprint,
 };
 use super::{Reason, RequiredIdentity, TokenQuestion, VerifiedForm, World};
 
@@ -87,10 +87,10 @@ fn a_chain_leads_to_a_trusted_ca_and_each_certificate_of_it_has_issued_the_one_b
         &[&by_instance, leaf, issuing],
         &[&forged, issuing],
     ] {
-        assert_eq!(world.reason(&Draft::of(chain).token()), Some(Reason::Untrusted));
+        assert_eq!(world.reason(&TokenDraft::of(chain).token()), Some(Reason::Untrusted));
     }
-    let whole = Draft::of(&[leaf, issuing, root]).token();
-    let alone = Draft::of(&[leaf]).token();
+    let whole = TokenDraft::of(&[leaf, issuing, root]).token();
+    let alone = TokenDraft::of(&[leaf]).token();
     assert_eq!(world.reason(&whole), None);
     world.verifier.anchors = anchors(&[issuing], &[]);
     for token in [&alone, &whole] {
@@ -109,7 +109,7 @@ fn a_ca_vouches_within_its_limits_alone() {
             chain.push(ca.signed_by(chain.last().unwrap_or(&world.root)));
         }
         chain.push(leaf.signed_by(chain.last().unwrap()));
-        world.reason(&Draft::of(&chain.iter().rev().collect::<Vec<_>>()).token())
+        world.reason(&TokenDraft::of(&chain.iter().rev().collect::<Vec<_>>()).token())
     };
     let ca = || Spec::ca("a CA");
     let untrusted = Some(Reason::Untrusted);
@@ -137,7 +137,7 @@ fn critical_policies_of_a_certificate_are_no_reason_to_refuse_it() {
     let world = World::new();
     let ca = Spec::ca("with policies").with(|ca| ca.critical_policies = true).signed_by(&world.root);
     let leaf = Spec::leaf().with(|leaf| leaf.critical_policies = true);
-    let token = |leaf: Spec| Draft::of(&[&leaf.signed_by(&ca), &ca]).token();
+    let token = |leaf: Spec| TokenDraft::of(&[&leaf.signed_by(&ca), &ca]).token();
     assert_eq!(world.reason(&token(leaf)), None);
     let old = Spec::leaf().with(|leaf| (leaf.critical_policies, leaf.ends) = (true, NOW - 1));
     assert_eq!(world.reason(&token(old)), Some(Reason::CertificateExpired));
@@ -147,7 +147,7 @@ fn critical_policies_of_a_certificate_are_no_reason_to_refuse_it() {
 fn a_crl_takes_back_the_leaf_or_a_ca_above_it_in_time_or_not() {
     let mut world = World::new();
     let old = world.below(|leaf| (leaf.serial, leaf.ends) = (1, NOW - 1));
-    let (token, old) = (world.draft().token(), Draft::of(&[&old, &world.issuing]).token());
+    let (token, old) = (world.draft().token(), TokenDraft::of(&[&old, &world.issuing]).token());
     let lists = [crl(&world.issuing, 1), crl(&world.root, 2)];
     for list in lists {
         world.verifier.anchors = anchors(&[&world.root], &[list]);
@@ -178,7 +178,7 @@ fn certificates_count_from_their_first_second_to_their_last_the_trusted_cas_too(
             1 => vec![leaf, issuer],
             _ => vec![leaf],
         };
-        let token = Draft::of(&chain).claims(json!({ "iat": NOW, "nbf": NOW - 30, "exp": ends })).token();
+        let token = TokenDraft::of(&chain).claims(json!({ "iat": NOW, "nbf": NOW - 30, "exp": ends })).token();
         let judged = |now| {
             let judged = world.verifier.verify(&world.question(&token), at(now));
             judged.err().map(|denial| (denial.reason, denial.client.is_some()))
@@ -196,7 +196,7 @@ fn certificates_that_are_never_valid_together_are_a_matter_of_dates_and_not_of_t
     let ended = Spec::ca("ended").with(|ca| ca.ends = NOW - 2 * DAY).signed_by(&world.root);
     let coming = Spec::ca("coming").with(|ca| ca.begins = NOW + 2 * DAY).signed_by(&world.root);
     for (ca, reason) in [(&ended, Reason::CertificateExpired), (&coming, Reason::CertificateNotYetValid)] {
-        let denial = world.verify(&Draft::of(&[&Spec::leaf().signed_by(ca), ca]).token()).unwrap_err();
+        let denial = world.verify(&TokenDraft::of(&[&Spec::leaf().signed_by(ca), ca]).token()).unwrap_err();
         assert_eq!((denial.reason, denial.client.is_some()), (reason, true));
     }
 }
@@ -234,7 +234,7 @@ fn a_key_is_for_signing_and_for_clients() {
     }
     let comcast = |bits| {
         let leaf = world.below(|leaf| leaf.usage = Some(bits));
-        let token = Draft::of(&[&leaf, &world.issuing]).comcast(json!(["p"])).token();
+        let token = TokenDraft::of(&[&leaf, &world.issuing]).comcast(json!(["p"])).token();
         let question = TokenQuestion { form: VerifiedForm::Comcast, ..world.question(&token) };
         world.verifier.verify(&question, at(NOW)).err().map(|denial| denial.reason)
     };
@@ -272,7 +272,7 @@ fn others_than_cloud_foundrys_count_where_any_do_under_a_uri_of_theirs() {
     });
     let token = |sub: &str, more: Value| {
         let guids = json!({ "org_guid": null, "space_guid": null, "app_guid": null, "cf_instance_guid": null });
-        let draft = Draft::of(&[&leaf, &world.issuing]).claims(guids);
+        let draft = TokenDraft::of(&[&leaf, &world.issuing]).claims(guids);
         draft.claims(json!({ "sub": sub, "iss": sub })).claims(more).token()
     };
     let good = token(uri, json!({}));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::made::{APP, DAY, Draft, KEY_AGREEMENT, NOW, OTHER, at, thumbprint};
+use super::made::{APP, DAY, KEY_AGREEMENT, NOW, OTHER, TokenDraft, at, thumbprint};
 use super::{CallerCertificate, Reason, TokenQuestion, World};
 
 #[test]
@@ -159,10 +159,11 @@ fn a_bound_token_counts_with_its_certificate_alone() {
 fn of_comcasts_form_nbf_is_needed_and_the_rest_is_judged_where_it_is_there() {
     let mut world = World::new();
     let leaf = world.below(|leaf| leaf.usage = Some(leaf.usage.unwrap() | KEY_AGREEMENT));
-    let draft = || Draft::of(&[&leaf, &world.issuing]).comcast(json!(["p"]));
+    let draft = || TokenDraft::of(&[&leaf, &world.issuing]).comcast(json!(["p"]));
     let judged = |claims| world.comcast(&draft().claims(claims).token()).map_err(|denial| denial.reason);
     let sound = judged(json!({})).unwrap();
-    assert!(sound.warnings().is_empty() && sound.grant().policies.is_empty());
+    // Without roles it is told that nothing is granted.
+    assert!(sound.warnings().len() == 1 && sound.grant().policies.is_empty());
     assert_eq!(judged(json!({ "nbf": null })), Err(Reason::NotYetValid));
     assert_eq!(judged(json!({ "exp": 1, "iat": null })), Err(Reason::Expired));
     assert_eq!(judged(json!({ "exp": "1" })), Err(Reason::Expired));
@@ -176,11 +177,11 @@ fn of_comcasts_form_nbf_is_needed_and_the_rest_is_judged_where_it_is_there() {
         "org_guid": null, "space_guid": null, "app_guid": null, "cf_instance_guid": null,
     });
     let token = draft().claims(bare).token();
-    let standard = Draft::of(&[&leaf, &world.issuing]).token();
+    let standard = TokenDraft::of(&[&leaf, &world.issuing]).token();
     let comcast = draft().token();
     world.verifier.max_ttl = Duration::from_secs(86_400);
     let verified = world.comcast(&token).unwrap();
-    assert_eq!((verified.expires_at(), verified.warnings().len()), (NOW + DAY, 2));
+    assert_eq!((verified.expires_at(), verified.warnings().len()), (NOW + DAY, 3));
     assert_eq!((verified.audience(), verified.jti()), (None, None));
     // Each form has its certificates in one place.
     assert_eq!(world.comcast(&standard).unwrap_err().reason, Reason::X5c);

@@ -208,13 +208,13 @@ pub(super) fn anchors(cas: &[&Holder], crls: &[Vec<u8>]) -> TrustAnchors {
 }
 
 /// A token that is about to be signed.
-pub(super) struct Draft<'a> {
+pub(super) struct TokenDraft<'a> {
     pub(super) header: Map<String, Value>,
     pub(super) claims: Map<String, Value>,
     key: &'a KeyPair,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> TokenDraft<'a> {
     /// A sound one of `chain`, whose first is the signer.
     pub(super) fn of(chain: &[&'a Holder]) -> Self {
         let x5c: Vec<_> = chain.iter().map(|one| Base64::encode_string(&one.der)).collect();
