@@ -9,12 +9,10 @@ use vestibule::identity::Client;
 use vestibule::pem::Pem;
 use vestibule::token::Roles;
 
-static INSTANCE: &[u8] = include_bytes!(
-    "../../tests/fixtures/diego/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.crt"
-);
+static INSTANCE: &[u8] =
+    include_bytes!("../../tests/fixtures/diego/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.crt");
 
-static CLIENT: LazyLock<Client> =
-    LazyLock::new(|| Client::from_chain(&Pem::read(INSTANCE).unwrap().chain()).unwrap());
+static CLIENT: LazyLock<Client> = LazyLock::new(|| Client::from_chain(&Pem::read(INSTANCE).unwrap().chain()).unwrap());
 
 fuzz_target!(|text: &str| {
     match Roles::parse(Path::new("roles.toml"), text) {

@@ -30,7 +30,7 @@ pub(super) struct Refusal {
 
 /// The body of the answer.
 #[derive(Serialize)]
-struct Problem<'a> {
+struct ProblemDocument<'a> {
     title: &'static str,
     status: u16,
     error: &'static str,
@@ -109,7 +109,7 @@ impl Refusal {
 
     pub(super) fn into_response(self) -> EndpointResponse {
         let status = self.status();
-        let problem = Problem {
+        let problem = ProblemDocument {
             title: status.canonical_reason().unwrap_or_default(),
             status: status.as_u16(),
             error: self.error.as_str(),

@@ -71,7 +71,7 @@ impl TokenBody {
     ///
     /// # Errors
     /// It is not one.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(test)]
     pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
         super::body::parse(bytes, MEMBERS)
     }

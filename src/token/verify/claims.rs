@@ -30,7 +30,7 @@ pub(super) struct ClaimJudge<'a> {
 }
 
 /// A claim that is a time.
-enum Date {
+enum ClaimDate {
     Missing,
     /// There, and no whole number.
     Odd,
@@ -58,29 +58,29 @@ impl ClaimJudge<'_> {
             reason.because(format!("its {name} is missing, or not a whole number of seconds"))
         };
         let exp = match self.date("exp") {
-            Date::At(exp) if now > exp.saturating_add(skew) => {
+            ClaimDate::At(exp) if now > exp.saturating_add(skew) => {
                 return Err(TokenDenialReason::Expired.because("it has expired (exp); ask for another"));
             }
-            Date::At(exp) => Some(exp),
-            Date::Missing if is_comcast => None,
-            Date::Missing | Date::Odd => return Err(wrong(TokenDenialReason::Expired, "exp")),
+            ClaimDate::At(exp) => Some(exp),
+            ClaimDate::Missing if is_comcast => None,
+            ClaimDate::Missing | ClaimDate::Odd => return Err(wrong(TokenDenialReason::Expired, "exp")),
         };
         match self.date("nbf") {
-            Date::At(nbf) if now < nbf.saturating_sub(skew) => {
+            ClaimDate::At(nbf) if now < nbf.saturating_sub(skew) => {
                 return Err(TokenDenialReason::NotYetValid.because("it is not valid yet (nbf); look at both clocks"));
             }
-            Date::At(_) => {}
-            Date::Missing | Date::Odd => return Err(wrong(TokenDenialReason::NotYetValid, "nbf")),
+            ClaimDate::At(_) => {}
+            ClaimDate::Missing | ClaimDate::Odd => return Err(wrong(TokenDenialReason::NotYetValid, "nbf")),
         }
         let iat = match self.date("iat") {
-            Date::At(iat) if now < iat.saturating_sub(skew) => {
+            ClaimDate::At(iat) if now < iat.saturating_sub(skew) => {
                 return Err(
                     TokenDenialReason::IssuedInFuture.because("it was issued in the future (iat); look at both clocks")
                 );
             }
-            Date::At(iat) => iat,
-            Date::Missing if is_comcast => now,
-            Date::Missing | Date::Odd => return Err(wrong(TokenDenialReason::IssuedInFuture, "iat")),
+            ClaimDate::At(iat) => iat,
+            ClaimDate::Missing if is_comcast => now,
+            ClaimDate::Missing | ClaimDate::Odd => return Err(wrong(TokenDenialReason::IssuedInFuture, "iat")),
         };
         let most = whole_seconds(self.verifier.max_ttl);
         let life = exp.map_or_else(|| end.saturating_sub(now), |exp| exp.saturating_sub(iat));
@@ -180,16 +180,16 @@ impl ClaimJudge<'_> {
         }
     }
 
-    fn date(&self, name: &str) -> Date {
+    fn date(&self, name: &str) -> ClaimDate {
         match self.claims.get(name) {
-            None => Date::Missing,
+            None => ClaimDate::Missing,
             Some(Value::Number(number)) => match (number.as_i64(), number.as_u64()) {
-                (Some(at), _) => Date::At(at),
+                (Some(at), _) => ClaimDate::At(at),
                 // Beyond the end of all clocks.
-                (None, Some(_)) => Date::At(i64::MAX),
-                (None, None) => Date::Odd,
+                (None, Some(_)) => ClaimDate::At(i64::MAX),
+                (None, None) => ClaimDate::Odd,
             },
-            Some(_) => Date::Odd,
+            Some(_) => ClaimDate::Odd,
         }
     }
 }
