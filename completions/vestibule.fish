@@ -575,9 +575,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_se
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l role -d 'The role that is asked for; needed' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -s h -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l ca -d 'CAs that vouch for instances, PEM: files and folders; needed' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l ca -d 'CAs of those who sign, PEM: files, folders; needed' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l crl -d 'What those CAs have taken back, PEM or DER' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l audience -d 'For whom the token has to be: one of these; needed' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l audience -d 'For whom it has to be: one of these; needed' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l skew -d 'By how much clocks may differ [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l max-ttl -d 'How long it may live at most [1h]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l form -d 'How it is written: standard, comcast [standard]' -r -f -a "standard\t''

@@ -310,11 +310,11 @@ pub const OPTIONS: &[Opt] = &[
           help: "The role that is asked for; needed", ..FLAG },
 
     Opt { name: "ca", value: "PATH", arity: Arity::Many,
-          help: "CAs that vouch for instances, PEM: files and folders; needed", ..VERIFY_FLAG },
+          help: "CAs of those who sign, PEM: files, folders; needed", ..VERIFY_FLAG },
     Opt { name: "crl", value: "PATH", arity: Arity::Many,
           help: "What those CAs have taken back, PEM or DER", ..VERIFY_FLAG },
     Opt { name: "audience", value: "AUD", arity: Arity::Many,
-          help: "For whom the token has to be: one of these; needed", ..VERIFY_FLAG },
+          help: "For whom it has to be: one of these; needed", ..VERIFY_FLAG },
     Opt { name: "skew", value: "DURATION", default: Preset::Value("60s"),
           help: "By how much clocks may differ", ..VERIFY_FLAG },
     Opt { name: "max-ttl", value: "DURATION", default: Preset::Value("1h"),
