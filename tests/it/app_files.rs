@@ -273,7 +273,8 @@ fn a_token_that_somebody_deletes_comes_back_on_schedule() {
     fs::remove_file(scene.path("token")).unwrap();
     let second = eventually("the next one", || fs::read_to_string(scene.path("token")).ok());
     assert_ne!(first, second);
-    let issued = sidecar.lines_of("token issued");
+    // The file is there before the line that tells of it.
+    let issued = sidecar.lines_eventually("token issued", 2);
     assert_eq!((issued.len(), &issued[1]["generation"]), (2, &1.into()));
     assert!(sidecar.lines_of("file not written").is_empty());
     assert_eq!(sidecar.lines_of("files written").len(), 1, "nothing was missing");

@@ -78,14 +78,21 @@ fn exists(path: &Path) -> bool {
 fn a_token_is_read_from_stdin_or_the_command_line_and_the_verdict_is_the_status() {
     let receiver = Receiver::new();
     let token = receiver.token(&["--audience", "me"]);
-    let permit = receiver.json(&token, &[]);
+    // The time that is left is another at each look.
+    let judged = |input: &str, words: &[&str]| {
+        let (status, mut verdict) = receiver.json(input, words);
+        let left = verdict.as_object_mut().unwrap().remove("ttl_seconds").unwrap();
+        assert!((1..=300).contains(&left.as_u64().unwrap()), "{left}");
+        (status, verdict)
+    };
+    let permit = judged(&token, &[]);
     assert_eq!((permit.0, &permit.1["verdict"], &permit.1["audience"]), (0, &json!("permit"), &json!("me")));
     let app = receiver.credentials.spec.app.to_string();
     assert_eq!((&permit.1["identity"]["app_guid"], &permit.1["reason"]), (&json!(app), &Value::Null));
     let line = token.trim_end();
-    assert_eq!(receiver.json(line, &[]), permit);
-    assert_eq!(receiver.json(&format!("{line}\r\n"), &["-"]), permit);
-    assert_eq!(receiver.json("", &[line]), permit);
+    assert_eq!(judged(line, &[]), permit);
+    assert_eq!(judged(&format!("{line}\r\n"), &["-"]), permit);
+    assert_eq!(judged("", &[line]), permit);
     let (status, denial) = receiver.json(&token, &["--max-ttl", "1m"]);
     assert_eq!((status, &denial["reason"], &denial["check"]), (1, &json!("too_long"), &json!(6)));
     for (input, words) in [("", vec![]), ("x", vec![]), (token.as_str(), vec!["x"]), (&format!("{token}\n"), vec![])] {
