@@ -135,6 +135,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l memory-limit
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-http -d 'Say Connection: close in HTTP/1.1 answers while draining: on, off [on]' -r -f -a "on\t''
+off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l metrics -d 'Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
@@ -251,6 +253,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l memory-lim
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-http -d 'Say Connection: close in HTTP/1.1 answers while draining: on, off [on]' -r -f -a "on\t''
+off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l metrics -d 'Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
@@ -373,6 +377,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l memory-lim
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-http -d 'Say Connection: close in HTTP/1.1 answers while draining: on, off [on]' -r -f -a "on\t''
+off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l metrics -d 'Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''
@@ -509,6 +515,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-http -d 'Say Connection: close in HTTP/1.1 answers while draining: on, off [on]' -r -f -a "on\t''
+off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l metrics -d 'Metrics and probes alone, for scrapers: a port, ADDRESS:PORT or off [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l admin-actions -d 'What --admin may be asked to do, by POST: drain, reload, loglevel' -r -f -a "drain\t''

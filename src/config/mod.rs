@@ -374,6 +374,8 @@ pub struct Drain {
     pub delay: Duration,
     /// From the signal on; after this the connections that are left are closed and the app is killed.
     pub timeout: Duration,
+    /// Whether answers in HTTP/1.1 tell clients, in the app's place, to let go of their connections.
+    pub http: bool,
 }
 
 /// Upper bounds on what runs at once; `None` means derived from the descriptor and memory limits.

@@ -95,12 +95,13 @@ impl OptionReader {
     pub(super) fn drain(&mut self) -> Result<Drain, Reported> {
         let delay = self.placed("drain-delay", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR));
         let timeout = self.one("drain-timeout", |text| values::duration(text, &Range::ZERO_TO_A_DAY));
-        let ((place, delay), timeout) = (delay?, timeout?);
+        let http = self.one("drain-http", values::on_or_off);
+        let ((place, delay), timeout, http) = (delay?, timeout?, http?);
         if delay > timeout {
             let what = format!("{delay:?} is longer than the whole drain, {timeout:?}");
             return Err(self.report(Problem::new(what, "write a shorter one, or raise --drain-timeout").at(place)));
         }
-        Ok(Drain { delay, timeout })
+        Ok(Drain { delay, timeout, http })
     }
 
     /// All but [`Admin::actions`] and [`Admin::hosts`].

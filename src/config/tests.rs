@@ -133,7 +133,7 @@ fn nothing_typed_is_a_whole_configuration() {
             actions: vec![],
             hosts: vec![],
         }),
-        drain: Drain { delay: Duration::ZERO, timeout: Duration::from_secs(8) },
+        drain: Drain { delay: Duration::ZERO, timeout: Duration::from_secs(8), http: true },
         log: Log { format: None, level: LogLevel::Info, access: AccessLogFilter::Denied },
         threads: 2,
         limits: Limits::default(),

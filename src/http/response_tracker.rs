@@ -56,6 +56,11 @@ impl ResponseTracker {
         !matches!(self.stage, ResponseStage::Unknown | ResponseStage::Complete)
     }
 
+    /// Whether the last answer was whole, and nothing was asked since then.
+    pub(crate) fn is_between_exchanges(&self) -> bool {
+        self.stage == ResponseStage::Complete && !self.client_spoke
+    }
+
     /// What follows is another protocol, behind an answer that has said so.
     pub(crate) fn on_switch(&mut self) {
         self.stage = ResponseStage::Endless;

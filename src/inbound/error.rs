@@ -105,6 +105,7 @@ impl From<RelayEnd> for CloseReason {
             RelayEnd::ClientViolation => Self::ClientViolation,
             RelayEnd::AppReset => Self::AppReset,
             RelayEnd::Idle => Self::IdleTimeout,
+            RelayEnd::KeepAliveEnded => Self::ClosedIdle,
             RelayEnd::BacklogEvicted => Self::Overloaded,
         }
     }

@@ -73,6 +73,8 @@ pub struct InboundService {
     pub budgets: Arc<Budgets>,
     /// Whose turn it is to sign.
     pub signing: Arc<SigningLimiter>,
+    /// Whether clients that speak HTTP/1.1 are told to let go of their connections while the instance goes.
+    pub drain_http: bool,
     /// Where the process stands.
     pub phase: watch::Receiver<Phase>,
     /// What is counted.
@@ -351,7 +353,12 @@ async fn relay_until_closed(active: &mut ActiveConnection, service: &InboundServ
         let here = *phase.borrow_and_update();
         match here {
             Phase::Running => {}
-            Phase::Retiring | Phase::Draining => accounted.relay.set_drain_idle_timeout(IDLE_WHILE_GOING),
+            Phase::Retiring | Phase::Draining => {
+                accounted.relay.set_drain_idle_timeout(IDLE_WHILE_GOING);
+                if service.drain_http {
+                    accounted.relay.end_keep_alive();
+                }
+            }
             Phase::Delivering => accounted.relay.end_after_backlog(),
             Phase::Closing => return CloseReason::DrainTimeout,
         }

@@ -59,6 +59,11 @@ impl IdleTimer {
         self.last = LastSender::App;
     }
 
+    /// Whether nothing was said yet.
+    pub(crate) fn nobody_spoke(&self) -> bool {
+        self.last == LastSender::Nobody
+    }
+
     /// Whether the last word was the client's, which then waits for an answer.
     pub(crate) fn client_waits(&self) -> bool {
         self.last == LastSender::Client

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::budget::Reservation;
-use crate::http::ResponseTracker;
+use crate::http::{KeepAliveEnder, ResponseTracker};
 use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
 use crate::sys::send_queue;
@@ -48,6 +48,8 @@ pub enum RelayEnd {
     AppReset,
     /// Nothing moved either way for as long as was allowed.
     Idle,
+    /// The client was told, in the app's place, that the last answer was the last one, and has been sent all of it.
+    KeepAliveEnded,
     /// It was stuck while memory was short.
     BacklogEvicted,
 }
@@ -87,10 +89,19 @@ pub struct Relay {
     chain: u32,
     quiet: IdleTimer,
     exchange: ResponseTracker,
-    /// Looks after a connection that keeps something; made when that first happens.
-    stall: Option<Box<BacklogWatch>>,
+    /// Made when it is first needed.
+    rare: Option<Box<RareState>>,
     /// The memory of what is kept.
     reservation: Reservation,
+}
+
+/// What most connections never need.
+#[derive(Debug, Default)]
+struct RareState {
+    /// Looks after a connection that keeps something.
+    stall: Option<BacklogWatch>,
+    /// Ends the connection behind an answer, while the instance goes.
+    keep_alive: Option<KeepAliveEnder>,
 }
 
 /// What of a client's chain is no more than any connection may hold.
@@ -150,7 +161,7 @@ impl Relay {
             down: TransferState::Open,
             app_was_reset: false,
             app_is_gone: false,
-            stall: None,
+            rare: None,
             reservation,
             carried: Transferred::default(),
             quiet: IdleTimer::default(),
@@ -188,14 +199,25 @@ impl Relay {
         self.quiet.set_drain_idle_timeout(limit);
     }
 
+    /// From now on an answer in HTTP/1.1 that follows a complete request tells the client, in the app's place, to let go of the connection,
+    /// and the relay ends behind it. To be called once.
+    pub fn end_keep_alive(&mut self) {
+        self.rare.get_or_insert_default().keep_alive.get_or_insert_default();
+    }
+
     /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
     pub fn end_after_backlog(&mut self) {
         self.app_is_gone = true;
     }
 
+    fn keep_alive(&self) -> Option<&KeepAliveEnder> {
+        self.rare.as_ref()?.keep_alive.as_ref()
+    }
+
     /// Bytes that are held because a side is slow or has said too much.
     fn memory(&self) -> usize {
-        self.chain as usize + self.held.capacity() + self.to_app.memory() + self.to_client.memory()
+        let head = self.keep_alive().map_or(0, KeepAliveEnder::memory);
+        self.chain as usize + head + self.held.capacity() + self.to_app.memory() + self.to_client.memory()
     }
 
     /// Whether nothing is left that one side has sent and the other has not got.

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{BacklogWatch, Relay, RelayEnd, TransferState, delivered_to};
+use super::{BacklogWatch, RareState, Relay, RelayEnd, TransferState, delivered_to};
+use crate::http::KeepAliveEnder;
 use crate::io::buffers::{Buffers, READ, RECORD};
 use crate::io::{Outgoing, Transferred, WriteBuffer};
 use crate::sys::socket;
@@ -43,6 +44,7 @@ impl Relay {
             match (down, up) {
                 (Err(end), _) | (_, Err(end)) => return Poll::Ready(end),
                 _ if self.is_over() => return Poll::Ready(self.end()),
+                _ if self.has_ended_keep_alive() => return Poll::Ready(RelayEnd::KeepAliveEnded),
                 // What is said to the client about its records goes in the other direction.
                 _ if self.to_client.len() > kept_for_client => {}
                 _ if self.session.owes_key_update() && self.to_client.is_empty() => {}
@@ -59,6 +61,14 @@ impl Relay {
         self.down == TransferState::Done && (self.up == TransferState::Done || self.app_is_gone)
     }
 
+    /// Whether the client has been sent the answer that is the last one.
+    fn has_ended_keep_alive(&self) -> bool {
+        self.keep_alive().is_some_and(KeepAliveEnder::has_announced)
+            && self.down == TransferState::Open
+            && self.exchange.is_between_exchanges()
+            && self.to_client.is_empty()
+    }
+
     /// Looks after what is kept, now and then. A client that resets while its upload is blocked is not read from, so nothing
     /// tells; and a connection that is stuck may have to go.
     pub(super) fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
@@ -67,7 +77,8 @@ impl Relay {
             return Poll::Pending;
         }
         let (keeps_up, keeps_down) = (!self.to_app.is_empty() || !self.held.is_empty(), !self.to_client.is_empty());
-        let stall = self.stall.get_or_insert_with(|| Box::new(BacklogWatch::new(self.carried)));
+        let rare = self.rare.get_or_insert_default();
+        let stall = rare.stall.get_or_insert_with(|| BacklogWatch::new(self.carried));
         while stall.poll_look(cx).is_ready() {
             if !self.to_app.is_empty() && !matches!(self.client.take_error(), Ok(None)) {
                 return Poll::Ready(RelayEnd::ClientReset);
@@ -162,10 +173,13 @@ impl Relay {
     /// Decrypts `wire` and writes it to the app at once, as far as the app takes it. Gives the bytes done with.
     fn decrypt(&mut self, cx: &mut Context<'_>, wire: &mut [u8], output: &mut Outgoing) -> Result<usize, RelayEnd> {
         output.clear();
-        let Self { session, app, to_app, carried, exchange, quiet, .. } = self;
+        let Self { session, app, to_app, carried, exchange, quiet, rare, .. } = self;
         let mut app_failed = None;
         let decrypted = session.decrypt(wire, output, |payload| {
             // Data alone ends a silence: parts of a record and key updates come as easily from a client that has nothing to say.
+            if let Some(RareState { keep_alive: Some(ender), .. }) = rare.as_deref_mut() {
+                ender.on_request(payload, exchange.is_between_exchanges() || quiet.nobody_spoke());
+            }
             quiet.heard_client();
             exchange.on_request(payload);
             match to_app.poll_write_through(payload, Pin::new(&mut *app), cx, &mut carried.up) {
@@ -239,12 +253,14 @@ impl Relay {
         Ok(TransferStep::Busy)
     }
 
-    /// Encrypts `read` bytes of the input buffer and writes them to the client, as far as it takes them; if there are none, ends
-    /// our sending.
+    /// Encrypts `read` bytes of the input buffer, or what stands in for them, and writes that to the client, as far as it takes it; if there
+    /// are none, ends our sending.
     fn encrypt(&mut self, cx: &mut Context<'_>, read: usize, buffers: &mut Buffers) -> Result<(), RelayEnd> {
         let Buffers { input, output } = buffers;
         output.clear();
-        if read == 0 {
+        let keep_alive = self.rare.as_mut().and_then(|rare| rare.keep_alive.as_mut());
+        let replaced = keep_alive.and_then(|ender| ender.on_response(&input[..read]));
+        if read == 0 && replaced.is_none() {
             self.down = TransferState::Ending;
             self.session.close_notify(output).map_err(|_| RelayEnd::ClientViolation)?;
             // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
@@ -252,10 +268,14 @@ impl Relay {
             self.to_client.push(&output.bytes()[sent..]);
             return Ok(());
         }
+        let bytes = replaced.as_deref().unwrap_or(&input[..read]);
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.quiet.heard_app();
-        self.exchange.on_response(&input[..read]);
-        self.carried.down += read as u64;
-        self.session.encrypt(&input[..read], output).map_err(|_| RelayEnd::ClientViolation)?;
+        self.exchange.on_response(bytes);
+        self.carried.down += bytes.len() as u64;
+        self.session.encrypt(bytes, output).map_err(|_| RelayEnd::ClientViolation)?;
         match self.to_client.poll_write_through(output.bytes(), Pin::new(&mut self.client), cx, &mut 0) {
             Poll::Ready(Err(error)) => Err(client_failed(&error)),
             // What the socket did not take is kept, and delivered before anything else is read.

@@ -84,6 +84,7 @@ pub(super) fn start(
             handshakes: Arc::clone(&shared.capacity.handshakes),
             budgets: Arc::clone(&shared.capacity.budgets),
             signing: Arc::clone(&shared.signing),
+            drain_http: config.drain.http,
             phase: shared.phase.subscribe(),
             counters: Arc::clone(&shared.counters),
             access: config.log.access,

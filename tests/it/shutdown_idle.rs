@@ -23,9 +23,20 @@ struct Going {
 
 impl Going {
     fn after(request: &[u8], beginning: &[u8]) -> Self {
+        Self::of(request, beginning, &[])
+    }
+
+    /// A client that has said nothing before the instance began to go, and has a second to do so.
+    fn silent() -> Self {
+        Self::of(b"", b"", &[])
+    }
+
+    /// With these options.
+    fn of(request: &[u8], beginning: &[u8], options: &[&str]) -> Self {
         let mut credentials = Credentials::new();
         let app = App::start();
-        let sidecar = Setup::proxy(&credentials, app.addr()).ready();
+        let setup = options.iter().fold(Setup::proxy(&credentials, app.addr()), |setup, option| setup.arg(option));
+        let sidecar = setup.ready();
         let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
         let mut app_end = app.accept();
         client.send(request).unwrap();
@@ -95,4 +106,117 @@ fn what_http_is_upgraded_to_stays_the_apps() {
 #[test]
 fn http2_stays_the_apps() {
     Going::after(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", b"\0\0\0\x04\0\0\0\0\0").stays_the_apps();
+}
+
+/// The app's answer to `request`, as it reaches the client.
+fn answered(going: &mut Going, request: &[u8], answer: &[u8], expected: &[u8]) {
+    going.client.send(request).unwrap();
+    going.app_end.read_exact(&mut vec![0; request.len()]).unwrap();
+    going.app_end.write_all(answer).unwrap();
+    assert_eq!(text(&going.client.receive(expected.len()).unwrap()), text(expected));
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const LAST_OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nconnection: close\r\n\r\nok";
+
+#[test]
+fn a_client_that_never_pauses_is_told_to_let_go_at_its_next_answer_and_the_connection_ends_behind_it() {
+    let mut going = Going::silent();
+    answered(&mut going, GET, OK, LAST_OK);
+    going.ends_gently();
+    // An app that says keep-alive does not mean an instance that goes.
+    let mut going = Going::silent();
+    let answer = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+    answered(&mut going, GET, answer, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    going.ends_gently();
+    let mut going = Going::silent();
+    answered(&mut going, b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\nabc", OK, LAST_OK);
+    going.ends_gently();
+}
+
+#[test]
+fn a_request_that_was_under_way_is_answered_as_it_is_and_the_next_one_gets_the_last_answer() {
+    let next = (0..20).any(|_| {
+        let mut going = Going::of(GET, b"", &[]);
+        going.app_end.write_all(OK).unwrap();
+        assert_eq!(text(&going.client.receive(OK.len()).unwrap()), text(OK));
+        // The connection may be taken for an idle one before that: then once more.
+        let is_asked = going.client.send(GET).is_ok() && going.app_end.read_exact(&mut [0; GET.len()]).is_ok();
+        if is_asked {
+            going.app_end.write_all(OK).unwrap();
+            assert_eq!(text(&going.client.receive(LAST_OK.len()).unwrap()), text(LAST_OK));
+            going.ends_gently();
+        }
+        is_asked
+    });
+    assert!(next, "no connection lasted for as long as it takes to ask");
+}
+
+#[test]
+fn an_answer_whose_end_cannot_be_told_is_told_of_too_and_the_client_ends_it() {
+    let mut going = Going::silent();
+    let trailers = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n";
+    let expected = [&trailers[..43], b"\r\nconnection: close", &trailers[43..]].concat();
+    answered(&mut going, GET, trailers, &expected);
+    going.client.close_notify();
+    assert_eq!(going.app_end.read(&mut [0; 1]).unwrap(), 0);
+    drop(going.app_end);
+    drop(going.client);
+    going.sidecar.access_log_entry("completed");
+}
+
+#[test]
+fn an_answer_in_pieces_is_changed_once_its_head_is_whole() {
+    let mut going = Going::silent();
+    going.client.send(b"GET / HTTP/1.1\r\nHo").unwrap();
+    going.app_end.read_exact(&mut [0; 18]).unwrap();
+    answered(
+        &mut going,
+        b"st: app\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    );
+    going.app_end.write_all(b"1 200 OK\r\nContent-Length: 2\r\n\r\no").unwrap();
+    let head = &LAST_OK[..LAST_OK.len() - 1];
+    assert_eq!(text(&going.client.receive(head.len()).unwrap()), text(head));
+    going.comes(b"k");
+    going.ends_gently();
+}
+
+#[test]
+fn what_is_not_certainly_an_answer_to_one_whole_request_reaches_the_client_as_it_is() {
+    // Two requests at once, an answer before the end of the request, a protocol that is not HTTP, an answer that says more of the connection.
+    let mut going = Going::silent();
+    answered(&mut going, &[GET, GET].concat(), &[OK, OK].concat(), &[OK, OK].concat());
+    going.ends_gently();
+    let mut going = Going::silent();
+    answered(&mut going, b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\na", OK, OK);
+    drop(going);
+    let mut going = Going::silent();
+    answered(&mut going, b"HELO\r\n", b"250 ok\r\n", b"250 ok\r\n");
+    drop(going);
+    let mut going = Going::silent();
+    let answer = b"HTTP/1.1 200 OK\r\nConnection: keep-alive, x\r\nContent-Length: 2\r\n\r\nok";
+    answered(&mut going, GET, answer, answer);
+    going.ends_gently();
+}
+
+#[test]
+fn a_head_that_the_app_does_not_finish_arrives_as_far_as_it_came() {
+    let mut going = Going::silent();
+    answered(&mut going, GET, b"HTTP/1.1 200 OK\r\nA: ", b"");
+    drop(going.app_end);
+    let (rest, ending) = going.client.receive_all();
+    assert_eq!((text(&rest).as_str(), ending), ("HTTP/1.1 200 OK\r\nA: ", Ending::CloseNotify));
+}
+
+#[test]
+fn with_drain_http_off_every_answer_is_the_apps() {
+    let mut going = Going::of(b"", b"", &["--drain-http", "off"]);
+    answered(&mut going, GET, OK, OK);
+    going.ends_gently();
 }

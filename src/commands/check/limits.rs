@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_drain_that_the_platform_cuts_short_is_a_warning_there_and_nowhere_else() {
-        let drain = Drain { delay: Duration::from_secs(5), timeout: Duration::from_secs(13) };
+        let drain = Drain { delay: Duration::from_secs(5), timeout: Duration::from_secs(13), http: true };
         assert_eq!(
             judged(|found| judge_drain(&drain, true, found)),
             "warning  drain         --drain-timeout is 13s; Cloud Foundry kills 10s after TERM unless its operator says otherwise; \

@@ -64,7 +64,7 @@ impl Bootstrap {
             app: AppConfig { ready: AppReady::Off, ..AppConfig::default() },
             credential_timeout: None,
             timeouts: Timeouts { handshake: HANDSHAKE, idle: None, max_age: None },
-            drain: Drain { delay: Duration::ZERO, timeout: beside.drain.unwrap_or(DRAIN) },
+            drain: Drain { delay: Duration::ZERO, timeout: beside.drain.unwrap_or(DRAIN), http: true },
             admin: self.admin.map(|addr| Admin {
                 addr: AdminAddr::Tcp(addr),
                 explicit: false,

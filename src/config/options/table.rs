@@ -247,6 +247,8 @@ pub const OPTIONS: &[Opt] = &[
           help: "After TERM, go on accepting for this long first", ..DURATION },
     Opt { name: "drain-timeout", default: Preset::Value("8s"), group: Group::Drain, common: true,
           help: "From TERM to the end, at most", ..DURATION },
+    Opt { name: "drain-http", value: "WHETHER", choices: &["on", "off"], default: Preset::Value("on"), group: Group::Drain,
+          help: "Say Connection: close in HTTP/1.1 answers while draining", ..ROW },
 
     Opt { name: "admin", value: "ADDR", group: Group::Admin, default: Preset::Value("127.0.0.1:9901"), commands: ASKING,
           help: "Admin listener: a port, ADDR:PORT, unix:/PATH, off", ..COMMON },
