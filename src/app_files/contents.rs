@@ -51,6 +51,12 @@ pub(super) enum AppFileError {
     /// The file cannot be replaced.
     #[error("{0}")]
     Write(#[from] WriteError),
+    /// It could be, and the other half of the pair cannot.
+    #[error("the file of the key or of the chain cannot be written, and both are replaced or neither")]
+    Withheld {
+        /// That is over by itself in a moment.
+        is_passing: bool,
+    },
     /// A fault of ours.
     #[error("an internal error; please report this")]
     Internal,
@@ -59,11 +65,16 @@ pub(super) enum AppFileError {
 impl AppFileError {
     /// Whether it is over by itself in a moment, so that nobody need be told yet.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::KeyReplaced)
+        matches!(self, Self::KeyReplaced | Self::Withheld { is_passing: true })
     }
 }
 
 impl Content {
+    /// Whether it is one half of the pair, and of no use without the other.
+    pub(super) fn is_half(&self) -> bool {
+        matches!(self, Self::Credential(CredentialForm::Pkcs8 | CredentialForm::Chain))
+    }
+
     /// The bytes, made of `pair`, which was found at `source`. It blocks, and may cost a signature.
     pub(super) fn make(&self, source: &PairSource, pair: &Pair, now: SystemTime) -> Result<Contents, AppFileError> {
         let form = match self {

@@ -12,5 +12,5 @@ mod schedule;
 mod writer;
 
 pub use places::prepare;
-pub(crate) use places::{judge_place, option_reading, refusals};
+pub(crate) use places::{judge_place, locate_program, option_reading, refusals};
 pub use writer::{AppFileWriter, InPlace};

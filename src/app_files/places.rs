@@ -5,7 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use rustix::fs::{Access, access};
+
+use crate::config::{Config, RotationHook};
 use crate::diagnostics::redact::quote_path;
 use crate::exit::{Exit, Fault};
 use crate::sys::atomic_file;
@@ -22,6 +24,13 @@ pub fn prepare(config: &Config) -> Result<(), Fault> {
     let refusals = refusals(config);
     if !refusals.is_empty() {
         return Err(Fault::new(Exit::Config, refusals.join("\n")));
+    }
+    if let Some(RotationHook::Exec { program, .. }) = &config.app_files.on_rotation
+        && locate_program(program).is_none()
+    {
+        // It may be there by the first rotation.
+        let program = quote_path(Path::new(program));
+        tracing::warn!("{program} of --on-rotation cannot be run now; check its spelling, and the execute bit");
     }
     for path in config.app_files.paths() {
         match atomic_file::remove_leftovers(path) {
@@ -83,6 +92,15 @@ pub(crate) fn judge_place(path: &Path) -> Result<(), String> {
         io::ErrorKind::ReadOnlyFilesystem => format!("{error}; name a folder that can be written to"),
         _ => format!("{error}; let this user write in its folder"),
     })
+}
+
+/// The file of `program`, as the kernel or PATH leads to it, if this user may run it.
+pub(crate) fn locate_program(program: &str) -> Option<PathBuf> {
+    let runs = |path: &PathBuf| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(runs);
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(runs)
 }
 
 /// A folder as the kernel finds it, and the name in it.

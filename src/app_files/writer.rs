@@ -13,6 +13,7 @@ use crate::config::{AppFiles, FileMode};
 use crate::credentials::{ServedCertificate, run_blocking};
 use crate::identity::Certificate;
 use crate::sys::atomic_file;
+use crate::sys::atomic_file::StagedFile;
 use crate::telemetry::AppFileCounters;
 use crate::token::IssuedToken;
 
@@ -146,15 +147,19 @@ impl AppFileWriter {
         let Some(served) = self.pair.clone().filter(|_| !self.retires) else { return };
         let now = Instant::now();
         let due = |file: &AppFile| file.due.is_some_and(|due| due <= now);
-        let places: Vec<_> = (0..self.files.len()).filter(|place| due(&self.files[*place])).collect();
+        // Key and chain belong together.
+        let with_halves = self.files.iter().any(|file| due(file) && file.destination.content.is_half());
+        let is_due = |file: &AppFile| {
+            due(file) || with_halves && file.destination.content.is_half() && file.generation != Some(served.generation)
+        };
+        let places: Vec<_> = (0..self.files.len()).filter(|place| is_due(&self.files[*place])).collect();
         if places.is_empty() {
             return;
         }
         let destinations: Vec<_> = places.iter().map(|place| self.files[*place].destination.clone()).collect();
         let generation = served.generation;
-        let written =
-            run_blocking(move || destinations.iter().map(|destination| destination.write(&served)).collect::<Vec<_>>());
-        let written = written.await.unwrap_or_else(|_| places.iter().map(|_| Err(AppFileError::Internal)).collect());
+        let written = run_blocking(move || write_together(&destinations, &served)).await;
+        let written = written.unwrap_or_else(|_| places.iter().map(|_| Err(AppFileError::Internal)).collect());
         for (place, written) in places.into_iter().zip(written) {
             self.note(place, written, generation);
         }
@@ -213,12 +218,33 @@ impl AppFileWriter {
 }
 
 impl Destination {
-    /// Makes the content anew and replaces the file.
-    fn write(&self, served: &ServedCertificate) -> Result<Option<IssuedToken>, AppFileError> {
+    /// Makes the content anew, to replace the file with.
+    fn stage(&self, served: &ServedCertificate) -> Result<(StagedFile, Option<IssuedToken>), AppFileError> {
         let contents = self.content.make(&served.source, &served.pair, SystemTime::now())?;
-        atomic_file::replace(&self.path, &contents.text, self.mode.bits())?;
-        Ok(contents.token)
+        let file = atomic_file::stage(&self.path, &contents.text, self.mode.bits())?;
+        Ok((file, contents.token))
     }
+}
+
+/// Replaces the files of `destinations`: key and chain both or neither, as far as that shows before the renames.
+fn write_together(
+    destinations: &[Destination],
+    served: &ServedCertificate,
+) -> Vec<Result<Option<IssuedToken>, AppFileError>> {
+    let staged: Vec<_> = destinations.iter().map(|destination| destination.stage(served)).collect();
+    let halves = destinations.iter().map(|destination| destination.content.is_half());
+    let faults: Vec<_> =
+        staged.iter().zip(halves).filter(|(_, halves)| *halves).filter_map(|(file, _)| file.as_ref().err()).collect();
+    let (is_torn, is_passing) = (!faults.is_empty(), faults.iter().all(|fault| fault.is_passing()));
+    let commit = |(destination, staged): (&Destination, Result<(StagedFile, _), _>)| {
+        let (file, token) = staged?;
+        if is_torn && destination.content.is_half() {
+            return Err(AppFileError::Withheld { is_passing });
+        }
+        file.commit()?;
+        Ok(token)
+    };
+    destinations.iter().zip(staged).map(commit).collect()
 }
 
 /// How long a token is valid.

@@ -53,9 +53,12 @@ struct Place {
     name: OsString,
 }
 
+/// A file under its temporary name, whole and on the disk, which takes the place of another by [`StagedFile::commit`], or goes.
+pub(crate) struct StagedFile(TemporaryFile);
+
 /// A file under its temporary name, which goes unless it was renamed.
-struct TemporaryFile<'a> {
-    place: &'a Place,
+struct TemporaryFile {
+    place: Place,
     name: OsString,
     file: Option<File>,
 }
@@ -66,10 +69,27 @@ struct TemporaryFile<'a> {
 /// # Errors
 /// The kernel's, and those of [`check`]. Then the old file is as it was, and nothing of ours is left.
 pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), WriteError> {
-    let place = Place::open(path)?;
-    let mut file = TemporaryFile::create(&place)?;
+    stage(path, contents, mode)?.commit()
+}
+
+/// The first half of [`replace`], all that takes room on the disk: where several files belong together, none is replaced before each is staged.
+///
+/// # Errors
+/// Those of [`replace`].
+pub(crate) fn stage(path: &Path, contents: &[u8], mode: u32) -> Result<StagedFile, WriteError> {
+    let mut file = TemporaryFile::create(Place::open(path)?)?;
     file.fill(contents, mode)?;
-    file.rename()
+    Ok(StagedFile(file))
+}
+
+impl StagedFile {
+    /// The second half: it takes the place of the old one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn commit(self) -> Result<(), WriteError> {
+        self.0.rename()
+    }
 }
 
 /// Whether [`replace`] could begin: the folder is there, nobody but us and its owner may replace files of ours in it, and `path` is not itself a
@@ -115,6 +135,29 @@ pub(crate) fn remove_leftovers(path: &Path) -> Result<usize, WriteError> {
     Ok(removed)
 }
 
+/// Whether the folder of `path` is there, and nobody but us and its owner may replace what we put there.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_folder(path: &Path) -> Result<(), WriteError> {
+    open_folder(path).map(drop)
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, WriteError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty()).map_err(|error| match error {
+        Errno::NOENT => WriteError::NoFolder,
+        Errno::NOTDIR => WriteError::NotInFolder,
+        other => other.into(),
+    })?;
+    let mode = Mode::from_raw_mode(fstat(&folder)?.st_mode);
+    if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        return Err(WriteError::OpenFolder);
+    }
+    Ok(folder)
+}
+
 impl WriteError {
     /// Whether no waiting would help: the path itself is wrong.
     pub(crate) fn is_mistake(&self) -> bool {
@@ -133,17 +176,7 @@ impl Place {
         // A path that ends with a slash names a folder, and `file_name` would pass over the slash.
         let name =
             path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/")).ok_or(WriteError::IsFolder)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => WriteError::NoFolder,
-            Errno::NOTDIR => WriteError::NotInFolder,
-            other => other.into(),
-        })?;
-        let mode = Mode::from_raw_mode(fstat(&folder)?.st_mode);
-        if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
-            return Err(WriteError::OpenFolder);
-        }
+        let folder = open_folder(path)?;
         let kind = |flags| statat(&folder, name, flags).map(|stat| FileType::from_raw_mode(stat.st_mode));
         let is_ours_to_replace = match kind(AtFlags::SYMLINK_NOFOLLOW) {
             Ok(FileType::Directory) => return Err(WriteError::IsFolder),
@@ -179,8 +212,8 @@ impl Place {
     }
 }
 
-impl<'a> TemporaryFile<'a> {
-    fn create(place: &'a Place) -> Result<Self, WriteError> {
+impl TemporaryFile {
+    fn create(place: Place) -> Result<Self, WriteError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
             let name = place.temporary_name();
@@ -203,7 +236,7 @@ impl<'a> TemporaryFile<'a> {
     }
 
     fn rename(mut self) -> Result<(), WriteError> {
-        let Place { folder, name } = self.place;
+        let Place { folder, name } = &self.place;
         renameat(folder, &self.name, folder, name)?;
         self.file = None;
         match fsync(folder) {
@@ -214,7 +247,7 @@ impl<'a> TemporaryFile<'a> {
     }
 }
 
-impl Drop for TemporaryFile<'_> {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if self.file.take().is_some() {
             // Where that fails too, the next start removes it.
@@ -300,7 +333,7 @@ mod tests {
         let path = folder.path().join("token");
         replace(&path, b"old", 0o600).unwrap();
         let place = Place::open(&path).unwrap();
-        let mut file = TemporaryFile::create(&place).unwrap();
+        let mut file = TemporaryFile::create(place).unwrap();
         file.fill(b"ne", 0o600).unwrap();
         assert_eq!(names(folder.path()).len(), 2);
         drop(file);
@@ -327,7 +360,7 @@ mod tests {
         let path = folder.path().join("token");
         let place = Place::open(&path).unwrap();
         // As a process leaves it that is killed: nothing runs at its end.
-        std::mem::forget(TemporaryFile::create(&place).unwrap());
+        std::mem::forget(TemporaryFile::create(place).unwrap());
         fs::write(folder.path().join(".token.aZ09bcde.vestibule"), "half").unwrap();
         assert_eq!(remove_leftovers(&path).unwrap(), 2);
         assert_eq!(remove_leftovers(&path).unwrap(), 0);

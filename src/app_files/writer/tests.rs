@@ -104,7 +104,7 @@ async fn a_file_that_cannot_be_written_holds_up_no_other_one_but_whoever_waits_f
     let mut scene = Scene::start(|folder| AppFiles {
         credentials: vec![
             credential(CredentialForm::Pkcs8, folder.join("not/there/key")),
-            credential(CredentialForm::Chain, folder.join("chain")),
+            credential(CredentialForm::Pem, folder.join("chain")),
         ],
         ..token(folder.join("token"), 300)
     });

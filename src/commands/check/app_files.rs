@@ -1,8 +1,6 @@
 //! Judges the files for the app and what follows a rotation. Nothing is written and nothing is run.
 
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{Access, access};
+use std::path::Path;
 
 use super::finding::{Findings, Subject};
 use crate::app_files;
@@ -32,7 +30,7 @@ pub(super) fn judge(config: &Config, found: &mut Findings) {
         found.ok(Subject::Files, format!("{files} for the app can be written by this user"));
     }
     if let Some(RotationHook::Exec { program, .. }) = &config.app_files.on_rotation {
-        match locate(program) {
+        match app_files::locate_program(program) {
             Some(path) => found.ok(Subject::Files, format!("after a rotation {} is run", quote_path(&path))),
             None => {
                 let what = format!("{} cannot be run after a rotation", quote_path(Path::new(program)));
@@ -40,13 +38,4 @@ pub(super) fn judge(config: &Config, found: &mut Findings) {
             }
         }
     }
-}
-
-/// The file of `program`, as the kernel or PATH leads to it, if this user may run it.
-fn locate(program: &str) -> Option<PathBuf> {
-    let runs = |path: &PathBuf| path.is_file() && access(path, Access::EXEC_OK).is_ok();
-    if program.contains('/') {
-        return Some(PathBuf::from(program)).filter(runs);
-    }
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(runs)
 }

@@ -6,6 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use vestibule::credentials::Pair;
+use vestibule::crypto::provider;
+
 use super::{Scene, chain, names, written};
 use crate::health::get;
 use crate::metrics::Measured;
@@ -179,4 +182,26 @@ fn check_names_a_file_that_nobody_can_write_and_a_hook_that_cannot_be_run() {
         assert!(found.iter().any(is_named), "{args:?}: {found:?}");
     }
     assert_eq!(scene.names(), ["file"], "nothing is written");
+}
+
+#[test]
+fn key_and_chain_are_of_one_pair_even_where_only_one_of_them_could_be_written() {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.path("key")).unwrap();
+    let files = [scene.file("pkcs8", "key/key"), scene.file("chain", "chain"), scene.file("ca", "ca")].join(",");
+    let sidecar = scene.proxy().arg("--credential-file").arg(&files).ready();
+    written(&sidecar, 1);
+    let before = [fs::read(scene.path("key/key")).unwrap(), fs::read(scene.path("chain")).unwrap()];
+    fs::rename(scene.path("key"), scene.path("away")).unwrap();
+    scene.credentials.rotate();
+    let told = sidecar.lines_eventually("file not written", 2);
+    let of = |name: &str| told.iter().find(|line| line["path"] == scene.path(name).to_str().unwrap()).unwrap();
+    assert!(of("key/key")["error"].as_str().unwrap().contains("its folder does not exist"), "{told:#?}");
+    assert!(of("chain")["error"].as_str().unwrap().contains("both are replaced or neither"), "{told:#?}");
+    assert_eq!(fs::read(scene.path("chain")).unwrap(), before[1], "the chain of a key that is not there");
+    fs::rename(scene.path("away"), scene.path("key")).unwrap();
+    written(&sidecar, 2);
+    let [key, chain] = ["key/key", "chain"].map(|name| fs::read(scene.path(name)).unwrap());
+    assert!(key != before[0] && chain != before[1]);
+    assert!(Pair::from_pem(&chain, &key, &provider()).is_ok());
 }
