@@ -12,8 +12,9 @@ use crate::config::options::{TOKEN_JWT, TOKEN_VAULT_CF};
 use crate::config::sources::Environment;
 use crate::config::values::{FileMode, Range};
 use crate::config::{PairSource, resolve, values};
+use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
-use crate::token::{ChainPart, TokenForm, TokenRequest};
+use crate::token::{ChainPart, Claim, TokenForm, TokenRequest};
 
 /// What is to be done with tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result
 fn vault_cf(matches: &ArgMatches, environment: &Environment) -> Result<VaultCfArgs, Diagnostics> {
     let pair = read(TOKEN_VAULT_CF, matches, environment, resolve::pair);
     let mut flags = Flags { command: TOKEN_VAULT_CF, matches, mistakes: Vec::new() };
-    let role = flags.needed("role", "name the role of Vault that is asked for", word);
+    let role = flags.needed("role", "name the role of Vault that is asked for", values::claim_text);
     with_pair(pair, flags.mistakes, role).map(|(pair, role)| VaultCfArgs { pair, role })
 }
 
@@ -104,7 +105,7 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
     let wrong = |flag: &str, what: &str, help: &str, flags: &mut Flags<'_>| {
         flags.mistakes.push(Problem::new(what, help).at(Source::Flag(flag.to_owned())));
     };
-    let audience = flags.all("audience", word);
+    let audience = flags.all("audience", values::claim_text);
     if flags.matches.get_many::<OsString>("audience").is_none() {
         wrong(
             "--audience",
@@ -114,8 +115,8 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
         );
     }
     let ttl: Option<Duration> = flags.read("ttl", |text| values::duration(text, &Range::TEN_SECONDS_TO_AN_HOUR));
-    let policies = flags.all("policy", word);
-    let client_id = flags.read("client-id", word);
+    let policies = flags.all("policy", values::claim_text);
+    let client_id = flags.read("client-id", values::claim_text);
     let form: Option<FormWord> = flags.parsed("form");
     let form = match (form?, client_id) {
         (FormWord::Uaa, None) => {
@@ -142,8 +143,8 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
         wrong("--chain", "none leaves nothing to verify by in the form comcast", "write full or leaf", flags);
     }
     let algorithm = flags.matches.get_one::<OsString>("alg").map(|_| flags.parsed("alg"));
-    let subject = flags.read("subject", word);
-    let issuer = flags.read("issuer", word);
+    let subject = flags.read("subject", values::claim_text);
+    let issuer = flags.read("issuer", values::claim_text);
     if matches!(form, Some(TokenForm::Uaa { .. })) {
         for (flag, is_given) in [("--subject", subject.is_some()), ("--issuer", issuer.is_some())] {
             if is_given {
@@ -151,7 +152,13 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
             }
         }
     }
-    let claims = flags.all("claim", str::parse);
+    let claims: Vec<Claim> = flags.all("claim", str::parse);
+    let twice =
+        claims.iter().enumerate().find(|(at, claim)| claims[..*at].iter().any(|one| one.name() == claim.name()));
+    if let Some((_, claim)) = twice {
+        let what = format!("{} is given twice", quote(claim.name()));
+        wrong("--claim", &what, "write each claim once: a token has one value for it", flags);
+    }
     let bind = flags.matches.get_flag("bind");
     if !flags.mistakes.is_empty() {
         return None;
@@ -182,15 +189,4 @@ fn output(flags: &mut Flags<'_>) -> Option<TokenOutput> {
         Ok(path) => Some(TokenOutput::File { path, mode: mode? }),
         Err(wrong) => flags.note(wrong.at(Source::Flag("--write".to_owned()))),
     }
-}
-
-/// A text that is not empty and has no control characters.
-pub(super) fn word(text: &str) -> Result<String, Problem> {
-    if text.is_empty() {
-        return Err(Problem::new("is empty", "write a name"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Problem::new("holds a control character", "write a name without"));
-    }
-    Ok(text.to_owned())
 }

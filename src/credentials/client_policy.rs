@@ -16,7 +16,7 @@ use crate::config::envoy::sds::ValidationContext;
 use crate::config::{ClientAuthFiles, SecretFile};
 use crate::identity::Role;
 use crate::policy::{AltName, Policy, PolicyFile, PolicyMode, Rule};
-use crate::trust::{ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
+use crate::trust::{AnchorWords, ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
 
 /// How long files have to stand still that say less than before (CAs, or what CRLs name) and may not have been written to
 /// their end: a slow writer pauses between two whole blocks, and every connection of the second CA would be ended.
@@ -247,11 +247,24 @@ impl ClientPolicySource {
         match self {
             Self::Secret(_) => vec![FileKind::ClientCa],
             Self::Files(files) | Self::Tokens(files) => {
-                let crl = (!files.crl.is_empty()).then_some(FileKind::ClientCrl);
+                let crl = (!files.crl.is_empty()).then_some(self.kind(FileKind::ClientCrl));
                 let policy = files.policy.is_some().then_some(FileKind::Policy);
-                std::iter::once(FileKind::ClientCa).chain(crl).chain(policy).collect()
+                std::iter::once(self.kind(FileKind::ClientCa)).chain(crl).chain(policy).collect()
             }
         }
+    }
+
+    /// What files are for that would be of this `kind` if they were about clients.
+    fn kind(&self, kind: FileKind) -> FileKind {
+        match (self, kind) {
+            (Self::Tokens(_), FileKind::ClientCa) => FileKind::TokenCa,
+            (Self::Tokens(_), FileKind::ClientCrl) => FileKind::TokenCrl,
+            _ => kind,
+        }
+    }
+
+    fn faults(&self, faults: impl Iterator<Item = LoadFault>) -> Vec<LoadFault> {
+        faults.map(|fault| LoadFault { kind: self.kind(fault.kind), ..fault }).collect()
     }
 }
 
@@ -261,12 +274,12 @@ impl ReloadSource for ClientPolicySource {
     type Error = TrustError;
 
     fn faults_of(&self, error: &TrustError) -> Vec<LoadFault> {
-        error.each().iter().map(TrustError::fault).collect()
+        self.faults(error.each().iter().map(TrustError::fault))
     }
 
     fn faults_in(&self, files: &ClientPolicyFiles) -> Vec<LoadFault> {
         let of_folders = files.cas.faults(FileKind::ClientCa).chain(files.crls.faults(FileKind::ClientCrl));
-        of_folders.chain(files.faults.iter().cloned()).collect()
+        self.faults(of_folders.chain(files.faults.iter().cloned()))
     }
 
     fn paths(&self) -> Vec<PathBuf> {
@@ -285,7 +298,10 @@ impl ReloadSource for ClientPolicySource {
 
     fn read(&self, before: Option<&ClientPolicyFiles>) -> Result<ClientPolicyFiles, TrustError> {
         match self {
-            Self::Files(certified) | Self::Tokens(certified) => ClientPolicyFiles::read(certified, before),
+            Self::Files(certified) => ClientPolicyFiles::read(certified, before),
+            Self::Tokens(certified) => {
+                ClientPolicyFiles::read(certified, before).map_err(|error| error.said_of(AnchorWords::TOKENS))
+            }
             Self::Secret(secret) => ClientPolicyFiles::read_context(secret),
         }
     }

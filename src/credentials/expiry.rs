@@ -175,7 +175,7 @@ impl ExpiryEvent {
                 ca = %subject,
                 serial,
                 not_after = date(*not_after),
-                "a client CA expires soon, and whom it vouches for is denied from then on: put its successor beside it in --client-ca, and have clients renew under it"
+                "a client CA expires soon, and whom it vouches for is denied from then on: put its successor beside it in --client-ca (--token-ca for tokens), and have clients renew under it"
             ),
             Self::Ca { subject, serial, not_after } => tracing::warn!(
                 ca = %subject,

@@ -14,6 +14,10 @@ pub enum FileKind {
     ClientCa,
     /// What these CAs have taken back.
     ClientCrl,
+    /// The CAs that vouch for those who show tokens.
+    TokenCa,
+    /// What these CAs have taken back.
+    TokenCrl,
     /// The CAs that vouch for servers.
     ServerCa,
     /// The rules.
@@ -31,6 +35,7 @@ impl FileKind {
         match self {
             Self::Certificate => "credentials",
             Self::ClientCa | Self::ClientCrl | Self::Policy => "client CAs and rules",
+            Self::TokenCa | Self::TokenCrl => "CAs of tokens",
             Self::ServerCa => "server CAs",
         }
     }
@@ -43,6 +48,8 @@ impl fmt::Display for FileKind {
             Self::Certificate => "credential",
             Self::ClientCa => "client CA",
             Self::ClientCrl => "client CRL",
+            Self::TokenCa => "token CA",
+            Self::TokenCrl => "token CRL",
             Self::ServerCa => "server CA",
             Self::Policy => "policy",
         })

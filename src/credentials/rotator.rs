@@ -264,11 +264,14 @@ impl Rotator {
         loop {
             // The pairs first: client CAs and rules may have to stand still, and a pair need not wait for that.
             let pairs = self.load_all(&mut good.pairs, good.generation + 1).await;
-            // At the start nobody has to wait for who vouches for servers, and all is one generation.
-            if good.generation == 0 {
-                self.load_all(&mut good.server_trusts, 1).await;
-            }
-            if pairs {
+            // At the start nobody has to wait for who vouches for whom, and all is one generation.
+            let is_new = if good.generation == 0 {
+                let servers = self.load_all(&mut good.server_trusts, 1).await;
+                self.load_all(&mut good.client_policies, 1).await || servers || pairs
+            } else {
+                pairs
+            };
+            if is_new {
                 self.publish(&mut good);
             }
             if self.load_all(&mut good.client_policies, good.generation + 1).await {

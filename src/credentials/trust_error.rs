@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::load_failure::LoadFault;
 use super::{FileKind, LoadError};
 use crate::diagnostics::Diagnostics;
-use crate::trust::TrustAnchorsError;
+use crate::trust::{AnchorWords, TrustAnchorsError};
 
 /// Why the files admit nobody new: what was admitted before stays.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,15 @@ impl TrustError {
     pub(super) fn of_anchors(error: TrustAnchorsError) -> Self {
         let kind = if error.is_about_crls() { FileKind::ClientCrl } else { FileKind::ClientCa };
         Self::TrustAnchors(kind, error)
+    }
+
+    /// The same, said of the files that `words` are for.
+    pub fn said_of(self, words: AnchorWords) -> Self {
+        match self {
+            Self::TrustAnchors(kind, error) => Self::TrustAnchors(kind, error.said_of(words)),
+            Self::Several(errors) => Self::Several(errors.into_iter().map(|error| error.said_of(words)).collect()),
+            other => other,
+        }
     }
 
     /// What the files are for that cannot be used; of several kinds the first.

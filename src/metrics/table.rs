@@ -203,7 +203,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Gauge,
         labels: &["source"],
-        help: "Whether the files are usable as they are now: 1, or 0 while the last good ones stay in service (or none is yet). One file of a folder that cannot be used makes it 0 as well. The sources are certificate, client_ca, client_crl, server_ca and policy, as far as they are configured. A fault of less than 2 seconds does not count.",
+        help: "Whether the files are usable as they are now: 1, or 0 while the last good ones stay in service (or none is yet). One file of a folder that cannot be used makes it 0 as well. The sources are certificate, client_ca, client_crl, token_ca, token_crl, server_ca and policy, as far as they are configured. A fault of less than 2 seconds does not count.",
         read: |seen| {
             let files = seen.rotation_stats.files();
             let usable = |kind: FileKind| files.failures.iter().all(|failure| failure.kind != kind);

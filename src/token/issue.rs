@@ -10,7 +10,7 @@ use der::{Decode, Sequence};
 use serde_json::{Map, Value, json};
 use strum::EnumString;
 
-use super::{Algorithm, identity_claims};
+use super::{Algorithm, LONGEST_TOKEN, identity_claims};
 use crate::credentials::Pair;
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
@@ -134,6 +134,11 @@ pub enum IssueError {
     /// The key cannot sign tokens at all.
     #[error("the key ({0}) cannot sign tokens; RSA of 2048 to 4096 bits, P-256, P-384 and Ed25519 can")]
     Key(String),
+    /// Receivers would refuse it for its length.
+    #[error(
+        "the token would have {0} bytes, and receivers take {LONGEST_TOKEN}; ask for fewer audiences, policies and claims, or for --chain leaf"
+    )]
+    TooLong(usize),
     /// The cryptographic library failed.
     #[error("the token could not be signed ({0}); please report this")]
     Crypto(&'static str),
@@ -186,7 +191,7 @@ impl fmt::Debug for IssuedToken {
 impl IssueError {
     /// Whether it is the request that is wrong, and not the pair.
     pub fn is_mistake(&self) -> bool {
-        matches!(self, Self::NoSubject | Self::Algorithm { .. } | Self::NeedsRsa(_))
+        matches!(self, Self::NoSubject | Self::Algorithm { .. } | Self::NeedsRsa(_) | Self::TooLong(_))
     }
 }
 
@@ -232,6 +237,9 @@ pub fn issue(pair: &Pair, request: &TokenRequest, now: SystemTime) -> Result<Iss
     let signature = sign(pair, signer.algorithm, text.as_bytes())?;
     text.push('.');
     text.push_str(&Base64UrlUnpadded::encode_string(&signature));
+    if text.len() > LONGEST_TOKEN {
+        return Err(IssueError::TooLong(text.len()));
+    }
     Ok(IssuedToken { text, jti, issued_at: signer.issued_at, expires_at: signer.expires_at })
 }
 

@@ -12,7 +12,7 @@ mod signed;
 mod token_chain;
 mod verified_chains;
 
-pub use anchors::{Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
+pub use anchors::{AnchorWords, Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
 pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};
 pub use server_auth::{

@@ -17,23 +17,23 @@ pub(super) fn apply(cas: &mut [Ca], crls: &[Crl], algorithms: &WebPkiSupportedAl
         if namesakes.iter().any(|ca| crl.may_be_by(ca.key(), algorithms)) {
             for ca in cas.iter_mut().filter(|ca| crl.names(&ca.issuer, &ca.serial_number)) {
                 ca.is_revoked = true;
-                notes.push(format!("{}: it revokes the client CA {}, which vouches for nobody", crl.place, ca.subject));
+                notes.push(format!("{}: it revokes the CA {}, which vouches for nobody", crl.place, ca.subject));
             }
             continue;
         }
         let (place, issuer) = (&crl.place, &crl.issuer);
         let why = if namesakes.is_empty() { "is not among them" } else { "is among them, with another key" };
         notes.push(format!(
-            "{place}: no client CA has signed this CRL: {issuer} {why}; it counts only for certificates below such a CA that clients send along"
+            "{place}: no CA of ours has signed this CRL: {issuer} {why}; it counts only for certificates below such a CA that clients send along"
         ));
         for ca in cas.iter().filter(|ca| crl.names(&ca.issuer, &ca.serial_number)) {
-            notes.push(format!("{place}: it names the client CA {}, which vouches all the same", ca.subject));
+            notes.push(format!("{place}: it names the CA {}, which vouches all the same", ca.subject));
         }
     }
     while let Some(at) = (0..cas.len()).find(|at| !cas[*at].is_revoked && stands_on_revoked(&cas[*at], cas, algorithms))
     {
         cas[at].is_revoked = true;
-        notes.push(format!("the issuer of the client CA {} is revoked, so it vouches for nobody", cas[at].subject));
+        notes.push(format!("the issuer of the CA {} is revoked, so it vouches for nobody", cas[at].subject));
     }
     notes
 }

@@ -184,3 +184,17 @@ fn a_token_is_written_over_no_file_that_it_is_made_of_and_over_no_device() {
     assert_eq!((std::fs::read(credentials.cert()).unwrap(), std::fs::read(key).unwrap()), before);
     assert!(std::os::unix::fs::FileTypeExt::is_socket(&socket.metadata().unwrap().file_type()));
 }
+
+#[test]
+fn what_would_be_told_apart_by_nobody_or_taken_by_nobody_is_refused_or_said() {
+    let credentials = instance(|_| {});
+    let (status, stderr) = refused(&credentials, &["jwt", "--audience", "a", "--claim", "x=1", "--claim", "x=2"]);
+    assert!(status == 2 && stderr.contains("--claim: \"x\" is given twice"), "{stderr}");
+    let long = format!("x={}", "y".repeat(16_000));
+    let (status, stderr) = refused(&credentials, &["jwt", "--audience", "a", "--claim", &long]);
+    assert!(status == 2 && stderr.contains("receivers take 16384"), "{stderr}");
+    assert!(!stderr.contains("yyyy"), "{stderr}");
+    let both = token(&credentials, &["jwt", "--audience", "a,b"]);
+    assert_eq!(both.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&both.stderr).contains("give the option several times"), "{both:?}");
+}

@@ -192,3 +192,47 @@ fn a_bound_token_counts_with_the_callers_certificate_and_roles_say_what_it_grant
     assert_eq!(receiver.json(&token, &words[2..]).1["reason"], "not_bound");
     assert_eq!(receiver.json(&token, &[&words[..5], &["R"]].concat()).1["reason"], "no_role");
 }
+
+#[test]
+fn what_may_have_been_meant_is_said_beside_the_verdict() {
+    let receiver = Receiver::new();
+    let (_, _, stderr) = receiver.verify("", &[]);
+    assert!(stderr.contains("nothing stands on stdin"), "{stderr}");
+    let token = receiver.token(&["--audience", "me"]);
+    let file = receiver.file("token", &token);
+    let (status, _, stderr) = receiver.verify("", &[&file]);
+    assert!(status == 1 && stderr.contains("TOKEN is the name of a file"), "{stderr}");
+    assert_eq!(receiver.verify(&token, &[]).2, "");
+}
+
+#[test]
+fn cas_that_are_not_there_are_said_by_the_option_that_names_them() {
+    let receiver = Receiver::new();
+    let folder = receiver.credentials.dir().join("none");
+    std::fs::create_dir(&folder).unwrap();
+    let folder = folder.to_str().unwrap();
+    let (status, _, stderr) = told(run(&["--ca", folder, "--audience", "me"], ""), "");
+    assert!(status != 0 && stderr.contains("give --ca a file or folder"), "{stderr}");
+    assert!(!stderr.contains("client"), "{stderr}");
+    let (status, _, stderr) = receiver.verify("", &["--crl", folder]);
+    assert!(status != 0 && stderr.contains("give --crl a file or folder"), "{stderr}");
+    assert!(!stderr.contains("client"), "{stderr}");
+}
+
+#[test]
+fn a_replay_file_that_stays_locked_lets_nobody_in() {
+    let receiver = Receiver::new();
+    let token = receiver.token(&["--audience", "me"]);
+    let file = receiver.file("used", "");
+    let mut holder =
+        Command::new("flock").args([&file, "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = holder.stdin.take().unwrap();
+    // What it answers shows that it has the lock.
+    stdin.write_all(b"x").unwrap();
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0; 1]).unwrap();
+    let (status, stdout, stderr) = receiver.verify(&token, &["--replay-file", &file]);
+    assert!(status != 0 && stdout.is_empty() && stderr.contains("another process has it locked"), "{stdout}{stderr}");
+    drop(stdin);
+    holder.wait().unwrap();
+    assert_eq!(receiver.json(&token, &["--replay-file", &file]).0, 0);
+}

@@ -100,6 +100,7 @@ impl Judge<'_> {
                     FileKind::ClientCrl => Subject::Crl,
                     FileKind::Policy => Subject::Rules,
                     FileKind::ClientCa | FileKind::Certificate => Subject::ClientCa,
+                    FileKind::TokenCa | FileKind::TokenCrl => Subject::Tokens,
                     FileKind::ServerCa => Subject::Outbound,
                 };
                 self.problem(subject, &error.to_string(), help);

@@ -10,6 +10,7 @@ use crate::config::{IdentityEndpoint, TokenVerification};
 use crate::credentials::ClientPolicyFiles;
 use crate::sys::atomic_file;
 use crate::token::RolesFile;
+use crate::trust::AnchorWords;
 
 /// Judges `endpoint`. `holder` finds out who holds a socket.
 pub(super) fn judge(
@@ -48,7 +49,7 @@ fn judge_verification(verification: &TokenVerification, now: SystemTime, found: 
             }
         }
         Err(error) => {
-            for error in error.each() {
+            for error in error.said_of(AnchorWords::TOKENS).each() {
                 found.problem(
                     Subject::Tokens,
                     error.to_string(),

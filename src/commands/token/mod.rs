@@ -40,6 +40,11 @@ fn jwt(JwtArgs { pair, request, output }: &JwtArgs) -> Result<Exit, Fault> {
         let exit = if error.is_mistake() { Exit::Usage } else { Exit::Findings };
         Fault::new(exit, error.to_string())
     })?;
+    if request.audience.iter().any(|audience| audience.contains(',')) {
+        eprintln!(
+            "vestibule: --audience: one of them has a comma in it; for several audiences give the option several times"
+        );
+    }
     if request.audience.len() > 1 {
         eprintln!("vestibule: the token has several audiences: each of them can use it with the others");
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, open, stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -19,6 +20,11 @@ const LARGEST: u64 = 8 * 1024 * 1024;
 /// somebody who is that unlucky is not waiting for a lock.
 const ATTEMPTS: usize = 1000;
 
+/// Whoever holds the lock judges one token, which takes milliseconds. One that keeps it for so long is stuck, or is somebody else.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+const LOCK_INTERVAL: Duration = Duration::from_millis(5);
+
 /// For its owner alone: it says who was here, and when.
 const MODE: u32 = 0o600;
 
@@ -33,7 +39,8 @@ pub(super) struct ReplayFile<'a> {
 }
 
 impl<'a> ReplayFile<'a> {
-    /// Opens and locks the file at `path`, which is made if it is not there, and reads it. It waits for whoever has it locked.
+    /// Opens and locks the file at `path`, which is made if it is not there, and reads it. It waits a moment for whoever has
+    /// it locked.
     ///
     /// # Errors
     /// It cannot be read, or was not written by this command: nothing in its place counts as empty.
@@ -44,8 +51,12 @@ impl<'a> ReplayFile<'a> {
         if path.is_symlink() {
             return Err(wrong("it is a symlink; name the file that it leads to".to_owned()));
         }
-        let mut lock = lock(path).map_err(|error| {
-            wrong(format!("cannot be opened and locked: {}; name another file", std::io::Error::from(error)))
+        let mut lock = lock(path).map_err(|error| match error {
+            Errno::WOULDBLOCK => wrong(format!(
+                "another process has it locked for more than {} seconds; end that one, or name another file",
+                LOCK_TIMEOUT.as_secs()
+            )),
+            error => wrong(format!("cannot be opened and locked: {}; name another file", std::io::Error::from(error))),
         })?;
         let mut text = String::new();
         (&mut lock)
@@ -81,13 +92,19 @@ impl<'a> ReplayFile<'a> {
 /// The file at `path` under a lock. It is replaced by rename, so a lock counts if the file is still the one at `path`.
 fn lock(path: &Path) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let began = Instant::now();
     for _ in 0..ATTEMPTS {
         let file: OwnedFd = open(path, flags, Mode::from_raw_mode(MODE))?;
         let opened = fstat(&file)?;
         if FileType::from_raw_mode(opened.st_mode) != FileType::RegularFile {
             return Err(Errno::INVAL);
         }
-        retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+        while let Err(error) = retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+            if error != Errno::WOULDBLOCK || began.elapsed() >= LOCK_TIMEOUT {
+                return Err(error);
+            }
+            std::thread::sleep(LOCK_INTERVAL);
+        }
         let id = |stat: &Stat| (stat.st_dev, stat.st_ino);
         match stat(path) {
             Ok(now) if id(&now) == id(&opened) => return Ok(file.into()),

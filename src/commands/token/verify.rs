@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io::Read;
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::replay_file::ReplayFile;
@@ -14,7 +15,7 @@ use crate::exit::{Exit, Fault};
 use crate::token::{
     CallerCertificate, LONGEST_TOKEN, RolesFile, TokenQuestion, TokenVerdict, VerdictIdentity, Verifier,
 };
-use crate::trust::TrustAnchors;
+use crate::trust::{AnchorWords, TrustAnchors};
 
 /// Judges the token at the time `now`. Gives what is printed, and [`Exit::Success`] for a permit or [`Exit::Findings`] for a denial.
 ///
@@ -44,6 +45,9 @@ pub(super) fn verify(args: &VerifyArgs, now: SystemTime) -> Result<(String, Exit
         TokenInput::Argument(token) => token.clone(),
         TokenInput::Stdin => read_stdin()?,
     };
+    if let Some(hint) = input_hint(&args.token, &token) {
+        eprintln!("vestibule: {hint}");
+    }
     // Locked from here until it is written, so that of two who are shown one token at a time one alone lets it in.
     let replays = args.replay_file.as_deref().map(ReplayFile::open).transpose()?;
     let question = TokenQuestion {
@@ -63,6 +67,18 @@ pub(super) fn verify(args: &VerifyArgs, now: SystemTime) -> Result<(String, Exit
     Ok((text, exit))
 }
 
+/// What may have been meant, where what was given can be no token.
+fn input_hint(input: &TokenInput, token: &str) -> Option<&'static str> {
+    match input {
+        _ if token.contains('.') && !token.contains('/') => None,
+        TokenInput::Stdin if token.is_empty() => Some("nothing stands on stdin: give the token there, or as TOKEN"),
+        TokenInput::Argument(name) if Path::new(name).exists() => {
+            Some("TOKEN is the name of a file; to judge what stands in it, write < FILE in its place")
+        }
+        _ => None,
+    }
+}
+
 fn anchors(args: &VerifyArgs) -> Result<TrustAnchors, Fault> {
     let files = ClientAuthFiles {
         required: true,
@@ -75,7 +91,8 @@ fn anchors(args: &VerifyArgs) -> Result<TrustAnchors, Fault> {
         mode: None,
     };
     let read = ClientPolicyFiles::read(&files, None).and_then(|texts| texts.client_policy(&files));
-    let policy = read.map_err(|error| Fault::new(Exit::NoCredential, error.with_help()))?;
+    let policy =
+        read.map_err(|error| Fault::new(Exit::NoCredential, error.said_of(AnchorWords::TOKEN_COMMAND).with_help()))?;
     for note in policy.notes.iter().map(String::as_str).chain(policy.anchors.crl_notes().iter().map(String::as_str)) {
         eprintln!("vestibule: {}", SafeText::up_to(LONGEST_FIELD, note));
     }

@@ -156,6 +156,17 @@ pub fn word(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
+/// What stands in a claim: a text that is not empty and has no control characters.
+pub fn claim_text(text: &str) -> Result<String, Problem> {
+    if text.is_empty() {
+        return Err(Problem::new("is empty", "write a name"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Problem::new("holds a control character", "write a name without"));
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

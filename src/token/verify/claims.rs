@@ -170,7 +170,7 @@ impl ClaimJudge<'_> {
         };
         let CallerCertificate::Known(caller) = self.question.caller else {
             return Err(not_bound(
-                "it counts only together with a certificate (cnf), and the caller's is not known (--peer)",
+                "it counts only together with a certificate (cnf), and the caller's is not known (--peer CERT; peer in POST /verify)",
             ));
         };
         let bound = cnf.get("x5t#S256").and_then(Value::as_str);

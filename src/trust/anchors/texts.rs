@@ -40,6 +40,44 @@ impl fmt::Debug for Text {
     }
 }
 
+/// What CAs are called, and by which options they and their CRLs are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnchorWords {
+    ca: &'static str,
+    without: &'static str,
+    ca_option: &'static str,
+    crl_option: &'static str,
+}
+
+impl AnchorWords {
+    /// Those that vouch for clients.
+    pub const CLIENTS: Self =
+        Self { ca: "client CA", without: "nobody could come in", ca_option: "--client-ca", crl_option: "--client-crl" };
+
+    /// Those that vouch for servers.
+    pub const SERVERS: Self = Self {
+        ca: "server CA",
+        without: "no server could be verified",
+        ca_option: "--outbound-ca",
+        crl_option: "--outbound-crl",
+    };
+
+    /// Those that vouch for whoever shows a token to the identity endpoint.
+    pub const TOKENS: Self =
+        Self { ca: "CA", without: "no token could be verified", ca_option: "--token-ca", crl_option: "--token-crl" };
+
+    /// Those of `token verify`.
+    pub const TOKEN_COMMAND: Self = Self { ca_option: "--ca", crl_option: "--crl", ..Self::TOKENS };
+
+    /// Those that vouch for the holders of certificates in this role.
+    fn of(role: Role) -> Self {
+        match role {
+            Role::Client => Self::CLIENTS,
+            Role::Server => Self::SERVERS,
+        }
+    }
+}
+
 /// Why files hold no usable trust anchors.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustAnchorsError {
@@ -101,10 +139,13 @@ pub enum TrustAnchorsError {
     NoCrl(PathBuf),
     /// No CRL at all, where there should be some.
     #[error(
-        "no CRL in {places}; nothing would be revoked: give --client-crl a file or folder of CRLs in PEM or DER, or leave it out{}",
+        "no CRL in {places}; nothing would be revoked: give {} a file or folder of CRLs in PEM or DER, or leave it out{}",
+        words.crl_option,
         list(notes)
     )]
     NoCrls {
+        /// Who would be revoked.
+        words: AnchorWords,
         /// Where was looked.
         places: String,
         /// What is said of the files that were left out.
@@ -112,15 +153,15 @@ pub enum TrustAnchorsError {
     },
     /// No CA at all.
     #[error(
-        "no {} in {places}; {}: give {} a file or folder of CAs in PEM{}",
-        match role { Role::Client => "client CA", Role::Server => "server CA" },
-        match role { Role::Client => "without one nobody could come in", Role::Server => "without one no server could be verified" },
-        match role { Role::Client => "--client-ca", Role::Server => "--outbound-ca" },
+        "no {} in {places}; without one {}: give {} a file or folder of CAs in PEM{}",
+        words.ca,
+        words.without,
+        words.ca_option,
         list(left_out)
     )]
     Empty {
         /// For whom they should vouch.
-        role: Role,
+        words: AnchorWords,
         /// Where was looked.
         places: String,
         /// What is said of the files that were left out.
@@ -142,9 +183,18 @@ impl TrustAnchorsError {
     /// The same, with `more` files that were left out.
     pub(crate) fn with_left_out(self, more: &[String]) -> Self {
         match self {
-            Self::Empty { role, places, left_out } => {
-                Self::Empty { role, places, left_out: [left_out, more.to_vec()].concat() }
+            Self::Empty { words, places, left_out } => {
+                Self::Empty { words, places, left_out: [left_out, more.to_vec()].concat() }
             }
+            other => other,
+        }
+    }
+
+    /// The same, said of the files that `words` are for.
+    pub(crate) fn said_of(self, words: AnchorWords) -> Self {
+        match self {
+            Self::Empty { places, left_out, .. } => Self::Empty { words, places, left_out },
+            Self::NoCrls { places, notes, .. } => Self::NoCrls { words, places, notes },
             other => other,
         }
     }
@@ -152,13 +202,13 @@ impl TrustAnchorsError {
     /// There is no CRL in any of `places`.
     pub(crate) fn no_crls<'a>(places: impl Iterator<Item = &'a PathBuf>, notes: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
-        Self::NoCrls { places: places.join(", "), notes: notes.to_vec() }
+        Self::NoCrls { words: AnchorWords::CLIENTS, places: places.join(", "), notes: notes.to_vec() }
     }
 
     /// There is no CA in any of `places`, some of which may have been left out.
     pub(crate) fn empty<'a>(role: Role, places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
-        Self::Empty { role, places: places.join(", "), left_out: left_out.to_vec() }
+        Self::Empty { words: AnchorWords::of(role), places: places.join(", "), left_out: left_out.to_vec() }
     }
 }
 

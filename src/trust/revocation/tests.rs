@@ -88,7 +88,7 @@ fn an_intermediate_that_is_listed_beside_its_root_is_revoked_by_the_roots_crl() 
     }
     let both = roots(&[&root, &issuing], &revoked);
     assert_eq!(verdict(&both, &[&client]), Err(DenialReason::Revoked), "the client sends nothing but its own");
-    assert_eq!(both.crl_notes(), ["list.crl: CRL 1: it revokes the client CA CN=issuing, which vouches for nobody"]);
+    assert_eq!(both.crl_notes(), ["list.crl: CRL 1: it revokes the CA CN=issuing, which vouches for nobody"]);
     let other = made(params("other", 4, IsCa::NoCa), Some(&root), None);
     assert_eq!(verdict(&both, &[&other]), Ok(()), "the root itself still vouches");
     assert_eq!(verdict(&roots(&[&root, &issuing], &[crl(&root, &[9])]), &[&client]), Ok(()));
@@ -103,11 +103,7 @@ fn what_a_revoked_ca_has_issued_vouches_no_more_than_it_does() {
     let revoked = [crl(&root, &[2])];
     let all = roots(&[&root, &middle, &issuing], &revoked);
     assert_eq!(verdict(&all, &[&client]), Err(DenialReason::Revoked));
-    assert!(
-        all.crl_notes()[1].starts_with("the issuer of the client CA CN=issuing is revoked"),
-        "{:?}",
-        all.crl_notes()
-    );
+    assert!(all.crl_notes()[1].starts_with("the issuer of the CA CN=issuing is revoked"), "{:?}", all.crl_notes());
     // The one above was issued anew with its old key, and that is listed as well.
     let renewed = made(ca("middle", 5), Some(&root), Some(&middle));
     let all = roots(&[&root, &middle, &renewed, &issuing], &revoked);
@@ -136,9 +132,9 @@ fn a_crl_that_no_client_ca_has_signed_is_named() {
     let notes = forged.crl_notes();
     assert!(
         notes[0]
-            .starts_with("list.crl: CRL 1: no client CA has signed this CRL: CN=root is among them, with another key")
+            .starts_with("list.crl: CRL 1: no CA of ours has signed this CRL: CN=root is among them, with another key")
     );
-    assert!(notes[1].contains("it names the client CA CN=issuing, which vouches all the same"), "{notes:?}");
+    assert!(notes[1].contains("it names the CA CN=issuing, which vouches all the same"), "{notes:?}");
     let absent = roots(&[&issuing], &[crl(&root, &[9])]);
     assert!(absent.crl_notes()[0].contains("CN=root is not among them"), "{:?}", absent.crl_notes());
     // That of an intermediate which clients send along counts all the same.

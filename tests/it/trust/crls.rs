@@ -186,9 +186,9 @@ fn an_intermediate_that_stands_beside_its_root_does_not_outlive_its_revocation()
     assert_eq!(stays.receive(4).unwrap(), b"here");
     sidecar.wait_until("a word about it", |line| {
         let message = line["message"].as_str().unwrap_or_default();
-        line["level"] == "warn" && message.contains("it revokes the client CA CN=issuing, which vouches for nobody")
+        line["level"] == "warn" && message.contains("it revokes the CA CN=issuing, which vouches for nobody")
     });
-    assert!(checked(&backend).contains("it revokes the client CA CN=issuing"), "{}", checked(&backend));
+    assert!(checked(&backend).contains("it revokes the CA CN=issuing"), "{}", checked(&backend));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_crl_that_nobody_trusted_has_signed_is_named_and_refuses_nobody() {
     namesake.revoke(&same_number.cert_pem);
     let backend = Backend::new();
     let sidecar = sidecar(&backend, &root.pem(), &namesake.crl(&[]));
-    let words = "no client CA has signed this CRL: CN=root is among them, with another key";
+    let words = "no CA of ours has signed this CRL: CN=root is among them, with another key";
     sidecar.wait_until("a word about it", |line| {
         line["level"] == "warn" && line["message"].as_str().is_some_and(|message| message.contains(words))
     });

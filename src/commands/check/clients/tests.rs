@@ -137,7 +137,7 @@ fn a_crl_that_no_client_ca_has_signed_and_one_that_is_dated_ahead_are_named() {
     fs::write(dir.path().join("crl.pem"), ca("other", now(), now(), now() + DAY).1).unwrap();
     certified.crl = vec![dir.path().join("crl.pem")];
     let said = found(&dir, &certified, None);
-    let line = "warning crl crl.pem: CRL 1: no client CA has signed this CRL: CN=other is not among them;";
+    let line = "warning crl crl.pem: CRL 1: no CA of ours has signed this CRL: CN=other is not among them;";
     assert!(said[1].starts_with(line), "{said:?}");
     let mut found = Findings::default();
     let now = now() - 11 * DAY;
