@@ -118,7 +118,7 @@ pub(super) struct Rotated {
 /// Files that cannot be loaded now.
 #[derive(Debug, Serialize)]
 pub(super) struct FailingReload {
-    /// `certificate`, `client_ca`, `client_crl`, `server_ca` or `policy`.
+    /// `certificate`, `client_ca`, `client_crl`, `token_ca`, `token_crl`, `server_ca` or `policy`.
     pub(super) source: &'static str,
     /// The file of a folder that alone cannot be used; none: nothing new of this source counts.
     pub(super) file: Option<SafeText>,

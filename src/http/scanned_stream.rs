@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::head_scan::{HeadRefusal, RequestScan, SwitchRequest};
+use super::head_scan::{HeadRefusal, MAX_HEAD, RequestScan, SwitchRequest};
 use super::heads::Heads;
 use crate::budget::Reservation;
 use crate::io::Look;
@@ -41,6 +41,8 @@ pub(crate) struct ScannedStream<S> {
     /// So many of them may be.
     cleared: usize,
     head_timeout: Duration,
+    /// In bytes.
+    max_head: usize,
     /// The end of the time for a head that has begun.
     timer: Option<Pin<Box<Sleep>>>,
     /// Whoever reads waits for more from the socket, and is told of its end.
@@ -61,10 +63,16 @@ impl<S> ScannedStream<S> {
             reservation,
             cleared: 0,
             head_timeout,
+            max_head: MAX_HEAD,
             timer: None,
             is_awaited: false,
             look: Look::default(),
         }
+    }
+
+    /// The same, where heads that come in part may have so many bytes, and not [`MAX_HEAD`].
+    pub(crate) fn with_max_head(self, max_head: usize) -> Self {
+        Self { max_head, ..self }
     }
 
     /// What is judged of its requests.
@@ -243,6 +251,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                     }
                 }
                 buf.set_filled(before);
+            }
+            if this.scan.is_within_head(this.held.len()) && this.held.len() > this.max_head {
+                this.give_up(HeadRefusal::HeadTooLong);
             }
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));

@@ -7,16 +7,19 @@ use hyper::Request;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::protections::only;
 use super::refusal::Refusal;
 use crate::telemetry::TokenRequestResult;
+use crate::token::strict_json;
+use crate::token::strict_json::StrictJsonError;
 
 /// From the end of the head to the end of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the body of `request`, of at most `most` bytes, as the object that `members` lists. A member that is not known, or is there twice, is a
+/// Reads the body of `request`, of at most `most` bytes, as an object of `members`. A member that is not known, or is there twice, is a
 /// mistake: what one reader passes over another may obey.
 ///
 /// # Errors
@@ -24,7 +27,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn read<T: DeserializeOwned>(
     request: Request<Incoming>,
     most: usize,
-    members: &str,
+    members: &[Member],
 ) -> Result<T, Refusal> {
     let (head, body) = request.into_parts();
     let bytes = collect(body, most).await?;
@@ -51,16 +54,77 @@ async fn collect(body: Incoming, most: usize) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Reads `body` as the object that `members` lists.
+/// What a body may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member {
+    name: &'static str,
+    kind: MemberKind,
+    is_needed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum MemberKind {
+    Text,
+    Texts,
+    Flag,
+}
+
+impl Member {
+    /// One without which there is nothing to answer.
+    pub(super) const fn needed(name: &'static str, kind: MemberKind) -> Self {
+        Self { name, kind, is_needed: true }
+    }
+
+    /// One that may be left out, or be null.
+    pub(super) const fn optional(name: &'static str, kind: MemberKind) -> Self {
+        Self { name, kind, is_needed: false }
+    }
+}
+
+impl MemberKind {
+    fn fits(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Text, Value::String(_)) | (Self::Flag, Value::Bool(_)) => true,
+            (Self::Texts, Value::Array(all)) => all.iter().all(Value::is_string),
+            _ => false,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Texts => "an array of strings",
+            Self::Flag => "true or false",
+        }
+    }
+}
+
+/// Reads `body` as an object of `members`.
 ///
 /// # Errors
-/// It is something else.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8], members: &str) -> Result<T, Refusal> {
-    let refusal = |place: String| Refusal::bad_request(format!("the body is not a JSON object of {members}{place}"));
-    // An array would do for serde.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(refusal(String::new()));
+/// It is something else. Of the body nothing is said but which of `members` is wrong.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], members: &[Member]) -> Result<T, Refusal> {
+    let names = members.iter().map(|member| member.name).collect::<Vec<_>>().join(", ");
+    let fields = strict_json::object(body).map_err(|error| match error {
+        StrictJsonError::NotAnObject => Refusal::bad_request(format!("the body is not one JSON object of {names}")),
+        StrictJsonError::Duplicate => Refusal::bad_request("a member of the body occurs twice"),
+        StrictJsonError::TooDeep => Refusal::bad_request("the body is nested too deeply"),
+    })?;
+    for member in members {
+        match fields.get(member.name) {
+            None | Some(Value::Null) if member.is_needed => {
+                return Err(Refusal::bad_request(format!("the body has no {}", member.name)));
+            }
+            Some(value) if !value.is_null() && !member.kind.fits(value) => {
+                return Err(Refusal::bad_request(format!("{} is not {}", member.name, member.kind.name())));
+            }
+            _ => {}
+        }
     }
-    // Its own text quotes what it found.
-    serde_json::from_slice(body).map_err(|error| refusal(format!(": line {}, column {}", error.line(), error.column())))
+    // Its name is the caller's, and may be a secret in the wrong place.
+    if fields.keys().any(|name| !members.iter().any(|member| member.name == name)) {
+        return Err(Refusal::bad_request(format!("the body has a member that is none of {names}")));
+    }
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|_| Refusal::new(TokenRequestResult::Internal, "the body could not be taken over; please report this"))
 }

@@ -18,10 +18,14 @@ use tokio::time::timeout;
 use super::answer::{for_hyper, on_the_wire};
 use super::refusal::Refusal;
 use super::service::IdentityService;
+use crate::http::{HangUp, HeadRefusal, ScannedStream};
 use crate::listener::{ListenSocket, Queued, Service, Slot};
 use crate::telemetry::TokenRequestResult;
 
-/// From accept to the end of the request's head.
+/// From accept to the first byte of the request.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// From there to the end of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From accept to the last byte of the answer.
@@ -33,15 +37,26 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The same, in bytes.
 const MAX_LINGER_BYTES: u64 = 256 * 1024;
 
-/// Bytes of a request's head, the least that hyper allows.
+/// Bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 8192;
 
-const MAX_HEADERS: usize = 32;
-
 /// A connection of somebody on this machine.
-pub(super) trait LocalStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub(super) trait LocalStream: AsyncRead + AsyncWrite + HangUp + Unpin + Send + 'static {
     /// Who has connected, as the kernel says; `None`: it does not know.
     fn peer_uid(&self) -> Option<io::Result<u32>>;
+}
+
+/// Whoever has asked is answered, whether it waits for that or not: an answer comes at once.
+impl HangUp for TcpStream {
+    fn has_hung_up(&self) -> bool {
+        false
+    }
+}
+
+impl HangUp for UnixStream {
+    fn has_hung_up(&self) -> bool {
+        false
+    }
 }
 
 impl LocalStream for TcpStream {
@@ -76,39 +91,62 @@ impl Service<Queued<UnixListener>> for IdentityService {
 type Admitted<L> = (<L as ListenSocket>::Stream, OwnedSemaphorePermit);
 
 async fn serve<S: LocalStream>(service: &IdentityService, (stream, room): (S, OwnedSemaphorePermit), slot: Slot) {
-    // What goes wrong with the connection is the caller's; it sees it.
-    let _ = timeout(REQUEST_TIMEOUT, answer(service, stream)).await;
-    drop((room, slot));
-}
-
-async fn answer<S: LocalStream>(service: &IdentityService, stream: S) -> io::Result<()> {
     let peer_uid = match stream.peer_uid() {
         Some(Ok(uid)) if service.admits(uid) => Some(uid),
         None => None,
-        // Nothing that was sent is parsed.
-        Some(peer) => return refuse_peer(service, stream, peer.ok()).await,
+        Some(peer) => {
+            // Whoever may not ask takes the place of nobody who may.
+            drop(room);
+            refuse_peer(service, stream, peer.ok()).await;
+            drop(slot);
+            return;
+        }
     };
-    let respond = service_fn(|request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(for_hyper(service.answer(request, peer_uid).await))
+    // What goes wrong with the connection is the caller's; it sees it.
+    let _ = timeout(REQUEST_TIMEOUT, answer(service, stream, peer_uid)).await;
+    drop((room, slot));
+}
+
+async fn answer<S: LocalStream>(service: &IdentityService, stream: S, peer_uid: Option<u32>) -> io::Result<()> {
+    // Heads are judged before hyper reads them, which would have answers of its own.
+    let stream = ScannedStream::new(stream, HEAD_TIMEOUT, service.unlimited()).with_max_head(MAX_HEAD_BYTES);
+    let heads = stream.heads();
+    let respond = service_fn(|request: Request<Incoming>| {
+        let head = heads.next();
+        async move {
+            let response = match head {
+                Some((Ok(_), _in_flight)) => service.answer(request, peer_uid).await,
+                Some((Err(why), _in_flight)) => service.refuse(Refusal::of_head(why), peer_uid),
+                // Every request was judged; one that was not is not acted on.
+                None => service.refuse(Refusal::of_head(HeadRefusal::NotHttp), peer_uid),
+            };
+            Ok::<_, Infallible>(for_hyper(response))
+        }
     });
     let served = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
+        .header_read_timeout(FIRST_BYTE_TIMEOUT)
+        // What may come with the last byte of the longest head.
+        .max_buf_size(4 * MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), respond)
         .without_shutdown();
     let parts = served.await.map_err(io::Error::other)?;
-    linger(parts.io.into_inner()).await
+    linger(parts.io.into_inner().into_parts().0).await
 }
 
-async fn refuse_peer<S: LocalStream>(service: &IdentityService, mut stream: S, uid: Option<u32>) -> io::Result<()> {
+/// Nothing that was sent is parsed. A few of them at a time get the moment in which what they send is dropped; all others are let go at once,
+/// and read the answer all the same, or that the connection is gone.
+async fn refuse_peer<S: LocalStream>(service: &IdentityService, mut stream: S, uid: Option<u32>) {
     service.refused(TokenRequestResult::PeerNotAllowed, uid);
     let detail = "this user may not ask; list it by --identity-peer-uid";
     let refusal = Refusal::new(TokenRequestResult::PeerNotAllowed, detail).into_response();
-    stream.write_all(&on_the_wire(&refusal)).await?;
-    linger(stream).await
+    // It fits in the buffer of a connection to which nothing was written, or nobody is there.
+    if timeout(LINGER, stream.write_all(&on_the_wire(&refusal))).await.is_ok_and(|written| written.is_ok())
+        && let Some(_place) = service.may_linger()
+    {
+        let _ = linger(stream).await;
+    }
 }
 
 /// Ends our sending, then drops what still comes.

@@ -20,5 +20,5 @@ mod token_request;
 mod verification;
 
 pub use secret::EndpointSecretFile;
-pub use service::{IdentityService, MAX_CONNECTIONS};
+pub use service::{IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
 pub use verification::TokenJudge;

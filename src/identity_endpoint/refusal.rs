@@ -8,6 +8,7 @@ use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use super::answer::{EndpointResponse, respond};
+use crate::http::HeadRefusal;
 use crate::telemetry::TokenRequestResult;
 use crate::token::IssueError;
 
@@ -56,6 +57,20 @@ impl Refusal {
         Self::new(TokenRequestResult::BadRequest, detail)
     }
 
+    /// The head of a request may be read in several ways, or in none.
+    pub(super) fn of_head(why: HeadRefusal) -> Self {
+        match why {
+            HeadRefusal::HeadTooLong | HeadRefusal::TooManyFields => {
+                let detail = "the head of the request has more than 8 KiB, or more than 100 fields";
+                Self::new(TokenRequestResult::HeadTooLarge, detail)
+            }
+            HeadRefusal::HeadTimeout => {
+                Self::new(TokenRequestResult::HeadTimeout, "the head of the request was not there within a second")
+            }
+            why => Self::bad_request(why.text()),
+        }
+    }
+
     /// Another method is meant.
     pub(super) fn method(allow: &'static str) -> Self {
         let refusal = Self::new(TokenRequestResult::MethodNotAllowed, format!("only {allow}"));
@@ -90,7 +105,8 @@ impl Refusal {
             Result::NotFound => StatusCode::NOT_FOUND,
             Result::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Result::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Result::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Result::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Result::HeadTimeout | Result::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Result::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Result::BadRequest | Result::TtlOutOfRange | Result::FormNotPossible => StatusCode::BAD_REQUEST,
             Result::RateLimited => StatusCode::TOO_MANY_REQUESTS,

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::header::ACCEPT;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
 use super::answer::{EndpointResponse, json, respond};
@@ -19,6 +19,7 @@ use super::secret::{EndpointSecret, EndpointSecretFile};
 use super::token_request::{AskedToken, MAX_BODY, MEMBERS, TokenBody};
 use super::verification::{AskedVerdict, TokenJudge, VerifyBody};
 use super::{body, protections, verification};
+use crate::budget::{Budget, Budgets, Reservation};
 use crate::config::{IdentityEndpoint, PairSource};
 use crate::credentials::{Pair, ServedCertificate, run_blocking};
 use crate::telemetry::{TokenCounters, TokenRequestResult};
@@ -27,6 +28,9 @@ use crate::token::{IssuedToken, TokenRequest, TokenVerdict};
 
 /// Connections at once; further ones wait in the kernel's backlog.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// Connections of users who may not ask, beside those, that are waited for a moment before they are closed.
+pub const MAX_REFUSED: usize = 16;
 
 /// So many signatures at once after a pause, for each of the rate.
 const BURST: u32 = 5;
@@ -58,6 +62,10 @@ pub struct IdentityService {
     signatures: RateLimit,
     /// Whose turn it is to sign or to verify: one at a time, so that there is a core for the relay.
     turn: Semaphore,
+    /// Room for those who may not ask.
+    refused: Semaphore,
+    /// Of heads that come in part.
+    heads: Arc<Budget>,
     counters: Arc<TokenCounters>,
 }
 
@@ -94,6 +102,8 @@ impl IdentityService {
             requests: RateLimit::new(REQUESTS, REQUESTS, now),
             signatures: RateLimit::new(config.rate, config.rate * BURST, now),
             turn: Semaphore::new(1),
+            refused: Semaphore::new(MAX_REFUSED),
+            heads: Budgets::new(None, None).backlogs,
             counters,
             config,
         }
@@ -116,6 +126,11 @@ impl IdentityService {
         self.peers.contains(&uid)
     }
 
+    /// A place among those who may not ask and are waited for; `None`: there are enough of them.
+    pub(super) fn may_linger(&self) -> Option<SemaphorePermit<'_>> {
+        self.refused.try_acquire().ok()
+    }
+
     pub(super) fn refused(&self, error: TokenRequestResult, peer_uid: Option<u32>) {
         self.counters.refuse(error, peer_uid);
     }
@@ -127,11 +142,19 @@ impl IdentityService {
                 self.counters.count_request(result);
                 response
             }
-            Err(refusal) => {
-                self.refused(refusal.error, peer_uid);
-                refusal.into_response()
-            }
+            Err(refusal) => self.refuse(refusal, peer_uid),
         }
+    }
+
+    /// The answer to a request of the user `peer_uid` that is refused.
+    pub(super) fn refuse(&self, refusal: Refusal, peer_uid: Option<u32>) -> EndpointResponse {
+        self.refused(refusal.error, peer_uid);
+        refusal.into_response()
+    }
+
+    /// What is kept of heads that come in part: bounded by their number and length alone.
+    pub(super) fn unlimited(&self) -> Reservation {
+        self.heads.reservation()
     }
 
     async fn route(
@@ -140,16 +163,17 @@ impl IdentityService {
         peer_uid: Option<u32>,
     ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
         protections::check(&request, self.secret.as_ref())?;
+        // Before the body is read: what is refused because of it has cost as much.
+        self.requests.take(Instant::now()).map_err(Refusal::rate_limited)?;
         if let ("/verify", Some(judge)) = (request.uri().path(), &self.judge) {
             if request.method() != Method::POST {
                 return Err(Refusal::method("POST"));
             }
-            let asked = body::read::<VerifyBody>(request, verification::MAX_BODY, verification::MEMBERS).await?;
+            let asked = body::read::<VerifyBody>(request, verification::MAX_BODY, &verification::MEMBERS).await?;
             return self.verify(judge, asked.meaning()?).await;
         }
         match (request.uri().path(), request.method()) {
             ("/identity", &Method::GET) => {
-                self.take_turn()?;
                 let identity = InstanceIdentity::of(&self.pair().await?, SystemTime::now())?;
                 Ok((TokenRequestResult::Identity, json(StatusCode::OK, &identity)?))
             }
@@ -161,7 +185,7 @@ impl IdentityService {
             }
             ("/token", &Method::POST) => {
                 let is_plain = wants_plain_text(&request);
-                let asked = body::read::<TokenBody>(request, MAX_BODY, MEMBERS).await?;
+                let asked = body::read::<TokenBody>(request, MAX_BODY, &MEMBERS).await?;
                 self.token(asked.meaning(&self.config)?, is_plain, peer_uid).await
             }
             ("/token", _) => Err(Refusal::method("GET, POST")),
@@ -178,7 +202,6 @@ impl IdentityService {
         judge: &Arc<TokenJudge>,
         asked: AskedVerdict,
     ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
-        self.take_turn()?;
         // Never an error: it is not closed.
         let turn = self.turn.acquire().await.ok();
         let judge = Arc::clone(judge);
@@ -220,7 +243,6 @@ impl IdentityService {
         is_plain: bool,
         peer_uid: Option<u32>,
     ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
-        self.take_turn()?;
         let AskedToken { request, fresh } = asked;
         let ServedCertificate { pair, generation, .. } = self.pair().await?;
         let sign = async || self.sign(pair, request.clone()).await;
@@ -263,10 +285,6 @@ impl IdentityService {
             Ok(issued) => issued.map_err(|error| Refusal::of_issue(&error)),
             Err(_) => Err(panicked()),
         }
-    }
-
-    fn take_turn(&self) -> Result<(), Refusal> {
-        self.requests.take(Instant::now()).map_err(Refusal::rate_limited)
     }
 
     /// The pair that signs. The app may ask before the first one was read, as it is started first: it waits a moment.

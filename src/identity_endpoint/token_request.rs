@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::body::{Member, MemberKind};
 use super::refusal::Refusal;
 use crate::config::IdentityEndpoint;
 use crate::config::values;
@@ -15,7 +16,14 @@ use crate::token::{TokenForm, TokenRequest};
 pub(super) const MAX_BODY: usize = 4096;
 
 /// What a body may have.
-pub(super) const MEMBERS: &str = "audience, ttl, form, policies, bind and fresh, of which audience is enough";
+pub(super) const MEMBERS: [Member; 6] = [
+    Member::needed("audience", MemberKind::Text),
+    Member::optional("ttl", MemberKind::Text),
+    Member::optional("form", MemberKind::Text),
+    Member::optional("policies", MemberKind::Texts),
+    Member::optional("bind", MemberKind::Flag),
+    Member::optional("fresh", MemberKind::Flag),
+];
 
 /// A token lives for so long at least.
 const SHORTEST_TTL: Duration = Duration::from_secs(10);
@@ -26,17 +34,10 @@ const SHORTEST_TTL: Duration = Duration::from_secs(10);
 pub(super) struct TokenBody {
     audience: String,
     ttl: Option<String>,
-    form: Option<FormName>,
+    form: Option<String>,
     policies: Option<Vec<String>>,
     bind: Option<bool>,
     fresh: Option<bool>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum FormName {
-    Standard,
-    Comcast,
 }
 
 /// What is asked for.
@@ -73,7 +74,7 @@ impl TokenBody {
     /// It is not one.
     #[cfg(test)]
     pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
-        super::body::parse(bytes, MEMBERS)
+        super::body::parse(bytes, &MEMBERS)
     }
 
     /// The token that is meant, of those that `endpoint` gives.
@@ -82,13 +83,17 @@ impl TokenBody {
     /// It gives no such token.
     pub(super) fn meaning(self, endpoint: &IdentityEndpoint) -> Result<AskedToken, Refusal> {
         let Self { audience, ttl, form, policies, bind, fresh } = self;
-        let form = match (form.unwrap_or(FormName::Standard), policies) {
-            (FormName::Standard, None) => TokenForm::Standard,
-            (FormName::Comcast, Some(policies)) if !policies.is_empty() => TokenForm::Comcast { policies },
-            (FormName::Standard, Some(_)) => {
+        let form = match (form.as_deref().unwrap_or("standard"), policies) {
+            ("standard", None) => TokenForm::Standard,
+            ("comcast", Some(policies)) if policies.iter().any(|name| values::claim_text(name).is_err()) => {
+                return Err(Refusal::bad_request("a policy is empty, or holds a control character"));
+            }
+            ("comcast", Some(policies)) if !policies.is_empty() => TokenForm::Comcast { policies },
+            ("standard", Some(_)) => {
                 return Err(Refusal::bad_request("policies are of the form comcast; leave them out"));
             }
-            (FormName::Comcast, _) => return Err(Refusal::bad_request("the form comcast needs policies: [\"NAME\"]")),
+            ("comcast", _) => return Err(Refusal::bad_request("the form comcast needs policies: [\"NAME\"]")),
+            _ => return Err(Refusal::bad_request("form is standard or comcast")),
         };
         if !endpoint.audiences.contains(&audience) {
             let detail = "no tokens are given for this audience; list it by --identity-audience";

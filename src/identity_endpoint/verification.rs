@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use tokio::time::sleep;
 
+use super::body::{Member, MemberKind};
 use super::refusal::Refusal;
 use crate::config::TokenVerification;
 use crate::credentials::{SnapshotReceiver, run_blocking};
@@ -23,7 +24,14 @@ use crate::trust::ClientPolicy;
 pub(super) const MAX_BODY: usize = 32 * 1024;
 
 /// What a body may have.
-pub(super) const MEMBERS: &str = "token, audience, role, form, once and peer, of which the first two are enough";
+pub(super) const MEMBERS: [Member; 6] = [
+    Member::needed("token", MemberKind::Text),
+    Member::needed("audience", MemberKind::Text),
+    Member::optional("role", MemberKind::Text),
+    Member::optional("form", MemberKind::Text),
+    Member::optional("once", MemberKind::Flag),
+    Member::optional("peer", MemberKind::Text),
+];
 
 /// How often the file of roles is looked at.
 const ROLES_INTERVAL: Duration = Duration::from_secs(1);
@@ -75,6 +83,9 @@ impl VerifyBody {
     /// A member has another text than it may have.
     pub(super) fn meaning(self) -> Result<AskedVerdict, Refusal> {
         let Self { token, audience, role, form, once, peer } = self;
+        if audience.is_empty() {
+            return Err(Refusal::bad_request("audience is empty; write for whom the token has to be"));
+        }
         let form = form.map_or(Ok(VerifiedForm::Standard), |form| form.parse());
         let form = form.map_err(|_| Refusal::bad_request("the form is standard or comcast"))?;
         let caller = peer.map_or(Ok(CallerCertificate::Unknown), |peer| certificate_of(&peer))?;

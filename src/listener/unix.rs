@@ -45,6 +45,12 @@ pub fn open_unix(path: &Path, access: SocketAccess) -> io::Result<(UnixListener,
                 fs::remove_file(path)?;
                 socket.bind(&addr)?;
             }
+            _ if path.symlink_metadata().is_ok() && !is_socket(path) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "there is a file that is no socket; name another path",
+                ));
+            }
             _ => return Err(error),
         },
         bound => bound?,

@@ -1,6 +1,7 @@
 //! The identity endpoint: opened before the app is started, which is told where it is.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -10,7 +11,7 @@ use super::shared::Shared;
 use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
 use crate::credentials::Rotator;
 use crate::exit::{Exit, Fault};
-use crate::identity_endpoint::{EndpointSecretFile, IdentityService, MAX_CONNECTIONS, TokenJudge};
+use crate::identity_endpoint::{EndpointSecretFile, IdentityService, MAX_CONNECTIONS, MAX_REFUSED, TokenJudge};
 use crate::lifecycle::Tasks;
 use crate::listener::{Acceptor, Queued, Slots, SocketAccess};
 use crate::token::RolesFile;
@@ -61,7 +62,7 @@ impl BoundIdentityEndpoint {
     /// Where it is, as a URL.
     fn url(&self) -> String {
         match (&self.config.listen, self.sockets.first().and_then(OutboundSocket::addr)) {
-            (OutboundListen::Unix(path), _) => format!("unix://{}", path.display()),
+            (OutboundListen::Unix(path), _) => format!("unix://{}", absolute(path).display()),
             (_, Some(addr)) => format!("http://{addr}"),
             (listen, None) => format!("http://{listen}"),
         }
@@ -70,9 +71,15 @@ impl BoundIdentityEndpoint {
     /// The variables that the app is started with. (Our own tools would refuse names of ours that they do not know.)
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
         let endpoint = (ENDPOINT.into(), self.url().into());
-        let secret = self.secret.as_ref().map(|secret| (TOKEN_FILE.into(), secret.path().into()));
+        let secret = self.secret.as_ref().map(|secret| (TOKEN_FILE.into(), absolute(secret.path()).into()));
         std::iter::once(endpoint).chain(secret).collect()
     }
+}
+
+/// `path` for the app, which may run in another folder.
+fn absolute(path: &Path) -> PathBuf {
+    // It fails where there is no folder to run in; then nobody knows better.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl Outbounds {
@@ -106,7 +113,8 @@ impl Outbounds {
         tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in sockets {
-            let (slots, guard, phase) = (Slots::new(MAX_CONNECTIONS), self.guards.guard(), self.phase.subscribe());
+            let (slots, guard, phase) =
+                (Slots::new(MAX_CONNECTIONS + MAX_REFUSED), self.guards.guard(), self.phase.subscribe());
             let (service, addr, room) = (Arc::clone(&service), Arc::from(at.as_str()), Arc::clone(&room));
             match socket {
                 OutboundSocket::Tcp(socket, at) => {

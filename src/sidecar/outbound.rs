@@ -24,6 +24,8 @@ use crate::outbound::{
     AddressRules, Dialler, Endpoints, ForwardProxyInfo, Hosts, HttpClient, HttpShared, OutboundInfo, OutboundOverview,
     OutboundRequests, OutboundService, ProxyRequests, RequestService,
 };
+use crate::sys::atomic_file;
+use crate::sys::atomic_file::WriteError;
 use crate::telemetry::OutboundCounters;
 
 /// An outbound listener, open.
@@ -86,12 +88,24 @@ pub(super) fn open_sockets(
 ) -> Result<Vec<OutboundSocket>, String> {
     let opened = match listen {
         OutboundListen::Unix(path) => {
+            // They would be taken for us.
+            if let Err(error @ WriteError::OpenFolder) = atomic_file::check_folder(path) {
+                return Err(format!("cannot listen on {listen} for {option}: {error}"));
+            }
             open_unix(path, access).map(|(socket, file)| vec![OutboundSocket::Unix(socket, file)])
         }
         OutboundListen::At(addr) => open_tcp(*addr).map(|socket| vec![socket]),
         OutboundListen::Loopback(port) => open_loopback(*port),
     };
-    opened.map_err(|error| format!("cannot listen on {listen} for {option}: {}", bind_help(&error, option)))
+    opened.map_err(|error| {
+        let help = match (listen, error.kind()) {
+            (OutboundListen::Unix(_), io::ErrorKind::PermissionDenied) => {
+                "not permitted; let this user write in its folder, or name another".to_owned()
+            }
+            _ => bind_help(&error, option),
+        };
+        format!("cannot listen on {listen} for {option}: {help}")
+    })
 }
 
 impl OutboundSocket {

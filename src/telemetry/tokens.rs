@@ -42,6 +42,10 @@ pub enum TokenRequestResult {
     NotFound,
     /// Another method is meant.
     MethodNotAllowed,
+    /// Its head is too large.
+    HeadTooLarge,
+    /// Its head did not come in time.
+    HeadTimeout,
     /// Its body is too large.
     BodyTooLarge,
     /// Its body did not come in time.
@@ -104,6 +108,11 @@ impl TokenCounters {
     pub fn count_signed(&self, form: &'static str, took: Duration) {
         self.signed.count(&form);
         self.signature_times.count(took);
+    }
+
+    /// Tokens that were signed for requests, of whatever form.
+    pub(crate) fn issued(&self) -> u64 {
+        self.signature_times().count()
     }
 
     /// A request got what it asked for.

@@ -28,7 +28,7 @@ impl TokenStatus {
     pub(super) fn of(counters: &TokenCounters) -> Self {
         let refusals = TokenRequestResult::VARIANTS.iter().filter(|result| !result.is_success());
         Self {
-            issued: counters.requests(TokenRequestResult::Signed) + counters.requests(TokenRequestResult::Cached),
+            issued: counters.issued(),
             refused: refusals.map(|result| counters.requests(*result)).sum(),
             cached: counters.cached(),
             last_error: counters.last_refusal().map(|(at, error)| LastRefusal { error: error.as_str(), at: date(at) }),

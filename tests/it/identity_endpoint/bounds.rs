@@ -39,9 +39,11 @@ fn who_does_not_send_what_it_began_is_answered_in_time() {
     let mut slow = endpoint.connect();
     write!(slow, "{POST}{ASKED}\r\nContent-Length: 20\r\n\r\n{{").unwrap();
     assert_eq!(Answer::read(slow).error(), (408, "body_timeout".to_owned()));
-    // A head that does not end is not answered at all.
+    let mut slow = endpoint.connect();
+    write!(slow, "{POST}").unwrap();
+    assert_eq!(Answer::read(slow).error(), (408, "head_timeout".to_owned()));
+    // Whoever says nothing is not answered.
     let mut silent = endpoint.connect();
-    write!(silent, "{POST}").unwrap();
     let mut answer = Vec::new();
     let _ = std::io::Read::read_to_end(&mut silent, &mut answer);
     assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
@@ -112,4 +114,71 @@ fn ten_thousand_requests_are_a_bounded_number_of_signatures() {
     let in_turn = || eventually("a turn", || Some(ask(&plain)).filter(|answer| answer.status == 200)).token();
     let first = in_turn();
     assert!((0..50).all(|_| in_turn() == first), "one of the cache costs no signature");
+}
+
+#[test]
+fn what_a_head_may_not_be_is_answered_as_all_else_is() {
+    let endpoint = Endpoint::new();
+    let host = "Host: localhost\r\n";
+    let json = "Content-Type: application/json\r\n";
+    let body = r#"{"audience":"vault"}"#;
+    let length = body.len();
+    let post = |fields: &str, body: &str| format!("POST /token HTTP/1.1\r\n{ASKED}\r\n{json}{fields}\r\n{body}");
+    for (text, expected) in [
+        ("\x16\x03\x01\x02\x00".to_owned(), (400, "bad_request")),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), (400, "bad_request")),
+        (format!("GET /identity HTTP/1.1\n{host}\n"), (400, "bad_request")),
+        (format!("GET /identity HTTP/1.1\r\n{host}{ASKED}\r\n bad\r\n\r\n"), (400, "bad_request")),
+        (format!("GET /identity HTTP/1.1\r\n{host}{host}{ASKED}\r\n\r\n"), (400, "bad_request")),
+        (post(&format!("{host}Content-Length: {length}\r\nContent-Length: {length}\r\n"), body), (400, "bad_request")),
+        (
+            post(&format!("{host}Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"), "0\r\n\r\n"),
+            (400, "bad_request"),
+        ),
+        (post(&format!("{host}Transfer-Encoding: chunked\r\n"), "zz\r\n"), (400, "bad_request")),
+        (
+            format!("GET /identity HTTP/1.1\r\n{host}{ASKED}\r\nX: {}\r\n\r\n", "x".repeat(20_000)),
+            (431, "head_too_large"),
+        ),
+        (format!("GET /identity HTTP/1.1\r\n{host}{ASKED}\r\n{}\r\n", "x: y\r\n".repeat(200)), (431, "head_too_large")),
+    ] {
+        let answer = endpoint.ask(&text);
+        assert_eq!(answer.error(), (expected.0, expected.1.to_owned()), "{text}");
+        for field in ["cache-control: no-store", "content-type: application/problem+json"] {
+            assert!(answer.head.contains(field), "{field}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mistake_in_a_body_is_named_by_its_member_and_nothing_of_the_body_is_said() {
+    let endpoint = Endpoint::new();
+    for (body, detail) in [
+        ("", "not one JSON object of audience, ttl, form, policies, bind, fresh"),
+        ("[1]", "not one JSON object"),
+        ("{}", "the body has no audience"),
+        (r#"{"audience":null}"#, "the body has no audience"),
+        (r#"{"audience":["sEcReT"]}"#, "audience is not a string"),
+        (r#"{"audience":"vault","ttl":60}"#, "ttl is not a string"),
+        (r#"{"audience":"vault","bind":"sEcReT"}"#, "bind is not true or false"),
+        (r#"{"audience":"vault","form":"sEcReT"}"#, "form is standard or comcast"),
+        (r#"{"audience":"vault","form":"comcast","policies":"sEcReT"}"#, "policies is not an array of strings"),
+        (r#"{"audience":"vault","form":"comcast","policies":["sEcReT\n"]}"#, "a policy is empty, or holds"),
+        (r#"{"audience":"vault","form":"comcast","policies":[""]}"#, "a policy is empty, or holds"),
+        (r#"{"audience":"vault","sEcReT":1}"#, "a member that is none of audience, ttl"),
+        (r#"{"audience":"vault","audience":"sEcReT"}"#, "a member of the body occurs twice"),
+    ] {
+        let answer = endpoint.token(body);
+        assert_eq!(answer.error(), (400, "bad_request".to_owned()), "{body}");
+        assert!(answer.body.contains(detail) && !answer.body.contains("sEcReT"), "{body}: {answer:?}");
+    }
+    let none = endpoint.token(r#"{"audience":"vault","ttl":null}"#);
+    assert!(!none.token().is_empty(), "null is as good as nothing");
+}
+
+#[test]
+fn requests_that_are_refused_for_their_bodies_count_against_the_limit_too() {
+    let endpoint = Endpoint::new();
+    let answers: Vec<_> = (0..600).map(|_| endpoint.token("{}").error()).collect();
+    assert!(answers.contains(&(429, "rate_limited".to_owned())), "{:?}", answers.last());
 }

@@ -1,7 +1,9 @@
 //! Each protection, left out alone: nothing else stands between a stranger and a token.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{ASKED, Answer, Endpoint, exists, post};
 use crate::support::credentials::Credentials;
@@ -106,8 +108,49 @@ fn another_user_gets_nothing_and_is_not_even_heard() {
     let refused = endpoint.sidecar.lines_eventually("token request refused", 2);
     assert!(refused.iter().all(|line| line["peer_uid"] == 4243), "{refused:#?}");
 
+    // Those who may ask do not wait behind those who may not, and who stay for as long as they can.
+    let script =
+        "for (1..500) { push @s, IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $! } print 1; close STDOUT; <STDIN>";
+    let mut lingering = Command::new("setpriv")
+        .args(["--reuid", "4243", "--regid", "4243", "--clear-groups", "perl", "-MIO::Socket::UNIX", "-e", script])
+        .arg(endpoint.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    assert_eq!(std::io::read_to_string(lingering.stdout.take().unwrap()).unwrap(), "1", "it has connected 500 times");
+    assert!(!endpoint.ask(&good).token().is_empty());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(lingering.stdin.take());
+    lingering.wait().unwrap();
+
     let own = Endpoint::new();
     assert_eq!(mode(&own), 0o600);
+}
+
+#[test]
+fn a_socket_file_is_nowhere_where_others_could_put_theirs_and_in_the_place_of_no_other_file() {
+    let credentials = Credentials::new();
+    let start = |path: &Path| {
+        let mut sidecar = Setup::proxy(&credentials, app::nobody())
+            .arg(&format!("--identity-listen=unix:{}", path.display()))
+            .arg("--identity-audience=vault")
+            .start();
+        let status = sidecar.exited();
+        let said: Vec<_> = sidecar.lines().iter().map(|line| line.to_string()).collect();
+        (status.code(), said.join("\n"))
+    };
+    let open = credentials.dir().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let (status, said) = start(&open.join("s"));
+    assert!(status != Some(0) && said.contains("others may write in its folder"), "{status:?} {said}");
+    let file = credentials.dir().join("file");
+    std::fs::write(&file, "somebody's").unwrap();
+    let (status, said) = start(&file);
+    assert!(status != Some(0) && said.contains("there is a file that is no socket"), "{status:?} {said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's");
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn verdict(answer: &Answer) -> (u16, String) {
 #[test]
 fn a_token_is_believed_for_its_audience_and_says_whose_it_is_and_what_it_grants() {
     let endpoint = judging(&role("reader", "read"));
+    assert_eq!(endpoint.get("/identity").json()["generation"], 1, "all that is loaded at the start is one generation");
     let token = endpoint.token(r#"{"audience":"vault"}"#).token();
     let plain = endpoint.verify(&json!({"token": token, "audience": "vault", "role": "reader"}));
     assert_eq!(verdict(&plain), (200, "permit".to_owned()));
@@ -56,6 +57,7 @@ fn a_token_is_believed_for_its_audience_and_says_whose_it_is_and_what_it_grants(
     }
     for body in [
         json!({"token": token}),
+        json!({"token": token, "audience": ""}),
         json!({"token": token, "audience": "vault", "form": "uaa"}),
         json!({"token": token, "audience": "vault", "peer": "x"}),
         json!({"token": token, "audience": "vault", "replay": true}),
