@@ -40,7 +40,7 @@ pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
-pub use values::{FileMode, Network};
+pub use values::{ApiUrl, FileMode, Network};
 
 /// Everything the proxy was told, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What we show, and whom we trust: files → watch → load → check → swap → serve.
 
+mod api_trust;
 mod blocking;
 mod client_policy;
 mod expiry;
@@ -18,6 +19,7 @@ mod trust_error;
 mod trust_files;
 mod watch;
 
+pub use api_trust::{ApiCas, ApiTrust};
 pub(crate) use blocking::run_blocking;
 pub use client_policy::ClientPolicyFiles;
 pub use expiry::renewal_overdue;

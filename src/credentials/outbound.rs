@@ -154,6 +154,7 @@ impl OwnPair {
                 ExpectedName::Given(_) => NameCheck::All,
                 ExpectedName::Unchecked => NameCheck::Nothing,
             },
+            untrusted: "none of the CAs of --outbound-ca vouches for it".into(),
         });
         let shown = (settings.identity == IdentityUse::Always).then_some(pair);
         let validity = shown

@@ -27,7 +27,7 @@ use crate::tls::Negotiated;
 use crate::trust::AuthenticatedServer;
 
 /// After so long without an answer the next endpoint is dialled beside the first (RFC 8305, 5).
-const STAGGER: Duration = Duration::from_millis(250);
+pub(super) const STAGGER: Duration = Duration::from_millis(250);
 
 /// An endpoint that may be given the app's bytes.
 #[derive(Debug)]
@@ -382,9 +382,7 @@ impl DialResult {
 /// A connection to `endpoint`, or by way of it where it is a proxy: that has as long as a handshake to reach the server.
 pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result<TcpStream, AttemptError> {
     let OutboundTimeouts { connect: limit, handshake, .. } = timeouts;
-    let dialled = timeout(limit, connect_tcp(endpoint.addr)).await;
-    let dialled = dialled.map_err(|_| AttemptError::ConnectTimeout(limit))?;
-    let mut tcp = dialled.map_err(|error| AttemptError::of_connect(error, limit))?;
+    let mut tcp = dial_addr(endpoint.addr, limit).await?;
     if let Some(proxy) = &endpoint.proxy {
         let asked = timeout(handshake, http_connect::ask(&mut tcp, proxy, &endpoint.target)).await;
         asked.map_err(|_| AttemptError::ConnectTimeout(handshake))??;
@@ -392,12 +390,22 @@ pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts
     Ok(tcp)
 }
 
+/// A connection to `addr`, which has to accept within `limit`.
+pub(super) async fn dial_addr(addr: SocketAddr, limit: Duration) -> Result<TcpStream, AttemptError> {
+    let dialled = timeout(limit, connect_tcp(addr)).await.map_err(|_| AttemptError::ConnectTimeout(limit))?;
+    dialled.map_err(|error| AttemptError::of_connect(error, limit))
+}
+
 /// The name that is asked for, and mostly verified, where `host` is dialled.
 pub fn server_name(settings: &OutboundSettings, host: &Host) -> ServerName<'static> {
-    let host = match &settings.server_name {
+    name_of(match &settings.server_name {
         ExpectedName::Given(name) => name,
         ExpectedName::Target | ExpectedName::Unchecked => host,
-    };
+    })
+}
+
+/// `host`, as TLS calls it.
+pub(super) fn name_of(host: &Host) -> ServerName<'static> {
     match host {
         Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
         Host::Name(name) => {

@@ -4,6 +4,7 @@
 //! who was not verified.
 
 mod address_rules;
+mod api;
 mod attempts;
 mod balance;
 mod dialler;
@@ -24,6 +25,7 @@ mod tcp;
 use std::sync::Arc;
 
 pub use address_rules::{AddressRefusal, AddressRules};
+pub use api::{ApiError, ApiLimits, ApiRequest, ApiResponse, ApiServer};
 pub use attempts::server_name;
 pub use dialler::Dialler;
 pub use endpoints::{Endpoint, Endpoints, Known, Lease};

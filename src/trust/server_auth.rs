@@ -1,5 +1,6 @@
 //! Server authentication: who may answer us, by certificate, name and rules.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,6 +28,7 @@ struct ServerRules {
     /// Our own identity, for the rules that compare with it.
     own: Option<Arc<Identity>>,
     name_check: NameCheck,
+    untrusted: Cow<'static, str>,
 }
 
 /// What a [`ServerAuthenticator`] is made of.
@@ -42,6 +44,8 @@ pub struct ServerPolicy {
     pub own: Option<Arc<Identity>>,
     /// What of what is dialled has to be in the certificate.
     pub name_check: NameCheck,
+    /// What is said of a server for which none of the anchors vouches.
+    pub untrusted: Cow<'static, str>,
 }
 
 /// What of what is dialled has to be in the certificate.
@@ -93,8 +97,8 @@ pub struct ServerDenial {
 impl ServerAuthenticator {
     /// An authenticator that goes by `policy`.
     pub fn new(policy: ServerPolicy) -> Self {
-        let ServerPolicy { anchors, others, expected, own, name_check } = policy;
-        Self(Arc::new(ServerRules { anchors, others, expected, own, name_check }))
+        let ServerPolicy { anchors, others, expected, own, name_check, untrusted } = policy;
+        Self(Arc::new(ServerRules { anchors, others, expected, own, name_check, untrusted }))
     }
 
     /// Whether whoever shows `chain` (leaf first) at the time `now`, when `name` was dialled, may be given the app's bytes. It is asked
@@ -174,7 +178,7 @@ impl ServerRules {
                  add --outbound-ca PATH with that CA, if it may name apps"
                     .to_owned()
             }
-            DenialReason::Untrusted => "none of the CAs of --outbound-ca vouches for it".to_owned(),
+            DenialReason::Untrusted => self.untrusted.clone().into_owned(),
             DenialReason::Expired => "its certificate, or a CA's above it, has expired".to_owned(),
             DenialReason::NotYetValid => "its certificate, or a CA's above it, is not valid yet".to_owned(),
             DenialReason::Revoked => "its certificate, or a CA's above it, is revoked".to_owned(),
@@ -216,7 +220,7 @@ fn has(certificate: &PeerCertificate) -> String {
     }
 }
 
-fn shown<'a>(name: &'a ServerName<'_>) -> std::borrow::Cow<'a, str> {
+fn shown<'a>(name: &'a ServerName<'_>) -> Cow<'a, str> {
     name.to_str()
 }
 

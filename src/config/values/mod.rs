@@ -3,6 +3,7 @@
 //! Each parser takes any text at all and never panics.
 
 mod address;
+mod api_url;
 mod duration;
 mod file_mode;
 mod forward_proxy;
@@ -24,6 +25,7 @@ use crate::diagnostics::Problem;
 use crate::diagnostics::redact::{may_be_secret_path, quote};
 
 pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
+pub use api_url::{ApiUrl, api_url};
 pub use duration::{Range, duration, duration_or_off, token_ttl};
 pub use file_mode::{FileMode, file_mode};
 pub use forward_proxy::{Listed, forward_proxy, listed, port_mapping};
