@@ -3,7 +3,8 @@
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target corpus/token corpus/roles corpus/json
+mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target corpus/token corpus/roles corpus/json \
+    corpus/secret_reference corpus/secret_document corpus/credhub_answer
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -54,3 +55,12 @@ printf %s "$claims" >corpus/json/claims
 printf '{"a":[1,-2,1.5e3,"\\u00e9",null,true,{"b":{}}]}' >corpus/json/all
 printf '[[role]]\nname = "a"\nallow = ["cf:app:%s"]\ndeny = ["cf:any"]\npolicies = ["p"]\nmax-ttl = "1h"\n[[grant]]\nallow = ["any"]\npolicies = ["q"]\n' \
     "$guid" >corpus/roles/both
+i=0
+for reference in 'vault:secret/data/app#password#3?file&optional' 'pg://${vault:a#u}:${vault:a#p}@h' 'transit:m/k:vault:v1:AA==' \
+    'credhub:/c/x#y' 'file:/etc/x?optional' '>>vault:a#b' 'vault:v1:AA=='; do
+    i=$((i + 1))
+    printf %s "$reference" >"corpus/secret_reference/$i"
+done
+printf '{"a":[{"credentials":{"credhub-ref":"((/x))"}},{"credentials":{"p":"vault:a#b","q":[1.50,"\\u00e4"]}}]}' >corpus/secret_document/known
+printf '{"a":[{"credentials":{"p":"x"}}]}' >corpus/credhub_answer/document
+printf '{"data":[{"type":"json","value":{"a":1}}]}' >corpus/credhub_answer/credential

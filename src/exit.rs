@@ -16,8 +16,8 @@ pub enum Exit {
     Usage,
     /// 66 (`EX_NOINPUT`): no usable certificate and key.
     NoCredential,
-    /// 69 (`EX_UNAVAILABLE`): an address could not be opened.
-    AddressUnavailable,
+    /// 69 (`EX_UNAVAILABLE`): an address could not be opened, or a secret could not be resolved.
+    Unavailable,
     /// 70 (`EX_SOFTWARE`): a fault of ours.
     Internal,
     /// 78 (`EX_CONFIG`): a variable or the file was wrong.
@@ -34,7 +34,7 @@ impl Exit {
             Self::Findings => 1,
             Self::Usage => 2,
             Self::NoCredential => 66,
-            Self::AddressUnavailable => 69,
+            Self::Unavailable => 69,
             Self::Internal => 70,
             Self::Config => 78,
             Self::App(status) => status,
@@ -47,7 +47,7 @@ impl Exit {
         Self::Findings,
         Self::Usage,
         Self::NoCredential,
-        Self::AddressUnavailable,
+        Self::Unavailable,
         Self::Internal,
         Self::Config,
         Self::App(126),
@@ -70,9 +70,9 @@ impl Exit {
                 "66",
                 "no usable certificate and key within `--credential-timeout`, or for `token`; a file that `identity` or `token verify` cannot read",
             ),
-            Self::AddressUnavailable => (
+            Self::Unavailable => (
                 "69",
-                "an address could not be opened, that of `--admin` too if it was asked for; no port is free to hide the app on",
+                "an address could not be opened, that of `--admin` too if it was asked for; no port is free to hide the app on; `run --resolve`: a secret is missing or could not be had",
             ),
             Self::Internal => ("70", "a fault of the program or the system"),
             Self::Config => (
@@ -127,6 +127,13 @@ impl Fault {
         if let Some(last) = self.errors.last_mut() {
             last.help = Some(help.into());
         }
+        self
+    }
+
+    /// What is wrong here, and then there; the status is that of the first.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.errors.extend(other.errors);
         self
     }
 

@@ -10,6 +10,7 @@
 pub mod diagnostics;
 pub mod exit;
 pub mod pem;
+pub mod secret;
 pub mod signal;
 mod sys;
 
@@ -47,6 +48,7 @@ pub mod admin;
 pub mod app_files;
 pub mod metrics;
 pub mod outbound;
+pub mod secrets;
 
 pub mod cli;
 pub mod commands;

@@ -117,7 +117,7 @@ impl BoundAdmin {
     /// Opens the listener; `None` if there is to be none, or if its address is taken and nobody asked for just this one.
     ///
     /// # Errors
-    /// [`Exit::AddressUnavailable`], when the address was asked for.
+    /// [`Exit::Unavailable`], when the address was asked for.
     pub fn open(admin: Option<&Admin>) -> Result<Option<Self>, Fault> {
         let Some(admin) = admin else { return Ok(None) };
         let addr = &admin.addr;
@@ -126,7 +126,7 @@ impl BoundAdmin {
             Err(error) if admin.explicit => {
                 let help = "choose another --admin, or off";
                 let message = format!("cannot listen on {addr} for --admin: {error}");
-                Err(Fault::new(Exit::AddressUnavailable, message).with_help(help))
+                Err(Fault::new(Exit::Unavailable, message).with_help(help))
             }
             Err(error) => {
                 tracing::warn!(admin = %addr, %error, "cannot bind admin address, and goes on without; choose another by --admin, or off");
@@ -147,7 +147,7 @@ impl BoundAdmin {
     /// Opens the listener for scrapers; `None` if there is to be none.
     ///
     /// # Errors
-    /// [`Exit::AddressUnavailable`].
+    /// [`Exit::Unavailable`].
     pub fn open_metrics(listen: Option<Listen>) -> Result<Option<Self>, Fault> {
         let Some(listen) = listen else { return Ok(None) };
         let open = || {
@@ -157,7 +157,7 @@ impl BoundAdmin {
         };
         let socket = open().map_err(|error: io::Error| {
             let message = format!("cannot listen on {listen} for --metrics: {error}");
-            Fault::new(Exit::AddressUnavailable, message).with_help("choose another --metrics, or off")
+            Fault::new(Exit::Unavailable, message).with_help("choose another --metrics, or off")
         })?;
         Ok(Some(Self { socket: AdminSocket::Tcp(socket), audience: Audience::Scrapers, file: None }))
     }

@@ -5,6 +5,7 @@ mod app_files;
 mod listeners;
 mod outbounds;
 mod pairs;
+mod secrets;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ pub(super) use app_files::AppFileStatus;
 pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
 pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
 pub(super) use pairs::PairStatus;
+pub(super) use secrets::SecretsStatus;
 pub(super) use tokens::TokenStatus;
 
 /// For paths and details of our own configuration, in characters.
@@ -91,6 +93,7 @@ pub(super) struct Status {
     pub(super) forward_proxy: Option<ForwardProxyStatus>,
     pub(super) files: Vec<AppFileStatus>,
     pub(super) tokens: Option<TokenStatus>,
+    pub(super) secrets: Option<SecretsStatus>,
     pub(super) connections: ConnectionCounts,
     pub(super) clients: Vec<ClientApp>,
     pub(super) denials: Vec<RecentDenial>,
@@ -222,6 +225,7 @@ impl Status {
             forward_proxy: overview.outbound.forward_proxy.as_ref().map(ForwardProxyStatus::of),
             files: AppFileStatus::all(overview.app_files.as_deref()),
             tokens: counters.tokens.as_deref().map(TokenStatus::of),
+            secrets: SecretsStatus::of(&counters.secrets),
             connections: ConnectionCounts {
                 active: counters.active(),
                 opened: counters.connections(),

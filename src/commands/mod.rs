@@ -16,7 +16,9 @@ use std::time::SystemTime;
 
 use crate::cli::{Command, completions};
 use crate::exit::{Exit, Fault};
+use crate::secrets::Plan;
 use crate::supervisor::AppCommand;
+use serve::OwnApp;
 
 /// Does what was asked for.
 ///
@@ -34,7 +36,8 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             if config.app.hide_key {
                 app.env_remove.extend(["CF_INSTANCE_KEY".into(), "VESTIBULE_KEY".into()]);
             }
-            Ok(serve::serve(config, Some(app), &[]))
+            let secrets = config.secrets.as_ref().map(|secrets| Plan::read(secrets, &std::env::vars_os().collect()));
+            Ok(serve::serve(config, Some(OwnApp { command: app, secrets: secrets.transpose()? }), &[]))
         }
         Command::Proxy { config } => Ok(serve::serve(config, None, &[])),
         Command::Health { admin } => health::health(admin.as_ref()),

@@ -1,15 +1,16 @@
 //! `vestibule run` and `vestibule proxy`.
 
+use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
-use std::{io, panic};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tracing::Level;
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::sidecar::Sidecar;
+use crate::secrets::Plan;
+use crate::sidecar::{Sidecar, Workers, runtime};
 use crate::supervisor::{AppCommand, Signals};
 use crate::telemetry;
 use crate::telemetry::log_writer;
@@ -20,11 +21,17 @@ const LAST_DROPS: Duration = Duration::from_millis(250);
 /// For the last lines of the log to be read by whoever reads them.
 const LAST_LINES: Duration = Duration::from_millis(250);
 
-/// Serves as `config` says, with the app of `command` as a child if there is one, until something ends it. `warnings` are
+/// The app that is ours to start, and what its environment refers to; without a plan nothing is resolved.
+pub(super) struct OwnApp {
+    pub(super) command: AppCommand,
+    pub(super) secrets: Option<Plan>,
+}
+
+/// Serves as `config` says, with `app` as a child if there is one, until something ends it. `warnings` are
 /// the first words of the log.
 ///
 /// A fault is a log line, so that the log stays of one form; its status is given.
-pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[String]) -> Exit {
+pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String]) -> Exit {
     Signals::unblock();
     telemetry::start_logging(&config.log);
     for warning in warnings {
@@ -32,6 +39,10 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[Str
     }
     Signals::log_ignored();
     let served = panic::catch_unwind(AssertUnwindSafe(|| {
+        let command = match app {
+            Some(OwnApp { command, secrets: Some(plan) }) => return resolve_and_run(config, command, plan),
+            app => app.map(|app| app.command),
+        };
         let (runtime, sidecar) = start(config, command).inspect_err(Fault::log)?;
         let served = runtime.block_on(sidecar.run());
         // Connections whose time is over write their access log entries when they are dropped.
@@ -54,6 +65,18 @@ pub(super) fn serve(config: Config, command: Option<AppCommand>, warnings: &[Str
     exit
 }
 
+/// Opens the listeners, resolves what `plan` has, starts the app and then the worker threads, and serves until something ends it.
+fn resolve_and_run(config: Config, command: AppCommand, plan: Plan) -> Result<Exit, Fault> {
+    let mut workers = Workers::new(config.threads);
+    let opened = runtime(1).and_then(|runtime| Ok((runtime, Sidecar::open(config)?)));
+    let (runtime, sidecar) = opened.inspect_err(Fault::log)?;
+    let served = runtime.block_on(sidecar.resolve_and_run(command, plan, &mut workers));
+    // Connections whose time is over write their access log entries when they are dropped.
+    workers.shut_down(LAST_DROPS);
+    runtime.shutdown_timeout(LAST_DROPS);
+    served
+}
+
 /// Opens the listeners, and starts the app before the worker threads are there.
 ///
 /// # Errors
@@ -71,17 +94,4 @@ fn start(config: Config, command: Option<AppCommand>) -> Result<(Runtime, Sideca
     }
     drop(starting);
     Ok((runtime(threads)?, sidecar))
-}
-
-/// A runtime with `threads` threads. One thread needs no scheduler that shares work between threads.
-///
-/// # Errors
-/// The kernel grants no more descriptors or threads.
-pub(super) fn runtime(threads: usize) -> Result<Runtime, Fault> {
-    let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
-    if threads > 1 {
-        builder.worker_threads(threads);
-    }
-    let internal = |error: io::Error| Fault::new(Exit::Internal, format!("cannot start the runtime: {error}"));
-    builder.enable_all().thread_name("vestibule").build().map_err(internal)
 }

@@ -15,6 +15,7 @@ pub mod outbound;
 mod process;
 mod reader;
 pub mod resolve;
+pub mod secrets;
 pub mod sources;
 pub mod values;
 
@@ -40,6 +41,7 @@ pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
+pub use secrets::{CredHubConfig, SecretSource, Secrets};
 pub use values::{ApiUrl, FileMode, Network};
 
 /// Everything the proxy was told, complete and checked.
@@ -55,6 +57,8 @@ pub struct Config {
     pub app_files: AppFiles,
     /// Where the app asks for tokens; `None`: nowhere.
     pub identity_endpoint: Option<IdentityEndpoint>,
+    /// What is resolved before the app starts; `None`: nothing.
+    pub secrets: Option<Secrets>,
     /// How the app is started, signalled and waited for.
     pub app: AppConfig,
     /// How long a start waits for usable pairs, client CAs and rules; `None` means for ever.

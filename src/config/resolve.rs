@@ -50,6 +50,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
         Ok(outbounds.into_iter().map(|(_, outbound)| outbound).collect())
     });
     let app_files = reader.app_files(inputs.starts_app);
+    let secrets = reader.secrets(inputs.environment, inputs.starts_app);
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
@@ -62,6 +63,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
             forward_proxy: forward_proxy?.map(|(_, proxy)| proxy),
             app_files: app_files?,
             identity_endpoint: identity_endpoint?.map(|(_, endpoint)| endpoint),
+            secrets: secrets?,
             app: AppConfig { hold_until_ready: hold?, ..app? },
             credential_timeout: Some(credential_timeout?),
             timeouts: timeouts?,

@@ -122,6 +122,7 @@ fn nothing_typed_is_a_whole_configuration() {
         forward_proxy: None,
         app_files: AppFiles::default(),
         identity_endpoint: None,
+        secrets: None,
         metrics: None,
         listeners: vec![listener],
         credential_timeout: Some(Duration::from_secs(10)),

@@ -12,6 +12,6 @@ pub use drain::{DrainGuard, DrainGuards, OpenGuards};
 pub use health::{Health, HealthState};
 pub use outbound_health::OutboundHealth;
 pub use phase::Phase;
-pub use readiness::{Check, CheckStatus, Readiness, Validity};
+pub use readiness::{Check, CheckStatus, Readiness, SecretsStep, Validity};
 pub use request::ControlRequest;
 pub use tasks::Tasks;

@@ -17,6 +17,8 @@ pub enum Check {
     Listeners,
     /// A certificate that has not expired is served.
     Certificate,
+    /// What the app's environment refers to is resolved, where that was asked for.
+    Secrets,
     /// The app accepts.
     App,
     /// Those whom the app dials through us can be dialled, where that is required.
@@ -90,11 +92,22 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct ReadinessState {
     closed: bool,
+    /// How it stands with secrets; `None`: nobody has asked for any.
+    secrets: Option<SecretsStep>,
     /// The validity of the served certificate.
     pair: Option<Validity>,
     retiring: bool,
     /// The step of the drain.
     drain: Option<&'static str>,
+}
+
+/// How it stands with the app's secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretsStep {
+    /// They are fetched, and the app is not started yet.
+    Resolving,
+    /// The app has them.
+    Resolved,
 }
 
 impl Readiness {
@@ -113,6 +126,11 @@ impl Readiness {
     /// The validity of the certificate that is served; `None` before the first.
     pub fn validity(&self) -> Option<Validity> {
         self.state().pair
+    }
+
+    /// The app's secrets have come to `step`.
+    pub fn set_secrets(&self, step: SecretsStep) {
+        self.state().secrets = Some(step);
     }
 
     /// The listeners are closed.
@@ -140,6 +158,12 @@ impl Readiness {
         };
         let open = if state.closed { "closed".to_owned() } else { format!("{} open", self.listeners) };
         let mut checks = vec![check(Check::Listeners, !state.closed, open), pair];
+        checks.extend(state.secrets.map(|step| match step {
+            SecretsStep::Resolving => {
+                check(Check::Secrets, false, "not resolved yet; the app is not started".to_owned())
+            }
+            SecretsStep::Resolved => check(Check::Secrets, true, "resolved".to_owned()),
+        }));
         checks.extend(
             self.apps.iter().map(|app| check(Check::App, app.is_ready(), format!("{} {}", app.addr(), app.describe()))),
         );

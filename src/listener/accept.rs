@@ -37,6 +37,13 @@ impl Slots {
             rejected: Arc::new(Semaphore::new(MAX_REJECTED_AT_ONCE)),
         }
     }
+
+    /// Takes room away, so that `connections` are left, until what is given is dropped. To be called before any has come.
+    pub(super) fn hold_back(&self, connections: usize) -> Option<OwnedSemaphorePermit> {
+        let excess = self.served.available_permits().saturating_sub(connections);
+        let excess = u32::try_from(excess).unwrap_or(u32::MAX);
+        Arc::clone(&self.served).try_acquire_many_owned(excess).ok()
+    }
 }
 
 /// A listening socket of either kind.

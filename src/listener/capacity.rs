@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Slots;
 use crate::budget::Budgets;
@@ -50,22 +50,60 @@ pub struct Capacity {
     pub handshakes: Arc<Semaphore>,
     /// Bytes that they may have us hold.
     pub budgets: Arc<Budgets>,
+    /// Room for connections that there will be once the descriptor limit has been raised.
+    held_back: Option<OwnedSemaphorePermit>,
 }
 
-/// What may be there at once: as told, or what the descriptor limit, which is raised, and the control group's memory limit allow.
-pub fn capacity(told: &Limits) -> Capacity {
-    let descriptors = limits::raise_descriptor_limit().unwrap_or_else(|error| {
+/// When the limit of open descriptors is raised to the highest that we may set. A child inherits the limits of the moment in which it is
+/// born, and the app has to find those that the container was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DescriptorLimit {
+    /// Now: the app was started, or is not ours to start.
+    Raised,
+    /// Later, by [`Capacity::raise_descriptor_limit`].
+    AsGiven,
+}
+
+impl Capacity {
+    /// Raises the limit of open descriptors, and gives free what was held back until then.
+    pub fn raise_descriptor_limit(&mut self) {
+        if raised_descriptor_limit().is_some() {
+            self.held_back = None;
+        }
+    }
+}
+
+/// The limit of open descriptors, raised; `None`: the kernel does not let us.
+fn raised_descriptor_limit() -> Option<u64> {
+    let raised = limits::raise_descriptor_limit().inspect_err(|error| {
         tracing::warn!(%error, assumed = DESCRIPTORS_ASSUMED, "cannot raise the open files limit (RLIMIT_NOFILE); raise ulimit -n of the container");
-        DESCRIPTORS_ASSUMED
     });
+    raised.ok()
+}
+
+/// What may be there at once: as told, or what the descriptor limit, as it is once it was raised, and the control group's memory limit allow.
+pub fn capacity(told: &Limits, limit: DescriptorLimit) -> Capacity {
+    let descriptors = match limit {
+        DescriptorLimit::Raised => raised_descriptor_limit().unwrap_or(DESCRIPTORS_ASSUMED),
+        DescriptorLimit::AsGiven => limits::highest_descriptor_limit(),
+    };
     let memory = told.memory.or_else(cgroup::memory_limit);
     let fitting = max_connections(Some(descriptors), memory);
     let connections = told.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
     let handshakes = told.handshakes.unwrap_or(connections);
     tracing::debug!(connections, handshakes, memory, "connection limits");
     let budget = memory.map(|bytes| bytes / PARTS_OF_MEMORY);
+    let slots = Slots::new(connections);
+    let held_back = match limit {
+        DescriptorLimit::Raised => None,
+        DescriptorLimit::AsGiven => {
+            let now = usize::try_from(connections_within(limits::descriptor_limit())).unwrap_or(usize::MAX);
+            slots.hold_back(now)
+        }
+    };
     Capacity {
-        slots: Slots::new(connections),
+        slots,
+        held_back,
         connections,
         handshakes: Arc::new(Semaphore::new(handshakes.min(Semaphore::MAX_PERMITS))),
         budgets: Arc::new(Budgets::new(budget, budget)),
@@ -107,9 +145,9 @@ mod tests {
     #[test]
     fn budgets_are_a_part_of_the_memory_limit_and_absent_without_one() {
         let told = |memory| Limits { memory, ..Limits::default() };
-        let Capacity { budgets, .. } = capacity(&told(Some(32 << 20)));
+        let Capacity { budgets, .. } = capacity(&told(Some(32 << 20)), DescriptorLimit::Raised);
         assert_eq!((budgets.handshakes.limit(), budgets.backlogs.limit()), (Some(4 << 20), Some(4 << 20)));
-        let Capacity { budgets, .. } = capacity(&told(Some(u64::MAX)));
+        let Capacity { budgets, .. } = capacity(&told(Some(u64::MAX)), DescriptorLimit::Raised);
         assert!(budgets.handshakes.limit() > Some(1 << 40));
     }
 }

@@ -10,13 +10,15 @@ use tokio::runtime::Handle;
 
 use super::{Metric, MetricsSnapshot, Sample, Value, app_files, outbound};
 use crate::budget::{Budget, Budgets};
+use crate::config::SecretSource;
 use crate::credentials::FileKind;
 use crate::diagnostics::SafeText;
 use crate::lifecycle::Check;
 use crate::policy;
 use crate::sys::process;
 use crate::telemetry::{
-    CloseReason, Counts, HandshakeFailure, HandshakeKind, TokenCounters, TokenRequestResult, Verdict, log_writer,
+    CloseReason, Counts, HandshakeFailure, HandshakeKind, SecretResult, TokenCounters, TokenRequestResult, Verdict,
+    log_writer,
 };
 
 /// Issuers of CRLs with a series of their own.
@@ -248,6 +250,22 @@ pub static METRICS: &[Metric] = &[
         labels: &["check"],
         help: "Whether a check of /readyz succeeds: 1 or 0. With several apps the check app succeeds when all are.",
         read: |seen| each(|part: Check| labelled([part.as_str()], u64::from(is_ready(seen, part)))),
+    },
+    Metric {
+        name: "vestibule_secrets_resolved",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["source", "result"],
+        help: "Questions for secrets of the app, by who was asked and what came of it: success, missing or failed. What several references ask for counts once. None where nothing was asked.",
+        read: secrets_resolved,
+    },
+    Metric {
+        name: "vestibule_secret_expiry_timestamp",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "When the first of the app's secrets comes to its end, in seconds since 1970; none where none does.",
+        read: |seen| seen.counters.secrets.expiry().map(moment).unwrap_or_default(),
     },
     Metric {
         name: "vestibule_retiring",
@@ -589,6 +607,17 @@ fn tokens(seen: &MetricsSnapshot<'_>, read: impl Fn(&TokenCounters) -> Vec<Sampl
 /// Keys of which none is missing.
 fn some_keys<K>(counts: Counts<K>) -> Counts<Option<K>> {
     Counts { known: counts.known.into_iter().map(|(key, count)| (Some(key), count)).collect(), others: counts.others }
+}
+
+fn secrets_resolved(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
+    let sample = |source: SecretSource, result: SecretResult| {
+        labelled([source.as_str(), result.as_str()], seen.counters.secrets.resolved(source, result))
+    };
+    let was_asked = |source: &&SecretSource| {
+        SecretResult::VARIANTS.iter().any(|result| seen.counters.secrets.resolved(**source, *result) > 0)
+    };
+    let asked = SecretSource::VARIANTS.iter().filter(was_asked);
+    asked.flat_map(|source| SecretResult::VARIANTS.iter().map(|result| sample(*source, *result))).collect()
 }
 
 fn is_ready(seen: &MetricsSnapshot<'_>, part: Check) -> bool {

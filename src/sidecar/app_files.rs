@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::rotation_hook::HookRunner;
-use crate::app_files::AppFileWriter;
-use crate::config::AppFiles;
+use crate::app_files::{AppFileWriter, InPlace};
+use crate::config::{AppFiles, RotationHook};
 use crate::credentials::ServedCertificate;
 use crate::lifecycle::Tasks;
 use crate::supervisor::{App, Programs};
@@ -19,21 +19,31 @@ pub(super) struct FilesAndHooks {
     /// What is counted of them.
     pub(super) counters: Arc<AppFileCounters>,
     is_stopping: Arc<AtomicBool>,
+    /// Not running yet.
+    hook: Option<(RotationHook, watch::Receiver<Option<InPlace>>)>,
 }
 
 impl FilesAndHooks {
+    /// From now on the hook follows each rotation: the app is there, if it is ours, and `programs` can be started.
+    pub(super) fn start_hook(&mut self, app: Option<App>, programs: Option<Programs>, tasks: &mut Tasks) {
+        let Some((hook, mut in_place)) = self.hook.take() else { return };
+        // The app was started with what is there by now.
+        in_place.mark_unchanged();
+        let (is_stopping, counters) = (Arc::clone(&self.is_stopping), Arc::clone(&self.counters));
+        let hook = HookRunner { hook, in_place, is_stopping, app, programs, counters };
+        tasks.start("rotation hook", hook.run());
+    }
+
     /// No hook begins any more. Files are kept fresh to the end: the app may need them to the last.
     pub(super) fn stop_hooks(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 }
 
-/// Starts what `config` asks for; `None` where that is nothing.
+/// Starts what `config` asks for, but for the hook; `None` where that is nothing.
 pub(super) fn start(
     config: &AppFiles,
     served: watch::Receiver<Vec<ServedCertificate>>,
-    app: Option<App>,
-    programs: Option<Programs>,
     tasks: &mut Tasks,
 ) -> Option<FilesAndHooks> {
     if config.is_empty() {
@@ -42,12 +52,7 @@ pub(super) fn start(
     let counters = Arc::new(AppFileCounters::new(config));
     let is_stopping = Arc::new(AtomicBool::new(false));
     let writer = AppFileWriter::new(config, served, Arc::clone(&counters));
-    if let Some(hook) = config.on_rotation.clone() {
-        let in_place = writer.in_place();
-        let (is_stopping, counters) = (Arc::clone(&is_stopping), Arc::clone(&counters));
-        let hook = HookRunner { hook, in_place, is_stopping, app, programs, counters };
-        tasks.start("rotation hook", hook.run());
-    }
+    let hook = config.on_rotation.clone().map(|hook| (hook, writer.in_place()));
     tasks.start("files for the app", writer.run());
-    Some(FilesAndHooks { counters, is_stopping })
+    Some(FilesAndHooks { counters, is_stopping, hook })
 }

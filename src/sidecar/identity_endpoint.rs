@@ -83,10 +83,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 impl Outbounds {
-    /// Has `bound` answer with the pair of `pair` that `rotator` serves, until the app has ended. Must be called within a runtime.
-    ///
-    /// # Errors
-    /// The runtime cannot take a socket: its descriptor limit is reached.
+    /// Has `bound` answer with the pair of `pair` that `rotator` serves, until the app has ended, from [`Outbounds::accept`] on. Must be called within a runtime.
     pub(super) fn start_identity_endpoint(
         &mut self,
         bound: BoundIdentityEndpoint,
@@ -94,7 +91,7 @@ impl Outbounds {
         shared: &Shared,
         rotator: &mut Rotator,
         tasks: &mut Tasks,
-    ) -> Result<(), Fault> {
+    ) {
         // Invariant: whoever has an endpoint counts tokens.
         let counters = shared.counters.tokens.clone().unwrap_or_default();
         let at = bound.url();
@@ -115,20 +112,25 @@ impl Outbounds {
         for socket in sockets {
             let (slots, guard, phase) =
                 (Slots::new(MAX_CONNECTIONS + MAX_REFUSED), self.guards.guard(), self.phase.subscribe());
-            let (service, addr, room) = (Arc::clone(&service), Arc::from(at.as_str()), Arc::clone(&room));
+            let (service, addr, room) = (Arc::clone(&service), Arc::<str>::from(at.as_str()), Arc::clone(&room));
             match socket {
                 OutboundSocket::Tcp(socket, at) => {
-                    let socket = Queued { socket: super::into_tokio(socket, at)?, room };
-                    self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                    self.doors.push(move |accepting| {
+                        let socket = Queued { socket: super::into_tokio(socket, at)?, room };
+                        accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                        Ok(())
+                    });
                 }
                 OutboundSocket::Unix(socket, file) => {
-                    let socket = Queued { socket: super::unix_into_tokio(socket, &addr)?, room };
                     self.files.push(file);
-                    self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                    self.doors.push(move |accepting| {
+                        let socket = Queued { socket: super::unix_into_tokio(socket, &addr)?, room };
+                        accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                        Ok(())
+                    });
                 }
             }
         }
         self.secret = secret;
-        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The inbound direction: clients to the app.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::shared::Shared;
 use crate::admin::ListenerInfo;
 use crate::config::{ClientAuthConfig, ClientAuthFiles, Config, Listener};
 use crate::credentials::Rotator;
-use crate::exit::Fault;
+use crate::exit::{Exit, Fault};
 use crate::inbound::InboundService;
 use crate::lifecycle::Tasks;
 use crate::listener::Acceptor;
@@ -26,7 +27,7 @@ pub(super) struct BoundListener {
 }
 
 /// Inbound listeners that accept.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Inbound {
     /// The ways to the app, each once.
     pub(super) upstreams: Vec<Arc<Upstream>>,
@@ -34,22 +35,73 @@ pub(super) struct Inbound {
     pub(super) listeners: Vec<ListenerInfo>,
     /// The accept loops, which end when the drain begins.
     pub(super) accepting: JoinSet<()>,
+    /// Sockets that nobody accepts on yet, or not for good.
+    doors: Vec<Door>,
 }
 
-/// Has every one of `listeners` accept, with what `rotator` serves, and watches the apps behind them. Must be called within a
+/// A listener that is ready to accept.
+#[derive(Debug)]
+struct Door {
+    socket: TcpListener,
+    addr: SocketAddr,
+    service: Arc<InboundService>,
+}
+
+impl Door {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, addr: self.addr, service: Arc::clone(&self.service) })
+    }
+}
+
+impl Inbound {
+    /// Has every listener accept, in the runtime that is entered, until [`Self::accept`].
+    ///
+    /// # Errors
+    /// The descriptor limit is reached.
+    pub(super) fn accept_for_now(&mut self, shared: &Shared) -> Result<(), Fault> {
+        let doors = self.doors.iter().map(Door::try_clone).collect::<io::Result<Vec<_>>>();
+        let failed = |error: io::Error| Fault::new(Exit::Internal, format!("cannot accept connections: {error}"));
+        self.begin(doors.map_err(failed)?, shared)
+    }
+
+    /// Has every listener accept, in the runtime that is entered. Whatever has accepted before does so no more; connections go on where
+    /// they are. To be called once, and without another await while a runtime is entered.
+    ///
+    /// # Errors
+    /// The runtime cannot take a socket: its descriptor limit is reached.
+    pub(super) fn accept(&mut self, shared: &Shared) -> Result<(), Fault> {
+        self.accepting.abort_all();
+        let doors = std::mem::take(&mut self.doors);
+        self.begin(doors, shared)
+    }
+
+    /// Nobody will accept any more on what is not accepted on yet.
+    pub(super) fn close(&mut self) {
+        self.doors.clear();
+    }
+
+    fn begin(&mut self, doors: Vec<Door>, shared: &Shared) -> Result<(), Fault> {
+        for Door { socket, addr, service } in doors {
+            let socket = super::into_tokio(socket, addr)?;
+            let (slots, guard) = (shared.capacity.slots.clone(), shared.guards.guard());
+            let acceptor = Acceptor { socket, addr: addr.to_string().into(), service, slots, guard };
+            self.accepting.spawn(acceptor.run(shared.phase.subscribe()));
+        }
+        Ok(())
+    }
+}
+
+/// Makes every one of `listeners` ready to accept, with what `rotator` serves, and watches the apps behind them. Must be called within a
 /// runtime.
-///
-/// # Errors
-/// The runtime cannot take a socket: its descriptor limit is reached.
 pub(super) fn start(
     listeners: Vec<BoundListener>,
     config: &Config,
     shared: &Shared,
     rotator: &mut Rotator,
     tasks: &mut Tasks,
-) -> Result<Inbound, Fault> {
+) -> Inbound {
     let ours: Arc<[SocketAddr]> = listeners.iter().map(|listener| listener.addr).collect();
-    let mut inbound = Inbound { upstreams: Vec::new(), listeners: Vec::new(), accepting: JoinSet::new() };
+    let mut inbound = Inbound::default();
     for BoundListener { config: listener, socket, addr } in listeners {
         tracing::info!(listener = %addr, app = %listener.app, "listening");
         if let ClientAuthConfig::Files(ClientAuthFiles { any_implied: true, .. }) = &listener.clients {
@@ -89,13 +141,9 @@ pub(super) fn start(
             counters: Arc::clone(&shared.counters),
             access: config.log.access,
         });
-        let socket = super::into_tokio(socket, addr)?;
-        let (slots, guard) = (shared.capacity.slots.clone(), shared.guards.guard());
-        inbound.accepting.spawn(
-            Acceptor { socket, addr: addr.to_string().into(), service, slots, guard }.run(shared.phase.subscribe()),
-        );
+        inbound.doors.push(Door { socket, addr, service });
     }
-    Ok(inbound)
+    inbound
 }
 
 /// The way to the app behind `listener`.

@@ -8,9 +8,12 @@ mod inbound;
 mod outbound;
 mod rotation_events;
 mod rotation_hook;
+mod secrets;
 mod shared;
 mod shutdown;
+mod workers;
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -26,13 +29,16 @@ use self::identity_endpoint::BoundIdentityEndpoint;
 use self::inbound::{BoundListener, Inbound};
 use self::outbound::{BoundOutbound, OutboundSockets, Outbounds, OwnAddresses};
 use self::shared::Shared;
+pub use self::workers::{Workers, runtime};
 use crate::admin::{AdminState, BoundAdmin, Envoy, StatusSources};
 use crate::config::{AppAddr, Config, RotationHook};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{ControlRequest, Readiness, Tasks};
 use crate::listener;
+use crate::listener::DescriptorLimit;
 use crate::metrics::Metrics;
+use crate::secrets::SecretsFolder;
 use crate::supervisor::{App, AppCommand, AppExitStatus, HiddenPort, INSTANCE_PORTS, Programs, Reaper, Signals};
 use crate::sys::limits;
 use crate::telemetry::CloseReason;
@@ -57,7 +63,7 @@ impl Sidecar {
     /// Opens every listener. It needs no runtime, and starts no thread.
     ///
     /// # Errors
-    /// [`Exit::AddressUnavailable`] with one line for each address that could not be opened; [`Exit::Config`] where a file for the app
+    /// [`Exit::Unavailable`] with one line for each address that could not be opened; [`Exit::Config`] where a file for the app
     /// can never be where it should.
     pub fn open(config: Config) -> Result<Self, Fault> {
         crate::app_files::prepare(&config)?;
@@ -87,7 +93,7 @@ impl Sidecar {
             Err(failure) => failures.push(failure),
         }
         if !failures.is_empty() {
-            return Err(Fault::new(Exit::AddressUnavailable, failures.join("\n")));
+            return Err(Fault::new(Exit::Unavailable, failures.join("\n")));
         }
         outbounds.identity_endpoint = outbounds.identity_endpoint.map(BoundIdentityEndpoint::load_roles).transpose()?;
         let hidden = if config.app.hide_port { hide_app(&mut listeners)? } else { None };
@@ -104,20 +110,26 @@ impl Sidecar {
     /// # Errors
     /// The app cannot be started, or its signals cannot be heard: [`App::spawn`].
     pub fn start_app(&mut self, mut command: AppCommand) -> Result<(), Fault> {
-        if let Some(hidden) = self.hidden {
-            command.env_set.extend(hidden.environment(env::var_os(INSTANCE_PORTS)));
-        }
-        if let Some(proxy) = &self.outbounds.forward_proxy {
-            command.env_set.extend(proxy.environment(|name| env::var_os(name)));
-        }
-        if let Some(endpoint) = &self.outbounds.identity_endpoint {
-            command.env_set.extend(endpoint.environment());
-        }
+        command.env_set.extend(self.app_environment());
         let signals = Signals::for_run().map_err(|error| cannot_hear(&error))?;
-        let (app, reaper) = App::spawn(&command)?;
-        tracing::info!(pid = app.id(), program = %command.program.to_string_lossy(), "app started");
+        let (app, reaper) = start_child(&command)?;
         self.child = Some((app, reaper, signals));
         Ok(())
+    }
+
+    /// What the app is told of us.
+    fn app_environment(&self) -> Vec<(OsString, OsString)> {
+        let mut variables = Vec::new();
+        if let Some(hidden) = self.hidden {
+            variables.extend(hidden.environment(env::var_os(INSTANCE_PORTS)));
+        }
+        if let Some(proxy) = &self.outbounds.forward_proxy {
+            variables.extend(proxy.environment(|name| env::var_os(name)));
+        }
+        if let Some(endpoint) = &self.outbounds.identity_endpoint {
+            variables.extend(endpoint.environment());
+        }
+        variables
     }
 
     /// The addresses that are listened on, in the order of the configuration.
@@ -156,7 +168,10 @@ impl Sidecar {
         if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
             signals.add_requests(requests);
         }
-        let running = self.start(&mut tasks, signals, app, programs)?;
+        let mut running = self.start(&mut tasks, signals, DescriptorLimit::Raised)?;
+        running.start_hook(app.clone(), programs, &mut tasks);
+        running.app = app;
+        running.accept()?;
         running.serve(tasks).await
     }
 
@@ -165,27 +180,21 @@ impl Sidecar {
         self.admin.as_ref().and_then(BoundAdmin::addr)
     }
 
-    /// Starts everything that runs until the end.
-    fn start(
-        self,
-        tasks: &mut Tasks,
-        signals: Signals,
-        app: Option<App>,
-        programs: Option<Programs>,
-    ) -> Result<Running, Fault> {
+    /// Starts everything that runs until the end, but for accepting.
+    fn start(self, tasks: &mut Tasks, signals: Signals, descriptors: DescriptorLimit) -> Result<Running, Fault> {
         let Self { config, admin, metrics, listeners, outbounds, mut rotator, reload, .. } = self;
-        // The app has been started: it keeps the limits that the container was given, and may be debugged.
+        // The app may be debugged all the same, whether it was started or will be: a program that is executed starts anew.
         if let Err(error) = limits::keep_memory_private() {
             tracing::warn!(%error, "cannot mark the process non-dumpable (PR_SET_DUMPABLE)");
         }
-        let shared = Shared::new(&config);
+        let shared = Shared::new(&config, descriptors);
         let own = OwnAddresses {
             inbound: listeners.iter().map(|listener| listener.addr).collect(),
             admin: [&admin, &metrics].into_iter().flatten().filter_map(BoundAdmin::addr).collect(),
         };
-        let inbound = inbound::start(listeners, &config, &shared, &mut rotator, tasks)?;
-        let outbound = outbound::start(outbounds, &config, &shared, &mut rotator, tasks, own)?;
-        let app_files = app_files::start(&config.app_files, rotator.served(), app.clone(), programs, tasks);
+        let inbound = inbound::start(listeners, &config, &shared, &mut rotator, tasks);
+        let outbound = outbound::start(outbounds, &config, &shared, &mut rotator, tasks, own);
+        let app_files = app_files::start(&config.app_files, rotator.served(), tasks);
         let rotator = Arc::new(rotator);
         tasks.start("rotation", {
             let rotator = Arc::clone(&rotator);
@@ -200,7 +209,7 @@ impl Sidecar {
             served: rotator.served(),
             config,
             signals,
-            app,
+            app: None,
             inbound,
             outbound,
             app_files,
@@ -208,6 +217,8 @@ impl Sidecar {
             reload,
             shared,
             readiness,
+            logged: Vec::new(),
+            secrets_folder: None,
         };
         if admin.is_some() || metrics.is_some() {
             let state = Arc::new(running.admin_state());
@@ -221,13 +232,20 @@ impl Sidecar {
     }
 }
 
+/// Starts the app, and says so.
+fn start_child(command: &AppCommand) -> Result<(App, Reaper), Fault> {
+    let (app, reaper) = App::spawn(command)?;
+    tracing::info!(pid = app.id(), program = %command.program.to_string_lossy(), "app started");
+    Ok((app, reaper))
+}
+
 /// Gives the app another port than the one that was configured, which others know.
 fn hide_app(listeners: &mut [BoundListener]) -> Result<Option<HiddenPort>, Fault> {
     // Invariant: with a hidden port there is one listener, and the app is on TCP.
     let [BoundListener { config, .. }] = listeners else { return Ok(None) };
     let Some(known) = config.app.tcp().first().map(SocketAddr::port) else { return Ok(None) };
     let hidden = HiddenPort::find(known)
-        .map_err(|error| Fault::new(Exit::AddressUnavailable, format!("cannot hide the app's port: {error}")))?;
+        .map_err(|error| Fault::new(Exit::Unavailable, format!("cannot hide the app's port: {error}")))?;
     config.app = AppAddr::Tcp(hidden.addr());
     Ok(Some(hidden))
 }
@@ -279,6 +297,10 @@ struct Running {
     reload: Arc<Notify>,
     shared: Shared,
     readiness: Arc<Readiness>,
+    /// The pairs that were spoken of.
+    logged: Vec<ServedCertificate>,
+    /// What the app has as files; goes with this, which is when the app is gone.
+    secrets_folder: Option<Arc<SecretsFolder>>,
 }
 
 /// What ends the serving.
@@ -322,8 +344,26 @@ impl Running {
         AdminState { readiness, metrics, status_sources, envoy }
     }
 
+    /// The app, if it is ours, is there: what follows a rotation may begin.
+    fn start_hook(&mut self, app: Option<App>, programs: Option<Programs>, tasks: &mut Tasks) {
+        if let Some(files) = &mut self.app_files {
+            files.start_hook(app, programs, tasks);
+        }
+    }
+
+    /// Has every listener accept, in the runtime that is entered.
+    fn accept(&mut self) -> Result<(), Fault> {
+        self.inbound.accept(&self.shared)?;
+        self.outbound.accept()
+    }
+
     async fn serve(mut self, mut tasks: Tasks) -> Result<Exit, Fault> {
         let cause = self.run_until_stopped(&mut tasks).await;
+        self.finish(cause).await
+    }
+
+    /// The end, for this cause.
+    async fn finish(mut self, cause: StopCause) -> Result<Exit, Fault> {
         self.app_files.iter().for_each(FilesAndHooks::stop_hooks);
         let exit = match cause {
             StopCause::Requested => Ok(self.drain().await),
@@ -356,7 +396,6 @@ impl Running {
         let rotator = Arc::clone(&self.rotator);
         let mut first = std::pin::pin!(rotator.wait_for_initial_load(self.config.credential_timeout));
         let mut waiting = true;
-        let mut logged = Vec::new();
         let app = self.app.clone();
         loop {
             tokio::select! {
@@ -372,8 +411,8 @@ impl Running {
                 },
                 Ok(()) = self.served.changed() => {
                     let served = self.served.borrow_and_update().clone();
-                    self.on_served_certificates(&served, &logged);
-                    logged = served;
+                    let logged = std::mem::replace(&mut self.logged, served);
+                    self.on_served_certificates(&self.logged, &logged);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The outbound direction: the app to the world.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -56,12 +57,34 @@ pub(super) struct Outbounds {
     pub(super) http: Option<HttpShared>,
     /// They stay open until the app is gone.
     pub(super) phase: watch::Sender<Phase>,
+    /// What begins to accept once the app is there.
+    pub(super) doors: Doors,
     /// Who is not dialled: whoever listens for the app, and for whoever runs the process.
     rules: Arc<AddressRules>,
     /// Socket files, which go with us.
     pub(super) files: Vec<SocketFile>,
     /// The file of the identity endpoint's secret, whose folder goes with us.
     pub(super) secret: Option<EndpointSecretFile>,
+}
+
+/// Has one socket accept.
+type Begin = Box<dyn FnOnce(&mut JoinSet<()>) -> Result<(), Fault> + Send + Sync>;
+
+/// Sockets that nobody accepts on yet.
+#[derive(Default)]
+pub(super) struct Doors(Vec<Begin>);
+
+impl Doors {
+    /// One more.
+    pub(super) fn push(&mut self, begin: impl FnOnce(&mut JoinSet<()>) -> Result<(), Fault> + Send + Sync + 'static) {
+        self.0.push(Box::new(begin));
+    }
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Doors").field(&self.0.len()).finish()
+    }
 }
 
 impl BoundOutbound {
@@ -172,10 +195,8 @@ pub(super) struct OwnAddresses {
     pub(super) admin: Vec<SocketAddr>,
 }
 
-/// Has everything in `sockets` accept, with what `rotator` serves, and keeps the endpoints up to date. Must be called within a runtime.
-///
-/// # Errors
-/// The runtime cannot take a socket: its descriptor limit is reached.
+/// Makes everything in `sockets` ready to accept, with what `rotator` serves, and keeps the endpoints up to date. Must be called within a
+/// runtime.
 pub(super) fn start(
     sockets: OutboundSockets,
     config: &Config,
@@ -183,7 +204,7 @@ pub(super) fn start(
     rotator: &mut Rotator,
     tasks: &mut Tasks,
     own: OwnAddresses,
-) -> Result<Outbounds, Fault> {
+) -> Outbounds {
     let OutboundSockets { listeners, forward_proxy, identity_endpoint } = sockets;
     let proxy = forward_proxy.iter().flat_map(|proxy| proxy.sockets.iter().filter_map(OutboundSocket::addr));
     let endpoint =
@@ -193,6 +214,7 @@ pub(super) fn start(
     let mut started = Outbounds {
         overview: OutboundOverview::default(),
         accepting: JoinSet::new(),
+        doors: Doors::default(),
         guards: DrainGuards::default(),
         http: None,
         phase: watch::Sender::new(Phase::Running),
@@ -201,18 +223,18 @@ pub(super) fn start(
         secret: None,
     };
     // Invariant: the configuration has an inbound listener, whose pair speaks for the instance.
-    let Some(pair) = config.listeners.first().map(|listener| listener.pair.clone()) else { return Ok(started) };
+    let Some(pair) = config.listeners.first().map(|listener| listener.pair.clone()) else { return started };
     for BoundOutbound { config: outbound, sockets } in listeners {
-        started.start_one(outbound, sockets, (config, &pair), shared, rotator, tasks)?;
+        started.start_one(outbound, sockets, (config, &pair), shared, rotator, tasks);
     }
     if let Some(proxy) = forward_proxy {
         let ours = ours.into_iter().chain(own.inbound).collect();
-        started.start_forward_proxy(proxy, ours, (config, &pair), shared, rotator, tasks)?;
+        started.start_forward_proxy(proxy, ours, (config, &pair), shared, rotator, tasks);
     }
     if let Some(endpoint) = identity_endpoint {
-        started.start_identity_endpoint(endpoint, pair, shared, rotator, tasks)?;
+        started.start_identity_endpoint(endpoint, pair, shared, rotator, tasks);
     }
-    Ok(started)
+    started
 }
 
 impl Outbounds {
@@ -224,7 +246,7 @@ impl Outbounds {
         shared: &Shared,
         rotator: &mut Rotator,
         tasks: &mut Tasks,
-    ) -> Result<(), Fault> {
+    ) {
         // Metrics tell them apart by this.
         let taken = self.overview.listeners.iter().any(|known| **known.counters.name() == *outbound.name());
         let name = if taken { format!("{} from {}", outbound.name(), outbound.listen) } else { outbound.name() };
@@ -266,14 +288,14 @@ impl Outbounds {
         match protocol {
             Protocol::Tcp => {
                 let service = Arc::new(OutboundService::new(dialler, listener, phase, access));
-                self.accept(sockets, &service, shared)
+                self.prepare(sockets, &service, shared);
             }
             Protocol::Http1 => {
                 let budget = Arc::clone(&shared.capacity.budgets.backlogs);
                 let client = Arc::new(HttpClient::new(Arc::new(dialler), self.http_shared(shared)));
                 let service =
                     Arc::new(RequestService::new(OutboundRequests::new(client, listener, access), budget, phase));
-                self.accept(sockets, &service, shared)
+                self.prepare(sockets, &service, shared);
             }
         }
     }
@@ -286,7 +308,7 @@ impl Outbounds {
         shared: &Shared,
         rotator: &mut Rotator,
         tasks: &mut Tasks,
-    ) -> Result<(), Fault> {
+    ) {
         proxy.log();
         let listener: Arc<str> = proxy.name().into();
         let BoundForwardProxy { config: proxy, sockets, password } = proxy;
@@ -304,7 +326,7 @@ impl Outbounds {
         let service = RequestService::new(requests, Arc::clone(&shared.capacity.budgets.backlogs), phase);
         let names = sockets.iter().map(|_| listener.to_string()).collect::<Vec<_>>();
         self.overview.forward_proxy = Some(ForwardProxyInfo { config: proxy, listener, hosts, counters });
-        self.accept(sockets.into_iter().zip(names), &Arc::new(service), shared)
+        self.prepare(sockets.into_iter().zip(names), &Arc::new(service), shared);
     }
 
     /// What HTTP clients share: of all connections that fit few wait for a request.
@@ -316,28 +338,39 @@ impl Outbounds {
         self.http.get_or_insert_with(new).clone()
     }
 
-    /// Has `service` serve whoever connects to `sockets`, each with its name.
-    fn accept<S: Service<tokio::net::TcpListener> + Service<tokio::net::UnixListener>>(
+    /// Has `service` serve whoever connects to `sockets`, each with its name, from [`Self::accept`] on.
+    fn prepare<S: Service<tokio::net::TcpListener> + Service<tokio::net::UnixListener>>(
         &mut self,
         sockets: impl Iterator<Item = (OutboundSocket, String)>,
         service: &Arc<S>,
         shared: &Shared,
-    ) -> Result<(), Fault> {
+    ) {
         for (socket, name) in sockets {
             let (slots, guard, phase) = (shared.capacity.slots.clone(), self.guards.guard(), self.phase.subscribe());
             let (service, addr) = (Arc::clone(service), Arc::<str>::from(name));
             match socket {
-                OutboundSocket::Tcp(socket, at) => {
+                OutboundSocket::Tcp(socket, at) => self.doors.push(move |accepting| {
                     let socket = into_tokio(socket, at)?;
-                    self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
-                }
+                    accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                    Ok(())
+                }),
                 OutboundSocket::Unix(socket, file) => {
-                    let socket = unix_into_tokio(socket, &addr)?;
                     self.files.push(file);
-                    self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                    self.doors.push(move |accepting| {
+                        let socket = unix_into_tokio(socket, &addr)?;
+                        accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                        Ok(())
+                    });
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Has every listener accept, in the runtime that is entered. To be called once.
+    ///
+    /// # Errors
+    /// The runtime cannot take a socket: its descriptor limit is reached.
+    pub(super) fn accept(&mut self) -> Result<(), Fault> {
+        std::mem::take(&mut self.doors.0).into_iter().try_for_each(|begin| begin(&mut self.accepting))
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::lifecycle::{DrainGuards, Phase};
 use crate::listener;
-use crate::listener::Capacity;
+use crate::listener::{Capacity, DescriptorLimit};
 use crate::telemetry::Counters;
 use crate::tls::SigningLimiter;
 
@@ -28,11 +28,11 @@ pub(super) struct Shared {
 
 impl Shared {
     /// What `config` leaves room for; nothing has happened yet.
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, descriptors: DescriptorLimit) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Running),
             guards: DrainGuards::default(),
-            capacity: listener::capacity(&config.limits),
+            capacity: listener::capacity(&config.limits, descriptors),
             signing: Arc::new(SigningLimiter::new(config.threads)),
             counters: Arc::new(Counters::new(config.identity_endpoint.is_some())),
         }

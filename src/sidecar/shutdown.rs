@@ -54,6 +54,7 @@ impl Running {
         self.readiness.set_drain_step(step);
         self.shared.phase.send_replace(Phase::Draining);
         self.inbound.upstreams.iter().for_each(|upstream| upstream.health().stop_holding());
+        self.inbound.close();
         while self.inbound.accepting.join_next().await.is_some() {}
         self.readiness.set_closed();
         tracing::info!(active = self.shared.counters.active(), "listeners closed");

@@ -13,10 +13,11 @@ use rustix::process::Pid;
 
 use super::exit;
 use crate::exit::Fault;
+use crate::secret::SecretValue;
 use crate::signal::{SignalMap, SignalScope};
 
-/// The app's command line, the changes to its environment, and how it is signalled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The app's command line, the changes to its environment, and how it is signalled. It is not shown, since there are secrets in it.
+#[derive(Default)]
 pub struct AppCommand {
     /// A path, or a name that is looked up in PATH.
     pub program: OsString,
@@ -24,6 +25,9 @@ pub struct AppCommand {
     pub args: Vec<OsString>,
     /// Variables that the app gets beside ours, or with another value.
     pub env_set: Vec<(OsString, OsString)>,
+    /// The same with values that are secrets: they never come into our own environment, and are wiped with this. What `env_set` has of
+    /// the same name comes first.
+    pub env_secret: Vec<(OsString, SecretValue)>,
     /// Variables of ours that the app does not get; beats `env_set`.
     pub env_remove: Vec<OsString>,
     /// Whom signals go to.
@@ -59,6 +63,7 @@ impl AppCommand {
     fn spawn(&self, program: &OsStr, script: Option<PathBuf>) -> io::Result<Pid> {
         let mut command = Command::new(program);
         command.args(script).args(&self.args).process_group(0);
+        command.envs(self.env_secret.iter().map(|(name, value)| (name, value.as_os_str())));
         command.envs(self.env_set.iter().map(|(name, value)| (name, value)));
         for name in &self.env_remove {
             command.env_remove(name);

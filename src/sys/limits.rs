@@ -21,6 +21,16 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
+/// Our own limit of open descriptors as it is; `u64::MAX` means no limit.
+pub(crate) fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The highest that we may set it to; `u64::MAX` means no limit.
+pub(crate) fn highest_descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
 /// Has the kernel keep our memory, in which keys are, from core dumps and from debuggers of the same user: an app that runs
 /// under our user could read them there.
 ///

@@ -11,6 +11,7 @@ use super::denials::{Denials, Denied};
 use super::histogram::Histogram;
 use super::history::{Bucket, History};
 use super::limiter::Limiter;
+use super::secrets::SecretCounters;
 use super::tokens::TokenCounters;
 use super::verdict::Verdict;
 use crate::identity::{Client, Guid};
@@ -50,6 +51,8 @@ pub struct Counters {
     history: History,
     /// Of tokens; `None`: nobody can ask for any.
     pub tokens: Option<Arc<TokenCounters>>,
+    /// Of the app's secrets.
+    pub secrets: Arc<SecretCounters>,
     pub(super) denials: Denials,
 }
 

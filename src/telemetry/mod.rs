@@ -13,6 +13,7 @@ mod limiter;
 mod log;
 pub(crate) mod log_writer;
 mod outbound;
+mod secrets;
 mod tokens;
 mod verdict;
 
@@ -30,5 +31,6 @@ pub use outbound::{
     AttemptResult, CutReason, EndpointCounts, OUTBOUND_FIELDS, OutboundCloseReason, OutboundCounters, OutboundLogEntry,
     RequestFields, RequestMode, ResolveResult,
 };
+pub use secrets::{SecretCounters, SecretResult};
 pub use tokens::{TokenCounters, TokenRequestResult};
 pub(crate) use verdict::Verdict;

@@ -6,6 +6,7 @@ mod support;
 mod access_log;
 mod actions;
 mod app_files;
+mod app_secrets;
 mod architecture;
 mod browser;
 mod check;

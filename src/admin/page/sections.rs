@@ -3,7 +3,8 @@
 use super::markup::Markup;
 use super::plot;
 use crate::admin::status::{
-    ForwardProxyStatus, ListenerStatus, OutboundFailures, OutboundStatus, PairStatus, PolicyStatus, Rules, Status,
+    ForwardProxyStatus, ListenerStatus, OutboundFailures, OutboundStatus, PairStatus, PolicyStatus, Rules,
+    SecretsStatus, Status,
 };
 
 pub(super) fn title(page: &mut Markup, status: &Status) {
@@ -179,6 +180,26 @@ pub(super) fn listeners(page: &mut Markup, status: &Status) {
     if let Some(proxy) = &status.forward_proxy {
         forward_proxy(page, proxy);
     }
+    if let Some(secrets) = &status.secrets {
+        self::secrets(page, secrets);
+    }
+}
+
+fn secrets(page: &mut Markup, secrets: &SecretsStatus) {
+    page.raw("<div><h3>Secrets of the app</h3><dl>");
+    for asked in &secrets.sources {
+        entry(page, asked.source, |page| {
+            page.text(asked.resolved).raw(" resolved");
+            if asked.missing + asked.failed > 0 {
+                page.raw(", <span class=\"bad\">").text(asked.missing).raw(" missing, ").text(asked.failed);
+                page.raw(" failed</span>");
+            }
+        });
+    }
+    if let Some(expiry) = &secrets.expiry {
+        entry(page, "the first ends", |page| time(page, expiry));
+    }
+    page.raw("</dl></div>");
 }
 
 fn forward_proxy(page: &mut Markup, proxy: &ForwardProxyStatus) {

@@ -63,6 +63,8 @@ pub(super) enum Subject {
     Files,
     /// Where the app asks for tokens.
     Tokens,
+    /// What the app's environment refers to.
+    Secrets,
     /// The limit on open descriptors.
     Descriptors,
     /// The container's memory.

@@ -1,4 +1,4 @@
-//! `vestibule check`: the doctor. It reads everything, opens no port and changes nothing; with `--connect` it dials those whom the app dials.
+//! `vestibule check`: the doctor. It reads everything, opens no port and changes nothing; with `--connect` it dials those whom the app dials, and resolves its secrets.
 //!
 //! Facts are gathered in [`machine`]; the other files judge them, and know neither files nor clocks nor sockets.
 
@@ -13,6 +13,7 @@ mod limits;
 mod machine;
 mod network;
 mod outbound;
+mod secrets;
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -89,6 +90,7 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     }
 
     app_files::judge(config, found);
+    secrets::judge(config, &std::env::vars_os().collect(), connects, found)?;
 
     let descriptors = machine::descriptor_limit();
     limits::judge_descriptors(config.limits.connections, descriptors, found);

@@ -27,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use self::front_end::{FrontEnd, FrontEndSidecar};
 use self::narrator::Narrator;
 use self::tokens::TokenDemo;
-use super::{serve, text};
+use super::text;
 use crate::cli::DemoArgs;
 use crate::config::resolve::resolve;
 use crate::config::sources::{Environment, Sources};
@@ -35,6 +35,7 @@ use crate::config::{AccessLogFilter, Config, Listen, Log};
 use crate::exit::{Exit, Fault};
 use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError, KeyKind};
 use crate::lifecycle::ControlRequest;
+use crate::sidecar;
 use crate::sidecar::Sidecar;
 use crate::supervisor::Signals;
 use crate::telemetry;
@@ -64,7 +65,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
     let authority = Authority::generate(SystemTime::now()).map_err(issuing)?;
     let spec =
         InstanceSpec { key: KEY, validity: validity(args.rotate_every), ..InstanceSpec::generate().map_err(issuing)? };
-    let runtime = serve::runtime(1)?;
+    let runtime = sidecar::runtime(1)?;
     let ended = runtime.block_on(Demo { args, log, authority, spec, front_ends }.run());
     runtime.shutdown_background();
     ended

@@ -60,6 +60,7 @@ impl Bootstrap {
             forward_proxy: None,
             app_files: AppFiles::default(),
             identity_endpoint: None,
+            secrets: None,
             listeners: self.listeners.iter().cloned().map(EnvoyListener::into_listener).collect(),
             app: AppConfig { ready: AppReady::Off, ..AppConfig::default() },
             credential_timeout: None,

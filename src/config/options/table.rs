@@ -39,6 +39,7 @@ const OUTBOUND_DURATION: Opt = Opt { value: "DURATION", ..OUTBOUND };
 const FORWARD_PROXY: Opt = Opt { group: Group::ForwardProxy, ..ROW };
 const APP_FILES: Opt = Opt { group: Group::AppFiles, ..ROW };
 const IDENTITY: Opt = Opt { group: Group::IdentityEndpoint, ..ROW };
+const SECRETS: Opt = Opt { group: Group::Secrets, commands: RUN, ..ROW };
 const DURATION: Opt = Opt { value: "DURATION", group: Group::Timeouts, ..ROW };
 
 /// The table.
@@ -221,6 +222,21 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "token-skew", value: "DURATION", default: Preset::Value("60s"),
           help: "How far clocks may be apart, at most 5m", ..IDENTITY },
 
+    Opt { name: "resolve", value: "LIST", arity: Arity::Many, choices: &["credhub", "vault", "transit", "file"], common: true,
+          help: "Whose references in the app's variables and service bindings are resolved before it starts", ..SECRETS },
+    Opt { name: "resolve-timeout", value: "DURATION", default: Preset::Value("30s"),
+          help: "For all references together; then the app is not started", ..SECRETS },
+    Opt { name: "credhub-url", value: "URL", platform: Some("CREDHUB_URL"), default: Preset::Found("VCAP_PLATFORM_OPTIONS before both"),
+          help: "Where CredHub is: https://HOST:PORT", ..SECRETS },
+    Opt { name: "credhub-ca", value: "PATH", default: Preset::Found("$CF_SYSTEM_CERT_PATH and the system's"),
+          help: "CAs of CredHub: a file or a folder", ..SECRETS },
+    Opt { name: "credhub-timeout", value: "DURATION", default: Preset::Value("20s"),
+          help: "For one question to CredHub, with all its tries", ..SECRETS },
+    Opt { name: "credhub-database-url", value: "WHETHER", choices: &["on", "off"], default: Preset::Value("on"),
+          help: "Set DATABASE_URL from the first database that CredHub has resolved, if the app has none", ..SECRETS },
+    Opt { name: "secrets-dir", value: "FOLDER", default: Preset::Found("the first of /dev/shm and /run that is in memory"),
+          help: "Where the folder is made for secrets that the app gets as files", ..SECRETS },
+
     Opt { name: "handshake-timeout", default: Preset::Value("10s"),
           help: "From accept to the end of the handshake", ..DURATION },
     Opt { name: "connect-timeout", default: Preset::Value("1s"),
@@ -277,7 +293,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "peer", value: "CERT", commands: &[POLICY_TEST],
           help: "The client's certificate chain, PEM, leaf first", ..FLAG },
     Opt { name: "connect", arity: Arity::Switch, commands: &["check"],
-          help: "Shake hands with those whom the app dials by --outbound", scope: Scope::Flag, ..ROW },
+          help: "Shake hands with those whom the app dials by --outbound, and resolve its secrets", scope: Scope::Flag, ..ROW },
     Opt { name: "json", arity: Arity::Switch, commands: &["check", "identity", POLICY_TEST, TOKEN_VERIFY],
           help: "Print JSON", ..FLAG },
 

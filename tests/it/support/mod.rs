@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod cell;
 pub(crate) mod client;
 pub(crate) mod credentials;
+pub(crate) mod credhub;
 pub(crate) mod diego;
 pub(crate) mod dns;
 pub(crate) mod http_app;

@@ -1,0 +1,85 @@
+//! Judges what the app's environment refers to; with `--connect`, by resolving it, and never by saying what it is.
+
+use tokio::sync::watch;
+
+use super::finding::{Findings, Subject};
+use crate::config::{Config, PairSource};
+use crate::credentials::ServedCertificate;
+use crate::exit::Fault;
+use crate::secrets;
+use crate::secrets::{AppEnvironment, Plan, ResolvedName, SecretStores};
+use crate::sidecar;
+
+/// Judges the references in `environment`. Nobody is asked anything unless `connects`.
+///
+/// # Errors
+/// The runtime cannot be made.
+pub(super) fn judge(
+    config: &Config,
+    environment: &AppEnvironment,
+    connects: bool,
+    found: &mut Findings,
+) -> Result<(), Fault> {
+    let Some(wanted) = &config.secrets else { return Ok(()) };
+    let plan = match Plan::read(wanted, environment) {
+        Ok(plan) => plan,
+        Err(mistakes) => {
+            for mistake in mistakes.iter() {
+                let what = format!("{}: {}", mistake.source, mistake.problem.what);
+                found.problem(Subject::Secrets, what, &mistake.problem.help);
+            }
+            return Ok(());
+        }
+    };
+    let left_alone = plan.left_alone();
+    if let Some((what, help)) = left_alone {
+        found.warning(Subject::Secrets, what, help);
+    }
+    let names = plan.names();
+    if names.is_empty() {
+        found.ok(Subject::Secrets, "nothing in the environment refers to a secret");
+        return Ok(());
+    }
+    if !connects {
+        for (name, request) in names {
+            found.ok(Subject::Secrets, format!("{name} refers to {request}; --connect asks for it"));
+        }
+        return Ok(());
+    }
+    let Some(served) = config.listeners.first().and_then(|listener| served(&listener.pair)) else {
+        // The pair is judged for itself.
+        found.problem(Subject::Secrets, "nobody is asked: there is no usable certificate to show", "see certificate");
+        return Ok(());
+    };
+    let served = watch::Sender::new(vec![served]).subscribe();
+    let stores = match SecretStores::open(wanted, &plan, &served) {
+        Ok(stores) => stores,
+        Err(fault) => {
+            found.problem(Subject::Secrets, fault.message(), "until then nothing can be resolved");
+            return Ok(());
+        }
+    };
+    let resolved = sidecar::runtime(1)?.block_on(secrets::probe(&plan, &stores, wanted));
+    for ResolvedName { name, request, result } in resolved {
+        match result {
+            Ok(true) => found.ok(Subject::Secrets, format!("{name}: {request} is there")),
+            Ok(false) => {
+                found.ok(
+                    Subject::Secrets,
+                    format!("{name}: {request} is not there, and need not be: the app does not get {name}"),
+                );
+            }
+            Err(error) => {
+                let help = error.help.unwrap_or_else(|| "until then the app is not started".to_owned());
+                found.problem(Subject::Secrets, format!("{name}: {request}: {}", error.what), help);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The pair, as a sidecar would serve it now.
+fn served(source: &PairSource) -> Option<ServedCertificate> {
+    let pair = source.load().ok()?;
+    Some(ServedCertificate { source: source.clone(), pair, generation: 1, since: std::time::SystemTime::now() })
+}

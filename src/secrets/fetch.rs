@@ -1,0 +1,244 @@
+//! The questions that a plan has, each asked once, a few at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use tokio::task::JoinSet;
+
+use super::plan::BindingFolder;
+use super::reference::{Reference, SecretTemplate};
+use super::resolve::ResolvedName;
+use super::source::{Request, SecretAnswer, SourceError};
+use super::vcap::{self, CredHubBinding, ServiceName};
+use super::{Plan, SecretStores, SecretValue, credhub};
+use crate::config::{SecretSource, Secrets};
+use crate::diagnostics::SafeText;
+use crate::exit::{Exit, Fault};
+use crate::telemetry::{SecretCounters, SecretResult};
+
+/// Questions at a time.
+pub(super) const MAX_AT_ONCE: usize = 8;
+
+/// Names that are told where the time is over.
+const MOST_NAMED: usize = 5;
+
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Question {
+    Reference(Request),
+    /// The credentials of the document in this place.
+    Document(usize),
+    /// Those of the folder in this place.
+    Binding(usize),
+}
+
+/// What was answered.
+pub(super) enum Reply {
+    Answer(SecretAnswer),
+    /// In the order of the bindings.
+    Credentials(Vec<SecretValue>),
+}
+
+/// Why there is no value.
+#[derive(Clone)]
+pub(super) enum NoValue {
+    /// Its source says why.
+    Refused(SourceError),
+    /// It was not asked to the end, since something else had failed or the time was over.
+    NoAnswer,
+}
+
+/// All questions, each once, and what has been answered.
+pub(super) struct Fetches {
+    left: Vec<Question>,
+    pub(super) asked: BTreeMap<Question, Option<Result<Reply, SourceError>>>,
+    running: JoinSet<(Question, Result<Reply, SourceError>)>,
+}
+
+impl Fetches {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let strings = plan.documents.iter().flat_map(|document| &document.found.strings);
+        let templates =
+            plan.variables.iter().map(|(_, template)| template).chain(strings.map(|string| &string.template));
+        let references = templates.flat_map(SecretTemplate::references).map(|reference| reference.request.clone());
+        let documents = plan.documents.iter().enumerate().filter(|(_, document)| !document.found.bindings.is_empty());
+        let bindings = plan.bindings.iter().flat_map(|root| root.bindings.iter().enumerate());
+        let bindings = bindings.filter(|(_, binding)| binding.reference.is_some());
+        let mut left: Vec<_> = references.map(Question::Reference).collect();
+        left.extend(documents.map(|(at, _)| Question::Document(at)));
+        left.extend(bindings.map(|(at, _)| Question::Binding(at)));
+        left.sort();
+        left.dedup();
+        left.reverse();
+        Self { left, asked: BTreeMap::new(), running: JoinSet::new() }
+    }
+
+    /// Asks for all of them, a few at a time; with `stops`, until one could not be had. Cancel safe.
+    pub(super) async fn run(&mut self, plan: &Plan, sources: &SecretStores, counters: &SecretCounters, stops: bool) {
+        loop {
+            while self.running.len() < MAX_AT_ONCE
+                && let Some(question) = self.left.pop()
+            {
+                self.asked.insert(question.clone(), None);
+                let asking = ask(question.clone(), plan, sources);
+                self.running.spawn(async move { (question, asking.await) });
+            }
+            let (question, reply) = match self.running.join_next().await {
+                None => return,
+                Some(Ok(answered)) => answered,
+                // A panic, whose message is on stderr; who asked stays without an answer.
+                Some(Err(_)) => continue,
+            };
+            let (result, fails) = match &reply {
+                Ok(_) => (SecretResult::Success, false),
+                Err(error) if error.is_missing => (SecretResult::Missing, false),
+                Err(_) => (SecretResult::Failed, true),
+            };
+            counters.count(question.source(), result);
+            self.asked.insert(question, Some(reply));
+            if fails && stops {
+                self.running.abort_all();
+                return;
+            }
+        }
+    }
+
+    fn reply(&self, question: &Question) -> Option<&Result<Reply, SourceError>> {
+        self.asked.get(question).and_then(Option::as_ref)
+    }
+
+    pub(super) fn overdue(&self, secrets: &Secrets) -> Fault {
+        let late = self.asked.iter().filter(|(_, reply)| reply.is_none()).map(|(question, _)| question.to_string());
+        let late: Vec<_> = late.collect();
+        let more = late.len().saturating_sub(MOST_NAMED) + self.left.len();
+        let mut names = late.into_iter().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            names += &format!(" and {more} more");
+        }
+        let what = format!("secrets are not resolved within {:?}: no answer for {names}", secrets.timeout);
+        Fault::new(Exit::Unavailable, what)
+            .with_help("see whether their server runs and can be reached, or raise --resolve-timeout")
+    }
+
+    /// Which value `reference` stands for; `None`: it may be missing, and is.
+    pub(super) fn value(&self, reference: &Reference) -> Result<Option<&SecretValue>, NoValue> {
+        let value = match self.reply(&Question::Reference(reference.request.clone())) {
+            Some(Ok(Reply::Answer(answer))) => part(answer, reference.key.as_deref()),
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(Reply::Credentials(_))) | None => return Err(NoValue::NoAnswer),
+        };
+        match value {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_missing && reference.optional => Ok(None),
+            Err(error) => Err(NoValue::Refused(error)),
+        }
+    }
+
+    pub(super) fn credentials(&self, question: &Question) -> Result<&[SecretValue], NoValue> {
+        match self.reply(question) {
+            Some(Ok(Reply::Credentials(credentials))) => Ok(credentials),
+            Some(Err(error)) => Err(NoValue::Refused(error.clone())),
+            Some(Ok(Reply::Answer(_))) | None => Err(NoValue::NoAnswer),
+        }
+    }
+
+    pub(super) fn names(&self, plan: &Plan, secrets: &Secrets) -> Vec<ResolvedName> {
+        let told = |gap: NoValue| match gap {
+            NoValue::Refused(error) => error,
+            NoValue::NoAnswer => SourceError::failed(format!("there was no answer within {:?}", secrets.timeout)),
+        };
+        let of_template = |template: &SecretTemplate| {
+            let mut values = template.references().map(|reference| self.value(reference).map(|value| value.is_some()));
+            values.try_fold(true, |all, is_there| Ok::<_, NoValue>(all && is_there?))
+        };
+        // In the order of the names.
+        let mut results: Vec<_> = plan.variables.iter().map(|(_, template)| of_template(template)).collect();
+        for (at, document) in plan.documents.iter().enumerate() {
+            results.extend(document.found.strings.iter().map(|string| of_template(&string.template)));
+            let credentials = self.credentials(&Question::Document(at)).map(|_| true);
+            results.extend(document.found.bindings.iter().map(|_| credentials.clone()));
+        }
+        for (at, binding) in plan.bindings.iter().flat_map(|root| root.bindings.iter().enumerate()) {
+            if binding.reference.is_some() {
+                results.push(self.credentials(&Question::Binding(at)).map(|_| true));
+            }
+        }
+        let results = results.into_iter().map(|result| result.map_err(told));
+        plan.names()
+            .into_iter()
+            .zip(results)
+            .map(|((name, request), result)| ResolvedName { name, request, result })
+            .collect()
+    }
+}
+
+/// The future of an answer, which borrows nothing.
+fn ask(
+    question: Question,
+    plan: &Plan,
+    sources: &SecretStores,
+) -> impl Future<Output = Result<Reply, SourceError>> + Send + use<> {
+    let credhub = sources.credhub.clone();
+    let (source, document) = match &question {
+        Question::Reference(request) => (sources.source(request.source()), None),
+        Question::Document(at) => {
+            let document = plan.documents.get(*at);
+            (None, document.map(|document| (document.text.clone(), document.found.bindings.clone())))
+        }
+        Question::Binding(at) => {
+            let binding = plan.bindings.as_ref().and_then(|root| root.bindings.get(*at));
+            (None, binding.and_then(document_of))
+        }
+    };
+    async move {
+        let nobody = || SourceError::failed("nobody was set up to answer it");
+        match question {
+            Question::Reference(request) => source.ok_or_else(nobody)?.fetch(&request).await.map(Reply::Answer),
+            Question::Document(_) | Question::Binding(_) => {
+                let (text, bindings) = document.ok_or_else(nobody)?;
+                let credhub = credhub.ok_or_else(nobody)?;
+                credhub.interpolate(&text, &bindings).await.map(Reply::Credentials)
+            }
+        }
+    }
+}
+
+/// The document in which a binding that is a folder is all there is.
+fn document_of(binding: &BindingFolder) -> Option<(String, Vec<CredHubBinding>)> {
+    let text = String::from_utf8(credhub::alone(binding.reference.as_ref()?).to_vec()).ok()?;
+    let mut bindings = vcap::find(&text, &[SecretSource::Credhub]).ok()?.bindings;
+    bindings.iter_mut().for_each(|found| found.service = ServiceName::named(&binding.name));
+    Some((text, bindings))
+}
+
+impl Question {
+    fn source(&self) -> SecretSource {
+        match self {
+            Self::Reference(request) => request.source(),
+            Self::Document(_) | Self::Binding(_) => SecretSource::Credhub,
+        }
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reference(request) => request.fmt(f),
+            Self::Document(_) => f.write_str("the credhub refs of VCAP_SERVICES"),
+            Self::Binding(_) => f.write_str("the credhub refs of SERVICE_BINDING_ROOT"),
+        }
+    }
+}
+
+/// The part of `answer` that is meant.
+pub(super) fn part<'a>(answer: &'a SecretAnswer, key: Option<&str>) -> Result<&'a SecretValue, SourceError> {
+    match key {
+        None => answer.whole.as_ref().ok_or_else(|| {
+            SourceError::failed("it has several parts").with_help("write #KEY behind it, for the part that is meant")
+        }),
+        Some(key) => answer.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value).ok_or_else(|| {
+            let what = format!("it has no part {}", SafeText::quoted(key));
+            SourceError::missing(what).with_help("correct what stands behind #, or add ?optional")
+        }),
+    }
+}

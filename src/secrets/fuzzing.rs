@@ -1,0 +1,54 @@
+//! What the fuzz targets drive: whatever is read, these do not panic, and what they promise holds.
+
+use strum::VariantArray;
+
+use super::{ReferencePlace, SecretValue, credhub, json, reference, vcap};
+use crate::config::SecretSource;
+
+/// The value of a variable, or a string of a document.
+pub fn reference(text: &str) {
+    for place in [ReferencePlace::Variable, ReferencePlace::Document] {
+        let template = reference::parse(text, SecretSource::VARIANTS, place);
+        let has_none = |template: &reference::SecretTemplate| template.references().next().is_none();
+        assert!(!template.is_ok_and(|template| template.is_some_and(|template| has_none(&template))));
+    }
+}
+
+/// A document: put back together with what it had, it is what it was.
+pub fn document(text: &str) {
+    let _ = vcap::database_url(text);
+    let Ok(found) = vcap::find(text, SecretSource::VARIANTS) else { return };
+    let spans = found.bindings.iter().map(|binding| binding.credentials.clone());
+    let mut parts: Vec<_> = spans
+        .chain(found.strings.iter().map(|string| string.span.clone()))
+        .map(|span| (span.clone(), SecretValue::from(&text[span])))
+        .collect();
+    parts.sort_by_key(|(span, _)| span.start);
+    assert_eq!(json::splice(text, &parts).bytes(), text.as_bytes());
+}
+
+/// An answer of CredHub: to a document of one service, and to the name of a credential.
+pub fn credhub_answer(bytes: &[u8]) {
+    let answer = SecretValue::new(bytes.to_vec());
+    let document = r#"{"a":[{"credentials":{"credhub-ref":"/x"}}]}"#;
+    let bindings = vcap::find(document, &[SecretSource::Credhub]).map(|found| found.bindings).unwrap_or_default();
+    if let Ok(credentials) = credhub::taken(&answer, &bindings) {
+        assert!(credentials.iter().all(|one| one.bytes().starts_with(b"{")));
+    }
+    let _ = credhub::credential(&answer);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_the_fuzz_targets_hold_holds_for_random_texts_too(text in "[\\[\\]{}\",:a-c \\\\]{0,40}|\\PC{0,40}") {
+            super::reference(&text);
+            super::document(&text);
+            super::document(&format!(r#"{{"a":[{{"credentials":{text}}}]}}"#));
+            super::credhub_answer(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Secrets: resolved before the app starts, by the instance's own identity.
+//!
+//! ```text
+//! environment → Plan (what it refers to) → SecretStores (whom to ask) → resolve (all of it, or nothing) → the app's environment
+//! ```
+//! What the app's variables and service bindings refer to is fetched and given to the app alone: no value comes into our own environment, a
+//! log line or a message.
+
+mod assemble;
+mod credhub;
+mod fetch;
+mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod json;
+mod plan;
+mod reference;
+mod resolve;
+mod source;
+mod sources;
+mod vcap;
+
+pub use crate::secret::SecretValue;
+pub use files::{FolderError, SecretsFolder};
+pub use plan::{AppEnvironment, Plan};
+pub use reference::{Piece, Reference, ReferencePlace, SecretTemplate};
+pub use resolve::{Leased, LeasedFile, Resolved, ResolvedName, probe, resolve};
+pub use source::{Fetching, Request, SecretAnswer, SecretLease, SecretStore, SourceError};
+pub use sources::SecretStores;

@@ -1,0 +1,133 @@
+//! What sources of secrets have in common: what they are asked, and what they answer.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::SecretValue;
+use crate::config::SecretSource;
+
+/// What a source is asked once, however many references want a part of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Request {
+    /// A secret of Vault or OpenBao: KV 1 and 2, or of any engine that answers a GET.
+    Vault {
+        /// Behind `/v1/`: `secret/data/x`. Invariant: no empty segment, no `.` or `..`, no control character.
+        path: String,
+        /// KV 2: not the newest one.
+        version: Option<u32>,
+    },
+    /// A value that the transit engine has sealed.
+    Transit {
+        /// Where the engine is mounted; may have slashes.
+        mount: String,
+        /// The name of the key.
+        key: String,
+        /// `vault:v1:...`
+        ciphertext: String,
+    },
+    /// A credential of CredHub.
+    CredHub {
+        /// With a `/` in front.
+        name: String,
+    },
+    /// A file.
+    File {
+        /// Absolute.
+        path: PathBuf,
+    },
+}
+
+/// What a source has answered.
+pub struct SecretAnswer {
+    /// The secret as a whole; `None`: it has parts, and a reference must say which.
+    pub whole: Option<SecretValue>,
+    /// Its parts by name. A string is its text, all else is JSON.
+    pub fields: Vec<(String, SecretValue)>,
+    /// For how long it is good; `None`: for ever.
+    pub lease: Option<SecretLease>,
+}
+
+/// For how long a secret is good.
+pub struct SecretLease {
+    /// By which it is renewed and revoked.
+    pub id: String,
+    /// From the answer on.
+    pub duration: Duration,
+    /// Whether it can be made longer.
+    pub renewable: bool,
+}
+
+/// Why a source gives no answer. Nothing in it is secret, and the text of others is bounded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceError {
+    /// There is no such secret, which is no failure for a reference that is `?optional`.
+    pub is_missing: bool,
+    /// What was found, and where: with path, status and the server's own text, as far as there are any.
+    pub what: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// The future of an answer.
+pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<SecretAnswer, SourceError>> + Send + 'a>>;
+
+/// Whoever answers requests of one kind or several. It does its own retries; the time of the whole resolution is its caller's to watch, who
+/// drops the future then.
+pub trait SecretStore: Send + Sync {
+    /// Asks for `request`, which is of a kind that this source was registered for. Up to eight are asked at a time.
+    fn fetch<'a>(&'a self, request: &'a Request) -> Fetching<'a>;
+}
+
+impl Request {
+    /// Whom it is for.
+    pub fn source(&self) -> SecretSource {
+        match self {
+            Self::Vault { .. } => SecretSource::Vault,
+            Self::Transit { .. } => SecretSource::Transit,
+            Self::CredHub { .. } => SecretSource::Credhub,
+            Self::File { .. } => SecretSource::File,
+        }
+    }
+}
+
+/// As people know it: `vault:secret/data/x`. Of a sealed value only where it is opened.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vault { path, version: None } => write!(f, "vault:{path}"),
+            Self::Vault { path, version: Some(version) } => write!(f, "vault:{path} version {version}"),
+            Self::Transit { mount, key, .. } => write!(f, "transit:{mount}/{key}"),
+            Self::CredHub { name } => write!(f, "credhub:{name}"),
+            Self::File { path } => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+impl SourceError {
+    /// There is no such secret.
+    pub fn missing(what: impl Into<String>) -> Self {
+        Self { is_missing: true, what: what.into(), help: None }
+    }
+
+    /// It could not be had.
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self { is_missing: false, what: what.into(), help: None }
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn with_help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.help {
+            Some(help) => write!(f, "{}; {help}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}

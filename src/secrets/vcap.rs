@@ -1,0 +1,236 @@
+//! VCAP_SERVICES, and what is written like it: where credentials are references, and the same document with something else there.
+//!
+//! ```text
+//! {"LABEL":[{"name":"NAME","credentials":{"credhub-ref":"((/c/...))"}}, ...], ...}
+//! ```
+//! Pure. Nothing but what is replaced changes: no blank, no order of members, no spelling of a number.
+
+use std::ops::Range;
+
+use super::SecretValue;
+use super::json;
+use super::json::{Member, NotJson};
+use super::reference::{self, ReferencePlace, SecretTemplate};
+use crate::config::SecretSource;
+use crate::diagnostics::{Problem, SafeText};
+
+/// What a document has for us. Invariant: the spans are in order and do not overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct DocumentReferences {
+    /// Credentials that CredHub has.
+    pub(super) bindings: Vec<CredHubBinding>,
+    /// Strings that are references.
+    pub(super) strings: Vec<ReferringString>,
+}
+
+/// A service whose credentials CredHub has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CredHubBinding {
+    /// The name of the member of the document.
+    pub(super) label: String,
+    /// Its place in that list.
+    pub(super) index: usize,
+    /// As people know it.
+    pub(super) service: ServiceName,
+    /// Where its `credentials` stand, braces included.
+    pub(super) credentials: Range<usize>,
+    /// What they refer to, as it is written: `((/c/...))`.
+    pub(super) reference: String,
+}
+
+/// A string below `credentials`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReferringString {
+    /// In which.
+    pub(super) service: ServiceName,
+    /// Where it stands, quotes included.
+    pub(super) span: Range<usize>,
+    /// What it refers to.
+    pub(super) template: SecretTemplate,
+}
+
+/// The name of a service instance, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServiceName(SafeText);
+
+impl ServiceName {
+    /// The service that is called `name`.
+    pub(super) fn named(name: &str) -> Self {
+        Self(SafeText::quoted(name))
+    }
+}
+
+impl std::fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "service {}", self.0)
+    }
+}
+
+/// Why a document cannot be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DocumentError {
+    /// Nobody can tell what refers to what.
+    #[error(transparent)]
+    NotJson(#[from] NotJson),
+    /// Readers would differ in which of them they take.
+    #[error("has a member twice of which one has references: {0}; name each once")]
+    Twice(SafeText),
+    /// A reference that cannot be resolved.
+    #[error("{0}: a string {1}")]
+    Reference(ServiceName, Problem),
+}
+
+/// Why an answer is not taken for a document with its references resolved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AnswerError {
+    /// Something else came.
+    #[error("the answer {0}")]
+    NotJson(#[from] NotJson),
+    /// A service is missing.
+    #[error("the answer has no credentials for {0}")]
+    NoCredentials(ServiceName),
+    /// A service was left as it was.
+    #[error("the answer leaves the reference of {0} as it was")]
+    Unresolved(ServiceName),
+}
+
+/// What `text` has for `sources`. A document that is empty has nothing.
+///
+/// # Errors
+/// [`DocumentError`]; where there is nothing for us, only that it is no JSON.
+pub(super) fn find(text: &str, sources: &[SecretSource]) -> Result<DocumentReferences, DocumentError> {
+    let mut found = DocumentReferences::default();
+    if text.trim().is_empty() {
+        return Ok(found);
+    }
+    let mut twice = None;
+    for element in bindings(json::value(text)?, &mut twice) {
+        let Binding { label, index, members, .. } = &element;
+        let Some(credentials) = json::member(members, CREDENTIALS) else { continue };
+        let reference = sources.contains(&SecretSource::Credhub).then(|| credhub_reference(credentials)).flatten();
+        match reference {
+            Some(reference) => found.bindings.push(CredHubBinding {
+                label: label.clone(),
+                index: *index,
+                service: element.service(),
+                credentials: json::span(text, credentials),
+                reference,
+            }),
+            None => found.strings.extend(strings(text, credentials, &element, sources)?),
+        }
+    }
+    match twice {
+        Some(name) if !found.bindings.is_empty() || !found.strings.is_empty() => Err(DocumentError::Twice(name)),
+        _ => Ok(found),
+    }
+}
+
+/// The credentials in `answer` for each of `bindings`, as they are written there.
+///
+/// # Errors
+/// [`AnswerError`]: it is not a document in which all of them are resolved.
+pub(super) fn answered<'a>(answer: &'a str, bindings: &[CredHubBinding]) -> Result<Vec<&'a str>, AnswerError> {
+    let elements = self::bindings(json::value(answer)?, &mut None);
+    for element in &elements {
+        let credentials = json::member(&element.members, CREDENTIALS);
+        if credentials.and_then(credhub_reference).is_some() {
+            return Err(AnswerError::Unresolved(element.service()));
+        }
+    }
+    let credentials_of = |binding: &CredHubBinding| {
+        let mut of_it =
+            elements.iter().filter(|element| element.label == binding.label && element.index == binding.index);
+        // Of two of one name the last counts.
+        let members = of_it.next_back().map(|element| &element.members);
+        let credentials = members.and_then(|members| json::member(members, CREDENTIALS));
+        let credentials = credentials.filter(|credentials| credentials.starts_with('{'));
+        credentials.ok_or_else(|| AnswerError::NoCredentials(binding.service.clone()))
+    };
+    bindings.iter().map(credentials_of).collect()
+}
+
+/// What DATABASE_URL is set to by the launcher of buildpacks: the first `credentials.uri` of a database that it knows, with the scheme
+/// that Ruby on Rails has for it.
+pub(super) fn database_url(text: &str) -> Option<SecretValue> {
+    bindings(json::value(text).ok()?, &mut None).iter().find_map(|binding| {
+        let credentials = json::members(json::member(&binding.members, CREDENTIALS)?)?;
+        let uri = json::secret_string(json::member(&credentials, "uri")?)?;
+        let (scheme, rest) = uri.text()?.split_once(':')?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "mysql" | "mysql2" => "mysql2",
+            "postgres" | "postgresql" => "postgres",
+            _ => return None,
+        };
+        let mut url = SecretValue::with_capacity(scheme.len() + 1 + rest.len());
+        [scheme, ":", rest].iter().for_each(|part| url.push(part.as_bytes()));
+        Some(url)
+    })
+}
+
+const CREDENTIALS: &str = "credentials";
+
+/// An element of one of the lists.
+struct Binding<'a> {
+    label: String,
+    index: usize,
+    members: Vec<Member<'a>>,
+}
+
+impl Binding<'_> {
+    fn service(&self) -> ServiceName {
+        let name = ["name", "instance_name", "binding_name"].into_iter();
+        let name = name.filter_map(|key| json::string(json::member(&self.members, key)?)).find(|name| !name.is_empty());
+        let name = name.unwrap_or_else(|| format!("{}[{}]", self.label, self.index));
+        ServiceName::named(&name)
+    }
+}
+
+/// All that a document binds. `twice` becomes the name of a member that stands twice on the way to credentials.
+fn bindings<'a>(document: &'a str, twice: &mut Option<SafeText>) -> Vec<Binding<'a>> {
+    let mut all = Vec::new();
+    let lists = json::members(document).unwrap_or_default();
+    *twice = first_twice(lists.iter().map(|(name, _)| name.as_str()));
+    for (label, list) in lists {
+        for (index, element) in json::elements(list).unwrap_or_default().into_iter().enumerate() {
+            let Some(members) = json::members(element) else { continue };
+            if members.iter().filter(|(name, _)| name == CREDENTIALS).count() > 1 {
+                *twice = Some(SafeText::quoted(CREDENTIALS));
+            }
+            all.push(Binding { label: label.clone(), index, members });
+        }
+    }
+    all
+}
+
+fn first_twice<'a>(names: impl Iterator<Item = &'a str>) -> Option<SafeText> {
+    let mut seen = std::collections::HashSet::new();
+    names.into_iter().find(|name| !seen.insert(*name)).map(SafeText::quoted)
+}
+
+/// What `credentials` refer to, if they are an object that refers to CredHub; by which member CredHub decides so.
+fn credhub_reference(credentials: &str) -> Option<String> {
+    let members = json::members(credentials)?;
+    json::member(&members, "credhub_ref").or_else(|| json::member(&members, "credhub-ref")).and_then(json::string)
+}
+
+fn strings(
+    text: &str,
+    credentials: &str,
+    binding: &Binding<'_>,
+    sources: &[SecretSource],
+) -> Result<Vec<ReferringString>, DocumentError> {
+    let start = json::span(text, credentials).start;
+    let mut strings = Vec::new();
+    for span in json::strings(credentials) {
+        let Some(value) = json::string(&credentials[span.clone()]) else { continue };
+        let template = reference::parse(&value, sources, ReferencePlace::Document);
+        if let Some(template) = template.map_err(|problem| DocumentError::Reference(binding.service(), problem))? {
+            let span = start + span.start..start + span.end;
+            strings.push(ReferringString { service: binding.service(), span, template });
+        }
+    }
+    Ok(strings)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! A start at which secrets are resolved: listen → resolve → start the app → the threads that relay.
+//!
+//! Until the app is started everything shares one thread, the admin listener and whoever connects already included.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Running, Sidecar, StopCause, Workers, start_child};
+use crate::admin::BoundAdmin;
+use crate::config::Drain;
+use crate::exit::{Exit, Fault};
+use crate::lifecycle::{SecretsStep, Tasks};
+use crate::listener::DescriptorLimit;
+use crate::secrets;
+use crate::secrets::{Plan, Resolved, SecretStores};
+use crate::supervisor::{AppCommand, Signals};
+
+impl Sidecar {
+    /// As [`Sidecar::run`], with the app of `command`, which is not started before all that `plan` refers to is resolved. Must be called
+    /// within a runtime without threads of its own; `workers` are started by this.
+    ///
+    /// # Errors
+    /// [`Exit::Unavailable`]: something could not be resolved, and the app was not started. Else as [`Sidecar::run`].
+    pub async fn resolve_and_run(
+        mut self,
+        mut command: AppCommand,
+        plan: Plan,
+        workers: &mut Workers,
+    ) -> Result<Exit, Fault> {
+        let mut tasks = Tasks::default();
+        let prepared = Signals::for_run().map_err(|error| super::cannot_hear(&error)).and_then(|mut signals| {
+            if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
+                signals.add_requests(requests);
+            }
+            command.env_set.extend(self.app_environment());
+            let mut running = self.start(&mut tasks, signals, DescriptorLimit::AsGiven)?;
+            running.readiness.set_secrets(SecretsStep::Resolving);
+            running.inbound.accept_for_now(&running.shared)?;
+            Ok(running)
+        });
+        let mut running = prepared.inspect_err(Fault::log)?;
+        match running.resolve(plan, &mut tasks).await {
+            Ok(resolved) => match running.begin(command, resolved, &mut tasks, workers) {
+                Ok(()) => running.serve(tasks).await,
+                Err(fault) => running.finish(StopCause::Broken(fault)).await,
+            },
+            Err(cause) => {
+                // Nobody is served yet who would have to be waited for.
+                running.config.drain = Drain { delay: Duration::ZERO, timeout: Duration::ZERO };
+                running.finish(cause).await
+            }
+        }
+    }
+}
+
+impl Running {
+    /// What `plan` refers to, or what came first.
+    async fn resolve(&mut self, plan: Plan, tasks: &mut Tasks) -> Result<Resolved, StopCause> {
+        let Some(config) = self.config.secrets.clone() else { return Ok(Resolved::default()) };
+        let sources = SecretStores::open(&config, &plan, &self.served).map_err(StopCause::Broken)?;
+        let counters = Arc::clone(&self.shared.counters.secrets);
+        let mut resolving = pin!(secrets::resolve(&plan, &sources, &config, &counters));
+        tokio::select! {
+            // A stop that comes in the last moment counts.
+            biased;
+            cause = self.run_until_stopped(tasks) => Err(cause),
+            resolved = &mut resolving => resolved.map_err(StopCause::Broken),
+        }
+    }
+
+    /// Starts the app with what was resolved, and then the threads that relay.
+    fn begin(
+        &mut self,
+        mut command: AppCommand,
+        resolved: Resolved,
+        tasks: &mut Tasks,
+        workers: &mut Workers,
+    ) -> Result<(), Fault> {
+        let Resolved { set, remove, folder, .. } = resolved;
+        self.secrets_folder = folder;
+        command.env_secret = set;
+        command.env_remove.extend(remove);
+        let (app, reaper) = start_child(&command)?;
+        // The app has them; here they are wiped.
+        drop(command);
+        self.start_hook(Some(app.clone()), Some(reaper.programs()), tasks);
+        self.app = Some(app);
+        tasks.start("reaper", reaper.run());
+        self.shared.capacity.raise_descriptor_limit();
+        self.readiness.set_secrets(SecretsStep::Resolved);
+        let workers = workers.start()?;
+        let _entered = workers.as_ref().map(|workers| workers.enter());
+        self.accept()
+    }
+}

@@ -1,0 +1,59 @@
+//! What is counted of secrets.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
+use crate::config::SecretSource;
+
+/// What became of a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum SecretResult {
+    /// It was resolved.
+    Success,
+    /// There is no such secret.
+    Missing,
+    /// It could not be had.
+    Failed,
+}
+
+/// What is counted of secrets.
+#[derive(Debug, Default)]
+pub struct SecretCounters {
+    resolved: [[AtomicU64; SecretResult::COUNT]; SecretSource::COUNT],
+    /// Seconds since 1970; 0: nothing that was resolved has an end.
+    expiry: AtomicU64,
+}
+
+impl SecretResult {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl SecretCounters {
+    /// One more of `source` has come to `result`.
+    pub fn count(&self, source: SecretSource, result: SecretResult) {
+        self.resolved[source as usize][result as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many of `source` have come to `result`.
+    pub fn resolved(&self, source: SecretSource, result: SecretResult) -> u64 {
+        self.resolved[source as usize][result as usize].load(Ordering::Relaxed)
+    }
+
+    /// The first of what was resolved that comes to its end does so at `expiry`; `None`: nothing does.
+    pub fn set_expiry(&self, expiry: Option<SystemTime>) {
+        let seconds = expiry.and_then(|expiry| expiry.duration_since(SystemTime::UNIX_EPOCH).ok());
+        self.expiry.store(seconds.map_or(0, |seconds| seconds.as_secs()), Ordering::Relaxed);
+    }
+
+    /// When the first of what was resolved comes to its end.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        let seconds = self.expiry.load(Ordering::Relaxed);
+        (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+}
