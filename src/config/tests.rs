@@ -309,6 +309,7 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
         // Some options have a meaning only beside others.
         let base = || match option.group {
             Group::Outbound => nothing().flag("outbound", "9000=b:1"),
+            Group::Secrets if option.name != "resolve" => nothing().flag("resolve", "file"),
             Group::ForwardProxy if option.name != "forward-proxy" => nothing().flag("forward-proxy", "on"),
             Group::AppFiles if option.name == "file-mode" => nothing().flag("credential-file", "chain=/c"),
             Group::IdentityEndpoint if option.name != "identity-listen" => {

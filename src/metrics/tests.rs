@@ -187,7 +187,7 @@ fn the_served_certificate_and_the_readiness_are_shown() {
     let ready = measured.series("vestibule_ready");
     assert_eq!(ready["vestibule_ready{check=\"retirement\"}"], 0.0);
     assert_eq!(ready["vestibule_ready{check=\"listeners\"}"], 1.0);
-    assert_eq!(ready.len(), 6);
+    assert_eq!(ready.len(), 7);
 }
 
 #[test]

@@ -222,7 +222,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "token-skew", value: "DURATION", default: Preset::Value("60s"),
           help: "How far clocks may be apart, at most 5m", ..IDENTITY },
 
-    Opt { name: "resolve", value: "LIST", arity: Arity::Many, choices: &["credhub", "vault", "transit", "file"], common: true,
+    Opt { name: "resolve", value: "LIST", arity: Arity::Many, choices: &["credhub", "vault", "transit", "file"],
           help: "Whose references in the app's variables and service bindings are resolved before it starts", ..SECRETS },
     Opt { name: "resolve-timeout", value: "DURATION", default: Preset::Value("30s"),
           help: "For all references together; then the app is not started", ..SECRETS },

@@ -107,7 +107,7 @@ fn server_config(name: &str, ca_file: &std::path::Path) -> ServerConfig {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     let leaf = params.signed_by(&key, &Issuer::from_params(&ca, &ca_key)).unwrap();
-    let provider = Arc::new(provider());
+    let provider = provider();
     let clients = WebPkiClientVerifier::builder_with_provider(roots(), Arc::clone(&provider)).build().unwrap();
     ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
