@@ -125,6 +125,17 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-crl -d
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-max-ttl -d 'Refuse tokens that live longer than this [1h]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-skew -d 'How far clocks may be apart, at most 5m [60s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l resolve -d 'Whose references in the app\'s variables and service bindings are resolved before it starts: credhub, vault, transit, file' -r -f -a "credhub\t''
+vault\t''
+transit\t''
+file\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l resolve-timeout -d 'For all references together; then the app is not started [30s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credhub-url -d 'Where CredHub is: https://HOST:PORT [$CREDHUB_URL, or VCAP_PLATFORM_OPTIONS before both]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credhub-ca -d 'CAs of CredHub: a file or a folder [$CF_SYSTEM_CERT_PATH and the system\'s]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credhub-timeout -d 'For one question to CredHub, with all its tries [20s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credhub-database-url -d 'Set DATABASE_URL from the first database that CredHub has resolved, if the app has none: on, off [on]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l secrets-dir -d 'Where the folder is made for secrets that the app gets as files [the first of /dev/shm and /run that is in memory]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -367,6 +378,17 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-crl 
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-max-ttl -d 'Refuse tokens that live longer than this [1h]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-skew -d 'How far clocks may be apart, at most 5m [60s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l resolve -d 'Whose references in the app\'s variables and service bindings are resolved before it starts: credhub, vault, transit, file' -r -f -a "credhub\t''
+vault\t''
+transit\t''
+file\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l resolve-timeout -d 'For all references together; then the app is not started [30s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credhub-url -d 'Where CredHub is: https://HOST:PORT [$CREDHUB_URL, or VCAP_PLATFORM_OPTIONS before both]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credhub-ca -d 'CAs of CredHub: a file or a folder [$CF_SYSTEM_CERT_PATH and the system\'s]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credhub-timeout -d 'For one question to CredHub, with all its tries [20s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credhub-database-url -d 'Set DATABASE_URL from the first database that CredHub has resolved, if the app has none: on, off [on]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l secrets-dir -d 'Where the folder is made for secrets that the app gets as files [the first of /dev/shm and /run that is in memory]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -403,7 +425,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-key -
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect -d 'Shake hands with those whom the app dials by --outbound'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect -d 'Shake hands with those whom the app dials by --outbound, and resolve its secrets'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l json -d 'Print JSON'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -s h -d 'Print help'
@@ -505,6 +527,17 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-max-ttl -d 'Refuse tokens that live longer than this [1h]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-skew -d 'How far clocks may be apart, at most 5m [60s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l resolve -d 'Whose references in the app\'s variables and service bindings are resolved before it starts: credhub, vault, transit, file' -r -f -a "credhub\t''
+vault\t''
+transit\t''
+file\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l resolve-timeout -d 'For all references together; then the app is not started [30s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credhub-url -d 'Where CredHub is: https://HOST:PORT [$CREDHUB_URL, or VCAP_PLATFORM_OPTIONS before both]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credhub-ca -d 'CAs of CredHub: a file or a folder [$CF_SYSTEM_CERT_PATH and the system\'s]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credhub-timeout -d 'For one question to CredHub, with all its tries [20s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credhub-database-url -d 'Set DATABASE_URL from the first database that CredHub has resolved, if the app has none: on, off [on]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l secrets-dir -d 'Where the folder is made for secrets that the app gets as files [the first of /dev/shm and /run that is in memory]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f

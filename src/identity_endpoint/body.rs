@@ -27,7 +27,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn read<T: DeserializeOwned>(
     request: Request<Incoming>,
     most: usize,
-    members: &[Member],
+    members: &[BodyMember],
 ) -> Result<T, Refusal> {
     let (head, body) = request.into_parts();
     let bytes = collect(body, most).await?;
@@ -56,7 +56,7 @@ async fn collect(body: Incoming, most: usize) -> Result<Bytes, Refusal> {
 
 /// What a body may have.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Member {
+pub(super) struct BodyMember {
     name: &'static str,
     kind: MemberKind,
     is_needed: bool,
@@ -69,7 +69,7 @@ pub(super) enum MemberKind {
     Flag,
 }
 
-impl Member {
+impl BodyMember {
     /// One without which there is nothing to answer.
     pub(super) const fn needed(name: &'static str, kind: MemberKind) -> Self {
         Self { name, kind, is_needed: true }
@@ -103,7 +103,7 @@ impl MemberKind {
 ///
 /// # Errors
 /// It is something else. Of the body nothing is said but which of `members` is wrong.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8], members: &[Member]) -> Result<T, Refusal> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], members: &[BodyMember]) -> Result<T, Refusal> {
     let names = members.iter().map(|member| member.name).collect::<Vec<_>>().join(", ");
     let fields = strict_json::object(body).map_err(|error| match error {
         StrictJsonError::NotAnObject => Refusal::bad_request(format!("the body is not one JSON object of {names}")),

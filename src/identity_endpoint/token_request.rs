@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::body::{Member, MemberKind};
+use super::body::{BodyMember, MemberKind};
 use super::refusal::Refusal;
 use crate::config::IdentityEndpoint;
 use crate::config::values;
@@ -16,13 +16,13 @@ use crate::token::{TokenForm, TokenRequest};
 pub(super) const MAX_BODY: usize = 4096;
 
 /// What a body may have.
-pub(super) const MEMBERS: [Member; 6] = [
-    Member::needed("audience", MemberKind::Text),
-    Member::optional("ttl", MemberKind::Text),
-    Member::optional("form", MemberKind::Text),
-    Member::optional("policies", MemberKind::Texts),
-    Member::optional("bind", MemberKind::Flag),
-    Member::optional("fresh", MemberKind::Flag),
+pub(super) const MEMBERS: [BodyMember; 6] = [
+    BodyMember::needed("audience", MemberKind::Text),
+    BodyMember::optional("ttl", MemberKind::Text),
+    BodyMember::optional("form", MemberKind::Text),
+    BodyMember::optional("policies", MemberKind::Texts),
+    BodyMember::optional("bind", MemberKind::Flag),
+    BodyMember::optional("fresh", MemberKind::Flag),
 ];
 
 /// A token lives for so long at least.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::body::{Member, MemberKind};
+use super::body::{BodyMember, MemberKind};
 use super::refusal::Refusal;
 use crate::config::TokenVerification;
 use crate::credentials::{SnapshotReceiver, run_blocking};
@@ -24,13 +24,13 @@ use crate::trust::ClientPolicy;
 pub(super) const MAX_BODY: usize = 32 * 1024;
 
 /// What a body may have.
-pub(super) const MEMBERS: [Member; 6] = [
-    Member::needed("token", MemberKind::Text),
-    Member::needed("audience", MemberKind::Text),
-    Member::optional("role", MemberKind::Text),
-    Member::optional("form", MemberKind::Text),
-    Member::optional("once", MemberKind::Flag),
-    Member::optional("peer", MemberKind::Text),
+pub(super) const MEMBERS: [BodyMember; 6] = [
+    BodyMember::needed("token", MemberKind::Text),
+    BodyMember::needed("audience", MemberKind::Text),
+    BodyMember::optional("role", MemberKind::Text),
+    BodyMember::optional("form", MemberKind::Text),
+    BodyMember::optional("once", MemberKind::Flag),
+    BodyMember::optional("peer", MemberKind::Text),
 ];
 
 /// How often the file of roles is looked at.

@@ -111,7 +111,7 @@ impl CredHub {
             [only] => (vec![only.clone()], &[][..]),
             several => (Vec::new(), several),
         };
-        let mut left = left.to_vec().into_iter();
+        let mut left = left.iter().cloned();
         let mut asked = JoinSet::new();
         loop {
             while asked.len() < MAX_AT_ONCE

@@ -47,7 +47,7 @@ impl Sidecar {
             },
             Err(cause) => {
                 // Nobody is served yet who would have to be waited for.
-                running.config.drain = Drain { delay: Duration::ZERO, timeout: Duration::ZERO };
+                running.config.drain = Drain { delay: Duration::ZERO, timeout: Duration::ZERO, ..running.config.drain };
                 running.finish(cause).await
             }
         }
