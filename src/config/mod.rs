@@ -18,6 +18,7 @@ pub mod resolve;
 pub mod secrets;
 pub mod sources;
 pub mod values;
+pub mod vault;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use outbound::{
 };
 pub use secrets::{CredHubConfig, SecretSource, Secrets};
 pub use values::{ApiUrl, FileMode, Network};
+pub use vault::{Vault, VaultLogin, VaultMethod, VaultParts};
 
 /// Everything the proxy was told, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,6 +63,8 @@ pub struct Rotator {
     server_trusts: Vec<ServerTrustSource>,
     outbounds: Vec<ServedOutbound>,
     token_trusts: Vec<ServedTokenTrust>,
+    /// Places of pairs that no listener shows.
+    bare_pairs: Vec<usize>,
     served_certificates: watch::Sender<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
     stats: Arc<RotationStats>,
@@ -129,6 +131,7 @@ impl Rotator {
             server_trusts: Vec::new(),
             outbounds: Vec::new(),
             token_trusts: Vec::new(),
+            bare_pairs: Vec::new(),
             served_certificates: shown,
             reload,
             stats: Arc::default(),
@@ -192,6 +195,12 @@ impl Rotator {
         let receiver = snapshots.subscribe();
         self.token_trusts.push(ServedTokenTrust { client_policy, snapshots });
         receiver
+    }
+
+    /// Registers a pair that no listener need show to be told of.
+    pub fn add_pair(&mut self, pair: &PairSource) {
+        let pair = intern(&mut self.pairs, pair.clone());
+        self.bare_pairs.push(pair);
     }
 
     /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
@@ -349,7 +358,9 @@ impl Rotator {
                 (served.snapshots.generation() < since).then(|| (served, Arc::clone(client_policy)))
             })
             .collect();
-        if next.is_empty() && outbounds.is_empty() && token_trusts.is_empty() {
+        let mut bare = self.bare_pairs.iter().filter_map(|place| good.pairs[*place].parsed());
+        let is_bare_new = bare.any(|(_, since)| since == generation);
+        if next.is_empty() && outbounds.is_empty() && token_trusts.is_empty() && !is_bare_new {
             return;
         }
         good.generation = generation;
@@ -383,7 +394,8 @@ impl Rotator {
         let since = |generation| before.iter().find(|shown| shown.generation == generation).map(|shown| shown.since);
         let shown = good.pairs.iter().enumerate().filter_map(|(place, last_good)| {
             let in_service = |served: &ServedConfig| served.pair == place && served.generation().is_some();
-            let (pair, generation) = last_good.parsed().filter(|_| self.configs.iter().any(in_service))?;
+            let is_served = self.configs.iter().any(in_service) || self.bare_pairs.contains(&place);
+            let (pair, generation) = last_good.parsed().filter(|_| is_served)?;
             let since = since(generation).unwrap_or_else(SystemTime::now);
             Some(ServedCertificate { source: last_good.source.clone(), pair: pair.clone(), generation, since })
         });

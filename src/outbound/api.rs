@@ -129,15 +129,14 @@ impl ApiError {
 }
 
 impl ApiServer {
-    /// The server at `url`, which is shown and judged by what `snapshot` has. Where the URL is not encrypted, `snapshot` says nothing.
+    /// The server at `url`, which is shown and judged by what `snapshot` has.
     pub fn new(url: ApiUrl, snapshot: Arc<OutboundSnapshot>) -> Self {
-        let snapshot = url.is_tls.then_some(snapshot);
-        Self { name: name_of(&url.server.host), url, snapshot }
+        Self { name: name_of(&url.server.host), url, snapshot: Some(snapshot) }
     }
 
-    /// The server at `url` on this machine, to which nothing is encrypted; `None` where the URL says otherwise.
-    pub fn plain(url: ApiUrl) -> Option<Self> {
-        (!url.is_tls).then(|| Self { name: name_of(&url.server.host), url, snapshot: None })
+    /// The server at `url`, to which nothing is encrypted: nothing is sent unless it is on this machine.
+    pub fn plain(url: ApiUrl) -> Self {
+        Self { name: name_of(&url.server.host), url, snapshot: None }
     }
 
     /// Where it is.

@@ -18,6 +18,7 @@ mod reference;
 mod resolve;
 mod source;
 mod sources;
+pub mod vault;
 mod vcap;
 
 pub use crate::secret::SecretValue;

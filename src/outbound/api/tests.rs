@@ -40,7 +40,7 @@ async fn plain(answer: Vec<u8>) -> (ApiServer, tokio::task::JoinHandle<String>) 
         let _ = stream.write_all(&answer).await;
         head
     });
-    (ApiServer::plain(url).unwrap(), serving)
+    (ApiServer::plain(url), serving)
 }
 
 async fn answered(answer: &[u8]) -> Result<ApiResponse, ApiError> {
@@ -109,7 +109,7 @@ async fn what_is_no_answer_or_breaks_off_is_told_apart_from_one() {
 #[tokio::test]
 async fn a_server_that_is_silent_costs_no_more_than_its_time() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = ApiServer::plain(api_url(&format!("http://{}", listener.local_addr().unwrap())).unwrap()).unwrap();
+    let server = ApiServer::plain(api_url(&format!("http://{}", listener.local_addr().unwrap())).unwrap());
     let limits = ApiLimits { total: Duration::from_millis(200), ..LIMITS };
     let error = server.call(get("/"), limits).await.unwrap_err();
     assert!(matches!(error, ApiError::TimedOut(_)) && error.is_transient(), "{error}");
@@ -118,7 +118,7 @@ async fn a_server_that_is_silent_costs_no_more_than_its_time() {
 #[tokio::test]
 async fn one_that_refuses_is_named_with_its_address() {
     let addr = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let server = ApiServer::plain(api_url(&format!("http://{addr}")).unwrap()).unwrap();
+    let server = ApiServer::plain(api_url(&format!("http://{addr}")).unwrap());
     let error = server.call(get("/"), LIMITS).await.unwrap_err();
     assert!(matches!(&error, ApiError::Connect { error: AttemptError::ConnectRefused, .. }), "{error:?}");
     assert!(error.is_transient() && error.to_string().starts_with(&addr.to_string()), "{error}");

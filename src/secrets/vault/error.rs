@@ -1,0 +1,254 @@
+//! What Vault says when it says no, and what helps.
+
+use hyper::StatusCode;
+
+use super::login::LoginRefusal;
+use crate::diagnostics::SafeText;
+use crate::outbound::ApiError;
+
+/// Characters of a server's own text that are kept.
+const MAX_TEXT: usize = 300;
+
+/// A run of this many characters that we have sent as a secret is not repeated from an answer.
+const SECRET_RUN: usize = 20;
+
+/// Why Vault has not done what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// There is no answer.
+    #[error("{url}: {error}")]
+    Unreachable {
+        /// Whom we have asked.
+        url: String,
+        /// Why not.
+        error: ApiError,
+    },
+    /// It has answered no.
+    #[error("{url} answers {} to {asked}{}", .status.as_u16(), colon(.text))]
+    Refused {
+        /// Whom we have asked.
+        url: String,
+        /// What for: the path behind `/v1/`.
+        asked: String,
+        /// Its status.
+        status: StatusCode,
+        /// Its own words, bounded; empty: it has none.
+        text: String,
+    },
+    /// What it has answered cannot be used.
+    #[error("{url}: the answer to {asked} {what}")]
+    Unusable {
+        /// Whom we have asked.
+        url: String,
+        /// What for.
+        asked: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Nothing was sent: it would have been refused.
+    #[error("{0}")]
+    NotSent(#[from] LoginRefusal),
+    /// The CAs that vouch for the server cannot be read.
+    #[error("{0}")]
+    Trust(String),
+}
+
+fn colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+/// What of its own answers a refusal is about, which says what helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To let us in.
+    Login,
+    /// For a secret.
+    Secret,
+    /// To open a sealed value.
+    Transit,
+}
+
+/// What a login is refused with for good, whatever the status: the text, and what helps.
+const LOGIN_HELP: &[(&str, &str)] = &[
+    (
+        "no matching IP address",
+        "the request did not come from the certificate's address (SNAT); the role needs disable_ip_matching=true",
+    ),
+    ("no matching role", "there is no such role; Vault stores role names in lower case"),
+    ("on given certificate", "the certificate does not name instance, app, space and organization"),
+    ("app but received", "the certificate names more than one app"),
+    ("valid CF certs have one IP address", "the certificate must have exactly one IP address"),
+    ("doesn't match role constraints", "the role admits others; look at its bound_application_ids and the like"),
+    ("request is too old", "this machine's clock is behind Vault's, or the other way round; set it by NTP"),
+    (
+        "request is too far in the future",
+        "this machine's clock is ahead of Vault's, or the other way round; set it by NTP",
+    ),
+    ("token is expired", "this machine's clock is behind Vault's; set it by NTP"),
+    ("token not valid yet", "this machine's clock is ahead of Vault's; set it by NTP"),
+    ("certificate has expired or is not yet valid", "look at both clocks, and whether the pair is rotated"),
+    ("unknown authority", "give the method's configuration the CA that issues instance certificates"),
+    ("incompatible key usage", "the method wants serverAuth in the certificate's extendedKeyUsage"),
+    ("Invalid cert key usage", "Comcast's plugin wants keyAgreement in the certificate's keyUsage"),
+    (
+        "no chain matching all constraints",
+        "the role wants another organizational unit, or another CA; see its allowed_organizational_units",
+    ),
+    (
+        "no client certificate found",
+        "the listener of Vault does not ask for client certificates, or TLS ends in front of it",
+    ),
+    ("invalid audience", "the role's bound_audiences do not have the audience of the token"),
+    (
+        "no known key successfully validated",
+        "the method does not have the instance's key; see jwt_validation_pubkeys, jwks_url",
+    ),
+    ("JWT Policy Not Found", "none of the policies is mapped to this organization or space"),
+    ("no policies mapped", "map policies to this organization or space"),
+    ("namespace not found", "correct the namespace"),
+];
+
+impl VaultError {
+    /// Whether nothing but time may make it better.
+    pub fn is_transient(&self, asked: Asked) -> bool {
+        match self {
+            Self::Unreachable { error, .. } => error.is_transient(),
+            // Vault says 500 of some mistakes that no time mends.
+            Self::Refused { text, .. } if asked == Asked::Login && login_help(text).is_some() => false,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || matches!(status.as_u16(), 408 | 412 | 425 | 429)
+            }
+            Self::Unusable { .. } | Self::NotSent(_) | Self::Trust(_) => false,
+        }
+    }
+
+    /// Whether the token was refused, or what it may do.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::FORBIDDEN, .. })
+    }
+
+    /// What to do about it.
+    pub fn help(&self, asked: Asked) -> Option<&'static str> {
+        let (status, text) = match self {
+            Self::Refused { status, text, .. } => (status.as_u16(), text.as_str()),
+            Self::Unreachable { error, .. } => {
+                return error.is_transient().then_some("see whether the server runs, the security group, and DNS");
+            }
+            Self::Unusable { .. } | Self::NotSent(_) | Self::Trust(_) => return None,
+        };
+        let known = login_help(text).filter(|_| asked == Asked::Login);
+        let of_status = || match (asked, status) {
+            (_, 503) => Some("Vault is sealed, or is no active node; unseal it"),
+            (_, 300..400) => Some("name the active node, or a load balancer that leads to it"),
+            (Asked::Login, 403 | 404) => Some("there is no such method, mount or namespace; see the mount"),
+            (Asked::Secret, 403) => {
+                Some("the token's policy does not grant read on this path; on KV 2 the path is MOUNT/data/NAME")
+            }
+            (Asked::Transit, 403) => {
+                Some("it is sealed for another app, or the policy does not grant update on MOUNT/decrypt/KEY")
+            }
+            (Asked::Transit, 400) => Some("it is sealed by another key, or its text is not whole"),
+            (Asked::Transit, 404) => Some("there is no such mount or key"),
+            _ => None,
+        };
+        known.or_else(of_status)
+    }
+}
+
+fn login_help(text: &str) -> Option<&'static str> {
+    LOGIN_HELP.iter().find(|(known, _)| text.contains(known)).map(|(_, help)| *help)
+}
+
+/// The server's own words in `body`, `{"errors": ["..."]}`: one line, bounded, and without any of the `secrets` that it was sent.
+pub(super) fn own_words(body: &[u8], secrets: &[&str]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Errors {
+        #[serde(default)]
+        errors: Vec<String>,
+    }
+    let Ok(Errors { errors }) = serde_json::from_slice(body) else { return String::new() };
+    let text = errors.join("; ");
+    let words: Vec<_> = text.split_whitespace().take(MAX_TEXT).map(|word| without(word, secrets)).collect();
+    SafeText::up_to(MAX_TEXT, words.join(" ")).as_str().to_owned()
+}
+
+/// `word`, but for what was sent as a secret.
+fn without(word: &str, secrets: &[&str]) -> String {
+    let is_ours = |c: char| c.is_ascii_alphanumeric() || "+/=_.:-".contains(c);
+    let mut kept = String::with_capacity(word.len());
+    for run in word.split_inclusive(|c| !is_ours(c)) {
+        let bare = run.trim_end_matches(|c| !is_ours(c));
+        let repeats = bare.len() >= SECRET_RUN
+            && bare.as_bytes().windows(SECRET_RUN).any(|part| {
+                let part = std::str::from_utf8(part).unwrap_or_default();
+                secrets.iter().any(|secret| secret.contains(part))
+            });
+        if repeats {
+            kept.push_str("(what we sent)");
+            kept.push_str(&run[bare.len()..]);
+        } else {
+            kept.push_str(run);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, text: &str) -> VaultError {
+        let status = StatusCode::from_u16(status).unwrap();
+        VaultError::Refused { url: "https://v".to_owned(), asked: "a".to_owned(), status, text: text.to_owned() }
+    }
+
+    #[test]
+    fn the_servers_words_are_one_bounded_line_without_what_we_sent() {
+        let words = |body: &str| {
+            own_words(body.as_bytes(), &["hvs.SecretTokenThatNobodyMaySee", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"])
+        };
+        assert_eq!(
+            words(r#"{"errors":["1 error occurred:\n\t* permission denied\n\n","b"]}"#),
+            "1 error occurred: * permission denied ; b"
+        );
+        assert_eq!(words(r#"{"errors":[]}"#), "");
+        assert_eq!(words("<html>"), "");
+        assert_eq!(words(r#"{"errors":"x"}"#), "");
+        assert_eq!(words(r#"{"errors":["no \"hvs.SecretTokenThatNobodyMaySee\", x"]}"#), r#"no "(what we sent)", x"#);
+        assert!(!words(r#"{"errors":["(token=RetTokenThatNobodyMay eyJhbGciOiJSUzI1NiJ9.e30)"]}"#).contains("eyJ"));
+        assert!(!words(r#"{"errors":["SecretTokenThatNobody"]}"#).contains("Nobody"));
+        let long = format!(r#"{{"errors":["{}"]}}"#, "x\u{202e} ".repeat(10_000));
+        assert!(words(&long).len() < 1_000 && !words(&long).contains('\u{202e}'));
+    }
+
+    #[test]
+    fn what_no_time_mends_is_told_apart_from_what_may_pass() {
+        for (status, text, asked, transient) in [
+            (500, "no matching role", Asked::Login, false),
+            (500, "no instance ID on given certificate", Asked::Login, false),
+            (500, "Could not get api /v2/info: timeout", Asked::Login, true),
+            (503, "Vault is sealed", Asked::Login, true),
+            (429, "", Asked::Login, true),
+            (400, "no matching IP address", Asked::Login, false),
+            (403, "permission denied", Asked::Login, false),
+            (404, "", Asked::Login, false),
+            (500, "internal error", Asked::Secret, true),
+            (502, "", Asked::Secret, true),
+            (403, "permission denied", Asked::Secret, false),
+            (400, "", Asked::Transit, false),
+            (307, "", Asked::Login, false),
+        ] {
+            assert_eq!(refused(status, text).is_transient(asked), transient, "{status} {text}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_of_a_login_has_its_help() {
+        let help = |text| refused(400, text).help(Asked::Login).unwrap_or_default();
+        assert!(help("no matching IP address").contains("disable_ip_matching"));
+        assert!(help("1 error occurred: * crypto/rsa: verification error").is_empty());
+        assert!(help("request is too old; signed at ...").contains("clock"));
+        assert!(refused(403, "permission denied").help(Asked::Secret).unwrap().contains("MOUNT/data/NAME"));
+        assert!(refused(503, "Vault is sealed").help(Asked::Transit).unwrap().contains("unseal"));
+    }
+}

@@ -1,0 +1,97 @@
+//! What each method of logging in sends, and what it refuses to send.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::config::{Vault, VaultLogin};
+use crate::credentials::Pair;
+use crate::identity::{Certificate, CertificateError};
+use crate::token::{IssueError, TokenForm, TokenRequest, VaultCfError, issue, vault_cf_login};
+
+/// How long a JWT lives that is sent at once and never again.
+const JWT_TTL: Duration = Duration::from_secs(60);
+
+/// Why nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoginRefusal {
+    /// Vault's CF method would refuse the pair.
+    #[error("nothing was sent to Vault: {0}")]
+    Cf(#[from] VaultCfError),
+    /// There is no token.
+    #[error("nothing was sent to Vault: {0}")]
+    Jwt(#[from] IssueError),
+    /// A certificate of our file cannot be read.
+    #[error("nothing was sent to Vault: our certificate cannot be read: {0}; write the file anew")]
+    Certificate(#[from] CertificateError),
+    /// The platform has announced that the instance is about to stop.
+    #[error("nothing was sent to Vault: the certificate has no CN, so the instance is about to stop")]
+    Retired,
+}
+
+/// What is posted to log in.
+pub(super) struct LoginBody {
+    pub(super) json: Zeroizing<Vec<u8>>,
+    /// What of it lets whoever sees it log in as well.
+    pub(super) secret: Zeroizing<String>,
+    /// What names it in the log; `None`: nothing does.
+    pub(super) jti: Option<String>,
+}
+
+/// What the holder of `pair` posts at the time `now` to log in as `config` says. All of it is of this one pair: no rotation comes between its
+/// parts. It may cost a signature.
+///
+/// # Errors
+/// [`LoginRefusal`]: the server would refuse it, or the instance is about to stop.
+pub(super) fn body(config: &Vault, pair: &Pair, now: SystemTime) -> Result<LoginBody, LoginRefusal> {
+    match &config.login {
+        VaultLogin::Cf { role } => {
+            let body = vault_cf_login(pair, role, now)?;
+            Ok(LoginBody { secret: Zeroizing::new(body.clone()), json: Zeroizing::new(body.into_bytes()), jti: None })
+        }
+        VaultLogin::Cert { role } => {
+            if Certificate::from_der(pair.leaf())?.is_retirement() {
+                return Err(LoginRefusal::Retired);
+            }
+            let json = json!({ "name": role }).to_string().into_bytes();
+            Ok(LoginBody { json: Zeroizing::new(json), secret: Zeroizing::default(), jti: None })
+        }
+        VaultLogin::Jwt { role, audience } => {
+            let token = issue(pair, &TokenRequest::new(audience, JWT_TTL), now)?;
+            let json = json!({ "role": role, "jwt": token.text() }).to_string().into_bytes();
+            Ok(LoginBody::of_jwt(json, token.text(), token.jti.clone()))
+        }
+        VaultLogin::Comcast { audience, policies } => {
+            let form = TokenForm::Comcast { policies: policies.clone() };
+            let token = issue(pair, &TokenRequest { form, ..TokenRequest::new(audience, JWT_TTL) }, now)?;
+            let json = json!({ "jwt": token.text() }).to_string().into_bytes();
+            Ok(LoginBody::of_jwt(json, token.text(), token.jti.clone()))
+        }
+    }
+}
+
+impl LoginBody {
+    fn of_jwt(json: Vec<u8>, jwt: &str, jti: String) -> Self {
+        Self { json: Zeroizing::new(json), secret: Zeroizing::new(jwt.to_owned()), jti: Some(jti) }
+    }
+}
+
+/// What there is to warn of in how we log in, one sentence each.
+pub fn warnings(config: &Vault) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let VaultLogin::Cf { role } = &config.login
+        && role.chars().any(char::is_uppercase)
+    {
+        let lower = role.to_lowercase();
+        warnings.push(format!("Vault stores role names in lower case, and finds no {role}; write {lower}"));
+    }
+    if let VaultLogin::Comcast { .. } = &config.login {
+        warnings.push(
+            "Comcast's plugin reads neither exp nor aud of a token: whoever sees one can log in with it until the certificate ends; \
+             prefer the method cert"
+                .to_owned(),
+        );
+    }
+    warnings
+}

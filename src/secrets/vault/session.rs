@@ -1,0 +1,429 @@
+//! The token that we hold: asked for when it is first needed, renewed, replaced when the pair is, and revoked at the end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::{sleep_until, timeout};
+
+use super::answer::{self, Auth, LoginAnswer, Renewal, VaultToken, Wrapped};
+use super::client::{Call, VaultClient};
+use super::error::{Asked, VaultError};
+use super::login;
+use super::schedule::{Failed, Schedule, Step};
+use super::stats::VaultStats;
+use crate::config::{Vault, VaultMethod};
+use crate::credentials::{ServedCertificate, run_blocking};
+use crate::identity::Certificate;
+
+/// All revocations at the end together, in case there are several tokens.
+const LAST_REVOCATIONS: Duration = Duration::from_secs(2);
+
+/// Told of each pair that is in service; the first of them is ours.
+pub type Pairs = watch::Receiver<Vec<ServedCertificate>>;
+
+/// A session with one server of Vault.
+pub struct VaultSession {
+    config: Vault,
+    pairs: Pairs,
+    state: Mutex<State>,
+    stats: Arc<VaultStats>,
+}
+
+struct State {
+    current: Option<Arc<HeldToken>>,
+    schedule: Schedule,
+    /// Tokens of pairs before, which hold leases that nobody has replaced.
+    kept: Vec<(Arc<HeldToken>, Schedule)>,
+    /// The pair that was in service when the last token was asked for.
+    generation: u64,
+    /// The platform has announced that the instance is about to stop.
+    is_retired: bool,
+    /// A failure of this text was logged, and nothing better since.
+    reported: Option<String>,
+}
+
+/// A token, and whom it is for.
+pub(super) struct HeldToken {
+    pub(super) token: VaultToken,
+    pub(super) client: VaultClient,
+    /// How often it can still be used; `None`: as often as one likes.
+    uses: Option<AtomicU64>,
+    /// Leases that end with it.
+    leases: AtomicUsize,
+}
+
+/// Whoever keeps a token somewhere else, and is told of each new one.
+pub trait TokenKeeper: Send {
+    /// There is a new token. What does not come of it is the keeper's to say.
+    fn keep(&mut self, token: &VaultToken) -> impl Future<Output = ()> + Send;
+    /// There is none any more.
+    fn forget(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// Nobody keeps it.
+pub struct NoKeeper;
+
+impl TokenKeeper for NoKeeper {
+    async fn keep(&mut self, _: &VaultToken) {}
+    async fn forget(&mut self) {}
+}
+
+impl HeldToken {
+    /// Takes one of its uses; `false`: there is none left.
+    fn take_use(&self) -> bool {
+        let take = |left: u64| left.checked_sub(1);
+        self.uses.as_ref().is_none_or(|uses| uses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok())
+    }
+
+    /// One more lease ends with it.
+    pub(super) fn add_lease(&self) {
+        self.leases.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One lease less does.
+    pub(super) fn remove_lease(&self) {
+        self.leases.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn has_leases(&self) -> bool {
+        self.leases.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl VaultSession {
+    /// A session in which nobody has logged in yet.
+    pub fn new(config: Vault, pairs: Pairs, stats: Arc<VaultStats>) -> Self {
+        let state = State {
+            current: None,
+            schedule: Schedule::new(Instant::now()),
+            kept: Vec::new(),
+            generation: 0,
+            is_retired: false,
+            reported: None,
+        };
+        Self { config, pairs, state: Mutex::new(state), stats }
+    }
+
+    /// Whom it is with.
+    pub fn config(&self) -> &Vault {
+        &self.config
+    }
+
+    /// What is counted.
+    pub fn stats(&self) -> &Arc<VaultStats> {
+        &self.stats
+    }
+
+    /// One login, of which the caller gets the token and we keep nothing.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn log_in_once(&self) -> Result<VaultToken, VaultError> {
+        let (answer, _, _) = self.ask_for_token().await?;
+        Ok(match answer {
+            LoginAnswer::Auth(auth) => auth.token,
+            LoginAnswer::Wrapped(wrapped) => wrapped.token,
+        })
+    }
+
+    /// The token to be used once now: the one that is there, or a new one. Whoever comes meanwhile waits for the same login.
+    pub(super) async fn token(&self) -> Result<Arc<HeldToken>, VaultError> {
+        let mut state = self.state.lock().await;
+        if let Some(held) = state.current.as_ref().filter(|held| held.take_use()) {
+            return Ok(Arc::clone(held));
+        }
+        self.log_in(&mut state).await?;
+        let held = state.current.as_ref().filter(|held| held.take_use());
+        held.map(Arc::clone).ok_or_else(|| self.unusable("can be used by nobody"))
+    }
+
+    /// `held` is of no use any more: the next one to ask for a token gets another.
+    pub(super) async fn forget(&self, held: &Arc<HeldToken>) {
+        let mut state = self.state.lock().await;
+        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, held)) {
+            state.current = None;
+            state.schedule.log_in_anew(Instant::now());
+        }
+    }
+
+    /// Whether `held` is good for nothing, where something else was refused.
+    pub(super) async fn is_gone(&self, held: &HeldToken) -> bool {
+        let lookup = held.client.call(&Call::get("auth/token/lookup-self", &held.token)).await;
+        lookup.is_err_and(|error| error.is_forbidden())
+    }
+
+    /// Keeps a token, as long as nobody stops it; `keeper` is told of each. What fails is logged, and tried again.
+    pub async fn run(&self, keeper: &mut impl TokenKeeper) {
+        let mut pairs = self.pairs.clone();
+        loop {
+            self.notice_pair(keeper).await;
+            let (due, kept) = {
+                let state = self.state.lock().await;
+                let kept = state.kept.iter().filter_map(|(_, schedule)| schedule.next().map(|(at, _)| at)).min();
+                (state.schedule.next().filter(|_| !state.is_retired), kept)
+            };
+            let wake = async |at: Option<Instant>| match at {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            };
+            tokio::select! {
+                changed = pairs.changed() => if changed.is_err() {
+                    // Nobody will tell us of another pair.
+                    return std::future::pending().await;
+                },
+                () = wake(due.map(|(at, _)| at)) => match due {
+                    Some((_, Step::Renew)) => self.renew().await,
+                    _ => self.replace(keeper).await,
+                },
+                () = wake(kept) => self.renew_kept().await,
+            }
+        }
+    }
+
+    /// Another pair is a new beginning, and one that announces a retirement the end.
+    async fn notice_pair(&self, keeper: &mut impl TokenKeeper) {
+        let (generation, is_retirement) = {
+            let served = self.pairs.borrow();
+            let Some(served) = served.first() else { return };
+            let leaf = Certificate::from_der(served.pair.leaf());
+            (served.generation, leaf.is_ok_and(|leaf| leaf.is_retirement()))
+        };
+        let mut state = self.state.lock().await;
+        if is_retirement {
+            if !std::mem::replace(&mut state.is_retired, true) {
+                tracing::info!("retirement certificate received; the token of Vault is revoked unless it holds leases");
+                let free = state.current.take_if(|held| !held.has_leases());
+                drop(state);
+                if let Some(held) = free {
+                    keeper.forget().await;
+                    revoke(&held).await;
+                }
+            }
+        } else if state.generation != generation && state.current.is_some() {
+            state.schedule.log_in_anew(Instant::now());
+        }
+    }
+
+    /// Logs in anew, and lets the old token go.
+    async fn replace(&self, keeper: &mut impl TokenKeeper) {
+        let mut state = self.state.lock().await;
+        match self.log_in(&mut state).await {
+            Ok(()) => {
+                let token = state.current.as_ref().map(|held| held.token.clone());
+                drop(state);
+                if let Some(token) = token {
+                    keeper.keep(&token).await;
+                }
+            }
+            Err(error) => self.note_failure(&mut state, &error, Asked::Login),
+        }
+    }
+
+    /// Logs in with the pair in service. The token before is revoked, but for one that holds leases.
+    async fn log_in(&self, state: &mut State) -> Result<(), VaultError> {
+        let (answer, client, generation) = self.ask_for_token().await?;
+        let auth = match answer {
+            LoginAnswer::Auth(auth) => auth,
+            LoginAnswer::Wrapped(wrapped) => self.unwrap(&client, &wrapped).await?,
+        };
+        let Auth { token, lease, renewable, uses } = auth;
+        let (now, renewal) = (Instant::now(), Renewal { lease, renewable });
+        let held = HeldToken { token, client, uses: uses.map(AtomicU64::new), leases: AtomicUsize::new(0) };
+        let old = state.current.replace(Arc::new(held));
+        let mut schedule = Schedule::new(now);
+        schedule.logged_in(now, renewal);
+        let old_schedule = std::mem::replace(&mut state.schedule, schedule);
+        state.generation = generation;
+        state.reported = None;
+        self.publish_expiry(&state.schedule);
+        tracing::info!(
+            url = %self.config.url,
+            method = self.config.method().as_str(),
+            role = self.config.role(),
+            lease_seconds = lease.as_secs(),
+            renewable,
+            generation,
+            "logged in to Vault"
+        );
+        match old {
+            Some(old) if old.has_leases() => state.kept.push((old, old_schedule)),
+            Some(old) => revoke(&old).await,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The answer to a login with the pair in service, the client that has it, and that pair's generation.
+    async fn ask_for_token(&self) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
+        let result = self.ask_for_token_uncounted().await;
+        self.stats.count_login(result.is_ok());
+        result
+    }
+
+    async fn ask_for_token_uncounted(&self) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
+        let mut pairs = self.pairs.clone();
+        // The first pair is waited for; nobody is left to bring one only when the process ends.
+        let served = match pairs.wait_for(|served| !served.is_empty()).await {
+            Ok(served) => served.first().cloned(),
+            Err(_) => None,
+        };
+        let Some(ServedCertificate { pair, generation, .. }) = served else {
+            return Err(self.unusable("was not asked for: there is no pair"));
+        };
+        let config = self.config.clone();
+        // A signature, and the files of CAs.
+        let prepared = run_blocking(move || {
+            let body = login::body(&config, &pair, SystemTime::now())?;
+            Ok::<_, VaultError>((body, VaultClient::new(&config, &pair)?))
+        });
+        let (body, client) =
+            prepared.await.map_err(|_| self.unusable("could not be asked for; please report this"))??;
+        let path = self.login_path();
+        let mut call = Call::post(&path, None, &body.json);
+        let secrets = [body.secret.as_str()];
+        call.secrets = &secrets;
+        call.wrap_ttl = self.config.wrap_ttl;
+        let reply = client.call(&call).await?;
+        let answer = answer::login(&reply.body).map_err(|what| self.unusable(what))?;
+        match &answer {
+            LoginAnswer::Auth(_) if self.config.wrap_ttl.is_some() => {
+                Err(self.unusable("is not wrapped, though it was to be"))
+            }
+            // Somebody may have put in what they have wrapped themselves.
+            LoginAnswer::Wrapped(wrapped) if wrapped.creation_path != path => {
+                Err(self
+                    .unusable("was wrapped elsewhere: somebody may have had it before; look at the audit log of Vault"))
+            }
+            _ => {
+                tracing::debug!(jti = body.jti, "login answered");
+                Ok((answer, client, generation))
+            }
+        }
+    }
+
+    async fn unwrap(&self, client: &VaultClient, wrapped: &Wrapped) -> Result<Auth, VaultError> {
+        let reply = client.call(&Call::post("sys/wrapping/unwrap", Some(&wrapped.token), b"")).await?;
+        match answer::login(&reply.body) {
+            Ok(LoginAnswer::Auth(auth)) => Ok(auth),
+            Ok(LoginAnswer::Wrapped(_)) => Err(self.unusable("is wrapped twice")),
+            Err(what) => Err(self.unusable(what)),
+        }
+    }
+
+    /// Makes the token last longer.
+    async fn renew(&self) {
+        let mut state = self.state.lock().await;
+        let Some(held) = state.current.clone() else { return state.schedule.log_in_anew(Instant::now()) };
+        match renew_self(&held).await {
+            Ok(renewal) => {
+                state.schedule.renewed(Instant::now(), renewal);
+                self.publish_expiry(&state.schedule);
+                let lease_seconds = renewal.map(|renewal| renewal.lease.as_secs());
+                tracing::debug!(lease_seconds, "token of Vault renewed");
+            }
+            Err(error) => self.note_failure(&mut state, &error, Asked::Secret),
+        }
+    }
+
+    /// The same for those that are kept for their leases; one that has none any more is revoked.
+    async fn renew_kept(&self) {
+        let mut state = self.state.lock().await;
+        let mut kept = Vec::new();
+        for (held, mut schedule) in std::mem::take(&mut state.kept) {
+            if !held.has_leases() {
+                revoke(&held).await;
+                continue;
+            }
+            let now = Instant::now();
+            if schedule.next().is_some_and(|(at, _)| at <= now) {
+                // The cert method looks at the pair again, which is another one by now.
+                let renewal = match self.config.method() {
+                    VaultMethod::Cert => None,
+                    _ => renew_self(&held).await.ok().flatten(),
+                };
+                match renewal {
+                    Some(renewal) => schedule.logged_in(now, Renewal { renewable: true, ..renewal }),
+                    None => {
+                        tracing::debug!("a token of a pair before is not renewed any more; its leases end with it");
+                        schedule = Schedule::ended();
+                    }
+                }
+            }
+            kept.push((held, schedule));
+        }
+        state.kept = kept;
+    }
+
+    /// Revokes every token, within two seconds; what does not come of it ends by its own lease. No other is asked for.
+    pub async fn revoke(&self) {
+        let mut state = self.state.lock().await;
+        state.is_retired = true;
+        let kept = std::mem::take(&mut state.kept).into_iter().map(|(held, _)| held);
+        let all: Vec<_> = state.current.take().into_iter().chain(kept).collect();
+        drop(state);
+        self.stats.set_expiry(None);
+        let revocations = async {
+            for held in &all {
+                revoke(held).await;
+            }
+        };
+        if timeout(LAST_REVOCATIONS, revocations).await.is_err() {
+            tracing::warn!("the token of Vault could not be revoked in time; it ends with its lease");
+        }
+    }
+
+    fn note_failure(&self, state: &mut State, error: &VaultError, asked: Asked) {
+        let failed = if error.is_transient(asked) { Failed::Transient } else { Failed::Refused };
+        let is_login = asked == Asked::Login;
+        state.schedule.failed(Instant::now(), failed, fastrand::f64());
+        let text = match error.help(asked).filter(|_| is_login) {
+            Some(help) => format!("{error}; {help}"),
+            None => error.to_string(),
+        };
+        // Once, and not each time that it is tried.
+        if state.reported.as_ref() == Some(&text) {
+            return;
+        }
+        match (is_login, failed) {
+            (true, Failed::Refused) => {
+                tracing::error!(error = %text, "login to Vault refused; it is tried again every 5 minutes")
+            }
+            (true, Failed::Transient) => tracing::warn!(error = %text, "login to Vault failed; it is tried again"),
+            (false, _) => tracing::warn!(error = %text, "token of Vault not renewed"),
+        }
+        state.reported = Some(text);
+    }
+
+    fn publish_expiry(&self, schedule: &Schedule) {
+        let left = schedule.ends().map(|ends| ends.saturating_duration_since(Instant::now()));
+        self.stats.set_expiry(left.map(|left| SystemTime::now() + left));
+    }
+
+    fn login_path(&self) -> String {
+        format!("auth/{}/login", self.config.mount)
+    }
+
+    fn unusable(&self, what: &str) -> VaultError {
+        VaultError::Unusable { url: self.config.url.to_string(), asked: self.login_path(), what: what.to_owned() }
+    }
+}
+
+async fn renew_self(held: &HeldToken) -> Result<Option<Renewal>, VaultError> {
+    let reply = held.client.call(&Call::post("auth/token/renew-self", Some(&held.token), b"{}")).await?;
+    Ok(answer::token_renewal(&reply.body))
+}
+
+/// Ends a token, if that can be done: else it ends by itself.
+async fn revoke(held: &HeldToken) {
+    if !held.take_use() {
+        return;
+    }
+    match held.client.revoke(&held.token).await {
+        Ok(()) => tracing::info!("token of Vault revoked"),
+        // It is gone already.
+        Err(error) if error.is_forbidden() => {}
+        Err(error) => tracing::warn!(%error, "the token of Vault could not be revoked; it ends with its lease"),
+    }
+}

@@ -1,0 +1,163 @@
+//! Secrets of Vault: what references ask for, by the token of a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::answer::{self, SecretAnswer};
+use super::client::Call;
+use super::error::{Asked, VaultError};
+use super::session::{HeldToken, VaultSession};
+use crate::secrets::{Answer, Fetching, Request, Source, SourceError};
+
+/// For so long one request is tried again and again, if what it fails by may pass.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two tries.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// Secrets of Vault, KV and others, and what its transit engine opens.
+pub struct VaultSource(Arc<VaultSession>);
+
+/// Why there is no secret, and what was asked when it came to that.
+struct Failure {
+    asked: Asked,
+    error: VaultError,
+}
+
+impl VaultSource {
+    /// Those that the tokens of `session` give.
+    pub fn new(session: Arc<VaultSession>) -> Self {
+        Self(session)
+    }
+
+    /// The answer, and the token that its lease ends with.
+    pub(super) async fn fetch_held(&self, request: &Request) -> Result<(Answer, Arc<HeldToken>), SourceError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.ask(request).await {
+                Ok(found) => return found,
+                Err(Failure { asked, error }) if error.is_transient(asked) && Instant::now() + BETWEEN < until => {
+                    tracing::debug!(%error, "Vault is asked again");
+                    sleep(BETWEEN).await;
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Result<(Answer, Arc<HeldToken>), SourceError>, Failure> {
+        let (asked, path, body) = match request {
+            Request::Vault { path, version } => {
+                let version = version.map(|version| format!("?version={version}")).unwrap_or_default();
+                (Asked::Secret, format!("{}{version}", escaped(path)), None)
+            }
+            Request::Transit { mount, key, ciphertext } => {
+                let body = json!({ "ciphertext": ciphertext }).to_string();
+                (Asked::Transit, format!("{}/decrypt/{}", escaped(mount), escaped(key)), Some(body.into_bytes()))
+            }
+            Request::CredHub { .. } | Request::File { .. } => {
+                return Ok(Err(SourceError::failed("this is not Vault's to answer; please report this")));
+            }
+        };
+        let of_login = |error| Failure { asked: Asked::Login, error };
+        let of_secret = |error| Failure { asked, error };
+        let call = async |held: &HeldToken| {
+            let call = match &body {
+                Some(body) => Call::post(&path, Some(&held.token), body),
+                None => Call::get(&path, &held.token),
+            };
+            held.client.call(&call).await
+        };
+        let mut held = self.0.token().await.map_err(of_login)?;
+        let mut reply = call(&held).await;
+        // Somebody may have revoked the token: that is no reason to believe that we may not.
+        if reply.as_ref().is_err_and(VaultError::is_forbidden) && self.0.is_gone(&held).await {
+            self.0.forget(&held).await;
+            held = self.0.token().await.map_err(of_login)?;
+            reply = call(&held).await;
+        }
+        let unusable =
+            |what: &str| SourceError::failed(format!("{}: the answer to {path} {what}", self.0.config().url));
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(VaultError::Refused { url, status: StatusCode::NOT_FOUND, text, .. }) if asked == Asked::Secret => {
+                let why = if text.is_empty() { String::new() } else { format!(" ({text})") };
+                let missing = SourceError::missing(format!("{url} has nothing at {path}{why}"));
+                let help =
+                    "store it there, or write ?optional behind the reference; on KV 2 the path is MOUNT/data/NAME";
+                return Ok(Err(missing.with_help(help)));
+            }
+            Err(error) => return Err(of_secret(error)),
+        };
+        Ok(match asked {
+            Asked::Transit => answer::plaintext(&reply.body)
+                .map(|plain| Answer { whole: Some(plain), fields: Vec::new(), lease: None })
+                .map_err(unusable),
+            Asked::Secret | Asked::Login => match answer::secret(&reply.body, version_of(request)) {
+                Ok(SecretAnswer::Found(answer)) => Ok(answer),
+                Ok(SecretAnswer::Missing(why)) => {
+                    let missing = SourceError::missing(format!("{}: {path} {why}", self.0.config().url));
+                    Err(missing.with_help("store it there, or write ?optional behind the reference"))
+                }
+                Err(what) => Err(unusable(what)),
+            },
+        }
+        .map(|answer| {
+            if answer.lease.is_some() {
+                held.add_lease();
+            }
+            (answer, held)
+        }))
+    }
+}
+
+fn version_of(request: &Request) -> Option<u32> {
+    match request {
+        Request::Vault { version, .. } => *version,
+        _ => None,
+    }
+}
+
+impl From<Failure> for SourceError {
+    fn from(Failure { asked, error }: Failure) -> Self {
+        let failed = Self::failed(error.to_string());
+        match error.help(asked) {
+            Some(help) => failed.with_help(help),
+            None => failed,
+        }
+    }
+}
+
+impl Source for VaultSource {
+    fn fetch<'a>(&'a self, request: &'a Request) -> Fetching<'a> {
+        Box::pin(async move { self.fetch_held(request).await.map(|(answer, _)| answer) })
+    }
+}
+
+/// `path`, fit for a URL (RFC 3986, 3.3): nothing in it begins a query.
+fn escaped(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_path_ends_it() {
+        assert_eq!(escaped("secret/data/a b?c#d%e/ä"), "secret/data/a%20b%3Fc%23d%25e/%C3%A4");
+        assert_eq!(escaped("a/B-_.~/@:"), "a/B-_.~/@:");
+    }
+}
