@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, ValueHint};
 
 use crate::config::options;
-use crate::config::options::{Arity, Opt, POLICY_TEST, TOKEN_JWT, TOKEN_VAULT_CF, TOKEN_VERIFY};
+use crate::config::options::{Arity, Opt, POLICY_TEST, TOKEN_JWT, TOKEN_VAULT, TOKEN_VAULT_CF, TOKEN_VERIFY};
 
 const SOURCES: &str = "\
 Each option is also a variable (--tls-min: VESTIBULE_TLS_MIN) and a key in the file that
@@ -72,6 +72,11 @@ pub(super) fn vestibule() -> Command {
                             "Without TOKEN it is read from stdin: who may list processes sees the arguments of all.",
                         )
                         .arg(positional("TOKEN")),
+                )
+                .subcommand(
+                    two_screens(TOKEN_VAULT, "Log in to Vault or OpenBao; print its token, or keep it in a file")
+                        .name("vault")
+                        .override_usage("vestibule token vault --addr URL --role ROLE [OPTIONS]"),
                 ),
         )
         .subcommand(

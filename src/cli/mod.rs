@@ -29,7 +29,7 @@ use crate::sys;
 
 pub use envoy::EnvoyCommand;
 pub use parse_exit::{Help, ParseExit};
-pub use token::{JwtArgs, TokenCommand, TokenOutput, VaultCfArgs};
+pub use token::{JwtArgs, TokenCommand, TokenOutput, VaultArgs, VaultCfArgs};
 pub use token_verify::{TokenInput, VerifyArgs};
 pub use tools::{DemoArgs, IssuerArgs};
 

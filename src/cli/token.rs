@@ -1,11 +1,14 @@
 //! The commands below `token`. Their options are flags and nothing else, but for where the pair is found.
 
+mod vault;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
 
+pub use self::vault::VaultArgs;
 use super::tools::Flags;
 use super::{Command, ParseExit, VerifyArgs, grammar, read, token_verify};
 use crate::config::options::{TOKEN_JWT, TOKEN_VAULT_CF};
@@ -25,6 +28,8 @@ pub enum TokenCommand {
     VaultCf(VaultCfArgs),
     /// Judge a JWT.
     Verify(VerifyArgs),
+    /// Log in to Vault.
+    Vault(VaultArgs),
 }
 
 /// What `token jwt` was asked for.
@@ -66,6 +71,7 @@ pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result
         Some(("jwt", matches)) => Ok(Command::Token(TokenCommand::Jwt(jwt(matches, environment)?))),
         Some(("vault-cf", matches)) => Ok(Command::Token(TokenCommand::VaultCf(vault_cf(matches, environment)?))),
         Some(("verify", matches)) => Ok(Command::Token(TokenCommand::Verify(token_verify::verify(matches)?))),
+        Some(("vault", matches)) => Ok(Command::Token(TokenCommand::Vault(vault::read_args(matches, environment)?))),
         _ => Err(ParseExit::from(grammar::no_command())),
     }
 }

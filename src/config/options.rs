@@ -213,6 +213,9 @@ pub const TOKEN_VAULT_CF: &str = "token vault-cf";
 /// The command that judges a token.
 pub const TOKEN_VERIFY: &str = "token verify";
 
+/// The command that logs in to Vault.
+pub const TOKEN_VAULT: &str = "token vault";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,8 @@ pub struct Vault {
     pub namespace: Option<String>,
     /// Who vouches for it; `None`: the CAs of the platform and of this system.
     pub ca: Option<PathBuf>,
+    /// The option that says so.
+    pub ca_option: &'static str,
     /// The platform's folder of CAs.
     pub platform_cas: Option<PathBuf>,
     /// What is logged in with.
@@ -182,7 +184,8 @@ impl VaultParts {
         };
         let mount = self.mount.unwrap_or_else(|| method.usual_mount().to_owned());
         let (namespace, ca, platform_cas, wrap_ttl) = (self.namespace, self.ca, self.platform_cas, self.wrap_ttl);
-        Ok(Vault { url, namespace, ca, platform_cas, login, mount, wrap_ttl })
+        let ca_option = if prefix == "--" { "--ca" } else { "--vault-ca" };
+        Ok(Vault { url, namespace, ca, ca_option, platform_cas, login, mount, wrap_ttl })
     }
 }
 

@@ -27,7 +27,7 @@ const FISH: &str = "completions/vestibule.fish";
 const SERVING: &str = "run";
 
 /// Those with options of their own.
-const TOOLS: [&str; 10] = [
+const TOOLS: [&str; 11] = [
     "check",
     "wait",
     "health",
@@ -36,6 +36,7 @@ const TOOLS: [&str; 10] = [
     "token jwt",
     "token verify",
     "token vault-cf",
+    "token vault",
     "issuer",
     "demo",
 ];

@@ -1,6 +1,7 @@
 //! `vestibule token`: make a token with the instance's key, or judge one.
 
 mod replay_file;
+mod vault;
 mod verify;
 
 use std::time::SystemTime;
@@ -26,6 +27,7 @@ pub(super) fn run(command: &TokenCommand) -> Result<Exit, Fault> {
             print(&text)?;
             Ok(exit)
         }
+        TokenCommand::Vault(args) => vault::run(args),
     }
 }
 

@@ -1,13 +1,14 @@
 //! The rows: one option each.
 
-use super::{Arity, Group, Opt, POLICY_TEST, Preset, Scope, TOKEN_JWT, TOKEN_VAULT_CF, TOKEN_VERIFY, Table};
+use super::{Arity, Group, Opt, POLICY_TEST, Preset, Scope, TOKEN_JWT, TOKEN_VAULT, TOKEN_VAULT_CF, TOKEN_VERIFY, Table};
 
 const SERVING: &[&str] = &["run", "proxy", "check", POLICY_TEST];
 const RUN: &[&str] = &["run", "check", POLICY_TEST];
 const ASKING: &[&str] = &["run", "proxy", "check", POLICY_TEST, "wait", "health"];
 /// Who looks for the pair.
-const CREDENTIALED: &[&str] = &["run", "proxy", "check", POLICY_TEST, TOKEN_JWT, TOKEN_VAULT_CF];
-const CONFIGURED: &[&str] = &["run", "proxy", "check", POLICY_TEST, "wait", "health", TOKEN_JWT, TOKEN_VAULT_CF];
+const CREDENTIALED: &[&str] = &["run", "proxy", "check", POLICY_TEST, TOKEN_JWT, TOKEN_VAULT_CF, TOKEN_VAULT];
+const CONFIGURED: &[&str] =
+    &["run", "proxy", "check", POLICY_TEST, "wait", "health", TOKEN_JWT, TOKEN_VAULT_CF, TOKEN_VAULT];
 const ISSUER: &[&str] = &["issuer"];
 const DEMO: &[&str] = &["demo"];
 const JWT: &[&str] = &[TOKEN_JWT];
@@ -31,6 +32,7 @@ const ROW: Opt = Opt {
 const COMMON: Opt = Opt { common: true, ..ROW };
 const FLAG: Opt = Opt { scope: Scope::Flag, common: true, ..ROW };
 const ISSUER_FLAG: Opt = Opt { commands: ISSUER, ..FLAG };
+const VAULT_FLAG: Opt = Opt { commands: &[TOKEN_VAULT], ..FLAG };
 const JWT_FLAG: Opt = Opt { commands: JWT, ..FLAG };
 const VERIFY_FLAG: Opt = Opt { commands: VERIFY, ..FLAG };
 const CLIENTS: Opt = Opt { group: Group::Clients, table: Some(Table::Listener), ..ROW };
@@ -353,6 +355,32 @@ pub const OPTIONS: &[Opt] = &[
           help: "The role that is asked for", ..VERIFY_FLAG },
     Opt { name: "replay-file", value: "FILE",
           help: "It counts once: where used tokens are remembered", ..VERIFY_FLAG },
+
+    Opt { name: "addr", value: "URL", platform: Some("VAULT_ADDR"),
+          help: "Where Vault or OpenBao is: https://HOST:PORT; http:// on loopback only", ..VAULT_FLAG },
+    Opt { name: "role", value: "ROLE",
+          help: "The role that is asked for; needed but for the method comcast", ..VAULT_FLAG },
+    Opt { name: "method", value: "METHOD", default: Preset::Value("cf"), choices: &["cf", "cert", "jwt", "comcast"],
+          help: "How to log in: HashiCorp's CF plugin, the pair in mutual TLS, a JWT, or Comcast's plugin", ..VAULT_FLAG },
+    Opt { name: "mount", value: "PATH", default: Preset::Found("cf, cert, jwt or cloudfoundry, by the method"),
+          help: "Where the method is mounted", ..VAULT_FLAG },
+    Opt { name: "namespace", value: "PATH", platform: Some("VAULT_NAMESPACE"),
+          help: "The namespace in which everything is", ..VAULT_FLAG },
+    Opt { name: "ca", value: "PATH", platform: Some("VAULT_CACERT"),
+          default: Preset::Found("$CF_SYSTEM_CERT_PATH and system"),
+          help: "CAs that vouch for the server", ..VAULT_FLAG },
+    Opt { name: "audience", value: "AUD",
+          help: "For whom the token of the methods jwt and comcast is", common: false, ..VAULT_FLAG },
+    Opt { name: "policy", value: "POLICY", arity: Arity::Many,
+          help: "A policy to be asked for, for the method comcast", common: false, ..VAULT_FLAG },
+    Opt { name: "wrap-ttl", value: "DURATION",
+          help: "Print a wrapping token instead, which gives the token once within this time", common: false, ..VAULT_FLAG },
+    Opt { name: "write", value: "FILE",
+          help: "Keep the token fresh in this file until stopped, instead of printing one", ..VAULT_FLAG },
+    Opt { name: "mode", value: "MODE", default: Preset::Value("0600"),
+          help: "The mode of that file", common: false, ..VAULT_FLAG },
+    Opt { name: "once", arity: Arity::Switch,
+          help: "Write the file and exit", ..VAULT_FLAG },
 
     Opt { name: "validity", value: "DURATION", default: Preset::Value("24h"),
           help: "How long each certificate is valid", ..ISSUER_FLAG },

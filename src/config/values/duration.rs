@@ -36,6 +36,8 @@ impl Range {
     pub const ZERO_TO_AN_HOUR: Self = Self { least: Self::NONE, most: Self::HOUR };
     /// For a token.
     pub const TEN_SECONDS_TO_AN_HOUR: Self = Self { least: Self::TEN_SECONDS, most: Self::HOUR };
+    /// For what is wrapped until somebody has fetched it.
+    pub const A_SECOND_TO_AN_HOUR: Self = Self { least: Self::SECOND, most: Self::HOUR };
     /// For the end of long downloads.
     pub const ZERO_TO_A_DAY: Self = Self { least: Self::NONE, most: Self::DAY };
     /// For what is looked at now and then.

@@ -65,7 +65,7 @@ impl VaultClient {
     /// # Errors
     /// The CAs that vouch for it cannot be read. It blocks.
     pub(super) fn new(config: &Vault, pair: &Pair) -> Result<Self, VaultError> {
-        let cas = ApiCas { given: config.ca.clone(), platform: config.platform_cas.clone(), option: "--vault-ca" };
+        let cas = ApiCas { given: config.ca.clone(), platform: config.platform_cas.clone(), option: config.ca_option };
         let shown = (config.method() == VaultMethod::Cert).then_some(pair);
         let snapshot = match config.url.is_tls {
             true => {

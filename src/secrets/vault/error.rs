@@ -94,6 +94,7 @@ const LOGIN_HELP: &[(&str, &str)] = &[
         "no chain matching all constraints",
         "the role wants another organizational unit, or another CA; see its allowed_organizational_units",
     ),
+    ("invalid certificate or no client certificate supplied", "there is no such role, or TLS ends in front of Vault"),
     (
         "no client certificate found",
         "the listener of Vault does not ask for client certificates, or TLS ends in front of it",

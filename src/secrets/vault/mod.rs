@@ -17,6 +17,6 @@ mod stats;
 pub use answer::VaultToken;
 pub use error::{Asked, VaultError};
 pub use login::{LoginRefusal, warnings};
-pub use session::{NoKeeper, Pairs, TokenKeeper, VaultSession};
+pub use session::{Pairs, VaultSession};
 pub use source::VaultSource;
 pub use stats::VaultStats;

@@ -28,6 +28,8 @@ pub struct VaultSession {
     config: Vault,
     pairs: Pairs,
     state: Mutex<State>,
+    /// The token that is there, for whoever writes it elsewhere.
+    tokens: watch::Sender<Option<VaultToken>>,
     stats: Arc<VaultStats>,
 }
 
@@ -52,22 +54,6 @@ pub(super) struct HeldToken {
     uses: Option<AtomicU64>,
     /// Leases that end with it.
     leases: AtomicUsize,
-}
-
-/// Whoever keeps a token somewhere else, and is told of each new one.
-pub trait TokenKeeper: Send {
-    /// There is a new token. What does not come of it is the keeper's to say.
-    fn keep(&mut self, token: &VaultToken) -> impl Future<Output = ()> + Send;
-    /// There is none any more.
-    fn forget(&mut self) -> impl Future<Output = ()> + Send;
-}
-
-/// Nobody keeps it.
-pub struct NoKeeper;
-
-impl TokenKeeper for NoKeeper {
-    async fn keep(&mut self, _: &VaultToken) {}
-    async fn forget(&mut self) {}
 }
 
 impl HeldToken {
@@ -103,7 +89,7 @@ impl VaultSession {
             is_retired: false,
             reported: None,
         };
-        Self { config, pairs, state: Mutex::new(state), stats }
+        Self { config, pairs, state: Mutex::new(state), tokens: watch::Sender::new(None), stats }
     }
 
     /// Whom it is with.
@@ -114,6 +100,11 @@ impl VaultSession {
     /// What is counted.
     pub fn stats(&self) -> &Arc<VaultStats> {
         &self.stats
+    }
+
+    /// Tells of each token as it comes, and of its end.
+    pub fn tokens(&self) -> watch::Receiver<Option<VaultToken>> {
+        self.tokens.subscribe()
     }
 
     /// One login, of which the caller gets the token and we keep nothing.
@@ -154,11 +145,11 @@ impl VaultSession {
         lookup.is_err_and(|error| error.is_forbidden())
     }
 
-    /// Keeps a token, as long as nobody stops it; `keeper` is told of each. What fails is logged, and tried again.
-    pub async fn run(&self, keeper: &mut impl TokenKeeper) {
+    /// Keeps a token, for ever. What fails is logged, and tried again. Dropping it loses nothing but what it is doing.
+    pub async fn run(&self) {
         let mut pairs = self.pairs.clone();
         loop {
-            self.notice_pair(keeper).await;
+            self.notice_pair().await;
             let (due, kept) = {
                 let state = self.state.lock().await;
                 let kept = state.kept.iter().filter_map(|(_, schedule)| schedule.next().map(|(at, _)| at)).min();
@@ -175,7 +166,7 @@ impl VaultSession {
                 },
                 () = wake(due.map(|(at, _)| at)) => match due {
                     Some((_, Step::Renew)) => self.renew().await,
-                    _ => self.replace(keeper).await,
+                    _ => self.replace().await,
                 },
                 () = wake(kept) => self.renew_kept().await,
             }
@@ -183,7 +174,7 @@ impl VaultSession {
     }
 
     /// Another pair is a new beginning, and one that announces a retirement the end.
-    async fn notice_pair(&self, keeper: &mut impl TokenKeeper) {
+    async fn notice_pair(&self) {
         let (generation, is_retirement) = {
             let served = self.pairs.borrow();
             let Some(served) = served.first() else { return };
@@ -197,7 +188,7 @@ impl VaultSession {
                 let free = state.current.take_if(|held| !held.has_leases());
                 drop(state);
                 if let Some(held) = free {
-                    keeper.forget().await;
+                    self.tokens.send_replace(None);
                     revoke(&held).await;
                 }
             }
@@ -207,17 +198,10 @@ impl VaultSession {
     }
 
     /// Logs in anew, and lets the old token go.
-    async fn replace(&self, keeper: &mut impl TokenKeeper) {
+    async fn replace(&self) {
         let mut state = self.state.lock().await;
-        match self.log_in(&mut state).await {
-            Ok(()) => {
-                let token = state.current.as_ref().map(|held| held.token.clone());
-                drop(state);
-                if let Some(token) = token {
-                    keeper.keep(&token).await;
-                }
-            }
-            Err(error) => self.note_failure(&mut state, &error, Asked::Login),
+        if let Err(error) = self.log_in(&mut state).await {
+            self.note_failure(&mut state, &error, Asked::Login);
         }
     }
 
@@ -230,6 +214,7 @@ impl VaultSession {
         };
         let Auth { token, lease, renewable, uses } = auth;
         let (now, renewal) = (Instant::now(), Renewal { lease, renewable });
+        self.tokens.send_replace(Some(token.clone()));
         let held = HeldToken { token, client, uses: uses.map(AtomicU64::new), leases: AtomicUsize::new(0) };
         let old = state.current.replace(Arc::new(held));
         let mut schedule = Schedule::new(now);
@@ -358,13 +343,14 @@ impl VaultSession {
 
     /// Revokes every token, within two seconds; what does not come of it ends by its own lease. No other is asked for.
     pub async fn revoke(&self) {
-        let mut state = self.state.lock().await;
-        state.is_retired = true;
-        let kept = std::mem::take(&mut state.kept).into_iter().map(|(held, _)| held);
-        let all: Vec<_> = state.current.take().into_iter().chain(kept).collect();
-        drop(state);
+        self.tokens.send_replace(None);
         self.stats.set_expiry(None);
         let revocations = async {
+            let mut state = self.state.lock().await;
+            state.is_retired = true;
+            let kept = std::mem::take(&mut state.kept).into_iter().map(|(held, _)| held);
+            let all: Vec<_> = state.current.take().into_iter().chain(kept).collect();
+            drop(state);
             for held in &all {
                 revoke(held).await;
             }
