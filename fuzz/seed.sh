@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
 mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target corpus/token corpus/roles corpus/json \
-    corpus/secret_reference corpus/secret_document corpus/credhub_answer
+    corpus/secret_reference corpus/secret_document corpus/credhub_answer corpus/vault_answer
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -64,3 +64,8 @@ done
 printf '{"a":[{"credentials":{"credhub-ref":"((/x))"}},{"credentials":{"p":"vault:a#b","q":[1.50,"\\u00e4"]}}]}' >corpus/secret_document/known
 printf '{"a":[{"credentials":{"p":"x"}}]}' >corpus/credhub_answer/document
 printf '{"data":[{"type":"json","value":{"a":1}}]}' >corpus/credhub_answer/credential
+printf '{"auth":{"client_token":"hvs.x","lease_duration":60,"renewable":true,"num_uses":1}}' >corpus/vault_answer/login
+printf '{"auth":null,"wrap_info":{"token":"hvs.w","ttl":60,"creation_path":"auth/cf/login"}}' >corpus/vault_answer/wrapped
+printf '{"lease_id":"a/b","lease_duration":60,"renewable":true,"data":{"data":{"a":"b"},"metadata":{"version":1}}}' >corpus/vault_answer/secret
+printf '{"data":{"plaintext":"QUJD"}}' >corpus/vault_answer/opened
+printf '{"errors":["1 error occurred:\\n\\t* permission denied\\n\\n"]}' >corpus/vault_answer/refused

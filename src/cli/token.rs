@@ -13,7 +13,7 @@ use super::tools::Flags;
 use super::{Command, ParseExit, VerifyArgs, grammar, read, token_verify};
 use crate::config::options::{TOKEN_JWT, TOKEN_VAULT_CF};
 use crate::config::sources::Environment;
-use crate::config::values::{FileMode, Range};
+use crate::config::values::{FileMode, Range, name as word};
 use crate::config::{PairSource, resolve, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
@@ -79,7 +79,7 @@ pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result
 fn vault_cf(matches: &ArgMatches, environment: &Environment) -> Result<VaultCfArgs, Diagnostics> {
     let pair = read(TOKEN_VAULT_CF, matches, environment, resolve::pair);
     let mut flags = Flags { command: TOKEN_VAULT_CF, matches, mistakes: Vec::new() };
-    let role = flags.needed("role", "name the role of Vault that is asked for", values::claim_text);
+    let role = flags.needed("role", "name the role of Vault that is asked for", values::name);
     with_pair(pair, flags.mistakes, role).map(|(pair, role)| VaultCfArgs { pair, role })
 }
 
@@ -111,7 +111,7 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
     let wrong = |flag: &str, what: &str, help: &str, flags: &mut Flags<'_>| {
         flags.mistakes.push(Problem::new(what, help).at(Source::Flag(flag.to_owned())));
     };
-    let audience = flags.all("audience", values::claim_text);
+    let audience = flags.all("audience", values::name);
     if flags.matches.get_many::<OsString>("audience").is_none() {
         wrong(
             "--audience",
@@ -121,8 +121,8 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
         );
     }
     let ttl: Option<Duration> = flags.read("ttl", |text| values::duration(text, &Range::TEN_SECONDS_TO_AN_HOUR));
-    let policies = flags.all("policy", values::claim_text);
-    let client_id = flags.read("client-id", values::claim_text);
+    let policies = flags.all("policy", values::name);
+    let client_id = flags.read("client-id", values::name);
     let form: Option<FormWord> = flags.parsed("form");
     let form = match (form?, client_id) {
         (FormWord::Uaa, None) => {
@@ -149,8 +149,8 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
         wrong("--chain", "none leaves nothing to verify by in the form comcast", "write full or leaf", flags);
     }
     let algorithm = flags.matches.get_one::<OsString>("alg").map(|_| flags.parsed("alg"));
-    let subject = flags.read("subject", values::claim_text);
-    let issuer = flags.read("issuer", values::claim_text);
+    let subject = flags.read("subject", values::name);
+    let issuer = flags.read("issuer", values::name);
     if matches!(form, Some(TokenForm::Uaa { .. })) {
         for (flag, is_given) in [("--subject", subject.is_some()), ("--issuer", issuer.is_some())] {
             if is_given {

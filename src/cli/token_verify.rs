@@ -85,13 +85,13 @@ pub(super) fn verify(matches: &ArgMatches) -> Result<VerifyArgs, Diagnostics> {
         _ => TokenInput::Stdin,
     };
     let (ca, crl) = (flags.paths("ca"), flags.paths("crl"));
-    let audiences = flags.all("audience", values::claim_text);
+    let audiences = flags.all("audience", values::name);
     let skew = flags.read("skew", |text| values::duration(text, &Range::ZERO_TO_FIVE_MINUTES));
     let max_ttl = flags.read("max-ttl", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
     let (form, identity) = (flags.parsed("form"), flags.parsed("identity"));
     let mut one_path = |name| flags.paths(name).pop();
     let (peer, roles, replay_file) = (one_path("peer"), one_path("roles"), one_path("replay-file"));
-    let (issuer, role) = (flags.read("issuer", values::claim_text), flags.read("role", values::claim_text));
+    let (issuer, role) = (flags.read("issuer", values::name), flags.read("role", values::name));
     match (skew, max_ttl, form, identity) {
         (Some(skew), Some(max_ttl), Some(form), Some(identity)) if flags.mistakes.is_empty() => Ok(VerifyArgs {
             token,

@@ -42,7 +42,7 @@ pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
-pub use secrets::{CredHubConfig, SecretSource, Secrets};
+pub use secrets::{CredHubConfig, OnSecretExpiry, SecretSource, Secrets};
 pub use values::{ApiUrl, FileMode, Network};
 pub use vault::{Vault, VaultLogin, VaultMethod, VaultParts};
 

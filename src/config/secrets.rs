@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
-use super::ApiUrl;
+use super::{ApiUrl, Vault};
+use crate::signal::Signal;
 
 /// What is resolved before the app starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,22 @@ pub struct Secrets {
     pub dir: Option<PathBuf>,
     /// How CredHub is asked.
     pub credhub: CredHubConfig,
+    /// How Vault is asked; `None`: it is not.
+    pub vault: Option<Vault>,
+    /// What the app gets once its files hold a new secret; `None`: nothing.
+    pub signal: Option<Signal>,
+    /// What follows when a secret in its variables is about to end.
+    pub on_expiry: OnSecretExpiry,
+}
+
+/// What follows when a secret in the app's variables is about to end and cannot be renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum OnSecretExpiry {
+    /// A warning.
+    Warn,
+    /// We stop, so that whoever starts us does it anew.
+    Stop,
 }
 
 /// How CredHub is asked.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use strum::{IntoStaticStr, VariantArray};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::ApiUrl;
 use crate::diagnostics::Problem;
@@ -60,7 +60,7 @@ pub enum VaultLogin {
 }
 
 /// The methods by their words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumCount, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum VaultMethod {
     /// See [`VaultLogin::Cf`].

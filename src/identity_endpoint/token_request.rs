@@ -85,7 +85,7 @@ impl TokenBody {
         let Self { audience, ttl, form, policies, bind, fresh } = self;
         let form = match (form.as_deref().unwrap_or("standard"), policies) {
             ("standard", None) => TokenForm::Standard,
-            ("comcast", Some(policies)) if policies.iter().any(|name| values::claim_text(name).is_err()) => {
+            ("comcast", Some(policies)) if policies.iter().any(|name| values::name(name).is_err()) => {
                 return Err(Refusal::bad_request("a policy is empty, or holds a control character"));
             }
             ("comcast", Some(policies)) if !policies.is_empty() => TokenForm::Comcast { policies },

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::{Metric, MetricsSnapshot, Sample, Value, app_files, outbound};
 use crate::budget::{Budget, Budgets};
-use crate::config::SecretSource;
+use crate::config::{SecretSource, VaultMethod};
 use crate::credentials::FileKind;
 use crate::diagnostics::SafeText;
 use crate::lifecycle::Check;
@@ -266,6 +266,22 @@ pub static METRICS: &[Metric] = &[
         labels: &[],
         help: "When the first of the app's secrets comes to its end, in seconds since 1970; none where none does.",
         read: |seen| seen.counters.secrets.expiry().map(moment).unwrap_or_default(),
+    },
+    Metric {
+        name: "vestibule_vault_logins",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["method", "result"],
+        help: "Logins to Vault or OpenBao, by method and what came of them: success or failed. None where nobody has tried.",
+        read: vault_logins,
+    },
+    Metric {
+        name: "vestibule_vault_token_expiry_timestamp",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Gauge,
+        labels: &[],
+        help: "When the token of Vault comes to its end, in seconds since 1970; none where there is no token, or it has no end.",
+        read: |seen| seen.secrets.vault.expiry().map(moment).unwrap_or_default(),
     },
     Metric {
         name: "vestibule_retiring",
@@ -618,6 +634,19 @@ fn secrets_resolved(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     };
     let asked = SecretSource::VARIANTS.iter().filter(was_asked);
     asked.flat_map(|source| SecretResult::VARIANTS.iter().map(|result| sample(*source, *result))).collect()
+}
+
+fn vault_logins(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
+    let of_method = |method: VaultMethod| {
+        let [succeeded, failed] = seen.secrets.vault.logins(method);
+        let samples = [("success", succeeded), ("failed", failed)];
+        let tried = succeeded + failed > 0;
+        samples
+            .into_iter()
+            .filter(move |_| tried)
+            .map(move |(result, count)| labelled([method.as_str(), result], count))
+    };
+    VaultMethod::VARIANTS.iter().copied().flat_map(of_method).collect()
 }
 
 fn is_ready(seen: &MetricsSnapshot<'_>, part: Check) -> bool {

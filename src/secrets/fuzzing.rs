@@ -2,7 +2,7 @@
 
 use strum::VariantArray;
 
-use super::{ReferencePlace, SecretValue, credhub, json, reference, vcap};
+use super::{ReferencePlace, SecretValue, credhub, json, reference, vault, vcap};
 use crate::config::SecretSource;
 
 /// The value of a variable, or a string of a document.
@@ -38,6 +38,11 @@ pub fn credhub_answer(bytes: &[u8]) {
     let _ = credhub::credential(&answer);
 }
 
+/// An answer of Vault, whatever was asked: a token can be sent in a header, and its own words are short.
+pub fn vault_answer(bytes: &[u8]) {
+    vault::fuzzing(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -49,6 +54,7 @@ mod tests {
             super::document(&text);
             super::document(&format!(r#"{{"a":[{{"credentials":{text}}}]}}"#));
             super::credhub_answer(text.as_bytes());
+            super::vault_answer(text.as_bytes());
         }
     }
 }

@@ -8,17 +8,21 @@ use tokio::sync::watch;
 
 use super::credhub::CredHub;
 use super::source::{Fetching, Request, SecretAnswer, SecretStore, SourceError};
+use super::vault::{VaultSession, VaultSource};
 use super::{Plan, SecretValue};
 use crate::config::{SecretSource, Secrets};
 use crate::credentials::ServedCertificate;
 use crate::exit::{Exit, Fault};
 use crate::sys;
+use crate::telemetry::VaultCounters;
 
 /// Whoever answers references.
 #[derive(Default)]
 pub struct SecretStores {
     /// It resolves documents too.
     pub(super) credhub: Option<Arc<CredHub>>,
+    /// It holds a token, which is to be let go.
+    vault: Option<Arc<VaultSession>>,
     others: Vec<(SecretSource, Arc<dyn SecretStore>)>,
 }
 
@@ -31,16 +35,30 @@ impl SecretStores {
         secrets: &Secrets,
         plan: &Plan,
         served: &watch::Receiver<Vec<ServedCertificate>>,
+        counters: &Arc<VaultCounters>,
     ) -> Result<Self, Fault> {
         let mut sources = Self::default();
         if plan.refers_to(SecretSource::Credhub) {
             let credhub = CredHub::new(&secrets.credhub, served.clone());
             sources.credhub = credhub.map_err(|what| Fault::new(Exit::Unavailable, what))?.map(Arc::new);
         }
+        let of_vault = [SecretSource::Vault, SecretSource::Transit].map(|kind| (kind, plan.refers_to(kind)));
+        if let Some(vault) = secrets.vault.as_ref().filter(|_| of_vault.iter().any(|(_, refers)| *refers)) {
+            let session = Arc::new(VaultSession::new(vault.clone(), served.clone(), Arc::clone(counters)));
+            for (kind, _) in of_vault {
+                sources.add(kind, Arc::new(VaultSource::new(Arc::clone(&session))));
+            }
+            sources.vault = Some(session);
+        }
         if plan.refers_to(SecretSource::File) {
             sources.add(SecretSource::File, Arc::new(Files));
         }
         Ok(sources)
+    }
+
+    /// The session with Vault, if there is one.
+    pub fn vault(&self) -> Option<&Arc<VaultSession>> {
+        self.vault.as_ref()
     }
 
     /// Has `source` answer what is for `kind`.

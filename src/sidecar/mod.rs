@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use std::{env, io};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use self::app_files::FilesAndHooks;
@@ -39,6 +39,7 @@ use crate::listener;
 use crate::listener::DescriptorLimit;
 use crate::metrics::Metrics;
 use crate::secrets::SecretsFolder;
+use crate::secrets::vault::{LeaseEvent, VaultSession};
 use crate::supervisor::{App, AppCommand, AppExitStatus, HiddenPort, INSTANCE_PORTS, Programs, Reaper, Signals};
 use crate::sys::limits;
 use crate::telemetry::CloseReason;
@@ -219,6 +220,8 @@ impl Sidecar {
             readiness,
             logged: Vec::new(),
             secrets_folder: None,
+            vault: None,
+            lease_events: None,
         };
         if admin.is_some() || metrics.is_some() {
             let state = Arc::new(running.admin_state());
@@ -301,6 +304,10 @@ struct Running {
     logged: Vec<ServedCertificate>,
     /// What the app has as files; goes with this, which is when the app is gone.
     secrets_folder: Option<Arc<SecretsFolder>>,
+    /// The session with Vault, as long as it has a token.
+    vault: Option<Arc<VaultSession>>,
+    /// What becomes of secrets that end.
+    lease_events: Option<mpsc::Receiver<LeaseEvent>>,
 }
 
 /// What ends the serving.
@@ -309,6 +316,8 @@ enum StopCause {
     Requested,
     /// The app has ended by itself.
     AppEnded(AppExitStatus),
+    /// What the app was given is about to be good for nothing.
+    SecretsExpired(Fault),
     /// We cannot go on.
     Broken(Fault),
 }
@@ -367,6 +376,11 @@ impl Running {
         self.app_files.iter().for_each(FilesAndHooks::stop_hooks);
         let exit = match cause {
             StopCause::Requested => Ok(self.drain().await),
+            StopCause::SecretsExpired(fault) => {
+                tracing::warn!("stopping: a secret of the app is about to end");
+                self.drain().await;
+                Err(fault)
+            }
             StopCause::AppEnded(status) => {
                 tracing::info!(%status, "app exited");
                 let mut remaining = self.close_listeners("the app has ended").await;
@@ -383,6 +397,7 @@ impl Running {
                 Err(fault)
             }
         };
+        self.revoke_secrets().await;
         let code = exit.as_ref().map_or_else(|fault| fault.exit, |exit| *exit).code();
         if let Err(fault) = &exit {
             fault.log();
@@ -408,6 +423,9 @@ impl Running {
                 loaded = &mut first, if waiting => match loaded {
                     Ok(()) => waiting = false,
                     Err(error) => return StopCause::Broken(self.nothing_to_serve(&error)),
+                },
+                event = secrets::next_lease_event(&mut self.lease_events) => if let Some(fault) = self.on_lease_event(event) {
+                    return StopCause::SecretsExpired(fault);
                 },
                 Ok(()) = self.served.changed() => {
                     let served = self.served.borrow_and_update().clone();

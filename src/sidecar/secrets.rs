@@ -6,15 +6,21 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::{Running, Sidecar, StopCause, Workers, start_child};
 use crate::admin::BoundAdmin;
-use crate::config::Drain;
+use crate::config::{Drain, OnSecretExpiry};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{SecretsStep, Tasks};
 use crate::listener::DescriptorLimit;
 use crate::secrets;
-use crate::secrets::{Plan, Resolved, SecretStores};
+use crate::secrets::vault::{LeaseEvent, keep_leases};
+use crate::secrets::{Leased, Plan, Resolved, SecretStores};
 use crate::supervisor::{AppCommand, Signals};
+
+/// What was told and nobody has heard yet.
+const LEASE_EVENTS: usize = 16;
 
 impl Sidecar {
     /// As [`Sidecar::run`], with the app of `command`, which is not started before all that `plan` refers to is resolved. Must be called
@@ -58,7 +64,10 @@ impl Running {
     /// What `plan` refers to, or what came first.
     async fn resolve(&mut self, plan: Plan, tasks: &mut Tasks) -> Result<Resolved, StopCause> {
         let Some(config) = self.config.secrets.clone() else { return Ok(Resolved::default()) };
-        let sources = SecretStores::open(&config, &plan, &self.served).map_err(StopCause::Broken)?;
+        let sources =
+            SecretStores::open(&config, &plan, &self.served, &self.shared.counters.secrets.vault).map_err(StopCause::Broken)?;
+        // From now on its token is revoked, whatever comes.
+        self.vault = sources.vault().cloned();
         let counters = Arc::clone(&self.shared.counters.secrets);
         let mut resolving = pin!(secrets::resolve(&plan, &sources, &config, &counters));
         tokio::select! {
@@ -77,7 +86,7 @@ impl Running {
         tasks: &mut Tasks,
         workers: &mut Workers,
     ) -> Result<(), Fault> {
-        let Resolved { set, remove, folder, .. } = resolved;
+        let Resolved { set, remove, folder, leased } = resolved;
         self.secrets_folder = folder;
         command.env_secret = set;
         command.env_remove.extend(remove);
@@ -87,10 +96,65 @@ impl Running {
         self.start_hook(Some(app.clone()), Some(reaper.programs()), tasks);
         self.app = Some(app);
         tasks.start("reaper", reaper.run());
+        self.keep_secrets(leased, tasks);
         self.shared.capacity.raise_descriptor_limit();
         self.readiness.set_secrets(SecretsStep::Resolved);
         let workers = workers.start()?;
         let _entered = workers.as_ref().map(|workers| workers.enter());
         self.accept()
+    }
+
+    /// Keeps what ends, and the token that it ends with. Where nothing does, the token has served its turn.
+    fn keep_secrets(&mut self, leased: Vec<Leased>, tasks: &mut Tasks) {
+        let Some(session) = self.vault.clone() else { return };
+        if leased.is_empty() {
+            tasks.start("vault", async move {
+                session.revoke().await;
+                std::future::pending().await
+            });
+            return;
+        }
+        let (events, told) = mpsc::channel(LEASE_EVENTS);
+        self.lease_events = Some(told);
+        let keeping = keep_leases(Arc::clone(&session), leased, Arc::clone(&self.shared.secrets), events);
+        tasks.start("vault", async move { session.run().await });
+        tasks.start("leases", keeping);
+    }
+
+    /// What follows from `event`; the end, if that is what it is.
+    pub(super) fn on_lease_event(&self, event: LeaseEvent) -> Option<Fault> {
+        let config = self.config.secrets.as_ref()?;
+        match event {
+            LeaseEvent::Replaced => {
+                if let (Some(app), Some(signal)) = (&self.app, config.signal) {
+                    tracing::info!(%signal, "secret files replaced; signal sent to app");
+                    app.signal(signal);
+                }
+                None
+            }
+            LeaseEvent::Ending(variables) => (config.on_expiry == OnSecretExpiry::Stop).then(|| {
+                Fault::new(Exit::Unavailable, format!("a secret in {} is about to end", variables.join(", ")))
+                    .with_help("whoever starts us has the app started anew, with a new one")
+            }),
+        }
+    }
+
+    /// Lets the token of Vault go, and with it whatever ends with it.
+    pub(super) async fn revoke_secrets(&mut self) {
+        if let Some(session) = self.vault.take() {
+            session.revoke().await;
+        }
+    }
+}
+
+/// What becomes of secrets that end; for ever where none does.
+pub(super) async fn next_lease_event(events: &mut Option<mpsc::Receiver<LeaseEvent>>) -> LeaseEvent {
+    let event = match events {
+        Some(events) => events.recv().await,
+        None => None,
+    };
+    match event {
+        Some(event) => event,
+        None => std::future::pending().await,
     }
 }

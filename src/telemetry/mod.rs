@@ -15,6 +15,7 @@ pub(crate) mod log_writer;
 mod outbound;
 mod secrets;
 mod tokens;
+mod vault;
 mod verdict;
 
 pub use access_log::{ACCESS_LOG_TARGET, AccessLogEntry, FIELDS};
@@ -33,4 +34,5 @@ pub use outbound::{
 };
 pub use secrets::{SecretCounters, SecretResult};
 pub use tokens::{TokenCounters, TokenRequestResult};
+pub use vault::VaultCounters;
 pub(crate) use verdict::Verdict;

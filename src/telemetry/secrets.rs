@@ -1,10 +1,12 @@
 //! What is counted of secrets.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
+use super::VaultCounters;
 use crate::config::SecretSource;
 
 /// What became of a reference.
@@ -25,6 +27,8 @@ pub struct SecretCounters {
     resolved: [[AtomicU64; SecretResult::COUNT]; SecretSource::COUNT],
     /// Seconds since 1970; 0: nothing that was resolved has an end.
     expiry: AtomicU64,
+    /// What is counted of sessions with Vault.
+    pub vault: Arc<VaultCounters>,
 }
 
 impl SecretResult {

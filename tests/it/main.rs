@@ -48,4 +48,5 @@ mod token_receivers;
 mod token_verify;
 mod tokens;
 mod trust;
+mod vault;
 mod watching;

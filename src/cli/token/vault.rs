@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use super::{TokenOutput, output, with_pair, word};
+use super::{TokenOutput, output, with_pair};
 use crate::cli::read;
 use crate::cli::tools::Flags;
 use crate::config::options::TOKEN_VAULT;
 use crate::config::sources::Environment;
-use crate::config::values::Range;
+use crate::config::values::{Range, name as word};
 use crate::config::vault::vault_path;
 use crate::config::{PairSource, Vault, VaultMethod, VaultParts, resolve, values};
 use crate::diagnostics::{Diagnostics, Problem, Source};

@@ -1,5 +1,7 @@
 //! Judges what the app's environment refers to; with `--connect`, by resolving it, and never by saying what it is.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use super::finding::{Findings, Subject};
@@ -52,14 +54,21 @@ pub(super) fn judge(
         return Ok(());
     };
     let served = watch::Sender::new(vec![served]).subscribe();
-    let stores = match SecretStores::open(wanted, &plan, &served) {
+    let stores = match SecretStores::open(wanted, &plan, &served, &Arc::default()) {
         Ok(stores) => stores,
         Err(fault) => {
             found.problem(Subject::Secrets, fault.message(), "until then nothing can be resolved");
             return Ok(());
         }
     };
-    let resolved = sidecar::runtime(1)?.block_on(secrets::probe(&plan, &stores, wanted));
+    let resolved = sidecar::runtime(1)?.block_on(async {
+        let resolved = secrets::probe(&plan, &stores, wanted).await;
+        // What was asked for has served its turn.
+        if let Some(vault) = stores.vault() {
+            vault.revoke().await;
+        }
+        resolved
+    });
     for ResolvedName { name, request, result } in resolved {
         match result {
             Ok(true) => found.ok(Subject::Secrets, format!("{name}: {request} is there")),

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::super::{print, serve};
+use super::super::print;
 use super::load;
 use crate::cli::{TokenOutput, VaultArgs};
 use crate::config::values::FileMode;
@@ -15,7 +15,8 @@ use crate::config::{AccessLogFilter, Log, LogLevel};
 use crate::credentials::{Rotator, ServedCertificate, run_blocking};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::ControlRequest;
-use crate::secrets::vault::{Asked, VaultError, VaultSession, VaultStats, VaultToken, warnings};
+use crate::secrets::vault::{Asked, VaultError, VaultSession, VaultToken, warnings};
+use crate::sidecar;
 use crate::supervisor::Signals;
 use crate::sys::atomic_file;
 use crate::telemetry;
@@ -67,8 +68,8 @@ fn once(args: &VaultArgs) -> Result<VaultToken, Fault> {
     }
     let served = ServedCertificate { source: args.pair.clone(), pair, generation: 1, since: SystemTime::now() };
     let (_pairs, receiver) = watch::channel(vec![served]);
-    let session = VaultSession::new(args.vault.clone(), receiver, Arc::new(VaultStats::new(args.vault.method())));
-    serve::runtime(1)?.block_on(session.log_in_once()).map_err(|error| cannot_log_in(&error))
+    let session = VaultSession::new(args.vault.clone(), receiver, Arc::default());
+    sidecar::runtime(1)?.block_on(session.log_in_once()).map_err(|error| cannot_log_in(&error))
 }
 
 fn cannot_log_in(error: &VaultError) -> Fault {
@@ -86,15 +87,14 @@ fn keep(args: &VaultArgs, path: &Path, mode: FileMode) -> Result<Exit, Fault> {
     for warning in warnings(&args.vault) {
         tracing::warn!("{warning}");
     }
-    let kept = serve::runtime(1)?.block_on(async {
+    let kept = sidecar::runtime(1)?.block_on(async {
         let internal =
             |error: std::io::Error| Fault::new(Exit::Internal, format!("cannot listen for signals: {error}"));
         let mut signals = Signals::for_proxy().map_err(internal)?;
         let reload = Arc::new(Notify::new());
         let mut rotator = Rotator::new(Arc::clone(&reload));
         rotator.add_pair(&args.pair);
-        let stats = Arc::new(VaultStats::new(args.vault.method()));
-        let session = VaultSession::new(args.vault.clone(), rotator.served(), stats);
+        let session = VaultSession::new(args.vault.clone(), rotator.served(), Arc::default());
         let stopped = async {
             loop {
                 match signals.next_request(None).await {

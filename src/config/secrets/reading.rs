@@ -9,7 +9,8 @@ use crate::config::options::{Group, OPTIONS};
 use crate::config::reader::{OptionReader, Reported};
 use crate::config::sources::Environment;
 use crate::config::values::Range;
-use crate::config::{ApiUrl, values};
+use crate::config::vault::vault_path;
+use crate::config::{ApiUrl, Vault, VaultParts, values};
 use crate::diagnostics::redact::quote_path;
 use crate::diagnostics::{Problem, Source};
 
@@ -39,6 +40,9 @@ impl OptionReader {
         let credhub_timeout =
             self.one("credhub-timeout", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES));
         let database_url = self.one("credhub-database-url", values::on_or_off);
+        let vault = self.vault(environment);
+        let signal = self.given("secret-signal", |text| text.parse());
+        let on_expiry = self.one("secret-on-expiry", values::one_of);
         let given = given?;
         let Some((place, _)) = given.first().cloned() else {
             self.no_lonely_secrets_option()?;
@@ -57,6 +61,12 @@ impl OptionReader {
                 resolve.push(source);
             }
         }
+        let asks_vault = resolve.iter().any(|source| matches!(source, SecretSource::Vault | SecretSource::Transit));
+        let vault = vault?;
+        let vault = match asks_vault {
+            true => Some(self.whole_vault(vault)?),
+            false => None,
+        };
         let url = match url? {
             // The platform's own word comes before the variable that other tools read.
             Some((place, url)) if !matches!(place, Source::Platform(_)) => Some(url),
@@ -77,7 +87,54 @@ impl OptionReader {
                 timeout: credhub_timeout?,
                 database_url: database_url?,
             },
+            vault,
+            signal: signal?,
+            on_expiry: on_expiry?,
         }))
+    }
+
+    /// What was said of Vault, one part at a time.
+    fn vault(&mut self, environment: &Environment) -> Result<VaultParts, Reported> {
+        let addr = self.given("vault-addr", values::api_url);
+        let namespace = self.given("vault-namespace", vault_path);
+        let ca = self.paths("vault-ca").map(|mut paths| paths.pop());
+        let method = self.one("vault-method", values::one_of);
+        let mount = self.given("vault-mount", vault_path);
+        let role = self.given("vault-role", values::name);
+        let audience = self.given("vault-audience", values::name);
+        let policies = self.all("vault-policy", values::name);
+        let wrap_ttl = self.given("vault-wrap-ttl", |text| values::duration(text, &Range::A_SECOND_TO_AN_HOUR));
+        let platform_cas = environment.get("CF_SYSTEM_CERT_PATH").filter(|path| !path.is_empty());
+        Ok(VaultParts {
+            addr: addr?,
+            namespace: namespace?,
+            ca: ca?.map(|(_, path)| path),
+            platform_cas: platform_cas.map(PathBuf::from),
+            method: method?,
+            mount: mount?,
+            role: role?,
+            audience: audience?,
+            policies: policies?.into_iter().map(|(_, policy)| policy).collect(),
+            wrap_ttl: wrap_ttl?,
+        })
+    }
+
+    /// The whole of it, which somebody is to be asked by.
+    fn whole_vault(&mut self, parts: VaultParts) -> Result<Vault, Reported> {
+        parts.complete("--vault-").map_err(|wrong| {
+            let mut noted = None;
+            for (option, problem) in wrong {
+                let name = OPTIONS.iter().map(|row| row.name).find(|name| *name == format!("vault-{option}"));
+                let name = name.unwrap_or("vault-addr");
+                let place =
+                    self.sources.values(name).first().map_or(Source::Default(name), |given| given.place.clone());
+                noted = Some(self.report(problem.at(place)));
+            }
+            // Invariant: there is a mistake, where it is not whole.
+            noted.unwrap_or_else(|| {
+                self.report(Problem::new("is not whole", "say where it is").at(Source::Default("vault-addr")))
+            })
+        })
     }
 
     /// Where CredHub is, if the platform says so.

@@ -158,8 +158,8 @@ pub fn word(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
-/// What stands in a claim: a text that is not empty and has no control characters.
-pub fn claim_text(text: &str) -> Result<String, Problem> {
+/// A text that is not empty and has no control characters.
+pub fn name(text: &str) -> Result<String, Problem> {
     if text.is_empty() {
         return Err(Problem::new("is empty", "write a name"));
     }

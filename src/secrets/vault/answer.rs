@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::secrets::{Answer, Lease, SecretValue};
+use crate::secrets::{SecretAnswer, SecretLease, SecretValue};
 
 /// No lease is believed to be longer: nobody waits for so long.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -20,29 +20,27 @@ pub struct VaultToken(Arc<Zeroizing<String>>);
 
 /// What a login gives.
 #[derive(Clone)]
-pub struct Auth {
+pub(super) struct Auth {
     /// The token.
-    pub token: VaultToken,
+    pub(super) token: VaultToken,
     /// How long it is good; zero: for ever.
-    pub lease: Duration,
+    pub(super) lease: Duration,
     /// Whether it can be made longer.
-    pub renewable: bool,
+    pub(super) renewable: bool,
     /// How often it can be used; `None`: as often as one likes.
-    pub uses: Option<u64>,
+    pub(super) uses: Option<u64>,
 }
 
 /// A login that is wrapped: whoever unwraps it, once, has the token.
-pub struct Wrapped {
+pub(super) struct Wrapped {
     /// What it is unwrapped with.
-    pub token: VaultToken,
-    /// How long it waits for that.
-    pub ttl: Duration,
+    pub(super) token: VaultToken,
     /// What was asked for it to come to be.
-    pub creation_path: String,
+    pub(super) creation_path: String,
 }
 
 /// The answer to a login.
-pub enum LoginAnswer {
+pub(super) enum LoginAnswer {
     /// The token.
     Auth(Auth),
     /// What holds the token.
@@ -51,15 +49,15 @@ pub enum LoginAnswer {
 
 /// How long something is good from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Renewal {
+pub(super) struct Renewal {
     /// Zero: for ever.
-    pub lease: Duration,
+    pub(super) lease: Duration,
     /// Whether that can be done again.
-    pub renewable: bool,
+    pub(super) renewable: bool,
 }
 
 /// What is wrong with an answer, as the end of a sentence.
-pub type Unusable = &'static str;
+pub(super) type Unusable = &'static str;
 
 const NO_JSON: Unusable = "is no JSON that Vault would write; see whether something else is there";
 
@@ -95,8 +93,6 @@ struct AuthBody {
 struct WrapBody {
     token: String,
     #[serde(default)]
-    ttl: u64,
-    #[serde(default)]
     creation_path: String,
 }
 
@@ -123,12 +119,12 @@ fn duration(seconds: u64) -> Duration {
 }
 
 /// The answer to a login, or to unwrapping one.
-pub fn login(body: &[u8]) -> Result<LoginAnswer, Unusable> {
+pub(super) fn login(body: &[u8]) -> Result<LoginAnswer, Unusable> {
     const NO_TOKEN: Unusable = "has no token in it";
     let envelope = envelope(body)?;
-    if let Some(WrapBody { token, ttl, creation_path }) = envelope.wrap_info {
+    if let Some(WrapBody { token, creation_path }) = envelope.wrap_info {
         let token = VaultToken::new(token).ok_or(NO_TOKEN)?;
-        return Ok(LoginAnswer::Wrapped(Wrapped { token, ttl: duration(ttl), creation_path }));
+        return Ok(LoginAnswer::Wrapped(Wrapped { token, creation_path }));
     }
     let auth = envelope.auth.ok_or(NO_TOKEN)?;
     let token = auth.client_token.and_then(VaultToken::new).ok_or(NO_TOKEN)?;
@@ -138,21 +134,21 @@ pub fn login(body: &[u8]) -> Result<LoginAnswer, Unusable> {
 }
 
 /// What a token was renewed to; `None`: it was not, whatever the status says.
-pub fn token_renewal(body: &[u8]) -> Option<Renewal> {
+pub(super) fn token_renewal(body: &[u8]) -> Option<Renewal> {
     let AuthBody { lease_duration, renewable, .. } = envelope(body).ok()?.auth?;
     Some(Renewal { lease: duration(lease_duration), renewable })
 }
 
 /// What a lease was renewed to; `None`: it was not.
-pub fn lease_renewal(body: &[u8]) -> Option<Renewal> {
+pub(super) fn lease_renewal(body: &[u8]) -> Option<Renewal> {
     let Envelope { lease_duration, renewable, .. } = envelope(body).ok()?;
     Some(Renewal { lease: duration(lease_duration?), renewable: renewable.unwrap_or(false) })
 }
 
 /// What there is to say of an answer to a question for a secret.
-pub enum SecretAnswer {
+pub(super) enum SecretReading {
     /// There it is.
-    Found(Answer),
+    Found(SecretAnswer),
     /// There is none, for this reason.
     Missing(String),
 }
@@ -176,9 +172,9 @@ struct VersionMetadata {
 }
 
 /// The secret in `body`, of which `version` was asked for.
-pub fn secret(body: &[u8], version: Option<u32>) -> Result<SecretAnswer, Unusable> {
+pub(super) fn secret(body: &[u8], version: Option<u32>) -> Result<SecretReading, Unusable> {
     let Envelope { data, lease_id, lease_duration, renewable, .. } = envelope(body)?;
-    let Some(data) = data else { return Ok(SecretAnswer::Missing("has nothing in it".to_owned())) };
+    let Some(data) = data else { return Ok(SecretReading::Missing("has nothing in it".to_owned())) };
     let data = match serde_json::from_str::<Versioned<'_>>(data.get()) {
         Ok(Versioned { data: Some(data), metadata }) => {
             if version.is_some_and(|version| u64::from(version) != metadata.version) {
@@ -188,7 +184,7 @@ pub fn secret(body: &[u8], version: Option<u32>) -> Result<SecretAnswer, Unusabl
         }
         Ok(Versioned { data: None, metadata: VersionMetadata { version, destroyed, .. } }) => {
             let how = if destroyed { "destroyed" } else { "deleted" };
-            return Ok(SecretAnswer::Missing(format!("has version {version}, which was {how}")));
+            return Ok(SecretReading::Missing(format!("has version {version}, which was {how}")));
         }
         Err(_) if version.is_some() => return Err("has no versions: it is not of KV 2"),
         Err(_) => data,
@@ -196,16 +192,16 @@ pub fn secret(body: &[u8], version: Option<u32>) -> Result<SecretAnswer, Unusabl
     let members: BTreeMap<String, &RawValue> =
         serde_json::from_str(data.get()).map_err(|_| "is no secret with keys; this path leads elsewhere")?;
     let fields = members.into_iter().map(|(name, value)| (name, as_text(value.get()))).collect();
-    let lease = lease_id.filter(|id| !id.is_empty()).map(|id| Lease {
+    let lease = lease_id.filter(|id| !id.is_empty()).map(|id| SecretLease {
         id,
         duration: duration(lease_duration.unwrap_or_default()),
         renewable: renewable.unwrap_or(false),
     });
-    Ok(SecretAnswer::Found(Answer { whole: None, fields, lease }))
+    Ok(SecretReading::Found(SecretAnswer { whole: None, fields, lease }))
 }
 
 /// What a 404 of KV 2 says of the version, where it says more than that there is nothing.
-pub fn missing(body: &[u8]) -> Option<String> {
+pub(super) fn missing(body: &[u8]) -> Option<String> {
     let data = envelope(body).ok()?.data?;
     let VersionMetadata { version, destroyed, deletion_time } =
         serde_json::from_str::<Versioned<'_>>(data.get()).ok()?.metadata;
@@ -225,7 +221,7 @@ fn as_text(json: &str) -> SecretValue {
 }
 
 /// What the transit engine has opened.
-pub fn plaintext(body: &[u8]) -> Result<SecretValue, Unusable> {
+pub(super) fn plaintext(body: &[u8]) -> Result<SecretValue, Unusable> {
     #[derive(Deserialize)]
     struct Opened {
         plaintext: String,

@@ -45,9 +45,14 @@ impl Schedule {
         Self { next: Some((now, Step::LogIn)), first: Duration::ZERO, ends: None, failures: 0 }
     }
 
-    /// Nothing is to be done any more.
-    pub(super) fn ended() -> Self {
-        Self { next: None, first: Duration::ZERO, ends: None, failures: 0 }
+    /// The token is left to end by itself.
+    pub(super) fn give_up(&mut self) {
+        self.next = None;
+    }
+
+    /// Something is to be done at `at`, with a token of which nothing else is known.
+    pub(super) fn due(at: Instant) -> Self {
+        Self { next: Some((at, Step::Renew)), first: Duration::ZERO, ends: None, failures: 0 }
     }
 
     /// What is to be done next, and when; `None`: nothing, for the token is good for ever.

@@ -1,5 +1,6 @@
 //! The token that we hold: asked for when it is first needed, renewed, replaced when the pair is, and revoked at the end.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,13 +13,16 @@ use super::client::{Call, VaultClient};
 use super::error::{Asked, VaultError};
 use super::login;
 use super::schedule::{Failed, Schedule, Step};
-use super::stats::VaultStats;
 use crate::config::{Vault, VaultMethod};
 use crate::credentials::{ServedCertificate, run_blocking};
 use crate::identity::Certificate;
+use crate::telemetry::VaultCounters;
 
 /// All revocations at the end together, in case there are several tokens.
 const LAST_REVOCATIONS: Duration = Duration::from_secs(2);
+
+/// From a new token to the revocation of the one before.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Told of each pair that is in service; the first of them is ours.
 pub type Pairs = watch::Receiver<Vec<ServedCertificate>>;
@@ -30,18 +34,22 @@ pub struct VaultSession {
     state: Mutex<State>,
     /// The token that is there, for whoever writes it elsewhere.
     tokens: watch::Sender<Option<VaultToken>>,
-    stats: Arc<VaultStats>,
+    counters: Arc<VaultCounters>,
 }
 
 struct State {
     current: Option<Arc<HeldToken>>,
     schedule: Schedule,
-    /// Tokens of pairs before, which hold leases that nobody has replaced.
+    /// Tokens before, for a moment, or as long as leases end with them.
     kept: Vec<(Arc<HeldToken>, Schedule)>,
     /// The pair that was in service when the last token was asked for.
     generation: u64,
+    /// The pair for which a login is due, or was: what fails by it is not tried again at once.
+    noticed: u64,
     /// The platform has announced that the instance is about to stop.
     is_retired: bool,
+    /// Which token each lease ends with.
+    holders: HashMap<String, Arc<HeldToken>>,
     /// A failure of this text was logged, and nothing better since.
     reported: Option<String>,
 }
@@ -63,11 +71,6 @@ impl HeldToken {
         self.uses.as_ref().is_none_or(|uses| uses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok())
     }
 
-    /// One more lease ends with it.
-    pub(super) fn add_lease(&self) {
-        self.leases.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// One lease less does.
     pub(super) fn remove_lease(&self) {
         self.leases.fetch_sub(1, Ordering::Relaxed);
@@ -80,26 +83,23 @@ impl HeldToken {
 
 impl VaultSession {
     /// A session in which nobody has logged in yet.
-    pub fn new(config: Vault, pairs: Pairs, stats: Arc<VaultStats>) -> Self {
+    pub fn new(config: Vault, pairs: Pairs, counters: Arc<VaultCounters>) -> Self {
         let state = State {
             current: None,
             schedule: Schedule::new(Instant::now()),
             kept: Vec::new(),
             generation: 0,
+            noticed: 0,
             is_retired: false,
+            holders: HashMap::new(),
             reported: None,
         };
-        Self { config, pairs, state: Mutex::new(state), tokens: watch::Sender::new(None), stats }
+        Self { config, pairs, state: Mutex::new(state), tokens: watch::Sender::new(None), counters }
     }
 
     /// Whom it is with.
     pub fn config(&self) -> &Vault {
         &self.config
-    }
-
-    /// What is counted.
-    pub fn stats(&self) -> &Arc<VaultStats> {
-        &self.stats
     }
 
     /// Tells of each token as it comes, and of its end.
@@ -125,6 +125,9 @@ impl VaultSession {
         if let Some(held) = state.current.as_ref().filter(|held| held.take_use()) {
             return Ok(Arc::clone(held));
         }
+        if state.is_retired {
+            return Err(self.unusable("was not asked for: the instance is about to stop"));
+        }
         self.log_in(&mut state).await?;
         let held = state.current.as_ref().filter(|held| held.take_use());
         held.map(Arc::clone).ok_or_else(|| self.unusable("can be used by nobody"))
@@ -143,6 +146,38 @@ impl VaultSession {
     pub(super) async fn is_gone(&self, held: &HeldToken) -> bool {
         let lookup = held.client.call(&Call::get("auth/token/lookup-self", &held.token)).await;
         lookup.is_err_and(|error| error.is_forbidden())
+    }
+
+    /// From now on the lease `id` ends with `held`.
+    pub(super) async fn hold(&self, id: &str, held: Arc<HeldToken>) {
+        held.leases.fetch_add(1, Ordering::Relaxed);
+        self.state.lock().await.holders.insert(id.to_owned(), held);
+    }
+
+    /// The token that the lease `id` ends with, which is the caller's to let go.
+    pub(super) async fn take_holder(&self, id: &str) -> Option<Arc<HeldToken>> {
+        self.state.lock().await.holders.remove(id)
+    }
+
+    /// When the token ends that the lease `id` ends with, if it is one that is not renewed any more.
+    pub(super) async fn end_of_holder(&self, id: &str) -> Option<Instant> {
+        let state = self.state.lock().await;
+        let held = state.holders.get(id)?;
+        let (_, schedule) = state.kept.iter().find(|(kept, _)| Arc::ptr_eq(kept, held))?;
+        // The cert method looks at the pair again, which is another one by now.
+        schedule.ends().filter(|_| self.config.method() == VaultMethod::Cert || schedule.next().is_none())
+    }
+
+    /// Makes the lease `id` last for `wanted` from now on; `None`: it was answered without one.
+    pub(super) async fn renew_lease(&self, id: &str, wanted: Duration) -> Result<Option<Renewal>, VaultError> {
+        let held = self.state.lock().await.holders.get(id).cloned();
+        let held = match held {
+            Some(held) => held,
+            None => self.token().await?,
+        };
+        let body = serde_json::json!({ "lease_id": id, "increment": wanted.as_secs() }).to_string();
+        let reply = held.client.call(&Call::post("sys/leases/renew", Some(&held.token), body.as_bytes())).await?;
+        Ok(answer::lease_renewal(&reply.body))
     }
 
     /// Keeps a token, for ever. What fails is logged, and tried again. Dropping it loses nothing but what it is doing.
@@ -192,7 +227,7 @@ impl VaultSession {
                     revoke(&held).await;
                 }
             }
-        } else if state.generation != generation && state.current.is_some() {
+        } else if std::mem::replace(&mut state.noticed, generation) != generation && state.generation != generation {
             state.schedule.log_in_anew(Instant::now());
         }
     }
@@ -234,7 +269,8 @@ impl VaultSession {
         );
         match old {
             Some(old) if old.has_leases() => state.kept.push((old, old_schedule)),
-            Some(old) => revoke(&old).await,
+            // Whoever has just read it somewhere may use it once more.
+            Some(old) => state.kept.push((old, Schedule::due(now + GRACE))),
             None => {}
         }
         Ok(())
@@ -243,7 +279,7 @@ impl VaultSession {
     /// The answer to a login with the pair in service, the client that has it, and that pair's generation.
     async fn ask_for_token(&self) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
         let result = self.ask_for_token_uncounted().await;
-        self.stats.count_login(result.is_ok());
+        self.counters.count_login(self.config.method(), result.is_ok());
         result
     }
 
@@ -312,47 +348,49 @@ impl VaultSession {
         }
     }
 
-    /// The same for those that are kept for their leases; one that has none any more is revoked.
+    /// The same for those that are kept; one with which nothing ends is revoked. Dropping it loses none of them.
     async fn renew_kept(&self) {
         let mut state = self.state.lock().await;
-        let mut kept = Vec::new();
-        for (held, mut schedule) in std::mem::take(&mut state.kept) {
+        let now = Instant::now();
+        let is_due = |(_, schedule): &(Arc<HeldToken>, Schedule)| schedule.next().is_some_and(|(at, _)| at <= now);
+        while let Some(place) = state.kept.iter().position(is_due) {
+            let held = Arc::clone(&state.kept[place].0);
             if !held.has_leases() {
                 revoke(&held).await;
+                state.kept.remove(place);
                 continue;
             }
-            let now = Instant::now();
-            if schedule.next().is_some_and(|(at, _)| at <= now) {
-                // The cert method looks at the pair again, which is another one by now.
-                let renewal = match self.config.method() {
-                    VaultMethod::Cert => None,
-                    _ => renew_self(&held).await.ok().flatten(),
-                };
-                match renewal {
-                    Some(renewal) => schedule.logged_in(now, Renewal { renewable: true, ..renewal }),
-                    None => {
-                        tracing::debug!("a token of a pair before is not renewed any more; its leases end with it");
-                        schedule = Schedule::ended();
-                    }
+            // The cert method looks at the pair again, which is another one by now.
+            let renewal = match self.config.method() {
+                VaultMethod::Cert => None,
+                _ => renew_self(&held).await.ok().flatten(),
+            };
+            let schedule = &mut state.kept[place].1;
+            match renewal {
+                Some(renewal) => schedule.logged_in(now, Renewal { renewable: true, ..renewal }),
+                // What it has left it keeps.
+                None => {
+                    tracing::debug!("a token of a pair before is not renewed any more; its leases end with it");
+                    schedule.give_up();
                 }
             }
-            kept.push((held, schedule));
         }
-        state.kept = kept;
     }
 
     /// Revokes every token, within two seconds; what does not come of it ends by its own lease. No other is asked for.
     pub async fn revoke(&self) {
         self.tokens.send_replace(None);
-        self.stats.set_expiry(None);
+        self.counters.set_expiry(None);
         let revocations = async {
             let mut state = self.state.lock().await;
             state.is_retired = true;
-            let kept = std::mem::take(&mut state.kept).into_iter().map(|(held, _)| held);
-            let all: Vec<_> = state.current.take().into_iter().chain(kept).collect();
-            drop(state);
-            for held in &all {
-                revoke(held).await;
+            // Whoever comes meanwhile waits for it, and whatever is interrupted is left for the next.
+            let next = |state: &State| state.current.as_ref().or(state.kept.first().map(|(held, _)| held)).cloned();
+            while let Some(held) = next(&state) {
+                revoke(&held).await;
+                if state.current.take().is_none() {
+                    state.kept.remove(0);
+                }
             }
         };
         if timeout(LAST_REVOCATIONS, revocations).await.is_err() {
@@ -384,7 +422,7 @@ impl VaultSession {
 
     fn publish_expiry(&self, schedule: &Schedule) {
         let left = schedule.ends().map(|ends| ends.saturating_duration_since(Instant::now()));
-        self.stats.set_expiry(left.map(|left| SystemTime::now() + left));
+        self.counters.set_expiry(left.map(|left| SystemTime::now() + left));
     }
 
     fn login_path(&self) -> String {

@@ -7,11 +7,11 @@ use hyper::StatusCode;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::answer::{self, SecretAnswer};
+use super::answer::{self, SecretReading};
 use super::client::Call;
 use super::error::{Asked, VaultError};
 use super::session::{HeldToken, VaultSession};
-use crate::secrets::{Answer, Fetching, Request, Source, SourceError};
+use crate::secrets::{Fetching, Request, SecretAnswer, SecretStore, SourceError};
 
 /// For so long one request is tried again and again, if what it fails by may pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ impl VaultSource {
     }
 
     /// The answer, and the token that its lease ends with.
-    pub(super) async fn fetch_held(&self, request: &Request) -> Result<(Answer, Arc<HeldToken>), SourceError> {
+    pub(super) async fn fetch_held(&self, request: &Request) -> Result<(SecretAnswer, Arc<HeldToken>), SourceError> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.ask(request).await {
@@ -49,7 +49,7 @@ impl VaultSource {
         }
     }
 
-    async fn ask(&self, request: &Request) -> Result<Result<(Answer, Arc<HeldToken>), SourceError>, Failure> {
+    async fn ask(&self, request: &Request) -> Result<Result<(SecretAnswer, Arc<HeldToken>), SourceError>, Failure> {
         let (asked, path, body) = match request {
             Request::Vault { path, version } => {
                 let version = version.map(|version| format!("?version={version}")).unwrap_or_default();
@@ -95,23 +95,18 @@ impl VaultSource {
         };
         Ok(match asked {
             Asked::Transit => answer::plaintext(&reply.body)
-                .map(|plain| Answer { whole: Some(plain), fields: Vec::new(), lease: None })
+                .map(|plain| SecretAnswer { whole: Some(plain), fields: Vec::new(), lease: None })
                 .map_err(unusable),
             Asked::Secret | Asked::Login => match answer::secret(&reply.body, version_of(request)) {
-                Ok(SecretAnswer::Found(answer)) => Ok(answer),
-                Ok(SecretAnswer::Missing(why)) => {
+                Ok(SecretReading::Found(answer)) => Ok(answer),
+                Ok(SecretReading::Missing(why)) => {
                     let missing = SourceError::missing(format!("{}: {path} {why}", self.0.config().url));
                     Err(missing.with_help("store it there, or write ?optional behind the reference"))
                 }
                 Err(what) => Err(unusable(what)),
             },
         }
-        .map(|answer| {
-            if answer.lease.is_some() {
-                held.add_lease();
-            }
-            (answer, held)
-        }))
+        .map(|answer| (answer, held)))
     }
 }
 
@@ -132,9 +127,15 @@ impl From<Failure> for SourceError {
     }
 }
 
-impl Source for VaultSource {
+impl SecretStore for VaultSource {
     fn fetch<'a>(&'a self, request: &'a Request) -> Fetching<'a> {
-        Box::pin(async move { self.fetch_held(request).await.map(|(answer, _)| answer) })
+        Box::pin(async move {
+            let (answer, held) = self.fetch_held(request).await?;
+            if let Some(lease) = &answer.lease {
+                self.0.hold(&lease.id, held).await;
+            }
+            Ok(answer)
+        })
     }
 }
 

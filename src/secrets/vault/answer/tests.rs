@@ -6,10 +6,10 @@ use super::*;
 
 fn fields(body: &str) -> Vec<(String, String)> {
     match secret(body.as_bytes(), None) {
-        Ok(SecretAnswer::Found(answer)) => {
+        Ok(SecretReading::Found(answer)) => {
             answer.fields.into_iter().map(|(name, value)| (name, value.text().unwrap().to_owned())).collect()
         }
-        Ok(SecretAnswer::Missing(why)) => panic!("missing: {why}"),
+        Ok(SecretReading::Missing(why)) => panic!("missing: {why}"),
         Err(what) => panic!("{what}"),
     }
 }
@@ -32,8 +32,8 @@ fn a_secret_of_kv_1_is_its_data_and_one_of_kv_2_the_data_within() {
 #[test]
 fn only_what_has_the_name_of_a_lease_is_leased() {
     let lease = |body: &str| match secret(body.as_bytes(), None).unwrap_or_else(|what| panic!("{what}")) {
-        SecretAnswer::Found(answer) => answer.lease.map(|lease| (lease.id, lease.duration.as_secs(), lease.renewable)),
-        SecretAnswer::Missing(why) => panic!("{why}"),
+        SecretReading::Found(answer) => answer.lease.map(|lease| (lease.id, lease.duration.as_secs(), lease.renewable)),
+        SecretReading::Missing(why) => panic!("{why}"),
     };
     assert_eq!(lease(r#"{"lease_id":"","lease_duration":2764800,"data":{"a":"b"}}"#), None);
     let leased =
@@ -48,7 +48,7 @@ fn a_version_that_is_gone_is_missing_and_another_than_was_asked_for_is_refused()
     assert_eq!(missing(deleted).as_deref(), Some("version 2 was deleted"));
     let destroyed = br#"{"data":{"data":null,"metadata":{"version":2,"deletion_time":"","destroyed":true}}}"#;
     assert_eq!(missing(destroyed).as_deref(), Some("version 2 was destroyed"));
-    assert!(matches!(secret(destroyed, None), Ok(SecretAnswer::Missing(why)) if why.contains("destroyed")));
+    assert!(matches!(secret(destroyed, None), Ok(SecretReading::Missing(why)) if why.contains("destroyed")));
     assert_eq!(missing(br#"{"errors":[]}"#), None);
     let other = br#"{"data":{"data":{"a":"b"},"metadata":{"version":3}}}"#;
     assert!(secret(other, Some(2)).is_err_and(|what| what.contains("another version")));
@@ -63,7 +63,7 @@ fn a_login_gives_a_token_or_what_it_is_wrapped_in() {
     assert_eq!((auth.token.text(), auth.lease.as_secs(), auth.renewable, auth.uses), ("hvs.x", 3600, true, None));
     let wrapped = br#"{"auth":null,"wrap_info":{"token":"hvs.w","ttl":60,"creation_path":"auth/cf/login"}}"#;
     let Ok(LoginAnswer::Wrapped(wrapped)) = login(wrapped) else { panic!("not wrapped") };
-    assert_eq!((wrapped.token.text(), wrapped.ttl.as_secs()), ("hvs.w", 60));
+    assert_eq!(wrapped.token.text(), "hvs.w");
     assert_eq!(wrapped.creation_path, "auth/cf/login");
     let endless = br#"{"auth":{"client_token":"t","lease_duration":18446744073709551615}}"#;
     let Ok(LoginAnswer::Auth(auth)) = login(endless) else { panic!("no token") };

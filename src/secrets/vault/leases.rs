@@ -1,0 +1,219 @@
+//! Secrets that come to an end: made to last longer, replaced in their files, or told of before they end.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::error::Asked;
+use super::session::{HeldToken, VaultSession};
+use super::source::VaultSource;
+use crate::secrets::{Leased, SecretLease};
+use crate::telemetry::SecretCounters;
+
+/// Between two tries to have something for another one.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// At most.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+
+/// What whoever runs the app is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseEvent {
+    /// Files of the app hold a new secret.
+    Replaced,
+    /// Variables of the app, these, hold what is about to end, and nobody can change them.
+    Ending(Vec<String>),
+}
+
+/// When each of them ends, of which the first is told to others.
+struct LeaseEnds {
+    ends: Mutex<Vec<Option<Instant>>>,
+    counters: Arc<SecretCounters>,
+}
+
+impl LeaseEnds {
+    fn set(&self, place: usize, end: Option<Instant>) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends[place] = end;
+        let left = ends.iter().flatten().min().map(|end| end.saturating_duration_since(Instant::now()));
+        self.counters.set_expiry(left.map(|left| SystemTime::now() + left));
+    }
+}
+
+/// One secret that ends.
+struct KeptLease {
+    place: usize,
+    ends: Arc<LeaseEnds>,
+    secret: Leased,
+    /// What the first answer has granted.
+    first: Duration,
+    granted: Instant,
+    has_warned: bool,
+    /// Leases before, which the app may still use, and the tokens that they end with.
+    before: Vec<(Instant, Arc<HeldToken>)>,
+}
+
+/// Keeps `leased`, for ever. What becomes of it is told by `events`.
+pub async fn keep_leases(
+    session: Arc<VaultSession>,
+    leased: Vec<Leased>,
+    counters: Arc<SecretCounters>,
+    events: mpsc::Sender<LeaseEvent>,
+) {
+    let mut keeping = JoinSet::new();
+    let ends = Arc::new(LeaseEnds { ends: Mutex::new(vec![None; leased.len()]), counters });
+    let now = Instant::now();
+    for (place, secret) in leased.into_iter().enumerate() {
+        let first = secret.lease.duration;
+        let kept = KeptLease {
+            place,
+            ends: Arc::clone(&ends),
+            secret,
+            first,
+            granted: now,
+            has_warned: false,
+            before: Vec::new(),
+        };
+        keeping.spawn(kept.keep(Arc::clone(&session), events.clone()));
+    }
+    // One that has nothing to do any more has ended.
+    while keeping.join_next().await.is_some() {}
+    std::future::pending().await
+}
+
+/// `part` of the time from `granted` to `ends`.
+fn part(granted: Instant, ends: Instant, part: f64) -> Instant {
+    granted + ends.saturating_duration_since(granted).mul_f64(part)
+}
+
+impl KeptLease {
+    async fn keep(mut self, session: Arc<VaultSession>, events: mpsc::Sender<LeaseEvent>) {
+        let mut tokens = session.tokens();
+        let mut wait = FIRST_BACK_OFF;
+        let mut not_before = Instant::now();
+        loop {
+            self.let_go();
+            // A token of a pair before may end first, and then its leases end with it.
+            let token_ends = session.end_of_holder(&self.secret.lease.id).await;
+            let own_end = self.granted + self.secret.lease.duration;
+            let ends = token_ends.map_or(own_end, |token| token.min(own_end));
+            self.ends.set(self.place, Some(ends));
+            let can_renew = self.secret.lease.renewable && token_ends.is_none_or(|token| token >= own_end);
+            let warns = !can_renew && !self.secret.variables.is_empty() && !self.has_warned;
+            let replaces = !can_renew && !self.secret.files.is_empty();
+            let due = match () {
+                () if can_renew || replaces => part(self.granted, ends, 2.0 / 3.0).max(not_before),
+                () if warns => part(self.granted, ends, 0.75),
+                () => return,
+            };
+            tokio::select! {
+                () = sleep_until(due.into()) => {}
+                Ok(()) = tokens.changed() => continue,
+            }
+            if can_renew {
+                match self.renew(&session).await {
+                    true => (wait, not_before) = (FIRST_BACK_OFF, Instant::now()),
+                    false => {
+                        not_before = Instant::now() + wait;
+                        wait = (wait * 2).min(LONGEST_BACK_OFF);
+                    }
+                }
+                continue;
+            }
+            if warns {
+                sleep_until(part(self.granted, ends, 0.75).into()).await;
+                self.has_warned = true;
+                let (variables, secret) = (self.secret.variables.join(", "), self.secret.request.to_string());
+                let left = ends.saturating_duration_since(Instant::now()).as_secs();
+                tracing::warn!(
+                    variables,
+                    secret,
+                    seconds_left = left,
+                    "a secret in variables of the app ends and cannot be renewed; ask for it with ?file, or set --secret-on-expiry stop"
+                );
+                // Nobody listens any more when the process ends.
+                let _ = events.send(LeaseEvent::Ending(self.secret.variables.clone())).await;
+            }
+            if replaces {
+                if self.replace(&session).await {
+                    (wait, not_before) = (FIRST_BACK_OFF, Instant::now());
+                    let _ = events.send(LeaseEvent::Replaced).await;
+                } else {
+                    not_before = Instant::now() + wait;
+                    wait = (wait * 2).min(LONGEST_BACK_OFF);
+                }
+            }
+        }
+    }
+
+    /// Makes the lease longer; `false`: it is tried again, if it can be at all.
+    async fn renew(&mut self, session: &VaultSession) -> bool {
+        match session.renew_lease(&self.secret.lease.id, self.first).await {
+            // Near the longest that it may last, the leases become shorter and shorter.
+            Ok(Some(renewal)) => {
+                let SecretLease { duration, renewable, .. } = &mut self.secret.lease;
+                self.granted = Instant::now();
+                (*duration, *renewable) = (renewal.lease, renewal.renewable && renewal.lease >= self.first / 3);
+                tracing::debug!(secret = %self.secret.request, lease_seconds = renewal.lease.as_secs(), "lease renewed");
+                true
+            }
+            Ok(None) => {
+                self.secret.lease.renewable = false;
+                true
+            }
+            Err(error) => {
+                self.secret.lease.renewable = error.is_transient(Asked::Secret);
+                tracing::warn!(secret = %self.secret.request, %error, "lease not renewed");
+                false
+            }
+        }
+    }
+
+    /// Has another secret in the place of this one.
+    async fn replace(&mut self, session: &Arc<VaultSession>) -> bool {
+        let source = VaultSource::new(Arc::clone(session));
+        let (answer, holder) = match source.fetch_held(&self.secret.request).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(secret = %self.secret.request, %error, "secret not replaced; the file keeps the old one");
+                return false;
+            }
+        };
+        for file in &self.secret.files {
+            if let Err(error) = file.replace(&answer) {
+                tracing::error!(file = %file.path.display(), error, "secret file not replaced");
+                return false;
+            }
+        }
+        let ends = self.granted + self.secret.lease.duration;
+        if let Some(old) = session.take_holder(&self.secret.lease.id).await {
+            self.before.push((ends, old));
+        }
+        let Some(lease) = answer.lease else {
+            tracing::info!(secret = %self.secret.request, "secret replaced by one that does not end");
+            self.secret.files.clear();
+            self.ends.set(self.place, None);
+            return true;
+        };
+        session.hold(&lease.id, holder).await;
+        tracing::info!(secret = %self.secret.request, files = self.secret.files.len(), lease_seconds = lease.duration.as_secs(), "secret replaced");
+        self.granted = Instant::now();
+        self.secret.lease = lease;
+        true
+    }
+
+    /// What has ended needs no token.
+    fn let_go(&mut self) {
+        let now = Instant::now();
+        self.before.retain(|(ends, holder)| {
+            let is_over = *ends <= now;
+            if is_over {
+                holder.remove_lease();
+            }
+            !is_over
+        });
+    }
+}
