@@ -111,6 +111,9 @@ _vestibule() {
             vestibule__subcmd__help__subcmd__token,jwt)
                 cmd="vestibule__subcmd__help__subcmd__token__subcmd__jwt"
                 ;;
+            vestibule__subcmd__help__subcmd__token,vault)
+                cmd="vestibule__subcmd__help__subcmd__token__subcmd__vault"
+                ;;
             vestibule__subcmd__help__subcmd__token,vault-cf)
                 cmd="vestibule__subcmd__help__subcmd__token__subcmd__vault__subcmd__cf"
                 ;;
@@ -135,6 +138,9 @@ _vestibule() {
             vestibule__subcmd__token,jwt)
                 cmd="vestibule__subcmd__token__subcmd__jwt"
                 ;;
+            vestibule__subcmd__token,vault)
+                cmd="vestibule__subcmd__token__subcmd__vault"
+                ;;
             vestibule__subcmd__token,vault-cf)
                 cmd="vestibule__subcmd__token__subcmd__vault__subcmd__cf"
                 ;;
@@ -146,6 +152,9 @@ _vestibule() {
                 ;;
             vestibule__subcmd__token__subcmd__help,jwt)
                 cmd="vestibule__subcmd__token__subcmd__help__subcmd__jwt"
+                ;;
+            vestibule__subcmd__token__subcmd__help,vault)
+                cmd="vestibule__subcmd__token__subcmd__help__subcmd__vault"
                 ;;
             vestibule__subcmd__token__subcmd__help,vault-cf)
                 cmd="vestibule__subcmd__token__subcmd__help__subcmd__vault__subcmd__cf"
@@ -174,7 +183,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__check)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --connect --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --connect --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -680,6 +689,68 @@ _vestibule() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --vault-addr)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-role)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-method)
+                    COMPREPLY=($(compgen -W "cf cert jwt comcast" -- "${cur}"))
+                    return 0
+                    ;;
+                --vault-mount)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-audience)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-policy)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-wrap-ttl)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --secret-signal)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --secret-on-expiry)
+                    COMPREPLY=($(compgen -W "warn stop" -- "${cur}"))
                     return 0
                     ;;
                 --handshake-timeout)
@@ -1185,7 +1256,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__help__subcmd__token)
-            opts="jwt vault-cf verify"
+            opts="jwt vault-cf verify vault"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1199,6 +1270,20 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__help__subcmd__token__subcmd__jwt)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vestibule__subcmd__help__subcmd__token__subcmd__vault)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1403,7 +1488,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__policy__subcmd__test)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1909,6 +1994,68 @@ _vestibule() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --vault-addr)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-role)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-method)
+                    COMPREPLY=($(compgen -W "cf cert jwt comcast" -- "${cur}"))
+                    return 0
+                    ;;
+                --vault-mount)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-audience)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-policy)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-wrap-ttl)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --secret-signal)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --secret-on-expiry)
+                    COMPREPLY=($(compgen -W "warn stop" -- "${cur}"))
                     return 0
                     ;;
                 --handshake-timeout)
@@ -2647,7 +2794,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__run)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3155,6 +3302,68 @@ _vestibule() {
                     fi
                     return 0
                     ;;
+                --vault-addr)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-role)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-method)
+                    COMPREPLY=($(compgen -W "cf cert jwt comcast" -- "${cur}"))
+                    return 0
+                    ;;
+                --vault-mount)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault-audience)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-policy)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --vault-wrap-ttl)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --secret-signal)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --secret-on-expiry)
+                    COMPREPLY=($(compgen -W "warn stop" -- "${cur}"))
+                    return 0
+                    ;;
                 --handshake-timeout)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -3289,7 +3498,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__token)
-            opts="-h --help jwt vault-cf verify help"
+            opts="-h --help jwt vault-cf verify vault help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3303,7 +3512,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__token__subcmd__help)
-            opts="jwt vault-cf verify help"
+            opts="jwt vault-cf verify vault help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3331,6 +3540,20 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__token__subcmd__help__subcmd__jwt)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vestibule__subcmd__token__subcmd__help__subcmd__vault)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -3479,6 +3702,138 @@ _vestibule() {
                     return 0
                     ;;
                 --client-id)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --write)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --mode)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vestibule__subcmd__token__subcmd__vault)
+            opts="-h --cert --key --config --addr --role --method --mount --namespace --ca --audience --policy --wrap-ttl --write --mode --once --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --cert)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --key)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --addr)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --role)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --method)
+                    COMPREPLY=($(compgen -W "cf cert jwt comcast" -- "${cur}"))
+                    return 0
+                    ;;
+                --mount)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audience)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --policy)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --wrap-ttl)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

@@ -136,6 +136,21 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credhub-time
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credhub-database-url -d 'Set DATABASE_URL from the first database that CredHub has resolved, if the app has none: on, off [on]' -r -f -a "on\t''
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l secrets-dir -d 'Where the folder is made for secrets that the app gets as files [the first of /dev/shm and /run that is in memory]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-addr -d 'Where Vault or OpenBao is: https://HOST:PORT; http:// on loopback only [$VAULT_ADDR]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-role -d 'The role that is asked for; needed but for the method comcast' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-method -d 'How to log in: HashiCorp\'s CF plugin, the pair in mutual TLS, a JWT, or Comcast\'s plugin: cf, cert, jwt, comcast [cf]' -r -f -a "cf\t''
+cert\t''
+jwt\t''
+comcast\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-mount -d 'Where the method is mounted [cf, cert, jwt or cloudfoundry, by the method]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-namespace -d 'The namespace in which everything is [$VAULT_NAMESPACE]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-ca -d 'CAs that vouch for the server [$VAULT_CACERT, or $CF_SYSTEM_CERT_PATH and system]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-audience -d 'For whom the token of the methods jwt and comcast is' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-policy -d 'A policy to be asked for, for the method comcast' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l vault-wrap-ttl -d 'Have the login wrapped on its way to us, for this time at most' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l secret-signal -d 'What the app gets once its files hold a new secret' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l secret-on-expiry -d 'When a secret in the app\'s variables is about to end: warn, or stop with status 69: warn, stop [warn]' -r -f -a "warn\t''
+stop\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -389,6 +404,21 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credhub-ti
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credhub-database-url -d 'Set DATABASE_URL from the first database that CredHub has resolved, if the app has none: on, off [on]' -r -f -a "on\t''
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l secrets-dir -d 'Where the folder is made for secrets that the app gets as files [the first of /dev/shm and /run that is in memory]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-addr -d 'Where Vault or OpenBao is: https://HOST:PORT; http:// on loopback only [$VAULT_ADDR]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-role -d 'The role that is asked for; needed but for the method comcast' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-method -d 'How to log in: HashiCorp\'s CF plugin, the pair in mutual TLS, a JWT, or Comcast\'s plugin: cf, cert, jwt, comcast [cf]' -r -f -a "cf\t''
+cert\t''
+jwt\t''
+comcast\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-mount -d 'Where the method is mounted [cf, cert, jwt or cloudfoundry, by the method]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-namespace -d 'The namespace in which everything is [$VAULT_NAMESPACE]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-ca -d 'CAs that vouch for the server [$VAULT_CACERT, or $CF_SYSTEM_CERT_PATH and system]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-audience -d 'For whom the token of the methods jwt and comcast is' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-policy -d 'A policy to be asked for, for the method comcast' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l vault-wrap-ttl -d 'Have the login wrapped on its way to us, for this time at most' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l secret-signal -d 'What the app gets once its files hold a new secret' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l secret-on-expiry -d 'When a secret in the app\'s variables is about to end: warn, or stop with status 69: warn, stop [warn]' -r -f -a "warn\t''
+stop\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -538,6 +568,21 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credhub-database-url -d 'Set DATABASE_URL from the first database that CredHub has resolved, if the app has none: on, off [on]' -r -f -a "on\t''
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l secrets-dir -d 'Where the folder is made for secrets that the app gets as files [the first of /dev/shm and /run that is in memory]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-addr -d 'Where Vault or OpenBao is: https://HOST:PORT; http:// on loopback only [$VAULT_ADDR]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-role -d 'The role that is asked for; needed but for the method comcast' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-method -d 'How to log in: HashiCorp\'s CF plugin, the pair in mutual TLS, a JWT, or Comcast\'s plugin: cf, cert, jwt, comcast [cf]' -r -f -a "cf\t''
+cert\t''
+jwt\t''
+comcast\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-mount -d 'Where the method is mounted [cf, cert, jwt or cloudfoundry, by the method]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-namespace -d 'The namespace in which everything is [$VAULT_NAMESPACE]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-ca -d 'CAs that vouch for the server [$VAULT_CACERT, or $CF_SYSTEM_CERT_PATH and system]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-audience -d 'For whom the token of the methods jwt and comcast is' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-policy -d 'A policy to be asked for, for the method comcast' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l vault-wrap-ttl -d 'Have the login wrapped on its way to us, for this time at most' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l secret-signal -d 'What the app gets once its files hold a new secret' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l secret-on-expiry -d 'When a secret in the app\'s variables is about to end: warn, or stop with status 69: warn, stop [warn]' -r -f -a "warn\t''
+stop\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l handshake-timeout -d 'From accept to the end of the handshake [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l connect-timeout -d 'For the app to accept [1s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l idle-timeout -d 'Close a connection that is silent both ways for this long [off]' -r -f
@@ -580,11 +625,12 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -s h -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -f -a "verify" -d 'The verdict on a token, and the check that decided; exit 0 or 1'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify vault help" -s h -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify vault help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify vault help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify vault help" -f -a "verify" -d 'The verdict on a token, and the check that decided; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify vault help" -f -a "vault" -d 'Log in to Vault or OpenBao; print its token, or keep it in a file'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify vault help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l config -d 'A vestibule.toml that holds any of these' -r -F
@@ -634,9 +680,30 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_se
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l require-bound -d 'Only tokens that are bound to a certificate count (cnf)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l addr -d 'Where Vault or OpenBao is: https://HOST:PORT; http:// on loopback only [$VAULT_ADDR]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l role -d 'The role that is asked for; needed but for the method comcast' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l method -d 'How to log in: HashiCorp\'s CF plugin, the pair in mutual TLS, a JWT, or Comcast\'s plugin: cf, cert, jwt, comcast [cf]' -r -f -a "cf\t''
+cert\t''
+jwt\t''
+comcast\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l mount -d 'Where the method is mounted [cf, cert, jwt or cloudfoundry, by the method]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l namespace -d 'The namespace in which everything is [$VAULT_NAMESPACE]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l ca -d 'CAs that vouch for the server [$VAULT_CACERT, or $CF_SYSTEM_CERT_PATH and system]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l audience -d 'For whom the token of the methods jwt and comcast is' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l policy -d 'A policy to be asked for, for the method comcast' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l wrap-ttl -d 'Print a wrapping token instead, which gives the token once within this time' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l write -d 'Keep the token fresh in this file until stopped, instead of printing one' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l mode -d 'The mode of that file [0600]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l once -d 'Write the file and exit'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l help -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -s h -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "verify" -d 'The verdict on a token, and the check that decided; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "vault" -d 'Log in to Vault or OpenBao; print its token, or keep it in a file'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l validity -d 'How long each certificate is valid [24h]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l rotate-every -d 'Write a new pair this often [as Diego does]' -r -f
@@ -710,5 +777,6 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_see
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "verify" -d 'The verdict on a token, and the check that decided; exit 0 or 1'
+complete -c vestibule -n "__fish_vestibule_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "vault" -d 'Log in to Vault or OpenBao; print its token, or keep it in a file'
 complete -c vestibule -n "__fish_seen_subcommand_from run; and contains -- -- (commandline -opc)" -x -a "(__fish_complete_command)"
 complete -c vestibule -n "__fish_seen_subcommand_from completions" -f -a "bash zsh fish"

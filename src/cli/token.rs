@@ -13,7 +13,7 @@ use super::tools::Flags;
 use super::{Command, ParseExit, VerifyArgs, grammar, read, token_verify};
 use crate::config::options::{TOKEN_JWT, TOKEN_VAULT_CF};
 use crate::config::sources::Environment;
-use crate::config::values::{FileMode, Range, name as word};
+use crate::config::values::{FileMode, Range};
 use crate::config::{PairSource, resolve, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};

@@ -307,9 +307,20 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
     use options::Group;
     for option in options::of("run") {
         // Some options have a meaning only beside others.
-        let base = || match option.group {
+        let base = |choice: &str| match option.group {
             Group::Outbound => nothing().flag("outbound", "9000=b:1"),
-            Group::Secrets if option.name != "resolve" => nothing().flag("resolve", "file"),
+            Group::Secrets if option.name == "resolve" => {
+                nothing().flag("vault-addr", "https://v:8200").flag("vault-role", "r")
+            }
+            Group::Secrets if matches!(option.name, "vault-method" | "secret-on-expiry") => {
+                let typed = nothing().flag("resolve", "vault").flag("vault-addr", "https://v:8200");
+                match choice {
+                    "jwt" => typed.flag("vault-role", "r").flag("vault-audience", "a"),
+                    "comcast" => typed.flag("vault-audience", "a").flag("vault-policy", "p"),
+                    _ => typed.flag("vault-role", "r"),
+                }
+            }
+            Group::Secrets => nothing().flag("resolve", "file"),
             Group::ForwardProxy if option.name != "forward-proxy" => nothing().flag("forward-proxy", "on"),
             Group::AppFiles if option.name == "file-mode" => nothing().flag("credential-file", "chain=/c"),
             Group::IdentityEndpoint if option.name != "identity-listen" => {
@@ -319,14 +330,15 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
         };
         for choice in option.choices {
             let clients = option.group == Group::Clients && *choice != "off";
-            let typed = if clients { base().flag("client-ca", "/ca").flag("allow", "any") } else { base() };
+            let typed = base(choice);
+            let typed = if clients { typed.flag("client-ca", "/ca").flag("allow", "any") } else { typed };
             typed.flag(option.name, choice).config();
         }
         if let options::Preset::Value(default) = option.default
             // Whoever types these is told more than by the default when they cannot be had.
             && !matches!(option.name, "cert" | "key" | "admin")
         {
-            assert_eq!(base().flag(option.name, default).config(), base().config(), "{}", option.name);
+            assert_eq!(base(default).flag(option.name, default).config(), base(default).config(), "{}", option.name);
         }
     }
 }

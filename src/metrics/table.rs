@@ -281,7 +281,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Gauge,
         labels: &[],
         help: "When the token of Vault comes to its end, in seconds since 1970; none where there is no token, or it has no end.",
-        read: |seen| seen.secrets.vault.expiry().map(moment).unwrap_or_default(),
+        read: |seen| seen.counters.secrets.vault.expiry().map(moment).unwrap_or_default(),
     },
     Metric {
         name: "vestibule_retiring",
@@ -638,7 +638,7 @@ fn secrets_resolved(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
 
 fn vault_logins(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     let of_method = |method: VaultMethod| {
-        let [succeeded, failed] = seen.secrets.vault.logins(method);
+        let [succeeded, failed] = seen.counters.secrets.vault.logins(method);
         let samples = [("success", succeeded), ("failed", failed)];
         let tried = succeeded + failed > 0;
         samples

@@ -64,8 +64,8 @@ impl Running {
     /// What `plan` refers to, or what came first.
     async fn resolve(&mut self, plan: Plan, tasks: &mut Tasks) -> Result<Resolved, StopCause> {
         let Some(config) = self.config.secrets.clone() else { return Ok(Resolved::default()) };
-        let sources =
-            SecretStores::open(&config, &plan, &self.served, &self.shared.counters.secrets.vault).map_err(StopCause::Broken)?;
+        let sources = SecretStores::open(&config, &plan, &self.served, &self.shared.counters.secrets.vault)
+            .map_err(StopCause::Broken)?;
         // From now on its token is revoked, whatever comes.
         self.vault = sources.vault().cloned();
         let counters = Arc::clone(&self.shared.counters.secrets);
@@ -116,7 +116,7 @@ impl Running {
         }
         let (events, told) = mpsc::channel(LEASE_EVENTS);
         self.lease_events = Some(told);
-        let keeping = keep_leases(Arc::clone(&session), leased, Arc::clone(&self.shared.secrets), events);
+        let keeping = keep_leases(Arc::clone(&session), leased, Arc::clone(&self.shared.counters.secrets), events);
         tasks.start("vault", async move { session.run().await });
         tasks.start("leases", keeping);
     }

@@ -1,6 +1,8 @@
 //! The rows: one option each.
 
-use super::{Arity, Group, Opt, POLICY_TEST, Preset, Scope, TOKEN_JWT, TOKEN_VAULT, TOKEN_VAULT_CF, TOKEN_VERIFY, Table};
+use super::{
+    Arity, Group, Opt, POLICY_TEST, Preset, Scope, TOKEN_JWT, TOKEN_VAULT, TOKEN_VAULT_CF, TOKEN_VERIFY, Table,
+};
 
 const SERVING: &[&str] = &["run", "proxy", "check", POLICY_TEST];
 const RUN: &[&str] = &["run", "check", POLICY_TEST];

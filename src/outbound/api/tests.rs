@@ -135,18 +135,18 @@ async fn of_several_addresses_the_one_that_answers_is_taken() {
 }
 
 /// A CA, and what it issues.
-struct Ca {
+struct TestCa {
     certificate: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
     folder: tempfile::TempDir,
 }
 
-impl Ca {
+impl TestCa {
     fn new() -> Self {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         // Each has a name of its own.
         params.distinguished_name.push(rcgen::DnType::CommonName, folder.path().display().to_string());
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.is_ca = rcgen::IsCa::TestCa(rcgen::BasicConstraints::Unconstrained);
         let certificate = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
         std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
         Self { certificate, folder }
@@ -171,7 +171,7 @@ impl Ca {
 }
 
 /// A TLS server with a certificate of `names` by `ca` that asks for one of `clients`, and answers each request by who has asked.
-async fn encrypted(ca: &Ca, names: &[&str], clients: Option<&Ca>) -> SocketAddr {
+async fn encrypted(ca: &TestCa, names: &[&str], clients: Option<&TestCa>) -> SocketAddr {
     let (certificate, key) = ca.issue(names);
     let builder = ServerConfig::builder_with_provider(crate::crypto::provider()).with_safe_default_protocol_versions();
     let builder = match clients {
@@ -216,7 +216,7 @@ async fn call(url: &str, trust: &ApiTrust, pair: Option<&Pair>) -> Result<Vec<u8
 
 #[tokio::test]
 async fn the_pair_is_shown_where_one_is_given_and_the_server_must_have_the_name() {
-    let ca = Ca::new();
+    let ca = TestCa::new();
     let addr = encrypted(&ca, &["127.0.0.1", "localhost"], Some(&ca)).await;
     let (trust, pair) = (ca.trust(), ca.pair());
     let at = format!("https://{addr}");
@@ -234,7 +234,7 @@ async fn the_pair_is_shown_where_one_is_given_and_the_server_must_have_the_name(
 
 #[tokio::test]
 async fn a_server_of_an_unknown_ca_is_told_nothing_and_the_cas_are_named() {
-    let (ca, other) = (Ca::new(), Ca::new());
+    let (ca, other) = (TestCa::new(), TestCa::new());
     let addr = encrypted(&other, &["127.0.0.1"], None).await;
     let error = call(&format!("https://{addr}"), &ca.trust(), None).await.unwrap_err();
     let said = error.to_string();
@@ -244,7 +244,7 @@ async fn a_server_of_an_unknown_ca_is_told_nothing_and_the_cas_are_named() {
 
 #[tokio::test]
 async fn a_server_that_does_not_know_our_ca_has_refused_us() {
-    let (ca, other) = (Ca::new(), Ca::new());
+    let (ca, other) = (TestCa::new(), TestCa::new());
     let addr = encrypted(&ca, &["127.0.0.1"], Some(&other)).await;
     let error = call(&format!("https://{addr}"), &ca.trust(), Some(&ca.pair())).await.unwrap_err();
     assert!(matches!(error, ApiError::Rejected(_)), "{error:?}");
@@ -252,7 +252,7 @@ async fn a_server_that_does_not_know_our_ca_has_refused_us() {
 
 #[tokio::test]
 async fn an_encrypted_body_that_is_cut_off_never_looks_whole() {
-    let ca = Ca::new();
+    let ca = TestCa::new();
     let (certificate, key) = ca.issue(&["127.0.0.1"]);
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let builder = ServerConfig::builder_with_provider(crate::crypto::provider()).with_safe_default_protocol_versions();

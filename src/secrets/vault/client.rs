@@ -55,7 +55,7 @@ impl<'a> Call<'a> {
 }
 
 /// What Vault has answered: with a status that says yes, or with a 404.
-pub(super) struct Reply {
+pub(super) struct VaultReply {
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
@@ -83,7 +83,7 @@ impl VaultClient {
     ///
     /// # Errors
     /// [`VaultError`]: there is no answer, or it is a no.
-    pub(super) async fn call(&self, call: &Call<'_>) -> Result<Reply, VaultError> {
+    pub(super) async fn call(&self, call: &Call<'_>) -> Result<VaultReply, VaultError> {
         self.call_within(call, LIMITS.total).await
     }
 
@@ -92,7 +92,7 @@ impl VaultClient {
         self.call_within(&Call::post("auth/token/revoke-self", Some(token), b""), REVOCATION).await.map(drop)
     }
 
-    async fn call_within(&self, call: &Call<'_>, total: Duration) -> Result<Reply, VaultError> {
+    async fn call_within(&self, call: &Call<'_>, total: Duration) -> Result<VaultReply, VaultError> {
         let deadline = tokio::time::Instant::now() + total;
         let mut url = self.url.clone();
         let mut path = format!("/v1/{}", call.path);
@@ -106,7 +106,7 @@ impl VaultClient {
             response = self.send(&url, path, call, left).await?;
         }
         if response.status.is_success() {
-            return Ok(Reply { body: response.body });
+            return Ok(VaultReply { body: response.body });
         }
         let secrets: Vec<_> =
             call.token.map(VaultToken::text).into_iter().chain(call.secrets.iter().copied()).collect();

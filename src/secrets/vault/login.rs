@@ -31,7 +31,7 @@ pub enum LoginRefusal {
 }
 
 /// What is posted to log in.
-pub(super) struct LoginBody {
+pub(super) struct VaultLoginBody {
     pub(super) json: Zeroizing<Vec<u8>>,
     /// What of it lets whoever sees it log in as well.
     pub(super) secret: Zeroizing<String>,
@@ -44,34 +44,38 @@ pub(super) struct LoginBody {
 ///
 /// # Errors
 /// [`LoginRefusal`]: the server would refuse it, or the instance is about to stop.
-pub(super) fn body(config: &Vault, pair: &Pair, now: SystemTime) -> Result<LoginBody, LoginRefusal> {
+pub(super) fn body(config: &Vault, pair: &Pair, now: SystemTime) -> Result<VaultLoginBody, LoginRefusal> {
     match &config.login {
         VaultLogin::Cf { role } => {
             let body = vault_cf_login(pair, role, now)?;
-            Ok(LoginBody { secret: Zeroizing::new(body.clone()), json: Zeroizing::new(body.into_bytes()), jti: None })
+            Ok(VaultLoginBody {
+                secret: Zeroizing::new(body.clone()),
+                json: Zeroizing::new(body.into_bytes()),
+                jti: None,
+            })
         }
         VaultLogin::Cert { role } => {
             if Certificate::from_der(pair.leaf())?.is_retirement() {
                 return Err(LoginRefusal::Retired);
             }
             let json = json!({ "name": role }).to_string().into_bytes();
-            Ok(LoginBody { json: Zeroizing::new(json), secret: Zeroizing::default(), jti: None })
+            Ok(VaultLoginBody { json: Zeroizing::new(json), secret: Zeroizing::default(), jti: None })
         }
         VaultLogin::Jwt { role, audience } => {
             let token = issue(pair, &TokenRequest::new(audience, JWT_TTL), now)?;
             let json = json!({ "role": role, "jwt": token.text() }).to_string().into_bytes();
-            Ok(LoginBody::of_jwt(json, token.text(), token.jti.clone()))
+            Ok(VaultLoginBody::of_jwt(json, token.text(), token.jti.clone()))
         }
         VaultLogin::Comcast { audience, policies } => {
             let form = TokenForm::Comcast { policies: policies.clone() };
             let token = issue(pair, &TokenRequest { form, ..TokenRequest::new(audience, JWT_TTL) }, now)?;
             let json = json!({ "jwt": token.text() }).to_string().into_bytes();
-            Ok(LoginBody::of_jwt(json, token.text(), token.jti.clone()))
+            Ok(VaultLoginBody::of_jwt(json, token.text(), token.jti.clone()))
         }
     }
 }
 
-impl LoginBody {
+impl VaultLoginBody {
     fn of_jwt(json: Vec<u8>, jwt: &str, jti: String) -> Self {
         Self { json: Zeroizing::new(json), secret: Zeroizing::new(jwt.to_owned()), jti: Some(jti) }
     }

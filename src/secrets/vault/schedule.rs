@@ -12,7 +12,7 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum RenewalStep {
     /// Ask for a new token.
     LogIn,
     /// Make the token that is there last longer.
@@ -30,8 +30,8 @@ pub(super) enum Failed {
 
 /// The life of one token after another.
 #[derive(Debug)]
-pub(super) struct Schedule {
-    next: Option<(Instant, Step)>,
+pub(super) struct RenewalSchedule {
+    next: Option<(Instant, RenewalStep)>,
     /// What the first answer has granted.
     first: Duration,
     /// When the token ends; `None`: there is none, or it never does.
@@ -39,10 +39,10 @@ pub(super) struct Schedule {
     failures: u32,
 }
 
-impl Schedule {
+impl RenewalSchedule {
     /// Nobody has logged in yet, which is due at once.
     pub(super) fn new(now: Instant) -> Self {
-        Self { next: Some((now, Step::LogIn)), first: Duration::ZERO, ends: None, failures: 0 }
+        Self { next: Some((now, RenewalStep::LogIn)), first: Duration::ZERO, ends: None, failures: 0 }
     }
 
     /// The token is left to end by itself.
@@ -52,11 +52,11 @@ impl Schedule {
 
     /// Something is to be done at `at`, with a token of which nothing else is known.
     pub(super) fn due(at: Instant) -> Self {
-        Self { next: Some((at, Step::Renew)), first: Duration::ZERO, ends: None, failures: 0 }
+        Self { next: Some((at, RenewalStep::Renew)), first: Duration::ZERO, ends: None, failures: 0 }
     }
 
     /// What is to be done next, and when; `None`: nothing, for the token is good for ever.
-    pub(super) fn next(&self) -> Option<(Instant, Step)> {
+    pub(super) fn next(&self) -> Option<(Instant, RenewalStep)> {
         self.next
     }
 
@@ -68,7 +68,7 @@ impl Schedule {
     /// A login has given a token.
     pub(super) fn logged_in(&mut self, now: Instant, Renewal { lease, renewable }: Renewal) {
         self.first = lease;
-        self.grant(now, lease, if renewable { Step::Renew } else { Step::LogIn });
+        self.grant(now, lease, if renewable { RenewalStep::Renew } else { RenewalStep::LogIn });
     }
 
     /// A renewal was answered: with a new lease, or with nothing.
@@ -76,32 +76,35 @@ impl Schedule {
         match renewal {
             // Near the longest that a token may live, the leases become shorter and shorter.
             Some(Renewal { lease, .. }) if !lease.is_zero() && lease < self.first / 3 => {
-                self.grant(now, lease, Step::LogIn);
-                self.next = Some((now, Step::LogIn));
+                self.grant(now, lease, RenewalStep::LogIn);
+                self.next = Some((now, RenewalStep::LogIn));
             }
             Some(Renewal { lease, renewable }) => {
-                self.grant(now, lease, if renewable { Step::Renew } else { Step::LogIn });
+                self.grant(now, lease, if renewable { RenewalStep::Renew } else { RenewalStep::LogIn });
             }
-            None => self.next = Some((now, Step::LogIn)),
+            None => self.next = Some((now, RenewalStep::LogIn)),
         }
     }
 
     /// The step that was due has failed. `jitter` is drawn from 0 to 1.
     pub(super) fn failed(&mut self, now: Instant, failed: Failed, jitter: f64) {
-        let step = self.next.map_or(Step::LogIn, |(_, step)| step);
+        let step = self.next.map_or(RenewalStep::LogIn, |(_, step)| step);
         match (step, failed) {
             // The token may be gone, or be of a kind that is not renewed.
-            (Step::Renew, Failed::Refused) => self.next = Some((now, Step::LogIn)),
-            (Step::Renew, Failed::Transient) => {
+            (RenewalStep::Renew, Failed::Refused) => self.next = Some((now, RenewalStep::LogIn)),
+            (RenewalStep::Renew, Failed::Transient) => {
                 let at = now + self.back_off(jitter);
                 // What could not be renewed in time is replaced.
-                let step = if self.ends.is_some_and(|ends| ends <= at) { Step::LogIn } else { Step::Renew };
+                let step =
+                    if self.ends.is_some_and(|ends| ends <= at) { RenewalStep::LogIn } else { RenewalStep::Renew };
                 self.next = Some((at, step));
             }
-            (Step::LogIn, Failed::Transient) => self.next = Some((now + self.back_off(jitter), Step::LogIn)),
-            (Step::LogIn, Failed::Refused) => {
+            (RenewalStep::LogIn, Failed::Transient) => {
+                self.next = Some((now + self.back_off(jitter), RenewalStep::LogIn))
+            }
+            (RenewalStep::LogIn, Failed::Refused) => {
                 let wait = LONGEST_BACK_OFF.mul_f64(1.0 - jitter / 10.0);
-                self.next = Some((now + wait, Step::LogIn));
+                self.next = Some((now + wait, RenewalStep::LogIn));
             }
         }
     }
@@ -109,10 +112,10 @@ impl Schedule {
     /// Another pair is in service, or the token is of no use any more: a token is asked for at once.
     pub(super) fn log_in_anew(&mut self, now: Instant) {
         self.failures = 0;
-        self.next = Some((now, Step::LogIn));
+        self.next = Some((now, RenewalStep::LogIn));
     }
 
-    fn grant(&mut self, now: Instant, lease: Duration, step: Step) {
+    fn grant(&mut self, now: Instant, lease: Duration, step: RenewalStep) {
         self.failures = 0;
         self.ends = (!lease.is_zero()).then(|| now + lease);
         // Two thirds of it, but never at once again and again.
@@ -138,10 +141,10 @@ mod tests {
         Renewal { lease: Duration::from_secs(seconds), renewable }
     }
 
-    fn logged_in(seconds: u64, renewable: bool) -> (Instant, Schedule) {
+    fn logged_in(seconds: u64, renewable: bool) -> (Instant, RenewalSchedule) {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
-        assert_eq!(schedule.next(), Some((now, Step::LogIn)));
+        let mut schedule = RenewalSchedule::new(now);
+        assert_eq!(schedule.next(), Some((now, RenewalStep::LogIn)));
         schedule.logged_in(now, lease(seconds, renewable));
         (now, schedule)
     }
@@ -150,19 +153,19 @@ mod tests {
     fn a_token_is_renewed_at_two_thirds_of_each_lease() {
         let (now, mut schedule) = logged_in(3600, true);
         let due = now + HOUR * 2 / 3;
-        assert_eq!(schedule.next(), Some((due, Step::Renew)));
+        assert_eq!(schedule.next(), Some((due, RenewalStep::Renew)));
         assert_eq!(schedule.ends(), Some(now + HOUR));
         schedule.renewed(due, Some(lease(1800, true)));
-        assert_eq!(schedule.next(), Some((due + HOUR / 3, Step::Renew)));
+        assert_eq!(schedule.next(), Some((due + HOUR / 3, RenewalStep::Renew)));
     }
 
     #[test]
     fn one_that_cannot_be_renewed_is_replaced_at_two_thirds() {
         let (now, mut schedule) = logged_in(3600, false);
-        assert_eq!(schedule.next(), Some((now + HOUR * 2 / 3, Step::LogIn)));
+        assert_eq!(schedule.next(), Some((now + HOUR * 2 / 3, RenewalStep::LogIn)));
         schedule.logged_in(now, lease(3600, true));
         schedule.renewed(now, Some(lease(3600, false)));
-        assert_eq!(schedule.next(), Some((now + HOUR * 2 / 3, Step::LogIn)));
+        assert_eq!(schedule.next(), Some((now + HOUR * 2 / 3, RenewalStep::LogIn)));
     }
 
     #[test]
@@ -170,26 +173,26 @@ mod tests {
         for renewal in [Some(lease(1199, true)), None] {
             let (now, mut schedule) = logged_in(3600, true);
             schedule.renewed(now, renewal);
-            assert_eq!(schedule.next(), Some((now, Step::LogIn)), "{renewal:?}");
+            assert_eq!(schedule.next(), Some((now, RenewalStep::LogIn)), "{renewal:?}");
         }
         let (now, mut schedule) = logged_in(3600, true);
         schedule.renewed(now, Some(lease(1200, true)));
-        assert_eq!(schedule.next().map(|(_, step)| step), Some(Step::Renew));
+        assert_eq!(schedule.next().map(|(_, step)| step), Some(RenewalStep::Renew));
     }
 
     #[test]
     fn a_refused_renewal_is_answered_by_a_login_at_once_and_a_refused_login_after_minutes() {
         let (now, mut schedule) = logged_in(3600, true);
         schedule.failed(now, Failed::Refused, 0.5);
-        assert_eq!(schedule.next(), Some((now, Step::LogIn)));
+        assert_eq!(schedule.next(), Some((now, RenewalStep::LogIn)));
         schedule.failed(now, Failed::Refused, 0.0);
-        assert_eq!(schedule.next(), Some((now + LONGEST_BACK_OFF, Step::LogIn)));
+        assert_eq!(schedule.next(), Some((now + LONGEST_BACK_OFF, RenewalStep::LogIn)));
     }
 
     #[test]
     fn failures_that_may_pass_are_waited_for_twice_as_long_each_time() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = RenewalSchedule::new(now);
         let mut waits = Vec::new();
         for _ in 0..12 {
             schedule.failed(now, Failed::Transient, 0.0);
@@ -197,10 +200,10 @@ mod tests {
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         schedule.failed(now, Failed::Transient, 1.0);
-        assert_eq!(schedule.next(), Some((now + LONGEST_BACK_OFF / 2, Step::LogIn)));
+        assert_eq!(schedule.next(), Some((now + LONGEST_BACK_OFF / 2, RenewalStep::LogIn)));
         schedule.logged_in(now, lease(10, true));
         schedule.failed(now, Failed::Transient, 0.0);
-        assert_eq!(schedule.next(), Some((now + FIRST_BACK_OFF, Step::Renew)), "a success is a new beginning");
+        assert_eq!(schedule.next(), Some((now + FIRST_BACK_OFF, RenewalStep::Renew)), "a success is a new beginning");
     }
 
     #[test]
@@ -214,14 +217,14 @@ mod tests {
             steps.push(step);
             at = next;
         }
-        assert_eq!(steps, [Step::Renew, Step::LogIn, Step::LogIn]);
+        assert_eq!(steps, [RenewalStep::Renew, RenewalStep::LogIn, RenewalStep::LogIn]);
     }
 
     #[test]
     fn a_rotation_is_a_login_at_once_and_forgets_the_failures_before() {
         let (now, mut schedule) = logged_in(3600, true);
         schedule.log_in_anew(now);
-        assert_eq!(schedule.next(), Some((now, Step::LogIn)));
+        assert_eq!(schedule.next(), Some((now, RenewalStep::LogIn)));
         assert_eq!(schedule.ends(), Some(now + HOUR), "the old token is still good");
     }
 
@@ -230,6 +233,6 @@ mod tests {
         let (_, schedule) = logged_in(0, true);
         assert_eq!((schedule.next(), schedule.ends()), (None, None));
         let (now, schedule) = logged_in(1, true);
-        assert_eq!(schedule.next(), Some((now + FIRST_BACK_OFF, Step::Renew)));
+        assert_eq!(schedule.next(), Some((now + FIRST_BACK_OFF, RenewalStep::Renew)));
     }
 }

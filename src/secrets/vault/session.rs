@@ -12,7 +12,7 @@ use super::answer::{self, Auth, LoginAnswer, Renewal, VaultToken, Wrapped};
 use super::client::{Call, VaultClient};
 use super::error::{Asked, VaultError};
 use super::login;
-use super::schedule::{Failed, Schedule, Step};
+use super::schedule::{Failed, RenewalSchedule, RenewalStep};
 use crate::config::{Vault, VaultMethod};
 use crate::credentials::{ServedCertificate, run_blocking};
 use crate::identity::Certificate;
@@ -39,9 +39,9 @@ pub struct VaultSession {
 
 struct State {
     current: Option<Arc<HeldToken>>,
-    schedule: Schedule,
+    schedule: RenewalSchedule,
     /// Tokens before, for a moment, or as long as leases end with them.
-    kept: Vec<(Arc<HeldToken>, Schedule)>,
+    kept: Vec<(Arc<HeldToken>, RenewalSchedule)>,
     /// The pair that was in service when the last token was asked for.
     generation: u64,
     /// The pair for which a login is due, or was: what fails by it is not tried again at once.
@@ -86,7 +86,7 @@ impl VaultSession {
     pub fn new(config: Vault, pairs: Pairs, counters: Arc<VaultCounters>) -> Self {
         let state = State {
             current: None,
-            schedule: Schedule::new(Instant::now()),
+            schedule: RenewalSchedule::new(Instant::now()),
             kept: Vec::new(),
             generation: 0,
             noticed: 0,
@@ -200,7 +200,7 @@ impl VaultSession {
                     return std::future::pending().await;
                 },
                 () = wake(due.map(|(at, _)| at)) => match due {
-                    Some((_, Step::Renew)) => self.renew().await,
+                    Some((_, RenewalStep::Renew)) => self.renew().await,
                     _ => self.replace().await,
                 },
                 () = wake(kept) => self.renew_kept().await,
@@ -252,7 +252,7 @@ impl VaultSession {
         self.tokens.send_replace(Some(token.clone()));
         let held = HeldToken { token, client, uses: uses.map(AtomicU64::new), leases: AtomicUsize::new(0) };
         let old = state.current.replace(Arc::new(held));
-        let mut schedule = Schedule::new(now);
+        let mut schedule = RenewalSchedule::new(now);
         schedule.logged_in(now, renewal);
         let old_schedule = std::mem::replace(&mut state.schedule, schedule);
         state.generation = generation;
@@ -270,7 +270,7 @@ impl VaultSession {
         match old {
             Some(old) if old.has_leases() => state.kept.push((old, old_schedule)),
             // Whoever has just read it somewhere may use it once more.
-            Some(old) => state.kept.push((old, Schedule::due(now + GRACE))),
+            Some(old) => state.kept.push((old, RenewalSchedule::due(now + GRACE))),
             None => {}
         }
         Ok(())
@@ -352,7 +352,8 @@ impl VaultSession {
     async fn renew_kept(&self) {
         let mut state = self.state.lock().await;
         let now = Instant::now();
-        let is_due = |(_, schedule): &(Arc<HeldToken>, Schedule)| schedule.next().is_some_and(|(at, _)| at <= now);
+        let is_due =
+            |(_, schedule): &(Arc<HeldToken>, RenewalSchedule)| schedule.next().is_some_and(|(at, _)| at <= now);
         while let Some(place) = state.kept.iter().position(is_due) {
             let held = Arc::clone(&state.kept[place].0);
             if !held.has_leases() {
@@ -420,7 +421,7 @@ impl VaultSession {
         state.reported = Some(text);
     }
 
-    fn publish_expiry(&self, schedule: &Schedule) {
+    fn publish_expiry(&self, schedule: &RenewalSchedule) {
         let left = schedule.ends().map(|ends| ends.saturating_duration_since(Instant::now()));
         self.counters.set_expiry(left.map(|left| SystemTime::now() + left));
     }

@@ -23,7 +23,7 @@ fn what_is_missing_is_named_though_credhub_does_not_name_it() {
     let failure = outcome.failure();
     assert!(failure.starts_with(&format!("{SENTENCE}service \"mail\" refers to /c/mail: https://")), "{failure}");
     assert!(failure.contains("404") && failure.contains("bind the service again, or grant mtls-app:"), "{failure}");
-    assert!(!failure.contains("db") && !outcome.log.contains("S3cret"), "{failure}");
+    assert!(!failure.contains("/c/db") && !outcome.log.contains("S3cret"), "{failure}");
     // Once for all, and once for each.
     assert_eq!(credhub.asked().len(), 3);
 }
