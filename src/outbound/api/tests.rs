@@ -146,7 +146,7 @@ impl TestCa {
         let folder = tempfile::tempdir().unwrap();
         // Each has a name of its own.
         params.distinguished_name.push(rcgen::DnType::CommonName, folder.path().display().to_string());
-        params.is_ca = rcgen::IsCa::TestCa(rcgen::BasicConstraints::Unconstrained);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let certificate = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
         std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
         Self { certificate, folder }
