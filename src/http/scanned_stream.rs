@@ -252,7 +252,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 }
                 buf.set_filled(before);
             }
-            if this.scan.is_within_head(this.held.len()) && this.held.len() > this.max_head {
+            // What is cleared was a head in time.
+            if this.cleared == 0 && this.scan.is_within_head(this.held.len()) && this.held.len() > this.max_head {
                 this.give_up(HeadRefusal::HeadTooLong);
             }
             if buf.filled().len() > before {

@@ -182,3 +182,21 @@ fn requests_that_are_refused_for_their_bodies_count_against_the_limit_too() {
     let answers: Vec<_> = (0..600).map(|_| endpoint.token("{}").error()).collect();
     assert!(answers.contains(&(429, "rate_limited".to_owned())), "{:?}", answers.last());
 }
+
+#[test]
+fn a_head_near_the_limit_is_answered_or_refused_and_is_never_taken_for_another() {
+    let endpoint = Endpoint::new();
+    let (mut answered, mut refused) = (0, 0);
+    for length in (7_000..26_000).step_by(500) {
+        let answer = endpoint
+            .ask(&format!("GET /identity HTTP/1.1\r\nHost: localhost\r\n{ASKED}\r\nX: {}\r\n\r\n", "x".repeat(length)));
+        match answer.status {
+            200 => answered += 1,
+            _ => {
+                assert_eq!(answer.error(), (431, "head_too_large".to_owned()), "{length}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(answered > 0 && refused > 10, "{answered} {refused}");
+}
