@@ -203,6 +203,8 @@ fn what_may_have_been_meant_is_said_beside_the_verdict() {
     let (status, _, stderr) = receiver.verify("", &[&file]);
     assert!(status == 1 && stderr.contains("TOKEN is the name of a file"), "{stderr}");
     assert_eq!(receiver.verify(&token, &[]).2, "");
+    let (_, denial) = receiver.json(&token, &["--form", "comcast"]);
+    assert_eq!(denial["detail"], "its header has no JWK.x5c; it is written in the form standard");
 }
 
 #[test]

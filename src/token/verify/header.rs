@@ -118,7 +118,14 @@ fn read_chain(header: &Map<String, Value>, place: CertificatePlace) -> Result<Ve
         CertificatePlace::TopLevel => (header.get("x5c"), "x5c"),
         CertificatePlace::InJwk => (header.get("JWK").and_then(|jwk| jwk.get("x5c")), "JWK.x5c"),
     };
-    let Some(x5c) = x5c else { return Err(format!("its header has no {name}")) };
+    let Some(x5c) = x5c else {
+        let other = match place {
+            CertificatePlace::TopLevel => header.contains_key("JWK").then_some("comcast"),
+            CertificatePlace::InJwk => header.contains_key("x5c").then_some("standard"),
+        };
+        let hint = other.map(|form| format!("; it is written in the form {form}")).unwrap_or_default();
+        return Err(format!("its header has no {name}{hint}"));
+    };
     let elements = x5c.as_array().filter(|elements| !elements.is_empty());
     let elements = elements.ok_or_else(|| format!("its {name} is not a list of certificates"))?;
     if elements.len() > MAX_CERTIFICATES {
