@@ -33,7 +33,7 @@ impl OutboundHealth {
     pub fn describe(&self) -> String {
         let unless = if self.required { "" } else { " (not required)" };
         match self.endpoints.load(Ordering::Relaxed) {
-            UNKNOWN => format!("{} was not looked up yet{unless}", self.to),
+            UNKNOWN => format!("{} has not been looked up with success yet{unless}", self.to),
             0 => format!("{} has no endpoint{unless}", self.to),
             1 => format!("{} has 1 endpoint", self.to),
             n => format!("{} has {n} endpoints", self.to),
@@ -54,7 +54,7 @@ mod tests {
             }
             (health.is_ready(), health.describe())
         };
-        assert_eq!(said(true, None), (false, "backend:1 was not looked up yet".to_owned()));
+        assert_eq!(said(true, None), (false, "backend:1 has not been looked up with success yet".to_owned()));
         assert_eq!(said(true, Some(0)), (false, "backend:1 has no endpoint".to_owned()));
         assert_eq!(said(true, Some(1)), (true, "backend:1 has 1 endpoint".to_owned()));
         assert_eq!(said(false, Some(0)), (true, "backend:1 has no endpoint (not required)".to_owned()));

@@ -384,7 +384,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Counter,
         labels: &["outbound", "result"],
-        help: "Attempts at endpoints, by what became of them.",
+        help: "Attempts at endpoints, by what became of them: success (the handshake was done), connect_failed, handshake_failed, denied (it may not answer), rejected (it does not accept our certificate).",
         read: outbound::attempts,
     },
     Metric {

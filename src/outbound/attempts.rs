@@ -263,8 +263,7 @@ impl<'a> Attempts<'a> {
     fn fail(&mut self, endpoint: &Endpoint, error: AttemptError, connected: Option<(Duration, &ServerName<'static>)>) {
         self.dialler.counters.count_attempt(error.result());
         match error {
-            // It is well, and would say the same to everybody: what it does not like is ours.
-            AttemptError::Rejected(_) => self.dialler.endpoints.succeeded(endpoint),
+            AttemptError::Rejected(_) => self.dialler.endpoints.rejected(endpoint),
             _ => self.dialler.endpoints.failed(endpoint),
         }
         tracing::debug!(to = %self.dialler.endpoints.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");

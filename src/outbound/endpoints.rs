@@ -377,6 +377,11 @@ impl Endpoints {
         Lease::new(endpoint)
     }
 
+    /// The endpoint has sent something behind the handshake.
+    pub(super) fn answered(&self, endpoint: &Endpoint) {
+        lock(&endpoint.outlier).answered();
+    }
+
     /// The endpoint has answered, and may.
     pub(super) fn succeeded(&self, endpoint: &Endpoint) {
         lock(&endpoint.outlier).succeeded();
@@ -393,12 +398,21 @@ impl Endpoints {
 
     /// The endpoint has failed. It may be ejected, and the name is looked up anew.
     pub(super) fn failed(&self, endpoint: &Endpoint) {
+        self.eject(endpoint, Outlier::failed);
+    }
+
+    /// The endpoint has refused our certificate: the same.
+    pub(super) fn rejected(&self, endpoint: &Endpoint) {
+        self.eject(endpoint, Outlier::rejected);
+    }
+
+    fn eject(&self, endpoint: &Endpoint, note: fn(&mut Outlier, Option<u32>, bool, Instant, f64) -> bool) {
         let now = Instant::now();
         let all = self.current();
         let ejected = all.iter().filter(|one| one.availability(now) == Availability::Ejected).count();
         // Never more than half, so never the last.
         let may_be = 2 * (ejected + 1) <= all.len();
-        let ejects = lock(&endpoint.outlier).failed(self.eject, may_be, now, fastrand::f64());
+        let ejects = note(&mut lock(&endpoint.outlier), self.eject, may_be, now, fastrand::f64());
         if ejects {
             self.counters.count_ejection();
             tracing::warn!(to = %self.name, endpoint_addr = %endpoint.addr, "endpoint ejected: it has failed several times in a row; it is tried again in some seconds");

@@ -82,7 +82,7 @@ pub enum AttemptError {
     #[error("the handshake failed: the server does not speak TLS there; see whether the port is the right one")]
     NotTls,
     /// The handshake failed.
-    #[error("the handshake failed: {0}")]
+    #[error("{}", handshake_failed(.0))]
     HandshakeFailed(io::Error),
     /// The server has ended it by an alert about our certificate.
     #[error("{}: it sent the alert {:?}", rejected(*.0), .0)]
@@ -189,6 +189,18 @@ impl AttemptError {
             Some(denial) => Self::Denied(Box::new(denial.clone())),
             None => Self::HandshakeFailed(error),
         }
+    }
+}
+
+fn handshake_failed(error: &io::Error) -> String {
+    match error.kind() {
+        // As a sidecar does whose app does not accept.
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+            format!(
+                "the server has closed the connection within the handshake ({error}); see whether the app behind it runs"
+            )
+        }
+        _ => format!("the handshake failed: {error}"),
     }
 }
 

@@ -16,6 +16,8 @@ const JITTER: f64 = 0.2;
 pub(super) struct Outlier {
     /// Failures since the last success.
     failures: u32,
+    /// How often it has refused our certificate since it was heard of. In TLS 1.3 it does so behind a handshake that was a success.
+    rejections: u32,
     /// Ejections since the last success.
     ejections: u32,
     /// It is left alone until then.
@@ -54,18 +56,36 @@ impl Outlier {
         self.is_probed = false;
     }
 
-    /// It has answered.
+    /// The handshake was a success.
     pub(super) fn succeeded(&mut self) {
-        *self = Self::default();
+        let (rejections, ejections) = (self.rejections, if self.rejections > 0 { self.ejections } else { 0 });
+        *self = Self { rejections, ejections, ..Self::default() };
+    }
+
+    /// It has sent something.
+    pub(super) fn answered(&mut self) {
+        if self.rejections > 0 {
+            (self.rejections, self.ejections) = (0, 0);
+        }
+    }
+
+    /// It has refused our certificate, which is a failure as others are, where another endpoint may take it.
+    pub(super) fn rejected(&mut self, limit: Option<u32>, may_be: bool, now: Instant, random: f64) -> bool {
+        self.rejections = self.rejections.saturating_add(1);
+        self.eject_after(self.rejections, limit, may_be, now, random)
     }
 
     /// It has failed. Gives whether it is ejected now and was not before: after `limit` failures in a row, if it `may_be`. `random` is
     /// from 0 to 1.
     pub(super) fn failed(&mut self, limit: Option<u32>, may_be: bool, now: Instant, random: f64) -> bool {
         self.failures = self.failures.saturating_add(1);
+        self.eject_after(self.failures, limit, may_be, now, random)
+    }
+
+    fn eject_after(&mut self, failures: u32, limit: Option<u32>, may_be: bool, now: Instant, random: f64) -> bool {
         let was_ejected = self.until.is_some();
         self.is_probed = false;
-        if limit.is_none_or(|limit| self.failures < limit) || !(may_be || was_ejected) {
+        if limit.is_none_or(|limit| failures < limit) || !(may_be || was_ejected) {
             return false;
         }
         let doubled = FIRST.saturating_mul(1 << self.ejections.min(10)).min(LONGEST);
@@ -80,6 +100,26 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn rejections_behind_handshakes_count_until_it_is_heard_of() {
+        let (mut outlier, now) = (Outlier::default(), Instant::now());
+        let reject = |outlier: &mut Outlier| {
+            outlier.succeeded();
+            outlier.rejected(Some(3), true, now, 0.5)
+        };
+        assert!(!reject(&mut outlier) && !reject(&mut outlier));
+        outlier.answered();
+        assert!(!reject(&mut outlier) && !reject(&mut outlier));
+        assert!(reject(&mut outlier));
+        assert_eq!(outlier.availability(now), Availability::Ejected);
+        let first = outlier.until;
+        // After a probe it is as before, and then for longer.
+        assert!(reject(&mut outlier) && outlier.until > first);
+        outlier.answered();
+        outlier.succeeded();
+        assert_eq!(outlier.availability(now), Availability::Ready);
+    }
 
     #[test]
     fn an_endpoint_is_ejected_after_so_many_failures_in_a_row_and_a_success_forgets_them() {

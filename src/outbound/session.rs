@@ -31,7 +31,7 @@ struct Carrying {
     relay: OutboundRelay,
     entry: OutboundLogEntry,
     verified: Option<Verified>,
-    _lease: Lease,
+    lease: Lease,
     /// Its place among the requests, where it began as one.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -45,7 +45,7 @@ impl OutboundSession {
             entry.fields.server = Some(server.certificate.clone());
         }
         let relay = OutboundRelay::new(app, stream);
-        Self(Box::new(Carrying { relay, entry, verified, _lease: lease, _permit: None }))
+        Self(Box::new(Carrying { relay, entry, verified, lease, _permit: None }))
     }
 
     /// What was sent before is carried first: the app's bytes `up`, and the endpoint's `down`.
@@ -93,7 +93,7 @@ impl Carrying {
         dialler: &Dialler,
         mut phase: watch::Receiver<Phase>,
     ) -> OutboundCloseReason {
-        let Self { relay, entry, verified, .. } = self;
+        let Self { relay, entry, verified, lease, .. } = self;
         let timeouts = &dialler.settings.timeouts;
         if let Some(limit) = timeouts.idle {
             relay.set_idle_timeout(limit);
@@ -152,6 +152,12 @@ impl Carrying {
             }
         };
         entry.fields.transferred = relay.transferred();
+        let endpoint = lease.endpoint();
+        match reason {
+            OutboundCloseReason::ClientCertificateRejected => dialler.endpoints.rejected(endpoint),
+            _ if entry.fields.transferred.down > 0 => dialler.endpoints.answered(endpoint),
+            _ => {}
+        }
         reason
     }
 }

@@ -158,8 +158,11 @@ impl HttpClient {
                 () => response_failure(&error, &channel),
             };
             let is_the_apps = matches!(reason, OutboundCloseReason::AppReset | OutboundCloseReason::BadRequest);
-            if !channel.is_reused && nothing_heard && !is_the_apps {
-                self.dialler.endpoints.failed(&channel.origin.endpoint);
+            let endpoints = &self.dialler.endpoints;
+            match reason {
+                OutboundCloseReason::ClientCertificateRejected => endpoints.rejected(&channel.origin.endpoint),
+                _ if !channel.is_reused && nothing_heard && !is_the_apps => endpoints.failed(&channel.origin.endpoint),
+                _ => {}
             }
             let under_way = self.max_requests - self.requests.available_permits();
             if let Some(copy) = copy.filter(|_| nothing_heard && retry.is_none())
@@ -232,6 +235,7 @@ impl HttpClient {
     ) -> ExchangeResponse {
         let status = response.status();
         let endpoint = &exchange.channel.origin.endpoint;
+        self.dialler.endpoints.answered(endpoint);
         if self.dialler.settings.eject_on == EjectOn::ServerErrors {
             match status.is_server_error() {
                 true => self.dialler.endpoints.failed(endpoint),

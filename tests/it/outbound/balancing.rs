@@ -42,6 +42,39 @@ fn a_wrong_one_among_three_costs_no_request_and_is_ejected() {
     assert!(sidecar.reasons().iter().all(|reason| reason == "completed"), "{:?}", sidecar.reasons());
 }
 
+/// A server that lets in everybody, and one of the same app that lets in nobody; in TLS 1.3 it says so behind a handshake that was a success.
+fn willing_and_unwilling() -> (crate::clients::Backend, [crate::support::sidecar::Sidecar; 2]) {
+    let backend = crate::clients::Backend::new();
+    let serving = ["cf:any", "cf:app:00000000-0000-4000-8000-000000000000"]
+        .map(|rule| backend.before(app::echo()).arg("--allow").arg(rule).ready());
+    (backend, serving)
+}
+
+#[test]
+fn one_that_does_not_accept_our_certificate_is_ejected_though_its_handshakes_are_a_success() {
+    let caller = Caller::new();
+    let (backend, serving) = willing_and_unwilling();
+    let addrs = serving.each_ref().map(|sidecar| sidecar.addr());
+    let sidecar = caller.dialling(&addrs, &app_guid(&backend)).arg("--outbound-balance").arg("round-robin").ready();
+    let addr = outbound(&sidecar);
+    let ejected = || {
+        let lines = sidecar.lines();
+        let of = |line: &serde_json::Value| {
+            line["message"].as_str().is_some_and(|said| said.starts_with("endpoint ejected"))
+        };
+        lines.into_iter().find(of)
+    };
+    // One request after the other: what is well between does not count for the one that is not.
+    let ejected = eventually("the ejection", || {
+        say(addr, b"x");
+        ejected()
+    });
+    assert_eq!(ejected["endpoint_addr"], addrs[1].to_string());
+    for _ in 0..6 {
+        assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+    }
+}
+
 #[test]
 fn one_that_refuses_costs_no_request_either_and_the_entry_counts_the_attempts() {
     let caller = Caller::new();
