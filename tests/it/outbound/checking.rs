@@ -190,7 +190,14 @@ fn a_certificate_can_be_judged_as_that_of_a_server_by_rule_and_name() {
     );
     let own = format!("*.apps.internal:1=cf:app:{}", caller.guid());
     let listed = format!("*.example:1={expect}");
-    let (status, said) = test(&["--forward-proxy", "on", "--forward-proxy-to", &own, "--forward-proxy-to", &listed]);
+    let both = ["--forward-proxy", "on", "--forward-proxy-to", &own, "--forward-proxy-to", &listed];
+    let (status, said) = test(&both);
+    assert_eq!(
+        (status, &said[1]["verdict"], &said[1]["denial_reason"]),
+        (1, &"denial".into(), &"name_mismatch".into()),
+        "none of its names is below the domain: {said}"
+    );
+    let (status, said) = test(&[&both[..], &["--outbound-server-name", "off"]].concat());
     let verdicts: Vec<_> = said.as_array().unwrap().iter().map(|one| (&one["to"], &one["verdict"])).collect();
     // The longer domain is the narrower one.
     assert_eq!(verdicts[0], (&"*.apps.internal:1".into(), &"denial".into()), "{said}");
