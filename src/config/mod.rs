@@ -396,6 +396,11 @@ pub struct Limits {
 }
 
 impl Config {
+    /// Whether `addr`, an address of ours, is where an app is dialled.
+    pub fn is_where_an_app_listens(&self, addr: SocketAddr) -> bool {
+        self.listeners.iter().any(|listener| resolve::is_apps(Listen::At(addr), listener))
+    }
+
     /// The files of the pair that every listener shows; `None` if the pairs are found elsewhere.
     pub fn pair_files(&self) -> Option<&PairFiles> {
         self.listeners.first().and_then(|listener| match &listener.pair {

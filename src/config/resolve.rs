@@ -281,7 +281,15 @@ impl OptionReader {
             let taken = listeners.iter().find(|listener| overlap(listener.listen, Listen::At(addr)))?;
             Some((addr, taken.listen))
         });
-        match (clash, self.sources.values("admin").first().map(|given| given.place.clone())) {
+        let place = self.sources.values("admin").first().map(|given| given.place.clone());
+        let at_the_apps = |addr: &SocketAddr| listeners.iter().any(|listener| is_apps(Listen::At(*addr), listener));
+        if let (Some(addr), Some(place)) = (asked.filter(at_the_apps), &place) {
+            let what =
+                format!("{addr} is where the app listens: whoever reaches the app would reach the admin listener");
+            let help = "give the admin listener an address of its own, or correct --app";
+            return Err(self.report(Problem::new(what, help).at(place.clone())));
+        }
+        match (clash, place) {
             (Some((addr, listen)), Some(place)) => {
                 let what = format!("{addr} is taken by --listen {}", socket(listen));
                 let help = "give the admin listener an address of its own, or turn it off";
@@ -296,6 +304,11 @@ impl OptionReader {
         let (place, metrics) = self.placed("metrics", values::listen_or_off)?;
         let Some(metrics) = metrics else { return Ok(None) };
         let admin = admin.and_then(|admin| admin.addr.tcp()).map(|addr| ("--admin", Listen::At(addr)));
+        if listeners.iter().any(|listener| is_apps(metrics, listener)) {
+            let what = format!("{} is where the app listens", socket(metrics));
+            let help = "give the metrics an address of their own, or correct --app";
+            return Err(self.report(Problem::new(what, help).at(place)));
+        }
         let taken = listeners.iter().map(|listener| ("--listen", listener.listen)).chain(admin);
         let clash = taken.into_iter().find(|(_, listen)| overlap(*listen, metrics));
         match clash {
@@ -432,6 +445,14 @@ pub(super) fn covers(listen: Listen, address: SocketAddr) -> bool {
         Listen::At(at) if at.ip().is_unspecified() => at.port() == address.port() && at.is_ipv4() == address.is_ipv4(),
         Listen::At(at) => at == address,
     }
+}
+
+/// Whether `listen`, an address of ours, is where the app of `listener` is dialled: we would take its clients for ours.
+pub(super) fn is_apps(listen: Listen, listener: &Listener) -> bool {
+    listener.app.tcp().into_iter().any(|app| {
+        // An app elsewhere may well have our port; one on loopback cannot.
+        socket(listen).port() != 0 && covers(listen, app) && (app.ip().is_loopback() || socket(listen) == app)
+    })
 }
 
 /// Whether the kernel would refuse to open both. Port 0 is another port each time.

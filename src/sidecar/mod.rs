@@ -31,7 +31,7 @@ use self::outbound::{BoundOutbound, OutboundSockets, Outbounds, OwnAddresses};
 use self::shared::Shared;
 pub use self::workers::{Workers, runtime};
 use crate::admin::{AdminState, BoundAdmin, Envoy, StatusSources};
-use crate::config::{AppAddr, Config, RotationHook};
+use crate::config::{Admin, AppAddr, Config, RotationHook};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{ControlRequest, Readiness, Tasks};
@@ -98,7 +98,13 @@ impl Sidecar {
         }
         outbounds.identity_endpoint = outbounds.identity_endpoint.map(BoundIdentityEndpoint::load_roles).transpose()?;
         let hidden = if config.app.hide_port { hide_app(&mut listeners)? } else { None };
-        let admin = BoundAdmin::open(config.admin.as_ref())?;
+        // The default steps aside: whoever reaches the app would reach it.
+        let is_the_apps = |admin: &&Admin| admin.addr.tcp().is_some_and(|addr| config.is_where_an_app_listens(addr));
+        let in_the_way = config.admin.as_ref().filter(|admin| !admin.explicit).filter(is_the_apps);
+        if let Some(admin) = in_the_way {
+            tracing::warn!(admin = %admin.addr, "the admin address is where the app listens, so there is no admin listener; choose another by --admin, or off");
+        }
+        let admin = BoundAdmin::open(config.admin.as_ref().filter(|_| in_the_way.is_none()))?;
         let metrics = BoundAdmin::open_metrics(config.metrics)?;
         let reload = Arc::new(Notify::new());
         let rotator = Rotator::new(Arc::clone(&reload));

@@ -175,7 +175,7 @@ pub(super) fn explain(error: &webpki::Error, chain: &[CertificateDer<'_>], role:
             (DenialReason::WrongPurpose, what)
         }
         webpki::Error::CaUsedAsEndEntity => {
-            (DenialReason::ConstraintViolated, "it is a CA's itself; issue one to the client that is not".to_owned())
+            (DenialReason::ConstraintViolated, "it is a CA's itself; issue one that is not".to_owned())
         }
         webpki::Error::EndEntityUsedAsCa => {
             let limited = chain.iter().skip(1).find_map(|der| Certificate::from_der(der).ok()?.ca_fault(role));

@@ -51,13 +51,13 @@ fn judge_address(
         port != 0 && collides(ip, taken, addr)
     };
     // We open it before the app starts.
-    let is_the_apps = config.listeners.iter().any(|listener| listener.app.tcp().contains(&addr));
+    let is_the_apps = config.is_where_an_app_listens(addr);
     let taken = network.listening.iter().find(|socket| port != 0 && collides(Some(addr.ip()), port, socket.addr));
     let said = match taken.map(|socket| (socket, holder(socket.inode))) {
         _ if config.listeners.iter().any(|listener| listens(listener.listen)) => {
             format!("{addr} is the address of a listener too")
         }
-        _ if is_the_apps => format!("{addr} is the app's address too, and the app comes second"),
+        _ if is_the_apps => format!("{addr} is the app's address too"),
         _ if !network.is_local(addr.ip()) => format!("{addr}: this machine has no address {}", addr.ip()),
         None => return found.ok(Subject::Admin, format!("{addr} is free")),
         Some((_, Some(PortHolder { pid, ours: true, .. }))) => {
@@ -66,7 +66,7 @@ fn judge_address(
         Some((_, Some(PortHolder { pid, name, .. }))) => format!("{addr}: {name}, process {pid}, listens there"),
         Some((socket, None)) => format!("{addr}: another program listens on {}", socket.addr),
     };
-    if admin.explicit || is_the_apps {
+    if admin.explicit {
         found.problem(Subject::Admin, said, ELSEWHERE);
     } else {
         // The default steps aside.
@@ -150,7 +150,7 @@ mod tests {
         );
         assert_eq!(
             admin(&[("app", "9901")], None),
-            "problem  admin         127.0.0.1:9901 is the app's address too, and the app comes second; choose another --admin, or off\n"
+            "warning  admin         127.0.0.1:9901 is the app's address too: cannot bind admin address, and would go on without; choose another --admin, or off\n"
         );
         assert_eq!(
             admin(&[("admin", "10.0.0.9:9900")], None).lines().next().unwrap(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{ExpectedName, Host, Outbound, OutboundCa, OutboundListen, OutboundSettings, OutboundTimeouts, Target};
+use crate::config::AppAddr;
 use crate::config::options::{OPTIONS, Opt, Table};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values::Range;
@@ -227,7 +228,7 @@ impl OptionReader {
         inbound: &[Listener],
         others: &[(&'static str, Listen)],
     ) -> Result<(), Reported> {
-        let mut result = Ok(());
+        let (mut result, apps) = (Ok(()), inbound);
         let inbound = || inbound.iter().map(|listener| ("--listen", listener.listen));
         let listens = outbounds.iter().map(|(place, outbound)| (place.clone(), outbound.listen.clone()));
         let listens: Vec<_> = listens.chain(more).collect();
@@ -243,6 +244,19 @@ impl OptionReader {
             if let Some((option, _)) = taken {
                 let what = format!("{} is taken by {option}", quote(&listen.to_string()));
                 let problem = Problem::new(what, "give it an address of its own");
+                result = Err(self.report(problem.at(place.clone())));
+            }
+            let is_apps = |listener: &&Listener| match (listen, &listener.app) {
+                (OutboundListen::Unix(ours), AppAddr::Unix(app)) => ours == app,
+                _ => listen.tcp().into_iter().any(|addr| resolve::is_apps(Listen::At(addr), listener)),
+            };
+            if let Some(listener) = apps.iter().find(is_apps) {
+                let what = format!(
+                    "{} is where the app listens, {}: whoever reaches the app would leave here in its name",
+                    quote(&listen.to_string()),
+                    listener.app
+                );
+                let problem = Problem::new(what, "give it an address of its own, or correct --app");
                 result = Err(self.report(problem.at(place.clone())));
             }
         }

@@ -102,6 +102,18 @@ fn mistakes_about_outbounds_have_their_place_and_their_mend() {
             outbound("8443=a:1").flag("listen", "8443"),
             "--outbound: \"127.0.0.1:8443\" is taken by --listen; give it an address of its own",
         ),
+        (
+            outbound("8080=a:1"),
+            "--outbound: \"127.0.0.1:8080\" is where the app listens, 127.0.0.1:8080: whoever reaches the app would leave here in its name; give it an address of its own, or correct --app",
+        ),
+        (
+            outbound("unix:/run/app.sock=a:1").flag("app", "unix:/run/app.sock"),
+            "--outbound: \"unix:/run/app.sock\" is where the app listens, unix:/run/app.sock: whoever reaches the app would leave here in its name; give it an address of its own, or correct --app",
+        ),
+        (
+            Typed::default().flag("forward-proxy", "on").flag("forward-proxy-to", "b:1").flag("app", "localhost:61445"),
+            "--forward-proxy: \"127.0.0.1:61445\" is where the app listens, localhost:61445: whoever reaches the app would leave here in its name; give it an address of its own, or correct --app",
+        ),
         (outbound("9901=a:1"), "--outbound: \"127.0.0.1:9901\" is taken by --admin; give it an address of its own"),
         (
             outbound("9000=127.0.0.1:8443").flag("outbound-expect", "cf:any"),

@@ -34,12 +34,24 @@ fn the_metrics_listener_takes_no_address_that_another_has() {
             "--metrics: 127.0.0.1:8443 is taken by --listen [::]:8443; give the metrics an address of their own",
         ),
         (
+            Typed::default().flag("metrics", "8080"),
+            "--metrics: [::]:8080 is where the app listens; give the metrics an address of their own, or correct --app",
+        ),
+        (
+            Typed::default().flag("admin", "8080"),
+            "--admin: 127.0.0.1:8080 is where the app listens: whoever reaches the app would reach the admin listener; give the admin listener an address of its own, or correct --app",
+        ),
+        (
             Typed::default().variable("VESTIBULE_METRICS", "9901").flag("admin", "127.0.0.1:9901"),
             "VESTIBULE_METRICS: [::]:9901 is taken by --admin 127.0.0.1:9901; give the metrics an address of their own",
         ),
     ] {
         assert_eq!(typed.diagnostics(), [line]);
     }
+    // The default steps aside when it is opened.
+    assert!(
+        Typed::default().variable("PORT", "9901").config().is_where_an_app_listens("127.0.0.1:9901".parse().unwrap())
+    );
     for free in ["127.0.0.1:0", "9902", "off"] {
         Typed::default().flag("metrics", free).config();
     }

@@ -130,7 +130,7 @@ const BROKEN: &[Broken] = &[
     ("health on a port that is taken", sound, &["--admin=127.0.0.1:TAKEN"],
      "problem admin 127.0.0.1:TAKEN: "),
     ("health where the app is", sound, &["--admin=127.0.0.1:8080"],
-     "problem admin 127.0.0.1:8080 is the app's address too"),
+     "problem configuration --admin: 127.0.0.1:8080 is where the app listens"),
     ("health in a folder that is not there", sound, &["--admin=unix:DIR/none/a.sock"],
      "problem admin unix:DIR/none/a.sock: there is no such folder"),
     ("a drain for everybody", sound, &["--admin=0.0.0.0:9902", "--admin-actions=drain"],
