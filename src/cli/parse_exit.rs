@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::config::options;
 use crate::diagnostics::redact::{option_name, quote};
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::exit::{Exit, Fault};
@@ -86,7 +87,12 @@ fn diagnostic(error: &clap::Error) -> Diagnostic {
     let meant = |kind| part(kind).map(|name| format!("write {name}"));
     let (place, what, help) = match error.kind() {
         ErrorKind::UnknownArgument if flag.starts_with('-') => {
-            (option_name(&flag), "there is no such option here".to_owned(), or_usage(meant(ContextKind::SuggestedArg)))
+            // Of another command it is one: what is like it here would be a wrong guess.
+            let elsewhere = options::OPTIONS.iter().find(|option| flag.strip_prefix("--") == Some(option.name));
+            let elsewhere = elsewhere.and_then(|option| option.commands.first());
+            let help = elsewhere.map(|command| format!("leave it out, or write vestibule {command}"));
+            let help = help.unwrap_or_else(|| or_usage(meant(ContextKind::SuggestedArg)));
+            (option_name(&flag), "there is no such option here".to_owned(), help)
         }
         ErrorKind::UnknownArgument => {
             ("COMMAND".to_owned(), format!("{} is not expected", quote(&flag)), or_usage(None))

@@ -184,7 +184,11 @@ fn what_cannot_be_read_is_a_usage_fault_with_its_mend() {
         ("proxy extra", "COMMAND: \"extra\" is not expected; write vestibule proxy [OPTIONS]".to_owned()),
         ("proxy --listen 1 --listen 2", "--listen: is given twice; keep one of the two".to_owned()),
         ("proxy --listen", "--listen: has no value; write one behind it".to_owned()),
-        ("proxy --json", "--json: there is no such option here; write vestibule proxy [OPTIONS]".to_owned()),
+        (
+            "proxy --forward-proxy-announce env",
+            "--forward-proxy-announce: there is no such option here; leave it out, or write vestibule run".to_owned(),
+        ),
+        ("proxy --json", "--json: there is no such option here; leave it out, or write vestibule check".to_owned()),
         ("prxy", "COMMAND: \"prxy\" is none; write proxy".to_owned()),
         ("issuer", "DIR: is not given; write vestibule issuer [OPTIONS] DIR".to_owned()),
         (

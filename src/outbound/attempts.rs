@@ -381,7 +381,11 @@ impl DialResult {
 /// A connection to `endpoint`, or by way of it where it is a proxy: that has as long as a handshake to reach the server.
 pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result<TcpStream, AttemptError> {
     let OutboundTimeouts { connect: limit, handshake, .. } = timeouts;
-    let mut tcp = dial_addr(endpoint.addr, limit).await?;
+    let dialled = dial_addr(endpoint.addr, limit).await;
+    let mut tcp = dialled.map_err(|error| match &endpoint.proxy {
+        Some(_) => AttemptError::ProxyUnreachable(Box::new(error)),
+        None => error,
+    })?;
     if let Some(proxy) = &endpoint.proxy {
         let asked = timeout(handshake, http_connect::ask(&mut tcp, proxy, &endpoint.target)).await;
         asked.map_err(|_| AttemptError::ConnectTimeout(handshake))??;

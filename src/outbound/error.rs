@@ -75,6 +75,9 @@ pub enum AttemptError {
     /// The HTTP proxy on the way does not let us through.
     #[error("the proxy on the way answers {0}; see --outbound-proxy")]
     ProxyRefused(String),
+    /// The proxy on the way could not be reached.
+    #[error("the proxy of --outbound-proxy: {0}")]
+    ProxyUnreachable(Box<Self>),
     /// The handshake was not done in time.
     #[error("the handshake was not done within {0:?}")]
     HandshakeTimeout(Duration),
@@ -134,6 +137,7 @@ impl AttemptError {
             Self::ConnectRefused => Reason::ConnectRefused,
             Self::ConnectTimeout(_) => Reason::ConnectTimeout,
             Self::ConnectFailed(_) | Self::ProxyRefused(_) => Reason::ConnectFailed,
+            Self::ProxyUnreachable(error) => error.reason(),
             Self::HandshakeTimeout(_) => Reason::HandshakeTimeout,
             Self::HandshakeFailed(_) | Self::NotTls => Reason::HandshakeFailed,
             Self::Rejected(_) => Reason::ClientCertificateRejected,
@@ -149,7 +153,7 @@ impl AttemptError {
     /// How much it says of what is wrong, where several attempts have failed in several ways.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) => 0,
+            Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) | Self::ProxyUnreachable(_) => 0,
             Self::ProxyRefused(_) | Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) | Self::NotTls => 1,
             Self::Rejected(_) | Self::Denied(_) => 2,
         }
@@ -158,9 +162,11 @@ impl AttemptError {
     /// What is counted.
     pub(super) fn result(&self) -> AttemptResult {
         match self {
-            Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) | Self::ProxyRefused(_) => {
-                AttemptResult::ConnectFailed
-            }
+            Self::ConnectRefused
+            | Self::ConnectTimeout(_)
+            | Self::ConnectFailed(_)
+            | Self::ProxyUnreachable(_)
+            | Self::ProxyRefused(_) => AttemptResult::ConnectFailed,
             Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) | Self::NotTls => AttemptResult::HandshakeFailed,
             Self::Rejected(_) => AttemptResult::Rejected,
             Self::Denied(_) => AttemptResult::Denied,

@@ -151,6 +151,7 @@ fn remedy(error: &AttemptError, own_app: Option<Guid>) -> String {
     use OutboundCloseReason as Reason;
     let us = own_app.map_or_else(|| "our certificate".to_owned(), |app| format!("cf:app:{app}"));
     match error.reason() {
+        _ if matches!(error, AttemptError::ProxyUnreachable(_)) => "see whether that proxy runs, or correct --outbound-proxy".to_owned(),
         Reason::ConnectRefused => {
             "start what should listen there; on Cloud Foundry also: cf add-network-policy A B --protocol tcp --port PORT".to_owned()
         }
