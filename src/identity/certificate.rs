@@ -12,12 +12,13 @@ use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use der::{Decode, Encode, Tag, Tagged};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
-use x509_cert::name::{Name, RelativeDistinguishedName};
+use x509_cert::name::Name;
 
+use super::distinguished_name::{name_for_field, name_text, only_common_name};
 use super::{Identity, IdentityError, IdentityField};
 
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
-const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
+pub(super) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+pub(super) const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
@@ -48,21 +49,6 @@ const WEAK_SIGNATURES: [(&str, ObjectIdentifier); 5] = [
     ("SHA-1", ObjectIdentifier::new_unwrap("1.2.840.10040.4.3")),
     ("MD5", ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4")),
     ("MD2", ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.2")),
-];
-
-/// The short names that RFC 4514 gives in section 3, and the two that everybody else writes.
-const SHORT_NAMES: [(&str, ObjectIdentifier); 11] = [
-    ("CN", COMMON_NAME),
-    ("OU", ORGANIZATIONAL_UNIT),
-    ("O", ObjectIdentifier::new_unwrap("2.5.4.10")),
-    ("L", ObjectIdentifier::new_unwrap("2.5.4.7")),
-    ("ST", ObjectIdentifier::new_unwrap("2.5.4.8")),
-    ("C", ObjectIdentifier::new_unwrap("2.5.4.6")),
-    ("STREET", ObjectIdentifier::new_unwrap("2.5.4.9")),
-    ("DC", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25")),
-    ("UID", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1")),
-    ("SERIALNUMBER", ObjectIdentifier::new_unwrap("2.5.4.5")),
-    ("EMAILADDRESS", ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1")),
 ];
 
 /// On which side of a connection somebody shows a certificate.
@@ -152,6 +138,10 @@ pub struct AltNames {
     pub uris: Vec<String>,
     /// rfc822Name, as written; ASCII, not otherwise checked.
     pub emails: Vec<String>,
+    /// There may be dNSNames that we were not told of; never so where the certificate itself was read.
+    pub dns_is_untold: bool,
+    /// The same of uniformResourceIdentifiers.
+    pub uris_are_untold: bool,
 }
 
 /// One attribute of a subject.
@@ -198,7 +188,16 @@ impl Certificate {
 
     /// The subject as RFC 4514 writes it, every odd character escaped.
     pub fn subject(&self) -> String {
-        name_text(self.parsed.tbs_certificate().subject())
+        name_text(self.subject_name())
+    }
+
+    /// The subject as Envoy writes it into X-Forwarded-Client-Cert; printable ASCII, without quotes.
+    pub fn subject_for_field(&self) -> String {
+        name_for_field(self.subject_name())
+    }
+
+    pub(super) fn subject_name(&self) -> &Name {
+        self.parsed.tbs_certificate().subject()
     }
 
     /// The issuer as RFC 4514 writes it, every odd character escaped.
@@ -209,11 +208,7 @@ impl Certificate {
     /// The subject's CN, as written; `None` if there is none, more than one, or one that is not a PrintableString or
     /// UTF8String. Its characters are not otherwise checked.
     pub fn common_name(&self) -> Option<&str> {
-        let mut names = self.attributes().filter(|a| a.kind == AttributeKind::CommonName);
-        match (names.next(), names.next()) {
-            (Some(name), None) if name.plain => std::str::from_utf8(name.value).ok(),
-            _ => None,
-        }
+        only_common_name(self.attributes())
     }
 
     /// The subject has a CN that [`Certificate::common_name`] does not give: several, or one of another string type.
@@ -420,15 +415,21 @@ impl Certificate {
     }
 
     fn attributes(&self) -> impl Iterator<Item = Attribute<'_>> {
-        self.parsed.tbs_certificate().subject().iter().map(|attribute| Attribute {
-            kind: match attribute.oid {
+        self.subject_name().iter().map(Attribute::of)
+    }
+}
+
+impl<'a> Attribute<'a> {
+    pub(super) fn of(written: &'a AttributeTypeAndValue) -> Self {
+        Self {
+            kind: match written.oid {
                 ORGANIZATIONAL_UNIT => AttributeKind::OrganizationalUnit,
                 COMMON_NAME => AttributeKind::CommonName,
                 _ => AttributeKind::Other,
             },
-            value: attribute.value.value(),
-            plain: matches!(attribute.value.tag(), Tag::PrintableString | Tag::Utf8String),
-        })
+            value: written.value.value(),
+            plain: matches!(written.value.tag(), Tag::PrintableString | Tag::Utf8String),
+        }
     }
 }
 
@@ -491,7 +492,7 @@ fn ip(bytes: &[u8]) -> Result<IpAddr, CertificateError> {
         .map_err(|_| CertificateError::AltNames)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         push(&mut text, format_args!("{byte:02x}"));
         text
@@ -499,54 +500,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Formats into `text`, which cannot fail.
-fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+pub(super) fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // A String takes everything; only the trait's signature knows of errors.
     let _ = text.write_fmt(arguments);
-}
-
-/// The name as RFC 4514 writes it: the last RDN first, RDNs divided by commas, the attributes of one by plus signs.
-pub(crate) fn name_text(name: &Name) -> String {
-    let rdns: Vec<&RelativeDistinguishedName> = name.iter_rdn().collect();
-    let mut text = String::new();
-    for (i, rdn) in rdns.into_iter().rev().enumerate() {
-        for (j, attribute) in rdn.iter().enumerate() {
-            text.push_str(match (i, j) {
-                (0, 0) => "",
-                (_, 0) => ",",
-                _ => "+",
-            });
-            push_attribute(&mut text, attribute);
-        }
-    }
-    text
-}
-
-fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue) {
-    let name = SHORT_NAMES.iter().find(|(_, oid)| *oid == attribute.oid).map(|(name, _)| name);
-    let value = match attribute.value.tag() {
-        Tag::PrintableString | Tag::Utf8String | Tag::Ia5String => std::str::from_utf8(attribute.value.value()).ok(),
-        _ => None,
-    };
-    match (name, value) {
-        (Some(name), Some(value)) => {
-            push(text, format_args!("{name}="));
-            push_escaped(text, value);
-        }
-        // RFC 4514, 2.4: what has no short name or no text is written as its bytes.
-        _ => push(text, format_args!("{}=#{}", attribute.oid, hex(&attribute.value.to_der().unwrap_or_default()))),
-    }
-}
-
-/// RFC 4514, 2.4; and beyond it every character that a terminal or a log might take for something else.
-fn push_escaped(text: &mut String, value: &str) {
-    let last = value.chars().count().saturating_sub(1);
-    for (i, c) in value.chars().enumerate() {
-        match c {
-            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => push(text, format_args!("\\{c}")),
-            ' ' if i == 0 || i == last => text.push_str("\\ "),
-            '#' if i == 0 => text.push_str("\\#"),
-            c if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() => text.push(c),
-            c => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push(text, format_args!("\\{byte:02x}"))),
-        }
-    }
 }

@@ -1,12 +1,15 @@
 //! Who dials us: what the client's certificate says, read once for each connection.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 
 use super::certificate::AltNames;
-use super::{Certificate, CertificateError, Identity, IdentityError};
+use super::{Certificate, CertificateError, DistinguishedName, Identity, IdentityError};
+
+/// 9999-12-31T23:59:59Z, since 1970: what a certificate says that has no end (RFC 5280, 4.1.2.5).
+const NO_END: Duration = Duration::from_secs(253_402_300_799);
 
 /// Who dials us. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +34,23 @@ pub struct PeerCertificate {
     pub common_name_is_unclear: bool,
     /// The subject as RFC 4514 writes it, every odd character escaped: fit for a log.
     pub subject: String,
-    /// The serial number in lower-case hexadecimal.
+    /// The serial number in lower-case hexadecimal; empty if it is not known.
     pub serial: String,
-    /// The last second in which the certificate is valid.
+    /// The last second in which the certificate is valid; the end of 9999 if it is not known.
     pub not_after: SystemTime,
-    /// The certificates that were shown, leaf first.
+    /// The certificates that were shown, leaf first; empty where somebody else has seen them.
     pub chain: Vec<CertificateDer<'static>>,
+}
+
+/// What somebody whose word counts says of a certificate that we have not seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedNames {
+    /// The subject.
+    pub subject: DistinguishedName,
+    /// All dNSNames; `None` if they are not told.
+    pub dns: Option<Vec<String>>,
+    /// All uniformResourceIdentifiers; `None` if they are not told.
+    pub uris: Option<Vec<String>>,
 }
 
 /// What a certificate says for which nobody has vouched: for people to read, and never to decide by.
@@ -79,6 +93,33 @@ impl Client {
             names: leaf.alt_names().clone(),
             chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
         })))
+    }
+
+    /// The holder of a certificate of which we know these names alone, judged by the same rules as one whose certificate was read.
+    ///
+    /// What is not told is not there for a rule that allows, and may be there for one that denies: where the DNS names are not told,
+    /// every deny rule on a DNS name refuses the client as doubtful, and the same goes for URIs. (Subjects are always told.) IP and
+    /// e-mail addresses are never told, and no deny rule speaks of them.
+    ///
+    /// There is no chain, no serial number and no end of validity: whoever has said who it is has looked at them.
+    pub fn from_names(claimed: ClaimedNames) -> Self {
+        let ClaimedNames { subject, dns, uris } = claimed;
+        Self::Authenticated(Arc::new(PeerCertificate {
+            identity: subject.identity(),
+            common_name: subject.common_name().map(str::to_owned),
+            common_name_is_unclear: subject.has_unclear_common_name(),
+            subject: subject.to_string(),
+            serial: String::new(),
+            not_after: SystemTime::UNIX_EPOCH + NO_END,
+            names: AltNames {
+                dns_is_untold: dns.is_none(),
+                uris_are_untold: uris.is_none(),
+                dns: dns.unwrap_or_default(),
+                uris: uris.unwrap_or_default(),
+                ..AltNames::default()
+            },
+            chain: Vec::new(),
+        }))
     }
 
     /// The holder of `leaf` (DER) alone.

@@ -3,17 +3,20 @@
 //! A Cloud Foundry certificate names its holder in the subject: `OU=organization:GUID`, `OU=space:GUID`,
 //! `OU=app:GUID`, and the instance in `CN`. Only the subject of the leaf is read here, and nothing else in a
 //! certificate can add to it. An identity is complete and sound, or there is none: anything doubtful is an
-//! [`IdentityError`] with its reason.
+//! [`IdentityError`] with its reason. A subject that somebody else has written out as text ([`DistinguishedName`]) is judged by the same code.
 //!
 //! Pure: no socket, no clock. [`certificate`] is the only file that parses X.509.
 
 pub mod certificate;
 mod client;
 pub mod critical;
+mod distinguished_name;
 mod guid;
 
 pub use certificate::{AltNames, Certificate, CertificateError, KeyUsageBit, PublicKeyKind, Role};
-pub use client::{Client, PeerCertificate, UnverifiedCertificate};
+pub use client::{ClaimedNames, Client, PeerCertificate, UnverifiedCertificate};
+pub use distinguished_name::{DistinguishedName, MalformedName};
+pub(crate) use distinguished_name::{byte_from_hex, name_text};
 pub use guid::{AppInstanceId, Guid, MalformedGuid, MalformedInstanceId};
 
 use std::fmt;

@@ -27,7 +27,9 @@ impl<'a> Doubt<'a> {
     /// Whether `rule`, which does not mean the holder, might mean it if a name were written in another way.
     pub(super) fn of(rule: &Rule, certificate: &'a PeerCertificate) -> Option<Self> {
         match rule {
+            Rule::Dns(_) if certificate.names.dns_is_untold => Some(untold("DNS names")),
             Rule::Dns(pattern) => dns(pattern, certificate),
+            Rule::Uri(_) if certificate.names.uris_are_untold => Some(untold("URIs")),
             Rule::Uri(pattern) => certificate.names.uris.iter().find_map(|name| {
                 let why = uri(pattern, name)?;
                 Some(Self { kind: "URI", name: Some(name), why })
@@ -37,6 +39,11 @@ impl<'a> Doubt<'a> {
             _ => None,
         }
     }
+}
+
+/// Of names that nobody tells us any may be the one that is denied.
+fn untold(kind: &'static str) -> Doubt<'static> {
+    Doubt { kind, name: None, why: "are not told by whoever names the client" }
 }
 
 /// The name is shown short, and with nothing in it that a terminal would obey.

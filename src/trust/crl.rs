@@ -13,7 +13,7 @@ use x509_cert::name::Name;
 use x509_cert::time::Time;
 
 use super::signed::SignedObject;
-use crate::identity::certificate::name_text;
+use crate::identity::name_text;
 
 /// Extensions of a CRL that say nothing about what it means, or that are taken note of.
 const IGNORED_EXTENSIONS: [ObjectIdentifier; 3] = [
