@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
 mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target corpus/token corpus/roles corpus/json \
-    corpus/secret_reference corpus/secret_document corpus/credhub_answer corpus/vault_answer
+    corpus/secret_reference corpus/secret_document corpus/credhub_answer corpus/vault_answer corpus/xfcc
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -69,3 +69,13 @@ printf '{"auth":null,"wrap_info":{"token":"hvs.w","ttl":60,"creation_path":"auth
 printf '{"lease_id":"a/b","lease_duration":60,"renewable":true,"data":{"data":{"a":"b"},"metadata":{"version":1}}}' >corpus/vault_answer/secret
 printf '{"data":{"plaintext":"QUJD"}}' >corpus/vault_answer/opened
 printf '{"errors":["1 error occurred:\\n\\t* permission denied\\n\\n"]}' >corpus/vault_answer/refused
+
+# As gorouter and Envoy write it, and the certificate that it is written of.
+leaf=$fixtures/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.crt
+openssl x509 -in "$leaf" -outform DER -out corpus/xfcc/certificate
+printf %s "$x5c" >corpus/xfcc/raw
+subject=$(openssl x509 -in "$leaf" -noout -subject -nameopt RFC2253 | sed 's/^subject=//')
+hash=$(sha256sum corpus/xfcc/certificate | cut -d ' ' -f 1)
+printf 'By=spiffe://us;Hash=%s;Subject="%s";URI=;DNS=a.example' "$hash" "$subject" >corpus/xfcc/envoy
+pem=$(openssl x509 -in "$leaf" | sed 's/+/%2B/g; s,/,%2F,g; s/=/%3D/g; s/ /%20/g' | awk '{ printf "%s%%0A", $0 }')
+printf 'Hash="%s";Cert="%s";Chain="%s";Subject="%s";DNS="x\\"y,z"' "$hash" "$pem" "$pem" "$subject" >corpus/xfcc/cert

@@ -26,6 +26,7 @@ mod http;
 pub use http::differential as request_differential;
 pub mod io;
 pub mod proxy_protocol;
+pub mod xfcc;
 
 pub mod credentials;
 pub mod tls;
