@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target corpus/token corpus/roles corpus/json \
+mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target corpus/path corpus/token corpus/roles corpus/json \
     corpus/secret_reference corpus/secret_document corpus/credhub_answer corpus/vault_answer
 
 for folder in "$fixtures"/mtls-*; do
@@ -44,6 +44,11 @@ for target in backend.apps.internal:61443 '*.apps.internal:61443=cf:same:space' 
     backend:80=:61443 9000=backend:1 http://user:password@proxy:3128; do
     i=$((i + 1))
     printf %s "$target" >"corpus/target/$i"
+done
+i=0
+for path in '/a/%2e%2e/b?c' '/a/..;x=1/b#c' '/b%2fc' '//a\..\b' '/caf%c3%a9/%40;v=1' '/%c0%ae' '*' '/../a'; do
+    i=$((i + 1))
+    printf %s "$path" >"corpus/path/$i"
 done
 
 # Header and claims, each on a line, and a signature that is none.

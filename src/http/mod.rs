@@ -1,4 +1,4 @@
-//! HTTP: whether a response is under way, which requests are refused before anybody acts on them, and what is not passed on.
+//! HTTP: whether a response is under way, which requests are refused before anybody acts on them, by which path they are judged, and what is not passed on.
 
 mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -9,6 +9,7 @@ mod hop_by_hop;
 mod host_check;
 mod keep_alive_ender;
 mod own_answer;
+pub mod path;
 mod response_tracker;
 mod scanned_stream;
 
