@@ -46,8 +46,8 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             print(&identity::run(&file, json, SystemTime::now())?)?;
             Ok(Exit::Success)
         }
-        Command::PolicyTest { config, peer, json } => {
-            let (text, exit) = policy::test(&config, &peer, json, SystemTime::now())?;
+        Command::PolicyTest { config, peer, request, json } => {
+            let (text, exit) = policy::test(&config, peer.as_deref(), request.as_ref(), json, SystemTime::now())?;
             print(&text)?;
             Ok(exit)
         }

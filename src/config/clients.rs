@@ -8,6 +8,7 @@ use super::reader::{Located, OptionReader, Reported};
 use super::sources::ALLOWING;
 use super::{ClientAuthConfig, ClientAuthFiles, values};
 use crate::diagnostics::{Problem, Source};
+use crate::policy::route_file::{PlacedRoute, where_requests_are_read};
 use crate::policy::{PolicyMode, Rule, guid_of};
 
 /// `--client-auth`
@@ -28,10 +29,12 @@ struct RawClientOptions {
     mode: Option<Located<PolicyMode>>,
     ca: Vec<Located<PathBuf>>,
     crl: Vec<Located<PathBuf>>,
+    routes: Vec<PlacedRoute>,
 }
 
 impl OptionReader {
-    pub(super) fn clients(&mut self) -> Result<ClientAuthConfig, Reported> {
+    /// Which clients may come in by a listener that reads requests, or only carries bytes.
+    pub(super) fn clients(&mut self, reads_requests: bool) -> Result<ClientAuthConfig, Reported> {
         let auth = self.all("client-auth", values::one_of);
         let allow = self.allow();
         let deny = self.all("deny", str::parse);
@@ -46,10 +49,16 @@ impl OptionReader {
             mode: mode?.pop(),
             ca: ca?,
             crl: crl?,
+            routes: self.sources.routes().to_vec(),
         };
         match typed.auth() {
             ClientAuthMode::Off => self.anonymous(&typed),
-            auth => self.certified(typed, auth == ClientAuthMode::Require),
+            auth => {
+                // Where requests are read and nobody has said that a certificate is required, it is for those whom no rule and no
+                // route for the anonymous admits.
+                let is_lenient = reads_requests && typed.auth.is_none();
+                self.certified(typed, auth == ClientAuthMode::Require && !is_lenient, reads_requests)
+            }
         }
     }
 
@@ -106,7 +115,12 @@ impl OptionReader {
         Err(self.report(problem))
     }
 
-    fn certified(&mut self, typed: RawClientOptions, required: bool) -> Result<ClientAuthConfig, Reported> {
+    fn certified(
+        &mut self,
+        typed: RawClientOptions,
+        required: bool,
+        reads_requests: bool,
+    ) -> Result<ClientAuthConfig, Reported> {
         let cause = typed.auth.as_ref().map(|(place, _)| place).or(typed.first_rule()).cloned();
         let cause = cause.unwrap_or(Source::Default("client-auth"));
         let mut wrongs = Vec::new();
@@ -114,12 +128,13 @@ impl OptionReader {
             let help = "give --client-ca PATH; where Cloud Foundry says so it is $CF_SYSTEM_CERT_PATH";
             wrongs.push(Problem::new("client certificates are asked for, but no CA is known", help).at(cause.clone()));
         }
-        let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous);
-        if let Some((place, _)) = anonymous.filter(|_| required) {
+        let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous).map(|(place, _)| place);
+        let routed = typed.routes.iter().find(|(_, route)| route.allow.contains(&Rule::Anonymous));
+        if let Some(place) = anonymous.or(routed.map(|(place, _)| place)).filter(|_| required) {
             let what = "nobody is anonymous where a certificate is required";
             wrongs.push(Problem::new(what, "add --client-auth request, or take the rule out").at(place.clone()));
         }
-        let unruled = typed.allow.is_empty() && typed.policy.is_none();
+        let unruled = typed.allow.is_empty() && typed.policy.is_none() && typed.routes.is_empty();
         match typed.deny.first() {
             Some((place, _)) if unruled => {
                 let problem = Problem::new("nobody is allowed in who could be denied", "add --allow any");
@@ -131,6 +146,7 @@ impl OptionReader {
             }
             _ => {}
         }
+        let routes = where_requests_are_read(typed.routes, reads_requests).map_err(|mistake| wrongs.push(mistake));
         if let Some(noted) = wrongs.into_iter().map(|problem| self.report(problem)).last() {
             return Err(noted);
         }
@@ -145,6 +161,7 @@ impl OptionReader {
             any_implied: unruled,
             policy: typed.policy.map(|(_, path)| path),
             mode: typed.mode.map(|(_, mode)| mode),
+            routes: routes.ok().filter(|_| reads_requests),
         }))
     }
 }
@@ -158,10 +175,11 @@ impl RawClientOptions {
         }
     }
 
-    /// Where the first rule was given, or the file of rules.
+    /// Where the first rule was given, or the file of rules, or a route.
     fn first_rule(&self) -> Option<&Source> {
         let rules = self.allow.iter().chain(&self.deny).map(|(place, _)| place);
-        rules.chain(self.policy.iter().map(|(place, _)| place)).next()
+        let routes = self.routes.iter().map(|(place, _)| place);
+        rules.chain(self.policy.iter().map(|(place, _)| place)).chain(routes).next()
     }
 
     /// Where somebody said something that has no meaning without client certificates.

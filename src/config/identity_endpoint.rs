@@ -58,6 +58,7 @@ impl TokenVerification {
             any_implied: false,
             policy: None,
             mode: None,
+            routes: None,
         }
     }
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::policy::{PolicyMode, Rule};
+use crate::policy::{PolicyMode, Route, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
 pub use app_files::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
@@ -155,6 +155,8 @@ pub struct ClientAuthFiles {
     pub policy: Option<PathBuf>,
     /// `None`: as the policy file says, else enforce.
     pub mode: Option<PolicyMode>,
+    /// Who may ask for what, beside the routes of the policy file; `None`: no request is read, and neither has any.
+    pub routes: Option<Vec<Route>>,
 }
 
 /// When the app is dialled.

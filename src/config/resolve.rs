@@ -207,7 +207,8 @@ impl OptionReader {
     fn common(&mut self) -> Result<Common, Reported> {
         let connect = self.one("connect-timeout", step);
         let tls = self.tls();
-        let clients = self.clients();
+        // Listeners carry bytes: none reads a request.
+        let clients = self.clients(false);
         let dial = self.given("dial", values::one_of);
         let proxy_protocol = self.one("proxy-protocol", values::one_of_or_off);
         let accept_proxy_protocol = self.all("accept-proxy-protocol", values::network);

@@ -2,6 +2,7 @@
 
 mod mistakes;
 mod process;
+mod routes;
 
 use std::ffi::OsString;
 use std::io;

@@ -12,7 +12,7 @@ use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostics, Problem};
 use crate::identity::Client;
 use crate::policy::rule_file::{RuleFileReader, entries};
-use crate::policy::{Policy, PolicyMode, Rule};
+use crate::policy::{Policy, PolicyMode, Routes, Rule};
 
 const ROLE_KEYS: [&str; 5] = ["name", "allow", "deny", "policies", "max-ttl"];
 
@@ -163,7 +163,7 @@ fn read_entry(
     let known = if is_named { &ROLE_KEYS[..] } else { &ROLE_KEYS[1..] };
     let mut name = None;
     let mut entry = RoleEntry {
-        whom: Policy { mode: PolicyMode::Enforce, allow: Vec::new(), deny: Vec::new() },
+        whom: Policy { mode: PolicyMode::Enforce, allow: Vec::new(), deny: Vec::new(), routes: Routes::default() },
         policies: Vec::new(),
         max_ttl: None,
     };

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::TrustAnchors;
+use crate::http::path::FoldedPath;
 use crate::identity::{Client, Identity, UnverifiedCertificate};
-use crate::policy::{Denial, DenialReason, Permit, Policy};
+use crate::policy::{Denial, DenialReason, Permit, Policy, RequestDenial, RequestPermit, Route};
 use rustls::pki_types::CertificateDer;
 
 /// Whom a listener admits: under which trust anchors, by which rules. They are loaded together and change together.
@@ -72,6 +73,44 @@ impl ClientAuth {
         match self {
             Self::None => Ok((Client::Anonymous, Policy::anonymous().authorize(&Client::Anonymous, None)?)),
             Self::Certificate(authenticator) => authenticator.authorize(chain, now),
+        }
+    }
+
+    /// Whether requests are judged by their paths, and not by the handshake alone.
+    pub fn has_routes(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Certificate(authenticator) => authenticator.policy().has_routes(),
+        }
+    }
+
+    /// The route that decides on requests with this method for this path, also on those that it does not admit.
+    pub fn route_for(&self, method: &str, path: &FoldedPath) -> Option<&Route> {
+        match self {
+            Self::None => None,
+            Self::Certificate(authenticator) => authenticator.policy().route_for(method, path),
+        }
+    }
+
+    /// Whether `client`, who has come in and may stay, may make a request with this method for this path; and the route that decided.
+    ///
+    /// # Errors
+    /// [`RequestDenial`], with what is answered.
+    pub fn authorize_request(
+        &self,
+        client: &Client,
+        method: &str,
+        path: &FoldedPath,
+    ) -> Result<(RequestPermit, Option<&Route>), RequestDenial> {
+        match self {
+            Self::None => {
+                let judged =
+                    Policy::anonymous().authorize_request(client, None, method, path).map(|(permit, _)| permit);
+                judged.map(|permit| (permit, None))
+            }
+            Self::Certificate(ClientAuthenticator { client_policy, own, .. }) => {
+                client_policy.policy.authorize_request(client, own.as_deref(), method, path)
+            }
         }
     }
 

@@ -24,10 +24,11 @@ const OPERATIONS: &str = "docs/operations.md";
 const ACCESS_LOG: &str = "docs/reference/access-log.md";
 const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
+const ROUTES: &str = "docs/http-routes.md";
 const TROUBLESHOOTING: &str = "docs/troubleshooting.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
 const TOKENS: &str = "docs/tokens.md";
-const DOCUMENTS: [&str; 22] = [
+const DOCUMENTS: [&str; 23] = [
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",
@@ -35,6 +36,7 @@ const DOCUMENTS: [&str; 22] = [
     "CHANGELOG.md",
     CONFIGURATION,
     CLIENTS,
+    ROUTES,
     OPERATIONS,
     TROUBLESHOOTING,
     TOKENS,
@@ -218,6 +220,18 @@ fn every_denial_is_explained_and_the_example_of_a_policy_is_one() {
     }
     let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
     assert_eq!(PolicyFile::parse(Path::new("policy.toml"), file).unwrap().allow.len(), 2);
+}
+
+#[test]
+fn the_example_of_routes_is_one_and_every_refusal_of_a_request_is_explained() {
+    let text = read(ROUTES);
+    let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    assert_eq!(PolicyFile::parse(Path::new("policy.toml"), file).unwrap().deny.len(), 1);
+    let reasons =
+        ["certificate_required", "denied", "path_not_allowed", "method_not_allowed", "path_ambiguous", "path_changed"];
+    for reason in reasons {
+        assert!(text.contains(&format!("`{reason}`")), "{reason}");
+    }
 }
 
 #[test]

@@ -352,6 +352,9 @@ fn policy(page: &mut Markup, listener: &ListenerStatus) {
     });
     entry(page, "allow", |page| rules(page, allow));
     entry(page, "deny", |page| rules(page, deny));
+    if let Some(routes) = &policy.routes {
+        entry(page, "routes", |page| rules(page, routes));
+    }
     entry(page, "rules from", |page| {
         let mut first = true;
         page.each(rules_from, "nowhere: nobody may come in", |page, from| {

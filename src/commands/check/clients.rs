@@ -2,6 +2,8 @@
 //!
 //! They are read by the code that serves, so what is refused here is refused there.
 
+mod routes;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -173,14 +175,18 @@ impl Judge<'_> {
     }
 
     fn policy(&mut self, policy: &Policy) {
-        let Policy { mode, allow, deny } = policy;
+        let Policy { mode, allow, deny, routes } = policy;
         if self.certified.any_implied {
             let what = "no rule is given: every client with a certificate under these CAs comes in";
             self.warning(Subject::Rules, what, "add --allow RULE, or --allow any to say so");
-        } else if allow.is_empty() {
+        } else if allow.is_empty() && routes.is_empty() {
             self.problem(Subject::Rules, "no rule admits anybody", "add --allow RULE, or allow = [...] to the file");
         } else {
             let counted = format!("{} to allow, {} to deny", count(allow.len(), "rule"), deny.len());
+            let counted = match routes.iter().len() {
+                0 => counted,
+                number => format!("{counted}, {}", count(number, "route")),
+            };
             self.ok(Subject::Rules, &counted);
         }
         if *mode == PolicyMode::Audit {
@@ -196,6 +202,7 @@ impl Judge<'_> {
         for (list, rule) in allow.iter().map(|rule| ("allow", rule)).chain(deny.iter().map(|rule| ("deny", rule))) {
             self.rule(list, rule);
         }
+        self.routes(policy);
     }
 
     /// Judges a rule by itself.

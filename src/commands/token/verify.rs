@@ -89,6 +89,7 @@ fn anchors(args: &VerifyArgs) -> Result<TrustAnchors, Fault> {
         any_implied: false,
         policy: None,
         mode: None,
+        routes: None,
     };
     let read = ClientPolicyFiles::read(&files, None).and_then(|texts| texts.client_policy(&files));
     let policy =

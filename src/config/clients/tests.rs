@@ -76,6 +76,7 @@ fn everything_that_can_be_said_is_kept() {
         any_implied: false,
         policy: Some("/p.toml".into()),
         mode: Some(PolicyMode::Audit),
+        routes: None,
     };
     assert_eq!(certified(&typed), expected);
 }
