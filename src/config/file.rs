@@ -152,6 +152,10 @@ fn option(key: &str, table: Option<Table>) -> Result<&'static Opt, Problem> {
             };
             Err(Problem::new(format!("cannot stand under {}", table.header()), help))
         }
+        (None, None) if key == ROUTE => {
+            let help = "write [[route]], for requests of clients, or leave it out";
+            Err(Problem::new(format!("cannot stand under {}", table.header()), help))
+        }
         (None, None) => Err(unknown(key, Some(table))),
     }
 }

@@ -93,7 +93,7 @@ fn mistakes_in_routes_are_told_with_their_lines() {
             "v.toml:1: route: lists no route; write each route under [[route]], or leave it out",
             "v.toml:4: path: \"a\" does not begin with /; write a path such as /metrics, or * for OPTIONS *",
             "v.toml:7: route: is of type integer; write each route as a table with the header [[listener.route]]",
-            "v.toml:9: route: no such key; the nearest is proxy",
+            "v.toml:9: route: cannot stand under [[outbound]]; write [[route]], for requests of clients, or leave it out",
         ]
     );
 }

@@ -33,7 +33,7 @@ fn a_route_is_a_path_with_methods_and_rules() {
 fn every_mistake_in_a_route_is_told_with_its_line() {
     let text = "[[route]]\n\
         [[route]]\npath = '/a/../b'\nmethods = []\nallow = 'any'\n\
-        [[route]]\npath = 7\nexact = 'yes'\nmethods = ['get', 'G E T', '*', 1]\nallow = ['anybody', 'any']\nalow = []\n\
+        [[route]]\npath = 7\nexact = 'yes'\nmethods = ['get', 'G E T', '*', 1]\nallow = ['anny', 'any']\nalow = []\n\
         [[route]]\npath = '/a/'\nallow = ['any']\n";
     assert_eq!(
         parse(text).unwrap_err(),
@@ -49,7 +49,7 @@ fn every_mistake_in_a_route_is_told_with_its_line() {
             "p.toml:9: methods: \"G E T\" is no method; write a method such as GET, or leave methods out for all of them",
             "p.toml:9: methods: \"*\" is no method; write a method such as GET, or leave methods out for all of them",
             "p.toml:9: methods: holds something of type integer; write strings only",
-            "p.toml:10: allow: \"anybody\": no such rule; the nearest is any",
+            "p.toml:10: allow: \"anny\": no such rule; the nearest is any",
             "p.toml:11: alow: no such key; the nearest is allow",
             "p.toml:13: path: \"/a/\" ends with /; write \"/a\", which means what is below it too, or exact = true",
         ]
