@@ -1488,7 +1488,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__policy__subcmd__test)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --path --method --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2196,6 +2196,17 @@ _vestibule() {
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --method)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
                     fi
                     return 0
                     ;;

@@ -615,6 +615,8 @@ denied\t''
 all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l peer -d 'The client\'s certificate chain, PEM, leaf first' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l path -d 'Judge a request for this path too' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l method -d 'With --path: how it is asked for [GET]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-key -d 'Do not tell the app where the key is'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
