@@ -111,7 +111,7 @@ where
     if let Some(args) = envoys(&argv) {
         return Ok(Command::Envoy(envoy::parse(args.iter().cloned())?));
     }
-    let matches = grammar::vestibule().try_get_matches_from(argv).map_err(ParseExit::from)?;
+    let matches = grammar::of_argv(&argv).try_get_matches_from(argv).map_err(ParseExit::from)?;
     match matches.subcommand() {
         Some(("run", matches)) => run(matches, &environment),
         Some(("proxy", matches)) => Ok(Command::Proxy { config: serving("proxy", matches, &environment)? }),

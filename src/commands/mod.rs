@@ -22,6 +22,8 @@ use serve::OwnApp;
 
 /// Does what was asked for.
 ///
+/// What serves stays on top of this frame for weeks. So the commands that need much of the stack are not inlined into it.
+///
 /// # Errors
 /// [`Fault`] with the status to end with.
 pub fn execute(command: Command) -> Result<Exit, Fault> {

@@ -28,6 +28,7 @@ use crate::trust::{AuthenticatedServer, ServerDenial};
 ///
 /// # Errors
 /// There is nothing to judge, or nothing to judge it by: always [`Exit::Usage`], because the other statuses are verdicts.
+#[inline(never)]
 pub fn test(config: &Config, peer: &Path, json: bool, now: SystemTime) -> Result<(String, Exit), Fault> {
     let chain = peer_chain(peer, Exit::Usage)?;
     let mut verdicts = Vec::new();

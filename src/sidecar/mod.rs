@@ -179,7 +179,7 @@ impl Sidecar {
         running.start_hook(app.clone(), programs, &mut tasks);
         running.app = app;
         running.accept()?;
-        running.serve(tasks).await
+        Box::pin(running.serve(tasks)).await
     }
 
     /// Where the status page is; `None` if the admin listener is off, or its address was taken.
@@ -374,7 +374,8 @@ impl Running {
 
     async fn serve(mut self, mut tasks: Tasks) -> Result<Exit, Fault> {
         let cause = self.run_until_stopped(&mut tasks).await;
-        self.finish(cause).await
+        // What only an end needs takes no room until then; so elsewhere.
+        Box::pin(self.finish(cause)).await
     }
 
     /// The end, for this cause.

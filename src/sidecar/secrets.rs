@@ -46,15 +46,15 @@ impl Sidecar {
             Ok(running)
         });
         let mut running = prepared.inspect_err(Fault::log)?;
-        match running.resolve(plan, &mut tasks).await {
+        match Box::pin(running.resolve(plan, &mut tasks)).await {
             Ok(resolved) => match running.begin(command, resolved, &mut tasks, workers) {
-                Ok(()) => running.serve(tasks).await,
-                Err(fault) => running.finish(StopCause::Broken(fault)).await,
+                Ok(()) => Box::pin(running.serve(tasks)).await,
+                Err(fault) => Box::pin(running.finish(StopCause::Broken(fault))).await,
             },
             Err(cause) => {
                 // Nobody is served yet who would have to be waited for.
                 running.config.drain = Drain { delay: Duration::ZERO, timeout: Duration::ZERO, ..running.config.drain };
-                running.finish(cause).await
+                Box::pin(running.finish(cause)).await
             }
         }
     }

@@ -31,6 +31,7 @@ use crate::sys;
 ///
 /// # Errors
 /// Never but for a fault of ours.
+#[inline(never)]
 pub(super) fn run(config: Result<Config, Diagnostics>, connects: bool, json: bool) -> Result<(String, Exit), Fault> {
     let mut found = Findings::default();
     match config {

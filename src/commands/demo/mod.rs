@@ -57,6 +57,7 @@ const A_MOMENT: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// The address that was typed cannot be opened (status 69), or a fault of the system's (70).
+#[inline(never)]
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
     let log = Log { format: None, level: args.log_level, access: AccessLogFilter::All };
     let front_ends = if args.green_blue { FrontEnd::green_and_blue().map_err(issuing)? } else { Vec::new() };

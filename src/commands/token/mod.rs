@@ -18,6 +18,7 @@ use crate::{app_files, sys, token};
 /// # Errors
 /// [`Exit::NoCredential`] without a pair, [`Exit::Usage`] for what does not fit the key, and [`Exit::Findings`] where the pair vouches for
 /// nobody now. To judge: [`Exit::NoCredential`] for a file that cannot be read, and [`Exit::Config`] for roles with mistakes.
+#[inline(never)]
 pub(super) fn run(command: &TokenCommand) -> Result<Exit, Fault> {
     match command {
         TokenCommand::Jwt(args) => jwt(args),
