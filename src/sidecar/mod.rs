@@ -118,7 +118,7 @@ impl Sidecar {
     /// The app cannot be started, or its signals cannot be heard: [`App::spawn`].
     pub fn start_app(&mut self, mut command: AppCommand) -> Result<(), Fault> {
         command.env_set.extend(self.app_environment());
-        let signals = Signals::for_run().map_err(|error| cannot_hear(&error))?;
+        let signals = Signals::for_run(&command.map).map_err(|error| cannot_hear(&error))?;
         let (app, reaper) = start_child(&command)?;
         self.child = Some((app, reaper, signals));
         Ok(())
