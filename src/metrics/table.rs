@@ -281,7 +281,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Gauge,
         labels: &[],
         help: "When the token of Vault comes to its end, in seconds since 1970; none where there is no token, or it has no end.",
-        read: |seen| seen.counters.secrets.vault.expiry().map(moment).unwrap_or_default(),
+        read: |seen| seen.counters.secrets.vault.token().and_then(|token| token.expiry).map(moment).unwrap_or_default(),
     },
     Metric {
         name: "vestibule_retiring",

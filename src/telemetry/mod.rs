@@ -34,5 +34,5 @@ pub use outbound::{
 };
 pub use secrets::{SecretCounters, SecretResult};
 pub use tokens::{TokenCounters, TokenRequestResult};
-pub use vault::VaultCounters;
+pub use vault::{VaultCounters, VaultTokenTimes};
 pub(crate) use verdict::Verdict;

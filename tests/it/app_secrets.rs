@@ -2,8 +2,9 @@
 
 mod checking;
 mod documents;
-mod failures;
+pub(crate) mod failures;
 mod files;
+mod rotating;
 mod starting;
 
 use std::collections::BTreeMap;

@@ -199,6 +199,22 @@ fn secrets(page: &mut Markup, secrets: &SecretsStatus) {
     if let Some(expiry) = &secrets.expiry {
         entry(page, "the first ends", |page| time(page, expiry));
     }
+    if let Some(renewal) = &secrets.next_renewal {
+        entry(page, "the next is renewed", |page| time(page, renewal));
+    }
+    if let Some(token) = &secrets.vault_token {
+        entry(page, "token of Vault", |page| {
+            match &token.expiry {
+                Some(expiry) => time(page.raw("ends "), expiry),
+                None => {
+                    page.raw("does not end");
+                }
+            }
+            if let Some(renewal) = &token.next_renewal {
+                time(page.raw(", is renewed "), renewal);
+            }
+        });
+    }
     page.raw("</dl></div>");
 }
 
