@@ -5,6 +5,8 @@ mod documents;
 pub(crate) mod failures;
 mod files;
 mod rotating;
+mod scale;
+mod silence;
 mod starting;
 
 use std::collections::BTreeMap;
