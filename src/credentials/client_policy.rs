@@ -249,9 +249,14 @@ impl ClientPolicySource {
             Self::Files(files) | Self::Tokens(files) => {
                 let crl = (!files.crl.is_empty()).then_some(self.kind(FileKind::ClientCrl));
                 let policy = files.policy.is_some().then_some(FileKind::Policy);
-                std::iter::once(self.kind(FileKind::ClientCa)).chain(crl).chain(policy).collect()
+                std::iter::once(self.ca_kind()).chain(crl).chain(policy).collect()
             }
         }
+    }
+
+    /// What its CAs are.
+    pub(super) fn ca_kind(&self) -> FileKind {
+        self.kind(FileKind::ClientCa)
     }
 
     /// What files are for that would be of this `kind` if they were about clients.

@@ -375,8 +375,8 @@ impl Rotator {
         }
         self.stats.record_success(generation);
         self.stats.update_files(|files| {
-            files.client_ca_not_after = good.anchors().filter_map(TrustAnchors::not_after).min();
-            let issuers = good.anchors().flat_map(TrustAnchors::crl_issuers);
+            files.client_ca_not_after = good.anchors().filter_map(|(_, anchors)| anchors.not_after()).min();
+            let issuers = good.anchors().flat_map(|(_, anchors)| anchors.crl_issuers());
             files.client_crl_next_update =
                 issuers.filter_map(|crls| Some((crls.issuer.to_owned(), crls.next_update?))).collect();
         });
@@ -428,20 +428,17 @@ impl LastGoodSources {
         reports.chain([now + longest]).min().unwrap_or(now + longest)
     }
 
-    fn client_policies(&self) -> impl Iterator<Item = &ClientPolicy> {
-        self.client_policies
-            .iter()
-            .filter_map(|last_good| last_good.parsed().map(|(client_policy, _)| &**client_policy))
-    }
-
     fn failures(&self) -> Vec<ReloadFailure> {
         let of_pairs = self.pairs.iter().flat_map(LastGood::failures);
         let of_trusts = self.server_trusts.iter().flat_map(LastGood::failures);
         of_pairs.chain(self.client_policies.iter().flat_map(LastGood::failures)).chain(of_trusts).cloned().collect()
     }
 
-    fn anchors(&self) -> impl Iterator<Item = &TrustAnchors> {
-        self.client_policies().map(|client_policy| &client_policy.anchors)
+    /// The trust anchors that count, and what their CAs are.
+    fn anchors(&self) -> impl Iterator<Item = (FileKind, &TrustAnchors)> {
+        self.client_policies
+            .iter()
+            .filter_map(|last_good| Some((last_good.source.ca_kind(), &last_good.parsed()?.0.anchors)))
     }
 
     /// What is new for outbounds in `generation`.

@@ -217,7 +217,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Seconds),
         kind: MetricType::Gauge,
         labels: &[],
-        help: "The last second of the client CA that is valid longest; with several listeners, of the one that comes to its end first.",
+        help: "The last second of the client CA that is valid longest; with several listeners, of the one that comes to its end first. The CAs of --token-ca count as another listener's.",
         read: |seen| seen.rotation_stats.files().client_ca_not_after.map_or_else(Vec::new, moment),
     },
     Metric {
