@@ -107,7 +107,11 @@ async fn serve<S: LocalStream>(service: &IdentityService, (stream, room): (S, Ow
     drop((room, slot));
 }
 
-async fn answer<S: LocalStream>(service: &IdentityService, stream: S, peer_uid: Option<u32>) -> io::Result<()> {
+pub(super) async fn answer<S: LocalStream>(
+    service: &IdentityService,
+    stream: S,
+    peer_uid: Option<u32>,
+) -> io::Result<()> {
     // Heads are judged before hyper reads them, which would have answers of its own.
     let stream = ScannedStream::new(stream, HEAD_TIMEOUT, service.unlimited()).with_max_head(MAX_HEAD_BYTES);
     let heads = stream.heads();
