@@ -33,11 +33,17 @@ fn failures(
     let (mut failures, mut recorded) = (Vec::new(), Vec::new());
     for case in cases::of(file) {
         let front = fronts.entry(case.settings.to_string()).or_insert_with(|| Front::vestibule(&case.settings));
-        let (mut wrong, connections) = run(&case, front);
-        if !front.runs() {
-            wrong.push("the program ended".to_owned());
-        }
-        recorded.extend(connections.into_iter().map(|connection| (case.name.clone(), connection)));
+        let wrong = match front {
+            Err(fault) => vec![std::mem::replace(fault, "the same".to_owned())],
+            Ok(front) => {
+                let (mut wrong, connections) = run(&case, front);
+                if !front.runs() {
+                    wrong.push("the program ended".to_owned());
+                }
+                recorded.extend(connections.into_iter().map(|connection| (case.name.clone(), connection)));
+                wrong
+            }
+        };
         if !wrong.is_empty() {
             failures.push((case.name, wrong));
         }

@@ -11,6 +11,7 @@ use super::requests::LIMIT;
 use super::wire::Wire;
 use super::within;
 use crate::relay::anonymous_kib;
+use crate::support::PATIENCE;
 use crate::support::client::{Connector, connector};
 use crate::support::credentials::{Credentials, roots_pem};
 use crate::support::sidecar::{Setup, Sidecar};
@@ -27,8 +28,8 @@ enum Way {
 }
 
 impl Front {
-    /// The program in HTTP mode with what a case's `settings` say.
-    pub(super) fn vestibule(settings: &Value) -> Self {
+    /// The program in HTTP mode with what a case's `settings` say; or why it does not start.
+    pub(super) fn vestibule(settings: &Value) -> Result<Self, String> {
         let (app, credentials, dir) = (Recorder::start(), Credentials::new(), TempDir::new().unwrap());
         let mut setup =
             Setup::proxy(&credentials, app.addr()).arg("--mode").arg("http").env("VESTIBULE_LOG_LEVEL", "info");
@@ -40,8 +41,15 @@ impl Front {
             setup = setup.arg("--client-auth").arg("request").arg("--client-ca").arg(ca.to_str().unwrap());
             setup = setup.arg("--policy").arg(policy.to_str().unwrap());
         }
-        let (sidecar, connector) = (Box::new(setup.ready()), Box::new(connector(credentials.instance())));
-        Self { app, way: Way::Vestibule { sidecar, connector, _files: (credentials, dir) } }
+        let (mut sidecar, connector) = (Box::new(setup.start()), Box::new(connector(credentials.instance())));
+        let started = within(PATIENCE, || {
+            let is_ready = !sidecar.lines_of("certificate loaded").is_empty();
+            (is_ready || !sidecar.is_running()).then_some(is_ready)
+        });
+        if started != Some(true) {
+            return Err(format!("the program does not start: {:#?}", sidecar.lines()));
+        }
+        Ok(Self { app, way: Way::Vestibule { sidecar, connector, _files: (credentials, dir) } })
     }
 
     /// Nothing: the client's bytes reach the app as they are.

@@ -30,6 +30,8 @@ def read(data):
                 request = dict(method=text(event.method), target=text(event.target), fields=pairs(event.headers), body="")
             elif isinstance(event, h11.Data):
                 request["body"] += text(bytes(event.data))
+            elif isinstance(event, h11.ConnectionClosed):
+                return requests
             elif isinstance(event, h11.EndOfMessage):
                 request["trailers"] = pairs(event.headers)
                 requests.append(request)
@@ -49,8 +51,9 @@ pub(super) fn disagreements(recorded: &[(String, Recorded)]) -> Vec<String> {
         lacks("h11");
         return Vec::new();
     };
-    // Behind `Connection: close` h11 reads no request; and raw UTF-8 in a target is none to it.
-    let can_be_read = |record: &Recorded| record.requests.iter().all(|request| request.target.is_ascii());
+    // Nothing at all is the end to h11, and raw UTF-8 in a target is none.
+    let can_be_read =
+        |record: &Recorded| !record.bytes.is_empty() && record.requests.iter().all(|request| request.target.is_ascii());
     let connections: Vec<_> = recorded.iter().filter(|(_, record)| can_be_read(record)).collect();
     let input: Vec<String> = connections.iter().map(|(_, record)| hex(&record.bytes)).collect();
     let mut child =
@@ -83,8 +86,8 @@ fn another_parser_is_asked_and_heard() {
     let cut = Recorded::of("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
     let mut unseen = Recorded::of("");
     unseen.bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
-    let names = ["same", "cut", "unseen"].map(str::to_owned);
-    let found = disagreements(&names.into_iter().zip([same, cut, unseen]).collect::<Vec<_>>());
+    let names = ["same", "cut", "unseen", "empty"].map(str::to_owned);
+    let found = disagreements(&names.into_iter().zip([same, cut, unseen, Recorded::of("")]).collect::<Vec<_>>());
     if python_that("import h11").is_some() {
         assert_eq!(found.len(), 1, "{found:#?}");
         assert!(found[0].starts_with("unseen"), "{found:#?}");
