@@ -59,6 +59,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credential-t
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
 1.3\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l tls -d 'Whether clients speak TLS; off: HTTP in plaintext, behind the platform\'s own proxy: on, off [on]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l from -d 'Who may connect without TLS: self (this machine\'s own address), networks [self]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l client-auth -d 'Whether clients show a certificate: off, request, require [off, or require as soon as there is a rule]' -r -f -a "off\t''
 request\t''
 require\t''"
@@ -72,6 +75,48 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-org -d
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l mode -d 'What is done for clients: carry their bytes, or serve HTTP/1.1 and HTTP/2: tcp, http [tcp]' -r -f -a "tcp\t''
+http\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l app-protocol -d 'What the app speaks: HTTP/1.1, or HTTP/2 without TLS: http1, h2c [http1]' -r -f -a "http1\t''
+h2c\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l xfcc -d 'X-Forwarded-Client-Cert: whether the client\'s identity is set, and what clients forward passes: sanitize, sanitize-set, append-forward, forward-only, always-forward-only [sanitize-set]' -r -f -a "sanitize\t''
+sanitize-set\t''
+append-forward\t''
+forward-only\t''
+always-forward-only\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l xfcc-form -d 'How the client\'s identity is written: raw, envoy, rfc9440 [raw where our identity is Cloud Foundry\'s, else envoy]' -r -f -a "raw\t''
+envoy\t''
+rfc9440\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l xfcc-details -d 'What the form envoy has of it: by, hash, cert, chain, subject, uri, dns [hash,subject,uri,dns]' -r -f -a "by\t''
+hash\t''
+cert\t''
+chain\t''
+subject\t''
+uri\t''
+dns\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l xfcc-forward-from -d 'Clients that come in and may say who has called them, such as the platform\'s router' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l router-xfcc -d 'What those clients do with the X-Forwarded-Client-Cert that others send them: unknown, sanitize-set, forward [unknown]' -r -f -a "unknown\t''
+sanitize-set\t''
+forward\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l xfcc-absent -d 'Who calls where such a client forwards nobody: anonymous, client [anonymous]' -r -f -a "anonymous\t''
+client\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l xfcc-verify -d 'Whether a forwarded identity has to be a certificate for which a client CA vouches: optional, require [optional]' -r -f -a "optional\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l sni-host -d 'Refuse requests whose Host is neither the name of the handshake nor one of the certificate: off, require [off]' -r -f -a "off\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forwarded-for -d 'The client\'s address in X-Forwarded-For: behind what came, alone, or not at all: append, set, pass [append]' -r -f -a "append\t''
+set\t''
+pass\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forwarded -d 'Write Forwarded (RFC 7239) too: on, off [off]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l via -d 'Name the proxy in Via' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l upgrade -d 'Protocols that a connection may become: names, any or off [websocket]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l http-max-head -d 'The longest head of a request [64K]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l http-head-timeout -d 'For the head of a request, from its first byte on [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l http-body-timeout -d 'How long the body of a request may be silent [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l app-timeout -d 'For the app to begin its answer [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l app-idle-timeout -d 'Close a connection to the app on which nothing was asked for this long [4s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-requests -d 'Requests on one HTTP/1.1 connection [without end]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound -d 'The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
@@ -184,6 +229,8 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l unsafe-from -d 'Let --from name every address, so that everybody may say who calls'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l caller-headers -d 'Tell the app who calls in X-Vestibule-App, -Space, -Org, -Instance and -Subject-Kind'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
@@ -206,6 +253,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l credential
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
 1.3\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l tls -d 'Whether clients speak TLS; off: HTTP in plaintext, behind the platform\'s own proxy: on, off [on]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l from -d 'Who may connect without TLS: self (this machine\'s own address), networks [self]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l client-auth -d 'Whether clients show a certificate: off, request, require [off, or require as soon as there is a rule]' -r -f -a "off\t''
 request\t''
 require\t''"
@@ -219,6 +269,48 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-org 
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l mode -d 'What is done for clients: carry their bytes, or serve HTTP/1.1 and HTTP/2: tcp, http [tcp]' -r -f -a "tcp\t''
+http\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app-protocol -d 'What the app speaks: HTTP/1.1, or HTTP/2 without TLS: http1, h2c [http1]' -r -f -a "http1\t''
+h2c\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l xfcc -d 'X-Forwarded-Client-Cert: whether the client\'s identity is set, and what clients forward passes: sanitize, sanitize-set, append-forward, forward-only, always-forward-only [sanitize-set]' -r -f -a "sanitize\t''
+sanitize-set\t''
+append-forward\t''
+forward-only\t''
+always-forward-only\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l xfcc-form -d 'How the client\'s identity is written: raw, envoy, rfc9440 [raw where our identity is Cloud Foundry\'s, else envoy]' -r -f -a "raw\t''
+envoy\t''
+rfc9440\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l xfcc-details -d 'What the form envoy has of it: by, hash, cert, chain, subject, uri, dns [hash,subject,uri,dns]' -r -f -a "by\t''
+hash\t''
+cert\t''
+chain\t''
+subject\t''
+uri\t''
+dns\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l xfcc-forward-from -d 'Clients that come in and may say who has called them, such as the platform\'s router' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l router-xfcc -d 'What those clients do with the X-Forwarded-Client-Cert that others send them: unknown, sanitize-set, forward [unknown]' -r -f -a "unknown\t''
+sanitize-set\t''
+forward\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l xfcc-absent -d 'Who calls where such a client forwards nobody: anonymous, client [anonymous]' -r -f -a "anonymous\t''
+client\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l xfcc-verify -d 'Whether a forwarded identity has to be a certificate for which a client CA vouches: optional, require [optional]' -r -f -a "optional\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l sni-host -d 'Refuse requests whose Host is neither the name of the handshake nor one of the certificate: off, require [off]' -r -f -a "off\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forwarded-for -d 'The client\'s address in X-Forwarded-For: behind what came, alone, or not at all: append, set, pass [append]' -r -f -a "append\t''
+set\t''
+pass\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forwarded -d 'Write Forwarded (RFC 7239) too: on, off [off]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l via -d 'Name the proxy in Via' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l upgrade -d 'Protocols that a connection may become: names, any or off [websocket]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l http-max-head -d 'The longest head of a request [64K]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l http-head-timeout -d 'For the head of a request, from its first byte on [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l http-body-timeout -d 'How long the body of a request may be silent [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app-timeout -d 'For the app to begin its answer [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app-idle-timeout -d 'Close a connection to the app on which nothing was asked for this long [4s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-requests -d 'Requests on one HTTP/1.1 connection [without end]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound -d 'The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
@@ -302,6 +394,8 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l unsafe-from -d 'Let --from name every address, so that everybody may say who calls'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l caller-headers -d 'Tell the app who calls in X-Vestibule-App, -Space, -Org, -Instance and -Subject-Kind'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
@@ -327,6 +421,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credential
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
 1.3\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l tls -d 'Whether clients speak TLS; off: HTTP in plaintext, behind the platform\'s own proxy: on, off [on]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l from -d 'Who may connect without TLS: self (this machine\'s own address), networks [self]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l client-auth -d 'Whether clients show a certificate: off, request, require [off, or require as soon as there is a rule]' -r -f -a "off\t''
 request\t''
 require\t''"
@@ -340,6 +437,48 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-org 
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l mode -d 'What is done for clients: carry their bytes, or serve HTTP/1.1 and HTTP/2: tcp, http [tcp]' -r -f -a "tcp\t''
+http\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l app-protocol -d 'What the app speaks: HTTP/1.1, or HTTP/2 without TLS: http1, h2c [http1]' -r -f -a "http1\t''
+h2c\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l xfcc -d 'X-Forwarded-Client-Cert: whether the client\'s identity is set, and what clients forward passes: sanitize, sanitize-set, append-forward, forward-only, always-forward-only [sanitize-set]' -r -f -a "sanitize\t''
+sanitize-set\t''
+append-forward\t''
+forward-only\t''
+always-forward-only\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l xfcc-form -d 'How the client\'s identity is written: raw, envoy, rfc9440 [raw where our identity is Cloud Foundry\'s, else envoy]' -r -f -a "raw\t''
+envoy\t''
+rfc9440\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l xfcc-details -d 'What the form envoy has of it: by, hash, cert, chain, subject, uri, dns [hash,subject,uri,dns]' -r -f -a "by\t''
+hash\t''
+cert\t''
+chain\t''
+subject\t''
+uri\t''
+dns\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l xfcc-forward-from -d 'Clients that come in and may say who has called them, such as the platform\'s router' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l router-xfcc -d 'What those clients do with the X-Forwarded-Client-Cert that others send them: unknown, sanitize-set, forward [unknown]' -r -f -a "unknown\t''
+sanitize-set\t''
+forward\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l xfcc-absent -d 'Who calls where such a client forwards nobody: anonymous, client [anonymous]' -r -f -a "anonymous\t''
+client\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l xfcc-verify -d 'Whether a forwarded identity has to be a certificate for which a client CA vouches: optional, require [optional]' -r -f -a "optional\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l sni-host -d 'Refuse requests whose Host is neither the name of the handshake nor one of the certificate: off, require [off]' -r -f -a "off\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forwarded-for -d 'The client\'s address in X-Forwarded-For: behind what came, alone, or not at all: append, set, pass [append]' -r -f -a "append\t''
+set\t''
+pass\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forwarded -d 'Write Forwarded (RFC 7239) too: on, off [off]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l via -d 'Name the proxy in Via' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l upgrade -d 'Protocols that a connection may become: names, any or off [websocket]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l http-max-head -d 'The longest head of a request [64K]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l http-head-timeout -d 'For the head of a request, from its first byte on [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l http-body-timeout -d 'How long the body of a request may be silent [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l app-timeout -d 'For the app to begin its answer [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l app-idle-timeout -d 'Close a connection to the app on which nothing was asked for this long [4s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-requests -d 'Requests on one HTTP/1.1 connection [without end]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound -d 'The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
@@ -452,6 +591,8 @@ all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l unsafe-from -d 'Let --from name every address, so that everybody may say who calls'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l caller-headers -d 'Tell the app who calls in X-Vestibule-App, -Space, -Org, -Instance and -Subject-Kind'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
@@ -491,6 +632,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
 1.3\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l tls -d 'Whether clients speak TLS; off: HTTP in plaintext, behind the platform\'s own proxy: on, off [on]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l from -d 'Who may connect without TLS: self (this machine\'s own address), networks [self]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l client-auth -d 'Whether clients show a certificate: off, request, require [off, or require as soon as there is a rule]' -r -f -a "off\t''
 request\t''
 require\t''"
@@ -504,6 +648,48 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l mode -d 'What is done for clients: carry their bytes, or serve HTTP/1.1 and HTTP/2: tcp, http [tcp]' -r -f -a "tcp\t''
+http\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l app-protocol -d 'What the app speaks: HTTP/1.1, or HTTP/2 without TLS: http1, h2c [http1]' -r -f -a "http1\t''
+h2c\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l xfcc -d 'X-Forwarded-Client-Cert: whether the client\'s identity is set, and what clients forward passes: sanitize, sanitize-set, append-forward, forward-only, always-forward-only [sanitize-set]' -r -f -a "sanitize\t''
+sanitize-set\t''
+append-forward\t''
+forward-only\t''
+always-forward-only\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l xfcc-form -d 'How the client\'s identity is written: raw, envoy, rfc9440 [raw where our identity is Cloud Foundry\'s, else envoy]' -r -f -a "raw\t''
+envoy\t''
+rfc9440\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l xfcc-details -d 'What the form envoy has of it: by, hash, cert, chain, subject, uri, dns [hash,subject,uri,dns]' -r -f -a "by\t''
+hash\t''
+cert\t''
+chain\t''
+subject\t''
+uri\t''
+dns\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l xfcc-forward-from -d 'Clients that come in and may say who has called them, such as the platform\'s router' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l router-xfcc -d 'What those clients do with the X-Forwarded-Client-Cert that others send them: unknown, sanitize-set, forward [unknown]' -r -f -a "unknown\t''
+sanitize-set\t''
+forward\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l xfcc-absent -d 'Who calls where such a client forwards nobody: anonymous, client [anonymous]' -r -f -a "anonymous\t''
+client\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l xfcc-verify -d 'Whether a forwarded identity has to be a certificate for which a client CA vouches: optional, require [optional]' -r -f -a "optional\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l sni-host -d 'Refuse requests whose Host is neither the name of the handshake nor one of the certificate: off, require [off]' -r -f -a "off\t''
+require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forwarded-for -d 'The client\'s address in X-Forwarded-For: behind what came, alone, or not at all: append, set, pass [append]' -r -f -a "append\t''
+set\t''
+pass\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forwarded -d 'Write Forwarded (RFC 7239) too: on, off [off]' -r -f -a "on\t''
+off\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l via -d 'Name the proxy in Via' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l upgrade -d 'Protocols that a connection may become: names, any or off [websocket]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l http-max-head -d 'The longest head of a request [64K]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l http-head-timeout -d 'For the head of a request, from its first byte on [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l http-body-timeout -d 'How long the body of a request may be silent [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l app-timeout -d 'For the app to begin its answer [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l app-idle-timeout -d 'Close a connection to the app on which nothing was asked for this long [4s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-requests -d 'Requests on one HTTP/1.1 connection [without end]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound -d 'The app dials LISTEN, we TO by mTLS: 9000=HOST:PORT' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-expect -d 'Who may answer: cf:app:GUID, cf:same:space, dns:NAME' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-ca -d 'CAs of servers: own-issuer, system, files, folders [own-issuer where a cf: rule is expected, else $CF_SYSTEM_CERT_PATH and system]' -r -f
@@ -615,8 +801,12 @@ denied\t''
 all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l config -d 'A vestibule.toml that holds any of these' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l peer -d 'The client\'s certificate chain, PEM, leaf first' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l path -d 'Judge a request for this path too' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l method -d 'With --path: how it is asked for [GET]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l hide-key -d 'Do not tell the app where the key is'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l unsafe-from -d 'Let --from name every address, so that everybody may say who calls'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l caller-headers -d 'Tell the app who calls in X-Vestibule-App, -Space, -Org, -Instance and -Subject-Kind'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
@@ -758,6 +948,7 @@ info\t''
 debug\t''
 trace\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l green-blue -d 'Two front-ends call, green and blue; only green is allowed in'
+complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l http -d 'Two front-ends ask for paths; routes say who may have which'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l tokens -d 'Tokens are made, verified, and refused where they do not count'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand help; and not __fish_seen_subcommand_from run proxy check wait health identity policy token issuer completions envoy demo help" -f -a "run" -d 'Start the app behind the proxy; the container\'s entrypoint'

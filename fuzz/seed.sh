@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/target corpus/token corpus/roles corpus/json \
+mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/identity_connection corpus/target corpus/path corpus/token corpus/roles corpus/json \
     corpus/secret_reference corpus/secret_document corpus/credhub_answer corpus/vault_answer corpus/xfcc
 
 for folder in "$fixtures"/mtls-*; do
@@ -39,11 +39,20 @@ printf '\003\003seedseed\000\100\023\100\016\000\037\100\000\010\033\000' >corpu
 # How the bytes are cut, and then requests.
 printf '\377GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello' >corpus/request/known
 printf '\007POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nx: y\r\n\r\n' >corpus/request/chunked
+head='Host: localhost\r\nX-Identity-Request: true\r\n'
+printf "\\377GET /identity HTTP/1.1\r\n$head\r\n" >corpus/identity_connection/identity
+printf "\\007POST /token HTTP/1.1\r\n${head}Content-Type: application/json\r\nContent-Length: 16\r\n\r\n"'{"audience":"a"}' >corpus/identity_connection/token
+printf "\\007POST /verify HTTP/1.1\r\n${head}Content-Type: application/json\r\nContent-Length: 28\r\n\r\n"'{"token":"x","audience":"a"}' >corpus/identity_connection/verify
 i=0
 for target in backend.apps.internal:61443 '*.apps.internal:61443=cf:same:space' '10.255.0.0/16:62443=cf:any' '[fd00::1]:1' 127.1:80 \
     backend:80=:61443 9000=backend:1 http://user:password@proxy:3128; do
     i=$((i + 1))
     printf %s "$target" >"corpus/target/$i"
+done
+i=0
+for path in '/a/%2e%2e/b?c' '/a/..;x=1/b#c' '/b%2fc' '//a\..\b' '/caf%c3%a9/%40;v=1' '/%c0%ae' '*' '/../a'; do
+    i=$((i + 1))
+    printf %s "$path" >"corpus/path/$i"
 done
 
 # Header and claims, each on a line, and a signature that is none.

@@ -24,6 +24,7 @@ pub mod config;
 mod http;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use http::differential as request_differential;
+pub use http::path as request_path;
 pub mod io;
 pub mod proxy_protocol;
 pub mod xfcc;

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use vestibule::identity::critical::Readable;
 use vestibule::identity::{Certificate, Client, Identity, critical};
-use vestibule::policy::{Policy, PolicyMode, Rule};
+use vestibule::policy::{Policy, PolicyMode, Routes, Rule};
 
 fuzz_target!(|der: &[u8]| {
     let _ = Certificate::from_der(der);
@@ -20,7 +20,12 @@ fuzz_target!(|der: &[u8]| {
     assert!(undated.shown().len() == der.len() && differing.all(|(_, shown)| shown.is_ascii_digit() || *shown == b'Z'));
     if let Ok(client) = Client::from_leaf(der) {
         let deny = ["dns:evil.example", "uri:spiffe://o/admin/*", "cn:Bob"].map(|rule| rule.parse::<Rule>().unwrap());
-        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: deny.to_vec() };
+        let policy = Policy {
+            mode: PolicyMode::Enforce,
+            allow: vec![Rule::Any],
+            deny: deny.to_vec(),
+            routes: Routes::default(),
+        };
         if let (Ok(_), Some(holder), None) = (policy.authorize(&client, None), client.certificate(), client.identity())
         {
             let seen = |name: &str| name.replace(|c: char| !c.is_ascii_graphic(), "").to_ascii_lowercase();

@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
             let holder = client.certificate().unwrap();
             assert!(holder.identity.is_ok() && holder.chain.is_empty());
             let deny: Vec<Rule> = vec!["dns:evil.example".parse().unwrap()];
-            let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny };
+            let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny, routes: Default::default() };
             let is_named = holder.names.dns.iter().any(|name| name.eq_ignore_ascii_case("evil.example"));
             assert!(policy.authorize(&client, None).is_err() || !(holder.names.dns_is_untold || is_named));
             let _ = caller_fields(&client);

@@ -5,6 +5,7 @@ mod app_files;
 mod listeners;
 mod outbounds;
 mod pairs;
+mod requests;
 mod secrets;
 mod tokens;
 
@@ -15,7 +16,7 @@ use std::time::{Instant, SystemTime};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::config::{ClientAuthConfig, PairSource};
+use crate::config::{ClientAuthConfig, HttpConfig, PairSource};
 use crate::credentials::{ReloadFailure, RotationStats, ServedCertificate, SnapshotReceiver};
 use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::identity::Identity;
@@ -27,6 +28,7 @@ pub(super) use app_files::AppFileStatus;
 pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
 pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
 pub(super) use pairs::PairStatus;
+pub(super) use requests::HttpStatus;
 pub(super) use secrets::SecretsStatus;
 pub(super) use tokens::TokenStatus;
 
@@ -64,12 +66,14 @@ pub struct ListenerInfo {
     pub listener: SocketAddr,
     /// The way to the app behind it.
     pub app: Arc<Health>,
-    /// Where the pair is found that it shows.
-    pub pair: PairSource,
+    /// Where the pair is found that it shows; `None`: TLS is off.
+    pub pair: Option<PairSource>,
     /// Which clients may come in.
     pub clients: ClientAuthConfig,
     /// What its handshakes are served with.
     pub snapshots: SnapshotReceiver,
+    /// How it speaks HTTP; `None`: bytes are carried.
+    pub http: Option<Arc<HttpConfig>>,
 }
 
 /// Everything that is shown. Whatever others have written in it is [`SafeText`].
@@ -193,6 +197,7 @@ impl Status {
         let (bytes_up, bytes_down) = counters.bytes();
         let level = log_level();
         let failures = overview.rotation_stats.files().failures;
+        let requests = counters.requests();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             tls: "rustls",
@@ -220,7 +225,7 @@ impl Status {
                 failing: failures.iter().take(MAX_FAILING).map(|failure| FailingReload::of(failure, now)).collect(),
                 failing_more: failures.len().saturating_sub(MAX_FAILING),
             },
-            listeners: overview.listeners.iter().map(|listener| ListenerStatus::of(listener, now)).collect(),
+            listeners: overview.listeners.iter().map(|listener| ListenerStatus::of(listener, &requests, now)).collect(),
             outbounds: overview.outbound.listeners.iter().map(OutboundStatus::of).collect(),
             forward_proxy: overview.outbound.forward_proxy.as_ref().map(ForwardProxyStatus::of),
             files: AppFileStatus::all(overview.app_files.as_deref()),

@@ -17,6 +17,9 @@ use crate::sys::atomic_file::StagedFile;
 use crate::telemetry::AppFileCounters;
 use crate::token::IssuedToken;
 
+/// What became of a file, and the token that stands in it.
+type FileOutcome = Result<Option<IssuedToken>, AppFileError>;
+
 /// Failures in a row that pass by themselves before they are said.
 const PATIENCE: u32 = 3;
 
@@ -166,7 +169,7 @@ impl AppFileWriter {
     }
 
     /// What became of the file in this place.
-    fn note(&mut self, place: usize, written: Result<Option<IssuedToken>, AppFileError>, generation: u64) {
+    fn note(&mut self, place: usize, written: FileOutcome, generation: u64) {
         let file = &mut self.files[place];
         let path = file.destination.path.display();
         match written {
@@ -226,25 +229,41 @@ impl Destination {
     }
 }
 
-/// Replaces the files of `destinations`: key and chain both or neither, as far as that shows before the renames.
-fn write_together(
-    destinations: &[Destination],
-    served: &ServedCertificate,
-) -> Vec<Result<Option<IssuedToken>, AppFileError>> {
-    let staged: Vec<_> = destinations.iter().map(|destination| destination.stage(served)).collect();
-    let halves = destinations.iter().map(|destination| destination.content.is_half());
-    let faults: Vec<_> =
-        staged.iter().zip(halves).filter(|(_, halves)| *halves).filter_map(|(file, _)| file.as_ref().err()).collect();
-    let (is_torn, is_passing) = (!faults.is_empty(), faults.iter().all(|fault| fault.is_passing()));
-    let commit = |(destination, staged): (&Destination, Result<(StagedFile, _), _>)| {
-        let (file, token) = staged?;
-        if is_torn && destination.content.is_half() {
-            return Err(AppFileError::Withheld { is_passing });
+/// Replaces the files of `destinations`: key and chain both or neither, and each of the others by itself.
+fn write_together(destinations: &[Destination], served: &ServedCertificate) -> Vec<FileOutcome> {
+    let mut written: Vec<_> = destinations.iter().map(|_| None).collect();
+    let mut halves = Vec::new();
+    for (place, destination) in destinations.iter().enumerate() {
+        let staged = destination.stage(served);
+        if destination.content.is_half() {
+            halves.push((place, staged));
+        } else {
+            written[place] = Some(staged.and_then(|(file, token)| Ok(file.commit().map(|()| token)?)));
         }
-        file.commit()?;
-        Ok(token)
-    };
-    destinations.iter().zip(staged).map(commit).collect()
+    }
+    let (places, staged): (Vec<_>, Vec<_>) = halves.into_iter().unzip();
+    for (place, half) in places.into_iter().zip(commit_halves(staged)) {
+        written[place] = Some(half);
+    }
+    written.into_iter().map(|written| written.unwrap_or(Err(AppFileError::Internal))).collect()
+}
+
+/// Has all halves take their places, or none.
+fn commit_halves(staged: Vec<Result<(StagedFile, Option<IssuedToken>), AppFileError>>) -> Vec<FileOutcome> {
+    let withheld = |is_passing| Err(AppFileError::Withheld { is_passing });
+    let faults: Vec<_> = staged.iter().filter_map(|half| half.as_ref().err()).collect();
+    if !faults.is_empty() {
+        let is_passing = faults.iter().all(|fault| fault.is_passing());
+        return staged.into_iter().map(|half| half.map_or_else(Err, |_| withheld(is_passing))).collect();
+    }
+    let files: Vec<_> = staged.into_iter().flatten().map(|(file, _)| file).collect();
+    let all = files.len();
+    match atomic_file::commit_together(files) {
+        Ok(()) => (0..all).map(|_| Ok(None)).collect(),
+        Err(errors) => {
+            errors.into_iter().map(|error| error.map_or(withheld(false), |error| Err(error.into()))).collect()
+        }
+    }
 }
 
 /// How long a token is valid.

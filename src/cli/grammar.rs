@@ -1,5 +1,6 @@
 //! What clap is told: the commands, and for each its rows of the table of options.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 
 use clap::builder::{PossibleValuesParser, ValueParser};
@@ -13,91 +14,116 @@ const SOURCES: &str = "\
 Each option is also a variable (--tls-min: VESTIBULE_TLS_MIN) and a key in the file that
 --config names (tls-min). Flag beats variable, variable beats file.";
 
+/// A command's name, and what tells clap of it.
+type NamedCommand = (&'static str, fn() -> Command);
+
+/// Each command by its first word, and its grammar, in the order of the help.
+const COMMANDS: [NamedCommand; 12] = [
+    ("run", run),
+    ("proxy", || serving("proxy", "The proxy alone; something else starts the app")),
+    ("check", || serving("check", "Read everything, open nothing; one line per finding; exit 0 or 1")),
+    ("wait", || command("wait", "Wait until a running proxy is ready; exit 0 or 1")),
+    ("health", || command("health", "Ask a running proxy once whether it is ready; exit 0 or 1")),
+    ("identity", identity),
+    ("policy", policy),
+    ("token", token),
+    ("issuer", issuer),
+    ("completions", completions),
+    // Its words are Envoy's, which clap does not read: see `cli::envoy`.
+    ("envoy", || Command::new("envoy").about("What Diego starts; also when the program is called as `envoy`")),
+    ("demo", || command("demo", "Issuer, small app and proxy on one machine, with commands to try")),
+];
+
 /// The whole grammar.
-pub(super) fn vestibule() -> Command {
+pub(super) fn whole() -> Command {
+    vestibule().subcommands(COMMANDS.iter().map(|(_, command)| command()))
+}
+
+/// As much of the grammar as it takes to read `argv`: once the first word is a command, clap asks no other. Each option is half
+/// a KiB, and what the allocator had to find room for at the start stays in part.
+pub(super) fn of_argv(argv: &[OsString]) -> Command {
+    let typed = argv.get(1).and_then(|word| COMMANDS.iter().find(|(name, _)| word == name));
+    typed.map_or_else(whole, |(_, command)| vestibule().subcommand(command()))
+}
+
+/// The program without its commands.
+fn vestibule() -> Command {
     Command::new("vestibule")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An mTLS sidecar proxy and container entrypoint, with the instance's own identity")
         .max_term_width(100)
         .subcommand_required(true)
         .arg_required_else_help(true)
+}
+
+fn run() -> Command {
+    serving("run", "Start the app behind the proxy; the container's entrypoint")
+        .override_usage("vestibule run [OPTIONS] -- COMMAND [ARG...]")
+        // Taken so that it can be refused with a remedy: a command that stands before its `--`.
+        .arg(positional("STRAY").num_args(0..))
+        .arg(positional("COMMAND").num_args(1..).last(true))
+}
+
+fn identity() -> Command {
+    command("identity", "What a certificate says")
+        .override_usage("vestibule identity [FILE] [--json]")
+        .after_help("Without FILE: the certificate that the proxy would serve, $CF_INSTANCE_CERT.")
+        .arg(positional("FILE"))
+}
+
+fn policy() -> Command {
+    Command::new("policy").about("Who may come in").subcommand_required(true).arg_required_else_help(true).subcommand(
+        serving(POLICY_TEST, "The verdict on a certificate, and the rule that decided; exit 0 or 1")
+            .name("test")
+            .override_usage("vestibule policy test --peer CERT [OPTIONS]"),
+    )
+}
+
+fn token() -> Command {
+    Command::new("token")
+        .about("Prove who this instance is, or check who another one is")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
         .subcommand(
-            serving("run", "Start the app behind the proxy; the container's entrypoint")
-                .override_usage("vestibule run [OPTIONS] -- COMMAND [ARG...]")
-                // Taken so that it can be refused with a remedy: a command that stands before its `--`.
-                .arg(positional("STRAY").num_args(0..))
-                .arg(positional("COMMAND").num_args(1..).last(true)),
-        )
-        .subcommand(serving("proxy", "The proxy alone; something else starts the app"))
-        .subcommand(serving("check", "Read everything, open nothing; one line per finding; exit 0 or 1"))
-        .subcommand(command("wait", "Wait until a running proxy is ready; exit 0 or 1"))
-        .subcommand(command("health", "Ask a running proxy once whether it is ready; exit 0 or 1"))
-        .subcommand(
-            command("identity", "What a certificate says")
-                .override_usage("vestibule identity [FILE] [--json]")
-                .after_help("Without FILE: the certificate that the proxy would serve, $CF_INSTANCE_CERT.")
-                .arg(positional("FILE")),
-        )
-        .subcommand(
-            Command::new("policy")
-                .about("Who may come in")
-                .subcommand_required(true)
-                .arg_required_else_help(true)
-                .subcommand(
-                    serving(POLICY_TEST, "The verdict on a certificate, and the rule that decided; exit 0 or 1")
-                        .name("test")
-                        .override_usage("vestibule policy test --peer CERT [OPTIONS]"),
-                ),
-        )
-        .subcommand(
-            Command::new("token")
-                .about("Prove who this instance is, or check who another one is")
-                .subcommand_required(true)
-                .arg_required_else_help(true)
-                .subcommand(
-                    two_screens(TOKEN_JWT, "Print a JWT that the instance's key has signed")
-                        .name("jwt")
-                        .override_usage("vestibule token jwt --audience AUD [OPTIONS]"),
-                )
-                .subcommand(
-                    command(TOKEN_VAULT_CF, "Print the login of Vault's CF method, to be posted")
-                        .name("vault-cf")
-                        .override_usage("vestibule token vault-cf --role ROLE [OPTIONS]"),
-                )
-                .subcommand(
-                    two_screens(TOKEN_VERIFY, "The verdict on a token, and the check that decided; exit 0 or 1")
-                        .name("verify")
-                        .override_usage("vestibule token verify --ca PATH --audience AUD [OPTIONS] [TOKEN|-]")
-                        .after_help(
-                            "Without TOKEN it is read from stdin: who may list processes sees the arguments of all.",
-                        )
-                        .arg(positional("TOKEN")),
-                )
-                .subcommand(
-                    two_screens(TOKEN_VAULT, "Log in to Vault or OpenBao; print its token, or keep it in a file")
-                        .name("vault")
-                        .override_usage("vestibule token vault --addr URL --role ROLE [OPTIONS]"),
-                ),
+            two_screens(TOKEN_JWT, "Print a JWT that the instance's key has signed")
+                .name("jwt")
+                .override_usage("vestibule token jwt --audience AUD [OPTIONS]"),
         )
         .subcommand(
-            two_screens("issuer", "A development CA that rotates instance credentials as Diego does")
-                .override_usage("vestibule issuer [OPTIONS] DIR")
-                .arg(positional("DIR").required(true)),
+            command(TOKEN_VAULT_CF, "Print the login of Vault's CF method, to be posted")
+                .name("vault-cf")
+                .override_usage("vestibule token vault-cf --role ROLE [OPTIONS]"),
         )
         .subcommand(
-            Command::new("completions")
-                .about("Print the completions for bash, zsh or fish")
-                .override_usage("vestibule completions SHELL")
-                .arg(positional("SHELL").required(true)),
+            two_screens(TOKEN_VERIFY, "The verdict on a token, and the check that decided; exit 0 or 1")
+                .name("verify")
+                .override_usage("vestibule token verify --ca PATH --audience AUD [OPTIONS] [TOKEN|-]")
+                .after_help("Without TOKEN it is read from stdin: who may list processes sees the arguments of all.")
+                .arg(positional("TOKEN")),
         )
-        // Its words are Envoy's, which clap does not read: see `cli::envoy`.
-        .subcommand(Command::new("envoy").about("What Diego starts; also when the program is called as `envoy`"))
-        .subcommand(command("demo", "Issuer, small app and proxy on one machine, with commands to try"))
+        .subcommand(
+            two_screens(TOKEN_VAULT, "Log in to Vault or OpenBao; print its token, or keep it in a file")
+                .name("vault")
+                .override_usage("vestibule token vault --addr URL --role ROLE [OPTIONS]"),
+        )
+}
+
+fn issuer() -> Command {
+    two_screens("issuer", "A development CA that rotates instance credentials as Diego does")
+        .override_usage("vestibule issuer [OPTIONS] DIR")
+        .arg(positional("DIR").required(true))
+}
+
+fn completions() -> Command {
+    Command::new("completions")
+        .about("Print the completions for bash, zsh or fish")
+        .override_usage("vestibule completions SHELL")
+        .arg(positional("SHELL").required(true))
 }
 
 /// What clap would say if there were no command.
 pub(super) fn no_command() -> clap::Error {
-    let mut vestibule = vestibule();
+    let mut vestibule = whole();
     let help = vestibule.render_help();
     vestibule.error(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, help)
 }
@@ -134,7 +160,7 @@ pub(super) fn shown() -> Command {
                 show(inner, &name)
             })
     }
-    show(vestibule(), "vestibule")
+    show(whole(), "vestibule")
 }
 
 fn command(name: &'static str, about: &'static str) -> Command {

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod envoy;
 mod grammar;
 mod parse_exit;
+mod policy_test;
 mod token;
 mod token_verify;
 mod tools;
@@ -24,14 +25,14 @@ use crate::config::sources::{Environment, Sources};
 use crate::config::{AdminAddr, Config, options, resolve, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
-use crate::exit::{Exit, Fault};
 use crate::sys;
 
 pub use envoy::EnvoyCommand;
 pub use parse_exit::{Help, ParseExit};
+pub use policy_test::TestedRequest;
 pub use token::{JwtArgs, TokenCommand, TokenOutput, VaultArgs, VaultCfArgs};
 pub use token_verify::{TokenInput, VerifyArgs};
-pub use tools::{DemoArgs, IssuerArgs};
+pub use tools::{DemoArgs, DemoCalls, IssuerArgs};
 
 /// What we were asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +83,10 @@ pub enum Command {
     PolicyTest {
         /// The proxy whose listeners judge it.
         config: Config,
-        /// The client's chain.
-        peer: PathBuf,
+        /// The client's chain; `None`: it shows none.
+        peer: Option<PathBuf>,
+        /// What it asks for, if that is judged too. Invariant: it is there where there is no chain.
+        request: Option<TestedRequest>,
         /// Print JSON.
         json: bool,
     },
@@ -111,7 +114,7 @@ where
     if let Some(args) = envoys(&argv) {
         return Ok(Command::Envoy(envoy::parse(args.iter().cloned())?));
     }
-    let matches = grammar::vestibule().try_get_matches_from(argv).map_err(ParseExit::from)?;
+    let matches = grammar::of_argv(&argv).try_get_matches_from(argv).map_err(ParseExit::from)?;
     match matches.subcommand() {
         Some(("run", matches)) => run(matches, &environment),
         Some(("proxy", matches)) => Ok(Command::Proxy { config: serving("proxy", matches, &environment)? }),
@@ -135,7 +138,7 @@ where
             Ok(Command::Identity { file, json: matches.get_flag("json") })
         }
         Some(("policy", matches)) => match matches.subcommand() {
-            Some(("test", matches)) => policy_test(matches, &environment),
+            Some(("test", matches)) => policy_test::command(matches, &environment),
             _ => Err(ParseExit::from(grammar::no_command())),
         },
         Some(("token", matches)) => token::command(matches, &environment),
@@ -172,25 +175,6 @@ fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, Parse
             Err(mistakes) => mistakes.and(mistake),
         })),
     }
-}
-
-/// Whatever is wrong is a usage fault here: the statuses 0 and 1 are verdicts, and scripts know no others but 2.
-fn policy_test(matches: &ArgMatches, environment: &Environment) -> Result<Command, ParseExit> {
-    let config = serving(options::POLICY_TEST, matches, environment);
-    let place = || Source::Flag("--peer".to_owned());
-    let peer = match matches.get_one::<OsString>("peer") {
-        Some(peer) => values::path(peer).map_err(|wrong| wrong.at(place())),
-        None => Err(Problem::new("is not given", "name a file with the client's certificate chain").at(place())),
-    };
-    let mistakes = match (config, peer) {
-        (Ok(config), Ok(peer)) => return Ok(Command::PolicyTest { config, peer, json: matches.get_flag("json") }),
-        (Ok(_), Err(mistake)) => Diagnostics::from(mistake),
-        (Err(mistakes), Ok(_)) => mistakes,
-        (Err(mistakes), Err(mistake)) => mistakes.and(mistake),
-    };
-    let mut fault = Fault::from(mistakes);
-    fault.exit = Exit::Usage;
-    Err(ParseExit::from(fault))
 }
 
 fn app_command(matches: &ArgMatches) -> Result<Vec<OsString>, Diagnostic> {

@@ -156,14 +156,16 @@ fn the_demo_needs_nothing() {
     let demo = DemoArgs {
         listen,
         listen_typed: false,
-        green_blue: false,
+        calls: DemoCalls::Nobody,
         tokens: false,
         rotate_every: Duration::from_secs(5),
         log_level: LogLevel::Off,
     };
     assert_eq!(command(&["demo"]), Command::Demo(demo.clone()));
-    let typed = DemoArgs { listen_typed: true, green_blue: true, ..demo.clone() };
+    let typed = DemoArgs { listen_typed: true, calls: DemoCalls::GreenBlue, ..demo.clone() };
     assert_eq!(command(&["demo", "--green-blue", "--listen", "127.0.0.1:8443"]), Command::Demo(typed));
+    let http = DemoArgs { calls: DemoCalls::Http, ..demo.clone() };
+    assert_eq!(command(&["demo", "--http"]), Command::Demo(http));
     assert_eq!(command(&["demo", "--tokens"]), Command::Demo(DemoArgs { tokens: true, ..demo }));
 }
 
@@ -265,9 +267,45 @@ fn help_has_every_option_under_its_heading_and_the_first_screen_only_the_common_
     }
 }
 
+/// What clap makes of a command line: the command and what it was given, or what clap says instead.
+fn read_by(grammar: clap::Command, argv: &[OsString]) -> Result<Option<(String, ArgMatches)>, String> {
+    let matches = grammar.try_get_matches_from(argv);
+    let matches = matches.map_err(|error| format!("{:?}\n{}", error.kind(), error.render()))?;
+    Ok(matches.subcommand().map(|(command, matches)| (command.to_owned(), matches.clone())))
+}
+
+#[test]
+fn a_start_makes_the_grammar_of_its_own_command_alone() {
+    for command in COMMANDS {
+        let argv = ["vestibule", command].map(OsString::from);
+        let grammar = grammar::of_argv(&argv);
+        assert_eq!(grammar.get_subcommands().map(clap::Command::get_name).collect::<Vec<_>>(), [command]);
+    }
+    let every = grammar::whole().get_subcommands().count();
+    for words in [&["vestibule"][..], &["vestibule", "--help"], &["vestibule", "prxy"], &["vestibule", "help", "run"]] {
+        let argv: Vec<_> = words.iter().map(OsString::from).collect();
+        assert_eq!(grammar::of_argv(&argv).get_subcommands().count(), every, "{words:?}");
+    }
+}
+
+#[test]
+fn help_and_mistakes_are_those_of_the_whole_grammar() {
+    let ends =
+        ["", "-h", "--help", "help", "--version", "--lisen 1", "--listen 1", "--json", "proxy", "x y", "-- x", "-x"];
+    let commands =
+        COMMANDS.iter().copied().chain(["", "prxy", "help", "help run", "policy test", "token jwt", "token x"]);
+    for command in commands.chain(["envoy"]) {
+        for end in ends {
+            let words = ["vestibule", command, end];
+            let argv: Vec<_> = words.iter().flat_map(|words| words.split_whitespace()).map(OsString::from).collect();
+            assert_eq!(read_by(grammar::of_argv(&argv), &argv), read_by(grammar::whole(), &argv), "{argv:?}");
+        }
+    }
+}
+
 #[test]
 fn the_grammar_is_sound() {
-    grammar::vestibule().debug_assert();
+    grammar::whole().debug_assert();
 }
 
 proptest! {

@@ -29,14 +29,25 @@ pub struct DemoArgs {
     pub listen: Listen,
     /// It was typed: it must open. The default steps aside.
     pub listen_typed: bool,
-    /// Two front-ends call, and only one is allowed in.
-    pub green_blue: bool,
+    /// Who calls.
+    pub calls: DemoCalls,
     /// Tokens are made, verified and refused.
     pub tokens: bool,
     /// How often the pair is replaced.
     pub rotate_every: Duration,
     /// The least severe line of the proxy's own log that is shown.
     pub log_level: LogLevel,
+}
+
+/// Who calls in the demo, beside whoever tries its commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DemoCalls {
+    /// Nobody.
+    Nobody,
+    /// Two front-ends, of which one is allowed in.
+    GreenBlue,
+    /// Two front-ends that may come in, of which one may ask for one path.
+    Http,
 }
 
 /// What `issuer` was asked for.
@@ -129,13 +140,22 @@ pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Diagnostics> {
     let listen = flags.read("listen", values::listen);
     let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_YEARS));
     let log_level = flags.read("log-level", values::one_of);
-    match (listen, rotate_every, log_level) {
-        (Some(listen), Some(rotate_every), Some(log_level)) => {
-            let listen_typed = matches.get_one::<OsString>("listen").is_some();
-            let (green_blue, tokens) = (matches.get_flag("green-blue"), matches.get_flag("tokens"));
-            Ok(DemoArgs { listen, listen_typed, green_blue, tokens, rotate_every, log_level })
+    let calls = match (matches.get_flag("green-blue"), matches.get_flag("http")) {
+        (false, false) => Some(DemoCalls::Nobody),
+        (true, false) => Some(DemoCalls::GreenBlue),
+        (false, true) => Some(DemoCalls::Http),
+        (true, true) => {
+            let problem = Problem::new("is another demo than that of --green-blue", "give one of them");
+            flags.note(problem.at(Source::Flag("--http".to_owned())))
         }
-        // Not empty: all have defaults.
+    };
+    match (listen, rotate_every, log_level, calls) {
+        (Some(listen), Some(rotate_every), Some(log_level), Some(calls)) => {
+            let listen_typed = matches.get_one::<OsString>("listen").is_some();
+            let tokens = matches.get_flag("tokens");
+            Ok(DemoArgs { listen, listen_typed, calls, tokens, rotate_every, log_level })
+        }
+        // Not empty: all others have defaults.
         _ => Err(Diagnostics::new(flags.mistakes)),
     }
 }

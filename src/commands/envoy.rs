@@ -32,6 +32,7 @@ struct Reading {
 ///
 /// # Errors
 /// [`Fault`] with the status to end with. After a good start there is none but the kernel's.
+#[inline(never)]
 pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
     let args = match command {
         EnvoyCommand::Version => {

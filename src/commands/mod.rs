@@ -22,6 +22,8 @@ use serve::OwnApp;
 
 /// Does what was asked for.
 ///
+/// What serves stays on top of this frame for weeks. So the commands that need much of the stack are not inlined into it.
+///
 /// # Errors
 /// [`Fault`] with the status to end with.
 pub fn execute(command: Command) -> Result<Exit, Fault> {
@@ -46,8 +48,8 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             print(&identity::run(&file, json, SystemTime::now())?)?;
             Ok(Exit::Success)
         }
-        Command::PolicyTest { config, peer, json } => {
-            let (text, exit) = policy::test(&config, &peer, json, SystemTime::now())?;
+        Command::PolicyTest { config, peer, request, json } => {
+            let (text, exit) = policy::test(&config, peer.as_deref(), request.as_ref(), json, SystemTime::now())?;
             print(&text)?;
             Ok(exit)
         }

@@ -44,7 +44,7 @@ pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String]) ->
             app => app.map(|app| app.command),
         };
         let (runtime, sidecar) = start(config, command).inspect_err(Fault::log)?;
-        let served = runtime.block_on(sidecar.run());
+        let served = runtime.block_on(Box::pin(sidecar.run()));
         // Connections whose time is over write their access log entries when they are dropped.
         runtime.shutdown_timeout(LAST_DROPS);
         served
@@ -66,11 +66,14 @@ pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String]) ->
 }
 
 /// Opens the listeners, resolves what `plan` has, starts the app and then the worker threads, and serves until something ends it.
+///
+/// Not inlined: who has no secrets would have its stack too, for weeks.
+#[inline(never)]
 fn resolve_and_run(config: Config, command: AppCommand, plan: Plan) -> Result<Exit, Fault> {
     let mut workers = Workers::new(config.threads);
     let opened = runtime(1).and_then(|runtime| Ok((runtime, Sidecar::open(config)?)));
     let (runtime, sidecar) = opened.inspect_err(Fault::log)?;
-    let served = runtime.block_on(sidecar.resolve_and_run(command, plan, &mut workers));
+    let served = runtime.block_on(Box::pin(sidecar.resolve_and_run(command, plan, &mut workers)));
     // Connections whose time is over write their access log entries when they are dropped.
     workers.shut_down(LAST_DROPS);
     runtime.shutdown_timeout(LAST_DROPS);

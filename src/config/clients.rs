@@ -8,6 +8,7 @@ use super::reader::{Located, OptionReader, Reported};
 use super::sources::ALLOWING;
 use super::{ClientAuthConfig, ClientAuthFiles, values};
 use crate::diagnostics::{Problem, Source};
+use crate::policy::route_file::{PlacedRoute, where_requests_are_read};
 use crate::policy::{PolicyMode, Rule, guid_of};
 
 /// `--client-auth`
@@ -19,6 +20,16 @@ enum ClientAuthMode {
     Require,
 }
 
+/// What clients are asked for in the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CertificateDemand {
+    Certificate {
+        required: bool,
+    },
+    /// There is no handshake.
+    Nothing,
+}
+
 /// Everything that was typed about clients.
 struct RawClientOptions {
     auth: Option<Located<ClientAuthMode>>,
@@ -28,17 +39,54 @@ struct RawClientOptions {
     mode: Option<Located<PolicyMode>>,
     ca: Vec<Located<PathBuf>>,
     crl: Vec<Located<PathBuf>>,
+    routes: Vec<PlacedRoute>,
 }
 
 impl OptionReader {
-    pub(super) fn clients(&mut self) -> Result<ClientAuthConfig, Reported> {
+    /// Which clients may come in by a listener that reads requests, or only carries bytes.
+    pub(super) fn clients(&mut self, reads_requests: bool) -> Result<ClientAuthConfig, Reported> {
+        let typed = self.client_options()?;
+        match typed.auth() {
+            ClientAuthMode::Off => self.anonymous(&typed),
+            auth => {
+                // Where requests are read and nobody has said that a certificate is required, it is for those whom no rule and no
+                // route for the anonymous admits.
+                let is_lenient = reads_requests && typed.auth.is_none();
+                let required = auth == ClientAuthMode::Require && !is_lenient;
+                self.certified(typed, CertificateDemand::Certificate { required }, reads_requests)
+            }
+        }
+    }
+
+    /// Who may call by a listener without TLS, where others say who does.
+    pub(super) fn callers(&mut self) -> Result<ClientAuthConfig, Reported> {
+        let typed = self.client_options()?;
+        if typed.first_rule().is_none() {
+            let what = "no rule and no route says who may call";
+            let help = "add --allow RULE or a [[route]]; --allow any,anonymous serves everybody";
+            let place = self.sources.values("tls").first().map(|tls| tls.place.clone());
+            return Err(self.report(Problem::new(what, help).at(place.unwrap_or(Source::Default("tls")))));
+        }
+        let mut callers = self.certified(typed, CertificateDemand::Nothing, true)?;
+        if let ClientAuthConfig::Files(files) = &mut callers
+            && files.ca.is_empty()
+        {
+            let cert = self.sources.values("cert").first();
+            // At the usual place there may be none.
+            let cert = cert.filter(|cert| !matches!(cert.place, Source::Default(_)));
+            files.issuer_of = cert.map(|cert| PathBuf::from(&cert.value));
+        }
+        Ok(callers)
+    }
+
+    fn client_options(&mut self) -> Result<RawClientOptions, Reported> {
         let auth = self.all("client-auth", values::one_of);
         let allow = self.allow();
         let deny = self.all("deny", str::parse);
         let policy = self.paths("policy");
         let mode = self.all("policy-mode", values::one_of);
         let (ca, crl) = (self.paths("client-ca"), self.paths("client-crl"));
-        let typed = RawClientOptions {
+        Ok(RawClientOptions {
             auth: auth?.pop(),
             allow: allow?,
             deny: deny?,
@@ -46,11 +94,8 @@ impl OptionReader {
             mode: mode?.pop(),
             ca: ca?,
             crl: crl?,
-        };
-        match typed.auth() {
-            ClientAuthMode::Off => self.anonymous(&typed),
-            auth => self.certified(typed, auth == ClientAuthMode::Require),
-        }
+            routes: self.sources.routes().to_vec(),
+        })
     }
 
     /// `--allow` and its shorthands, which are one list: the highest source that has any of them counts.
@@ -106,20 +151,27 @@ impl OptionReader {
         Err(self.report(problem))
     }
 
-    fn certified(&mut self, typed: RawClientOptions, required: bool) -> Result<ClientAuthConfig, Reported> {
+    fn certified(
+        &mut self,
+        typed: RawClientOptions,
+        asked: CertificateDemand,
+        reads_requests: bool,
+    ) -> Result<ClientAuthConfig, Reported> {
+        let required = asked == CertificateDemand::Certificate { required: true };
         let cause = typed.auth.as_ref().map(|(place, _)| place).or(typed.first_rule()).cloned();
         let cause = cause.unwrap_or(Source::Default("client-auth"));
         let mut wrongs = Vec::new();
-        if typed.ca.is_empty() {
+        if typed.ca.is_empty() && asked != CertificateDemand::Nothing {
             let help = "give --client-ca PATH; where Cloud Foundry says so it is $CF_SYSTEM_CERT_PATH";
             wrongs.push(Problem::new("client certificates are asked for, but no CA is known", help).at(cause.clone()));
         }
-        let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous);
-        if let Some((place, _)) = anonymous.filter(|_| required) {
+        let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous).map(|(place, _)| place);
+        let routed = typed.routes.iter().find(|(_, route)| route.allow.contains(&Rule::Anonymous));
+        if let Some(place) = anonymous.or(routed.map(|(place, _)| place)).filter(|_| required) {
             let what = "nobody is anonymous where a certificate is required";
             wrongs.push(Problem::new(what, "add --client-auth request, or take the rule out").at(place.clone()));
         }
-        let unruled = typed.allow.is_empty() && typed.policy.is_none();
+        let unruled = typed.allow.is_empty() && typed.policy.is_none() && typed.routes.is_empty();
         match typed.deny.first() {
             Some((place, _)) if unruled => {
                 let problem = Problem::new("nobody is allowed in who could be denied", "add --allow any");
@@ -131,6 +183,7 @@ impl OptionReader {
             }
             _ => {}
         }
+        let routes = where_requests_are_read(typed.routes, reads_requests).map_err(|mistake| wrongs.push(mistake));
         if let Some(noted) = wrongs.into_iter().map(|problem| self.report(problem)).last() {
             return Err(noted);
         }
@@ -139,12 +192,15 @@ impl OptionReader {
         Ok(ClientAuthConfig::Files(ClientAuthFiles {
             required,
             ca: paths(typed.ca),
+            issuer_of: None,
             crl: paths(typed.crl),
             allow: if unruled { vec![Rule::Any] } else { plain(typed.allow) },
             deny: plain(typed.deny),
+            forward_from: Vec::new(),
             any_implied: unruled,
             policy: typed.policy.map(|(_, path)| path),
             mode: typed.mode.map(|(_, mode)| mode),
+            routes: routes.ok().filter(|_| reads_requests),
         }))
     }
 }
@@ -158,10 +214,11 @@ impl RawClientOptions {
         }
     }
 
-    /// Where the first rule was given, or the file of rules.
+    /// Where the first rule was given, or the file of rules, or a route.
     fn first_rule(&self) -> Option<&Source> {
         let rules = self.allow.iter().chain(&self.deny).map(|(place, _)| place);
-        rules.chain(self.policy.iter().map(|(place, _)| place)).next()
+        let routes = self.routes.iter().map(|(place, _)| place);
+        rules.chain(self.policy.iter().map(|(place, _)| place)).chain(routes).next()
     }
 
     /// Where somebody said something that has no meaning without client certificates.

@@ -1,4 +1,5 @@
-//! The file: TOML, one key an option, and tables for what a listener (`[[listener]]`) or an outbound (`[[outbound]]`) has of its own.
+//! The file: TOML, one key an option, and tables for what a listener (`[[listener]]`) or an outbound (`[[outbound]]`) has of its own;
+//! and routes.
 
 use std::io;
 use std::ops::Range;
@@ -14,6 +15,8 @@ use super::options::{Arity, Opt, Table};
 use super::sources::{ByName, RawValue, Section, split};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
+use crate::policy::route_file::{PlacedRoute, ROUTE};
+use crate::policy::rule_file::RuleFileReader;
 
 /// What stands in the file.
 #[derive(Default)]
@@ -22,6 +25,8 @@ pub(super) struct FileContents {
     pub(super) given: ByName,
     /// Its tables.
     pub(super) sections: Vec<Section>,
+    /// Its routes, for all listeners.
+    pub(super) routes: Vec<PlacedRoute>,
     /// It cannot be read, or is not all TOML.
     pub(super) is_broken: bool,
 }
@@ -48,13 +53,13 @@ pub(super) fn read(named: &RawValue, contents: io::Result<String>, diagnostics: 
     let broken: Vec<_> = errors.iter().filter_map(|error| document.line(error.span()?)).collect();
 
     let mut reader = TomlReader { document, broken, diagnostics };
-    let (given, tables) = reader.table(table.get_ref(), None);
+    let (given, tables, routes) = reader.table(table.get_ref(), None);
     let sections = tables.into_iter().map(|FoundTable { kind, place, table }| {
-        let (given, _) = reader.table(table, Some(kind));
-        Section { table: kind, place, given }
+        let (given, _, routes) = reader.table(table, Some(kind));
+        Section { table: kind, place, given, routes }
     });
     let sections = sections.collect();
-    FileContents { given, sections, is_broken: !errors.is_empty() }
+    FileContents { given, sections, routes, is_broken: !errors.is_empty() }
 }
 
 /// One table as it stands in the file.
@@ -72,11 +77,15 @@ struct TomlReader<'a> {
 }
 
 impl TomlReader<'_> {
-    /// The options in `table`, which is the file's own or one of this `kind`; and the tables in it.
-    fn table<'t>(&mut self, table: &'t DeTable<'t>, kind: Option<Table>) -> (ByName, Vec<FoundTable<'t>>) {
+    /// The options in `table`, which is the file's own or one of this `kind`; and the tables and routes in it.
+    fn table<'t>(
+        &mut self,
+        table: &'t DeTable<'t>,
+        kind: Option<Table>,
+    ) -> (ByName, Vec<FoundTable<'t>>, Vec<PlacedRoute>) {
         let mut keys: Vec<_> = table.iter().collect();
         keys.sort_by_key(|(key, _)| key.span().start);
-        let (mut given, mut tables) = (ByName::new(), Vec::new());
+        let (mut given, mut tables, mut routes) = (ByName::new(), Vec::new(), Vec::new());
         for (key, value) in keys {
             // What the parser made of a broken line would only be a second mistake in it.
             if self.document.line(key.span()).is_some_and(|line| self.broken.contains(&line)) {
@@ -88,6 +97,13 @@ impl TomlReader<'_> {
                 tables.extend(self.tables(*kind, value.get_ref()));
                 continue;
             }
+            if key.get_ref() == ROUTE && kind != Some(Table::Outbound) {
+                let header = if kind.is_none() { "[[route]]" } else { "[[listener.route]]" };
+                let mut reader = RuleFileReader::new(self.document.path, self.document.text);
+                routes.extend(reader.routes(header, value));
+                self.diagnostics.extend(reader.into_mistakes());
+                continue;
+            }
             let values = match option(key.get_ref(), kind) {
                 Ok(option) => self.document.values(option, value).map(|values| (option.name, values)),
                 Err(problem) => Err(problem),
@@ -97,7 +113,7 @@ impl TomlReader<'_> {
                 Err(problem) => self.diagnostics.push(problem.at(place)),
             }
         }
-        (given, tables)
+        (given, tables, routes)
     }
 
     /// The tables of one `kind`.
@@ -134,6 +150,10 @@ fn option(key: &str, table: Option<Table>) -> Result<&'static Opt, Problem> {
                 Some(key) => format!("write {key} here"),
                 None => format!("write it above the first {}", table.header()),
             };
+            Err(Problem::new(format!("cannot stand under {}", table.header()), help))
+        }
+        (None, None) if key == ROUTE => {
+            let help = "write [[route]], for requests of clients, or leave it out";
             Err(Problem::new(format!("cannot stand under {}", table.header()), help))
         }
         (None, None) => Err(unknown(key, Some(table))),

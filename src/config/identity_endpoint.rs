@@ -52,12 +52,15 @@ impl TokenVerification {
         ClientAuthFiles {
             required: true,
             ca: self.ca.clone(),
+            issuer_of: None,
             crl: self.crl.clone(),
             allow: vec![Rule::Any],
             deny: Vec::new(),
+            forward_from: Vec::new(),
             any_implied: false,
             policy: None,
             mode: None,
+            routes: None,
         }
     }
 }

@@ -8,10 +8,12 @@ mod clients;
 pub mod envoy;
 mod file;
 pub mod forward_proxy;
+mod http;
 pub mod identity_endpoint;
 mod log;
 pub mod options;
 pub mod outbound;
+mod plaintext;
 mod process;
 mod reader;
 pub mod resolve;
@@ -31,17 +33,19 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::policy::{PolicyMode, Rule};
+use crate::policy::{PolicyMode, Route, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
 pub use app_files::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
 pub use forward_proxy::{Announce, ForwardProxy, ListedHosts, PortMapping, TlsTunnel, Unlisted};
+pub use http::{AppProtocol, ForwardedFor, HttpConfig, RouterXfcc, XfccAbsent, XfccMode, XfccVerify};
 pub use identity_endpoint::{IdentityEndpoint, TokenVerification};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
+pub use plaintext::AdmittedPeers;
 pub use secrets::{CredHubConfig, OnSecretExpiry, SecretSource, Secrets};
 pub use values::{ApiUrl, FileMode, Network};
 pub use vault::{Vault, VaultLogin, VaultMethod, VaultParts};
@@ -92,10 +96,12 @@ pub struct Listener {
     pub app: AppAddr,
     /// Timeout for connecting to the app.
     pub connect_timeout: Duration,
-    /// Where the pair is found that it shows.
+    /// Where the pair is found that it shows; without TLS, the one that says who we are, if it is there.
     pub pair: PairSource,
-    /// TLS as this listener speaks it.
+    /// TLS as this listener speaks it, if it does.
     pub tls: TlsSettings,
+    /// TLS is off, and these may connect; `None`: TLS is on. Invariant: without TLS requests are served, and rules judge who calls.
+    pub plaintext: Option<AdmittedPeers>,
     /// Which clients may come in.
     pub clients: ClientAuthConfig,
     /// When the app is dialled.
@@ -104,6 +110,8 @@ pub struct Listener {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Who in front of us tells of each client in front of its bytes, and must; empty: nobody.
     pub accept_proxy_protocol: Vec<Network>,
+    /// How requests are served; `None`: bytes are carried as they are.
+    pub http: Option<Arc<HttpConfig>>,
 }
 
 /// The two versions of the PROXY protocol.
@@ -141,20 +149,26 @@ pub struct ValidationContextConfig {
 pub struct ClientAuthFiles {
     /// A client without a certificate cannot complete the handshake.
     pub required: bool,
-    /// Files and folders of CAs, PEM. Invariant: never empty.
+    /// Files and folders of CAs, PEM. Invariant: never empty where there is a handshake; without one nobody may vouch.
     pub ca: Vec<PathBuf>,
+    /// Where no CAs are named: a chain of certificates, of which those behind the first vouch.
+    pub issuer_of: Option<PathBuf>,
     /// Files and folders of CRLs, PEM or DER.
     pub crl: Vec<PathBuf>,
     /// Rules that admit, beside those of the policy file.
     pub allow: Vec<Rule>,
     /// Rules that deny, beside those of the policy file.
     pub deny: Vec<Rule>,
+    /// Rules for clients that come in to forward who has called them. Callers are not admitted by them.
+    pub forward_from: Vec<Rule>,
     /// Nobody has given a rule, so `allow` is the rule `any` alone; the start says so.
     pub any_implied: bool,
     /// A file with more rules.
     pub policy: Option<PathBuf>,
     /// `None`: as the policy file says, else enforce.
     pub mode: Option<PolicyMode>,
+    /// Who may ask for what, beside the routes of the policy file; `None`: no request is read, and neither has any.
+    pub routes: Option<Vec<Route>>,
 }
 
 /// When the app is dialled.
@@ -215,7 +229,7 @@ pub struct AppConfig {
     pub scope: SignalScope,
     /// Which signals are rewritten on their way.
     pub map: SignalMap,
-    /// The app gets another `PORT` than the one that was given. Invariant: then there is one listener, to 127.0.0.1.
+    /// The app gets another `PORT` than the one that was given. Invariant: then every listener leads to that one, on 127.0.0.1.
     pub hide_port: bool,
     /// The app is not told where the key is.
     pub hide_key: bool,

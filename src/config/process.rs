@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::options::Table;
 use super::reader::{OptionReader, Reported};
 use super::resolve::{in_order, is_user_given};
+use super::sources::RawValue;
 use super::values::Range;
 use super::{Admin, AdminAction, AppConfig, AppReady, Drain, values};
 use crate::diagnostics::redact::quote;
@@ -51,14 +52,22 @@ impl OptionReader {
         Err(self.report(problem.at(place)))
     }
 
+    /// Whether the app gets another port than others know, as far as it can be read.
+    pub(super) fn hides_app_port(&self) -> bool {
+        self.sources.values("hide-app-port").last().is_some_and(|given| given.value == "true")
+    }
+
     /// A hidden port is ours to choose: nobody else may have named one.
     fn only_way_in(&mut self, hidden: bool) -> Result<bool, Reported> {
         let Some(asked) = self.sources.values("hide-app-port").first().filter(|_| hidden) else { return Ok(false) };
-        let named = ["app", "listener"].into_iter().filter_map(|name| self.sources.values(name).first());
+        let names_app = |listener: &&RawValue| listener.value.as_encoded_bytes().contains(&b'=');
+        let named = self.sources.values("app").first();
+        let named = named.into_iter().chain(self.sources.values("listener").iter().find(names_app));
+        let section = self.sources.sections(Table::Listener).find(|section| section.given.contains_key("app"));
         let clashes: Vec<_> = named
             .map(|named| &named.place)
             .filter(|place| is_user_given(place))
-            .chain(self.sources.sections(Table::Listener).next().map(|section| &section.place))
+            .chain(section.map(|section| &section.place))
             .map(|named| in_order(&asked.place, named))
             .map(|(place, other)| {
                 let what = format!("given beside {other}");

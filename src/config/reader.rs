@@ -1,9 +1,12 @@
 //! Reading one option after another, noting what is wrong on the way.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::options::Preset;
+use super::resolve::is_user_given;
 use super::sources::{GatheredValues, RawValue, Sources};
-use super::values;
+use super::{options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source};
 
 /// Proof that a mistake has been noted, which is why there is no value.
@@ -17,6 +20,10 @@ pub(super) type Located<T> = (Source, T);
 pub(super) struct OptionReader {
     pub(super) sources: GatheredValues,
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// Whether the app is ours to start.
+    pub(super) starts_app: bool,
+    /// `PORT`: where the platform looks for the app.
+    pub(super) port: Option<OsString>,
 }
 
 impl OptionReader {
@@ -24,7 +31,8 @@ impl OptionReader {
     pub(super) fn new(inputs: &Sources<'_>) -> Self {
         let mut diagnostics = Vec::new();
         let sources = GatheredValues::gather(inputs, &mut diagnostics);
-        Self { sources, diagnostics }
+        let port = inputs.environment.get("PORT").cloned();
+        Self { sources, diagnostics, starts_app: inputs.starts_app, port }
     }
 
     /// Notes a mistake, once: what stands in the file for all listeners is read for each of them.
@@ -100,6 +108,17 @@ impl OptionReader {
         parse: impl Fn(&str) -> Result<T, Problem>,
     ) -> Result<T, Reported> {
         self.placed(name, parse).map(|(_, value)| value)
+    }
+
+    /// Where somebody has given the option `name` another value than the one that holds anyway.
+    pub(super) fn user_given(&self, name: &str) -> Option<Source> {
+        let given = self.sources.values(name).first()?;
+        let default = options::serving(name).map(|option| option.default);
+        let is_default = match default {
+            Some(Preset::Value(text)) => given.value == text,
+            _ => given.value == "false",
+        };
+        (is_user_given(&given.place) && !is_default).then(|| given.place.clone())
     }
 
     /// The path of an option that has a default.

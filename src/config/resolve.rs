@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::options::{Preset, Table};
@@ -10,8 +11,8 @@ use super::reader::{Located, OptionReader, Reported};
 use super::sources::{Environment, RawValue, Section, Sources};
 use super::values::Range;
 use super::{
-    Admin, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, Limits, Listen, Listener, Log, Network, PairFiles,
-    PairSource, ProxyProtocol, Timeouts, TlsSettings, options, sources, values,
+    Admin, AdmittedPeers, AppAddr, AppConfig, ClientAuthConfig, Config, Dial, HttpConfig, Limits, Listen, Listener,
+    Log, Network, PairFiles, PairSource, ProxyProtocol, Timeouts, TlsSettings, options, sources, values,
 };
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostics, Problem, Source};
@@ -119,6 +120,9 @@ pub fn certificate_path(environment: &Environment) -> Result<PathBuf, Diagnostic
     Ok(values::path(&given.value).map_err(|problem| problem.at(given.place))?)
 }
 
+/// What a listener speaks that answers requests, best first.
+const HTTP_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
 /// The two ends of a listener.
 type ListenerAddresses = (Located<Listen>, Located<AppAddr>);
 
@@ -131,11 +135,13 @@ struct Common {
     dial: Dial,
     proxy_protocol: Option<ProxyProtocol>,
     accept_proxy_protocol: Vec<Network>,
+    http: Option<Arc<HttpConfig>>,
+    plaintext: Option<AdmittedPeers>,
 }
 
 impl Common {
     fn at(self, ((_, listen), (_, app)): ListenerAddresses, pair: PairSource) -> Listener {
-        let Self { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol } = self;
+        let Self { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol, http, plaintext } = self;
         Listener {
             listen,
             app,
@@ -146,6 +152,8 @@ impl Common {
             dial,
             proxy_protocol,
             accept_proxy_protocol,
+            http,
+            plaintext,
         }
     }
 }
@@ -157,6 +165,9 @@ impl OptionReader {
         let listeners = listeners?;
         let addresses: Vec<_> = listeners.iter().map(|(addresses, _)| addresses.clone()).collect();
         self.no_address_twice(&addresses)?;
+        if listeners.iter().all(|(_, common)| common.plaintext.is_some()) {
+            self.no_handshake_option()?;
+        }
         let pair = pair?;
         Ok(listeners.into_iter().map(|(addresses, common)| common.at(addresses, pair.clone())).collect())
     }
@@ -206,28 +217,47 @@ impl OptionReader {
     /// What listeners may have in common.
     fn common(&mut self) -> Result<Common, Reported> {
         let connect = self.one("connect-timeout", step);
-        let tls = self.tls();
-        let clients = self.clients();
+        let http = self.http();
+        let reads_requests = matches!(http, Ok(Some(_)));
+        // Mistakes in how requests are read are said there.
+        let plaintext = self.plaintext(reads_requests || http.is_err());
+        let tls = self.tls(reads_requests);
+        let clients = if self.is_plaintext() { self.callers() } else { self.clients(reads_requests) };
         let dial = self.given("dial", values::one_of);
         let proxy_protocol = self.one("proxy-protocol", values::one_of_or_off);
         let accept_proxy_protocol = self.all("accept-proxy-protocol", values::network);
-        let (connect, tls, clients, dial) = (connect?, tls?, clients?, dial?);
+        let (connect, http, plaintext, tls, mut clients, dial) = (connect?, http?, plaintext?, tls?, clients?, dial?);
         let dial = dial.unwrap_or(match clients {
             ClientAuthConfig::None => Dial::BeforeHandshake,
             ClientAuthConfig::Files(_) | ClientAuthConfig::ValidationContext(_) => Dial::AfterAuthorization,
         });
         let accept_proxy_protocol = accept_proxy_protocol?.into_iter().map(|(_, network)| network).collect();
-        Ok(Common { connect, tls, clients, dial, proxy_protocol: proxy_protocol?, accept_proxy_protocol })
+        match (&http, &plaintext) {
+            (Some(http), None) => self.admit_forwarding_clients(http, &mut clients)?,
+            (Some(http), Some(_)) => self.require_sanitized_callers(http, &clients)?,
+            (None, _) => {}
+        }
+        let (proxy_protocol, http) = (proxy_protocol?, http.map(Arc::new));
+        Ok(Common { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol, http, plaintext })
     }
 
     fn one_listener(&mut self) -> Result<Vec<ListenerAddresses>, Reported> {
-        let listen = self.placed("listen", values::listen);
-        let on_platform = matches!(self.sources.values("app"), [RawValue { place: Source::Platform(_), .. }]);
-        let app = match on_platform {
-            true => self.placed("app", |text| values::port(text).map(AppAddr::Tcp)),
-            false => self.placed("app", values::app),
+        let listen = match self.is_plaintext() {
+            true => self.listen_in_the_apps_place(),
+            false => self.placed("listen", values::listen),
         };
+        let app = self.own_app();
         Ok(vec![(listen?, app?)])
+    }
+
+    /// The app that needs no name.
+    fn own_app(&mut self) -> Result<Located<AppAddr>, Reported> {
+        match self.sources.values("app") {
+            [RawValue { place: Source::Platform(_), .. }] => {
+                self.placed("app", |text| values::port(text).map(AppAddr::Tcp))
+            }
+            _ => self.placed("app", values::app),
+        }
     }
 
     fn several(&mut self) -> Result<Vec<ListenerAddresses>, Reported> {
@@ -242,16 +272,21 @@ impl OptionReader {
             let problem = Problem::new(format!("given beside {other}"), "write every listener as LISTEN=APP");
             noted = Some(self.report(problem.at(place)));
         }
-        let listeners = self.all("listener", values::listener)?;
-        match noted {
-            Some(noted) => Err(noted),
-            None => Ok(listeners.into_iter().map(|(at, (listen, app))| ((at.clone(), listen), (at, app))).collect()),
+        let starts_app = self.starts_app;
+        let listeners = self.all("listener", |text| values::listener(text, starts_app))?;
+        if let Some(noted) = noted {
+            return Err(noted);
         }
+        let named = |(at, (listen, app)): Located<(Listen, Option<AppAddr>)>| {
+            let app = app.map_or_else(|| self.own_app(), |app| Ok((at.clone(), app)))?;
+            Ok(((at, listen), app))
+        };
+        listeners.into_iter().map(named).collect()
     }
 
     /// Neither do two listeners want one address, nor does one want the app's: we would dial ourselves.
     fn no_address_twice(&mut self, addresses: &[ListenerAddresses]) -> Result<(), Reported> {
-        let mut result = Ok(());
+        let (mut result, hides_app) = (Ok(()), self.hides_app_port());
         for (i, ((place, listen), _)) in addresses.iter().enumerate() {
             for ((_, earlier), _) in &addresses[..i] {
                 if overlap(*earlier, *listen) {
@@ -261,11 +296,16 @@ impl OptionReader {
                 }
             }
             let apps = addresses.iter().flat_map(|(_, (place, app))| app.tcp().into_iter().map(move |at| (place, at)));
-            for (app_place, app) in apps {
+            // An app whose port is hidden is not where others look for it.
+            for (app_place, app) in apps.filter(|_| !hides_app) {
                 // An app elsewhere may well have our port; an app on loopback cannot.
                 if covers(*listen, app) && (app.ip().is_loopback() || socket(*listen) == app) {
                     let what = format!("we would listen where the app is, {app}");
-                    let problem = Problem::new(what, "give one of them another port");
+                    let help = match self.is_plaintext() && self.starts_app {
+                        true => "add --hide-app-port, so that the app gets another one",
+                        false => "give one of them another port",
+                    };
+                    let problem = Problem::new(what, help);
                     result = Err(self.report(problem.at(in_order(place, app_place).0)));
                 }
             }
@@ -320,8 +360,13 @@ impl OptionReader {
         }
     }
 
-    fn tls(&mut self) -> Result<TlsSettings, Reported> {
-        let alpn = self.alpn();
+    /// `is_http`: the protocols that are spoken are known, unless fewer are asked for.
+    fn tls(&mut self, is_http: bool) -> Result<TlsSettings, Reported> {
+        let is_given = self.sources.values("alpn").first().is_some_and(|given| is_user_given(&given.place));
+        let alpn = match is_http && !is_given {
+            true => Ok(HTTP_ALPN.map(<[u8]>::to_vec).to_vec()),
+            false => self.alpn(),
+        };
         let min_version = self.one("tls-min", values::one_of);
         Ok(TlsSettings { alpn: alpn?, min_version: min_version?, ..TlsSettings::default() })
     }

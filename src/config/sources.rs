@@ -12,6 +12,7 @@ use super::options::{Arity, Group, Opt, PREFIX, Preset, Table};
 use super::values::unquoted;
 use super::{file, options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
+use crate::policy::route_file::PlacedRoute;
 
 /// The environment by name.
 pub type Environment = BTreeMap<String, OsString>;
@@ -47,6 +48,8 @@ pub(super) type ByName = BTreeMap<&'static str, Vec<RawValue>>;
 pub struct GatheredValues {
     given: ByName,
     sections: Vec<Section>,
+    /// `[[route]]`, or what one listener has in its place.
+    routes: Vec<PlacedRoute>,
     /// The file that was named cannot be read, or is not all TOML.
     is_file_broken: bool,
 }
@@ -57,6 +60,8 @@ pub(super) struct Section {
     pub(super) table: Table,
     pub(super) place: Source,
     pub(super) given: ByName,
+    /// `[[listener.route]]`
+    pub(super) routes: Vec<PlacedRoute>,
 }
 
 /// The options that are one list of rules.
@@ -79,6 +84,7 @@ impl GatheredValues {
                     let contents = file::read(named, (inputs.read_file)(&path), diagnostics);
                     sources.lower(contents.given);
                     sources.sections = contents.sections;
+                    sources.routes = contents.routes;
                     sources.is_file_broken = contents.is_broken;
                 }
                 Err(problem) => diagnostics.push(problem.at(named.place.clone())),
@@ -106,6 +112,11 @@ impl GatheredValues {
         self.given.contains_key(name)
     }
 
+    /// Who may ask for what.
+    pub(super) fn routes(&self) -> &[PlacedRoute] {
+        &self.routes
+    }
+
     /// The tables of one kind in the file.
     pub(super) fn sections(&self, table: Table) -> impl Iterator<Item = &Section> {
         self.sections.iter().filter(move |section| section.table == table)
@@ -115,7 +126,7 @@ impl GatheredValues {
     pub(super) fn within_outbound(&self, section: &Section) -> Self {
         let mut given = self.given.clone();
         given.extend(section.given.clone());
-        Self { given, sections: Vec::new(), is_file_broken: self.is_file_broken }
+        Self { given, is_file_broken: self.is_file_broken, ..Self::default() }
     }
 
     /// What counts for one `[[listener]]`: what it says itself replaces what the file says for all. A flag or a variable
@@ -134,12 +145,17 @@ impl GatheredValues {
             // A listener that says itself that it asks for no certificate is not one of those that the rules mean.
             replaced.extend(ALLOWING.iter().chain(&["deny", "policy"]));
         }
+        let routes = match section.routes.as_slice() {
+            [] if says_off && !is_typed("client-auth") => Vec::new(),
+            [] => self.routes.clone(),
+            own => own.to_vec(),
+        };
         let mut given = self.given.clone();
         given.retain(|name, _| is_typed(name) || !replaced.contains(name));
         for (name, values) in &section.given {
             given.entry(name).or_insert_with(|| values.clone());
         }
-        Self { given, sections: Vec::new(), is_file_broken: self.is_file_broken }
+        Self { given, routes, is_file_broken: self.is_file_broken, ..Self::default() }
     }
 
     /// Takes over those options that have no value yet.

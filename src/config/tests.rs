@@ -1,7 +1,9 @@
 //! From everything that can be typed to the truth, or to the exact line for each mistake.
 
 mod mistakes;
+mod plaintext;
 mod process;
+mod routes;
 
 use std::ffi::OsString;
 use std::io;
@@ -116,6 +118,8 @@ fn nothing_typed_is_a_whole_configuration() {
         dial: Dial::BeforeHandshake,
         proxy_protocol: None,
         accept_proxy_protocol: vec![],
+        http: None,
+        plaintext: None,
     };
     let expected = Config {
         outbounds: Vec::new(),
@@ -309,6 +313,10 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
         // Some options have a meaning only beside others.
         let base = |choice: &str| match option.group {
             Group::Outbound => nothing().flag("outbound", "9000=b:1"),
+            Group::Http if option.name != "mode" => nothing().flag("mode", "http"),
+            Group::Tls if option.name == "from" || (option.name, choice) == ("tls", "off") => {
+                nothing().flag("tls", "off").flag("mode", "http").flag("allow", "anonymous").flag("listen", "9000")
+            }
             Group::Secrets if option.name == "resolve" => {
                 nothing().flag("vault-addr", "https://v:8200").flag("vault-role", "r")
             }

@@ -15,7 +15,8 @@ use crate::config::envoy::sds;
 use crate::config::envoy::sds::ValidationContext;
 use crate::config::{ClientAuthFiles, SecretFile};
 use crate::identity::Role;
-use crate::policy::{AltName, Policy, PolicyFile, PolicyMode, Rule};
+use crate::policy::route_file::where_requests_are_read;
+use crate::policy::{AltName, Policy, PolicyFile, PolicyMode, Route, Routes, Rule};
 use crate::trust::{AnchorWords, ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
 
 /// How long files have to stand still that say less than before (CAs, or what CRLs name) and may not have been written to
@@ -152,8 +153,8 @@ impl ClientPolicyFiles {
             [] => vec![Rule::Trusted],
             names => names.iter().cloned().map(Rule::AltName).collect(),
         };
-        let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-        Ok(ClientPolicy { anchors, policy, notes })
+        let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new(), routes: Routes::default() };
+        Ok(ClientPolicy { anchors, policy, callers: None, notes })
     }
 
     /// What they say, together with the rules that `certified` has itself, and a note on everything that was left out.
@@ -168,23 +169,35 @@ impl ClientPolicyFiles {
 
     /// The same, without the files that were left out: they are reported as failures.
     fn parse(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, TrustError> {
-        let parsed = TrustAnchors::parse(&self.cas.texts, &self.crls.texts, Role::Client);
-        let (anchors, notes) = parsed.map_err(TrustError::of_anchors)?;
-        let file = match self.policy.texts.first() {
-            Some(text) => parse_policy(text)?,
-            None => PolicyFile::default(),
+        let (anchors, notes) =
+            match certified.ca.is_empty() && self.cas.texts.iter().all(|text| text.bytes.is_empty()) {
+                // Nobody is named who could vouch.
+                true => (TrustAnchors::none(Role::Client), Vec::new()),
+                false => TrustAnchors::parse(&self.cas.texts, &self.crls.texts, Role::Client)
+                    .map_err(TrustError::of_anchors)?,
+            };
+        let (file, routes) = match self.policy.texts.first() {
+            Some(text) => parse_policy(text, certified)?,
+            None => (PolicyFile::default(), Vec::new()),
         };
-        let policy = Policy {
+        let mut policy = Policy {
             mode: certified.mode.or(file.mode).unwrap_or_default(),
             allow: certified.allow.iter().cloned().chain(file.allow).collect(),
             deny: certified.deny.iter().cloned().chain(file.deny).collect(),
+            routes: Routes::new(certified.routes.iter().flatten().cloned().chain(routes).collect()),
         };
-        Ok(ClientPolicy { anchors, policy, notes })
+        // To come in for what it forwards makes nobody a caller.
+        let callers = (!certified.forward_from.is_empty()).then(|| policy.clone());
+        policy.allow.extend(certified.forward_from.iter().cloned());
+        Ok(ClientPolicy { anchors, policy, callers, notes })
     }
 }
 
 /// The client CAs that `certified` names.
 fn read_cas(certified: &ClientAuthFiles, before: Option<&TrustFiles>) -> Result<TrustFiles, TrustError> {
+    if certified.ca.is_empty() {
+        return certified.issuer_of.as_deref().map_or_else(|| Ok(TrustFiles::default()), TrustFiles::issuers);
+    }
     let files = TrustFiles::read(&certified.ca, TrustFileKind::Cas(Role::Client), before)?;
     if before.is_some_and(|before| files.is_same(before)) {
         return Ok(files);
@@ -222,12 +235,15 @@ fn read_policy(certified: &ClientAuthFiles) -> Result<TrustFiles, TrustError> {
     let Some(path) = &certified.policy else { return Ok(TrustFiles::default()) };
     let files = TrustFiles::one(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))
         .map_err(|error| TrustError::Load(FileKind::Policy, error))?;
-    files.texts.iter().try_for_each(|text| parse_policy(text).map(drop))?;
+    files.texts.iter().try_for_each(|text| parse_policy(text, certified).map(drop))?;
     Ok(files)
 }
 
-fn parse_policy(text: &Text) -> Result<PolicyFile, TrustError> {
-    PolicyFile::parse(&text.path, utf8(text)?).map_err(TrustError::Policy)
+/// What `text` says, and its routes, which only those listeners may have of `certified` that read requests.
+fn parse_policy(text: &Text, certified: &ClientAuthFiles) -> Result<(PolicyFile, Vec<Route>), TrustError> {
+    let mut file = PolicyFile::parse(&text.path, utf8(text)?).map_err(TrustError::Policy)?;
+    let routes = where_requests_are_read(std::mem::take(&mut file.routes), certified.routes.is_some());
+    Ok((file, routes.map_err(|mistake| TrustError::Policy(mistake.into()))?))
 }
 
 /// Where client CAs and rules are found that are served together.
@@ -249,9 +265,14 @@ impl ClientPolicySource {
             Self::Files(files) | Self::Tokens(files) => {
                 let crl = (!files.crl.is_empty()).then_some(self.kind(FileKind::ClientCrl));
                 let policy = files.policy.is_some().then_some(FileKind::Policy);
-                std::iter::once(self.kind(FileKind::ClientCa)).chain(crl).chain(policy).collect()
+                std::iter::once(self.ca_kind()).chain(crl).chain(policy).collect()
             }
         }
+    }
+
+    /// What its CAs are.
+    pub(super) fn ca_kind(&self) -> FileKind {
+        self.kind(FileKind::ClientCa)
     }
 
     /// What files are for that would be of this `kind` if they were about clients.
@@ -285,7 +306,8 @@ impl ReloadSource for ClientPolicySource {
     fn paths(&self) -> Vec<PathBuf> {
         match self {
             Self::Files(certified) | Self::Tokens(certified) => {
-                certified.ca.iter().chain(&certified.crl).chain(&certified.policy).cloned().collect()
+                let cas = certified.ca.iter().chain(&certified.issuer_of);
+                cas.chain(&certified.crl).chain(&certified.policy).cloned().collect()
             }
             Self::Secret(secret) => vec![secret.path.clone()],
         }
@@ -351,6 +373,7 @@ fn log_policy(ClientPolicy { anchors, policy, .. }: &ClientPolicy, before: Optio
         mode = policy.mode.as_str(),
         allow = policy.allow.len(),
         deny = policy.deny.len(),
+        routes = policy.has_routes().then_some(policy.routes.iter().len()),
         client_cas = anchors.cas().len(),
         client_crls = anchors.crls().len(),
         "client CAs and rules {loaded}"
@@ -365,7 +388,11 @@ fn log_policy(ClientPolicy { anchors, policy, .. }: &ClientPolicy, before: Optio
 /// Whether a rule that was there `before` is gone, or the mode is another.
 fn lacks_some_of(after: &Policy, before: &Policy) -> bool {
     let all = |before: &[Rule], after: &[Rule]| before.iter().all(|rule| after.contains(rule));
-    !all(&before.allow, &after.allow) || !all(&before.deny, &after.deny) || before.mode != after.mode
+    !all(&before.allow, &after.allow)
+        || !all(&before.deny, &after.deny)
+        || before.mode != after.mode
+        // Whatever is another about routes may take something away: one that is added may be closer than one that was there.
+        || before.routes != after.routes
 }
 
 fn utf8(text: &Text) -> Result<&str, TrustError> {

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use super::ServedCertificate;
+use super::{FileKind, ServedCertificate};
 use crate::config::PairSource;
 use crate::identity::Certificate;
 use crate::trust::{CrlIssuer, TrustAnchors};
@@ -22,11 +22,11 @@ pub(super) enum ExpiryEvent {
     /// The certificate that is shown from this generation on.
     Certificate { generation: u64, source: PairSource, not_after: SystemTime },
     /// The last of the CRLs of an issuer.
-    Crls { issuer: String, next_update: SystemTime },
-    /// One of several client CAs, of which others are valid for longer.
-    Ca { subject: String, serial: String, not_after: SystemTime },
-    /// The last of the client CAs.
-    LastCa { subject: String, not_after: SystemTime },
+    Crls { kind: FileKind, issuer: String, next_update: SystemTime },
+    /// One of several CAs of this kind, of which others are valid for longer.
+    Ca { kind: FileKind, subject: String, serial: String, not_after: SystemTime },
+    /// The last of the CAs of this kind.
+    LastCa { kind: FileKind, subject: String, not_after: SystemTime },
 }
 
 /// How near the end is.
@@ -46,11 +46,15 @@ pub(super) struct Expiry {
 }
 
 impl Expiry {
-    /// Takes note of what is in service now. What was said of what still is need not be said again.
-    pub(super) fn update<'a>(&mut self, shown: &[ServedCertificate], anchors: impl Iterator<Item = &'a TrustAnchors>) {
+    /// Takes note of what is in service now, the trust anchors with what their CAs are. What was said of what still is need not be said again.
+    pub(super) fn update<'a>(
+        &mut self,
+        shown: &[ServedCertificate],
+        anchors: impl Iterator<Item = (FileKind, &'a TrustAnchors)>,
+    ) {
         self.moments.clear();
         shown.iter().for_each(|shown| self.add_certificate(shown));
-        anchors.for_each(|anchors| self.add_trust_anchors(anchors));
+        anchors.for_each(|(kind, anchors)| self.add_trust_anchors(kind, anchors));
         let known: HashSet<_> = self.moments.iter().map(|(known, ..)| known).collect();
         self.said.retain(|ending, _| known.contains(ending));
     }
@@ -67,11 +71,11 @@ impl Expiry {
         self.add(ending, renewal_overdue(&certificate), until);
     }
 
-    fn add_trust_anchors(&mut self, anchors: &TrustAnchors) {
+    fn add_trust_anchors(&mut self, kind: FileKind, anchors: &TrustAnchors) {
         for CrlIssuer { issuer, this_update, next_update } in anchors.crl_issuers() {
             if let Some(next_update) = next_update {
                 self.add(
-                    ExpiryEvent::Crls { issuer: issuer.to_owned(), next_update },
+                    ExpiryEvent::Crls { kind, issuer: issuer.to_owned(), next_update },
                     last_quarter(this_update, next_update),
                     next_update,
                 );
@@ -81,9 +85,9 @@ impl Expiry {
         for ca in anchors.cas().iter().filter(|ca| !anchors.has_renewed(ca)) {
             let (subject, not_after) = (ca.subject.clone(), ca.not_after);
             let event = if Some(not_after) == last {
-                ExpiryEvent::LastCa { subject, not_after }
+                ExpiryEvent::LastCa { kind, subject, not_after }
             } else {
-                ExpiryEvent::Ca { subject, serial: ca.serial.clone(), not_after }
+                ExpiryEvent::Ca { kind, subject, serial: ca.serial.clone(), not_after }
             };
             self.add(event, last_quarter(ca.not_before, not_after), not_after);
         }
@@ -161,40 +165,67 @@ impl ExpiryEvent {
                     ),
                 }
             }
-            Self::Crls { issuer, next_update } if nearness == Nearness::Near => tracing::warn!(
+            Self::Crls { kind, issuer, next_update } if nearness == Nearness::Near => tracing::warn!(
                 %issuer,
                 next_update = date(*next_update),
-                "the CRLs of this issuer expire soon (nextUpdate) and no successor has come; see whether what writes them still runs"
+                "the CRLs of this issuer expire soon (nextUpdate) and no successor has come; see whether what writes them to {} still runs",
+                crl_option_of(*kind)
             ),
-            Self::Crls { issuer, next_update } => tracing::warn!(
+            Self::Crls { kind, issuer, next_update } => tracing::warn!(
                 %issuer,
                 next_update = date(*next_update),
-                "every CRL of this issuer has expired (nextUpdate): what was revoked since is not in it; see whether what writes it still runs"
+                "every CRL of this issuer has expired (nextUpdate): what was revoked since is not in it; see whether what writes it to {} still runs",
+                crl_option_of(*kind)
             ),
-            Self::Ca { subject, serial, not_after } if nearness == Nearness::Near => tracing::warn!(
+            Self::Ca { kind, subject, serial, not_after } if nearness == Nearness::Near => tracing::warn!(
                 ca = %subject,
                 serial,
                 not_after = date(*not_after),
-                "a client CA expires soon, and whom it vouches for is denied from then on: put its successor beside it in --client-ca (--token-ca for tokens), and have clients renew under it"
+                "a {kind} expires soon, and whom it vouches for is denied from then on: put its successor beside it in {}, and have {} renew under it",
+                option_of(*kind),
+                vouched_for(*kind)
             ),
-            Self::Ca { subject, serial, not_after } => tracing::warn!(
+            Self::Ca { kind, subject, serial, not_after } => tracing::warn!(
                 ca = %subject,
                 serial,
                 not_after = date(*not_after),
-                "a client CA has expired, and whom it vouches for is denied: take it out of --client-ca once all clients have moved to its successor"
+                "a {kind} has expired, and whom it vouches for is denied: take it out of {} once all {} have moved to its successor",
+                option_of(*kind),
+                vouched_for(*kind)
             ),
-            Self::LastCa { subject, not_after } if nearness == Nearness::Near => tracing::warn!(
+            Self::LastCa { kind, subject, not_after } if nearness == Nearness::Near => tracing::warn!(
                 ca = %subject,
                 not_after = date(*not_after),
-                "the last client CA expires soon: put its successor beside it in --client-ca"
+                "the last {kind} expires soon: put its successor beside it in {}",
+                option_of(*kind)
             ),
-            Self::LastCa { subject, not_after } => tracing::error!(
+            Self::LastCa { kind, subject, not_after } => tracing::error!(
                 ca = %subject,
                 not_after = date(*not_after),
-                "no client CA is valid any more: nobody comes in; give --client-ca the CAs that issue now"
+                "no {kind} is valid any more: {}; give {} the CAs that issue now",
+                without(*kind),
+                option_of(*kind)
             ),
         }
     }
+}
+
+fn crl_option_of(ca: FileKind) -> &'static str {
+    if ca == FileKind::TokenCa { "--token-crl" } else { "--client-crl" }
+}
+
+fn option_of(ca: FileKind) -> &'static str {
+    if ca == FileKind::TokenCa { "--token-ca" } else { "--client-ca" }
+}
+
+/// For whom CAs of this kind vouch.
+fn vouched_for(ca: FileKind) -> &'static str {
+    if ca == FileKind::TokenCa { "instances that send tokens" } else { "clients" }
+}
+
+/// What happens without a CA of this kind.
+fn without(ca: FileKind) -> &'static str {
+    if ca == FileKind::TokenCa { "no token is good" } else { "nobody comes in" }
 }
 
 #[cfg(test)]
@@ -237,7 +268,7 @@ mod tests {
         let all = [ca("renewed", &renewed, 1), ca("renewed", &renewed, 50), ca("ending", &other, 2)].concat();
         let (anchors, _) = TrustAnchors::parse(&[text(all)], &[], Role::Client).unwrap();
         let mut expiry = Expiry::default();
-        expiry.update(&[], std::iter::once(&anchors));
+        expiry.update(&[], std::iter::once((FileKind::ClientCa, &anchors)));
         assert_eq!(expiry.due(now), []);
         let subjects = |due: Vec<(ExpiryEvent, Nearness)>| -> Vec<_> {
             let subject = |event| match event {
@@ -252,6 +283,36 @@ mod tests {
         assert_eq!(subjects(expiry.due(now + 49 * HOUR)), ending(Nearness::Expired));
         let last = vec![("last CN=renewed".to_owned(), Nearness::Expired)];
         assert_eq!(subjects(expiry.due(now + 51 * 24 * HOUR)), last);
+    }
+
+    #[test]
+    fn a_warning_is_of_the_ca_that_it_names_and_of_its_option() {
+        let now = SystemTime::now();
+        let said = |kind| {
+            let (subject, serial) = ("CN=ca".to_owned(), "1".to_owned());
+            let events = [
+                ExpiryEvent::Ca { kind, subject: subject.clone(), serial, not_after: now },
+                ExpiryEvent::LastCa { kind, subject: subject.clone(), not_after: now },
+                ExpiryEvent::Crls { kind, issuer: subject, next_update: now },
+            ];
+            let log = tempfile::NamedTempFile::new().unwrap();
+            let subscriber = tracing_subscriber::fmt().with_writer(log.reopen().unwrap()).with_ansi(false).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                for event in &events {
+                    [Nearness::Near, Nearness::Expired].into_iter().for_each(|nearness| event.say(nearness, false));
+                }
+            });
+            std::fs::read_to_string(log.path()).unwrap()
+        };
+        let (of_clients, of_tokens) = (said(FileKind::ClientCa), said(FileKind::TokenCa));
+        assert_eq!((of_clients.lines().count(), of_tokens.lines().count()), (6, 6));
+        for (text, own, other) in [(&of_clients, "client", "token"), (&of_tokens, "token", "client")] {
+            for line in text.lines() {
+                assert!(line.contains(&format!("{own} CA")) || line.contains(&format!("--{own}-crl")), "{line}");
+                assert!(!line.contains(other), "{line}");
+            }
+        }
+        assert!(of_tokens.contains("--token-ca") && of_tokens.contains("no token is good"), "{of_tokens}");
     }
 
     #[test]

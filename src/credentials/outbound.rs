@@ -13,7 +13,7 @@ use super::{InitialLoadError, Pair};
 use crate::config::{ExpectedName, IdentityUse, OutboundSettings, PairSource};
 use crate::identity::{Certificate, Identity, Role};
 use crate::pem::Pem;
-use crate::policy::{Policy, PolicyMode};
+use crate::policy::{Policy, PolicyMode, Routes};
 use crate::tls;
 use crate::trust::{NameCheck, ServerAuthenticator, ServerPolicy, Text, TrustAnchors};
 
@@ -143,6 +143,7 @@ impl OwnPair {
             mode: PolicyMode::Enforce,
             allow: settings.expect.clone(),
             deny: Vec::new(),
+            routes: Routes::default(),
         });
         let authenticator = ServerAuthenticator::new(ServerPolicy {
             anchors,

@@ -23,7 +23,7 @@ use super::{
 use crate::config::{
     ClientAuthConfig, ClientAuthFiles, OutboundSettings, PairSource, TlsSettings, ValidationContextConfig,
 };
-use crate::identity::Identity;
+use crate::identity::{Client, Identity};
 use crate::tls::ServerConfigs;
 use crate::trust::{ClientAuth, ClientAuthenticator, ClientPolicy, TrustAnchors};
 
@@ -73,11 +73,18 @@ pub struct Rotator {
 /// What listeners with equal settings share.
 #[derive(Debug)]
 struct ServedConfig {
-    /// Its place among the pairs.
-    pair: usize,
+    pair: PairUse,
     auth: ListenerAuth,
-    settings: TlsSettings,
     snapshots: SnapshotPublisher,
+}
+
+/// What a listener does with a pair.
+#[derive(Debug, PartialEq)]
+enum PairUse {
+    /// It is shown, under these settings. Its place among the pairs.
+    Shown(usize, TlsSettings),
+    /// It says who we are, if it is among the pairs and there: TLS is off.
+    Known(PairSource),
 }
 
 /// What one outbound listener is served with.
@@ -146,6 +153,24 @@ impl Rotator {
         clients: &ClientAuthConfig,
     ) -> SnapshotReceiver {
         let pair = intern(&mut self.pairs, pair.clone());
+        self.add_served(PairUse::Shown(pair, settings.clone()), clients)
+    }
+
+    /// Registers a listener without TLS, and gives the receiver of its snapshots. Rules that compare with ourselves are kept by the pair of
+    /// `pair`, which `is_there` or may be registered by others; without it nobody is like us.
+    pub fn add_plaintext_listener(
+        &mut self,
+        pair: &PairSource,
+        is_there: bool,
+        clients: &ClientAuthConfig,
+    ) -> SnapshotReceiver {
+        if is_there {
+            intern(&mut self.pairs, pair.clone());
+        }
+        self.add_served(PairUse::Known(pair.clone()), clients)
+    }
+
+    fn add_served(&mut self, pair: PairUse, clients: &ClientAuthConfig) -> SnapshotReceiver {
         let auth = match clients {
             ClientAuthConfig::None => ListenerAuth::Nothing,
             ClientAuthConfig::Files(certified) => {
@@ -163,13 +188,13 @@ impl Rotator {
                 }
             }
         };
-        let same = |known: &&ServedConfig| known.pair == pair && known.auth == auth && known.settings == *settings;
+        let same = |known: &&ServedConfig| known.pair == pair && known.auth == auth;
         if let Some(known) = self.configs.iter().find(same) {
             return known.snapshots.subscribe();
         }
         let snapshots = SnapshotPublisher::new();
         let receiver = snapshots.subscribe();
-        self.configs.push(ServedConfig { pair, auth, settings: settings.clone(), snapshots });
+        self.configs.push(ServedConfig { pair, auth, snapshots });
         receiver
     }
 
@@ -245,8 +270,11 @@ impl Rotator {
             Some(_) => {}
         }
         let good = self.unloaded_sources();
-        for pair in &good.pairs {
-            let _ = pair.load()()?;
+        let shown = |place: &usize| {
+            self.configs.iter().any(|served| matches!(&served.pair, PairUse::Shown(shown, _) if shown == place))
+        };
+        for place in (0..good.pairs.len()).filter(shown) {
+            let _ = good.pairs[place].load()()?;
         }
         for client_policy in &good.client_policies {
             let _ = client_policy.load()()?;
@@ -332,8 +360,20 @@ impl Rotator {
         let mut next = Vec::new();
         for served in &self.configs {
             let Some((pair, client_auth)) = good.build(served) else { continue };
-            match ServerConfigs::new(pair.certified_key(), &served.settings, &client_auth) {
-                Ok(server_configs) => next.push((served, Snapshot { server_configs, client_auth, generation })),
+            let server_configs = match (&served.pair, pair) {
+                (PairUse::Shown(_, settings), Some(pair)) => {
+                    ServerConfigs::new(pair.certified_key(), settings, &client_auth).map(Some)
+                }
+                _ => Ok(None),
+            };
+            match server_configs {
+                Ok(server_configs) => {
+                    let own = match pair.map(|pair| Client::from_leaf(pair.leaf())) {
+                        Some(Ok(Client::Authenticated(own))) => Some(own),
+                        Some(Ok(Client::Anonymous) | Err(_)) | None => None,
+                    };
+                    next.push((served, Snapshot { server_configs, client_auth, own, generation }))
+                }
                 Err(error) => {
                     // The system's random source failed; what is served stays.
                     tracing::error!(%error, "credential generation could not be published");
@@ -375,8 +415,8 @@ impl Rotator {
         }
         self.stats.record_success(generation);
         self.stats.update_files(|files| {
-            files.client_ca_not_after = good.anchors().filter_map(TrustAnchors::not_after).min();
-            let issuers = good.anchors().flat_map(TrustAnchors::crl_issuers);
+            files.client_ca_not_after = good.anchors().filter_map(|(_, anchors)| anchors.not_after()).min();
+            let issuers = good.anchors().flat_map(|(_, anchors)| anchors.crl_issuers());
             files.client_crl_next_update =
                 issuers.filter_map(|crls| Some((crls.issuer.to_owned(), crls.next_update?))).collect();
         });
@@ -393,7 +433,8 @@ impl Rotator {
         let before = self.served_certificates.borrow();
         let since = |generation| before.iter().find(|shown| shown.generation == generation).map(|shown| shown.since);
         let shown = good.pairs.iter().enumerate().filter_map(|(place, last_good)| {
-            let in_service = |served: &ServedConfig| served.pair == place && served.generation().is_some();
+            let in_service =
+                |served: &ServedConfig| served.uses(place, &last_good.source) && served.generation().is_some();
             let is_served = self.configs.iter().any(in_service) || self.bare_pairs.contains(&place);
             let (pair, generation) = last_good.parsed().filter(|_| is_served)?;
             let since = since(generation).unwrap_or_else(SystemTime::now);
@@ -404,6 +445,14 @@ impl Rotator {
 }
 
 impl ServedConfig {
+    /// Whether it shows the pair of `source`, which is in this place, or knows it.
+    fn uses(&self, place: usize, source: &PairSource) -> bool {
+        match &self.pair {
+            PairUse::Shown(shown, _) => *shown == place,
+            PairUse::Known(known) => known == source,
+        }
+    }
+
     fn generation(&self) -> Option<u64> {
         self.snapshots.subscribe().load().map(|snapshot| snapshot.generation)
     }
@@ -428,20 +477,17 @@ impl LastGoodSources {
         reports.chain([now + longest]).min().unwrap_or(now + longest)
     }
 
-    fn client_policies(&self) -> impl Iterator<Item = &ClientPolicy> {
-        self.client_policies
-            .iter()
-            .filter_map(|last_good| last_good.parsed().map(|(client_policy, _)| &**client_policy))
-    }
-
     fn failures(&self) -> Vec<ReloadFailure> {
         let of_pairs = self.pairs.iter().flat_map(LastGood::failures);
         let of_trusts = self.server_trusts.iter().flat_map(LastGood::failures);
         of_pairs.chain(self.client_policies.iter().flat_map(LastGood::failures)).chain(of_trusts).cloned().collect()
     }
 
-    fn anchors(&self) -> impl Iterator<Item = &TrustAnchors> {
-        self.client_policies().map(|client_policy| &client_policy.anchors)
+    /// The trust anchors that count, and what their CAs are.
+    fn anchors(&self) -> impl Iterator<Item = (FileKind, &TrustAnchors)> {
+        self.client_policies
+            .iter()
+            .filter_map(|last_good| Some((last_good.source.ca_kind(), &last_good.parsed()?.0.anchors)))
     }
 
     /// What is new for outbounds in `generation`.
@@ -475,15 +521,21 @@ impl LastGoodSources {
     }
 
     /// What `served` is to be served with, if it is all there and something of it is new.
-    fn build(&self, served: &ServedConfig) -> Option<(&Pair, ClientAuth)> {
-        let (pair, mut since) = self.pairs[served.pair].parsed()?;
+    fn build(&self, served: &ServedConfig) -> Option<(Option<&Pair>, ClientAuth)> {
+        let pair = match &served.pair {
+            PairUse::Shown(place, _) => Some(self.pairs[*place].parsed()?),
+            PairUse::Known(source) => {
+                self.pairs.iter().find(|last_good| last_good.source == *source).and_then(LastGood::parsed)
+            }
+        };
+        let (pair, mut since) = pair.map_or((None, 0), |(pair, since)| (Some(pair), since));
         let client_auth = match served.auth {
             ListenerAuth::Nothing => ClientAuth::None,
             ListenerAuth::Certificate { client_policy, required } => {
                 // While its first client CAs and rules are missing it serves nobody, and the start waits for them.
                 let (client_policy, changed) = self.client_policies[client_policy].parsed()?;
                 since = since.max(changed);
-                let own = Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new);
+                let own = pair.and_then(|pair| Identity::from_der(pair.leaf()).ok().flatten()).map(Arc::new);
                 ClientAuth::Certificate(ClientAuthenticator::new(Arc::clone(client_policy), required, own))
             }
         };

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
+use crate::identity::PeerCertificate;
 use crate::tls::ServerConfigs;
 use crate::trust::ClientAuth;
 
 /// What one handshake is served with. Replaced whole, never edited.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The pair under the listener's TLS settings, with ticket keys of its own.
-    pub server_configs: ServerConfigs,
+    /// The pair under the listener's TLS settings, with ticket keys of its own; `None`: TLS is off.
+    pub server_configs: Option<ServerConfigs>,
     /// Who may come in. The server_configs asks the same.
     pub client_auth: ClientAuth,
+    /// What our own certificate says of us; `None` where it cannot be read so, or is not there.
+    pub own: Option<Arc<PeerCertificate>>,
     /// In every connection's access log entry, so that a bad rotation is visible. Counts from 1.
     pub generation: u64,
 }
@@ -101,7 +104,7 @@ mod tests {
         let (cert, key) = (credential.cert_pem.as_bytes(), credential.key_pem.as_bytes());
         let pair = Pair::from_pem(cert, key, &provider()).unwrap();
         let configs = ServerConfigs::new(pair.certified_key(), &Default::default(), &ClientAuth::None).unwrap();
-        Snapshot { server_configs: configs, client_auth: ClientAuth::None, generation }
+        Snapshot { server_configs: Some(configs), client_auth: ClientAuth::None, own: None, generation }
     }
 
     #[tokio::test]

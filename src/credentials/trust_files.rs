@@ -6,10 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use rustls::pki_types::CertificateDer;
+
 use super::load_failure::LoadFault;
 use super::watch::{Replacement, Stamp};
 use super::{FileKind, TrustError, load};
-use crate::identity::Role;
+use crate::identity::{Certificate, Role};
+use crate::pem;
+use crate::pem::Pem;
 use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
 
 /// The largest CRL that is read, in bytes: some hundred thousand certificates.
@@ -64,6 +68,21 @@ impl TrustFiles {
         let looked_at = TrustFile::now(path);
         let text = Text { path: path.to_owned(), bytes: read(path)?, named: true };
         Ok(Self { texts: vec![text], looked_at: vec![looked_at] })
+    }
+
+    /// Those who have issued the first certificate of the chain at `path`, as far as they stand there and may vouch for clients.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn issuers(path: &Path) -> Result<Self, TrustError> {
+        let read = |path: &Path| {
+            let chain = Pem::read(&load::read(path, load::LARGEST)?).map(|pem| pem.chain()).unwrap_or_default();
+            let may_vouch = |der: &&CertificateDer<'_>| {
+                Certificate::from_der(der).is_ok_and(|ca| ca.is_ca() && ca.ca_fault(Role::Client).is_none())
+            };
+            Ok(pem::certificates(chain.iter().skip(1).filter(may_vouch)).into_bytes())
+        };
+        Self::one(path, read).map_err(|error| TrustError::Load(FileKind::ClientCa, error))
     }
 
     /// Reads `paths`, files and folders. Of a folder every regular file is read whose name does not begin with a dot, in the

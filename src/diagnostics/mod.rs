@@ -115,6 +115,11 @@ impl Diagnostics {
         Self(diagnostics)
     }
 
+    /// `mistakes`, if there is one.
+    pub(crate) fn of(mistakes: Vec<Diagnostic>) -> Option<Self> {
+        (!mistakes.is_empty()).then_some(Self(mistakes))
+    }
+
     /// In the order in which they were found.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()

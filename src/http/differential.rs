@@ -14,7 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::head_scan::{BodyLength, RequestHead, RequestScan};
+use super::head_scan::{BodyLength, HeadRules, MAX_HEAD, RequestHead, RequestScan};
 use super::scanned_stream::{HangUp, ScannedStream};
 use crate::budget::Budgets;
 
@@ -69,7 +69,7 @@ fn methods(bytes: &[u8]) -> Vec<String> {
     for byte in bytes {
         held.push(*byte);
         let head = String::from_utf8_lossy(&held).into_owned();
-        let passed = scan.pass(&held, usize::MAX, |_| {
+        let passed = scan.pass(&HeadRules::forward_proxy(MAX_HEAD), &held, usize::MAX, |_| {
             methods.push(head.trim_start_matches(['\r', '\n']).split(' ').next().unwrap_or_default().to_owned());
         });
         held.drain(..passed.bytes);
@@ -82,7 +82,12 @@ fn methods(bytes: &[u8]) -> Vec<String> {
 
 async fn serve(bytes: &[u8], piece: usize) -> Vec<ReadRequest> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
-    let stream = ScannedStream::new(server, Duration::from_secs(1), Budgets::new(None, None).backlogs.reservation());
+    let stream = ScannedStream::new(
+        server,
+        Arc::new(HeadRules::forward_proxy(MAX_HEAD)),
+        Duration::from_secs(1),
+        Budgets::new(None, None).backlogs.reservation(),
+    );
     let (heads, seen) = (stream.heads(), Arc::new(Mutex::new(Vec::<ReadRequest>::new())));
     let service = service_fn(|request: Request<Incoming>| {
         let (heads, seen) = (heads.clone(), Arc::clone(&seen));

@@ -3,19 +3,99 @@
 //! Two programs that read one head in two ways are how requests are smuggled: so what may be read in two ways is refused
 //! (RFC 9112, 2.2, 5.1, 5.2, 6.3 and 11.2). The lines are read by the parser that hyper reads them with.
 
+use std::sync::Arc;
+
 use memchr::memchr;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep};
 
-/// The longest head of a request, in bytes.
+/// The longest head of a request where nothing else is said, in bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 /// The longest body that can be announced: hyper has another use for the two numbers above it.
 const MAX_LENGTH: u64 = u64::MAX - 2;
 
-/// The most fields in one head: as many as hyper reads without memory of its own for them.
-pub(crate) const MAX_FIELDS: usize = 100;
+/// The most fields that any head may have.
+pub(crate) const MAX_FIELDS: usize = 128;
+
+/// The most fields where nothing else is said.
+pub(super) const USUAL_FIELDS: usize = 100;
+
+/// What stands in a request's first line beside its target, in bytes: the longest method, blanks and the version.
+const AROUND_TARGET: usize = 64;
+
+/// What heads may be, where requests are read. What can be read in two ways is refused whatever they say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeadRules {
+    /// The longest head, in bytes.
+    pub(crate) max_head: usize,
+    /// The most fields, [`MAX_FIELDS`] at most.
+    pub(crate) max_fields: usize,
+    /// The longest target, in bytes.
+    pub(crate) max_target: usize,
+    /// Who is asked.
+    pub(crate) role: HttpRole,
+    /// Which other protocols a connection may become.
+    pub(crate) upgrades: Upgrades,
+}
+
+/// As whom requests are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HttpRole {
+    /// A proxy of the client's choice: it may be asked for a tunnel (CONNECT), and for servers without a name in Host.
+    ForwardProxy,
+    /// The server that is named: its clients say whom they ask, and others have let fragments pass, which are cut.
+    Server,
+}
+
+/// Which protocols a connection may become that spoke HTTP/1.1 (RFC 9110, 7.8). Never HTTP/2, which would be another way to send requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Upgrades {
+    /// Whichever client and server agree on.
+    Any,
+    /// These, in lower case; none: no upgrade is passed on.
+    Listed(Arc<[String]>),
+}
+
+impl HeadRules {
+    /// Those of a forward proxy and of our own listeners on loopback, where heads may have so many bytes. As many fields as hyper reads without
+    /// memory of its own for them.
+    pub(crate) fn forward_proxy(max_head: usize) -> Self {
+        let (max_fields, max_target) = (USUAL_FIELDS, usize::MAX);
+        Self { max_head, max_fields, max_target, role: HttpRole::ForwardProxy, upgrades: Upgrades::Any }
+    }
+}
+
+impl HeadRules {
+    /// What is too long of a head that begins with `begun`.
+    pub(super) fn too_long(&self, begun: &[u8]) -> Option<HeadRefusal> {
+        let in_first_line = || {
+            let start = begun.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(begun.len());
+            let line = &begun[start..];
+            memchr(b'\n', line).unwrap_or(line.len()) > self.max_target.saturating_add(AROUND_TARGET)
+        };
+        match () {
+            () if begun.len() <= self.max_target.min(self.max_head) => None,
+            () if in_first_line() => Some(HeadRefusal::TargetTooLong),
+            () => (begun.len() > self.max_head).then_some(HeadRefusal::HeadTooLong),
+        }
+    }
+}
+
+impl Upgrades {
+    /// Whether a connection may become `protocol`, which is one.
+    fn allow(&self, protocol: &[u8]) -> bool {
+        let lower = protocol.to_ascii_lowercase();
+        let is_one =
+            !lower.is_empty() && !lower.contains(&b',') && !lower.starts_with(b"h2") && !lower.starts_with(b"http");
+        is_one
+            && match self {
+                Self::Any => true,
+                Self::Listed(listed) => listed.iter().any(|listed| listed.as_bytes() == lower),
+            }
+    }
+}
 
 /// Why a head is refused. A closed set: answers, the access log and metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -25,7 +105,11 @@ pub(crate) enum HeadRefusal {
     NotHttp,
     /// What it asks for is written in no way that there is.
     BadTarget,
-    /// The Host field names no server.
+    /// What it asks for is longer than it may be.
+    TargetTooLong,
+    /// It asks for a tunnel, and there is none here.
+    NoTunnel,
+    /// The Host field names no server, or is missing where it must not.
     BadHost,
     /// A line is no field, or has bytes that none may have.
     BadField,
@@ -37,13 +121,15 @@ pub(crate) enum HeadRefusal {
     BadLength,
     /// The body's coding is another than `chunked`, or named twice.
     BadCoding,
+    /// The body has a coding below `chunked` that we do not speak.
+    UnknownCoding,
     /// CONNECT has a body, which others take for the beginning of the tunnel.
     BodyOfConnect,
     /// There are two Host fields.
     TwoHosts,
-    /// It is longer than [`MAX_HEAD`].
+    /// It is longer than it may be.
     HeadTooLong,
-    /// It has more than [`MAX_FIELDS`].
+    /// It has more fields than it may have.
     TooManyFields,
     /// It was not there in time.
     HeadTimeout,
@@ -56,6 +142,8 @@ impl HeadRefusal {
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::HeadTooLong | Self::TooManyFields => 431,
+            Self::TargetTooLong => 414,
+            Self::NoTunnel | Self::UnknownCoding => 501,
             Self::HeadTimeout => 408,
             Self::Overloaded => 503,
             _ => 400,
@@ -67,12 +155,15 @@ impl HeadRefusal {
         match self {
             Self::NotHttp => "this is no HTTP/1.1 request; where the client's URL begins with https://, write http://",
             Self::BadTarget => "what the request asks for is neither a path nor a URL, nor HOST:PORT behind CONNECT",
-            Self::BadHost => "Host is not HOST or HOST:PORT",
+            Self::TargetTooLong => "what the request asks for is too long",
+            Self::NoTunnel => "CONNECT is for forward proxies",
+            Self::BadHost => "Host is missing, or not HOST or HOST:PORT",
             Self::BadField => "a field of the head is malformed",
             Self::BareLf => "a line of the head ends without a carriage return",
             Self::LengthAndCoding => "Content-Length and Transfer-Encoding stand in one head",
             Self::BadLength => "Content-Length is no number, or stands twice",
             Self::BadCoding => "Transfer-Encoding is not chunked alone",
+            Self::UnknownCoding => "Transfer-Encoding names a coding beside chunked that is not known here",
             Self::BodyOfConnect => "CONNECT has a body",
             Self::TwoHosts => "Host stands twice",
             Self::HeadTooLong => "the head is longer than 64 KiB",
@@ -94,6 +185,8 @@ pub(crate) struct RequestHead {
     pub(crate) switch: Option<SwitchRequest>,
     /// It is for a server and for nothing on it: a URL with neither path nor query (RFC 9112, 3.2.4).
     pub(crate) is_for_server: bool,
+    /// There was a fragment behind its target, which hyper cuts.
+    pub(crate) has_fragment: bool,
 }
 
 /// How another protocol is asked for.
@@ -114,10 +207,10 @@ pub(crate) enum BodyLength {
     Chunked,
 }
 
-/// The complete head at the beginning of `head`, judged.
-fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
+/// The complete head at the beginning of `head`, judged by `rules`.
+fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRefusal> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
+    let mut request = httparse::Request::new(&mut fields[..rules.max_fields.min(MAX_FIELDS)]);
     match request.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadRefusal::NotHttp),
@@ -126,7 +219,11 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
         Err(_) => return Err(HeadRefusal::NotHttp),
     }
     let target = request.path.unwrap_or_default();
-    if !is_target(request.method, target) {
+    if target.len() > rules.max_target {
+        return Err(HeadRefusal::TargetTooLong);
+    }
+    let has_fragment = target.contains('#');
+    if !is_target(request.method, target) || has_fragment && rules.role == HttpRole::ForwardProxy {
         return Err(HeadRefusal::BadTarget);
     }
     if has_bare_lf(head) {
@@ -143,7 +240,7 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
             }
             name if name.eq_ignore_ascii_case("host") => {
                 hosts += 1;
-                if !is_host(value) {
+                if !is_host(value) || value.is_empty() && rules.role == HttpRole::Server {
                     return Err(HeadRefusal::BadHost);
                 }
                 continue;
@@ -156,8 +253,11 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
             (Some(_), _) => return Err(HeadRefusal::BadCoding),
         }
     }
-    if hosts > 1 {
-        return Err(HeadRefusal::TwoHosts);
+    match (hosts, rules.role, request.version) {
+        // HTTP/1.0 knows no Host.
+        (0, HttpRole::Server, Some(1)) => return Err(HeadRefusal::BadHost),
+        (0 | 1, ..) => {}
+        _ => return Err(HeadRefusal::TwoHosts),
     }
     let body = match (length, coding) {
         (Some(_), Some(_)) => return Err(HeadRefusal::LengthAndCoding),
@@ -167,15 +267,23 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
         (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") && request.version == Some(1) => {
             BodyLength::Chunked
         }
+        (None, Some(coding))
+            if rules.role == HttpRole::Server && request.version == Some(1) && is_coded_and_chunked(coding) =>
+        {
+            return Err(HeadRefusal::UnknownCoding);
+        }
         (None, Some(_)) => return Err(HeadRefusal::BadCoding),
     };
     let is_connect = request.method == Some("CONNECT");
+    if is_connect && rules.role == HttpRole::Server {
+        return Err(HeadRefusal::NoTunnel);
+    }
     if is_connect && body != BodyLength::Known(0) {
         return Err(HeadRefusal::BodyOfConnect);
     }
     let is_upgrade = request.version == Some(1)
         && body == BodyLength::Known(0)
-        && matches!(upgrades[..], [protocol] if may_become(protocol))
+        && matches!(upgrades[..], [protocol] if rules.upgrades.allow(protocol))
         && nominates_upgrade(request.headers);
     let switch = match (is_connect, is_upgrade) {
         (true, _) => Some(SwitchRequest::Connect),
@@ -184,25 +292,33 @@ fn judge(head: &[u8]) -> Result<RequestHead, HeadRefusal> {
     };
     let is_for_server =
         !target.starts_with('/') && target.split_once("://").is_some_and(|(_, behind)| !behind.contains(['/', '?']));
-    Ok(RequestHead { body, switch, is_for_server })
+    Ok(RequestHead { body, switch, is_for_server, has_fragment })
 }
 
-/// Whether `target` is one that `method` may have (RFC 9112, 3.2). A fragment is none of the server's business, and some take it for more.
+/// Whether `target` is one that `method` may have (RFC 9112, 3.2).
 fn is_target(method: Option<&str>, target: &str) -> bool {
     let Ok(uri) = hyper::Uri::try_from(target) else { return false };
     let is_authority = uri.authority().is_some() && uri.scheme().is_none();
-    !target.contains('#') && is_authority == (method == Some("CONNECT"))
+    is_authority == (method == Some("CONNECT")) && (target != "*" || method == Some("OPTIONS"))
+}
+
+/// Whether `codings` is a list of known codings that ends with `chunked`, once (RFC 9112, 7): a message that somebody could read, and not
+/// one that is read in two ways.
+fn is_coded_and_chunked(codings: &[u8]) -> bool {
+    const KNOWN: [&str; 5] = ["gzip", "x-gzip", "deflate", "compress", "x-compress"];
+    let codings: Vec<_> = codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    let is_known = |coding: &&[u8]| KNOWN.iter().any(|known| coding.eq_ignore_ascii_case(known.as_bytes()));
+    match codings.split_last() {
+        Some((last, others)) => {
+            last.eq_ignore_ascii_case(b"chunked") && !others.is_empty() && others.iter().all(is_known)
+        }
+        None => false,
+    }
 }
 
 /// Whether `value` is what stands in Host (RFC 9110, 7.2). It may be empty.
 fn is_host(value: &[u8]) -> bool {
     value.is_empty() || !value.contains(&b'@') && hyper::http::uri::Authority::try_from(value).is_ok()
-}
-
-/// Whether a connection may become `protocol`, which is one: HTTP/2 would be another way to send requests.
-fn may_become(protocol: &[u8]) -> bool {
-    let lower = protocol.to_ascii_lowercase();
-    !lower.is_empty() && !lower.contains(&b',') && !lower.starts_with(b"h2") && !lower.starts_with(b"http")
 }
 
 /// Whether a Connection field names `upgrade` (RFC 9110, 7.8).
@@ -262,10 +378,11 @@ pub(crate) struct Passed {
 }
 
 impl RequestScan {
-    /// Looks at `bytes`, the first of which is the first that was not passed yet. Each head that is complete is given to `found`, `heads` of
-    /// them at most: what follows is not passed.
+    /// Looks at `bytes`, the first of which is the first that was not passed yet. Each head that is complete is judged by `rules` and given to
+    /// `found`, `heads` of them at most: what follows is not passed.
     pub(crate) fn pass(
         &mut self,
+        rules: &HeadRules,
         bytes: &[u8],
         mut heads: usize,
         mut found: impl FnMut(Result<RequestHead, HeadRefusal>),
@@ -285,14 +402,18 @@ impl RequestScan {
                 }
                 Self::Head(searched) => {
                     let Some(end) = end_of_head(rest, *searched) else {
+                        let is_other = first_line(rest, *searched).is_some_and(|line| !begins_request(line));
                         *searched = rest.len();
-                        if rest.len() > MAX_HEAD {
-                            found(Err(HeadRefusal::HeadTooLong));
+                        if let Some(refusal) = rules.too_long(rest).or(is_other.then_some(HeadRefusal::NotHttp)) {
+                            found(Err(refusal));
                             *self = Self::Refused;
                         }
                         break;
                     };
-                    let judged = if end > MAX_HEAD { Err(HeadRefusal::HeadTooLong) } else { judge(&rest[..end]) };
+                    let judged = match end > rules.max_head {
+                        true => Err(rules.too_long(&rest[..end]).unwrap_or(HeadRefusal::HeadTooLong)),
+                        false => judge(&rest[..end], rules),
+                    };
                     found(judged);
                     heads -= 1;
                     *self = match judged {
@@ -344,6 +465,18 @@ impl RequestScan {
 fn may_be_method(bytes: &[u8]) -> bool {
     let first = bytes.iter().find(|byte| !matches!(byte, b'\r' | b'\n'));
     first.is_none_or(|first| first.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(first))
+}
+
+/// The first line of `bytes`, with its end, if that does not lie within the first `searched` of them.
+fn first_line(bytes: &[u8], searched: usize) -> Option<&[u8]> {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let end = start.max(searched) + memchr(b'\n', &bytes[start.max(searched)..])?;
+    (memchr(b'\n', &bytes[start..end]).is_none()).then(|| &bytes[start..=end])
+}
+
+/// Whether a request begins with this line: other protocols whose clients speak first are told at once, and not when their time is over.
+fn begins_request(line: &[u8]) -> bool {
+    httparse::Request::new(&mut []).parse(line).is_ok()
 }
 
 /// The length of the head at the beginning of `bytes`, if it is complete; the first `searched` bytes were looked at before. Empty lines

@@ -19,6 +19,10 @@ struct JudgedRequests {
     is_broken: bool,
     /// Requests that were handed on and are not answered yet.
     in_flight: usize,
+    /// A head has begun that is not whole.
+    is_partial: bool,
+    /// Not all that was written has been sent.
+    is_blocked: bool,
     /// Waits for an answer, behind which it goes on.
     reader: Option<Waker>,
 }
@@ -72,6 +76,22 @@ impl Heads {
         let mut judged = self.judged();
         judged.reader = Some(cx.waker().clone());
         judged.in_flight > 0
+    }
+
+    /// Whether a head has begun that is not whole.
+    pub(super) fn note_partial(&self, is_partial: bool) {
+        self.judged().is_partial = is_partial;
+    }
+
+    /// Whether not all that was written has been sent.
+    pub(super) fn note_blocked(&self, is_blocked: bool) {
+        self.judged().is_blocked = is_blocked;
+    }
+
+    /// Whether nothing is under way: every request was answered, all of that was sent, and nothing of another one has come.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let judged = self.judged();
+        judged.in_flight == 0 && !judged.is_partial && !judged.is_blocked
     }
 
     /// The last head might have switched to another protocol, and does not: another request may follow.

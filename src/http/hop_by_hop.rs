@@ -14,7 +14,7 @@ const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
 /// protocol, and goes on asking.
 pub(crate) fn remove_from_request(fields: &mut HeaderMap, switches: bool) {
     let takes_trailers = fields.get_all(TE).iter().any(|value| options(value).any(|option| option == "trailers"));
-    remove_nominated(fields, switches);
+    remove_hop_by_hop(fields, switches);
     let others: Vec<HeaderName> = fields.keys().filter(|name| is_for_proxies(name)).cloned().collect();
     for name in others {
         fields.remove(name);
@@ -27,7 +27,7 @@ pub(crate) fn remove_from_request(fields: &mut HeaderMap, switches: bool) {
 
 /// The same of a response.
 pub(crate) fn remove_from_response(fields: &mut HeaderMap, switches: bool) {
-    remove_nominated(fields, switches);
+    remove_hop_by_hop(fields, switches);
     // It tells our answers from the server's.
     fields.remove(REASON);
     if fields.remove(TRANSFER_ENCODING).is_some() {
@@ -36,8 +36,13 @@ pub(crate) fn remove_from_response(fields: &mut HeaderMap, switches: bool) {
     }
 }
 
-/// Removes what a Connection field names, and that itself. Where the body ends and who is asked is not for it to say.
-fn remove_nominated(fields: &mut HeaderMap, switches: bool) {
+/// Removes what is for one connection alone: what a Connection field names, that itself, and what it need not name. Where the body ends and who
+/// is asked is not for it to say. `switches`: another protocol is asked for, and goes on being.
+pub(crate) fn remove_hop_by_hop(fields: &mut HeaderMap, switches: bool) {
+    // Most heads have nothing of it, and to look at all names costs less than to look for each.
+    if !switches && !fields.keys().any(is_hop_by_hop) {
+        return;
+    }
     let nominated: Vec<HeaderName> = fields
         .get_all(CONNECTION)
         .iter()
@@ -48,7 +53,7 @@ fn remove_nominated(fields: &mut HeaderMap, switches: bool) {
     for name in nominated {
         fields.remove(name);
     }
-    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
+    for name in UNNAMED {
         fields.remove(name);
     }
     fields.remove(CONNECTION);
@@ -57,6 +62,13 @@ fn remove_nominated(fields: &mut HeaderMap, switches: bool) {
     } else {
         fields.remove(UPGRADE);
     }
+}
+
+/// For one connection alone, whether Connection names them or not.
+const UNNAMED: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION || *name == UPGRADE || UNNAMED.contains(&name.as_str())
 }
 
 /// Whether a field is for proxies, or said by them. Many servers take `_` and whatever else is no letter for `-`.

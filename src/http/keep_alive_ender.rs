@@ -10,7 +10,7 @@
 
 use memchr::memchr;
 
-use super::head_scan::{MAX_HEAD, RequestScan};
+use super::head_scan::{HeadRules, MAX_HEAD, RequestScan};
 
 /// How an answer begins (RFC 9112, 4).
 const ANSWER: &[u8] = b"HTTP/1.";
@@ -77,7 +77,8 @@ impl KeepAliveEnder {
         let mut is_refused = false;
         // One head: what lies behind the request is no part of it.
         let may_begin = usize::from(matches!(scan, RequestScan::Head(_)));
-        let passed = scan.pass(bytes, may_begin, |head| is_refused = head.is_err());
+        let passed =
+            scan.pass(&HeadRules::forward_proxy(MAX_HEAD), bytes, may_begin, |head| is_refused = head.is_err());
         let is_left = passed.bytes < bytes.len();
         match scan {
             _ if is_refused || passed.is_broken => self.request = FollowedRequest::Unknown,

@@ -1,22 +1,30 @@
-//! HTTP: whether a response is under way, which requests are refused before anybody acts on them, and what is not passed on.
+//! HTTP: whether a response is under way, which requests are refused before anybody acts on them, by which path they are judged, and what is not passed on.
 
 mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
+mod frames;
 mod head_scan;
 mod heads;
 mod hop_by_hop;
 mod host_check;
 mod keep_alive_ender;
 mod own_answer;
+pub mod path;
+mod request_body;
+mod response_check;
 mod response_tracker;
 mod scanned_stream;
 
-pub(crate) use head_scan::{HeadRefusal, MAX_HEAD, RequestHead};
+pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan};
+pub(crate) use head_scan::Upgrades;
+pub(crate) use head_scan::{HeadRefusal, HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, RequestHead};
 pub(crate) use heads::{Heads, RequestInFlight};
-pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers};
+pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers, remove_hop_by_hop};
 pub(crate) use host_check::{NamedHost, names_only};
 pub(crate) use keep_alive_ender::KeepAliveEnder;
 pub(crate) use own_answer::OwnAnswer;
+pub(crate) use request_body::{BodyProgress, RequestBody, io_cause};
+pub(crate) use response_check::response_problem;
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use scanned_stream::{HangUp, ScannedStream};

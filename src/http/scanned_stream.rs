@@ -2,13 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::head_scan::{HeadRefusal, MAX_HEAD, RequestScan, SwitchRequest};
+use super::head_scan::{HeadRefusal, HeadRules, RequestScan, SwitchRequest};
 use super::heads::Heads;
 use crate::budget::Reservation;
 use crate::io::Look;
@@ -18,6 +19,9 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r
 
 /// The most that is read of what follows a head that may switch, before it is answered.
 const MAX_EARLY: usize = 16 * 1024;
+
+/// What is read at a time while memory is short, in bytes.
+const READ_WHILE_SHORT: usize = 4 * 1024;
 
 /// Whoever has sent what is read.
 pub(crate) trait HangUp {
@@ -32,6 +36,7 @@ pub(crate) trait HangUp {
 #[derive(Debug)]
 pub(crate) struct ScannedStream<S> {
     stream: S,
+    rules: Arc<HeadRules>,
     scan: RequestScan,
     heads: Heads,
     /// Bytes that were read and not handed on. Empty but for heads that come in pieces, and what lies behind the last request.
@@ -41,38 +46,48 @@ pub(crate) struct ScannedStream<S> {
     /// So many of them may be.
     cleared: usize,
     head_timeout: Duration,
-    /// In bytes.
-    max_head: usize,
     /// The end of the time for a head that has begun.
     timer: Option<Pin<Box<Sleep>>>,
     /// Whoever reads waits for more from the socket, and is told of its end.
     is_awaited: bool,
     /// Looks at a socket that is not waited for.
     look: Look,
+    /// What was told of it last.
+    told: ToldState,
+}
+
+/// What [`Heads`] were told of the stream.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct ToldState {
+    is_partial: bool,
+    is_blocked: bool,
 }
 
 impl<S> ScannedStream<S> {
-    /// `stream`, whose heads each have to be complete `head_timeout` after their first byte. What is kept of it is held to the budget of
-    /// `reservation`.
-    pub(crate) fn new(stream: S, head_timeout: Duration, reservation: Reservation) -> Self {
+    /// `stream`, whose heads are judged by `rules`, and each have to be complete `head_timeout` after their first byte. What is kept of it is
+    /// held to the budget of `reservation`.
+    pub(crate) fn new(stream: S, rules: Arc<HeadRules>, head_timeout: Duration, reservation: Reservation) -> Self {
         Self {
             stream,
+            rules,
             scan: RequestScan::default(),
             heads: Heads::default(),
             held: Vec::new(),
             reservation,
             cleared: 0,
             head_timeout,
-            max_head: MAX_HEAD,
             timer: None,
             is_awaited: false,
             look: Look::default(),
+            told: ToldState::default(),
         }
     }
 
-    /// The same, where heads that come in part may have so many bytes, and not [`MAX_HEAD`].
-    pub(crate) fn with_max_head(self, max_head: usize) -> Self {
-        Self { max_head, ..self }
+    /// The same, where `bytes` of it have been read already.
+    pub(crate) fn beginning_with(mut self, bytes: Vec<u8>) -> Self {
+        self.reservation.set(bytes.capacity());
+        self.held = bytes;
+        self
     }
 
     /// What is judged of its requests.
@@ -86,14 +101,30 @@ impl<S> ScannedStream<S> {
     }
 
     /// Judges `bytes` that were not handed on yet; how many of them may be.
-    fn pass(scan: &mut RequestScan, heads: &Heads, bytes: &[u8]) -> usize {
+    fn pass(scan: &mut RequestScan, rules: &HeadRules, heads: &Heads, bytes: &[u8]) -> usize {
         // One at a time: hyper notices that an app has gone as long as it has nothing more to read.
         let may_begin = usize::from(!heads.is_in_flight());
-        let passed = scan.pass(bytes, may_begin, |head| heads.push(head));
+        let passed = scan.pass(rules, bytes, may_begin, |head| heads.push(head));
         if passed.is_broken {
             heads.note_broken();
         }
         passed.bytes
+    }
+
+    fn tell_partial(&mut self) {
+        let is_partial = !self.held.is_empty();
+        if is_partial != self.told.is_partial {
+            self.told.is_partial = is_partial;
+            self.heads.note_partial(is_partial);
+        }
+    }
+
+    fn tell_blocked<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_pending() != self.told.is_blocked {
+            self.told.is_blocked = written.is_pending();
+            self.heads.note_blocked(written.is_pending());
+        }
+        written
     }
 
     /// Keeps `read` for later.
@@ -144,7 +175,17 @@ impl<S> ScannedStream<S> {
     where
         S: AsyncRead + Unpin,
     {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        // What whoever reads keeps of a body is bounded by what it is given at a time.
+        let read = match self.reservation.budget().is_short() && buf.remaining() > READ_WHILE_SHORT {
+            true => {
+                let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
+                let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
+                let filled = part.filled().len();
+                buf.advance(filled);
+                read
+            }
+            false => Pin::new(&mut self.stream).poll_read(cx, buf),
+        };
         self.is_awaited = read.is_pending();
         read
     }
@@ -163,7 +204,7 @@ impl<S> ScannedStream<S> {
 
     /// Judges what is held, all of which was not handed on yet.
     fn pass_held(&mut self) {
-        self.cleared = Self::pass(&mut self.scan, &self.heads, &self.held);
+        self.cleared = Self::pass(&mut self.scan, &self.rules, &self.heads, &self.held);
         self.stand_in_for_refused();
     }
 
@@ -189,6 +230,15 @@ impl<S> ScannedStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let read = this.poll_requests(cx, buf);
+        this.tell_partial();
+        read
+    }
+}
+
+impl<S: AsyncRead + Unpin> ScannedStream<S> {
+    fn poll_requests(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
         loop {
             if this.cleared > 0 {
                 this.hand_on(buf);
@@ -236,7 +286,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.held.is_empty() {
-                let passed = Self::pass(&mut this.scan, &this.heads, read);
+                let passed = Self::pass(&mut this.scan, &this.rules, &this.heads, read);
                 this.hold(&read[passed..]);
                 buf.set_filled(before + passed);
                 this.stand_in_for_refused();
@@ -252,10 +302,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
                 }
                 buf.set_filled(before);
             }
-            // What is cleared was a head in time.
-            if this.cleared == 0 && this.scan.is_within_head(this.held.len()) && this.held.len() > this.max_head {
-                this.give_up(HeadRefusal::HeadTooLong);
-            }
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
@@ -265,7 +311,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
 
 impl<S: AsyncWrite + HangUp + Unpin> AsyncWrite for ScannedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.tell_blocked(written)
     }
 
     fn poll_write_vectored(
@@ -273,7 +321,9 @@ impl<S: AsyncWrite + HangUp + Unpin> AsyncWrite for ScannedStream<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.tell_blocked(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -286,7 +336,8 @@ impl<S: AsyncWrite + HangUp + Unpin> AsyncWrite for ScannedStream<S> {
         if this.poll_gone(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        Pin::new(&mut this.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.tell_blocked(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

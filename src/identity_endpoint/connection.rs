@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::answer::{for_hyper, on_the_wire};
 use super::refusal::Refusal;
 use super::service::IdentityService;
-use crate::http::{HangUp, HeadRefusal, ScannedStream};
+use crate::http::{HangUp, HeadRefusal, HeadRules, ScannedStream};
 use crate::listener::{ListenSocket, Queued, Service, Slot};
 use crate::telemetry::TokenRequestResult;
 
@@ -107,9 +107,14 @@ async fn serve<S: LocalStream>(service: &IdentityService, (stream, room): (S, Ow
     drop((room, slot));
 }
 
-async fn answer<S: LocalStream>(service: &IdentityService, stream: S, peer_uid: Option<u32>) -> io::Result<()> {
+pub(super) async fn answer<S: LocalStream>(
+    service: &IdentityService,
+    stream: S,
+    peer_uid: Option<u32>,
+) -> io::Result<()> {
+    let rules = Arc::new(HeadRules::forward_proxy(MAX_HEAD_BYTES));
     // Heads are judged before hyper reads them, which would have answers of its own.
-    let stream = ScannedStream::new(stream, HEAD_TIMEOUT, service.unlimited()).with_max_head(MAX_HEAD_BYTES);
+    let stream = ScannedStream::new(stream, rules, HEAD_TIMEOUT, service.unlimited());
     let heads = stream.heads();
     let respond = service_fn(|request: Request<Incoming>| {
         let head = heads.next();

@@ -10,6 +10,8 @@ mod answer;
 mod body;
 mod cache;
 mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod identity;
 mod protections;
 mod rate;

@@ -20,7 +20,7 @@ use crate::tls;
 use crate::tls::{HandshakeError, HelloError};
 
 /// How long an app may still answer a client that must go: all of it is over within a second.
-const DRAIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const DRAIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a client in plain HTTP can read, as Go's net/http and nginx say it.
 const PLAIN_HTTP: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
@@ -32,6 +32,7 @@ pub(super) async fn close_before_relay(client: TcpStream, ended: ConnectionError
         // Nothing of ours was sent: a reset is the clearest "not here".
         ConnectionError::Upstream(_)
         | ConnectionError::NoCredential
+        | ConnectionError::NotFrom
         | ConnectionError::Overloaded { .. }
         | ConnectionError::MemoryExhausted(_)
         | ConnectionError::Hello(HelloError::Exhausted(_)) => {

@@ -13,6 +13,9 @@ use crate::upstream::DialError;
 /// Why a connection closed before its bytes could be carried.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
+    /// It came from elsewhere, and nothing of it was read.
+    #[error("without TLS none may connect from there; networks of proxies are named by --from")]
+    NotFrom,
     /// There was no PROXY header where one must be.
     #[error(transparent)]
     ProxyHeader(#[from] HeaderError),
@@ -79,6 +82,7 @@ impl ConnectionError {
             Self::Hello(HelloError::NotTls { .. } | HelloError::PlainHttp) => CloseReason::NotTls,
             Self::Hello(HelloError::Malformed { .. } | HelloError::TooLong { .. } | HelloError::OldTls(_))
             | Self::Handshake(_) => CloseReason::HandshakeFailed,
+            Self::NotFrom => CloseReason::NotFrom,
             Self::NoCredential => CloseReason::NoCredential,
             Self::Denied(_) | Self::DeniedAfterHandshake(..) => CloseReason::Denied,
             Self::Upstream(DialError::Refused) | Self::UpstreamAfterHandshake(DialError::Refused) => {

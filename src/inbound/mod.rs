@@ -2,6 +2,7 @@
 
 mod close;
 mod error;
+mod http;
 mod linger;
 
 use std::future::Future;
@@ -17,10 +18,11 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use crate::telemetry::CloseReason;
 pub use error::ConnectionError;
+pub use http::{HttpInbound, HttpService};
 use linger::Undelivered;
 
 use crate::budget::{Budgets, Reservation};
-use crate::config::{AccessLogFilter, Dial, Network, ProxyProtocol, Timeouts};
+use crate::config::{AccessLogFilter, AdmittedPeers, Dial, Network, ProxyProtocol, Timeouts};
 use crate::credentials::{Snapshot, SnapshotReceiver};
 use crate::identity::Client;
 use crate::io::AppStream;
@@ -73,6 +75,10 @@ pub struct InboundService {
     pub budgets: Arc<Budgets>,
     /// Whose turn it is to sign.
     pub signing: Arc<SigningLimiter>,
+    /// How requests are served; `None`: bytes are carried.
+    pub http: Option<HttpService>,
+    /// Who may connect where TLS is off; `None`: TLS is on.
+    pub plaintext: Option<AdmittedPeers>,
     /// Whether clients that speak HTTP/1.1 are told to let go of their connections while the instance goes.
     pub drain_http: bool,
     /// Where the process stands.
@@ -84,11 +90,12 @@ pub struct InboundService {
 }
 
 /// A client that may reach the app, and the ways to both.
-struct ReadyToRelay {
+struct AdmittedClient {
     established: Established,
     /// The memory that the session goes on to hold.
     reservation: Reservation,
-    app: AppStream,
+    /// `None`: it was not dialled yet.
+    app: Option<AppStream>,
     permit: Permit,
     authorization: Option<AuthorizedClient>,
     /// What the app is told in front of the client's bytes.
@@ -104,6 +111,7 @@ struct ActiveConnection {
 }
 
 /// On what ground a client with a certificate was let in, so that it can be asked again whether it may stay.
+#[derive(Debug)]
 struct AuthorizedClient {
     client: Client,
     snapshot: Arc<Snapshot>,
@@ -125,8 +133,8 @@ impl Service<TcpListener> for InboundService {
     /// The life of one connection, in the order it happens.
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) {
         // The beginning and the end have boxes of their own: an idle connection has room for neither.
-        let Some(mut active) = Box::pin(open(stream, peer, &self, &slot)).await else { return };
-        let reason = relay_until_closed(&mut active, &self).await;
+        let Some(mut active) = Box::pin(open_relay(stream, peer, &self, &slot)).await else { return };
+        let reason = relay_until_closed::<false>(&mut active, &self).await;
         Box::pin(close(active, reason, &self)).await;
     }
 
@@ -140,29 +148,51 @@ impl Service<TcpListener> for InboundService {
 }
 
 /// Everything before the relay; `None` if it does not come to that, once the client has been told.
+async fn open_relay(
+    client: TcpStream,
+    peer: SocketAddr,
+    service: &InboundService,
+    slot: &Slot,
+) -> Option<ActiveConnection> {
+    let (client, ready, mut entry) = open(client, peer, service, slot).await?;
+    let AdmittedClient { established, reservation, app, permit, authorization, proxy_header } = ready;
+    let app = match app {
+        Some(app) => app,
+        None => match dial(service, &mut entry).await {
+            Ok(app) => app,
+            Err(error) => return refuse(client, ConnectionError::UpstreamAfterHandshake(error), entry).await,
+        },
+    };
+    let relay = Relay::new(&permit, client, established, app, proxy_header, reservation);
+    Some(ActiveConnection { relay, authorization, entry })
+}
+
+/// From accept to the permit; `None` if it does not come to that, once the client has been told.
 async fn open(
     mut client: TcpStream,
     peer: SocketAddr,
     service: &InboundService,
     slot: &Slot,
-) -> Option<ActiveConnection> {
+) -> Option<(TcpStream, AdmittedClient, AccessLogEntry)> {
     let mut entry = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
     match establish(&mut client, peer, service, slot, &mut entry).await {
-        Ok(ReadyToRelay { established, reservation, app, permit, authorization, proxy_header: header }) => {
-            let relay = Relay::new(&permit, client, established, app, header, reservation);
-            entry.set_verdict(Ok(permit));
-            Some(ActiveConnection { relay, authorization, entry })
+        Ok(admitted) => {
+            entry.set_verdict(Ok(admitted.permit.clone()));
+            Some((client, admitted, entry))
         }
-        Err(error) => {
-            entry.set_error(&error);
-            if let Some(denial) = error.denial() {
-                entry.set_verdict(Err(denial.clone()));
-            }
-            entry.close(error.reason());
-            close::close_before_relay(client, error).await;
-            None
-        }
+        Err(error) => refuse(client, error, entry).await,
     }
+}
+
+/// Tells a client that it does not come in.
+async fn refuse<T>(client: TcpStream, error: ConnectionError, mut entry: AccessLogEntry) -> Option<T> {
+    entry.set_error(&error);
+    if let Some(denial) = error.denial() {
+        entry.set_verdict(Err(denial.clone()));
+    }
+    entry.close(error.reason());
+    close::close_before_relay(client, error).await;
+    None
 }
 
 /// Everything after the relay. The access log entry is written when the client has what it was sent, or will not take it.
@@ -195,7 +225,7 @@ async fn establish(
     service: &InboundService,
     slot: &Slot,
     entry: &mut AccessLogEntry,
-) -> Result<ReadyToRelay, ConnectionError> {
+) -> Result<AdmittedClient, ConnectionError> {
     let limit = service.timeouts.handshake;
     let stages = async {
         let mut held = service.budgets.handshakes.reservation();
@@ -228,10 +258,9 @@ async fn establish(
             Dial::AfterAuthorization if service.upstream.health().is_ready() => None,
             _ => Some(dial(service, entry).await?),
         };
-        let Selected { config, verifier } = snapshot
-            .server_configs
-            .select(&hello)
-            .map_err(|error| ConnectionError::Handshake(HandshakeError::Failed(error)))?;
+        let server_configs = snapshot.server_configs.as_ref().ok_or(ConnectionError::NoCredential)?;
+        let Selected { config, verifier } =
+            server_configs.select(&hello).map_err(|error| ConnectionError::Handshake(HandshakeError::Failed(error)))?;
         let may_send = || !early.as_ref().is_some_and(AppStream::is_reset);
         let may_hold = |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes);
         let began = Instant::now();
@@ -262,9 +291,12 @@ async fn establish(
         if let Err(exceeded) = reservation.try_resize(relay::chain_memory(&established)) {
             return Err(ConnectionError::ExhaustedAfterHandshake(exceeded, Box::new(established)));
         }
+        // Requests have answers of their own for an app that does not accept.
         let app = match early {
-            Some(app) => app,
-            None => dial(service, entry).await.map_err(ConnectionError::UpstreamAfterHandshake)?,
+            None if service.http.is_none() => {
+                Some(dial(service, entry).await.map_err(ConnectionError::UpstreamAfterHandshake)?)
+            }
+            early => early,
         };
         let header = match service.proxy_protocol {
             None => Vec::new(),
@@ -276,7 +308,7 @@ async fn establish(
         };
         let authorization =
             matches!(snapshot.client_auth, ClientAuth::Certificate(_)).then_some(AuthorizedClient { client, snapshot });
-        Ok(ReadyToRelay { established, reservation, app, permit, authorization, proxy_header: header })
+        Ok(AdmittedClient { established, reservation, app, permit, authorization, proxy_header: header })
     };
     timeout(limit, stages).await.unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
 }
@@ -337,7 +369,12 @@ fn handshake_failure(
 }
 
 /// relay, until one side, a limit, the policy or the process ends it
-async fn relay_until_closed(active: &mut ActiveConnection, service: &InboundService) -> CloseReason {
+///
+/// `LEAVES_IDLE`: one that is silent while the instance goes stays until the drain is over, and is not closed after a moment.
+async fn relay_until_closed<const LEAVES_IDLE: bool>(
+    active: &mut ActiveConnection,
+    service: &InboundService,
+) -> CloseReason {
     let ActiveConnection { relay, authorization, entry } = active;
     let accounted = ByteCountGuard { relay, entry };
     if let Some(limit) = service.timeouts.idle {
@@ -353,6 +390,7 @@ async fn relay_until_closed(active: &mut ActiveConnection, service: &InboundServ
         let here = *phase.borrow_and_update();
         match here {
             Phase::Running => {}
+            Phase::Retiring | Phase::Draining if LEAVES_IDLE => {}
             Phase::Retiring | Phase::Draining => {
                 accounted.relay.set_drain_idle_timeout(IDLE_WHILE_GOING);
                 if service.drain_http {
@@ -405,6 +443,7 @@ fn reauthorize(
 }
 
 /// When a connection is over, whatever it does. Never where no end is set, and then it costs no timer.
+#[derive(Debug)]
 struct Deadline(Option<(Pin<Box<Sleep>>, CloseReason)>);
 
 impl Deadline {

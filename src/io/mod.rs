@@ -6,6 +6,8 @@ mod app_stream;
 mod connect;
 mod look;
 mod outgoing;
+mod owned_task;
+mod plain_stream;
 mod tallied;
 mod write_buffer;
 
@@ -13,6 +15,8 @@ pub use app_stream::AppStream;
 pub use connect::connect_tcp;
 pub(crate) use look::Look;
 pub use outgoing::Outgoing;
+pub(crate) use owned_task::OwnedTask;
+pub(crate) use plain_stream::PlainStream;
 pub(crate) use tallied::{ReadLimitReached, TalliedStream, Tally, TallySince};
 pub(crate) use write_buffer::WriteBuffer;
 

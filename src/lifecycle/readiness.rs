@@ -83,6 +83,8 @@ impl Validity {
 #[derive(Debug)]
 pub struct Readiness {
     listeners: usize,
+    /// Some listener speaks TLS.
+    shows_pair: bool,
     apps: Vec<Arc<Health>>,
     outbounds: Vec<Arc<OutboundHealth>>,
     state: Mutex<ReadinessState>,
@@ -96,6 +98,8 @@ struct ReadinessState {
     secrets: Option<SecretsStep>,
     /// The validity of the served certificate.
     pair: Option<Validity>,
+    /// Every listener has what it serves with.
+    is_loaded: bool,
     retiring: bool,
     /// The step of the drain.
     drain: Option<&'static str>,
@@ -113,14 +117,27 @@ pub enum SecretsStep {
 impl Readiness {
     /// Of a proxy with this many open listeners, these apps behind them, and these whom the app dials through it.
     pub fn new(listeners: usize, apps: Vec<Arc<Health>>, outbounds: Vec<Arc<OutboundHealth>>) -> Self {
-        Self { listeners, apps, outbounds, state: Mutex::default() }
+        Self { listeners, shows_pair: true, apps, outbounds, state: Mutex::default() }
+    }
+
+    /// The same, where no listener speaks TLS: a certificate may be there, and nobody waits for it.
+    pub fn without_tls(self) -> Self {
+        Self { shows_pair: false, ..self }
+    }
+
+    /// Every listener has what it serves with.
+    pub fn set_loaded(&self) {
+        self.state().is_loaded = true;
     }
 
     /// A pair with this validity is served.
-    pub fn set_serving(&self, validity: Validity, retiring: bool) {
-        let mut state = self.state();
-        state.pair = Some(validity);
-        state.retiring = retiring;
+    pub fn set_serving(&self, validity: Validity) {
+        self.state().pair = Some(validity);
+    }
+
+    /// Whether the platform has shown the retirement pair.
+    pub fn set_retiring(&self, retiring: bool) {
+        self.state().retiring = retiring;
     }
 
     /// The validity of the certificate that is served; `None` before the first.
@@ -148,6 +165,12 @@ impl Readiness {
         let state = self.state();
         let check = |part, ready, detail: String| CheckStatus { check: part, ready, detail };
         let pair = match state.pair.map(|validity| validity.not_after) {
+            _ if !self.shows_pair && state.is_loaded => {
+                check(Check::Certificate, true, "not needed, TLS is off".to_owned())
+            }
+            _ if !self.shows_pair => {
+                check(Check::Certificate, false, "client CAs and rules are not loaded yet".to_owned())
+            }
             None => check(
                 Check::Certificate,
                 false,
@@ -223,16 +246,26 @@ mod tests {
                 "[+]retirement: not retiring",
             ]
         );
-        readiness.set_serving(Validity { not_before: now, not_after: now + day }, false);
+        readiness.set_serving(Validity { not_before: now, not_after: now + day });
         assert_eq!(shown(&readiness, now)[1], "[+]certificate: until 1970-01-02T00:00:00Z");
         assert_eq!(shown(&readiness, now + day)[1], "[-]certificate: expired at 1970-01-02T00:00:00Z");
         assert!(readiness.checks(now).iter().all(|check| check.ready));
 
-        readiness.set_serving(Validity { not_before: now, not_after: now + day }, true);
+        readiness.set_serving(Validity { not_before: now, not_after: now + day });
+        readiness.set_retiring(true);
         readiness.set_drain_step("listeners closed");
         readiness.set_closed();
         let ready: Vec<_> = readiness.checks(now).iter().map(|check| check.ready).collect();
         assert_eq!(ready, [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn where_tls_is_off_no_certificate_is_waited_for() {
+        let readiness = readiness(false).without_tls();
+        let now = SystemTime::now();
+        assert_eq!(shown(&readiness, now)[1], "[-]certificate: client CAs and rules are not loaded yet");
+        readiness.set_loaded();
+        assert_eq!(shown(&readiness, now)[1], "[+]certificate: not needed, TLS is off");
     }
 
     #[test]

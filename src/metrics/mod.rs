@@ -6,6 +6,7 @@
 mod app_files;
 mod outbound;
 mod prometheus_text;
+mod requests;
 mod table;
 
 use std::fmt;

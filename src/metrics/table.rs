@@ -8,7 +8,7 @@ use prometheus_client::registry::Unit;
 use strum::VariantArray;
 use tokio::runtime::Handle;
 
-use super::{Metric, MetricsSnapshot, Sample, Value, app_files, outbound};
+use super::{Metric, MetricsSnapshot, Sample, Value, app_files, outbound, requests};
 use crate::budget::{Budget, Budgets};
 use crate::config::{SecretSource, VaultMethod};
 use crate::credentials::FileKind;
@@ -217,7 +217,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Seconds),
         kind: MetricType::Gauge,
         labels: &[],
-        help: "The last second of the client CA that is valid longest; with several listeners, of the one that comes to its end first.",
+        help: "The last second of the client CA that is valid longest; with several listeners, of the one that comes to its end first. The CAs of --token-ca count as another listener's.",
         read: |seen| seen.rotation_stats.files().client_ca_not_after.map_or_else(Vec::new, moment),
     },
     Metric {
@@ -281,7 +281,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Gauge,
         labels: &[],
         help: "When the token of Vault comes to its end, in seconds since 1970; none where there is no token, or it has no end.",
-        read: |seen| seen.counters.secrets.vault.expiry().map(moment).unwrap_or_default(),
+        read: |seen| seen.counters.secrets.vault.token().and_then(|token| token.expiry).map(moment).unwrap_or_default(),
     },
     Metric {
         name: "vestibule_retiring",
@@ -298,6 +298,94 @@ pub static METRICS: &[Metric] = &[
         labels: &[],
         help: "Whether somebody has asked the process to stop: 1 or 0.",
         read: |seen| whole(u64::from(!is_ready(seen, Check::Drain))),
+    },
+    Metric {
+        name: "vestibule_http_requests",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener", "code_class", "method"],
+        help: "Requests of clients that have been answered, by the first digit of the status and by the method, of which those that are not usual share other; at listeners with mode http alone.",
+        read: requests::ended,
+    },
+    Metric {
+        name: "vestibule_http_refused",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener", "reason"],
+        help: "Requests that did not get the app's whole answer, by the `reason` of their access log entry.",
+        read: requests::refused,
+    },
+    Metric {
+        name: "vestibule_http_requests_active",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &["listener"],
+        help: "Requests that are under way.",
+        read: |seen| requests::whole(seen, |counters| counters.active() as u64),
+    },
+    Metric {
+        name: "vestibule_http_request_duration",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Histogram,
+        labels: &["listener"],
+        help: "From the head of a request to the end of its answer.",
+        read: requests::times,
+    },
+    Metric {
+        name: "vestibule_http_upgrades_active",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &["listener"],
+        help: "Connections that have become another protocol, such as WebSocket.",
+        read: |seen| requests::whole(seen, |counters| counters.upgraded() as u64),
+    },
+    Metric {
+        name: "vestibule_http_app_connections",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener", "state"],
+        help: "Requests by the connection to the app that they were sent on: one that had carried others (reused), or one that was made for them (opened).",
+        read: requests::app_connections,
+    },
+    Metric {
+        name: "vestibule_http_retries",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener"],
+        help: "Requests that were sent to the app a second time, because the connection that was kept had ended without a byte.",
+        read: |seen| requests::whole(seen, |counters| counters.retries()),
+    },
+    Metric {
+        name: "vestibule_http_goaway",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener"],
+        help: "HTTP/2 connections that were ended because their clients sent too many control frames.",
+        read: |seen| requests::whole(seen, |counters| counters.goaways()),
+    },
+    Metric {
+        name: "vestibule_http_headers_stripped",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener"],
+        help: "Fields that were taken from requests because only a proxy may write them, in whatever spelling.",
+        read: |seen| requests::whole(seen, |counters| counters.stripped()),
+    },
+    Metric {
+        name: "vestibule_http_drain_closes",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener"],
+        help: "Clients that were told to let go of their connections because the instance goes.",
+        read: |seen| requests::whole(seen, |counters| counters.drain_closes()),
+    },
+    Metric {
+        name: "vestibule_http_callers",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener", "source"],
+        help: "Requests of clients that may forward who has called, by what they said: xfcc (it was believed), absent, invalid.",
+        read: requests::callers,
     },
     Metric {
         name: "vestibule_outbound_connections_opened",

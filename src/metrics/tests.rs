@@ -8,7 +8,7 @@ use crate::identity::{Client, Guid, Identity, PeerCertificate};
 use crate::io::Transferred;
 use crate::lifecycle::Validity;
 use crate::policy;
-use crate::policy::{Policy, PolicyMode, Rule};
+use crate::policy::{Policy, PolicyMode, Routes, Rule};
 use crate::telemetry::CloseReason;
 use crate::tls::Negotiated;
 
@@ -78,8 +78,12 @@ fn ten_thousand_callers_and_rules_leave_the_number_of_series_bounded_and_every_c
     for nth in 0..CALLERS {
         let client = caller(nth);
         // Each has a rule of its own, as if the policy were changed all the time.
-        let mut policy =
-            Policy { mode: PolicyMode::Enforce, allow: vec![Rule::App(app_of(&client))], deny: Vec::new() };
+        let mut policy = Policy {
+            mode: PolicyMode::Enforce,
+            allow: vec![Rule::App(app_of(&client))],
+            deny: Vec::new(),
+            routes: Routes::default(),
+        };
         measured.counters.count_verdict(Some(&client), &policy.authorize(&client, None));
         policy.deny = policy.allow.clone();
         measured.counters.count_verdict(Some(&client), &policy.authorize(&client, None));
@@ -101,7 +105,8 @@ fn ten_thousand_callers_and_rules_leave_the_number_of_series_bounded_and_every_c
     assert_eq!(measured.series("vestibule_client_connections_total")[&at], 2.0);
     measured.counters.count_verdict(
         Some(&first),
-        &Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: Vec::new() }.authorize(&first, None),
+        &Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: Vec::new(), routes: Routes::default() }
+            .authorize(&first, None),
     );
     assert_eq!(measured.series("vestibule_client_connections_total")[&at], 3.0);
 }
@@ -112,13 +117,18 @@ const HEADS: usize = 3 * 2;
 #[test]
 fn strangers_that_are_denied_take_no_series_from_those_that_are_let_in() {
     let measured = measured();
-    let nobody = Policy { mode: PolicyMode::Enforce, allow: Vec::new(), deny: Vec::new() };
+    let nobody = Policy { mode: PolicyMode::Enforce, allow: Vec::new(), deny: Vec::new(), routes: Routes::default() };
     for nth in 1..100 {
         let stranger = caller(nth);
         measured.counters.count_verdict(Some(&stranger), &nobody.authorize(&stranger, None));
     }
     let friend = caller(0);
-    let all = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::CloudFoundry], deny: Vec::new() };
+    let all = Policy {
+        mode: PolicyMode::Enforce,
+        allow: vec![Rule::CloudFoundry],
+        deny: Vec::new(),
+        routes: Routes::default(),
+    };
     measured.counters.count_verdict(Some(&friend), &all.authorize(&friend, None));
     let app = format!("vestibule_client_connections_total{{app=\"{}\"}}", app_of(&friend));
     assert_eq!(measured.series("vestibule_client_connections_total"), HashMap::from([(app, 1.0)]));
@@ -179,7 +189,8 @@ fn the_served_certificate_and_the_readiness_are_shown() {
     assert!(measured.series("vestibule_certificate_not_after_timestamp_seconds").is_empty(), "there is none yet");
     let not_before = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let validity = Validity { not_before, not_after: not_before + Duration::from_secs(86_400) };
-    measured.readiness.set_serving(validity, true);
+    measured.readiness.set_serving(validity);
+    measured.readiness.set_retiring(true);
     let value = |name: &str| measured.series(name)[name];
     assert_eq!(value("vestibule_certificate_not_before_timestamp_seconds"), 1_700_000_000.0);
     assert_eq!(value("vestibule_certificate_not_after_timestamp_seconds"), 1_700_086_400.0);

@@ -118,6 +118,11 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Whether the server has refused the certificate that it was shown.
+    pub fn is_rejection(&self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::Connect { error: AttemptError::Rejected(_), .. })
+    }
+
     /// Whether the same request may well be answered a little later.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -3,7 +3,7 @@
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::doubt::Doubt;
-use super::{Denial, DenialReason, Rule};
+use super::{Denial, DenialReason, Routes, Rule};
 use crate::identity::{Client, Identity};
 
 /// Who may come in. No rule matched means no, so a policy without rules admits nobody.
@@ -15,6 +15,8 @@ pub struct Policy {
     pub allow: Vec<Rule>,
     /// Who may not, whatever `allow` says.
     pub deny: Vec<Rule>,
+    /// Who may ask for what. Where there are routes, whoever one of them admits may come in as well, and they decide on each request.
+    pub routes: Routes,
 }
 
 /// What becomes of a client that may not come in.
@@ -32,20 +34,20 @@ pub enum PolicyMode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Permit {
-    basis: Basis,
+    basis: Basis<Denial>,
 }
 
-/// Why a client comes in.
+/// Why somebody gets what is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Basis {
+pub(super) enum Basis<D> {
     Allowed(Rule),
-    Audited(Denial),
+    Audited(D),
 }
 
 impl Policy {
     /// The policy of a listener that asks for no certificate: it admits the anonymous, and there are no others.
     pub fn anonymous() -> Self {
-        Self { mode: PolicyMode::Enforce, allow: vec![Rule::Anonymous], deny: Vec::new() }
+        Self { mode: PolicyMode::Enforce, allow: vec![Rule::Anonymous], deny: Vec::new(), routes: Routes::default() }
     }
 
     /// Whether `client`, for whose certificate the trust anchors have vouched, may come in. `own` is our own identity.
@@ -66,11 +68,22 @@ impl Policy {
 
     /// Whether some rule compares a client with ourselves.
     pub fn needs_own_identity(&self) -> bool {
-        self.allow.iter().chain(&self.deny).any(Rule::needs_own_identity)
+        self.admitting_rules().chain(&self.deny).any(Rule::needs_own_identity)
+    }
+
+    /// Every rule by which somebody may come in.
+    pub fn admitting_rules(&self) -> impl Iterator<Item = &Rule> {
+        self.allow.iter().chain(self.routes.rules())
     }
 
     /// The rule that admits `client`.
     fn rule_for(&self, client: &Client, own: Option<&Identity>) -> Result<&Rule, Denial> {
+        self.not_denied(client, own)?;
+        Self::admitting(self.admitting_rules(), client, own)
+    }
+
+    /// That no rule denies `client`, and none might.
+    pub(super) fn not_denied(&self, client: &Client, own: Option<&Identity>) -> Result<(), Denial> {
         let unsound = client.certificate().and_then(|certificate| certificate.identity.as_ref().err());
         if let Some(error) = unsound.filter(|_| !self.deny.is_empty()) {
             return Err(error.clone().into());
@@ -79,10 +92,20 @@ impl Policy {
             return Err(Denial::by(rule));
         }
         let doubt = |certificate| self.deny.iter().find_map(|rule| Some((rule, Doubt::of(rule, certificate)?)));
-        if let Some((rule, doubt)) = client.certificate().and_then(doubt) {
-            return Err(Denial::doubtful(rule, &doubt));
+        match client.certificate().and_then(doubt) {
+            Some((rule, doubt)) => Err(Denial::doubtful(rule, &doubt)),
+            None => Ok(()),
         }
-        self.allow.iter().find(|rule| rule.matches(client, own)).ok_or_else(|| match (client, unsound) {
+    }
+
+    /// The first of the rules in `allow` that admits `client`, whom none denies.
+    pub(super) fn admitting<'r>(
+        allow: impl IntoIterator<Item = &'r Rule>,
+        client: &Client,
+        own: Option<&Identity>,
+    ) -> Result<&'r Rule, Denial> {
+        let unsound = client.certificate().and_then(|certificate| certificate.identity.as_ref().err());
+        allow.into_iter().find(|rule| rule.matches(client, own)).ok_or_else(|| match (client, unsound) {
             (_, Some(error)) => error.clone().into(),
             (Client::Anonymous, None) => DenialReason::NoCertificate.into(),
             (Client::Authenticated(_), None) => DenialReason::NotAllowed.into(),

@@ -1,12 +1,13 @@
-//! The policy file: TOML with `mode`, `allow` and `deny`.
+//! The policy file: TOML with `mode`, `allow`, `deny` and routes.
 
 use std::path::Path;
 
+use super::route_file::{PlacedRoute, ROUTE};
 use super::rule_file::{RuleFileReader, entries, no_such_word};
 use super::{PolicyMode, Rule};
 use crate::diagnostics::Diagnostics;
 
-const KEYS: [&str; 3] = ["mode", "allow", "deny"];
+const KEYS: [&str; 4] = ["mode", "allow", "deny", ROUTE];
 
 /// What a policy file says. One that lists nothing admits nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +18,8 @@ pub struct PolicyFile {
     pub allow: Vec<Rule>,
     /// `deny`
     pub deny: Vec<Rule>,
+    /// `[[route]]`, each with its place.
+    pub(crate) routes: Vec<PlacedRoute>,
 }
 
 impl PolicyFile {
@@ -40,6 +43,7 @@ impl PolicyFile {
                 }
                 "allow" => file.allow = reader.rules(key, value),
                 "deny" => file.deny = reader.rules(key, value),
+                ROUTE => file.routes = reader.routes("[[route]]", value),
                 unknown => reader.unknown(unknown, at, &KEYS),
             }
         }
@@ -62,7 +66,7 @@ mod tests {
             "mode = \"audit\" # for now\nallow = [\n  \"cf:any\",\n  'dns:*.example.com', # the router\n]\ndeny = []\n",
         );
         let allow = vec!["cf:any".parse().unwrap(), "dns:*.example.com".parse().unwrap()];
-        assert_eq!(file, Ok(PolicyFile { mode: Some(PolicyMode::Audit), allow, deny: vec![] }));
+        assert_eq!(file, Ok(PolicyFile { mode: Some(PolicyMode::Audit), allow, ..PolicyFile::default() }));
     }
 
     #[test]

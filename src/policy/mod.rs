@@ -2,6 +2,7 @@
 //!
 //! A [`Policy`] is asked about a [`Client`](crate::identity::Client) and answers with a [`Permit`] or a [`Denial`], each
 //! naming the [`Rule`] that decided. Deny beats allow; no rule matched means no; whatever is doubtful means no.
+//! Where there are [`Routes`] it is asked about each request as well, and answers with a [`RequestPermit`] or a [`RequestDenial`].
 //!
 //! Pure: no socket, no clock. The same code answers the handshake, `policy test` and audit mode.
 
@@ -11,6 +12,9 @@ mod denial;
 mod doubt;
 mod file;
 mod pattern;
+mod request;
+mod route;
+pub(crate) mod route_file;
 mod rule;
 pub(crate) mod rule_file;
 
@@ -18,6 +22,9 @@ pub use alt_name::{AltName, AltNameKind};
 pub use decision::{Permit, Policy, PolicyMode};
 pub use denial::{Denial, DenialReason};
 pub use file::PolicyFile;
+pub use request::{RequestDenial, RequestPermit};
+pub use route::{Route, RoutePath, Routes};
+pub(crate) use route_file::parse_method;
 pub(crate) use rule::guid_of;
 pub use rule::{Rule, SameScope};
 

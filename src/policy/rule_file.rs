@@ -102,10 +102,19 @@ impl<'a> RuleFileReader<'a> {
 
     /// Notes what is wrong with `key`, at the byte `at` of the text.
     pub(crate) fn note(&mut self, key: &str, at: usize, wrong: Problem) {
+        self.mistakes.push(wrong.at(self.place(key, at)));
+    }
+
+    /// Where `key` stands, at the byte `at` of the text.
+    pub(crate) fn place(&self, key: &str, at: usize) -> Source {
         let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let place = Source::File { path: self.path.to_owned(), line: Some(line), key: key.to_owned() };
-        self.mistakes.push(wrong.at(place));
+        Source::File { path: self.path.to_owned(), line: Some(line), key: key.to_owned() }
+    }
+
+    /// All that was found wrong.
+    pub(crate) fn into_mistakes(self) -> Vec<Diagnostic> {
+        self.mistakes
     }
 
     /// `read`, if nothing was found wrong.

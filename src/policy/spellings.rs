@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{DenialReason, Policy, PolicyMode, Rule};
+use super::{DenialReason, Policy, PolicyMode, Routes, Rule};
 use crate::identity::Client;
 use crate::identity::tests::{certificate, tlv};
 
@@ -18,7 +18,12 @@ const BMP: u8 = 30;
 
 /// The reason why not, for a certificate with these CNs (string type, bytes) and other names (tag, bytes).
 fn judged(deny: &str, cns: &[(u8, &[u8])], names: &[(u8, &[u8])]) -> Result<(), DenialReason> {
-    let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: vec![deny.parse().unwrap()] };
+    let policy = Policy {
+        mode: PolicyMode::Enforce,
+        allow: vec![Rule::Any],
+        deny: vec![deny.parse().unwrap()],
+        routes: Routes::default(),
+    };
     let subject: Vec<_> = cns.iter().map(|(tag, text)| (3, *tag, *text)).collect();
     let list = tlv(0x30, &[&names.iter().flat_map(|(tag, name)| tlv(*tag, &[name])).collect::<Vec<u8>>()]);
     let lists: &[&[u8]] = if names.is_empty() { &[] } else { &[&list] };
@@ -168,7 +173,12 @@ fn what_is_doubtful_is_so_for_deny_rules_of_its_kind_alone() {
     for rule in ["cn:Bob", "cf:any", "cf:app:7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11", "anonymous"] {
         assert_eq!(judged(rule, &[], odd), Ok(()), "{rule}");
     }
-    let policy = Policy { mode: PolicyMode::Enforce, allow: vec!["dns:evil.example".parse().unwrap()], deny: vec![] };
+    let policy = Policy {
+        mode: PolicyMode::Enforce,
+        allow: vec!["dns:evil.example".parse().unwrap()],
+        deny: vec![],
+        routes: Routes::default(),
+    };
     let list = tlv(0x30, &[&tlv(DNS, &[b"evil.example."])]);
     let client = Client::from_leaf(&certificate(&[], &[], &[&list])).unwrap();
     assert_eq!(policy.authorize(&client, None).unwrap_err().reason(), DenialReason::NotAllowed, "an allow stays exact");
@@ -179,8 +189,12 @@ fn a_doubt_names_its_rule_and_the_name_and_shows_no_more_than_the_beginning_of_i
     let name = format!("{}\u{1b}.", "a".repeat(60_000 / 2));
     let list = tlv(0x30, &[&tlv(DNS, &[name.as_bytes()])]);
     let client = Client::from_leaf(&certificate(&[], &[], &[&list])).unwrap();
-    let policy =
-        Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: vec!["dns:evil.example".parse().unwrap()] };
+    let policy = Policy {
+        mode: PolicyMode::Enforce,
+        allow: vec![Rule::Any],
+        deny: vec!["dns:evil.example".parse().unwrap()],
+        routes: Routes::default(),
+    };
     let denial = policy.authorize(&client, None).unwrap_err();
     assert_eq!(denial.rule().map(ToString::to_string).as_deref(), Some("dns:evil.example"));
     let text = denial.to_string();

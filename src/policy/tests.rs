@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::{DenialReason, Policy, PolicyMode, Rule};
+use super::{DenialReason, Policy, PolicyMode, Routes, Rule};
 use crate::identity::tests::{certificate, tlv};
 use crate::identity::{Client, Identity};
 
@@ -16,9 +16,9 @@ const OTHER_ORG: &str = "22222222-44e5-4c66-9d77-8e88f9990a33";
 const INSTANCE: &str = "51f0a007-a1b2-4c3d-5e6f-7a07";
 
 /// A certificate in words: its subject's attributes and its alternative names, `ou=app:GUID`, `dns=a.example`.
-type Words = Vec<String>;
+pub(super) type Words = Vec<String>;
 
-fn words(text: &str) -> Words {
+pub(super) fn words(text: &str) -> Words {
     let text = text
         .replace("GREEN", GREEN)
         .replace("BLUE", BLUE)
@@ -150,7 +150,7 @@ fn rule_sets() -> Vec<(Words, Words)> {
 
 /// The certificate that these words describe, written by hand: no library that reads it has made it. All attributes of
 /// the subject stand in one RDN or in one each.
-fn client(words: &Words, in_one_rdn: bool) -> Client {
+pub(super) fn client(words: &Words, in_one_rdn: bool) -> Client {
     let (mut subject, mut names) = (Vec::new(), Vec::new());
     for (i, (kind, value)) in words.iter().map(|word| word.split_once('=').unwrap()).enumerate() {
         let string_type = if i % 2 == 0 { 12 } else { 19 };
@@ -293,7 +293,8 @@ fn every_certificate_is_judged_by_every_set_of_rules_as_their_words_say() {
     assert!(certificates.len() >= 60, "{}", certificates.len());
     let (mut permits, mut denials) = (0, 0);
     for (allow, deny) in rule_sets() {
-        let policy = Policy { mode: PolicyMode::Enforce, allow: parsed(&allow), deny: parsed(&deny) };
+        let policy =
+            Policy { mode: PolicyMode::Enforce, allow: parsed(&allow), deny: parsed(&deny), routes: Routes::default() };
         let audit = Policy { mode: PolicyMode::Audit, ..policy.clone() };
         for certificate in &certificates {
             let first =
@@ -331,7 +332,7 @@ fn every_certificate_is_judged_by_every_set_of_rules_as_their_words_say() {
 fn the_anonymous_come_in_by_their_own_rule_alone() {
     for (allow, deny) in rule_sets() {
         for mode in [PolicyMode::Enforce, PolicyMode::Audit] {
-            let policy = Policy { mode, allow: parsed(&allow), deny: parsed(&deny) };
+            let policy = Policy { mode, allow: parsed(&allow), deny: parsed(&deny), routes: Routes::default() };
             let verdict = policy.authorize(&Client::Anonymous, Some(&own())).map_err(|denial| denial.reason());
             let named = |rules: &Words| rules.contains(&"anonymous".to_owned());
             match (named(&allow), named(&deny)) {
@@ -347,7 +348,12 @@ fn the_anonymous_come_in_by_their_own_rule_alone() {
 
 #[test]
 fn without_an_identity_of_our_own_nobody_shares_it() {
-    let policy = |rule: &str| Policy { mode: PolicyMode::Enforce, allow: parsed(&words(rule)), deny: vec![] };
+    let policy = |rule: &str| Policy {
+        mode: PolicyMode::Enforce,
+        allow: parsed(&words(rule)),
+        deny: vec![],
+        routes: Routes::default(),
+    };
     let lone = client(&words("ou=app:GREEN"), true);
     let own = lone.identity();
     for rule in ["cf:same:app", "cf:same:space", "cf:same:org"] {
@@ -362,7 +368,12 @@ fn without_an_identity_of_our_own_nobody_shares_it() {
 
 #[test]
 fn a_second_app_beside_the_denied_one_is_no_way_around_the_deny() {
-    let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: parsed(&words("cf:app:BLUE")) };
+    let policy = Policy {
+        mode: PolicyMode::Enforce,
+        allow: vec![Rule::Any],
+        deny: parsed(&words("cf:app:BLUE")),
+        routes: Routes::default(),
+    };
     let disguised = client(&words("ou=app:BLUE ou=app:GREEN"), true);
     let denial = policy.authorize(&disguised, None).unwrap_err();
     assert_eq!(denial.reason(), DenialReason::IdentityInvalid);
@@ -375,7 +386,12 @@ fn a_second_app_beside_the_denied_one_is_no_way_around_the_deny() {
 
 #[test]
 fn a_denial_names_its_rule() {
-    let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: parsed(&words("cn:x")) };
+    let policy = Policy {
+        mode: PolicyMode::Enforce,
+        allow: vec![Rule::Any],
+        deny: parsed(&words("cn:x")),
+        routes: Routes::default(),
+    };
     let denial = policy.authorize(&client(&words("cn=x"), true), None).unwrap_err();
     assert_eq!(denial.to_string(), "a rule denies the client: cn:x");
     let denial =
@@ -392,7 +408,7 @@ proptest! {
     ) {
         let (client, own) = (client(&certificate, false), own());
         let admits = |allow: &Words, deny: &Words| {
-            let policy = Policy { mode: PolicyMode::Enforce, allow: parsed(allow), deny: parsed(deny) };
+            let policy = Policy { mode: PolicyMode::Enforce, allow: parsed(allow), deny: parsed(deny), routes: Routes::default() };
             policy.authorize(&client, Some(&own)).ok().and_then(|permit| permit.rule().cloned())
         };
         let permit = admits(&allow, &deny);
@@ -416,11 +432,16 @@ fn a_mark_of_the_platforms_makes_no_other_name_of_one_that_is_denied() {
     let marked = client(&words("ou=space:SPACE cn=Bob dns=evil.example uri=spiffe://o/admin/a"), true);
     for rule in ["cn:Bob", "dns:evil.example", "uri:spiffe://o/admin/*"] {
         let deny = vec![rule.parse().unwrap()];
-        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny };
+        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny, routes: Routes::default() };
         let denial = policy.authorize(&marked, None).unwrap_err();
         assert_eq!(denial.reason(), DenialReason::DeniedByRule, "{rule}");
         // Nobody with an identity is admitted by a name.
-        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![rule.parse().unwrap()], deny: vec![] };
+        let policy = Policy {
+            mode: PolicyMode::Enforce,
+            allow: vec![rule.parse().unwrap()],
+            deny: vec![],
+            routes: Routes::default(),
+        };
         assert_eq!(policy.authorize(&marked, None).unwrap_err().reason(), DenialReason::NotAllowed, "{rule}");
     }
 }
@@ -428,7 +449,12 @@ fn a_mark_of_the_platforms_makes_no_other_name_of_one_that_is_denied() {
 #[test]
 fn a_denied_uri_without_a_path_is_denied_with_an_empty_one() {
     for (denied, name) in [("uri:https://evil.example", "https://evil.example/"), ("uri:spiffe://o", "spiffe://o/")] {
-        let policy = Policy { mode: PolicyMode::Enforce, allow: vec![Rule::Any], deny: vec![denied.parse().unwrap()] };
+        let policy = Policy {
+            mode: PolicyMode::Enforce,
+            allow: vec![Rule::Any],
+            deny: vec![denied.parse().unwrap()],
+            routes: Routes::default(),
+        };
         let denial = policy.authorize(&client(&words(&format!("cn=x uri={name}")), true), None).unwrap_err();
         assert_eq!(denial.reason(), DenialReason::NameDoubtful, "{name}");
     }

@@ -14,10 +14,12 @@
 //! | the app resets | the client: what had come, then FIN without close_notify, since it is not whole |
 
 mod idle;
+mod plain;
 mod stall;
 mod transfer;
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,8 +31,9 @@ use crate::http::{KeepAliveEnder, ResponseTracker};
 use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
 use crate::sys::send_queue;
-use crate::tls::{Established, Session};
+use crate::tls::{Established, Session, Stream, StreamParts};
 pub(crate) use idle::IdleTimer;
+pub(crate) use plain::PlainRelay;
 use stall::BacklogWatch;
 
 /// How a relay ended.
@@ -167,6 +170,51 @@ impl Relay {
             quiet: IdleTimer::default(),
             exchange: ResponseTracker::default(),
         }
+    }
+
+    /// A relay between a client whose connection has carried requests so far, and `app`, which both have agreed to speak another protocol. No
+    /// permit, no bytes. `for_app` and `for_client` have come already from the other side, and `before` was
+    /// carried before that.
+    ///
+    /// # Errors
+    /// The session's keys are worn out.
+    pub(crate) fn of_stream(
+        _: &Permit,
+        client: Stream,
+        app: AppStream,
+        (mut for_app, for_client): (Vec<u8>, &[u8]),
+        before: Transferred,
+        reservation: Reservation,
+    ) -> io::Result<Self> {
+        let StreamParts { tcp, mut session, plaintext, held, unsent } = client.into_parts();
+        for_app.extend_from_slice(&plaintext);
+        let mut to_client = unsent;
+        buffers::with(|buffers| {
+            buffers.output.clear();
+            session.encrypt(for_client, &mut buffers.output).map_err(io::Error::other)?;
+            to_client.push(buffers.output.bytes());
+            Ok::<_, io::Error>(())
+        })?;
+        Ok(Self {
+            client: tcp,
+            app,
+            more_held: !held.is_empty(),
+            held,
+            session,
+            carried: Transferred { up: before.up + for_app.len() as u64, down: before.down + to_client.len() as u64 },
+            announced: 0,
+            chain: 0,
+            to_app: WriteBuffer::from(for_app),
+            to_client,
+            up: TransferState::Open,
+            down: TransferState::Open,
+            app_was_reset: false,
+            app_is_gone: false,
+            rare: None,
+            reservation,
+            quiet: IdleTimer::default(),
+            exchange: ResponseTracker::default(),
+        })
     }
 
     /// Takes no more from the client; to the app it is as if the client had ended its sending.

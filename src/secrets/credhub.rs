@@ -1,27 +1,27 @@
 //! CredHub: the credentials that documents refer to, and single credentials, asked for with the instance's own certificate.
 
-use std::fmt;
+mod refusal;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
-use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::SecretValue;
+use self::refusal::{CredHubRefusal, SHOWN};
 use super::fetch::MAX_AT_ONCE;
-use super::json;
 use super::source::{Fetching, Request, SecretAnswer, SecretStore, SourceError};
 use super::vcap::{self, CredHubBinding};
+use super::{SecretValue, json, rotation};
 use crate::config::{ApiUrl, CredHubConfig};
 use crate::credentials::{ApiCas, ApiTrust, OutboundSnapshot, ServedCertificate};
 use crate::diagnostics::SafeText;
 use crate::identity::Identity;
-use crate::outbound::{ApiError, ApiLimits, ApiRequest, ApiResponse, ApiServer, AttemptError};
+use crate::outbound::{ApiError, ApiLimits, ApiRequest, ApiServer};
 
 /// For one try.
 const ONE_TRY: Duration = Duration::from_secs(5);
@@ -35,11 +35,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The largest answer, in bytes.
 const LARGEST: usize = 8 * 1024 * 1024;
 
-/// Characters that are repeated of what the server says.
-const SHOWN: usize = 300;
-
 /// Services that are named where several are missing.
 const MOST_NAMED: usize = 5;
+
+/// For the search of what is missing, service by service: with the question before it, less than all secrets together have.
+const NAMING: Duration = Duration::from_secs(8);
 
 /// CredHub, as this instance speaks with it.
 pub(super) struct CredHub {
@@ -50,21 +50,6 @@ pub(super) struct CredHub {
     served: watch::Receiver<Vec<ServedCertificate>>,
     /// What connections are made with, since the pair of this generation.
     snapshot: Mutex<Option<(u64, Arc<OutboundSnapshot>)>>,
-}
-
-/// CredHub has not answered, or not what was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct CredHubRefusal {
-    status: Option<StatusCode>,
-    what: String,
-    help: Option<String>,
-}
-
-/// What CredHub says where something is wrong.
-#[derive(Deserialize)]
-struct ErrorBody {
-    error: Option<String>,
-    error_description: Option<String>,
 }
 
 impl CredHub {
@@ -96,7 +81,7 @@ impl CredHub {
     ) -> Result<Vec<SecretValue>, SourceError> {
         let sent = Bytes::copy_from_slice(document.as_bytes());
         match self.post(sent).await {
-            Ok(answer) => taken(&answer, bindings).map_err(|what| self.error(self.unfit(what))),
+            Ok(answer) => taken(&answer, bindings).map_err(|what| self.error(CredHubRefusal::unfit(&self.url, what))),
             Err(refusal) if refusal.status == Some(StatusCode::NOT_FOUND) => {
                 Err(self.name_missing(refusal, bindings).await)
             }
@@ -104,7 +89,7 @@ impl CredHub {
         }
     }
 
-    /// Each service is asked for alone, so that what is missing has a name.
+    /// Each service is asked for alone, so that what is missing has a name; as many as can be named, and as long as there is time.
     async fn name_missing(self: &Arc<Self>, refusal: CredHubRefusal, bindings: &[CredHubBinding]) -> SourceError {
         let (mut missing, left) = match bindings {
             // There is nothing else that could be missing.
@@ -112,8 +97,8 @@ impl CredHub {
             several => (Vec::new(), several),
         };
         let mut left = left.iter().cloned();
-        let mut asked = JoinSet::new();
-        loop {
+        let (mut asked, until) = (JoinSet::new(), Instant::now() + NAMING);
+        while missing.len() <= MOST_NAMED {
             while asked.len() < MAX_AT_ONCE
                 && let Some(binding) = left.next()
             {
@@ -124,10 +109,10 @@ impl CredHub {
                     is_missing.then_some(binding)
                 });
             }
-            match asked.join_next().await {
-                None => break,
-                Some(Ok(Some(binding))) => missing.push(binding),
-                Some(_) => {}
+            match timeout_at(until, asked.join_next()).await {
+                Ok(None) | Err(_) => break,
+                Ok(Some(Ok(Some(binding)))) => missing.push(binding),
+                Ok(Some(_)) => {}
             }
         }
         if missing.is_empty() {
@@ -140,7 +125,7 @@ impl CredHub {
         });
         let mut named = named.collect::<Vec<_>>().join(", ");
         if missing.len() > MOST_NAMED {
-            named += &format!(" and {} more", missing.len() - MOST_NAMED);
+            named += " and others";
         }
         SourceError::missing(format!("{named}: {}", refusal.what)).with_help(self.missing_help())
     }
@@ -153,11 +138,6 @@ impl CredHub {
             None => ("this app".to_owned(), "mtls-app:GUID".to_owned()),
         };
         format!("it does not exist, or {who} may not read it: bind the service again, or grant {actor} read")
-    }
-
-    fn unfit(&self, what: impl fmt::Display) -> CredHubRefusal {
-        let help = format!("see whether {} is a CredHub", self.url);
-        CredHubRefusal { status: None, what: what.to_string(), help: Some(help) }
     }
 
     fn error(&self, refusal: CredHubRefusal) -> SourceError {
@@ -173,7 +153,8 @@ impl CredHub {
         let path = format!("/api/v1/data?name={}&current=true", percent_encoded(name));
         match self.ask(Method::GET, path, Bytes::new()).await {
             Ok(answer) => credential(&answer)
-                .ok_or_else(|| self.error(self.unfit(format!("{}: the answer has no credential in it", self.url)))),
+                .ok_or_else(|| format!("{}: the answer has no credential in it", self.url))
+                .map_err(|what| self.error(CredHubRefusal::unfit(&self.url, what))),
             Err(refusal) if refusal.status == Some(StatusCode::NOT_FOUND) => {
                 Err(SourceError::missing(refusal.what).with_help(self.missing_help()))
             }
@@ -188,15 +169,24 @@ impl CredHub {
         loop {
             let request =
                 ApiRequest { method: method.clone(), path: path.clone(), headers: fields(&body), body: body.clone() };
-            let asked = timeout_at(deadline, self.ask_once(request)).await;
-            let (mut refusal, is_transient) = match asked {
-                Ok(Ok(response)) if response.status.is_success() => return Ok(SecretValue::from(response.body)),
-                Ok(Ok(response)) => (self.refused(&response), is_transient(response.status)),
-                Ok(Err(Unanswered::NoPair)) => (self.unfit("there is no certificate to show yet"), false),
-                Ok(Err(Unanswered::Error(error))) => (self.unanswered(&error), error.is_transient()),
-                Err(_) => (self.unanswered(&ApiError::TimedOut(self.timeout)), false),
+            let mut shown = None;
+            let asked = timeout_at(deadline, self.ask_once(request, &mut shown)).await;
+            let mut refusal = match asked {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(refusal)) => refusal,
+                Err(_) => CredHubRefusal {
+                    is_transient: false,
+                    ..CredHubRefusal::unanswered(&self.url, &ApiError::TimedOut(self.timeout), None)
+                },
             };
-            if !is_transient || tries == TRIES || Instant::now() + PAUSE >= deadline {
+            let shown = shown.map(|served| served.generation).filter(|_| refusal.is_of_the_pair);
+            if let Some(generation) = shown
+                && let Ok(true) = timeout_at(deadline, rotation::has_successor(&self.served, generation)).await
+            {
+                tracing::debug!(generation, error = refusal.what, "CredHub is asked again with the new certificate");
+                continue;
+            }
+            if !refusal.is_transient || tries == TRIES || Instant::now() + PAUSE >= deadline {
                 if tries > 1 {
                     refusal.what += &format!(" (after {tries} tries)");
                 }
@@ -208,59 +198,38 @@ impl CredHub {
         }
     }
 
-    async fn ask_once(&self, request: ApiRequest) -> Result<ApiResponse, Unanswered> {
-        let snapshot = self.snapshot().await?;
-        let limits = ApiLimits { connect: ONE_TRY, total: ONE_TRY, body: LARGEST };
-        ApiServer::new(self.url.clone(), snapshot).call(request, limits).await.map_err(Unanswered::Error)
-    }
-
-    /// What a connection is made with that shows the pair in service.
-    async fn snapshot(&self) -> Result<Arc<OutboundSnapshot>, Unanswered> {
+    /// One try, with the pair in service, which is told as soon as it is known.
+    async fn ask_once(
+        &self,
+        request: ApiRequest,
+        shown: &mut Option<ServedCertificate>,
+    ) -> Result<SecretValue, CredHubRefusal> {
+        let no_pair = || CredHubRefusal::unfit(&self.url, "there is no certificate to show yet".to_owned());
         let mut served = self.served.clone();
-        let served = served.wait_for(|served| !served.is_empty()).await.map_err(|_| Unanswered::NoPair)?;
-        let Some(first) = served.first() else { return Err(Unanswered::NoPair) };
-        let mut known = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, snapshot)) = known.as_ref().filter(|(generation, _)| *generation == first.generation) {
-            return Ok(Arc::clone(snapshot));
-        }
-        let snapshot = Arc::new(self.trust.snapshot(Some(&first.pair)).map_err(|_| Unanswered::NoPair)?);
-        *known = Some((first.generation, Arc::clone(&snapshot)));
-        Ok(snapshot)
-    }
-
-    fn unanswered(&self, error: &ApiError) -> CredHubRefusal {
-        // Each of them has its remedy.
-        CredHubRefusal { status: None, what: format!("{}: {error}", self.url), help: network_help(error) }
-    }
-
-    fn refused(&self, response: &ApiResponse) -> CredHubRefusal {
-        let status = response.status;
-        let said = serde_json::from_slice(&response.body).ok().and_then(|ErrorBody { error, error_description }| {
-            let said: Vec<_> = error.into_iter().chain(error_description).collect();
-            (!said.is_empty()).then(|| format!(": {}", SafeText::up_to(SHOWN, said.join(": "))))
-        });
-        let said = said.unwrap_or_default();
-        let help = match status {
-            StatusCode::BAD_REQUEST if said.contains("expected type") => {
-                Some("a credhub-ref must point to a credential of type json")
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(
-                "the certificate's first OU is no app GUID, or it is not for client authentication, or TLS ends in front of CredHub",
-            ),
-            StatusCode::NOT_FOUND => None,
-            StatusCode::PAYLOAD_TOO_LARGE => Some("bind fewer services to one app"),
-            status if status.is_redirection() => Some("correct --credhub-url: no redirect is followed"),
-            status if status.is_server_error() => Some("see CredHub's log"),
-            _ => None,
+        let served = match served.wait_for(|served| !served.is_empty()).await {
+            Ok(served) => served.first().cloned(),
+            Err(_) => None,
         };
-        let what = format!("{} has answered {}{said}", self.url, status.as_u16());
-        CredHubRefusal { status: Some(status), what, help: help.map(str::to_owned) }
+        let served = shown.insert(served.ok_or_else(no_pair)?);
+        let snapshot = self.snapshot(served).ok_or_else(no_pair)?;
+        let limits = ApiLimits { connect: ONE_TRY, total: ONE_TRY, body: LARGEST };
+        match ApiServer::new(self.url.clone(), snapshot).call(request, limits).await {
+            Ok(response) if response.status.is_success() => Ok(SecretValue::from(response.body)),
+            Ok(response) => Err(CredHubRefusal::refused(&self.url, &response, &served.pair)),
+            Err(error) => Err(CredHubRefusal::unanswered(&self.url, &error, Some(&served.pair))),
+        }
     }
-}
 
-enum Unanswered {
-    NoPair,
-    Error(ApiError),
+    /// What a connection is made with that shows this pair.
+    fn snapshot(&self, served: &ServedCertificate) -> Option<Arc<OutboundSnapshot>> {
+        let mut known = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, snapshot)) = known.as_ref().filter(|(generation, _)| *generation == served.generation) {
+            return Some(Arc::clone(snapshot));
+        }
+        let snapshot = Arc::new(self.trust.snapshot(Some(&served.pair)).ok()?);
+        *known = Some((served.generation, Arc::clone(&snapshot)));
+        Some(snapshot)
+    }
 }
 
 impl SecretStore for CredHub {
@@ -313,27 +282,6 @@ fn fields(body: &Bytes) -> HeaderMap {
     fields
 }
 
-fn is_transient(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
-}
-
-fn network_help(error: &ApiError) -> Option<String> {
-    match error {
-        ApiError::TimedOut(_) | ApiError::NoAnswer(_) => {
-            Some("see whether CredHub runs, and whether a security group lets the app reach it".to_owned())
-        }
-        ApiError::Connect {
-            error:
-                AttemptError::ConnectRefused
-                | AttemptError::ConnectTimeout(_)
-                | AttemptError::ConnectFailed(_)
-                | AttemptError::HandshakeTimeout(_),
-            ..
-        } => Some("see whether CredHub runs, and whether a security group lets the app reach it".to_owned()),
-        _ => None,
-    }
-}
-
 /// A name within a query.
 fn percent_encoded(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
@@ -381,12 +329,5 @@ mod tests {
         assert_eq!(percent_encoded("/c/a b&current=false/ä"), "/c/a%20b%26current%3Dfalse/%C3%A4");
         assert_eq!(strip("((/c/x))"), "/c/x");
         assert_eq!(alone("((/c/\"x))"), r#"{"name":[{"credentials":{"credhub-ref":"((/c/\"x))"}}]}"#);
-    }
-
-    #[test]
-    fn only_what_may_pass_is_asked_again() {
-        let status = |code| is_transient(StatusCode::from_u16(code).unwrap());
-        assert!([408, 429, 500, 502, 503].into_iter().all(status));
-        assert!(![301, 400, 401, 403, 404, 413].into_iter().any(status));
     }
 }

@@ -16,6 +16,7 @@ mod json;
 mod plan;
 mod reference;
 mod resolve;
+mod rotation;
 mod source;
 mod sources;
 pub mod vault;

@@ -8,12 +8,13 @@ use tokio::task::JoinSet;
 
 use super::shared::Shared;
 use crate::admin::ListenerInfo;
-use crate::config::{ClientAuthConfig, ClientAuthFiles, Config, Listener};
+use crate::config::{AdmittedPeers, ClientAuthConfig, ClientAuthFiles, Config, Listener, PairSource};
 use crate::credentials::Rotator;
 use crate::exit::{Exit, Fault};
-use crate::inbound::InboundService;
+use crate::inbound::{HttpInbound, HttpService, InboundService};
 use crate::lifecycle::Tasks;
 use crate::listener::Acceptor;
+use crate::telemetry::RequestCounters;
 use crate::upstream::Upstream;
 
 /// An inbound listener, open.
@@ -84,8 +85,14 @@ impl Inbound {
         for Door { socket, addr, service } in doors {
             let socket = super::into_tokio(socket, addr)?;
             let (slots, guard) = (shared.capacity.slots.clone(), shared.guards.guard());
-            let acceptor = Acceptor { socket, addr: addr.to_string().into(), service, slots, guard };
-            self.accepting.spawn(acceptor.run(shared.phase.subscribe()));
+            let (addr, phase) = (addr.to_string().into(), shared.phase.subscribe());
+            match service.http {
+                None => self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase)),
+                Some(_) => {
+                    let service = Arc::new(HttpInbound(service));
+                    self.accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase))
+                }
+            };
         }
         Ok(())
     }
@@ -103,7 +110,9 @@ pub(super) fn start(
     let ours: Arc<[SocketAddr]> = listeners.iter().map(|listener| listener.addr).collect();
     let mut inbound = Inbound::default();
     for BoundListener { config: listener, socket, addr } in listeners {
-        tracing::info!(listener = %addr, app = %listener.app, "listening");
+        let tls = listener.plaintext.is_some().then_some("off");
+        tracing::info!(listener = %addr, app = %listener.app, tls, "listening");
+        listener.plaintext.iter().for_each(|peers| warn_of_others(peers, addr));
         if let ClientAuthConfig::Files(ClientAuthFiles { any_implied: true, .. }) = &listener.clients {
             tracing::info!(listener = %addr, "no rule is given: every client with a certificate under the client CAs may come in");
         }
@@ -117,13 +126,17 @@ pub(super) fn start(
             inbound.upstreams.push(Arc::clone(&upstream));
             upstream
         });
-        let snapshots = rotator.add_listener(&listener.pair, &listener.tls, &listener.clients);
+        let snapshots = match &listener.plaintext {
+            None => rotator.add_listener(&listener.pair, &listener.tls, &listener.clients),
+            Some(_) => rotator.add_plaintext_listener(&listener.pair, is_there(&listener.pair), &listener.clients),
+        };
         inbound.listeners.push(ListenerInfo {
             listener: addr,
             app: Arc::clone(upstream.health()),
-            pair: listener.pair,
+            pair: listener.plaintext.is_none().then_some(listener.pair),
             clients: listener.clients,
             snapshots: snapshots.clone(),
+            http: listener.http.clone(),
         });
         let service = Arc::new(InboundService {
             listener: addr,
@@ -136,6 +149,12 @@ pub(super) fn start(
             handshakes: Arc::clone(&shared.capacity.handshakes),
             budgets: Arc::clone(&shared.capacity.budgets),
             signing: Arc::clone(&shared.signing),
+            http: listener.http.clone().map(|config| {
+                let counters: Arc<RequestCounters> = Arc::default();
+                shared.counters.add_requests(addr, Arc::clone(&counters));
+                HttpService::new(config, counters)
+            }),
+            plaintext: listener.plaintext,
             drain_http: config.drain.http,
             phase: shared.phase.subscribe(),
             counters: Arc::clone(&shared.counters),
@@ -144,6 +163,26 @@ pub(super) fn start(
         inbound.doors.push(Door { socket, addr, service });
     }
     inbound
+}
+
+/// Whether a pair has been written that nobody needs: at the usual place there may never be one.
+fn is_there(pair: &PairSource) -> bool {
+    match pair {
+        PairSource::Files(files) => files.cert.exists(),
+        PairSource::Secret(secret) => secret.path.exists(),
+    }
+}
+
+/// Says who else may say who calls.
+fn warn_of_others(peers: &AdmittedPeers, listener: SocketAddr) {
+    let others: Vec<_> = peers.elsewhere().map(ToString::to_string).collect();
+    if !others.is_empty() {
+        tracing::warn!(
+            %listener,
+            from = others.join(","),
+            "whoever connects from these networks may say that anybody calls; let nobody but proxies be in them"
+        );
+    }
 }
 
 /// The way to the app behind `listener`.

@@ -6,6 +6,7 @@ mod forward_proxy;
 mod identity_endpoint;
 mod inbound;
 mod outbound;
+mod platform_pair;
 mod rotation_events;
 mod rotation_hook;
 mod secrets;
@@ -28,6 +29,7 @@ use self::forward_proxy::BoundForwardProxy;
 use self::identity_endpoint::BoundIdentityEndpoint;
 use self::inbound::{BoundListener, Inbound};
 use self::outbound::{BoundOutbound, OutboundSockets, Outbounds, OwnAddresses};
+use self::platform_pair::PlatformPair;
 use self::shared::Shared;
 pub use self::workers::{Workers, runtime};
 use crate::admin::{AdminState, BoundAdmin, Envoy, StatusSources};
@@ -118,7 +120,7 @@ impl Sidecar {
     /// The app cannot be started, or its signals cannot be heard: [`App::spawn`].
     pub fn start_app(&mut self, mut command: AppCommand) -> Result<(), Fault> {
         command.env_set.extend(self.app_environment());
-        let signals = Signals::for_run().map_err(|error| cannot_hear(&error))?;
+        let signals = Signals::for_run(&command.map).map_err(|error| cannot_hear(&error))?;
         let (app, reaper) = start_child(&command)?;
         self.child = Some((app, reaper, signals));
         Ok(())
@@ -179,7 +181,7 @@ impl Sidecar {
         running.start_hook(app.clone(), programs, &mut tasks);
         running.app = app;
         running.accept()?;
-        running.serve(tasks).await
+        Box::pin(running.serve(tasks)).await
     }
 
     /// Where the status page is; `None` if the admin listener is off, or its address was taken.
@@ -202,16 +204,19 @@ impl Sidecar {
         let inbound = inbound::start(listeners, &config, &shared, &mut rotator, tasks);
         let outbound = outbound::start(outbounds, &config, &shared, &mut rotator, tasks, own);
         let app_files = app_files::start(&config.app_files, rotator.served(), tasks);
+        let platform_pair = PlatformPair::watch(&config, tasks);
         let rotator = Arc::new(rotator);
         tasks.start("rotation", {
             let rotator = Arc::clone(&rotator);
             async move { rotator.run().await }
         });
-        let readiness = Arc::new(Readiness::new(
+        let readiness = Readiness::new(
             inbound.listeners.len(),
             inbound.upstreams.iter().map(|app| Arc::clone(app.health())).collect(),
             outbound.overview.listeners.iter().map(|outbound| Arc::clone(outbound.endpoints.health())).collect(),
-        ));
+        );
+        let speaks_tls = config.listeners.iter().any(|listener| listener.plaintext.is_none());
+        let readiness = Arc::new(if speaks_tls { readiness } else { readiness.without_tls() });
         let running = Running {
             served: rotator.served(),
             config,
@@ -225,6 +230,9 @@ impl Sidecar {
             shared,
             readiness,
             logged: Vec::new(),
+            own_retires: false,
+            platform_pair,
+            platform_retires: false,
             secrets_folder: None,
             vault: None,
             lease_events: None,
@@ -250,12 +258,14 @@ fn start_child(command: &AppCommand) -> Result<(App, Reaper), Fault> {
 
 /// Gives the app another port than the one that was configured, which others know.
 fn hide_app(listeners: &mut [BoundListener]) -> Result<Option<HiddenPort>, Fault> {
-    // Invariant: with a hidden port there is one listener, and the app is on TCP.
-    let [BoundListener { config, .. }] = listeners else { return Ok(None) };
-    let Some(known) = config.app.tcp().first().map(SocketAddr::port) else { return Ok(None) };
+    // Invariant: with a hidden port all listeners lead to the app's own one, on TCP.
+    let known = listeners.first().and_then(|listener| listener.config.app.tcp().first().map(SocketAddr::port));
+    let Some(known) = known else { return Ok(None) };
     let hidden = HiddenPort::find(known)
         .map_err(|error| Fault::new(Exit::Unavailable, format!("cannot hide the app's port: {error}")))?;
-    config.app = AppAddr::Tcp(hidden.addr());
+    for listener in listeners {
+        listener.config.app = AppAddr::Tcp(hidden.addr());
+    }
     Ok(Some(hidden))
 }
 
@@ -308,6 +318,11 @@ struct Running {
     readiness: Arc<Readiness>,
     /// The pairs that were spoken of.
     logged: Vec<ServedCertificate>,
+    /// One of them is the platform's sign that the instance is to go.
+    own_retires: bool,
+    platform_pair: PlatformPair,
+    /// It is that sign.
+    platform_retires: bool,
     /// What the app has as files; goes with this, which is when the app is gone.
     secrets_folder: Option<Arc<SecretsFolder>>,
     /// The session with Vault, as long as it has a token.
@@ -374,7 +389,8 @@ impl Running {
 
     async fn serve(mut self, mut tasks: Tasks) -> Result<Exit, Fault> {
         let cause = self.run_until_stopped(&mut tasks).await;
-        self.finish(cause).await
+        // What only an end needs takes no room until then; so elsewhere.
+        Box::pin(self.finish(cause)).await
     }
 
     /// The end, for this cause.
@@ -427,7 +443,10 @@ impl Running {
                 },
                 status = ended(app.as_ref()) => return StopCause::AppEnded(status),
                 loaded = &mut first, if waiting => match loaded {
-                    Ok(()) => waiting = false,
+                    Ok(()) => {
+                        waiting = false;
+                        self.readiness.set_loaded();
+                    }
                     Err(error) => return StopCause::Broken(self.nothing_to_serve(&error)),
                 },
                 event = secrets::next_lease_event(&mut self.lease_events) => if let Some(fault) = self.on_lease_event(event) {
@@ -436,8 +455,9 @@ impl Running {
                 Ok(()) = self.served.changed() => {
                     let served = self.served.borrow_and_update().clone();
                     let logged = std::mem::replace(&mut self.logged, served);
-                    self.on_served_certificates(&self.logged, &logged);
+                    self.on_served_certificates(&logged);
                 }
+                retires = self.platform_pair.changed() => self.on_platform_pair(retires),
             }
         }
     }

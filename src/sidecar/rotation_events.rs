@@ -32,20 +32,20 @@ impl Running {
         }
     }
 
-    /// Says which pairs are shown now that are not among those that were `logged`, and takes the platform's sign when
+    /// Says which pairs are shown now that are not among those that were `spoken_of`, and takes the platform's sign when
     /// one of them is a retirement pair. Where there are several, each line names the pair that it is about.
-    pub(super) fn on_served_certificates(&self, served: &[ServedCertificate], logged: &[ServedCertificate]) {
+    pub(super) fn on_served_certificates(&mut self, spoken_of: &[ServedCertificate]) {
         let several = self.rotator.pairs() > 1;
         let mut retires = false;
         let mut validity: Option<Validity> = None;
-        for served in served {
+        for served in &self.logged {
             let certificate = Certificate::from_der(served.pair.leaf()).ok();
             let retiring = certificate.as_ref().is_some_and(Certificate::is_retirement);
             let valid = certificate.as_ref().map_or(UNREADABLE, Validity::of);
             validity = Some(validity.map_or(valid, |others| others.and(valid)));
             retires |= retiring;
             let generation = served.generation;
-            let before = logged.iter().find(|before| before.source == served.source);
+            let before = spoken_of.iter().find(|before| before.source == served.source);
             if before.is_some_and(|before| before.generation == generation) {
                 continue;
             }
@@ -65,9 +65,17 @@ impl Running {
                 tracing::info!(generation, pair, instance, not_after, "certificate rotated");
             }
         }
-        if let Some(validity) = validity.filter(|_| served.len() == self.rotator.pairs()) {
-            self.readiness.set_serving(validity, retires);
+        self.own_retires = retires;
+        if let Some(validity) = validity.filter(|_| self.logged.len() == self.rotator.pairs()) {
+            self.readiness.set_serving(validity);
         }
+        self.follow_retirement();
+    }
+
+    /// The instance is to be given nothing more once the platform has shown that it is to go, by one pair or the other.
+    pub(super) fn follow_retirement(&self) {
+        let retires = self.own_retires || self.platform_retires;
+        self.readiness.set_retiring(retires);
         self.shared.phase.send_if_modified(|phase| {
             let next = if retires { Phase::Retiring } else { Phase::Running };
             let changes = *phase < Phase::Draining && *phase != next;

@@ -35,26 +35,27 @@ impl Sidecar {
         workers: &mut Workers,
     ) -> Result<Exit, Fault> {
         let mut tasks = Tasks::default();
-        let prepared = Signals::for_run().map_err(|error| super::cannot_hear(&error)).and_then(|mut signals| {
-            if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
-                signals.add_requests(requests);
-            }
-            command.env_set.extend(self.app_environment());
-            let mut running = self.start(&mut tasks, signals, DescriptorLimit::AsGiven)?;
-            running.readiness.set_secrets(SecretsStep::Resolving);
-            running.inbound.accept_for_now(&running.shared)?;
-            Ok(running)
-        });
+        let prepared =
+            Signals::for_run(&command.map).map_err(|error| super::cannot_hear(&error)).and_then(|mut signals| {
+                if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
+                    signals.add_requests(requests);
+                }
+                command.env_set.extend(self.app_environment());
+                let mut running = self.start(&mut tasks, signals, DescriptorLimit::AsGiven)?;
+                running.readiness.set_secrets(SecretsStep::Resolving);
+                running.inbound.accept_for_now(&running.shared)?;
+                Ok(running)
+            });
         let mut running = prepared.inspect_err(Fault::log)?;
-        match running.resolve(plan, &mut tasks).await {
+        match Box::pin(running.resolve(plan, &mut tasks)).await {
             Ok(resolved) => match running.begin(command, resolved, &mut tasks, workers) {
-                Ok(()) => running.serve(tasks).await,
-                Err(fault) => running.finish(StopCause::Broken(fault)).await,
+                Ok(()) => Box::pin(running.serve(tasks)).await,
+                Err(fault) => Box::pin(running.finish(StopCause::Broken(fault))).await,
             },
             Err(cause) => {
                 // Nobody is served yet who would have to be waited for.
                 running.config.drain = Drain { delay: Duration::ZERO, timeout: Duration::ZERO, ..running.config.drain };
-                running.finish(cause).await
+                Box::pin(running.finish(cause)).await
             }
         }
     }

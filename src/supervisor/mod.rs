@@ -1,7 +1,7 @@
 //! The app as our child: started with a clean signal state, told of every signal, waited for exactly once.
 //!
 //! ```text
-//! Signals::for_run()  →  App::spawn(&command)  →  Reaper::run (a task)  →  Signals::next_request / App::signal  →  App::exited
+//! Signals::for_run(&map)  →  App::spawn(&command)  →  Reaper::run (a task)  →  Signals::next_request / App::signal  →  App::exited
 //! ```
 //!
 //! The order matters. The handlers come first, so that a signal that arrives while the app starts is not lost;
@@ -107,12 +107,6 @@ impl App {
     /// Sends `signal` as it is, to whom signals go. Does nothing once the app has ended.
     pub fn signal_unmapped(&self, signal: Signal) {
         self.child.signal(signal);
-    }
-
-    /// Whether the app gets `signal` in place of TERM. Then the signal asks the two of us to stop, whoever sends it: as
-    /// `docker stop` does with the STOPSIGNAL of the app's image, which is QUIT for nginx.
-    pub fn is_stopped_by(&self, signal: Signal) -> bool {
-        self.child.map.rewrite(Signal::TERM) == Some(signal)
     }
 
     /// Asks the app to stop by TERM, as the [`SignalMap`] rewrites it. An app that is stopped (SIGSTOP) would not see it,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::App;
 use super::terminal::Terminal;
 use crate::lifecycle::ControlRequest;
-use crate::signal::Signal;
+use crate::signal::{Signal, SignalMap};
 
 /// The signals that we listen for, from the moment this is made until the process ends.
 ///
@@ -23,6 +23,8 @@ use crate::signal::Signal;
 pub struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
     requests: Option<mpsc::Receiver<ControlRequest>>,
+    /// What the app gets in place of what; without an app, nothing.
+    map: SignalMap,
 }
 
 impl Signals {
@@ -33,16 +35,18 @@ impl Signals {
         let _ = SigSet::empty().thread_set_mask();
     }
 
-    /// Everything that can be forwarded to an app. To be called before [`App::spawn`], within a runtime.
+    /// Everything that can be forwarded to an app, which gets it as `map` rewrites it. To be called before [`App::spawn`], within a
+    /// runtime.
     ///
     /// On a terminal TTIN and TTOU are left to the kernel; elsewhere some servers count their workers with them.
     ///
     /// # Errors
     /// The kernel's or the runtime's, when a handler cannot be set.
-    pub fn for_run() -> io::Result<Self> {
+    pub fn for_run(map: &SignalMap) -> io::Result<Self> {
         let on_terminal = Terminal::open().is_some();
         let by_kernel = |signal: &Signal| on_terminal && signal.is_about_the_terminal();
-        Self::listen(Signal::forwardable().filter(|signal| !by_kernel(signal)))
+        let signals = Self::listen(Signal::forwardable().filter(|signal| !by_kernel(signal)))?;
+        Ok(Self { map: map.clone(), ..signals })
     }
 
     /// TERM, INT and HUP; for a proxy without an app.
@@ -84,7 +88,7 @@ impl Signals {
         let ignored = ignored();
         let heard = signals.filter(|signal| !is_in(ignored, *signal));
         let stream = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.number()))?));
-        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, requests: None })
+        Ok(Self { streams: heard.map(stream).collect::<io::Result<_>>()?, requests: None, map: SignalMap::default() })
     }
 
     /// Hears `requests` too from now on.
@@ -95,6 +99,8 @@ impl Signals {
     /// Passes signals on to `app` until there is one that stands for a request, or a request has come by another way. TERM, INT and what
     /// the app gets in place of TERM have not been sent to it: the caller knows when its time comes. A reload has, as HUP. Cancel safe.
     ///
+    /// Without an app that could be told, what it would get as TERM or INT asks us to stop as well.
+    ///
     /// To be called again until the app has ended, while draining too: nothing is forwarded in between.
     pub async fn next_request(&mut self, app: Option<&App>) -> ControlRequest {
         loop {
@@ -103,7 +109,7 @@ impl Signals {
                 Arrived::Request(ControlRequest::Reload) => Signal::HUP,
                 Arrived::Request(ControlRequest::Stop) => return ControlRequest::Stop,
             };
-            if signal == Signal::TERM || signal == Signal::INT || app.is_some_and(|app| app.is_stopped_by(signal)) {
+            if is_stop(signal) || self.stands_for_term(signal) || app.is_none() && self.is_stop_for_the_app(signal) {
                 return ControlRequest::Stop;
             }
             if let Some(app) = app {
@@ -113,6 +119,17 @@ impl Signals {
                 return ControlRequest::Reload;
             }
         }
+    }
+
+    /// Whether the app gets `signal` in place of TERM. Then the signal asks the two of us to stop, whoever sends it: as `docker stop` does
+    /// with the STOPSIGNAL of the app's image, which is QUIT for nginx.
+    fn stands_for_term(&self, signal: Signal) -> bool {
+        self.map.rewrite(Signal::TERM) == Some(signal)
+    }
+
+    /// Whether the app would be told to stop in place of `signal`.
+    fn is_stop_for_the_app(&self, signal: Signal) -> bool {
+        self.map.rewrite(signal).is_some_and(is_stop)
     }
 
     async fn next(&mut self) -> Arrived {
@@ -129,6 +146,10 @@ impl Signals {
         })
         .await
     }
+}
+
+fn is_stop(signal: Signal) -> bool {
+    signal == Signal::TERM || signal == Signal::INT
 }
 
 /// What has come.

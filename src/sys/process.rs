@@ -42,6 +42,17 @@ pub(crate) fn started() -> Option<f64> {
     Some(boot + usage()?.since_boot)
 }
 
+/// Whether this process has `capability` (capabilities(7)) in effect; `None` without a `/proc`.
+pub(crate) fn has_capability(capability: u32) -> Option<bool> {
+    capability_in(&fs::read_to_string("/proc/self/status").ok()?, capability)
+}
+
+/// The same out of `/proc/self/status`: bit n of the effective ones for capability n.
+pub(crate) fn capability_in(status: &str, capability: u32) -> Option<bool> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    Some(u64::from_str_radix(mask.trim(), 16).ok()? >> capability & 1 == 1)
+}
+
 /// Descriptors that are open.
 pub(crate) fn open_descriptors() -> Option<u64> {
     // Since Linux 6.2 the folder's size is their number, which saves making thousands of names.
@@ -72,6 +83,14 @@ mod tests {
         assert_eq!(usage.since_boot, 1000.0 / ticks);
         assert_eq!(parse("7 (short) S 1"), None);
         assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn a_capability_is_the_bit_of_its_number() {
+        assert_eq!(capability_in("Name:\tx\nCapEff:\t0000000000000400\n", 10), Some(true));
+        assert_eq!(capability_in("CapEff:\t00000000fffffbff\n", 10), Some(false));
+        assert_eq!(capability_in("", 10), None);
+        assert!(has_capability(10).is_some());
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::tls::Negotiated;
 pub const ACCESS_LOG_TARGET: &str = "access";
 
 /// The fields of an access log entry and what they mean, in their order; for the manual.
-pub const FIELDS: [(&str, &str); 30] = [
+pub const FIELDS: [(&str, &str); 31] = [
+    ("conn", "the number of a connection that carries requests, which their entries have too (`--mode http`)"),
     ("client_addr", "the client's address"),
     ("proxy_addr", "the load balancer that has told us `client_addr` (`--accept-proxy-protocol`)"),
     ("close_reason", "why the connection closed (below)"),
@@ -80,6 +81,8 @@ pub struct AccessLogEntry {
 /// What is learned of a connection on its way.
 #[derive(Debug, Default)]
 pub struct EntryFields {
+    /// Which the entries of its requests have too, if it carries any.
+    pub number: Option<u64>,
     /// The name the client asked for.
     pub server_name: Option<String>,
     /// The rotation whose pair was shown.
@@ -117,6 +120,11 @@ impl AccessLogEntry {
             fields: Box::default(),
             close_reason: None,
         }
+    }
+
+    /// Where the client is.
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addr
     }
 
     /// How long the connection has been open.
@@ -175,6 +183,7 @@ impl AccessLogEntry {
 
     fn write(&self, reason: CloseReason) {
         let EntryFields {
+            number,
             server_name,
             generation,
             negotiated,
@@ -217,6 +226,7 @@ impl AccessLogEntry {
             ($level:ident) => {
                 tracing::$level!(
                     target: ACCESS_LOG_TARGET,
+                    conn = *number,
                     client_addr = %self.client_addr,
                     proxy_addr = self.proxy_addr.map(display),
                     close_reason = reason.as_str(),

@@ -12,6 +12,8 @@ pub enum CloseReason {
     Probe,
     /// The ClientHello was cut off.
     HelloIncomplete,
+    /// The client came from where none may without TLS.
+    NotFrom,
     /// The first bytes were not TLS.
     NotTls,
     /// A load balancer's connection did not begin with a PROXY header.
@@ -80,6 +82,10 @@ impl CloseReason {
             Self::Completed => ("Both sides were done", ""),
             Self::Probe => ("Connected and closed without a byte", "health checks"),
             Self::HelloIncomplete => ("The ClientHello was cut off", "client, network"),
+            Self::NotFrom => (
+                "Without TLS, the client came from an address that `--from` does not name; nothing was read",
+                "another machine, or a platform that reaches the app past its own proxy",
+            ),
             Self::NotTls => ("The first bytes were not TLS", "client: plain HTTP to a TLS port, a scanner"),
             Self::ProxyHeader => (
                 "A load balancer's connection did not begin with a PROXY header",
@@ -132,7 +138,8 @@ impl CloseReason {
     pub fn is_refusal(self) -> bool {
         matches!(
             self,
-            Self::ProxyHeader
+            Self::NotFrom
+                | Self::ProxyHeader
                 | Self::Denied
                 | Self::AppRefused
                 | Self::AppTimeout

@@ -1,7 +1,8 @@
 //! What is counted, whatever is logged.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
@@ -18,7 +19,7 @@ use crate::identity::{Client, Guid};
 use crate::io::Transferred;
 use crate::policy;
 use crate::policy::{Denial, Permit, Rule};
-use crate::telemetry::CloseReason;
+use crate::telemetry::{CloseReason, RequestCounters};
 use crate::tls::Negotiated;
 
 /// Kinds of handshake with a count of their own: more than there can be with our versions and groups.
@@ -51,10 +52,15 @@ pub struct Counters {
     history: History,
     /// Of tokens; `None`: nobody can ask for any.
     pub tokens: Option<Arc<TokenCounters>>,
+    /// Of requests, for each listener that speaks HTTP.
+    requests: RwLock<Vec<ListenerRequests>>,
     /// Of the app's secrets.
     pub secrets: Arc<SecretCounters>,
     pub(super) denials: Denials,
 }
+
+/// A listener that speaks HTTP, and what is counted of its requests.
+pub(crate) type ListenerRequests = (SocketAddr, Arc<RequestCounters>);
 
 /// How often the holders of one app's certificates came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,6 +108,16 @@ impl Counters {
     /// Nothing has happened yet. `with_tokens`: tokens can be asked for.
     pub fn new(with_tokens: bool) -> Self {
         Self { tokens: with_tokens.then(Arc::default), ..Self::default() }
+    }
+
+    /// Requests come to `listener`, and are counted there.
+    pub fn add_requests(&self, listener: SocketAddr, counters: Arc<RequestCounters>) {
+        self.requests.write().unwrap_or_else(PoisonError::into_inner).push((listener, counters));
+    }
+
+    /// What is counted of requests, for each listener that speaks HTTP.
+    pub(crate) fn requests(&self) -> Vec<ListenerRequests> {
+        self.requests.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A connection was accepted at `now`.

@@ -13,6 +13,7 @@ mod limiter;
 mod log;
 pub(crate) mod log_writer;
 mod outbound;
+mod requests;
 mod secrets;
 mod tokens;
 mod vault;
@@ -23,7 +24,7 @@ pub use app_files::{AppFileCounters, AppFileForm, AppFileState, HookResult};
 pub(crate) use bounded_counter::Counts;
 pub use close_reason::CloseReason;
 pub use counters::{ClientConnections, Counters};
-pub(crate) use counters::{HandshakeFailure, HandshakeKind};
+pub(crate) use counters::{HandshakeFailure, HandshakeKind, ListenerRequests};
 pub use denials::{Denied, DeniedClient};
 pub(crate) use histogram::Distribution;
 pub use history::{BUCKET, Bucket};
@@ -32,7 +33,10 @@ pub use outbound::{
     AttemptResult, CutReason, EndpointCounts, OUTBOUND_FIELDS, OutboundCloseReason, OutboundCounters, OutboundLogEntry,
     RequestFields, RequestMode, ResolveResult,
 };
+pub use requests::{
+    CallerSource, MethodLabel, REQUEST_FIELDS, RequestCounters, RequestEntryFields, RequestLogEntry, RequestReason,
+};
 pub use secrets::{SecretCounters, SecretResult};
 pub use tokens::{TokenCounters, TokenRequestResult};
-pub use vault::VaultCounters;
+pub use vault::{VaultCounters, VaultTokenTimes};
 pub(crate) use verdict::Verdict;

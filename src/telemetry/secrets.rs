@@ -27,6 +27,8 @@ pub struct SecretCounters {
     resolved: [[AtomicU64; SecretResult::COUNT]; SecretSource::COUNT],
     /// Seconds since 1970; 0: nothing that was resolved has an end.
     expiry: AtomicU64,
+    /// The same; 0: nothing is renewed.
+    renewal: AtomicU64,
     /// What is counted of sessions with Vault.
     pub vault: Arc<VaultCounters>,
 }
@@ -51,13 +53,31 @@ impl SecretCounters {
 
     /// The first of what was resolved that comes to its end does so at `expiry`; `None`: nothing does.
     pub fn set_expiry(&self, expiry: Option<SystemTime>) {
-        let seconds = expiry.and_then(|expiry| expiry.duration_since(SystemTime::UNIX_EPOCH).ok());
-        self.expiry.store(seconds.map_or(0, |seconds| seconds.as_secs()), Ordering::Relaxed);
+        store(&self.expiry, expiry);
     }
 
     /// When the first of what was resolved comes to its end.
     pub fn expiry(&self) -> Option<SystemTime> {
-        let seconds = self.expiry.load(Ordering::Relaxed);
-        (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        load(&self.expiry)
     }
+
+    /// The next of what was resolved that is renewed, or replaced, is so at `renewal`; `None`: nothing is.
+    pub fn set_next_renewal(&self, renewal: Option<SystemTime>) {
+        store(&self.renewal, renewal);
+    }
+
+    /// When the next of what was resolved is renewed or replaced.
+    pub fn next_renewal(&self) -> Option<SystemTime> {
+        load(&self.renewal)
+    }
+}
+
+fn store(place: &AtomicU64, time: Option<SystemTime>) {
+    let seconds = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    place.store(seconds.map_or(0, |seconds| seconds.as_secs()), Ordering::Relaxed);
+}
+
+fn load(place: &AtomicU64) -> Option<SystemTime> {
+    let seconds = place.load(Ordering::Relaxed);
+    (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }

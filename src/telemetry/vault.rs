@@ -1,7 +1,8 @@
 //! What is counted of sessions with Vault.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use strum::EnumCount;
 
@@ -12,8 +13,17 @@ use crate::config::VaultMethod;
 pub struct VaultCounters {
     /// By method: those that gave a token, and those that did not.
     logins: [[AtomicU64; 2]; VaultMethod::COUNT],
-    /// Seconds since 1970; 0: there is no token, or it has no end.
-    expiry: AtomicU64,
+    /// `None`: there is no token.
+    token: Mutex<Option<VaultTokenTimes>>,
+}
+
+/// What may be known of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VaultTokenTimes {
+    /// When it ends; `None`: never.
+    pub expiry: Option<SystemTime>,
+    /// When it is renewed, or another one asked for; `None`: it is kept as it is.
+    pub next_renewal: Option<SystemTime>,
 }
 
 impl VaultCounters {
@@ -27,15 +37,13 @@ impl VaultCounters {
         [0, 1].map(|result| self.logins[method as usize][result].load(Ordering::Relaxed))
     }
 
-    /// The token ends at `expiry`; `None`: there is none, or it has no end.
-    pub fn set_expiry(&self, expiry: Option<SystemTime>) {
-        let seconds = expiry.and_then(|expiry| expiry.duration_since(UNIX_EPOCH).ok());
-        self.expiry.store(seconds.map_or(0, |seconds| seconds.as_secs()), Ordering::Relaxed);
+    /// What is known of the token; `None`: there is none.
+    pub fn set_token(&self, times: Option<VaultTokenTimes>) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = times;
     }
 
-    /// When the token ends.
-    pub fn expiry(&self) -> Option<SystemTime> {
-        let seconds = self.expiry.load(Ordering::Relaxed);
-        (seconds > 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
+    /// What is known of the token, if there is one.
+    pub fn token(&self) -> Option<VaultTokenTimes> {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -27,3 +27,4 @@ pub use server_config::{Selected, ServerConfigs};
 pub use server_verifier::denial_of;
 pub use session::{Decrypted, Session, Violation};
 pub use stream::Stream;
+pub(crate) use stream::StreamParts;

@@ -41,6 +41,19 @@ pub struct Stream {
     is_shut: bool,
 }
 
+/// What a [`Stream`] is made of.
+#[derive(Debug)]
+pub(crate) struct StreamParts {
+    pub(crate) tcp: TcpStream,
+    pub(crate) session: Session,
+    /// Plaintext that nobody has read yet.
+    pub(crate) plaintext: Vec<u8>,
+    /// Ciphertext that is not opened.
+    pub(crate) held: Vec<u8>,
+    /// Ciphertext that the socket would not take yet.
+    pub(crate) unsent: WriteBuffer,
+}
+
 impl Stream {
     /// The established session on `tcp`. No permit, no bytes.
     pub fn new(_: &Permit, tcp: TcpStream, established: Established) -> Self {
@@ -65,6 +78,40 @@ impl Stream {
     /// The connection below; the session is given up.
     pub fn into_tcp(self) -> TcpStream {
         self.tcp
+    }
+
+    /// What it is made of, for whoever carries its bytes from here on.
+    pub(crate) fn into_parts(self) -> StreamParts {
+        let Self { tcp, session, held, mut plaintext, taken, unsent, .. } = self;
+        plaintext.drain(..taken);
+        StreamParts { tcp, session, plaintext, held, unsent }
+    }
+
+    /// Ready once something can be read without waiting: plaintext, which is kept, or the end. Cancel safe.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut nowhere = ReadBuf::new(&mut []);
+        while self.taken == self.plaintext.len() && !self.session.client_closed() && self.broken.is_none() {
+            if self.more_held {
+                let mut held = std::mem::take(&mut self.held);
+                let used = buffers::with(|buffers| self.open(&mut held, &mut buffers.output, &mut nowhere));
+                self.held = held.split_off(used);
+            } else if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere)).is_pending() {
+                // What the client is owed does not wait for the next write. A failure shows when something is read or written.
+                let _ = self.poll_deliver(cx);
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// How the connection has failed, if it has: as [`Stream`] says of reading.
+    pub(crate) fn failure(&self) -> Option<io::ErrorKind> {
+        self.broken
+    }
+
+    /// Whether the client has ended the connection, or its sending, and nothing is left to be read.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.taken == self.plaintext.len() && !self.more_held && (self.session.client_closed() || self.broken.is_some())
     }
 
     /// Bytes that are held beside the session's own.

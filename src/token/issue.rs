@@ -10,11 +10,13 @@ use der::{Decode, Sequence};
 use serde_json::{Map, Value, json};
 use strum::EnumString;
 
+use super::issue_error::{IssueError, TokenParts};
 use super::{Algorithm, LONGEST_TOKEN, identity_claims};
+use crate::config::values;
 use crate::credentials::Pair;
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
-use crate::identity::{Certificate, CertificateError, Identity, IdentityError, PublicKeyKind};
+use crate::identity::{Certificate, Identity, PublicKeyKind};
 use crate::trust::has_issued;
 
 /// `nbf` lies this long before `iat`, for receivers whose clock is late.
@@ -94,56 +96,6 @@ pub struct IssuedToken {
     pub expires_at: u64,
 }
 
-/// Why there is no token.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IssueError {
-    /// A certificate of our file cannot be read.
-    #[error("a certificate of the file cannot be read: {0}; write the file anew")]
-    Certificate(#[from] CertificateError),
-    /// Our certificate claims to be Cloud Foundry's and is not sound.
-    #[error("the certificate is not sound: {0}; have it issued anew")]
-    Identity(#[from] IdentityError),
-    /// The platform has announced that the instance is about to stop.
-    #[error("the instance is about to stop: it has no name any more")]
-    Retired,
-    /// A certificate of the file is past its last second.
-    #[error("a certificate of the file has expired: {0}; have it renewed")]
-    Expired(String),
-    /// A certificate of the file is before its first second.
-    #[error("a certificate of the file is not valid yet: {0}; look at this machine's clock")]
-    NotYetValid(String),
-    /// The token could live for a few seconds only.
-    #[error("a certificate of the file expires in less than 10 seconds: {0}; ask again once it was renewed")]
-    EndsTooSoon(String),
-    /// There is no name to be written.
-    #[error("the certificate has no Cloud Foundry identity and no URI; name the subject by --subject")]
-    NoSubject,
-    /// The key cannot make this signature.
-    #[error("{algorithm} does not fit the key ({key}); {}", .own.map_or("tokens are signed with RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519".to_owned(), |own| format!("write {own}, or leave it out")))]
-    Algorithm {
-        /// What was asked for.
-        algorithm: Algorithm,
-        /// The kind of the key.
-        key: String,
-        /// What it would sign with.
-        own: Option<Algorithm>,
-    },
-    /// The form needs another kind of key.
-    #[error("a token of the form comcast needs an RSA key, and this one is {0}; write another --form")]
-    NeedsRsa(String),
-    /// The key cannot sign tokens at all.
-    #[error("the key ({0}) cannot sign tokens; RSA of 2048 to 4096 bits, P-256, P-384 and Ed25519 can")]
-    Key(String),
-    /// Receivers would refuse it for its length.
-    #[error(
-        "the token would have {0} bytes, and receivers take {LONGEST_TOKEN}; ask for fewer audiences, policies and claims, or for --chain leaf"
-    )]
-    TooLong(usize),
-    /// The cryptographic library failed.
-    #[error("the token could not be signed ({0}); please report this")]
-    Crypto(&'static str),
-}
-
 impl TokenRequest {
     /// A token of the standard form for `audience` that lives for `ttl`, with the whole chain.
     pub fn new(audience: impl Into<String>, ttl: Duration) -> Self {
@@ -188,13 +140,6 @@ impl fmt::Debug for IssuedToken {
     }
 }
 
-impl IssueError {
-    /// Whether it is the request that is wrong, and not the pair.
-    pub fn is_mistake(&self) -> bool {
-        matches!(self, Self::NoSubject | Self::Algorithm { .. } | Self::NeedsRsa(_) | Self::TooLong(_))
-    }
-}
-
 impl FromStr for Claim {
     type Err = Problem;
 
@@ -204,9 +149,7 @@ impl FromStr for Claim {
         let help = "write NAME=TEXT";
         let (name, value) =
             text.split_once('=').ok_or_else(|| Problem::new(format!("{} has no =", quote(text)), help))?;
-        if name.is_empty() {
-            return Err(Problem::new(format!("{} has no name", quote(text)), help));
-        }
+        values::name(name).map_err(|wrong| Problem::new(format!("the name of the claim {}", wrong.what), help))?;
         if TAKEN.contains(&name) || name.ends_with("_guid") {
             let what = format!("the claim {name} is written by ourselves");
             return Err(Problem::new(what, "choose another name"));
@@ -233,12 +176,14 @@ pub fn issue(pair: &Pair, request: &TokenRequest, now: SystemTime) -> Result<Iss
     let claims = signer.claims(&jti)?;
     let encode =
         |value: Map<String, Value>| Base64UrlUnpadded::encode_string(Value::Object(value).to_string().as_bytes());
-    let mut text = format!("{}.{}", encode(header), encode(claims));
+    let (header, claims) = (encode(header), encode(claims));
+    let mut text = format!("{header}.{claims}");
     let signature = sign(pair, signer.algorithm, text.as_bytes())?;
     text.push('.');
     text.push_str(&Base64UrlUnpadded::encode_string(&signature));
     if text.len() > LONGEST_TOKEN {
-        return Err(IssueError::TooLong(text.len()));
+        let (all, certificates) = (text.len(), signer.carried().len());
+        return Err(IssueError::TooLong(TokenParts { all, header: header.len(), certificates, claims: claims.len() }));
     }
     Ok(IssuedToken { text, jti, issued_at: signer.issued_at, expires_at: signer.expires_at })
 }
@@ -300,12 +245,17 @@ impl<'a> TokenSigner<'a> {
         Ok(Self { request, leaf, chain, identity, algorithm, issued_at, expires_at })
     }
 
+    /// The certificates that this form has room for.
+    fn carried(&self) -> &[&'a [u8]] {
+        if matches!(self.request.form, TokenForm::Uaa { .. }) { &[] } else { &self.chain }
+    }
+
     fn header(&self) -> Map<String, Value> {
         let thumbprint = self.thumbprint();
         let mut header = Map::new();
         header.insert("alg".to_owned(), self.algorithm.as_str().into());
         header.insert("typ".to_owned(), "JWT".into());
-        let x5c: Vec<_> = self.chain.iter().map(|der| Base64::encode_string(der)).collect();
+        let x5c: Vec<_> = self.carried().iter().map(|der| Base64::encode_string(der)).collect();
         match &self.request.form {
             TokenForm::Standard => {
                 header.insert("x5t#S256".to_owned(), thumbprint.clone().into());

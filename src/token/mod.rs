@@ -7,6 +7,7 @@ mod algorithm;
 mod compact;
 mod identity_claims;
 mod issue;
+mod issue_error;
 mod replay;
 mod roles;
 mod roles_file;
@@ -16,7 +17,8 @@ mod verify;
 
 pub use algorithm::Algorithm;
 pub use identity_claims::identity_claims;
-pub use issue::{ChainPart, Claim, IssueError, IssuedToken, TokenForm, TokenRequest, issue};
+pub use issue::{ChainPart, Claim, IssuedToken, TokenForm, TokenRequest, issue};
+pub use issue_error::{IssueError, TokenParts};
 pub use replay::{ReplayCache, ReplayError};
 pub use roles::{Grant, RoleDenial, Roles};
 pub use roles_file::{RolesFile, RolesFileError, RolesUpdate};

@@ -98,10 +98,28 @@ fn a_header_has_nothing_of_the_private_key() {
 
 #[test]
 fn names_that_say_who_made_a_token_are_not_the_callers() {
-    for taken in ["iss=x", "exp=1", "cnf=x", "Policies=x", "app_guid=x", "my_guid=x", "=x", "x"] {
+    for taken in ["iss=x", "exp=1", "cnf=x", "Policies=x", "app_guid=x", "my_guid=x", "=x", "x", "a\nb=x"] {
         assert!(taken.parse::<Claim>().is_err(), "{taken}");
     }
     assert_eq!("a=b=c".parse::<Claim>().unwrap().name(), "a");
+}
+
+#[test]
+fn a_token_that_is_too_long_says_which_part_is_and_what_makes_that_one_shorter() {
+    let (pair, now) = pair(KeyKind::P256, |_| {});
+    let claim = |length: usize| format!("x={}", "y".repeat(length)).parse::<Claim>().unwrap();
+    let many = TokenRequest { claims: vec![claim(16_000)], ..request() };
+    let error = issue(&pair, &many, now).unwrap_err();
+    let IssueError::TooLong(parts) = &error else { panic!("{error}") };
+    assert!(parts.claims > 16_000 && parts.header < 4_000 && parts.certificates == 2, "{parts:?}");
+    assert!(parts.all > parts.header + parts.claims && error.is_mistake());
+    let says = |error: &IssueError, words: &str| assert!(error.to_string().contains(words), "{error}");
+    says(&error, &format!("receivers take 16384: {} are its header with 2 certificates, ", parts.header));
+    says(&error, &format!("{} its claims; ask for fewer or shorter audiences", parts.claims));
+    let of_header =
+        |certificates| IssueError::TooLong(TokenParts { all: 20_000, header: 19_000, certificates, claims: 900 });
+    says(&of_header(3), "leave the CAs out by token jwt --chain leaf");
+    says(&of_header(1), "with the certificate, 900 its claims; have a certificate issued that says less");
 }
 
 #[test]

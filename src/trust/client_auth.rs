@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::TrustAnchors;
+use crate::http::path::FoldedPath;
 use crate::identity::{Client, Identity, UnverifiedCertificate};
-use crate::policy::{Denial, DenialReason, Permit, Policy};
+use crate::policy::{Denial, DenialReason, Permit, Policy, RequestDenial, RequestPermit, Route};
 use rustls::pki_types::CertificateDer;
 
 /// Whom a listener admits: under which trust anchors, by which rules. They are loaded together and change together.
@@ -15,6 +16,8 @@ pub struct ClientPolicy {
     pub anchors: TrustAnchors,
     /// Who of them may come in.
     pub policy: Policy,
+    /// Whom a client may speak for that forwards who has called it; `None`: all those who may come in.
+    pub callers: Option<Policy>,
     /// What was left out of the files, for the log.
     pub notes: Vec<String>,
 }
@@ -75,6 +78,44 @@ impl ClientAuth {
         }
     }
 
+    /// Whether requests are judged by their paths, and not by the handshake alone.
+    pub fn has_routes(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Certificate(authenticator) => authenticator.policy().has_routes(),
+        }
+    }
+
+    /// The route that decides on requests with this method for this path, also on those that it does not admit.
+    pub fn route_for(&self, method: &str, path: &FoldedPath) -> Option<&Route> {
+        match self {
+            Self::None => None,
+            Self::Certificate(authenticator) => authenticator.policy().route_for(method, path),
+        }
+    }
+
+    /// Whether `client`, who has come in and may stay, may make a request with this method for this path; and the route that decided.
+    ///
+    /// # Errors
+    /// [`RequestDenial`], with what is answered.
+    pub fn authorize_request(
+        &self,
+        client: &Client,
+        method: &str,
+        path: &FoldedPath,
+    ) -> Result<(RequestPermit, Option<&Route>), RequestDenial> {
+        match self {
+            Self::None => {
+                let judged =
+                    Policy::anonymous().authorize_request(client, None, method, path).map(|(permit, _)| permit);
+                judged.map(|permit| (permit, None))
+            }
+            Self::Certificate(ClientAuthenticator { client_policy, own, .. }) => {
+                client_policy.policy.authorize_request(client, own.as_deref(), method, path)
+            }
+        }
+    }
+
     /// Whether somebody who came in before may stay, now that `self` is in force.
     ///
     /// # Errors
@@ -127,6 +168,15 @@ impl ClientAuthenticator {
             None if self.required => Err(DenialReason::NoCertificate.into()),
             None => Ok((Client::Anonymous, self.client_policy.policy.authorize(&Client::Anonymous, own)?)),
         }
+    }
+
+    /// Whether `caller`, for whom somebody speaks whose word counts, may be served.
+    ///
+    /// # Errors
+    /// [`Denial`], with its reason.
+    pub fn authorize_caller(&self, caller: &Client) -> Result<Permit, Denial> {
+        let ClientPolicy { policy, callers, .. } = &*self.client_policy;
+        callers.as_ref().unwrap_or(policy).authorize(caller, self.own.as_deref())
     }
 
     /// Who it was that showed `chain` and was denied for `reason`; `None` if its certificate cannot be read.

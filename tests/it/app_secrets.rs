@@ -2,8 +2,11 @@
 
 mod checking;
 mod documents;
-mod failures;
+pub(crate) mod failures;
 mod files;
+mod rotating;
+mod scale;
+mod silence;
 mod starting;
 
 use std::collections::BTreeMap;
@@ -14,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::credentials::Credentials;
 use crate::support::credhub::CredHub;
+use crate::support::eventually;
 use crate::support::sidecar::{Setup, Sidecar};
 
 /// An instance whose app needs secrets. Its app writes its environment into a file, and ends.
@@ -70,6 +74,17 @@ impl Instance {
     pub(crate) fn asking(&self, credhub: &CredHub) -> Setup {
         let ca = credhub.ca();
         self.resolving("credhub", &["--credhub-url", &credhub.url(), "--credhub-ca", ca.to_str().unwrap()])
+    }
+
+    /// What the admin listener answers, which is at the socket file `admin` of the instance.
+    pub(crate) fn admin(&self, path: &str) -> String {
+        use std::io::{Read, Write};
+        let mut stream =
+            eventually("the admin listener", || std::os::unix::net::UnixStream::connect(self.path("admin")).ok());
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
     }
 
     /// Waits for the end.

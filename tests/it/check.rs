@@ -1,6 +1,7 @@
 //! The doctor, with the real binary.
 
 mod broken;
+mod http;
 
 use std::collections::BTreeSet;
 use std::fs;

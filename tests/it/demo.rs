@@ -244,6 +244,40 @@ fn green_is_answered_and_blue_is_refused_and_the_proxies_say_why_though_no_app_k
 }
 
 #[test]
+fn green_may_ask_for_one_path_and_blue_for_none_and_the_proxy_says_why() {
+    let mut demo = Demo::start(&["--http", "--listen", "127.0.0.1:0"]);
+    let green = demo.line_with(&["  green ", "app ", "may ask for /hello by a route"]);
+    let guid = green.split_whitespace().nth(2).unwrap().trim_end_matches(',').to_owned();
+    demo.line_with(&["  blue ", "app ", "may come in, and ask for nothing"]);
+
+    demo.line_with(&[" green  ", "GET /hello answered: HTTP/1.1 200 OK, \"hello from the app\""]);
+    demo.line_with(&[" green  ", "GET /secret refused: HTTP/1.1 403 Forbidden, path_not_allowed"]);
+    demo.line_with(&[" blue  ", "GET /hello refused: HTTP/1.1 403 Forbidden, denied"]);
+    demo.line_with(&[" request ", "GET /hello: 200, green, rule cf:app:", &guid]);
+    demo.line_with(&[" request ", "GET /secret: 403, path_not_allowed, green"]);
+    demo.line_with(&[" request ", "GET /hello: 403, denied, blue"]);
+
+    for (who, path, said) in [
+        ("green", "/hello", format!("caller   app {guid}, as the proxy says in X-Vestibule-App")),
+        ("green", "/secret", "\"reason\":\"path_not_allowed\"".to_owned()),
+        ("blue", "/hello", "\"reason\":\"denied\"".to_owned()),
+    ] {
+        let curl = demo.line_with(&["curl http://127.0.0.1:", &format!("{path} "), &format!("# as {who}")]);
+        if let Some(output) = shell(curl.trim()) {
+            let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(answer.contains(&said), "{curl}\n{answer}");
+        }
+    }
+    let by_tls = demo.line_with(&["curl --cacert ", "/hello --cert ", "# as green, in HTTP/2"]);
+    if let Some(output) = shell(by_tls.trim()) {
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(answer.contains(&format!("caller   app {guid}")), "{by_tls}\n{answer}");
+    }
+    let status = demo.interrupt("INT");
+    assert_eq!((status.code(), demo.left()), (Some(0), Vec::new()));
+}
+
+#[test]
 fn a_token_is_permitted_where_it_counts_and_denied_elsewhere_to_a_thief_and_after_its_time() {
     let mut demo = Demo::start(&["--tokens", "--listen", "127.0.0.1:0"]);
     let told = [

@@ -16,7 +16,7 @@ use vestibule::config::{Config, envoy, options};
 use vestibule::metrics::METRICS;
 use vestibule::policy;
 use vestibule::policy::PolicyFile;
-use vestibule::telemetry::{CloseReason, FIELDS, OUTBOUND_FIELDS, OutboundCloseReason};
+use vestibule::telemetry::{CloseReason, FIELDS, OUTBOUND_FIELDS, OutboundCloseReason, REQUEST_FIELDS, RequestReason};
 use vestibule::token::{Roles, TokenDenialReason};
 
 const CONFIGURATION: &str = "docs/configuration.md";
@@ -24,10 +24,12 @@ const OPERATIONS: &str = "docs/operations.md";
 const ACCESS_LOG: &str = "docs/reference/access-log.md";
 const METRICS_MANUAL: &str = "docs/reference/metrics.md";
 const CLIENTS: &str = "docs/clients.md";
+const HTTP: &str = "docs/http.md";
+const ROUTES: &str = "docs/http-routes.md";
 const TROUBLESHOOTING: &str = "docs/troubleshooting.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
 const TOKENS: &str = "docs/tokens.md";
-const DOCUMENTS: [&str; 22] = [
+const DOCUMENTS: [&str; 24] = [
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",
@@ -35,6 +37,8 @@ const DOCUMENTS: [&str; 22] = [
     "CHANGELOG.md",
     CONFIGURATION,
     CLIENTS,
+    HTTP,
+    ROUTES,
     OPERATIONS,
     TROUBLESHOOTING,
     TOKENS,
@@ -163,6 +167,23 @@ fn the_fields_and_reasons_of_records_are_those_of_the_program() {
 }
 
 #[test]
+fn the_fields_and_reasons_of_requests_are_those_of_the_program_and_each_reason_has_a_remedy() {
+    let mut fields = "| field | meaning |\n|---|---|\n".to_owned();
+    for (name, meaning) in REQUEST_FIELDS {
+        writeln!(fields, "| `{name}` | {meaning} |").unwrap();
+    }
+    hold(ACCESS_LOG, "request fields", &fields);
+    let mut reasons = "| status | `reason` | what happened |\n|---|---|---|\n".to_owned();
+    let remedies = read(TROUBLESHOOTING);
+    for &reason in RequestReason::VARIANTS {
+        let status = reason.status().map(|status| status.to_string()).unwrap_or_default();
+        writeln!(reasons, "| {status} | `{}` | {} |", reason.as_str(), reason.meaning()).unwrap();
+        assert!(remedies.contains(&format!("<a id=\"request-{}\"></a>", reason.as_str())), "{}", reason.as_str());
+    }
+    hold(HTTP, "request-reasons", &reasons);
+}
+
+#[test]
 fn the_table_of_metrics_is_that_of_the_program() {
     let mut table = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for metric in METRICS {
@@ -218,6 +239,18 @@ fn every_denial_is_explained_and_the_example_of_a_policy_is_one() {
     }
     let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
     assert_eq!(PolicyFile::parse(Path::new("policy.toml"), file).unwrap().allow.len(), 2);
+}
+
+#[test]
+fn the_example_of_routes_is_one_and_every_refusal_of_a_request_is_explained() {
+    let text = read(ROUTES);
+    let file = text.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    assert_eq!(PolicyFile::parse(Path::new("policy.toml"), file).unwrap().deny.len(), 1);
+    let reasons =
+        ["certificate_required", "denied", "path_not_allowed", "method_not_allowed", "path_ambiguous", "path_changed"];
+    for reason in reasons {
+        assert!(text.contains(&format!("`{reason}`")), "{reason}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The status page and `/status.json`: they say the same, and whatever others have written in it is only text.
 
+mod http;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -85,6 +87,20 @@ fn leaves(value: &Value, found: &mut Vec<String>) {
         Value::String(text) => found.push(text.clone()),
         Value::Number(number) => found.push(number.to_string()),
         Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// Whatever the JSON says the page says too.
+#[track_caller]
+fn all_is_on(page: &str, seen: &Value) {
+    let text = text_of(page);
+    let mut said = Vec::new();
+    leaves(seen, &mut said);
+    assert!(said.len() > 40, "{said:?}");
+    for said in &said {
+        // A date has a blank where JSON has a T.
+        let date = said.replacen('T', " ", 1);
+        assert!(text.contains(said.as_str()) || text.contains(&date), "{said} in {text}");
     }
 }
 
@@ -178,15 +194,7 @@ fn page_and_json_say_the_same() {
     assert_eq!(rows, [(&1.into(), &0.into()), (&0.into(), &1.into())]);
 
     let page = page(admin);
-    let text = text_of(&page);
-    let mut said = Vec::new();
-    leaves(&seen, &mut said);
-    assert!(said.len() > 40, "{said:?}");
-    for said in &said {
-        // A date has a blank where JSON has a T.
-        let date = said.replacen('T', " ", 1);
-        assert!(text.contains(said.as_str()) || text.contains(&date), "{said} in {text}");
-    }
+    all_is_on(&page, &seen);
     assert!(page.contains("<html lang=\"en\">") && page.contains("<title>Ready – app "), "{page}");
     drop(client);
 }

@@ -193,8 +193,19 @@ fn what_would_be_told_apart_by_nobody_or_taken_by_nobody_is_refused_or_said() {
     let long = format!("x={}", "y".repeat(16_000));
     let (status, stderr) = refused(&credentials, &["jwt", "--audience", "a", "--claim", &long]);
     assert!(status == 2 && stderr.contains("receivers take 16384"), "{stderr}");
+    assert!(stderr.contains("its claims; ask for fewer or shorter"), "{stderr}");
     assert!(!stderr.contains("yyyy"), "{stderr}");
     let both = token(&credentials, &["jwt", "--audience", "a,b"]);
     assert_eq!(both.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&both.stderr).contains("give the option several times"), "{both:?}");
+    let both = token(&credentials, &["jwt", "--audience", "a", "--form", "comcast", "--policy", "p,q"]);
+    assert_eq!(both.status.code(), Some(0));
+    let stderr = String::from_utf8_lossy(&both.stderr);
+    assert!(stderr.contains("--policy: a comma is taken as part of the name"), "{stderr}");
+    let vault =
+        ["vault", "--addr", "http://127.0.0.1:1", "--method", "comcast", "--policy", "p,q", "--audience", "a,b"];
+    let (_, stderr) = refused(&credentials, &vault);
+    for option in ["--policy: a comma", "--audience: a comma"] {
+        assert!(stderr.contains(option), "{stderr}");
+    }
 }

@@ -203,6 +203,26 @@ fn what_may_have_been_meant_is_said_beside_the_verdict() {
     let (status, _, stderr) = receiver.verify("", &[&file]);
     assert!(status == 1 && stderr.contains("TOKEN is the name of a file"), "{stderr}");
     assert_eq!(receiver.verify(&token, &[]).2, "");
+    assert_eq!(receiver.verify("", &[token.trim_end()]).2, "");
+    // A name without a slash, there or not.
+    for (name, hint) in [
+        ("token.jwt", "TOKEN is the name of a file"),
+        ("my.token.jwt", "TOKEN is the name of a file"),
+        ("tokn.jwt", "TOKEN looks like the name of a file, and there is none"),
+        ("a.b.token", "TOKEN looks like the name of a file, and there is none"),
+        ("token.txt", "TOKEN looks like the name of a file, and there is none"),
+    ] {
+        receiver.file("token.jwt", &token);
+        receiver.file("my.token.jwt", &token);
+        let mut command = Command::new(VESTIBULE);
+        command.args(["token", "verify", "--audience", "me", "--ca"]).arg(&receiver.ca).arg(name);
+        let output = command.current_dir(receiver.credentials.dir()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && stderr.contains(hint), "{name}: {stderr}");
+        assert!(stderr.contains("write < FILE in its place"), "{name}: {stderr}");
+    }
+    let (_, _, stderr) = receiver.verify(&token, &["--audience", "a,b"]);
+    assert!(stderr.contains("--audience: a comma is taken as part of the name"), "{stderr}");
     let (_, denial) = receiver.json(&token, &["--form", "comcast"]);
     assert_eq!(denial["detail"], "its header has no JWK.x5c; it is written in the form standard");
 }

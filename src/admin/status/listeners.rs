@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::pairs::source;
-use super::{ListenerInfo, PATH, date};
+use super::{HttpStatus, ListenerInfo, PATH, date};
 use crate::config::ClientAuthConfig;
 use crate::diagnostics::SafeText;
-use crate::policy::Rule;
+use crate::policy::{Route, Routes, Rule};
+use crate::telemetry::ListenerRequests;
 use crate::trust::{ClientAuth, ClientAuthenticator, CrlIssuer};
 
 /// Rules of a list that are shown.
@@ -23,12 +24,14 @@ pub(in crate::admin) struct ListenerStatus {
     /// How the app stands, in words.
     pub(in crate::admin) app_health: SafeText,
     pub(in crate::admin) app_ready: bool,
-    /// Where its pair is found.
-    pub(in crate::admin) pair: SafeText,
-    /// What its handshakes are served with; none before the first.
+    /// Where its pair is found; none where TLS is off.
+    pub(in crate::admin) pair: Option<SafeText>,
+    /// What it serves with; none before the first.
     pub(in crate::admin) generation: Option<u64>,
     /// In force; none where no certificate is asked for, or nothing is served yet.
     pub(in crate::admin) policy: Option<PolicyStatus>,
+    /// How requests are served; none where bytes are carried.
+    pub(in crate::admin) http: Option<HttpStatus>,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,6 +41,9 @@ pub(in crate::admin) struct PolicyStatus {
     pub(in crate::admin) certificate_required: bool,
     pub(in crate::admin) allow: Rules,
     pub(in crate::admin) deny: Rules,
+    /// Who may ask for what; none: requests are not judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) routes: Option<Rules>,
     /// Where the rules come from.
     pub(in crate::admin) rules_from: Vec<SafeText>,
     /// Where the CAs come from, and how many there are.
@@ -67,7 +73,9 @@ pub(in crate::admin) struct Rules {
 }
 
 impl ListenerStatus {
-    pub(super) fn of(listening: &ListenerInfo, now: SystemTime) -> Self {
+    pub(super) fn of(listening: &ListenerInfo, requests: &[ListenerRequests], now: SystemTime) -> Self {
+        let requests = requests.iter().find(|(listener, _)| *listener == listening.listener);
+        let http = listening.http.as_ref().zip(requests);
         let snapshot = listening.snapshots.load();
         let authenticator = snapshot.as_ref().and_then(|snapshot| match &snapshot.client_auth {
             ClientAuth::None => None,
@@ -78,9 +86,10 @@ impl ListenerStatus {
             app: SafeText::up_to(PATH, listening.app.addr()),
             app_health: SafeText::up_to(PATH, listening.app.describe()),
             app_ready: listening.app.is_ready(),
-            pair: source(&listening.pair),
+            pair: listening.pair.as_ref().map(source),
             generation: snapshot.as_ref().map(|snapshot| snapshot.generation),
             policy: authenticator.map(|authenticator| PolicyStatus::of(authenticator, &listening.clients, now)),
+            http: http.map(|(config, (_, counters))| HttpStatus::of(config, counters)),
         }
     }
 }
@@ -92,7 +101,10 @@ impl PolicyStatus {
             // Such a listener authenticates nobody.
             ClientAuthConfig::None => (Vec::new(), Vec::new()),
             ClientAuthConfig::Files(certified) => {
-                let options = match (certified.any_implied, certified.allow.is_empty() && certified.deny.is_empty()) {
+                let is_silent = certified.allow.is_empty()
+                    && certified.deny.is_empty()
+                    && certified.routes.as_ref().is_none_or(Vec::is_empty);
+                let options = match (certified.any_implied, is_silent) {
                     (true, _) => Some(SafeText::of("no rule is given")),
                     (false, false) => Some(SafeText::of("options")),
                     (false, true) => None,
@@ -112,6 +124,7 @@ impl PolicyStatus {
             certificate_required: authenticator.is_required(),
             allow: Rules::of(&policy.allow),
             deny: Rules::of(&policy.deny),
+            routes: policy.has_routes().then(|| Rules::of_routes(&policy.routes)),
             rules_from,
             client_ca,
             client_cas: authenticator.anchors().cas().len(),
@@ -137,5 +150,36 @@ impl Rules {
     pub(super) fn of(rules: &[Rule]) -> Self {
         let shown = rules.iter().take(MAX_RULES).map(SafeText::of).collect();
         Self { rules: shown, more: rules.len().saturating_sub(MAX_RULES) }
+    }
+
+    /// Routes, each with those whom it admits.
+    fn of_routes(routes: &Routes) -> Self {
+        let shown = |route: &Route| {
+            let allow: Vec<_> = route.allow.iter().map(ToString::to_string).collect();
+            let allow = if allow.is_empty() { "nobody".to_owned() } else { allow.join(", ") };
+            SafeText::of(format_args!("{route}: {allow}"))
+        };
+        let more = routes.iter().len().saturating_sub(MAX_RULES);
+        Self { rules: routes.iter().take(MAX_RULES).map(shown).collect(), more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_shown_with_those_whom_they_admit() {
+        let route = |allow: &[&str]| Route {
+            path: "/a".parse().unwrap(),
+            exact: false,
+            methods: None,
+            allow: allow.iter().map(|rule| rule.parse().unwrap()).collect(),
+        };
+        let shown = Rules::of_routes(&Routes::new(vec![route(&["cf:any", "anonymous"]), route(&[])]));
+        let texts: Vec<_> = shown.rules.iter().map(SafeText::as_str).collect();
+        assert_eq!((texts, shown.more), (vec!["/a: cf:any, anonymous", "/a: nobody"], 0));
+        let many = Rules::of_routes(&Routes::new(vec![route(&["any"]); MAX_RULES + 2]));
+        assert_eq!((many.rules.len(), many.more), (MAX_RULES, 2));
     }
 }

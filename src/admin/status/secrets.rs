@@ -5,7 +5,7 @@ use strum::VariantArray;
 
 use super::date;
 use crate::config::SecretSource;
-use crate::telemetry::{SecretCounters, SecretResult};
+use crate::telemetry::{SecretCounters, SecretResult, VaultTokenTimes};
 
 /// The app's secrets.
 #[derive(Debug, Serialize)]
@@ -14,6 +14,19 @@ pub(in crate::admin) struct SecretsStatus {
     pub(in crate::admin) sources: Vec<SecretSourceStatus>,
     /// When the first comes to its end; none: none does.
     pub(in crate::admin) expiry: Option<String>,
+    /// When the next is renewed or replaced before its end; none: none is.
+    pub(in crate::admin) next_renewal: Option<String>,
+    /// The token of Vault, as long as one is held.
+    pub(in crate::admin) vault_token: Option<VaultTokenStatus>,
+}
+
+/// A token of Vault; nothing of what it is, or is called.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct VaultTokenStatus {
+    /// When it ends; none: never.
+    pub(in crate::admin) expiry: Option<String>,
+    /// When it is renewed, or another one asked for; none: it is kept as it is.
+    pub(in crate::admin) next_renewal: Option<String>,
 }
 
 /// One who was asked.
@@ -36,6 +49,15 @@ impl SecretsStatus {
         };
         let asked = |row: &SecretSourceStatus| row.resolved + row.missing + row.failed > 0;
         let sources: Vec<_> = SecretSource::VARIANTS.iter().map(row).filter(asked).collect();
-        (!sources.is_empty()).then(|| Self { sources, expiry: counters.expiry().map(date) })
+        let vault_token = counters.vault.token().map(|VaultTokenTimes { expiry, next_renewal }| VaultTokenStatus {
+            expiry: expiry.map(date),
+            next_renewal: next_renewal.map(date),
+        });
+        (!sources.is_empty()).then(|| Self {
+            sources,
+            expiry: counters.expiry().map(date),
+            next_renewal: counters.next_renewal().map(date),
+            vault_token,
+        })
     }
 }

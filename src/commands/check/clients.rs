@@ -2,6 +2,8 @@
 //!
 //! They are read by the code that serves, so what is refused here is refused there.
 
+mod routes;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -30,7 +32,8 @@ pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
         judged.push(certified);
         let place = if config.listeners.len() > 1 { format!("{}: ", listener.listen) } else { String::new() };
         let client_policy = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
-        let mut judge = Judge { place, certified, now, own: own.as_ref(), found: &mut *found };
+        let is_plaintext = listener.plaintext.is_some();
+        let mut judge = Judge { place, certified, is_plaintext, now, own: own.as_ref(), found: &mut *found };
         match client_policy {
             Ok(client_policy) => judge.client_policy(&client_policy),
             Err(error) => error.each().iter().for_each(|error| judge.unread(error)),
@@ -68,6 +71,8 @@ struct Judge<'a> {
     /// Which listener, where there are several.
     place: String,
     certified: &'a ClientAuthFiles,
+    /// There is no handshake: who calls is forwarded.
+    is_plaintext: bool,
     now: SystemTime,
     own: Option<&'a Identity>,
     found: &'a mut Findings,
@@ -115,12 +120,20 @@ impl Judge<'_> {
         self.cas(anchors.cas());
         self.crls(anchors);
         self.policy(policy);
+        if self.is_plaintext && !policy.admitting_rules().any(|rule| *rule == Rule::Anonymous) {
+            let what = "an HTTP health check of the platform forwards nobody, and no rule and no route admits anonymous: it would be answered with 401";
+            self.ok(Subject::Rules, what);
+        }
     }
 
     fn cas(&mut self, cas: &[Ca]) {
+        if self.certified.ca.is_empty() && cas.is_empty() {
+            return self.ok(Subject::ClientCa, "no CA is known, so certificates that are forwarded are refused");
+        }
         let now = self.now;
         let valid = cas.iter().filter(|ca| ca.not_before <= now && now <= ca.not_after).count();
-        let places: Vec<_> = self.certified.ca.iter().map(|path| path.display().to_string()).collect();
+        let places: Vec<_> =
+            self.certified.ca.iter().chain(&self.certified.issuer_of).map(|path| path.display().to_string()).collect();
         let counted = format!("{} in {}", count(cas.len(), "CA"), places.join(", "));
         match valid {
             0 => self.problem(
@@ -173,14 +186,18 @@ impl Judge<'_> {
     }
 
     fn policy(&mut self, policy: &Policy) {
-        let Policy { mode, allow, deny } = policy;
+        let Policy { mode, allow, deny, routes } = policy;
         if self.certified.any_implied {
             let what = "no rule is given: every client with a certificate under these CAs comes in";
             self.warning(Subject::Rules, what, "add --allow RULE, or --allow any to say so");
-        } else if allow.is_empty() {
+        } else if allow.is_empty() && routes.is_empty() {
             self.problem(Subject::Rules, "no rule admits anybody", "add --allow RULE, or allow = [...] to the file");
         } else {
             let counted = format!("{} to allow, {} to deny", count(allow.len(), "rule"), deny.len());
+            let counted = match routes.iter().len() {
+                0 => counted,
+                number => format!("{counted}, {}", count(number, "route")),
+            };
             self.ok(Subject::Rules, &counted);
         }
         if *mode == PolicyMode::Audit {
@@ -196,6 +213,7 @@ impl Judge<'_> {
         for (list, rule) in allow.iter().map(|rule| ("allow", rule)).chain(deny.iter().map(|rule| ("deny", rule))) {
             self.rule(list, rule);
         }
+        self.routes(policy);
     }
 
     /// Judges a rule by itself.

@@ -57,6 +57,8 @@ pub(super) enum Subject {
     Admin,
     /// The app.
     App,
+    /// How requests are served.
+    Http,
     /// Whom the app dials through us.
     Outbound,
     /// What is written for the app, and what follows a rotation.

@@ -152,8 +152,8 @@ pub(super) fn judge_threads(threads: usize, cpus: usize, found: &mut Findings) {
 }
 
 /// Judges how soon we close connections that routers keep for their next request.
-pub(super) fn judge_idle(idle: Option<Duration>, on_cloud_foundry: bool, found: &mut Findings) {
-    if let Some(idle) = idle.filter(|idle| on_cloud_foundry && *idle <= ROUTERS_PATIENCE) {
+pub(super) fn judge_idle(idle: Option<Duration>, meets_routers: bool, found: &mut Findings) {
+    if let Some(idle) = idle.filter(|idle| meets_routers && *idle <= ROUTERS_PATIENCE) {
         let what = format!(
             "--idle-timeout {} ends connections that routers keep for {}: a request that crosses the end is lost",
             text::duration(idle),

@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::limits::Inotify;
 use super::network::{Dialled, NetworkCheck, PortHolder};
 use crate::config::{Admin, AdminAddr, AppAddr, Config, PairFiles};
-use crate::sys::{cgroup, socket_tables};
+use crate::sys::{cgroup, process, socket_tables};
 
 /// CAP_NET_BIND_SERVICE (capabilities(7)).
 const BIND_LOW_PORTS: u32 = 10;
@@ -44,7 +44,11 @@ impl Machine {
         NetworkCheck {
             listening: tables.iter().flat_map(|table| socket_tables::listening(table)).collect(),
             local: socket_tables::local_addresses(),
-            first_open_port: if may_bind_low_ports(&status) { 0 } else { u16::try_from(first).unwrap_or(u16::MAX) },
+            first_open_port: if process::capability_in(&status, BIND_LOW_PORTS) == Some(true) {
+                0
+            } else {
+                u16::try_from(first).unwrap_or(u16::MAX)
+            },
         }
     }
 
@@ -134,12 +138,6 @@ fn connect(domain: Domain, addr: &SockAddr, limit: Duration) -> io::Result<()> {
     Socket::new(domain, Type::STREAM.cloexec(), None)?.connect_timeout(addr, limit)
 }
 
-/// Out of `/proc/self/status`: the effective capabilities, bit n for capability n.
-fn may_bind_low_ports(status: &str) -> bool {
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> BIND_LOW_PORTS & 1 == 1)
-}
-
 /// The fifth column of `/proc/self/mountinfo`, in which blanks are written in octal (proc(5)).
 fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
     let plain =
@@ -194,13 +192,6 @@ mod tests {
         let mountinfo =
             "22 27 0:21 / /proc rw - proc proc rw\n23 27 0:21 /a /my\\040certs/tls.crt rw - ext4 /dev/vda rw\n";
         assert_eq!(mount_points(mountinfo), [PathBuf::from("/proc"), PathBuf::from("/my certs/tls.crt")]);
-    }
-
-    #[test]
-    fn the_capability_for_low_ports_is_bit_ten() {
-        assert!(may_bind_low_ports("Name:\tx\nCapEff:\t0000000000000400\n"));
-        assert!(!may_bind_low_ports("CapEff:\t00000000fffffbff\n"));
-        assert!(!may_bind_low_ports(""));
     }
 
     #[test]

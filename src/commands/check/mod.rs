@@ -8,6 +8,7 @@ mod chain;
 mod clients;
 mod credential;
 mod finding;
+mod http;
 mod identity_endpoint;
 mod limits;
 mod machine;
@@ -31,6 +32,7 @@ use crate::sys;
 ///
 /// # Errors
 /// Never but for a fault of ours.
+#[inline(never)]
 pub(super) fn run(config: Result<Config, Diagnostics>, connects: bool, json: bool) -> Result<(String, Exit), Fault> {
     let mut found = Findings::default();
     match config {
@@ -58,7 +60,8 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     found.ok(Subject::Configuration, ways.join(", "));
 
     let machine = Machine::read();
-    if let Some(files) = config.pair_files() {
+    let shows_pair = config.listeners.iter().any(|listener| listener.plaintext.is_none());
+    if let Some(files) = config.pair_files().filter(|files| shows_pair || files.cert.exists()) {
         credential::judge(&PairReading::read(files), SystemTime::now(), found);
         limits::judge_mount(files, &machine.mount_points(), found);
         limits::judge_inotify(&machine.inotify(files), found);
@@ -83,6 +86,7 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     for listener in &config.listeners {
         network::judge_proxy_protocol(listener, &network, found);
     }
+    http::judge(config, found);
 
     outbound::judge(config, connects, &network, &|inode| machine.holder(inode), found)?;
     if let Some(endpoint) = &config.identity_endpoint {
@@ -97,7 +101,8 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     let memory = config.limits.memory.or_else(|| machine.memory_limit());
     limits::judge_memory(config.limits.connections, descriptors, memory, found);
     limits::judge_threads(config.threads, sys::limits::cpus(), found);
-    limits::judge_idle(config.timeouts.idle, machine::on_cloud_foundry(), found);
+    let meets_routers = machine::on_cloud_foundry() || config.listeners.iter().any(|listener| listener.http.is_some());
+    limits::judge_idle(config.timeouts.idle, meets_routers, found);
     limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);
     Ok(())
 }

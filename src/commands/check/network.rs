@@ -361,6 +361,8 @@ mod tests {
             dial: Dial::BeforeHandshake,
             proxy_protocol,
             accept_proxy_protocol: accept.iter().map(|text| crate::config::values::network(text).unwrap()).collect(),
+            http: None,
+            plaintext: None,
         };
         let mut found = Findings::default();
         judge_proxy_protocol(&listener, &network(listening), &mut found);

@@ -1,4 +1,4 @@
-//! The front-ends of `--green-blue`: other apps of the platform, which call the back-end. They speak plaintext to an outbound listener of
+//! The front-ends of `--green-blue` and `--http`: other apps of the platform, which call the back-end. They speak plaintext to an outbound listener of
 //! their own sidecar, which shows the back-end their certificate.
 
 use std::io;
@@ -22,24 +22,25 @@ const EVERY: Duration = Duration::from_secs(2);
 /// For each step of a call: on one machine anything longer is an answer in itself.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: back-end\r\nConnection: close\r\n\r\n";
-
 /// An app that calls.
 pub(super) struct FrontEnd {
     /// How it is told of.
     pub(super) name: &'static str,
     /// What its certificate says.
     pub(super) spec: InstanceSpec,
+    /// What it asks for.
+    pub(super) paths: &'static [&'static str],
 }
 
 impl FrontEnd {
-    /// Two apps that have nothing in common.
+    /// Two apps that have nothing in common, and ask for these paths.
     ///
     /// # Errors
     /// There are no random bytes.
-    pub(super) fn green_and_blue() -> Result<Vec<Self>, IssuerError> {
-        let front_end = |name| Ok(Self { name, spec: InstanceSpec { key: KEY, ..InstanceSpec::generate()? } });
-        ["green", "blue"].into_iter().map(front_end).collect()
+    pub(super) fn green_and_blue(paths: [&'static [&'static str]; 2]) -> Result<Vec<Self>, IssuerError> {
+        let front_end =
+            |(name, paths)| Ok(Self { name, spec: InstanceSpec { key: KEY, ..InstanceSpec::generate()? }, paths });
+        ["green", "blue"].into_iter().zip(paths).map(front_end).collect()
     }
 
     /// Where its pair is.
@@ -83,30 +84,37 @@ impl FrontEnd {
         let sidecar = Sidecar::open(config)?;
         let outbound = sidecar.outbound_addresses().next();
         let outbound = outbound.ok_or_else(|| Fault::new(Exit::Internal, "no outbound listener is open"))?;
-        Ok(FrontEndSidecar { name: self.name, outbound, sidecar })
+        Ok(FrontEndSidecar { caller: Caller { name: self.name, outbound, paths: self.paths }, sidecar })
     }
 }
 
 /// The sidecar of a front-end.
 pub(super) struct FrontEndSidecar {
-    /// How the front-end is told of.
-    pub(super) name: &'static str,
-    /// Where the front-end dials it, in plaintext.
-    pub(super) outbound: SocketAddr,
+    pub(super) caller: Caller,
     pub(super) sidecar: Sidecar,
+}
+
+/// A front-end as it calls.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    /// How it is told of.
+    pub(super) name: &'static str,
+    /// Where it dials its sidecar, in plaintext.
+    pub(super) outbound: SocketAddr,
+    /// What it asks for.
+    pub(super) paths: &'static [&'static str],
 }
 
 /// Who calls whom.
 pub(super) struct CallLog {
-    /// Each front-end by its name, and where it dials its sidecar.
-    pub(super) front_ends: Vec<(&'static str, SocketAddr)>,
+    pub(super) callers: Vec<Caller>,
     /// Becomes true once the back-end serves, and that was told.
     pub(super) introduced: watch::Receiver<bool>,
 }
 
 /// Has each front-end call, and tells what it got. Ends only by a fault; never, if there is no front-end.
 pub(super) async fn call_again_and_again(mut calls: CallLog) -> Fault {
-    if calls.front_ends.is_empty() || calls.introduced.wait_for(|introduced| *introduced).await.is_err() {
+    if calls.callers.is_empty() || calls.introduced.wait_for(|introduced| *introduced).await.is_err() {
         // Nobody calls; or the sidecar is gone, and ends the demo itself.
         return std::future::pending().await;
     }
@@ -123,22 +131,25 @@ impl CallLog {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for (front_end, outbound) in self.front_ends.iter().copied() {
-                let called = tokio::task::spawn_blocking(move || call(outbound)).await;
-                let called = called.map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;
-                narrator::tell(front_end, &outcome(&called))?;
+            for Caller { name, outbound, paths } in self.callers.iter().copied() {
+                for path in paths {
+                    let called = tokio::task::spawn_blocking(move || call(outbound, path)).await;
+                    let called = called.map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;
+                    narrator::tell(name, &format!("GET {path} {}", outcome(&called)))?;
+                }
             }
         }
     }
 }
 
 /// One request in plaintext, and the whole answer.
-fn call(outbound: SocketAddr) -> io::Result<String> {
+fn call(outbound: SocketAddr, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&outbound, CALL_TIMEOUT)?;
     stream.set_read_timeout(Some(CALL_TIMEOUT))?;
     stream.set_write_timeout(Some(CALL_TIMEOUT))?;
     let mut answer = String::new();
-    stream.write_all(REQUEST)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: back-end\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     stream.read_to_string(&mut answer)?;
     Ok(answer)
 }
@@ -148,7 +159,11 @@ fn outcome(called: &io::Result<String>) -> String {
     let error = match called {
         Ok(answer) => {
             let status = answer.lines().next().unwrap_or_default();
-            let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+            let reason = head.lines().find_map(|line| line.strip_prefix("vestibule-reason: "));
+            if let Some(reason) = reason {
+                return format!("refused: {status}, {reason}");
+            }
             return format!("answered: {status}, {:?}", body.lines().next().unwrap_or_default());
         }
         Err(error) => error,
@@ -167,6 +182,8 @@ mod tests {
     fn an_answer_a_refusal_and_silence_are_told_apart() {
         let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nhello\nmore".to_owned();
         assert_eq!(outcome(&Ok(answer)), "answered: HTTP/1.1 200 OK, \"hello\"");
+        let refused = "HTTP/1.1 403 Forbidden\r\nvestibule-reason: denied\r\n\r\n{}".to_owned();
+        assert_eq!(outcome(&Ok(refused)), "refused: HTTP/1.1 403 Forbidden, denied");
         let reset = io::ErrorKind::ConnectionReset.into();
         assert_eq!(outcome(&Err(reset)), "refused: its sidecar has reset the connection");
         assert_eq!(outcome(&Err(io::ErrorKind::ConnectionRefused.into())), "no answer: connection refused");
@@ -174,7 +191,7 @@ mod tests {
 
     #[test]
     fn green_and_blue_are_two_apps() {
-        let [green, blue] = &FrontEnd::green_and_blue().unwrap()[..] else { panic!("not two") };
+        let [green, blue] = &FrontEnd::green_and_blue([&["/"], &["/"]]).unwrap()[..] else { panic!("not two") };
         assert_eq!((green.name, blue.name), ("green", "blue"));
         assert_ne!(green.spec.app, blue.spec.app);
     }

@@ -6,10 +6,14 @@
 //! With `--green-blue` the app is a back-end with two front-ends: green, which `--allow-app` admits, and blue, which no
 //! rule does. Both call again and again, and each answer or refusal is told beside the proxy's own access log entry.
 //!
+//! With `--http` both front-ends may come in, and the proxy judges each request by routes: green may ask for one path, and
+//! blue for none.
+//!
 //! With `--tokens` tokens are made with the pair in service, verified, and refused where they do not count.
 
 mod app;
 mod front_end;
+mod http;
 mod narrator;
 mod tokens;
 
@@ -24,11 +28,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use self::front_end::{FrontEnd, FrontEndSidecar};
+use self::front_end::{Caller, FrontEnd, FrontEndSidecar};
 use self::narrator::Narrator;
 use self::tokens::TokenDemo;
 use super::text;
-use crate::cli::DemoArgs;
+use crate::cli::{DemoArgs, DemoCalls};
 use crate::config::resolve::resolve;
 use crate::config::sources::{Environment, Sources};
 use crate::config::{AccessLogFilter, Config, Listen, Log};
@@ -57,9 +61,15 @@ const A_MOMENT: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// The address that was typed cannot be opened (status 69), or a fault of the system's (70).
+#[inline(never)]
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
     let log = Log { format: None, level: args.log_level, access: AccessLogFilter::All };
-    let front_ends = if args.green_blue { FrontEnd::green_and_blue().map_err(issuing)? } else { Vec::new() };
+    let front_ends = match args.calls {
+        DemoCalls::Nobody => Ok(Vec::new()),
+        DemoCalls::GreenBlue => FrontEnd::green_and_blue([&["/"], &["/"]]),
+        DemoCalls::Http => FrontEnd::green_and_blue(http::PATHS),
+    };
+    let front_ends = front_ends.map_err(issuing)?;
     let callers = front_ends.iter().map(|front_end| (front_end.spec.app.to_string(), front_end.name)).collect();
     telemetry::start_logging_beside(&log, narrator::connection_layer(callers));
     let authority = Authority::generate(SystemTime::now()).map_err(issuing)?;
@@ -77,7 +87,7 @@ struct Demo<'a> {
     log: Log,
     authority: Authority,
     spec: InstanceSpec,
-    /// Those who call, with `--green-blue`. Only the first is allowed in.
+    /// Those who call, with `--green-blue` and `--http`. Only the first is allowed in, or may ask for something.
     front_ends: Vec<FrontEnd>,
 }
 
@@ -108,7 +118,12 @@ impl Demo<'_> {
         for front_end in &self.front_ends {
             front_end.write_pair(dir.path(), &self.authority).map_err(issuing)?;
         }
-        let app = app::start().await.map_err(|error| internal("cannot start the demo's app", &error))?;
+        let is_http = self.args.calls == DemoCalls::Http;
+        if is_http {
+            http::write_policy(dir.path(), &self.front_ends)
+                .map_err(|error| internal("cannot write the policy file", &error))?;
+        }
+        let app = app::start(is_http).await.map_err(|error| internal("cannot start the demo's app", &error))?;
         let (sidecar, taken) = self.open(&folder, &roots, app)?;
         if let Ok(ControlRequest::Stop) = timeout(A_MOMENT, early.next_request(None)).await {
             return Ok(Exit::Success);
@@ -117,21 +132,21 @@ impl Demo<'_> {
         let sidecars = self.front_ends.iter();
         let sidecars = sidecars.map(|one| one.open_sidecar(dir.path(), reached(proxy), &self.spec, &self.log));
         let sidecars = sidecars.collect::<Result<Vec<_>, _>>()?;
-        let front_ends: Vec<_> = sidecars.iter().map(|one| (one.name, one.outbound)).collect();
-        let mut commands = self.commands(proxy, &roots, &front_ends);
+        let callers: Vec<_> = sidecars.iter().map(|one| one.caller).collect();
+        let mut commands = self.commands(proxy, dir.path(), &roots, &callers);
         if self.args.tokens {
             commands.push(TokenDemo::command(&folder.cert(), &folder.key(), &roots));
         }
         let (introduced, told) = watch::channel(false);
         let narrator = Narrator {
-            intro: self.intro(dir.path(), proxy, app, taken, (sidecar.admin_addr(), &front_ends)),
+            intro: self.intro(dir.path(), proxy, app, taken, (sidecar.admin_addr(), &callers)),
             commands,
             shown: sidecar.served(),
             introduced,
         };
         let tokens = self.args.tokens.then(|| TokenDemo::new(&self.authority, &roots)).transpose()?;
         let tokens = tokens::show_again_and_again(tokens, sidecar.served(), told.clone());
-        let calls = front_end::call_again_and_again(front_end::CallLog { front_ends, introduced: told });
+        let calls = front_end::call_again_and_again(front_end::CallLog { callers, introduced: told });
         let mut others: JoinSet<Result<Exit, Fault>> = JoinSet::new();
         for FrontEndSidecar { sidecar, .. } in sidecars {
             others.spawn(sidecar.run());
@@ -166,9 +181,13 @@ impl Demo<'_> {
             ("cert", folder.cert().into_os_string()),
             ("key", folder.key().into_os_string()),
         ];
-        if let Some(allowed) = self.front_ends.first() {
-            flags.push(("client-ca", roots.into()));
-            flags.push(("allow-app", allowed.spec.app.to_string().into()));
+        match self.front_ends.first() {
+            None => {}
+            Some(_) if self.args.calls == DemoCalls::Http => flags.extend(http::flags(roots)),
+            Some(allowed) => {
+                flags.push(("client-ca", roots.into()));
+                flags.push(("allow-app", allowed.spec.app.to_string().into()));
+            }
         }
         resolved(&self.log, |all| all.extend(flags))
     }
@@ -192,11 +211,16 @@ impl Demo<'_> {
     }
 
     /// Commands to paste into a shell. They verify the instance's name, as a router does, or are what a front-end does.
-    fn commands(&self, proxy: SocketAddr, roots: &Path, front_ends: &[(&str, SocketAddr)]) -> Vec<String> {
-        if front_ends.is_empty() {
+    fn commands(&self, proxy: SocketAddr, dir: &Path, roots: &Path, callers: &[Caller]) -> Vec<String> {
+        if callers.is_empty() {
             return commands(&self.spec, proxy, roots);
         }
-        front_ends.iter().map(|(name, outbound)| format!("curl http://{outbound}/    # as {name}")).collect()
+        let as_each = callers.iter().flat_map(|Caller { name, outbound, paths }| {
+            paths.iter().map(move |path| format!("curl http://{outbound}{path}    # as {name}"))
+        });
+        let first = self.front_ends.first().filter(|_| self.args.calls == DemoCalls::Http);
+        let by_tls = first.map(|front_end| http::command(&curl(&self.spec, proxy, roots), front_end, dir));
+        as_each.chain(by_tls).collect()
     }
 
     /// What is running, in aligned lines.
@@ -206,7 +230,7 @@ impl Demo<'_> {
         proxy: SocketAddr,
         app: SocketAddr,
         taken: Option<Listen>,
-        (admin, outbounds): (Option<SocketAddr>, &[(&str, SocketAddr)]),
+        (admin, callers): (Option<SocketAddr>, &[Caller]),
     ) -> Vec<String> {
         let InstanceSpec { organization, space, app: app_guid, key, .. } = &self.spec;
         let stepped_aside =
@@ -216,12 +240,14 @@ impl Demo<'_> {
             None => "no status page: its address, 127.0.0.1:9901, is taken".to_owned(),
         };
         let every = text::duration(self.args.rotate_every);
-        let front_ends =
-            self.front_ends.iter().zip(outbounds).enumerate().map(|(place, (front_end, (_, outbound)))| {
-                let said = if place == 0 { "allowed in by --allow-app" } else { "no rule allows it in" };
-                let app = front_end.spec.app;
-                (front_end.name, format!("app {app}, {said}; speaks plaintext HTTP to its --outbound, {outbound}"))
-            });
+        let said = match self.args.calls {
+            DemoCalls::Http => http::SAID,
+            DemoCalls::Nobody | DemoCalls::GreenBlue => ["allowed in by --allow-app", "no rule allows it in"],
+        };
+        let front_ends = self.front_ends.iter().zip(callers).zip(said).map(|((front_end, caller), said)| {
+            let (app, outbound) = (front_end.spec.app, caller.outbound);
+            (front_end.name, format!("app {app}, {said}; speaks plaintext HTTP to its --outbound, {outbound}"))
+        });
         [
             ("proxy", format!("TLS on {proxy}{stepped_aside}")),
             ("app", format!("plaintext HTTP on {app}, in this process")),

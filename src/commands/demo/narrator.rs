@@ -114,6 +114,8 @@ impl<S: Subscriber> Layer<S> for ConnectionPrinter {
 #[derive(Default)]
 struct ObservedFields {
     is_outbound: bool,
+    /// The request that it is of; none: a connection.
+    request: Option<ObservedRequest>,
     /// Where an outbound connection came in, and whom it dials.
     listener: String,
     to: String,
@@ -131,6 +133,21 @@ struct ObservedFields {
     down: u64,
 }
 
+/// What of a request's entry is told beside who called.
+#[derive(Default)]
+struct ObservedRequest {
+    method: String,
+    path: String,
+    status: Option<u64>,
+    reason: Option<String>,
+}
+
+impl ObservedFields {
+    fn request(&mut self) -> &mut ObservedRequest {
+        self.request.get_or_insert_default()
+    }
+}
+
 impl Visit for ObservedFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         let value = value.to_owned();
@@ -146,6 +163,9 @@ impl Visit for ObservedFields {
             "client_app" => self.caller = Some(value),
             "denial_reason" => self.denial = Some(value),
             "rule" => self.rule = Some(value),
+            "method" if !self.is_outbound => self.request().method = value,
+            "path" => self.request().path = value,
+            "reason" => self.request().reason = Some(value),
             _ => {}
         }
     }
@@ -159,6 +179,7 @@ impl Visit for ObservedFields {
             "generation" => self.generation = Some(value),
             "bytes_up" => self.up = value,
             "bytes_down" => self.down = value,
+            "status" if !self.is_outbound => self.request().status = Some(value),
             _ => {}
         }
     }
@@ -167,9 +188,16 @@ impl Visit for ObservedFields {
 impl fmt::Display for ObservedFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, reason, up, down, .. } = self;
-        match self.is_outbound {
-            true => write!(f, "outbound    {} to {}: {reason}", self.listener, self.to)?,
-            false => write!(f, "connection  {peer}: {reason}")?,
+        match &self.request {
+            Some(ObservedRequest { method, path, status, reason }) => {
+                let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+                write!(f, "request     {method} {}: {status}", text::one_line(path))?;
+                if let Some(reason) = reason {
+                    write!(f, ", {reason}")?;
+                }
+            }
+            None if self.is_outbound => write!(f, "outbound    {} to {}: {reason}", self.listener, self.to)?,
+            None => write!(f, "connection  {peer}: {reason}")?,
         }
         if let Some(caller) = &self.caller {
             write!(f, ", {caller}")?;
@@ -189,6 +217,7 @@ impl fmt::Display for ObservedFields {
             write!(f, ", generation {generation}")?;
         }
         match &self.detail {
+            None if self.request.is_some() => Ok(()),
             // It may quote what a client sent.
             Some(detail) => write!(f, "; {}", text::one_line(detail)),
             None => write!(f, ", {up} bytes in, {down} bytes out"),
@@ -232,6 +261,15 @@ mod tests {
             served.to_string(),
             "connection  127.0.0.1:5000: completed, green, rule cf:app:x, 0 bytes in, 0 bytes out"
         );
+    }
+
+    #[test]
+    fn a_request_is_told_with_its_answer_and_its_rule() {
+        let (method, path) = ("GET".to_owned(), "/secret".to_owned());
+        let refused = ObservedRequest { method, path, status: Some(403), reason: Some("path_not_allowed".to_owned()) };
+        let request =
+            ObservedFields { request: Some(refused), caller: Some("green".to_owned()), ..ObservedFields::default() };
+        assert_eq!(request.to_string(), "request     GET /secret: 403, path_not_allowed, green, no rule");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::cli::{JwtArgs, TokenCommand, TokenOutput, VaultCfArgs};
 use crate::config::PairSource;
 use crate::credentials::Pair;
 use crate::exit::{Exit, Fault};
+use crate::token::TokenForm;
 use crate::{app_files, sys, token};
 
 /// Does what was asked for.
@@ -18,6 +19,7 @@ use crate::{app_files, sys, token};
 /// # Errors
 /// [`Exit::NoCredential`] without a pair, [`Exit::Usage`] for what does not fit the key, and [`Exit::Findings`] where the pair vouches for
 /// nobody now. To judge: [`Exit::NoCredential`] for a file that cannot be read, and [`Exit::Config`] for roles with mistakes.
+#[inline(never)]
 pub(super) fn run(command: &TokenCommand) -> Result<Exit, Fault> {
     match command {
         TokenCommand::Jwt(args) => jwt(args),
@@ -42,10 +44,9 @@ fn jwt(JwtArgs { pair, request, output }: &JwtArgs) -> Result<Exit, Fault> {
         let exit = if error.is_mistake() { Exit::Usage } else { Exit::Findings };
         Fault::new(exit, error.to_string())
     })?;
-    if request.audience.iter().any(|audience| audience.contains(',')) {
-        eprintln!(
-            "vestibule: --audience: one of them has a comma in it; for several audiences give the option several times"
-        );
+    note_commas("--audience", &request.audience);
+    if let TokenForm::Comcast { policies } = &request.form {
+        note_commas("--policy", policies);
     }
     if request.audience.len() > 1 {
         eprintln!("vestibule: the token has several audiences: each of them can use it with the others");
@@ -60,6 +61,15 @@ fn jwt(JwtArgs { pair, request, output }: &JwtArgs) -> Result<Exit, Fault> {
         }
     }
     Ok(Exit::Success)
+}
+
+/// Says what a comma is taken for in the values of `option`.
+fn note_commas(option: &str, values: &[String]) {
+    if values.iter().any(|value| value.contains(',')) {
+        eprintln!(
+            "vestibule: {option}: a comma is taken as part of the name; for several give the option several times"
+        );
+    }
 }
 
 fn vault_cf(VaultCfArgs { pair, role }: &VaultCfArgs) -> Result<Exit, Fault> {

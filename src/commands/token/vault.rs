@@ -1,6 +1,7 @@
 //! `token vault`: log in once and print the token, or keep one fresh in a file.
 
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,10 +9,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::super::print;
-use super::load;
+use super::{load, note_commas};
 use crate::cli::{TokenOutput, VaultArgs};
 use crate::config::values::FileMode;
-use crate::config::{AccessLogFilter, Log, LogLevel};
+use crate::config::{AccessLogFilter, Log, LogLevel, VaultLogin};
 use crate::credentials::{Rotator, ServedCertificate, run_blocking};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::ControlRequest;
@@ -34,6 +35,14 @@ const REWRITE: [Duration; 4] =
 /// # Errors
 /// [`Exit::NoCredential`] without a pair, [`Exit::Config`] for a file that cannot be written, [`Exit::Findings`] where Vault does not let us in.
 pub(super) fn run(args: &VaultArgs) -> Result<Exit, Fault> {
+    match &args.vault.login {
+        VaultLogin::Cf { .. } | VaultLogin::Cert { .. } => {}
+        VaultLogin::Jwt { audience, .. } => note_commas("--audience", slice::from_ref(audience)),
+        VaultLogin::Comcast { audience, policies } => {
+            note_commas("--audience", slice::from_ref(audience));
+            note_commas("--policy", policies);
+        }
+    }
     match &args.output {
         TokenOutput::Stdout => {
             let token = once(args)?;

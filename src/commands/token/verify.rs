@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::note_commas;
 use super::replay_file::ReplayFile;
 use crate::cli::{TokenInput, VerifyArgs};
 use crate::commands::policy::{peer_chain, to_json};
@@ -48,6 +49,7 @@ pub(super) fn verify(args: &VerifyArgs, now: SystemTime) -> Result<(String, Exit
     if let Some(hint) = input_hint(&args.token, &token) {
         eprintln!("vestibule: {hint}");
     }
+    note_commas("--audience", &args.audiences);
     // Locked from here until it is written, so that of two who are shown one token at a time one alone lets it in.
     let replays = args.replay_file.as_deref().map(ReplayFile::open).transpose()?;
     let question = TokenQuestion {
@@ -69,12 +71,16 @@ pub(super) fn verify(args: &VerifyArgs, now: SystemTime) -> Result<(String, Exit
 
 /// What may have been meant, where what was given can be no token.
 fn input_hint(input: &TokenInput, token: &str) -> Option<&'static str> {
+    // No token ends like this, for a signature is longer.
+    let is_named_like_a_file = |name: &str| [".jwt", ".txt", ".token"].iter().any(|end| name.ends_with(end));
     match input {
-        _ if token.contains('.') && !token.contains('/') => None,
         TokenInput::Stdin if token.is_empty() => Some("nothing stands on stdin: give the token there, or as TOKEN"),
         TokenInput::Argument(name) if Path::new(name).exists() => {
             Some("TOKEN is the name of a file; to judge what stands in it, write < FILE in its place")
         }
+        TokenInput::Argument(name) if is_named_like_a_file(name) => Some(
+            "TOKEN looks like the name of a file, and there is none of that name; to judge what stands in one, write < FILE in its place",
+        ),
         _ => None,
     }
 }
@@ -83,12 +89,15 @@ fn anchors(args: &VerifyArgs) -> Result<TrustAnchors, Fault> {
     let files = ClientAuthFiles {
         required: true,
         ca: args.ca.clone(),
+        issuer_of: None,
         crl: args.crl.clone(),
         allow: Vec::new(),
         deny: Vec::new(),
+        forward_from: Vec::new(),
         any_implied: false,
         policy: None,
         mode: None,
+        routes: None,
     };
     let read = ClientPolicyFiles::read(&files, None).and_then(|texts| texts.client_policy(&files));
     let policy =

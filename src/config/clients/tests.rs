@@ -70,12 +70,15 @@ fn everything_that_can_be_said_is_kept() {
     let expected = ClientAuthFiles {
         required: false,
         ca: ["/a", "/b", "/c"].map(PathBuf::from).to_vec(),
+        issuer_of: None,
         crl: vec!["/l".into()],
         allow: vec![Rule::Anonymous, "dns:*.example.com".parse().unwrap()],
         deny: vec!["cn:x".parse().unwrap()],
+        forward_from: Vec::new(),
         any_implied: false,
         policy: Some("/p.toml".into()),
         mode: Some(PolicyMode::Audit),
+        routes: None,
     };
     assert_eq!(certified(&typed), expected);
 }

@@ -99,6 +99,8 @@ impl EnvoyListener {
             dial: Dial::BeforeHandshake,
             proxy_protocol: None,
             accept_proxy_protocol: Vec::new(),
+            http: None,
+            plaintext: None,
         }
     }
 }

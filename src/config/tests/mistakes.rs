@@ -21,8 +21,6 @@ fn every_mistake_says_where_what_and_the_mend() {
             "--app: \"app.internal\" is a name; write an IP address such as 127.0.0.1:8080"),
         (n().variable("PORT", "http"),
             "PORT: \"http\" is not a port; a port is a number from 1 to 65535"),
-        (n().flag("listener", "8443"),
-            "--listener: \"8443\" has no =; write LISTEN=APP such as 8443=8080"),
         (n().flag("threads", "0"),
             "--threads: \"0\" is out of range; write a number from 1 to 256"),
         (n().flag("max-connections", "many"),

@@ -113,13 +113,17 @@ pub fn listen_or_off(text: &str) -> Result<Option<Listen>, Problem> {
     if text == "off" { Ok(None) } else { listen(text).map(Some) }
 }
 
-/// `LISTEN=APP`: `8443=8080`, `9443=127.0.0.1:9090`, `8443=unix:/run/app.sock`.
-pub fn listener(text: &str) -> Result<(Listen, AppAddr), Problem> {
-    let Some((outer, inner)) = text.split_once('=') else {
-        let what = format!("{} has no =", quote(text));
-        return Err(Problem::new(what, "write LISTEN=APP such as 8443=8080"));
-    };
-    Ok((listen(outer)?, app(inner)?))
+/// `LISTEN=APP`: `8443=8080`, `9443=127.0.0.1:9090`, `8443=unix:/run/app.sock`; or `LISTEN` alone, where `has_own_app` is to say that there is
+/// an app without being named.
+pub fn listener(text: &str, has_own_app: bool) -> Result<(Listen, Option<AppAddr>), Problem> {
+    match text.split_once('=') {
+        Some((outer, inner)) => Ok((listen(outer)?, Some(app(inner)?))),
+        None if has_own_app => Ok((listen(text)?, None)),
+        None => {
+            let what = format!("{} has no =", quote(text));
+            Err(Problem::new(what, "write LISTEN=APP such as 8443=8080"))
+        }
+    }
 }
 
 pub(super) fn unix(path: &str) -> Result<PathBuf, Problem> {
@@ -213,9 +217,18 @@ mod tests {
     #[test]
     fn a_listener_is_split_at_its_first_equals_sign() {
         let unix = AppAddr::Unix("/run/a=b".into());
-        assert_eq!(listener("8443=unix:/run/a=b"), Ok((Listen::EveryAddress(8443), unix)));
+        assert_eq!(listener("8443=unix:/run/a=b", false), Ok((Listen::EveryAddress(8443), Some(unix))));
         let tcp = AppAddr::Tcp("127.0.0.1:9090".parse().unwrap());
-        assert_eq!(listener("127.0.0.1:0=9090"), Ok((Listen::At("127.0.0.1:0".parse().unwrap()), tcp)));
+        assert_eq!(listener("127.0.0.1:0=9090", true), Ok((Listen::At("127.0.0.1:0".parse().unwrap()), Some(tcp))));
+    }
+
+    #[test]
+    fn a_listener_alone_leads_to_an_app_that_needs_no_name() {
+        assert_eq!(listener("8080", true), Ok((Listen::EveryAddress(8080), None)));
+        assert_eq!(
+            listener("8080", false).unwrap_err().to_string(),
+            "\"8080\" has no =; write LISTEN=APP such as 8443=8080"
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ impl Range {
     pub const A_MILLISECOND_TO_TEN_MINUTES: Self = Self { least: Self::MILLISECOND, most: Self::TEN_MINUTES };
     /// For the life of a connection.
     pub const A_MILLISECOND_TO_A_MONTH: Self = Self { least: Self::MILLISECOND, most: Self::MONTH };
+    /// For what a body or an answer may take.
+    pub const A_MILLISECOND_TO_A_DAY: Self = Self { least: Self::MILLISECOND, most: Self::DAY };
     /// For something that may be skipped.
     pub const ZERO_TO_AN_HOUR: Self = Self { least: Self::NONE, most: Self::HOUR };
     /// For a token.

@@ -32,7 +32,7 @@ pub use forward_proxy::{Listed, forward_proxy, listed, port_mapping};
 pub use http_proxy::{http_proxy, no_proxy};
 pub use identity_endpoint::{audience, outbound_listen_or_off, rate};
 pub use network::{Network, network};
-pub use size::size;
+pub use size::{head_size, size};
 pub use target::{eject, outbound, outbound_ca, outbound_listen, server_name, target};
 
 /// `value`, if no quote begins or ends it. A shell would have taken them away; `docker --env-file` and others do not, and
@@ -221,19 +221,19 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in "(?s).{0,300}") {
             let _ = (path(text.as_ref()), number(&text, &(1..=256_usize)), alpn(&text), word(&text), switch(&text));
-            let _ = (listen(&text), app(&text), listener(&text), port(&text), network(&text));
+            let _ = (listen(&text), app(&text), listener(&text, true), port(&text), network(&text));
             let _ = (duration(&text, &Range::ZERO_TO_AN_HOUR), duration_or_off(&text, &Range::ZERO_TO_AN_HOUR));
         }
 
         #[test]
         fn nearly_right_text_does_not_either(text in "(unix:|localhost|off|\\[|\\]|:|::|=|[0-9]{1,6}|\\.|%|[a-z]{1,2}| ){0,12}") {
-            let _ = (listen(&text), app(&text), listener(&text), port(&text));
+            let _ = (listen(&text), app(&text), listener(&text, true), port(&text));
             let _ = (duration(&text, &Range::ZERO_TO_AN_HOUR), duration_or_off(&text, &Range::ZERO_TO_AN_HOUR));
         }
 
         #[test]
         fn a_mistake_is_always_one_short_line(text in "(?s).{0,300}") {
-            let wrongs = [listen(&text).err(), app(&text).err(), listener(&text).err(), alpn(&text).err(),
+            let wrongs = [listen(&text).err(), app(&text).err(), listener(&text, true).err(), alpn(&text).err(),
                 duration(&text, &Range::ZERO_TO_AN_HOUR).err()];
             for problem in wrongs.into_iter().flatten() {
                 let line = problem.to_string();

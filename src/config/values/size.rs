@@ -1,5 +1,7 @@
 //! Sizes of memory as people and platforms write them: `64M`, `64MiB`, `1G`.
 
+use std::ops::RangeInclusive;
+
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
 
@@ -31,9 +33,26 @@ const UNITS: [(&str, u64); 16] = [
 /// Less than this has no room for the program itself.
 const LEAST: u64 = MIB;
 
+/// The longest head of a request may be set within this.
+const HEADS: RangeInclusive<u64> = 8 * KIB..=MIB;
+
 /// A size in bytes, from one mebibyte on.
 pub fn size(text: &str) -> Result<u64, Problem> {
-    let help = "write a size such as 64M or 1G";
+    match bytes(text, "write a size such as 64M or 1G")? {
+        bytes if bytes < LEAST => Err(Problem::new(format!("{} is too small", quote(text)), "write at least 1M")),
+        bytes => Ok(bytes),
+    }
+}
+
+/// The longest head of a request, in bytes.
+pub fn head_size(text: &str) -> Result<usize, Problem> {
+    const HELP: &str = "write 8K to 1M";
+    let bytes = usize::try_from(bytes(text, HELP)?).ok();
+    let fits = |bytes: &usize| HEADS.contains(&(*bytes as u64));
+    bytes.filter(fits).ok_or_else(|| Problem::new(format!("{} is out of range", quote(text)), HELP))
+}
+
+fn bytes(text: &str, help: &'static str) -> Result<u64, Problem> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start_matches(' ').to_ascii_uppercase();
@@ -43,7 +62,6 @@ pub fn size(text: &str) -> Result<u64, Problem> {
     };
     match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
         None => Err(Problem::new(format!("{} is too large", quote(text)), help)),
-        Some(bytes) if bytes < LEAST => Err(Problem::new(format!("{} is too small", quote(text)), "write at least 1M")),
         Some(bytes) => Ok(bytes),
     }
 }

@@ -1,6 +1,9 @@
 use super::*;
+use crate::http::path::fold;
+use crate::identity::Client;
 use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
 use crate::policy::DenialReason;
+use crate::trust::{ClientAuth, ClientAuthenticator};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::fs;
@@ -23,12 +26,15 @@ fn folder() -> (TempDir, ClientAuthFiles) {
     let certified = ClientAuthFiles {
         required: true,
         ca: vec![dir.path().to_owned()],
+        issuer_of: None,
         crl: vec![],
         allow: vec![],
         deny: vec![],
+        forward_from: Vec::new(),
         any_implied: false,
         policy: None,
         mode: None,
+        routes: None,
     };
     (dir, certified)
 }
@@ -93,12 +99,12 @@ fn the_policy_file_adds_to_the_rules_that_were_given() {
         load(certified).map(|client_policy| client_policy.policy)
     };
     certified.policy = Some(path.clone());
-    let nobody = Policy { mode: PolicyMode::Enforce, allow: vec![], deny: vec![] };
+    let nobody = Policy { mode: PolicyMode::Enforce, allow: vec![], deny: vec![], routes: Routes::default() };
     assert_eq!(policy("", &certified).unwrap(), nobody);
     certified.allow = vec![Rule::CloudFoundry];
     let both = policy("mode = 'audit'\nallow = ['cn:x']\ndeny = ['any']", &certified).unwrap();
     let allow = vec![Rule::CloudFoundry, "cn:x".parse().unwrap()];
-    assert_eq!(both, Policy { mode: PolicyMode::Audit, allow, deny: vec![Rule::Any] });
+    assert_eq!(both, Policy { mode: PolicyMode::Audit, allow, deny: vec![Rule::Any], routes: Routes::default() });
     certified.mode = Some(PolicyMode::Enforce);
     assert_eq!(policy("mode = 'audit'", &certified).unwrap().mode, PolicyMode::Enforce);
     let error = policy("allow = ['x']\nmod = 'audit'", &certified).unwrap_err().to_string();
@@ -108,6 +114,56 @@ fn the_policy_file_adds_to_the_rules_that_were_given() {
     assert!(load(&certified).unwrap_err().to_string().contains("not UTF-8 text"));
     fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
     assert!(load(&certified).unwrap_err().to_string().contains("larger than 1 MiB"));
+}
+
+#[test]
+fn the_policy_file_adds_to_the_routes_that_were_given_where_requests_are_read() {
+    let (dir, mut certified) = folder();
+    let path = dir.path().join(".policy.toml");
+    certified.policy = Some(path.clone());
+    let file = "deny = ['cn:x']\n[[route]]\npath = '/health'\nallow = ['anonymous']\n";
+    fs::write(&path, file).unwrap();
+    let error = load(&certified).unwrap_err().with_help();
+    let what = "the route /health stands where no request is read: a listener of mode tcp";
+    let help = "write mode = \"http\" for the listener, or take its routes out";
+    assert_eq!(error, format!("{}:2: route: {what}; {help}", path.display()));
+
+    let green = InstanceSpec::generate().unwrap();
+    let given = Route { path: "/api".parse().unwrap(), exact: false, methods: None, allow: vec![Rule::App(green.app)] };
+    certified.routes = Some(vec![given.clone()]);
+    certified.required = false;
+    let client_policy = Arc::new(load(&certified).unwrap());
+    let routes = &client_policy.policy.routes;
+    assert_eq!(routes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["/api", "/health"]);
+    // A route for the anonymous: a certificate is asked for, and none is required.
+    let now = SystemTime::now();
+    let auth = |client_policy: &Arc<ClientPolicy>, required| {
+        ClientAuth::Certificate(ClientAuthenticator::new(Arc::clone(client_policy), required, None))
+    };
+    let (anonymous, _) = auth(&client_policy, false).authorize(None, now).unwrap();
+    assert_eq!(anonymous, Client::Anonymous);
+    assert_eq!(auth(&client_policy, true).authorize(None, now).unwrap_err().reason(), DenialReason::NoCertificate);
+    let (client, permit) = auth(&client_policy, false).authorize(Some(&issue(&green)), now).unwrap();
+    assert_eq!(permit.rule(), Some(&Rule::App(green.app)));
+    let asked = |client: &Client, path: &str| {
+        let auth = auth(&client_policy, false);
+        assert!(auth.has_routes());
+        let judged = auth.authorize_request(client, "GET", &fold(path).unwrap());
+        judged.map(|(_, route)| route.map(ToString::to_string)).map_err(|denial| denial.reason())
+    };
+    assert_eq!(asked(&client, "/api/x"), Ok(Some("/api".to_owned())));
+    assert_eq!(asked(&client, "/health"), Err("denied"));
+    assert_eq!(asked(&Client::Anonymous, "/health"), Ok(Some("/health".to_owned())));
+    assert_eq!(asked(&Client::Anonymous, "/api"), Err("certificate_required"));
+
+    // Without it, one is.
+    fs::write(&path, "").unwrap();
+    let without = Arc::new(load(&certified).unwrap());
+    assert!(matches!(auth(&without, false), ClientAuth::Certificate(authenticator) if authenticator.is_required()));
+    assert!(
+        lacks_some_of(&without.policy, &client_policy.policy) && lacks_some_of(&client_policy.policy, &without.policy)
+    );
+    assert!(!lacks_some_of(&without.policy, &without.policy));
 }
 
 #[test]

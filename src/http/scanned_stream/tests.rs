@@ -1,10 +1,12 @@
-use std::sync::Arc;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::super::head_scan::RequestHead;
+use super::super::head_scan::{MAX_HEAD, RequestHead};
 use super::*;
 use crate::budget::{Budget, Budgets};
+
+fn rules() -> Arc<HeadRules> {
+    Arc::new(HeadRules::forward_proxy(MAX_HEAD))
+}
 
 fn backlogs(limit: Option<u64>) -> Arc<Budget> {
     Budgets::new(None, limit).backlogs
@@ -13,7 +15,7 @@ fn backlogs(limit: Option<u64>) -> Arc<Budget> {
 /// What the reader of `pieces`, sent one by one, gets to see until the end, and what is judged.
 async fn read(pieces: &[&[u8]]) -> (String, Vec<Result<RequestHead, HeadRefusal>>) {
     let (mut sender, receiver) = tokio::io::duplex(8);
-    let mut scanned = ScannedStream::new(receiver, Duration::from_millis(50), backlogs(None).reservation());
+    let mut scanned = ScannedStream::new(receiver, rules(), Duration::from_millis(50), backlogs(None).reservation());
     let heads = scanned.heads();
     let pieces: Vec<_> = pieces.iter().map(|piece| piece.to_vec()).collect();
     let sending = tokio::spawn(async move {
@@ -71,7 +73,7 @@ async fn read_until(scanned: &mut ScannedStream<DuplexStream>, text: &str) -> Ve
 async fn ask_late(behind: &str, next: &str, rest: &str) {
     const LIMIT: Duration = Duration::from_secs(1);
     let (mut sender, receiver) = tokio::io::duplex(4096);
-    let mut scanned = ScannedStream::new(receiver, LIMIT, backlogs(None).reservation());
+    let mut scanned = ScannedStream::new(receiver, rules(), LIMIT, backlogs(None).reservation());
     sender.write_all(b"GET /a HT").await.unwrap();
     let half = tokio::time::timeout(LIMIT * 6 / 10, scanned.read_u8()).await;
     assert!(half.is_err(), "half a head was handed on");
@@ -103,7 +105,7 @@ async fn heads_that_come_in_part_are_held_to_the_budget_and_the_last_of_it_is_fo
     let budget = backlogs(Some(64 * 1024));
     let connect = || {
         let (sender, receiver) = tokio::io::duplex(1 << 20);
-        (sender, ScannedStream::new(receiver, Duration::from_secs(60), budget.reservation()))
+        (sender, ScannedStream::new(receiver, rules(), Duration::from_secs(60), budget.reservation()))
     };
     let begin = format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(2000));
     let (mut large, mut small) = (connect(), connect());

@@ -32,17 +32,17 @@ pub struct Hosts {
     rules: Arc<AddressRules>,
     counters: Arc<OutboundCounters>,
     http: HttpShared,
-    known: Mutex<HashMap<(Target, Route), KnownHost>>,
+    known: Mutex<HashMap<(Target, HostRoute), KnownHost>>,
 }
 
 /// How a server is dealt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Route {
+pub(super) struct HostRoute {
     /// Where in the list it stands; `None`: it does not.
     position: Option<usize>,
 }
 
-impl Route {
+impl HostRoute {
     /// Whether it gets to see who we are.
     pub(super) fn is_listed(self) -> bool {
         self.position.is_some()
@@ -114,9 +114,9 @@ impl Hosts {
     }
 
     /// How `target` is dealt with; `None`: not at all.
-    pub(super) fn route(&self, target: &Target) -> Option<Route> {
+    pub(super) fn route(&self, target: &Target) -> Option<HostRoute> {
         let position = self.config.position(target);
-        (position.is_some() || self.config.unlisted == Unlisted::Tunnel).then_some(Route { position })
+        (position.is_some() || self.config.unlisted == Unlisted::Tunnel).then_some(HostRoute { position })
     }
 
     /// On which ports `host` is listed.
@@ -128,7 +128,7 @@ impl Hosts {
     ///
     /// # Errors
     /// There are too many, all of them in use.
-    pub(super) fn host(&self, target: Target, route: Route) -> Result<Arc<ProxiedHost>, OutboundError> {
+    pub(super) fn host(&self, target: Target, route: HostRoute) -> Result<Arc<ProxiedHost>, OutboundError> {
         let mut known = self.known();
         let key = (target, route);
         if let Some(there) = known.get_mut(&key) {
@@ -145,7 +145,7 @@ impl Hosts {
         Ok(host)
     }
 
-    fn begin(&self, target: &Target, Route { position }: Route) -> ProxiedHost {
+    fn begin(&self, target: &Target, HostRoute { position }: HostRoute) -> ProxiedHost {
         let settings: &OutboundSettings = match position {
             Some(position) => &self.config.listed[position].settings,
             None => &self.config.unlisted_settings,
@@ -186,7 +186,7 @@ impl Hosts {
         counts
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<(Target, Route), KnownHost>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<(Target, HostRoute), KnownHost>> {
         // Nothing in it can be left half-written.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

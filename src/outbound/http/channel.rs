@@ -7,12 +7,11 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::body::RequestBody;
 use crate::config::{Host, Target};
-use crate::io::{TalliedStream, Tally};
+use crate::http::RequestBody;
+use crate::io::{OwnedTask, TalliedStream, Tally};
 use crate::lifecycle::DrainGuard;
 use crate::outbound::attempts::{Connected, Verified};
 use crate::outbound::dialler::Dialler;
@@ -38,12 +37,8 @@ pub(super) struct Channel {
     pub(super) origin: Arc<ChannelOrigin>,
     /// It has carried requests before.
     pub(super) is_reused: bool,
-    driver: Driver,
+    driver: OwnedTask,
 }
-
-/// The task that moves a connection's bytes, which ends with this.
-#[derive(Debug)]
-struct Driver(Option<JoinHandle<()>>);
 
 /// How a connection came to be, and why we have ended it.
 #[derive(Debug)]
@@ -108,11 +103,11 @@ impl Channel {
         builder.max_buf_size(MAX_RESPONSE_HEAD);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(OutboundError::Http)?;
         let driving = drive(connection, Arc::clone(dialler), Arc::clone(&origin), chain);
-        let driver = Driver(Some(tokio::spawn(async move {
+        let driver = OwnedTask::spawn(async move {
             driving.await;
             // Until then the end of the process waits for it.
             drop(guard);
-        })));
+        });
         Ok((Self { sender, tally, origin, is_reused: false, driver }, lease))
     }
 
@@ -145,17 +140,9 @@ impl Channel {
     }
 
     /// Closes it as one that is done: close_notify and FIN.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(self) {
         // Without a sender the task ends by itself.
-        drop(self.driver.0.take());
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.driver.detach();
     }
 }
 

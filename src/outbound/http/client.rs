@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use hyper::header::{EXPECT, HOST, HeaderMap, HeaderValue, UPGRADE};
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::body::{Exchange, ExchangeResponse, RequestBody, ResponseBody, own_response};
+use super::body::{Exchange, ExchangeResponse, ResponseBody, own_response};
 use super::channel::{Channel, Connection};
 use super::failure::{no_connection, own_answer, response_failure};
 use super::pool::{HttpShared, Pool};
 use super::retry::RetryBudget;
 use super::server::Switch;
 use crate::config::EjectOn;
-use crate::http::{RequestHead, remove_from_request, remove_from_response};
+use crate::http::{
+    RequestBody, RequestHead, remove_from_request, remove_from_response, remove_from_trailers, response_problem,
+};
 use crate::io::TallySince;
 use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
@@ -91,7 +93,7 @@ impl HttpClient {
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         let asked = parts.headers.get(UPGRADE).filter(|_| head.switch.is_some()).cloned();
-        let mut message = (parts, RequestBody::new(body));
+        let mut message = (parts, RequestBody::new(body, remove_from_trailers));
         let (mut tried, mut unsent, mut retry) = (Vec::new(), 0, None);
         loop {
             let is_fresh = unsent > 0 || retry.is_some();
@@ -284,30 +286,6 @@ impl HttpClient {
                 Some((session.counted_by(permit), dialler))
             })
         })
-    }
-}
-
-/// What is wrong with `response`, if something could be read in two ways; `asked`: the protocol that the app has asked to switch to.
-fn response_problem<B>(response: &Response<B>, asked: Option<&HeaderValue>) -> Option<&'static str> {
-    let fields = response.headers();
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let is_asked =
-        |protocol: &HeaderValue| asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
-    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    let is_number = |length: &HeaderValue| length.as_bytes().iter().all(u8::is_ascii_digit);
-    match () {
-        () if switches && !fields.get(UPGRADE).is_some_and(is_asked) => {
-            Some("the server switches to another protocol than it was asked to")
-        }
-        () if !codings.next().is_none_or(is_chunked) || codings.next().is_some() => {
-            Some("the response's Transfer-Encoding is not chunked alone")
-        }
-        () if !lengths.next().is_none_or(is_number) || lengths.next().is_some() => {
-            Some("the response's Content-Length is no number, or stands twice")
-        }
-        () => None,
     }
 }
 

@@ -1,12 +1,11 @@
 //! What the app is answered when it does not come to a response.
 
-use std::error::Error;
 use std::io;
 
 use hyper::StatusCode;
 
 use super::channel::Channel;
-use crate::http::{HeadRefusal, OwnAnswer};
+use crate::http::{HeadRefusal, OwnAnswer, io_cause};
 use crate::io::ReadLimitReached;
 use crate::outbound::error::{AttemptError, OutboundError, rejection};
 use crate::telemetry::OutboundCloseReason;
@@ -46,7 +45,7 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
         let told = detail.clone().unwrap_or_else(|| reason.meaning().to_owned());
         return (*reason, told);
     }
-    if let Some(cause) = cause(error) {
+    if let Some(cause) = io_cause(error) {
         if let Some(alert) = rejection(cause) {
             return (Reason::ClientCertificateRejected, AttemptError::Rejected(alert).to_string());
         }
@@ -83,23 +82,4 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
         }
         () => (Reason::NoResponse, error.to_string()),
     }
-}
-
-/// Whether `error` says that what was read is no body.
-pub(super) fn is_malformed(error: &hyper::Error) -> bool {
-    error.is_parse()
-        || cause(error)
-            .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
-}
-
-/// The failure of the connection below `error`.
-fn cause(error: &hyper::Error) -> Option<&io::Error> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error);
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
 use crate::budget::Budget;
-use crate::http::{HangUp, HeadRefusal, Heads, MAX_HEAD, RequestHead, RequestInFlight, ScannedStream};
+use crate::http::{HangUp, HeadRefusal, HeadRules, Heads, MAX_HEAD, RequestHead, RequestInFlight, ScannedStream};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
@@ -104,7 +104,8 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     budget: &Arc<Budget>,
     mut phase: watch::Receiver<Phase>,
 ) -> Option<(OutboundSession, Arc<Dialler>)> {
-    let stream = ScannedStream::new(app, HEAD_TIMEOUT, budget.reservation());
+    let stream =
+        ScannedStream::new(app, Arc::new(HeadRules::forward_proxy(MAX_HEAD)), HEAD_TIMEOUT, budget.reservation());
     let heads = stream.heads();
     let cut = CutReason::none_yet();
     let switch = Arc::new(Switch {

@@ -123,6 +123,19 @@ impl VaultError {
         }
     }
 
+    /// Whether we were refused for the pair that we have shown or signed with, or may have been: with another the answer may be another.
+    pub(super) fn is_of_the_pair(&self, asked: Asked) -> bool {
+        match self {
+            Self::Unreachable { error, .. } => error.is_rejection(),
+            Self::Refused { status, text, .. } => {
+                asked == Asked::Login
+                    && !self.is_transient(asked)
+                    && (status.is_client_error() || login_help(text).is_some())
+            }
+            Self::Unusable { .. } | Self::NotSent(_) | Self::Trust(_) => false,
+        }
+    }
+
     /// Whether the token was refused, or what it may do.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::FORBIDDEN, .. })
@@ -132,6 +145,11 @@ impl VaultError {
     pub fn help(&self, asked: Asked) -> Option<&'static str> {
         let (status, text) = match self {
             Self::Refused { status, text, .. } => (status.as_u16(), text.as_str()),
+            Self::Unreachable { error, .. } if error.is_rejection() => {
+                return Some(
+                    "give Vault's listener the CA that issues instance certificates; see whether the pair has expired, or was replaced",
+                );
+            }
             Self::Unreachable { error, .. } => {
                 return error.is_transient().then_some("see whether the server runs, the security group, and DNS");
             }
@@ -240,6 +258,68 @@ mod tests {
             (307, "", Asked::Login, false),
         ] {
             assert_eq!(refused(status, text).is_transient(asked), transient, "{status} {text}");
+        }
+    }
+
+    #[test]
+    fn a_login_that_is_refused_for_good_is_so_with_this_pair_and_may_not_be_with_another() {
+        for (status, text, asked, is_so) in [
+            (400, "certificate has expired or is not yet valid", Asked::Login, true),
+            (403, "permission denied", Asked::Login, true),
+            (500, "no instance ID on given certificate", Asked::Login, true),
+            (500, "internal error", Asked::Login, false),
+            (429, "", Asked::Login, false),
+            (307, "", Asked::Login, false),
+            (403, "permission denied", Asked::Secret, false),
+        ] {
+            assert_eq!(refused(status, text).is_of_the_pair(asked), is_so, "{status} {text}");
+        }
+    }
+
+    #[test]
+    fn each_answer_to_a_login_that_is_known_is_tried_again_or_not_and_has_its_help() {
+        for (status, text, transient, help) in [
+            // The CF method, in the order of its checks.
+            (400, "2 errors occurred: * crypto/rsa: verification error * crypto/rsa: verification error", false, ""),
+            (400, "'role-name' is required", false, ""),
+            (500, "no matching role", false, "lower case"),
+            (400, "'signature' is required", false, ""),
+            (400, "couldn't parse \"x\" as a time", false, ""),
+            (400, "request is too old; signed at 2026-01-01", false, "NTP"),
+            (400, "request is too far in the future; signed at 2026-01-01", false, "NTP"),
+            (400, "no intermediate certificate found in -----BEGIN", false, ""),
+            (400, "expected 2 certs but received 3", false, ""),
+            (400, "certificate has expired or is not yet valid: current time", false, "clocks"),
+            (400, "x509: certificate signed by unknown authority", false, "CA that issues"),
+            (400, "x509: certificate specifies an incompatible key usage", false, "serverAuth"),
+            (400, "not an rsa public key", false, ""),
+            (500, "no instance ID on given certificate", false, "does not name"),
+            (500, "no app ID on given certificate", false, "does not name"),
+            (500, "expected 1 app but received 2", false, "more than one app"),
+            (500, "valid CF certs have one IP address, but this has 0", false, "exactly one IP"),
+            (400, "no matching IP address for \"10.0.0.1\"", false, "disable_ip_matching"),
+            (400, "app ID X doesn't match role constraints of [Y]", false, "bound_application_ids"),
+            (500, "Could not get api /v2/info: dial tcp", true, ""),
+            (404, "namespace not found", false, "namespace"),
+            (403, "permission denied", false, "mount"),
+            (503, "Vault is sealed", true, "unseal"),
+            // The others.
+            (400, "no chain matching all constraints could be found for this login certificate", false, "allowed_org"),
+            (400, "no client certificate found", false, "client certificates"),
+            (400, "invalid certificate or no client certificate supplied", false, "no such role"),
+            (400, "error validating token: invalid audience (aud) claim", false, "bound_audiences"),
+            (400, "error validating token: token is expired", false, "clock"),
+            (400, "no known key successfully validated the token signature", false, "jwks_url"),
+            (500, "x509: certificate signed by unknown authority", false, "CA that issues"),
+            (400, "Invalid cert key usage", false, "keyAgreement"),
+            (400, "missing CF cert organizational units", false, ""),
+            (500, "JWT Policy Not Found", false, "mapped"),
+            (400, "no policies mapped to app", false, "map policies"),
+        ] {
+            let error = refused(status, text);
+            assert_eq!(error.is_transient(Asked::Login), transient, "{status} {text}");
+            let told = error.help(Asked::Login).unwrap_or_default();
+            assert!(told.contains(help) && (help.is_empty() == told.is_empty()), "{status} {text}: {told:?}");
         }
     }
 

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::error::Asked;
-use super::session::{HeldToken, VaultSession};
+use super::held::HeldToken;
+use super::session::VaultSession;
 use super::source::VaultSource;
 use crate::secrets::{Leased, SecretLease};
 use crate::telemetry::SecretCounters;
@@ -28,25 +29,34 @@ pub enum LeaseEvent {
     Ending(Vec<String>),
 }
 
-/// When each of them ends, of which the first is told to others.
-struct LeaseEnds {
-    ends: Mutex<Vec<Option<Instant>>>,
+/// When one of them ends, and when something is done about that.
+#[derive(Clone, Copy, Default)]
+struct LeaseTimes {
+    end: Option<Instant>,
+    /// `None`: it is left to end.
+    renewal: Option<Instant>,
+}
+
+/// Those of each, of which the first are told to others.
+struct AllLeaseTimes {
+    times: Mutex<Vec<LeaseTimes>>,
     counters: Arc<SecretCounters>,
 }
 
-impl LeaseEnds {
-    fn set(&self, place: usize, end: Option<Instant>) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends[place] = end;
-        let left = ends.iter().flatten().min().map(|end| end.saturating_duration_since(Instant::now()));
-        self.counters.set_expiry(left.map(|left| SystemTime::now() + left));
+impl AllLeaseTimes {
+    fn set(&self, place: usize, of_place: LeaseTimes) {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times[place] = of_place;
+        let date = |at: Instant| SystemTime::now() + at.saturating_duration_since(Instant::now());
+        self.counters.set_expiry(times.iter().filter_map(|times| times.end).min().map(date));
+        self.counters.set_next_renewal(times.iter().filter_map(|times| times.renewal).min().map(date));
     }
 }
 
 /// One secret that ends.
 struct KeptLease {
     place: usize,
-    ends: Arc<LeaseEnds>,
+    times: Arc<AllLeaseTimes>,
     secret: Leased,
     /// What the first answer has granted.
     first: Duration,
@@ -64,13 +74,14 @@ pub async fn keep_leases(
     events: mpsc::Sender<LeaseEvent>,
 ) {
     let mut keeping = JoinSet::new();
-    let ends = Arc::new(LeaseEnds { ends: Mutex::new(vec![None; leased.len()]), counters });
+    let times = Mutex::new(vec![LeaseTimes::default(); leased.len()]);
+    let times = Arc::new(AllLeaseTimes { times, counters });
     let now = Instant::now();
     for (place, secret) in leased.into_iter().enumerate() {
         let first = secret.lease.duration;
         let kept = KeptLease {
             place,
-            ends: Arc::clone(&ends),
+            times: Arc::clone(&times),
             secret,
             first,
             granted: now,
@@ -100,14 +111,15 @@ impl KeptLease {
             let token_ends = session.end_of_holder(&self.secret.lease.id).await;
             let own_end = self.granted + self.secret.lease.duration;
             let ends = token_ends.map_or(own_end, |token| token.min(own_end));
-            self.ends.set(self.place, Some(ends));
             let can_renew = self.secret.lease.renewable && token_ends.is_none_or(|token| token >= own_end);
             let warns = !can_renew && !self.secret.variables.is_empty() && !self.has_warned;
             let replaces = !can_renew && !self.secret.files.is_empty();
-            let due = match () {
-                () if can_renew || replaces => part(self.granted, ends, 2.0 / 3.0).max(not_before),
-                () if warns => part(self.granted, ends, 0.75),
-                () => return,
+            let renewal = (can_renew || replaces).then(|| part(self.granted, ends, 2.0 / 3.0).max(not_before));
+            self.times.set(self.place, LeaseTimes { end: Some(ends), renewal });
+            let due = match renewal {
+                Some(renewal) => renewal,
+                None if warns => part(self.granted, ends, 0.75),
+                None => return,
             };
             tokio::select! {
                 () = sleep_until(due.into()) => {}
@@ -195,7 +207,7 @@ impl KeptLease {
         let Some(lease) = answer.lease else {
             tracing::info!(secret = %self.secret.request, "secret replaced by one that does not end");
             self.secret.files.clear();
-            self.ends.set(self.place, None);
+            self.times.set(self.place, LeaseTimes::default());
             return true;
         };
         session.hold(&lease.id, holder).await;

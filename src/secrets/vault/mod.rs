@@ -8,6 +8,7 @@
 mod answer;
 mod client;
 mod error;
+mod held;
 mod leases;
 mod login;
 mod schedule;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Mutex, watch};
@@ -11,12 +10,14 @@ use tokio::time::{sleep_until, timeout};
 use super::answer::{self, Auth, LoginAnswer, Renewal, VaultToken, Wrapped};
 use super::client::{Call, VaultClient};
 use super::error::{Asked, VaultError};
+use super::held::HeldToken;
 use super::login;
 use super::schedule::{Failed, RenewalSchedule, RenewalStep};
 use crate::config::{Vault, VaultMethod};
 use crate::credentials::{ServedCertificate, run_blocking};
 use crate::identity::Certificate;
-use crate::telemetry::VaultCounters;
+use crate::secrets::rotation;
+use crate::telemetry::{VaultCounters, VaultTokenTimes};
 
 /// All revocations at the end together, in case there are several tokens.
 const LAST_REVOCATIONS: Duration = Duration::from_secs(2);
@@ -52,33 +53,6 @@ struct State {
     holders: HashMap<String, Arc<HeldToken>>,
     /// A failure of this text was logged, and nothing better since.
     reported: Option<String>,
-}
-
-/// A token, and whom it is for.
-pub(super) struct HeldToken {
-    pub(super) token: VaultToken,
-    pub(super) client: VaultClient,
-    /// How often it can still be used; `None`: as often as one likes.
-    uses: Option<AtomicU64>,
-    /// Leases that end with it.
-    leases: AtomicUsize,
-}
-
-impl HeldToken {
-    /// Takes one of its uses; `false`: there is none left.
-    fn take_use(&self) -> bool {
-        let take = |left: u64| left.checked_sub(1);
-        self.uses.as_ref().is_none_or(|uses| uses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok())
-    }
-
-    /// One lease less does.
-    pub(super) fn remove_lease(&self) {
-        self.leases.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn has_leases(&self) -> bool {
-        self.leases.load(Ordering::Relaxed) > 0
-    }
 }
 
 impl VaultSession {
@@ -133,24 +107,32 @@ impl VaultSession {
         held.map(Arc::clone).ok_or_else(|| self.unusable("can be used by nobody"))
     }
 
-    /// `held` is of no use any more: the next one to ask for a token gets another.
-    pub(super) async fn forget(&self, held: &Arc<HeldToken>) {
+    /// `held` is of no use any more, as `error` says: the next one to ask for a token gets another.
+    pub(super) async fn forget(&self, held: &Arc<HeldToken>, error: &VaultError) {
         let mut state = self.state.lock().await;
-        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, held)) {
-            state.current = None;
-            state.schedule.log_in_anew(Instant::now());
+        if let Some(old) = state.current.take_if(|current| Arc::ptr_eq(current, held)) {
+            let now = Instant::now();
+            if !error.is_forbidden() {
+                // Good for whoever shows another pair, until it is revoked.
+                state.kept.push((old, RenewalSchedule::due(now + GRACE)));
+            }
+            state.schedule.log_in_anew(now);
         }
     }
 
-    /// Whether `held` is good for nothing, where something else was refused.
-    pub(super) async fn is_gone(&self, held: &HeldToken) -> bool {
-        let lookup = held.client.call(&Call::get("auth/token/lookup-self", &held.token)).await;
-        lookup.is_err_and(|error| error.is_forbidden())
+    /// Whether `held` is good for nothing, where something else was refused by `error`: somebody may have revoked the token, or the server
+    /// does not take the pair any more that was shown, and there is another.
+    pub(super) async fn is_gone(&self, held: &HeldToken, error: &VaultError) -> bool {
+        if error.is_forbidden() {
+            let lookup = held.client.call(&Call::get("auth/token/lookup-self", &held.token)).await;
+            return lookup.is_err_and(|error| error.is_forbidden());
+        }
+        error.is_of_the_pair(Asked::Secret) && rotation::has_successor(&self.pairs, held.generation).await
     }
 
     /// From now on the lease `id` ends with `held`.
     pub(super) async fn hold(&self, id: &str, held: Arc<HeldToken>) {
-        held.leases.fetch_add(1, Ordering::Relaxed);
+        held.add_lease();
         self.state.lock().await.holders.insert(id.to_owned(), held);
     }
 
@@ -187,6 +169,7 @@ impl VaultSession {
             self.notice_pair().await;
             let (due, kept) = {
                 let state = self.state.lock().await;
+                self.publish(&state);
                 let kept = state.kept.iter().filter_map(|(_, schedule)| schedule.next().map(|(at, _)| at)).min();
                 (state.schedule.next().filter(|_| !state.is_retired), kept)
             };
@@ -224,7 +207,7 @@ impl VaultSession {
                 drop(state);
                 if let Some(held) = free {
                     self.tokens.send_replace(None);
-                    revoke(&held).await;
+                    held.revoke(&held.client).await;
                 }
             }
         } else if std::mem::replace(&mut state.noticed, generation) != generation && state.generation != generation {
@@ -247,17 +230,16 @@ impl VaultSession {
             LoginAnswer::Auth(auth) => auth,
             LoginAnswer::Wrapped(wrapped) => self.unwrap(&client, &wrapped).await?,
         };
-        let Auth { token, lease, renewable, uses } = auth;
+        let Auth { lease, renewable, .. } = auth;
         let (now, renewal) = (Instant::now(), Renewal { lease, renewable });
-        self.tokens.send_replace(Some(token.clone()));
-        let held = HeldToken { token, client, uses: uses.map(AtomicU64::new), leases: AtomicUsize::new(0) };
-        let old = state.current.replace(Arc::new(held));
+        self.tokens.send_replace(Some(auth.token.clone()));
+        let old = state.current.replace(Arc::new(HeldToken::new(auth, client, generation)));
         let mut schedule = RenewalSchedule::new(now);
         schedule.logged_in(now, renewal);
         let old_schedule = std::mem::replace(&mut state.schedule, schedule);
         state.generation = generation;
         state.reported = None;
-        self.publish_expiry(&state.schedule);
+        self.publish(state);
         tracing::info!(
             url = %self.config.url,
             method = self.config.method().as_str(),
@@ -276,14 +258,26 @@ impl VaultSession {
         Ok(())
     }
 
-    /// The answer to a login with the pair in service, the client that has it, and that pair's generation.
+    /// The answer to a login with the pair in service, the client that has it, and that pair's generation. Who was refused with a pair that
+    /// was replaced meanwhile asks again.
     async fn ask_for_token(&self) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
-        let result = self.ask_for_token_uncounted().await;
-        self.counters.count_login(self.config.method(), result.is_ok());
-        result
+        loop {
+            let mut shown = None;
+            let result = self.ask_for_token_once(&mut shown).await;
+            self.counters.count_login(self.config.method(), result.is_ok());
+            match (result, shown) {
+                (Err(error), Some(generation))
+                    if error.is_of_the_pair(Asked::Login) && rotation::has_successor(&self.pairs, generation).await =>
+                {
+                    tracing::debug!(generation, %error, "login to Vault refused; it is tried again with the new certificate");
+                }
+                (result, _) => return result,
+            }
+        }
     }
 
-    async fn ask_for_token_uncounted(&self) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
+    /// One login, uncounted. Which pair is shown is told as soon as it is known.
+    async fn ask_for_token_once(&self, shown: &mut Option<u64>) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
         let mut pairs = self.pairs.clone();
         // The first pair is waited for; nobody is left to bring one only when the process ends.
         let served = match pairs.wait_for(|served| !served.is_empty()).await {
@@ -293,6 +287,7 @@ impl VaultSession {
         let Some(ServedCertificate { pair, generation, .. }) = served else {
             return Err(self.unusable("was not asked for: there is no pair"));
         };
+        *shown = Some(generation);
         let config = self.config.clone();
         // A signature, and the files of CAs.
         let prepared = run_blocking(move || {
@@ -337,10 +332,9 @@ impl VaultSession {
     async fn renew(&self) {
         let mut state = self.state.lock().await;
         let Some(held) = state.current.clone() else { return state.schedule.log_in_anew(Instant::now()) };
-        match renew_self(&held).await {
+        match held.renew().await {
             Ok(renewal) => {
                 state.schedule.renewed(Instant::now(), renewal);
-                self.publish_expiry(&state.schedule);
                 let lease_seconds = renewal.map(|renewal| renewal.lease.as_secs());
                 tracing::debug!(lease_seconds, "token of Vault renewed");
             }
@@ -357,14 +351,14 @@ impl VaultSession {
         while let Some(place) = state.kept.iter().position(is_due) {
             let held = Arc::clone(&state.kept[place].0);
             if !held.has_leases() {
-                revoke(&held).await;
+                held.revoke(&state.current.as_ref().unwrap_or(&held).client).await;
                 state.kept.remove(place);
                 continue;
             }
             // The cert method looks at the pair again, which is another one by now.
             let renewal = match self.config.method() {
                 VaultMethod::Cert => None,
-                _ => renew_self(&held).await.ok().flatten(),
+                _ => held.renew().await.ok().flatten(),
             };
             let schedule = &mut state.kept[place].1;
             match renewal {
@@ -381,14 +375,15 @@ impl VaultSession {
     /// Revokes every token, within two seconds; what does not come of it ends by its own lease. No other is asked for.
     pub async fn revoke(&self) {
         self.tokens.send_replace(None);
-        self.counters.set_expiry(None);
+        self.counters.set_token(None);
         let revocations = async {
             let mut state = self.state.lock().await;
             state.is_retired = true;
             // Whoever comes meanwhile waits for it, and whatever is interrupted is left for the next.
+            let newest = state.current.clone();
             let next = |state: &State| state.current.as_ref().or(state.kept.first().map(|(held, _)| held)).cloned();
             while let Some(held) = next(&state) {
-                revoke(&held).await;
+                held.revoke(&newest.as_ref().unwrap_or(&held).client).await;
                 if state.current.take().is_none() {
                     state.kept.remove(0);
                 }
@@ -421,9 +416,14 @@ impl VaultSession {
         state.reported = Some(text);
     }
 
-    fn publish_expiry(&self, schedule: &RenewalSchedule) {
-        let left = schedule.ends().map(|ends| ends.saturating_duration_since(Instant::now()));
-        self.counters.set_expiry(left.map(|left| SystemTime::now() + left));
+    /// Tells others when the token ends, and what is next; never the token.
+    fn publish(&self, state: &State) {
+        let (now, date) = (Instant::now(), SystemTime::now());
+        let at = |at: Instant| date + at.saturating_duration_since(now);
+        let next = state.schedule.next().filter(|_| !state.is_retired);
+        let times =
+            VaultTokenTimes { expiry: state.schedule.ends().map(at), next_renewal: next.map(|(next, _)| at(next)) };
+        self.counters.set_token(state.current.as_ref().map(|_| times));
     }
 
     fn login_path(&self) -> String {
@@ -432,23 +432,5 @@ impl VaultSession {
 
     fn unusable(&self, what: &str) -> VaultError {
         VaultError::Unusable { url: self.config.url.to_string(), asked: self.login_path(), what: what.to_owned() }
-    }
-}
-
-async fn renew_self(held: &HeldToken) -> Result<Option<Renewal>, VaultError> {
-    let reply = held.client.call(&Call::post("auth/token/renew-self", Some(&held.token), b"{}")).await?;
-    Ok(answer::token_renewal(&reply.body))
-}
-
-/// Ends a token, if that can be done: else it ends by itself.
-async fn revoke(held: &HeldToken) {
-    if !held.take_use() {
-        return;
-    }
-    match held.client.revoke(&held.token).await {
-        Ok(()) => tracing::info!("token of Vault revoked"),
-        // It is gone already.
-        Err(error) if error.is_forbidden() => {}
-        Err(error) => tracing::warn!(%error, "the token of Vault could not be revoked; it ends with its lease"),
     }
 }

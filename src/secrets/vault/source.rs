@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 use super::answer::{self, SecretReading};
 use super::client::Call;
 use super::error::{Asked, VaultError};
-use super::session::{HeldToken, VaultSession};
+use super::held::HeldToken;
+use super::session::VaultSession;
 use crate::secrets::{Fetching, Request, SecretAnswer, SecretStore, SourceError};
 
 /// For so long one request is tried again and again, if what it fails by may pass.
@@ -74,9 +75,11 @@ impl VaultSource {
         };
         let mut held = self.0.token().await.map_err(of_login)?;
         let mut reply = call(&held).await;
-        // Somebody may have revoked the token: that is no reason to believe that we may not.
-        if reply.as_ref().is_err_and(VaultError::is_forbidden) && self.0.is_gone(&held).await {
-            self.0.forget(&held).await;
+        // A token that is gone is no reason to believe that we may not.
+        if let Err(error) = &reply
+            && self.0.is_gone(&held, error).await
+        {
+            self.0.forget(&held, error).await;
             held = self.0.token().await.map_err(of_login)?;
             reply = call(&held).await;
         }

@@ -2,7 +2,7 @@
 
 mod crls;
 
-use crate::policy::{Policy, PolicyMode, Rule};
+use crate::policy::{Policy, PolicyMode, Routes, Rule};
 use crate::tls::ClientVerifier;
 use crate::trust::{ClientAuthenticator, ClientPolicy};
 use std::sync::{Arc, LazyLock};
@@ -305,8 +305,8 @@ fn handshake(
     names.is_ca = IsCa::NoCa;
     let cert = names.self_signed(&server.key).unwrap();
     let allow = if optional { vec![Rule::Any, Rule::Anonymous] } else { vec![Rule::Any] };
-    let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new() };
-    let client_policy = ClientPolicy { anchors: anchors.clone(), policy, notes: Vec::new() };
+    let policy = Policy { mode: PolicyMode::Enforce, allow, deny: Vec::new(), routes: Routes::default() };
+    let client_policy = ClientPolicy { anchors: anchors.clone(), policy, callers: None, notes: Vec::new() };
     let authenticator = ClientAuthenticator::new(Arc::new(client_policy), !optional, None);
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])

@@ -12,7 +12,8 @@ fn named(pairs: &str) -> Client {
 
 fn verdict(client: &Client, allow: &[&str], deny: &[&str]) -> Result<(), DenialReason> {
     let rules = |texts: &[&str]| texts.iter().map(|text| text.parse::<Rule>().unwrap()).collect();
-    let policy = Policy { mode: PolicyMode::Enforce, allow: rules(allow), deny: rules(deny) };
+    let policy =
+        Policy { mode: PolicyMode::Enforce, allow: rules(allow), deny: rules(deny), routes: Default::default() };
     policy.authorize(client, None).map(drop).map_err(|denial| denial.reason())
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -14,6 +15,7 @@ use crate::health::get;
 use crate::metrics::Measured;
 use crate::support::credentials::leaf;
 use crate::support::eventually;
+use crate::support::machine::{in_namespaces, lacks};
 use crate::support::sidecar::Setup;
 
 /// Status and last words of one that does not start.
@@ -182,6 +184,90 @@ fn check_names_a_file_that_nobody_can_write_and_a_hook_that_cannot_be_run() {
         assert!(found.iter().any(is_named), "{args:?}: {found:?}");
     }
     assert_eq!(scene.names(), ["file"], "nothing is written");
+}
+
+/// What `check` finds wrong with files, given these options.
+fn found(scene: &Scene, files: &str) -> String {
+    let mut command = Command::new(crate::support::sidecar::VESTIBULE);
+    command.args(["check", "--listen", "127.0.0.1:0", "--app-ready", "off", "--credential-file", files]);
+    command.env("CF_INSTANCE_CERT", scene.credentials.cert()).env("CF_INSTANCE_KEY", scene.credentials.key());
+    let report = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    report.lines().filter(|line| line.starts_with("problem  files")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_file_that_is_mounted_by_itself_is_refused_and_one_that_is_later_leaves_key_and_chain_as_they_are() {
+    let test = "app_files::places::a_file_that_is_mounted_by_itself_is_refused_and_one_that_is_later_leaves_key_and_chain_as_they_are";
+    if !in_namespaces(test, &["--mount"], "true", Path::new("/")) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let shell = |program: &str, args: &[&Path]| assert!(Command::new(program).args(args).status().unwrap().success());
+    let mount = |scene: &Scene| shell("mount", &[Path::new("--bind"), &scene.path("other"), &scene.path("chain")]);
+    let files = [scene.file("pkcs8", "key"), scene.file("chain", "chain")].join(",");
+    fs::write(scene.path("other"), "other's").unwrap();
+    fs::write(scene.path("chain"), "").unwrap();
+    mount(&scene);
+    let says = "it is mounted there as a single file, which cannot be replaced; mount its folder instead";
+    let (status, said) = refused(scene.proxy().arg("--credential-file").arg(&files));
+    assert!(status == 78 && said.contains(says), "{status} {said}");
+    let problem = found(&scene, &files);
+    assert!(problem.contains(says), "{problem}");
+    shell("umount", &[&scene.path("chain")]);
+    let sidecar = scene.proxy().arg("--credential-file").arg(&files).ready();
+    written(&sidecar, 1);
+    let key = fs::read(scene.path("key")).unwrap();
+    mount(&scene);
+    scene.credentials.rotate();
+    let told = sidecar.lines_eventually("file not written", 2);
+    let of = |name: &str| told.iter().find(|line| line["path"] == scene.path(name).to_str().unwrap()).unwrap();
+    assert!(of("chain")["error"].as_str().unwrap().contains(says), "{told:#?}");
+    assert!(of("key")["error"].as_str().unwrap().contains("both are replaced or neither"), "{told:#?}");
+    assert_eq!(fs::read(scene.path("key")).unwrap(), key, "the key of a chain that is not there");
+    shell("umount", &[&scene.path("chain")]);
+    written(&sidecar, 2);
+    let [new, chain] = ["key", "chain"].map(|name| fs::read(scene.path(name)).unwrap());
+    assert!(new != key && Pair::from_pem(&chain, &new, &provider()).is_ok());
+    assert_eq!(scene.names(), ["chain", "key", "other"]);
+}
+
+#[test]
+fn another_users_file_in_a_folder_with_the_sticky_bit_is_refused_where_only_they_can_replace_it() {
+    if !rustix::process::geteuid().is_root() {
+        return lacks("root");
+    }
+    let scene = Scene::new();
+    for path in [scene.folder.path(), scene.credentials.dir()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::set_permissions(scene.credentials.key(), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::create_dir(scene.path("shared")).unwrap();
+    fs::set_permissions(scene.path("shared"), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::write(scene.path("shared/chain"), "another's").unwrap();
+    let pair = [scene.credentials.cert(), scene.credentials.key()].map(|path| path.to_str().unwrap().to_owned());
+    let file = scene.file("chain", "shared/chain");
+    let words = [
+        "proxy",
+        "--listen",
+        "127.0.0.1:0",
+        "--app-ready",
+        "off",
+        "--credential-file",
+        &file,
+        "--cert",
+        &pair[0],
+        "--key",
+        &pair[1],
+    ];
+    let output = Command::new("setpriv")
+        .args(["--reuid", "4242", "--regid", "4242", "--clear-groups", crate::support::sidecar::VESTIBULE])
+        .args(words)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("it is another user's file in a folder with the sticky bit"), "{said}");
+    assert_eq!(found(&scene, &file), "", "we may replace files of others");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What cannot be resolved: status 69, a sentence that says what to do, and no app.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 
 use serde_json::json;
 
@@ -32,7 +33,7 @@ fn what_is_missing_is_named_though_credhub_does_not_name_it() {
 fn each_answer_that_is_none_has_its_sentence_and_the_tries_that_help() {
     let huge = || Said::Json(200, format!("{{\"a\":\"{}\"}}", "x".repeat(9 * 1024 * 1024)));
     type Script = Box<dyn Fn() -> Said + Send + Sync>;
-    let cases: [(Script, &[&str], usize); 14] = [
+    let cases: [(Script, &[&str], usize); 17] = [
         (
             Box::new(|| {
                 error(
@@ -47,10 +48,12 @@ fn each_answer_that_is_none_has_its_sentence_and_the_tries_that_help() {
             Box::new(|| {
                 Said::Json(401, r#"{"error":"invalid_token","error_description":"no\u001b[31mway"}"#.to_owned())
             }),
-            &["401: invalid_token: no\\u{1b}[31mway", "first OU is no app GUID"],
+            &["401: invalid_token: no\\u{1b}[31mway", "it was shown the certificate of app ", "see CredHub's log"],
             1,
         ),
-        (Box::new(|| error(403, "no")), &["403: no", "first OU"], 1),
+        (Box::new(|| error(403, "no")), &["403: no", "it was shown the certificate of app "], 1),
+        (Box::new(|| error(400, "The request is malformed.")), &["400: The request is malformed."], 1),
+        (Box::new(|| error(503, "read only mode")), &["503: read only mode (after 3 tries)"], 3),
         (Box::new(|| error(413, "too large")), &["413"], 1),
         (Box::new(|| error(500, "a missing key")), &["500: a missing key (after 3 tries)", "CredHub's log"], 3),
         (Box::new(|| Said::Json(429, "S3cret".to_owned())), &["429 (after 3 tries)"], 3),
@@ -78,6 +81,16 @@ fn each_answer_that_is_none_has_its_sentence_and_the_tries_that_help() {
             1,
         ),
         (Box::new(huge), &["larger than 8388608 bytes"], 1),
+        (
+            Box::new(|| {
+                let chunk = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));
+                Said::Raw(
+                    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(9)).into_bytes(),
+                )
+            }),
+            &["larger than 8388608 bytes"],
+            1,
+        ),
         (Box::new(|| Said::Raw(Vec::new())), &["no whole answer", "(after 3 tries)", "security group"], 3),
         (
             Box::new(|| Said::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{\"S3cret".to_vec())),
@@ -142,6 +155,44 @@ fn nobody_who_listens_and_nobody_who_answers_are_said_with_the_tries() {
         "{failure}"
     );
     assert!(failure.contains("--resolve-timeout"), "{failure}");
+}
+
+#[test]
+fn an_answer_that_drips_is_waited_for_no_longer_than_for_one_that_does_not_come() {
+    let instance = Instance::new();
+    let credhub = CredHub::start(|_| Said::Dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{"));
+    let setup = instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDHUB_TIMEOUT", "900ms");
+    let outcome = instance.outcome(setup);
+    assert!(outcome.failure().contains("no answer within 900ms"), "{}", outcome.failure());
+    let credhub = CredHub::start(|_| Said::Dripping(b"HTTP/1.1 2"));
+    let setup = instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDHUB_TIMEOUT", "900ms");
+    let outcome = instance.outcome(setup);
+    assert_eq!(outcome.status.code(), Some(69), "{}", outcome.log);
+    assert!(outcome.environment.is_none());
+}
+
+/// A server that takes whatever comes for a bad request.
+pub(crate) fn without_tls() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    addr
+}
+
+#[test]
+fn a_server_that_speaks_no_tls_is_told_nothing() {
+    let instance = Instance::new();
+    let credhub = CredHub::knowing(&[]);
+    let (url, ca) = (format!("https://{}", without_tls()), credhub.ca());
+    let setup = instance.resolving("credhub", &["--credhub-url", &url, "--credhub-ca", ca.to_str().unwrap()]);
+    let outcome = instance.outcome(setup.env("VCAP_SERVICES", DOCUMENT));
+    assert!(outcome.failure().contains("does not speak TLS"), "{}", outcome.failure());
 }
 
 #[test]

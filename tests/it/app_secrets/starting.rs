@@ -54,17 +54,6 @@ fn asking(instance: &Instance, credhub: &CredHub, app: &[&str]) -> Setup {
         .env("VESTIBULE_APP", &crate::support::app::nobody().to_string())
 }
 
-/// What the admin listener answers.
-fn get(instance: &Instance, path: &str) -> String {
-    use std::io::{Read, Write};
-    let mut stream =
-        eventually("the admin listener", || std::os::unix::net::UnixStream::connect(instance.path("admin")).ok());
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
-
 /// The environment of a process, as others of its user can read it.
 fn environ(pid: u32) -> String {
     String::from_utf8(fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap()
@@ -79,9 +68,9 @@ fn meanwhile_the_admin_listener_answers_and_no_app_is_there() {
         let setup = asking(&instance, &waiting.credhub, &["sh", "-c", &script]).env("VESTIBULE_THREADS", threads);
         let sidecar = setup.start();
         waiting.asked();
-        let ready = get(&instance, "/readyz?verbose");
+        let ready = instance.admin("/readyz?verbose");
         assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("[-]secrets: not resolved yet"), "{ready}");
-        assert!(get(&instance, "/livez").starts_with("HTTP/1.1 200"));
+        assert!(instance.admin("/livez").starts_with("HTTP/1.1 200"));
         // Whoever connects is accepted, and told that there is no app: a router tries elsewhere then.
         assert!(connector(instance.credentials.instance()).connect(sidecar.addr()).is_err());
         assert_eq!(sidecar.lines_of("app started").len(), 0);
@@ -91,21 +80,22 @@ fn meanwhile_the_admin_listener_answers_and_no_app_is_there() {
             fs::read_to_string(&out).ok().filter(|text| text.contains("VCAP_SERVICES="))
         });
         assert!(environment.contains("S3cret-of-the-app"));
-        let ready = get(&instance, "/readyz?verbose");
+        let ready = instance.admin("/readyz?verbose");
         assert!(ready.contains("[+]secrets: resolved"), "{ready}");
         // Nobody but the app knows it.
         assert!(!environ(sidecar.pid()).contains("S3cret"));
         eventually("the app's own", || environ(pid).contains("S3cret-of-the-app").then_some(()));
         for path in ["/", "/status.json", "/metrics", "/readyz?verbose"] {
-            let answer = get(&instance, path);
+            let answer = instance.admin(path);
             assert!(!answer.contains("S3cret") && !answer.contains(&base64("S3cret-of-the-app")), "{path}: {answer}");
         }
         assert!(
-            get(&instance, "/metrics")
+            instance
+                .admin("/metrics")
                 .contains("vestibule_secrets_resolved_total{source=\"credhub\",result=\"success\"} 1")
         );
         assert!(
-            get(&instance, "/status.json").contains("\"source\":\"credhub\",\"resolved\":1,\"missing\":0,\"failed\":0")
+            instance.admin("/status.json").contains("\"source\":\"credhub\",\"resolved\":1,\"missing\":0,\"failed\":0")
         );
         sidecar.signal("TERM");
         let outcome = instance.ended(sidecar);
@@ -133,6 +123,25 @@ fn a_stop_ends_it_at_once_and_no_app_is_started() {
         let outcome = instance.ended(sidecar);
         assert_eq!(outcome.status.code(), Some(0), "{}", outcome.log);
         assert!(outcome.environment.is_none() && !outcome.log.contains("app started"), "{}", outcome.log);
+    }
+}
+
+#[test]
+fn what_would_stop_the_app_stops_the_start_and_what_would_not_does_nothing() {
+    for (map, signal) in [("TERM:QUIT", "QUIT"), ("USR2:TERM", "USR2"), ("HUP:INT", "HUP")] {
+        let (instance, waiting) = (Instance::new(), Waiting::new());
+        let out = instance.out();
+        let app = ["cp", "/proc/self/environ", out.to_str().unwrap()];
+        let sidecar = asking(&instance, &waiting.credhub, &app).env("VESTIBULE_SIGNAL_MAP", map).start();
+        waiting.asked();
+        for other in ["USR1", "WINCH", "CONT"] {
+            sidecar.signal(other);
+        }
+        assert!(instance.admin("/livez").starts_with("HTTP/1.1 200"));
+        sidecar.signal(signal);
+        let outcome = instance.ended(sidecar);
+        assert_eq!(outcome.status.code(), Some(0), "{map}: {}", outcome.log);
+        assert!(outcome.environment.is_none() && !outcome.log.contains("app started"), "{map}: {}", outcome.log);
     }
 }
 

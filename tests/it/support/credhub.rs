@@ -8,10 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection, SignatureScheme,
+    StreamOwned,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vestibule::crypto::provider;
@@ -29,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) body: Vec<u8>,
     /// The app in the client's certificate.
     pub(crate) app: Option<String>,
+    /// That certificate.
+    pub(crate) leaf: Vec<u8>,
 }
 
 impl Asked {
@@ -45,6 +52,8 @@ pub(crate) enum Said {
     Raw(Vec<u8>),
     /// Nothing, for as long as the client waits.
     Nothing,
+    /// These bytes, one after the other, for as long as the client waits, and never a last one.
+    Dripping(&'static [u8]),
 }
 
 /// The server.
@@ -69,8 +78,24 @@ impl CredHub {
 
     /// The same with a certificate for `name`.
     pub(crate) fn named(name: &str, script: impl Fn(&Asked) -> Said + Send + Sync + 'static) -> Self {
+        Self::serving(name, |_| true, script)
+    }
+
+    /// The same, but that whoever shows a certificate that `admits` does not like is refused in the handshake.
+    pub(crate) fn admitting(
+        admits: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+        script: impl Fn(&Asked) -> Said + Send + Sync + 'static,
+    ) -> Self {
+        Self::serving("127.0.0.1", admits, script)
+    }
+
+    fn serving(
+        name: &str,
+        admits: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+        script: impl Fn(&Asked) -> Said + Send + Sync + 'static,
+    ) -> Self {
         let folder = TempDir::new().unwrap();
-        let config = Arc::new(server_config(name, &folder.path().join("ca.crt")));
+        let config = Arc::new(server_config(name, &folder.path().join("ca.crt"), Arc::new(admits)));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self { addr: listener.local_addr().unwrap(), folder, asked: Arc::default() };
         let (asked, script) = (Arc::clone(&server.asked), Arc::new(script));
@@ -98,7 +123,7 @@ impl CredHub {
     }
 }
 
-fn server_config(name: &str, ca_file: &std::path::Path) -> ServerConfig {
+fn server_config(name: &str, ca_file: &std::path::Path, admits: Admits) -> ServerConfig {
     let mut ca = CertificateParams::default();
     ca.distinguished_name.push(DnType::CommonName, "credhub-ca");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -112,12 +137,66 @@ fn server_config(name: &str, ca_file: &std::path::Path) -> ServerConfig {
     ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(Arc::new(Clients { chains: clients, admits }))
         .with_single_cert(
             vec![CertificateDer::from_pem_slice(leaf.pem().as_bytes()).unwrap()],
             PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
         )
         .unwrap()
+}
+
+type Admits = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+/// Whom the server speaks with: those of the tests' CA that it likes.
+struct Clients {
+    chains: Arc<dyn ClientCertVerifier>,
+    admits: Admits,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clients")
+    }
+}
+
+impl ClientCertVerifier for Clients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chains.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match (self.admits)(leaf) {
+            true => self.chains.verify_client_cert(leaf, chain, now),
+            false => Err(CertificateError::Revoked.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
 }
 
 fn serve(tcp: TcpStream, config: Arc<ServerConfig>, all: &Mutex<Vec<Asked>>, script: &dyn Fn(&Asked) -> Said) {
@@ -143,7 +222,7 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, all: &Mutex<Vec<Asked>>, scr
     stream.read_exact(&mut body[read..]).unwrap();
     let leaf = stream.conn.peer_certificates().unwrap()[0].clone();
     let app = Identity::from_der(&leaf).unwrap().and_then(|identity| identity.app).map(|app| app.to_string());
-    let asked = Asked { head, body, app };
+    let asked = Asked { head, body, app, leaf: leaf.to_vec() };
     all.lock().unwrap().push(asked.clone());
     let text = match script(&asked) {
         Said::Json(status, body) => {
@@ -152,6 +231,16 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, all: &Mutex<Vec<Asked>>, scr
             format!("{head}\r\n\r\n{body}").into_bytes()
         }
         Said::Raw(text) => text,
+        Said::Dripping(text) => {
+            let forever = text.iter().chain(std::iter::repeat(&b' '));
+            for byte in forever {
+                if stream.write_all(&[*byte]).and_then(|()| stream.flush()).is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            return;
+        }
         Said::Nothing => {
             // Until the client has enough.
             let _ = stream.read(&mut [0]);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
 use super::client::Connector;
 
@@ -49,12 +49,22 @@ impl Platform {
         name: &str,
         change: impl FnOnce(&mut CertificateParams),
     ) -> Connector {
+        let (certificate, key) = self.issue(name, change);
+        connector.showing(&certificate.pem(), &key.serialize_pem())
+    }
+
+    /// A certificate of the component of this name, in DER.
+    pub(crate) fn certificate(&self, name: &str) -> Vec<u8> {
+        self.issue(name, |_| {}).0.der().to_vec()
+    }
+
+    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (Certificate, KeyPair) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "a component");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
-        connector.showing(&certificate.pem(), &key.serialize_pem())
+        (certificate, key)
     }
 }

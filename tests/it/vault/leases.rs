@@ -4,10 +4,11 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{options, path, paths, refused, said, url, vault};
+use super::{TOKEN, options, path, paths, refused, said, url, vault};
 use crate::app_secrets::Instance;
+use crate::support::eventually;
 use crate::support::http_app::HttpApp;
 
 /// How long something is waited for, at most.
@@ -122,4 +123,56 @@ fn a_variable_cannot_be_changed_and_its_end_is_a_warning_or_the_end() {
         let status = sidecar.exited();
         assert_eq!(status.code(), Some(if stops { 69 } else { 143 }), "{:?}", sidecar.lines());
     }
+}
+
+#[test]
+fn the_status_says_when_token_and_leases_are_renewed_and_end_and_nothing_else_of_them() {
+    let renewal = || said(200, &json!({ "lease_id": "x", "lease_duration": 3600, "renewable": true }));
+    let (instance, vault) = (Instance::new(), database(7200, true, renewal));
+    let (address, admin) = (url(&vault), format!("unix:{}", instance.path("admin").display()));
+    let options = [&options(&address)[..], &["--admin", &admin]].concat();
+    let sidecar = instance.running("vault", &options, &["sleep", "60"]).env("A", REFERENCE).start();
+    let secrets = eventually("the next renewal", || {
+        let answer = instance.admin("/status.json");
+        let status: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        Some(status["secrets"].clone()).filter(|secrets| secrets["next_renewal"].is_string())
+    });
+    let seconds = |at: &Value| {
+        let at: jiff::Timestamp = at.as_str().unwrap_or_else(|| panic!("{secrets}")).parse().unwrap();
+        at.duration_since(jiff::Timestamp::now()).as_secs()
+    };
+    let token = &secrets["vault_token"];
+    for (what, at, due) in [
+        ("the lease ends", &secrets["expiry"], 7200),
+        ("it is renewed", &secrets["next_renewal"], 4800),
+        ("the token ends", &token["expiry"], 3600),
+        ("it is renewed", &token["next_renewal"], 2400),
+    ] {
+        assert!((due - 60..=due + 1).contains(&seconds(at)), "{what}: {secrets}");
+    }
+    let page = instance.admin("/");
+    for said in ["the first ends", "the next is renewed", "token of Vault", ", is renewed"] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    for answer in [secrets.to_string(), page] {
+        for hidden in [TOKEN, "user-0", "database/creds/app/"] {
+            assert!(!answer.contains(hidden), "{hidden} in {answer}");
+        }
+    }
+    sidecar.signal("TERM");
+    instance.ended(sidecar);
+
+    // Where nothing ends, the token has served its turn and is no more.
+    let (instance, vault) = (Instance::new(), super::vault(|_| None));
+    let (address, admin) = (url(&vault), format!("unix:{}", instance.path("admin").display()));
+    let options = [&super::options(&address)[..], &["--admin", &admin]].concat();
+    let sidecar =
+        instance.running("vault", &options, &["sleep", "60"]).env("A", "vault:secret/data/app#password").start();
+    sidecar.wait_for("token of Vault revoked");
+    let answer = instance.admin("/status.json");
+    let status: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(status["secrets"]["sources"][0]["resolved"], 1);
+    assert!(status["secrets"]["vault_token"].is_null() && status["secrets"]["next_renewal"].is_null(), "{status}");
+    sidecar.signal("TERM");
+    instance.ended(sidecar);
 }

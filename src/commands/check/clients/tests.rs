@@ -50,12 +50,15 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthFiles) {
     let certified = ClientAuthFiles {
         required: true,
         ca: vec![dir.path().join("ca")],
+        issuer_of: None,
         crl: vec![],
         allow: parse(rules),
         deny: parse(denied),
+        forward_from: Vec::new(),
         any_implied: false,
         policy: None,
         mode: None,
+        routes: None,
     };
     (dir, certified)
 }
@@ -63,7 +66,7 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthFiles) {
 /// What is found, without the path of the folder.
 fn found(dir: &TempDir, certified: &ClientAuthFiles, own: Option<&Identity>) -> Vec<String> {
     let mut found = Findings::default();
-    let mut judge = Judge { place: String::new(), certified, now: now(), own, found: &mut found };
+    let mut judge = Judge { place: String::new(), certified, is_plaintext: false, now: now(), own, found: &mut found };
     match ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified)) {
         Ok(client_policy) => judge.client_policy(&client_policy),
         Err(error) => error.each().iter().for_each(|error| judge.unread(error)),
@@ -142,7 +145,8 @@ fn a_crl_that_no_client_ca_has_signed_and_one_that_is_dated_ahead_are_named() {
     let mut found = Findings::default();
     let now = now() - 11 * DAY;
     let admission = ClientPolicyFiles::read(&certified, None).unwrap().client_policy(&certified).unwrap();
-    Judge { place: String::new(), certified: &certified, now, own: None, found: &mut found }.crls(&admission.anchors);
+    Judge { place: String::new(), certified: &certified, is_plaintext: false, now, own: None, found: &mut found }
+        .crls(&admission.anchors);
     assert!(found.to_text().contains("it is dated 2024-09-24T00:00:00Z, which is to come"), "{}", found.to_text());
 }
 
@@ -206,4 +210,38 @@ fn a_policy_that_admits_nobody_or_everybody_is_told() {
     let found = found(&dir, &certified, None);
     assert!(found[1].starts_with("warning rules no rule is given: every client with a certificate"), "{found:?}");
     assert!(found[2].starts_with("warning rules mode audit: "), "{found:?}");
+}
+
+#[test]
+fn routes_are_counted_and_those_that_decide_nothing_are_named() {
+    let (dir, mut certified) = set_up(&[], &["cf:any"]);
+    let policy = dir.path().join("policy.toml");
+    certified.policy = Some(policy.clone());
+    certified.routes = Some(Vec::new());
+    let sound = "[[route]]\npath = '/a'\nallow = ['anonymous', 'cn:x']\n";
+    fs::write(&policy, sound).unwrap();
+    certified.required = false;
+    assert_eq!(found(&dir, &certified, None)[1..], ["ok rules 0 rules to allow, 1 to deny, 1 route"]);
+    certified.required = true;
+    let others = "[[route]]\npath = '/a'\nallow = []\n\
+        [[route]]\npath = '/b'\nmethods = ['GET']\nallow = ['cf:same:app']\n\
+        [[route]]\npath = '*'\nmethods = ['GET']\nallow = ['any']\n";
+    fs::write(&policy, format!("{sound}{others}")).unwrap();
+    assert_eq!(
+        found(&dir, &certified, None)[1..],
+        [
+            "ok rules 0 rules to allow, 1 to deny, 4 routes",
+            "warning rules the route /a never decides: /a, of the same path, has its methods; take one of them out, or give it other methods",
+            "warning rules the route GET /b: allow cf:same:app admits nobody: deny cf:any beats it; take one of them out",
+            "warning rules the route GET /b: allow cf:same:app means nobody: our own certificate does not say it; name the GUID instead, or give --cert an instance's certificate",
+            "warning rules the route GET * never decides: only OPTIONS asks for *; add OPTIONS to its methods, or take it out",
+            "warning rules the route /a: allow anonymous means nobody: every client must show a certificate; add --client-auth request, or take the rule out",
+            "warning rules the route /a admits nobody; name in its allow who may, if somebody may",
+        ]
+    );
+    fs::write(&policy, "[[route]]\npath = '/a/../b'\nallow = ['any']\n").unwrap();
+    assert_eq!(
+        found(&dir, &certified, None),
+        ["problem rules policy.toml:2: path: \"/a/../b\" is the path of no request; write \"/b\", to which it folds"]
+    );
 }

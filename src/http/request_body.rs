@@ -1,0 +1,267 @@
+//! The body of a request on its way to whoever answers it.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::HeaderMap;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+/// A server that does not say whether it wants the body is sent it after so long (RFC 9110, 10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long whoever has sent a whole body may take to say that nothing follows it.
+const END_WAIT: Duration = Duration::from_secs(5);
+
+/// The body of a request on its way to whoever answers it.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    /// `None`: there is none.
+    inner: Option<Incoming>,
+    gate: Gate,
+    silence: Option<Silence>,
+    filter_trailers: fn(&mut HeaderMap),
+    progress: Arc<BodyProgress>,
+}
+
+/// Why a body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestBodyError {
+    /// As it was read.
+    #[error(transparent)]
+    Read(#[from] hyper::Error),
+    /// Nothing more of it has come.
+    #[error("nothing more of the body has come for {0:?}")]
+    Silent(Duration),
+}
+
+/// What has become of a body so far.
+#[derive(Debug, Default)]
+pub(crate) struct BodyProgress {
+    is_done: AtomicBool,
+    has_failed: AtomicBool,
+    is_malformed: AtomicBool,
+    is_silent: AtomicBool,
+    is_held_back: AtomicBool,
+    bytes: AtomicU64,
+}
+
+impl BodyProgress {
+    /// Whether all of it has been taken.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Acquire)
+    }
+
+    /// Whether what was sent is no body.
+    pub(crate) fn is_malformed(&self) -> bool {
+        self.is_malformed.load(Ordering::Acquire)
+    }
+
+    /// Whether it has ended too early: whoever sent it has gone or is silent, or what was sent is no body.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing more of it has come for too long.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody has asked for it yet who has to.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.is_held_back.load(Ordering::Acquire)
+    }
+
+    /// Bytes that have been taken.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Whoever sends a body may ask whether it is wanted: then it is not read before that was said.
+#[derive(Debug)]
+enum Gate {
+    /// It is sent.
+    Open,
+    /// It waits for the answer, or for so long.
+    Waiting { opened: oneshot::Receiver<()>, timer: Pin<Box<Sleep>> },
+    /// Something else was answered: it is not wanted.
+    Closed,
+}
+
+/// How long nothing may come.
+#[derive(Debug)]
+struct Silence {
+    limit: Duration,
+    /// Since the timer was set.
+    moved: bool,
+    /// Made when it is first waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl RequestBody {
+    /// `inner`, of whose trailers `filter_trailers` leaves what may be passed on.
+    pub(crate) fn new(inner: Incoming, filter_trailers: fn(&mut HeaderMap)) -> Self {
+        let inner = Some(inner).filter(|inner| !inner.is_end_stream());
+        let is_done = AtomicBool::new(inner.as_ref().is_none_or(is_whole));
+        let progress = BodyProgress { is_done, ..BodyProgress::default() };
+        Self { progress: Arc::new(progress), inner, gate: Gate::Open, silence: None, filter_trailers }
+    }
+
+    /// A body of nothing.
+    pub(crate) fn none() -> Self {
+        let progress = BodyProgress { is_done: AtomicBool::new(true), ..BodyProgress::default() };
+        Self { inner: None, gate: Gate::Open, silence: None, filter_trailers: |_| (), progress: Arc::new(progress) }
+    }
+
+    /// It is held back until what is given here is used, or for a while.
+    pub(crate) fn hold_back(&mut self) -> oneshot::Sender<()> {
+        let (open, opened) = oneshot::channel();
+        self.progress.is_held_back.store(true, Ordering::Release);
+        self.gate = Gate::Waiting { opened, timer: Box::pin(sleep(CONTINUE_WAIT)) };
+        open
+    }
+
+    /// It fails once nothing of it has come for `limit`, as long as it is waited for.
+    pub(crate) fn limit_silence(&mut self, limit: Duration) {
+        self.silence = Some(Silence { limit, moved: false, timer: None });
+    }
+
+    /// What becomes of it.
+    pub(crate) fn progress(&self) -> Arc<BodyProgress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Ready once it was silent for too long.
+    fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<RequestBodyError> {
+        let Some(Silence { limit, moved, timer }) = &mut self.silence else { return Poll::Pending };
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep(*limit)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if !std::mem::take(moved) {
+                return Poll::Ready(RequestBodyError::Silent(*limit));
+            }
+            timer.as_mut().reset(Instant::now() + *limit);
+        }
+    }
+
+    fn note_failure(&self, error: &RequestBodyError) {
+        let progress = &self.progress;
+        progress.has_failed.store(true, Ordering::Release);
+        match error {
+            RequestBodyError::Read(error) => progress.is_malformed.store(is_malformed(error), Ordering::Release),
+            RequestBodyError::Silent(_) => progress.is_silent.store(true, Ordering::Release),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        match &mut self.gate {
+            Gate::Open => {}
+            Gate::Closed => return Poll::Pending,
+            Gate::Waiting { opened, timer } => match Pin::new(opened).poll(cx) {
+                Poll::Ready(Ok(())) => self.gate = Gate::Open,
+                // The sender is dropped with the question.
+                Poll::Ready(Err(_)) => {
+                    self.gate = Gate::Closed;
+                    return Poll::Pending;
+                }
+                Poll::Pending => {
+                    ready!(timer.as_mut().poll(cx));
+                    self.gate = Gate::Open;
+                }
+            },
+        }
+        self.progress.is_held_back.store(false, Ordering::Release);
+        let polled = match &mut self.inner {
+            Some(inner) => Pin::new(inner).poll_frame(cx).map_err(RequestBodyError::from),
+            None => Poll::Ready(None),
+        };
+        let mut frame = match polled {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => Some(Err(ready!(self.poll_silent(cx)))),
+        };
+        match &mut frame {
+            Some(Err(error)) => self.note_failure(error),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
+                if let Some(silence) = &mut self.silence {
+                    silence.moved = true;
+                }
+                // Trailers are heads that come late, and nothing follows them.
+                if let Some(trailers) = frame.trailers_mut() {
+                    (self.filter_trailers)(trailers);
+                    self.progress.is_done.store(true, Ordering::Release);
+                } else if self.inner.as_ref().is_none_or(is_whole) {
+                    self.progress.is_done.store(true, Ordering::Release);
+                }
+            }
+            None => self.progress.is_done.store(true, Ordering::Release),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    /// An app that knows the length of a body may have answered before the client has said that nothing follows. HTTP/2 resets a stream that is
+    /// let go before that, and clients that are about to say it take that for a failure.
+    fn drop(&mut self) {
+        let unended = self.inner.take().filter(|inner| !inner.is_end_stream() && is_whole(inner));
+        if let (Some(mut inner), Ok(runtime)) = (unended, Handle::try_current()) {
+            runtime.spawn(async move {
+                // Whoever does not say it has its stream reset after all.
+                let _ = timeout(END_WAIT, async { while let Some(Ok(_)) = inner.frame().await {} }).await;
+            });
+        }
+    }
+}
+
+/// Whether all that was promised of `body` has been taken.
+fn is_whole(body: &Incoming) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+/// Whether `error` says that what was read is no body.
+fn is_malformed(error: &hyper::Error) -> bool {
+    error.is_parse()
+        || io_cause(error)
+            .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
+}
+
+/// The failure of the connection below `error`.
+pub(crate) fn io_cause(error: &hyper::Error) -> Option<&io::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}

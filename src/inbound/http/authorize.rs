@@ -1,0 +1,174 @@
+//! Who calls, and whether this request may be made: by the rules in force now, whatever they were when the connection began.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hyper::header::{HOST, HeaderMap};
+use hyper::http::request::Parts;
+
+use super::connection::HttpConnection;
+use crate::config::{XfccAbsent, XfccVerify};
+use crate::credentials::Snapshot;
+use crate::http::path;
+use crate::identity::Client;
+use crate::policy::{Permit, RequestDenial};
+use crate::telemetry::{CallerSource, RequestEntryFields, RequestReason};
+use crate::trust::ClientAuth;
+use crate::xfcc;
+use crate::xfcc::ForwardedIdentity;
+
+/// Whether the request of `parts` may be made; who calls, if that is not the client itself, and what decided is noted in `fields`.
+///
+/// # Errors
+/// Why not.
+pub(super) fn authorize(
+    connection: &HttpConnection,
+    parts: &Parts,
+    fields: &mut RequestEntryFields,
+) -> Result<(), RequestReason> {
+    let is_forwarding = connection.is_trusted;
+    let snapshot = match connection.judges_requests() || is_forwarding {
+        true => connection.service.snapshots.load().ok_or(RequestReason::Overloaded)?,
+        // Whoever came in may ask for everything, and the connection ends once that is over.
+        false => return Ok(()),
+    };
+    let auth = &snapshot.client_auth;
+    let caller = match is_forwarding {
+        true => Some(caller(connection, &snapshot, &parts.headers, fields)?),
+        false => None,
+    };
+    if connection.config.sni_host {
+        require_own_host(connection, &snapshot, &parts.headers)?;
+    }
+    let is_judged = caller.is_some();
+    let client = caller.unwrap_or_else(|| connection.client.clone());
+    if is_judged {
+        fields.caller = Some(client.clone());
+    }
+    if !auth.has_routes() {
+        return if is_judged { authorize_caller(auth, &client, fields) } else { Ok(()) };
+    }
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let folded = path::fold(target).map_err(|why| {
+        fields.detail = Some(format!("the path cannot be judged: {why}"));
+        RequestReason::PathAmbiguous
+    })?;
+    if folded.is_changed() {
+        fields.path_folded = Some(folded.as_str().to_owned());
+    }
+    let judged = auth.authorize_request(&client, parts.method.as_str(), &folded);
+    // Proxy and app never see two paths.
+    if folded.is_changed() {
+        return Err(RequestReason::PathChanged);
+    }
+    match judged {
+        Ok((permit, route)) => {
+            fields.rule = permit.rule().cloned();
+            fields.route = route.map(|route| route.path.to_string());
+            fields.would_deny = permit.would_deny().map(reason_of);
+            Ok(())
+        }
+        Err(denial) => {
+            fields.route = auth.route_for(parts.method.as_str(), &folded).map(|route| route.path.to_string());
+            fields.rule = denial.denial().and_then(|denial| denial.rule()).cloned();
+            fields.detail = Some(denial.to_string());
+            Err(reason_of(&denial))
+        }
+    }
+}
+
+fn reason_of(denial: &RequestDenial) -> RequestReason {
+    match denial {
+        RequestDenial::CertificateRequired => RequestReason::CertificateRequired,
+        RequestDenial::Denied(_) | RequestDenial::NotAllowed(_) => RequestReason::Denied,
+        RequestDenial::PathNotAllowed => RequestReason::PathNotAllowed,
+        RequestDenial::MethodNotAllowed => RequestReason::MethodNotAllowed,
+        RequestDenial::PathAmbiguous => RequestReason::PathAmbiguous,
+    }
+}
+
+/// Whether the rules that admit clients admit `caller`.
+fn authorize_caller(auth: &ClientAuth, caller: &Client, fields: &mut RequestEntryFields) -> Result<(), RequestReason> {
+    let ClientAuth::Certificate(authenticator) = auth else { return Ok(()) };
+    match authenticator.authorize_caller(caller) {
+        Ok(permit) => {
+            fields.rule = permit.rule().cloned();
+            fields.would_deny = Permit::audited_denial(&permit).map(|_| RequestReason::Denied);
+            Ok(())
+        }
+        Err(denial) => {
+            fields.rule = denial.rule().cloned();
+            fields.detail = Some(denial.to_string());
+            Err(match caller {
+                Client::Anonymous => RequestReason::CertificateRequired,
+                Client::Authenticated(_) => RequestReason::Denied,
+            })
+        }
+    }
+}
+
+/// Who calls, by the word of a client that may forward it.
+fn caller(
+    connection: &HttpConnection,
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+    fields: &mut RequestEntryFields,
+) -> Result<Client, RequestReason> {
+    let values: Vec<_> = headers.get_all("x-forwarded-client-cert").iter().map(|value| value.as_bytes()).collect();
+    if values.is_empty() {
+        connection.counters.count_caller(CallerSource::Absent);
+        return Ok(match connection.config.xfcc_absent {
+            XfccAbsent::Anonymous => Client::Anonymous,
+            XfccAbsent::Client => connection.client.clone(),
+        });
+    }
+    let identity = xfcc::parse(&values).map_err(|error| {
+        connection.counters.count_caller(CallerSource::Invalid);
+        fields.detail = Some(error.to_string());
+        RequestReason::XfccInvalid
+    })?;
+    let untrusted = |detail: String, fields: &mut RequestEntryFields| {
+        connection.counters.count_caller(CallerSource::Invalid);
+        fields.detail = Some(detail);
+        RequestReason::CallerUntrusted
+    };
+    let (caller, form, is_verified) = match (identity, &snapshot.client_auth) {
+        (ForwardedIdentity::Certificate { der, form }, ClientAuth::Certificate(authenticator)) => {
+            let verified = authenticator.anchors().verify(&[der], SystemTime::now());
+            let caller = verified.map_err(|denial| untrusted(denial.to_string(), fields))?;
+            (caller, form.as_str(), true)
+        }
+        (ForwardedIdentity::Certificate { .. }, ClientAuth::None) => {
+            return Err(untrusted("there is no client CA to verify it by".to_owned(), fields));
+        }
+        (ForwardedIdentity::Named { .. }, _) if connection.config.xfcc_verify == XfccVerify::Require => {
+            return Err(untrusted(
+                "there is no certificate in it to verify (--xfcc-verify require)".to_owned(),
+                fields,
+            ));
+        }
+        (ForwardedIdentity::Named { client, .. }, _) => (client, "envoy", false),
+    };
+    connection.counters.count_caller(CallerSource::Xfcc);
+    fields.caller_form = Some(form);
+    fields.caller_verified = Some(is_verified);
+    Ok(caller)
+}
+
+/// The request must be for a host that we are, or that the client has asked for in the handshake.
+fn require_own_host(
+    connection: &HttpConnection,
+    snapshot: &Arc<Snapshot>,
+    headers: &HeaderMap,
+) -> Result<(), RequestReason> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let asked = connection.server_name.as_deref();
+    let own = snapshot.own.as_ref().map_or(&[][..], |own| &own.names.dns);
+    let names = own.iter().map(String::as_str).chain(asked);
+    let is_ours = names.into_iter().any(|known| known.eq_ignore_ascii_case(name));
+    if is_ours { Ok(()) } else { Err(RequestReason::Misdirected) }
+}

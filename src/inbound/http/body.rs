@@ -1,0 +1,139 @@
+//! The body of an answer on its way to the client: what becomes of a request is known when it has ended.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::{Response, StatusCode};
+
+use super::app::AppConnection;
+use super::connection::RequestGuard;
+use crate::budget::Reservation;
+use crate::http::{BodyProgress, RequestInFlight, remove_from_trailers};
+use crate::telemetry::{RequestLogEntry, RequestReason};
+
+/// The answer to a client: the app's, or one of our own.
+pub(super) type ClientAnswer = Response<Either<AnswerBody, Full<Bytes>>>;
+
+/// The body of the app's answer.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    inner: Incoming,
+    /// `None` once it has ended.
+    exchange: Option<Box<AppExchange>>,
+}
+
+/// All that one request holds until its answer has ended.
+#[derive(Debug)]
+pub(super) struct AppExchange {
+    pub(super) app: AppConnection,
+    pub(super) entry: RequestLogEntry,
+    pub(super) request_body: Arc<BodyProgress>,
+    /// The app's connection may carry another request, if this one was carried whole.
+    pub(super) may_reuse: bool,
+    /// Counts among the requests of the connection until then.
+    pub(super) guard: RequestGuard,
+    /// What the client may have us hold of its request.
+    pub(super) _memory: Reservation,
+    /// The client's next request on an HTTP/1.1 connection waits until then.
+    pub(super) _in_flight: Option<RequestInFlight>,
+}
+
+impl AppExchange {
+    /// Whether an answer with `status` comes before the body of its request, which nobody is going to read: nothing that follows on the client's
+    /// connection could be found.
+    pub(super) fn is_unread_for_good(&self, status: StatusCode) -> bool {
+        let is_final = self.request_body.is_held_back() || status.as_u16() >= 300;
+        is_final && !self.request_body.is_done()
+    }
+}
+
+impl AnswerBody {
+    /// `inner`, with all that is held until it has ended.
+    pub(super) fn new(inner: Incoming, exchange: AppExchange) -> Self {
+        let mut body = Self { inner, exchange: Some(Box::new(exchange)) };
+        if body.inner.is_end_stream() {
+            body.complete();
+        }
+        body
+    }
+
+    /// The answer is whole: the app's connection waits for the next request.
+    fn complete(&mut self) {
+        let Some(exchange) = self.exchange.take() else { return };
+        let AppExchange { app, mut entry, request_body, may_reuse, guard, .. } = *exchange;
+        entry.fields.transferred.up = request_body.bytes();
+        // An app that has answered before it had the whole request is not asked again on this connection.
+        if may_reuse && request_body.is_done() {
+            guard.connection().apps.put(app);
+        }
+        entry.close(None);
+    }
+
+    fn fail(&mut self, error: &hyper::Error) {
+        let Some(exchange) = self.exchange.take() else { return };
+        let AppExchange { mut entry, request_body, .. } = *exchange;
+        entry.fields.transferred.up = request_body.bytes();
+        let reason = match () {
+            () if request_body.is_silent() => RequestReason::Timeout,
+            () if request_body.is_malformed() => RequestReason::BadFraming,
+            () if request_body.has_failed() => RequestReason::ClientClosed,
+            () => RequestReason::AppClosed,
+        };
+        entry.fields.detail = Some(error.to_string());
+        entry.close(Some(reason));
+    }
+
+    fn note(&mut self, frame: &mut Frame<Bytes>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let fields = &mut exchange.entry.fields;
+        if let Some(data) = frame.data_ref() {
+            fields.transferred.down += data.len() as u64;
+        }
+        if let Some(trailers) = frame.trailers_mut() {
+            remove_from_trailers(trailers);
+            let status = trailers.get("grpc-status").and_then(|status| status.to_str().ok());
+            fields.grpc_status = status.map(str::to_owned).or(fields.grpc_status.take());
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &mut frame {
+            Some(Err(error)) => self.fail(error),
+            Some(Ok(frame)) => {
+                self.note(frame);
+                // Nothing follows trailers, and nobody asks for more.
+                if frame.is_trailers() || self.inner.is_end_stream() {
+                    self.complete();
+                }
+            }
+            None => self.complete(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // Nobody waits for the rest: the entry says so, and the app's connection is reset.
+        if let Some(exchange) = &mut self.exchange {
+            exchange.entry.fields.transferred.up = exchange.request_body.bytes();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The client's side of a connection that carries requests: with TLS, or without.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::http::HangUp;
+use crate::io::PlainStream;
+use crate::sys::socket;
+use crate::tls::Stream;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) enum ClientStream {
+    /// With TLS.
+    Tls(Stream),
+    /// Without.
+    Plain(PlainStream),
+}
+
+impl ClientStream {
+    /// The connection below.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tls(stream) => stream.tcp(),
+            Self::Plain(stream) => stream.tcp(),
+        }
+    }
+
+    /// The connection below; all else is given up.
+    pub(super) fn into_tcp(self) -> TcpStream {
+        match self {
+            Self::Tls(stream) => stream.into_tcp(),
+            Self::Plain(stream) => stream.into_parts().0,
+        }
+    }
+
+    /// Ready once something can be read without waiting. Cancel safe.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tls(stream) => stream.poll_readable(cx),
+            Self::Plain(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    /// How the connection has failed, if it has.
+    pub(super) fn failure(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Tls(stream) => stream.failure(),
+            Self::Plain(stream) => stream.failure(),
+        }
+    }
+
+    /// Whether the client has ended the connection, or its sending, and nothing is left to be read.
+    pub(super) fn is_at_end(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.is_at_end(),
+            Self::Plain(stream) => stream.is_at_end(),
+        }
+    }
+}
+
+impl HangUp for ClientStream {
+    fn has_hung_up(&self) -> bool {
+        socket::has_hung_up(self.tcp())
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

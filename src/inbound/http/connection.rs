@@ -1,0 +1,214 @@
+//! What the requests of one client connection have in common.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use hyper::header::{HeaderName, HeaderValue};
+
+use super::HttpService;
+use super::app::AppConnections;
+use crate::config::HttpConfig;
+use crate::credentials::Snapshot;
+use crate::http::HeadRules;
+use crate::identity::Client;
+use crate::inbound::InboundService;
+use crate::lifecycle::Phase;
+use crate::policy::{Permit, Rule};
+use crate::telemetry::{RequestCounters, RequestReason};
+use crate::xfcc;
+use crate::xfcc::XfccForm;
+
+/// What the requests of one client connection have in common.
+#[derive(Debug)]
+pub(super) struct HttpConnection {
+    pub(super) service: Arc<InboundService>,
+    pub(super) config: Arc<HttpConfig>,
+    pub(super) head_rules: Arc<HeadRules>,
+    pub(super) counters: Arc<RequestCounters>,
+    /// Its number among all of the process.
+    pub(super) number: u64,
+    /// Where the client is.
+    pub(super) client_addr: SocketAddr,
+    /// Who it is.
+    pub(super) client: Client,
+    /// By which rule it came in.
+    pub(super) rule: Option<Rule>,
+    /// It may forward who has called it, and whence.
+    pub(super) is_trusted: bool,
+    /// Whom the client has asked for in the handshake.
+    pub(super) server_name: Option<String>,
+    /// What the client dialled with.
+    pub(super) scheme: &'static str,
+    pub(super) apps: AppConnections,
+    /// Why it is cut, once it is.
+    pub(super) cut: Arc<OnceLock<RequestReason>>,
+    identity: OnceLock<ClientFields>,
+    activity: Activity,
+}
+
+/// Who the client is, as fields of requests.
+#[derive(Debug, Default)]
+struct ClientFields {
+    identity: Vec<(HeaderName, HeaderValue)>,
+    caller: Vec<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Debug)]
+struct Activity {
+    opened: Instant,
+    in_flight: AtomicUsize,
+    begun: AtomicU64,
+    /// Microseconds after `opened` at which the last answer has ended.
+    last_end: AtomicU64,
+    /// Each next answer is the last one.
+    is_going: AtomicBool,
+    /// Whether the end of an answer was said to be the end of the connection.
+    has_said_close: AtomicBool,
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub(super) struct RequestGuard(Arc<HttpConnection>);
+
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+impl HttpConnection {
+    /// A connection of `client`, which has a `permit`.
+    pub(super) fn new(
+        permit: &Permit,
+        service: Arc<InboundService>,
+        http: &HttpService,
+        client: Client,
+        client_addr: SocketAddr,
+        apps: AppConnections,
+    ) -> Self {
+        // Without TLS none may connect who may not say who calls.
+        let is_platform_proxy = service.plaintext.is_some();
+        let is_trusted = is_platform_proxy || http.config.trusts(&client);
+        Self {
+            service,
+            config: Arc::clone(&http.config),
+            head_rules: Arc::clone(&http.head_rules),
+            counters: Arc::clone(&http.counters),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            client_addr,
+            client,
+            rule: permit.rule().filter(|_| !is_platform_proxy).cloned(),
+            is_trusted,
+            server_name: None,
+            scheme: if is_platform_proxy { "http" } else { "https" },
+            apps,
+            cut: Arc::default(),
+            identity: OnceLock::new(),
+            activity: Activity {
+                opened: Instant::now(),
+                in_flight: AtomicUsize::new(0),
+                begun: AtomicU64::new(0),
+                last_end: AtomicU64::new(0),
+                is_going: AtomicBool::new(false),
+                has_said_close: AtomicBool::new(false),
+            },
+        }
+    }
+
+    /// Whether its client is whoever may connect without TLS.
+    pub(super) fn is_platform_proxy(&self) -> bool {
+        self.service.plaintext.is_some()
+    }
+
+    fn fields(&self) -> &ClientFields {
+        self.identity.get_or_init(|| {
+            let identity = match self.client.certificate() {
+                Some(certificate) => {
+                    let own = self.service.snapshots.load().and_then(|snapshot| snapshot.own.clone());
+                    let is_cf = own.as_ref().is_some_and(|own| matches!(own.identity, Ok(Some(_))));
+                    let uris = own.as_ref().map_or(&[][..], |own| &own.names.uris);
+                    let usual = [if is_cf { XfccForm::Raw } else { XfccForm::Envoy }];
+                    let asked = &self.config.xfcc_forms;
+                    let forms = if asked.is_empty() { &usual[..] } else { asked };
+                    xfcc::identity_fields(certificate, uris, forms, &self.config.xfcc_details).fields
+                }
+                None => Vec::new(),
+            };
+            ClientFields { identity, caller: self.fields_of_caller(&self.client) }
+        })
+    }
+
+    /// Who the client is, as fields that others write too; empty without a certificate.
+    pub(super) fn identity_fields(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.fields().identity
+    }
+
+    /// Who the client is, in fields of our own, if they are asked for.
+    pub(super) fn caller_fields(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.fields().caller
+    }
+
+    /// Who `caller` is, in fields of our own, if they are asked for.
+    pub(super) fn fields_of_caller(&self, caller: &Client) -> Vec<(HeaderName, HeaderValue)> {
+        if self.config.caller_headers { xfcc::caller_fields(caller) } else { Vec::new() }
+    }
+
+    /// Whether each request is judged, and not only its connection.
+    pub(super) fn judges_requests(&self) -> bool {
+        let has_routes = |snapshot: Arc<Snapshot>| snapshot.client_auth.has_routes();
+        self.config.sni_host || self.service.snapshots.load().is_some_and(has_routes)
+    }
+
+    /// One more request is under way.
+    pub(super) fn begin_request(self: &Arc<Self>) -> RequestGuard {
+        self.activity.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.activity.begun.fetch_add(1, Ordering::Relaxed);
+        RequestGuard(Arc::clone(self))
+    }
+
+    /// Whether no request is under way, and since when.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let last_end = Duration::from_micros(self.activity.last_end.load(Ordering::Acquire));
+        (self.activity.in_flight.load(Ordering::Acquire) == 0).then(|| self.activity.opened + last_end)
+    }
+
+    /// Requests that have begun.
+    pub(super) fn requests(&self) -> u64 {
+        self.activity.begun.load(Ordering::Relaxed)
+    }
+
+    /// Each next answer is the last one on its connection, where HTTP/1.1 is spoken.
+    pub(super) fn set_going(&self) {
+        self.activity.is_going.store(true, Ordering::Release);
+    }
+
+    /// Whether that was said.
+    pub(super) fn is_going(&self) -> bool {
+        // Whoever asks may be ahead of whoever notes it.
+        self.activity.is_going.load(Ordering::Acquire) || *self.service.phase.borrow() != Phase::Running
+    }
+
+    /// Whether the answer that begins now is the last one; to be asked once for each.
+    pub(super) fn says_close(&self) -> bool {
+        let is_worn_out = self.config.max_requests.is_some_and(|most| self.requests() >= most);
+        let is_going = self.is_going();
+        if is_going && !self.activity.has_said_close.swap(true, Ordering::AcqRel) {
+            self.counters.count_drain_close();
+        }
+        is_going || is_worn_out
+    }
+}
+
+impl RequestGuard {
+    /// The connection that it came by.
+    pub(super) fn connection(&self) -> &Arc<HttpConnection> {
+        &self.0
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        let activity = &self.0.activity;
+        let now = u64::try_from(activity.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
+        activity.last_end.store(now, Ordering::Release);
+        activity.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}

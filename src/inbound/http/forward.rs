@@ -1,0 +1,353 @@
+//! One request: judged, rewritten, sent to the app, and its answer on its way back.
+
+use std::sync::{Arc, Mutex};
+
+use http_body_util::Either;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Version};
+use tokio::time::timeout;
+
+use super::answer::{self, is_grpc, own_answer};
+use super::authorize::authorize;
+use super::body::{AnswerBody, AppExchange, ClientAnswer};
+use super::connection::{HttpConnection, RequestGuard};
+use super::fields::{FieldRewrite, filter_request_trailers};
+use super::h2::STREAM_WINDOW;
+use super::judge::{JudgedRequest, judge};
+use super::upgrade::UpgradeSlot;
+use crate::http::{HeadRefusal, RequestBody, RequestHead, RequestInFlight, remove_from_response, response_problem};
+use crate::io::TallySince;
+use crate::telemetry::{RequestEntryFields, RequestLogEntry, RequestReason};
+
+/// What a client may have us hold of a body that the app does not read, in bytes: over HTTP/1.1, and of one stream of HTTP/2, where the client
+/// has leave to send as much.
+const BODY_MEMORY: usize = 16 * 1024;
+const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
+
+/// Connections that are tried for a request of which nothing could be written.
+const MAX_UNSENT: usize = 3;
+
+/// How a request came.
+pub(super) struct Arrival<'a> {
+    /// What was judged of its head before hyper read it; `None` of HTTP/2, where hyper alone has read it.
+    pub(super) head: Option<Result<RequestHead, HeadRefusal>>,
+    /// The next request on its connection waits until this is dropped.
+    pub(super) in_flight: Option<RequestInFlight>,
+    /// What its connection may become.
+    pub(super) upgrade: Option<&'a UpgradeSlot>,
+}
+
+/// Answers `request`, which came by `connection`.
+pub(super) async fn answer(
+    connection: &Arc<HttpConnection>,
+    request: Request<Incoming>,
+    arrival: Arrival<'_>,
+) -> ClientAnswer {
+    let guard = connection.begin_request();
+    let (mut parts, body) = request.into_parts();
+    let mut entry = open_entry(connection, &parts);
+    let grpc = is_grpc(&parts.headers);
+    let judged = match arrival.head {
+        Some(Err(refusal)) => Err((reason_of(refusal), true)),
+        Some(Ok(head)) => judge(&mut parts, Some(head), connection).map_err(|reason| (reason, closes(reason))),
+        None => judge(&mut parts, None, connection).map_err(|reason| (reason, false)),
+    };
+    let judged = judged.and_then(|judged| {
+        authorize(connection, &parts, &mut entry.fields).map(|()| judged).map_err(|reason| (reason, false))
+    });
+    let JudgedRequest { switches, has_fragment } = match judged {
+        Ok(judged) => judged,
+        Err((reason, closes)) => return refuse(reason, entry, grpc, closes || connection.says_close()),
+    };
+    entry.fields.fragment = has_fragment;
+    entry.fields.host = parts.headers.get(HOST).cloned();
+    let asked = parts.headers.get(UPGRADE).filter(|_| switches).cloned();
+    let forwarded_caller = entry.fields.caller.as_ref().map(|caller| connection.fields_of_caller(caller));
+    let rewrite = FieldRewrite {
+        config: &connection.config,
+        is_trusted: connection.is_trusted,
+        identity: connection.identity_fields(),
+        caller: forwarded_caller.as_deref().unwrap_or_else(|| connection.caller_fields()),
+        client_ip: connection.client_addr.ip(),
+        scheme: connection.scheme,
+        version: entry.fields.http_version,
+    };
+    connection.counters.count_stripped(rewrite.apply(&mut parts.headers, switches));
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let forwarded =
+        Forwarded { connection, guard, grpc, asked, in_flight: arrival.in_flight, upgrade: arrival.upgrade };
+    forwarded.send(parts, body, entry).await
+}
+
+/// Our own answer to a request that ends for `reason`.
+fn refuse(reason: RequestReason, entry: RequestLogEntry, grpc: bool, closes: bool) -> ClientAnswer {
+    own_answer(reason, entry, grpc, closes).map(Either::Right)
+}
+
+/// Whether nothing behind a request that is refused for `reason` can be trusted to be another one.
+fn closes(reason: RequestReason) -> bool {
+    matches!(
+        reason,
+        RequestReason::BadFraming
+            | RequestReason::BadRequest
+            | RequestReason::HostMismatch
+            | RequestReason::Expectation
+            | RequestReason::NotHttp
+    )
+}
+
+/// Why a head is refused that hyper has not seen.
+fn reason_of(refusal: HeadRefusal) -> RequestReason {
+    use HeadRefusal as Refused;
+    match refusal {
+        Refused::NotHttp => RequestReason::NotHttp,
+        Refused::BadTarget | Refused::BadHost | Refused::BadField | Refused::TwoHosts => RequestReason::BadRequest,
+        Refused::BareLf
+        | Refused::LengthAndCoding
+        | Refused::BadLength
+        | Refused::BadCoding
+        | Refused::BodyOfConnect => RequestReason::BadFraming,
+        Refused::TargetTooLong => RequestReason::TargetTooLong,
+        Refused::NoTunnel | Refused::UnknownCoding => RequestReason::NotImplemented,
+        Refused::HeadTooLong | Refused::TooManyFields => RequestReason::HeadTooLarge,
+        Refused::HeadTimeout => RequestReason::Timeout,
+        Refused::Overloaded => RequestReason::Overloaded,
+    }
+}
+
+fn open_entry(connection: &HttpConnection, parts: &Parts) -> RequestLogEntry {
+    let http_version = match parts.version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    };
+    let fields = RequestEntryFields {
+        conn: connection.number,
+        client_addr: connection.client_addr,
+        listener: connection.service.listener,
+        client: connection.client.clone(),
+        is_platform_proxy: connection.is_platform_proxy(),
+        method: parts.method.clone(),
+        target: parts.uri.clone(),
+        host: parts.headers.get(HOST).cloned(),
+        http_version,
+        app_protocol: connection.apps.protocol().into(),
+        status: None,
+        id: None,
+        rule: connection.rule.clone(),
+        route: None,
+        path_folded: None,
+        fragment: false,
+        would_deny: None,
+        transferred: Default::default(),
+        to_app: None,
+        first_byte: None,
+        reused: false,
+        retried: false,
+        upgraded: None,
+        grpc_status: None,
+        trace_id: parts.headers.get("traceparent").and_then(trace_id),
+        caller: None,
+        caller_form: None,
+        caller_verified: None,
+        detail: None,
+        cut: Arc::clone(&connection.cut),
+    };
+    RequestLogEntry::open(Arc::clone(&connection.counters), connection.service.access, fields)
+}
+
+/// The trace that `traceparent` names, if it is well-formed (W3C Trace Context, 3.2).
+fn trace_id(traceparent: &HeaderValue) -> Option<String> {
+    let text = traceparent.to_str().ok()?;
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_sound = is_hex(version, 2) && version != "ff" && is_hex(parent, 16) && is_hex(flags, 2);
+    let is_zero = trace.bytes().all(|byte| byte == b'0');
+    (is_sound && is_hex(trace, 32) && !is_zero && (version != "00" || parts.next().is_none())).then(|| trace.to_owned())
+}
+
+/// A request that may be sent on.
+struct Forwarded<'a> {
+    connection: &'a Arc<HttpConnection>,
+    guard: RequestGuard,
+    grpc: bool,
+    /// The protocol that the client has asked to switch to.
+    asked: Option<HeaderValue>,
+    in_flight: Option<RequestInFlight>,
+    upgrade: Option<&'a UpgradeSlot>,
+}
+
+impl Forwarded<'_> {
+    /// Sends it, a second time only where nobody can have acted on it.
+    async fn send(self, parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientAnswer {
+        let config = &self.connection.config;
+        let mut body = RequestBody::new(body, filter_request_trailers);
+        let mut memory = self.connection.service.budgets.backlogs.reservation();
+        if !body.is_end_stream() {
+            let is_http2 = entry.fields.http_version == "2";
+            if is_http2 && let Err(exceeded) = memory.try_resize(STREAM_MEMORY) {
+                entry.fields.detail = Some(exceeded.to_string());
+                return self.refuse(RequestReason::Overloaded, entry, true);
+            }
+            // Here reading slows down instead.
+            memory.set(if is_http2 { STREAM_MEMORY } else { BODY_MEMORY });
+        }
+        if let Some(limit) = config.body_timeout {
+            body.limit_silence(limit);
+        }
+        let (mut message, mut unsent, mut is_retry) = ((parts, body), 0, false);
+        loop {
+            let mut app = match self.connection.apps.take(unsent > 0 || is_retry).await {
+                Ok(app) => app,
+                Err(error) => {
+                    entry.fields.detail = Some(error.to_string());
+                    return self.refuse(RequestReason::AppUnreachable, entry, false);
+                }
+            };
+            entry.fields.to_app.get_or_insert(entry.age());
+            entry.fields.reused = app.is_reused;
+            self.connection.counters.count_app_connection(app.is_reused);
+            let (parts, mut body) = message;
+            let may_repeat = app.is_reused && !is_retry && body.is_end_stream() && parts.method.is_idempotent();
+            let copy = may_repeat.then(|| parts.clone());
+            let request_body = body.progress();
+            let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
+            let mut request = Request::from_parts(parts, body);
+            if let Some(gate) = gate {
+                open_when_wanted(&mut request, gate);
+            }
+            let heard = TallySince::now(&app.tally);
+            let answered = match config.app_timeout {
+                Some(limit) => match timeout(limit, app.send(request)).await {
+                    Ok(answered) => answered,
+                    Err(_) => return self.refuse(RequestReason::AppTimeout, entry, !request_body.is_done()),
+                },
+                None => app.send(request).await,
+            };
+            let mut error = match answered {
+                Ok(response) => {
+                    entry.fields.first_byte = Some(entry.age());
+                    let exchange = AppExchange {
+                        _memory: memory,
+                        app,
+                        entry,
+                        request_body,
+                        may_reuse: true,
+                        guard: self.guard,
+                        _in_flight: self.in_flight,
+                    };
+                    let rest = Respond { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade };
+                    return rest.respond(response, exchange);
+                }
+                Err(error) => error,
+            };
+            if let Some(request) = error.take_message().filter(|_| unsent < MAX_UNSENT) {
+                // Nothing of it was written: the connection was closed meanwhile.
+                unsent += 1;
+                message = request.into_parts();
+                continue;
+            }
+            let error = error.into_error();
+            let nothing_heard = heard.bytes().down == 0;
+            if let Some(copy) = copy.filter(|_| nothing_heard) {
+                self.connection.counters.count_retry();
+                entry.fields.retried = true;
+                is_retry = true;
+                message = (copy, RequestBody::none());
+                continue;
+            }
+            let reason = match () {
+                () if self.upgrade.is_some_and(UpgradeSlot::is_broken) || request_body.is_malformed() => {
+                    RequestReason::BadFraming
+                }
+                () if request_body.is_silent() => RequestReason::Timeout,
+                () if request_body.has_failed() => RequestReason::ClientClosed,
+                () if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
+                    RequestReason::AppBadAnswer
+                }
+                () => RequestReason::AppClosed,
+            };
+            entry.fields.detail = Some(error.to_string());
+            entry.fields.transferred.up = request_body.bytes();
+            return self.refuse(reason, entry, !request_body.is_done());
+        }
+    }
+
+    fn refuse(&self, reason: RequestReason, entry: RequestLogEntry, is_unread: bool) -> ClientAnswer {
+        refuse(reason, entry, self.grpc, is_unread || self.connection.says_close())
+    }
+}
+
+/// Whether the app has said more than it may before its answer.
+fn is_refused_answer(error: &hyper::Error) -> bool {
+    crate::http::io_cause(error).is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
+}
+
+/// Has `gate` opened once the app says that it wants the body.
+fn open_when_wanted(request: &mut Request<RequestBody>, gate: tokio::sync::oneshot::Sender<()>) {
+    let gate = Mutex::new(Some(gate));
+    hyper::ext::on_informational(request, move |informed| {
+        // Others say nothing of the body.
+        let is_wanted = informed.status() == StatusCode::CONTINUE;
+        if let Some(gate) = gate.lock().ok().filter(|_| is_wanted).and_then(|mut gate| gate.take()) {
+            // A body that is gone is not waited for.
+            let _ = gate.send(());
+        }
+    });
+}
+
+/// What is left to do once the app has answered.
+struct Respond<'a> {
+    grpc: bool,
+    asked: Option<HeaderValue>,
+    upgrade: Option<&'a UpgradeSlot>,
+}
+
+impl Respond<'_> {
+    /// The app's `response`, as it is given to the client.
+    fn respond(self, mut response: Response<Incoming>, mut exchange: AppExchange) -> ClientAnswer {
+        let connection = Arc::clone(exchange.guard.connection());
+        let status = response.status();
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        let may_switch = switches && self.upgrade.is_some();
+        let problem = match switches && !may_switch {
+            true => Some("the app switches to another protocol, and nobody has asked for it"),
+            false => response_problem(&response, self.asked.as_ref()),
+        };
+        if let Some(problem) = problem {
+            let mut entry = exchange.entry;
+            entry.fields.detail = Some(problem.to_owned());
+            let closes = !exchange.request_body.is_done() || connection.says_close();
+            return refuse(RequestReason::AppBadAnswer, entry, self.grpc, closes);
+        }
+        let is_http2 = exchange.entry.fields.http_version == "2";
+        let fields = response.headers_mut();
+        // Whoever writes both has lost count, or is made to.
+        exchange.may_reuse = !(fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH));
+        remove_from_response(fields, switches);
+        fields.remove(answer::REASON);
+        if status == StatusCode::NO_CONTENT {
+            fields.remove(CONTENT_LENGTH);
+        }
+        if !is_http2 && !switches && (connection.says_close() || exchange.is_unread_for_good(status)) {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        *response.version_mut() = Version::HTTP_11;
+        exchange.entry.fields.status = Some(status.as_u16());
+        if let Some(status) = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()) {
+            exchange.entry.fields.grpc_status = Some(status.to_owned());
+        }
+        if let Some(slot) = self.upgrade.filter(|_| switches) {
+            let upgrading = hyper::upgrade::on(&mut response);
+            slot.set(upgrading, exchange, self.asked);
+            return response.map(|_| Either::Right(Default::default()));
+        }
+        response.map(|body| Either::Left(AnswerBody::new(body, exchange)))
+    }
+}

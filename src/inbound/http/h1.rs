@@ -1,0 +1,256 @@
+//! A client's connection that speaks HTTP/1.1. While nothing is asked for, it holds neither hyper's state nor a connection to the app.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::Served;
+use super::client_stream::ClientStream;
+use super::connection::HttpConnection;
+use super::forward::{Arrival, answer};
+use super::upgrade::UpgradeSlot;
+use super::watch::{ConnectionWatch, Standing};
+use crate::http::{HeadRefusal, ScannedStream};
+use crate::inbound::IDLE_WHILE_GOING;
+use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
+use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
+
+/// A connection that was silent for so long gives up what serves requests, and takes it anew for the next one.
+const PARK_AFTER: Duration = Duration::from_millis(50);
+
+/// A client that connects is about to ask for something: while the instance goes, it has so long to do it.
+const FIRST_REQUEST_WHILE_GOING: Duration = Duration::from_secs(1);
+
+/// Beside the longest head, what may have come with it, in bytes.
+const BEHIND_HEAD: usize = 8 * 1024;
+
+/// What became of serving requests until there was a silence.
+enum Spell {
+    Silent { stream: ClientStream, first: Vec<u8> },
+    Ended(Served),
+}
+
+/// Answers the requests that come on `stream` until either side is done, or `watch` ends it.
+pub(super) async fn serve(
+    mut stream: ClientStream,
+    connection: &Arc<HttpConnection>,
+    watch: &mut ConnectionWatch,
+    entry: &mut AccessLogEntry,
+) -> Served {
+    let mut first = Vec::new();
+    loop {
+        if first.is_empty()
+            && let Some(reason) = wait(&mut stream, connection, watch, entry).await
+        {
+            return Served::Over { stream, reason, is_cut: false };
+        }
+        // What serves requests is gone while there are none.
+        match Box::pin(serve_spell(stream, first, connection, watch, entry)).await {
+            Spell::Silent { stream: rest, first: behind } => (stream, first) = (rest, behind),
+            Spell::Ended(served) => return served,
+        }
+    }
+}
+
+/// Waits for the next request; why there will be none, if there will not.
+pub(super) async fn wait(
+    stream: &mut ClientStream,
+    connection: &HttpConnection,
+    watch: &mut ConnectionWatch,
+    entry: &mut AccessLogEntry,
+) -> Option<CloseReason> {
+    let mut expiring = pin!(connection.apps.expire());
+    let mut silence: Option<(Pin<Box<Sleep>>, CloseReason)> = None;
+    loop {
+        match watch.standing(entry) {
+            Standing::Serving => {
+                let limit = connection.service.timeouts.idle.filter(|_| silence.is_none());
+                silence = silence.or(limit.map(|limit| (Box::pin(sleep(limit)), CloseReason::IdleTimeout)));
+            }
+            Standing::Going => {
+                connection.set_going();
+                let is_new = connection.requests() == 0;
+                let limit = if is_new { FIRST_REQUEST_WHILE_GOING } else { IDLE_WHILE_GOING };
+                // The silence that counts lies behind the moment at which the client could know.
+                if !matches!(silence, Some((_, CloseReason::ClosedIdle))) {
+                    silence = Some((Box::pin(sleep(limit)), CloseReason::ClosedIdle));
+                }
+            }
+            Standing::Ending(CloseReason::Completed) => return Some(CloseReason::ClosedIdle),
+            Standing::Ending(reason) => return Some(reason),
+            Standing::Over => return Some(CloseReason::DrainTimeout),
+        }
+        let over = async {
+            match &mut silence {
+                Some((timer, reason)) => {
+                    timer.as_mut().await;
+                    *reason
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = poll_fn(|cx| stream.poll_readable(cx)) => {
+                return stream.is_at_end().then(|| reason_of_end(stream, false));
+            }
+            () = watch.changed() => {}
+            reason = over => return Some(reason),
+            () = &mut expiring => {}
+        }
+    }
+}
+
+/// Why a connection is over that has come to its end by itself. `is_busy`: in the middle of something.
+pub(super) fn reason_of_end(stream: &ClientStream, is_busy: bool) -> CloseReason {
+    match stream.failure() {
+        Some(std::io::ErrorKind::InvalidData) => CloseReason::ClientViolation,
+        // Messages say themselves where they end: between them nothing can be cut off.
+        Some(std::io::ErrorKind::UnexpectedEof) if is_busy => CloseReason::ClientTruncated,
+        Some(std::io::ErrorKind::UnexpectedEof) | None => CloseReason::Completed,
+        Some(_) => CloseReason::ClientReset,
+    }
+}
+
+/// Answers requests until there is a silence. `first` has come of them already.
+async fn serve_spell(
+    stream: ClientStream,
+    first: Vec<u8>,
+    connection: &Arc<HttpConnection>,
+    watch: &mut ConnectionWatch,
+    entry: &mut AccessLogEntry,
+) -> Spell {
+    let config = &connection.config;
+    let reservation = connection.service.budgets.backlogs.reservation();
+    let rules = Arc::clone(&connection.head_rules);
+    let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).beginning_with(first);
+    let heads = scanned.heads();
+    let slot = Arc::new(UpgradeSlot::new(heads.clone()));
+    let service = service_fn(|request| {
+        let (connection, heads, slot) = (Arc::clone(connection), heads.clone(), Arc::clone(&slot));
+        Box::pin(async move {
+            // Every request was judged; one that was not is not acted on.
+            let (head, in_flight) = match heads.next() {
+                Some((head, in_flight)) => (head, Some(in_flight)),
+                None => (Err(HeadRefusal::NotHttp), None),
+            };
+            let may_switch = head.is_ok_and(|head| head.switch.is_some());
+            let arrival = Arrival { head: Some(head), in_flight, upgrade: Some(&slot) };
+            let answer = answer(&connection, request, arrival).await;
+            if may_switch && !slot.is_set() {
+                heads.resume();
+            }
+            Ok::<_, Infallible>(answer)
+        })
+    });
+    let mut serving = http1::Builder::new()
+        // A client that has gone waits for nothing; one that has only ended its sending is taken for gone, as others do.
+        .half_close(false)
+        .max_headers(config.max_fields)
+        .max_buf_size(config.max_head + BEHIND_HEAD)
+        .serve_connection(TokioIo::new(scanned), service);
+    let mut expiring = pin!(connection.apps.expire());
+    let mut look = Box::pin(sleep(PARK_AFTER));
+    let (mut ending, mut deadline) = (None, None::<Pin<Box<Sleep>>>);
+    let done = loop {
+        match watch.standing(entry) {
+            Standing::Serving => {}
+            Standing::Going => connection.set_going(),
+            Standing::Ending(reason) if ending.is_none() => {
+                ending = Some(reason);
+                connection.set_going();
+                deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
+                Pin::new(&mut serving).graceful_shutdown();
+            }
+            Standing::Ending(_) => {}
+            Standing::Over => break None,
+        }
+        let too_late = async {
+            match &mut deadline {
+                Some(timer) => timer.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = &mut serving => break Some(done),
+            () = watch.changed() => {}
+            () = too_late => break None,
+            () = &mut look => {
+                let now = Instant::now();
+                let quiet_since = connection.idle_since().map(Instant::from_std).filter(|_| heads.is_at_rest());
+                match quiet_since.map(|since| since + PARK_AFTER) {
+                    Some(at) if at <= now && ending.is_none() => {
+                        let (stream, first) = take_apart(serving);
+                        return Spell::Silent { stream, first };
+                    }
+                    Some(at) if at > now => look.as_mut().reset(at),
+                    _ => look.as_mut().reset(now + PARK_AFTER),
+                }
+            }
+            () = &mut expiring => {}
+        }
+    };
+    let is_busy = connection.idle_since().is_none();
+    if done.is_none() {
+        let reason = if ending.is_some() { RequestReason::Denied } else { RequestReason::DrainTimeout };
+        let _ = connection.cut.set(reason);
+    }
+    let (stream, first) = take_apart(serving);
+    let pending = slot.take();
+    let reason = match (ending, &done) {
+        (Some(reason), _) => reason,
+        (None, None) => CloseReason::DrainTimeout,
+        (None, Some(_)) if stream.failure().is_none() && connection.is_going() => CloseReason::ClosedIdle,
+        (None, Some(_)) => reason_of_end(&stream, is_busy),
+    };
+    if let (Some(Ok(())), Some(pending)) = (&done, pending)
+        && let Some(app) = pending.app().await
+    {
+        return Spell::Ended(Served::Upgraded { stream, first, app: Box::new(app) });
+    }
+    // hyper has an error for answers that it could not bring to their end; whoever has given them has noted why, and is not busy any more.
+    let is_cut = match &done {
+        Some(Ok(())) => false,
+        Some(Err(error)) => is_busy || error.is_user(),
+        None => is_busy,
+    };
+    Spell::Ended(Served::Over { stream, reason, is_cut })
+}
+
+/// The connection below, and what was read of it that nobody has acted on.
+fn take_apart<S>(serving: http1::Connection<TokioIo<ScannedStream<ClientStream>>, S>) -> (ClientStream, Vec<u8>)
+where
+    S: HttpService<Incoming, Error = Infallible>,
+    S::ResBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
+    let parts = serving.into_parts();
+    let (stream, held) = parts.io.into_inner().into_parts();
+    (stream, [&parts.read_buf[..], &held].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Serve<'a, F> = fn(ClientStream, &'a Arc<HttpConnection>, &'a mut ConnectionWatch, &'a mut AccessLogEntry) -> F;
+
+    fn size_of_future<'a, F: Future>(_: Serve<'a, F>) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_for_a_request_has_no_room_for_one() {
+        let serve = size_of_future(serve);
+        assert!(serve <= 1024, "the future of a connection has {serve} bytes");
+    }
+}

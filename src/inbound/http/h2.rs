@@ -1,0 +1,223 @@
+//! A client's connection that speaks HTTP/2.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{sleep, timeout};
+
+use super::Served;
+use super::client_stream::ClientStream;
+use super::connection::HttpConnection;
+use super::forward::{Arrival, answer};
+use super::watch::{ConnectionWatch, Standing};
+use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan};
+use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
+use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
+
+/// Streams of one client at once.
+const MAX_STREAMS: u32 = 100;
+
+/// Streams that a client may reset before anything became of them.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// What a client may send of one request before the app has taken it, and of all of them, in bytes. The second is large because h2 judges by it
+/// how many small frames are abuse.
+pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
+const OWN_REFUSAL: u32 = 64 * 1024;
+
+/// What of one answer waits for the client to take it, in bytes.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a client that is told to calm down is given to hear it.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// The client's connection, shared with hyper, which does not give it back.
+#[derive(Debug, Clone)]
+struct SharedStream(Arc<Mutex<GuardedStream>>);
+
+/// A connection whose frames are counted.
+#[derive(Debug)]
+struct GuardedStream {
+    stream: ClientStream,
+    from_client: FrameScan,
+    to_client: FrameScan,
+    budget: ControlFrameBudget,
+    /// The client has asked for too much.
+    is_flooded: bool,
+}
+
+impl SharedStream {
+    fn new(stream: ClientStream) -> Self {
+        let (from_client, to_client) = (FrameScan::of_client(), FrameScan::of_server());
+        let budget = ControlFrameBudget::new(Instant::now());
+        Self(Arc::new(Mutex::new(GuardedStream { stream, from_client, to_client, budget, is_flooded: false })))
+    }
+
+    fn locked(&self) -> MutexGuard<'_, GuardedStream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsyncRead for SharedStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let guarded = &mut *self.locked();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut guarded.stream).poll_read(cx, buf);
+        let (budget, is_flooded) = (&mut guarded.budget, &mut guarded.is_flooded);
+        guarded.from_client.pass(&buf.filled()[before..], |kind| *is_flooded |= budget.take(kind, Instant::now));
+        if guarded.is_flooded {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many control frames")));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for SharedStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let guarded = &mut *self.locked();
+        let written = Pin::new(&mut guarded.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(written)) = written {
+            let budget = &mut guarded.budget;
+            guarded.to_client.pass(&bytes[..written], |kind| budget.note_sent(kind));
+        }
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.locked().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.locked().stream).poll_shutdown(cx)
+    }
+}
+
+/// Answers the requests that come on `stream` until either side is done, or `watch` ends it.
+pub(super) async fn serve(
+    stream: ClientStream,
+    connection: &Arc<HttpConnection>,
+    watch: &mut ConnectionWatch,
+    entry: &mut AccessLogEntry,
+) -> Served {
+    let shared = SharedStream::new(stream);
+    let (reason, is_cut) = serve_requests(shared.clone(), connection, watch, entry).await;
+    let mut shared = shared;
+    let is_flooded = shared.locked().is_flooded;
+    if is_flooded {
+        connection.counters.count_goaway();
+        if shared.locked().to_client.is_between_frames() {
+            // Whoever does not read it has been told.
+            let _ = timeout(LAST_WORD, async {
+                shared.write_all(&CALM_DOWN).await?;
+                shared.shutdown().await
+            })
+            .await;
+        }
+    }
+    // Tasks of streams that are being cancelled hold nothing of it.
+    match Arc::try_unwrap(shared.0) {
+        Ok(guarded) => {
+            let stream = guarded.into_inner().unwrap_or_else(PoisonError::into_inner).stream;
+            Served::Over { stream, reason, is_cut }
+        }
+        Err(_) => Served::Gone { reason },
+    }
+}
+
+async fn serve_requests(
+    shared: SharedStream,
+    connection: &Arc<HttpConnection>,
+    watch: &mut ConnectionWatch,
+    entry: &mut AccessLogEntry,
+) -> (CloseReason, bool) {
+    let config = &connection.config;
+    let service = service_fn(|request| {
+        let connection = Arc::clone(connection);
+        async move {
+            let arrival = Arrival { head: None, in_flight: None, upgrade: None };
+            Ok::<_, Infallible>(answer(&connection, request, arrival).await)
+        }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX).saturating_add(OWN_REFUSAL))
+        .max_send_buf_size(MAX_SEND_BUFFER);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(shared.clone()), service));
+    let mut expiring = pin!(connection.apps.expire());
+    let mut look = Box::pin(sleep(connection.service.timeouts.idle.unwrap_or(Duration::MAX / 4)));
+    let (mut ending, mut deadline, mut is_shutting_down) = (None, None, false);
+    let done = loop {
+        match watch.standing(entry) {
+            Standing::Serving => {}
+            Standing::Going if !is_shutting_down => {
+                is_shutting_down = true;
+                connection.set_going();
+                connection.counters.count_drain_close();
+                serving.as_mut().graceful_shutdown();
+            }
+            Standing::Ending(reason) if ending.is_none() => {
+                ending = Some(reason);
+                is_shutting_down = true;
+                deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
+                serving.as_mut().graceful_shutdown();
+            }
+            Standing::Going | Standing::Ending(_) => {}
+            Standing::Over => break None,
+        }
+        let too_late = async {
+            match &mut deadline {
+                Some(timer) => Pin::new(timer).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = &mut serving => break Some(done),
+            () = watch.changed() => {}
+            () = too_late => break None,
+            () = &mut look, if !is_shutting_down => {
+                let limit = connection.service.timeouts.idle.unwrap_or(Duration::MAX / 4);
+                match connection.idle_since() {
+                    Some(since) if since.elapsed() >= limit => {
+                        (ending, is_shutting_down) = (Some(CloseReason::IdleTimeout), true);
+                        deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
+                        serving.as_mut().graceful_shutdown();
+                    }
+                    Some(since) => look.as_mut().reset((since + limit).into()),
+                    None => look.as_mut().reset(tokio::time::Instant::now() + limit),
+                }
+            }
+            () = &mut expiring => {}
+        }
+    };
+    let is_busy = connection.idle_since().is_none();
+    if done.is_none() {
+        let reason = if ending.is_some() { RequestReason::Denied } else { RequestReason::DrainTimeout };
+        let _ = connection.cut.set(reason);
+    }
+    let reason = match (ending, &done) {
+        (Some(reason), _) => reason,
+        (None, None) => CloseReason::DrainTimeout,
+        (None, Some(_)) if shared.locked().is_flooded => CloseReason::ClientViolation,
+        (None, Some(_)) if shared.locked().stream.failure().is_none() && connection.is_going() => {
+            CloseReason::ClosedIdle
+        }
+        (None, Some(_)) => super::h1::reason_of_end(&shared.locked().stream, is_busy),
+    };
+    (reason, done.is_none() && is_busy)
+}

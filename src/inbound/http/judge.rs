@@ -1,0 +1,113 @@
+//! Whether a request may be sent on, as far as its head says: whom it is for, and by which method.
+
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+use hyper::{Method, Uri, Version};
+
+use super::connection::HttpConnection;
+use crate::config::HttpConfig;
+use crate::http::{MAX_FIELDS, RequestHead};
+use crate::telemetry::RequestReason;
+
+/// What a field counts beside its bytes in the size of a head (RFC 9113, 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+
+/// What is known of a request that may be sent on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JudgedRequest {
+    /// It asks for another protocol.
+    pub(super) switches: bool,
+    /// There was a fragment behind its target.
+    pub(super) has_fragment: bool,
+}
+
+/// Judges `parts`, and writes target and Host as the app gets them. `head`: what was judged before hyper has read it, over HTTP/1.1.
+///
+/// # Errors
+/// Why it is refused.
+pub(super) fn judge(
+    parts: &mut Parts,
+    head: Option<RequestHead>,
+    connection: &HttpConnection,
+) -> Result<JudgedRequest, RequestReason> {
+    if head.is_none() {
+        judge_http2_fields(&parts.headers, &connection.config)?;
+        if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > connection.config.max_target) {
+            return Err(RequestReason::TargetTooLong);
+        }
+    }
+    match parts.method {
+        Method::CONNECT => return Err(RequestReason::NotImplemented),
+        Method::TRACE => return Err(RequestReason::Trace),
+        _ => {}
+    }
+    let is_for_server = parts.uri.path() == "*" || head.is_some_and(|head| head.is_for_server);
+    if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(RequestReason::BadRequest);
+    }
+    name_host(parts, connection)?;
+    parts.uri = match parts.uri.path_and_query().filter(|path| !path.as_str().is_empty()) {
+        _ if is_for_server && parts.method == Method::OPTIONS => Uri::from_static("*"),
+        Some(path) => Uri::from(path.clone()),
+        None => Uri::from_static("/"),
+    };
+    let mut expectations = parts.headers.get_all(EXPECT).iter();
+    let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !expectations.next().is_none_or(is_continue) || expectations.next().is_some() {
+        return Err(RequestReason::Expectation);
+    }
+    let switches = head.is_some_and(|head| head.switch.is_some());
+    Ok(JudgedRequest { switches, has_fragment: head.is_some_and(|head| head.has_fragment) })
+}
+
+/// What the head scan sees of HTTP/1.1, and hyper passes over in HTTP/2.
+fn judge_http2_fields(fields: &HeaderMap, config: &HttpConfig) -> Result<(), RequestReason> {
+    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum();
+    if fields.len() > config.max_fields.min(MAX_FIELDS) || bytes > config.max_head {
+        return Err(RequestReason::HeadTooLarge);
+    }
+    if fields.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(RequestReason::BadFraming);
+    }
+    let is_padded = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();
+    if fields.values().any(is_padded) {
+        return Err(RequestReason::BadRequest);
+    }
+    Ok(())
+}
+
+/// Sees to it that there is one Host, and that whatever else names the server agrees with it.
+fn name_host(parts: &mut Parts, connection: &HttpConnection) -> Result<(), RequestReason> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let (host, another) = (hosts.next().cloned(), hosts.next());
+    if another.is_some() {
+        return Err(RequestReason::BadRequest);
+    }
+    if let Some(host) = &host
+        && (host.as_bytes().contains(&b'@') || Authority::try_from(host.as_bytes()).is_err())
+    {
+        return Err(RequestReason::BadRequest);
+    }
+    let Some(authority) = parts.uri.authority() else {
+        if host.is_none() && parts.version == Version::HTTP_10 {
+            // HTTP/1.0 knows none, and HTTP/1.1, which the app is asked in, cannot do without.
+            let here = HeaderValue::try_from(connection.service.listener.to_string());
+            parts.headers.insert(HOST, here.map_err(|_| RequestReason::BadRequest)?);
+            return Ok(());
+        }
+        return host.map(drop).ok_or(RequestReason::BadRequest);
+    };
+    let is_web = parts.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
+    let is_odd = authority.as_str().contains('@') || authority.host().is_empty() || !is_web;
+    match host {
+        _ if is_odd => Err(RequestReason::HostMismatch),
+        Some(host) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => Ok(()),
+        Some(_) => Err(RequestReason::HostMismatch),
+        None => {
+            let host = HeaderValue::try_from(authority.as_str()).map_err(|_| RequestReason::BadRequest)?;
+            parts.headers.insert(HOST, host);
+            Ok(())
+        }
+    }
+}

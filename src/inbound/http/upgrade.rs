@@ -1,0 +1,88 @@
+//! The end of HTTP on a connection whose two sides have agreed to speak another protocol (RFC 9110, 7.8): bytes are carried from there on.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hyper::header::HeaderValue;
+use hyper::upgrade::OnUpgrade;
+
+use super::app::AppConnectionIo;
+use super::body::AppExchange;
+use crate::http::Heads;
+use crate::io::AppStream;
+use crate::telemetry::{RequestLogEntry, RequestReason};
+
+/// What a connection becomes behind the answer that is under way.
+#[derive(Debug)]
+pub(super) struct UpgradeSlot {
+    heads: Heads,
+    pending: Mutex<Option<PendingUpgrade>>,
+}
+
+/// An upgrade on which the app has agreed.
+#[derive(Debug)]
+pub(super) struct PendingUpgrade {
+    upgrading: OnUpgrade,
+    exchange: AppExchange,
+}
+
+/// A connection to the app that speaks another protocol.
+#[derive(Debug)]
+pub(super) struct UpgradedApp {
+    pub(super) stream: AppStream,
+    /// What it has said behind its answer.
+    pub(super) first: Vec<u8>,
+    /// The entry of the request that has asked for it.
+    pub(super) entry: RequestLogEntry,
+}
+
+impl UpgradeSlot {
+    /// That of a connection on which `heads` are judged.
+    pub(super) fn new(heads: Heads) -> Self {
+        Self { heads, pending: Mutex::default() }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Option<PendingUpgrade>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the body of the request that is under way does not follow its own rules.
+    pub(super) fn is_broken(&self) -> bool {
+        self.heads.is_broken()
+    }
+
+    /// Once the answer was sent, the connection becomes `protocol`.
+    pub(super) fn set(&self, upgrading: OnUpgrade, mut exchange: AppExchange, protocol: Option<HeaderValue>) {
+        exchange.entry.fields.upgraded = protocol.and_then(|protocol| protocol.to_str().ok().map(str::to_owned));
+        *self.pending() = Some(PendingUpgrade { upgrading, exchange });
+    }
+
+    /// Whether it becomes something.
+    pub(super) fn is_set(&self) -> bool {
+        self.pending().is_some()
+    }
+
+    /// What it becomes.
+    pub(super) fn take(&self) -> Option<PendingUpgrade> {
+        self.pending().take()
+    }
+}
+
+impl PendingUpgrade {
+    /// The app's side of it; `None`: the app has gone meanwhile, which the entry says.
+    pub(super) async fn app(self) -> Option<UpgradedApp> {
+        let AppExchange { entry, app, .. } = self.exchange;
+        let parts = self.upgrading.await.ok().and_then(|upgraded| upgraded.downcast::<AppConnectionIo>().ok());
+        app.finish();
+        let upgraded = parts.and_then(|parts| {
+            let stream = parts.io.into_inner().into_inner().into_inner()?;
+            Some((stream, parts.read_buf.to_vec()))
+        });
+        match upgraded {
+            Some((stream, first)) => Some(UpgradedApp { stream, first, entry }),
+            None => {
+                entry.close(Some(RequestReason::AppClosed));
+                None
+            }
+        }
+    }
+}

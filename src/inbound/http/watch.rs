@@ -1,0 +1,75 @@
+//! What may end a connection from outside: the process, the rules, its age.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::inbound::{AuthorizedClient, Deadline, InboundService, reauthorize};
+use crate::lifecycle::Phase;
+use crate::telemetry::{AccessLogEntry, CloseReason};
+
+/// Where a connection stands, as far as others have a say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It goes on.
+    Serving,
+    /// The instance goes: each next answer is the last one, and a connection that is idle for a moment is closed.
+    Going,
+    /// What is under way comes to its end, and nothing else.
+    Ending(CloseReason),
+    /// It is cut off.
+    Over,
+}
+
+/// Watches over one connection.
+#[derive(Debug)]
+pub(super) struct ConnectionWatch {
+    service: Arc<InboundService>,
+    authorization: Option<AuthorizedClient>,
+    phase: watch::Receiver<Phase>,
+    generations: watch::Receiver<u64>,
+    deadline: Deadline,
+    /// Why it ends, once that is known.
+    ending: Option<CloseReason>,
+}
+
+impl ConnectionWatch {
+    /// Watches a connection that came in by `authorization`, where a certificate was asked for.
+    pub(super) fn new(service: Arc<InboundService>, authorization: Option<AuthorizedClient>) -> Self {
+        let (phase, generations) = (service.phase.clone(), service.snapshots.generations());
+        let deadline = Deadline::first_of(authorization.as_ref(), service.timeouts.max_age);
+        Self { service, authorization, phase, generations, deadline, ending: None }
+    }
+
+    /// On what ground its client was let in.
+    pub(super) fn into_authorization(self) -> Option<AuthorizedClient> {
+        self.authorization
+    }
+
+    /// Where it stands now; what is decided of its client is noted in `entry`.
+    pub(super) fn standing(&mut self, entry: &mut AccessLogEntry) -> Standing {
+        let phase = *self.phase.borrow_and_update();
+        self.generations.borrow_and_update();
+        if self.ending.is_none() {
+            self.ending = reauthorize(&mut self.authorization, entry, &self.service);
+        }
+        match (phase, self.ending) {
+            (Phase::Closing, _) => Standing::Over,
+            (_, Some(reason)) => Standing::Ending(reason),
+            (Phase::Delivering, None) => Standing::Ending(CloseReason::Completed),
+            (Phase::Retiring | Phase::Draining, None) => Standing::Going,
+            (Phase::Running, None) => Standing::Serving,
+        }
+    }
+
+    /// Waits until it may stand elsewhere. Cancel safe.
+    pub(super) async fn changed(&mut self) {
+        let has_certificate = self.authorization.is_some();
+        tokio::select! {
+            biased;
+            Ok(()) = self.phase.changed() => {}
+            Ok(()) = self.generations.changed(), if has_certificate => {}
+            over = &mut self.deadline, if self.ending.is_none() => self.ending = Some(over),
+        }
+    }
+}

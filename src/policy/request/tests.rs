@@ -1,0 +1,164 @@
+//! The verdict on requests.
+
+use super::super::Routes;
+use super::super::route::tests::routes;
+use super::super::tests::{client, words};
+use super::*;
+use crate::http::path::fold;
+
+const APP: &str = "cf:app:11111111-1111-4111-8111-111111111111";
+
+/// A policy of routes: `path`, with `exact` and methods, and who may.
+fn policy(given: &[(&str, &[&str])]) -> Policy {
+    let named = |(route, allow): &(&str, &[&str])| {
+        let allow = allow.iter().map(|rule| rule.parse().unwrap()).collect();
+        Route { allow, ..routes(&[route]).iter().next().unwrap().clone() }
+    };
+    let routes = Routes::new(given.iter().map(named).collect());
+    Policy { mode: PolicyMode::Enforce, allow: Vec::new(), deny: Vec::new(), routes }
+}
+
+fn rule(text: &str) -> Rule {
+    text.parse().unwrap()
+}
+
+/// The caller that [`APP`] means.
+fn app() -> Client {
+    client(&words("ou=app:11111111-1111-4111-8111-111111111111 cn=x"), true)
+}
+
+fn other() -> Client {
+    client(&words("ou=app:GREEN cn=x"), true)
+}
+
+/// What becomes of a request: the rule, or the reason of the refusal.
+fn verdict(policy: &Policy, client: &Client, method: &str, path: &str) -> Result<String, &'static str> {
+    let judged = policy.authorize_request(client, None, method, &fold(path).unwrap());
+    judged.map(|(permit, _)| permit.rule().unwrap().to_string()).map_err(|denial| denial.reason())
+}
+
+#[test]
+fn requests_are_answered_as_their_routes_say() {
+    let policy = policy(&[
+        ("GET,HEAD /metrics", &["anonymous"]),
+        ("GET,HEAD exact /health", &["anonymous"]),
+        ("/b", &["anonymous"]),
+        ("/api", &[APP]),
+    ]);
+    // What the anonymous are answered: status and reason; as origin-form, without scheme and authority.
+    for (name, method, target, expected) in [
+        ("the path itself", "GET", "/metrics", None),
+        ("a segment below", "GET", "/metrics/x?y=1", None),
+        ("other method", "POST", "/metrics", Some((403, "method_not_allowed"))),
+        ("lower-case method", "get", "/metrics", Some((403, "method_not_allowed"))),
+        ("exact", "GET", "/health", None),
+        ("no rule", "GET", "/", Some((403, "path_not_allowed"))),
+        ("other caller", "GET", "/api", Some((401, "certificate_required"))),
+        ("encoded slash", "GET", "/b%2fc", Some((400, "path_ambiguous"))),
+        ("encoded backslash", "GET", "/b%5cc", Some((400, "path_ambiguous"))),
+        ("encoded NUL", "GET", "/b%00", Some((400, "path_ambiguous"))),
+        ("double encoding", "GET", "/b%252e", Some((400, "path_ambiguous"))),
+        ("raw UTF-8", "GET", "/bä", Some((400, "path_ambiguous"))),
+        ("above the root", "GET", "/../b", Some((400, "path_ambiguous"))),
+        ("encoded above the root", "GET", "/%2e%2e/b", Some((400, "path_ambiguous"))),
+        ("encoded dot segments", "GET", "/a/%2e%2e/b", Some((400, "path_changed"))),
+        ("half encoded dot segment", "GET", "/a/.%2e/b", Some((400, "path_changed"))),
+        ("dot segment with parameter", "GET", "/a/..;/b", Some((400, "path_changed"))),
+        ("double slash inside", "GET", "/b//c", Some((400, "path_changed"))),
+        ("backslash", "GET", "/b\\c", Some((400, "path_changed"))),
+        ("encoded letter", "GET", "/%62", Some((400, "path_changed"))),
+        ("absolute-form", "GET", "/b", None),
+        ("absolute-form, double slash", "GET", "//b", Some((400, "path_changed"))),
+        ("fragment", "GET", "/b#/api", None),
+        ("OPTIONS *", "OPTIONS", "*", Some((403, "path_not_allowed"))),
+    ] {
+        let answer = match fold(target) {
+            Err(_) => Some((400, "path_ambiguous")),
+            Ok(folded) if folded.is_changed() => Some((400, "path_changed")),
+            Ok(folded) => {
+                let judged = policy.authorize_request(&Client::Anonymous, None, method, &folded);
+                judged.err().map(|denial| (denial.status(), denial.reason()))
+            }
+        };
+        assert_eq!(answer, expected, "{name}");
+    }
+    assert_eq!(verdict(&policy, &app(), "DELETE", "/api/x"), Ok(APP.to_owned()));
+    assert_eq!(verdict(&policy, &other(), "GET", "/api"), Err("denied"));
+    assert_eq!(verdict(&policy, &app(), "GET", "/health"), Err("denied"), "anonymous is nobody with a certificate");
+}
+
+#[test]
+fn the_handshake_admits_whom_some_route_admits_and_those_of_allow() {
+    let by_routes = policy(&[("/api", &[APP]), ("/x", &["cf:same:space"])]);
+    let rule_of = |policy: &Policy, client: &Client| {
+        policy.authorize(client, None).map(|permit| permit.rule().cloned()).map_err(|denial| denial.reason())
+    };
+    assert_eq!(rule_of(&by_routes, &app()), Ok(Some(rule(APP))));
+    assert_eq!(rule_of(&by_routes, &other()), Err(DenialReason::NotAllowed));
+    assert_eq!(rule_of(&by_routes, &Client::Anonymous), Err(DenialReason::NoCertificate));
+    assert!(by_routes.needs_own_identity());
+    let wider = Policy { allow: vec![rule("cf:any")], ..by_routes };
+    assert_eq!(rule_of(&wider, &other()), Ok(Some(Rule::CloudFoundry)));
+    // Whoever may come in may not ask for everything.
+    assert_eq!(verdict(&wider, &other(), "GET", "/api"), Err("denied"));
+    assert_eq!(verdict(&wider, &other(), "GET", "/"), Err("path_not_allowed"));
+    let open = policy(&[("/", &["anonymous"]), ("/api", &[APP])]);
+    assert_eq!(rule_of(&open, &Client::Anonymous), Ok(Some(Rule::Anonymous)));
+}
+
+#[test]
+fn a_deny_beats_every_route() {
+    let routed = policy(&[("/", &["any", "anonymous"])]);
+    let denying = Policy { deny: vec![rule(APP)], ..routed };
+    assert_eq!(denying.authorize(&app(), None).unwrap_err().reason(), DenialReason::DeniedByRule);
+    for path in ["/", "/x"] {
+        let denial = denying.authorize_request(&app(), None, "GET", &fold(path).unwrap()).unwrap_err();
+        assert_eq!((denial.status(), denial.reason()), (403, "denied"), "{path}");
+        assert_eq!(denial.denial().unwrap().rule(), Some(&rule(APP)));
+    }
+    assert_eq!(verdict(&denying, &other(), "GET", "/"), Ok("any".to_owned()));
+    // One whose identity is not sound might be the one that is denied.
+    let unsound = client(&words("ou=app:BLUE ou=app:GREEN"), true);
+    assert_eq!(verdict(&denying, &unsound, "GET", "/"), Err("denied"));
+}
+
+#[test]
+fn without_routes_whoever_may_come_in_may_ask_for_everything() {
+    let plain = Policy { allow: vec![rule(APP)], ..policy(&[]) };
+    assert!(!plain.has_routes());
+    let (permit, route) = plain.authorize_request(&app(), None, "BREW", &fold("/any?thing").unwrap()).unwrap();
+    assert_eq!((permit.rule(), route, permit.would_deny()), (Some(&rule(APP)), None, None));
+    // A rule that was taken out counts for the next request.
+    assert_eq!(verdict(&plain, &other(), "GET", "/"), Err("denied"));
+    assert_eq!(verdict(&plain, &Client::Anonymous, "GET", "/"), Err("certificate_required"));
+}
+
+#[test]
+fn audit_lets_pass_what_would_be_refused_and_says_so() {
+    let audit = Policy { mode: PolicyMode::Audit, ..policy(&[("GET /api", &[APP]), ("/health", &["anonymous"])]) };
+    for (client, method, path, reason) in [
+        (app(), "POST", "/api", "method_not_allowed"),
+        (other(), "GET", "/api", "denied"),
+        (other(), "GET", "/x", "path_not_allowed"),
+    ] {
+        let (permit, _) = audit.authorize_request(&client, None, method, &fold(path).unwrap()).unwrap();
+        assert_eq!(permit.would_deny().unwrap().reason(), reason, "{method} {path}");
+        assert_eq!(permit.rule(), None);
+    }
+    let (permit, route) = audit.authorize_request(&app(), None, "GET", &fold("/api").unwrap()).unwrap();
+    assert_eq!((permit.would_deny(), route.unwrap().to_string().as_str()), (None, "GET /api"));
+    // The anonymous come in for the sake of /health alone: audit is not about them, unless `allow` names them.
+    assert_eq!(verdict(&audit, &Client::Anonymous, "GET", "/health"), Ok("anonymous".to_owned()));
+    assert_eq!(verdict(&audit, &Client::Anonymous, "GET", "/api"), Err("certificate_required"));
+    assert_eq!(verdict(&audit, &Client::Anonymous, "GET", "/x"), Err("path_not_allowed"));
+    let open = Policy { allow: vec![Rule::Anonymous], ..audit };
+    let (permit, _) = open.authorize_request(&Client::Anonymous, None, "GET", &fold("/x").unwrap()).unwrap();
+    assert_eq!(permit.would_deny(), Some(&RequestDenial::PathNotAllowed));
+}
+
+#[test]
+fn the_route_is_told_of_requests_that_it_does_not_admit_too() {
+    let policy = policy(&[("/api", &[APP])]);
+    let route = |path: &str| policy.route_for("GET", &fold(path).unwrap()).map(ToString::to_string);
+    assert_eq!((route("/api/x").as_deref(), route("/")), (Some("/api"), None));
+}

@@ -1,0 +1,264 @@
+//! The copying of bytes both ways where the client's are plaintext too.
+//!
+//! One future, no task and no buffer of its own, as with TLS. Without TLS nothing tells an end that was meant from one that was not:
+//!
+//! | what happens | the other side sees |
+//! |---|---|
+//! | a side ends its sending | an end of file; its own sending goes on |
+//! | the client resets | the app: a reset |
+//! | the app resets | the client: what had come, then FIN |
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::{BacklogWatch, IdleTimer, RelayEnd, TransferState, delivered_to};
+use crate::budget::Reservation;
+use crate::io::buffers::{Buffers, READ};
+use crate::io::{AppStream, PlainStream, Transferred, WriteBuffer, buffers};
+use crate::policy::Permit;
+use crate::sys::socket;
+
+/// Reads in a row before other connections get their turn.
+const READS_PER_TURN: usize = 16;
+
+/// Bytes that are read at a time however short memory is.
+const MIN_READ: usize = 4 * 1024;
+
+/// Both connections, and what is on its way between them.
+#[derive(Debug)]
+pub(crate) struct PlainRelay {
+    client: TcpStream,
+    app: AppStream,
+    to_app: WriteBuffer,
+    to_client: WriteBuffer,
+    up: TransferState,
+    down: TransferState,
+    /// The app has reset the connection while it was written to; its remaining bytes are still to be read.
+    app_was_reset: bool,
+    /// The app is gone: once its bytes are delivered, nothing is left to wait for.
+    app_is_gone: bool,
+    carried: Transferred,
+    quiet: IdleTimer,
+    stall: Option<BacklogWatch>,
+    /// The memory of what is kept.
+    reservation: Reservation,
+}
+
+/// What became of one direction's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PlainTurn {
+    /// It waits for a socket, or is done.
+    Over,
+    /// It has used up its turn.
+    Busy,
+}
+
+impl PlainRelay {
+    /// A relay between a client whose connection has carried requests so far, and `app`, which both have agreed to speak another protocol. No
+    /// permit, no bytes. `for_app` and `for_client` have come already from the other side, and `before` was carried before that.
+    pub(crate) fn new(
+        _: &Permit,
+        client: PlainStream,
+        app: AppStream,
+        (mut for_app, for_client): (Vec<u8>, Vec<u8>),
+        before: Transferred,
+        reservation: Reservation,
+    ) -> Self {
+        let (client, held) = client.into_parts();
+        for_app.extend_from_slice(&held);
+        Self {
+            client,
+            app,
+            to_app: WriteBuffer::from(for_app),
+            to_client: WriteBuffer::from(for_client),
+            up: TransferState::Open,
+            down: TransferState::Open,
+            app_was_reset: false,
+            app_is_gone: false,
+            carried: before,
+            quiet: IdleTimer::default(),
+            stall: None,
+            reservation,
+        }
+    }
+
+    /// Bytes carried so far.
+    pub(crate) fn transferred(&self) -> Transferred {
+        self.carried
+    }
+
+    /// Ends the relay once nothing has moved either way for `limit`.
+    pub(crate) fn set_idle_timeout(&mut self, limit: Duration) {
+        self.quiet.after_silence(limit);
+    }
+
+    /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
+    pub(crate) fn end_after_backlog(&mut self) {
+        self.app_is_gone = true;
+    }
+
+    /// Both ends' connections, to be closed as `end` demands.
+    pub(crate) fn into_parts(self) -> (TcpStream, AppStream) {
+        (self.client, self.app)
+    }
+
+    fn memory(&self) -> usize {
+        self.to_app.memory() + self.to_client.memory()
+    }
+
+    fn poll_transfer(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<RelayEnd> {
+        let turns = self.carry_down(cx, buffers).and_then(|down| Ok((down, self.carry_up(cx, buffers)?)));
+        match turns {
+            Err(end) => Poll::Ready(end),
+            Ok(_) if self.down == TransferState::Done && (self.up == TransferState::Done || self.app_is_gone) => {
+                Poll::Ready(if self.app_was_reset { RelayEnd::AppReset } else { RelayEnd::Complete })
+            }
+            Ok((PlainTurn::Over, PlainTurn::Over)) => Poll::Pending,
+            Ok(_) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// How many bytes to read at most: what is not taken will have to be kept.
+    fn room(&self) -> usize {
+        self.reservation.budget().share().clamp(MIN_READ, READ)
+    }
+
+    /// client → app
+    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<PlainTurn, RelayEnd> {
+        for _ in 0..READS_PER_TURN {
+            if self.up == TransferState::Done {
+                return Ok(PlainTurn::Over);
+            }
+            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.up) {
+                Poll::Pending => return Ok(PlainTurn::Over),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.app_stops_reading(&error);
+                    return Ok(PlainTurn::Over);
+                }
+            }
+            if self.up == TransferState::Ending {
+                self.up = TransferState::Done;
+                // The app may be gone already: then there is nobody to tell.
+                let _ = self.app.end_sending();
+                return Ok(PlainTurn::Over);
+            }
+            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
+            match Pin::new(&mut self.client).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(PlainTurn::Over),
+                Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
+                Poll::Ready(Ok(())) => {}
+            }
+            let read = space.filled();
+            if read.is_empty() {
+                self.up = TransferState::Ending;
+                continue;
+            }
+            self.quiet.heard_client();
+            if let Poll::Ready(Err(error)) =
+                self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.carried.up)
+            {
+                self.app_stops_reading(&error);
+            }
+        }
+        Ok(PlainTurn::Busy)
+    }
+
+    /// The app takes no more bytes. What it has sent is still delivered.
+    fn app_stops_reading(&mut self, error: &io::Error) {
+        self.up = TransferState::Done;
+        self.to_app = WriteBuffer::default();
+        self.app_was_reset |= error.kind() == io::ErrorKind::ConnectionReset;
+    }
+
+    /// app → client
+    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<PlainTurn, RelayEnd> {
+        for _ in 0..READS_PER_TURN {
+            match self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut self.carried.down) {
+                Poll::Pending => return Ok(PlainTurn::Over),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
+            }
+            match self.down {
+                TransferState::Open => {}
+                TransferState::Ending => {
+                    self.down = TransferState::Done;
+                    let _ = socket::end_sending(&self.client);
+                    return Ok(PlainTurn::Over);
+                }
+                TransferState::Done => return Ok(PlainTurn::Over),
+            }
+            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
+            match Pin::new(&mut self.app).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(PlainTurn::Over),
+                Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),
+                Poll::Ready(Ok(())) => {}
+            }
+            let read = space.filled();
+            if read.is_empty() {
+                self.down = TransferState::Ending;
+                continue;
+            }
+            self.quiet.heard_app();
+            let written =
+                self.to_client.poll_write_through(read, Pin::new(&mut self.client), cx, &mut self.carried.down);
+            if let Poll::Ready(Err(_)) = written {
+                return Err(RelayEnd::ClientReset);
+            }
+        }
+        Ok(PlainTurn::Busy)
+    }
+
+    /// Looks after what is kept, now and then: a client that resets while its upload is blocked is not read from, so nothing tells; and a
+    /// connection that is stuck may have to go while memory is short.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let may_have_to_go = self.memory() > 2 * MIN_READ && self.reservation.budget().limit().is_some();
+        if self.to_app.is_empty() && !may_have_to_go {
+            return Poll::Pending;
+        }
+        let (keeps_up, keeps_down) = (!self.to_app.is_empty(), !self.to_client.is_empty());
+        let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.carried));
+        while stall.poll_look(cx).is_ready() {
+            if keeps_up && !matches!(self.client.take_error(), Ok(None)) {
+                return Poll::Ready(RelayEnd::ClientReset);
+            }
+            let down = delivered_to(&self.client, self.carried.down, keeps_down);
+            let is_stuck = stall.is_stuck(Transferred { down, ..self.carried }, keeps_up, keeps_down);
+            if is_stuck && may_have_to_go && self.reservation.budget().is_short() {
+                return Poll::Ready(RelayEnd::BacklogEvicted);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Future for PlainRelay {
+    type Output = RelayEnd;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let this = self.get_mut();
+        match buffers::with(|buffers| this.poll_transfer(cx, buffers)) {
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => {
+                this.reservation.set(this.memory());
+                if let Poll::Ready(end) = this.poll_stall(cx) {
+                    return Poll::Ready(end);
+                }
+                let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
+                let Transferred { up, down } = this.carried;
+                let (client, blocked) = (&this.client, !this.to_client.is_empty());
+                let delivered = || up.wrapping_add(delivered_to(client, down, blocked));
+                this.quiet.poll(cx, on_its_way, delivered, false).map(|()| RelayEnd::Idle)
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Why CredHub has not answered, or not what was asked, and what to do about it.
+
+use std::time::SystemTime;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use crate::config::ApiUrl;
+use crate::credentials::Pair;
+use crate::diagnostics::SafeText;
+use crate::identity::{Certificate, Role};
+use crate::outbound::{ApiError, ApiResponse, AttemptError};
+
+/// Characters that are repeated of what the server says.
+pub(super) const SHOWN: usize = 300;
+
+/// CredHub has not answered, or not what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CredHubRefusal {
+    pub(super) status: Option<StatusCode>,
+    /// Of the pair that was shown, and not of what was asked.
+    pub(super) is_of_the_pair: bool,
+    /// The same question may well be answered a little later.
+    pub(super) is_transient: bool,
+    pub(super) what: String,
+    pub(super) help: Option<String>,
+}
+
+/// What CredHub says where something is wrong.
+#[derive(Deserialize)]
+struct ErrorBody {
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+impl CredHubRefusal {
+    /// What was answered is not what was asked.
+    pub(super) fn unfit(url: &ApiUrl, what: String) -> Self {
+        let help = Some(format!("see whether {url} is a CredHub"));
+        Self { status: None, is_of_the_pair: false, is_transient: false, what, help }
+    }
+
+    /// There is no answer to whoever has shown `pair`.
+    pub(super) fn unanswered(url: &ApiUrl, error: &ApiError, pair: Option<&Pair>) -> Self {
+        let is_of_the_pair = error.is_rejection();
+        let help = match pair.filter(|_| is_of_the_pair) {
+            Some(pair) => Some(shown(pair, SystemTime::now())),
+            // Others have their remedy in them.
+            None => is_about_the_network(error)
+                .then(|| "see whether CredHub runs, and whether a security group lets the app reach it".to_owned()),
+        };
+        let what = format!("{url}: {error}");
+        Self { status: None, is_of_the_pair, is_transient: error.is_transient(), what, help }
+    }
+
+    /// `response` is no success. It was given to whoever has shown `pair`.
+    pub(super) fn refused(url: &ApiUrl, response: &ApiResponse, pair: &Pair) -> Self {
+        let status = response.status;
+        let said = serde_json::from_slice(&response.body).ok().and_then(|ErrorBody { error, error_description }| {
+            let said: Vec<_> = error.into_iter().chain(error_description).collect();
+            (!said.is_empty()).then(|| format!(": {}", SafeText::up_to(SHOWN, said.join(": "))))
+        });
+        let said = said.unwrap_or_default();
+        let is_of_the_pair = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let help = match status {
+            StatusCode::BAD_REQUEST if said.contains("expected type") => {
+                Some("a credhub-ref must point to a credential of type json")
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => Some("bind fewer services to one app"),
+            status if status.is_redirection() => Some("correct --credhub-url: no redirect is followed"),
+            status if status.is_server_error() => Some("see CredHub's log"),
+            _ => None,
+        };
+        let help = match is_of_the_pair {
+            true => Some(shown(pair, SystemTime::now())),
+            false => help.map(str::to_owned),
+        };
+        let what = format!("{url} has answered {}{said}", status.as_u16());
+        Self { status: Some(status), is_of_the_pair, is_transient: is_transient(status), what, help }
+    }
+}
+
+/// Whom CredHub was shown, and why it may refuse that, as far as the certificate says so itself.
+fn shown(pair: &Pair, now: SystemTime) -> String {
+    let Ok(certificate) = Certificate::from_der(pair.leaf()) else {
+        return "it was shown a certificate that cannot be read; write the file anew".to_owned();
+    };
+    let identity = certificate.identity().ok().flatten();
+    let app = identity.as_ref().and_then(|identity| identity.app);
+    let who = match app {
+        Some(app) => format!("app {app}"),
+        None => SafeText::up_to(SHOWN, certificate.subject()).as_str().to_owned(),
+    };
+    let instance = certificate.common_name().map(|name| format!(", instance {}", SafeText::up_to(SHOWN, name)));
+    let until = jiff::Timestamp::try_from(certificate.not_after()).map(|until| format!(", valid until {until:.0}"));
+    let who = who + &instance.unwrap_or_default() + &until.unwrap_or_default();
+    let why = if certificate.not_after() < now {
+        "it has expired: see whether what rotates it still runs"
+    } else if certificate.not_before() > now {
+        "it is not valid yet: set the clock of this machine"
+    } else if app.is_none() {
+        "CredHub wants an OU app:GUID in it"
+    } else if !certificate.is_for(Role::Client) {
+        "it is not for client authentication (extendedKeyUsage)"
+    } else {
+        "see CredHub's log for the reason: the certificate may be replaced, its CA not be known there, or TLS end in front of CredHub"
+    };
+    format!("it was shown the certificate of {who}; {why}")
+}
+
+/// Whether the same request may well be answered otherwise a little later.
+fn is_transient(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+}
+
+fn is_about_the_network(error: &ApiError) -> bool {
+    match error {
+        ApiError::TimedOut(_) | ApiError::NoAnswer(_) => true,
+        ApiError::Connect { error, .. } => matches!(
+            error,
+            AttemptError::ConnectRefused
+                | AttemptError::ConnectTimeout(_)
+                | AttemptError::ConnectFailed(_)
+                | AttemptError::HandshakeTimeout(_)
+        ),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::crypto;
+    use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
+
+    #[test]
+    fn only_what_may_pass_is_asked_again() {
+        let status = |code| is_transient(StatusCode::from_u16(code).unwrap());
+        assert!([408, 429, 500, 502, 503].into_iter().all(status));
+        assert!(![301, 400, 401, 403, 404, 413].into_iter().any(status));
+    }
+
+    #[test]
+    fn whom_it_was_shown_is_told_and_why_that_may_be_refused_only_as_far_as_it_is_known() {
+        let now = SystemTime::now();
+        let authority = Authority::generate(now).unwrap();
+        let key = Key::generate(KeyKind::P256).unwrap();
+        let told = |spec: &InstanceSpec, at: SystemTime| {
+            let issued = authority.issue_with_key(spec, &key, now).unwrap();
+            let pair =
+                Pair::from_pem(issued.cert_pem.as_bytes(), issued.key_pem.as_bytes(), &crypto::provider()).unwrap();
+            shown(&pair, at)
+        };
+        let spec = InstanceSpec::generate().unwrap();
+        let good = told(&spec, now);
+        let (app, instance) = (spec.app.to_string(), spec.instance.as_ref().unwrap().as_str().to_owned());
+        assert!(good.contains(&app) && good.contains(&instance) && good.contains("valid until 2"), "{good}");
+        assert!(good.contains("see CredHub's log") && !good.contains("OU"), "{good}");
+        let late = told(&spec, now + Duration::from_secs(365 * 24 * 3600));
+        assert!(late.contains("it has expired") && !late.contains("log"), "{late}");
+        let early = told(&spec, now - Duration::from_secs(365 * 24 * 3600));
+        assert!(early.contains("not valid yet"), "{early}");
+    }
+}

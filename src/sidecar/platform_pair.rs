@@ -1,0 +1,61 @@
+//! The pair of the platform's own proxy, which shows some seconds before TERM that the instance is to go. Ours never does.
+
+use std::fs::File;
+use std::future::pending;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Running;
+use crate::config::{Config, PairSource, SecretFile};
+use crate::credentials::{Rotator, ServedCertificate};
+use crate::identity::Certificate;
+use crate::lifecycle::Tasks;
+
+/// Where Diego writes it, in every container.
+const PATH: &str = "/etc/cf-assets/envoy_config/sds-id-cert-and-key.yaml";
+
+/// What it is called there.
+const NAME: &str = "id-cert-and-key";
+
+/// What that proxy shows; never anything where we do not stand behind it.
+#[derive(Debug, Default)]
+pub(super) struct PlatformPair(Option<watch::Receiver<Vec<ServedCertificate>>>);
+
+impl PlatformPair {
+    /// Watches it, where a listener stands behind that proxy and the file can be read.
+    pub(super) fn watch(config: &Config, tasks: &mut Tasks) -> Self {
+        let is_behind_it = config.listeners.iter().any(|listener| listener.plaintext.is_some());
+        if !is_behind_it || File::open(PATH).is_err() {
+            return Self(None);
+        }
+        let mut rotator = Rotator::new(Arc::default());
+        rotator.add_pair(&PairSource::Secret(SecretFile { name: NAME.to_owned(), path: Path::new(PATH).to_owned() }));
+        let served = rotator.served();
+        tasks.start("retirement watch", async move { rotator.run().await });
+        Self(Some(served))
+    }
+
+    /// Waits until another one is shown, and gives whether it is the one before the end. Cancel safe.
+    pub(super) async fn changed(&mut self) -> bool {
+        let Some(served) = &mut self.0 else { return pending().await };
+        if served.changed().await.is_err() {
+            // The process is about to end.
+            return pending().await;
+        }
+        let served = served.borrow_and_update();
+        served.iter().any(|shown| Certificate::from_der(shown.pair.leaf()).is_ok_and(|leaf| leaf.is_retirement()))
+    }
+}
+
+impl Running {
+    /// Whether the platform's proxy shows that the instance is to go.
+    pub(super) fn on_platform_pair(&mut self, retires: bool) {
+        if retires && !self.platform_retires {
+            tracing::info!(pair = NAME, "retirement certificate received; closing idle connections");
+        }
+        self.platform_retires = retires;
+        self.follow_retirement();
+    }
+}

@@ -1,0 +1,9 @@
+//! What is counted and logged of the requests of clients, where a listener speaks HTTP.
+
+mod counters;
+mod entry;
+mod reason;
+
+pub use counters::{CallerSource, MethodLabel, RequestCounters};
+pub use entry::{REQUEST_FIELDS, RequestEntryFields, RequestLogEntry};
+pub use reason::RequestReason;

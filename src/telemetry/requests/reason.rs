@@ -1,0 +1,156 @@
+//! Why a request did not get the app's whole answer.
+
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
+/// Why a request did not get the app's whole answer, as our own answers (`Vestibule-Reason`), the access log and metrics name it. A closed
+/// set: dashboards are built on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum RequestReason {
+    /// Where the request ends can be read in two ways, or its body breaks its own rules.
+    BadFraming,
+    /// A part of the head is not as HTTP has it.
+    BadRequest,
+    /// The target names another host than Host does.
+    HostMismatch,
+    /// The path can be read in two ways, and rules speak of paths.
+    PathAmbiguous,
+    /// The path is not written as it is judged.
+    PathChanged,
+    /// The identity that the request forwards is malformed.
+    XfccInvalid,
+    /// What came is not HTTP.
+    NotHttp,
+    /// Only callers with a certificate may ask for this.
+    CertificateRequired,
+    /// A rule denies the caller, or none admits it.
+    Denied,
+    /// No rule admits the caller to this path.
+    PathNotAllowed,
+    /// No rule admits the caller to this path by this method.
+    MethodNotAllowed,
+    /// Nobody vouches for the identity that the request forwards.
+    CallerUntrusted,
+    /// TRACE would give the caller what proxies have added.
+    Trace,
+    /// The request was not there in time.
+    Timeout,
+    /// The body is longer than it may be.
+    BodyTooLarge,
+    /// The target is longer than it may be.
+    TargetTooLong,
+    /// The request expects something else than `100-continue`.
+    Expectation,
+    /// The request is for another host than the connection.
+    Misdirected,
+    /// The head is longer than it may be, or has too many fields.
+    HeadTooLarge,
+    /// The method or the body's coding is not known here.
+    NotImplemented,
+    /// The app closed the connection before its answer was whole.
+    AppClosed,
+    /// The app's answer cannot be read.
+    AppBadAnswer,
+    /// The app did not accept a connection.
+    AppUnreachable,
+    /// The instance is going.
+    Draining,
+    /// A limit is reached.
+    Overloaded,
+    /// The app did not answer in time.
+    AppTimeout,
+    /// The client went before it had the whole answer.
+    ClientClosed,
+    /// It was still under way when the time of the drain was over.
+    DrainTimeout,
+    /// A fault of ours.
+    Internal,
+}
+
+impl RequestReason {
+    /// The word in the answer, in the log and in metrics.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The status of our answer; `None`: there is none, as nobody is there to read it.
+    pub fn status(self) -> Option<u16> {
+        Some(match self {
+            Self::BadFraming
+            | Self::BadRequest
+            | Self::HostMismatch
+            | Self::PathAmbiguous
+            | Self::PathChanged
+            | Self::XfccInvalid
+            | Self::NotHttp => 400,
+            Self::CertificateRequired => 401,
+            Self::Denied | Self::PathNotAllowed | Self::MethodNotAllowed | Self::CallerUntrusted => 403,
+            Self::Trace => 405,
+            Self::Timeout => 408,
+            Self::BodyTooLarge => 413,
+            Self::TargetTooLong => 414,
+            Self::Expectation => 417,
+            Self::Misdirected => 421,
+            Self::HeadTooLarge => 431,
+            Self::NotImplemented => 501,
+            Self::AppClosed | Self::AppBadAnswer => 502,
+            Self::AppUnreachable | Self::Draining | Self::Overloaded => 503,
+            Self::AppTimeout => 504,
+            Self::ClientClosed | Self::DrainTimeout | Self::Internal => return None,
+        })
+    }
+
+    /// What happened, for the manual.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::BadFraming => "Where the request ends can be read in two ways, or its body breaks its own rules",
+            Self::BadRequest => "A part of the head is not as HTTP has it",
+            Self::HostMismatch => "The target names another host than Host does",
+            Self::PathAmbiguous => "The path can be read in two ways, and there are rules for paths",
+            Self::PathChanged => {
+                "The path is not written as it is judged (`//`, `/../`, `%62`), and there are rules for paths"
+            }
+            Self::XfccInvalid => "The identity that the request forwards is malformed, or there are two",
+            Self::NotHttp => "What came is not HTTP",
+            Self::CertificateRequired => "Only callers with a certificate may ask for this",
+            Self::Denied => "A rule denies the caller, or none admits it",
+            Self::PathNotAllowed => "No rule admits the caller to this path",
+            Self::MethodNotAllowed => "No rule admits the caller to this path by this method",
+            Self::CallerUntrusted => "No client CA vouches for the identity that the request forwards",
+            Self::Trace => "TRACE would give the caller what proxies have added",
+            Self::Timeout => "The head or the body of the request was not there in time",
+            Self::BodyTooLarge => "The body is longer than it may be",
+            Self::TargetTooLong => "The target is longer than it may be",
+            Self::Expectation => "The request expects something else than `100-continue`",
+            Self::Misdirected => "The request is for another host than the connection",
+            Self::HeadTooLarge => "The head is longer than it may be, or has too many fields",
+            Self::NotImplemented => "The method (CONNECT) or the body's coding is not known here",
+            Self::AppClosed => "The app closed the connection before its answer was whole",
+            Self::AppBadAnswer => "The app's answer cannot be read",
+            Self::AppUnreachable => "The app did not accept a connection",
+            Self::Draining => "The instance is going",
+            Self::Overloaded => "A limit is reached",
+            Self::AppTimeout => "The app did not answer within `--app-timeout`",
+            Self::ClientClosed => "The client went before it had the whole answer",
+            Self::DrainTimeout => "It was still under way when `--drain-timeout` was over",
+            Self::Internal => "A fault of the proxy ended it; please report it",
+        }
+    }
+
+    /// Whether a client was turned away that might have been served: what an operator wants to hear of.
+    pub fn is_refusal(self) -> bool {
+        !matches!(self, Self::ClientClosed | Self::NotHttp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_that_is_answered_has_a_status_that_says_an_error() {
+        for reason in RequestReason::VARIANTS {
+            assert!(reason.status().is_none_or(|status| (400..600).contains(&status)), "{}", reason.as_str());
+        }
+    }
+}

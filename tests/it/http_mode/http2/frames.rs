@@ -1,0 +1,133 @@
+//! A client of HTTP/2 by single frames.
+
+use super::super::talk::Talk;
+use crate::support::client::{Client, Ending};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+
+const END_STREAM: u8 = 0x1;
+const ACK: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+
+/// A frame.
+#[derive(Debug, Clone)]
+struct RawFrame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+/// A connection, and the frames that came and were not asked for.
+pub(super) struct Frames {
+    talk: Talk,
+    waiting: Vec<RawFrame>,
+}
+
+impl Frames {
+    /// Says that HTTP/2 is spoken from here on.
+    pub(super) fn begin(client: Client) -> Self {
+        let mut frames = Self { talk: Talk::of(client), waiting: Vec::new() };
+        frames.talk.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        frames.send(SETTINGS, 0, 0, &[]);
+        frames
+    }
+
+    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        self.talk.send(frame);
+    }
+
+    /// Asks for `/`.
+    pub(super) fn ask(&mut self, stream: u32) {
+        // :method GET, :scheme https, :path /, :authority a (RFC 7541, appendix A).
+        self.send(HEADERS, END_STREAM | END_HEADERS, stream, &[0x82, 0x87, 0x84, 0x41, 1, b'a']);
+    }
+
+    /// Begins to send a body of five bytes to `/`, all of which come, but not the word that nothing follows.
+    pub(super) fn post_hello(&mut self, stream: u32) {
+        // The same with :method POST, and content-length.
+        let head = [0x83, 0x87, 0x84, 0x41, 1, b'a', 0x0f, 0x0d, 1, b'5'];
+        self.send(HEADERS, END_HEADERS, stream, &head);
+        self.send(DATA, 0, stream, b"hello");
+    }
+
+    /// That word.
+    pub(super) fn end(&mut self, stream: u32) {
+        self.send(DATA, END_STREAM, stream, b"");
+    }
+
+    /// So many questions whether the other side is there.
+    pub(super) fn ping(&mut self, times: usize) {
+        let one = [0, 0, 8, PING, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        // Whoever is turned away in the middle of it has been told.
+        let _ = self.talk.client.send(&one.repeat(times));
+    }
+
+    fn read(&mut self) -> RawFrame {
+        let head = self.talk.take(9);
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
+        RawFrame { kind: head[3], flags: head[4], stream, payload: self.talk.take(length) }
+    }
+
+    /// The next frame that is looked for; others wait.
+    fn next(&mut self, wanted: impl Fn(&RawFrame) -> bool) -> RawFrame {
+        if let Some(at) = self.waiting.iter().position(&wanted) {
+            return self.waiting.remove(at);
+        }
+        loop {
+            let frame = self.read();
+            assert!(frame.kind != RST_STREAM, "{frame:?}");
+            if wanted(&frame) {
+                return frame;
+            }
+            self.waiting.push(frame);
+        }
+    }
+
+    /// The body of an answer.
+    pub(super) fn answer(&mut self, stream: u32) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let frame = self.next(|frame| frame.stream == stream && matches!(frame.kind, DATA | HEADERS));
+            if frame.kind == DATA {
+                body.extend(frame.payload);
+            }
+            if frame.flags & END_STREAM != 0 {
+                return body;
+            }
+        }
+    }
+
+    /// The next GOAWAY: the last stream that is served, and why.
+    pub(super) fn goaway(&mut self) -> (u32, u32) {
+        let frame = self.next(|frame| frame.kind == GOAWAY);
+        let number = |at: usize| u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap());
+        (number(0), number(4))
+    }
+
+    /// Answers the PING that has come, or comes next.
+    pub(super) fn answer_pings(&mut self) {
+        let ping = self.next(|frame| frame.kind == PING && frame.flags & ACK == 0);
+        self.send(PING, ACK, 0, &ping.payload);
+    }
+
+    /// Waits for the answer to a PING of ours.
+    pub(super) fn pinged(&mut self) {
+        self.next(|frame| frame.kind == PING && frame.flags & ACK != 0);
+    }
+
+    /// Whether the connection ends as one that is whole.
+    pub(super) fn ends_cleanly(&mut self) -> bool {
+        self.talk.rest().1 == Ending::CloseNotify
+    }
+}

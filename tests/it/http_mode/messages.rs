@@ -1,0 +1,150 @@
+//! How messages are framed on both sides, as clients see it.
+
+use super::{Front, GET, asked, fields};
+use crate::support::client::Ending;
+use crate::support::http_app::{HttpApp, Reply};
+
+fn sending(answer: &'static str) -> HttpApp {
+    HttpApp::start(move |_| Reply::Send(answer.as_bytes().to_vec()))
+}
+
+#[test]
+fn answers_without_a_body_have_none_and_the_next_follows() {
+    for (method, answer, length) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", vec!["1000"]),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n", vec![]),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", vec![]),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n", vec![]),
+        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", vec!["0"]),
+    ] {
+        let app = sending(answer);
+        let front = Front::open(app.addr(), "");
+        let mut talk = front.talk();
+        for _ in 0..3 {
+            let got = talk.ask(&GET.replace("GET", method));
+            assert_eq!(got.status().to_string(), answer[9..12], "{answer}");
+            assert_eq!((got.fields("content-length"), got.body.len()), (length.clone(), 0), "{answer}");
+        }
+        assert!(app.asked().iter().all(|asked| asked.connection == 0), "{answer}");
+    }
+}
+
+#[test]
+fn http10_clients_are_answered_and_their_connection_ends_unless_they_ask_to_keep_it() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    let mut talk = front.talk();
+    let answer = talk.ask("GET /old HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!(answer.text(), "ok");
+    assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+    let mut talk = front.talk();
+    for _ in 0..3 {
+        let answer = talk.ask("GET /old HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!((answer.text(), answer.fields("connection")), ("ok", vec!["keep-alive"]));
+    }
+    let heads: Vec<_> = app.asked().into_iter().map(|asked| asked.head).collect();
+    assert!(heads.iter().all(|head| head.starts_with("GET /old HTTP/1.1\r\n")), "{heads:?}");
+    assert!(heads.iter().all(|head| fields(head, "connection").is_empty()), "{heads:?}");
+    assert_eq!(front.requests(4)[0]["http_version"], "1.0");
+    // Whoever does not say whom it asks is given the address at which it asks.
+    assert_eq!(front.talk().ask("GET / HTTP/1.0\r\n\r\n").text(), "ok");
+    assert_eq!(fields(&app.asked()[4].head, "host"), [front.sidecar.addr().to_string()]);
+}
+
+#[test]
+fn http10_clients_get_chunked_answers_up_to_the_end_of_the_connection() {
+    let app = sending("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    let front = Front::open(app.addr(), "");
+    let mut talk = front.talk();
+    talk.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+    let head = talk.head();
+    assert!(fields(&head, "transfer-encoding").is_empty(), "{head}");
+    assert_eq!(talk.rest(), (b"ok".to_vec(), Ending::CloseNotify));
+}
+
+#[test]
+fn requests_that_come_at_once_are_answered_in_their_order() {
+    let app = HttpApp::start(|asked| {
+        let path = asked.head.split(' ').nth(1).unwrap();
+        Reply::Send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len()).into_bytes())
+    });
+    let front = Front::open(app.addr(), "");
+    let mut talk = front.talk();
+    let all: String = (0..200)
+        .map(|n| match n % 2 {
+            0 => format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            _ => format!("POST /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /"),
+        })
+        .collect();
+    talk.send(&all);
+    for n in 0..200 {
+        assert_eq!(talk.answer().text(), format!("/{n}"));
+    }
+    assert!(app.asked().iter().all(|asked| asked.connection == 0));
+}
+
+#[test]
+fn a_thousand_requests_follow_each_other_on_one_connection() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    let mut talk = front.talk();
+    for _ in 0..1000 {
+        let answer = talk.ask(GET);
+        assert_eq!((answer.text(), answer.says_close()), ("ok", false));
+    }
+    assert!(app.asked().iter().all(|asked| asked.connection == 0));
+    drop(talk);
+    let entry = front.sidecar.access_log_entry("completed");
+    assert!(entry["bytes_up"].as_u64() > Some(30_000), "{entry}");
+}
+
+#[test]
+fn a_connection_ends_with_the_last_request_that_it_may_carry() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "--max-requests 3");
+    let mut talk = front.talk();
+    let closes: Vec<_> = (0..3).map(|_| talk.ask(GET).says_close()).collect();
+    assert_eq!(closes, [false, false, true]);
+    assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+}
+
+#[test]
+fn declared_trailers_pass_both_ways() {
+    let app = sending(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n",
+    );
+    let front = Front::open(app.addr(), "");
+    let answer = front.talk().ask(
+        "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: X-Mine\r\n\r\n\
+         3\r\nabc\r\n0\r\nX-Mine: 1\r\n\r\n",
+    );
+    assert_eq!((answer.text(), answer.trailers.to_ascii_lowercase().as_str()), ("ok", "x-sum: 7\r\n"));
+    let asked = &asked(&app, 1)[0];
+    let body = String::from_utf8(asked.body.clone()).unwrap().to_ascii_lowercase();
+    assert!(body.ends_with("0\r\nx-mine: 1\r\n\r\n"), "{body}");
+    assert_eq!(fields(&asked.head, "te"), ["trailers"]);
+}
+
+#[test]
+fn a_client_that_ends_its_sending_behind_a_request_that_is_whole_is_answered() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    let mut talk = front.talk();
+    assert_eq!(talk.ask(GET).text(), "ok");
+    talk.client.close_notify();
+    assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+    drop(talk);
+    front.sidecar.access_log_entry("completed");
+}
+
+#[test]
+fn what_is_not_http_is_told_so() {
+    let app = HttpApp::saying("never");
+    let front = Front::open(app.addr(), "");
+    let mut talk = front.talk();
+    talk.send("SSH-2.0-OpenSSH_9.2\r\n");
+    let answer = talk.answer();
+    answer.is_ours(400, "not_http");
+    assert!(answer.says_close());
+    assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+}
