@@ -14,7 +14,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::head_scan::{BodyLength, HeadRules, MAX_HEAD, RequestHead, RequestScan};
+use super::head_rules::{HeadRules, MAX_HEAD};
+use super::head_scan::{BodyLength, RequestHead, RequestScan};
 use super::scanned_stream::{HangUp, ScannedStream};
 use crate::budget::Budgets;
 

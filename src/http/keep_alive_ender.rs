@@ -10,7 +10,8 @@
 
 use memchr::memchr;
 
-use super::head_scan::{HeadRules, MAX_HEAD, RequestScan};
+use super::head_rules::{HeadRules, MAX_HEAD};
+use super::head_scan::RequestScan;
 
 /// How an answer begins (RFC 9112, 4).
 const ANSWER: &[u8] = b"HTTP/1.";

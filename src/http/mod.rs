@@ -4,6 +4,7 @@ mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
 mod frames;
+mod head_rules;
 mod head_scan;
 mod heads;
 mod hop_by_hop;
@@ -17,8 +18,8 @@ mod response_tracker;
 mod scanned_stream;
 
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan};
-pub(crate) use head_scan::Upgrades;
-pub(crate) use head_scan::{HeadRefusal, HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, RequestHead};
+pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
+pub(crate) use head_scan::{HeadRefusal, RequestHead};
 pub(crate) use heads::{Heads, RequestInFlight};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers, remove_hop_by_hop};
 pub(crate) use host_check::{NamedHost, names_only};

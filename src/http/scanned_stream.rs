@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::head_scan::{HeadRefusal, HeadRules, RequestScan, SwitchRequest};
+use super::head_rules::HeadRules;
+use super::head_scan::{HeadRefusal, RequestScan, SwitchRequest};
 use super::heads::Heads;
 use crate::budget::Reservation;
 use crate::io::Look;

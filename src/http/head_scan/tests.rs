@@ -1,4 +1,5 @@
 use super::super::chunk_scan::MAX_CHUNK_LINES;
+use super::super::head_rules::{MAX_HEAD, USUAL_FIELDS};
 use super::*;
 
 type JudgedHeads = Vec<Result<RequestHead, HeadRefusal>>;

@@ -1,6 +1,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::super::head_scan::{MAX_HEAD, RequestHead};
+use super::super::head_rules::MAX_HEAD;
+use super::super::head_scan::RequestHead;
 use super::*;
 use crate::budget::{Budget, Budgets};
 

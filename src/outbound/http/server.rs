@@ -104,8 +104,7 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     budget: &Arc<Budget>,
     mut phase: watch::Receiver<Phase>,
 ) -> Option<(OutboundSession, Arc<Dialler>)> {
-    let stream =
-        ScannedStream::new(app, Arc::new(HeadRules::forward_proxy(MAX_HEAD)), HEAD_TIMEOUT, budget.reservation());
+    let stream = ScannedStream::new(app, HeadRules::usual_forward_proxy(), HEAD_TIMEOUT, budget.reservation());
     let heads = stream.heads();
     let cut = CutReason::none_yet();
     let switch = Arc::new(Switch {
