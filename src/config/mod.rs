@@ -3,6 +3,8 @@
 //! Pure: nothing here opens a socket, reads a clock or knows how a value was typed. Flags, variables and the file
 //! become a [`Config`] in [`resolve`], which reports every mistake at once.
 
+mod addresses;
+mod admin;
 pub mod app_files;
 mod clients;
 pub mod envoy;
@@ -10,23 +12,25 @@ mod file;
 pub mod forward_proxy;
 mod http;
 pub mod identity_endpoint;
+mod listeners;
 mod log;
 pub mod options;
 pub mod outbound;
+mod pair;
 mod plaintext;
 mod process;
 mod reader;
 pub mod resolve;
 pub mod secrets;
 pub mod sources;
+mod tls;
 pub mod values;
 pub mod vault;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +40,8 @@ use strum::{IntoStaticStr, VariantArray};
 use crate::policy::{PolicyMode, Route, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
+pub use addresses::{AppAddr, Listen};
+pub use admin::{Admin, AdminAction, AdminAddr};
 pub use app_files::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
 pub use forward_proxy::{Announce, ForwardProxy, ListedHosts, PortMapping, TlsTunnel, Unlisted};
 pub use http::{AppProtocol, ForwardedFor, HttpConfig, RouterXfcc, XfccAbsent, XfccMode, XfccVerify};
@@ -45,8 +51,10 @@ pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
+pub use pair::{PairFiles, PairSource, SecretFile};
 pub use plaintext::AdmittedPeers;
 pub use secrets::{CredHubConfig, OnSecretExpiry, SecretSource, Secrets};
+pub use tls::{DenialAlert, Tls12Suite, TlsSettings, TlsVersion};
 pub use values::{ApiUrl, FileMode, Network};
 pub use vault::{Vault, VaultLogin, VaultMethod, VaultParts};
 
@@ -181,47 +189,6 @@ pub enum Dial {
     AfterAuthorization,
 }
 
-/// A listening address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Listen {
-    /// `8443` or `[::]:8443`: every address of the machine, IPv6 and IPv4 (IPv4 alone where the kernel has no IPv6).
-    EveryAddress(u16),
-    /// Exactly this address.
-    At(SocketAddr),
-}
-
-/// Where the app accepts plaintext.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum AppAddr {
-    /// `127.0.0.1:8080`
-    Tcp(SocketAddr),
-    /// `localhost:8080`: 127.0.0.1 or ::1, whichever the app has chosen.
-    Localhost(u16),
-    /// `unix:/run/app.sock`
-    Unix(PathBuf),
-}
-
-impl AdminAddr {
-    /// The address, if it is one of TCP.
-    pub fn tcp(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(addr) => Some(*addr),
-            Self::Unix(_) => None,
-        }
-    }
-}
-
-impl AppAddr {
-    /// Where it is dialled, in this order; empty for a Unix socket.
-    pub fn tcp(&self) -> Vec<SocketAddr> {
-        match self {
-            Self::Tcp(addr) => vec![*addr],
-            Self::Localhost(port) => vec![(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()],
-            Self::Unix(_) => Vec::new(),
-        }
-    }
-}
-
 /// How the app is treated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppConfig {
@@ -249,131 +216,6 @@ pub enum AppReady {
     Tcp,
     /// It answers a GET for this path with a status below 400.
     Http(String),
-}
-
-/// Where health is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admin {
-    /// Where to listen.
-    pub addr: AdminAddr,
-    /// Whether somebody asked for this address, so that it must open.
-    pub explicit: bool,
-    /// What may be done there, beside asking; empty: nothing.
-    pub actions: Vec<AdminAction>,
-    /// Host names by which it may be asked, beside `localhost`, in lower case.
-    pub hosts: Vec<String>,
-}
-
-/// Something that the admin listener does when it is asked to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
-pub enum AdminAction {
-    /// As TERM.
-    Drain,
-    /// As HUP.
-    Reload,
-    /// Another level for the lines on stderr.
-    LogLevel,
-}
-
-/// An address of the admin listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AdminAddr {
-    /// `127.0.0.1:9901`
-    Tcp(SocketAddr),
-    /// `unix:/run/vestibule.sock`
-    Unix(PathBuf),
-}
-
-/// What is negotiable in a handshake.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TlsSettings {
-    /// ALPN protocols in order of preference; empty means that ALPN is not spoken.
-    pub alpn: Vec<Vec<u8>>,
-    /// The oldest version that is accepted.
-    pub min_version: TlsVersion,
-    /// The newest version that is accepted; not older than `min_version`.
-    pub max_version: TlsVersion,
-    /// The TLS 1.2 suites that are accepted, in our order of preference; empty means all that we speak, in the client's.
-    pub tls12_suites: Vec<Tls12Suite>,
-    /// What a client is told that may not come in.
-    pub denial_alert: DenialAlert,
-}
-
-impl Default for TlsSettings {
-    fn default() -> Self {
-        Self {
-            alpn: Vec::new(),
-            min_version: TlsVersion::Tls12,
-            max_version: TlsVersion::Tls13,
-            tls12_suites: Vec::new(),
-            denial_alert: DenialAlert::AccessDenied,
-        }
-    }
-}
-
-/// A suite of TLS 1.2 that we speak, all of them ECDHE and AEAD.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Tls12Suite {
-    /// `ECDHE-ECDSA-AES128-GCM-SHA256`
-    EcdsaAes128,
-    /// `ECDHE-ECDSA-AES256-GCM-SHA384`
-    EcdsaAes256,
-    /// `ECDHE-ECDSA-CHACHA20-POLY1305`
-    EcdsaChacha20,
-    /// `ECDHE-RSA-AES128-GCM-SHA256`
-    RsaAes128,
-    /// `ECDHE-RSA-AES256-GCM-SHA384`
-    RsaAes256,
-    /// `ECDHE-RSA-CHACHA20-POLY1305`
-    RsaChacha20,
-}
-
-/// What a client is told whose certificate is good, and who may not come in by the rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DenialAlert {
-    /// 49, `access_denied`: what RFC 8446 (6.2) has for it.
-    AccessDenied,
-    /// 42, `bad_certificate`: what gorouter takes for a client certificate that was refused (its answer is 496).
-    BadCertificate,
-}
-
-/// A protocol version we speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246), with ECDHE and AEAD only.
-    #[strum(serialize = "1.2")]
-    Tls12,
-    /// TLS 1.3 (RFC 8446).
-    #[strum(serialize = "1.3")]
-    Tls13,
-}
-
-/// Where a pair is found.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum PairSource {
-    /// In two files.
-    Files(PairFiles),
-    /// In a document of secrets.
-    Secret(SecretFile),
-}
-
-/// A secret in a document as Envoy's discovery service (SDS) has it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SecretFile {
-    /// Its name in the document.
-    pub name: String,
-    /// The document.
-    pub path: PathBuf,
-}
-
-/// The two files of a pair.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PairFiles {
-    /// PEM, leaf first.
-    pub cert: PathBuf,
-    /// PEM: PKCS#1, PKCS#8 or SEC1.
-    pub key: PathBuf,
 }
 
 /// Deadlines of a connection's stages.
@@ -412,7 +254,7 @@ pub struct Limits {
 impl Config {
     /// Whether `addr`, an address of ours, is where an app is dialled.
     pub fn is_where_an_app_listens(&self, addr: SocketAddr) -> bool {
-        self.listeners.iter().any(|listener| resolve::is_apps(Listen::At(addr), listener))
+        self.listeners.iter().any(|listener| addresses::is_apps(Listen::At(addr), listener))
     }
 
     /// The files of the pair that every listener shows; `None` if the pairs are found elsewhere.
@@ -421,50 +263,5 @@ impl Config {
             PairSource::Files(files) => Some(files),
             PairSource::Secret(_) => None,
         })
-    }
-}
-
-impl AdminAction {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
-/// As log lines name a pair among several: the secret's name, or the certificate's file.
-impl fmt::Display for PairSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Files(PairFiles { cert, .. }) => write!(f, "{}", cert.display()),
-            Self::Secret(SecretFile { name, .. }) => f.write_str(name),
-        }
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EveryAddress(port) => write!(f, "[::]:{port}"),
-            Self::At(addr) => write!(f, "{addr}"),
-        }
-    }
-}
-
-impl fmt::Display for AppAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(addr) => write!(f, "{addr}"),
-            Self::Localhost(port) => write!(f, "localhost:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl fmt::Display for AdminAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(addr) => write!(f, "{addr}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! The loop that takes new pairs, client CAs and rules into service, and keeps the last good ones.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,21 +10,21 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::blocking::run_blocking;
 use super::client_policy::ClientPolicySource;
 use super::expiry::Expiry;
-use super::load_failure::{REPORT_AGAIN_AFTER, RETRY_INTERVAL};
 use super::outbound::OwnPair;
 use super::server_trust::ServerTrustSource;
 use super::snapshot::SnapshotPublisher;
 use super::source::{LastGood, ReloadSource, Update};
 use super::watch::FileWatch;
-use super::{
-    FileKind, LoadError, OutboundSnapshot, Pair, ReloadFailure, RotationStats, Snapshot, SnapshotReceiver, TrustError,
-};
-use crate::config::{
-    ClientAuthConfig, ClientAuthFiles, OutboundSettings, PairSource, TlsSettings, ValidationContextConfig,
-};
-use crate::identity::{Client, Identity};
+use super::{FileKind, LoadError, OutboundSnapshot, Pair, RotationStats, Snapshot, TrustError};
+use crate::config::{OutboundSettings, PairSource, TlsSettings};
+use crate::identity::Client;
 use crate::tls::ServerConfigs;
-use crate::trust::{ClientAuth, ClientAuthenticator, ClientPolicy, TrustAnchors};
+use crate::trust::ClientPolicy;
+
+mod last_good_sources;
+mod registration;
+
+use last_good_sources::LastGoodSources;
 
 /// A pair that is shown, and since which rotation.
 #[derive(Debug, Clone)]
@@ -117,16 +116,6 @@ enum ListenerAuth {
     },
 }
 
-/// Every source as it was when it was last good, in the order of the rotation's.
-struct LastGoodSources {
-    pairs: Vec<LastGood<PairSource>>,
-    client_policies: Vec<LastGood<ClientPolicySource>>,
-    server_trusts: Vec<LastGood<ServerTrustSource>>,
-    /// What outbounds show of each pair.
-    own_pairs: Vec<OwnPair>,
-    generation: u64,
-}
-
 impl Rotator {
     /// A rotator of nothing yet. `reload` has it load everything anew at any time (SIGHUP).
     pub fn new(reload: Arc<Notify>) -> Self {
@@ -143,89 +132,6 @@ impl Rotator {
             reload,
             stats: Arc::default(),
         }
-    }
-
-    /// Registers a listener that shows the pair of `pair`, and gives the receiver of its snapshots. Listeners with equal settings share one.
-    pub fn add_listener(
-        &mut self,
-        pair: &PairSource,
-        settings: &TlsSettings,
-        clients: &ClientAuthConfig,
-    ) -> SnapshotReceiver {
-        let pair = intern(&mut self.pairs, pair.clone());
-        self.add_served(PairUse::Shown(pair, settings.clone()), clients)
-    }
-
-    /// Registers a listener without TLS, and gives the receiver of its snapshots. Rules that compare with ourselves are kept by the pair of
-    /// `pair`, which `is_there` or may be registered by others; without it nobody is like us.
-    pub fn add_plaintext_listener(
-        &mut self,
-        pair: &PairSource,
-        is_there: bool,
-        clients: &ClientAuthConfig,
-    ) -> SnapshotReceiver {
-        if is_there {
-            intern(&mut self.pairs, pair.clone());
-        }
-        self.add_served(PairUse::Known(pair.clone()), clients)
-    }
-
-    fn add_served(&mut self, pair: PairUse, clients: &ClientAuthConfig) -> SnapshotReceiver {
-        let auth = match clients {
-            ClientAuthConfig::None => ListenerAuth::Nothing,
-            ClientAuthConfig::Files(certified) => {
-                let source = ClientPolicySource::Files(certified.clone());
-                ListenerAuth::Certificate {
-                    client_policy: intern(&mut self.client_policies, source),
-                    required: certified.required,
-                }
-            }
-            ClientAuthConfig::ValidationContext(ValidationContextConfig { required, secret }) => {
-                let source = ClientPolicySource::Secret(secret.clone());
-                ListenerAuth::Certificate {
-                    client_policy: intern(&mut self.client_policies, source),
-                    required: *required,
-                }
-            }
-        };
-        let same = |known: &&ServedConfig| known.pair == pair && known.auth == auth;
-        if let Some(known) = self.configs.iter().find(same) {
-            return known.snapshots.subscribe();
-        }
-        let snapshots = SnapshotPublisher::new();
-        let receiver = snapshots.subscribe();
-        self.configs.push(ServedConfig { pair, auth, snapshots });
-        receiver
-    }
-
-    /// Registers an outbound listener, which shows the pair of `pair`, and gives the receiver of its snapshots.
-    pub fn add_outbound(
-        &mut self,
-        pair: &PairSource,
-        settings: &OutboundSettings,
-    ) -> SnapshotReceiver<OutboundSnapshot> {
-        let pair = intern(&mut self.pairs, pair.clone());
-        let source = ServerTrustSource { ca: settings.ca.clone(), platform_cas: settings.platform_cas.clone() };
-        let trust = intern(&mut self.server_trusts, source);
-        let snapshots = SnapshotPublisher::new();
-        let receiver = snapshots.subscribe();
-        self.outbounds.push(ServedOutbound { pair, trust, settings: settings.clone(), snapshots });
-        receiver
-    }
-
-    /// Registers the CAs and CRLs of `files`, by which tokens are judged, and gives the receiver of what they say.
-    pub fn add_token_trust(&mut self, files: ClientAuthFiles) -> SnapshotReceiver<Arc<ClientPolicy>> {
-        let client_policy = intern(&mut self.client_policies, ClientPolicySource::Tokens(files));
-        let snapshots = SnapshotPublisher::new();
-        let receiver = snapshots.subscribe();
-        self.token_trusts.push(ServedTokenTrust { client_policy, snapshots });
-        receiver
-    }
-
-    /// Registers a pair that no listener need show to be told of.
-    pub fn add_pair(&mut self, pair: &PairSource) {
-        let pair = intern(&mut self.pairs, pair.clone());
-        self.bare_pairs.push(pair);
     }
 
     /// Tells of each pair as it is taken into service, in the order of the listeners that first show them.
@@ -456,97 +362,4 @@ impl ServedConfig {
     fn generation(&self) -> Option<u64> {
         self.snapshots.subscribe().load().map(|snapshot| snapshot.generation)
     }
-}
-
-impl LastGoodSources {
-    fn paths(&self) -> Vec<PathBuf> {
-        let pairs = self.pairs.iter().flat_map(|last_good| last_good.source.paths());
-        let trusts = self.server_trusts.iter().flat_map(|last_good| last_good.source.paths());
-        pairs.chain(self.client_policies.iter().flat_map(|last_good| last_good.source.paths())).chain(trusts).collect()
-    }
-
-    /// When to look at the files again, whatever the events say. Long after `now`, if nothing is wrong with them.
-    fn next_look(&self, now: Instant) -> Instant {
-        let is_unsettled = self.pairs.iter().any(LastGood::is_unsettled)
-            || self.client_policies.iter().any(LastGood::is_unsettled)
-            || self.server_trusts.iter().any(LastGood::is_unsettled);
-        let of_pairs = self.pairs.iter().filter_map(LastGood::next_report);
-        let of_trusts = self.server_trusts.iter().filter_map(LastGood::next_report);
-        let reports = of_pairs.chain(self.client_policies.iter().filter_map(LastGood::next_report)).chain(of_trusts);
-        let longest = if is_unsettled { RETRY_INTERVAL } else { REPORT_AGAIN_AFTER };
-        reports.chain([now + longest]).min().unwrap_or(now + longest)
-    }
-
-    fn failures(&self) -> Vec<ReloadFailure> {
-        let of_pairs = self.pairs.iter().flat_map(LastGood::failures);
-        let of_trusts = self.server_trusts.iter().flat_map(LastGood::failures);
-        of_pairs.chain(self.client_policies.iter().flat_map(LastGood::failures)).chain(of_trusts).cloned().collect()
-    }
-
-    /// The trust anchors that count, and what their CAs are.
-    fn anchors(&self) -> impl Iterator<Item = (FileKind, &TrustAnchors)> {
-        self.client_policies
-            .iter()
-            .filter_map(|last_good| Some((last_good.source.ca_kind(), &last_good.parsed()?.0.anchors)))
-    }
-
-    /// What is new for outbounds in `generation`.
-    ///
-    /// # Errors
-    /// rustls does not take our suites.
-    fn build_outbounds<'a>(
-        &mut self,
-        outbounds: &'a [ServedOutbound],
-        generation: u64,
-    ) -> Result<Vec<(&'a ServedOutbound, OutboundSnapshot)>, rustls::Error> {
-        let now = SystemTime::now();
-        for (own, last_good) in self.own_pairs.iter_mut().zip(&self.pairs) {
-            if let Some((pair, since)) = last_good.parsed().filter(|_| !outbounds.is_empty()) {
-                own.note(pair, since, now);
-            }
-        }
-        let mut new = Vec::new();
-        for served in outbounds {
-            let own = &self.own_pairs[served.pair];
-            let (Some((pair, shown_since)), Some((trust, since))) =
-                (own.pair(), self.server_trusts[served.trust].parsed())
-            else {
-                continue;
-            };
-            if served.snapshots.generation() < shown_since.max(since) {
-                new.push((served, own.snapshot((pair, shown_since), trust, &served.settings, generation)?));
-            }
-        }
-        Ok(new)
-    }
-
-    /// What `served` is to be served with, if it is all there and something of it is new.
-    fn build(&self, served: &ServedConfig) -> Option<(Option<&Pair>, ClientAuth)> {
-        let pair = match &served.pair {
-            PairUse::Shown(place, _) => Some(self.pairs[*place].parsed()?),
-            PairUse::Known(source) => {
-                self.pairs.iter().find(|last_good| last_good.source == *source).and_then(LastGood::parsed)
-            }
-        };
-        let (pair, mut since) = pair.map_or((None, 0), |(pair, since)| (Some(pair), since));
-        let client_auth = match served.auth {
-            ListenerAuth::Nothing => ClientAuth::None,
-            ListenerAuth::Certificate { client_policy, required } => {
-                // While its first client CAs and rules are missing it serves nobody, and the start waits for them.
-                let (client_policy, changed) = self.client_policies[client_policy].parsed()?;
-                since = since.max(changed);
-                let own = pair.and_then(|pair| Identity::from_der(pair.leaf()).ok().flatten()).map(Arc::new);
-                ClientAuth::Certificate(ClientAuthenticator::new(Arc::clone(client_policy), required, own))
-            }
-        };
-        served.generation().is_none_or(|generation| generation < since).then_some((pair, client_auth))
-    }
-}
-
-/// The place of `one` among `all`, where it is put if it is new.
-fn intern<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
-    all.iter().position(|known| *known == one).unwrap_or_else(|| {
-        all.push(one);
-        all.len() - 1
-    })
 }

@@ -116,7 +116,7 @@ impl Outbounds {
             match socket {
                 OutboundSocket::Tcp(socket, at) => {
                     self.doors.push(move |accepting| {
-                        let socket = Queued { socket: super::into_tokio(socket, at)?, room };
+                        let socket = Queued { socket: super::sockets::into_tokio(socket, at)?, room };
                         accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                         Ok(())
                     });
@@ -124,7 +124,7 @@ impl Outbounds {
                 OutboundSocket::Unix(socket, file) => {
                     self.files.push(file);
                     self.doors.push(move |accepting| {
-                        let socket = Queued { socket: super::unix_into_tokio(socket, &addr)?, room };
+                        let socket = Queued { socket: super::sockets::unix_into_tokio(socket, &addr)?, room };
                         accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                         Ok(())
                     });

@@ -83,7 +83,7 @@ impl Inbound {
 
     fn begin(&mut self, doors: Vec<Door>, shared: &Shared) -> Result<(), Fault> {
         for Door { socket, addr, service } in doors {
-            let socket = super::into_tokio(socket, addr)?;
+            let socket = super::sockets::into_tokio(socket, addr)?;
             let (slots, guard) = (shared.capacity.slots.clone(), shared.guards.guard());
             let (addr, phase) = (addr.to_string().into(), shared.phase.subscribe());
             match service.http {

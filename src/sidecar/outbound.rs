@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::forward_proxy::BoundForwardProxy;
 use super::identity_endpoint::BoundIdentityEndpoint;
 use super::shared::Shared;
-use super::{bind_help, into_tokio, unix_into_tokio};
+use super::sockets::{bind_help, into_tokio, unix_into_tokio};
 use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource, Protocol};
 use crate::credentials::Rotator;
 use crate::exit::Fault;

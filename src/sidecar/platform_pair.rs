@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Running;
+use super::running::Running;
 use crate::config::{Config, PairSource, SecretFile};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::identity::Certificate;

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::Running;
+use super::running::Running;
 use crate::credentials::{InitialLoadError, ServedCertificate};
 use crate::exit::{Exit, Fault};
 use crate::identity::Certificate;

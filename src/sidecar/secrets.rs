@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Running, Sidecar, StopCause, Workers, start_child};
+use super::running::{Running, StopCause};
+use super::{Sidecar, Workers, start_child};
 use crate::admin::BoundAdmin;
 use crate::config::{Drain, OnSecretExpiry};
 use crate::exit::{Exit, Fault};

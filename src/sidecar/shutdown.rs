@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Running, ended};
+use super::running::{Running, ended};
 use crate::exit::Exit;
 use crate::lifecycle::{OpenGuards, Phase};
 use crate::supervisor::AppExitStatus;

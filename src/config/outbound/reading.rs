@@ -9,7 +9,7 @@ use crate::config::AppAddr;
 use crate::config::options::{OPTIONS, Opt, Table};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values::Range;
-use crate::config::{Listen, Listener, resolve, values};
+use crate::config::{Listen, Listener, addresses, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Problem, Source};
 use crate::policy::Rule;
@@ -240,7 +240,7 @@ impl OptionReader {
             }
             let taken = inbound()
                 .chain(others.iter().copied())
-                .find(|(_, other)| listen.tcp().iter().any(|addr| resolve::overlap(*other, Listen::At(*addr))));
+                .find(|(_, other)| listen.tcp().iter().any(|addr| addresses::overlap(*other, Listen::At(*addr))));
             if let Some((option, _)) = taken {
                 let what = format!("{} is taken by {option}", quote(&listen.to_string()));
                 let problem = Problem::new(what, "give it an address of its own");
@@ -248,7 +248,7 @@ impl OptionReader {
             }
             let is_apps = |listener: &&Listener| match (listen, &listener.app) {
                 (OutboundListen::Unix(ours), AppAddr::Unix(app)) => ours == app,
-                _ => listen.tcp().into_iter().any(|addr| resolve::is_apps(Listen::At(addr), listener)),
+                _ => listen.tcp().into_iter().any(|addr| addresses::is_apps(Listen::At(addr), listener)),
             };
             if let Some(listener) = apps.iter().find(is_apps) {
                 let what = format!(
@@ -272,7 +272,7 @@ impl OptionReader {
                 Host::Ip(ip) => {
                     let addr = SocketAddr::new(ip, target.port);
                     ours.iter().any(|listen| {
-                        resolve::covers(*listen, addr) && (ip.is_loopback() || *listen == Listen::At(addr))
+                        addresses::covers(*listen, addr) && (ip.is_loopback() || *listen == Listen::At(addr))
                     })
                 }
                 Host::Name(_) => false,
@@ -303,6 +303,6 @@ fn overlap(one: &OutboundListen, other: &OutboundListen) -> bool {
         _ => one
             .tcp()
             .iter()
-            .any(|one| other.tcp().iter().any(|other| resolve::overlap(Listen::At(*one), Listen::At(*other)))),
+            .any(|one| other.tcp().iter().any(|other| addresses::overlap(Listen::At(*one), Listen::At(*other)))),
     }
 }
