@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::ClientAuthFiles;
 use super::outbound::OutboundListen;
-use crate::policy::Rule;
 
 /// What an audience has, at most: it stands in a claim and in log lines.
 pub const MAX_AUDIENCE_BYTES: usize = 256;
@@ -49,19 +48,7 @@ pub struct TokenVerification {
 impl TokenVerification {
     /// Its CAs and CRLs, as those of clients are read.
     pub fn trust_files(&self) -> ClientAuthFiles {
-        ClientAuthFiles {
-            required: true,
-            ca: self.ca.clone(),
-            issuer_of: None,
-            crl: self.crl.clone(),
-            allow: vec![Rule::Any],
-            deny: Vec::new(),
-            forward_from: Vec::new(),
-            any_implied: false,
-            policy: None,
-            mode: None,
-            routes: None,
-        }
+        ClientAuthFiles::of_signers(self.ca.clone(), self.crl.clone())
     }
 }
 

@@ -179,6 +179,25 @@ pub struct ClientAuthFiles {
     pub routes: Option<Vec<Route>>,
 }
 
+impl ClientAuthFiles {
+    /// Whoever has a certificate of one of `ca` that is in none of `crl`, as those who sign tokens are judged.
+    pub fn of_signers(ca: Vec<PathBuf>, crl: Vec<PathBuf>) -> Self {
+        Self {
+            required: true,
+            ca,
+            issuer_of: None,
+            crl,
+            allow: vec![Rule::Any],
+            deny: Vec::new(),
+            forward_from: Vec::new(),
+            any_implied: false,
+            policy: None,
+            mode: None,
+            routes: None,
+        }
+    }
+}
+
 /// When the app is dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]

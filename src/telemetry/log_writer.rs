@@ -4,13 +4,16 @@
 //! stderr is shared with the app, so it must not be made non-blocking: the flag belongs to the open file, not to us. A
 //! write to a pipe that is full therefore blocks, and only the writer's thread may be blocked. Lines wait in a queue with
 //! a bound in bytes; what does not fit is dropped and counted, and the place of the gap is marked by a line of its own.
+//!
+//! A line is written at once. Where they come one upon the other, as those of requests do, several are gathered for each
+//! write: to wake the thread for each would cost more than to make the line.
 
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, mem, panic, thread};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -21,6 +24,15 @@ const QUEUE: usize = 256 * 1024;
 
 /// Bytes of a buffer that is kept when it is empty.
 const KEPT: usize = 16 * 1024;
+
+/// Lines are gathered once the thread was woken twice within this time...
+const RAPID: Duration = Duration::from_millis(20);
+
+/// ...for so long...
+const GATHERING: Duration = Duration::from_millis(5);
+
+/// ...or until there are so many bytes of them.
+const GATHERED: usize = 32 * 1024;
 
 /// Bytes of the thread's stack; of these it touches two pages.
 const STACK: usize = 64 * 1024;
@@ -106,12 +118,41 @@ struct QueuedLines {
     /// Lines that came since `lines` was full. As long as there are any, all others are dropped too: so there is one gap,
     /// and it is behind `lines`.
     dropped: u64,
+    /// Those who wait until all is written.
+    flushing: usize,
+    writer: Writer,
+}
+
+/// What the thread is at.
+#[derive(Default, PartialEq)]
+enum Writer {
+    /// It writes, and will look again by itself.
+    #[default]
+    Busy,
+    /// It gathers lines.
+    Gathering,
+    /// It waits for any line.
+    Waiting,
 }
 
 impl QueuedLines {
     /// Whether there is nothing to be written, a word about a gap included.
     fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.dropped == 0
+    }
+
+    /// Whether what there is is to be written now, however much more may come.
+    fn is_pressing(&self) -> bool {
+        self.lines.len() >= GATHERED || self.dropped > 0 || self.flushing > 0
+    }
+
+    /// Whether the thread has to be woken for what has come.
+    fn is_waited_for(&self) -> bool {
+        match self.writer {
+            Writer::Busy => false,
+            Writer::Gathering => self.is_pressing(),
+            Writer::Waiting => true,
+        }
     }
 }
 
@@ -124,28 +165,39 @@ impl Queue {
     fn push(&self, lines: &[u8]) {
         let mut waiting = self.lock();
         if waiting.dropped > 0 || waiting.taken + waiting.lines.len() + lines.len() > QUEUE {
+            // With nothing else to write there is still the gap to be told of.
             waiting.dropped += count(lines);
             DROPPED.fetch_add(count(lines), Ordering::Relaxed);
-            drop(waiting);
-            // With nothing else to write there is still the gap to be told of.
-            self.filled.notify_one();
-            return;
+        } else {
+            waiting.lines.extend_from_slice(lines);
         }
-        waiting.lines.extend_from_slice(lines);
+        // Once is enough: whoever is woken is at work.
+        let wake = waiting.is_waited_for();
+        if wake {
+            waiting.writer = Writer::Busy;
+        }
         drop(waiting);
-        self.filled.notify_one();
+        if wake {
+            self.filled.notify_one();
+        }
     }
 
     fn flush(&self, limit: Duration) {
+        let mut waiting = self.lock();
+        waiting.flushing += 1;
+        self.filled.notify_one();
         let is_busy = |waiting: &mut QueuedLines| waiting.taken > 0 || !waiting.is_empty();
         // That the time is over is as good an end as any.
-        drop(self.emptied.wait_timeout_while(self.lock(), limit, is_busy));
+        let (mut waiting, _) =
+            self.emptied.wait_timeout_while(waiting, limit, is_busy).unwrap_or_else(PoisonError::into_inner);
+        waiting.flushing -= 1;
     }
 
     fn write_for_ever(&self, to: &impl AsFd, gap: &Gap) {
         let mut lines = Vec::new();
+        let mut woken = None;
         loop {
-            let dropped = self.take(&mut lines);
+            let dropped = self.take(&mut lines, &mut woken);
             if let Err(left) = write_all(to, &lines) {
                 DROPPED.fetch_add(count(left), Ordering::Relaxed);
             }
@@ -156,8 +208,9 @@ impl Queue {
         }
     }
 
-    /// Waits for lines, and swaps them for `lines`, which have been written. Gives how many are missing behind them.
-    fn take(&self, lines: &mut Vec<u8>) -> u64 {
+    /// Waits for lines, and swaps them for `lines`, which have been written. Gives how many are missing behind them. `woken`: when
+    /// this last found some, and whether that was soon behind the time before.
+    fn take(&self, lines: &mut Vec<u8>, woken: &mut Option<(Instant, bool)>) -> u64 {
         lines.clear();
         lines.shrink_to(KEPT);
         let mut waiting = self.lock();
@@ -165,7 +218,16 @@ impl Queue {
         if waiting.is_empty() {
             self.emptied.notify_all();
         }
+        if woken.is_some_and(|(_, is_rapid)| is_rapid) {
+            waiting.writer = Writer::Gathering;
+            let gathered = self.filled.wait_timeout_while(waiting, GATHERING, |waiting| !waiting.is_pressing());
+            waiting = gathered.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        waiting.writer = Writer::Waiting;
         waiting = self.filled.wait_while(waiting, |waiting| waiting.is_empty()).unwrap_or_else(PoisonError::into_inner);
+        waiting.writer = Writer::Busy;
+        let now = Instant::now();
+        *woken = Some((now, woken.is_some_and(|(before, _)| now.duration_since(before) < RAPID)));
         mem::swap(&mut waiting.lines, lines);
         waiting.taken = lines.len();
         mem::take(&mut waiting.dropped)
@@ -204,14 +266,14 @@ mod tests {
         let line = |length: usize| [&vec![b'x'; length - 1][..], b"\n"].concat();
         queue.push(&line(QUEUE - 10));
         let mut lines = Vec::new();
-        assert_eq!((queue.take(&mut lines), lines.len()), (0, QUEUE - 10));
+        assert_eq!((queue.take(&mut lines, &mut None), lines.len()), (0, QUEUE - 10));
         queue.push(&line(100));
         let (told, heard) = mpsc::channel();
         let writer = Arc::clone(&queue);
         thread::spawn(move || {
-            let dropped = writer.take(&mut lines);
+            let dropped = writer.take(&mut lines, &mut None);
             told.send((dropped, lines.len())).unwrap();
-            writer.take(&mut lines);
+            writer.take(&mut lines, &mut None);
             told.send((0, lines.len())).unwrap();
         });
         let patience = Duration::from_secs(20);
@@ -227,9 +289,42 @@ mod tests {
         let writer = Arc::clone(&queue);
         thread::spawn(move || {
             let mut lines = Vec::new();
-            told.send((writer.take(&mut lines), lines.len())).unwrap();
+            told.send((writer.take(&mut lines, &mut None), lines.len())).unwrap();
         });
         queue.push(&[&vec![b'x'; QUEUE][..], b"\n"].concat());
         assert_eq!(heard.recv_timeout(Duration::from_secs(20)).unwrap(), (1, 0));
+    }
+
+    /// Of which the first is written at once, and no later one waits for ever.
+    #[test]
+    fn lines_that_come_one_upon_the_other_are_gathered_and_a_flush_ends_the_gathering() {
+        let queue = Arc::new(Queue::default());
+        let (told, heard) = mpsc::channel();
+        let writer = Arc::clone(&queue);
+        thread::spawn(move || {
+            let (mut lines, mut woken) = (Vec::new(), None);
+            loop {
+                // As if the thread were always woken in haste.
+                woken = woken.map(|(at, _)| (at, true));
+                let _ = writer.take(&mut lines, &mut woken);
+                if told.send(lines.len()).is_err() {
+                    return;
+                }
+            }
+        });
+        let patience = Duration::from_secs(20);
+        queue.push(b"first\n");
+        assert_eq!(heard.recv_timeout(patience).unwrap(), 6);
+        let mut written = 0;
+        for _ in 0..100 {
+            queue.push(b"more\n");
+        }
+        while written < 500 {
+            written += heard.recv_timeout(patience).unwrap();
+        }
+        queue.push(&[b'x'; GATHERED]);
+        queue.flush(patience);
+        assert_eq!(heard.recv_timeout(patience).unwrap(), GATHERED);
+        assert!(queue.lock().is_empty());
     }
 }

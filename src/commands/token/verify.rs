@@ -86,19 +86,7 @@ fn input_hint(input: &TokenInput, token: &str) -> Option<&'static str> {
 }
 
 fn anchors(args: &VerifyArgs) -> Result<TrustAnchors, Fault> {
-    let files = ClientAuthFiles {
-        required: true,
-        ca: args.ca.clone(),
-        issuer_of: None,
-        crl: args.crl.clone(),
-        allow: Vec::new(),
-        deny: Vec::new(),
-        forward_from: Vec::new(),
-        any_implied: false,
-        policy: None,
-        mode: None,
-        routes: None,
-    };
+    let files = ClientAuthFiles::of_signers(args.ca.clone(), args.crl.clone());
     let read = ClientPolicyFiles::read(&files, None).and_then(|texts| texts.client_policy(&files));
     let policy =
         read.map_err(|error| Fault::new(Exit::NoCredential, error.said_of(AnchorWords::TOKEN_COMMAND).with_help()))?;
