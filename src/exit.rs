@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::diagnostics::{Diagnostics, LONGEST_LINE, SafeText, Source};
+use crate::diagnostics::{Diagnostic, Diagnostics, LONGEST_LINE, SafeText, Source};
 
 /// The status the process ends with (`sysexits.h` where there is a name for it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,7 +187,11 @@ impl fmt::Display for ErrorLine {
 impl From<Diagnostics> for Fault {
     fn from(mistakes: Diagnostics) -> Self {
         let typed = mistakes.iter().any(|mistake| matches!(mistake.source, Source::Flag(_)));
-        let errors = mistakes.iter().map(|mistake| ErrorLine { message: mistake.to_string(), help: None }).collect();
+        let error = |mistake: &Diagnostic| {
+            let (message, help) = mistake.parts();
+            ErrorLine { message, help: Some(help) }
+        };
+        let errors = mistakes.iter().map(error).collect();
         Self { exit: if typed { Exit::Usage } else { Exit::Config }, errors }
     }
 }

@@ -362,7 +362,7 @@ fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 
-/// Ends of lines in `text`, which `next` follows: LF, CR, or both together.
+/// Ends of lines in `text`, which `next` follows: LF, CR, or both together, as PEM has them (RFC 7468, 3); what people write here has LF.
 fn lines_in(text: &[u8], next: Option<&u8>) -> usize {
     let following = text.iter().skip(1).chain(next).map(Some).chain([None]);
     let pairs = text.iter().zip(following);

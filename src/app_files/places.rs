@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use crate::config::{Config, RotationHook};
+use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote_path;
 use crate::exit::{Exit, Fault};
 use crate::sys::atomic_file;
@@ -81,16 +82,19 @@ pub(crate) fn option_reading(path: &Path, read: &[(&'static str, &Path)]) -> Opt
 ///
 /// # Errors
 /// What is wrong there, with the remedy.
-pub(crate) fn judge_place(path: &Path) -> Result<(), String> {
+pub(crate) fn judge_place(path: &Path) -> Result<(), Problem> {
     atomic_file::check(path).map_err(|error| match error {
         WriteError::Kernel(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            format!("{error}; let this user read and write its folder")
+            Problem::new(error.to_string(), "let this user read and write its folder")
         }
-        other => other.to_string(),
+        other => {
+            let (what, help) = other.parts();
+            Problem::new(what, help.unwrap_or("see where the path leads"))
+        }
     })?;
     atomic_file::check_access(path).map_err(|error| match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => format!("{error}; name a folder that can be written to"),
-        _ => format!("{error}; let this user write in its folder"),
+        io::ErrorKind::ReadOnlyFilesystem => Problem::new(error.to_string(), "name a folder that can be written to"),
+        _ => Problem::new(error.to_string(), "let this user write in its folder"),
     })
 }
 

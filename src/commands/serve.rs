@@ -16,10 +16,10 @@ use crate::telemetry;
 use crate::telemetry::log_writer;
 
 /// For the connections that are dropped at the end.
-const LAST_DROPS: Duration = Duration::from_millis(250);
+const DROP_GRACE: Duration = Duration::from_millis(250);
 
 /// For the last lines of the log to be read by whoever reads them.
-const LAST_LINES: Duration = Duration::from_millis(250);
+const FLUSH_GRACE: Duration = Duration::from_millis(250);
 
 /// The app that is ours to start, and what its environment refers to; without a plan nothing is resolved.
 pub(super) struct OwnApp {
@@ -43,10 +43,10 @@ pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String]) ->
             Some(OwnApp { command, secrets: Some(plan) }) => return resolve_and_run(config, command, plan),
             app => app.map(|app| app.command),
         };
-        let (runtime, sidecar) = start(config, command).inspect_err(Fault::log)?;
+        let (runtime, sidecar) = start(config, command).inspect_err(log_failed_start)?;
         let served = runtime.block_on(Box::pin(sidecar.run()));
         // Connections whose time is over write their access log entries when they are dropped.
-        runtime.shutdown_timeout(LAST_DROPS);
+        runtime.shutdown_timeout(DROP_GRACE);
         served
     }))
     .unwrap_or_else(|_| {
@@ -61,7 +61,7 @@ pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String]) ->
         }
         fault.exit
     });
-    log_writer::flush(LAST_LINES);
+    log_writer::flush(FLUSH_GRACE);
     exit
 }
 
@@ -72,12 +72,18 @@ pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String]) ->
 fn resolve_and_run(config: Config, command: AppCommand, plan: Plan) -> Result<Exit, Fault> {
     let mut workers = Workers::new(config.threads);
     let opened = runtime(1).and_then(|runtime| Ok((runtime, Sidecar::open(config)?)));
-    let (runtime, sidecar) = opened.inspect_err(Fault::log)?;
+    let (runtime, sidecar) = opened.inspect_err(log_failed_start)?;
     let served = runtime.block_on(Box::pin(sidecar.resolve_and_run(command, plan, &mut workers)));
     // Connections whose time is over write their access log entries when they are dropped.
-    workers.shut_down(LAST_DROPS);
-    runtime.shutdown_timeout(LAST_DROPS);
+    workers.shut_down(DROP_GRACE);
+    runtime.shutdown_timeout(DROP_GRACE);
     served
+}
+
+/// Each error, and the end.
+fn log_failed_start(fault: &Fault) {
+    fault.log();
+    tracing::info!(code = fault.exit.code(), "exited");
 }
 
 /// Opens the listeners, and starts the app before the worker threads are there.

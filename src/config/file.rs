@@ -14,7 +14,7 @@ use super::options;
 use super::options::{Arity, Opt, Table};
 use super::sources::{ByName, RawValue, Section, split};
 use crate::diagnostics::redact::quote;
-use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
+use crate::diagnostics::{Diagnostic, Problem, Source, line_of, nearest};
 use crate::policy::route_file::{PlacedRoute, ROUTE};
 use crate::policy::rule_file::RuleFileReader;
 
@@ -50,7 +50,7 @@ pub(super) fn read(named: &RawValue, contents: io::Result<String>, diagnostics: 
         let problem = Problem::new(format!("not TOML: {message}"), "write KEY = \"VALUE\"");
         diagnostics.push(problem.at(document.place("", error.span())));
     }
-    let broken: Vec<_> = errors.iter().filter_map(|error| document.line(error.span()?)).collect();
+    let broken: Vec<_> = errors.iter().filter_map(|error| Some(line_of(&text, error.span()?.start))).collect();
 
     let mut reader = TomlReader { document, broken, diagnostics };
     let (given, tables, routes) = reader.table(table.get_ref(), None);
@@ -88,7 +88,7 @@ impl TomlReader<'_> {
         let (mut given, mut tables, mut routes) = (ByName::new(), Vec::new(), Vec::new());
         for (key, value) in keys {
             // What the parser made of a broken line would only be a second mistake in it.
-            if self.document.line(key.span()).is_some_and(|line| self.broken.contains(&line)) {
+            if self.broken.contains(&line_of(self.document.text, key.span().start)) {
                 continue;
             }
             let place = self.document.place(key.get_ref(), Some(key.span()));
@@ -166,14 +166,8 @@ struct TomlText<'a> {
 }
 
 impl TomlText<'_> {
-    /// Counted from 1.
-    fn line(&self, span: Range<usize>) -> Option<usize> {
-        let before = self.text.as_bytes().get(..span.start)?;
-        Some(1 + before.iter().filter(|byte| **byte == b'\n').count())
-    }
-
     fn place(&self, key: &str, span: Option<Range<usize>>) -> Source {
-        let line = span.and_then(|span| self.line(span));
+        let line = span.map(|span| line_of(self.text, span.start));
         Source::File { path: self.path.to_owned(), line, key: key.to_owned() }
     }
 

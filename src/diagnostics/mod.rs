@@ -1,7 +1,6 @@
 //! What was typed wrong: where, what, and what helps.
 
 use std::fmt;
-use std::fmt::Write;
 use std::path::PathBuf;
 
 pub(crate) mod redact;
@@ -67,14 +66,28 @@ pub struct Diagnostic {
     pub problem: Problem,
 }
 
+impl Diagnostic {
+    /// Where and what, and then what helps; each one line, whatever stands in the names of files and keys.
+    pub(crate) fn parts(&self) -> (String, String) {
+        let Problem { what, help } = &self.problem;
+        (escaped(&format!("{}: {what}", self.source)), escaped(help))
+    }
+}
+
 /// One line, whatever stands in the names of files and keys.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in format!("{}: {}", self.source, self.problem).chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
-        }
-        Ok(())
+        let (what, help) = self.parts();
+        write!(f, "{what}; {help}")
     }
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
+    escaped
 }
 
 /// What is wrong with a value, wherever it was given, and what helps. It never quotes more than the start of the value.
@@ -137,6 +150,12 @@ impl From<Diagnostic> for Diagnostics {
     fn from(diagnostic: Diagnostic) -> Self {
         Self(vec![diagnostic])
     }
+}
+
+/// The line, counted from 1, in which the byte `at` of `text` stands; that of its end if `at` is behind it.
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
+    1 + memchr::memchr_iter(b'\n', before).count()
 }
 
 /// The known name that was probably meant.

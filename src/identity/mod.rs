@@ -21,6 +21,8 @@ pub use guid::{AppInstanceId, Guid, MalformedGuid, MalformedInstanceId};
 
 use std::fmt;
 
+use strum::IntoStaticStr;
+
 use certificate::{Attribute, AttributeKind};
 
 /// What a Cloud Foundry certificate says. At least one of the three GUIDs is there.
@@ -50,7 +52,8 @@ pub enum IdentityField {
 }
 
 /// Why a certificate that claims to be Cloud Foundry's has no identity.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum IdentityError {
     /// The bytes are not a certificate.
     #[error(transparent)]
@@ -125,14 +128,7 @@ impl fmt::Display for IdentityField {
 impl IdentityError {
     /// One word out of a closed set, for logs and metrics.
     pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Unreadable(_) => "unreadable",
-            Self::Empty(_) => "empty",
-            Self::Malformed(_) => "malformed",
-            Self::Disguised(_) => "disguised",
-            Self::StringType(_) => "string_type",
-            Self::Ambiguous(_) => "ambiguous",
-        }
+        self.into()
     }
 }
 

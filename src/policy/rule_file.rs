@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Rule;
 use crate::diagnostics::redact::quote;
-use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source, nearest};
+use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source, line_of, nearest};
 
 /// A text, and what was found wrong with it so far.
 pub(crate) struct RuleFileReader<'a> {
@@ -17,7 +17,7 @@ pub(crate) struct RuleFileReader<'a> {
 }
 
 /// A key, where it stands, and its value.
-pub(crate) type Entry<'a, 'b> = (&'b str, usize, &'b Spanned<DeValue<'a>>);
+pub(crate) type TomlEntry<'a, 'b> = (&'b str, usize, &'b Spanned<DeValue<'a>>);
 
 impl<'a> RuleFileReader<'a> {
     /// A reader of the whole `text` of the file `path`.
@@ -107,9 +107,7 @@ impl<'a> RuleFileReader<'a> {
 
     /// Where `key` stands, at the byte `at` of the text.
     pub(crate) fn place(&self, key: &str, at: usize) -> Source {
-        let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Source::File { path: self.path.to_owned(), line: Some(line), key: key.to_owned() }
+        Source::File { path: self.path.to_owned(), line: Some(line_of(self.text, at)), key: key.to_owned() }
     }
 
     /// All that was found wrong.
@@ -127,7 +125,7 @@ impl<'a> RuleFileReader<'a> {
 }
 
 /// What is in `table`, in the order of the text.
-pub(crate) fn entries<'a, 'b>(table: &'b DeTable<'a>) -> Vec<Entry<'a, 'b>> {
+pub(crate) fn entries<'a, 'b>(table: &'b DeTable<'a>) -> Vec<TomlEntry<'a, 'b>> {
     let mut entries: Vec<_> =
         table.iter().map(|(key, value)| (key.get_ref().as_ref(), key.span().start, value)).collect();
     entries.sort_by_key(|(_, at, _)| *at);

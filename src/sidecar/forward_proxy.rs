@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::announcement;
 use super::outbound::{OutboundSocket, open_sockets};
 use crate::config::{ForwardProxy, OutboundListen, Unlisted};
+use crate::exit::{Exit, Fault};
 use crate::listener::SocketAccess;
 use crate::outbound::ProxyPassword;
 
@@ -23,12 +24,13 @@ impl BoundForwardProxy {
     /// Opens where `config` says.
     ///
     /// # Errors
-    /// A sentence for people.
-    pub(super) fn open(config: &ForwardProxy) -> Result<Self, String> {
+    /// [`Exit::Unavailable`], with what is wrong.
+    pub(super) fn open(config: &ForwardProxy) -> Result<Self, Fault> {
         let sockets = open_sockets(&config.listen, SocketAccess::Owner, "--forward-proxy")?;
         let password = config.secret.then(ProxyPassword::random).transpose();
         let password = password.map_err(|_| {
-            "cannot make a password for --forward-proxy-secret: the system has no randomness".to_owned()
+            let message = "cannot make a password for --forward-proxy-secret: the system has no randomness";
+            Fault::new(Exit::Unavailable, message)
         })?;
         Ok(Self { config: Arc::new(config.clone()), sockets, password })
     }

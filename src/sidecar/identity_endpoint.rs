@@ -35,14 +35,16 @@ impl BoundIdentityEndpoint {
     /// Opens where `config` says, and writes the secret, if one is needed.
     ///
     /// # Errors
-    /// A sentence for people.
-    pub(super) fn open(config: &IdentityEndpoint) -> Result<Self, String> {
+    /// [`Exit::Unavailable`], with what is wrong.
+    pub(super) fn open(config: &IdentityEndpoint) -> Result<Self, Fault> {
         let own = rustix::process::geteuid().as_raw();
         let is_ours_alone = config.peer_uids.iter().all(|uid| *uid == own);
         let access = if is_ours_alone { SocketAccess::Owner } else { SocketAccess::Everybody };
         let sockets = open_sockets(&config.listen, access, "--identity-listen")?;
         let secret = config.is_on_tcp().then(|| EndpointSecretFile::write(config.token_file.as_deref())).transpose();
-        let secret = secret.map_err(|error| format!("cannot write the secret of --identity-listen: {error}"))?;
+        let secret = secret.map_err(|error| {
+            Fault::new(Exit::Unavailable, format!("cannot write the secret of --identity-listen: {error}"))
+        })?;
         Ok(Self { config: config.clone(), sockets, secret, roles: None })
     }
 

@@ -30,7 +30,7 @@ use self::outbound::{BoundOutbound, OutboundSockets, OwnAddresses};
 use self::platform_pair::PlatformPair;
 use self::running::Running;
 use self::shared::Shared;
-use self::sockets::bind_help;
+use self::sockets::cannot_listen;
 pub use self::workers::{Workers, runtime};
 use crate::admin::BoundAdmin;
 use crate::config::{Admin, AppAddr, Config, RotationHook};
@@ -71,9 +71,7 @@ impl Sidecar {
         for listener in &config.listeners {
             match listener::open(listener.listen).and_then(|socket| Ok((socket.local_addr()?, socket))) {
                 Ok((addr, socket)) => listeners.push(BoundListener { config: listener.clone(), socket, addr }),
-                Err(error) => {
-                    failures.push(format!("cannot listen on {}: {}", listener.listen, bind_help(&error, "--listen")))
-                }
+                Err(error) => failures.push(cannot_listen(listener.listen, &error, "--listen")),
             }
         }
         let mut outbounds = OutboundSockets::default();
@@ -91,8 +89,8 @@ impl Sidecar {
             Ok(bound) => outbounds.identity_endpoint = bound,
             Err(failure) => failures.push(failure),
         }
-        if !failures.is_empty() {
-            return Err(Fault::new(Exit::Unavailable, failures.join("\n")));
+        if let Some(fault) = failures.into_iter().reduce(Fault::and) {
+            return Err(fault);
         }
         outbounds.identity_endpoint = outbounds.identity_endpoint.map(BoundIdentityEndpoint::load_roles).transpose()?;
         let hidden = if config.app.hide_port { hide_app(&mut listeners)? } else { None };

@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use super::forward_proxy::BoundForwardProxy;
 use super::identity_endpoint::BoundIdentityEndpoint;
 use super::shared::Shared;
-use super::sockets::{bind_help, into_tokio, unix_into_tokio};
+use super::sockets::{cannot_listen, into_tokio, unix_into_tokio};
 use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource, Protocol};
 use crate::credentials::Rotator;
-use crate::exit::Fault;
+use crate::exit::{Exit, Fault};
 use crate::identity_endpoint::EndpointSecretFile;
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener;
@@ -91,8 +91,8 @@ impl BoundOutbound {
     /// Opens where `outbound` listens.
     ///
     /// # Errors
-    /// A sentence for people.
-    pub(super) fn open(outbound: &Outbound) -> Result<Self, String> {
+    /// [`Exit::Unavailable`], with what is wrong.
+    pub(super) fn open(outbound: &Outbound) -> Result<Self, Fault> {
         Ok(Self {
             config: outbound.clone(),
             sockets: open_sockets(&outbound.listen, SocketAccess::Owner, "--outbound")?,
@@ -103,17 +103,18 @@ impl BoundOutbound {
 /// Opens `listen`, which `option` has asked for, to whoever has `access` if it is a socket file.
 ///
 /// # Errors
-/// A sentence for people.
+/// [`Exit::Unavailable`], with what is wrong.
 pub(super) fn open_sockets(
     listen: &OutboundListen,
     access: SocketAccess,
     option: &str,
-) -> Result<Vec<OutboundSocket>, String> {
+) -> Result<Vec<OutboundSocket>, Fault> {
     let opened = match listen {
         OutboundListen::Unix(path) => {
             // They would be taken for us.
             if let Err(error @ WriteError::OpenFolder) = atomic_file::check_folder(path) {
-                return Err(format!("cannot listen on {listen} for {option}: {error}"));
+                let message = format!("cannot listen on {listen} for {option}: {error}");
+                return Err(Fault::new(Exit::Unavailable, message));
             }
             open_unix(path, access).map(|(socket, file)| vec![OutboundSocket::Unix(socket, file)])
         }
@@ -121,13 +122,13 @@ pub(super) fn open_sockets(
         OutboundListen::Loopback(port) => open_loopback(*port),
     };
     opened.map_err(|error| {
-        let help = match (listen, error.kind()) {
+        let fault = cannot_listen(format_args!("{listen} for {option}"), &error, option);
+        match (listen, error.kind()) {
             (OutboundListen::Unix(_), io::ErrorKind::PermissionDenied) => {
-                "not permitted; let this user write in its folder, or name another".to_owned()
+                fault.with_help("let this user write in its folder, or name another")
             }
-            _ => bind_help(&error, option),
-        };
-        format!("cannot listen on {listen} for {option}: {help}")
+            _ => fault,
+        }
     })
 }
 

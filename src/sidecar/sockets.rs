@@ -1,5 +1,6 @@
 //! From addresses to sockets that the runtime waits for.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -18,19 +19,21 @@ pub(super) fn unix_into_tokio(socket: UnixListener, addr: &str) -> Result<tokio:
         .map_err(|error| Fault::new(Exit::Internal, format!("cannot accept connections on {addr}: {error}")))
 }
 
-/// What is wrong with an address that `option` has asked for, and what helps.
-pub(super) fn bind_help(error: &io::Error, option: &str) -> String {
-    match error.kind() {
+/// `what` is an address that `option` has asked for, and cannot be listened on.
+pub(super) fn cannot_listen(what: impl fmt::Display, error: &io::Error, option: &str) -> Fault {
+    let (why, help) = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("the address is in use; stop the other program or choose another {option}")
+            ("the address is in use", format!("stop the other program or choose another {option}"))
         }
         io::ErrorKind::PermissionDenied => {
-            "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, choose a higher one".to_owned()
+            ("not permitted", "ports below 1024 need CAP_NET_BIND_SERVICE, choose a higher one".to_owned())
         }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; listen on one of its own, or on all of them by the port alone".to_owned()
-        }
-        io::ErrorKind::NotFound => "its folder does not exist; make it".to_owned(),
-        _ => error.to_string(),
-    }
+        io::ErrorKind::AddrNotAvailable => (
+            "this machine has no such address",
+            "listen on one of its own, or on all of them by the port alone".to_owned(),
+        ),
+        io::ErrorKind::NotFound => ("its folder does not exist", "make it".to_owned()),
+        _ => return Fault::new(Exit::Unavailable, format!("cannot listen on {what}: {error}")),
+    };
+    Fault::new(Exit::Unavailable, format!("cannot listen on {what}: {why}")).with_help(help)
 }

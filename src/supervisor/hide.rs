@@ -63,11 +63,11 @@ impl HiddenPort {
     /// what the platform writes.
     fn rewrite(self, ports: &str) -> Option<String> {
         #[derive(Deserialize)]
-        struct Entry<'a> {
+        struct PortMappingEntry<'a> {
             #[serde(borrow)]
             internal: Option<&'a RawValue>,
         }
-        let entries: Vec<Entry<'_>> = serde_json::from_str(ports).ok()?;
+        let entries: Vec<PortMappingEntry<'_>> = serde_json::from_str(ports).ok()?;
         let mut rewritten = String::with_capacity(ports.len() + 8);
         let mut rest = ports;
         for internal in entries.iter().filter_map(|entry| entry.internal) {

@@ -125,13 +125,17 @@ fn no_type_has_the_name_of_another() {
     let mut seen = BTreeMap::<String, PathBuf>::new();
     for path in files(&src) {
         let text = fs::read_to_string(&path).unwrap();
-        for line in text.lines().filter(|line| !line.starts_with("    ")) {
+        for line in text.lines().take_while(|line| *line != "#[cfg(test)]") {
             let words: Vec<&str> = line.split_whitespace().skip_while(|word| word.starts_with("pub")).collect();
             let (Some("struct" | "enum" | "trait" | "type" | "union"), Some(name)) =
                 (words.first().copied(), words.get(1))
             else {
                 continue;
             };
+            // What a trait has a type for has the trait's name for it.
+            if line.starts_with(' ') && words[0] == "type" {
+                continue;
+            }
             let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if let Some(other) = seen.insert(name.clone(), path.clone()) {
                 panic!("{name} is a type in {} and in {}", other.display(), path.display());

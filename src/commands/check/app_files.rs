@@ -5,6 +5,7 @@ use std::path::Path;
 use super::finding::{Findings, Subject};
 use crate::app_files;
 use crate::config::{Config, RotationHook};
+use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote_path;
 
 /// Judges each file and the hook.
@@ -19,8 +20,7 @@ pub(super) fn judge(config: &Config, found: &mut Findings) {
             Ok(()) => good += 1,
             // Said above.
             Err(_) if !refusals.is_empty() => {}
-            Err(why) => {
-                let (what, help) = why.split_once("; ").unwrap_or((&why, "see where the path leads"));
+            Err(Problem { what, help }) => {
                 found.problem(Subject::Files, format!("cannot write {} for the app: {what}", quote_path(path)), help);
             }
         }

@@ -1,6 +1,8 @@
 //! Where a file is to be, and whether one of ours may be put there.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -28,41 +30,71 @@ const REPLACE_FILES_OF_OTHERS: u32 = 3;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
     /// There is a folder in its place.
-    #[error("it is a folder; name a file")]
     IsFolder,
     /// There is something in its place, or at the end of a symlink in its place, that is no file: a device, a pipe or a socket.
-    #[error("it is a device, a pipe or a socket; name a file")]
     IsNoFile,
     /// Whoever may write in its folder could replace the file, and what they put there would be taken for ours.
-    #[error(
-        "others may write in its folder, which has no sticky bit, and could put a file of theirs there; take that right away, or name another folder"
-    )]
     OpenFolder,
     /// The folder is not there.
-    #[error("its folder does not exist; make it")]
     NoFolder,
     /// The folder is something else.
-    #[error("its folder is not a folder; name another")]
     NotInFolder,
     /// Something is mounted on the file itself. It can be written to, but not replaced.
-    #[error(
-        "it is mounted there as a single file, which cannot be replaced; mount its folder instead, or name another file"
-    )]
     IsMountPoint,
     /// The folder has the sticky bit, and neither it nor the file is ours.
-    #[error(
-        "it is another user's file in a folder with the sticky bit, where only they can replace it; have them remove it, or name a file in another folder"
-    )]
     OthersFile,
     /// The file has an attribute by which nobody can replace it.
-    #[error("it is immutable or can only be appended to; take that attribute away by chattr -ia, or name another file")]
     Immutable,
     /// Another file that belongs to it could not be replaced, and it cannot be as it was.
-    #[error("the old file could not be put back ({0}), so that it does not fit the one that could not be replaced")]
     NotPutBack(io::Error),
     /// The kernel's, such as that the file system is full or read-only.
-    #[error("{0}")]
     Kernel(#[from] io::Error),
+}
+
+impl WriteError {
+    /// What is wrong, and the remedy, where there is one.
+    pub(crate) fn parts(&self) -> (Cow<'static, str>, Option<&'static str>) {
+        let (what, help) = match self {
+            Self::IsFolder => ("it is a folder", "name a file"),
+            Self::IsNoFile => ("it is a device, a pipe or a socket", "name a file"),
+            Self::OpenFolder => (
+                "others may write in its folder, which has no sticky bit, and could put a file of theirs there",
+                "take that right away, or name another folder",
+            ),
+            Self::NoFolder => ("its folder does not exist", "make it"),
+            Self::NotInFolder => ("its folder is not a folder", "name another"),
+            Self::IsMountPoint => (
+                "it is mounted there as a single file, which cannot be replaced",
+                "mount its folder instead, or name another file",
+            ),
+            Self::OthersFile => (
+                "it is another user's file in a folder with the sticky bit, where only they can replace it",
+                "have them remove it, or name a file in another folder",
+            ),
+            Self::Immutable => (
+                "it is immutable or can only be appended to",
+                "take that attribute away by chattr -ia, or name another file",
+            ),
+            Self::NotPutBack(error) => {
+                let what = format!(
+                    "the old file could not be put back ({error}), so that it does not fit the one that could not be replaced"
+                );
+                return (what.into(), None);
+            }
+            Self::Kernel(error) => return (error.to_string().into(), None),
+        };
+        (what.into(), Some(help))
+    }
+}
+
+/// `what is wrong; the remedy`
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts() {
+            (what, Some(help)) => write!(f, "{what}; {help}"),
+            (what, None) => f.write_str(&what),
+        }
+    }
 }
 
 /// Where a file is to be: the folder, opened, and the name in it. Whatever becomes of the path meanwhile, everything happens in this folder.
