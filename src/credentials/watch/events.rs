@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{fs, mem};
+use std::time::{Duration, Instant};
+use std::{fs, mem, thread};
 
 use notify::{EventKindMask, INotifyWatcher, PathOp, Watcher};
 use tokio::sync::Notify;
@@ -34,6 +35,38 @@ struct Names {
 /// Which folder it is that stands at a path: device and inode.
 type Inode = (u64, u64);
 
+/// Events come one upon the other where each is so soon behind the one before.
+const RAPID: Duration = Duration::from_millis(20);
+
+/// How long the thread then rests, so that the kernel has many of them ready at once.
+const REST: Duration = Duration::from_millis(5);
+
+/// Events so soon behind a rest were ready when it ended.
+const SAME_BATCH: Duration = Duration::from_millis(1);
+
+/// Lets the events of somebody who writes hundreds of files a second wake the thread some two hundred times, not for each: to be woken costs
+/// more than to see that an event is not about us. One that is has to wait for [`REST`] at most.
+#[derive(Default)]
+struct Pace {
+    last: Option<Instant>,
+    rested: Option<Instant>,
+}
+
+impl Pace {
+    /// To be asked `now`, of each event that does not matter.
+    fn is_rest_due(&mut self, now: Instant) -> bool {
+        let is_within = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) < limit);
+        let due = is_within(self.last, RAPID) && !is_within(self.rested, SAME_BATCH);
+        self.last = Some(now);
+        due
+    }
+
+    fn rest(&mut self) {
+        thread::sleep(REST);
+        self.rested = Some(Instant::now());
+    }
+}
+
 /// Events about the folders that some paths lead through.
 pub(super) struct Events {
     watcher: INotifyWatcher,
@@ -49,9 +82,12 @@ impl Events {
     pub(super) fn new(told: Arc<Notify>) -> notify::Result<Self> {
         let folders = Arc::<Mutex<Folders>>::default();
         let of_interest = Arc::clone(&folders);
+        let mut pace = Pace::default();
         let hear = move |event: notify::Result<notify::Event>| {
             if matters(&lock(&of_interest), &event) {
                 told.notify_one();
+            } else if pace.is_rest_due(Instant::now()) {
+                pace.rest();
             }
         };
         let watcher = INotifyWatcher::new(hear, notify::Config::default().with_event_kinds(EVENTS))?;
@@ -181,6 +217,18 @@ mod tests {
 
     fn names(some: &[&str]) -> Names {
         Names { some: some.iter().map(OsString::from).collect(), all: false }
+    }
+
+    #[test]
+    fn the_thread_rests_once_for_each_batch_of_events_and_never_for_a_lone_one() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut pace = Pace::default();
+        assert!(!pace.is_rest_due(start), "it was alone");
+        assert!(pace.is_rest_due(start + ms(1)));
+        pace.rested = Some(start + ms(6));
+        assert!(!pace.is_rest_due(start + ms(6)), "it was ready when the rest ended");
+        assert!(pace.is_rest_due(start + ms(8)), "the next batch");
+        assert!(!pace.is_rest_due(start + ms(100)), "it was alone");
     }
 
     #[test]
