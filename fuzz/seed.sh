@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
 mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/identity_connection corpus/target corpus/path corpus/token corpus/roles corpus/json \
-    corpus/secret_reference corpus/secret_document corpus/credhub_answer corpus/vault_answer corpus/xfcc
+    corpus/secret_reference corpus/secret_document corpus/credhub_answer corpus/vault_answer corpus/xfcc corpus/trust_anchors corpus/policy_file corpus/config_file corpus/client_hello
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -88,3 +88,12 @@ hash=$(sha256sum corpus/xfcc/certificate | cut -d ' ' -f 1)
 printf 'By=spiffe://us;Hash=%s;Subject="%s";URI=;DNS=a.example' "$hash" "$subject" >corpus/xfcc/envoy
 pem=$(openssl x509 -in "$leaf" | sed 's/+/%2B/g; s,/,%2F,g; s/=/%3D/g; s/ /%20/g' | awk '{ printf "%s%%0A", $0 }')
 printf 'Hash="%s";Cert="%s";Chain="%s";Subject="%s";DNS="x\\"y,z"' "$hash" "$pem" "$pem" "$subject" >corpus/xfcc/cert
+
+cp "$fixtures"/pki/*.pem "$fixtures"/pki/*.crt corpus/trust_anchors/
+printf 'mode = "enforce"\nallow = ["cf:space:%s"]\ndeny = ["cf:any"]\n[[route]]\npath = "/a"\nmethods = ["GET"]\nallow = ["any"]\n' "$guid" \
+    >corpus/policy_file/known
+printf 'listen = "127.0.0.1:8443"\napp = 8080\nclient-auth = "require"\nclient-ca = "ca.pem"\nallow = ["any"]\n[[outbound]]\nlisten = 9000\nto = "b:1"\n' \
+    >corpus/config_file/known
+printf '[[listener]]\nlisten = 8443\napp = 8080\nmode = "http"\n[[listener.route]]\npath = "/"\nallow = ["anonymous"]\n' >corpus/config_file/http
+printf '\026\003\001\000\005\001\000\000\001\003' >corpus/client_hello/begun
+printf 'GET / HTTP/1.1\r\n' >corpus/client_hello/http
