@@ -25,7 +25,7 @@ format:
 
 # Writes the generated pages, the man page and the completions anew
 docs:
-    UPDATE_DOCS=1 cargo test --locked --test it
+    UPDATE_DOCS=1 cargo test --locked --test it -- docs:: manual::
 
 # Is everything formatted?
 formatted:

@@ -180,6 +180,27 @@ fn every_file_is_read_by_a_test_or_run_by_a_script() {
 }
 
 #[test]
+fn images_are_of_the_version_that_is_released_next() {
+    let mut seen = 0;
+    for path in files(&folder()).into_iter().filter(|path| path.extension().is_some_and(|it| it == "yaml")) {
+        for document in yaml::documents(&fs::read_to_string(&path).unwrap()) {
+            walk(&document, &mut |map| {
+                let image = map.get("image").and_then(Value::as_str).filter(|image| image.contains("vestibule"));
+                if let Some(image) = image {
+                    assert!(
+                        image.ends_with(concat!("vestibule:", env!("CARGO_PKG_VERSION"))),
+                        "{}: {image}",
+                        path.display()
+                    );
+                    seen += 1;
+                }
+            });
+        }
+    }
+    assert!(seen > 1, "only {seen} images");
+}
+
+#[test]
 fn the_native_sidecar_has_the_pair_to_itself_and_may_do_nothing_else() {
     let documents = documents("kubernetes/native-sidecar.yaml");
     let [service, deployment] = documents.as_slice() else { panic!("{documents:?}") };
@@ -230,7 +251,7 @@ fn systemd_finds_nothing_wrong_with_its_units() {
     verified("the pair is handed over");
     let drop_in = fs::read_to_string(folder().join("systemd/vestibule.service.d/folder.conf")).unwrap();
     fs::create_dir(units.join("vestibule.service.d")).unwrap();
-    let drop_in = drop_in.replace("/usr/local/bin/vestibule", VESTIBULE).replace("=vestibule\n", "=nobody\n");
+    let drop_in = drop_in.replace("/usr/local/bin/vestibule", VESTIBULE);
     fs::write(units.join("vestibule.service.d/folder.conf"), drop_in).unwrap();
     verified("the pair is in a folder");
 }
@@ -246,7 +267,10 @@ fn the_bosh_package_makes_the_program_that_diego_starts() {
     for folder in [sources.join("proxy"), target.clone(), here.path().join("made")] {
         fs::create_dir_all(folder).unwrap();
     }
-    fs::copy(VESTIBULE, here.path().join("made/vestibule")).unwrap();
+    // In the place of a large file that would have to be packed.
+    let program = here.path().join("made/vestibule");
+    fs::write(&program, format!("#!/bin/bash\nexec -a \"$0\" {VESTIBULE} \"$@\"\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o600)).unwrap();
     let packed = Command::new("tar")
         .args(["--create", "--gzip", "--file"])
         .arg(sources.join(blob))
@@ -264,8 +288,10 @@ fn the_bosh_package_makes_the_program_that_diego_starts() {
     assert!(status.success());
     let program = target.join("envoy");
     assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
-    let output = Command::new(program).arg("--version").output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    // By that name it is Envoy.
+    let output = Command::new(program).args(["-c", "/nowhere/envoy.yaml", "--mode", "validate"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/envoy.yaml"), "{output:?}");
+    assert_ne!(output.status.code(), Some(2), "{output:?}");
 }
 
 #[test]
