@@ -29,7 +29,7 @@ const ROUTES: &str = "docs/http-routes.md";
 const TROUBLESHOOTING: &str = "docs/troubleshooting.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
 const TOKENS: &str = "docs/tokens.md";
-const DOCUMENTS: [&str; 24] = [
+const DOCUMENTS: [&str; 28] = [
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",
@@ -54,6 +54,10 @@ const DOCUMENTS: [&str; 24] = [
     "docs/reference/options.md",
     "docs/reference/exit-statuses.md",
     "contrib/README.md",
+    "SECURITY.md",
+    "RELEASING.md",
+    "deploy/README.md",
+    "examples/README.md",
 ];
 
 fn path(document: &str) -> PathBuf {

@@ -1,0 +1,85 @@
+# What is done often, by name: `just` lists it. CI calls the same recipes, by .ci/run.
+# Lines are plain shell, each by itself, so that .ci/run can also do them where there is no just.
+
+# This list
+list:
+    @just --list --unsorted
+
+# Does it compile? Seconds, where a build takes minutes
+check:
+    cargo check --all-targets --locked
+
+# The tests of one subject, a file of tests/it: `just subject rotation`
+subject name:
+    cargo test --locked --test it {{name}}
+
+# All tests
+test:
+    env --default-signal cargo test --locked
+
+# Formats everything
+format:
+    cargo fmt
+    cargo fmt --manifest-path bench/Cargo.toml
+    cargo fmt --manifest-path fuzz/Cargo.toml
+
+# Writes the generated pages, the man page and the completions anew
+docs:
+    UPDATE_DOCS=1 cargo test --locked --test it -- docs:: manual::
+
+# Is everything formatted?
+formatted:
+    cargo fmt --check
+    cargo fmt --check --manifest-path bench/Cargo.toml
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
+
+# What comes in from others: licences, one TLS stack, duplicates, sources (deny.toml)
+deny:
+    cargo deny --locked check bans licenses sources
+
+# Are there advisories about what we use, or has it been withdrawn? Asks RustSec's database on GitHub
+advisories:
+    cargo deny --locked check advisories
+
+# Lints, of the product and of what stands beside it
+lint:
+    cargo clippy --all-targets --locked -- -D warnings
+    cargo clippy --manifest-path bench/Cargo.toml --all-targets --locked --target-dir "${CARGO_TARGET_DIR:-target}" -- -D warnings
+    cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --locked --target-dir "${CARGO_TARGET_DIR:-target}" -- -D warnings
+
+# The documentation of the code
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+# What is in contrib (needs promtool)
+contrib:
+    contrib/check.sh
+
+# The memcpy of the static build, which is not the one that the tests are linked with
+memcpy:
+    cargo test --locked --target x86_64-unknown-linux-musl -p vestibule-memcpy
+
+# The static binary, in a third of the time that the one of a release takes
+static:
+    cargo build --locked --profile quick --target "$(uname -m)-unknown-linux-musl"
+
+# Starts that binary where there is nothing else
+smoke:
+    deploy/smoke "${STATIC_BINARY:-target/$(uname -m)-unknown-linux-musl/quick/vestibule}"
+
+# Makes an image of it without an engine, and starts that (needs buildah and root)
+image:
+    deploy/image/build "${STATIC_BINARY:-target/$(uname -m)-unknown-linux-musl/quick/vestibule}"
+
+# The static binary for arm64, on x86_64 (Debian, with gcc-aarch64-linux-gnu)
+arm64:
+    rustup target add aarch64-unknown-linux-musl
+    bash -c '. release/cross aarch64-unknown-linux-musl && cargo build --locked --profile quick --target aarch64-unknown-linux-musl'
+
+# The files of a release, in dist (RELEASING.md)
+release:
+    release/make
+
+# Everything that CI runs, after installing what is missing (Debian)
+ci:
+    .ci/run
