@@ -111,6 +111,11 @@ impl Reservation {
         self.bytes = bytes;
     }
 
+    /// Bytes that are reserved.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The budget that it is of.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget

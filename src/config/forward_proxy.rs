@@ -96,9 +96,28 @@ impl ForwardProxy {
         Target { port: mapping.map_or(target.port, |mapping| mapping.to), ..target }
     }
 
+    /// Those of [`ForwardProxy::map`] that lead to nobody who is listed.
+    pub fn dangling_mappings(&self) -> impl Iterator<Item = &PortMapping> {
+        self.map.iter().filter(|mapping| self.position(&mapping.dialled()).is_none())
+    }
+
     /// Where in [`ForwardProxy::listed`] `target` is.
     pub fn position(&self, target: &Target) -> Option<usize> {
         self.listed.iter().position(|listed| listed.port == target.port && listed.hosts.matches(&target.host))
+    }
+}
+
+impl PortMapping {
+    /// Who is dialled.
+    pub fn dialled(&self) -> Target {
+        Target { port: self.to, ..self.from.clone() }
+    }
+}
+
+/// As it is written: `backend.apps.internal:80=:61443`.
+impl fmt::Display for PortMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=:{}", self.from, self.to)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers of our own: a status, a reason from a closed set, and a line for people.
 
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Buf, Bytes};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
@@ -21,9 +21,9 @@ pub(crate) struct OwnAnswer {
 
 impl OwnAnswer {
     /// The response. No request follows it.
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response<D: Buf + From<Bytes>>(self) -> Response<Full<D>> {
         let Self { status, reason, text } = self;
-        let mut response = Response::new(Full::from(format!("vestibule: {text}\n")));
+        let mut response = Response::new(Full::new(D::from(Bytes::from(format!("vestibule: {text}\n")))));
         *response.status_mut() = status;
         let fields = response.headers_mut();
         fields.insert(REASON, HeaderValue::from_static(reason));

@@ -144,7 +144,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &["budget"],
-        help: "Memory that clients have the proxy hold: until their handshake is done, and for what a side does not take; heads of the app's own requests that have come in part count to the latter. Left out where memory is not limited.",
+        help: "Memory that clients have the proxy hold: until their handshake is done, and for what a side does not take; what the app's own connections to others hold counts to the latter. Left out where memory is not limited.",
         read: |seen| budgets(seen, |budget| budget.limit().map(|_| budget.held())),
     },
     Metric {
@@ -488,7 +488,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Gauge,
         labels: &["outbound", "state"],
-        help: "Endpoints: those that get connections, those that are left alone after failures, and those that have announced their retirement.",
+        help: "Endpoints of outbound listeners: those that get connections (ready), those that are left alone after failures (ejected), and those that have announced their retirement (retiring).",
         read: outbound::endpoints,
     },
     Metric {
@@ -504,7 +504,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Counter,
         labels: &["outbound", "result"],
-        help: "DNS lookups: with addresses, without any, or failed, after which what was known stays.",
+        help: "DNS lookups: with addresses (success), without any (empty), or failed, after which what was known stays.",
         read: outbound::resolves,
     },
     Metric {

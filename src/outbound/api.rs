@@ -183,7 +183,7 @@ impl ApiServer {
         let ips = match &self.url.server.host {
             Host::Ip(ip) => vec![*ip],
             Host::Name(name) => match resolve(name).await {
-                Resolution::Addresses(ips, _) => ips,
+                Resolution::Addresses(ips, _) | Resolution::Partly(ips, _) => ips,
                 Resolution::Empty => return Err(ApiError::NoAddress),
                 Resolution::Failed(why) => return Err(ApiError::ResolveFailed(why)),
             },

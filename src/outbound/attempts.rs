@@ -104,6 +104,7 @@ pub(super) struct Attempts<'a> {
 struct FailedAttempt {
     error: AttemptError,
     addr: SocketAddr,
+    is_proxied: bool,
     connect: Option<Duration>,
     server_name: Option<String>,
 }
@@ -112,6 +113,7 @@ impl FailedAttempt {
     /// What is told of the connection: this attempt alone.
     fn into_entry(self, entry: &mut OutboundLogEntry) -> AttemptError {
         entry.fields.endpoint = Some(self.addr);
+        entry.fields.is_proxied = self.is_proxied;
         entry.fields.connect = self.connect;
         entry.fields.server_name = self.server_name;
         if let AttemptError::Denied(denial) = &self.error {
@@ -215,6 +217,7 @@ impl<'a> Attempts<'a> {
         let AcceptedDial { lease, tcp, took } = dialled;
         let endpoint = Arc::clone(lease.endpoint());
         entry.fields.endpoint = Some(endpoint.addr);
+        entry.fields.is_proxied = endpoint.proxy.is_some();
         entry.fields.connect = Some(took);
         let (endpoints, counters) = (&self.dialler.endpoints, &self.dialler.counters);
         let Some(snapshot) = self.snapshot.clone() else {
@@ -263,7 +266,7 @@ impl<'a> Attempts<'a> {
     fn fail(&mut self, endpoint: &Endpoint, error: AttemptError, connected: Option<(Duration, &ServerName<'static>)>) {
         self.dialler.counters.count_attempt(error.result());
         match error {
-            AttemptError::Rejected(_) => self.dialler.endpoints.rejected(endpoint),
+            AttemptError::Rejected(_) => self.dialler.endpoints.failed_behind_handshake(endpoint),
             _ => self.dialler.endpoints.failed(endpoint),
         }
         tracing::debug!(to = %self.dialler.endpoints.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");
@@ -272,6 +275,7 @@ impl<'a> Attempts<'a> {
             self.worst = Some(FailedAttempt {
                 error,
                 addr: endpoint.addr,
+                is_proxied: endpoint.proxy.is_some(),
                 connect: connected.map(|(took, _)| took),
                 server_name: connected.map(|(_, name)| name.to_str().into_owned()),
             });
@@ -290,6 +294,7 @@ impl<'a> Attempts<'a> {
         self.tried.push(Arc::clone(&endpoint));
         entry.fields.attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
         entry.fields.endpoint = Some(endpoint.addr);
+        entry.fields.is_proxied = endpoint.proxy.is_some();
         Some(self.dialler.endpoints.lease(endpoint))
     }
 
@@ -388,7 +393,7 @@ pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts
     })?;
     if let Some(proxy) = &endpoint.proxy {
         let asked = timeout(handshake, http_connect::ask(&mut tcp, proxy, &endpoint.target)).await;
-        asked.map_err(|_| AttemptError::ConnectTimeout(handshake))??;
+        asked.map_err(|_| AttemptError::ProxySilent(handshake))??;
     }
     Ok(tcp)
 }

@@ -10,6 +10,7 @@ use super::attempts::{Attempts, Connected};
 use super::balance::Balancer;
 use super::endpoints::{Endpoint, Endpoints};
 use super::error::OutboundError;
+use crate::budget::Budget;
 use crate::config::OutboundSettings;
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
 use crate::telemetry::{OutboundCounters, OutboundLogEntry};
@@ -33,15 +34,19 @@ pub struct Dialler {
     pending: Arc<Semaphore>,
     /// What is counted.
     pub(super) counters: Arc<OutboundCounters>,
+    /// What connections hold because a side does not take it is of this.
+    pub(super) backlogs: Arc<Budget>,
 }
 
 impl Dialler {
-    /// What dials `endpoints` as `settings` say, with what `snapshots` gives.
+    /// What dials `endpoints` as `settings` say, with what `snapshots` gives. What connections hold for a side that does not take it is of
+    /// `backlogs`.
     pub fn new(
         settings: OutboundSettings,
         snapshots: Option<SnapshotReceiver<OutboundSnapshot>>,
         endpoints: Arc<Endpoints>,
         counters: Arc<OutboundCounters>,
+        backlogs: Arc<Budget>,
     ) -> Self {
         Self {
             balancer: Balancer::new(settings.balance),
@@ -50,6 +55,7 @@ impl Dialler {
             snapshots,
             endpoints,
             counters,
+            backlogs,
         }
     }
 

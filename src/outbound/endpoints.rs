@@ -187,7 +187,7 @@ impl Endpoints {
                 let began = std::time::Instant::now();
                 let resolution = resolve(name).await;
                 let result = match &resolution {
-                    Resolution::Addresses(..) => ResolveResult::Success,
+                    Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
                     Resolution::Empty => ResolveResult::Empty,
                     Resolution::Failed(_) => ResolveResult::Failed,
                 };
@@ -195,6 +195,12 @@ impl Endpoints {
                 let addresses = match resolution {
                     Resolution::Addresses(addresses, ttl) => {
                         next = next.min(ttl.max(MIN_REFRESH));
+                        addresses
+                    }
+                    Resolution::Partly(mut addresses, family) => {
+                        next = MIN_REFRESH;
+                        let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
+                        addresses.extend(known.filter(|ip| family.has(**ip)));
                         addresses
                     }
                     Resolution::Empty => {
@@ -329,7 +335,7 @@ impl Endpoints {
                 Known::Failed(why) => Err(why.clone()),
                 Known::Nothing | Known::Endpoints => Ok(()),
             },
-            _ => Err(format!("the name was not looked up within {limit:?}")),
+            _ => Err(format!("{} was not looked up within {limit:?}", self.name)),
         }
     }
 
@@ -371,13 +377,13 @@ impl Endpoints {
         let now = Instant::now();
         let mut outlier = lock(&endpoint.outlier);
         if outlier.availability(now) == Availability::Probe {
-            outlier.probe();
+            outlier.probe(now);
         }
         drop(outlier);
         Lease::new(endpoint)
     }
 
-    /// The endpoint has sent something behind the handshake.
+    /// Something has come of a connection to the endpoint, behind the handshake.
     pub(super) fn answered(&self, endpoint: &Endpoint) {
         lock(&endpoint.outlier).answered();
     }
@@ -401,9 +407,10 @@ impl Endpoints {
         self.eject(endpoint, Outlier::failed);
     }
 
-    /// The endpoint has refused our certificate: the same.
-    pub(super) fn rejected(&self, endpoint: &Endpoint) {
-        self.eject(endpoint, Outlier::rejected);
+    /// The same, where the handshake may have been a success: the endpoint has refused our certificate, or ended the connection without an
+    /// answer that could be used.
+    pub(super) fn failed_behind_handshake(&self, endpoint: &Endpoint) {
+        self.eject(endpoint, Outlier::failed_behind_handshake);
     }
 
     fn eject(&self, endpoint: &Endpoint, note: fn(&mut Outlier, Option<u32>, bool, Instant, f64) -> bool) {

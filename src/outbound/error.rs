@@ -1,5 +1,6 @@
 //! Why an outbound connection closed before its bytes had been carried.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,10 +16,10 @@ use crate::trust::{ServerDenial, ServerDenialReason};
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
     /// The name has no address.
-    #[error("{0} has no address; is the server started, and the route mapped?")]
+    #[error("{0} has no address")]
     NoEndpoint(String),
     /// Its addresses are not dialled.
-    #[error("{name} leads to {addr}, which is not dialled: {why}")]
+    #[error("{}", not_allowed(.name, *.addr, *.why))]
     AddressNotAllowed {
         /// Whom it is of.
         name: String,
@@ -28,21 +29,19 @@ pub enum OutboundError {
         why: AddressRefusal,
     },
     /// The forward proxy has to do with so many servers already.
-    #[error(
-        "the forward proxy has to do with {0} servers at once, and knows no more; close connections to others first"
-    )]
+    #[error("the forward proxy has to do with {0} servers at once, and knows no more")]
     TooManyHosts(usize),
     /// The name could never be looked up.
-    #[error("{0}; see DNS and /etc/resolv.conf")]
+    #[error("{0}")]
     ResolveFailed(String),
     /// There is no pair to show yet, or nobody who vouches for servers.
-    #[error("no usable pair, or no usable CAs of servers, were loaded yet; see vestibule check")]
+    #[error("no usable pair, or no usable CAs of servers, were loaded yet")]
     NoCredentials,
     /// The pair has come to its end.
-    #[error("our certificate has expired, and no successor has come; see whether what rotates the pair still runs")]
+    #[error("our certificate has expired, and no successor has come")]
     CredentialExpired,
     /// A limit was reached.
-    #[error("the limit on {what} is reached; raise {option}")]
+    #[error("the limit on {what} is reached")]
     Overloaded {
         /// Connections, or those that wait.
         what: &'static str,
@@ -73,16 +72,22 @@ pub enum AttemptError {
     #[error("the endpoint cannot be reached: {0}")]
     ConnectFailed(io::Error),
     /// The HTTP proxy on the way does not let us through.
-    #[error("the proxy on the way answers {0}; see --outbound-proxy")]
+    #[error("the proxy on the way answers {0}")]
     ProxyRefused(String),
     /// The proxy on the way could not be reached.
-    #[error("the proxy of --outbound-proxy: {0}")]
+    #[error("{}", proxy_unreachable(.0))]
     ProxyUnreachable(Box<Self>),
+    /// The proxy on the way has not said in time whether it lets us through.
+    #[error("the proxy on the way has not answered within {0:?}")]
+    ProxySilent(Duration),
+    /// The proxy on the way has closed the connection, or what it says has no end.
+    #[error("the proxy on the way has given no answer: {0}")]
+    ProxyBroken(io::Error),
     /// The handshake was not done in time.
     #[error("the handshake was not done within {0:?}")]
     HandshakeTimeout(Duration),
     /// It answers, and not in TLS.
-    #[error("the handshake failed: the server does not speak TLS there; see whether the port is the right one")]
+    #[error("the handshake failed: the server does not speak TLS there")]
     NotTls,
     /// The handshake failed.
     #[error("{}", handshake_failed(.0))]
@@ -91,7 +96,7 @@ pub enum AttemptError {
     #[error("{}: it sent the alert {:?}", rejected(*.0), .0)]
     Rejected(AlertDescription),
     /// Whoever has answered may not be given the app's bytes.
-    #[error("{0}")]
+    #[error("{}", .0.detail())]
     Denied(Box<ServerDenial>),
 }
 
@@ -112,6 +117,48 @@ impl OutboundError {
         Self::Overloaded { what: "connections", option }
     }
 
+    /// What helps, where more is known than the reason says.
+    pub fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::NoEndpoint(_) => "see whether the server is started, and the route mapped".into(),
+            Self::TooManyHosts(_) => "close connections to others first".into(),
+            Self::ResolveFailed(_) => "see DNS and /etc/resolv.conf".into(),
+            Self::NoCredentials => "see vestibule check".into(),
+            Self::CredentialExpired => "see whether what rotates the pair still runs".into(),
+            Self::Overloaded { option, .. } => format!("raise {option}").into(),
+            Self::Attempt(attempt) => attempt.remedy()?.into(),
+            Self::AddressNotAllowed { why: AddressRefusal::Ours | AddressRefusal::Nobody, .. } => {
+                "name another server".into()
+            }
+            Self::AddressNotAllowed { .. } => {
+                "if it is right, allow the address by --forward-proxy-allow-address".into()
+            }
+            Self::TimedOut(_) | Self::Http(_) => return None,
+        })
+    }
+
+    /// What is said of it where nobody else says what helps.
+    pub fn with_remedy(&self) -> String {
+        match self.remedy() {
+            Some(remedy) => format!("{self}; {remedy}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// Whether it is about a server that it does not name itself.
+    pub(super) fn is_of_a_server(&self) -> bool {
+        match self {
+            Self::TimedOut(_) | Self::Http(_) | Self::Attempt(_) => true,
+            Self::NoEndpoint(_)
+            | Self::ResolveFailed(_)
+            | Self::AddressNotAllowed { .. }
+            | Self::TooManyHosts(_)
+            | Self::NoCredentials
+            | Self::CredentialExpired
+            | Self::Overloaded { .. } => false,
+        }
+    }
+
     /// The reason, from the closed set.
     pub fn reason(&self) -> OutboundCloseReason {
         use OutboundCloseReason as Reason;
@@ -130,13 +177,28 @@ impl OutboundError {
 }
 
 impl AttemptError {
+    /// What helps, where more is known than the reason says.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::ProxyRefused(_) | Self::ProxySilent(_) | Self::ProxyBroken(_) => {
+                Some("see --outbound-proxy, and the log of that proxy")
+            }
+            Self::ProxyUnreachable(_) => Some("see whether that proxy runs, or correct --outbound-proxy"),
+            Self::NotTls => Some("see whether the port is the right one"),
+            Self::HandshakeFailed(error) if is_cut_off(error) => Some("see whether the app behind it runs"),
+            Self::Denied(denial) => denial.remedy(),
+            _ => None,
+        }
+    }
+
     /// The reason, from the closed set.
     pub fn reason(&self) -> OutboundCloseReason {
         use OutboundCloseReason as Reason;
         match self {
             Self::ConnectRefused => Reason::ConnectRefused,
             Self::ConnectTimeout(_) => Reason::ConnectTimeout,
-            Self::ConnectFailed(_) | Self::ProxyRefused(_) => Reason::ConnectFailed,
+            Self::ProxySilent(_) => Reason::ConnectTimeout,
+            Self::ConnectFailed(_) | Self::ProxyRefused(_) | Self::ProxyBroken(_) => Reason::ConnectFailed,
             Self::ProxyUnreachable(error) => error.reason(),
             Self::HandshakeTimeout(_) => Reason::HandshakeTimeout,
             Self::HandshakeFailed(_) | Self::NotTls => Reason::HandshakeFailed,
@@ -154,7 +216,12 @@ impl AttemptError {
     pub(super) fn weight(&self) -> u8 {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) | Self::ProxyUnreachable(_) => 0,
-            Self::ProxyRefused(_) | Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) | Self::NotTls => 1,
+            Self::ProxyRefused(_)
+            | Self::ProxySilent(_)
+            | Self::ProxyBroken(_)
+            | Self::HandshakeTimeout(_)
+            | Self::HandshakeFailed(_)
+            | Self::NotTls => 1,
             Self::Rejected(_) | Self::Denied(_) => 2,
         }
     }
@@ -166,6 +233,8 @@ impl AttemptError {
             | Self::ConnectTimeout(_)
             | Self::ConnectFailed(_)
             | Self::ProxyUnreachable(_)
+            | Self::ProxySilent(_)
+            | Self::ProxyBroken(_)
             | Self::ProxyRefused(_) => AttemptResult::ConnectFailed,
             Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) | Self::NotTls => AttemptResult::HandshakeFailed,
             Self::Rejected(_) => AttemptResult::Rejected,
@@ -198,16 +267,27 @@ impl AttemptError {
     }
 }
 
-fn handshake_failed(error: &io::Error) -> String {
-    match error.kind() {
-        // As a sidecar does whose app does not accept.
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-            format!(
-                "the server has closed the connection within the handshake ({error}); see whether the app behind it runs"
-            )
-        }
-        _ => format!("the handshake failed: {error}"),
+fn not_allowed(name: &str, addr: SocketAddr, why: AddressRefusal) -> String {
+    match name == addr.to_string() {
+        true => format!("{name} is not dialled: {why}"),
+        false => format!("{name} leads to {addr}, which is not dialled: {why}"),
     }
+}
+
+fn proxy_unreachable(error: &AttemptError) -> String {
+    error.to_string().replacen("the endpoint", "the proxy of --outbound-proxy", 1)
+}
+
+fn handshake_failed(error: &io::Error) -> String {
+    match is_cut_off(error) {
+        true => format!("the server has closed the connection within the handshake ({error})"),
+        false => format!("the handshake failed: {error}"),
+    }
+}
+
+/// Whether the server has closed the connection without a word, as a sidecar does whose app does not accept.
+fn is_cut_off(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
 }
 
 /// What an alert about our certificate means.

@@ -32,7 +32,7 @@ pub use endpoints::{Endpoint, Endpoints, Known, Lease};
 pub use error::{AttemptError, OutboundError};
 pub use forward_proxy::{Hosts, ProxyPassword, ProxyRequests};
 pub use http::{HttpClient, HttpShared, OutboundRequests, RequestService};
-pub use probe::{EndpointProbe, probe};
+pub use probe::{EndpointProbe, Probes, probe};
 pub use tcp::OutboundService;
 
 use crate::config::{ForwardProxy, Outbound};

@@ -8,6 +8,9 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// An endpoint whose probe has lasted for so long is well.
+const PROBE: Duration = Duration::from_secs(5);
+
 /// By how much each time is drawn shorter or longer, so that many instances do not come back in one moment.
 const JITTER: f64 = 0.2;
 
@@ -16,14 +19,15 @@ const JITTER: f64 = 0.2;
 pub(super) struct Outlier {
     /// Failures since the last success.
     failures: u32,
-    /// How often it has refused our certificate since it was heard of. In TLS 1.3 it does so behind a handshake that was a success.
-    rejections: u32,
+    /// How often it has come to nothing behind a handshake that was a success, since something came of one. In TLS 1.3 a server refuses our
+    /// certificate there; one whose app is gone may end each connection there.
+    broken: u32,
     /// Ejections since the last success.
     ejections: u32,
     /// It is left alone until then.
     until: Option<Instant>,
-    /// It is tried now, to find out whether it is well again.
-    is_probed: bool,
+    /// It is tried since then, to find out whether it is well again.
+    probed: Option<Instant>,
 }
 
 /// Whether an endpoint may be chosen.
@@ -41,38 +45,48 @@ impl Outlier {
     pub(super) fn availability(&self, now: Instant) -> Availability {
         match self.until {
             None => Availability::Ready,
-            Some(until) if until <= now && !self.is_probed => Availability::Probe,
+            // Nothing has come of it yet, and nothing has gone wrong: it may be a connection that lasts.
+            Some(_) if self.probed.is_some_and(|since| now.duration_since(since) >= PROBE) => Availability::Ready,
+            Some(until) if until <= now && self.probed.is_none() => Availability::Probe,
             Some(_) => Availability::Ejected,
         }
     }
 
-    /// It gets a connection, though it is ejected.
-    pub(super) fn probe(&mut self) {
-        self.is_probed = true;
+    /// It gets a connection at `now`, though it is ejected.
+    pub(super) fn probe(&mut self, now: Instant) {
+        self.probed = Some(now);
     }
 
     /// A probe has come to nothing that could be counted, as it was given up.
     pub(super) fn abandon_probe(&mut self) {
-        self.is_probed = false;
+        self.probed = None;
     }
 
-    /// The handshake was a success.
+    /// The handshake was a success. That says nothing of an endpoint which fails behind it: there is more to find out.
     pub(super) fn succeeded(&mut self) {
-        let (rejections, ejections) = (self.rejections, if self.rejections > 0 { self.ejections } else { 0 });
-        *self = Self { rejections, ejections, ..Self::default() };
-    }
-
-    /// It has sent something.
-    pub(super) fn answered(&mut self) {
-        if self.rejections > 0 {
-            (self.rejections, self.ejections) = (0, 0);
+        match self.broken {
+            0 => *self = Self::default(),
+            _ => self.failures = 0,
         }
     }
 
-    /// It has refused our certificate, which is a failure as others are, where another endpoint may take it.
-    pub(super) fn rejected(&mut self, limit: Option<u32>, may_be: bool, now: Instant, random: f64) -> bool {
-        self.rejections = self.rejections.saturating_add(1);
-        self.eject_after(self.rejections, limit, may_be, now, random)
+    /// Something came of a connection.
+    pub(super) fn answered(&mut self) {
+        if self.broken > 0 {
+            *self = Self::default();
+        }
+    }
+
+    /// It has come to nothing behind the handshake, which is a failure as others are, where another endpoint may do better.
+    pub(super) fn failed_behind_handshake(
+        &mut self,
+        limit: Option<u32>,
+        may_be: bool,
+        now: Instant,
+        random: f64,
+    ) -> bool {
+        self.broken = self.broken.saturating_add(1);
+        self.eject_after(self.broken, limit, may_be, now, random)
     }
 
     /// It has failed. Gives whether it is ejected now and was not before: after `limit` failures in a row, if it `may_be`. `random` is
@@ -84,7 +98,7 @@ impl Outlier {
 
     fn eject_after(&mut self, failures: u32, limit: Option<u32>, may_be: bool, now: Instant, random: f64) -> bool {
         let was_ejected = self.until.is_some();
-        self.is_probed = false;
+        self.probed = None;
         if limit.is_none_or(|limit| failures < limit) || !(may_be || was_ejected) {
             return false;
         }
@@ -102,11 +116,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn rejections_behind_handshakes_count_until_it_is_heard_of() {
+    fn failures_behind_handshakes_count_until_something_comes_of_one() {
         let (mut outlier, now) = (Outlier::default(), Instant::now());
         let reject = |outlier: &mut Outlier| {
             outlier.succeeded();
-            outlier.rejected(Some(3), true, now, 0.5)
+            outlier.failed_behind_handshake(Some(3), true, now, 0.5)
         };
         assert!(!reject(&mut outlier) && !reject(&mut outlier));
         outlier.answered();
@@ -114,10 +128,16 @@ mod tests {
         assert!(reject(&mut outlier));
         assert_eq!(outlier.availability(now), Availability::Ejected);
         let first = outlier.until;
-        // After a probe it is as before, and then for longer.
-        assert!(reject(&mut outlier) && outlier.until > first);
-        outlier.answered();
+        // The handshake of a probe is not what was to be found out: nobody else comes in beside it, and it is ejected for longer.
+        let later = now + 5 * SECOND;
+        assert_eq!(outlier.availability(later), Availability::Probe);
+        outlier.probe(later);
         outlier.succeeded();
+        assert_eq!(outlier.availability(later), Availability::Ejected);
+        assert_eq!(outlier.availability(later + PROBE), Availability::Ready, "it is a connection that lasts");
+        assert!(!outlier.failed_behind_handshake(Some(3), true, later, 0.5), "it is ejected already");
+        assert!(outlier.until > first);
+        outlier.answered();
         assert_eq!(outlier.availability(now), Availability::Ready);
     }
 
@@ -143,12 +163,12 @@ mod tests {
             assert_eq!(outlier.availability(now + seconds * SECOND - SECOND / 10), Availability::Ejected);
             now += seconds * SECOND;
             assert_eq!(outlier.availability(now), Availability::Probe);
-            outlier.probe();
+            outlier.probe(now);
             assert_eq!(outlier.availability(now), Availability::Ejected, "one at a time");
             assert!(!outlier.failed(Some(1), false, now, 0.5), "it is ejected already");
         }
         now += 60 * SECOND;
-        outlier.probe();
+        outlier.probe(now);
         outlier.abandon_probe();
         assert_eq!(outlier.availability(now), Availability::Probe);
         outlier.succeeded();

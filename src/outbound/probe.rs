@@ -10,6 +10,7 @@ use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address_rules::AddressRules;
@@ -56,6 +57,15 @@ const REFUSAL: Duration = Duration::from_millis(300);
 /// Endpoints that are probed.
 const MAX_PROBES: usize = 32;
 
+/// What has come of shaking hands with all endpoints.
+#[derive(Debug)]
+pub struct Probes {
+    /// One for each that was asked.
+    pub probes: Vec<EndpointProbe>,
+    /// How many were not, as there are too many.
+    pub left_out: usize,
+}
+
 /// Shakes hands with each endpoint of `outbound` that `rules` let be dialled, and sends nothing.
 ///
 /// # Errors
@@ -64,7 +74,7 @@ pub async fn probe(
     outbound: &Outbound,
     rules: AddressRules,
     snapshot: OutboundSnapshot,
-) -> Result<Vec<EndpointProbe>, OutboundError> {
+) -> Result<Probes, OutboundError> {
     let counters = Arc::new(OutboundCounters::new(&outbound.name()));
     let endpoints = Arc::new(Endpoints::new(outbound, Arc::new(rules), Arc::clone(&counters)));
     let looking = Arc::clone(&endpoints);
@@ -76,18 +86,21 @@ pub async fn probe(
     if all.is_empty() {
         return Err(endpoints.nobody());
     }
-    let mut probes = Vec::new();
-    for endpoint in all.iter().take(MAX_PROBES) {
+    // All at once: those that hang keep nobody waiting.
+    let mut asked = JoinSet::new();
+    for (at, endpoint) in all.iter().take(MAX_PROBES).enumerate() {
         let name = server_name(&outbound.settings, &endpoint.target.host);
         let (watched, resolver) = watch(&snapshot);
-        let result = probe_one(&outbound.settings, &watched, endpoint, &name).await;
-        probes.push(EndpointProbe {
-            addr: endpoint.addr,
-            result,
-            has_asked: resolver.has_asked.load(Ordering::Relaxed),
+        let (settings, endpoint) = (outbound.settings.clone(), Arc::clone(endpoint));
+        asked.spawn(async move {
+            let result = probe_one(&settings, &watched, &endpoint, &name).await;
+            (at, EndpointProbe { addr: endpoint.addr, result, has_asked: resolver.has_asked.load(Ordering::Relaxed) })
         });
     }
-    Ok(probes)
+    let mut probes = asked.join_all().await;
+    probes.sort_by_key(|(at, _)| *at);
+    let left_out = all.len().saturating_sub(probes.len());
+    Ok(Probes { probes: probes.into_iter().map(|(_, probe)| probe).collect(), left_out })
 }
 
 /// The same as `snapshot`, of which one server sees nothing that others have seen.

@@ -21,10 +21,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::rejection;
 use super::stream::EndpointStream;
+use crate::budget::Reservation;
 use crate::http::ResponseTracker;
 use crate::io::buffers::{Buffers, READ};
 use crate::io::{AppStream, Look, Transferred, WriteBuffer, buffers};
-use crate::relay::IdleTimer;
+use crate::relay::{BacklogWatch, IdleTimer, delivered_to};
+
+/// What is read at a time however short memory is, in bytes.
+const MIN_READ: usize = 4 * 1024;
+
+/// What rustls takes at most that the socket below has not taken yet, in bytes.
+pub(super) const MAX_SEALED: usize = 64 * 1024;
 
 /// Reads in a row before other connections get their turn.
 const READS_PER_TURN: usize = 16;
@@ -46,6 +53,8 @@ pub(super) enum OutboundRelayEnd {
     Rejected(AlertDescription),
     /// Nothing moved either way for as long as was allowed.
     Idle,
+    /// It was stuck while memory was short.
+    BacklogEvicted,
 }
 
 /// Both connections, and what is on its way between them.
@@ -65,6 +74,12 @@ pub(super) struct OutboundRelay {
     exchange: ResponseTracker,
     /// Looks after an upload that is blocked: nothing else tells that the app has gone.
     blocked: Look,
+    /// What had been carried up when the endpoint had last taken all of it: rustls keeps some of what came since.
+    flushed: u64,
+    /// The memory of what is kept.
+    reservation: Reservation,
+    /// Looks after what is kept. Made when it is first needed.
+    stall: Option<BacklogWatch>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +100,8 @@ enum Turn {
 }
 
 impl OutboundRelay {
-    pub(super) fn new(app: AppStream, endpoint: EndpointStream) -> Self {
+    /// What it keeps is of `reservation`.
+    pub(super) fn new(app: AppStream, endpoint: EndpointStream, reservation: Reservation) -> Self {
         Self {
             app,
             endpoint,
@@ -98,7 +114,47 @@ impl OutboundRelay {
             idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
             blocked: Look::default(),
+            flushed: 0,
+            reservation,
+            stall: None,
         }
+    }
+
+    /// Bytes that are kept because a side does not take them.
+    fn memory(&self) -> usize {
+        let sealed = match (&self.endpoint, self.is_unflushed) {
+            (EndpointStream::Tls(_), true) => self.carried.up.saturating_sub(self.flushed),
+            _ => 0,
+        };
+        let sealed = usize::try_from(sealed).unwrap_or(MAX_SEALED).min(MAX_SEALED);
+        self.to_endpoint.memory() + self.to_app.memory() + sealed
+    }
+
+    /// How many bytes to read at most: what the other side does not take will have to be kept.
+    fn room(&self) -> usize {
+        self.reservation.budget().share().clamp(MIN_READ, READ)
+    }
+
+    /// Whether it has kept something for too long, and has to make room for others.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> bool {
+        let memory = self.memory();
+        self.reservation.set(memory);
+        if memory <= 2 * MIN_READ || self.reservation.budget().limit().is_none() {
+            return false;
+        }
+        let (keeps_up, keeps_down) = (!self.to_endpoint.is_empty() || self.is_unflushed, !self.to_app.is_empty());
+        let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.carried));
+        while stall.poll_look(cx).is_ready() {
+            let down = match &self.app {
+                AppStream::Tcp(app) => delivered_to(app, self.carried.down, keeps_down),
+                AppStream::Unix(_) => self.carried.down,
+            };
+            let is_stuck = stall.is_stuck(Transferred { down, ..self.carried }, keeps_up, keeps_down);
+            if is_stuck && self.reservation.budget().is_short() {
+                return true;
+            }
+        }
+        false
     }
 
     /// What was sent before is carried first: the app's bytes `up`, and the endpoint's `down`.
@@ -200,6 +256,7 @@ impl OutboundRelay {
                     return Ok(Turn::Over);
                 }
                 self.is_unflushed = false;
+                self.flushed = self.carried.up;
             }
             if self.up == Direction::Ending {
                 let shut = Pin::new(&mut self.endpoint).poll_shutdown(cx);
@@ -211,7 +268,7 @@ impl OutboundRelay {
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(Turn::Over);
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..READ]);
+            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(Turn::Over),
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
@@ -265,7 +322,7 @@ impl OutboundRelay {
                 }
                 Direction::Done => return Ok(Turn::Over),
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..READ]);
+            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.endpoint).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(Turn::Over),
                 Poll::Ready(Err(error)) => return Err(endpoint_failed(error)),
@@ -306,6 +363,9 @@ impl Future for OutboundRelay {
             Poll::Pending => {
                 if this.poll_app_gone(cx) {
                     return Poll::Ready(OutboundRelayEnd::AppReset);
+                }
+                if this.poll_stuck(cx) {
+                    return Poll::Ready(OutboundRelayEnd::BacklogEvicted);
                 }
                 let on_its_way = !this.to_app.is_empty() || !this.to_endpoint.is_empty() || this.is_unflushed;
                 let Transferred { up, down } = this.carried;

@@ -10,7 +10,7 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 use tokio::time::timeout;
@@ -25,6 +25,9 @@ const OTHER_FAMILY: Duration = Duration::from_millis(200);
 /// What is in `/etc/hosts` holds for so long.
 const HOSTS: Duration = Duration::from_secs(30);
 
+/// Aliases that the resolver follows, one behind the other.
+const MAX_ALIASES: usize = 7;
+
 /// More addresses than that are left out: a name has a few hundred instances at most.
 const MAX_ADDRESSES: usize = 1024;
 
@@ -33,10 +36,33 @@ const MAX_ADDRESSES: usize = 1024;
 pub(super) enum Resolution {
     /// Its addresses, and for how long they hold.
     Addresses(Vec<IpAddr>, Duration),
+    /// Those of one family; of the other nobody could say: what was known of that holds.
+    Partly(Vec<IpAddr>, Family),
     /// It has none.
     Empty,
     /// Nobody could say, for this reason: what was known holds.
     Failed(String),
+}
+
+/// A kind of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Four,
+    Six,
+}
+
+impl Family {
+    /// Whether `ip` is of it.
+    pub(super) fn has(self, ip: IpAddr) -> bool {
+        (self == Self::Four) == ip.is_ipv4()
+    }
+
+    fn kind(self) -> RecordType {
+        match self {
+            Self::Four => RecordType::A,
+            Self::Six => RecordType::AAAA,
+        }
+    }
 }
 
 /// Of one family.
@@ -113,41 +139,81 @@ fn fully_qualified(mut name: Name) -> Name {
 
 /// What both families say of `name`; `None`: there is no such name.
 async fn both_families(resolver: &TokioResolver, name: Name) -> Option<Resolution> {
-    let ask = async |kind| answer(resolver.lookup(name.clone(), kind).await);
-    let (mut four, mut six) = (pin!(ask(RecordType::A)), pin!(ask(RecordType::AAAA)));
-    let (one, other) = tokio::select! {
-        one = &mut four => beside(one, six).await,
-        one = &mut six => beside(one, four).await,
+    let ask = async |family: Family| answer(resolver.lookup(name.clone(), family.kind()).await);
+    let (mut four, mut six) = (pin!(ask(Family::Four)), pin!(ask(Family::Six)));
+    let (one, other, family) = tokio::select! {
+        one = &mut four => beside(one, six, Family::Six).await,
+        one = &mut six => beside(one, four, Family::Four).await,
     };
     Some(match (one, other) {
         (Answer::Addresses(four, four_ttl), Answer::Addresses(six, six_ttl)) => {
             addresses(four.into_iter().chain(six), four_ttl.min(six_ttl))
         }
-        // What the other family would have said is asked again soon.
+        (Answer::Addresses(known, _), Answer::Failed(_)) => Resolution::Partly(distinct(known.into_iter()), family),
+        (Answer::Failed(_), Answer::Addresses(known, _)) => {
+            let family = if family == Family::Six { Family::Four } else { Family::Six };
+            Resolution::Partly(distinct(known.into_iter()), family)
+        }
         (Answer::Addresses(known, ttl), _) | (_, Answer::Addresses(known, ttl)) => addresses(known.into_iter(), ttl),
         (Answer::Failed(why), _) | (_, Answer::Failed(why)) => Resolution::Failed(why),
-        (Answer::NoData, _) | (_, Answer::NoData) => Resolution::Empty,
+        (Answer::NoData, _) | (_, Answer::NoData) => match endless(resolver, name.clone()).await {
+            Some(why) => Resolution::Failed(why),
+            None => Resolution::Empty,
+        },
         (Answer::NoName, Answer::NoName) => return None,
     })
 }
 
-/// `one`, and what `other` says: where there are addresses already, it is not waited for (RFC 8305, 3).
-async fn beside(one: Answer, other: impl Future<Output = Answer>) -> (Answer, Answer) {
+/// `one`, and what `other` says, which is of `family`: where there are addresses already, it is not waited for (RFC 8305, 3), and nobody has
+/// said that there are none of the other.
+async fn beside(one: Answer, other: impl Future<Output = Answer>, family: Family) -> (Answer, Answer, Family) {
     let other = match one {
-        Answer::Addresses(..) => timeout(OTHER_FAMILY, other).await.unwrap_or(Answer::NoData),
+        Answer::Addresses(..) => {
+            timeout(OTHER_FAMILY, other).await.unwrap_or_else(|_| Answer::Failed("it was not waited for".to_owned()))
+        }
         _ => other.await,
     };
-    (one, other)
+    (one, other, family)
+}
+
+/// Why nobody knows whether `name` has an address, though none was said: its aliases were not followed to their end. The resolver says of such
+/// a name the same as of one without an address.
+async fn endless(resolver: &TokioResolver, mut name: Name) -> Option<String> {
+    let mut seen = Vec::new();
+    loop {
+        let found = resolver.lookup(name.clone(), RecordType::CNAME).await.ok();
+        let target = |record: &Record| match &record.data {
+            RData::CNAME(target) if record.name == name => Some(target.0.clone()),
+            _ => None,
+        };
+        let target = found.and_then(|found| found.answers().iter().find_map(target));
+        let Some(target) = target else {
+            return (seen.len() > MAX_ALIASES)
+                .then(|| format!("{MAX_ALIASES} aliases lead to another one, which is not followed"));
+        };
+        seen.push(name);
+        if seen.contains(&target) {
+            return Some("its aliases lead in a circle".to_owned());
+        }
+        if seen.len() > 2 * MAX_ALIASES {
+            return Some("its aliases have no end".to_owned());
+        }
+        name = target;
+    }
 }
 
 fn addresses(all: impl Iterator<Item = IpAddr>, ttl: Duration) -> Resolution {
+    Resolution::Addresses(distinct(all), ttl)
+}
+
+fn distinct(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let mut addresses: Vec<IpAddr> = Vec::new();
     for ip in all.map(|ip| ip.to_canonical()).take(MAX_ADDRESSES) {
         if !addresses.contains(&ip) {
             addresses.push(ip);
         }
     }
-    Resolution::Addresses(addresses, ttl)
+    addresses
 }
 
 fn answer(found: Result<Lookup, NetError>) -> Answer {
@@ -164,6 +230,7 @@ fn answer(found: Result<Lookup, NetError>) -> Answer {
             ResponseCode::NoError => Answer::NoData,
             code => Answer::Failed(format!("the DNS server says {code}")),
         },
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::Failed(format!("the DNS server says {code}")),
         Err(NetError::Timeout) => Answer::Failed(format!("no DNS server has answered within {:?}", TRY * 2)),
         Err(NetError::NoConnections) => Answer::Failed("no DNS server can be reached".to_owned()),
         Err(error) => Answer::Failed(error.to_string()),

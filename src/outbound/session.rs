@@ -1,5 +1,6 @@
 //! A connection of the app and one to an endpoint, from the first byte that is carried to the close of both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -10,9 +11,11 @@ use super::endpoints::Lease;
 use super::error::AttemptError;
 use super::relay::{OutboundRelay, OutboundRelayEnd};
 use super::retirement::{OptionalTimer, Retirement, RetirementStep};
+use crate::budget::Budget;
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::policy::Permit;
+use crate::relay::NoBacklogProgress;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// A connection that is to be let go is closed once it has been silent for this long: long enough for the pause between two parts of
@@ -37,14 +40,19 @@ struct Carrying {
 }
 
 impl OutboundSession {
-    /// Between `app` and whoever was connected to.
-    pub(super) fn new(app: AppStream, connected: Connected, mut entry: OutboundLogEntry) -> Self {
+    /// Between `app` and whoever was connected to. What it holds for a side that does not take it is of `backlogs`.
+    pub(super) fn new(
+        app: AppStream,
+        connected: Connected,
+        mut entry: OutboundLogEntry,
+        backlogs: &Arc<Budget>,
+    ) -> Self {
         let Connected { stream, verified, lease } = connected;
         if let Some(Verified { server, .. }) = &verified {
             entry.fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
             entry.fields.server = Some(server.certificate.clone());
         }
-        let relay = OutboundRelay::new(app, stream);
+        let relay = OutboundRelay::new(app, stream, backlogs.reservation());
         Self(Box::new(Carrying { relay, entry, verified, lease, _permit: None }))
     }
 
@@ -134,6 +142,10 @@ impl Carrying {
                         entry.fields.detail = Some(AttemptError::Rejected(alert).to_string());
                         OutboundCloseReason::ClientCertificateRejected
                     }
+                    OutboundRelayEnd::BacklogEvicted => {
+                        entry.fields.detail = Some(NoBacklogProgress.to_string());
+                        OutboundCloseReason::Overloaded
+                    }
                     OutboundRelayEnd::Idle if *phase.borrow() >= Phase::Draining => OutboundCloseReason::Completed,
                     OutboundRelayEnd::Idle if let_go => OutboundCloseReason::CredentialRotated,
                     OutboundRelayEnd::Idle if is_old => OutboundCloseReason::MaxAge,
@@ -153,9 +165,12 @@ impl Carrying {
         };
         entry.fields.transferred = relay.transferred();
         let endpoint = lease.endpoint();
+        let is_wordless = entry.fields.transferred.down == 0;
         match reason {
-            OutboundCloseReason::ClientCertificateRejected => dialler.endpoints.rejected(endpoint),
-            _ if entry.fields.transferred.down > 0 => dialler.endpoints.answered(endpoint),
+            OutboundCloseReason::ClientCertificateRejected => dialler.endpoints.failed_behind_handshake(endpoint),
+            reason if is_wordless && reason.is_the_endpoints() => dialler.endpoints.failed_behind_handshake(endpoint),
+            OutboundCloseReason::Completed => dialler.endpoints.answered(endpoint),
+            _ if !is_wordless => dialler.endpoints.answered(endpoint),
             _ => {}
         }
         reason

@@ -30,14 +30,18 @@ impl EndpointStream {
         }
     }
 
-    /// The server sees a reset once this is dropped: what it got is not whole.
-    pub(super) fn reset_on_close(&self) {
-        let tcp = match self {
+    /// Its socket.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match self {
             Self::Tls(stream) => stream.get_ref().0,
             Self::Plain(tcp) => tcp,
-        };
+        }
+    }
+
+    /// The server sees a reset once this is dropped: what it got is not whole.
+    pub(super) fn reset_on_close(&self) {
         // When the option cannot be set the socket is closed all the same.
-        let _ = tcp.set_zero_linger();
+        let _ = self.tcp().set_zero_linger();
     }
 }
 

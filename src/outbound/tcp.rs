@@ -49,7 +49,7 @@ impl OutboundService {
     async fn open(&self, app: AppStream) -> Option<OutboundSession> {
         let mut entry = self.entry();
         match self.dialler.connect(&mut entry).await {
-            Ok(connected) => Some(OutboundSession::new(app, connected, entry)),
+            Ok(connected) => Some(OutboundSession::new(app, connected, entry, &self.dialler.backlogs)),
             Err(error) => {
                 close(app, entry, &error);
                 None
@@ -74,7 +74,7 @@ impl OutboundService {
 
 /// It does not come to a connection.
 fn close(app: AppStream, mut entry: OutboundLogEntry, error: &OutboundError) {
-    entry.fields.detail = Some(error.to_string());
+    entry.fields.detail = Some(error.with_remedy());
     // Never an end of file: the app would take it for an answer.
     app.reset();
     entry.close(error.reason());

@@ -69,6 +69,13 @@ impl BoundForwardProxy {
                 "no server is listed, so every request is refused; add --forward-proxy-to \"*.apps.internal:61443\""
             );
         }
+        for mapping in self.config.dangling_mappings() {
+            tracing::warn!(
+                forward_proxy = %at,
+                to = %mapping.dialled(),
+                "--forward-proxy-map leads to a port that is not listed, so what comes for it is not sent on as this instance; list it by --forward-proxy-to"
+            );
+        }
         for hosts in listed.iter().filter(|hosts| hosts.settings.expects_anybody()) {
             tracing::warn!(
                 forward_proxy = %at,

@@ -283,7 +283,8 @@ impl Outbounds {
             counters: Arc::clone(&counters),
         });
         let protocol = outbound.settings.protocol;
-        let dialler = Dialler::new(outbound.settings, Some(snapshots), endpoints, counters);
+        let budget = Arc::clone(&shared.capacity.budgets.backlogs);
+        let dialler = Dialler::new(outbound.settings, Some(snapshots), endpoints, counters, Arc::clone(&budget));
         let (phase, access) = (self.phase.subscribe(), config.log.access);
         let sockets = sockets.into_iter().zip(names);
         match protocol {
@@ -292,7 +293,6 @@ impl Outbounds {
                 self.prepare(sockets, &service, shared);
             }
             Protocol::Http1 => {
-                let budget = Arc::clone(&shared.capacity.budgets.backlogs);
                 let client = Arc::new(HttpClient::new(Arc::new(dialler), self.http_shared(shared)));
                 let service =
                     Arc::new(RequestService::new(OutboundRequests::new(client, listener, access), budget, phase));
@@ -316,15 +316,17 @@ impl Outbounds {
         let counters = Arc::new(OutboundCounters::new("forward-proxy"));
         let rules = Arc::new(AddressRules::guarded(ours, proxy.allow_addresses.clone()));
         let snapshots = proxy.listed.iter().map(|hosts| rotator.add_outbound(pair, &hosts.settings)).collect();
-        let hosts =
-            Arc::new(Hosts::new(Arc::clone(&proxy), snapshots, rules, Arc::clone(&counters), self.http_shared(shared)));
+        let backlogs = &shared.capacity.budgets.backlogs;
+        let http = self.http_shared(shared);
+        let hosts = Hosts::new(Arc::clone(&proxy), snapshots, rules, Arc::clone(&counters), http, Arc::clone(backlogs));
+        let hosts = Arc::new(hosts);
         tasks.start("forward proxy", {
             let hosts = Arc::clone(&hosts);
             async move { hosts.forget().await }
         });
         let (phase, access) = (self.phase.subscribe(), config.log.access);
         let requests = ProxyRequests::new(Arc::clone(&hosts), password, Arc::clone(&listener), access);
-        let service = RequestService::new(requests, Arc::clone(&shared.capacity.budgets.backlogs), phase);
+        let service = RequestService::new(requests, Arc::clone(backlogs), phase);
         let names = sockets.iter().map(|_| listener.to_string()).collect::<Vec<_>>();
         self.overview.forward_proxy = Some(ForwardProxyInfo { config: proxy, listener, hosts, counters });
         self.prepare(sockets.into_iter().zip(names), &Arc::new(service), shared);

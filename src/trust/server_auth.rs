@@ -90,6 +90,8 @@ pub struct ServerDenial {
     /// Why.
     pub reason: ServerDenialReason,
     detail: String,
+    /// What helps, where that is known.
+    remedy: Option<&'static str>,
     /// Who it is, where one of the trust anchors has vouched for that.
     pub certificate: Option<Arc<PeerCertificate>>,
 }
@@ -154,11 +156,11 @@ impl ServerAuthenticator {
 impl ServerRules {
     fn unreadable() -> ServerDenial {
         let detail = "the certificate cannot be read".to_owned();
-        ServerDenial { reason: ServerDenialReason::Untrusted, detail, certificate: None }
+        ServerDenial { reason: ServerDenialReason::Untrusted, detail, remedy: None, certificate: None }
     }
 
     fn denied(&self, reason: ServerDenialReason, detail: String, certificate: &Arc<PeerCertificate>) -> ServerDenial {
-        ServerDenial { reason, detail, certificate: Some(Arc::clone(certificate)) }
+        ServerDenial { reason, detail, remedy: None, certificate: Some(Arc::clone(certificate)) }
     }
 
     fn untrusted(&self, denial: &Denial, chain: &[CertificateDer<'_>], now: SystemTime) -> ServerDenial {
@@ -166,17 +168,17 @@ impl ServerRules {
             DenialReason::Expired | DenialReason::NotYetValid => ServerDenialReason::CertificateExpired,
             _ => ServerDenialReason::Untrusted,
         };
+        let mut remedy = None;
         let is_for_others = || self.others.as_ref().is_some_and(|others| others.verify(chain, now).is_ok());
         let detail = match denial.reason() {
             DenialReason::Untrusted if self.anchors.cas().is_empty() => {
-                "no CA vouches for servers: the issuer of our own certificate is not known, as no CA follows it in its file; \
-                 add --outbound-ca PATH"
+                remedy = Some("add --outbound-ca PATH");
+                "no CA vouches for servers: the issuer of our own certificate is not known, as no CA follows it in its file"
                     .to_owned()
             }
             DenialReason::Untrusted if is_for_others() => {
-                "a CA in $CF_SYSTEM_CERT_PATH vouches for it, and not the issuer of our own certificate; \
-                 add --outbound-ca PATH with that CA, if it may name apps"
-                    .to_owned()
+                remedy = Some("add --outbound-ca PATH with that CA, if it may name apps");
+                "a CA in $CF_SYSTEM_CERT_PATH vouches for it, and not the issuer of our own certificate".to_owned()
             }
             DenialReason::Untrusted => self.untrusted.clone().into_owned(),
             DenialReason::Expired => "its certificate, or a CA's above it, has expired".to_owned(),
@@ -184,7 +186,7 @@ impl ServerRules {
             DenialReason::Revoked => "its certificate, or a CA's above it, is revoked".to_owned(),
             _ => denial.detail().map_or_else(|| denial.reason().as_str().to_owned(), str::to_owned),
         };
-        ServerDenial { reason, detail, certificate: None }
+        ServerDenial { reason, detail, remedy, certificate: None }
     }
 
     fn unexpected(&self, policy: &Policy, certificate: &PeerCertificate, denial: &Denial) -> String {
@@ -224,9 +226,26 @@ fn shown<'a>(name: &'a ServerName<'_>) -> Cow<'a, str> {
     name.to_str()
 }
 
+impl ServerDenial {
+    /// What is wrong, without what helps.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What helps, where that is known.
+    pub fn remedy(&self) -> Option<&'static str> {
+        self.remedy
+    }
+}
+
+/// What is wrong, and what helps.
 impl fmt::Display for ServerDenial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
+        f.write_str(&self.detail)?;
+        match self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -188,6 +188,31 @@ fn the_fields_and_reasons_of_requests_are_those_of_the_program_and_each_reason_h
 }
 
 #[test]
+fn the_labels_of_outbound_metrics_are_explained_with_all_their_values() {
+    use vestibule::telemetry::{AttemptResult, RequestMode, ResolveResult};
+    let text = read(METRICS_MANUAL);
+    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| `")).collect();
+    let row = |start: &str| {
+        let found = rows.iter().find(|row| row.starts_with(&format!("| {start} |")) && row.matches('|').count() == 3);
+        *found.unwrap_or_else(|| panic!("no row for {start}"))
+    };
+    let labels = METRICS.iter().filter(|metric| metric.name().starts_with("vestibule_outbound_"));
+    for label in labels.flat_map(|metric| metric.labels()).filter(|label| **label != "result") {
+        row(&format!("`{label}`"));
+    }
+    let all = |start: &str, values: Vec<&str>| {
+        for value in values {
+            assert!(row(start).contains(&format!("`{value}`")), "{value} is not in the row of {start}");
+        }
+    };
+    all("`result` of attempts", AttemptResult::VARIANTS.iter().map(|value| (*value).into()).collect());
+    all("`result` of lookups", ResolveResult::VARIANTS.iter().map(|value| (*value).into()).collect());
+    let modes = RequestMode::VARIANTS.iter().filter(|mode| **mode != RequestMode::Http);
+    all("`mode`", modes.map(|value| (*value).into()).collect());
+    all("`state`", vec!["ready", "ejected", "retiring"]);
+}
+
+#[test]
 fn the_table_of_metrics_is_that_of_the_program() {
     let mut table = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for metric in METRICS {

@@ -63,7 +63,7 @@ fn held(measured: &Measured, budget: &str) -> f64 {
 }
 
 /// An app that sends without end on every connection, and reads nothing.
-fn torrent() -> SocketAddr {
+pub(crate) fn torrent() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -1,5 +1,6 @@
 //! Outbound listeners: the app speaks plaintext to loopback, and the instance's certificate speaks for it.
 
+mod backlogs;
 mod balancing;
 mod checking;
 mod forward_proxy;

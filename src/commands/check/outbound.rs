@@ -12,7 +12,7 @@ use crate::credentials::{InitialLoadError, OutboundSnapshot};
 use crate::diagnostics::{LONGEST_LINE, bounded};
 use crate::exit::{Exit, Fault};
 use crate::identity::Guid;
-use crate::outbound::{AddressRules, AttemptError, EndpointProbe, OutboundError, probe};
+use crate::outbound::{AddressRules, AttemptError, EndpointProbe, Probes, probe};
 use crate::telemetry::OutboundCloseReason;
 use crate::trust::who;
 
@@ -32,7 +32,8 @@ pub(super) fn judge(
     for outbound in &config.outbounds {
         judge_listen(&outbound.listen, (Subject::Outbound, "--outbound"), network, holder, found);
         let subject = format!("{} to {}", outbound.listen, outbound.name());
-        let Some(snapshot) = judge_trust(&subject, &outbound.settings, pair, connects, found) else { continue };
+        let asked = if connects { ProbeState::Elsewhere } else { ProbeState::NotYet };
+        let Some(snapshot) = judge_trust(&subject, &outbound.settings, pair, asked, found) else { continue };
         if connects {
             connect(outbound, AddressRules::default(), snapshot, own_app, found)?;
         }
@@ -63,15 +64,32 @@ fn judge_forward_proxy(
             format!("{at} is a forward proxy that passes on requests for servers that are not listed, without our certificate"),
         ),
     }
+    for dangling in proxy.dangling_mappings() {
+        let becomes = match proxy.unlisted {
+            Unlisted::Refuse => "is refused (403)",
+            Unlisted::Tunnel => "is passed on without our certificate",
+        };
+        let what = format!(
+            "forward proxy {at}: {dangling} leads to a port that is not listed, so what comes for it {becomes}"
+        );
+        found.warning(
+            Subject::Outbound,
+            what,
+            format!("list {} by --forward-proxy-to, or correct --forward-proxy-map", dangling.dialled()),
+        );
+    }
     for listed in &proxy.listed {
         let subject = format!("forward proxy {at} to {listed}");
-        let host = match &listed.hosts {
-            HostPattern::Host(host) => Some(host),
-            HostPattern::Below(_) | HostPattern::Network(_) => None,
+        let asked = match &listed.hosts {
+            HostPattern::Host(_) if connects => ProbeState::Elsewhere,
+            HostPattern::Host(_) => ProbeState::NotYet,
+            HostPattern::Below(_) | HostPattern::Network(_) if connects => ProbeState::Nobody,
+            HostPattern::Below(_) | HostPattern::Network(_) => ProbeState::NobodyYet,
         };
-        let asks = connects || host.is_none();
-        let Some(snapshot) = judge_trust(&subject, &listed.settings, pair, asks, found) else { continue };
-        if let Some(host) = host.filter(|_| connects) {
+        let Some(snapshot) = judge_trust(&subject, &listed.settings, pair, asked, found) else { continue };
+        if let HostPattern::Host(host) = &listed.hosts
+            && connects
+        {
             let to = vec![Target { host: host.clone(), port: listed.port }];
             let outbound = Outbound { listen: at.clone(), to, settings: listed.settings.clone() };
             let rules = AddressRules::guarded(Vec::new(), proxy.allow_addresses.clone());
@@ -79,6 +97,19 @@ fn judge_forward_proxy(
         }
     }
     Ok(())
+}
+
+/// What becomes of the question who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ProbeState {
+    /// It is answered elsewhere.
+    Elsewhere,
+    /// `--connect` would answer it.
+    NotYet,
+    /// It would not: no server is named.
+    NobodyYet,
+    /// It does not, as no server is named.
+    Nobody,
 }
 
 /// Judges where the app dials us, which `option` says and which belongs to `subject`.
@@ -106,13 +137,12 @@ pub(super) fn judge_listen(
     }
 }
 
-/// What would be served for `subject`, if there is something wrong with it that is not said elsewhere. `asks`: it is said elsewhere who
-/// answers, or cannot be.
+/// What would be served for `subject`, if there is something wrong with it that is not said elsewhere.
 fn judge_trust(
     subject: &str,
     settings: &OutboundSettings,
     pair: &PairSource,
-    asks: bool,
+    asked: ProbeState,
     found: &mut Findings,
 ) -> Option<OutboundSnapshot> {
     let snapshot = match OutboundSnapshot::load(pair, settings) {
@@ -132,15 +162,24 @@ fn judge_trust(
         return None;
     }
     let cas = if cas == 1 { "1 CA".to_owned() } else { format!("{cas} CAs") };
+    let more = match asked {
+        ProbeState::Elsewhere => "",
+        ProbeState::NotYet => "; --connect asks who does",
+        ProbeState::NobodyYet => {
+            "; it names no single server, so --connect does not ask who does: list one by its name for that"
+        }
+        ProbeState::Nobody => {
+            "; nobody was asked, as it names no single server: add --forward-proxy-to NAME:PORT with one of them to ask that one"
+        }
+    };
     if settings.expects_anybody() {
         found.warning(
             Subject::Outbound,
-            format!("{subject}: whoever has the name is believed, under {cas}"),
+            format!("{subject}: whoever has the name is believed, under {cas}{more}"),
             "add --outbound-expect cf:app:GUID: a route can be mapped to another app",
         );
     } else {
         let rules: Vec<_> = settings.expect.iter().map(ToString::to_string).collect();
-        let more = if asks { "" } else { "; --connect asks who does" };
         found.ok(Subject::Outbound, format!("{subject}: {} may answer, under {cas}{more}", rules.join(" or ")));
     }
     Some(snapshot)
@@ -150,10 +189,12 @@ fn judge_trust(
 fn remedy(error: &AttemptError, own_app: Option<Guid>) -> String {
     use OutboundCloseReason as Reason;
     let us = own_app.map_or_else(|| "our certificate".to_owned(), |app| format!("cf:app:{app}"));
+    if let Some(remedy) = error.remedy() {
+        return remedy.to_owned();
+    }
     match error.reason() {
-        _ if matches!(error, AttemptError::ProxyUnreachable(_)) => "see whether that proxy runs, or correct --outbound-proxy".to_owned(),
         Reason::ConnectRefused => {
-            "start what should listen there; on Cloud Foundry also: cf add-network-policy A B --protocol tcp --port PORT".to_owned()
+            "start what should listen there (on Cloud Foundry also: cf add-network-policy A B --protocol tcp --port PORT)".to_owned()
         }
         Reason::ConnectTimeout | Reason::ConnectFailed => {
             "see whether the server runs, and what is on the way to it".to_owned()
@@ -186,15 +227,15 @@ fn connect(
     let to = outbound.name();
     match runtime.block_on(probe(outbound, rules, snapshot)) {
         Err(error) => {
-            let help = match error {
-                OutboundError::AddressNotAllowed { .. } => {
-                    "allow the address by --forward-proxy-allow-address, if it is right"
-                }
-                _ => "see whether it runs, and whether its name and port are right",
-            };
+            let help =
+                error.remedy().unwrap_or_else(|| "see whether it runs, and whether its name and port are right".into());
             found.problem(Subject::Outbound, format!("{to}: {error}"), help);
         }
-        Ok(probes) => {
+        Ok(Probes { probes, left_out }) => {
+            if left_out > 0 {
+                let what = format!("{to} has {left_out} more addresses, of which none was asked");
+                found.ok(Subject::Outbound, what);
+            }
             for EndpointProbe { addr, result, has_asked } in probes {
                 match result {
                     Ok(server) => {

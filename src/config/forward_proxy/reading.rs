@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Announce, DEFAULT_PORT, ForwardProxy, ListedHosts};
+use super::{Announce, DEFAULT_PORT, ForwardProxy, ListedHosts, PortMapping};
 use crate::config::options::{OPTIONS, Opt};
 use crate::config::outbound::{ExpectedName, Host, HostPattern, OutboundListen, OutboundSettings};
 use crate::config::reader::{Located, OptionReader, Reported};
@@ -61,18 +61,39 @@ impl OptionReader {
                 Problem::new("no URL of a socket file has a password", "leave it out: the file is ours alone");
             return Err(self.report(problem.at(self.place_of("forward-proxy-secret", &place))));
         }
+        let map = map.and_then(|map| self.mapped_once(map));
         let proxy = ForwardProxy {
             listen,
             listed: listed?,
             unlisted: unlisted?,
             unlisted_settings: OutboundSettings { preserve_host: true, ..others? },
             tls_tunnel: tls_tunnel?,
-            map: map?.into_iter().map(|(_, mapping)| mapping).collect(),
+            map: map?,
             announce,
             secret,
             allow_addresses: allow_addresses?.into_iter().map(|(_, network)| network).collect(),
         };
         Ok(Some((place, proxy)))
+    }
+
+    /// Nobody is dialled at two ports for one.
+    fn mapped_once(&mut self, given: Vec<Located<PortMapping>>) -> Result<Vec<PortMapping>, Reported> {
+        let mut map: Vec<PortMapping> = Vec::new();
+        for (place, mapping) in given {
+            let is_same = |known: &&PortMapping| {
+                known.from.port == mapping.from.port
+                    && HostPattern::Host(known.from.host.clone()).matches(&mapping.from.host)
+            };
+            match map.iter().find(is_same) {
+                Some(known) if known.to != mapping.to => {
+                    let what = format!("{} leads to port {} already", mapping.from, known.to);
+                    return Err(self.report(Problem::new(what, "map each to one port").at(place)));
+                }
+                Some(_) => {}
+                None => map.push(mapping),
+            }
+        }
+        Ok(map)
     }
 
     /// Where `name` was given, else `otherwise`.

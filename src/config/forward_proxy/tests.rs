@@ -67,7 +67,9 @@ fn a_pattern_with_several_rules_lets_either_answer_and_one_without_takes_what_is
 
 #[test]
 fn one_name_for_all_servers_is_not_taken() {
-    let found = proxy(&on(&format!("a:1={APP}")).flag("outbound-server-name", "x"));
+    // It is for the listener that there is beside it.
+    let beside = on(&format!("a:1={APP}")).flag("outbound", "9000=b:1").flag("outbound-expect", APP);
+    let found = proxy(&beside.flag("outbound-server-name", "x"));
     assert_eq!(found.listed[0].settings.server_name, ExpectedName::Target);
     let found = proxy(&on(&format!("a:1={APP}")).flag("outbound-server-name", "off"));
     assert_eq!(found.listed[0].settings.server_name, ExpectedName::Unchecked);
@@ -114,4 +116,42 @@ fn what_would_surprise_is_refused_with_the_mend() {
         let problems = typed.diagnostics().join("\n");
         assert!(problems.contains(said) && problems.contains("; "), "{said}: {problems}");
     }
+}
+
+#[test]
+fn what_is_said_of_outbound_listeners_alone_is_refused_where_there_is_the_proxy_alone() {
+    let listed = || on(&format!("a:1={APP}"));
+    for (option, value, said) in [
+        ("outbound-server-name", "backend", "the name that the request has"),
+        ("outbound-protocol", "tcp", "speaks HTTP"),
+        ("outbound-preserve-host", "false", "the host that the request names"),
+        ("outbound-required", "true", "knows no server before"),
+        ("unsafe-listen", "true", "loopback alone"),
+    ] {
+        let problem = listed().flag(option, value).diagnostics().concat();
+        assert!(problem.contains("there is no outbound listener") && problem.contains(said), "{problem}");
+        // With a listener it is for that; in a variable it may be for others.
+        listed().flag(option, value).flag("outbound", "9000=b:1").flag("outbound-expect", APP).config();
+        listed().variable(&format!("VESTIBULE_{}", option.to_uppercase().replace('-', "_")), value).config();
+    }
+    for (option, value) in
+        [("outbound-server-name", "off"), ("outbound-protocol", "http1"), ("outbound-balance", "first")]
+    {
+        listed().flag(option, value).config();
+    }
+    let file = format!("forward-proxy = \"on\"\nforward-proxy-to = [\"a:1={APP}\"]\noutbound-server-name = \"b\"\n");
+    let problem = Typed::default().file(&file).diagnostics().concat();
+    assert!(problem.contains("there is no outbound listener"), "{problem}");
+}
+
+#[test]
+fn nobody_is_mapped_to_two_ports() {
+    let mapped = |map: &str| on(&format!("a:1={APP}")).flag("forward-proxy-map", map);
+    assert_eq!(proxy(&mapped("a:80=:1,A.:80=:1")).map.len(), 1);
+    let problem = mapped("a:80=:1,A.:80=:2").diagnostics().concat();
+    assert!(problem.contains("leads to port 1 already"), "{problem}");
+    assert_eq!(
+        proxy(&mapped("a:80=:1,b:80=:1")).dangling_mappings().map(ToString::to_string).collect::<Vec<_>>(),
+        ["b:80=:1"]
+    );
 }

@@ -24,6 +24,35 @@ struct OutboundAddresses {
     to: Vec<Target>,
 }
 
+/// An option that says something of outbound listeners, and nothing of the forward proxy.
+struct ListenerOption {
+    name: &'static str,
+    /// The value that the proxy goes by, or would if it went by any.
+    means_proxy: &'static str,
+    /// What it does in its place.
+    instead: &'static str,
+}
+
+const LISTENERS_ALONE: [ListenerOption; 5] = [
+    ListenerOption {
+        name: "outbound-server-name",
+        means_proxy: "off",
+        instead: "asks each server for the name that the request has",
+    },
+    ListenerOption { name: "outbound-protocol", means_proxy: "http1", instead: "speaks HTTP always" },
+    ListenerOption {
+        name: "outbound-preserve-host",
+        means_proxy: "true",
+        instead: "sends the host that the request names",
+    },
+    ListenerOption {
+        name: "outbound-required",
+        means_proxy: "false",
+        instead: "knows no server before it is asked for one",
+    },
+    ListenerOption { name: "unsafe-listen", means_proxy: "false", instead: "listens on loopback alone" },
+];
+
 impl OptionReader {
     /// The outbound listeners: those of `--outbound`, and the tables of the file.
     pub(in crate::config) fn outbounds(
@@ -39,9 +68,10 @@ impl OptionReader {
                 given.into_iter().map(|(place, (listen, to))| OutboundAddresses { place, listen, to: vec![to] });
             addresses.map(|addresses| self.outbound(addresses, common.clone())).collect::<Result<Vec<_>, _>>()
         });
-        let is_there = self.sources.sections(Table::Outbound).next().is_some()
-            || !self.sources.values("outbound").is_empty()
-            || self.sources.values("forward-proxy").iter().any(|given| given.value != "off");
+        let has_listeners =
+            self.sources.sections(Table::Outbound).next().is_some() || !self.sources.values("outbound").is_empty();
+        let has_proxy = self.sources.values("forward-proxy").iter().any(|given| given.value != "off");
+        let is_there = has_listeners || has_proxy;
         let is_meant = |option: &&Opt, place: &Source| match place {
             Source::Flag(_) => true,
             // A file may be one for many; but who may answer is not said in passing.
@@ -54,6 +84,14 @@ impl OptionReader {
         if let Some(place) = lonely.map(|(_, place)| place.clone()) {
             let help = "add --outbound LISTEN=HOST:PORT, or leave it out";
             outbounds = Err(self.report(Problem::new("there is no outbound listener", help).at(place)));
+        }
+        if let Some(option) =
+            LISTENERS_ALONE.iter().find(|option| !has_listeners && has_proxy && self.is_said_of_nobody(option))
+            && let Some(place) = self.sources.values(option.name).first().map(|given| given.place.clone())
+        {
+            let what = format!("there is no outbound listener, and the forward proxy {}", option.instead);
+            let problem = Problem::new(what, "leave it out, or add --outbound LISTEN=HOST:PORT");
+            outbounds = Err(self.report(problem.at(place)));
         }
         let sections: Vec<_> = self.sources.sections(Table::Outbound).cloned().collect();
         let all = std::mem::take(&mut self.sources);
@@ -70,6 +108,15 @@ impl OptionReader {
         }
         self.sources = all;
         outbounds
+    }
+
+    /// Whether `option` was given for this very start, with a value that the forward proxy does not go by.
+    fn is_said_of_nobody(&self, option: &ListenerOption) -> bool {
+        self.sources.values(option.name).first().is_some_and(|given| match &given.place {
+            Source::Flag(_) => given.value != option.means_proxy,
+            // A file may be one for many; but who may answer is not said in passing.
+            place => option.name == "outbound-server-name" && is_deliberate(place) && given.value != option.means_proxy,
+        })
     }
 
     fn outbound_of_table(

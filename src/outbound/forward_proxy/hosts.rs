@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::budget::Budget;
 use crate::config::{ForwardProxy, Host, Outbound, OutboundSettings, Target, TlsTunnel, Unlisted};
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
 use crate::outbound::address_rules::AddressRules;
@@ -32,6 +33,8 @@ pub struct Hosts {
     rules: Arc<AddressRules>,
     counters: Arc<OutboundCounters>,
     http: HttpShared,
+    /// What connections hold because a side does not take it is of this.
+    backlogs: Arc<Budget>,
     known: Mutex<HashMap<(Target, HostRoute), KnownHost>>,
 }
 
@@ -88,15 +91,17 @@ impl Drop for ProxiedHost {
 }
 
 impl Hosts {
-    /// None yet. There is one of `snapshots` for each of the hosts that `config` lists; `rules` say which addresses are not dialled.
+    /// None yet. There is one of `snapshots` for each of the hosts that `config` lists; `rules` say which addresses are not dialled;
+    /// `backlogs` is what connections to them hold memory of.
     pub fn new(
         config: Arc<ForwardProxy>,
         snapshots: Vec<SnapshotReceiver<OutboundSnapshot>>,
         rules: Arc<AddressRules>,
         counters: Arc<OutboundCounters>,
         http: HttpShared,
+        backlogs: Arc<Budget>,
     ) -> Self {
-        Self { config, snapshots, rules, counters, http, known: Mutex::default() }
+        Self { config, snapshots, rules, counters, http, backlogs, known: Mutex::default() }
     }
 
     /// What is counted.
@@ -158,7 +163,8 @@ impl Hosts {
             async move { endpoints.run().await }
         });
         let snapshots = position.map(|position| self.snapshots[position].clone());
-        let dialler = Dialler::new(outbound.settings, snapshots, endpoints, Arc::clone(&self.counters));
+        let (counters, backlogs) = (Arc::clone(&self.counters), Arc::clone(&self.backlogs));
+        let dialler = Dialler::new(outbound.settings, snapshots, endpoints, counters, backlogs);
         ProxiedHost {
             client: HttpClient::new(Arc::new(dialler), self.http.clone()),
             lookups,

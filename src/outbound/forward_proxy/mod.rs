@@ -21,7 +21,7 @@ use request_target::{NamedServer, ProxyRefusal};
 use super::http::{ExchangeResponse, RequestHandler, Switch, no_connection, origin_form, own_response};
 use crate::config::AccessLogFilter;
 use crate::http::RequestHead;
-use crate::telemetry::{OutboundLogEntry, RequestFields, RequestMode};
+use crate::telemetry::{OutboundCloseReason, OutboundLogEntry, RequestFields, RequestMode};
 
 /// What the connections of the forward proxy share.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl RequestHandler for ProxyRequests {
         }
         let host = match self.hosts.host(target, route) {
             Ok(host) => host,
-            Err(error) => return own_response(no_connection(&error), error.reason(), entry),
+            Err(error) => return own_response(no_connection(&error, &mut entry), error.reason(), entry),
         };
         if is_tunnel {
             return tunnel::open(host, self.hosts.tls_tunnel(), entry, switch).await;
@@ -121,8 +121,13 @@ impl RequestHandler for ProxyRequests {
 /// The answer to a request that is not sent on.
 fn refuse(refusal: &ProxyRefusal, mut entry: OutboundLogEntry) -> ExchangeResponse {
     let answer = refusal.answer();
-    entry.fields.detail = Some(format!("{}: {}", answer.reason, answer.text));
-    let mut response = own_response(answer, refusal.close_reason(), entry);
+    let close_reason = refusal.close_reason();
+    // Those that have no reason of their own in the log say it here.
+    entry.fields.detail = Some(match close_reason {
+        OutboundCloseReason::BadRequest => format!("{}: {}", answer.reason, answer.text),
+        _ => answer.text.clone(),
+    });
+    let mut response = own_response(answer, close_reason, entry);
     if let ProxyRefusal::AuthenticationRequired = refusal {
         response.headers_mut().insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"vestibule\""));
     }

@@ -90,7 +90,7 @@ impl ProxyRefusal {
             Self::BadTarget => (
                 StatusCode::BAD_REQUEST,
                 "bad_target",
-                "the server is not HOST:PORT, with a name in full, an IPv4 address in four decimal parts or an IPv6 address in brackets".to_owned(),
+                "the server is not HOST:PORT, with a name in full, an IPv4 address in four decimal parts or an IPv6 address in brackets, and a port from 1 to 65535".to_owned(),
             ),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "TRACE is not sent on".to_owned())

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::hosts::ProxiedHost;
 use crate::config::TlsTunnel;
+use crate::http::OwnAnswer;
 use crate::io::AppStream;
 use crate::outbound::attempts::{AcceptedDial, Connected};
 use crate::outbound::dialler::Dialler;
@@ -57,7 +58,9 @@ pub(super) async fn open(
     };
     let (permit, tried, dialled) = match Box::pin(begun).await {
         Ok(begun) => begun,
-        Err::<_, OutboundError>(error) => return own_response(no_connection(&error), error.reason(), entry),
+        Err::<_, OutboundError>(error) => {
+            return own_response(no_connection(&error, &mut entry), error.reason(), entry);
+        }
     };
     if let Some(request) = &mut entry.fields.request {
         request.status = Some(StatusCode::OK.as_u16());
@@ -114,11 +117,12 @@ impl TunnelStart {
         let Self { dialled, tried, mut entry, permit, .. } = self;
         match shake_hands(&dialler, dialled, &tried, &mut entry).await {
             Ok(connected) => {
-                Some(OutboundSession::new(app, connected, entry).beginning_with(first, Vec::new()).counted_by(permit))
+                let session = OutboundSession::new(app, connected, entry, &dialler.backlogs);
+                Some(session.beginning_with(first, Vec::new()).counted_by(permit))
             }
             Err(error) => {
-                entry.fields.detail = Some(error.to_string());
-                tell(app, &first, &error).await;
+                let answer = no_connection(&error, &mut entry);
+                tell(app, &first, answer).await;
                 entry.close(error.reason());
                 None
             }
@@ -128,8 +132,10 @@ impl TunnelStart {
     /// The bytes are not ours to protect.
     fn carry_as_it_is(mut self, app: AppStream, first: Vec<u8>, mode: RequestMode) -> OutboundSession {
         self.note_mode(mode);
+        let backlogs = Arc::clone(&self.dialler().backlogs);
         let Self { dialled, entry, permit, .. } = self;
-        OutboundSession::new(app, dialled.unprotected(), entry).beginning_with(first, Vec::new()).counted_by(permit)
+        let session = OutboundSession::new(app, dialled.unprotected(), entry, &backlogs);
+        session.beginning_with(first, Vec::new()).counted_by(permit)
     }
 
     fn end(self, app: AppStream, reason: OutboundCloseReason, detail: Option<String>) -> Option<OutboundSession> {
@@ -164,11 +170,11 @@ async fn shake_hands(
     dialler.attempts(tried, entry).await?.run(Some(dialled), entry).await
 }
 
-/// Tells `app`, which has sent `first`, of `error`: in HTTP if that is what it speaks, else by a reset.
-async fn tell(mut app: AppStream, first: &[u8], error: &OutboundError) {
+/// Gives `answer` to `app`, which has sent `first`, if it speaks HTTP; else it sees a reset.
+async fn tell(mut app: AppStream, first: &[u8], answer: OwnAnswer) {
     let method = first.split(|byte| *byte == b' ').next().unwrap_or_default();
     let speaks_http = method.len() < first.len() && !method.is_empty() && method.iter().all(u8::is_ascii_uppercase);
-    if speaks_http && app.write_all(&no_connection(error).into_bytes()).await.is_ok() {
+    if speaks_http && app.write_all(&answer.into_bytes()).await.is_ok() {
         linger(app).await;
     } else {
         app.reset();

@@ -9,15 +9,17 @@ use hyper::Response;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::backlog::{HeldBody, HeldBytes};
 use super::channel::Channel;
 use super::failure::response_failure;
 use super::pool::Pool;
 use crate::http::{BodyProgress, OwnAnswer, RequestInFlight, remove_from_trailers};
+use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::Lease;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// The response to a request of the app: the server's, or one of our own.
-pub(in crate::outbound) type ExchangeResponse = Response<Either<ResponseBody, Full<Bytes>>>;
+pub(in crate::outbound) type ExchangeResponse = Response<Either<HeldBody<ResponseBody>, Full<HeldBytes>>>;
 
 /// Our own `answer` to a request that ends for `reason`.
 pub(in crate::outbound) fn own_response(
@@ -54,6 +56,9 @@ pub(in crate::outbound) struct ResponseBody {
 pub(super) struct Exchange {
     pub(super) channel: Channel,
     pub(super) pool: Arc<Pool>,
+    pub(super) dialler: Arc<Dialler>,
+    /// What came of it for the endpoint was said already.
+    pub(super) is_counted: bool,
     pub(super) entry: OutboundLogEntry,
     pub(super) request_body: Arc<BodyProgress>,
     /// The app's next request waits until then.
@@ -75,7 +80,10 @@ impl ResponseBody {
     /// The response is whole: its connection waits for the next request.
     fn complete(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
-        let Exchange { channel, pool, entry, request_body, .. } = exchange;
+        let Exchange { channel, pool, dialler, is_counted, entry, request_body, .. } = exchange;
+        if !is_counted {
+            dialler.endpoints.answered(&channel.origin.endpoint);
+        }
         // A server that has answered before it had the whole request is not asked again on this connection.
         if request_body.is_done() {
             pool.put(channel);
@@ -89,6 +97,9 @@ impl ResponseBody {
             true => (OutboundCloseReason::AppReset, "the request did not come to its end".to_owned()),
             false => response_failure(error, &exchange.channel),
         };
+        if reason.is_the_endpoints() && !exchange.is_counted {
+            exchange.dialler.endpoints.failed_behind_handshake(&exchange.channel.origin.endpoint);
+        }
         exchange.entry.fields.detail = Some(detail);
         exchange.entry.close(reason);
     }

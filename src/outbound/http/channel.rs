@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 
+use super::backlog::{BacklogStream, BodyBacklog, HeldBody};
 use crate::config::{Host, Target};
 use crate::http::RequestBody;
 use crate::io::{OwnedTask, TalliedStream, Tally};
@@ -27,13 +28,15 @@ use crate::tls::Negotiated;
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 /// What hyper speaks on.
-pub(super) type Connection = TokioIo<TalliedStream<EndpointStream>>;
+pub(super) type Connection = TokioIo<TalliedStream<BacklogStream<EndpointStream>>>;
 
 /// A connection to an endpoint, ready for a request. Dropping it cuts it off.
 #[derive(Debug)]
 pub(super) struct Channel {
-    pub(super) sender: SendRequest<RequestBody>,
+    pub(super) sender: SendRequest<HeldBody<RequestBody>>,
     pub(super) tally: Arc<Tally>,
+    /// What is on its way to the endpoint.
+    pub(super) backlog: BodyBacklog,
     pub(super) origin: Arc<ChannelOrigin>,
     /// It has carried requests before.
     pub(super) is_reused: bool,
@@ -55,7 +58,7 @@ pub(super) struct ChannelOrigin {
 
 /// Moves the bytes of a connection, until it is closed or may not go on.
 async fn drive(
-    connection: http1::Connection<Connection, RequestBody>,
+    connection: http1::Connection<Connection, HeldBody<RequestBody>>,
     dialler: Arc<Dialler>,
     origin: Arc<ChannelOrigin>,
     chain: Vec<CertificateDer<'static>>,
@@ -97,7 +100,8 @@ impl Channel {
             at: Instant::now(),
             ended: OnceLock::new(),
         });
-        let stream = TalliedStream::new(stream);
+        let backlog = BodyBacklog::new(&dialler.backlogs);
+        let stream = TalliedStream::new(BacklogStream::new(stream, &backlog));
         let tally = stream.tally();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_RESPONSE_HEAD);
@@ -108,7 +112,7 @@ impl Channel {
             // Until then the end of the process waits for it.
             drop(guard);
         });
-        Ok((Self { sender, tally, origin, is_reused: false, driver }, lease))
+        Ok((Self { sender, tally, backlog, origin, is_reused: false, driver }, lease))
     }
 
     /// Whether it leads to `endpoint` under `generation`.
@@ -151,6 +155,7 @@ impl ChannelOrigin {
     pub(super) fn describe(&self, entry: &mut OutboundLogEntry, is_reused: bool) {
         let fields = &mut entry.fields;
         fields.endpoint = Some(self.endpoint.addr);
+        fields.is_proxied = self.endpoint.proxy.is_some();
         fields.negotiated = self.negotiated.clone();
         if let Some(Verified { server, name, snapshot }) = &self.verified {
             fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();

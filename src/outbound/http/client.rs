@@ -11,9 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::backlog::HeldBody;
 use super::body::{Exchange, ExchangeResponse, ResponseBody, own_response};
 use super::channel::{Channel, Connection};
-use super::failure::{no_connection, own_answer, response_failure};
+use super::failure::{no_connection, response_failure, server_failure};
 use super::pool::{HttpShared, Pool};
 use super::retry::RetryBudget;
 use super::server::Switch;
@@ -86,7 +87,7 @@ impl HttpClient {
     ) -> ExchangeResponse {
         let permit = match self.begin_request() {
             Ok(permit) => permit,
-            Err(error) => return own_response(no_connection(&error), error.reason(), entry),
+            Err(error) => return own_response(no_connection(&error, &mut entry), error.reason(), entry),
         };
         let (mut parts, body) = request.into_parts();
         remove_from_request(&mut parts.headers, head.switch.is_some());
@@ -99,14 +100,14 @@ impl HttpClient {
             let is_fresh = unsent > 0 || retry.is_some();
             let (mut channel, lease) = match self.channel(&tried, is_fresh, &mut entry).await {
                 Ok(found) => found,
-                Err(error) => return own_response(no_connection(&error), error.reason(), entry),
+                Err(error) => return own_response(no_connection(&error, &mut entry), error.reason(), entry),
             };
             let (parts, mut body) = message;
             let copy =
                 (channel.is_reused && body.is_end_stream() && parts.method.is_idempotent()).then(|| parts.clone());
             let request_body = body.progress();
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
-            let mut request = Request::from_parts(parts, body);
+            let mut request = Request::from_parts(parts, HeldBody::new(body, channel.backlog.clone()));
             self.name_host(request.headers_mut(), &channel, &mut entry);
             if let Some(gate) = gate {
                 let gate = std::sync::Mutex::new(Some(gate));
@@ -129,6 +130,8 @@ impl HttpClient {
                     let exchange = Exchange {
                         channel,
                         pool: Arc::clone(&self.pool),
+                        dialler: Arc::clone(&self.dialler),
+                        is_counted: false,
                         entry,
                         request_body,
                         _in_flight: switch.in_flight().take(),
@@ -143,7 +146,8 @@ impl HttpClient {
             if let Some(request) = error.take_message().filter(|_| unsent < MAX_UNSENT) {
                 // Nothing of it was written: the connection was closed meanwhile.
                 unsent += 1;
-                message = request.into_parts();
+                let (parts, body) = request.into_parts();
+                message = (parts, body.into_inner());
                 continue;
             }
             let error = error.into_error();
@@ -159,12 +163,11 @@ impl HttpClient {
                 }
                 () => response_failure(&error, &channel),
             };
-            let is_the_apps = matches!(reason, OutboundCloseReason::AppReset | OutboundCloseReason::BadRequest);
-            let endpoints = &self.dialler.endpoints;
-            match reason {
-                OutboundCloseReason::ClientCertificateRejected => endpoints.rejected(&channel.origin.endpoint),
-                _ if !channel.is_reused && nothing_heard && !is_the_apps => endpoints.failed(&channel.origin.endpoint),
-                _ => {}
+            // A connection that was kept may well have come to its end meanwhile.
+            let may_end =
+                channel.is_reused && nothing_heard && reason != OutboundCloseReason::ClientCertificateRejected;
+            if reason.is_the_endpoints() && !may_end {
+                self.dialler.endpoints.failed_behind_handshake(&channel.origin.endpoint);
             }
             let under_way = self.max_requests - self.requests.available_permits();
             if let Some(copy) = copy.filter(|_| nothing_heard && retry.is_none())
@@ -181,7 +184,7 @@ impl HttpClient {
                 message = (copy, RequestBody::none());
                 continue;
             }
-            return own_response(own_answer(reason, detail), reason, entry);
+            return own_response(server_failure(reason, detail, &mut entry), reason, entry);
         }
     }
 
@@ -236,19 +239,22 @@ impl HttpClient {
         switch: &Switch,
     ) -> ExchangeResponse {
         let status = response.status();
-        let endpoint = &exchange.channel.origin.endpoint;
-        self.dialler.endpoints.answered(endpoint);
-        if self.dialler.settings.eject_on == EjectOn::ServerErrors {
-            match status.is_server_error() {
-                true => self.dialler.endpoints.failed(endpoint),
-                false => self.dialler.endpoints.succeeded(endpoint),
-            }
-        }
+        let (endpoints, endpoint) = (&self.dialler.endpoints, &exchange.channel.origin.endpoint);
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         let problem = response_problem(&response, asked);
+        match self.dialler.settings.eject_on {
+            _ if problem.is_some() => endpoints.failed_behind_handshake(endpoint),
+            EjectOn::ServerErrors if status.is_server_error() => {
+                endpoints.failed_behind_handshake(endpoint);
+                exchange.is_counted = true;
+            }
+            // The rest of it may still fail to come.
+            _ if !response.body().is_end_stream() && !switches => {}
+            _ => endpoints.answered(endpoint),
+        }
         if let Some(problem) = problem {
-            let (reason, entry) = (OutboundCloseReason::BadResponse, exchange.entry);
-            return own_response(own_answer(reason, problem.to_owned()), reason, entry);
+            let (reason, mut entry) = (OutboundCloseReason::BadResponse, exchange.entry);
+            return own_response(server_failure(reason, problem.to_owned(), &mut entry), reason, entry);
         }
         if let Some(request) = &mut exchange.entry.fields.request {
             request.status = Some(status.as_u16());
@@ -260,7 +266,8 @@ impl HttpClient {
             switch.to(self.upgraded(upgrading, exchange));
             return response.map(|_| Either::Right(Full::default()));
         }
-        response.map(|body| Either::Left(ResponseBody::new(body, exchange)))
+        let backlog = switch.backlog().clone();
+        response.map(|body| Either::Left(HeldBody::new(ResponseBody::new(body, exchange), backlog)))
     }
 }
 
@@ -280,8 +287,9 @@ impl HttpClient {
                 };
                 // From here on the session counts.
                 entry.fields.carried = None;
-                let stream = parts.io.into_inner().into_inner();
-                let session = OutboundSession::new(app, Connected { stream, verified, lease }, entry);
+                let stream = parts.io.into_inner().into_inner().into_inner();
+                let connected = Connected { stream, verified, lease };
+                let session = OutboundSession::new(app, connected, entry, &dialler.backlogs);
                 let session = session.switched().beginning_with(first, parts.read_buf.to_vec());
                 Some((session.counted_by(permit), dialler))
             })

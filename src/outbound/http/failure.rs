@@ -8,7 +8,8 @@ use super::channel::Channel;
 use crate::http::{HeadRefusal, OwnAnswer, io_cause};
 use crate::io::ReadLimitReached;
 use crate::outbound::error::{AttemptError, OutboundError, rejection};
-use crate::telemetry::OutboundCloseReason;
+use crate::relay::NoBacklogProgress;
+use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// The answer to a head that is refused.
 pub(in crate::outbound) fn refusal(refused: HeadRefusal) -> OwnAnswer {
@@ -16,13 +17,30 @@ pub(in crate::outbound) fn refusal(refused: HeadRefusal) -> OwnAnswer {
     OwnAnswer { status, reason: refused.into(), text: refused.text().to_owned() }
 }
 
-/// The answer where no endpoint could be connected to.
-pub(in crate::outbound) fn no_connection(error: &OutboundError) -> OwnAnswer {
-    own_answer(error.reason(), error.to_string())
+/// The answer where no endpoint could be connected to. `entry` knows whom it was for, and is told why.
+pub(in crate::outbound) fn no_connection(error: &OutboundError, entry: &mut OutboundLogEntry) -> OwnAnswer {
+    let (reason, detail) = (error.reason(), error.with_remedy());
+    match error.is_of_a_server() {
+        true => server_failure(reason, detail, entry),
+        false => {
+            entry.fields.detail = Some(detail.clone());
+            own_answer(reason, detail)
+        }
+    }
 }
 
-/// The answer where the exchange with an endpoint has failed for `reason`, of which `text` has more.
-pub(in crate::outbound) fn own_answer(reason: OutboundCloseReason, text: String) -> OwnAnswer {
+/// The answer where the exchange with an endpoint has failed for `reason`, of which `detail` has more. The app is told which server it was,
+/// as far as it is the server's fault; `entry` knows that, and has fields of its own for it.
+pub(super) fn server_failure(reason: OutboundCloseReason, detail: String, entry: &mut OutboundLogEntry) -> OwnAnswer {
+    let text = match reason {
+        OutboundCloseReason::AppReset | OutboundCloseReason::BadRequest => detail.clone(),
+        _ => format!("{}: {detail}", entry.server()),
+    };
+    entry.fields.detail = Some(detail);
+    own_answer(reason, text)
+}
+
+fn own_answer(reason: OutboundCloseReason, text: String) -> OwnAnswer {
     use OutboundCloseReason as Reason;
     let status = match reason {
         Reason::NoEndpoint | Reason::Overloaded | Reason::NoCredentials | Reason::CredentialExpired => {
@@ -44,6 +62,9 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
     if let Some((reason, detail)) = channel.ended() {
         let told = detail.clone().unwrap_or_else(|| reason.meaning().to_owned());
         return (*reason, told);
+    }
+    if channel.backlog.is_evicted() {
+        return (Reason::Overloaded, NoBacklogProgress.to_string());
     }
     if let Some(cause) = io_cause(error) {
         if let Some(alert) = rejection(cause) {

@@ -2,6 +2,7 @@
 //!
 //! accept → request → endpoint → connection, kept or made → response → access log entry
 
+mod backlog;
 mod body;
 mod channel;
 mod client;

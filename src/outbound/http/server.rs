@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::backlog::{BacklogStream, BodyBacklog};
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
 use crate::budget::Budget;
@@ -24,6 +25,7 @@ use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::session::OutboundSession;
+use crate::relay::NoBacklogProgress;
 use crate::telemetry::{CutReason, OutboundCloseReason, OutboundLogEntry};
 
 /// A head has to be complete so long after its first byte.
@@ -67,12 +69,19 @@ pub(in crate::outbound) struct Switch {
     heads: Heads,
     /// Why the connection was cut, should it be.
     cut: CutReason,
+    /// What is on its way to the app.
+    backlog: BodyBacklog,
 }
 
 impl Switch {
     /// It becomes `tunnel`.
     pub(in crate::outbound) fn to(&self, tunnel: Tunnel) {
         *self.tunnel() = Some(tunnel);
+    }
+
+    /// What is on its way to the app.
+    pub(super) fn backlog(&self) -> &BodyBacklog {
+        &self.backlog
     }
 
     /// Whether the body of the request does not follow its own rules.
@@ -97,13 +106,15 @@ impl HangUp for AppStream {
 }
 
 /// Has `handler` answer the requests of `app`, until either side is done, or `phase` ends it. What the connection has become then, if it
-/// is to be carried on. What is kept of its heads is held to `budget`.
+/// is to be carried on. What is kept of heads and bodies is held to `budget`.
 pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     app: AppStream,
     handler: Arc<H>,
     budget: &Arc<Budget>,
     mut phase: watch::Receiver<Phase>,
 ) -> Option<(OutboundSession, Arc<Dialler>)> {
+    let backlog = BodyBacklog::new(budget);
+    let app = BacklogStream::new(app, &backlog);
     let stream = ScannedStream::new(app, HeadRules::usual_forward_proxy(), HEAD_TIMEOUT, budget.reservation());
     let heads = stream.heads();
     let cut = CutReason::none_yet();
@@ -112,6 +123,7 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         in_flight: Mutex::default(),
         heads: heads.clone(),
         cut: cut.clone(),
+        backlog,
     });
     let service = service_fn(|request| {
         let (handler, heads, switch) = (Arc::clone(&handler), heads.clone(), Arc::clone(&switch));
@@ -157,16 +169,20 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
             Ok(()) = phase.changed() => {}
         }
     };
+    if switch.backlog.is_evicted() {
+        cut.set(OutboundCloseReason::Overloaded, Some(NoBacklogProgress.to_string()));
+    }
     if done.is_none() {
-        cut.set(OutboundCloseReason::DrainTimeout);
+        cut.set(OutboundCloseReason::DrainTimeout, None);
     }
     let parts = connection.into_parts();
     let (app, held) = parts.io.into_inner().into_parts();
+    let app = app.into_inner();
     let tunnel = switch.tunnel().take();
     match (done, tunnel) {
         (Some(Ok(())), Some(tunnel)) => {
             // From here on all else has a reason of its own.
-            cut.set(OutboundCloseReason::DrainTimeout);
+            cut.set(OutboundCloseReason::DrainTimeout, None);
             return tunnel(app, [&parts.read_buf[..], &held].concat()).await;
         }
         (Some(Ok(())), None) => linger(app).await,

@@ -44,7 +44,7 @@ impl<H: RequestHandler> RequestService<H> {
     fn reject_app(&self, app: AppStream) {
         let mut entry = self.handler.entry(None);
         let error = OutboundError::overloaded_by_all();
-        entry.fields.detail = Some(error.to_string());
+        entry.fields.detail = Some(error.with_remedy());
         app.reset();
         entry.close(error.reason());
     }

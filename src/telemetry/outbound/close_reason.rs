@@ -118,7 +118,10 @@ impl OutboundCloseReason {
             Self::NoCredentials => {
                 ("No pair of ours, or no CA of `--outbound-ca`, was loaded yet", "platform, `--outbound-ca`")
             }
-            Self::Overloaded => ("A limit on connections was reached; `detail` names it", "limits"),
+            Self::Overloaded => (
+                "A limit on connections was reached, or [memory](../operations.md#memory) is short and the connection was stuck; `detail` names it",
+                "limits",
+            ),
             Self::EndpointTruncated => ("The endpoint's TCP ended without close_notify; the app saw a reset", "server"),
             Self::EndpointReset => ("The endpoint reset the connection", "server"),
             Self::EndpointViolation => ("The endpoint broke the TLS protocol, or ended it by an alert", "server"),
@@ -150,6 +153,19 @@ impl OutboundCloseReason {
             Self::DrainTimeout => ("Still open when the process ended", "app"),
             Self::Internal => ("A fault of the proxy ended it", "please report it"),
         }
+    }
+
+    /// Whether it is the endpoint that has broken off what went on behind the handshake.
+    pub fn is_the_endpoints(self) -> bool {
+        matches!(
+            self,
+            Self::ClientCertificateRejected
+                | Self::EndpointTruncated
+                | Self::EndpointReset
+                | Self::EndpointViolation
+                | Self::NoResponse
+                | Self::BadResponse
+        )
     }
 
     /// Whether the app did not get what it wanted: what an operator wants to hear of.

@@ -14,7 +14,7 @@ use crate::telemetry::access_log::milliseconds;
 use crate::tls::Negotiated;
 
 /// The fields of an outbound access log entry and what they mean, in their order; for the manual.
-pub const OUTBOUND_FIELDS: [(&str, &str); 33] = [
+pub const OUTBOUND_FIELDS: [(&str, &str); 34] = [
     ("direction", "`outbound`"),
     ("close_reason", "why the connection closed (below)"),
     ("listener", "where the app dialled us"),
@@ -27,6 +27,7 @@ pub const OUTBOUND_FIELDS: [(&str, &str); 33] = [
     ("host", "whom the request is for, with its port; never its path or query"),
     ("status", "the status of the response"),
     ("endpoint_addr", "the address that has answered, or was tried last"),
+    ("via_proxy", "that this is the address of the proxy of `--outbound-proxy`, by which the server is reached"),
     ("attempts", "how many addresses were tried"),
     ("reused", "whether the connection had carried requests before"),
     ("resent", "whether the request was sent a second time, on another connection"),
@@ -76,6 +77,8 @@ pub struct OutboundLogEntry {
 pub struct OutboundEntryFields {
     /// The address that has answered, or was tried last.
     pub endpoint: Option<SocketAddr>,
+    /// It is that of the HTTP proxy on the way.
+    pub is_proxied: bool,
     /// How many addresses were tried.
     pub attempts: u32,
     /// The name that was asked for.
@@ -125,7 +128,7 @@ pub struct RequestFields {
 
 /// Why we have cut the app's connection, once we have: what the requests on it end for.
 #[derive(Debug, Clone, Default)]
-pub struct CutReason(Option<Arc<OnceLock<OutboundCloseReason>>>);
+pub struct CutReason(Option<Arc<OnceLock<(OutboundCloseReason, Option<String>)>>>);
 
 impl CutReason {
     /// That of a connection which goes on.
@@ -133,15 +136,15 @@ impl CutReason {
         Self(Some(Arc::default()))
     }
 
-    /// From here on this is the reason for whatever ends without one.
-    pub fn set(&self, reason: OutboundCloseReason) {
+    /// From here on this is the reason for whatever ends without one, and there may be more to say of it.
+    pub fn set(&self, reason: OutboundCloseReason, detail: Option<String>) {
         if let Some(cut) = &self.0 {
-            let _ = cut.set(reason);
+            let _ = cut.set((reason, detail));
         }
     }
 
-    fn get(&self) -> Option<OutboundCloseReason> {
-        self.0.as_ref()?.get().copied()
+    fn get(&self) -> Option<(OutboundCloseReason, Option<String>)> {
+        self.0.as_ref()?.get().cloned()
     }
 }
 
@@ -169,6 +172,15 @@ impl OutboundLogEntry {
         self.to = to;
     }
 
+    /// Whom it is for, and the address that has answered or was tried last, for people.
+    pub fn server(&self) -> String {
+        let by = if self.fields.is_proxied { "by way of" } else { "at" };
+        match self.fields.endpoint.map(|addr| addr.to_string()).filter(|addr| **addr != *self.to) {
+            Some(addr) => format!("{} {by} {addr}", self.to),
+            None => self.to.to_string(),
+        }
+    }
+
     /// How long the connection has been open.
     pub fn age(&self) -> Duration {
         self.opened.elapsed()
@@ -187,6 +199,7 @@ impl OutboundLogEntry {
     fn write(&self, reason: OutboundCloseReason) {
         let OutboundEntryFields {
             endpoint,
+            is_proxied,
             attempts,
             server_name,
             negotiated,
@@ -234,6 +247,7 @@ impl OutboundLogEntry {
                     host = request.as_ref().and_then(|request| request.host.as_deref()),
                     status = request.as_ref().and_then(|request| request.status),
                     endpoint_addr = endpoint.map(display),
+                    via_proxy = is_proxied.then_some(true),
                     attempts,
                     reused = request.as_ref().map(|request| request.reused),
                     resent = request.as_ref().map(|request| request.resent),
@@ -276,7 +290,11 @@ impl Drop for OutboundLogEntry {
             (Some(reason), _) => reason,
             (None, _) if std::thread::panicking() => OutboundCloseReason::Internal,
             // Where we have not ended it, nobody waits for the answer any more.
-            (None, Some(request)) => request.cut.get().unwrap_or(OutboundCloseReason::AppReset),
+            (None, Some(request)) => {
+                let (reason, detail) = request.cut.get().unwrap_or((OutboundCloseReason::AppReset, None));
+                self.fields.detail = self.fields.detail.take().or(detail);
+                reason
+            }
             // The runtime has dropped the task: the process ends.
             (None, None) => OutboundCloseReason::DrainTimeout,
         };

@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str, form: Form) -> BTreeMap<String, f64> {
     assert_eq!(lines.last() == Some(&"# EOF"), form == Form::OpenMetrics);
     lines.retain(|line| *line != "# EOF");
     let (mut family, mut families, mut found) = (Family::default(), HashSet::new(), BTreeMap::new());
-    let mut bucket: Option<(f64, f64)> = None;
+    let mut bucket: Option<(f64, f64, String)> = None;
     for line in lines {
         if let Some(about) = line.strip_prefix("# ") {
             let mut words = about.splitn(3, ' ');
@@ -69,12 +69,16 @@ pub(super) fn parse(text: &str, form: Form) -> BTreeMap<String, f64> {
         assert!(family.owns(name, form), "{line} in {family:?}");
         let labels = labels.strip_suffix('}').unwrap();
         check_labels(labels);
-        if let Some(bound) = labels.strip_prefix("le=\"").and_then(|bound| bound.strip_suffix('"')) {
+        if let Some((bound, of)) = labels.strip_prefix("le=\"").and_then(|rest| rest.split_once('"')) {
             // OpenMetrics demands the form of a float that is canonical.
             assert!(bound == "+Inf" || bound.contains('.'), "{line}");
             let bound: f64 = bound.parse().unwrap();
-            assert!(bucket.is_none_or(|(lower, count)| lower < bound && count <= value), "{line} after {bucket:?}");
-            bucket = Some((bound, value));
+            let before = bucket.take().filter(|(_, _, whose)| whose == of);
+            assert!(
+                before.as_ref().is_none_or(|(lower, count, _)| *lower < bound && *count <= value),
+                "{line} after {before:?}"
+            );
+            bucket = Some((bound, value, of.to_owned()));
         }
         assert!(value >= 0.0, "{line}");
         assert!(found.insert(at.to_owned(), value).is_none(), "{at} is there twice");

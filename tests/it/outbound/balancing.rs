@@ -1,6 +1,7 @@
 //! Several endpoints: which is dialled, and what becomes of those that fail.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::SocketAddr;
 
 use super::{Caller, app_guid, entry, outbound, say, server};
@@ -75,6 +76,71 @@ fn one_that_does_not_accept_our_certificate_is_ejected_though_its_handshakes_are
     }
 }
 
+/// An app that accepts each connection and resets it, and so a server that ends each behind its handshake, without a word.
+fn resetting() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
+    });
+    addr
+}
+
+fn ejection(sidecar: &crate::support::sidecar::Sidecar) -> Option<serde_json::Value> {
+    let is_one = |line: &serde_json::Value| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("endpoint ejected"))
+    };
+    sidecar.lines().into_iter().find(is_one)
+}
+
+#[test]
+fn one_that_ends_each_connection_behind_its_handshake_without_a_word_is_ejected_and_its_probe_is_one_connection() {
+    let caller = Caller::new();
+    let backend = crate::clients::Backend::new();
+    let broken = backend.before(resetting()).arg("--allow").arg("cf:any").ready();
+    let well = backend.before(app::echo()).arg("--allow").arg("cf:any").ready();
+    let addrs = [broken.addr(), well.addr()];
+    let sidecar = caller.dialling(&addrs, &app_guid(&backend)).arg("--outbound-balance").arg("round-robin").ready();
+    let addr = outbound(&sidecar);
+    let ejected = eventually("the ejection", || {
+        say(addr, b"x");
+        ejection(&sidecar)
+    });
+    assert_eq!(ejected["endpoint_addr"], broken.addr().to_string());
+    for _ in 0..6 {
+        assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+    }
+}
+
+#[test]
+fn an_endpoint_whose_responses_are_of_no_use_is_ejected_though_each_has_a_connection_of_its_own() {
+    use crate::support::http_app::{HttpApp, Reply};
+    let caller = Caller::new();
+    let well = HttpApp::saying("well");
+    for (response, more) in [
+        ("", ""),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\ncut", ""),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", ""),
+        ("HTTP/1.1 503 Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "eject-on = \"5xx\""),
+    ] {
+        let broken = HttpApp::start(move |_| Reply::SendAndClose(response.as_bytes().to_vec()));
+        let backend = crate::clients::Backend::new();
+        let serving = [broken.addr(), well.addr()].map(|app| backend.before(app).arg("--allow").arg("cf:any").ready());
+        let addrs = serving.each_ref().map(|sidecar| sidecar.addr());
+        let more = format!("balance = \"round-robin\"\n{more}");
+        let sidecar = super::http::sending(&caller, &addrs, &app_guid(&backend), &more);
+        let ejected = eventually("the ejection", || {
+            let mut asking = std::net::TcpStream::connect(outbound(&sidecar)).unwrap();
+            asking.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            crate::support::client::read_to_end(&asking);
+            ejection(&sidecar)
+        });
+        assert_eq!(ejected["endpoint_addr"], addrs[0].to_string(), "{response}");
+    }
+}
+
 #[test]
 fn one_that_refuses_costs_no_request_either_and_the_entry_counts_the_attempts() {
     let caller = Caller::new();
@@ -94,7 +160,7 @@ fn connections_are_spread_by_how_many_there_are() {
     let addr = outbound(&sidecar);
     let mut open = Vec::new();
     for _ in 0..30 {
-        use std::io::{Read, Write};
+        use std::io::Read;
         let mut stream = std::net::TcpStream::connect(addr).unwrap();
         stream.write_all(b"x").unwrap();
         stream.read_exact(&mut [0; 1]).unwrap();

@@ -80,6 +80,84 @@ fn a_server_that_does_not_want_us_is_found_by_the_check() {
     assert_eq!((found[1].0.as_str(), status), ("problem", 1));
 }
 
+/// The findings of `args` with a forward proxy for `to`.
+fn check_proxy(caller: &Caller, to: &str, args: &[&str]) -> Vec<(String, String)> {
+    check(caller, &[&["--forward-proxy", "on", "--forward-proxy-to", to], args].concat()).0
+}
+
+#[test]
+fn patterns_that_name_no_single_server_say_why_nobody_was_asked_and_how_to_ask_one() {
+    let caller = Caller::new();
+    let to = "*.apps.internal:1=cf:any,10.0.0.0/8:1=cf:any";
+    for (args, expected) in [
+        (&["--connect"][..], "nobody was asked, as it names no single server: add --forward-proxy-to NAME:PORT"),
+        (&[], "it names no single server, so --connect does not ask who does"),
+    ] {
+        let found = check_proxy(&caller, to, args);
+        let said = found.iter().filter(|(severity, what)| severity == "ok" && what.contains(expected)).count();
+        assert_eq!(said, 2, "{found:?}");
+    }
+    // One that is named is asked, beside the pattern that it is of.
+    let (backend, serving) = server("cf:any");
+    let to = format!("*.localhost:1=cf:any,localhost:{}={}", serving.addr().port(), app_guid(&backend));
+    let more = ["--connect", "--outbound-server-name", "off", "--forward-proxy-allow-address", "127.0.0.0/8"];
+    let found = check_proxy(&caller, &to, &more);
+    assert!(found.iter().any(|(_, what)| what.contains("who may answer by")), "{found:?}");
+}
+
+#[test]
+fn a_mapping_to_a_port_that_is_not_listed_is_a_finding() {
+    let caller = Caller::new();
+    let map = ["--forward-proxy-map", "backend:80=:1,other:80=:1"];
+    let found = check_proxy(&caller, "backend:1=cf:any", &map);
+    let about: Vec<_> = found.iter().filter(|(_, what)| what.contains("leads to a port that is not listed")).collect();
+    assert_eq!(about.len(), 1, "{found:?}");
+    assert!(about[0].0 == "warning" && about[0].1.contains("other:80=:1") && about[0].1.contains("403"), "{about:?}");
+    let found = check_proxy(&caller, "backend:1=cf:any", &[&map[..], &["--forward-proxy-unlisted", "tunnel"]].concat());
+    assert!(found.iter().any(|(_, what)| what.contains("passed on without our certificate") && what.contains("other")));
+}
+
+#[test]
+fn each_finding_says_once_what_helps() {
+    let caller = Caller::new();
+    let greeting = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = greeting.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in greeting.incoming() {
+            let _ = stream.unwrap().write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
+        }
+    });
+    let refused = app::nobody();
+    for (to, proxy) in [
+        (addr.to_string(), None),
+        (refused.to_string(), None),
+        ("nowhere.invalid.:1".to_owned(), None),
+        ("backend:1".to_owned(), Some(format!("http://{refused}"))),
+        ("backend:1".to_owned(), Some(format!("http://{addr}"))),
+    ] {
+        let mut command = Command::new(VESTIBULE);
+        command.args([
+            "check",
+            "--connect",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "off",
+            "--outbound-expect",
+            "cf:any",
+        ]);
+        command.env_clear().env("CF_INSTANCE_CERT", caller.credentials.cert());
+        command.env("CF_INSTANCE_KEY", caller.credentials.key()).arg("--outbound").arg(format!("0={to}"));
+        if let Some(proxy) = &proxy {
+            command.env("VESTIBULE_OUTBOUND_PROXY", proxy);
+        }
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let line =
+            text.lines().find(|line| line.starts_with("problem") && line.contains("outbound")).unwrap_or_default();
+        assert_eq!(line.matches("; ").count(), 1, "{text}");
+    }
+}
+
 #[test]
 fn what_cannot_be_believed_is_a_finding() {
     let caller = Caller::new();

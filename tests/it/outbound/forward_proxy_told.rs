@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
-use super::forward_proxy::{get_from, proxy, setup};
+use super::forward_proxy::{get_from, get_from_name, proxy, setup};
 use super::http::{Asking, before};
 use super::{Caller, app_guid};
 use crate::health::get;
@@ -52,6 +52,40 @@ fn the_app_is_told_where_the_proxy_is() {
             "no_proxy=own.example,localhost,127.0.0.1,::1,10.255.0.3",
         ]
     );
+}
+
+#[test]
+fn an_answer_of_our_own_names_the_server_that_was_tried_and_the_log_has_it_in_fields() {
+    let caller = Caller::new();
+    let port = app::nobody().port();
+    let to = format!("localhost:{port}=cf:any");
+    let sidecar = setup(&caller, &[&to]).ready();
+    let (head, body) = Asking::at(proxy(&sidecar)).ask(&get_from_name("localhost", port));
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    let line = eventually("an entry", || sidecar.lines_of("request completed").into_iter().next());
+    let addr = line["endpoint_addr"].as_str().unwrap();
+    assert_eq!(body, format!("vestibule: localhost:{port} at {addr}: the endpoint refused the connection\n"));
+    assert_eq!(line["detail"], "the endpoint refused the connection");
+    let connect = format!("CONNECT localhost:{port} HTTP/1.1\r\n\r\n");
+    let (_, body) = Asking::at(proxy(&sidecar)).ask(&connect);
+    assert!(body.starts_with(&format!("vestibule: localhost:{port} at ")), "{body}");
+    // Whoever is not listed is named as ever, and the log does not say the reason twice.
+    Asking::at(proxy(&sidecar)).ask(&get_from_name("elsewhere", port));
+    let detail = eventually("the refusal", || {
+        sidecar.lines_of("request completed").into_iter().find(|line| line["close_reason"] == "not_listed")
+    });
+    assert!(detail["detail"].as_str().unwrap().starts_with("elsewhere:"), "{detail}");
+}
+
+#[test]
+fn a_mapping_to_a_port_that_is_not_listed_is_told_at_the_start() {
+    let caller = Caller::new();
+    let setup = setup(&caller, &["backend:1=cf:any"]).arg("--forward-proxy-map").arg("backend:80=:1,other:80=:1");
+    let sidecar = setup.ready();
+    let warned = sidecar.wait_until("the warning", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("--forward-proxy-map leads to a port"))
+    });
+    assert_eq!(warned["to"], "other:1");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{Caller, app_guid, entry, outbound, say};
 use crate::clients::Backend;
 use crate::health::get;
 use crate::support::client::Ending;
-use crate::support::dns::{Dns, Reply, in_a_network_of_its_own};
+use crate::support::dns::{AAAA, Dns, Reply, in_a_network_of_its_own};
 use crate::support::sidecar::{Setup, Sidecar};
 use crate::support::{app, eventually};
 
@@ -176,4 +176,56 @@ fn an_address_that_another_app_has_got_meanwhile_gets_no_byte() {
     // The failure has the name looked up anew, long before its time.
     let before = dns.times(NAME);
     eventually("another lookup", || (dns.times(NAME) > before).then_some(()));
+}
+
+#[test]
+fn aliases_without_an_end_are_a_failure_which_keeps_what_was_known() {
+    let here = "outbound::names::aliases_without_an_end_are_a_failure_which_keeps_what_was_known";
+    if !in_a_network_of_its_own(here, "") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    dns.say(NAME, Reply::Addresses(vec![four(0)], 0));
+    let sidecar = dialling(&caller, NAME, serving.addr().port(), &backend);
+    let addr = outbound(&sidecar);
+    assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+    let steps = (0..20).map(|nth| (format!("step{nth}.example"), format!("step{}.example", nth + 1)));
+    for (name, alias) in steps {
+        dns.say(&name, Reply::Alias(alias));
+    }
+    dns.say("other.example", Reply::Alias(NAME.to_owned()));
+    let recovered = || sidecar.lines_of("name lookup recovered").len();
+    for (nth, (alias, why)) in [("other.example", "in a circle"), ("step0.example", "no end")].into_iter().enumerate() {
+        dns.say(NAME, Reply::Alias(alias.to_owned()));
+        sidecar.wait_until("the warning", |line| {
+            let error = line["error"].as_str().unwrap_or_default();
+            error.starts_with(NAME) && error.contains(why)
+        });
+        assert_eq!(endpoints(&sidecar), 1);
+        assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+        dns.say(NAME, Reply::Addresses(vec![four(0)], 0));
+        eventually("the recovery", || (recovered() == nth + 1).then_some(()));
+    }
+    // An alias of a name without an address has none.
+    dns.say("empty.example", Reply::NoData);
+    dns.say(NAME, Reply::Alias("empty.example".to_owned()));
+    eventually("nobody", || (endpoints(&sidecar) == 0).then_some(()));
+}
+
+#[test]
+fn a_family_of_which_nobody_can_say_anything_keeps_its_addresses() {
+    let here = "outbound::names::a_family_of_which_nobody_can_say_anything_keeps_its_addresses";
+    if !in_a_network_of_its_own(here, "") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    dns.say(NAME, Reply::Addresses(vec![four(0), Ipv6Addr::LOCALHOST.into()], 0));
+    let sidecar = dialling(&caller, NAME, serving.addr().port(), &backend);
+    eventually("both", || (endpoints(&sidecar) == 2).then_some(()));
+    dns.say(NAME, Reply::HalfFailed(vec![four(0), four(1)], AAAA));
+    eventually("one more", || (endpoints(&sidecar) == 3).then_some(()));
+    dns.say(NAME, Reply::Addresses(vec![four(1)], 0));
+    eventually("those that are left", || (endpoints(&sidecar) == 1).then_some(()));
 }

@@ -91,6 +91,42 @@ fn a_proxy_that_says_no_is_named_with_its_answer() {
 }
 
 #[test]
+fn what_a_proxy_says_of_its_progress_is_no_answer_and_one_without_a_status_is_none() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let name = backend.credentials.instance();
+    let through = |answer: &'static str| {
+        let (addr, _) = proxy(serving.addr(), answer);
+        by_way_of(&caller, &format!("http://{addr}"), "backend:1", &app_guid(&backend), name, &[])
+    };
+    let sidecar =
+        through("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    assert_eq!(entry(&sidecar, "completed")["via_proxy"], true);
+    let sidecar = through("HTTP/1.1 2xx 200 \r\n\r\n");
+    assert_eq!(say(outbound(&sidecar), b"x"), (vec![], Ending::Reset));
+    assert!(entry(&sidecar, "connect_failed")["detail"].as_str().unwrap().contains("2xx"));
+}
+
+#[test]
+fn a_proxy_that_says_nothing_is_named_and_not_the_server() {
+    let caller = Caller::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let more = ["--outbound-handshake-timeout", "300ms", "--outbound-protocol", "http1"];
+    let sidecar = by_way_of(&caller, &url, "backend:1", "cf:any", "off", &more);
+    let mut asking = super::http::Asking::at(outbound(&sidecar));
+    let (head, body) = asking.ask(super::http::GET);
+    assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
+    let by = format!(
+        "backend:1 by way of {}: the proxy on the way has not answered within 300ms",
+        silent.local_addr().unwrap()
+    );
+    assert!(body.contains(&by), "{body}");
+    assert_eq!(sidecar.lines_of("request completed")[0]["via_proxy"], true);
+}
+
+#[test]
 fn whom_no_proxy_names_is_dialled_itself() {
     let caller = Caller::new();
     let (backend, serving) = server("cf:any");

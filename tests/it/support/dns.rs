@@ -15,6 +15,8 @@ pub(crate) enum Reply {
     /// It is there, and has no address.
     NoData,
     ServFail,
+    /// Its addresses of one family, and a failure for the other, whose type this is.
+    HalfFailed(Vec<IpAddr>, u16),
     /// Nothing is said.
     Silence,
 }
@@ -32,7 +34,7 @@ struct Zone {
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
-const AAAA: u16 = 28;
+pub(crate) const AAAA: u16 = 28;
 
 /// What a client takes by UDP.
 const MOST_BY_UDP: usize = 1232;
@@ -102,6 +104,8 @@ impl Dns {
             None => (3, Vec::new()),
             Some(Reply::Silence) => return None,
             Some(Reply::ServFail) => (2, Vec::new()),
+            Some(Reply::HalfFailed(_, failing)) if *failing == kind => (2, Vec::new()),
+            Some(Reply::HalfFailed(addresses, _)) => (0, records(addresses, kind, 0, &[0xc0, 12])),
             Some(Reply::NoData) => (0, Vec::new()),
             Some(Reply::Addresses(addresses, ttl)) => (0, records(addresses, kind, *ttl, &[0xc0, 12])),
             Some(Reply::Alias(to)) => {

@@ -1,0 +1,358 @@
+//! What bodies hold here because whoever they are for does not take them: held to the memory budget of all relays.
+//!
+//! As long as memory is not short a connection holds what hyper buffers. When it is, no more of a body is taken than the other side does
+//! take, and a connection that has been stuck for some seconds makes room for others, as those of a relay do.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::budget::{Budget, Reservation};
+use crate::http::HangUp;
+use crate::io::{AppStream, Transferred};
+use crate::outbound::relay::MAX_SEALED;
+use crate::outbound::stream::EndpointStream;
+use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
+
+/// What a connection may hold of a body however short memory is, and what is read at a time then, in bytes.
+const ALWAYS: usize = 8 * 1024;
+const READ_WHILE_SHORT: usize = 4 * 1024;
+
+/// The bytes of bodies that are on their way to one side of a connection. Costs nothing where memory is not limited.
+#[derive(Debug, Clone)]
+pub(in crate::outbound) struct BodyBacklog(Option<Arc<BacklogCell>>);
+
+#[derive(Debug)]
+struct BacklogCell {
+    budget: Arc<Budget>,
+    state: Mutex<BacklogState>,
+    evicted: OnceLock<()>,
+}
+
+#[derive(Debug)]
+struct BacklogState {
+    /// Of bodies, in memory of hyper's.
+    held: usize,
+    /// Behind that, in memory of rustls'.
+    sealed: usize,
+    /// What of both counts: it is found out when the other side does not take them.
+    reservation: Reservation,
+    /// Who waits for room.
+    waiting: Option<Waker>,
+}
+
+impl BodyBacklog {
+    /// Of `budget`, nothing yet.
+    pub(in crate::outbound) fn new(budget: &Arc<Budget>) -> Self {
+        let state = || BacklogState { held: 0, sealed: 0, reservation: budget.reservation(), waiting: None };
+        Self(budget.limit().map(|_| {
+            Arc::new(BacklogCell { budget: Arc::clone(budget), state: Mutex::new(state()), evicted: OnceLock::new() })
+        }))
+    }
+
+    /// `bytes`, which count until they are dropped.
+    fn hold(&self, bytes: Bytes) -> HeldBytes {
+        if let Some(cell) = &self.0 {
+            cell.state().held += bytes.len();
+        }
+        HeldBytes { held: bytes.len(), bytes, backlog: self.clone() }
+    }
+
+    /// Ready once more of a body may be taken.
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let Some(cell) = self.0.as_ref().filter(|cell| cell.budget.is_short()) else { return Poll::Ready(()) };
+        let mut state = cell.state();
+        if state.held + state.sealed < ALWAYS {
+            return Poll::Ready(());
+        }
+        state.waiting = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Whether it was stuck while memory was short, and its connection has ended for that.
+    pub(in crate::outbound) fn is_evicted(&self) -> bool {
+        self.0.as_ref().is_some_and(|cell| cell.evicted.get().is_some())
+    }
+}
+
+impl BacklogCell {
+    fn state(&self) -> MutexGuard<'_, BacklogState> {
+        // Nothing in it can be left half-written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BacklogState {
+    fn account(&mut self) {
+        self.reservation.set(self.held + self.sealed);
+    }
+
+    /// There is less of it.
+    fn relieve(&mut self) {
+        // As long as the other side takes all of it, nothing that others share is touched.
+        if self.reservation.bytes() > 0 {
+            self.account();
+        }
+        if let Some(waiting) = self.waiting.take_if(|_| self.held + self.sealed < ALWAYS) {
+            waiting.wake();
+        }
+    }
+}
+
+/// A part of a body on its way.
+#[derive(Debug)]
+pub(in crate::outbound) struct HeldBytes {
+    bytes: Bytes,
+    held: usize,
+    backlog: BodyBacklog,
+}
+
+/// What we say ourselves, which is short.
+impl From<Bytes> for HeldBytes {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, held: 0, backlog: BodyBacklog(None) }
+    }
+}
+
+impl Buf for HeldBytes {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        if let Some(cell) = &self.backlog.0 {
+            let mut state = cell.state();
+            state.held -= self.held;
+            state.relieve();
+        }
+    }
+}
+
+/// A body whose bytes count as long as they are on their way.
+#[derive(Debug)]
+pub(in crate::outbound) struct HeldBody<B> {
+    inner: B,
+    backlog: BodyBacklog,
+}
+
+impl<B> HeldBody<B> {
+    /// `inner`, on its way to the side of `backlog`.
+    pub(in crate::outbound) fn new(inner: B, backlog: BodyBacklog) -> Self {
+        Self { inner, backlog }
+    }
+
+    /// The body as it was.
+    pub(in crate::outbound) fn into_inner(self) -> B {
+        self.inner
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for HeldBody<B> {
+    type Data = HeldBytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<HeldBytes>, Self::Error>>> {
+        ready!(self.backlog.poll_room(cx));
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| self.backlog.hold(bytes)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The connection to one side.
+pub(in crate::outbound) trait Side {
+    /// Its socket, if it tells what the other end has taken.
+    fn tcp(&self) -> Option<&TcpStream>;
+
+    /// Whether it keeps what the socket would not take.
+    fn is_sealed(&self) -> bool;
+}
+
+impl Side for AppStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Unix(_) => None,
+        }
+    }
+
+    fn is_sealed(&self) -> bool {
+        false
+    }
+}
+
+impl Side for EndpointStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.tcp())
+    }
+
+    fn is_sealed(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
+/// The connection to the side to which the bytes of a [`BodyBacklog`] go.
+#[derive(Debug)]
+pub(in crate::outbound) struct BacklogStream<S> {
+    stream: S,
+    /// `None`: nothing is counted.
+    watched: Option<Box<WatchedBacklog>>,
+}
+
+#[derive(Debug)]
+struct WatchedBacklog {
+    backlog: Arc<BacklogCell>,
+    written: u64,
+    /// Looks after it, while something is held.
+    watch: Option<BacklogWatch>,
+}
+
+impl<S> BacklogStream<S> {
+    /// `stream`, to which the bytes of `backlog` go.
+    pub(in crate::outbound) fn new(stream: S, backlog: &BodyBacklog) -> Self {
+        let watched = |cell: &Arc<BacklogCell>| WatchedBacklog { backlog: Arc::clone(cell), written: 0, watch: None };
+        Self { stream, watched: backlog.0.as_ref().map(watched).map(Box::new) }
+    }
+
+    /// The connection as it was.
+    pub(in crate::outbound) fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+impl<S: Side> BacklogStream<S> {
+    /// What has come of writing to it.
+    fn note_written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Some(watched) = &mut self.watched else { return written };
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                watched.written += bytes as u64;
+                if self.stream.is_sealed() {
+                    let mut state = watched.backlog.state();
+                    state.sealed = (state.sealed + bytes).min(MAX_SEALED);
+                }
+                written
+            }
+            Poll::Pending => self.poll_stuck(cx).map(Err),
+            Poll::Ready(Err(_)) => written,
+        }
+    }
+
+    /// What has come of flushing it.
+    fn note_flushed(&mut self, cx: &mut Context<'_>, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        let Some(watched) = &mut self.watched else { return flushed };
+        match flushed {
+            Poll::Ready(Ok(())) => {
+                if self.stream.is_sealed() {
+                    let mut state = watched.backlog.state();
+                    state.sealed = 0;
+                    state.relieve();
+                }
+                flushed
+            }
+            Poll::Pending => self.poll_stuck(cx).map(Err),
+            Poll::Ready(Err(_)) => flushed,
+        }
+    }
+
+    /// The socket does not take more for now: what is held counts, and whoever has held it for too long while memory is short has to go.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(WatchedBacklog { backlog, written, watch }) = self.watched.as_deref_mut() else {
+            return Poll::Pending;
+        };
+        let mut state = backlog.state();
+        state.account();
+        let holds = state.held + state.sealed > ALWAYS;
+        drop(state);
+        let delivered = || match self.stream.tcp() {
+            Some(tcp) => delivered_to(tcp, *written, true),
+            None => *written,
+        };
+        let watch = watch.get_or_insert_with(|| BacklogWatch::new(Transferred { up: 0, down: delivered() }));
+        while watch.poll_look(cx).is_ready() {
+            if watch.is_stuck(Transferred { up: 0, down: delivered() }, false, holds) && backlog.budget.is_short() {
+                let _ = backlog.evicted.set(());
+                return Poll::Ready(io::Error::other(NoBacklogProgress));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: HangUp> HangUp for BacklogStream<S> {
+    fn has_hung_up(&self) -> bool {
+        self.stream.has_hung_up()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for BacklogStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let is_short = this.watched.as_ref().is_some_and(|watched| watched.backlog.budget.is_short());
+        if !is_short || buf.remaining() <= READ_WHILE_SHORT {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
+        let read = Pin::new(&mut this.stream).poll_read(cx, &mut part);
+        let filled = part.filled().len();
+        buf.advance(filled);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Side + Unpin> AsyncWrite for BacklogStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.note_written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
+        this.note_written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.note_flushed(cx, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,138 @@
+//! Bytes that nobody takes, in either direction: held to the memory limit, as those of clients are.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::http::{before, sending_by};
+use super::{Caller, app_guid, outbound};
+use crate::clients::Backend;
+use crate::memory::torrent;
+use crate::metrics::Measured;
+use crate::support::eventually;
+use crate::support::http_app::HttpApp;
+use crate::support::sidecar::Setup;
+
+const KIB: usize = 1024;
+
+/// Connections of the app that are stuck: they hold more than the budget in all.
+const STUCK: usize = 24;
+
+/// With an eighth of this for what is not taken: half a MiB.
+fn measured(setup: Setup) -> Measured {
+    Measured::new(setup.arg("--memory-limit").arg("4M").arg("--max-connections").arg("200"))
+}
+
+fn held(measured: &Measured) -> f64 {
+    measured.series()["vestibule_held_memory_bytes{budget=\"backlogs\"}"]
+}
+
+fn limit(measured: &Measured) -> f64 {
+    measured.series()["vestibule_held_memory_limit_bytes{budget=\"backlogs\"}"]
+}
+
+/// Waits until memory is short, then until some had to go, and then until there is room again; `goes_on` all the while.
+fn assert_room_is_made(measured: &Measured, mut goes_on: impl FnMut()) {
+    let limit = limit(measured);
+    eventually("a budget that is spent", || (held(measured) > limit / 2.0).then_some(()));
+    let had_to_go = |line: &Value| {
+        line["close_reason"] == "overloaded"
+            && line["direction"] == "outbound"
+            && line["detail"].as_str().is_some_and(|detail| detail.contains("memory for backlogs"))
+    };
+    eventually("one that had to go", || {
+        goes_on();
+        measured.sidecar.lines().into_iter().find(had_to_go)
+    });
+    eventually("room again", || {
+        goes_on();
+        (held(measured) <= limit / 2.0).then_some(())
+    });
+    // A small read and what is in hyper's hands for each, beyond the budget.
+    assert!(held(measured) <= limit + (STUCK * 16 * KIB) as f64);
+}
+
+/// A connection of the app that has sent `text` and reads nothing.
+fn asking(addr: SocketAddr, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    stream
+}
+
+fn read_some(stream: &mut TcpStream) {
+    stream.read_exact(&mut vec![0; 10_000]).unwrap();
+}
+
+#[test]
+fn downloads_that_the_app_does_not_read_make_room_when_memory_is_short_and_those_that_are_read_go_on() {
+    let (caller, backend) = (Caller::new(), Backend::new());
+    let serving = backend.before(torrent()).arg("--allow").arg("cf:any").ready();
+    let measured = measured(caller.dialling(&[serving.addr()], &app_guid(&backend)));
+    let addr = outbound(&measured.sidecar);
+    let mut reading = asking(addr, "x");
+    read_some(&mut reading);
+    let unread: Vec<_> = (0..STUCK).map(|_| asking(addr, "x")).collect();
+    assert_room_is_made(&measured, || read_some(&mut reading));
+    drop(unread);
+}
+
+#[test]
+fn uploads_that_the_server_does_not_take_make_room_when_memory_is_short() {
+    let (caller, backend) = (Caller::new(), Backend::new());
+    // Nobody accepts behind the server's own queue.
+    let deaf = crate::support::app::App::start();
+    let serving = backend.before(deaf.addr()).arg("--allow").arg("cf:any").ready();
+    let measured = measured(caller.dialling(&[serving.addr()], &app_guid(&backend)));
+    let addr = outbound(&measured.sidecar);
+    let stuck: Vec<_> = (0..STUCK).map(|_| pouring(addr, "")).collect();
+    assert_room_is_made(&measured, || {});
+    drop(stuck);
+}
+
+/// A connection of the app that sends `head`, and then without end.
+fn pouring(addr: SocketAddr, head: &str) -> TcpStream {
+    let stream = asking(addr, head);
+    let mut writer = stream.try_clone().unwrap();
+    std::thread::spawn(move || while writer.write_all(&[7; 64 * KIB]).is_ok() {});
+    stream
+}
+
+#[test]
+fn bodies_of_responses_that_the_app_does_not_read_make_room_when_memory_is_short_and_others_go_on() {
+    let caller = Caller::new();
+    let app = HttpApp::handing_over(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
+        while stream.write_all(&[0; 64 * KIB]).is_ok() {}
+    });
+    let (backend, serving) = before(&app);
+    let measured = measured(sending_by(&caller, &[serving.addr()], &app_guid(&backend), ""));
+    let addr = outbound(&measured.sidecar);
+    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut reading = asking(addr, request);
+    read_some(&mut reading);
+    let unread: Vec<_> = (0..STUCK).map(|_| asking(addr, request)).collect();
+    assert_room_is_made(&measured, || read_some(&mut reading));
+    drop(unread);
+}
+
+#[test]
+fn bodies_of_requests_that_the_server_does_not_read_make_room_when_memory_is_short_and_the_app_is_told() {
+    let caller = Caller::new();
+    // It reads the head, and keeps the connection.
+    let app = HttpApp::handing_over(|stream| {
+        std::thread::park();
+        drop(stream);
+    });
+    let (backend, serving) = before(&app);
+    let measured = measured(sending_by(&caller, &[serving.addr()], &app_guid(&backend), ""));
+    let addr = outbound(&measured.sidecar);
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n";
+    let stuck: Vec<_> = (0..STUCK).map(|_| pouring(addr, request)).collect();
+    assert_room_is_made(&measured, || {});
+    let told = |line: &Value| line["close_reason"] == "overloaded" && line["status"] == 503;
+    eventually("an answer", || measured.sidecar.lines().into_iter().find(told));
+    drop(stuck);
+}
