@@ -193,7 +193,7 @@ fn a_lease_of_no_time_is_replaced_at_longer_and_longer_intervals() {
         // At once, then after one second, and after two more.
         assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
         assert_eq!(count("sys/leases/renew"), 0);
-        sidecar.wait_for("has a lease of 0 seconds");
+        sidecar.wait_for("the new secret has a lease of 0 seconds, and ends at once; see the TTL of its role");
         sidecar.signal("TERM");
         instance.ended(sidecar);
     }
@@ -207,7 +207,9 @@ fn the_end_of_a_variable_is_told_though_it_might_have_been_renewed_by_a_server_t
         let more: &[&str] = if stops { &["--secret-on-expiry", "stop"] } else { &[] };
         let options = [&options(&address)[..], more].concat();
         let mut sidecar = instance.running("vault", &options, &["sleep", "60"]).env("A", REFERENCE).start();
-        let warning = sidecar.wait_for("could not be renewed so far");
+        let warning = sidecar.wait_for(
+            "a secret in variables of the app ends and could not be renewed so far; see whether Vault answers",
+        );
         assert_eq!(warning["variables"], "A");
         if !stops {
             sidecar.signal("TERM");
