@@ -48,12 +48,17 @@ impl ApiTrust {
         if places.is_empty() {
             return Err(format!("this system has no CAs, and there is no $CF_SYSTEM_CERT_PATH; add {option} FILE"));
         }
-        let files =
-            TrustFiles::read(&places, TrustFileKind::Cas(Role::Server), None).map_err(|error| error.with_help())?;
+        // Who has named the file knows it by its option.
+        let of_option = |what: String| match cas.given {
+            Some(_) => format!("{option}: {what}"),
+            None => what,
+        };
+        let files = TrustFiles::read(&places, TrustFileKind::Cas(Role::Server), None)
+            .map_err(|error| of_option(error.with_help()))?;
         let (anchors, _) =
             TrustAnchors::parse(&files.texts, &[], Role::Server).map_err(|error| match files.texts[..] {
                 [] => format!("no CA in {names}; add {option} FILE with the one of the server"),
-                _ => TrustError::of_anchors(error).with_help(),
+                _ => of_option(TrustError::of_anchors(error).with_help()),
             })?;
         let untrusted = format!("none of the CAs in {names} vouches for it; add {option} FILE with the one that does");
         Ok(Self { anchors, untrusted })

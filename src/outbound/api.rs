@@ -34,6 +34,9 @@ use crate::io::{ReadLimitReached, TalliedStream};
 /// The longest head of an answer, and the most that may come before the answer itself (RFC 9110, 15.2), in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// How a connection ended that should have brought more.
+const CLOSED_EARLY: &str = "the server closed the connection before its end";
+
 /// Addresses that are dialled for one request.
 const MAX_ADDRESSES: usize = 8;
 
@@ -109,9 +112,12 @@ pub enum ApiError {
     /// The answer is too large.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
-    /// The connection failed, or what came is no HTTP.
+    /// The connection failed.
     #[error("there was no whole answer: {0}")]
     NoAnswer(String),
+    /// Whoever is there speaks something else, or no HTTP that can be read.
+    #[error("the answer is no HTTP: {0}")]
+    NotHttp(String),
     /// The request cannot be written.
     #[error("{0} cannot be sent in a request")]
     BadRequest(&'static str),
@@ -128,7 +134,9 @@ impl ApiError {
         match self {
             Self::ResolveFailed(_) | Self::NoAddress | Self::TimedOut(_) | Self::NoAnswer(_) => true,
             Self::Connect { error, .. } => !matches!(error, AttemptError::Rejected(_) | AttemptError::Denied(_)),
-            Self::Rejected(_) | Self::NotLoopback(_) | Self::TooLarge(_) | Self::BadRequest(_) => false,
+            Self::Rejected(_) | Self::NotLoopback(_) | Self::TooLarge(_) | Self::NotHttp(_) | Self::BadRequest(_) => {
+                false
+            }
         }
     }
 }
@@ -317,15 +325,23 @@ fn failure(error: &hyper::Error) -> ApiError {
         if let Some(alert) = rejection(cause) {
             return ApiError::Rejected(alert);
         }
-        return match cause.get_ref() {
-            Some(limit) if limit.is::<ReadLimitReached>() => ApiError::TooLarge(2 * MAX_HEAD),
+        let inner = cause.get_ref();
+        return match cause.kind() {
+            _ if inner.is_some_and(|inner| inner.is::<ReadLimitReached>()) => ApiError::TooLarge(2 * MAX_HEAD),
+            io::ErrorKind::UnexpectedEof => ApiError::NoAnswer(CLOSED_EARLY.to_owned()),
+            // What is wrong with a body that is sent in chunks; the same kind of error of TLS is one of its own.
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+                if !inner.is_some_and(|inner| inner.is::<rustls::Error>()) =>
+            {
+                ApiError::NotHttp(cause.to_string())
+            }
             _ => ApiError::NoAnswer(format!("the connection failed: {cause}")),
         };
     }
-    ApiError::NoAnswer(match error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        true => "the server closed the connection before".to_owned(),
-        false => format!("it is no HTTP: {error}"),
-    })
+    match error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        true => ApiError::NoAnswer(CLOSED_EARLY.to_owned()),
+        false => ApiError::NotHttp(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::bindings::BindingFolder;
 use super::fetch::{Fetches, NoValue, Question, Reply};
 use super::files;
 use super::files::{FolderError, SecretsFolder};
-use super::plan::{BindingFolder, Document, SERVICE_BINDING_ROOT, VCAP_SERVICES, VCAP_SERVICES_FILE_PATH, shown};
+use super::plan::{Document, SERVICE_BINDING_ROOT, VCAP_SERVICES, VCAP_SERVICES_FILE_PATH, shown};
 use super::reference::{Piece, Reference, SecretTemplate};
 use super::resolve::{Leased, LeasedFile, Resolved};
-use super::source::{Request, SecretAnswer, SecretLease, SourceError};
+use super::source::{Request, SecretAnswer, SecretLease, SecretPart, SourceError};
 use super::vcap::{self, ServiceName};
 use super::{Plan, SecretValue, json};
 use crate::config::Secrets;
@@ -31,6 +32,8 @@ pub(super) struct Assembly<'a> {
     resolved: Resolved,
     /// Files by what is in them.
     files: BTreeMap<(Request, Option<String>), PathBuf>,
+    /// Files of bindings, with what is in them.
+    binding_files: Vec<((Request, Option<String>), PathBuf)>,
     /// Variables by what is in them.
     holders: Vec<(Request, String)>,
     faults: Vec<Fault>,
@@ -52,8 +55,16 @@ impl From<Fault> for Trouble {
 
 impl<'a> Assembly<'a> {
     pub(super) fn new(fetched: &'a Fetches, secrets: &'a Secrets) -> Self {
-        let (resolved, files, holders) = (Resolved::default(), BTreeMap::new(), Vec::new());
-        Self { fetched, secrets, resolved, files, holders, faults: Vec::new(), unanswered: Vec::new() }
+        Self {
+            fetched,
+            secrets,
+            resolved: Resolved::default(),
+            files: BTreeMap::new(),
+            binding_files: Vec::new(),
+            holders: Vec::new(),
+            faults: Vec::new(),
+            unanswered: Vec::new(),
+        }
     }
 
     pub(super) fn assemble(&mut self, plan: &Plan) {
@@ -86,18 +97,13 @@ impl<'a> Assembly<'a> {
 
     /// Sets a variable, if it can be one.
     fn set(&mut self, name: &OsStr, value: SecretValue) {
-        let unfit = match () {
-            () if value.bytes().contains(&0) => "has a NUL byte in it, which no variable can have",
-            () if !fits(name, &value) => "is longer than a variable can be, which is 128 KiB",
-            () => {
-                self.resolved.set.push((name.to_owned(), value));
-                return;
+        match unfit(name, &value) {
+            None => self.resolved.set.push((name.to_owned(), value)),
+            Some(why) => {
+                let what = format!("cannot resolve {}: what it refers to {why}", shown(name));
+                self.faults.push(Fault::new(Exit::Unavailable, what).with_help(AS_FILE));
             }
-        };
-        let what = format!("cannot resolve {}: what it refers to {unfit}", shown(name));
-        self.faults.push(
-            Fault::new(Exit::Unavailable, what).with_help("add ?file behind it, and the app gets the path to a file"),
-        );
+        }
     }
 
     /// The value of a template for `name`; `None`: a part of it may be missing, and is.
@@ -160,8 +166,7 @@ impl<'a> Assembly<'a> {
             let Some(value) = self.fill(&name, &string.template)? else { continue };
             let quoted = json::quoted(&value).ok_or_else(|| {
                 let what = format!("cannot resolve {name}: what a string refers to is no text");
-                Fault::new(Exit::Unavailable, what)
-                    .with_help("add ?file behind it, and the app gets the path to a file")
+                Fault::new(Exit::Unavailable, what).with_help(AS_FILE)
             })?;
             parts.push((string.span.clone(), quoted));
         }
@@ -179,6 +184,12 @@ impl<'a> Assembly<'a> {
         if is_variable && fits(OsStr::new(VCAP_SERVICES), &text) {
             self.resolved.set.push((VCAP_SERVICES.into(), text));
             return Ok(());
+        }
+        if is_variable && plan.has_services_file {
+            let what = "cannot resolve VCAP_SERVICES: once it is resolved it is longer than a variable can be (128 KiB), and \
+                        VCAP_SERVICES_FILE_PATH, which would lead to it, leads to another document";
+            let fault = Fault::new(Exit::Unavailable, what);
+            return Err(fault.with_help("have the app started with one of the two alone").into());
         }
         let path = self.folder().and_then(|folder| folder.add("vcap-services.json", &text));
         let path = path.map_err(|error| unwritten(document.name, &error))?;
@@ -206,6 +217,9 @@ impl<'a> Assembly<'a> {
             for (name, bytes) in &binding.files {
                 files::replace(&folder.join(name), &SecretValue::new(bytes.clone())).map_err(failed)?;
             }
+            for (name, template) in &binding.templates {
+                self.binding_file(&binding.shown_file(name), &folder.join(name), template)?;
+            }
             if binding.reference.is_none() {
                 continue;
             }
@@ -226,10 +240,42 @@ impl<'a> Assembly<'a> {
                     tracing::warn!(binding = %ServiceName::named(&binding.name), credential = %SafeText::of(&name), "a credential has the name of a file of the binding, which stays");
                     continue;
                 }
-                files::replace(&folder.join(&name), &json::as_text(value)).map_err(failed)?;
+                let value = match json::part(value) {
+                    SecretPart::Value(value) => value,
+                    SecretPart::Null => SecretValue::from("null"),
+                    SecretPart::NotText => {
+                        let (service, name) = (ServiceName::named(&binding.name), SafeText::quoted(&name));
+                        let what = format!(
+                            "Unable to interpolate credhub refs: {service} has a credential that is a string and no text: {name}"
+                        );
+                        return Err(Fault::new(Exit::Unavailable, what).with_help("store it anew").into());
+                    }
+                };
+                files::replace(&folder.join(&name), &value).map_err(failed)?;
             }
         }
         self.set_path(SERVICE_BINDING_ROOT, &root);
+        Ok(())
+    }
+
+    /// A file of a binding, which the app expects where it is. One that is a secret and nothing else can be given another later.
+    fn binding_file(&mut self, name: &str, path: &Path, template: &SecretTemplate) -> Result<(), Trouble> {
+        let failed = |error: FolderError| unwritten(name, &error);
+        match &template.0[..] {
+            [Piece::Reference(reference)] if !reference.as_file => {
+                let value = self.fetched.value(reference).map_err(|gap| unresolved(name, &reference.request, gap))?;
+                if let Some(value) = value {
+                    files::replace(path, value).map_err(failed)?;
+                    let what = (reference.request.clone(), reference.key.clone());
+                    self.binding_files.push((what, path.to_owned()));
+                }
+            }
+            _ => {
+                if let Some(value) = self.fill(name, template)? {
+                    files::replace(path, &value).map_err(failed)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -251,7 +297,8 @@ impl<'a> Assembly<'a> {
             };
             let variables =
                 self.holders.iter().filter(|(held, _)| held == request).map(|(_, name)| name.clone()).collect();
-            let files = self.files.iter().filter(|((held, _), _)| held == request);
+            let files = self.files.iter().chain(self.binding_files.iter().map(|(what, path)| (what, path)));
+            let files = files.filter(|((held, _), _)| held == request);
             let files = files.map(|((_, key), path)| LeasedFile { path: path.clone(), key: key.clone() }).collect();
             let end = SystemTime::now() + lease.duration;
             expiry = Some(expiry.map_or(end, |earlier| earlier.min(end)));
@@ -271,12 +318,24 @@ impl<'a> Assembly<'a> {
             tracing::info!(
                 variables = plan.variables.len(),
                 services = bindings + folders.count(),
-                files = self.files.len(),
+                files = self.files.len() + self.binding_files.len(),
                 leases = self.resolved.leased.len(),
                 "secrets resolved"
             );
         }
         Ok(self.resolved)
+    }
+}
+
+/// What helps where a value cannot be one of a variable.
+pub(super) const AS_FILE: &str = "add ?file behind it, and the app gets the path to a file";
+
+/// Why no variable can have the value, as the end of a sentence; `None`: one can.
+pub(super) fn unfit(name: &OsStr, value: &SecretValue) -> Option<&'static str> {
+    match () {
+        () if value.bytes().contains(&0) => Some("has a NUL byte in it, which no variable can have"),
+        () if !fits(name, value) => Some("is longer than a variable can be, which is 128 KiB"),
+        () => None,
     }
 }
 
@@ -292,14 +351,14 @@ fn is_file_name(name: &str) -> bool {
 fn unresolved(name: &str, request: &Request, gap: NoValue) -> Trouble {
     match gap {
         NoValue::Refused(error) => fault(format!("cannot resolve {name}: {request}: {}", error.what), &error).into(),
-        NoValue::NoAnswer => Trouble::Unanswered(name.to_owned()),
+        NoValue::NoAnswer(_) => Trouble::Unanswered(name.to_owned()),
     }
 }
 
 fn uninterpolated(gap: NoValue) -> Trouble {
     match gap {
         NoValue::Refused(error) => fault(format!("Unable to interpolate credhub refs: {}", error.what), &error).into(),
-        NoValue::NoAnswer => Trouble::Unanswered("the credhub refs".to_owned()),
+        NoValue::NoAnswer(_) => Trouble::Unanswered("the credhub refs".to_owned()),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use self::refusal::{CredHubRefusal, SHOWN};
 use super::fetch::MAX_AT_ONCE;
-use super::source::{Fetching, Request, SecretAnswer, SecretStore, SourceError};
+use super::source::{Fetching, LastTrouble, Request, SecretAnswer, SecretStore, SourceError};
 use super::vcap::{self, CredHubBinding};
 use super::{SecretValue, json, rotation};
 use crate::config::{ApiUrl, CredHubConfig};
@@ -78,11 +78,13 @@ impl CredHub {
         self: &Arc<Self>,
         document: &str,
         bindings: &[CredHubBinding],
+        trouble: &LastTrouble,
     ) -> Result<Vec<SecretValue>, SourceError> {
         let sent = Bytes::copy_from_slice(document.as_bytes());
-        match self.post(sent).await {
+        match self.post(sent, trouble).await {
             Ok(answer) => taken(&answer, bindings).map_err(|what| self.error(CredHubRefusal::unfit(&self.url, what))),
             Err(refusal) if refusal.status == Some(StatusCode::NOT_FOUND) => {
+                trouble.note(self.error(refusal.clone()));
                 Err(self.name_missing(refusal, bindings).await)
             }
             Err(refusal) => Err(self.error(refusal)),
@@ -104,7 +106,7 @@ impl CredHub {
             {
                 let credhub = Arc::clone(self);
                 asked.spawn(async move {
-                    let answer = credhub.post(alone(&binding.reference)).await;
+                    let answer = credhub.post(alone(&binding.reference), &LastTrouble::default()).await;
                     let is_missing = answer.is_err_and(|refusal| refusal.status == Some(StatusCode::NOT_FOUND));
                     is_missing.then_some(binding)
                 });
@@ -144,14 +146,14 @@ impl CredHub {
         SourceError { is_missing: false, what: refusal.what, help: refusal.help }
     }
 
-    async fn post(&self, document: Bytes) -> Result<SecretValue, CredHubRefusal> {
-        self.ask(Method::POST, "/api/v1/interpolate".to_owned(), document).await
+    async fn post(&self, document: Bytes, trouble: &LastTrouble) -> Result<SecretValue, CredHubRefusal> {
+        self.ask(Method::POST, "/api/v1/interpolate".to_owned(), document, trouble).await
     }
 
     /// A single credential.
-    async fn get(&self, name: &str) -> Result<SecretAnswer, SourceError> {
+    async fn get(&self, name: &str, trouble: &LastTrouble) -> Result<SecretAnswer, SourceError> {
         let path = format!("/api/v1/data?name={}&current=true", percent_encoded(name));
-        match self.ask(Method::GET, path, Bytes::new()).await {
+        match self.ask(Method::GET, path, Bytes::new(), trouble).await {
             Ok(answer) => credential(&answer)
                 .ok_or_else(|| format!("{}: the answer has no credential in it", self.url))
                 .map_err(|what| self.error(CredHubRefusal::unfit(&self.url, what))),
@@ -163,7 +165,13 @@ impl CredHub {
     }
 
     /// Asks until there is an answer of success, or no other try would help.
-    async fn ask(&self, method: Method, path: String, body: Bytes) -> Result<SecretValue, CredHubRefusal> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: String,
+        body: Bytes,
+        trouble: &LastTrouble,
+    ) -> Result<SecretValue, CredHubRefusal> {
         let deadline = Instant::now() + self.timeout;
         let mut tries = 1;
         loop {
@@ -193,6 +201,7 @@ impl CredHub {
                 return Err(refusal);
             }
             tracing::debug!(attempt = tries, error = refusal.what, "CredHub is asked again");
+            trouble.note(self.error(refusal));
             tries += 1;
             sleep(PAUSE).await;
         }
@@ -233,10 +242,10 @@ impl CredHub {
 }
 
 impl SecretStore for CredHub {
-    fn fetch<'a>(&'a self, request: &'a Request) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastTrouble) -> Fetching<'a> {
         Box::pin(async move {
             match request {
-                Request::CredHub { name } => self.get(name).await,
+                Request::CredHub { name } => self.get(name, trouble).await,
                 other => Err(SourceError::failed(format!("CredHub does not know what {other} is"))),
             }
         })
@@ -256,9 +265,9 @@ pub(super) fn credential(answer: &SecretValue) -> Option<SecretAnswer> {
     let newest = json::members(json::elements(json::member(&document, "data")?)?.first()?)?;
     let (kind, value) = (json::string(json::member(&newest, "type")?)?, json::member(&newest, "value")?);
     let fields = json::members(value).unwrap_or_default();
-    let fields = fields.into_iter().map(|(name, value)| (name, json::as_text(value))).collect::<Vec<_>>();
+    let fields = fields.into_iter().map(|(name, value)| (name, json::part(value))).collect::<Vec<_>>();
     // Parts of a certificate or a user mean something for themselves; a document of JSON is one.
-    let whole = (fields.is_empty() || kind == "json").then(|| json::as_text(value));
+    let whole = (fields.is_empty() || kind == "json").then(|| json::part(value));
     Some(SecretAnswer { whole, fields, lease: None })
 }
 
@@ -297,6 +306,7 @@ fn percent_encoded(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::SecretPart;
 
     #[test]
     fn the_newest_version_of_a_credential_has_a_whole_or_parts() {
@@ -304,9 +314,13 @@ mod tests {
             let answer = credential(&SecretValue::from(
                 format!(r#"{{"data":[{data},{{"type":"value","value":"old"}}]}}"#).as_str(),
             ))?;
-            let fields: Vec<_> =
-                answer.fields.iter().map(|(name, value)| format!("{name}={}", value.text().unwrap())).collect();
-            Some((answer.whole.map(|whole| whole.text().unwrap().to_owned()), fields.join(" ")))
+            let text = |part: &SecretPart| match part {
+                SecretPart::Value(value) => value.text().unwrap().to_owned(),
+                SecretPart::Null => "(null)".to_owned(),
+                SecretPart::NotText => "(no text)".to_owned(),
+            };
+            let fields: Vec<_> = answer.fields.iter().map(|(name, part)| format!("{name}={}", text(part))).collect();
+            Some((answer.whole.as_ref().map(text), fields.join(" ")))
         };
         let whole = |text: &str| Some(text.to_owned());
         assert_eq!(answer(r#"{"type":"password","value":"p\u00e4"}"#), Some((whole("pä"), String::new())));

@@ -1,14 +1,17 @@
 //! The questions that a plan has, each asked once, a few at a time.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::plan::BindingFolder;
-use super::reference::{Reference, SecretTemplate};
+use super::assemble::{AS_FILE, unfit};
+use super::bindings::BindingFolder;
+use super::reference::{Piece, Reference, SecretTemplate};
 use super::resolve::ResolvedName;
-use super::source::{Request, SecretAnswer, SourceError};
+use super::source::{LastTrouble, Request, SecretAnswer, SecretPart, SourceError};
 use super::vcap::{self, CredHubBinding, ServiceName};
 use super::{Plan, SecretStores, SecretValue, credhub};
 use crate::config::{SecretSource, Secrets};
@@ -44,23 +47,22 @@ pub(super) enum Reply {
 pub(super) enum NoValue {
     /// Its source says why.
     Refused(SourceError),
-    /// It was not asked to the end, since something else had failed or the time was over.
-    NoAnswer,
+    /// It was not asked to the end, since something else had failed or the time was over; what the last try came to, if there was one.
+    NoAnswer(Option<SourceError>),
 }
 
 /// All questions, each once, and what has been answered.
 pub(super) struct Fetches {
     left: Vec<Question>,
     pub(super) asked: BTreeMap<Question, Option<Result<Reply, SourceError>>>,
+    troubles: BTreeMap<Question, Arc<LastTrouble>>,
     running: JoinSet<(Question, Result<Reply, SourceError>)>,
 }
 
 impl Fetches {
     pub(super) fn of(plan: &Plan) -> Self {
-        let strings = plan.documents.iter().flat_map(|document| &document.found.strings);
-        let templates =
-            plan.variables.iter().map(|(_, template)| template).chain(strings.map(|string| &string.template));
-        let references = templates.flat_map(SecretTemplate::references).map(|reference| reference.request.clone());
+        let references =
+            plan.templates().flat_map(SecretTemplate::references).map(|reference| reference.request.clone());
         let documents = plan.documents.iter().enumerate().filter(|(_, document)| !document.found.bindings.is_empty());
         let bindings = plan.bindings.iter().flat_map(|root| root.bindings.iter().enumerate());
         let bindings = bindings.filter(|(_, binding)| binding.reference.is_some());
@@ -70,7 +72,7 @@ impl Fetches {
         left.sort();
         left.dedup();
         left.reverse();
-        Self { left, asked: BTreeMap::new(), running: JoinSet::new() }
+        Self { left, asked: BTreeMap::new(), troubles: BTreeMap::new(), running: JoinSet::new() }
     }
 
     /// Asks for all of them, a few at a time; with `stops`, until one could not be had. Cancel safe.
@@ -80,7 +82,9 @@ impl Fetches {
                 && let Some(question) = self.left.pop()
             {
                 self.asked.insert(question.clone(), None);
-                let asking = ask(question.clone(), plan, sources);
+                let trouble = Arc::<LastTrouble>::default();
+                self.troubles.insert(question.clone(), Arc::clone(&trouble));
+                let asking = ask(question.clone(), plan, sources, trouble);
                 self.running.spawn(async move { (question, asking.await) });
             }
             let (question, reply) = match self.running.join_next().await {
@@ -107,25 +111,38 @@ impl Fetches {
         self.asked.get(question).and_then(Option::as_ref)
     }
 
+    /// What the last try to answer `question` came to.
+    fn trouble(&self, question: &Question) -> Option<SourceError> {
+        self.troubles.get(question)?.get()
+    }
+
     pub(super) fn overdue(&self, secrets: &Secrets) -> Fault {
-        let late = self.asked.iter().filter(|(_, reply)| reply.is_none()).map(|(question, _)| question.to_string());
-        let late: Vec<_> = late.collect();
+        let late: Vec<_> =
+            self.asked.iter().filter(|(_, reply)| reply.is_none()).map(|(question, _)| question).collect();
         let more = late.len().saturating_sub(MOST_NAMED) + self.left.len();
-        let mut names = late.into_iter().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
+        let mut names = late.iter().take(MOST_NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         if more > 0 {
             names += &format!(" and {more} more");
         }
-        let what = format!("secrets are not resolved within {:?}: no answer for {names}", secrets.timeout);
-        Fault::new(Exit::Unavailable, what)
-            .with_help("see whether their server runs and can be reached, or raise --resolve-timeout")
+        let mut what = format!("secrets are not resolved within {:?}: no answer for {names}", secrets.timeout);
+        let trouble = late.into_iter().find_map(|question| self.trouble(question));
+        if let Some(trouble) = &trouble {
+            what += &format!("; the last try: {}", trouble.what);
+        }
+        let help = trouble.and_then(|trouble| trouble.help);
+        let help = help.unwrap_or_else(|| {
+            "see whether their server runs and can be reached, or raise --resolve-timeout".to_owned()
+        });
+        Fault::new(Exit::Unavailable, what).with_help(help)
     }
 
     /// Which value `reference` stands for; `None`: it may be missing, and is.
     pub(super) fn value(&self, reference: &Reference) -> Result<Option<&SecretValue>, NoValue> {
-        let value = match self.reply(&Question::Reference(reference.request.clone())) {
+        let question = Question::Reference(reference.request.clone());
+        let value = match self.reply(&question) {
             Some(Ok(Reply::Answer(answer))) => part(answer, reference.key.as_deref()),
             Some(Err(error)) => Err(error.clone()),
-            Some(Ok(Reply::Credentials(_))) | None => return Err(NoValue::NoAnswer),
+            Some(Ok(Reply::Credentials(_))) | None => return Err(NoValue::NoAnswer(self.trouble(&question))),
         };
         match value {
             Ok(value) => Ok(Some(value)),
@@ -134,31 +151,60 @@ impl Fetches {
         }
     }
 
+    /// Whether all of `template` is there; what no variable called `name` can have is refused.
+    fn fits(&self, name: &OsStr, template: &SecretTemplate) -> Result<bool, NoValue> {
+        let mut whole = SecretValue::with_capacity(0);
+        for piece in &template.0 {
+            match piece {
+                Piece::Text(text) => whole.push(text.as_bytes()),
+                Piece::Reference(reference) => match self.value(reference)? {
+                    // A path is short.
+                    Some(_) if reference.as_file => {}
+                    Some(value) => whole.push(value.bytes()),
+                    None => return Ok(false),
+                },
+            }
+        }
+        match unfit(name, &whole) {
+            None => Ok(true),
+            Some(why) => Err(NoValue::Refused(SourceError::failed(format!("it {why}")).with_help(AS_FILE))),
+        }
+    }
+
     pub(super) fn credentials(&self, question: &Question) -> Result<&[SecretValue], NoValue> {
         match self.reply(question) {
             Some(Ok(Reply::Credentials(credentials))) => Ok(credentials),
             Some(Err(error)) => Err(NoValue::Refused(error.clone())),
-            Some(Ok(Reply::Answer(_))) | None => Err(NoValue::NoAnswer),
+            Some(Ok(Reply::Answer(_))) | None => Err(NoValue::NoAnswer(self.trouble(question))),
         }
     }
 
     pub(super) fn names(&self, plan: &Plan, secrets: &Secrets) -> Vec<ResolvedName> {
         let told = |gap: NoValue| match gap {
             NoValue::Refused(error) => error,
-            NoValue::NoAnswer => SourceError::failed(format!("there was no answer within {:?}", secrets.timeout)),
+            NoValue::NoAnswer(trouble) => {
+                let what = format!("there was no answer within {:?}", secrets.timeout);
+                match trouble {
+                    Some(SourceError { what: last, help, .. }) => {
+                        SourceError { help, ..SourceError::failed(format!("{what}; the last try: {last}")) }
+                    }
+                    None => SourceError::failed(what),
+                }
+            }
         };
         let of_template = |template: &SecretTemplate| {
             let mut values = template.references().map(|reference| self.value(reference).map(|value| value.is_some()));
             values.try_fold(true, |all, is_there| Ok::<_, NoValue>(all && is_there?))
         };
         // In the order of the names.
-        let mut results: Vec<_> = plan.variables.iter().map(|(_, template)| of_template(template)).collect();
+        let mut results: Vec<_> = plan.variables.iter().map(|(name, template)| self.fits(name, template)).collect();
         for (at, document) in plan.documents.iter().enumerate() {
             results.extend(document.found.strings.iter().map(|string| of_template(&string.template)));
             let credentials = self.credentials(&Question::Document(at)).map(|_| true);
             results.extend(document.found.bindings.iter().map(|_| credentials.clone()));
         }
         for (at, binding) in plan.bindings.iter().flat_map(|root| root.bindings.iter().enumerate()) {
+            results.extend(binding.templates.iter().map(|(_, template)| of_template(template)));
             if binding.reference.is_some() {
                 results.push(self.credentials(&Question::Binding(at)).map(|_| true));
             }
@@ -177,6 +223,7 @@ fn ask(
     question: Question,
     plan: &Plan,
     sources: &SecretStores,
+    trouble: Arc<LastTrouble>,
 ) -> impl Future<Output = Result<Reply, SourceError>> + Send + use<> {
     let credhub = sources.credhub.clone();
     let (source, document) = match &question {
@@ -193,11 +240,13 @@ fn ask(
     async move {
         let nobody = || SourceError::failed("nobody was set up to answer it");
         match question {
-            Question::Reference(request) => source.ok_or_else(nobody)?.fetch(&request).await.map(Reply::Answer),
+            Question::Reference(request) => {
+                source.ok_or_else(nobody)?.fetch(&request, &trouble).await.map(Reply::Answer)
+            }
             Question::Document(_) | Question::Binding(_) => {
                 let (text, bindings) = document.ok_or_else(nobody)?;
                 let credhub = credhub.ok_or_else(nobody)?;
-                credhub.interpolate(&text, &bindings).await.map(Reply::Credentials)
+                credhub.interpolate(&text, &bindings, &trouble).await.map(Reply::Credentials)
             }
         }
     }
@@ -232,13 +281,32 @@ impl fmt::Display for Question {
 
 /// The part of `answer` that is meant.
 pub(super) fn part<'a>(answer: &'a SecretAnswer, key: Option<&str>) -> Result<&'a SecretValue, SourceError> {
-    match key {
-        None => answer.whole.as_ref().ok_or_else(|| {
-            SourceError::failed("it has several parts").with_help("write #KEY behind it, for the part that is meant")
-        }),
-        Some(key) => answer.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value).ok_or_else(|| {
-            let what = format!("it has no part {}", SafeText::quoted(key));
-            SourceError::missing(what).with_help("correct what stands behind #, or add ?optional")
-        }),
+    let (part, name) = match key {
+        None => {
+            let several = || {
+                SourceError::failed("it has several parts")
+                    .with_help("write #KEY behind it, for the part that is meant")
+            };
+            (answer.whole.as_ref().ok_or_else(several)?, "it".to_owned())
+        }
+        Some(key) => {
+            let key_shown = SafeText::quoted(key);
+            let found = answer.fields.iter().rfind(|(name, _)| name == key).map(|(_, part)| part);
+            let missing = || {
+                let help = "correct what stands behind #, or add ?optional";
+                SourceError::missing(format!("it has no part {key_shown}")).with_help(help)
+            };
+            (found.ok_or_else(missing)?, format!("its part {key_shown}"))
+        }
+    };
+    match part {
+        SecretPart::Value(value) => Ok(value),
+        SecretPart::Null => {
+            Err(SourceError::missing(format!("{name} is null")).with_help("store a value there, or add ?optional"))
+        }
+        SecretPart::NotText => {
+            let what = format!("{name} is a string that is no text: half of a character is missing");
+            Err(SourceError::failed(what).with_help("store it anew"))
+        }
     }
 }

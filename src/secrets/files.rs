@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Dir, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fstatfs, mkdirat, open, openat, statat,
+    Access, AtFlags, Dir, FlockOperation, Mode, OFlags, access, fchmod, flock, fstat, fstatfs, mkdirat, open, openat,
+    statat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -52,7 +53,7 @@ pub enum FolderError {
     #[error("others may write in {}, which has no sticky bit; name another folder by --secrets-dir", .0.display())]
     OpenFolder(PathBuf),
     /// The kernel's.
-    #[error("{}: {error}; name a folder by --secrets-dir that can be written to", .path.display())]
+    #[error("{}: {error}; name a folder by --secrets-dir that can be written to, and has room", .path.display())]
     Kernel {
         /// Where.
         path: PathBuf,
@@ -104,13 +105,22 @@ impl SecretsFolder {
         Err(FolderError::NoMemory)
     }
 
-    fn create_in(place: &Path) -> Result<(Self, bool), FolderError> {
-        let failed = |error: Errno| FolderError::Kernel { path: place.to_owned(), error: error.into() };
-        let parent = open(place, FOLDER, Mode::empty()).map_err(failed)?;
-        let mode = Mode::from_raw_mode(fstat(&parent).map_err(failed)?.st_mode);
-        if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
-            return Err(FolderError::OpenFolder(place.to_owned()));
+    /// Whether [`SecretsFolder::create`] would find a place, without anything being made.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn judge(named: Option<&Path>) -> Result<(), FolderError> {
+        if let Some(place) = named {
+            open_place(place)?;
+            return is_writable(place).map_err(|error| of_kernel(place, error));
         }
+        let fits = |place: &str| is_in_memory(Path::new(place)) && is_writable(Path::new(place)).is_ok();
+        IN_MEMORY.into_iter().any(fits).then_some(()).ok_or(FolderError::NoMemory)
+    }
+
+    fn create_in(place: &Path) -> Result<(Self, bool), FolderError> {
+        let failed = |error: Errno| of_kernel(place, error);
+        let parent = open_place(place)?;
         let is_in_memory = fstatfs(&parent).is_ok_and(|found| MEMORY_MAGIC.contains(&(found.f_type as u64)));
         for _ in 0..ATTEMPTS {
             let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(RANDOM).collect();
@@ -186,6 +196,24 @@ pub(super) fn make_folder(path: &Path) -> Result<(), FolderError> {
 }
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+fn of_kernel(place: &Path, error: Errno) -> FolderError {
+    FolderError::Kernel { path: place.to_owned(), error: error.into() }
+}
+
+/// A folder in which nobody can put another in the place of ours.
+fn open_place(place: &Path) -> Result<OwnedFd, FolderError> {
+    let parent = open(place, FOLDER, Mode::empty()).map_err(|error| of_kernel(place, error))?;
+    let mode = Mode::from_raw_mode(fstat(&parent).map_err(|error| of_kernel(place, error))?.st_mode);
+    match mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        true => Err(FolderError::OpenFolder(place.to_owned())),
+        false => Ok(parent),
+    }
+}
+
+fn is_writable(place: &Path) -> Result<(), Errno> {
+    access(place, Access::WRITE_OK | Access::EXEC_OK)
+}
 
 fn is_in_memory(place: &Path) -> bool {
     let found = open(place, FOLDER, Mode::empty()).and_then(fstatfs);
@@ -280,8 +308,10 @@ mod tests {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let error = SecretsFolder::create(Some(place.path())).err().unwrap().to_string();
         assert!(error.contains("no sticky bit"), "{error}");
+        assert_eq!(SecretsFolder::judge(Some(place.path())).unwrap_err().to_string(), error);
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o1777)).unwrap();
-        assert!(SecretsFolder::create(Some(place.path())).is_ok());
+        assert!(SecretsFolder::create(Some(place.path())).is_ok() && SecretsFolder::judge(Some(place.path())).is_ok());
+        assert!(SecretsFolder::judge(Some(&place.path().join("missing"))).is_err());
         let missing = SecretsFolder::create(Some(&place.path().join("missing"))).err().unwrap().to_string();
         assert!(
             missing.contains("missing: No such file or directory") && missing.contains("--secrets-dir"),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::SecretValue;
+use super::{SecretPart, SecretValue};
 
 /// A text is no JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,14 +35,15 @@ pub(super) fn value(text: &str) -> Result<&str, NotJson> {
 
 /// The members of the object `json`, in its order, those of one name all; `None` for what is no object.
 pub(super) fn members(json: &str) -> Option<Vec<Member<'_>>> {
-    let Members(members) = serde_json::from_str(json).ok()?;
+    // A message of the parser's would have what else stands there in it.
+    let Members(members) = json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()?;
     let name = |raw: &RawValue| string(raw.get()).unwrap_or_else(|| raw.get().to_owned());
     Some(members.into_iter().map(|(key, value)| (name(key), value.get())).collect())
 }
 
 /// The elements of the array `json`; `None` for what is no array.
 pub(super) fn elements(json: &str) -> Option<Vec<&str>> {
-    let Elements(elements) = serde_json::from_str(json).ok()?;
+    let Elements(elements) = json.trim_start().starts_with('[').then(|| serde_json::from_str(json).ok()).flatten()?;
     Some(elements.into_iter().map(RawValue::get).collect())
 }
 
@@ -61,9 +62,13 @@ pub(super) fn secret_string(json: &str) -> Option<SecretValue> {
     string(json).map(|text| SecretValue::new(text.into_bytes()))
 }
 
-/// What a member is where values are text: a string is what it says, all else is JSON as it is written.
-pub(super) fn as_text(json: &str) -> SecretValue {
-    secret_string(json).unwrap_or_else(|| SecretValue::from(json))
+/// What a member is where values are text: a string is what it says, all else but null is JSON as it is written.
+pub(super) fn part(json: &str) -> SecretPart {
+    match json {
+        "null" => SecretPart::Null,
+        string if string.starts_with('"') => secret_string(string).map_or(SecretPart::NotText, SecretPart::Value),
+        other => SecretPart::Value(SecretValue::from(other)),
+    }
 }
 
 /// `value` as a string of JSON; `None` if it is no text.
@@ -215,7 +220,18 @@ mod tests {
             assert_eq!(string(quoted(&SecretValue::from(text)).unwrap().text().unwrap()).unwrap(), text);
         }
         assert!(quoted(&SecretValue::new(vec![0xff])).is_none());
-        assert_eq!(as_text("{\"a\": 1.50}").text(), Some("{\"a\": 1.50}"));
-        assert_eq!(as_text("\"a\\n\"").text(), Some("a\n"));
+    }
+
+    #[test]
+    fn a_part_is_its_text_or_json_and_never_what_only_looks_like_a_value() {
+        let value = |json: &str| match part(json) {
+            SecretPart::Value(value) => value.text().map(str::to_owned),
+            SecretPart::Null | SecretPart::NotText => None,
+        };
+        assert_eq!(value("{\"a\": 1.50}").as_deref(), Some("{\"a\": 1.50}"));
+        assert_eq!(value("\"a\\n\"").as_deref(), Some("a\n"));
+        assert_eq!(value("\"null\"").as_deref(), Some("null"));
+        assert!(matches!(part("null"), SecretPart::Null));
+        assert!(matches!(part(r#""half \ud800 of it""#), SecretPart::NotText));
     }
 }

@@ -7,6 +7,7 @@
 //! log line or a message.
 
 mod assemble;
+mod bindings;
 mod credhub;
 mod fetch;
 mod files;
@@ -27,5 +28,5 @@ pub use files::{FolderError, SecretsFolder};
 pub use plan::{AppEnvironment, Plan};
 pub use reference::{Piece, Reference, ReferencePlace, SecretTemplate};
 pub use resolve::{Leased, LeasedFile, Resolved, ResolvedName, probe, resolve};
-pub use source::{Fetching, Request, SecretAnswer, SecretLease, SecretStore, SourceError};
+pub use source::{Fetching, LastTrouble, Request, SecretAnswer, SecretLease, SecretPart, SecretStore, SourceError};
 pub use sources::SecretStores;

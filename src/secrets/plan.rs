@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::bindings::BindingRoot;
 use super::credhub;
 use super::reference::{self, Piece, Reference, ReferencePlace, SecretTemplate};
 use super::vcap::{self, DocumentError, DocumentReferences, ServiceName};
@@ -12,7 +13,7 @@ use crate::config::{SecretSource, Secrets};
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, SafeText, Source};
 use crate::sys;
 
-/// ServiceName bindings as one document.
+/// Service bindings as one document.
 pub(super) const VCAP_SERVICES: &str = "VCAP_SERVICES";
 
 /// The same document in a file.
@@ -27,12 +28,6 @@ const VCAP_PLATFORM_OPTIONS: &str = "VCAP_PLATFORM_OPTIONS";
 /// With this the launcher leaves references alone. For ours there is `--resolve`.
 const CREDHUB_SKIP_INTERPOLATION: &str = "CREDHUB_SKIP_INTERPOLATION";
 
-/// In a folder of a binding: the file whose text refers to CredHub.
-const REFERENCE_FILES: [&str; 2] = ["credhub-ref", "credhub_ref"];
-
-/// Files of one binding, and bindings, at most: a folder of something else is not read to its end.
-const MOST_ENTRIES: usize = 1000;
-
 /// Characters that are repeated of a reference.
 const MOST_SHOWN: usize = 300;
 
@@ -46,13 +41,17 @@ pub struct Plan {
     pub(super) variables: Vec<(OsString, SecretTemplate)>,
     /// Documents that have references.
     pub(super) documents: Vec<Document>,
-    /// The folder of bindings, if one of them refers to CredHub.
+    /// The folder of bindings, if one of them refers to a secret.
     pub(super) bindings: Option<BindingRoot>,
     /// Variables that the app does not get.
     pub(super) remove: Vec<OsString>,
     /// The app has a DATABASE_URL of its own.
     pub(super) has_database_url: bool,
-    /// References to CredHub are left alone, as nobody has said where it is.
+    /// The app has a document in a file already.
+    pub(super) has_services_file: bool,
+    /// CredHub is to be asked, and nobody has said where it is.
+    knows_no_credhub: bool,
+    /// So these are left alone.
     credhub_left_alone: bool,
     /// The launcher was told to leave them alone.
     launcher_skips: bool,
@@ -67,22 +66,6 @@ pub(super) struct Document {
     pub(super) found: DocumentReferences,
 }
 
-/// Bindings as files.
-#[derive(Debug)]
-pub(super) struct BindingRoot {
-    pub(super) bindings: Vec<BindingFolder>,
-}
-
-/// One binding as files.
-#[derive(Debug)]
-pub(super) struct BindingFolder {
-    pub(super) name: String,
-    /// What it refers to, if it does.
-    pub(super) reference: Option<String>,
-    /// All other files, by name.
-    pub(super) files: Vec<(String, Vec<u8>)>,
-}
-
 impl Plan {
     /// What `environment` asks of the sources of `secrets`. The documents that it leads to are read.
     ///
@@ -95,49 +78,54 @@ impl Plan {
         let is_set = |name: &str| environment.get(OsStr::new(name)).is_some_and(|value| !value.is_empty());
         plan.launcher_skips = credhub && is_set(CREDHUB_SKIP_INTERPOLATION);
         plan.has_database_url = environment.contains_key(OsStr::new("DATABASE_URL"));
+        plan.has_services_file = is_set(VCAP_SERVICES_FILE_PATH);
         if credhub && environment.contains_key(OsStr::new(VCAP_PLATFORM_OPTIONS)) {
             plan.remove.push(VCAP_PLATFORM_OPTIONS.into());
         }
         // Whom nobody can ask resolves no document; a variable that means it has no other sense.
         let no_credhub = credhub && secrets.credhub.url.is_none();
+        plan.knows_no_credhub = no_credhub;
         let mut in_documents = secrets.resolve.clone();
         in_documents.retain(|source| !(no_credhub && *source == SecretSource::Credhub));
         for (name, value) in environment {
-            let (Some(shown), Some(text)) = (name.to_str(), value.to_str()) else { continue };
-            if shown.starts_with(PREFIX) {
+            let Some(shown) = name.to_str().filter(|name| !name.starts_with(PREFIX)) else { continue };
+            let place = Source::Variable(shown.to_owned());
+            let Some(text) = value.to_str() else {
+                if refers(shown, &value.to_string_lossy(), &in_documents, &secrets.resolve) {
+                    let problem =
+                        Problem::new("refers to secrets, and has bytes that are no text", "write it in UTF-8");
+                    wrong.push(problem.at(place));
+                }
                 continue;
-            }
-            let at = |problem: Problem| problem.at(Source::Variable(shown.to_owned()));
-            match reference::parse(text, &secrets.resolve, ReferencePlace::Variable) {
+            };
+            // What stands in a document becomes a part of a document.
+            let template = match is_document(shown, text) {
+                true => Ok(None),
+                false => reference::parse(text, &secrets.resolve, ReferencePlace::Variable),
+            };
+            match template {
                 Ok(Some(template)) if no_credhub && template.refers_to(SecretSource::Credhub) => {
                     let problem = Problem::new(
                         "refers to CredHub, and nobody has said where that is",
                         "give --credhub-url https://HOST:PORT",
                     );
-                    wrong.push(at(problem));
+                    wrong.push(problem.at(place));
                 }
                 Ok(Some(template)) => plan.variables.push((name.clone(), template)),
                 Ok(None) if shown == VCAP_SERVICES => {
-                    plan.credhub_left_alone |= no_credhub
-                        && vcap::find(text, &[SecretSource::Credhub]).is_ok_and(|found| !found.bindings.is_empty());
-                    plan.add(
-                        VCAP_SERVICES,
-                        text.to_owned(),
-                        &in_documents,
-                        Source::Variable(shown.to_owned()),
-                        &mut wrong,
-                    );
+                    plan.add(VCAP_SERVICES, text.to_owned(), &in_documents, place, &mut wrong);
                 }
                 Ok(None) => {}
-                Err(problem) => wrong.push(at(problem)),
+                Err(problem) => wrong.push(problem.at(place)),
             }
         }
         if let Some(path) = environment.get(OsStr::new(VCAP_SERVICES_FILE_PATH)).filter(|path| !path.is_empty()) {
             plan.add_file(Path::new(path), &in_documents, &mut wrong);
         }
-        let root = environment.get(OsStr::new(SERVICE_BINDING_ROOT)).filter(|path| !path.is_empty());
-        if let Some(root) = root.filter(|_| in_documents.contains(&SecretSource::Credhub)) {
-            match BindingRoot::read(Path::new(root)) {
+        if let Some(root) = environment.get(OsStr::new(SERVICE_BINDING_ROOT)).filter(|path| !path.is_empty()) {
+            let of_credhub = || BindingRoot::read(Path::new(root), &[SecretSource::Credhub]);
+            plan.credhub_left_alone |= no_credhub && of_credhub().is_ok_and(|found| found.is_some());
+            match BindingRoot::read(Path::new(root), &in_documents) {
                 Ok(root) => plan.bindings = root,
                 Err(problem) => wrong.push(problem.at(Source::Variable(SERVICE_BINDING_ROOT.to_owned()))),
             }
@@ -153,6 +141,8 @@ impl Plan {
         place: Source,
         wrong: &mut Vec<Diagnostic>,
     ) {
+        self.credhub_left_alone |= self.knows_no_credhub
+            && vcap::find(&text, &[SecretSource::Credhub]).is_ok_and(|found| !found.bindings.is_empty());
         match vcap::find(&text, sources) {
             Ok(found) if found.bindings.is_empty() && found.strings.is_empty() => {}
             Ok(found) => self.documents.push(Document { name, text, found }),
@@ -174,15 +164,32 @@ impl Plan {
         }
     }
 
+    /// All that refers to secrets but for documents and bindings as a whole.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &SecretTemplate> {
+        let strings = self.documents.iter().flat_map(|document| &document.found.strings);
+        let folders = self.bindings.iter().flat_map(|root| &root.bindings);
+        let variables = self.variables.iter().map(|(_, template)| template);
+        let files = folders.flat_map(|folder| folder.templates.iter().map(|(_, template)| template));
+        variables.chain(strings.map(|string| &string.template)).chain(files)
+    }
+
     /// Whether anything refers to `source`.
     pub fn refers_to(&self, source: SecretSource) -> bool {
-        let strings = self.documents.iter().flat_map(|document| &document.found.strings);
-        let templates =
-            self.variables.iter().map(|(_, template)| template).chain(strings.map(|string| &string.template));
-        let by_document =
-            || self.bindings.is_some() || self.documents.iter().any(|document| !document.found.bindings.is_empty());
-        templates.into_iter().any(|template| template.refers_to(source))
-            || source == SecretSource::Credhub && by_document()
+        let by_folder = || {
+            let mut folders = self.bindings.iter().flat_map(|root| &root.bindings);
+            folders.any(|folder| folder.reference.is_some())
+        };
+        let by_document = || self.documents.iter().any(|document| !document.found.bindings.is_empty());
+        self.templates().any(|template| template.refers_to(source))
+            || source == SecretSource::Credhub && (by_document() || by_folder())
+    }
+
+    /// Whether the app gets files for sure. What becomes too large for a variable is seen only when it is there.
+    pub fn needs_files(&self) -> bool {
+        let in_files = |document: &Document| document.name == VCAP_SERVICES_FILE_PATH;
+        self.bindings.is_some()
+            || self.documents.iter().any(in_files)
+            || self.templates().flat_map(SecretTemplate::references).any(|reference| reference.as_file)
     }
 
     /// Whether there is nothing to ask for.
@@ -204,8 +211,11 @@ impl Plan {
             strings
                 .chain(bindings.map(|binding| (document.name_of(&binding.service), credhub_name(&binding.reference))))
         });
-        let folders = self.bindings.iter().flat_map(|root| &root.bindings);
-        let folders = folders.filter_map(|folder| Some((folder.shown(), credhub_name(folder.reference.as_ref()?))));
+        let folders = self.bindings.iter().flat_map(|root| &root.bindings).flat_map(|folder| {
+            let files = folder.templates.iter().map(|(file, template)| of_template(folder.shown_file(file), template));
+            let whole = folder.reference.iter().map(|reference| (folder.shown(), credhub_name(reference)));
+            files.chain(whole)
+        });
         variables.chain(documents).chain(folders).collect()
     }
 
@@ -239,10 +249,18 @@ impl Document {
     }
 }
 
-impl BindingFolder {
-    /// For people.
-    pub(super) fn shown(&self) -> String {
-        format!("{SERVICE_BINDING_ROOT}: {}", ServiceName::named(&self.name))
+/// Whether the variable `name` is read as a document, and not as one value.
+fn is_document(name: &str, text: &str) -> bool {
+    name == VCAP_SERVICES && text.trim_start().starts_with(['{', '['])
+}
+
+/// Whether the variable `name` refers to anything, or was meant to.
+fn refers(name: &str, text: &str, in_documents: &[SecretSource], sources: &[SecretSource]) -> bool {
+    match is_document(name, text) {
+        true => {
+            !vcap::find(text, in_documents).is_ok_and(|found| found.bindings.is_empty() && found.strings.is_empty())
+        }
+        false => !matches!(reference::parse(text, sources, ReferencePlace::Variable), Ok(None)),
     }
 }
 
@@ -268,63 +286,6 @@ impl SecretTemplate {
     fn refers_to(&self, source: SecretSource) -> bool {
         self.references().any(|reference| reference.request.source() == source)
     }
-}
-
-impl BindingRoot {
-    /// The bindings in `root`; `None`: none of them refers to CredHub.
-    fn read(root: &Path) -> Result<Option<Self>, Problem> {
-        let mut bindings = Vec::new();
-        for (name, path) in entries(root)? {
-            if path.is_dir() {
-                bindings.push(BindingFolder::read(name, &path)?);
-            }
-        }
-        let refers = bindings.iter().any(|binding| binding.reference.is_some());
-        Ok(refers.then_some(Self { bindings }))
-    }
-}
-
-impl BindingFolder {
-    fn read(name: String, path: &Path) -> Result<Self, Problem> {
-        let (mut reference, mut files) = (None, Vec::new());
-        for (file, path) in entries(path)? {
-            if path.is_dir() {
-                continue;
-            }
-            let bytes = sys::file::read_regular(&path).map_err(|error| unread(&path, &error))?;
-            match std::str::from_utf8(&bytes) {
-                Ok(text) if REFERENCE_FILES.contains(&file.as_str()) => reference = Some(text.trim().to_owned()),
-                _ => files.push((file, bytes)),
-            }
-        }
-        Ok(Self { name, reference, files })
-    }
-}
-
-/// What is in `folder`, by name, but for what is hidden: Kubernetes keeps its own things there.
-fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, Problem> {
-    let entries = std::fs::read_dir(folder).map_err(|error| unread(folder, &error))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| unread(folder, &error))?.path();
-        let Some(name) = path.file_name().and_then(OsStr::to_str).filter(|name| !name.starts_with('.')) else {
-            continue;
-        };
-        if found.len() == MOST_ENTRIES {
-            let what = format!("{} has more than {MOST_ENTRIES} entries", folder.display());
-            return Err(Problem::new(what, "name a folder of service bindings"));
-        }
-        found.push((name.to_owned(), path));
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn unread(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::new(
-        format!("{} cannot be read: {error}", path.display()),
-        "name a folder of service bindings that the app could read too",
-    )
 }
 
 fn problem(error: DocumentError) -> Problem {

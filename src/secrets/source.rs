@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::SecretValue;
@@ -42,11 +43,21 @@ pub enum Request {
 /// What a source has answered.
 pub struct SecretAnswer {
     /// The secret as a whole; `None`: it has parts, and a reference must say which.
-    pub whole: Option<SecretValue>,
-    /// Its parts by name. A string is its text, all else is JSON.
-    pub fields: Vec<(String, SecretValue)>,
+    pub whole: Option<SecretPart>,
+    /// Its parts by name; of several of one name the last counts.
+    pub fields: Vec<(String, SecretPart)>,
     /// For how long it is good; `None`: for ever.
     pub lease: Option<SecretLease>,
+}
+
+/// What a secret is, or a part of one.
+pub enum SecretPart {
+    /// A string is its text, all else is JSON.
+    Value(SecretValue),
+    /// JSON's null: there is none.
+    Null,
+    /// A string of JSON that is no text (RFC 8259, 8.2).
+    NotText,
 }
 
 /// For how long a secret is good.
@@ -73,11 +84,27 @@ pub struct SourceError {
 /// The future of an answer.
 pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<SecretAnswer, SourceError>> + Send + 'a>>;
 
-/// Whoever answers requests of one kind or several. It does its own retries; the time of the whole resolution is its caller's to watch, who
-/// drops the future then.
+/// What the last try came to, for whoever has no time for another.
+#[derive(Debug, Default)]
+pub struct LastTrouble(Mutex<Option<SourceError>>);
+
+impl LastTrouble {
+    /// This try came to nothing, and another follows.
+    pub fn note(&self, error: SourceError) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// What was noted last.
+    pub fn get(&self) -> Option<SourceError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Whoever answers requests of one kind or several. It does its own retries, and notes what each came to; the time of the whole resolution is
+/// its caller's to watch, who drops the future then.
 pub trait SecretStore: Send + Sync {
     /// Asks for `request`, which is of a kind that this source was registered for. Up to eight are asked at a time.
-    fn fetch<'a>(&'a self, request: &'a Request) -> Fetching<'a>;
+    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastTrouble) -> Fetching<'a>;
 }
 
 impl Request {

@@ -1,6 +1,7 @@
 //! Vault and OpenBao: the instance logs in, is given secrets, and lets its token go.
 
 mod bao;
+mod documents;
 mod faults;
 mod leases;
 mod resolving;

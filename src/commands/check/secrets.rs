@@ -9,8 +9,9 @@ use crate::config::{Config, PairSource};
 use crate::credentials::ServedCertificate;
 use crate::exit::Fault;
 use crate::secrets;
-use crate::secrets::{AppEnvironment, Plan, ResolvedName, SecretStores};
+use crate::secrets::{AppEnvironment, Plan, ResolvedName, SecretStores, SecretsFolder};
 use crate::sidecar;
+use crate::sys::limits;
 
 /// Judges the references in `environment`. Nobody is asked anything unless `connects`.
 ///
@@ -42,6 +43,12 @@ pub(super) fn judge(
         found.ok(Subject::Secrets, "nothing in the environment refers to a secret");
         return Ok(());
     }
+    if plan.needs_files()
+        && let Err(error) = SecretsFolder::judge(wanted.dir.as_deref())
+    {
+        let what = format!("nothing can be given to the app as a file: {error}");
+        found.problem(Subject::Secrets, what, "until then the app is not started");
+    }
     if !connects {
         for (name, request) in names {
             found.ok(Subject::Secrets, format!("{name} refers to {request}; --connect asks for it"));
@@ -53,6 +60,14 @@ pub(super) fn judge(
         found.problem(Subject::Secrets, "nobody is asked: there is no usable certificate to show", "see certificate");
         return Ok(());
     };
+    // From here on there is more in our memory than what stands in files.
+    if let Err(error) = limits::keep_memory_private() {
+        found.warning(
+            Subject::Secrets,
+            format!("cannot mark the process non-dumpable: {error}"),
+            "let it be (PR_SET_DUMPABLE)",
+        );
+    }
     let served = watch::Sender::new(vec![served]).subscribe();
     let stores = match SecretStores::open(wanted, &plan, &served, &Arc::default()) {
         Ok(stores) => stores,

@@ -19,7 +19,7 @@ use crate::lifecycle::ControlRequest;
 use crate::secrets::vault::{Asked, VaultError, VaultSession, VaultToken, warnings};
 use crate::sidecar;
 use crate::supervisor::Signals;
-use crate::sys::atomic_file;
+use crate::sys::{atomic_file, limits};
 use crate::telemetry;
 use crate::telemetry::log_writer;
 
@@ -35,6 +35,10 @@ const REWRITE: [Duration; 4] =
 /// # Errors
 /// [`Exit::NoCredential`] without a pair, [`Exit::Config`] for a file that cannot be written, [`Exit::Findings`] where Vault does not let us in.
 pub(super) fn run(args: &VaultArgs) -> Result<Exit, Fault> {
+    // A token is a secret, and with --write it is here for as long as we are.
+    if let Err(error) = limits::keep_memory_private() {
+        eprintln!("vestibule: cannot mark the process non-dumpable (PR_SET_DUMPABLE): {error}");
+    }
     match &args.vault.login {
         VaultLogin::Cf { .. } | VaultLogin::Cert { .. } => {}
         VaultLogin::Jwt { audience, .. } => note_commas("--audience", slice::from_ref(audience)),

@@ -89,7 +89,7 @@ async fn an_answer_that_is_too_large_is_not_kept() {
         [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; 500_000]].concat(),
     ] {
         let error = answered(&head).await.unwrap_err();
-        assert!(matches!(error, ApiError::TooLarge(_) | ApiError::NoAnswer(_)), "{error}");
+        assert!(matches!(error, ApiError::TooLarge(_) | ApiError::NotHttp(_)), "{error}");
     }
 }
 
@@ -98,11 +98,27 @@ async fn what_is_no_answer_or_breaks_off_is_told_apart_from_one() {
     for (answer, said) in [
         (&b""[..], "closed the connection before"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "no whole answer"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "it is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "closed the connection before"),
     ] {
         let error = answered(answer).await.unwrap_err();
         assert!(matches!(&error, ApiError::NoAnswer(_)) && error.is_transient(), "{error:?}");
         assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_speaks_something_else_is_not_asked_again() {
+    for answer in [
+        &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
+        b"HTTP/1.1 000 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
+        b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\x01\0\0\0\x05\0\xff\xff\xff",
+    ] {
+        let error = answered(answer).await.unwrap_err();
+        assert!(matches!(&error, ApiError::NotHttp(_)) && !error.is_transient(), "{error:?}");
+        assert!(error.to_string().starts_with("the answer is no HTTP: "), "{error}");
     }
 }
 
@@ -270,5 +286,31 @@ async fn an_encrypted_body_that_is_cut_off_never_looks_whole() {
         stream.get_mut().0.shutdown().await.unwrap();
     });
     let error = call(&format!("https://{addr}"), &ca.trust(), None).await.unwrap_err();
-    assert!(matches!(error, ApiError::NoAnswer(_)), "{error:?}");
+    assert!(matches!(&error, ApiError::NoAnswer(said) if said.contains("without close_notify")), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_encrypted_answer_that_does_not_come_is_told_in_our_words() {
+    let ca = TestCa::new();
+    let (certificate, key) = ca.issue(&["127.0.0.1"]);
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let builder = ServerConfig::builder_with_provider(crate::crypto::provider()).with_safe_default_protocol_versions();
+    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+    let config = Arc::new(builder.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap());
+    for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf of it"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let config = Arc::clone(&config);
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut stream = TlsAcceptor::from(config).accept(tcp).await.unwrap();
+            head(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            stream.get_mut().0.shutdown().await.unwrap();
+        });
+        let error = call(&format!("https://{addr}"), &ca.trust(), None).await.unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
+        assert_eq!(error.to_string(), "there was no whole answer: the server closed the connection before its end");
+    }
 }

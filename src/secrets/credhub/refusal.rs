@@ -36,7 +36,7 @@ struct ErrorBody {
 impl CredHubRefusal {
     /// What was answered is not what was asked.
     pub(super) fn unfit(url: &ApiUrl, what: String) -> Self {
-        let help = Some(format!("see whether {url} is a CredHub"));
+        let help = Some(is_it_one(url));
         Self { status: None, is_of_the_pair: false, is_transient: false, what, help }
     }
 
@@ -45,9 +45,12 @@ impl CredHubRefusal {
         let is_of_the_pair = error.is_rejection();
         let help = match pair.filter(|_| is_of_the_pair) {
             Some(pair) => Some(shown(pair, SystemTime::now())),
-            // Others have their remedy in them.
-            None => is_about_the_network(error)
-                .then(|| "see whether CredHub runs, and whether a security group lets the app reach it".to_owned()),
+            None => match error {
+                ApiError::NotHttp(_) | ApiError::TooLarge(_) => Some(is_it_one(url)),
+                // Others have their remedy in them.
+                error => is_about_the_network(error)
+                    .then(|| "see whether CredHub runs, and whether a security group lets the app reach it".to_owned()),
+            },
         };
         let what = format!("{url}: {error}");
         Self { status: None, is_of_the_pair, is_transient: error.is_transient(), what, help }
@@ -68,13 +71,15 @@ impl CredHubRefusal {
             }
             StatusCode::PAYLOAD_TOO_LARGE => Some("bind fewer services to one app"),
             status if status.is_redirection() => Some("correct --credhub-url: no redirect is followed"),
-            status if status.is_server_error() => Some("see CredHub's log"),
+            StatusCode::TOO_MANY_REQUESTS => Some("CredHub has too much to do: see who else asks it"),
+            status if status.is_server_error() || status.is_client_error() => Some("see CredHub's log"),
             _ => None,
         };
         let help = match is_of_the_pair {
-            true => Some(shown(pair, SystemTime::now())),
-            false => help.map(str::to_owned),
+            true => shown(pair, SystemTime::now()),
+            false => help.map_or_else(|| is_it_one(url), str::to_owned),
         };
+        let help = Some(help);
         let what = format!("{url} has answered {}{said}", status.as_u16());
         Self { status: Some(status), is_of_the_pair, is_transient: is_transient(status), what, help }
     }
@@ -106,6 +111,10 @@ fn shown(pair: &Pair, now: SystemTime) -> String {
         "see CredHub's log for the reason: the certificate may be replaced, its CA not be known there, or TLS end in front of CredHub"
     };
     format!("it was shown the certificate of {who}; {why}")
+}
+
+fn is_it_one(url: &ApiUrl) -> String {
+    format!("see whether {url} is a CredHub")
 }
 
 /// Whether the same request may well be answered otherwise a little later.

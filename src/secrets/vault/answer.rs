@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::secrets::{SecretAnswer, SecretLease, SecretValue};
+use crate::secrets::{SecretAnswer, SecretLease, SecretValue, json};
 
 /// No lease is believed to be longer: nobody waits for so long.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -111,7 +111,12 @@ impl VaultToken {
 }
 
 fn envelope(body: &[u8]) -> Result<Envelope<'_>, Unusable> {
-    serde_json::from_slice(body).map_err(|_| NO_JSON)
+    object(std::str::from_utf8(body).map_err(|_| NO_JSON)?).ok_or(NO_JSON)
+}
+
+/// The object in `text`. An array with the same values in it is none, though serde would take it for one.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 fn duration(seconds: u64) -> Duration {
@@ -120,7 +125,7 @@ fn duration(seconds: u64) -> Duration {
 
 /// The answer to a login, or to unwrapping one.
 pub(super) fn login(body: &[u8]) -> Result<LoginAnswer, Unusable> {
-    const NO_TOKEN: Unusable = "has no token in it";
+    const NO_TOKEN: Unusable = "has no token in it; see whether something else is there";
     let envelope = envelope(body)?;
     if let Some(WrapBody { token, creation_path }) = envelope.wrap_info {
         let token = VaultToken::new(token).ok_or(NO_TOKEN)?;
@@ -174,24 +179,25 @@ struct VersionMetadata {
 /// The secret in `body`, of which `version` was asked for.
 pub(super) fn secret(body: &[u8], version: Option<u32>) -> Result<SecretReading, Unusable> {
     let Envelope { data, lease_id, lease_duration, renewable, .. } = envelope(body)?;
-    let Some(data) = data else { return Ok(SecretReading::Missing("has nothing in it".to_owned())) };
-    let data = match serde_json::from_str::<Versioned<'_>>(data.get()) {
-        Ok(Versioned { data: Some(data), metadata }) => {
+    // Where there is no secret Vault says 404. Whatever says something else may well be no Vault.
+    let data = data.ok_or("has no data in it; see whether something else is there")?;
+    let data = match object::<Versioned<'_>>(data.get()) {
+        Some(Versioned { data: Some(data), metadata }) => {
             if version.is_some_and(|version| u64::from(version) != metadata.version) {
                 return Err("is another version than was asked for");
             }
             data
         }
-        Ok(Versioned { data: None, metadata: VersionMetadata { version, destroyed, .. } }) => {
+        Some(Versioned { data: None, metadata: VersionMetadata { version, destroyed, .. } }) => {
             let how = if destroyed { "destroyed" } else { "deleted" };
             return Ok(SecretReading::Missing(format!("has version {version}, which was {how}")));
         }
-        Err(_) if version.is_some() => return Err("has no versions: it is not of KV 2"),
-        Err(_) => data,
+        None if version.is_some() => return Err("has no versions, for it is not of KV 2; leave out #VERSION"),
+        None => data,
     };
     let members: BTreeMap<String, &RawValue> =
-        serde_json::from_str(data.get()).map_err(|_| "is no secret with keys; this path leads elsewhere")?;
-    let fields = members.into_iter().map(|(name, value)| (name, as_text(value.get()))).collect();
+        object(data.get()).ok_or("is no secret with keys; see where this path leads")?;
+    let fields = members.into_iter().map(|(name, value)| (name, json::part(value.get()))).collect();
     let lease = lease_id.filter(|id| !id.is_empty()).map(|id| SecretLease {
         id,
         duration: duration(lease_duration.unwrap_or_default()),
@@ -203,20 +209,11 @@ pub(super) fn secret(body: &[u8], version: Option<u32>) -> Result<SecretReading,
 /// What a 404 of KV 2 says of the version, where it says more than that there is nothing.
 pub(super) fn missing(body: &[u8]) -> Option<String> {
     let data = envelope(body).ok()?.data?;
-    let VersionMetadata { version, destroyed, deletion_time } =
-        serde_json::from_str::<Versioned<'_>>(data.get()).ok()?.metadata;
+    let VersionMetadata { version, destroyed, deletion_time } = object::<Versioned<'_>>(data.get())?.metadata;
     match (destroyed, deletion_time.is_empty()) {
         (true, _) => Some(format!("version {version} was destroyed")),
         (false, false) => Some(format!("version {version} was deleted")),
         (false, true) => None,
-    }
-}
-
-/// A string is what it says, all else is JSON as it is written.
-fn as_text(json: &str) -> SecretValue {
-    match serde_json::from_str::<String>(json) {
-        Ok(text) => SecretValue::new(text.into_bytes()),
-        Err(_) => SecretValue::from(json),
     }
 }
 
@@ -226,11 +223,13 @@ pub(super) fn plaintext(body: &[u8]) -> Result<SecretValue, Unusable> {
     struct Opened {
         plaintext: String,
     }
-    const NOTHING: Unusable = "has no plaintext in it";
+    const NOTHING: Unusable = "has no plaintext in it; see whether something else is there";
     let data = envelope(body)?.data.ok_or(NOTHING)?;
-    let Opened { plaintext } = serde_json::from_str(data.get()).map_err(|_| NOTHING)?;
+    let Opened { plaintext } = object(data.get()).ok_or(NOTHING)?;
     let plaintext = Zeroizing::new(plaintext);
-    Base64::decode_vec(&plaintext).map(SecretValue::new).map_err(|_| "has a plaintext that is no base64")
+    Base64::decode_vec(&plaintext)
+        .map(SecretValue::new)
+        .map_err(|_| "has a plaintext that is no base64; see whether something else is there")
 }
 
 #[cfg(test)]

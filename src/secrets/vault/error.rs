@@ -12,6 +12,9 @@ const MAX_TEXT: usize = 300;
 /// A run of this many characters that we have sent as a secret is not repeated from an answer.
 const SECRET_RUN: usize = 20;
 
+/// What helps where nothing else is known.
+const ITS_LOG: &str = "see Vault's log and its audit log";
+
 /// Why Vault has not done what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
@@ -76,6 +79,10 @@ const LOGIN_HELP: &[(&str, &str)] = &[
     ),
     ("no matching role", "there is no such role; Vault stores role names in lower case"),
     ("on given certificate", "the certificate does not name instance, app, space and organization"),
+    (
+        "missing name in alias",
+        "the certificate has nothing that the method could call its holder by; see its commonName",
+    ),
     ("app but received", "the certificate names more than one app"),
     ("valid CF certs have one IP address", "the certificate must have exactly one IP address"),
     ("doesn't match role constraints", "the role admits others; look at its bound_application_ids and the like"),
@@ -150,6 +157,9 @@ impl VaultError {
                     "give Vault's listener the CA that issues instance certificates; see whether the pair has expired, or was replaced",
                 );
             }
+            Self::Unreachable { error: ApiError::NotHttp(_) | ApiError::TooLarge(_), .. } => {
+                return Some("see whether a Vault or OpenBao is at this address");
+            }
             Self::Unreachable { error, .. } => {
                 return error.is_transient().then_some("see whether the server runs, the security group, and DNS");
             }
@@ -168,7 +178,9 @@ impl VaultError {
             }
             (Asked::Transit, 400) => Some("it is sealed by another key, or its text is not whole"),
             (Asked::Transit, 404) => Some("there is no such mount or key"),
-            _ => None,
+            (_, 429) => Some("Vault has too much to do, or a quota is used up; see its rate limit quotas"),
+            (_, 400..600) => Some(ITS_LOG),
+            _ => Some("see whether a Vault or OpenBao is at this address"),
         };
         known.or_else(of_status)
     }
@@ -300,6 +312,8 @@ mod tests {
             (400, "no matching IP address for \"10.0.0.1\"", false, "disable_ip_matching"),
             (400, "app ID X doesn't match role constraints of [Y]", false, "bound_application_ids"),
             (500, "Could not get api /v2/info: dial tcp", true, ""),
+            (429, "", true, "quotas"),
+            (101, "", false, "at this address"),
             (404, "namespace not found", false, "namespace"),
             (403, "permission denied", false, "mount"),
             (503, "Vault is sealed", true, "unseal"),
@@ -310,6 +324,7 @@ mod tests {
             (400, "error validating token: invalid audience (aud) claim", false, "bound_audiences"),
             (400, "error validating token: token is expired", false, "clock"),
             (400, "no known key successfully validated the token signature", false, "jwks_url"),
+            (500, "missing name in alias", false, "commonName"),
             (500, "x509: certificate signed by unknown authority", false, "CA that issues"),
             (400, "Invalid cert key usage", false, "keyAgreement"),
             (400, "missing CF cert organizational units", false, ""),
@@ -319,7 +334,7 @@ mod tests {
             let error = refused(status, text);
             assert_eq!(error.is_transient(Asked::Login), transient, "{status} {text}");
             let told = error.help(Asked::Login).unwrap_or_default();
-            assert!(told.contains(help) && (help.is_empty() == told.is_empty()), "{status} {text}: {told:?}");
+            assert!(told.contains(help) && (help.is_empty() == (told == ITS_LOG)), "{status} {text}: {told:?}");
         }
     }
 
@@ -327,7 +342,7 @@ mod tests {
     fn each_refusal_of_a_login_has_its_help() {
         let help = |text| refused(400, text).help(Asked::Login).unwrap_or_default();
         assert!(help("no matching IP address").contains("disable_ip_matching"));
-        assert!(help("1 error occurred: * crypto/rsa: verification error").is_empty());
+        assert_eq!(help("1 error occurred: * crypto/rsa: verification error"), ITS_LOG);
         assert!(help("request is too old; signed at ...").contains("clock"));
         assert!(refused(403, "permission denied").help(Asked::Secret).unwrap().contains("MOUNT/data/NAME"));
         assert!(refused(503, "Vault is sealed").help(Asked::Transit).unwrap().contains("unseal"));

@@ -11,11 +11,20 @@ use super::error::Asked;
 use super::held::HeldToken;
 use super::session::VaultSession;
 use super::source::VaultSource;
-use crate::secrets::{Leased, SecretLease};
+use crate::secrets::{LastTrouble, Leased, SecretLease};
 use crate::telemetry::SecretCounters;
 
 /// Between two tries to have something for another one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// Of its time, after which a secret is made to last longer, or replaced.
+const RENEWED_AT: f64 = 2.0 / 3.0;
+
+/// After which the end of one that cannot be renewed is told, if nobody can replace it.
+const TOLD_AT: f64 = 0.75;
+
+/// The same for one that could be, but for a server that does not answer: until then it is tried.
+const TRIED_UNTIL: f64 = 0.9;
 
 /// At most.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
@@ -111,54 +120,64 @@ impl KeptLease {
             let token_ends = session.end_of_holder(&self.secret.lease.id).await;
             let own_end = self.granted + self.secret.lease.duration;
             let ends = token_ends.map_or(own_end, |token| token.min(own_end));
-            let can_renew = self.secret.lease.renewable && token_ends.is_none_or(|token| token >= own_end);
-            let warns = !can_renew && !self.secret.variables.is_empty() && !self.has_warned;
+            let can_renew = self.secret.lease.renewable
+                && !self.secret.lease.duration.is_zero()
+                && token_ends.is_none_or(|token| token >= own_end);
+            let tells = !self.has_warned && !self.secret.variables.is_empty();
+            let end_told = tells.then(|| part(self.granted, ends, if can_renew { TRIED_UNTIL } else { TOLD_AT }));
             let replaces = !can_renew && !self.secret.files.is_empty();
-            let renewal = (can_renew || replaces).then(|| part(self.granted, ends, 2.0 / 3.0).max(not_before));
+            // With another secret in the files nobody would know any more when that of the variables ends.
+            let not_before_told = end_told.filter(|_| replaces).unwrap_or(not_before);
+            let renewal = (can_renew || replaces)
+                .then(|| part(self.granted, ends, RENEWED_AT).max(not_before).max(not_before_told));
             self.times.set(self.place, LeaseTimes { end: Some(ends), renewal });
-            let due = match renewal {
-                Some(renewal) => renewal,
-                None if warns => part(self.granted, ends, 0.75),
-                None => return,
-            };
+            let Some(due) = end_told.into_iter().chain(renewal).min() else { return };
             tokio::select! {
                 () = sleep_until(due.into()) => {}
                 Ok(()) = tokens.changed() => continue,
             }
-            if can_renew {
-                match self.renew(&session).await {
-                    true => (wait, not_before) = (FIRST_BACK_OFF, Instant::now()),
-                    false => {
-                        not_before = Instant::now() + wait;
-                        wait = (wait * 2).min(LONGEST_BACK_OFF);
-                    }
-                }
+            if end_told == Some(due) {
+                self.tell_end(ends, can_renew, &events).await;
                 continue;
             }
-            if warns {
-                sleep_until(part(self.granted, ends, 0.75).into()).await;
-                self.has_warned = true;
-                let (variables, secret) = (self.secret.variables.join(", "), self.secret.request.to_string());
-                let left = ends.saturating_duration_since(Instant::now()).as_secs();
-                tracing::warn!(
-                    variables,
-                    secret,
-                    seconds_left = left,
-                    "a secret in variables of the app ends and cannot be renewed; ask for it with ?file, or set --secret-on-expiry stop"
-                );
-                // Nobody listens any more when the process ends.
-                let _ = events.send(LeaseEvent::Ending(self.secret.variables.clone())).await;
+            let is_done = match can_renew {
+                true => self.renew(&session).await,
+                false => self.replace(&session).await,
+            };
+            if is_done && replaces {
+                let _ = events.send(LeaseEvent::Replaced).await;
             }
-            if replaces {
-                if self.replace(&session).await {
-                    (wait, not_before) = (FIRST_BACK_OFF, Instant::now());
-                    let _ = events.send(LeaseEvent::Replaced).await;
-                } else {
-                    not_before = Instant::now() + wait;
-                    wait = (wait * 2).min(LONGEST_BACK_OFF);
-                }
+            // What ends at once would be asked for again and again.
+            if is_done && !self.secret.lease.duration.is_zero() {
+                (wait, not_before) = (FIRST_BACK_OFF, Instant::now());
+            } else {
+                not_before = Instant::now() + wait;
+                wait = (wait * 2).min(LONGEST_BACK_OFF);
             }
         }
+    }
+
+    /// What variables hold ends, and nobody can change them.
+    async fn tell_end(&mut self, ends: Instant, can_renew: bool, events: &mpsc::Sender<LeaseEvent>) {
+        self.has_warned = true;
+        let (variables, secret) = (self.secret.variables.join(", "), self.secret.request.to_string());
+        let seconds_left = ends.saturating_duration_since(Instant::now()).as_secs();
+        match can_renew {
+            true => tracing::warn!(
+                variables,
+                secret,
+                seconds_left,
+                "a secret in variables of the app ends and could not be renewed so far; see whether Vault answers"
+            ),
+            false => tracing::warn!(
+                variables,
+                secret,
+                seconds_left,
+                "a secret in variables of the app ends and cannot be renewed; ask for it with ?file, or set --secret-on-expiry stop"
+            ),
+        }
+        // Nobody listens any more when the process ends.
+        let _ = events.send(LeaseEvent::Ending(self.secret.variables.clone())).await;
     }
 
     /// Makes the lease longer; `false`: it is tried again, if it can be at all.
@@ -168,6 +187,7 @@ impl KeptLease {
             Ok(Some(renewal)) => {
                 let SecretLease { duration, renewable, .. } = &mut self.secret.lease;
                 self.granted = Instant::now();
+                self.has_warned = false;
                 (*duration, *renewable) = (renewal.lease, renewal.renewable && renewal.lease >= self.first / 3);
                 tracing::debug!(secret = %self.secret.request, lease_seconds = renewal.lease.as_secs(), "lease renewed");
                 true
@@ -187,7 +207,7 @@ impl KeptLease {
     /// Has another secret in the place of this one.
     async fn replace(&mut self, session: &Arc<VaultSession>) -> bool {
         let source = VaultSource::new(Arc::clone(session));
-        let (answer, holder) = match source.fetch_held(&self.secret.request).await {
+        let (answer, holder) = match source.fetch_held(&self.secret.request, &LastTrouble::default()).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(secret = %self.secret.request, %error, "secret not replaced; the file keeps the old one");
@@ -207,11 +227,15 @@ impl KeptLease {
         let Some(lease) = answer.lease else {
             tracing::info!(secret = %self.secret.request, "secret replaced by one that does not end");
             self.secret.files.clear();
+            self.secret.lease.renewable = false;
             self.times.set(self.place, LeaseTimes::default());
             return true;
         };
         session.hold(&lease.id, holder).await;
         tracing::info!(secret = %self.secret.request, files = self.secret.files.len(), lease_seconds = lease.duration.as_secs(), "secret replaced");
+        if lease.duration.is_zero() {
+            tracing::warn!(secret = %self.secret.request, "the new secret has a lease of 0 seconds, and ends at once; see the TTL of its role");
+        }
         self.granted = Instant::now();
         self.secret.lease = lease;
         true

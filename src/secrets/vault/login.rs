@@ -28,6 +28,11 @@ pub enum LoginRefusal {
     /// The platform has announced that the instance is about to stop.
     #[error("nothing was sent to Vault: the certificate has no CN, so the instance is about to stop")]
     Retired,
+    /// The method knows whom it lets in by their CN, and says 500 of one without.
+    #[error(
+        "nothing was sent to Vault: the certificate does not have one CN, which is what the method cert calls its holder; have it issued with one (commonName)"
+    )]
+    NoName,
 }
 
 /// What is posted to log in.
@@ -54,13 +59,7 @@ pub(super) fn body(config: &Vault, pair: &Pair, now: SystemTime) -> Result<Vault
                 jti: None,
             })
         }
-        VaultLogin::Cert { role } => {
-            if Certificate::from_der(pair.leaf())?.is_retirement() {
-                return Err(LoginRefusal::Retired);
-            }
-            let json = json!({ "name": role }).to_string().into_bytes();
-            Ok(VaultLoginBody { json: Zeroizing::new(json), secret: Zeroizing::default(), jti: None })
-        }
+        VaultLogin::Cert { role } => by_certificate(pair, role),
         VaultLogin::Jwt { role, audience } => {
             let token = issue(pair, &TokenRequest::new(audience, JWT_TTL), now)?;
             let json = json!({ "role": role, "jwt": token.text() }).to_string().into_bytes();
@@ -73,6 +72,19 @@ pub(super) fn body(config: &Vault, pair: &Pair, now: SystemTime) -> Result<Vault
             Ok(VaultLoginBody::of_jwt(json, token.text(), token.jti.clone()))
         }
     }
+}
+
+/// The pair is shown in the handshake; here is nothing but whose it is to be.
+fn by_certificate(pair: &Pair, role: &str) -> Result<VaultLoginBody, LoginRefusal> {
+    let certificate = Certificate::from_der(pair.leaf())?;
+    if certificate.is_retirement() {
+        return Err(LoginRefusal::Retired);
+    }
+    if certificate.common_name().is_none() {
+        return Err(LoginRefusal::NoName);
+    }
+    let json = json!({ "name": role }).to_string().into_bytes();
+    Ok(VaultLoginBody { json: Zeroizing::new(json), secret: Zeroizing::default(), jti: None })
 }
 
 impl VaultLoginBody {
@@ -98,4 +110,26 @@ pub fn warnings(config: &Vault) -> Vec<String> {
         );
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto;
+
+    #[test]
+    fn a_certificate_without_a_name_is_not_shown_to_the_method_cert() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let named = rcgen::CertificateParams::new(vec!["app.example".to_owned()]).unwrap();
+        let mut nameless = named.clone();
+        nameless.distinguished_name = rcgen::DistinguishedName::new();
+        nameless.distinguished_name.push(rcgen::DnType::OrganizationName, "example");
+        let body = |params: rcgen::CertificateParams| {
+            let pem = params.self_signed(&key).unwrap().pem();
+            let pair = Pair::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes(), &crypto::provider()).unwrap();
+            by_certificate(&pair, "app").map(|body| body.json.to_vec())
+        };
+        assert_eq!(body(named).unwrap(), br#"{"name":"app"}"#);
+        assert_eq!(body(nameless).unwrap_err(), LoginRefusal::NoName);
+    }
 }

@@ -1,5 +1,7 @@
 //! The token that we hold: asked for when it is first needed, renewed, replaced when the pair is, and revoked at the end.
 
+mod asking;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,14 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep_until, timeout};
 
-use super::answer::{self, Auth, LoginAnswer, Renewal, VaultToken, Wrapped};
-use super::client::{Call, VaultClient};
+use super::answer::{self, Auth, LoginAnswer, Renewal, VaultToken};
+use super::client::Call;
 use super::error::{Asked, VaultError};
 use super::held::HeldToken;
-use super::login;
 use super::schedule::{Failed, RenewalSchedule, RenewalStep};
 use crate::config::{Vault, VaultMethod};
-use crate::credentials::{ServedCertificate, run_blocking};
+use crate::credentials::ServedCertificate;
 use crate::identity::Certificate;
 use crate::secrets::rotation;
 use crate::telemetry::{VaultCounters, VaultTokenTimes};
@@ -256,76 +257,6 @@ impl VaultSession {
             None => {}
         }
         Ok(())
-    }
-
-    /// The answer to a login with the pair in service, the client that has it, and that pair's generation. Who was refused with a pair that
-    /// was replaced meanwhile asks again.
-    async fn ask_for_token(&self) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
-        loop {
-            let mut shown = None;
-            let result = self.ask_for_token_once(&mut shown).await;
-            self.counters.count_login(self.config.method(), result.is_ok());
-            match (result, shown) {
-                (Err(error), Some(generation))
-                    if error.is_of_the_pair(Asked::Login) && rotation::has_successor(&self.pairs, generation).await =>
-                {
-                    tracing::debug!(generation, %error, "login to Vault refused; it is tried again with the new certificate");
-                }
-                (result, _) => return result,
-            }
-        }
-    }
-
-    /// One login, uncounted. Which pair is shown is told as soon as it is known.
-    async fn ask_for_token_once(&self, shown: &mut Option<u64>) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
-        let mut pairs = self.pairs.clone();
-        // The first pair is waited for; nobody is left to bring one only when the process ends.
-        let served = match pairs.wait_for(|served| !served.is_empty()).await {
-            Ok(served) => served.first().cloned(),
-            Err(_) => None,
-        };
-        let Some(ServedCertificate { pair, generation, .. }) = served else {
-            return Err(self.unusable("was not asked for: there is no pair"));
-        };
-        *shown = Some(generation);
-        let config = self.config.clone();
-        // A signature, and the files of CAs.
-        let prepared = run_blocking(move || {
-            let body = login::body(&config, &pair, SystemTime::now())?;
-            Ok::<_, VaultError>((body, VaultClient::new(&config, &pair)?))
-        });
-        let (body, client) =
-            prepared.await.map_err(|_| self.unusable("could not be asked for; please report this"))??;
-        let path = self.login_path();
-        let mut call = Call::post(&path, None, &body.json);
-        let secrets = [body.secret.as_str()];
-        call.secrets = &secrets;
-        call.wrap_ttl = self.config.wrap_ttl;
-        let reply = client.call(&call).await?;
-        let answer = answer::login(&reply.body).map_err(|what| self.unusable(what))?;
-        match &answer {
-            LoginAnswer::Auth(_) if self.config.wrap_ttl.is_some() => {
-                Err(self.unusable("is not wrapped, though it was to be"))
-            }
-            // Somebody may have put in what they have wrapped themselves.
-            LoginAnswer::Wrapped(wrapped) if wrapped.creation_path != path => {
-                Err(self
-                    .unusable("was wrapped elsewhere: somebody may have had it before; look at the audit log of Vault"))
-            }
-            _ => {
-                tracing::debug!(jti = body.jti, "login answered");
-                Ok((answer, client, generation))
-            }
-        }
-    }
-
-    async fn unwrap(&self, client: &VaultClient, wrapped: &Wrapped) -> Result<Auth, VaultError> {
-        let reply = client.call(&Call::post("sys/wrapping/unwrap", Some(&wrapped.token), b"")).await?;
-        match answer::login(&reply.body) {
-            Ok(LoginAnswer::Auth(auth)) => Ok(auth),
-            Ok(LoginAnswer::Wrapped(_)) => Err(self.unusable("is wrapped twice")),
-            Err(what) => Err(self.unusable(what)),
-        }
     }
 
     /// Makes the token last longer.

@@ -12,7 +12,7 @@ use super::client::Call;
 use super::error::{Asked, VaultError};
 use super::held::HeldToken;
 use super::session::VaultSession;
-use crate::secrets::{Fetching, Request, SecretAnswer, SecretStore, SourceError};
+use crate::secrets::{Fetching, LastTrouble, Request, SecretAnswer, SecretPart, SecretStore, SourceError};
 
 /// For so long one request is tried again and again, if what it fails by may pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,13 +36,18 @@ impl VaultSource {
     }
 
     /// The answer, and the token that its lease ends with.
-    pub(super) async fn fetch_held(&self, request: &Request) -> Result<(SecretAnswer, Arc<HeldToken>), SourceError> {
+    pub(super) async fn fetch_held(
+        &self,
+        request: &Request,
+        trouble: &LastTrouble,
+    ) -> Result<(SecretAnswer, Arc<HeldToken>), SourceError> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.ask(request).await {
                 Ok(found) => return found,
-                Err(Failure { asked, error }) if error.is_transient(asked) && Instant::now() + BETWEEN < until => {
-                    tracing::debug!(%error, "Vault is asked again");
+                Err(failure) if failure.error.is_transient(failure.asked) && Instant::now() + BETWEEN < until => {
+                    tracing::debug!(error = %failure.error, "Vault is asked again");
+                    trouble.note(failure.into());
                     sleep(BETWEEN).await;
                 }
                 Err(failure) => return Err(failure.into()),
@@ -98,7 +103,7 @@ impl VaultSource {
         };
         Ok(match asked {
             Asked::Transit => answer::plaintext(&reply.body)
-                .map(|plain| SecretAnswer { whole: Some(plain), fields: Vec::new(), lease: None })
+                .map(|plain| SecretAnswer { whole: Some(SecretPart::Value(plain)), fields: Vec::new(), lease: None })
                 .map_err(unusable),
             Asked::Secret | Asked::Login => match answer::secret(&reply.body, version_of(request)) {
                 Ok(SecretReading::Found(answer)) => Ok(answer),
@@ -131,9 +136,9 @@ impl From<Failure> for SourceError {
 }
 
 impl SecretStore for VaultSource {
-    fn fetch<'a>(&'a self, request: &'a Request) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastTrouble) -> Fetching<'a> {
         Box::pin(async move {
-            let (answer, held) = self.fetch_held(request).await?;
+            let (answer, held) = self.fetch_held(request, trouble).await?;
             if let Some(lease) = &answer.lease {
                 self.0.hold(&lease.id, held).await;
             }

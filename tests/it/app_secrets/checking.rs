@@ -70,3 +70,35 @@ fn references_are_judged_offline_and_asked_for_with_connect() {
     let (lines, _) = check(&instance, &credhub, &[], &[]);
     assert!(lines[0].contains("nothing in the environment refers to a secret"), "{lines:?}");
 }
+
+#[test]
+fn what_the_start_would_refuse_is_found_before() {
+    let instance = Instance::new();
+    let large = "x".repeat(131_072);
+    let credhub = CredHub::knowing(&[("/nul", json!({ "p": "a\0b" })), ("/large", json!({ "p": large }))]);
+    let environment = [
+        ("ONE", "credhub:/nul#p"),
+        ("TWO", "credhub:/large#p"),
+        ("THREE", "credhub:/nul#p?file"),
+        ("TWELVE", "credhub:/large#p?file"),
+    ];
+    let (lines, _) = check(&instance, &credhub, &["--connect"], &environment);
+    let told = |name: &str| {
+        let line =
+            lines.iter().find(|line| line.contains(&format!(" {name}: "))).unwrap_or_else(|| panic!("{lines:?}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for (name, why) in [("ONE", "it has a NUL byte in it"), ("TWO", "it is longer than a variable can be")] {
+        assert!(told(name).starts_with("problem") && told(name).contains(why), "{lines:?}");
+        assert!(told(name).contains("add ?file"), "{lines:?}");
+    }
+    assert_eq!(told("THREE"), "ok secrets THREE: credhub:/nul is there");
+    assert_eq!(told("TWELVE"), "ok secrets TWELVE: credhub:/large is there");
+    // The place for files is judged without anybody being asked.
+    for (name, is_problem) in [("THREE", true), ("ONE", false)] {
+        let environment = environment.iter().filter(|(known, _)| *known == name).copied().collect::<Vec<_>>();
+        let (lines, _) = check(&instance, &credhub, &["--secrets-dir", "/nowhere"], &environment);
+        let found = lines.iter().any(|line| line.starts_with("problem") && line.contains("/nowhere: No such file"));
+        assert_eq!(found, is_problem, "{lines:?}");
+    }
+}

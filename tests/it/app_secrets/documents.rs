@@ -86,6 +86,17 @@ fn the_platform_says_where_credhub_is_before_the_variable_of_other_tools() {
 }
 
 #[test]
+fn a_document_that_becomes_a_file_does_not_take_the_place_of_another() {
+    let instance = Instance::new();
+    let file = instance.path("vcap.json");
+    std::fs::write(&file, "{}").unwrap();
+    let credhub = CredHub::knowing(&[("/big", json!({ "p": "x".repeat(200_000) }))]);
+    let setup = instance.asking(&credhub).env("VCAP_SERVICES", r#"{"a":[{"credentials":{"credhub-ref":"/big"}}]}"#);
+    let outcome = instance.outcome(setup.env("VCAP_SERVICES_FILE_PATH", file.to_str().unwrap()));
+    assert!(outcome.failure().contains("leads to another document"), "{}", outcome.failure());
+}
+
+#[test]
 fn a_document_that_grows_beyond_a_variable_becomes_a_file() {
     let instance = Instance::new();
     let document = r#"{"a":[{"credentials":{"credhub-ref":"/big"}}]}"#;

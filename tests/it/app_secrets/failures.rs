@@ -33,7 +33,9 @@ fn what_is_missing_is_named_though_credhub_does_not_name_it() {
 fn each_answer_that_is_none_has_its_sentence_and_the_tries_that_help() {
     let huge = || Said::Json(200, format!("{{\"a\":\"{}\"}}", "x".repeat(9 * 1024 * 1024)));
     type Script = Box<dyn Fn() -> Said + Send + Sync>;
-    let cases: [(Script, &[&str], usize); 17] = [
+    let cases: [(Script, &[&str], usize); 19] = [
+        (Box::new(|| Said::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec())), &["the answer is no HTTP", "is a CredHub"], 1),
+        (Box::new(|| error(409, "no")), &["409: no", "CredHub's log"], 1),
         (
             Box::new(|| {
                 error(
@@ -56,7 +58,7 @@ fn each_answer_that_is_none_has_its_sentence_and_the_tries_that_help() {
         (Box::new(|| error(503, "read only mode")), &["503: read only mode (after 3 tries)"], 3),
         (Box::new(|| error(413, "too large")), &["413"], 1),
         (Box::new(|| error(500, "a missing key")), &["500: a missing key (after 3 tries)", "CredHub's log"], 3),
-        (Box::new(|| Said::Json(429, "S3cret".to_owned())), &["429 (after 3 tries)"], 3),
+        (Box::new(|| Said::Json(429, "S3cret".to_owned())), &["429 (after 3 tries)", "too much to do"], 3),
         (
             Box::new(|| {
                 Said::Raw(b"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_vec())
@@ -80,7 +82,7 @@ fn each_answer_that_is_none_has_its_sentence_and_the_tries_that_help() {
             &["no credentials for service \"mail\""],
             1,
         ),
-        (Box::new(huge), &["larger than 8388608 bytes"], 1),
+        (Box::new(huge), &["larger than 8388608 bytes", "is a CredHub"], 1),
         (
             Box::new(|| {
                 let chunk = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));

@@ -201,6 +201,30 @@ fn bindings_as_files_are_copied_with_what_they_refer_to() {
 }
 
 #[test]
+fn bindings_as_files_are_left_alone_with_a_warning_where_nobody_says_where_credhub_is() {
+    let instance = Instance::new();
+    let (root, file) = (instance.path("bindings"), instance.path("vcap.json"));
+    fs::create_dir_all(root.join("db")).unwrap();
+    fs::write(root.join("db/credhub-ref"), "((/c/db))").unwrap();
+    fs::write(&file, r#"{"a":[{"credentials":{"credhub-ref":"/c/db"}}]}"#).unwrap();
+    for (name, path) in [("SERVICE_BINDING_ROOT", &root), ("VCAP_SERVICES_FILE_PATH", &file)] {
+        let path = path.to_str().unwrap();
+        let outcome = instance.outcome(instance.resolving("credhub", &[]).env(name, path));
+        assert_eq!(outcome.value(name), Some(path));
+        assert!(outcome.log.contains("references to CredHub are left alone"), "{name}: {}", outcome.log);
+    }
+    // A name that is no text is no name.
+    fs::write(root.join("db/credhub-ref"), b"\xff\xfe").unwrap();
+    let none = CredHub::knowing(&[]);
+    let ca = none.ca();
+    let options = ["--credhub-url", &none.url(), "--credhub-ca", ca.to_str().unwrap()];
+    let outcome =
+        instance.outcome(instance.resolving("credhub", &options).env("SERVICE_BINDING_ROOT", root.to_str().unwrap()));
+    assert_eq!(outcome.status.code(), Some(78), "{}", outcome.log);
+    assert!(outcome.log.contains("db/credhub-ref is no text"), "{}", outcome.log);
+}
+
+#[test]
 fn the_document_in_a_file_is_resolved_into_another() {
     let instance = Instance::new();
     let credhub = CredHub::knowing(&[("/c/db", json!({ "password": "S3cret" }))]);

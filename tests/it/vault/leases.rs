@@ -176,3 +176,64 @@ fn the_status_says_when_token_and_leases_are_renewed_and_end_and_nothing_else_of
     sidecar.signal("TERM");
     instance.ended(sidecar);
 }
+
+#[test]
+fn a_lease_of_no_time_is_replaced_at_longer_and_longer_intervals() {
+    for renewable in [true, false] {
+        let renewal = || said(200, &json!({ "lease_id": "x", "lease_duration": 0, "renewable": true }));
+        let (instance, vault) = (Instance::new(), database(0, renewable, renewal));
+        let address = url(&vault);
+        let began = Instant::now();
+        let sidecar = instance
+            .running("vault", &options(&address), &["sleep", "60"])
+            .env("A", &format!("{REFERENCE}?file"))
+            .start();
+        let count = |what: &str| paths(&vault).iter().filter(|path| *path == what).count();
+        wait_until("the third successor", || count("database/creds/app") > 3);
+        // At once, then after one second, and after two more.
+        assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+        assert_eq!(count("sys/leases/renew"), 0);
+        sidecar.wait_for("the new secret has a lease of 0 seconds, and ends at once; see the TTL of its role");
+        sidecar.signal("TERM");
+        instance.ended(sidecar);
+    }
+}
+
+#[test]
+fn the_end_of_a_variable_is_told_though_it_might_have_been_renewed_by_a_server_that_does_not_answer() {
+    for stops in [false, true] {
+        let (instance, vault) = (Instance::new(), database(3, true, || refused(503, &["Vault is sealed"])));
+        let address = url(&vault);
+        let more: &[&str] = if stops { &["--secret-on-expiry", "stop"] } else { &[] };
+        let options = [&options(&address)[..], more].concat();
+        let mut sidecar = instance.running("vault", &options, &["sleep", "60"]).env("A", REFERENCE).start();
+        let warning = sidecar.wait_for(
+            "a secret in variables of the app ends and could not be renewed so far; see whether Vault answers",
+        );
+        assert_eq!(warning["variables"], "A");
+        if !stops {
+            sidecar.signal("TERM");
+        }
+        let status = sidecar.exited();
+        assert_eq!(status.code(), Some(if stops { 69 } else { 143 }), "{:?}", sidecar.lines());
+    }
+}
+
+#[test]
+fn the_file_of_a_binding_gets_a_new_secret_as_any_other_file() {
+    let (instance, vault) = (Instance::new(), database(3, false, || refused(400, &["lease is not renewable"])));
+    let (address, root) = (url(&vault), instance.path("bindings"));
+    fs::create_dir_all(root.join("db")).unwrap();
+    fs::write(root.join("db/username"), REFERENCE).unwrap();
+    let script = format!(
+        "while :; do cat $SERVICE_BINDING_ROOT/db/username >> {}; sleep 0.1; done",
+        instance.path("seen").display()
+    );
+    let setup = instance.running("vault", &options(&address), &["sh", "-c", &script]);
+    let mut sidecar = setup.env("SERVICE_BINDING_ROOT", root.to_str().unwrap()).start();
+    wait_until("the next user", || {
+        fs::read_to_string(instance.path("seen")).is_ok_and(|seen| seen.contains("user-0") && seen.contains("user-1"))
+    });
+    sidecar.signal("TERM");
+    sidecar.exited();
+}

@@ -111,7 +111,12 @@ fn what_may_pass_is_tried_again_until_it_has() {
 fn what_does_not_pass_ends_with_the_time_for_all() {
     let (instance, vault) = (Instance::new(), vault(|_| Some(refused(503, &["Vault is sealed"]))));
     let outcome = instance.outcome(run(&instance, &vault, &["--resolve-timeout", "2s"]).env("A", REFERENCE));
-    assert!(outcome.failure().contains("within 2s"), "{}", outcome.failure());
+    let failure = outcome.failure();
+    assert!(failure.contains("within 2s: no answer for vault:secret/data/app; the last try: "), "{failure}");
+    assert!(
+        failure.contains("answers 503 to auth/jwt/login: Vault is sealed; ") && failure.contains("unseal"),
+        "{failure}"
+    );
 }
 
 #[test]
@@ -227,7 +232,7 @@ fn answers_that_are_none_or_too_large_are_failures() {
     let answers = [
         ("<html>login</html>".to_owned(), "no JSON"),
         (r#"{"data":["a"]}"#.to_owned(), "no secret with keys"),
-        (r#"{"data":null}"#.to_owned(), "has nothing in it"),
+        (r#"{"data":null}"#.to_owned(), "has no data in it"),
         (large, "larger than 1048576 bytes"),
     ];
     for (answer, why) in answers {

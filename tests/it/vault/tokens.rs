@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{TOKEN, path, paths, refused, said, url, vault};
 use crate::support::credentials::{Credentials, issue, issue_rsa};
 use crate::support::http_app::{HttpApp, Reply};
+use crate::support::machine::lacks;
 use crate::support::sidecar::{Setup, VESTIBULE};
 
 fn rsa() -> Credentials {
@@ -233,4 +234,35 @@ fn a_short_token_is_renewed_and_one_whose_renewal_has_no_answer_is_replaced() {
     keeping.exited();
     let (login, renew, revoke) = ("auth/jwt/login", "auth/token/renew-self", "auth/token/revoke-self");
     assert_eq!(paths(&short)[..5], [login, renew, renew, login, revoke]);
+}
+
+/// Without `strace` this is left out: nobody but the process itself can ask for its mark.
+#[test]
+fn whoever_holds_a_token_marks_its_memory_as_none_to_be_dumped_before_anybody_is_asked() {
+    let (credentials, vault) = (rsa(), any_method());
+    let (address, trace) = (url(&vault), tempfile::NamedTempFile::new().unwrap());
+    let at = ["--addr", address.as_str()];
+    for words in [
+        [&["token", "vault", "--role", "app"][..], &at].concat(),
+        [&["check", "--connect", "--resolve", "vault", "--vault-role", "app", "--vault-addr"][..], &at[1..]].concat(),
+    ] {
+        let traced = Command::new("strace")
+            .args(["-f", "-qq", "-e", "trace=prctl,connect", "-o"])
+            .arg(trace.path())
+            .arg(VESTIBULE)
+            .args(&words)
+            .env_clear()
+            .env("A", "vault:secret/data/app#password")
+            .env("CF_INSTANCE_CERT", credentials.cert())
+            .env("CF_INSTANCE_KEY", credentials.key())
+            .output();
+        let calls = std::fs::read_to_string(trace.path()).unwrap();
+        if traced.is_err() || calls.is_empty() {
+            return lacks("strace");
+        }
+        let marked = calls.find("PR_SET_DUMPABLE, SUID_DUMP_DISABLE").unwrap_or_else(|| panic!("{words:?}: {calls}"));
+        let port = format!("htons({})", vault.addr().port());
+        let asked = calls.find(&port).unwrap_or_else(|| panic!("{words:?}: {calls}"));
+        assert!(marked < asked, "{words:?}: {calls}");
+    }
 }

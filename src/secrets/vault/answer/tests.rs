@@ -3,11 +3,17 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::secrets::SecretPart;
 
 fn fields(body: &str) -> Vec<(String, String)> {
     match secret(body.as_bytes(), None) {
         Ok(SecretReading::Found(answer)) => {
-            answer.fields.into_iter().map(|(name, value)| (name, value.text().unwrap().to_owned())).collect()
+            let text = |part| match part {
+                SecretPart::Value(value) => value.text().unwrap().to_owned(),
+                SecretPart::Null => "(null)".to_owned(),
+                SecretPart::NotText => "(no text)".to_owned(),
+            };
+            answer.fields.into_iter().map(|(name, part)| (name, text(part))).collect()
         }
         Ok(SecretReading::Missing(why)) => panic!("missing: {why}"),
         Err(what) => panic!("{what}"),
@@ -20,8 +26,11 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn a_secret_of_kv_1_is_its_data_and_one_of_kv_2_the_data_within() {
-    let one = r#"{"lease_id":"","lease_duration":2764800,"data":{"user":"u","n":1.50,"o":{"a":[1]},"none":null}}"#;
-    assert_eq!(fields(one), pairs(&[("n", "1.50"), ("none", "null"), ("o", r#"{"a":[1]}"#), ("user", "u")]));
+    let one = r#"{"lease_id":"","lease_duration":2764800,"data":{"user":"u","n":1.50,"o":{"a":[1]},"none":null,"half":"\ud800","n":2}}"#;
+    assert_eq!(
+        fields(one),
+        pairs(&[("half", "(no text)"), ("n", "2"), ("none", "(null)"), ("o", r#"{"a":[1]}"#), ("user", "u")])
+    );
     let two = r#"{"data":{"data":{"user":"a\"b"},"metadata":{"version":3,"deletion_time":"","destroyed":false,"custom_metadata":null}}}"#;
     assert_eq!(fields(two), pairs(&[("user", "a\"b")]));
     // A secret of KV 1 that looks alike at first.
@@ -54,6 +63,28 @@ fn a_version_that_is_gone_is_missing_and_another_than_was_asked_for_is_refused()
     assert!(secret(other, Some(2)).is_err_and(|what| what.contains("another version")));
     assert!(secret(other, Some(3)).is_ok());
     assert!(secret(br#"{"data":{"a":"b"}}"#, Some(1)).is_err_and(|what| what.contains("no versions")));
+}
+
+#[test]
+fn what_says_yes_and_has_no_secret_is_no_answer_of_vaults() {
+    for body in [
+        "",
+        " ",
+        "{}",
+        "[]",
+        "null",
+        "\"x\"",
+        r#"{"data":null}"#,
+        r#"{"data":[]}"#,
+        r#"{"data":"x"}"#,
+        "[{\"a\":\"b\"}]",
+        "<html>",
+    ] {
+        assert!(secret(body.as_bytes(), None).is_err(), "{body}");
+    }
+    // An array in the place of the object of KV 2.
+    let array = r#"{"data":[{"a":"b"},{"version":1}]}"#;
+    assert!(secret(array.as_bytes(), None).is_err());
 }
 
 #[test]
