@@ -9,7 +9,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::http::{HeadRules, HttpRole, Upgrades};
 use crate::identity::Client;
-use crate::policy::Rule;
+use crate::policy::{PathHandling, RoutePath, Rule};
 use crate::xfcc::{XfccDetail, XfccForm};
 
 /// How a listener speaks HTTP.
@@ -33,6 +33,10 @@ pub struct HttpConfig {
     pub xfcc_verify: XfccVerify,
     /// Host has to be a name of ours, or the one that was asked for in the handshake.
     pub sni_host: bool,
+    /// What becomes of paths that apps may read differently than routes do.
+    pub paths: PathHandling,
+    /// Where callers without identity may ask for health.
+    pub health_path: Option<RoutePath>,
     /// The app is told who calls in fields of our own.
     pub caller_headers: bool,
     /// What becomes of X-Forwarded-For.

@@ -61,6 +61,7 @@ impl TokenVerification {
             policy: None,
             mode: None,
             routes: None,
+            health: None,
         }
     }
 }

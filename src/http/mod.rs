@@ -1,5 +1,6 @@
 //! HTTP: whether a response is under way, which requests are refused before anybody acts on them, by which path they are judged, and what is not passed on.
 
+mod certain_path;
 mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
@@ -19,6 +20,7 @@ mod scanned_stream;
 
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan};
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
+pub(crate) use certain_path::certain_part;
 pub(crate) use head_scan::{HeadRefusal, RequestHead};
 pub(crate) use heads::{Heads, RequestInFlight};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers, remove_hop_by_hop};

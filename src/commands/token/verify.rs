@@ -98,6 +98,7 @@ fn anchors(args: &VerifyArgs) -> Result<TrustAnchors, Fault> {
         policy: None,
         mode: None,
         routes: None,
+        health: None,
     };
     let read = ClientPolicyFiles::read(&files, None).and_then(|texts| texts.client_policy(&files));
     let policy =

@@ -10,8 +10,9 @@ use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values;
 use crate::config::values::Range;
 use crate::diagnostics::Problem;
+use crate::diagnostics::redact::quote;
 use crate::http::{MAX_FIELDS, Upgrades};
-use crate::policy::PolicyMode;
+use crate::policy::{PathHandling, PolicyMode, RoutePath, Rule};
 use crate::xfcc::{XfccDetail, XfccForm};
 
 /// `--mode`
@@ -31,7 +32,7 @@ enum SniHost {
 }
 
 /// Options that have no meaning where bytes are carried.
-const HTTP_ONLY: [&str; 20] = [
+const HTTP_ONLY: &[&str] = &[
     "app-protocol",
     "xfcc",
     "xfcc-form",
@@ -41,6 +42,9 @@ const HTTP_ONLY: [&str; 20] = [
     "xfcc-absent",
     "xfcc-verify",
     "sni-host",
+    "path-ambiguous",
+    "path-changed",
+    "health-path",
     "caller-headers",
     "forwarded-for",
     "forwarded",
@@ -70,6 +74,9 @@ impl OptionReader {
         let caller_headers = self.switch("caller-headers");
         let forwarded_for = self.one("forwarded-for", values::one_of);
         let forwarded = self.one("forwarded", values::on_or_off);
+        let path_ambiguous = self.one("path-ambiguous", values::one_of);
+        let path_changed = self.one("path-changed", values::one_of);
+        let health_path = self.given("health-path", health_path);
         let via = self.given("via", token);
         let upgrades = self.upgrades();
         let max_head = self.one("http-max-head", values::head_size);
@@ -96,6 +103,8 @@ impl OptionReader {
             via: via?,
             upgrades: upgrades?,
             max_head: max_head?,
+            paths: PathHandling { ambiguous: path_ambiguous?, changed: path_changed? },
+            health_path: health_path?,
             max_fields: MAX_FIELDS,
             max_target: MAX_TARGET,
             head_timeout: head_timeout?,
@@ -153,6 +162,33 @@ impl OptionReader {
                 let what = "raw and envoy are two forms of one field, X-Forwarded-Client-Cert";
                 Err(self.report(Problem::new(what, "write one of them").at(place)))
             }
+    /// Whoever asks for health has no identity, and comes in for that alone.
+    pub(in crate::config) fn admit_health_checks(
+        &mut self,
+        http: &HttpConfig,
+        clients: &mut ClientAuthConfig,
+    ) -> Result<(), Reported> {
+        let Some((path, place)) = http.health_path.as_ref().zip(self.user_given("health-path")) else { return Ok(()) };
+        let problem = match clients {
+            ClientAuthConfig::Files(files) if files.required => {
+                let what = "nobody is without a certificate where one is required";
+                Problem::new(what, "add --client-auth request, or take it out")
+            }
+            ClientAuthConfig::Files(files) if files.deny.contains(&Rule::Anonymous) => {
+                Problem::new("is for callers whom a deny refuses: anonymous", "take one of them out")
+            }
+            ClientAuthConfig::Files(files) => {
+                files.health = Some(path.clone());
+                return Ok(());
+            }
+            ClientAuthConfig::None | ClientAuthConfig::ValidationContext(_) => {
+                let what = "no certificate is asked for, so everybody may ask for everything";
+                Problem::new(what, "add --client-auth request and --allow RULE, or take it out")
+            }
+        };
+        Err(self.report(problem.at(place)))
+    }
+
             _ => Ok(forms),
         }
     }
@@ -204,6 +240,15 @@ fn token(text: &str) -> Result<String, Problem> {
     match (1..=64).contains(&text.len()) && text.bytes().all(fits) {
         true => Ok(text.to_owned()),
         false => Err(Problem::new("does not fit", "write 1 to 64 letters, digits, dashes, dots or underscores")),
+    }
+}
+
+/// The path of health checks.
+fn health_path(text: &str) -> Result<RoutePath, Problem> {
+    let path: RoutePath = text.parse()?;
+    match path.is_server() {
+        true => Err(Problem::new("is no path that can be asked for by GET", "write a path such as /health")),
+        false => Ok(path),
     }
 }
 

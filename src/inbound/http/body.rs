@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -132,8 +132,10 @@ impl Body for AnswerBody {
 impl Drop for AnswerBody {
     fn drop(&mut self) {
         // Nobody waits for the rest: the entry says so, and the app's connection is reset.
-        if let Some(exchange) = &mut self.exchange {
-            exchange.entry.fields.transferred.up = exchange.request_body.bytes();
+        let Some(mut exchange) = self.exchange.take() else { return };
+        exchange.entry.fields.transferred.up = exchange.request_body.bytes();
+        if stalled.is_some() {
+            exchange.entry.close(stalled);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use http_body_util::Either;
-use hyper::body::{Body, Incoming};
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Version};
@@ -55,7 +55,7 @@ pub(super) async fn answer(
         None => judge(&mut parts, None, connection).map_err(|reason| (reason, false)),
     };
     let judged = judged.and_then(|judged| {
-        authorize(connection, &parts, &mut entry.fields).map(|()| judged).map_err(|reason| (reason, false))
+        authorize(connection, &mut parts, &mut entry.fields).map(|()| judged).map_err(|reason| (reason, false))
     });
     let JudgedRequest { switches, has_fragment } = match judged {
         Ok(judged) => judged,
@@ -271,7 +271,7 @@ impl Forwarded<'_> {
                 () if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
                     RequestReason::AppBadAnswer
                 }
-                () => RequestReason::AppClosed,
+                None => RequestReason::AppClosed,
             };
             entry.fields.detail = Some(error.to_string());
             entry.fields.transferred.up = request_body.bytes();

@@ -33,7 +33,7 @@ use self::watch::ConnectionWatch;
 use super::linger::linger_until_delivered;
 use super::{ActiveConnection, AdmittedClient, AuthorizedClient, InboundService, relay_until_closed};
 use crate::budget::Reservation;
-use crate::config::HttpConfig;
+use crate::config::{ClientAuthConfig, HttpConfig};
 use crate::http::HeadRules;
 use crate::identity::Client;
 use crate::io::{AppStream, Transferred};
@@ -57,10 +57,12 @@ pub struct HttpService {
     counters: Arc<RequestCounters>,
 }
 
+    /// There are routes, or may be as soon as a file says so.
+    may_have_routes: bool,
 impl HttpService {
-    /// How requests are served as `config` says, and counted by `counters`.
-    pub fn new(config: Arc<HttpConfig>, counters: Arc<RequestCounters>) -> Self {
-        Self { head_rules: config.head_rules(), config, counters }
+    /// How requests of `clients` are served as `config` says, and counted by `counters`.
+    pub fn new(config: Arc<HttpConfig>, clients: &ClientAuthConfig, counters: Arc<RequestCounters>) -> Self {
+        Self { head_rules: config.head_rules(), config, counters, may_have_routes: clients.may_have_routes() }
     }
 }
 
@@ -195,7 +197,7 @@ async fn carry_on(
     };
     let UpgradedApp { stream: app, first: said, entry: mut request } = app;
     let before = entry.fields.transferred;
-    let Ok(relay) = Relay::of_stream(&permit, stream, app, (first, &said), before, reservation) else {
+    let Ok(mut relay) = Relay::of_stream(&permit, stream, app, (first, &said), before, reservation) else {
         return entry.close(CloseReason::Internal);
     };
     counters.count_upgraded(1);
