@@ -16,6 +16,7 @@ pub mod path;
 mod request_body;
 mod response_check;
 mod response_tracker;
+mod route_check;
 mod scanned_stream;
 
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan};
@@ -31,3 +32,4 @@ pub(crate) use request_body::{BodyProgress, RequestBody, io_cause};
 pub(crate) use response_check::response_problem;
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use scanned_stream::{HangUp, ScannedStream};
+pub(crate) use route_check::{MarkerFate, ROUTE_CHECK, RouteCheck};

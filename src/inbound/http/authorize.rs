@@ -11,7 +11,8 @@ use hyper::http::uri::PathAndQuery;
 use super::connection::HttpConnection;
 use crate::config::{XfccAbsent, XfccVerify};
 use crate::credentials::Snapshot;
-use crate::http::path;
+use crate::http::RouteCheck;
+use crate::http::path::FoldedPath;
 use crate::identity::Client;
 use crate::policy::{Denial, Permit, RequestDenial, RequestVerdict};
 use crate::telemetry::{CallerSource, RequestEntryFields, RequestReason};
@@ -128,6 +129,10 @@ fn caller(
     headers: &HeaderMap,
     fields: &mut RequestEntryFields,
 ) -> Result<Client, RequestReason> {
+    if let Some(check) = RouteCheck::asked_by(headers) {
+        fields.detail = Some(format!("what clients write in X-Forwarded-Client-Cert: {}", check.fate(headers)));
+        return Err(RequestReason::RouteCheck);
+    }
     let values: Vec<_> = headers.get_all("x-forwarded-client-cert").iter().map(|value| value.as_bytes()).collect();
     if values.is_empty() {
         connection.counters.count_caller(CallerSource::Absent);

@@ -17,7 +17,10 @@ use super::fields::{FieldRewrite, filter_request_trailers};
 use super::h2::STREAM_WINDOW;
 use super::judge::{JudgedRequest, judge};
 use super::upgrade::UpgradeSlot;
-use crate::http::{HeadRefusal, RequestBody, RequestHead, RequestInFlight, remove_from_response, response_problem};
+use crate::http::{
+    HeadRefusal, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, remove_from_response,
+    response_problem,
+};
 use crate::io::TallySince;
 use crate::telemetry::{RequestEntryFields, RequestLogEntry, RequestReason};
 
@@ -59,7 +62,13 @@ pub(super) async fn answer(
     });
     let JudgedRequest { switches, has_fragment } = match judged {
         Ok(judged) => judged,
-        Err((reason, closes)) => return refuse(reason, entry, grpc, closes || connection.says_close()),
+        Err((reason, closes)) => {
+            let mut refusal = refuse(reason, entry, grpc, closes || connection.says_close());
+            if let Some(check) = RouteCheck::asked_by(&parts.headers).filter(|_| reason == RequestReason::RouteCheck) {
+                refusal.headers_mut().insert(ROUTE_CHECK, check.answer(check.fate(&parts.headers)));
+            }
+            return refusal;
+        }
     };
     entry.fields.fragment = has_fragment;
     entry.fields.host = parts.headers.get(HOST).cloned();

@@ -19,6 +19,8 @@ pub enum RequestReason {
     PathChanged,
     /// The identity that the request forwards is malformed.
     XfccInvalid,
+    /// It was the question of `check --route`.
+    RouteCheck,
     /// What came is not HTTP.
     NotHttp,
     /// Only callers with a certificate may ask for this.
@@ -84,6 +86,7 @@ impl RequestReason {
             | Self::XfccInvalid
             | Self::NotHttp => 400,
             Self::CertificateRequired => 401,
+            | Self::RouteCheck
             Self::Denied | Self::PathNotAllowed | Self::MethodNotAllowed | Self::CallerUntrusted => 403,
             Self::Trace => 405,
             Self::Timeout => 408,
@@ -113,6 +116,7 @@ impl RequestReason {
             Self::XfccInvalid => "The identity that the request forwards is malformed, or there are two",
             Self::NotHttp => "What came is not HTTP",
             Self::CertificateRequired => "Only callers with a certificate may ask for this",
+            Self::RouteCheck => "It was `check --route`, which asks what the router does, and nothing else",
             Self::Denied => "A rule denies the caller, or none admits it",
             Self::PathNotAllowed => "No rule admits the caller to this path",
             Self::MethodNotAllowed => "No rule admits the caller to this path by this method",
@@ -139,7 +143,7 @@ impl RequestReason {
 
     /// Whether a client was turned away that might have been served: what an operator wants to hear of.
     pub fn is_refusal(self) -> bool {
-        !matches!(self, Self::ClientClosed | Self::NotHttp)
+        !matches!(self, Self::ClientClosed | Self::ClientStalled | Self::NotHttp | Self::RouteCheck)
     }
 }
 
