@@ -55,6 +55,8 @@ pub struct HttpConfig {
     pub max_target: usize,
     /// How long a head may take from its first byte on.
     pub head_timeout: Duration,
+    /// The longest body, in bytes; `None`: without end.
+    pub max_body: Option<u64>,
     /// How long a body may be silent; `None`: for ever.
     pub body_timeout: Option<Duration>,
     /// How long the app may take to begin its answer; `None`: for ever.

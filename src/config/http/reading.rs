@@ -52,6 +52,7 @@ const HTTP_ONLY: &[&str] = &[
     "upgrade",
     "http-max-head",
     "http-head-timeout",
+    "http-max-body",
     "http-body-timeout",
     "app-timeout",
     "app-idle-timeout",
@@ -83,6 +84,7 @@ impl OptionReader {
         let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let hours = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_DAY);
         let head_timeout = self.one("http-head-timeout", step);
+        let max_body = self.one("http-max-body", values::body_size_or_off);
         let body_timeout = self.one("http-body-timeout", hours);
         let app_timeout = self.one("app-timeout", hours);
         let app_idle_timeout = self.one("app-idle-timeout", step);
@@ -112,6 +114,7 @@ impl OptionReader {
             app_timeout: app_timeout?,
             app_idle_timeout: app_idle_timeout?,
             max_requests: max_requests?,
+            max_body: max_body?,
         };
         match mode? {
             ListenerMode::Tcp => self.no_http_option().map(|()| None),

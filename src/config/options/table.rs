@@ -169,6 +169,8 @@ pub const OPTIONS: &[Opt] = &[
           help: "The longest head of a request", ..HTTP },
     Opt { name: "http-head-timeout", default: Preset::Value("10s"),
           help: "For the head of a request, from its first byte on", ..HTTP_DURATION },
+    Opt { name: "http-max-body", value: "SIZE", default: Preset::Value("off"),
+          help: "The longest body of a request", ..HTTP },
     Opt { name: "http-body-timeout", default: Preset::Value("5m"),
           help: "How long the body of a request may be silent", ..HTTP_DURATION },
     Opt { name: "app-timeout", default: Preset::Value("off"),

@@ -46,6 +46,17 @@ impl AppExchange {
     /// connection could be found.
     pub(super) fn is_unread_for_good(&self, status: StatusCode) -> bool {
         let is_final = self.request_body.is_held_back() || status.as_u16() >= 300;
+/// Why a request with this body has failed, if that is the reason.
+pub(super) fn failure_of(body: &BodyProgress) -> Option<RequestReason> {
+    match () {
+        () if body.is_malformed() => Some(RequestReason::BadFraming),
+        () if body.is_silent() => Some(RequestReason::Timeout),
+        () if body.is_too_long() => Some(RequestReason::BodyTooLarge),
+        () if body.has_failed() => Some(RequestReason::ClientClosed),
+        () => None,
+    }
+}
+
         is_final && !self.request_body.is_done()
     }
 }
@@ -76,12 +87,7 @@ impl AnswerBody {
         let Some(exchange) = self.exchange.take() else { return };
         let AppExchange { mut entry, request_body, .. } = *exchange;
         entry.fields.transferred.up = request_body.bytes();
-        let reason = match () {
-            () if request_body.is_silent() => RequestReason::Timeout,
-            () if request_body.is_malformed() => RequestReason::BadFraming,
-            () if request_body.has_failed() => RequestReason::ClientClosed,
-            () => RequestReason::AppClosed,
-        };
+        let reason = failure_of(&request_body).unwrap_or(RequestReason::AppClosed);
         entry.fields.detail = Some(error.to_string());
         entry.close(Some(reason));
     }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::answer::{self, is_grpc, own_answer};
 use super::authorize::authorize;
-use super::body::{AnswerBody, AppExchange, ClientAnswer};
+use super::body::{AnswerBody, AppExchange, ClientAnswer, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::fields::{FieldRewrite, filter_request_trailers};
 use super::h2::STREAM_WINDOW;
@@ -73,6 +73,9 @@ pub(super) async fn answer(
     entry.fields.fragment = has_fragment;
     entry.fields.host = parts.headers.get(HOST).cloned();
     let asked = parts.headers.get(UPGRADE).filter(|_| switches).cloned();
+    if connection.config.max_body.is_some_and(|most| body.size_hint().lower() > most) {
+        return refuse(RequestReason::BodyTooLarge, entry, grpc, true);
+    }
     let forwarded_caller = entry.fields.caller.as_ref().map(|caller| connection.fields_of_caller(caller));
     let rewrite = FieldRewrite {
         config: &connection.config,
@@ -214,6 +217,9 @@ impl Forwarded<'_> {
         loop {
             let mut app = match self.connection.apps.take(unsent > 0 || is_retry).await {
                 Ok(app) => app,
+        if let Some(limit) = config.max_body {
+            body.limit_bytes(limit);
+        }
                 Err(error) => {
                     entry.fields.detail = Some(error.to_string());
                     return self.refuse(RequestReason::AppUnreachable, entry, false);
@@ -271,13 +277,11 @@ impl Forwarded<'_> {
                 message = (copy, RequestBody::none());
                 continue;
             }
-            let reason = match () {
-                () if self.upgrade.is_some_and(UpgradeSlot::is_broken) || request_body.is_malformed() => {
-                    RequestReason::BadFraming
-                }
-                () if request_body.is_silent() => RequestReason::Timeout,
-                () if request_body.has_failed() => RequestReason::ClientClosed,
-                () if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
+            let is_broken = self.upgrade.is_some_and(UpgradeSlot::is_broken);
+            let reason = match failure_of(&request_body) {
+                _ if is_broken => RequestReason::BadFraming,
+                Some(reason) => reason,
+                None if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
                     RequestReason::AppBadAnswer
                 }
                 None => RequestReason::AppClosed,
