@@ -47,6 +47,8 @@ pub struct HttpConfig {
     pub via: Option<String>,
     /// Which other protocols a connection may become.
     pub upgrades: Upgrades,
+    /// What becomes of them while the instance goes.
+    pub upgrade_drain: UpgradeDrain,
     /// The longest head, in bytes.
     pub max_head: usize,
     /// The most fields of a head.
@@ -127,6 +129,16 @@ pub enum XfccVerify {
 
 /// What becomes of X-Forwarded-For.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+/// What becomes of connections that speak another protocol, while the instance goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum UpgradeDrain {
+    /// They stay until the drain is over.
+    Leave,
+    /// Clients that speak WebSocket are told that we go away; others stay.
+    Close,
+}
+
 #[strum(serialize_all = "lowercase")]
 pub enum ForwardedFor {
     /// The client's address stands behind what it has sent.

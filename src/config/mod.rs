@@ -38,7 +38,7 @@ use crate::signal::{SignalMap, SignalScope};
 
 pub use app_files::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
 pub use forward_proxy::{Announce, ForwardProxy, ListedHosts, PortMapping, TlsTunnel, Unlisted};
-pub use http::{AppProtocol, ForwardedFor, HttpConfig, RouterXfcc, XfccAbsent, XfccMode, XfccVerify};
+pub use http::{AppProtocol, ForwardedFor, HttpConfig, RouterXfcc, UpgradeDrain, XfccAbsent, XfccMode, XfccVerify};
 pub use identity_endpoint::{IdentityEndpoint, TokenVerification};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{

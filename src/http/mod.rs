@@ -18,6 +18,7 @@ mod response_check;
 mod response_tracker;
 mod route_check;
 mod scanned_stream;
+mod web_socket_ender;
 
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan};
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
@@ -33,3 +34,4 @@ pub(crate) use response_check::response_problem;
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use scanned_stream::{HangUp, ScannedStream};
 pub(crate) use route_check::{MarkerFate, ROUTE_CHECK, RouteCheck};
+pub(crate) use web_socket_ender::WebSocketEnder;

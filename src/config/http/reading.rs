@@ -50,6 +50,7 @@ const HTTP_ONLY: &[&str] = &[
     "forwarded",
     "via",
     "upgrade",
+    "upgrade-drain",
     "http-max-head",
     "http-head-timeout",
     "http-max-body",
@@ -81,6 +82,7 @@ impl OptionReader {
         let via = self.given("via", token);
         let upgrades = self.upgrades();
         let max_head = self.one("http-max-head", values::head_size);
+        let upgrade_drain = self.one("upgrade-drain", values::one_of);
         let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let hours = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_DAY);
         let head_timeout = self.one("http-head-timeout", step);
@@ -108,6 +110,7 @@ impl OptionReader {
             paths: PathHandling { ambiguous: path_ambiguous?, changed: path_changed? },
             health_path: health_path?,
             max_fields: MAX_FIELDS,
+            upgrade_drain: upgrade_drain?,
             max_target: MAX_TARGET,
             head_timeout: head_timeout?,
             body_timeout: body_timeout?,
@@ -259,8 +262,8 @@ fn health_path(text: &str) -> Result<RoutePath, Problem> {
 fn protocol(text: &str) -> Result<String, Problem> {
     let protocol = text.to_ascii_lowercase();
     if protocol.starts_with("h2") || protocol.starts_with("http") {
-        let help = "HTTP/2 is agreed on in the handshake; write websocket, any or off";
-        return Err(Problem::new("HTTP is no protocol to change to", help));
+        let help = "write websocket, any or off: HTTP/2 is agreed on in the handshake";
+        return Err(Problem::new(format!("{} is HTTP, to which no connection has to change", quote(text)), help));
     }
     let is_sound = protocol.split('/').count() <= 2 && protocol.split('/').all(|part| token(part).is_ok());
     if is_sound { Ok(protocol) } else { Err(Problem::new("is no protocol", "write websocket, any or off")) }

@@ -165,6 +165,8 @@ pub const OPTIONS: &[Opt] = &[
           help: "Name the proxy in Via", ..HTTP },
     Opt { name: "upgrade", value: "LIST", arity: Arity::Many, default: Preset::Value("websocket"),
           help: "Protocols that a connection may become: names, any or off", ..HTTP },
+    Opt { name: "upgrade-drain", value: "HOW", choices: &["leave", "close"], default: Preset::Value("leave"),
+          help: "While the instance goes: WebSockets stay until the drain is over, or their clients are told (1001)", ..HTTP },
     Opt { name: "http-max-head", value: "SIZE", default: Preset::Value("64K"),
           help: "The longest head of a request", ..HTTP },
     Opt { name: "http-head-timeout", default: Preset::Value("10s"),

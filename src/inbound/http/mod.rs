@@ -195,7 +195,8 @@ async fn carry_on(
             return Box::pin(carried).await;
         }
     };
-    let UpgradedApp { stream: app, first: said, entry: mut request } = app;
+    let is_followed = app.followed_frames().is_some();
+    let UpgradedApp { stream: app, first: said, entry: mut request, .. } = app;
     let before = entry.fields.transferred;
     let Ok(mut relay) = Relay::of_stream(&permit, stream, app, (first, &said), before, reservation) else {
         return entry.close(CloseReason::Internal);
@@ -211,6 +212,9 @@ async fn carry_on(
 }
 
 /// Closes a connection that is over. `is_cut`: the client must not take what it got for whole.
+    if is_followed {
+        relay.follow_web_socket(&said);
+    }
 async fn close(
     mut stream: ClientStream,
     reason: CloseReason,
