@@ -61,6 +61,8 @@ pub struct HttpConfig {
     pub max_body: Option<u64>,
     /// How long a body may be silent; `None`: for ever.
     pub body_timeout: Option<Duration>,
+    /// How long a client may leave no room for an answer over HTTP/2; `None`: for ever.
+    pub window_timeout: Option<Duration>,
     /// How long the app may take to begin its answer; `None`: for ever.
     pub app_timeout: Option<Duration>,
     /// How long a connection to the app waits for the next request.

@@ -34,7 +34,8 @@ use crate::sys::send_queue;
 use crate::tls::{Established, Session, Stream, StreamParts};
 pub(crate) use idle::IdleTimer;
 pub(crate) use plain::PlainRelay;
-use stall::BacklogWatch;
+pub(crate) use stall::BacklogWatch;
+pub(crate) use transfer::MIN_BACKLOG_BYTES;
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +122,7 @@ pub fn chain_memory(established: &Established) -> usize {
 
 /// Of `sent` bytes, those that have left the kernel for the client, where some more are `blocked`: the kernel takes more in large steps
 /// only, many seconds apart for a slow client. It grows as long as the client takes any; nothing else can be said of it.
-fn delivered_to(client: &TcpStream, sent: u64, blocked: bool) -> u64 {
+pub(crate) fn delivered_to(client: &TcpStream, sent: u64, blocked: bool) -> u64 {
     let waiting = if blocked { send_queue::unacknowledged(client).ok().flatten().unwrap_or_default() } else { 0 };
     sent.wrapping_sub(waiting)
 }

@@ -23,7 +23,7 @@ const MIN_DOWN: u64 = 4 * 1024;
 
 /// Detects that what a connection holds for a side makes no progress.
 #[derive(Debug)]
-pub(super) struct BacklogWatch {
+pub(crate) struct BacklogWatch {
     timer: Pin<Box<Sleep>>,
     up: BytesMoved,
     down: BytesMoved,
@@ -37,19 +37,19 @@ struct BytesMoved {
 }
 
 impl BacklogWatch {
-    pub(super) fn new(carried: Transferred) -> Self {
+    pub(crate) fn new(carried: Transferred) -> Self {
         let progress = |delivered| BytesMoved { delivered, looks: 0 };
         Self { timer: Box::pin(sleep(LOOK)), up: progress(carried.up), down: progress(carried.down) }
     }
 
     /// Ready once a second.
-    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.as_mut().poll(cx).map(|()| self.timer.as_mut().reset(Instant::now() + LOOK))
     }
 
     /// Whether what is kept has been the same for [`STUCK`] looks, of which this is one. Bytes to the app count when they are carried,
     /// and bytes to the client when it takes them: a record that comes in drops keeps its memory all the same.
-    pub(super) fn is_stuck(&mut self, delivered: Transferred, keeps_up: bool, keeps_down: bool) -> bool {
+    pub(crate) fn is_stuck(&mut self, delivered: Transferred, keeps_up: bool, keeps_down: bool) -> bool {
         let up = self.up.stands_still(delivered.up, keeps_up, 1);
         let down = self.down.stands_still(delivered.down, keeps_down, MIN_DOWN);
         up || down

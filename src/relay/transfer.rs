@@ -21,7 +21,7 @@ const READS_PER_TURN: usize = 16;
 const MIN_READ: usize = 4 * 1024;
 
 /// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
-const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
+pub(crate) const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
 
 /// What became of one direction's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ mod origin;
 mod paths;
 mod talk;
 mod unanswered;
+mod unread;
 mod upgrading;
 
 use std::net::SocketAddr;

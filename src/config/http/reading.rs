@@ -55,6 +55,7 @@ const HTTP_ONLY: &[&str] = &[
     "http-head-timeout",
     "http-max-body",
     "http-body-timeout",
+    "h2-window-timeout",
     "app-timeout",
     "app-idle-timeout",
     "max-requests",
@@ -88,6 +89,7 @@ impl OptionReader {
         let head_timeout = self.one("http-head-timeout", step);
         let max_body = self.one("http-max-body", values::body_size_or_off);
         let body_timeout = self.one("http-body-timeout", hours);
+        let window_timeout = self.one("h2-window-timeout", hours);
         let app_timeout = self.one("app-timeout", hours);
         let app_idle_timeout = self.one("app-idle-timeout", step);
         let max_requests = self.given("max-requests", |text| values::number(text, &(1..=u64::MAX)));
@@ -115,6 +117,7 @@ impl OptionReader {
             head_timeout: head_timeout?,
             body_timeout: body_timeout?,
             app_timeout: app_timeout?,
+            window_timeout: window_timeout?,
             app_idle_timeout: app_idle_timeout?,
             max_requests: max_requests?,
             max_body: max_body?,

@@ -175,6 +175,8 @@ pub const OPTIONS: &[Opt] = &[
           help: "The longest body of a request", ..HTTP },
     Opt { name: "http-body-timeout", default: Preset::Value("5m"),
           help: "How long the body of a request may be silent", ..HTTP_DURATION },
+    Opt { name: "h2-window-timeout", default: Preset::Value("60s"),
+          help: "How long an HTTP/2 client may leave no room for an answer", ..HTTP_DURATION },
     Opt { name: "app-timeout", default: Preset::Value("off"),
           help: "For the app to begin its answer", ..HTTP_DURATION },
     Opt { name: "app-idle-timeout", default: Preset::Value("4s"),

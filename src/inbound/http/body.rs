@@ -10,12 +10,13 @@ use hyper::{Response, StatusCode};
 
 use super::app::AppConnection;
 use super::connection::RequestGuard;
+use super::room::{AnswerBytes, StreamRoom};
 use crate::budget::Reservation;
 use crate::http::{BodyProgress, RequestInFlight, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
-pub(super) type ClientAnswer = Response<Either<AnswerBody, Full<Bytes>>>;
+pub(super) type ClientAnswer = Response<Either<AnswerBody, Full<AnswerBytes>>>;
 
 /// The body of the app's answer.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ pub(super) struct AnswerBody {
     inner: Incoming,
     /// `None` once it has ended.
     exchange: Option<Box<AppExchange>>,
+    /// What the client leaves room for, over HTTP/2.
+    room: Option<Arc<StreamRoom>>,
+    /// What was said of an answer that is whole, over HTTP/2, where it may still have to wait for room.
+    whole: Option<RequestLogEntry>,
 }
 
 /// All that one request holds until its answer has ended.
@@ -63,8 +68,11 @@ pub(super) fn failure_of(body: &BodyProgress) -> Option<RequestReason> {
 
 impl AnswerBody {
     /// `inner`, with all that is held until it has ended.
-    pub(super) fn new(inner: Incoming, exchange: AppExchange) -> Self {
-        let mut body = Self { inner, exchange: Some(Box::new(exchange)) };
+    pub(super) fn new(inner: Incoming, exchange: AppExchange, room: Option<Arc<StreamRoom>>) -> Self {
+        if let Some(room) = &room {
+            room.begin();
+        }
+        let mut body = Self { inner, exchange: Some(Box::new(exchange)), room, whole: None };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -80,7 +88,10 @@ impl AnswerBody {
         if may_reuse && request_body.is_done() {
             guard.connection().apps.put(app);
         }
-        entry.close(None);
+        match self.room {
+            Some(_) => self.whole = Some(entry),
+            None => entry.close(None),
+        }
     }
 
     fn fail(&mut self, error: &hyper::Error) {
@@ -107,11 +118,16 @@ impl AnswerBody {
 }
 
 impl Body for AnswerBody {
-    type Data = Bytes;
+    type Data = AnswerBytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<AnswerBytes>>>> {
+        let Poll::Ready(mut frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            if let Some(room) = &self.room {
+                room.wait_for_app();
+            }
+            return Poll::Pending;
+        };
         match &mut frame {
             Some(Err(error)) => self.fail(error),
             Some(Ok(frame)) => {
@@ -121,13 +137,22 @@ impl Body for AnswerBody {
                     self.complete();
                 }
             }
-            None => self.complete(),
+            None => {
+                self.complete();
+                if self.room.as_ref().is_some_and(|room| room.poll_end(cx).is_pending()) {
+                    return Poll::Pending;
+                }
+            }
         }
-        Poll::Ready(frame)
+        let counted = |bytes: Bytes| match &self.room {
+            Some(room) => room.fill(bytes),
+            None => bytes.into(),
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(counted))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.is_end_stream() && !self.room.as_ref().is_some_and(|room| room.holds_end_back())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -137,6 +162,10 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
+        let stalled = self.room.as_ref().filter(|room| room.is_over()).map(|_| RequestReason::ClientStalled);
+        if let Some(entry) = self.whole.take() {
+            return entry.close(stalled);
+        }
         // Nobody waits for the rest: the entry says so, and the app's connection is reset.
         let Some(mut exchange) = self.exchange.take() else { return };
         exchange.entry.fields.transferred.up = exchange.request_body.bytes();

@@ -16,6 +16,7 @@ use super::connection::{HttpConnection, RequestGuard};
 use super::fields::{FieldRewrite, filter_request_trailers};
 use super::h2::STREAM_WINDOW;
 use super::judge::{JudgedRequest, judge};
+use super::room::{AnswerBytes, StreamRoom};
 use super::upgrade::UpgradeSlot;
 use crate::http::{
     HeadRefusal, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, remove_from_response,
@@ -40,6 +41,8 @@ pub(super) struct Arrival<'a> {
     pub(super) in_flight: Option<RequestInFlight>,
     /// What its connection may become.
     pub(super) upgrade: Option<&'a UpgradeSlot>,
+    /// What its client leaves room for, over HTTP/2.
+    pub(super) room: Option<Arc<StreamRoom>>,
 }
 
 /// Answers `request`, which came by `connection`.
@@ -89,8 +92,8 @@ pub(super) async fn answer(
     connection.counters.count_stripped(rewrite.apply(&mut parts.headers, switches));
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let forwarded =
-        Forwarded { connection, guard, grpc, asked, in_flight: arrival.in_flight, upgrade: arrival.upgrade };
+    let Arrival { in_flight, upgrade, room, .. } = arrival;
+    let forwarded = Forwarded { connection, guard, grpc, asked, in_flight, upgrade, room };
     forwarded.send(parts, body, entry).await
 }
 
@@ -193,6 +196,7 @@ struct Forwarded<'a> {
     asked: Option<HeaderValue>,
     in_flight: Option<RequestInFlight>,
     upgrade: Option<&'a UpgradeSlot>,
+    room: Option<Arc<StreamRoom>>,
 }
 
 impl Forwarded<'_> {
@@ -257,7 +261,7 @@ impl Forwarded<'_> {
                         guard: self.guard,
                         _in_flight: self.in_flight,
                     };
-                    let rest = Respond { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade };
+                    let rest = Respond { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade, room: self.room };
                     return rest.respond(response, exchange);
                 }
                 Err(error) => error,
@@ -320,6 +324,7 @@ struct Respond<'a> {
     grpc: bool,
     asked: Option<HeaderValue>,
     upgrade: Option<&'a UpgradeSlot>,
+    room: Option<Arc<StreamRoom>>,
 }
 
 impl Respond<'_> {
@@ -359,8 +364,8 @@ impl Respond<'_> {
         if let Some(slot) = self.upgrade.filter(|_| switches) {
             let upgrading = hyper::upgrade::on(&mut response);
             slot.set(upgrading, exchange, self.asked);
-            return response.map(|_| Either::Right(Default::default()));
+            return response.map(|_| Either::Right(Full::new(AnswerBytes::from(Bytes::new()))));
         }
-        response.map(|body| Either::Left(AnswerBody::new(body, exchange)))
+        response.map(|body| Either::Left(AnswerBody::new(body, exchange, self.room)))
     }
 }

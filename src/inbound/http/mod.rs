@@ -14,6 +14,8 @@ mod h1;
 mod h2;
 mod judge;
 mod plaintext;
+mod room;
+mod slow_reader;
 mod upgrade;
 mod watch;
 
@@ -143,6 +145,15 @@ enum Served {
     Gone { reason: CloseReason },
     /// It speaks another protocol from here on, of which the client has sent `first` already.
     Upgraded { stream: ClientStream, first: Vec<u8>, app: Box<UpgradedApp> },
+}
+
+impl Served {
+    /// `stream` had to make room for others: the kernel is not to keep what its client does not take either.
+    fn evicted(stream: &ClientStream) -> Self {
+        // When the option cannot be set the socket is closed all the same.
+        let _ = stream.tcp().set_zero_linger();
+        Self::Gone { reason: CloseReason::Overloaded }
+    }
 }
 
 /// Answers the requests of a client, from the handshake to the end of its connection.

@@ -63,6 +63,8 @@ pub enum RequestReason {
     AppTimeout,
     /// The client went before it had the whole answer.
     ClientClosed,
+    /// The client left no room for the answer.
+    ClientStalled,
     /// It was still under way when the time of the drain was over.
     DrainTimeout,
     /// A fault of ours.
@@ -99,7 +101,7 @@ impl RequestReason {
             Self::AppClosed | Self::AppBadAnswer => 502,
             Self::AppUnreachable | Self::Draining | Self::Overloaded => 503,
             Self::AppTimeout => 504,
-            Self::ClientClosed | Self::DrainTimeout | Self::Internal => return None,
+            Self::ClientClosed | Self::ClientStalled | Self::DrainTimeout | Self::Internal => return None,
         })
     }
 
@@ -136,6 +138,9 @@ impl RequestReason {
             Self::Overloaded => "A limit is reached",
             Self::AppTimeout => "The app did not answer within `--app-timeout`",
             Self::ClientClosed => "The client went before it had the whole answer",
+            Self::ClientStalled => {
+                "The client left no room for the answer for `--h2-window-timeout`, or for 5 s while memory was short (HTTP/2)"
+            }
             Self::DrainTimeout => "It was still under way when `--drain-timeout` was over",
             Self::Internal => "A fault of the proxy ended it; please report it",
         }

@@ -69,12 +69,13 @@ pub(super) fn parse(text: &str, form: Form) -> BTreeMap<String, f64> {
         assert!(family.owns(name, form), "{line} in {family:?}");
         let labels = labels.strip_suffix('}').unwrap();
         check_labels(labels);
-        if let Some(bound) = labels.strip_prefix("le=\"").and_then(|bound| bound.strip_suffix('"')) {
+        if let Some((bound, _)) = labels.strip_prefix("le=\"").and_then(|bound| bound.split_once('"')) {
             // OpenMetrics demands the form of a float that is canonical.
             assert!(bound == "+Inf" || bound.contains('.'), "{line}");
             let bound: f64 = bound.parse().unwrap();
             assert!(bucket.is_none_or(|(lower, count)| lower < bound && count <= value), "{line} after {bucket:?}");
-            bucket = Some((bound, value));
+            // Behind the last one those of other labels may follow.
+            bucket = Some((bound, value)).filter(|_| bound.is_finite());
         }
         assert!(value >= 0.0, "{line}");
         assert!(found.insert(at.to_owned(), value).is_none(), "{at} is there twice");
