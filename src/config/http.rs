@@ -55,10 +55,10 @@ pub struct HttpConfig {
     pub max_fields: usize,
     /// The longest target, in bytes.
     pub max_target: usize,
-    /// How long a head may take from its first byte on.
-    pub head_timeout: Duration,
     /// The longest body, in bytes; `None`: without end.
     pub max_body: Option<u64>,
+    /// How long a head may take from its first byte on.
+    pub head_timeout: Duration,
     /// How long a body may be silent; `None`: for ever.
     pub body_timeout: Option<Duration>,
     /// How long a client may leave no room for an answer over HTTP/2; `None`: for ever.
@@ -129,8 +129,6 @@ pub enum XfccVerify {
     Require,
 }
 
-/// What becomes of X-Forwarded-For.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
 /// What becomes of connections that speak another protocol, while the instance goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
@@ -141,6 +139,8 @@ pub enum UpgradeDrain {
     Close,
 }
 
+/// What becomes of X-Forwarded-For.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum ForwardedFor {
     /// The client's address stands behind what it has sent.

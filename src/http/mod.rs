@@ -20,9 +20,9 @@ mod route_check;
 mod scanned_stream;
 mod web_socket_ender;
 
+pub(crate) use certain_path::certain_part;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan};
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
-pub(crate) use certain_path::certain_part;
 pub(crate) use head_scan::{HeadRefusal, RequestHead};
 pub(crate) use heads::{Heads, RequestInFlight};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers, remove_hop_by_hop};
@@ -32,6 +32,6 @@ pub(crate) use own_answer::OwnAnswer;
 pub(crate) use request_body::{BodyProgress, RequestBody, io_cause};
 pub(crate) use response_check::response_problem;
 pub(crate) use response_tracker::ResponseTracker;
-pub(crate) use scanned_stream::{HangUp, ScannedStream};
 pub(crate) use route_check::{MarkerFate, ROUTE_CHECK, RouteCheck};
+pub(crate) use scanned_stream::{HangUp, ScannedStream};
 pub(crate) use web_socket_ender::WebSocketEnder;

@@ -107,9 +107,9 @@ struct RareState {
     stall: Option<BacklogWatch>,
     /// Ends the connection behind an answer, while the instance goes.
     keep_alive: Option<KeepAliveEnder>,
-}
     /// Ends a WebSocket connection, while the instance goes.
     web_socket: Option<WebSocketEnder>,
+}
 
 /// What of a client's chain is no more than any connection may hold.
 const USUAL_CHAIN: usize = 4 * 1024;
@@ -257,7 +257,6 @@ impl Relay {
         self.rare.get_or_insert_default().keep_alive.get_or_insert_default();
     }
 
-    /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
     /// The two sides speak WebSocket, of which the app has said `said` already: [`end_web_socket`](Self::end_web_socket) will find its frames.
     pub(crate) fn follow_web_socket(&mut self, said: &[u8]) {
         // Nothing of it is changed before that.
@@ -275,6 +274,7 @@ impl Relay {
         self.rare.as_mut()?.web_socket.as_mut()
     }
 
+    /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
     pub fn end_after_backlog(&mut self) {
         self.app_is_gone = true;
     }
@@ -326,10 +326,10 @@ impl Future for Relay {
                 if let Poll::Ready(end) = this.poll_stall(cx) {
                     return Poll::Ready(end);
                 }
-                // Bytes that one side is slow to take are not silence, as long as it takes some.
                 if this.web_socket().is_some_and(|ender| ender.poll_over(cx).is_ready()) {
                     return Poll::Ready(RelayEnd::KeepAliveEnded);
                 }
+                // Bytes that one side is slow to take are not silence, as long as it takes some.
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
                 let Transferred { up, .. } = this.transferred();
                 let (client, down, blocked) = (&this.client, this.carried.down, !this.to_client.is_empty());

@@ -52,8 +52,8 @@ const HTTP_ONLY: &[&str] = &[
     "upgrade",
     "upgrade-drain",
     "http-max-head",
-    "http-head-timeout",
     "http-max-body",
+    "http-head-timeout",
     "http-body-timeout",
     "h2-window-timeout",
     "app-timeout",
@@ -74,20 +74,20 @@ impl OptionReader {
         let xfcc_absent = self.one("xfcc-absent", values::one_of);
         let xfcc_verify = self.one("xfcc-verify", values::one_of);
         let sni_host = self.one("sni-host", values::one_of::<SniHost>);
-        let caller_headers = self.switch("caller-headers");
-        let forwarded_for = self.one("forwarded-for", values::one_of);
-        let forwarded = self.one("forwarded", values::on_or_off);
         let path_ambiguous = self.one("path-ambiguous", values::one_of);
         let path_changed = self.one("path-changed", values::one_of);
         let health_path = self.given("health-path", health_path);
+        let caller_headers = self.switch("caller-headers");
+        let forwarded_for = self.one("forwarded-for", values::one_of);
+        let forwarded = self.one("forwarded", values::on_or_off);
         let via = self.given("via", token);
         let upgrades = self.upgrades();
-        let max_head = self.one("http-max-head", values::head_size);
         let upgrade_drain = self.one("upgrade-drain", values::one_of);
+        let max_head = self.one("http-max-head", values::head_size);
+        let max_body = self.one("http-max-body", values::body_size_or_off);
         let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let hours = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_DAY);
         let head_timeout = self.one("http-head-timeout", step);
-        let max_body = self.one("http-max-body", values::body_size_or_off);
         let body_timeout = self.one("http-body-timeout", hours);
         let window_timeout = self.one("h2-window-timeout", hours);
         let app_timeout = self.one("app-timeout", hours);
@@ -103,24 +103,24 @@ impl OptionReader {
             xfcc_absent: xfcc_absent?,
             xfcc_verify: xfcc_verify?,
             sni_host: sni_host? == SniHost::Require,
+            paths: PathHandling { ambiguous: path_ambiguous?, changed: path_changed? },
+            health_path: health_path?,
             caller_headers: caller_headers?,
             forwarded_for: forwarded_for?,
             forwarded: forwarded?,
             via: via?,
             upgrades: upgrades?,
-            max_head: max_head?,
-            paths: PathHandling { ambiguous: path_ambiguous?, changed: path_changed? },
-            health_path: health_path?,
-            max_fields: MAX_FIELDS,
             upgrade_drain: upgrade_drain?,
+            max_head: max_head?,
+            max_fields: MAX_FIELDS,
             max_target: MAX_TARGET,
+            max_body: max_body?,
             head_timeout: head_timeout?,
             body_timeout: body_timeout?,
-            app_timeout: app_timeout?,
             window_timeout: window_timeout?,
+            app_timeout: app_timeout?,
             app_idle_timeout: app_idle_timeout?,
             max_requests: max_requests?,
-            max_body: max_body?,
         };
         match mode? {
             ListenerMode::Tcp => self.no_http_option().map(|()| None),
@@ -162,15 +162,6 @@ impl OptionReader {
         }
     }
 
-    fn xfcc_forms(&mut self) -> Result<Vec<XfccForm>, Reported> {
-        let forms: Vec<Located<XfccForm>> = self.all("xfcc-form", values::one_of)?;
-        let place = forms.first().map(|(place, _)| place.clone());
-        let forms: Vec<_> = forms.into_iter().map(|(_, form)| form).collect();
-        match (place, forms.contains(&XfccForm::Raw) && forms.contains(&XfccForm::Envoy)) {
-            (Some(place), true) => {
-                let what = "raw and envoy are two forms of one field, X-Forwarded-Client-Cert";
-                Err(self.report(Problem::new(what, "write one of them").at(place)))
-            }
     /// Whoever asks for health has no identity, and comes in for that alone.
     pub(in crate::config) fn admit_health_checks(
         &mut self,
@@ -198,6 +189,15 @@ impl OptionReader {
         Err(self.report(problem.at(place)))
     }
 
+    fn xfcc_forms(&mut self) -> Result<Vec<XfccForm>, Reported> {
+        let forms: Vec<Located<XfccForm>> = self.all("xfcc-form", values::one_of)?;
+        let place = forms.first().map(|(place, _)| place.clone());
+        let forms: Vec<_> = forms.into_iter().map(|(_, form)| form).collect();
+        match (place, forms.contains(&XfccForm::Raw) && forms.contains(&XfccForm::Envoy)) {
+            (Some(place), true) => {
+                let what = "raw and envoy are two forms of one field, X-Forwarded-Client-Cert";
+                Err(self.report(Problem::new(what, "write one of them").at(place)))
+            }
             _ => Ok(forms),
         }
     }
@@ -243,21 +243,21 @@ impl RouterXfcc {
 /// The longest target, in bytes.
 const MAX_TARGET: usize = 16 * 1024;
 
-/// A token as HTTP has it (RFC 9110, 5.6.2).
-fn token(text: &str) -> Result<String, Problem> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match (1..=64).contains(&text.len()) && text.bytes().all(fits) {
-        true => Ok(text.to_owned()),
-        false => Err(Problem::new("does not fit", "write 1 to 64 letters, digits, dashes, dots or underscores")),
-    }
-}
-
 /// The path of health checks.
 fn health_path(text: &str) -> Result<RoutePath, Problem> {
     let path: RoutePath = text.parse()?;
     match path.is_server() {
         true => Err(Problem::new("is no path that can be asked for by GET", "write a path such as /health")),
         false => Ok(path),
+    }
+}
+
+/// A token as HTTP has it (RFC 9110, 5.6.2).
+fn token(text: &str) -> Result<String, Problem> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err(Problem::new("does not fit", "write 1 to 64 letters, digits, dashes, dots or underscores")),
     }
 }
 

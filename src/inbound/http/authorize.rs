@@ -46,8 +46,8 @@ pub(super) fn authorize(
     if is_forwarded {
         fields.caller.clone_from(&caller);
     }
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let client = caller.as_ref().unwrap_or(&connection.client);
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let auth = &snapshot.client_auth;
     let verdict = match auth.judge_request(client, parts.method.as_str(), target, connection.config.paths) {
         Some(verdict) => verdict,
@@ -57,7 +57,6 @@ pub(super) fn authorize(
     if let Some(path) = note(verdict, fields)? {
         parts.uri = with_path(&parts.uri, &path).ok_or(RequestReason::PathChanged)?;
     }
-    match judged {
     Ok(())
 }
 
@@ -67,6 +66,7 @@ fn note(verdict: RequestVerdict<'_>, fields: &mut RequestEntryFields) -> Result<
     fields.route = route.map(|route| route.path.to_string());
     let changed = folded.filter(FoldedPath::is_changed);
     fields.path_folded = changed.as_ref().map(|path| path.as_str().to_owned());
+    match judged {
         Ok(permit) => {
             fields.rule = permit.rule().cloned();
             fields.would_deny = permit.would_deny().map(reason_of);
@@ -82,7 +82,6 @@ fn note(verdict: RequestVerdict<'_>, fields: &mut RequestEntryFields) -> Result<
     }
 }
 
-fn reason_of(denial: &RequestDenial) -> RequestReason {
 /// `uri`, with another path; `None`: hyper does not take it for one.
 fn with_path(uri: &Uri, path: &FoldedPath) -> Option<Uri> {
     let target = match uri.query() {
@@ -92,6 +91,7 @@ fn with_path(uri: &Uri, path: &FoldedPath) -> Option<Uri> {
     PathAndQuery::try_from(target).map(Uri::from).ok()
 }
 
+fn reason_of(denial: &RequestDenial) -> RequestReason {
     match denial {
         RequestDenial::CertificateRequired => RequestReason::CertificateRequired,
         RequestDenial::Denied(_) | RequestDenial::NotAllowed(_) => RequestReason::Denied,

@@ -46,11 +46,6 @@ pub(super) struct AppExchange {
     pub(super) _in_flight: Option<RequestInFlight>,
 }
 
-impl AppExchange {
-    /// Whether an answer with `status` comes before the body of its request, which nobody is going to read: nothing that follows on the client's
-    /// connection could be found.
-    pub(super) fn is_unread_for_good(&self, status: StatusCode) -> bool {
-        let is_final = self.request_body.is_held_back() || status.as_u16() >= 300;
 /// Why a request with this body has failed, if that is the reason.
 pub(super) fn failure_of(body: &BodyProgress) -> Option<RequestReason> {
     match () {
@@ -62,6 +57,11 @@ pub(super) fn failure_of(body: &BodyProgress) -> Option<RequestReason> {
     }
 }
 
+impl AppExchange {
+    /// Whether an answer with `status` comes before the body of its request, which nobody is going to read: nothing that follows on the client's
+    /// connection could be found.
+    pub(super) fn is_unread_for_good(&self, status: StatusCode) -> bool {
+        let is_final = self.request_body.is_held_back() || status.as_u16() >= 300;
         is_final && !self.request_body.is_done()
     }
 }

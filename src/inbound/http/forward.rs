@@ -73,12 +73,12 @@ pub(super) async fn answer(
             return refusal;
         }
     };
-    entry.fields.fragment = has_fragment;
-    entry.fields.host = parts.headers.get(HOST).cloned();
-    let asked = parts.headers.get(UPGRADE).filter(|_| switches).cloned();
     if connection.config.max_body.is_some_and(|most| body.size_hint().lower() > most) {
         return refuse(RequestReason::BodyTooLarge, entry, grpc, true);
     }
+    entry.fields.fragment = has_fragment;
+    entry.fields.host = parts.headers.get(HOST).cloned();
+    let asked = parts.headers.get(UPGRADE).filter(|_| switches).cloned();
     let forwarded_caller = entry.fields.caller.as_ref().map(|caller| connection.fields_of_caller(caller));
     let rewrite = FieldRewrite {
         config: &connection.config,
@@ -217,13 +217,13 @@ impl Forwarded<'_> {
         if let Some(limit) = config.body_timeout {
             body.limit_silence(limit);
         }
+        if let Some(limit) = config.max_body {
+            body.limit_bytes(limit);
+        }
         let (mut message, mut unsent, mut is_retry) = ((parts, body), 0, false);
         loop {
             let mut app = match self.connection.apps.take(unsent > 0 || is_retry).await {
                 Ok(app) => app,
-        if let Some(limit) = config.max_body {
-            body.limit_bytes(limit);
-        }
                 Err(error) => {
                     entry.fields.detail = Some(error.to_string());
                     return self.refuse(RequestReason::AppUnreachable, entry, false);

@@ -57,10 +57,10 @@ pub struct HttpService {
     head_rules: Arc<HeadRules>,
     /// What is counted of them.
     counters: Arc<RequestCounters>,
-}
-
     /// There are routes, or may be as soon as a file says so.
     may_have_routes: bool,
+}
+
 impl HttpService {
     /// How requests of `clients` are served as `config` says, and counted by `counters`.
     pub fn new(config: Arc<HttpConfig>, clients: &ClientAuthConfig, counters: Arc<RequestCounters>) -> Self {
@@ -212,6 +212,9 @@ async fn carry_on(
     let Ok(mut relay) = Relay::of_stream(&permit, stream, app, (first, &said), before, reservation) else {
         return entry.close(CloseReason::Internal);
     };
+    if is_followed {
+        relay.follow_web_socket(&said);
+    }
     counters.count_upgraded(1);
     let mut active = ActiveConnection { relay, authorization, entry };
     let reason = relay_until_closed::<true>(&mut active, service).await;
@@ -223,9 +226,6 @@ async fn carry_on(
 }
 
 /// Closes a connection that is over. `is_cut`: the client must not take what it got for whole.
-    if is_followed {
-        relay.follow_web_socket(&said);
-    }
 async fn close(
     mut stream: ClientStream,
     reason: CloseReason,

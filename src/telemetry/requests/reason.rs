@@ -86,9 +86,9 @@ impl RequestReason {
             | Self::PathAmbiguous
             | Self::PathChanged
             | Self::XfccInvalid
+            | Self::RouteCheck
             | Self::NotHttp => 400,
             Self::CertificateRequired => 401,
-            | Self::RouteCheck
             Self::Denied | Self::PathNotAllowed | Self::MethodNotAllowed | Self::CallerUntrusted => 403,
             Self::Trace => 405,
             Self::Timeout => 408,
@@ -116,9 +116,9 @@ impl RequestReason {
                 "The path is not written as it is judged (`//`, `/../`, `%62`), and there are rules for paths"
             }
             Self::XfccInvalid => "The identity that the request forwards is malformed, or there are two",
+            Self::RouteCheck => "It was `check --route`, which asks what the router does, and nothing else",
             Self::NotHttp => "What came is not HTTP",
             Self::CertificateRequired => "Only callers with a certificate may ask for this",
-            Self::RouteCheck => "It was `check --route`, which asks what the router does, and nothing else",
             Self::Denied => "A rule denies the caller, or none admits it",
             Self::PathNotAllowed => "No rule admits the caller to this path",
             Self::MethodNotAllowed => "No rule admits the caller to this path by this method",
