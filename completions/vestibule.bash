@@ -183,7 +183,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__check)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --tls --from --unsafe-from --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --mode --app-protocol --xfcc --xfcc-form --xfcc-details --xfcc-forward-from --router-xfcc --xfcc-absent --xfcc-verify --sni-host --caller-headers --forwarded-for --forwarded --via --upgrade --http-max-head --http-head-timeout --http-body-timeout --app-timeout --app-idle-timeout --max-requests --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --connect --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --tls --from --unsafe-from --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --mode --app-protocol --xfcc --xfcc-form --xfcc-details --xfcc-forward-from --router-xfcc --xfcc-absent --xfcc-verify --sni-host --path-ambiguous --path-changed --health-path --caller-headers --forwarded-for --forwarded --via --upgrade --upgrade-drain --http-max-head --http-max-body --http-head-timeout --http-body-timeout --h2-window-timeout --app-timeout --app-idle-timeout --max-requests --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --connect --route --route-ca --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -418,6 +418,18 @@ _vestibule() {
                     COMPREPLY=($(compgen -W "off require" -- "${cur}"))
                     return 0
                     ;;
+                --path-ambiguous)
+                    COMPREPLY=($(compgen -W "reject judge-raw" -- "${cur}"))
+                    return 0
+                    ;;
+                --path-changed)
+                    COMPREPLY=($(compgen -W "reject forward-folded" -- "${cur}"))
+                    return 0
+                    ;;
+                --health-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --forwarded-for)
                     COMPREPLY=($(compgen -W "append set pass" -- "${cur}"))
                     return 0
@@ -440,7 +452,18 @@ _vestibule() {
                     fi
                     return 0
                     ;;
+                --upgrade-drain)
+                    COMPREPLY=($(compgen -W "leave close" -- "${cur}"))
+                    return 0
+                    ;;
                 --http-max-head)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --http-max-body)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -455,6 +478,13 @@ _vestibule() {
                     return 0
                     ;;
                 --http-body-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --h2-window-timeout)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -983,6 +1013,28 @@ _vestibule() {
                     return 0
                     ;;
                 --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --route)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --route-ca)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
                         oldifs="$IFS"
@@ -1606,7 +1658,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__policy__subcmd__test)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --tls --from --unsafe-from --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --mode --app-protocol --xfcc --xfcc-form --xfcc-details --xfcc-forward-from --router-xfcc --xfcc-absent --xfcc-verify --sni-host --caller-headers --forwarded-for --forwarded --via --upgrade --http-max-head --http-head-timeout --http-body-timeout --app-timeout --app-idle-timeout --max-requests --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --path --method --json --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --tls --from --unsafe-from --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --mode --app-protocol --xfcc --xfcc-form --xfcc-details --xfcc-forward-from --router-xfcc --xfcc-absent --xfcc-verify --sni-host --path-ambiguous --path-changed --health-path --caller-headers --forwarded-for --forwarded --via --upgrade --upgrade-drain --http-max-head --http-max-body --http-head-timeout --http-body-timeout --h2-window-timeout --app-timeout --app-idle-timeout --max-requests --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --peer --path --method --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1841,6 +1893,18 @@ _vestibule() {
                     COMPREPLY=($(compgen -W "off require" -- "${cur}"))
                     return 0
                     ;;
+                --path-ambiguous)
+                    COMPREPLY=($(compgen -W "reject judge-raw" -- "${cur}"))
+                    return 0
+                    ;;
+                --path-changed)
+                    COMPREPLY=($(compgen -W "reject forward-folded" -- "${cur}"))
+                    return 0
+                    ;;
+                --health-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --forwarded-for)
                     COMPREPLY=($(compgen -W "append set pass" -- "${cur}"))
                     return 0
@@ -1863,7 +1927,18 @@ _vestibule() {
                     fi
                     return 0
                     ;;
+                --upgrade-drain)
+                    COMPREPLY=($(compgen -W "leave close" -- "${cur}"))
+                    return 0
+                    ;;
                 --http-max-head)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --http-max-body)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -1878,6 +1953,13 @@ _vestibule() {
                     return 0
                     ;;
                 --http-body-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --h2-window-timeout)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -2454,7 +2536,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__proxy)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --cert --key --credential-timeout --alpn --tls-min --tls --from --unsafe-from --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --mode --app-protocol --xfcc --xfcc-form --xfcc-details --xfcc-forward-from --router-xfcc --xfcc-absent --xfcc-verify --sni-host --caller-headers --forwarded-for --forwarded --via --upgrade --http-max-head --http-head-timeout --http-body-timeout --app-timeout --app-idle-timeout --max-requests --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --cert --key --credential-timeout --alpn --tls-min --tls --from --unsafe-from --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --mode --app-protocol --xfcc --xfcc-form --xfcc-details --xfcc-forward-from --router-xfcc --xfcc-absent --xfcc-verify --sni-host --path-ambiguous --path-changed --health-path --caller-headers --forwarded-for --forwarded --via --upgrade --upgrade-drain --http-max-head --http-max-body --http-head-timeout --http-body-timeout --h2-window-timeout --app-timeout --app-idle-timeout --max-requests --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2678,6 +2760,18 @@ _vestibule() {
                     COMPREPLY=($(compgen -W "off require" -- "${cur}"))
                     return 0
                     ;;
+                --path-ambiguous)
+                    COMPREPLY=($(compgen -W "reject judge-raw" -- "${cur}"))
+                    return 0
+                    ;;
+                --path-changed)
+                    COMPREPLY=($(compgen -W "reject forward-folded" -- "${cur}"))
+                    return 0
+                    ;;
+                --health-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --forwarded-for)
                     COMPREPLY=($(compgen -W "append set pass" -- "${cur}"))
                     return 0
@@ -2700,7 +2794,18 @@ _vestibule() {
                     fi
                     return 0
                     ;;
+                --upgrade-drain)
+                    COMPREPLY=($(compgen -W "leave close" -- "${cur}"))
+                    return 0
+                    ;;
                 --http-max-head)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --http-max-body)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -2715,6 +2820,13 @@ _vestibule() {
                     return 0
                     ;;
                 --http-body-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --h2-window-timeout)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -3159,7 +3271,7 @@ _vestibule() {
             return 0
             ;;
         vestibule__subcmd__run)
-            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --tls --from --unsafe-from --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --mode --app-protocol --xfcc --xfcc-form --xfcc-details --xfcc-forward-from --router-xfcc --xfcc-absent --xfcc-verify --sni-host --caller-headers --forwarded-for --forwarded --via --upgrade --http-max-head --http-head-timeout --http-body-timeout --app-timeout --app-idle-timeout --max-requests --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
+            opts="-h --listen --app --listener --dial --proxy-protocol --accept-proxy-protocol --app-ready --hold-until-ready --hide-app-port --hide-key --signal-scope --signal-map --cert --key --credential-timeout --alpn --tls-min --tls --from --unsafe-from --client-auth --client-ca --client-crl --allow --deny --allow-app --allow-space --allow-org --policy --policy-mode --mode --app-protocol --xfcc --xfcc-form --xfcc-details --xfcc-forward-from --router-xfcc --xfcc-absent --xfcc-verify --sni-host --path-ambiguous --path-changed --health-path --caller-headers --forwarded-for --forwarded --via --upgrade --upgrade-drain --http-max-head --http-max-body --http-head-timeout --http-body-timeout --h2-window-timeout --app-timeout --app-idle-timeout --max-requests --outbound --outbound-expect --outbound-ca --outbound-server-name --outbound-identity --outbound-balance --outbound-protocol --outbound-preserve-host --outbound-attempts --outbound-eject --outbound-eject-on --outbound-connect-timeout --outbound-handshake-timeout --outbound-timeout --outbound-idle-timeout --outbound-max-age --outbound-refresh --outbound-max-connections --outbound-max-pending --outbound-proxy --outbound-no-proxy --outbound-required --unsafe-listen --forward-proxy --forward-proxy-to --forward-proxy-unlisted --forward-proxy-tls-tunnel --forward-proxy-map --forward-proxy-announce --forward-proxy-secret --forward-proxy-allow-address --identity-file --credential-file --file-mode --on-rotation --identity-listen --identity-audience --identity-ttl --identity-peer-uid --identity-rate --identity-token-file --token-ca --token-crl --token-roles --token-max-ttl --token-skew --resolve --resolve-timeout --credhub-url --credhub-ca --credhub-timeout --credhub-database-url --secrets-dir --vault-addr --vault-role --vault-method --vault-mount --vault-namespace --vault-ca --vault-audience --vault-policy --vault-wrap-ttl --secret-signal --secret-on-expiry --handshake-timeout --connect-timeout --idle-timeout --max-age --max-connections --max-handshakes --memory-limit --threads --drain-delay --drain-timeout --drain-http --admin --metrics --admin-actions --admin-host --log-format --log-level --access-log --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3394,6 +3506,18 @@ _vestibule() {
                     COMPREPLY=($(compgen -W "off require" -- "${cur}"))
                     return 0
                     ;;
+                --path-ambiguous)
+                    COMPREPLY=($(compgen -W "reject judge-raw" -- "${cur}"))
+                    return 0
+                    ;;
+                --path-changed)
+                    COMPREPLY=($(compgen -W "reject forward-folded" -- "${cur}"))
+                    return 0
+                    ;;
+                --health-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --forwarded-for)
                     COMPREPLY=($(compgen -W "append set pass" -- "${cur}"))
                     return 0
@@ -3416,7 +3540,18 @@ _vestibule() {
                     fi
                     return 0
                     ;;
+                --upgrade-drain)
+                    COMPREPLY=($(compgen -W "leave close" -- "${cur}"))
+                    return 0
+                    ;;
                 --http-max-head)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --http-max-body)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -3431,6 +3566,13 @@ _vestibule() {
                     return 0
                     ;;
                 --http-body-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --h2-window-timeout)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

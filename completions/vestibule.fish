@@ -104,6 +104,11 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l xfcc-verify 
 require\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l sni-host -d 'Refuse requests whose Host is neither the name of the handshake nor one of the certificate: off, require [off]' -r -f -a "off\t''
 require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l path-ambiguous -d 'Where there are routes: paths that apps read differently, such as /a%2fb: reject, judge-raw [reject]' -r -f -a "reject\t''
+judge-raw\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l path-changed -d 'Where there are routes: paths that are not written as they are judged, such as /a//b: reject, forward-folded [reject]' -r -f -a "reject\t''
+forward-folded\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l health-path -d 'A path that callers without identity may GET, and nothing else: /health' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forwarded-for -d 'The client\'s address in X-Forwarded-For: behind what came, alone, or not at all: append, set, pass [append]' -r -f -a "append\t''
 set\t''
 pass\t''"
@@ -111,9 +116,13 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l forwarded -d
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l via -d 'Name the proxy in Via' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l upgrade -d 'Protocols that a connection may become: names, any or off [websocket]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l upgrade-drain -d 'While the instance goes: WebSockets stay until the drain is over, or their clients are told (1001): leave, close [leave]' -r -f -a "leave\t''
+close\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l http-max-head -d 'The longest head of a request [64K]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l http-max-body -d 'The longest body of a request [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l http-head-timeout -d 'For the head of a request, from its first byte on [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l http-body-timeout -d 'How long the body of a request may be silent [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l h2-window-timeout -d 'How long an HTTP/2 client may leave no room for an answer [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l app-timeout -d 'For the app to begin its answer [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l app-idle-timeout -d 'Close a connection to the app on which nothing was asked for this long [4s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-requests -d 'Requests on one HTTP/1.1 connection [without end]' -r -f
@@ -298,6 +307,11 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l xfcc-verif
 require\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l sni-host -d 'Refuse requests whose Host is neither the name of the handshake nor one of the certificate: off, require [off]' -r -f -a "off\t''
 require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l path-ambiguous -d 'Where there are routes: paths that apps read differently, such as /a%2fb: reject, judge-raw [reject]' -r -f -a "reject\t''
+judge-raw\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l path-changed -d 'Where there are routes: paths that are not written as they are judged, such as /a//b: reject, forward-folded [reject]' -r -f -a "reject\t''
+forward-folded\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l health-path -d 'A path that callers without identity may GET, and nothing else: /health' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forwarded-for -d 'The client\'s address in X-Forwarded-For: behind what came, alone, or not at all: append, set, pass [append]' -r -f -a "append\t''
 set\t''
 pass\t''"
@@ -305,9 +319,13 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l forwarded 
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l via -d 'Name the proxy in Via' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l upgrade -d 'Protocols that a connection may become: names, any or off [websocket]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l upgrade-drain -d 'While the instance goes: WebSockets stay until the drain is over, or their clients are told (1001): leave, close [leave]' -r -f -a "leave\t''
+close\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l http-max-head -d 'The longest head of a request [64K]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l http-max-body -d 'The longest body of a request [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l http-head-timeout -d 'For the head of a request, from its first byte on [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l http-body-timeout -d 'How long the body of a request may be silent [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l h2-window-timeout -d 'How long an HTTP/2 client may leave no room for an answer [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app-timeout -d 'For the app to begin its answer [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app-idle-timeout -d 'Close a connection to the app on which nothing was asked for this long [4s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-requests -d 'Requests on one HTTP/1.1 connection [without end]' -r -f
@@ -466,6 +484,11 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l xfcc-verif
 require\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l sni-host -d 'Refuse requests whose Host is neither the name of the handshake nor one of the certificate: off, require [off]' -r -f -a "off\t''
 require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l path-ambiguous -d 'Where there are routes: paths that apps read differently, such as /a%2fb: reject, judge-raw [reject]' -r -f -a "reject\t''
+judge-raw\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l path-changed -d 'Where there are routes: paths that are not written as they are judged, such as /a//b: reject, forward-folded [reject]' -r -f -a "reject\t''
+forward-folded\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l health-path -d 'A path that callers without identity may GET, and nothing else: /health' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forwarded-for -d 'The client\'s address in X-Forwarded-For: behind what came, alone, or not at all: append, set, pass [append]' -r -f -a "append\t''
 set\t''
 pass\t''"
@@ -473,9 +496,13 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l forwarded 
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l via -d 'Name the proxy in Via' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l upgrade -d 'Protocols that a connection may become: names, any or off [websocket]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l upgrade-drain -d 'While the instance goes: WebSockets stay until the drain is over, or their clients are told (1001): leave, close [leave]' -r -f -a "leave\t''
+close\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l http-max-head -d 'The longest head of a request [64K]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l http-max-body -d 'The longest body of a request [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l http-head-timeout -d 'For the head of a request, from its first byte on [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l http-body-timeout -d 'How long the body of a request may be silent [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l h2-window-timeout -d 'How long an HTTP/2 client may leave no room for an answer [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l app-timeout -d 'For the app to begin its answer [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l app-idle-timeout -d 'Close a connection to the app on which nothing was asked for this long [4s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-requests -d 'Requests on one HTTP/1.1 connection [without end]' -r -f
@@ -589,6 +616,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l access-log
 denied\t''
 all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l config -d 'A vestibule.toml that holds any of these' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l route -d 'Call the app by this route, and say whether its router lets clients forge who calls' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l route-ca -d 'With --route: who vouches for whoever is there [$CF_SYSTEM_CERT_PATH and system]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-app-port -d 'Give the app another PORT than the one that others know'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l hide-key -d 'Do not tell the app where the key is'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l unsafe-from -d 'Let --from name every address, so that everybody may say who calls'
@@ -677,6 +706,11 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 require\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l sni-host -d 'Refuse requests whose Host is neither the name of the handshake nor one of the certificate: off, require [off]' -r -f -a "off\t''
 require\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l path-ambiguous -d 'Where there are routes: paths that apps read differently, such as /a%2fb: reject, judge-raw [reject]' -r -f -a "reject\t''
+judge-raw\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l path-changed -d 'Where there are routes: paths that are not written as they are judged, such as /a//b: reject, forward-folded [reject]' -r -f -a "reject\t''
+forward-folded\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l health-path -d 'A path that callers without identity may GET, and nothing else: /health' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l forwarded-for -d 'The client\'s address in X-Forwarded-For: behind what came, alone, or not at all: append, set, pass [append]' -r -f -a "append\t''
 set\t''
 pass\t''"
@@ -684,9 +718,13 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l via -d 'Name the proxy in Via' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l upgrade -d 'Protocols that a connection may become: names, any or off [websocket]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l upgrade-drain -d 'While the instance goes: WebSockets stay until the drain is over, or their clients are told (1001): leave, close [leave]' -r -f -a "leave\t''
+close\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l http-max-head -d 'The longest head of a request [64K]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l http-max-body -d 'The longest body of a request [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l http-head-timeout -d 'For the head of a request, from its first byte on [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l http-body-timeout -d 'How long the body of a request may be silent [5m]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l h2-window-timeout -d 'How long an HTTP/2 client may leave no room for an answer [60s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l app-timeout -d 'For the app to begin its answer [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l app-idle-timeout -d 'Close a connection to the app on which nothing was asked for this long [4s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-requests -d 'Requests on one HTTP/1.1 connection [without end]' -r -f

@@ -32,7 +32,7 @@ pub use parse_exit::{Help, ParseExit};
 pub use policy_test::TestedRequest;
 pub use token::{JwtArgs, TokenCommand, TokenOutput, VaultArgs, VaultCfArgs};
 pub use token_verify::{TokenInput, VerifyArgs};
-pub use tools::{DemoArgs, DemoCalls, IssuerArgs};
+pub use tools::{CheckOptions, CheckedRoute, DemoArgs, DemoCalls, IssuerArgs};
 
 /// What we were asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +53,8 @@ pub enum Command {
     Check {
         /// The proxy, or what is wrong with it: here a mistake is a finding.
         config: Result<Config, Diagnostics>,
-        /// Shake hands with those whom the app dials.
-        connect: bool,
-        /// Print JSON.
-        json: bool,
+        /// What else is looked at, and how it is told.
+        options: CheckOptions,
     },
     /// Print the completions for a shell.
     Completions(Shell),
@@ -120,7 +118,7 @@ where
         Some(("proxy", matches)) => Ok(Command::Proxy { config: serving("proxy", matches, &environment)? }),
         Some(("check", matches)) => {
             let config = serving("check", matches, &environment);
-            Ok(Command::Check { config, connect: matches.get_flag("connect"), json: matches.get_flag("json") })
+            Ok(Command::Check { config, options: tools::check(matches)? })
         }
         Some(("health", matches)) => Ok(Command::Health { admin: admin("health", matches, &environment)? }),
         Some(("wait", matches)) => {

@@ -76,12 +76,12 @@ fn the_file_that_is_named_is_read() {
 
 #[test]
 fn check_has_its_mistakes_as_findings() {
-    let Command::Check { config, json, connect: false } = command(&["check", "--json", "--threads", "0"]) else {
+    let Command::Check { config, options } = command(&["check", "--json", "--threads", "0"]) else {
         panic!("not check")
     };
     let mistakes: Vec<_> = config.unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(mistakes, ["--threads: \"0\" is out of range; write a number from 1 to 256"]);
-    assert!(json);
+    assert_eq!(options, CheckOptions { json: true, ..CheckOptions::default() });
 }
 
 #[test]

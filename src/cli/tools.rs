@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 use crate::config::options::Preset;
 use crate::config::values::Range;
-use crate::config::{Listen, LogLevel, options, values};
+use crate::config::{ApiUrl, Listen, LogLevel, options, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::issuer::{Flaw, KeyKind};
@@ -48,6 +48,26 @@ pub enum DemoCalls {
     GreenBlue,
     /// Two front-ends that may come in, of which one may ask for one path.
     Http,
+}
+
+/// What `check` was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckOptions {
+    /// Shake hands with those whom the app dials.
+    pub connects: bool,
+    /// Call the app by way of its router.
+    pub route: Option<CheckedRoute>,
+    /// Print JSON.
+    pub json: bool,
+}
+
+/// A route that leads to the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedRoute {
+    /// Where it begins.
+    pub url: ApiUrl,
+    /// The CAs that vouch for whoever is there; `None`: those of the platform and of this system.
+    pub ca: Option<PathBuf>,
 }
 
 /// What `issuer` was asked for.
@@ -125,6 +145,24 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<IssuerArgs, Diagnostics> {
         }),
         // Not empty: each of the four is given or has a default, so it is missing only if it is wrong.
         _ => Err(Diagnostics::new(flags.mistakes)),
+    }
+}
+
+pub(super) fn check(matches: &ArgMatches) -> Result<CheckOptions, Diagnostics> {
+    let mut flags = Flags { command: "check", matches, mistakes: Vec::new() };
+    let url = flags.read("route", values::api_url);
+    let ca = flags.paths("route-ca").pop();
+    if url.is_none() && ca.is_some() && flags.mistakes.is_empty() {
+        let problem = Problem::new("says who vouches for a route, and none is given", "add --route URL");
+        flags.mistakes.push(problem.at(Source::Flag("--route-ca".to_owned())));
+    }
+    match flags.mistakes.is_empty() {
+        true => Ok(CheckOptions {
+            connects: matches.get_flag("connect"),
+            route: url.map(|url| CheckedRoute { url, ca }),
+            json: matches.get_flag("json"),
+        }),
+        false => Err(Diagnostics::new(flags.mistakes)),
     }
 }
 

@@ -58,8 +58,8 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             issuer::run(&options, &mut std::io::stdout())?;
             Ok(Exit::Success)
         }
-        Command::Check { config, connect, json } => {
-            let (report, exit) = check::run(config, connect, json)?;
+        Command::Check { config, options } => {
+            let (report, exit) = check::run(config, &options)?;
             print(&report)?;
             Ok(exit)
         }

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::cli::TestedRequest;
-use crate::http::path;
 
 use crate::pem::Pem;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
-use crate::config::{ClientAuthConfig, ClientAuthFiles, Config, PairSource};
+use crate::config::{ClientAuthConfig, ClientAuthFiles, Config, Listener, PairSource};
 use crate::credentials::ClientPolicyFiles;
 use crate::exit::{Exit, Fault};
 use crate::identity::{Client, Identity};
@@ -43,13 +42,7 @@ pub fn test(
     let mut verdicts = Vec::new();
     for listener in &config.listeners {
         if let (ClientAuthConfig::Files(certified), PairSource::Files(own)) = (&listener.clients, &listener.pair) {
-            verdicts.push(verdict(
-                listener.listen.to_string(),
-                certified,
-                &own.cert,
-                (chain.as_deref(), request),
-                now,
-            )?);
+            verdicts.push(verdict(listener, certified, &own.cert, (chain.as_deref(), request), now)?);
         }
     }
     let clients = verdicts.len();
@@ -103,7 +96,7 @@ fn own_identity(path: &Path) -> Result<Option<Identity>, Fault> {
 }
 
 fn verdict(
-    listener: String,
+    listener: &Listener,
     certified: &ClientAuthFiles,
     own_certificate: &Path,
     (chain, request): (Option<&[CertificateDer<'_>]>, Option<&TestedRequest>),
@@ -114,35 +107,25 @@ fn verdict(
     let own = if client_policy.policy.needs_own_identity() { own_identity(own_certificate)? } else { None };
     let authenticator = ClientAuthenticator::new(Arc::clone(&client_policy), certified.required, own.map(Arc::new));
     let auth = ClientAuth::Certificate(authenticator);
-    let (judgement, request) = match (auth.authorize(chain, now), request) {
-        (Ok((client, _)), Some(request)) if auth.has_routes() => {
-            let (judgement, result) = judge_request(&auth, &client, request);
-            (judgement, Some(result))
-        }
-        (judged, request) => {
-            let judged = judged.map(|(_, permit)| permit);
-            (Judgement::of_client(&judged), request.map(|request| RequestResult::of(request, None)))
-        }
+    let judged = auth.authorize(chain, now);
+    let verdict = judged.as_ref().ok().zip(request).and_then(|((client, _), request)| {
+        auth.judge_request(client, &request.method, &request.path, listener.http.as_ref()?.paths)
+    });
+    let judgement = match &verdict {
+        Some(verdict) => Judgement::of_request(&verdict.judged),
+        None => Judgement::of_client(&judged.map(|(_, permit)| permit)),
     };
+    let route = verdict.as_ref().and_then(|verdict| verdict.route);
+    let request = request.map(|request| RequestResult::of(request, route));
     let client = chain.and_then(|chain| Client::from_leaf(chain.first()?).ok());
     let client = client.or(chain.is_none().then_some(Client::Anonymous));
-    Ok(PolicyTestResult::of(listener, client_policy.policy.mode.as_str(), judgement, client.as_ref()).with(request))
-}
-
-/// The verdict on a request by the routes, with what the path folds to.
-fn judge_request(auth: &ClientAuth, client: &Client, request: &TestedRequest) -> (Judgement, RequestResult) {
-    match path::fold(&request.path) {
-        Err(why) => (Judgement::of_path("path_ambiguous", why), RequestResult::of(request, None)),
-        Ok(folded) if folded.is_changed() => {
-            let why = format_args!("an app may read another path than {folded}, which would be judged");
-            (Judgement::of_path("path_changed", why), RequestResult::of(request, None))
-        }
-        Ok(folded) => {
-            let judged = auth.authorize_request(client, &request.method, &folded).map(|(permit, _)| permit);
-            let route = auth.route_for(&request.method, &folded);
-            (Judgement::of_request(&judged), RequestResult::of(request, route))
-        }
-    }
+    Ok(PolicyTestResult::of(
+        listener.listen.to_string(),
+        client_policy.policy.mode.as_str(),
+        judgement,
+        client.as_ref(),
+    )
+    .with(request))
 }
 
 pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, Fault> {

@@ -201,6 +201,7 @@ impl OptionReader {
             policy: typed.policy.map(|(_, path)| path),
             mode: typed.mode.map(|(_, mode)| mode),
             routes: routes.ok().filter(|_| reads_requests),
+            health: None,
         }))
     }
 }

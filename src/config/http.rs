@@ -9,7 +9,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::http::{HeadRules, HttpRole, Upgrades};
 use crate::identity::Client;
-use crate::policy::Rule;
+use crate::policy::{PathHandling, RoutePath, Rule};
 use crate::xfcc::{XfccDetail, XfccForm};
 
 /// How a listener speaks HTTP.
@@ -33,6 +33,10 @@ pub struct HttpConfig {
     pub xfcc_verify: XfccVerify,
     /// Host has to be a name of ours, or the one that was asked for in the handshake.
     pub sni_host: bool,
+    /// What becomes of paths that apps may read differently than routes do.
+    pub paths: PathHandling,
+    /// Where callers without identity may ask for health.
+    pub health_path: Option<RoutePath>,
     /// The app is told who calls in fields of our own.
     pub caller_headers: bool,
     /// What becomes of X-Forwarded-For.
@@ -43,16 +47,22 @@ pub struct HttpConfig {
     pub via: Option<String>,
     /// Which other protocols a connection may become.
     pub upgrades: Upgrades,
+    /// What becomes of them while the instance goes.
+    pub upgrade_drain: UpgradeDrain,
     /// The longest head, in bytes.
     pub max_head: usize,
     /// The most fields of a head.
     pub max_fields: usize,
     /// The longest target, in bytes.
     pub max_target: usize,
+    /// The longest body, in bytes; `None`: without end.
+    pub max_body: Option<u64>,
     /// How long a head may take from its first byte on.
     pub head_timeout: Duration,
     /// How long a body may be silent; `None`: for ever.
     pub body_timeout: Option<Duration>,
+    /// How long a client may leave no room for an answer over HTTP/2; `None`: for ever.
+    pub window_timeout: Option<Duration>,
     /// How long the app may take to begin its answer; `None`: for ever.
     pub app_timeout: Option<Duration>,
     /// How long a connection to the app waits for the next request.
@@ -117,6 +127,16 @@ pub enum XfccVerify {
     Optional,
     /// It has to be a certificate for which a client CA vouches.
     Require,
+}
+
+/// What becomes of connections that speak another protocol, while the instance goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum UpgradeDrain {
+    /// They stay until the drain is over.
+    Leave,
+    /// Clients that speak WebSocket are told that we go away; others stay.
+    Close,
 }
 
 /// What becomes of X-Forwarded-For.

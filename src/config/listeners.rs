@@ -132,6 +132,9 @@ impl OptionReader {
             (Some(http), Some(_)) => self.require_sanitized_callers(http, &clients)?,
             (None, _) => {}
         }
+        if let Some(http) = &http {
+            self.admit_health_checks(http, &mut clients)?;
+        }
         let (proxy_protocol, http) = (proxy_protocol?, http.map(Arc::new));
         Ok(Common { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol, http, plaintext })
     }

@@ -37,14 +37,14 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::policy::{PolicyMode, Route, Rule};
+use crate::policy::{PolicyMode, Route, RoutePath, Rule};
 use crate::signal::{SignalMap, SignalScope};
 
 pub use addresses::{AppAddr, Listen};
 pub use admin::{Admin, AdminAction, AdminAddr};
 pub use app_files::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
 pub use forward_proxy::{Announce, ForwardProxy, ListedHosts, PortMapping, TlsTunnel, Unlisted};
-pub use http::{AppProtocol, ForwardedFor, HttpConfig, RouterXfcc, XfccAbsent, XfccMode, XfccVerify};
+pub use http::{AppProtocol, ForwardedFor, HttpConfig, RouterXfcc, UpgradeDrain, XfccAbsent, XfccMode, XfccVerify};
 pub use identity_endpoint::{IdentityEndpoint, TokenVerification};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
@@ -143,6 +143,18 @@ pub enum ClientAuthConfig {
     ValidationContext(ValidationContextConfig),
 }
 
+impl ClientAuthConfig {
+    /// Whether there are routes, or may be as soon as a file says so.
+    pub(crate) fn may_have_routes(&self) -> bool {
+        match self {
+            Self::Files(files) => {
+                files.policy.is_some() || files.routes.as_ref().is_some_and(|routes| !routes.is_empty())
+            }
+            Self::None | Self::ValidationContext(_) => false,
+        }
+    }
+}
+
 /// Roots and names that stand in a document together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ValidationContextConfig {
@@ -177,6 +189,8 @@ pub struct ClientAuthFiles {
     pub mode: Option<PolicyMode>,
     /// Who may ask for what, beside the routes of the policy file; `None`: no request is read, and neither has any.
     pub routes: Option<Vec<Route>>,
+    /// Where callers without identity may ask for health.
+    pub health: Option<RoutePath>,
 }
 
 impl ClientAuthFiles {
@@ -194,6 +208,7 @@ impl ClientAuthFiles {
             policy: None,
             mode: None,
             routes: None,
+            health: None,
         }
     }
 }

@@ -186,9 +186,11 @@ impl ClientPolicyFiles {
             deny: certified.deny.iter().cloned().chain(file.deny).collect(),
             routes: Routes::new(certified.routes.iter().flatten().cloned().chain(routes).collect()),
         };
-        // To come in for what it forwards makes nobody a caller.
-        let callers = (!certified.forward_from.is_empty()).then(|| policy.clone());
+        // To come in for what it forwards makes nobody a caller, and to ask for health one for nothing else.
+        let is_wider = !certified.forward_from.is_empty() || certified.health.is_some();
+        let callers = is_wider.then(|| policy.clone());
         policy.allow.extend(certified.forward_from.iter().cloned());
+        policy.routes = policy.routes.with_health(certified.health.clone());
         Ok(ClientPolicy { anchors, policy, callers, notes })
     }
 }

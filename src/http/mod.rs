@@ -1,5 +1,6 @@
 //! HTTP: whether a response is under way, which requests are refused before anybody acts on them, by which path they are judged, and what is not passed on.
 
+mod certain_path;
 mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
@@ -15,8 +16,11 @@ pub mod path;
 mod request_body;
 mod response_check;
 mod response_tracker;
+mod route_check;
 mod scanned_stream;
+mod web_socket_ender;
 
+pub(crate) use certain_path::certain_part;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan};
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::{HeadRefusal, RequestHead};
@@ -28,4 +32,6 @@ pub(crate) use own_answer::OwnAnswer;
 pub(crate) use request_body::{BodyProgress, RequestBody, io_cause};
 pub(crate) use response_check::response_problem;
 pub(crate) use response_tracker::ResponseTracker;
+pub(crate) use route_check::{MarkerFate, ROUTE_CHECK, RouteCheck};
 pub(crate) use scanned_stream::{HangUp, ScannedStream};
+pub(crate) use web_socket_ender::WebSocketEnder;

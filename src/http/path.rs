@@ -188,7 +188,7 @@ fn decode_all(segment: &str) -> Vec<u8> {
 }
 
 /// Whether `value` and the encoded byte that `rest` begins with are the start of a character in more bytes than it takes.
-fn is_overlong(value: u8, rest: &[u8]) -> bool {
+pub(super) fn is_overlong(value: u8, rest: &[u8]) -> bool {
     let next = rest.split_first().filter(|(percent, _)| **percent == b'%').and_then(|(_, digits)| hex_pair(digits));
     match value {
         0xc0 | 0xc1 => true,
@@ -199,7 +199,7 @@ fn is_overlong(value: u8, rest: &[u8]) -> bool {
 }
 
 /// The byte that two hexadecimal digits at the start of `text` stand for.
-fn hex_pair(text: &[u8]) -> Option<u8> {
+pub(super) fn hex_pair(text: &[u8]) -> Option<u8> {
     let digit = |at: usize| char::from(*text.get(at)?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(0)? << 4 | digit(1)?)
 }

@@ -29,6 +29,8 @@ pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     gate: Gate,
     silence: Option<Silence>,
+    /// The longest that it may be, in bytes.
+    limit: Option<u64>,
     filter_trailers: fn(&mut HeaderMap),
     progress: Arc<BodyProgress>,
 }
@@ -42,6 +44,9 @@ pub(crate) enum RequestBodyError {
     /// Nothing more of it has come.
     #[error("nothing more of the body has come for {0:?}")]
     Silent(Duration),
+    /// It is longer than it may be.
+    #[error("the body is longer than {0} bytes")]
+    TooLong(u64),
 }
 
 /// What has become of a body so far.
@@ -51,6 +56,7 @@ pub(crate) struct BodyProgress {
     has_failed: AtomicBool,
     is_malformed: AtomicBool,
     is_silent: AtomicBool,
+    is_too_long: AtomicBool,
     is_held_back: AtomicBool,
     bytes: AtomicU64,
 }
@@ -74,6 +80,11 @@ impl BodyProgress {
     /// Whether nothing more of it has come for too long.
     pub(crate) fn is_silent(&self) -> bool {
         self.is_silent.load(Ordering::Acquire)
+    }
+
+    /// Whether more of it has come than may.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.is_too_long.load(Ordering::Acquire)
     }
 
     /// Whether nobody has asked for it yet who has to.
@@ -114,13 +125,20 @@ impl RequestBody {
         let inner = Some(inner).filter(|inner| !inner.is_end_stream());
         let is_done = AtomicBool::new(inner.as_ref().is_none_or(is_whole));
         let progress = BodyProgress { is_done, ..BodyProgress::default() };
-        Self { progress: Arc::new(progress), inner, gate: Gate::Open, silence: None, filter_trailers }
+        Self { progress: Arc::new(progress), inner, gate: Gate::Open, silence: None, limit: None, filter_trailers }
     }
 
     /// A body of nothing.
     pub(crate) fn none() -> Self {
         let progress = BodyProgress { is_done: AtomicBool::new(true), ..BodyProgress::default() };
-        Self { inner: None, gate: Gate::Open, silence: None, filter_trailers: |_| (), progress: Arc::new(progress) }
+        Self {
+            inner: None,
+            gate: Gate::Open,
+            silence: None,
+            limit: None,
+            filter_trailers: |_| (),
+            progress: Arc::new(progress),
+        }
     }
 
     /// It is held back until what is given here is used, or for a while.
@@ -134,6 +152,11 @@ impl RequestBody {
     /// It fails once nothing of it has come for `limit`, as long as it is waited for.
     pub(crate) fn limit_silence(&mut self, limit: Duration) {
         self.silence = Some(Silence { limit, moved: false, timer: None });
+    }
+
+    /// It fails once there is more of it than `limit` bytes.
+    pub(crate) fn limit_bytes(&mut self, limit: u64) {
+        self.limit = Some(limit);
     }
 
     /// What becomes of it.
@@ -160,6 +183,7 @@ impl RequestBody {
         match error {
             RequestBodyError::Read(error) => progress.is_malformed.store(is_malformed(error), Ordering::Release),
             RequestBodyError::Silent(_) => progress.is_silent.store(true, Ordering::Release),
+            RequestBodyError::TooLong(_) => progress.is_too_long.store(true, Ordering::Release),
         }
     }
 }
@@ -197,6 +221,12 @@ impl Body for RequestBody {
             Poll::Ready(frame) => frame,
             Poll::Pending => Some(Err(ready!(self.poll_silent(cx)))),
         };
+        if let (Some(limit), Some(Ok(read))) = (self.limit, &frame)
+            && let Some(data) = read.data_ref()
+            && self.progress.bytes() + data.len() as u64 > limit
+        {
+            frame = Some(Err(RequestBodyError::TooLong(limit)));
+        }
         match &mut frame {
             Some(Err(error)) => self.note_failure(error),
             Some(Ok(frame)) => {

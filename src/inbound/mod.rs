@@ -390,7 +390,7 @@ async fn relay_until_closed<const LEAVES_IDLE: bool>(
         let here = *phase.borrow_and_update();
         match here {
             Phase::Running => {}
-            Phase::Retiring | Phase::Draining if LEAVES_IDLE => {}
+            Phase::Retiring | Phase::Draining if LEAVES_IDLE => accounted.relay.end_web_socket(),
             Phase::Retiring | Phase::Draining => {
                 accounted.relay.set_drain_idle_timeout(IDLE_WHILE_GOING);
                 if service.drain_http {

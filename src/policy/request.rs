@@ -2,8 +2,8 @@
 
 use super::decision::Basis;
 use super::route::NoRoute;
-use super::{Denial, DenialReason, Policy, PolicyMode, Route, Rule};
-use crate::http::path::FoldedPath;
+use super::{AmbiguousPaths, ChangedPaths, Denial, DenialReason, PathHandling, Policy, PolicyMode, Route, Rule};
+use crate::http::path::{self, FoldedPath};
 use crate::identity::{Client, Identity};
 
 /// Proof that a client may make a request. [`Policy::authorize_request`] is the only place that makes one.
@@ -11,6 +11,17 @@ use crate::identity::{Client, Identity};
 #[must_use]
 pub struct RequestPermit {
     basis: Basis<RequestDenial>,
+}
+
+/// The verdict on a request, and what was made of its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestVerdict<'p> {
+    /// The path as it was judged; `None`: nobody can fold it with certainty, or nobody had to.
+    pub folded: Option<FoldedPath>,
+    /// The route that is the one for it, if there is one.
+    pub route: Option<&'p Route>,
+    /// Whether it may be made.
+    pub judged: Result<RequestPermit, RequestDenial>,
 }
 
 /// Why a client may not make a request.
@@ -34,12 +45,125 @@ pub enum RequestDenial {
     /// It is one route by the path as it stands, and another by the path as some apps read it.
     #[error("apps that decode %, or know of parameters (;x), read a path of another route")]
     PathAmbiguous,
+    /// Nobody can fold it with certainty.
+    #[error("the path cannot be judged: {0}")]
+    PathUnfoldable(path::PathAmbiguous),
+    /// It is not written as it is judged.
+    #[error("an app may read another path than {0}, which would be judged")]
+    PathChanged(FoldedPath),
 }
 
 impl Policy {
     /// Whether requests are judged by their paths, and not by the handshake alone.
     pub fn has_routes(&self) -> bool {
         !self.routes.is_empty()
+    }
+
+    /// The verdict on a request for `target`, which is without scheme and authority, of `client`, who has come in. There are routes.
+    pub fn judge_request(
+        &self,
+        client: &Client,
+        own: Option<&Identity>,
+        method: &str,
+        target: &str,
+        handling: PathHandling,
+    ) -> RequestVerdict<'_> {
+        let folded = match path::fold(target) {
+            Ok(folded) => folded,
+            Err(why) => {
+                let denial = RequestDenial::PathUnfoldable(why);
+                let (route, judged) = self.of_every_reading(client, own, method, target, handling, denial);
+                return RequestVerdict { folded: None, route, judged };
+            }
+        };
+        if let Some(health) = self.health_for(client, own, method, folded.as_str()).filter(|_| !folded.is_changed()) {
+            return health;
+        }
+        let (route, judged) = match self.judge(client, own, method, &folded) {
+            (_, Err(denial @ RequestDenial::PathAmbiguous)) => {
+                self.of_every_reading(client, own, method, folded.as_str(), handling, denial)
+            }
+            (route, judged) => (route.or_else(|| self.route_for(method, &folded)), self.concluded(client, judged)),
+        };
+        match folded.is_changed() && handling.changed == ChangedPaths::Reject {
+            true => RequestVerdict {
+                judged: Err(RequestDenial::PathChanged(folded.clone())),
+                folded: Some(folded),
+                route: None,
+            },
+            false => RequestVerdict { folded: Some(folded), route, judged },
+        }
+    }
+
+    /// The verdict on any request of `client`, as if there were no routes.
+    pub fn judge_by_allow(&self, client: &Client, own: Option<&Identity>) -> RequestVerdict<'_> {
+        let judged = match self.not_denied(client, own) {
+            Ok(()) => Self::admitting(&self.allow, client, own).map_err(RequestDenial::of),
+            Err(denial) => Err(RequestDenial::Denied(denial)),
+        };
+        RequestVerdict { folded: None, route: None, judged: self.concluded(client, judged) }
+    }
+
+    /// The verdict on a health check, if that is what a request for `target` is: one of a caller without identity.
+    pub fn health_for(
+        &self,
+        client: &Client,
+        own: Option<&Identity>,
+        method: &str,
+        target: &str,
+    ) -> Option<RequestVerdict<'_>> {
+        let health = self.routes.health().filter(|_| *client == Client::Anonymous)?;
+        let path = target.split('?').next().unwrap_or_default();
+        if path != health.path.as_str() || !health.has_method(method) {
+            return None;
+        }
+        let judged = match self.not_denied(client, own) {
+            Ok(()) => Ok(RequestPermit { basis: Basis::Allowed(Rule::Anonymous) }),
+            Err(denial) => Err(RequestDenial::Denied(denial)),
+        };
+        Some(RequestVerdict { folded: None, route: Some(health), judged })
+    }
+
+    /// The verdict on a path that apps read differently: `otherwise`, or, if it is to be judged all the same, that of whichever route is the
+    /// strictest of those that may be the one for it.
+    fn of_every_reading(
+        &self,
+        client: &Client,
+        own: Option<&Identity>,
+        method: &str,
+        path: &str,
+        handling: PathHandling,
+        otherwise: RequestDenial,
+    ) -> (Option<&Route>, Result<RequestPermit, RequestDenial>) {
+        if handling.ambiguous == AmbiguousPaths::Reject {
+            return (None, Err(otherwise));
+        }
+        let (route, judged) =
+            match (self.not_denied(client, own), self.routes.of_every_reading(method, path.as_bytes())) {
+                (Err(denial), _) => (None, Err(RequestDenial::Denied(denial))),
+                (Ok(()), Err(why)) => (None, Err(why.into())),
+                (Ok(()), Ok(routes)) => Self::admitted_by_all(&routes, client, own),
+            };
+        (route, self.concluded(client, judged))
+    }
+
+    /// The first of `routes` that does not admit `client`, or else the first, with the rule by which it does.
+    fn admitted_by_all<'p>(
+        routes: &[&'p Route],
+        client: &Client,
+        own: Option<&Identity>,
+    ) -> (Option<&'p Route>, Result<&'p Rule, RequestDenial>) {
+        let mut first = None;
+        for route in routes {
+            match Self::admitting(&route.allow, client, own) {
+                Ok(rule) => first = first.or(Some((*route, rule))),
+                Err(denial) => return (Some(route), Err(RequestDenial::of(denial))),
+            }
+        }
+        match first {
+            Some((route, rule)) => (Some(route), Ok(rule)),
+            None => (None, Err(RequestDenial::PathNotAllowed)),
+        }
     }
 
     /// Whether `client`, who has come in, may make a request with this method for this path; and the route that decided. Without routes
@@ -58,12 +182,17 @@ impl Policy {
         path: &FoldedPath,
     ) -> Result<(RequestPermit, Option<&Route>), RequestDenial> {
         let (route, judged) = self.judge(client, own, method, path);
-        let permit = |basis| Ok((RequestPermit { basis }, route));
-        match judged {
-            Ok(rule) => permit(Basis::Allowed(rule.clone())),
-            Err(denial) if self.mode == PolicyMode::Audit && self.is_audited(client) => permit(Basis::Audited(denial)),
-            Err(denial) => Err(denial),
-        }
+        Ok((self.concluded(client, judged)?, route))
+    }
+
+    /// What becomes of what the rules say of a request of `client`.
+    fn concluded(&self, client: &Client, judged: Result<&Rule, RequestDenial>) -> Result<RequestPermit, RequestDenial> {
+        let basis = match judged {
+            Ok(rule) => Basis::Allowed(rule.clone()),
+            Err(denial) if self.mode == PolicyMode::Audit && self.is_audited(client) => Basis::Audited(denial),
+            Err(denial) => return Err(denial),
+        };
+        Ok(RequestPermit { basis })
     }
 
     /// The route that decides on requests with this method for this path; `None`: there is none, and they are refused.
@@ -134,7 +263,8 @@ impl RequestDenial {
             Self::Denied(_) | Self::NotAllowed(_) => "denied",
             Self::PathNotAllowed => "path_not_allowed",
             Self::MethodNotAllowed => "method_not_allowed",
-            Self::PathAmbiguous => "path_ambiguous",
+            Self::PathAmbiguous | Self::PathUnfoldable(_) => "path_ambiguous",
+            Self::PathChanged(_) => "path_changed",
         }
     }
 
@@ -143,7 +273,7 @@ impl RequestDenial {
         match self {
             Self::CertificateRequired => 401,
             Self::Denied(_) | Self::NotAllowed(_) | Self::PathNotAllowed | Self::MethodNotAllowed => 403,
-            Self::PathAmbiguous => 400,
+            Self::PathAmbiguous | Self::PathUnfoldable(_) | Self::PathChanged(_) => 400,
         }
     }
 
@@ -151,7 +281,12 @@ impl RequestDenial {
     pub fn denial(&self) -> Option<&Denial> {
         match self {
             Self::Denied(denial) | Self::NotAllowed(denial) => Some(denial),
-            Self::CertificateRequired | Self::PathNotAllowed | Self::MethodNotAllowed | Self::PathAmbiguous => None,
+            Self::CertificateRequired
+            | Self::PathNotAllowed
+            | Self::MethodNotAllowed
+            | Self::PathAmbiguous
+            | Self::PathUnfoldable(_)
+            | Self::PathChanged(_) => None,
         }
     }
 }

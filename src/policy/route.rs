@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::Rule;
 use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote;
+use crate::http::certain_part;
 use crate::http::path::{self, FoldedPath};
 
 /// The longest path that a route may have.
@@ -37,6 +38,8 @@ pub struct RoutePath {
 pub struct Routes {
     /// Those with methods before those for all methods; else as they were given.
     routes: Vec<Route>,
+    /// Where health is asked for by callers without identity. It decides before the others, and on nobody else.
+    health: Option<Box<Route>>,
 }
 
 /// Why no route is one for a request.
@@ -81,10 +84,22 @@ impl Routes {
     /// These routes. The longest path decides, then `exact`, then methods; of those that are equal in all that, the first.
     pub fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| route.methods.is_none());
-        Self { routes }
+        Self { routes, health: None }
     }
 
-    /// Whether there is none.
+    /// The same, and callers without identity may ask for `path` alone by GET and HEAD.
+    pub fn with_health(self, path: Option<RoutePath>) -> Self {
+        let methods = Some(vec!["GET".to_owned(), "HEAD".to_owned()]);
+        let health = path.map(|path| Box::new(Route { path, exact: true, methods, allow: vec![Rule::Anonymous] }));
+        Self { health, ..self }
+    }
+
+    /// Where health is asked for by callers without identity.
+    pub fn health(&self) -> Option<&Route> {
+        self.health.as_deref()
+    }
+
+    /// Whether there is none but for health checks.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
@@ -96,7 +111,7 @@ impl Routes {
 
     /// The rules of all routes: who may make some request.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.routes.iter().flat_map(|route| &route.allow)
+        self.health.iter().map(Box::as_ref).chain(&self.routes).flat_map(|route| &route.allow)
     }
 
     /// The route that decides on a request.
@@ -111,6 +126,26 @@ impl Routes {
             Ok(other) if std::ptr::eq(found, other) => Ok(found),
             Ok(_) | Err(_) => Err(NoRoute::Ambiguous),
         }
+    }
+
+    /// Every route that may decide on a request for `path`, if apps read it differently: the one for what stands before the first doubtful place,
+    /// which is the first, and all at and below that.
+    ///
+    /// # Errors
+    /// There is none for some reading.
+    pub(super) fn of_every_reading(&self, method: &str, path: &[u8]) -> Result<Vec<&Route>, NoRoute> {
+        let certain = certain_part(path);
+        // What no route names stands for all else below it.
+        let else_below = [certain, b"\0"].concat();
+        let mut found = vec![self.closest(method, &else_below, false)?, self.closest(method, &else_below, true)?];
+        let is_near = |path: &[u8]| path.starts_with(certain) || [path, b"/"].concat() == certain;
+        for route in
+            self.routes.iter().filter(|route| [false, true].iter().any(|as_read| is_near(route.reading(*as_read))))
+        {
+            let mut alike = self.routes.iter().filter(|other| other.is_of_the_path_of(route));
+            found.push(alike.find(|other| other.has_method(method)).ok_or(NoRoute::Method)?);
+        }
+        Ok(found)
     }
 
     /// The longest path decides, and `exact` among those of one length; then the methods.

@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::budget::Reservation;
-use crate::http::{KeepAliveEnder, ResponseTracker};
+use crate::http::{KeepAliveEnder, ResponseTracker, WebSocketEnder};
 use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
 use crate::sys::send_queue;
@@ -35,6 +35,7 @@ use crate::tls::{Established, Session, Stream, StreamParts};
 pub(crate) use idle::IdleTimer;
 pub(crate) use plain::PlainRelay;
 pub(crate) use stall::BacklogWatch;
+pub(crate) use transfer::MIN_BACKLOG_BYTES;
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,8 @@ pub enum RelayEnd {
     AppReset,
     /// Nothing moved either way for as long as was allowed.
     Idle,
-    /// The client was told, in the app's place, that the last answer was the last one, and has been sent all of it.
+    /// The client was told, in the app's place, that nothing follows: behind an answer, all of which it has been sent, or in a WebSocket
+    /// connection, of which neither side has let go since.
     KeepAliveEnded,
     /// It was stuck while memory was short.
     BacklogEvicted,
@@ -105,6 +107,8 @@ struct RareState {
     stall: Option<BacklogWatch>,
     /// Ends the connection behind an answer, while the instance goes.
     keep_alive: Option<KeepAliveEnder>,
+    /// Ends a WebSocket connection, while the instance goes.
+    web_socket: Option<WebSocketEnder>,
 }
 
 /// What of a client's chain is no more than any connection may hold.
@@ -253,6 +257,23 @@ impl Relay {
         self.rare.get_or_insert_default().keep_alive.get_or_insert_default();
     }
 
+    /// The two sides speak WebSocket, of which the app has said `said` already: [`end_web_socket`](Self::end_web_socket) will find its frames.
+    pub(crate) fn follow_web_socket(&mut self, said: &[u8]) {
+        // Nothing of it is changed before that.
+        let _ = self.rare.get_or_insert_default().web_socket.get_or_insert_default().on_frames(said);
+    }
+
+    /// From now on the client is told, in the app's place, that the WebSocket connection ends, where it is followed.
+    pub(crate) fn end_web_socket(&mut self) {
+        if let Some(ender) = self.web_socket() {
+            ender.end();
+        }
+    }
+
+    fn web_socket(&mut self) -> Option<&mut WebSocketEnder> {
+        self.rare.as_mut()?.web_socket.as_mut()
+    }
+
     /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
     pub fn end_after_backlog(&mut self) {
         self.app_is_gone = true;
@@ -304,6 +325,9 @@ impl Future for Relay {
                 this.reservation.set(this.memory());
                 if let Poll::Ready(end) = this.poll_stall(cx) {
                     return Poll::Ready(end);
+                }
+                if this.web_socket().is_some_and(|ender| ender.poll_over(cx).is_ready()) {
+                    return Poll::Ready(RelayEnd::KeepAliveEnded);
                 }
                 // Bytes that one side is slow to take are not silence, as long as it takes some.
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use super::{BacklogWatch, IdleTimer, RelayEnd, TransferState, delivered_to};
 use crate::budget::Reservation;
+use crate::http::WebSocketEnder;
 use crate::io::buffers::{Buffers, READ};
 use crate::io::{AppStream, PlainStream, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
@@ -46,6 +47,8 @@ pub(crate) struct PlainRelay {
     carried: Transferred,
     quiet: IdleTimer,
     stall: Option<BacklogWatch>,
+    /// Ends a WebSocket connection, while the instance goes.
+    web_socket: Option<Box<WebSocketEnder>>,
     /// The memory of what is kept.
     reservation: Reservation,
 }
@@ -84,6 +87,7 @@ impl PlainRelay {
             carried: before,
             quiet: IdleTimer::default(),
             stall: None,
+            web_socket: None,
             reservation,
         }
     }
@@ -96,6 +100,19 @@ impl PlainRelay {
     /// Ends the relay once nothing has moved either way for `limit`.
     pub(crate) fn set_idle_timeout(&mut self, limit: Duration) {
         self.quiet.after_silence(limit);
+    }
+
+    /// The two sides speak WebSocket, of which the app has said `said` already: [`end_web_socket`](Self::end_web_socket) will find its frames.
+    pub(crate) fn follow_web_socket(&mut self, said: &[u8]) {
+        // Nothing of it is changed before that.
+        let _ = self.web_socket.get_or_insert_default().on_frames(said);
+    }
+
+    /// From now on the client is told, in the app's place, that the WebSocket connection ends, where it is followed.
+    pub(crate) fn end_web_socket(&mut self) {
+        if let Some(ender) = &mut self.web_socket {
+            ender.end();
+        }
     }
 
     /// The app is gone, and will read nothing more: ends the relay once what it sent has been delivered.
@@ -197,6 +214,10 @@ impl PlainRelay {
                 }
                 TransferState::Done => return Ok(PlainTurn::Over),
             }
+            if let Some(word) = self.web_socket.as_mut().and_then(|ender| ender.due()) {
+                self.to_client.push(word);
+                continue;
+            }
             let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(PlainTurn::Over),
@@ -209,6 +230,8 @@ impl PlainRelay {
                 continue;
             }
             self.quiet.heard_app();
+            let replaced = self.web_socket.as_mut().and_then(|ender| ender.on_frames(read));
+            let read = replaced.as_deref().unwrap_or(read);
             let written =
                 self.to_client.poll_write_through(read, Pin::new(&mut self.client), cx, &mut self.carried.down);
             if let Poll::Ready(Err(_)) = written {
@@ -252,6 +275,9 @@ impl Future for PlainRelay {
                 this.reservation.set(this.memory());
                 if let Poll::Ready(end) = this.poll_stall(cx) {
                     return Poll::Ready(end);
+                }
+                if this.web_socket.as_mut().is_some_and(|ender| ender.poll_over(cx).is_ready()) {
+                    return Poll::Ready(RelayEnd::KeepAliveEnded);
                 }
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
                 let Transferred { up, down } = this.carried;

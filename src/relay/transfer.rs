@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{BacklogWatch, RareState, Relay, RelayEnd, TransferState, delivered_to};
-use crate::http::KeepAliveEnder;
+use crate::http::{KeepAliveEnder, WebSocketEnder};
 use crate::io::buffers::{Buffers, READ, RECORD};
 use crate::io::{Outgoing, Transferred, WriteBuffer};
 use crate::sys::socket;
@@ -21,7 +21,7 @@ const READS_PER_TURN: usize = 16;
 const MIN_READ: usize = 4 * 1024;
 
 /// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
-const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
+pub(crate) const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
 
 /// What became of one direction's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,6 +236,13 @@ impl Relay {
                 }
                 TransferState::Done => return Ok(TransferStep::Over),
             }
+            if let Some(word) = self.web_socket().and_then(WebSocketEnder::due) {
+                buffers.output.clear();
+                self.session.encrypt(word, &mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
+                self.carried.down += word.len() as u64;
+                self.to_client.push(buffers.output.bytes());
+                continue;
+            }
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(TransferStep::Over);
             }
@@ -258,8 +265,11 @@ impl Relay {
     fn encrypt(&mut self, cx: &mut Context<'_>, read: usize, buffers: &mut Buffers) -> Result<(), RelayEnd> {
         let Buffers { input, output } = buffers;
         output.clear();
-        let keep_alive = self.rare.as_mut().and_then(|rare| rare.keep_alive.as_mut());
-        let replaced = keep_alive.and_then(|ender| ender.on_response(&input[..read]));
+        let replaced = match self.rare.as_deref_mut() {
+            Some(RareState { web_socket: Some(ender), .. }) => ender.on_frames(&input[..read]),
+            Some(RareState { keep_alive: Some(ender), .. }) => ender.on_response(&input[..read]),
+            _ => None,
+        };
         if read == 0 && replaced.is_none() {
             self.down = TransferState::Ending;
             self.session.close_notify(output).map_err(|_| RelayEnd::ClientViolation)?;

@@ -130,6 +130,11 @@ pub(super) fn start(
             None => rotator.add_listener(&listener.pair, &listener.tls, &listener.clients),
             Some(_) => rotator.add_plaintext_listener(&listener.pair, is_there(&listener.pair), &listener.clients),
         };
+        let http = listener.http.clone().map(|config| {
+            let counters: Arc<RequestCounters> = Arc::default();
+            shared.counters.add_requests(addr, Arc::clone(&counters));
+            HttpService::new(config, &listener.clients, counters)
+        });
         inbound.listeners.push(ListenerInfo {
             listener: addr,
             app: Arc::clone(upstream.health()),
@@ -149,11 +154,7 @@ pub(super) fn start(
             handshakes: Arc::clone(&shared.capacity.handshakes),
             budgets: Arc::clone(&shared.capacity.budgets),
             signing: Arc::clone(&shared.signing),
-            http: listener.http.clone().map(|config| {
-                let counters: Arc<RequestCounters> = Arc::default();
-                shared.counters.add_requests(addr, Arc::clone(&counters));
-                HttpService::new(config, counters)
-            }),
+            http,
             plaintext: listener.plaintext,
             drain_http: config.drain.http,
             phase: shared.phase.subscribe(),

@@ -104,6 +104,11 @@ impl Stream {
         Poll::Ready(())
     }
 
+    /// Bytes that were written to it and that the socket did not take, sealed.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.memory()
+    }
+
     /// How the connection has failed, if it has: as [`Stream`] says of reading.
     pub(crate) fn failure(&self) -> Option<io::ErrorKind> {
         self.broken

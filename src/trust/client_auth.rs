@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::TrustAnchors;
-use crate::http::path::FoldedPath;
 use crate::identity::{Client, Identity, UnverifiedCertificate};
-use crate::policy::{Denial, DenialReason, Permit, Policy, RequestDenial, RequestPermit, Route};
+use crate::policy::{Denial, DenialReason, PathHandling, Permit, Policy, RequestVerdict};
 use rustls::pki_types::CertificateDer;
 
 /// Whom a listener admits: under which trust anchors, by which rules. They are loaded together and change together.
@@ -86,34 +85,24 @@ impl ClientAuth {
         }
     }
 
-    /// The route that decides on requests with this method for this path, also on those that it does not admit.
-    pub fn route_for(&self, method: &str, path: &FoldedPath) -> Option<&Route> {
-        match self {
-            Self::None => None,
-            Self::Certificate(authenticator) => authenticator.policy().route_for(method, path),
-        }
-    }
-
-    /// Whether `client`, who has come in and may stay, may make a request with this method for this path; and the route that decided.
-    ///
-    /// # Errors
-    /// [`RequestDenial`], with what is answered.
-    pub fn authorize_request(
+    /// The verdict on a request with this method for `target`, which is without scheme and authority, of `client`, who has come in and may stay.
+    /// `None`: whoever may come in may ask for it.
+    pub fn judge_request(
         &self,
         client: &Client,
         method: &str,
-        path: &FoldedPath,
-    ) -> Result<(RequestPermit, Option<&Route>), RequestDenial> {
-        match self {
-            Self::None => {
-                let judged =
-                    Policy::anonymous().authorize_request(client, None, method, path).map(|(permit, _)| permit);
-                judged.map(|permit| (permit, None))
-            }
-            Self::Certificate(ClientAuthenticator { client_policy, own, .. }) => {
-                client_policy.policy.authorize_request(client, own.as_deref(), method, path)
-            }
+        target: &str,
+        handling: PathHandling,
+    ) -> Option<RequestVerdict<'_>> {
+        let Self::Certificate(ClientAuthenticator { client_policy, own, .. }) = self else { return None };
+        let (policy, own) = (&client_policy.policy, own.as_deref());
+        if policy.has_routes() {
+            return Some(policy.judge_request(client, own, method, target, handling));
         }
+        // Whoever has come in to ask for health may ask for nothing else.
+        policy.routes.health().filter(|_| *client == Client::Anonymous)?;
+        let callers = client_policy.callers.as_ref().unwrap_or(policy);
+        Some(policy.health_for(client, own, method, target).unwrap_or_else(|| callers.judge_by_allow(client, own)))
     }
 
     /// Whether somebody who came in before may stay, now that `self` is in force.

@@ -5,14 +5,17 @@ mod callers;
 mod changes;
 mod continuing;
 mod draining;
+mod health;
 mod http2;
 mod identity;
 mod kept;
 mod limits;
 mod messages;
 mod origin;
+mod paths;
 mod talk;
 mod unanswered;
+mod unread;
 mod upgrading;
 
 use std::net::SocketAddr;

@@ -2,6 +2,8 @@
 
 mod places;
 mod protocols;
+mod route_check;
+mod web_socket;
 
 use std::fs;
 use std::io::{Read, Write};

@@ -121,7 +121,7 @@ impl Judge<'_> {
         self.crls(anchors);
         self.policy(policy);
         if self.is_plaintext && !policy.admitting_rules().any(|rule| *rule == Rule::Anonymous) {
-            let what = "an HTTP health check of the platform forwards nobody, and no rule and no route admits anonymous: it would be answered with 401";
+            let what = "an HTTP health check of the platform forwards nobody, and no rule, no route and no --health-path admits anonymous: it would be answered with 401";
             self.ok(Subject::Rules, what);
         }
     }

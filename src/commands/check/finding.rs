@@ -59,6 +59,8 @@ pub(super) enum Subject {
     App,
     /// How requests are served.
     Http,
+    /// What the router in front of us does.
+    Route,
     /// Whom the app dials through us.
     Outbound,
     /// What is written for the app, and what follows a rotation.

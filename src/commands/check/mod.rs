@@ -1,4 +1,5 @@
-//! `vestibule check`: the doctor. It reads everything, opens no port and changes nothing; with `--connect` it dials those whom the app dials, and resolves its secrets.
+//! `vestibule check`: the doctor. It reads everything, opens no port and changes nothing; with `--connect` it dials those whom the app dials, and resolves its secrets,
+//! and with `--route` it calls the app by way of its router.
 //!
 //! Facts are gathered in [`machine`]; the other files judge them, and know neither files nor clocks nor sockets.
 
@@ -14,6 +15,7 @@ mod limits;
 mod machine;
 mod network;
 mod outbound;
+mod route;
 mod secrets;
 
 use std::collections::HashSet;
@@ -22,25 +24,29 @@ use std::time::SystemTime;
 use self::credential::PairReading;
 use self::finding::{Findings, Subject};
 use self::machine::Machine;
+use crate::cli::CheckOptions;
 use crate::config::Config;
 use crate::diagnostics::Diagnostics;
 use crate::exit::{Exit, Fault};
 use crate::sys;
 
-/// Looks at everything, and with `connects` shakes hands with those whom the app dials: the report, one JSON object if `json`, else a line for each finding; and
-/// [`Exit::Findings`] if there is a problem.
+/// Looks at everything, and does what else the `options` ask for: the report, one JSON object or a line for each finding; and [`Exit::Findings`] if
+/// there is a problem.
 ///
 /// # Errors
 /// Never but for a fault of ours.
 #[inline(never)]
-pub(super) fn run(config: Result<Config, Diagnostics>, connects: bool, json: bool) -> Result<(String, Exit), Fault> {
+pub(super) fn run(config: Result<Config, Diagnostics>, options: &CheckOptions) -> Result<(String, Exit), Fault> {
     let mut found = Findings::default();
     match config {
         // What depends on the configuration cannot be looked at without one.
         Err(mistakes) => judge_mistakes(&mistakes, &mut found),
-        Ok(config) => look_at(&config, connects, &mut found)?,
+        Ok(config) => look_at(&config, options.connects, &mut found)?,
     }
-    let report = match json {
+    if let Some(route) = &options.route {
+        route::judge(route, &mut found)?;
+    }
+    let report = match options.json {
         true => found.to_json().map_err(|error| Fault::new(Exit::Internal, format!("cannot write JSON: {error}")))?,
         false => found.to_text() + &found.see_also(),
     };
@@ -122,7 +128,7 @@ mod tests {
             line: Some(2),
             key: "lisen".to_owned(),
         });
-        let (report, exit) = run(Err(Diagnostics::from(flag).and(key)), false, false).unwrap();
+        let (report, exit) = run(Err(Diagnostics::from(flag).and(key)), &CheckOptions::default()).unwrap();
         assert_eq!(exit, Exit::Findings);
         assert_eq!(
             report,

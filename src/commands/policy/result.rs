@@ -104,11 +104,6 @@ impl Judgement {
         let judgement = Self::new(verdict, rule, denial.map(|denial| (denial.reason(), denial as &dyn Display)));
         Self { status: denial.map(RequestDenial::status), ..judgement }
     }
-
-    /// On a request that no rule is asked about.
-    pub(super) fn of_path(reason: &'static str, why: impl Display) -> Self {
-        Self { status: Some(400), ..Self::new(TestVerdict::Denial, None, Some((reason, &why))) }
-    }
 }
 
 impl RequestResult {

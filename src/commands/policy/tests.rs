@@ -33,8 +33,8 @@ impl Bench {
         let app = spec.app.to_string();
         fs::write(at("policy.toml"), routes.replace("APP", &app)).unwrap();
         let flag = |name: &'static str, file: &str| (name, at(file).into_os_string());
-        let flags = [flag("client-ca", "ca.crt"), flag("policy", "policy.toml")];
-        let mut config = resolve(&Sources {
+        let flags = [flag("client-ca", "ca.crt"), flag("policy", "policy.toml"), ("mode", "http".into())];
+        let config = resolve(&Sources {
             flags: &flags,
             environment: &Default::default(),
             read_file: &|_| unreachable!("no file is named"),
@@ -42,8 +42,6 @@ impl Bench {
             cpus: 1,
         })
         .unwrap();
-        let ClientAuthConfig::Files(certified) = &mut config.listeners[0].clients else { panic!("no certificate") };
-        (certified.required, certified.routes) = (false, Some(Vec::new()));
         Self { dir, app, config }
     }
 

@@ -79,6 +79,7 @@ fn everything_that_can_be_said_is_kept() {
         policy: Some("/p.toml".into()),
         mode: Some(PolicyMode::Audit),
         routes: None,
+        health: None,
     };
     assert_eq!(certified(&typed), expected);
 }

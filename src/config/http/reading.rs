@@ -10,8 +10,9 @@ use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values;
 use crate::config::values::Range;
 use crate::diagnostics::Problem;
+use crate::diagnostics::redact::quote;
 use crate::http::{MAX_FIELDS, Upgrades};
-use crate::policy::PolicyMode;
+use crate::policy::{PathHandling, PolicyMode, RoutePath, Rule};
 use crate::xfcc::{XfccDetail, XfccForm};
 
 /// `--mode`
@@ -31,7 +32,7 @@ enum SniHost {
 }
 
 /// Options that have no meaning where bytes are carried.
-const HTTP_ONLY: [&str; 20] = [
+const HTTP_ONLY: &[&str] = &[
     "app-protocol",
     "xfcc",
     "xfcc-form",
@@ -41,14 +42,20 @@ const HTTP_ONLY: [&str; 20] = [
     "xfcc-absent",
     "xfcc-verify",
     "sni-host",
+    "path-ambiguous",
+    "path-changed",
+    "health-path",
     "caller-headers",
     "forwarded-for",
     "forwarded",
     "via",
     "upgrade",
+    "upgrade-drain",
     "http-max-head",
+    "http-max-body",
     "http-head-timeout",
     "http-body-timeout",
+    "h2-window-timeout",
     "app-timeout",
     "app-idle-timeout",
     "max-requests",
@@ -67,16 +74,22 @@ impl OptionReader {
         let xfcc_absent = self.one("xfcc-absent", values::one_of);
         let xfcc_verify = self.one("xfcc-verify", values::one_of);
         let sni_host = self.one("sni-host", values::one_of::<SniHost>);
+        let path_ambiguous = self.one("path-ambiguous", values::one_of);
+        let path_changed = self.one("path-changed", values::one_of);
+        let health_path = self.given("health-path", health_path);
         let caller_headers = self.switch("caller-headers");
         let forwarded_for = self.one("forwarded-for", values::one_of);
         let forwarded = self.one("forwarded", values::on_or_off);
         let via = self.given("via", token);
         let upgrades = self.upgrades();
+        let upgrade_drain = self.one("upgrade-drain", values::one_of);
         let max_head = self.one("http-max-head", values::head_size);
+        let max_body = self.one("http-max-body", values::body_size_or_off);
         let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let hours = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_DAY);
         let head_timeout = self.one("http-head-timeout", step);
         let body_timeout = self.one("http-body-timeout", hours);
+        let window_timeout = self.one("h2-window-timeout", hours);
         let app_timeout = self.one("app-timeout", hours);
         let app_idle_timeout = self.one("app-idle-timeout", step);
         let max_requests = self.given("max-requests", |text| values::number(text, &(1..=u64::MAX)));
@@ -90,16 +103,21 @@ impl OptionReader {
             xfcc_absent: xfcc_absent?,
             xfcc_verify: xfcc_verify?,
             sni_host: sni_host? == SniHost::Require,
+            paths: PathHandling { ambiguous: path_ambiguous?, changed: path_changed? },
+            health_path: health_path?,
             caller_headers: caller_headers?,
             forwarded_for: forwarded_for?,
             forwarded: forwarded?,
             via: via?,
             upgrades: upgrades?,
+            upgrade_drain: upgrade_drain?,
             max_head: max_head?,
             max_fields: MAX_FIELDS,
             max_target: MAX_TARGET,
+            max_body: max_body?,
             head_timeout: head_timeout?,
             body_timeout: body_timeout?,
+            window_timeout: window_timeout?,
             app_timeout: app_timeout?,
             app_idle_timeout: app_idle_timeout?,
             max_requests: max_requests?,
@@ -142,6 +160,33 @@ impl OptionReader {
             Some(problem) => Err(self.report(problem.at(place))),
             None => Ok(()),
         }
+    }
+
+    /// Whoever asks for health has no identity, and comes in for that alone.
+    pub(in crate::config) fn admit_health_checks(
+        &mut self,
+        http: &HttpConfig,
+        clients: &mut ClientAuthConfig,
+    ) -> Result<(), Reported> {
+        let Some((path, place)) = http.health_path.as_ref().zip(self.user_given("health-path")) else { return Ok(()) };
+        let problem = match clients {
+            ClientAuthConfig::Files(files) if files.required => {
+                let what = "nobody is without a certificate where one is required";
+                Problem::new(what, "add --client-auth request, or take it out")
+            }
+            ClientAuthConfig::Files(files) if files.deny.contains(&Rule::Anonymous) => {
+                Problem::new("is for callers whom a deny refuses: anonymous", "take one of them out")
+            }
+            ClientAuthConfig::Files(files) => {
+                files.health = Some(path.clone());
+                return Ok(());
+            }
+            ClientAuthConfig::None | ClientAuthConfig::ValidationContext(_) => {
+                let what = "no certificate is asked for, so everybody may ask for everything";
+                Problem::new(what, "add --client-auth request and --allow RULE, or take it out")
+            }
+        };
+        Err(self.report(problem.at(place)))
     }
 
     fn xfcc_forms(&mut self) -> Result<Vec<XfccForm>, Reported> {
@@ -198,6 +243,15 @@ impl RouterXfcc {
 /// The longest target, in bytes.
 const MAX_TARGET: usize = 16 * 1024;
 
+/// The path of health checks.
+fn health_path(text: &str) -> Result<RoutePath, Problem> {
+    let path: RoutePath = text.parse()?;
+    match path.is_server() {
+        true => Err(Problem::new("is no path that can be asked for by GET", "write a path such as /health")),
+        false => Ok(path),
+    }
+}
+
 /// A token as HTTP has it (RFC 9110, 5.6.2).
 fn token(text: &str) -> Result<String, Problem> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -211,8 +265,8 @@ fn token(text: &str) -> Result<String, Problem> {
 fn protocol(text: &str) -> Result<String, Problem> {
     let protocol = text.to_ascii_lowercase();
     if protocol.starts_with("h2") || protocol.starts_with("http") {
-        let help = "HTTP/2 is agreed on in the handshake; write websocket, any or off";
-        return Err(Problem::new("HTTP is no protocol to change to", help));
+        let help = "write websocket, any or off: HTTP/2 is agreed on in the handshake";
+        return Err(Problem::new(format!("{} is HTTP, to which no connection has to change", quote(text)), help));
     }
     let is_sound = protocol.split('/').count() <= 2 && protocol.split('/').all(|part| token(part).is_ok());
     if is_sound { Ok(protocol) } else { Err(Problem::new("is no protocol", "write websocket, any or off")) }

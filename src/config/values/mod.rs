@@ -32,7 +32,7 @@ pub use forward_proxy::{Listed, forward_proxy, listed, port_mapping};
 pub use http_proxy::{http_proxy, no_proxy};
 pub use identity_endpoint::{audience, outbound_listen_or_off, rate};
 pub use network::{Network, network};
-pub use size::{head_size, size};
+pub use size::{body_size_or_off, head_size, size};
 pub use target::{eject, outbound, outbound_ca, outbound_listen, server_name, target};
 
 /// `value`, if no quote begins or ends it. A shell would have taken them away; `docker --env-file` and others do not, and

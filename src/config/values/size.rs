@@ -52,6 +52,14 @@ pub fn head_size(text: &str) -> Result<usize, Problem> {
     bytes.filter(fits).ok_or_else(|| Problem::new(format!("{} is out of range", quote(text)), HELP))
 }
 
+/// The longest body of a request, in bytes, or `off`.
+pub fn body_size_or_off(text: &str) -> Result<Option<u64>, Problem> {
+    match text {
+        "off" => Ok(None),
+        text => bytes(text, "write a size such as 64K or 10M, or off").map(Some),
+    }
+}
+
 fn bytes(text: &str, help: &'static str) -> Result<u64, Problem> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

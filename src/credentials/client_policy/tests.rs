@@ -1,8 +1,8 @@
 use super::*;
-use crate::http::path::fold;
 use crate::identity::Client;
 use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
 use crate::policy::DenialReason;
+use crate::policy::PathHandling;
 use crate::trust::{ClientAuth, ClientAuthenticator};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -35,6 +35,7 @@ fn folder() -> (TempDir, ClientAuthFiles) {
         policy: None,
         mode: None,
         routes: None,
+        health: None,
     };
     (dir, certified)
 }
@@ -148,8 +149,9 @@ fn the_policy_file_adds_to_the_routes_that_were_given_where_requests_are_read() 
     let asked = |client: &Client, path: &str| {
         let auth = auth(&client_policy, false);
         assert!(auth.has_routes());
-        let judged = auth.authorize_request(client, "GET", &fold(path).unwrap());
-        judged.map(|(_, route)| route.map(ToString::to_string)).map_err(|denial| denial.reason())
+        let verdict = auth.judge_request(client, "GET", path, PathHandling::default()).unwrap();
+        let route = verdict.route.map(ToString::to_string);
+        verdict.judged.map(|_| route).map_err(|denial| denial.reason())
     };
     assert_eq!(asked(&client, "/api/x"), Ok(Some("/api".to_owned())));
     assert_eq!(asked(&client, "/health"), Err("denied"));

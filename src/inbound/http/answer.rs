@@ -9,6 +9,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
+use super::room::AnswerBytes;
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The field that has the reason: it tells our answers from the app's.
@@ -34,7 +35,7 @@ pub(super) fn own_answer(
     mut entry: RequestLogEntry,
     grpc: bool,
     closes: bool,
-) -> Response<Full<Bytes>> {
+) -> Response<Full<AnswerBytes>> {
     // Nobody reads an answer to those that have no status.
     let status = reason.status().and_then(|status| StatusCode::from_u16(status).ok());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -63,7 +64,7 @@ pub(super) fn own_answer(
     response
 }
 
-fn problem(reason: RequestReason, status: StatusCode, id: &str) -> Response<Full<Bytes>> {
+fn problem(reason: RequestReason, status: StatusCode, id: &str) -> Response<Full<AnswerBytes>> {
     // Nothing of it needs escaping.
     let body = format!(
         r#"{{"type":"about:blank","title":"{}","status":{},"reason":"{}","id":"{id}"}}"#,
@@ -71,21 +72,21 @@ fn problem(reason: RequestReason, status: StatusCode, id: &str) -> Response<Full
         status.as_u16(),
         reason.as_str(),
     );
-    let mut response = Response::new(Full::from(body));
+    let mut response = Response::new(Full::new(Bytes::from(body).into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }
 
 /// The answer has trailers alone, and they stand in its head (gRPC over HTTP/2, "Trailers-Only").
-fn grpc_answer(reason: RequestReason, status: StatusCode) -> Response<Full<Bytes>> {
+fn grpc_answer(reason: RequestReason, status: StatusCode) -> Response<Full<AnswerBytes>> {
     let code = match status {
         StatusCode::UNAUTHORIZED => GRPC_UNAUTHENTICATED,
         StatusCode::FORBIDDEN => GRPC_PERMISSION_DENIED,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => GRPC_UNAVAILABLE,
         _ => GRPC_INTERNAL,
     };
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Full::new(Bytes::new().into()));
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     fields.insert("grpc-status", HeaderValue::from(code));

@@ -3,78 +3,92 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use hyper::Uri;
 use hyper::header::{HOST, HeaderMap};
 use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 
 use super::connection::HttpConnection;
 use crate::config::{XfccAbsent, XfccVerify};
 use crate::credentials::Snapshot;
-use crate::http::path;
+use crate::http::RouteCheck;
+use crate::http::path::FoldedPath;
 use crate::identity::Client;
-use crate::policy::{Permit, RequestDenial};
+use crate::policy::{Denial, Permit, RequestDenial, RequestVerdict};
 use crate::telemetry::{CallerSource, RequestEntryFields, RequestReason};
 use crate::trust::ClientAuth;
 use crate::xfcc;
 use crate::xfcc::ForwardedIdentity;
 
-/// Whether the request of `parts` may be made; who calls, if that is not the client itself, and what decided is noted in `fields`.
+/// Whether the request of `parts` may be made; who calls, if that is not the client itself, and what decided is noted in `fields`. The target becomes
+/// the one that was judged, if the app is to get that.
 ///
 /// # Errors
 /// Why not.
 pub(super) fn authorize(
     connection: &HttpConnection,
-    parts: &Parts,
+    parts: &mut Parts,
     fields: &mut RequestEntryFields,
 ) -> Result<(), RequestReason> {
-    let is_forwarding = connection.is_trusted;
-    let snapshot = match connection.judges_requests() || is_forwarding {
-        true => connection.service.snapshots.load().ok_or(RequestReason::Overloaded)?,
+    if !connection.judges_requests {
         // Whoever came in may ask for everything, and the connection ends once that is over.
-        false => return Ok(()),
-    };
-    let auth = &snapshot.client_auth;
-    let caller = match is_forwarding {
+        return Ok(());
+    }
+    let snapshot = connection.service.snapshots.load().ok_or(RequestReason::Overloaded)?;
+    let caller = match connection.is_trusted {
         true => Some(caller(connection, &snapshot, &parts.headers, fields)?),
         false => None,
     };
     if connection.config.sni_host {
         require_own_host(connection, &snapshot, &parts.headers)?;
     }
-    let is_judged = caller.is_some();
-    let client = caller.unwrap_or_else(|| connection.client.clone());
-    if is_judged {
-        fields.caller = Some(client.clone());
+    let is_forwarded = caller.is_some();
+    if is_forwarded {
+        fields.caller.clone_from(&caller);
     }
-    if !auth.has_routes() {
-        return if is_judged { authorize_caller(auth, &client, fields) } else { Ok(()) };
-    }
+    let client = caller.as_ref().unwrap_or(&connection.client);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let folded = path::fold(target).map_err(|why| {
-        fields.detail = Some(format!("the path cannot be judged: {why}"));
-        RequestReason::PathAmbiguous
-    })?;
-    if folded.is_changed() {
-        fields.path_folded = Some(folded.as_str().to_owned());
+    let auth = &snapshot.client_auth;
+    let verdict = match auth.judge_request(client, parts.method.as_str(), target, connection.config.paths) {
+        Some(verdict) => verdict,
+        None if is_forwarded => return authorize_caller(auth, client, fields),
+        None => return Ok(()),
+    };
+    if let Some(path) = note(verdict, fields)? {
+        parts.uri = with_path(&parts.uri, &path).ok_or(RequestReason::PathChanged)?;
     }
-    let judged = auth.authorize_request(&client, parts.method.as_str(), &folded);
-    // Proxy and app never see two paths.
-    if folded.is_changed() {
-        return Err(RequestReason::PathChanged);
-    }
+    Ok(())
+}
+
+/// Notes in `fields` what decided; the path that the app is to get, if that is another one than came.
+fn note(verdict: RequestVerdict<'_>, fields: &mut RequestEntryFields) -> Result<Option<FoldedPath>, RequestReason> {
+    let RequestVerdict { folded, route, judged } = verdict;
+    fields.route = route.map(|route| route.path.to_string());
+    let changed = folded.filter(FoldedPath::is_changed);
+    fields.path_folded = changed.as_ref().map(|path| path.as_str().to_owned());
     match judged {
-        Ok((permit, route)) => {
+        Ok(permit) => {
             fields.rule = permit.rule().cloned();
-            fields.route = route.map(|route| route.path.to_string());
             fields.would_deny = permit.would_deny().map(reason_of);
-            Ok(())
+            Ok(changed)
         }
         Err(denial) => {
-            fields.route = auth.route_for(parts.method.as_str(), &folded).map(|route| route.path.to_string());
-            fields.rule = denial.denial().and_then(|denial| denial.rule()).cloned();
+            if !matches!(denial, RequestDenial::PathChanged(_) | RequestDenial::PathUnfoldable(_)) {
+                fields.rule = denial.denial().and_then(Denial::rule).cloned();
+            }
             fields.detail = Some(denial.to_string());
             Err(reason_of(&denial))
         }
     }
+}
+
+/// `uri`, with another path; `None`: hyper does not take it for one.
+fn with_path(uri: &Uri, path: &FoldedPath) -> Option<Uri> {
+    let target = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.as_str().to_owned(),
+    };
+    PathAndQuery::try_from(target).map(Uri::from).ok()
 }
 
 fn reason_of(denial: &RequestDenial) -> RequestReason {
@@ -83,7 +97,8 @@ fn reason_of(denial: &RequestDenial) -> RequestReason {
         RequestDenial::Denied(_) | RequestDenial::NotAllowed(_) => RequestReason::Denied,
         RequestDenial::PathNotAllowed => RequestReason::PathNotAllowed,
         RequestDenial::MethodNotAllowed => RequestReason::MethodNotAllowed,
-        RequestDenial::PathAmbiguous => RequestReason::PathAmbiguous,
+        RequestDenial::PathAmbiguous | RequestDenial::PathUnfoldable(_) => RequestReason::PathAmbiguous,
+        RequestDenial::PathChanged(_) => RequestReason::PathChanged,
     }
 }
 
@@ -114,6 +129,10 @@ fn caller(
     headers: &HeaderMap,
     fields: &mut RequestEntryFields,
 ) -> Result<Client, RequestReason> {
+    if let Some(check) = RouteCheck::asked_by(headers) {
+        fields.detail = Some(format!("what clients write in X-Forwarded-Client-Cert: {}", check.fate(headers)));
+        return Err(RequestReason::RouteCheck);
+    }
     let values: Vec<_> = headers.get_all("x-forwarded-client-cert").iter().map(|value| value.as_bytes()).collect();
     if values.is_empty() {
         connection.counters.count_caller(CallerSource::Absent);

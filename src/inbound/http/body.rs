@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -10,12 +10,13 @@ use hyper::{Response, StatusCode};
 
 use super::app::AppConnection;
 use super::connection::RequestGuard;
+use super::room::{AnswerBytes, StreamRoom};
 use crate::budget::Reservation;
 use crate::http::{BodyProgress, RequestInFlight, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
-pub(super) type ClientAnswer = Response<Either<AnswerBody, Full<Bytes>>>;
+pub(super) type ClientAnswer = Response<Either<AnswerBody, Full<AnswerBytes>>>;
 
 /// The body of the app's answer.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ pub(super) struct AnswerBody {
     inner: Incoming,
     /// `None` once it has ended.
     exchange: Option<Box<AppExchange>>,
+    /// What the client leaves room for, over HTTP/2.
+    room: Option<Arc<StreamRoom>>,
+    /// What was said of an answer that is whole, over HTTP/2, where it may still have to wait for room.
+    whole: Option<RequestLogEntry>,
 }
 
 /// All that one request holds until its answer has ended.
@@ -41,6 +46,17 @@ pub(super) struct AppExchange {
     pub(super) _in_flight: Option<RequestInFlight>,
 }
 
+/// Why a request with this body has failed, if that is the reason.
+pub(super) fn failure_of(body: &BodyProgress) -> Option<RequestReason> {
+    match () {
+        () if body.is_malformed() => Some(RequestReason::BadFraming),
+        () if body.is_silent() => Some(RequestReason::Timeout),
+        () if body.is_too_long() => Some(RequestReason::BodyTooLarge),
+        () if body.has_failed() => Some(RequestReason::ClientClosed),
+        () => None,
+    }
+}
+
 impl AppExchange {
     /// Whether an answer with `status` comes before the body of its request, which nobody is going to read: nothing that follows on the client's
     /// connection could be found.
@@ -52,8 +68,11 @@ impl AppExchange {
 
 impl AnswerBody {
     /// `inner`, with all that is held until it has ended.
-    pub(super) fn new(inner: Incoming, exchange: AppExchange) -> Self {
-        let mut body = Self { inner, exchange: Some(Box::new(exchange)) };
+    pub(super) fn new(inner: Incoming, exchange: AppExchange, room: Option<Arc<StreamRoom>>) -> Self {
+        if let Some(room) = &room {
+            room.begin();
+        }
+        let mut body = Self { inner, exchange: Some(Box::new(exchange)), room, whole: None };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -69,19 +88,17 @@ impl AnswerBody {
         if may_reuse && request_body.is_done() {
             guard.connection().apps.put(app);
         }
-        entry.close(None);
+        match self.room {
+            Some(_) => self.whole = Some(entry),
+            None => entry.close(None),
+        }
     }
 
     fn fail(&mut self, error: &hyper::Error) {
         let Some(exchange) = self.exchange.take() else { return };
         let AppExchange { mut entry, request_body, .. } = *exchange;
         entry.fields.transferred.up = request_body.bytes();
-        let reason = match () {
-            () if request_body.is_silent() => RequestReason::Timeout,
-            () if request_body.is_malformed() => RequestReason::BadFraming,
-            () if request_body.has_failed() => RequestReason::ClientClosed,
-            () => RequestReason::AppClosed,
-        };
+        let reason = failure_of(&request_body).unwrap_or(RequestReason::AppClosed);
         entry.fields.detail = Some(error.to_string());
         entry.close(Some(reason));
     }
@@ -101,11 +118,16 @@ impl AnswerBody {
 }
 
 impl Body for AnswerBody {
-    type Data = Bytes;
+    type Data = AnswerBytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<AnswerBytes>>>> {
+        let Poll::Ready(mut frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            if let Some(room) = &self.room {
+                room.wait_for_app();
+            }
+            return Poll::Pending;
+        };
         match &mut frame {
             Some(Err(error)) => self.fail(error),
             Some(Ok(frame)) => {
@@ -115,13 +137,22 @@ impl Body for AnswerBody {
                     self.complete();
                 }
             }
-            None => self.complete(),
+            None => {
+                self.complete();
+                if self.room.as_ref().is_some_and(|room| room.poll_end(cx).is_pending()) {
+                    return Poll::Pending;
+                }
+            }
         }
-        Poll::Ready(frame)
+        let counted = |bytes: Bytes| match &self.room {
+            Some(room) => room.fill(bytes),
+            None => bytes.into(),
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(counted))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.is_end_stream() && !self.room.as_ref().is_some_and(|room| room.holds_end_back())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -131,9 +162,15 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
+        let stalled = self.room.as_ref().filter(|room| room.is_over()).map(|_| RequestReason::ClientStalled);
+        if let Some(entry) = self.whole.take() {
+            return entry.close(stalled);
+        }
         // Nobody waits for the rest: the entry says so, and the app's connection is reset.
-        if let Some(exchange) = &mut self.exchange {
-            exchange.entry.fields.transferred.up = exchange.request_body.bytes();
+        let Some(mut exchange) = self.exchange.take() else { return };
+        exchange.entry.fields.transferred.up = exchange.request_body.bytes();
+        if stalled.is_some() {
+            exchange.entry.close(stalled);
         }
     }
 }

@@ -38,6 +38,14 @@ impl ClientStream {
         }
     }
 
+    /// Bytes that were written to it and that the socket did not take.
+    pub(super) fn unsent(&self) -> usize {
+        match self {
+            Self::Tls(stream) => stream.unsent(),
+            Self::Plain(_) => 0,
+        }
+    }
+
     /// Ready once something can be read without waiting. Cancel safe.
     pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {

@@ -10,7 +10,6 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::HttpService;
 use super::app::AppConnections;
 use crate::config::HttpConfig;
-use crate::credentials::Snapshot;
 use crate::http::HeadRules;
 use crate::identity::Client;
 use crate::inbound::InboundService;
@@ -37,6 +36,8 @@ pub(super) struct HttpConnection {
     pub(super) rule: Option<Rule>,
     /// It may forward who has called it, and whence.
     pub(super) is_trusted: bool,
+    /// Each request may have to be judged, and not only the connection.
+    pub(super) judges_requests: bool,
     /// Whom the client has asked for in the handshake.
     pub(super) server_name: Option<String>,
     /// What the client dialled with.
@@ -87,6 +88,8 @@ impl HttpConnection {
         // Without TLS none may connect who may not say who calls.
         let is_platform_proxy = service.plaintext.is_some();
         let is_trusted = is_platform_proxy || http.config.trusts(&client);
+        // Whoever came in to ask for health may ask for nothing else.
+        let is_for_health = http.config.health_path.is_some() && client == Client::Anonymous;
         Self {
             service,
             config: Arc::clone(&http.config),
@@ -97,6 +100,7 @@ impl HttpConnection {
             client,
             rule: permit.rule().filter(|_| !is_platform_proxy).cloned(),
             is_trusted,
+            judges_requests: is_trusted || is_for_health || http.may_have_routes || http.config.sni_host,
             server_name: None,
             scheme: if is_platform_proxy { "http" } else { "https" },
             apps,
@@ -149,12 +153,6 @@ impl HttpConnection {
     /// Who `caller` is, in fields of our own, if they are asked for.
     pub(super) fn fields_of_caller(&self, caller: &Client) -> Vec<(HeaderName, HeaderValue)> {
         if self.config.caller_headers { xfcc::caller_fields(caller) } else { Vec::new() }
-    }
-
-    /// Whether each request is judged, and not only its connection.
-    pub(super) fn judges_requests(&self) -> bool {
-        let has_routes = |snapshot: Arc<Snapshot>| snapshot.client_auth.has_routes();
-        self.config.sni_host || self.service.snapshots.load().is_some_and(has_routes)
     }
 
     /// One more request is under way.

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use http_body_util::Either;
-use hyper::body::{Body, Incoming};
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Version};
@@ -11,13 +11,17 @@ use tokio::time::timeout;
 
 use super::answer::{self, is_grpc, own_answer};
 use super::authorize::authorize;
-use super::body::{AnswerBody, AppExchange, ClientAnswer};
+use super::body::{AnswerBody, AppExchange, ClientAnswer, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::fields::{FieldRewrite, filter_request_trailers};
 use super::h2::STREAM_WINDOW;
 use super::judge::{JudgedRequest, judge};
+use super::room::{AnswerBytes, StreamRoom};
 use super::upgrade::UpgradeSlot;
-use crate::http::{HeadRefusal, RequestBody, RequestHead, RequestInFlight, remove_from_response, response_problem};
+use crate::http::{
+    HeadRefusal, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, remove_from_response,
+    response_problem,
+};
 use crate::io::TallySince;
 use crate::telemetry::{RequestEntryFields, RequestLogEntry, RequestReason};
 
@@ -37,6 +41,8 @@ pub(super) struct Arrival<'a> {
     pub(super) in_flight: Option<RequestInFlight>,
     /// What its connection may become.
     pub(super) upgrade: Option<&'a UpgradeSlot>,
+    /// What its client leaves room for, over HTTP/2.
+    pub(super) room: Option<Arc<StreamRoom>>,
 }
 
 /// Answers `request`, which came by `connection`.
@@ -55,12 +61,21 @@ pub(super) async fn answer(
         None => judge(&mut parts, None, connection).map_err(|reason| (reason, false)),
     };
     let judged = judged.and_then(|judged| {
-        authorize(connection, &parts, &mut entry.fields).map(|()| judged).map_err(|reason| (reason, false))
+        authorize(connection, &mut parts, &mut entry.fields).map(|()| judged).map_err(|reason| (reason, false))
     });
     let JudgedRequest { switches, has_fragment } = match judged {
         Ok(judged) => judged,
-        Err((reason, closes)) => return refuse(reason, entry, grpc, closes || connection.says_close()),
+        Err((reason, closes)) => {
+            let mut refusal = refuse(reason, entry, grpc, closes || connection.says_close());
+            if let Some(check) = RouteCheck::asked_by(&parts.headers).filter(|_| reason == RequestReason::RouteCheck) {
+                refusal.headers_mut().insert(ROUTE_CHECK, check.answer(check.fate(&parts.headers)));
+            }
+            return refusal;
+        }
     };
+    if connection.config.max_body.is_some_and(|most| body.size_hint().lower() > most) {
+        return refuse(RequestReason::BodyTooLarge, entry, grpc, true);
+    }
     entry.fields.fragment = has_fragment;
     entry.fields.host = parts.headers.get(HOST).cloned();
     let asked = parts.headers.get(UPGRADE).filter(|_| switches).cloned();
@@ -77,8 +92,8 @@ pub(super) async fn answer(
     connection.counters.count_stripped(rewrite.apply(&mut parts.headers, switches));
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let forwarded =
-        Forwarded { connection, guard, grpc, asked, in_flight: arrival.in_flight, upgrade: arrival.upgrade };
+    let Arrival { in_flight, upgrade, room, .. } = arrival;
+    let forwarded = Forwarded { connection, guard, grpc, asked, in_flight, upgrade, room };
     forwarded.send(parts, body, entry).await
 }
 
@@ -181,6 +196,7 @@ struct Forwarded<'a> {
     asked: Option<HeaderValue>,
     in_flight: Option<RequestInFlight>,
     upgrade: Option<&'a UpgradeSlot>,
+    room: Option<Arc<StreamRoom>>,
 }
 
 impl Forwarded<'_> {
@@ -200,6 +216,9 @@ impl Forwarded<'_> {
         }
         if let Some(limit) = config.body_timeout {
             body.limit_silence(limit);
+        }
+        if let Some(limit) = config.max_body {
+            body.limit_bytes(limit);
         }
         let (mut message, mut unsent, mut is_retry) = ((parts, body), 0, false);
         loop {
@@ -242,7 +261,7 @@ impl Forwarded<'_> {
                         guard: self.guard,
                         _in_flight: self.in_flight,
                     };
-                    let rest = Respond { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade };
+                    let rest = Respond { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade, room: self.room };
                     return rest.respond(response, exchange);
                 }
                 Err(error) => error,
@@ -262,16 +281,14 @@ impl Forwarded<'_> {
                 message = (copy, RequestBody::none());
                 continue;
             }
-            let reason = match () {
-                () if self.upgrade.is_some_and(UpgradeSlot::is_broken) || request_body.is_malformed() => {
-                    RequestReason::BadFraming
-                }
-                () if request_body.is_silent() => RequestReason::Timeout,
-                () if request_body.has_failed() => RequestReason::ClientClosed,
-                () if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
+            let is_broken = self.upgrade.is_some_and(UpgradeSlot::is_broken);
+            let reason = match failure_of(&request_body) {
+                _ if is_broken => RequestReason::BadFraming,
+                Some(reason) => reason,
+                None if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
                     RequestReason::AppBadAnswer
                 }
-                () => RequestReason::AppClosed,
+                None => RequestReason::AppClosed,
             };
             entry.fields.detail = Some(error.to_string());
             entry.fields.transferred.up = request_body.bytes();
@@ -307,6 +324,7 @@ struct Respond<'a> {
     grpc: bool,
     asked: Option<HeaderValue>,
     upgrade: Option<&'a UpgradeSlot>,
+    room: Option<Arc<StreamRoom>>,
 }
 
 impl Respond<'_> {
@@ -346,8 +364,8 @@ impl Respond<'_> {
         if let Some(slot) = self.upgrade.filter(|_| switches) {
             let upgrading = hyper::upgrade::on(&mut response);
             slot.set(upgrading, exchange, self.asked);
-            return response.map(|_| Either::Right(Default::default()));
+            return response.map(|_| Either::Right(Full::new(AnswerBytes::from(Bytes::new()))));
         }
-        response.map(|body| Either::Left(AnswerBody::new(body, exchange)))
+        response.map(|body| Either::Left(AnswerBody::new(body, exchange, self.room)))
     }
 }

@@ -17,11 +17,13 @@ use super::Served;
 use super::client_stream::ClientStream;
 use super::connection::HttpConnection;
 use super::forward::{Arrival, answer};
+use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
 use super::watch::{ConnectionWatch, Standing};
 use crate::http::{HeadRefusal, ScannedStream};
 use crate::inbound::IDLE_WHILE_GOING;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
+use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 
 /// A connection that was silent for so long gives up what serves requests, and takes it anew for the next one.
@@ -130,7 +132,9 @@ async fn serve_spell(
     entry: &mut AccessLogEntry,
 ) -> Spell {
     let config = &connection.config;
-    let reservation = connection.service.budgets.backlogs.reservation();
+    let backlogs = &connection.service.budgets.backlogs;
+    let reservation = backlogs.reservation();
+    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
     let rules = Arc::clone(&connection.head_rules);
     let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).beginning_with(first);
     let heads = scanned.heads();
@@ -144,7 +148,7 @@ async fn serve_spell(
                 None => (Err(HeadRefusal::NotHttp), None),
             };
             let may_switch = head.is_ok_and(|head| head.switch.is_some());
-            let arrival = Arrival { head: Some(head), in_flight, upgrade: Some(&slot) };
+            let arrival = Arrival { head: Some(head), in_flight, upgrade: Some(&slot), room: None };
             let answer = answer(&connection, request, arrival).await;
             if may_switch && !slot.is_set() {
                 heads.resume();
@@ -190,7 +194,8 @@ async fn serve_spell(
                 let quiet_since = connection.idle_since().map(Instant::from_std).filter(|_| heads.is_at_rest());
                 match quiet_since.map(|since| since + PARK_AFTER) {
                     Some(at) if at <= now && ending.is_none() => {
-                        let (stream, first) = take_apart(serving);
+                        let (paced, first) = take_apart(serving);
+                        let (stream, _) = paced.into_inner();
                         return Spell::Silent { stream, first };
                     }
                     Some(at) if at > now => look.as_mut().reset(at),
@@ -205,7 +210,12 @@ async fn serve_spell(
         let reason = if ending.is_some() { RequestReason::Denied } else { RequestReason::DrainTimeout };
         let _ = connection.cut.set(reason);
     }
-    let (stream, first) = take_apart(serving);
+    let (paced, first) = take_apart(serving);
+    let (stream, is_evicted) = paced.into_inner();
+    if is_evicted {
+        entry.set_error(&NoBacklogProgress);
+        return Spell::Ended(Served::evicted(&stream));
+    }
     let pending = slot.take();
     let reason = match (ending, &done) {
         (Some(reason), _) => reason,
@@ -228,7 +238,7 @@ async fn serve_spell(
 }
 
 /// The connection below, and what was read of it that nobody has acted on.
-fn take_apart<S>(serving: http1::Connection<TokioIo<ScannedStream<ClientStream>>, S>) -> (ClientStream, Vec<u8>)
+fn take_apart<S>(serving: http1::Connection<TokioIo<ScannedStream<PacedStream>>, S>) -> (PacedStream, Vec<u8>)
 where
     S: HttpService<Incoming, Error = Infallible>,
     S::ResBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,

@@ -1,6 +1,7 @@
 //! A client's connection that speaks HTTP/2.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep, timeout};
 
@@ -17,9 +18,12 @@ use super::Served;
 use super::client_stream::ClientStream;
 use super::connection::HttpConnection;
 use super::forward::{Arrival, answer};
+use super::room::{AnswerBacklog, Standstill, StreamExecutor};
+use super::slow_reader::PacedStream;
 use super::watch::{ConnectionWatch, Standing};
 use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
+use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 
 /// Streams of one client at once.
@@ -49,7 +53,8 @@ struct SharedStream(Arc<Mutex<GuardedStream>>);
 /// A connection whose frames are counted.
 #[derive(Debug)]
 struct GuardedStream {
-    stream: ClientStream,
+    stream: PacedStream,
+    backlog: Arc<AnswerBacklog>,
     from_client: FrameScan,
     to_client: FrameScan,
     budget: ControlFrameBudget,
@@ -58,10 +63,10 @@ struct GuardedStream {
 }
 
 impl SharedStream {
-    fn new(stream: ClientStream) -> Self {
+    fn new(stream: PacedStream, backlog: Arc<AnswerBacklog>) -> Self {
         let (from_client, to_client) = (FrameScan::of_client(), FrameScan::of_server());
         let budget = ControlFrameBudget::new(Instant::now());
-        Self(Arc::new(Mutex::new(GuardedStream { stream, from_client, to_client, budget, is_flooded: false })))
+        Self(Arc::new(Mutex::new(GuardedStream { stream, backlog, from_client, to_client, budget, is_flooded: false })))
     }
 
     fn locked(&self) -> MutexGuard<'_, GuardedStream> {
@@ -87,6 +92,7 @@ impl AsyncWrite for SharedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let guarded = &mut *self.locked();
         let written = Pin::new(&mut guarded.stream).poll_write(cx, bytes);
+        guarded.backlog.note_blocked(written.is_pending());
         if let Poll::Ready(Ok(written)) = written {
             let budget = &mut guarded.budget;
             guarded.to_client.pass(&bytes[..written], |kind| budget.note_sent(kind));
@@ -110,8 +116,11 @@ pub(super) async fn serve(
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
 ) -> Served {
-    let shared = SharedStream::new(stream);
-    let (reason, is_cut) = serve_requests(shared.clone(), connection, watch, entry).await;
+    let backlogs = &connection.service.budgets.backlogs;
+    let backlog = Arc::new(AnswerBacklog::new(backlogs));
+    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
+    let shared = SharedStream::new(stream, Arc::clone(&backlog));
+    let (reason, is_cut) = serve_requests(shared.clone(), &backlog, connection, watch, entry).await;
     let mut shared = shared;
     let is_flooded = shared.locked().is_flooded;
     if is_flooded {
@@ -128,8 +137,11 @@ pub(super) async fn serve(
     // Tasks of streams that are being cancelled hold nothing of it.
     match Arc::try_unwrap(shared.0) {
         Ok(guarded) => {
-            let stream = guarded.into_inner().unwrap_or_else(PoisonError::into_inner).stream;
-            Served::Over { stream, reason, is_cut }
+            let (stream, _) = guarded.into_inner().unwrap_or_else(PoisonError::into_inner).stream.into_inner();
+            match reason {
+                CloseReason::Overloaded => Served::evicted(&stream),
+                _ => Served::Over { stream, reason, is_cut },
+            }
         }
         Err(_) => Served::Gone { reason },
     }
@@ -137,19 +149,21 @@ pub(super) async fn serve(
 
 async fn serve_requests(
     shared: SharedStream,
+    backlog: &Arc<AnswerBacklog>,
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
 ) -> (CloseReason, bool) {
     let config = &connection.config;
+    let executor = StreamExecutor::new(config.window_timeout);
     let service = service_fn(|request| {
-        let connection = Arc::clone(connection);
+        let (connection, room) = (Arc::clone(connection), executor.begin(backlog));
         async move {
-            let arrival = Arrival { head: None, in_flight: None, upgrade: None };
+            let arrival = Arrival { head: None, in_flight: None, upgrade: None, room: Some(room) };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
         }
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(executor.clone());
     builder
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
@@ -161,6 +175,7 @@ async fn serve_requests(
     let mut expiring = pin!(connection.apps.expire());
     let mut look = Box::pin(sleep(connection.service.timeouts.idle.unwrap_or(Duration::MAX / 4)));
     let (mut ending, mut deadline, mut is_shutting_down) = (None, None, false);
+    let mut untaken: Option<Standstill> = None;
     let done = loop {
         match watch.standing(entry) {
             Standing::Serving => {}
@@ -190,6 +205,20 @@ async fn serve_requests(
             done = &mut serving => break Some(done),
             () = watch.changed() => {}
             () = too_late => break None,
+            () = backlog.grew.notified(), if untaken.is_none() => {
+                untaken = Some(Standstill::new(shared.locked().stream.delivered()));
+            }
+            () = poll_fn(|cx| untaken.as_mut().map_or(Poll::Pending, |untaken| untaken.poll_look(cx))) => {
+                let is_stuck = untaken.as_mut().is_some_and(|untaken| untaken.is_stuck(shared.locked().stream.delivered()));
+                if !backlog.is_large() {
+                    untaken = None;
+                } else if is_stuck && backlog.is_short() {
+                    ending = Some(CloseReason::Overloaded);
+                    // What else ends it has been said.
+                    let _ = connection.cut.set(RequestReason::Overloaded);
+                    break None;
+                }
+            }
             () = &mut look, if !is_shutting_down => {
                 let limit = connection.service.timeouts.idle.unwrap_or(Duration::MAX / 4);
                 match connection.idle_since() {
@@ -210,14 +239,20 @@ async fn serve_requests(
         let reason = if ending.is_some() { RequestReason::Denied } else { RequestReason::DrainTimeout };
         let _ = connection.cut.set(reason);
     }
+    if shared.locked().stream.is_evicted() {
+        ending = Some(CloseReason::Overloaded);
+    }
+    if ending == Some(CloseReason::Overloaded) {
+        entry.set_error(&NoBacklogProgress);
+    }
     let reason = match (ending, &done) {
         (Some(reason), _) => reason,
         (None, None) => CloseReason::DrainTimeout,
         (None, Some(_)) if shared.locked().is_flooded => CloseReason::ClientViolation,
-        (None, Some(_)) if shared.locked().stream.failure().is_none() && connection.is_going() => {
+        (None, Some(_)) if shared.locked().stream.get_ref().failure().is_none() && connection.is_going() => {
             CloseReason::ClosedIdle
         }
-        (None, Some(_)) => super::h1::reason_of_end(&shared.locked().stream, is_busy),
+        (None, Some(_)) => super::h1::reason_of_end(shared.locked().stream.get_ref(), is_busy),
     };
     (reason, done.is_none() && is_busy)
 }

@@ -14,6 +14,8 @@ mod h1;
 mod h2;
 mod judge;
 mod plaintext;
+mod room;
+mod slow_reader;
 mod upgrade;
 mod watch;
 
@@ -33,7 +35,7 @@ use self::watch::ConnectionWatch;
 use super::linger::linger_until_delivered;
 use super::{ActiveConnection, AdmittedClient, AuthorizedClient, InboundService, relay_until_closed};
 use crate::budget::Reservation;
-use crate::config::HttpConfig;
+use crate::config::{ClientAuthConfig, HttpConfig};
 use crate::http::HeadRules;
 use crate::identity::Client;
 use crate::io::{AppStream, Transferred};
@@ -55,12 +57,14 @@ pub struct HttpService {
     head_rules: Arc<HeadRules>,
     /// What is counted of them.
     counters: Arc<RequestCounters>,
+    /// There are routes, or may be as soon as a file says so.
+    may_have_routes: bool,
 }
 
 impl HttpService {
-    /// How requests are served as `config` says, and counted by `counters`.
-    pub fn new(config: Arc<HttpConfig>, counters: Arc<RequestCounters>) -> Self {
-        Self { head_rules: config.head_rules(), config, counters }
+    /// How requests of `clients` are served as `config` says, and counted by `counters`.
+    pub fn new(config: Arc<HttpConfig>, clients: &ClientAuthConfig, counters: Arc<RequestCounters>) -> Self {
+        Self { head_rules: config.head_rules(), config, counters, may_have_routes: clients.may_have_routes() }
     }
 }
 
@@ -143,6 +147,15 @@ enum Served {
     Upgraded { stream: ClientStream, first: Vec<u8>, app: Box<UpgradedApp> },
 }
 
+impl Served {
+    /// `stream` had to make room for others: the kernel is not to keep what its client does not take either.
+    fn evicted(stream: &ClientStream) -> Self {
+        // When the option cannot be set the socket is closed all the same.
+        let _ = stream.tcp().set_zero_linger();
+        Self::Gone { reason: CloseReason::Overloaded }
+    }
+}
+
 /// Answers the requests of a client, from the handshake to the end of its connection.
 async fn serve(ready: Box<ReadyToServe>, service: Arc<InboundService>) {
     let Some(http) = &service.http else { return };
@@ -193,11 +206,15 @@ async fn carry_on(
             return Box::pin(carried).await;
         }
     };
-    let UpgradedApp { stream: app, first: said, entry: mut request } = app;
+    let is_followed = app.followed_frames().is_some();
+    let UpgradedApp { stream: app, first: said, entry: mut request, .. } = app;
     let before = entry.fields.transferred;
-    let Ok(relay) = Relay::of_stream(&permit, stream, app, (first, &said), before, reservation) else {
+    let Ok(mut relay) = Relay::of_stream(&permit, stream, app, (first, &said), before, reservation) else {
         return entry.close(CloseReason::Internal);
     };
+    if is_followed {
+        relay.follow_web_socket(&said);
+    }
     counters.count_upgraded(1);
     let mut active = ActiveConnection { relay, authorization, entry };
     let reason = relay_until_closed::<true>(&mut active, service).await;

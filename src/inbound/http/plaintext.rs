@@ -137,9 +137,13 @@ pub(super) async fn carry_on(
     (reservation, counters): (Reservation, Arc<RequestCounters>),
     service: &InboundService,
 ) {
-    let UpgradedApp { stream: app, first: said, entry: mut request } = app;
+    let followed = app.followed_frames().map(<[u8]>::to_vec);
+    let UpgradedApp { stream: app, first: said, entry: mut request, .. } = app;
     let before = entry.fields.transferred;
     let mut relay = PlainRelay::new(permit, stream, app, (first, said), before, reservation);
+    if let Some(said) = followed {
+        relay.follow_web_socket(&said);
+    }
     counters.count_upgraded(1);
     let reason = relay_until_closed(&mut relay, &mut entry, service).await;
     counters.count_upgraded(-1);
@@ -166,7 +170,8 @@ async fn relay_until_closed(
     loop {
         let here = *phase.borrow_and_update();
         match here {
-            Phase::Running | Phase::Retiring | Phase::Draining => {}
+            Phase::Running => {}
+            Phase::Retiring | Phase::Draining => accounted.relay.end_web_socket(),
             Phase::Delivering => accounted.relay.end_after_backlog(),
             Phase::Closing => return CloseReason::DrainTimeout,
         }

@@ -7,6 +7,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::app::AppConnectionIo;
 use super::body::AppExchange;
+use crate::config::UpgradeDrain;
 use crate::http::Heads;
 use crate::io::AppStream;
 use crate::telemetry::{RequestLogEntry, RequestReason};
@@ -33,6 +34,8 @@ pub(super) struct UpgradedApp {
     pub(super) first: Vec<u8>,
     /// The entry of the request that has asked for it.
     pub(super) entry: RequestLogEntry,
+    /// What becomes of it while the instance goes.
+    drain: UpgradeDrain,
 }
 
 impl UpgradeSlot {
@@ -67,10 +70,20 @@ impl UpgradeSlot {
     }
 }
 
+impl UpgradedApp {
+    /// What the app has said already, if its frames are to be followed, so that its client can be told that the instance goes.
+    pub(super) fn followed_frames(&self) -> Option<&[u8]> {
+        let is_web_socket =
+            self.entry.fields.upgraded.as_ref().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+        (is_web_socket && self.drain == UpgradeDrain::Close).then_some(&self.first)
+    }
+}
+
 impl PendingUpgrade {
     /// The app's side of it; `None`: the app has gone meanwhile, which the entry says.
     pub(super) async fn app(self) -> Option<UpgradedApp> {
-        let AppExchange { entry, app, .. } = self.exchange;
+        let AppExchange { entry, app, guard, .. } = self.exchange;
+        let drain = guard.connection().config.upgrade_drain;
         let parts = self.upgrading.await.ok().and_then(|upgraded| upgraded.downcast::<AppConnectionIo>().ok());
         app.finish();
         let upgraded = parts.and_then(|parts| {
@@ -78,7 +91,7 @@ impl PendingUpgrade {
             Some((stream, parts.read_buf.to_vec()))
         });
         match upgraded {
-            Some((stream, first)) => Some(UpgradedApp { stream, first, entry }),
+            Some((stream, first)) => Some(UpgradedApp { stream, first, entry, drain }),
             None => {
                 entry.close(Some(RequestReason::AppClosed));
                 None

@@ -72,14 +72,8 @@ fn requests_are_answered_as_their_routes_say() {
         ("fragment", "GET", "/b#/api", None),
         ("OPTIONS *", "OPTIONS", "*", Some((403, "path_not_allowed"))),
     ] {
-        let answer = match fold(target) {
-            Err(_) => Some((400, "path_ambiguous")),
-            Ok(folded) if folded.is_changed() => Some((400, "path_changed")),
-            Ok(folded) => {
-                let judged = policy.authorize_request(&Client::Anonymous, None, method, &folded);
-                judged.err().map(|denial| (denial.status(), denial.reason()))
-            }
-        };
+        let verdict = policy.judge_request(&Client::Anonymous, None, method, target, PathHandling::default());
+        let answer = verdict.judged.err().map(|denial| (denial.status(), denial.reason()));
         assert_eq!(answer, expected, "{name}");
     }
     assert_eq!(verdict(&policy, &app(), "DELETE", "/api/x"), Ok(APP.to_owned()));
@@ -161,4 +155,135 @@ fn the_route_is_told_of_requests_that_it_does_not_admit_too() {
     let policy = policy(&[("/api", &[APP])]);
     let route = |path: &str| policy.route_for("GET", &fold(path).unwrap()).map(ToString::to_string);
     assert_eq!((route("/api/x").as_deref(), route("/")), (Some("/api"), None));
+}
+
+/// What becomes of a request of `client` by GET whose path may be read differently, where that is judged; the route that was decisive.
+fn lenient(policy: &Policy, client: &Client, target: &str) -> Result<String, &'static str> {
+    let handling = PathHandling { ambiguous: AmbiguousPaths::JudgeRaw, changed: ChangedPaths::ForwardFolded };
+    let verdict = policy.judge_request(client, None, "GET", target, handling);
+    verdict.judged.map(|_| verdict.route.unwrap().to_string()).map_err(|denial| denial.reason())
+}
+
+#[test]
+fn an_ambiguous_path_is_admitted_by_all_routes_that_it_may_be_for_or_by_none() {
+    let everybody: &[&str] = &["any"];
+    let policy = policy(&[
+        ("/", everybody),
+        ("/api", everybody),
+        ("/api/admin", &[APP]),
+        ("GET /files", everybody),
+        ("exact /exact", &[APP]),
+        ("/odd/a;x", &[APP]),
+    ]);
+    for (path, expected) in [
+        // Whatever an app makes of what follows, it stays below.
+        ("/api/queues/%2f/name", Ok("/api")),
+        ("/files/a%2fb", Ok("GET /files")),
+        ("/files/a%00b", Ok("GET /files")),
+        ("/x/%2f", Ok("/")),
+        ("/files/100%25", Err("denied")),
+        // What may be closed to the caller is.
+        ("/api/%2fadmin", Err("denied")),
+        ("/api/x%2f..%2fadmin", Err("denied")),
+        ("/files/..%2fapi/admin", Err("denied")),
+        ("/files/%252e%252e/api/admin", Err("denied")),
+        ("/%61pi/%2fadmin", Err("denied")),
+        ("/../api/admin", Err("denied")),
+        ("/%2fx", Err("denied")),
+        ("/exact/%2f", Err("denied")),
+        ("/odd/%2f", Err("denied")),
+        // So is what is one route as it stands, and another as some apps read it.
+        ("/api/admin;x", Err("denied")),
+        ("/api/%40", Ok("/api")),
+    ] {
+        let expected = expected.map(str::to_owned);
+        assert_eq!(lenient(&policy, &other(), path), expected, "{path}");
+    }
+    // Whoever is admitted everywhere may ask for it.
+    assert_eq!(lenient(&policy, &app(), "/files/..%2fapi/admin"), Ok("/".to_owned()));
+    let handling = PathHandling { ambiguous: AmbiguousPaths::JudgeRaw, ..PathHandling::default() };
+    let posted = policy.judge_request(&app(), None, "POST", "/%2f", handling).judged;
+    assert_eq!(posted.unwrap_err().reason(), "method_not_allowed", "/files is for GET alone");
+    let denying = Policy { deny: vec![rule(APP)], ..policy };
+    assert_eq!(lenient(&denying, &app(), "/x/%2f"), Err("denied"));
+}
+
+#[test]
+fn where_no_route_is_for_the_rest_an_ambiguous_path_has_none() {
+    let policy = policy(&[("/api", &["any"])]);
+    assert_eq!(lenient(&policy, &other(), "/api/%2f"), Ok("/api".to_owned()));
+    assert_eq!(lenient(&policy, &other(), "/api/%2e%2e%2f"), Err("path_not_allowed"));
+    assert_eq!(lenient(&policy, &other(), "/x%2f"), Err("path_not_allowed"));
+}
+
+#[test]
+fn an_ambiguous_path_is_audited_by_what_would_become_of_it() {
+    let handling = PathHandling { ambiguous: AmbiguousPaths::JudgeRaw, ..PathHandling::default() };
+    let audit = Policy { mode: PolicyMode::Audit, ..policy(&[("/", &["any"]), ("/admin", &[APP])]) };
+    let would_deny = |client: &Client, path: &str| {
+        let permit = audit.judge_request(client, None, "GET", path, handling).judged.unwrap();
+        permit.would_deny().map(RequestDenial::reason)
+    };
+    assert_eq!(would_deny(&other(), "/x/%2f"), None);
+    assert_eq!(would_deny(&other(), "/%2f"), Some("denied"));
+    assert_eq!(would_deny(&app(), "/admin;x"), None);
+    assert_eq!(would_deny(&other(), "/admin;x"), Some("denied"));
+}
+
+#[test]
+fn a_path_that_is_forwarded_folded_is_judged_as_it_is_forwarded() {
+    let policy = policy(&[("/", &["any"]), ("/admin", &[APP])]);
+    assert_eq!(lenient(&policy, &other(), "/x//y"), Ok("/".to_owned()));
+    assert_eq!(lenient(&policy, &other(), "/x/../admin"), Err("denied"));
+    let handling = PathHandling { changed: ChangedPaths::ForwardFolded, ..PathHandling::default() };
+    let verdict = policy.judge_request(&app(), None, "GET", "/x/..;y/%61dmin?z=//", handling);
+    assert_eq!(verdict.folded.map(|path| path.to_string()).as_deref(), Some("/admin"));
+    assert!(verdict.judged.is_ok());
+    assert_eq!(
+        policy.judge_request(&app(), None, "GET", "/admin%2f", handling).judged.unwrap_err().reason(),
+        "path_ambiguous"
+    );
+}
+
+#[test]
+fn health_is_for_callers_without_identity_and_they_come_in_for_it() {
+    let of = |policy: Policy| {
+        let routes = policy.routes.with_health(Some("/health".parse().unwrap()));
+        Policy { routes, ..policy }
+    };
+    let asked = |policy: &Policy, method: &str, target: &str| {
+        let verdict = policy.health_for(&Client::Anonymous, None, method, target);
+        verdict.map(|verdict| verdict.judged.map(drop).map_err(|denial| denial.reason()))
+    };
+    let plain = of(Policy { allow: vec![rule(APP)], ..policy(&[]) });
+    assert!(!plain.has_routes());
+    assert_eq!(plain.authorize(&Client::Anonymous, None).unwrap().rule(), Some(&Rule::Anonymous));
+    for (method, target, expected) in [
+        ("GET", "/health", Some(Ok(()))),
+        ("HEAD", "/health?x=1", Some(Ok(()))),
+        ("POST", "/health", None),
+        ("GET", "/health/", None),
+        ("GET", "/health/x", None),
+        ("GET", "//health", None),
+        ("GET", "/", None),
+    ] {
+        assert_eq!(asked(&plain, method, target), expected, "{method} {target}");
+    }
+    assert!(plain.health_for(&app(), None, "GET", "/health").is_none());
+    assert_eq!(plain.judge_by_allow(&Client::Anonymous, None).judged.unwrap_err().reason(), "certificate_required");
+    assert!(plain.judge_by_allow(&app(), None).judged.is_ok());
+
+    // Routes decide on all else, and on whoever has an identity.
+    let routed = of(policy(&[("/", &[APP])]));
+    let judged = |client: &Client, target: &str| {
+        let verdict = routed.judge_request(client, None, "GET", target, PathHandling::default());
+        verdict.judged.map(drop).map_err(|denial| denial.reason())
+    };
+    assert_eq!(judged(&Client::Anonymous, "/health"), Ok(()));
+    assert_eq!(judged(&Client::Anonymous, "/health;x"), Err("certificate_required"));
+    assert_eq!(judged(&Client::Anonymous, "//health"), Err("path_changed"));
+    assert_eq!(judged(&other(), "/health"), Err("denied"));
+    assert_eq!(judged(&app(), "/health"), Ok(()));
+    let denying = Policy { deny: vec![Rule::Anonymous], ..routed.clone() };
+    assert_eq!(asked(&denying, "GET", "/health"), Some(Err("denied")));
 }

@@ -19,6 +19,8 @@ pub enum RequestReason {
     PathChanged,
     /// The identity that the request forwards is malformed.
     XfccInvalid,
+    /// It was the question of `check --route`.
+    RouteCheck,
     /// What came is not HTTP.
     NotHttp,
     /// Only callers with a certificate may ask for this.
@@ -61,6 +63,8 @@ pub enum RequestReason {
     AppTimeout,
     /// The client went before it had the whole answer.
     ClientClosed,
+    /// The client left no room for the answer.
+    ClientStalled,
     /// It was still under way when the time of the drain was over.
     DrainTimeout,
     /// A fault of ours.
@@ -82,6 +86,7 @@ impl RequestReason {
             | Self::PathAmbiguous
             | Self::PathChanged
             | Self::XfccInvalid
+            | Self::RouteCheck
             | Self::NotHttp => 400,
             Self::CertificateRequired => 401,
             Self::Denied | Self::PathNotAllowed | Self::MethodNotAllowed | Self::CallerUntrusted => 403,
@@ -96,7 +101,7 @@ impl RequestReason {
             Self::AppClosed | Self::AppBadAnswer => 502,
             Self::AppUnreachable | Self::Draining | Self::Overloaded => 503,
             Self::AppTimeout => 504,
-            Self::ClientClosed | Self::DrainTimeout | Self::Internal => return None,
+            Self::ClientClosed | Self::ClientStalled | Self::DrainTimeout | Self::Internal => return None,
         })
     }
 
@@ -111,6 +116,7 @@ impl RequestReason {
                 "The path is not written as it is judged (`//`, `/../`, `%62`), and there are rules for paths"
             }
             Self::XfccInvalid => "The identity that the request forwards is malformed, or there are two",
+            Self::RouteCheck => "It was `check --route`, which asks what the router does, and nothing else",
             Self::NotHttp => "What came is not HTTP",
             Self::CertificateRequired => "Only callers with a certificate may ask for this",
             Self::Denied => "A rule denies the caller, or none admits it",
@@ -132,6 +138,9 @@ impl RequestReason {
             Self::Overloaded => "A limit is reached",
             Self::AppTimeout => "The app did not answer within `--app-timeout`",
             Self::ClientClosed => "The client went before it had the whole answer",
+            Self::ClientStalled => {
+                "The client left no room for the answer for `--h2-window-timeout`, or for 5 s while memory was short (HTTP/2)"
+            }
             Self::DrainTimeout => "It was still under way when `--drain-timeout` was over",
             Self::Internal => "A fault of the proxy ended it; please report it",
         }
@@ -139,7 +148,7 @@ impl RequestReason {
 
     /// Whether a client was turned away that might have been served: what an operator wants to hear of.
     pub fn is_refusal(self) -> bool {
-        !matches!(self, Self::ClientClosed | Self::NotHttp)
+        !matches!(self, Self::ClientClosed | Self::ClientStalled | Self::NotHttp | Self::RouteCheck)
     }
 }
 

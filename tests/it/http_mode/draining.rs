@@ -15,7 +15,7 @@ use crate::support::http_app::HttpApp;
 use crate::support::sidecar::{Setup, Sidecar};
 
 /// An app that has a request and waits for the test's word.
-fn request_at(app: &App) -> TcpStream {
+pub(super) fn request_at(app: &App) -> TcpStream {
     let mut connection = app.accept();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,7 +1,7 @@
 //! Clients of HTTP/2, and apps that speak it without TLS.
 
 mod client;
-mod frames;
+pub(super) mod frames;
 mod h2c;
 
 use std::io::{Read, Write};

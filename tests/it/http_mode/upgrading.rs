@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use super::draining::request_at;
 use super::{Front, GET, asked, fields};
+use crate::support::app::App;
 use crate::support::client::Ending;
 use crate::support::eventually;
 use crate::support::http_app::{HttpApp, Reply};
@@ -199,4 +201,68 @@ fn upgrades_are_counted_while_they_last() {
     drop(talk);
     eventually("none", || (active() == "0").then_some(()));
     asked(&app, 1);
+}
+
+/// Close as a server says it, and as a client does: 1001, going away.
+const CLOSE: &[u8] = b"\x88\x02\x03\xe9";
+const CLIENTS_CLOSE: &[u8] = b"\x88\x82\x00\x00\x00\x00\x03\xe9";
+
+#[test]
+fn a_web_socket_is_told_that_the_instance_goes_behind_the_frame_that_is_under_way() {
+    let app = App::start();
+    let mut front = Front::open(app.addr(), "--upgrade-drain close");
+    let mut talk = front.talk();
+    talk.send(ASKING);
+    let mut connection = request_at(&app);
+    connection.write_all(&[SWITCHING, b"\x81\x02hi\x82\x05he"].concat()).unwrap();
+    talk.head();
+    assert_eq!(talk.take(8), b"\x81\x02hi\x82\x05he");
+    front.retire();
+    connection.write_all(b"llo").unwrap();
+    assert_eq!(talk.take(7), [b"llo", CLOSE].concat());
+    // Nothing follows a Close. What the client answers ends the app's side.
+    connection.write_all(b"\x81\x04more").unwrap();
+    talk.send(CLIENTS_CLOSE);
+    let mut heard = [0; CLIENTS_CLOSE.len()];
+    connection.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, CLIENTS_CLOSE);
+    connection.write_all(CLOSE).unwrap();
+    drop(connection);
+    assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+    talk.client.close_notify();
+    drop(talk);
+    let entry = &front.requests(1)[0];
+    assert!(entry["reason"].is_null() && entry["upgraded"] == "websocket", "{entry}");
+}
+
+#[test]
+fn a_web_socket_that_is_silent_is_told_at_once_and_another_protocol_is_left_alone() {
+    let app = HttpApp::handing_over(|mut stream| {
+        stream.write_all(SWITCHING).unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).unwrap();
+        assert_eq!(said, CLIENTS_CLOSE);
+    });
+    let mut front = Front::open(app.addr(), "--upgrade-drain close");
+    let mut talk = front.talk();
+    talk.send(ASKING);
+    talk.head();
+    front.sidecar.signal("TERM");
+    assert_eq!(talk.take(4), CLOSE);
+    talk.send(CLIENTS_CLOSE);
+    talk.client.close_notify();
+    assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+    drop(talk);
+    assert_eq!(front.sidecar.exited().code(), Some(0));
+
+    let switching = String::from_utf8(SWITCHING.to_vec()).unwrap().replace("websocket", "other");
+    let app = HttpApp::start(move |_| Reply::Send(switching.clone().into_bytes()));
+    let mut front = Front::open(app.addr(), "--upgrade any --upgrade-drain close --drain-timeout 300ms");
+    let mut talk = front.talk();
+    talk.send(ASKING.replace("websocket", "other"));
+    talk.head();
+    front.sidecar.signal("TERM");
+    let (said, ending) = talk.rest();
+    assert!(said.is_empty() && ending != Ending::CloseNotify, "{said:?} {ending:?}");
+    assert_eq!(front.sidecar.exited().code(), Some(0));
 }

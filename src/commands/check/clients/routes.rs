@@ -1,10 +1,13 @@
 //! Judges routes: those that can never decide, and those that admit nobody.
 
 use super::{Judge, Subject};
-use crate::policy::{Policy, Route};
+use crate::policy::{Policy, Route, Rule};
 
 impl Judge<'_> {
     pub(super) fn routes(&mut self, policy: &Policy) {
+        if let Some(health) = policy.routes.health() {
+            self.health(health, policy);
+        }
         for (route, earlier) in policy.routes.shadowed() {
             let what = format!("the route {route} never decides: {earlier}, of the same path, has its methods");
             self.warning(Subject::Rules, &what, "take one of them out, or give it other methods");
@@ -19,6 +22,21 @@ impl Judge<'_> {
                 self.warning(Subject::Rules, &what, "name in its allow who may, if somebody may");
             }
             self.rules_of(route, policy);
+        }
+    }
+
+    fn health(&mut self, health: &Route, policy: &Policy) {
+        let path = &health.path;
+        let is_open = |route: &Route| route.path == *path && route.allow.contains(&Rule::Anonymous);
+        if policy.deny.contains(&Rule::Anonymous) {
+            let what = format!("--health-path {path} admits nobody: deny anonymous beats it");
+            self.warning(Subject::Rules, &what, "take one of them out");
+        } else if policy.allow.contains(&Rule::Anonymous) && policy.routes.is_empty()
+            || policy.routes.iter().any(is_open)
+        {
+            self.ok(Subject::Rules, &format!("--health-path {path} adds nothing: the anonymous may ask for it"));
+        } else {
+            self.ok(Subject::Rules, &format!("{path} may be asked for by GET and HEAD without an identity"));
         }
     }
 

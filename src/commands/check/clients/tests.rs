@@ -59,6 +59,7 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthFiles) {
         policy: None,
         mode: None,
         routes: None,
+        health: None,
     };
     (dir, certified)
 }

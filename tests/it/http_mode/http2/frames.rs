@@ -9,6 +9,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 
 const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
@@ -24,7 +25,7 @@ struct RawFrame {
 }
 
 /// A connection, and the frames that came and were not asked for.
-pub(super) struct Frames {
+pub(in crate::http_mode) struct Frames {
     talk: Talk,
     waiting: Vec<RawFrame>,
 }
@@ -38,6 +39,36 @@ impl Frames {
         frames
     }
 
+    /// The same, with so much room for each answer.
+    pub(in crate::http_mode) fn begin_with_window(client: Client, window: u32) -> Self {
+        let mut frames = Self { talk: Talk::of(client), waiting: Vec::new() };
+        frames.talk.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2).
+        frames.send(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat());
+        frames
+    }
+
+    /// More room for the answer of a stream.
+    pub(in crate::http_mode) fn give_room(&mut self, stream: u32, bytes: u32) {
+        self.send(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
+    }
+
+    /// Why a stream was reset, once it is.
+    pub(in crate::http_mode) fn reset(&mut self, stream: u32) -> u32 {
+        loop {
+            let frame = self.read();
+            if frame.kind == RST_STREAM && frame.stream == stream {
+                return u32::from_be_bytes(frame.payload.try_into().unwrap());
+            }
+            self.waiting.push(frame);
+        }
+    }
+
+    /// Waits for the answer to a PING of ours, whatever comes before it.
+    pub(in crate::http_mode) fn skip_to_pong(&mut self) {
+        while !matches!(self.read(), RawFrame { kind: PING, flags, .. } if flags & ACK != 0) {}
+    }
+
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags]);
@@ -47,7 +78,7 @@ impl Frames {
     }
 
     /// Asks for `/`.
-    pub(super) fn ask(&mut self, stream: u32) {
+    pub(in crate::http_mode) fn ask(&mut self, stream: u32) {
         // :method GET, :scheme https, :path /, :authority a (RFC 7541, appendix A).
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, &[0x82, 0x87, 0x84, 0x41, 1, b'a']);
     }
@@ -66,7 +97,7 @@ impl Frames {
     }
 
     /// So many questions whether the other side is there.
-    pub(super) fn ping(&mut self, times: usize) {
+    pub(in crate::http_mode) fn ping(&mut self, times: usize) {
         let one = [0, 0, 8, PING, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
         // Whoever is turned away in the middle of it has been told.
         let _ = self.talk.client.send(&one.repeat(times));
@@ -95,7 +126,7 @@ impl Frames {
     }
 
     /// The body of an answer.
-    pub(super) fn answer(&mut self, stream: u32) -> Vec<u8> {
+    pub(in crate::http_mode) fn answer(&mut self, stream: u32) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
             let frame = self.next(|frame| frame.stream == stream && matches!(frame.kind, DATA | HEADERS));

@@ -1,0 +1,319 @@
+//! Answers over HTTP/2 that their client leaves no room for: what is kept of them counts, and whoever leaves none for too long gets no more.
+//!
+//! A client decides itself how much of each answer it takes (RFC 9113, 5.2), and one that takes nothing holds the memory of what has come from
+//! the app. hyper asks for a part of an answer, and for the next one once there is room for it. So a stream that waits for room is one whose
+//! answer has given a part and was not asked for more since. It ends once the client has taken the last part, where so much is kept that it
+//! matters: until then it can be reset.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use hyper::body::{Buf, Bytes};
+use hyper::rt::Executor;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::budget::{Budget, Reservation};
+use crate::io::Transferred;
+use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
+
+/// How often a stream that waits for room is looked at, and how long it may wait while memory is short.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Looks at a connection that is stuck after which it has to go as a whole: its streams have had theirs by then.
+const STREAMS_FIRST: u8 = 5;
+
+/// What one connection may keep before the ends of its answers wait until all of them was sent: until then a stream can be reset.
+const ENDED_EARLY: usize = 64 * 1024;
+
+/// What is kept of all answers of one connection.
+#[derive(Debug)]
+pub(super) struct AnswerBacklog {
+    budget: Arc<Budget>,
+    kept: AtomicUsize,
+    /// It has become more than a connection may keep for as long as it likes.
+    pub(super) grew: Notify,
+    /// It is the socket that takes nothing.
+    is_blocked: AtomicBool,
+}
+
+/// Looks, once a second, whether a connection that keeps more than it may goes on at all.
+#[derive(Debug)]
+pub(super) struct Standstill {
+    watch: BacklogWatch,
+    stuck: u8,
+}
+
+/// Where one stream stands.
+#[derive(Debug)]
+pub(super) struct StreamRoom {
+    backlog: Arc<AnswerBacklog>,
+    /// Its answer waits for room.
+    waits: AtomicBool,
+    /// Parts of the answer that there was room for.
+    parts: AtomicU64,
+    /// What is kept of its answer.
+    kept: AtomicUsize,
+    /// Whoever waits until nothing is.
+    end: Mutex<Option<Waker>>,
+    is_over: AtomicBool,
+}
+
+/// A part of an answer, on its way to the client.
+#[derive(Debug)]
+pub(super) struct AnswerBytes {
+    bytes: Bytes,
+    /// Over HTTP/1.1 the connection counts for it.
+    _kept: Option<KeptBytes>,
+}
+
+#[derive(Debug)]
+struct KeptBytes {
+    room: Arc<StreamRoom>,
+    /// Given back with it.
+    _reservation: Reservation,
+    bytes: usize,
+}
+
+impl AnswerBacklog {
+    /// That of one connection, of `budget`.
+    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            kept: AtomicUsize::new(0),
+            grew: Notify::new(),
+            is_blocked: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it keeps more than it may for as long as it likes.
+    pub(super) fn is_large(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) > MIN_BACKLOG_BYTES
+    }
+
+    /// Whether others need the memory.
+    pub(super) fn is_short(&self) -> bool {
+        self.budget.limit().is_some() && self.budget.is_short()
+    }
+
+    /// Whether the socket takes nothing now.
+    pub(super) fn note_blocked(&self, is_blocked: bool) {
+        // Nothing is shared as long as nothing changes.
+        if self.is_blocked.load(Ordering::Relaxed) != is_blocked {
+            self.is_blocked.store(is_blocked, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps `bytes` from now on.
+    fn keep(&self, bytes: usize) -> Reservation {
+        let before = self.kept.fetch_add(bytes, Ordering::Relaxed);
+        if before <= MIN_BACKLOG_BYTES && before + bytes > MIN_BACKLOG_BYTES {
+            self.grew.notify_one();
+        }
+        let mut reservation = self.budget.reservation();
+        reservation.set(bytes);
+        reservation
+    }
+}
+
+impl Drop for KeptBytes {
+    fn drop(&mut self) {
+        self.room.backlog.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.room.kept.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes
+            && let Some(waker) = self.room.waker().take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+impl Standstill {
+    /// `delivered` bytes have been taken so far.
+    pub(super) fn new(delivered: u64) -> Self {
+        Self { watch: BacklogWatch::new(Transferred { up: 0, down: delivered }), stuck: 0 }
+    }
+
+    /// Ready once a second.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch.poll_look(cx)
+    }
+
+    /// Whether nothing goes on, now that `delivered` bytes have been taken, although streams that wait for room were given up meanwhile.
+    pub(super) fn is_stuck(&mut self, delivered: u64) -> bool {
+        let is_stuck = self.watch.is_stuck(Transferred { up: 0, down: delivered }, false, true);
+        self.stuck = if is_stuck { self.stuck.saturating_add(1) } else { 0 };
+        self.stuck > STREAMS_FIRST
+    }
+}
+
+impl StreamRoom {
+    fn new(backlog: &Arc<AnswerBacklog>) -> Self {
+        Self {
+            backlog: Arc::clone(backlog),
+            waits: AtomicBool::new(false),
+            parts: AtomicU64::new(0),
+            kept: AtomicUsize::new(0),
+            end: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    /// Its answer has begun.
+    pub(super) fn begin(&self) {
+        self.waits.store(true, Ordering::Relaxed);
+    }
+
+    /// There was room, and the app has nothing to fill it with yet.
+    pub(super) fn wait_for_app(&self) {
+        self.waits.store(false, Ordering::Relaxed);
+    }
+
+    /// There was room, and this fills it.
+    pub(super) fn fill(self: &Arc<Self>, bytes: Bytes) -> AnswerBytes {
+        self.waits.store(true, Ordering::Relaxed);
+        self.parts.fetch_add(1, Ordering::Relaxed);
+        if bytes.is_empty() {
+            return bytes.into();
+        }
+        let (length, reservation) = (bytes.len(), self.backlog.keep(bytes.len()));
+        self.kept.fetch_add(length, Ordering::Relaxed);
+        let kept = KeptBytes { room: Arc::clone(self), _reservation: reservation, bytes: length };
+        AnswerBytes { bytes, _kept: Some(kept) }
+    }
+
+    /// Whether the end of an answer has to wait until all of it was sent.
+    pub(super) fn holds_end_back(&self) -> bool {
+        self.backlog.kept.load(Ordering::Relaxed) > ENDED_EARLY
+    }
+
+    /// Ready once the end may come.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.holds_end_back() || self.kept.load(Ordering::Acquire) == 0 {
+            return Poll::Ready(());
+        }
+        *self.waker() = Some(cx.waker().clone());
+        // It may have been sent meanwhile.
+        match self.kept.load(Ordering::Acquire) {
+            0 => Poll::Ready(()),
+            _ => {
+                self.waits.store(true, Ordering::Relaxed);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the client has left no room for too long.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+}
+
+impl From<Bytes> for AnswerBytes {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, _kept: None }
+    }
+}
+
+impl Buf for AnswerBytes {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.bytes.advance(n);
+    }
+}
+
+/// Runs the streams of one connection, and gives up those whose clients leave no room for too long.
+#[derive(Debug, Clone)]
+pub(super) struct StreamExecutor {
+    limit: Option<Duration>,
+    /// That of the stream which hyper runs next: it asks for the future of an answer, and runs it before it asks for another.
+    next: Arc<Mutex<Option<Arc<StreamRoom>>>>,
+}
+
+impl StreamExecutor {
+    /// For clients that may leave no room for `limit`; `None`: for ever.
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self { limit, next: Arc::default() }
+    }
+
+    /// The room of the stream that is run next, on a connection with this `backlog`.
+    pub(super) fn begin(&self, backlog: &Arc<AnswerBacklog>) -> Arc<StreamRoom> {
+        let room = Arc::new(StreamRoom::new(backlog));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&room));
+        room
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
+    fn execute(&self, stream: F) {
+        let room = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(room) = room else { return drop(tokio::spawn(stream)) };
+        let mut wait = RoomWait { room, limit: self.limit, timer: None };
+        // One that is given up is dropped, and h2 resets it.
+        tokio::spawn(async move {
+            let mut stream = pin!(stream);
+            poll_fn(|cx| if stream.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { wait.poll_over(cx) }).await;
+        });
+    }
+}
+
+/// How long a stream has waited for room.
+struct RoomWait {
+    room: Arc<StreamRoom>,
+    limit: Option<Duration>,
+    timer: Option<Box<WaitTimer>>,
+}
+
+struct WaitTimer {
+    timer: Pin<Box<Sleep>>,
+    since: Instant,
+    /// Parts that there had been room for.
+    parts: u64,
+}
+
+impl RoomWait {
+    /// Ready once it was too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let room = &self.room;
+        if !room.waits.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let look = self.limit.map_or(LOOK, |limit| limit.min(LOOK));
+        let parts = room.parts.load(Ordering::Relaxed);
+        let begin = || WaitTimer { timer: Box::pin(sleep(look)), since: Instant::now(), parts };
+        let wait = self.timer.get_or_insert_with(|| Box::new(begin()));
+        if wait.parts != parts {
+            (wait.parts, wait.since) = (parts, Instant::now());
+        }
+        loop {
+            ready!(wait.timer.as_mut().poll(cx));
+            let waited = wait.since.elapsed();
+            // Where the socket takes nothing, the connection makes room as a whole.
+            let has_to_go =
+                waited >= LOOK && room.backlog.is_short() && !room.backlog.is_blocked.load(Ordering::Relaxed);
+            if has_to_go || self.limit.is_some_and(|limit| waited >= limit) {
+                room.is_over.store(true, Ordering::Relaxed);
+                return Poll::Ready(());
+            }
+            let left = self.limit.map_or(look, |limit| limit.saturating_sub(waited).min(look));
+            wait.timer.as_mut().reset(Instant::now() + left.max(Duration::from_millis(1)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

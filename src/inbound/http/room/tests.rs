@@ -1,0 +1,102 @@
+//! Which streams wait for room, and how long.
+
+use super::*;
+use crate::budget::Budgets;
+
+fn backlog(limit: Option<u64>) -> Arc<AnswerBacklog> {
+    Arc::new(AnswerBacklog::new(&Budgets::new(None, limit).backlogs))
+}
+
+#[test]
+fn what_is_kept_of_answers_counts_until_it_is_sent() {
+    let backlog = backlog(Some(1 << 20));
+    let room = Arc::new(StreamRoom::new(&backlog));
+    let (one, other) = (room.fill(Bytes::from(vec![0; 8 * 1024])), room.fill(Bytes::from_static(b"x")));
+    assert!(backlog.is_large() && !room.holds_end_back());
+    assert_eq!((backlog.budget.held(), one.remaining()), (8 * 1024 + 1, 8 * 1024));
+    drop(one);
+    assert_eq!((backlog.is_large(), backlog.budget.held()), (false, 1));
+    drop(other);
+    let large = room.fill(Bytes::from(vec![0; ENDED_EARLY + 1]));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(room.holds_end_back() && room.poll_end(&mut cx).is_pending());
+    let other = Arc::new(StreamRoom::new(&backlog));
+    assert!(other.poll_end(&mut cx).is_ready(), "all of that was sent");
+    drop(large);
+    assert!(room.poll_end(&mut cx).is_ready());
+    assert_eq!((backlog.budget.held(), backlog.kept.load(Ordering::Relaxed)), (0, 0));
+}
+
+/// Says that a future was dropped.
+struct NotifyOnDrop(Arc<Notify>);
+
+impl Drop for NotifyOnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// Whether a stream is given up within `watched` whose client gives it room for a part every `pause`.
+async fn is_given_up(limit: Option<Duration>, budget: Option<u64>, pause: Duration, watched: Duration) -> bool {
+    let backlog = backlog(budget);
+    let executor = StreamExecutor::new(limit);
+    let room = executor.begin(&backlog);
+    let ended = Arc::new(Notify::new());
+    let end = NotifyOnDrop(Arc::clone(&ended));
+    executor.execute({
+        let room = Arc::clone(&room);
+        async move {
+            let _end = end;
+            room.begin();
+            for _ in 0..10_000 {
+                let _part = room.fill(Bytes::from_static(b"part"));
+                sleep(pause).await;
+            }
+        }
+    });
+    let is_ended = tokio::time::timeout(watched, ended.notified()).await.is_ok();
+    assert_eq!(room.is_over(), is_ended);
+    is_ended
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test]
+async fn a_stream_whose_client_leaves_no_room_is_given_up() {
+    let limit = Some(Duration::from_millis(100));
+    assert!(is_given_up(limit, Some(1 << 20), LONG, LONG).await);
+    assert!(is_given_up(limit, None, LONG, LONG).await);
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_is_slow_is_not_given_up() {
+    // Each pause is far from the limit, and they are longer than it together.
+    let (limit, pause) = (Duration::from_secs(2), Duration::from_millis(100));
+    assert!(!is_given_up(Some(limit), Some(1 << 20), pause, limit * 2).await);
+}
+
+#[tokio::test]
+async fn where_memory_is_short_a_stream_has_five_seconds() {
+    // One part alone is more than half of the budget.
+    let began = Instant::now();
+    assert!(is_given_up(None, Some(6), LONG, LONG).await);
+    assert!(began.elapsed() >= LOOK);
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_its_app_is_left_alone() {
+    let (backlog, executor) = (backlog(None), StreamExecutor::new(Some(Duration::from_millis(10))));
+    let room = executor.begin(&backlog);
+    let (done, waited) = tokio::sync::oneshot::channel();
+    executor.execute({
+        let room = Arc::clone(&room);
+        async move {
+            room.begin();
+            room.wait_for_app();
+            sleep(Duration::from_millis(200)).await;
+            done.send(()).unwrap();
+        }
+    });
+    waited.await.unwrap();
+    assert!(!room.is_over());
+}

@@ -1,0 +1,146 @@
+//! A client that is slow to take what it is sent: what is kept for it counts, and where memory is short and it takes nothing it makes room for
+//! others.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::client_stream::ClientStream;
+use crate::budget::{Budget, Reservation};
+use crate::http::HangUp;
+use crate::io::Transferred;
+use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES, delivered_to};
+use crate::telemetry::RequestReason;
+
+/// A client's connection that is written to as fast as its client reads. Costs a counter as long as it does.
+#[derive(Debug)]
+pub(super) struct PacedStream {
+    stream: ClientStream,
+    budget: Arc<Budget>,
+    /// Why what is under way was cut off, once it is.
+    cut: Arc<OnceLock<RequestReason>>,
+    /// Bytes that were written.
+    written: u64,
+    /// There once the client has not taken something.
+    backlog: Option<Box<UntakenAnswer>>,
+    is_evicted: bool,
+}
+
+/// What a client has not taken yet.
+#[derive(Debug)]
+struct UntakenAnswer {
+    watch: BacklogWatch,
+    reservation: Reservation,
+    /// What the connection did not take; it keeps more of what it did.
+    bytes: usize,
+}
+
+impl PacedStream {
+    /// `stream`; what is kept for it is of `budget`. If it has to make room, `cut` says so.
+    pub(super) fn new(stream: ClientStream, budget: Arc<Budget>, cut: Arc<OnceLock<RequestReason>>) -> Self {
+        Self { stream, budget, cut, written: 0, backlog: None, is_evicted: false }
+    }
+
+    /// The connection below.
+    pub(super) fn get_ref(&self) -> &ClientStream {
+        &self.stream
+    }
+
+    /// The connection below, and whether it had to make room.
+    pub(super) fn into_inner(self) -> (ClientStream, bool) {
+        (self.stream, self.is_evicted)
+    }
+
+    /// Whether it had to make room.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.is_evicted
+    }
+
+    /// Bytes that have left the kernel for the client.
+    pub(super) fn delivered(&self) -> u64 {
+        delivered_to(self.stream.tcp(), self.written, self.backlog.is_some())
+    }
+
+    /// The client did not take `bytes`. Whether it has to make room.
+    fn keep(&mut self, cx: &mut Context<'_>, bytes: usize) -> bool {
+        if self.budget.limit().is_none() {
+            return false;
+        }
+        let written = self.written;
+        let backlog = self.backlog.get_or_insert_with(|| {
+            let watch = BacklogWatch::new(Transferred { up: 0, down: written });
+            Box::new(UntakenAnswer { watch, reservation: self.budget.reservation(), bytes: 0 })
+        });
+        // A flush knows nothing of what is written behind it.
+        backlog.bytes = backlog.bytes.max(bytes);
+        let kept = backlog.bytes + self.stream.unsent();
+        backlog.reservation.set(kept);
+        while backlog.watch.poll_look(cx).is_ready() {
+            let down = delivered_to(self.stream.tcp(), written, true);
+            let is_stuck = backlog.watch.is_stuck(Transferred { up: 0, down }, false, true);
+            if is_stuck && kept > MIN_BACKLOG_BYTES && self.budget.is_short() {
+                self.is_evicted = true;
+                // What else ends it has been said.
+                let _ = self.cut.set(RequestReason::Overloaded);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "memory is short, and the client takes nothing")
+}
+
+impl HangUp for PacedStream {
+    fn has_hung_up(&self) -> bool {
+        self.stream.has_hung_up()
+    }
+}
+
+impl AsyncRead for PacedStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for PacedStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write(cx, bytes) {
+            Poll::Ready(Ok(written)) => {
+                this.written += written as u64;
+                if let Some(backlog) = &mut this.backlog {
+                    backlog.bytes = bytes.len() - written;
+                    backlog.reservation.set(backlog.bytes + this.stream.unsent());
+                }
+                Poll::Ready(Ok(written))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending if this.keep(cx, bytes.len()) => Poll::Ready(Err(no_room())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                // Whoever writes has written all of it before.
+                this.backlog = None;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending if this.keep(cx, 0) => Poll::Ready(Err(no_room())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,119 @@
+//! Answers that their clients do not take.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use super::http2::frames::Frames;
+use super::talk::Talk;
+use super::{Front, GET};
+use crate::clients::Backend;
+use crate::metrics::Measured;
+use crate::support::client::{Client, connector};
+use crate::support::eventually;
+use crate::support::http_app::HttpApp;
+
+/// An app that answers each request without end.
+fn torrent() -> HttpApp {
+    HttpApp::handing_over(|mut stream: TcpStream| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n";
+        let mut is_taken = stream.write_all(head).is_ok();
+        while is_taken {
+            is_taken = stream.write_all(&[0; 64 * 1024]).is_ok();
+        }
+    })
+}
+
+/// The program with little memory, in front of `app`.
+fn short(backend: &Backend, app: &HttpApp) -> Measured {
+    let options = "--client-auth request --allow any,anonymous --memory-limit 4M --max-connections 200";
+    Measured::new(Front::setup(backend, app.addr(), options))
+}
+
+fn held(measured: &Measured) -> f64 {
+    measured.series()["vestibule_held_memory_bytes{budget=\"backlogs\"}"]
+}
+
+fn limit(measured: &Measured) -> f64 {
+    measured.series()["vestibule_held_memory_limit_bytes{budget=\"backlogs\"}"]
+}
+
+/// That `reading` goes on while those that do not read make room.
+fn make_room(measured: &Measured, reading: &mut Talk) {
+    let limit = limit(measured);
+    eventually("a budget that is spent", || (held(measured) > limit / 2.0).then_some(()));
+    eventually("one that had to go", || {
+        assert_eq!(reading.take(10_000), [0; 10_000]);
+        let overloaded = |line: &serde_json::Value| {
+            line["close_reason"] == "overloaded"
+                && line["detail"].as_str().is_some_and(|detail| detail.contains("memory for backlogs"))
+        };
+        measured.sidecar.lines().into_iter().find(overloaded)
+    });
+    eventually("room again", || {
+        assert_eq!(reading.take(10_000), [0; 10_000]);
+        (held(measured) <= limit / 2.0).then_some(())
+    });
+    let cut = measured.sidecar.wait_until("a request that made room", |line| {
+        line["message"] == "request completed" && line["reason"] == "overloaded"
+    });
+    assert_eq!(cut["status"], 200, "{cut}");
+}
+
+#[test]
+fn answers_over_http1_that_are_not_read_make_room_when_memory_is_short_and_those_that_are_read_go_on() {
+    let (backend, app) = (Backend::new(), torrent());
+    let measured = short(&backend, &app);
+    let connector = connector(backend.credentials.instance()).alpn(&["http/1.1"]);
+    let mut reading = Talk::by(&connector, measured.sidecar.addr());
+    reading.send(GET);
+    reading.head();
+    let _unread: Vec<Client> = (0..60)
+        .map(|_| {
+            let mut client = connector.connect(measured.sidecar.addr()).unwrap();
+            client.send(GET.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    make_room(&measured, &mut reading);
+}
+
+#[test]
+fn answers_over_http2_that_their_connection_has_no_room_for_are_reset_when_memory_is_short() {
+    let (backend, app) = (Backend::new(), torrent());
+    let measured = short(&backend, &app);
+    let h2 = connector(backend.credentials.instance()).alpn(&["h2"]);
+    // Each stream has room for a byte, and the byte takes a whole part of an answer from the app.
+    let mut stalled: Vec<_> = (0..3)
+        .map(|_| {
+            let mut frames = Frames::begin_with_window(h2.connect(measured.sidecar.addr()).unwrap(), 1);
+            (0..60).for_each(|n| frames.ask(2 * n + 1));
+            frames
+        })
+        .collect();
+    let limit = limit(&measured);
+    eventually("a budget that is spent", || (held(&measured) > limit / 2.0).then_some(()));
+    measured.sidecar.wait_until("a stream that made room", |line| line["reason"] == "client_stalled");
+    eventually("room again", || (held(&measured) <= limit / 2.0).then_some(()));
+    // The connections are as they were.
+    for frames in &mut stalled {
+        frames.ping(1);
+        frames.skip_to_pong();
+    }
+}
+
+#[test]
+fn a_stream_whose_client_leaves_no_room_is_reset_in_the_end_and_no_other() {
+    let app = HttpApp::saying("hello");
+    let front = Front::open(app.addr(), "--h2-window-timeout 300ms");
+    let connector = front.connector().alpn(&["h2"]);
+    let mut frames = Frames::begin_with_window(connector.connect(front.sidecar.addr()).unwrap(), 0);
+    frames.ask(1);
+    // CANCEL (RFC 9113, 7).
+    assert_eq!(frames.reset(1), 8);
+    let entry = front.refused("client_stalled");
+    assert_eq!(entry["status"], 200);
+    frames.ask(3);
+    frames.give_room(3, 100);
+    assert_eq!(frames.answer(3), b"hello");
+    assert!(front.requests(2).iter().any(|entry| entry["reason"].is_null()));
+}
