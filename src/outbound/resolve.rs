@@ -39,7 +39,7 @@ pub(super) enum Resolution {
     Failed(String),
 }
 
-/// Of one family.
+/// The DNS answer for one address family: A or AAAA.
 enum Answer {
     Addresses(Vec<IpAddr>, Duration),
     /// The name is there, and has no address of the family.
