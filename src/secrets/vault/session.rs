@@ -313,7 +313,7 @@ impl VaultSession {
                     .unusable("was wrapped elsewhere: somebody may have had it before; look at the audit log of Vault"))
             }
             _ => {
-                tracing::debug!(jti = body.jti, "login answered");
+                tracing::debug!(jti = body.jti, "Vault login succeeded");
                 Ok((answer, client, generation))
             }
         }
@@ -365,7 +365,7 @@ impl VaultSession {
                 Some(renewal) => schedule.logged_in(now, Renewal { renewable: true, ..renewal }),
                 // What it has left it keeps.
                 None => {
-                    tracing::debug!("a token of a pair before is not renewed any more; its leases end with it");
+                    tracing::debug!("token of Vault of an earlier certificate not renewed; its leases end with it");
                     schedule.give_up();
                 }
             }

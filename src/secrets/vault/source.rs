@@ -42,7 +42,7 @@ impl VaultSource {
             match self.ask(request).await {
                 Ok(found) => return found,
                 Err(Failure { asked, error }) if error.is_transient(asked) && Instant::now() + BETWEEN < until => {
-                    tracing::debug!(%error, "Vault is asked again");
+                    tracing::debug!(%error, "Vault request failed; retrying");
                     sleep(BETWEEN).await;
                 }
                 Err(failure) => return Err(failure.into()),
