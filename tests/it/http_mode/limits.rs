@@ -60,17 +60,17 @@ fn a_body_that_is_silent_for_too_long_is_408_and_never_looks_whole_to_the_app() 
 #[test]
 fn a_body_that_pauses_and_goes_on_has_all_the_time_that_it_takes() {
     let app = HttpApp::saying("ok");
-    let front = Front::open(app.addr(), "--http-body-timeout 1s");
+    let front = Front::open(app.addr(), "--http-body-timeout 2s");
     let mut talk = front.talk();
-    talk.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
+    talk.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
     let began = Instant::now();
-    for _ in 0..6 {
+    for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(250));
         talk.send("x");
     }
-    assert!(began.elapsed() > Duration::from_secs(1));
+    assert!(began.elapsed() > Duration::from_secs(2));
     assert_eq!(talk.answer().text(), "ok");
-    assert_eq!(asked(&app, 1)[0].body, b"xxxxxx");
+    assert_eq!(asked(&app, 1)[0].body, b"xxxxxxxxxx");
 }
 
 #[test]
