@@ -201,7 +201,7 @@ impl AdminServer {
                 }),
             };
             if let Err(error) = accepted {
-                tracing::debug!(%error, "an admin connection could not be accepted");
+                tracing::debug!(%error, "cannot accept admin connection");
                 sleep(ACCEPT_RETRY_INTERVAL).await;
             }
             // Whoever has sent its question with the connection asks it before the next one comes.

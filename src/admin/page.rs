@@ -61,7 +61,7 @@ fn fill(page: &mut Markup, slot: &str, status: &Status) {
         "identity" => sections::identity(page, status),
         "readiness" => sections::readiness(page, status),
         "connections" => sections::connections(page, status),
-        "callers" => sections::clients(page, status),
+        "clients" => sections::clients(page, status),
         "listeners" => sections::listeners(page, status),
         "files" => sections::files(page, status),
         "tokens" => sections::tokens(page, status),

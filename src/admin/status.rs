@@ -144,7 +144,7 @@ pub(super) struct ConnectionCounts {
     /// Plaintext bytes of connections that have ended.
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
-    /// How long each of the pieces is.
+    /// How long each bucket of `history` is.
     pub(super) bucket_seconds: u64,
     /// The oldest first; the last one is not over yet.
     pub(super) history: Vec<Bucket>,

@@ -36,9 +36,9 @@ pub fn prepare(config: &Config) -> Result<(), Fault> {
     for path in config.app_files.paths() {
         match atomic_file::remove_leftovers(path) {
             Ok(0) => {}
-            Ok(files) => tracing::info!(path = %path.display(), files, "files left half-written removed"),
+            Ok(files) => tracing::info!(path = %path.display(), files, "leftover temporary files removed"),
             // What is wrong with the place is said when the file is written.
-            Err(error) => tracing::debug!(path = %path.display(), %error, "files left half-written not removed"),
+            Err(error) => tracing::debug!(path = %path.display(), %error, "leftover temporary files not removed"),
         }
     }
     Ok(())

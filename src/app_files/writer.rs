@@ -192,7 +192,7 @@ impl AppFileWriter {
                 }
                 let error = error.to_string();
                 if self.counters.count_not_written(place, &error) {
-                    tracing::error!(%path, error, generation, "file not written");
+                    tracing::error!(%path, error, generation, "app file not written");
                 }
             }
         }
@@ -208,7 +208,7 @@ impl AppFileWriter {
         }
         self.complete = true;
         if !self.files.is_empty() {
-            tracing::info!(generation, files = self.files.len(), "files written");
+            tracing::info!(generation, files = self.files.len(), "app files written");
         }
         let not_after = Certificate::from_der(pair.pair.leaf()).map_or(SystemTime::UNIX_EPOCH, |leaf| leaf.not_after());
         let is_first = self.first == Some(generation);

@@ -56,7 +56,7 @@ pub fn report(contents: &[u8], json: bool, now: SystemTime) -> Result<String, St
     Ok(facts.to_text())
 }
 
-/// What is printed, under the names that `--json` gives.
+/// What `vestibule identity` prints, under the names that `--json` gives.
 #[derive(Serialize)]
 struct CertificateReport {
     organization: Option<String>,

@@ -155,7 +155,7 @@ impl ClientAuthConfig {
     }
 }
 
-/// Roots and names that stand in a document together.
+/// Client authentication by a validation context of Envoy: trust anchors and names in one document.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ValidationContextConfig {
     /// A client without a certificate cannot complete the handshake.
@@ -179,7 +179,7 @@ pub struct ClientAuthFiles {
     pub allow: Vec<Rule>,
     /// Rules that deny, beside those of the policy file.
     pub deny: Vec<Rule>,
-    /// Rules for clients that come in to forward who has called them. Callers are not admitted by them.
+    /// Rules for routers, which may forward who has called them (`--xfcc-forward-from`). Callers are not admitted by them.
     pub forward_from: Vec<Rule>,
     /// Nobody has given a rule, so `allow` is the rule `any` alone; the start says so.
     pub any_implied: bool,

@@ -9,7 +9,7 @@ use super::sources::{GatheredValues, RawValue, Sources};
 use super::{options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source};
 
-/// Proof that a mistake has been noted, which is why there is no value.
+/// Proof that a mistake in an option has been noted, which is why there is no value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reported(());
 

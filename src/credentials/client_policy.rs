@@ -29,7 +29,7 @@ const SETTLE_TRUST_REMOVED_ANEW: Duration = Duration::from_secs(1);
 /// The same for rules, which are to be gone within about a second.
 const SETTLE_RULES_REMOVED: Duration = Duration::from_millis(700);
 
-/// The files as they were read, to tell whether anything has changed.
+/// The files of a client policy as they were read, to tell whether anything has changed.
 #[derive(Debug, Clone)]
 pub struct ClientPolicyFiles {
     cas: TrustFiles,
@@ -351,7 +351,7 @@ impl ReloadSource for ClientPolicySource {
             Self::Tokens(_) => {
                 let loaded = if before.is_none() { "loaded" } else { "reloaded" };
                 let (cas, crls) = (client_policy.anchors.cas().len(), client_policy.anchors.crls().len());
-                tracing::info!(generation, cas, crls, "CAs of tokens {loaded}");
+                tracing::info!(generation, cas, crls, "token CAs {loaded}");
             }
             Self::Files(_) | Self::Secret(_) => {
                 log_policy(client_policy, before.map(|before| before.policy.mode), generation);

@@ -35,7 +35,7 @@ impl FileKind {
         match self {
             Self::Certificate => "credentials",
             Self::ClientCa | Self::ClientCrl | Self::Policy => "client CAs and rules",
-            Self::TokenCa | Self::TokenCrl => "CAs of tokens",
+            Self::TokenCa | Self::TokenCrl => "token CAs",
             Self::ServerCa => "server CAs",
         }
     }

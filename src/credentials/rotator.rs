@@ -109,7 +109,7 @@ struct ServedTokenTrust {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ListenerAuth {
     Nothing,
-    /// A certificate, which is judged by the admission in this place.
+    /// A certificate, which is judged by the client policy at this index of [`Rotator::client_policies`].
     Certificate {
         client_policy: usize,
         required: bool,

@@ -19,7 +19,7 @@ pub(super) struct ServerTrustSource {
     pub(super) platform_cas: Option<PathBuf>,
 }
 
-/// The files as they were read, to tell whether anything has changed.
+/// The files of the CAs for servers as they were read, to tell whether anything has changed.
 #[derive(Debug, Clone)]
 pub(super) struct ServerTrustFiles {
     cas: TrustFiles,

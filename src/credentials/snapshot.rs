@@ -14,7 +14,7 @@ use crate::trust::ClientAuth;
 pub struct Snapshot {
     /// The pair under the listener's TLS settings, with ticket keys of its own; `None`: TLS is off.
     pub server_configs: Option<ServerConfigs>,
-    /// Who may come in. The server_configs asks the same.
+    /// Who may come in; `server_configs` judges client certificates by the same in the handshake.
     pub client_auth: ClientAuth,
     /// What our own certificate says of us; `None` where it cannot be read so, or is not there.
     pub own: Option<Arc<PeerCertificate>>,

@@ -9,7 +9,7 @@ use strum::IntoStaticStr;
 pub enum Phase {
     /// Listening and serving.
     Running,
-    /// The platform has shown the retirement pair: connections that are idle are closed gently, all else goes on.
+    /// A retirement certificate was received: connections that are idle are closed gently, all else goes on.
     Retiring,
     /// The listeners are closed: idle connections are closed gently, busy ones finish.
     Draining,

@@ -1,5 +1,6 @@
 //! Readiness: whether this instance should be given work, check by check.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -102,7 +103,7 @@ struct ReadinessState {
     is_loaded: bool,
     retiring: bool,
     /// The step of the drain.
-    drain: Option<&'static str>,
+    drain: Option<Cow<'static, str>>,
 }
 
 /// How it stands with the app's secrets.
@@ -135,7 +136,7 @@ impl Readiness {
         self.state().pair = Some(validity);
     }
 
-    /// Whether the platform has shown the retirement pair.
+    /// Whether a retirement certificate was received.
     pub fn set_retiring(&self, retiring: bool) {
         self.state().retiring = retiring;
     }
@@ -156,8 +157,8 @@ impl Readiness {
     }
 
     /// The drain has come to `step`, in words.
-    pub fn set_drain_step(&self, step: &'static str) {
-        self.state().drain = Some(step);
+    pub fn set_drain_step(&self, step: impl Into<Cow<'static, str>>) {
+        self.state().drain = Some(step.into());
     }
 
     /// How everything stands at `now`, in the order of [`Check::VARIANTS`]; the app once for each way to it, and each outbound.
@@ -193,9 +194,9 @@ impl Readiness {
         checks.extend(
             self.outbounds.iter().map(|outbound| check(Check::Outbound, outbound.is_ready(), outbound.describe())),
         );
-        let drain = state.drain.unwrap_or("not asked to stop");
+        let drain = state.drain.as_deref().unwrap_or("not draining");
         checks.push(check(Check::Drain, state.drain.is_none(), drain.to_owned()));
-        let retirement = if state.retiring { "the platform has shown the retirement pair" } else { "not retiring" };
+        let retirement = if state.retiring { "retirement certificate received" } else { "not retiring" };
         checks.push(check(Check::Retirement, !state.retiring, retirement.to_owned()));
         checks
     }
@@ -242,7 +243,7 @@ mod tests {
                 "[+]listeners: 1 open",
                 "[-]certificate: none is served yet: it, or client CAs and rules, are not usable",
                 "[+]app: 127.0.0.1:8080 is never asked",
-                "[+]drain: not asked to stop",
+                "[+]drain: not draining",
                 "[+]retirement: not retiring",
             ]
         );

@@ -288,7 +288,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
-        help: "Whether the platform has shown the retirement pair: 1 or 0.",
+        help: "Whether a retirement certificate was received, by which the platform announces that the instance will stop: 1 or 0.",
         read: |seen| whole(u64::from(!is_ready(seen, Check::Retirement))),
     },
     Metric {

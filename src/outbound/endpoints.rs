@@ -282,7 +282,7 @@ impl Endpoints {
             for ip in ips {
                 let addr = SocketAddr::new(*ip, port);
                 if let Some(why) = self.refusal(addr, target, proxy.is_some()) {
-                    tracing::debug!(to = %self.name, %addr, %why, "address left out");
+                    tracing::debug!(to = %self.name, %addr, %why, "resolved address skipped");
                     refused = Some((addr, why));
                     continue;
                 }
@@ -397,7 +397,7 @@ impl Endpoints {
     pub(super) fn retires(&self, endpoint: &Endpoint) {
         let mut until = lock(&endpoint.retires_until);
         if until.is_none_or(|until| until <= Instant::now()) {
-            tracing::info!(to = %self.name, endpoint_addr = %endpoint.addr, "endpoint_retiring: the server has shown a retirement certificate and gets no new connections");
+            tracing::info!(to = %self.name, endpoint_addr = %endpoint.addr, "endpoint retiring: the server has shown a retirement certificate and gets no new connections");
         }
         *until = Some(Instant::now() + RETIREMENT);
     }

@@ -57,7 +57,7 @@ pub(super) enum OutboundRelayEnd {
     BacklogEvicted,
 }
 
-/// Both connections, and what is on its way between them.
+/// The app's connection in plaintext and the TLS connection to an endpoint, and the bytes on their way between them.
 pub(super) struct OutboundRelay {
     app: AppStream,
     endpoint: EndpointStream,
@@ -90,7 +90,7 @@ enum Direction {
     Done,
 }
 
-/// What became of one direction's turn.
+/// How far one direction of an outbound relay has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// It waits for a socket, or is done.

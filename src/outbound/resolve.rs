@@ -65,7 +65,7 @@ impl Family {
     }
 }
 
-/// Of one family.
+/// The DNS answer for one address family: A or AAAA.
 enum Answer {
     Addresses(Vec<IpAddr>, Duration),
     /// The name is there, and has no address of the family.

@@ -67,7 +67,7 @@ pub enum RelayEnd {
 )]
 pub struct NoBacklogProgress;
 
-/// Both connections, and what is on its way between them.
+/// The client's TLS session and the app's connection, and the bytes on their way between them.
 #[derive(Debug)]
 pub struct Relay {
     client: TcpStream,
@@ -142,8 +142,8 @@ enum TransferState {
 }
 
 impl Relay {
-    /// A relay between the established session on `client` and `app`. No permit, no bytes. The app has `announcement`, a PROXY header, in
-    /// front of whatever the client sends, and need not wait for that. What the relay keeps is of `reservation`, which has room for
+    /// A relay between the established session on `client` and `app`. No permit, no bytes. The app gets `proxy_header` (PROXY
+    /// protocol) in front of whatever the client sends, and need not wait for that. What the relay keeps is of `reservation`, which has room for
     /// [`chain_memory`] of the session.
     pub fn new(
         _: &Permit,

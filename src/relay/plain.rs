@@ -31,7 +31,7 @@ const READS_PER_TURN: usize = 16;
 /// Bytes that are read at a time however short memory is.
 const MIN_READ: usize = 4 * 1024;
 
-/// Both connections, and what is on its way between them.
+/// The client's connection and the app's, both in plaintext, and the bytes on their way between them.
 #[derive(Debug)]
 pub(crate) struct PlainRelay {
     client: TcpStream,
@@ -53,7 +53,7 @@ pub(crate) struct PlainRelay {
     reservation: Reservation,
 }
 
-/// What became of one direction's turn.
+/// How far one direction of a plaintext relay has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PlainTurn {
     /// It waits for a socket, or is done.

@@ -23,7 +23,7 @@ const MIN_READ: usize = 4 * 1024;
 /// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
 pub(crate) const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
 
-/// What became of one direction's turn.
+/// How far one direction of a relay has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TransferStep {
     /// It waits for a socket, or is done.

@@ -237,7 +237,7 @@ impl<'a> Assembly<'a> {
                 }
                 // What the platform says of the binding itself comes first, as where it writes the files.
                 if binding.files.iter().any(|(known, _)| *known == name) {
-                    tracing::warn!(binding = %ServiceName::named(&binding.name), credential = %SafeText::of(&name), "a credential has the name of a file of the binding, which stays");
+                    tracing::warn!(binding = %ServiceName::named(&binding.name), credential = %SafeText::of(&name), "credential skipped: the service binding has a file of that name already");
                     continue;
                 }
                 let value = match json::part(value) {

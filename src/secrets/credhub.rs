@@ -191,7 +191,11 @@ impl CredHub {
             if let Some(generation) = shown
                 && let Ok(true) = timeout_at(deadline, rotation::has_successor(&self.served, generation)).await
             {
-                tracing::debug!(generation, error = refusal.what, "CredHub is asked again with the new certificate");
+                tracing::debug!(
+                    generation,
+                    error = refusal.what,
+                    "CredHub request failed; retrying with the new certificate"
+                );
                 continue;
             }
             if !refusal.is_transient || tries == TRIES || Instant::now() + PAUSE >= deadline {
@@ -200,7 +204,7 @@ impl CredHub {
                 }
                 return Err(refusal);
             }
-            tracing::debug!(attempt = tries, error = refusal.what, "CredHub is asked again");
+            tracing::debug!(attempt = tries, error = refusal.what, "CredHub request failed; retrying");
             trouble.note(self.error(refusal));
             tries += 1;
             sleep(PAUSE).await;

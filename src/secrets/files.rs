@@ -70,10 +70,10 @@ impl SecretsFolder {
             for path in leftovers(&place).unwrap_or_default() {
                 match fs::remove_dir_all(&path) {
                     Ok(()) => {
-                        tracing::info!(folder = %path.display(), "secrets removed that a killed process has left")
+                        tracing::info!(folder = %path.display(), "leftover secrets folder of a killed process removed")
                     }
                     Err(error) => {
-                        tracing::warn!(folder = %path.display(), %error, "secrets that a killed process has left cannot be removed");
+                        tracing::warn!(folder = %path.display(), %error, "leftover secrets folder of a killed process cannot be removed");
                     }
                 }
             }

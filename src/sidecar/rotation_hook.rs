@@ -61,7 +61,7 @@ impl HookRunner {
                     app.signal_unmapped(*signal);
                     (HookResult::Success, None)
                 }
-                None => (HookResult::NotStarted, Some("the app has ended".to_owned())),
+                None => (HookResult::NotStarted, Some("the app has exited".to_owned())),
             },
             RotationHook::Exec { program, args } => {
                 let mut command = Command::new(program);

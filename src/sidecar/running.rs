@@ -126,14 +126,14 @@ impl Running {
             }
             StopCause::AppEnded(status) => {
                 tracing::info!(%status, "app exited");
-                let mut remaining = self.close_listeners("the app has ended").await;
+                let mut remaining = self.close_listeners("app exited").await;
                 self.drain_until(&mut remaining, Instant::now() + self.config.drain.timeout).await;
                 self.kill_process_group(Instant::now() + shutdown::GROUP_GRACE).await;
                 self.close_outbounds(Instant::now()).await;
                 Ok(status.into())
             }
             StopCause::Broken(fault) => {
-                self.close_listeners("giving up").await;
+                self.close_listeners("shutting down after a fault").await;
                 self.signal_app_stop();
                 self.wait_or_kill_app(Instant::now() + self.config.drain.timeout).await;
                 self.close_outbounds(Instant::now()).await;

@@ -29,7 +29,7 @@ impl Running {
         let deadline = Instant::now() + drain.timeout;
         let delay = (!drain.delay.is_zero()).then_some(drain.delay).map(tracing::field::debug);
         tracing::info!(delay, timeout = ?drain.timeout, active = self.shared.counters.active(), "draining");
-        self.readiness.set_drain_step("still accepting");
+        self.readiness.set_drain_step("drain delay; new connections are accepted");
         let _ = timeout(drain.delay, self.next_stop()).await;
         let mut remaining = self.close_listeners("listeners closed").await;
         let mut skipped = false;
@@ -82,8 +82,17 @@ impl Running {
     pub(super) fn signal_app_stop(&self) {
         if let Some(app) = self.app.as_ref().filter(|app| app.status().is_none()) {
             app.stop();
-            self.readiness.set_drain_step("the app has been told to stop");
-            tracing::info!(active = self.shared.counters.active(), "stop signal sent to app");
+            let active = self.shared.counters.active();
+            match app.stop_signal() {
+                Some(signal) => {
+                    self.readiness.set_drain_step(format!("SIG{signal} sent to app"));
+                    tracing::info!(%signal, active, "stop signal sent to app");
+                }
+                None => {
+                    self.readiness.set_drain_step("waiting for the app to exit; --signal-map drops TERM");
+                    tracing::info!(active, "stop signal not sent to app; --signal-map drops TERM");
+                }
+            }
         }
     }
 

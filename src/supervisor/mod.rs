@@ -116,6 +116,11 @@ impl App {
         self.signal(Signal::CONT);
     }
 
+    /// What [`App::stop`] sends in place of TERM; `None` where the [`SignalMap`] drops it.
+    pub fn stop_signal(&self) -> Option<Signal> {
+        self.child.map.rewrite(Signal::TERM)
+    }
+
     /// Ends the app at once, and in [`SignalScope::Group`] whatever is left in its group. Does nothing once the app
     /// has ended.
     pub fn kill(&self) {

@@ -97,7 +97,7 @@ impl Terminal {
             let taken = tcsetpgrp(&self.tty, ours);
             let back = setpgid(None, Some(ours));
             if let Err(error) = taken.and(back) {
-                tracing::warn!(%error, "the terminal could not be taken back from the app");
+                tracing::warn!(%error, "cannot take the terminal back from the app (tcsetpgrp)");
             }
         }
     }

@@ -289,17 +289,17 @@ pub(super) fn milliseconds(duration: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    fn record(counters: &Arc<Counters>) -> AccessLogEntry {
+    fn entry(counters: &Arc<Counters>) -> AccessLogEntry {
         let somewhere = SocketAddr::from(([127, 0, 0, 1], 1));
         AccessLogEntry::open(Arc::clone(counters), AccessLogFilter::Off, somewhere, somewhere)
     }
 
     #[test]
-    fn a_record_is_counted_once_whether_it_is_closed_or_dropped() {
+    fn an_entry_is_counted_once_whether_it_is_closed_or_dropped() {
         let counters = Arc::new(Counters::default());
-        record(&counters).close(CloseReason::Completed);
-        drop(record(&counters));
-        let mut decided = record(&counters);
+        entry(&counters).close(CloseReason::Completed);
+        drop(entry(&counters));
+        let mut decided = entry(&counters);
         decided.set_close_reason(CloseReason::PeerExpired);
         assert_eq!(counters.active(), 1);
         drop(decided);
@@ -309,12 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_fault_of_ours_on_the_record_of_the_connection_that_it_ends() {
+    fn a_panic_is_a_fault_of_ours_in_the_entry_of_the_connection_that_it_ends() {
         let counters = Arc::new(Counters::default());
         let theirs = Arc::clone(&counters);
         let ended = std::thread::spawn(move || {
-            let mut record = record(&theirs);
-            record.fields.transferred = Transferred { up: 7, down: 8 };
+            let mut entry = entry(&theirs);
+            entry.fields.transferred = Transferred { up: 7, down: 8 };
             panic!("in the middle of it");
         });
         assert!(ended.join().is_err());

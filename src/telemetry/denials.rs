@@ -32,7 +32,7 @@ pub struct Denied {
     pub client: DeniedClient,
 }
 
-/// Who was denied.
+/// What `/status.json` and the status page say of a client that was denied.
 #[derive(Debug, Clone)]
 pub enum DeniedClient {
     /// No client CA has vouched for anything.

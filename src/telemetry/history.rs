@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// Pieces of time that are remembered.
+/// How many buckets are remembered.
 pub(crate) const BUCKETS: usize = 60;
 
-/// How long each of them is.
+/// How long a bucket is.
 pub const BUCKET: Duration = Duration::from_secs(5);
 
 /// What happened in one bucket of time.
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_is_in_the_piece_of_its_time_and_stays_there_for_five_minutes() {
+    fn what_happens_is_in_the_bucket_of_its_time_and_stays_there_for_five_minutes() {
         let course = History::default();
         let at = |seconds| course.began + Duration::from_secs(seconds);
         course.opened(at(0));

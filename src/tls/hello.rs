@@ -171,7 +171,7 @@ enum HelloProgress {
     Incomplete,
     /// A ClientHello, and the record in which it ends.
     Complete,
-    /// The beginning of a ClientHello that is longer than [`LONGEST`].
+    /// The beginning of a ClientHello that is longer than [`MAX_HELLO_BYTES`].
     TooLong,
     /// Something else.
     Other,

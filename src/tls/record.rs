@@ -1,8 +1,8 @@
-//! How TLS protects what it carries: in pieces of at most 16 KiB, which TLS calls records, each encrypted and authenticated by
-//! itself (RFC 8446, section 5; RFC 5246, section 6.2).
+//! The record layer: TLS carries bytes in records of at most 16 KiB, each encrypted and authenticated by itself (RFC 8446,
+//! section 5; RFC 5246, section 6.2).
 //!
 //! rustls makes the keys, and it opens what the client has sealed, in place. What goes to the client is sealed here, from the
-//! caller's buffer into the caller's buffer: rustls would copy it twice, and allocate for each piece.
+//! caller's buffer into the caller's buffer: rustls would copy it twice, and allocate for each record.
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
@@ -13,13 +13,13 @@ use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType, ProtocolVe
 
 use crate::io::Outgoing;
 
-/// The most plaintext in one piece (RFC 8446, 5.1).
+/// The most plaintext in one record (RFC 8446, 5.1).
 pub(super) const MAX_FRAGMENT: usize = 16 * 1024;
 
-/// Type, version and length in front of each piece.
+/// Type, version and length in front of each record.
 pub(super) const HEADER: usize = 5;
 
-/// By how much a piece may be longer than its plaintext (RFC 5246, 6.2.3; in TLS 1.3 less, which its plaintext's limit sees to).
+/// By how much a record may be longer than its plaintext (RFC 5246, 6.2.3; in TLS 1.3 less, which its plaintext's limit sees to).
 const EXPANSION: usize = 2048;
 
 /// The authentication tag, of all our suites.
@@ -35,12 +35,12 @@ pub(super) struct Sealer {
     key: LessSafeKey,
     iv: Iv,
     seq: u64,
-    /// How many pieces the key is good for.
+    /// How many records the key is good for.
     limit: u64,
     layout: NonceLayout,
 }
 
-/// What a sealed piece consists of.
+/// What a sealed record consists of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NonceLayout {
     /// The type is sealed with the plaintext.
@@ -52,7 +52,7 @@ enum NonceLayout {
 }
 
 impl Sealer {
-    /// With keys that have sealed `seq` pieces already.
+    /// With keys that have sealed `seq` records already.
     ///
     /// # Errors
     /// A kind of keys that is not ours.
@@ -84,7 +84,7 @@ impl Sealer {
         self.limit = self.seq;
     }
 
-    /// Appends `plaintext`, of at most [`MAX_FRAGMENT`] bytes, to `out` as one piece.
+    /// Appends `plaintext`, of at most [`MAX_FRAGMENT`] bytes, to `out` as one record.
     ///
     /// # Errors
     /// [`KeyLimitReached`]. `out` is as it was.
@@ -94,7 +94,7 @@ impl Sealer {
         plaintext: &[u8],
         out: &mut Outgoing,
     ) -> Result<(), KeyLimitReached> {
-        // Beyond its limit a key has one piece for the word that it is replaced, and one for an alert.
+        // Beyond its limit a key has one record for the word that it is replaced, and one for an alert.
         if self.seq > self.limit.saturating_add(1) {
             return Err(KeyLimitReached);
         }
@@ -141,7 +141,7 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// With keys that have opened `seq` pieces already.
+    /// With keys that have opened `seq` records already.
     ///
     /// # Errors
     /// A kind of keys that is not ours.
@@ -160,12 +160,12 @@ impl Opener {
         Ok(Self { decrypter, seq })
     }
 
-    /// What `piece` holds, in place.
+    /// What `record` holds, in place.
     ///
     /// # Errors
     /// The alert that says what is wrong with it.
-    pub(super) fn open<'a>(&mut self, piece: Record<'a>) -> Result<InboundPlainMessage<'a>, AlertDescription> {
-        let Record { typ, version, body } = piece;
+    pub(super) fn open<'a>(&mut self, record: Record<'a>) -> Result<InboundPlainMessage<'a>, AlertDescription> {
+        let Record { typ, version, body } = record;
         let sealed = InboundOpaqueMessage::new(typ, version, body);
         let opened = self.decrypter.decrypt(sealed, self.seq).map_err(|error| match error {
             rustls::Error::DecryptError => AlertDescription::BadRecordMac,
@@ -184,7 +184,7 @@ pub fn record_length(wire: &[u8]) -> Option<usize> {
     Some(HEADER + usize::from(u16::from_be_bytes([high, low])))
 }
 
-/// A sealed piece, as it came.
+/// A sealed record, as it came.
 pub(super) struct Record<'a> {
     typ: ContentType,
     version: ProtocolVersion,
@@ -192,7 +192,7 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The first piece in `wire`, and its length there; `None` as long as it is not whole.
+    /// The first record in `wire`, and its length there; `None` as long as it is not whole.
     ///
     /// # Errors
     /// The alert that says what is wrong with its header.

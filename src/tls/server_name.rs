@@ -88,7 +88,7 @@ thread_local! {
     static IN_FORCE: RefCell<MaskedServerNames> = const { RefCell::new(MaskedServerNames(Vec::new())) };
 }
 
-/// See [`Hidden::in_force`].
+/// While this lives, this thread hashes what the client has sent ([`MaskedServerNames::in_force`]).
 #[must_use]
 pub(super) struct MaskGuard;
 

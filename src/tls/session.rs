@@ -39,12 +39,12 @@ const FATAL: u8 = 2;
 #[error("the client broke the TLS protocol, or says that we did")]
 pub struct Violation;
 
-/// What came of a run of sealed pieces.
+/// What came of a run of sealed records.
 #[derive(Debug, Clone, Copy)]
 pub struct Decrypted {
     /// Bytes at the front of the input that are done with. The rest must be handed in again, with more behind it.
     pub used: usize,
-    /// The sink asked to stop; whole pieces may be waiting in the rest.
+    /// The sink asked to stop; whole records may be waiting in the rest.
     pub stopped: bool,
 }
 
@@ -100,7 +100,7 @@ impl Session {
         self.0.client_closed
     }
 
-    /// Opens the sealed pieces at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. Alerts
+    /// Opens the sealed records at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. Alerts
     /// for the client are appended to `out`; a key update that is owed to it is for [`Session::write_key_update`].
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Session {
         Ok(Decrypted { used: wire.len(), stopped: false })
     }
 
-    /// Seals `plaintext` to `out`, in pieces of at most 16 KiB.
+    /// Seals `plaintext` to `out`, in records of at most 16 KiB.
     ///
     /// # Errors
     /// [`KeyLimitReached`]: in TLS 1.2, after some hundred gigabytes.
@@ -184,18 +184,18 @@ impl From<AlertDescription> for Abort {
 }
 
 impl SessionState {
-    /// Opens the first piece of `wire` and does what it says. Gives its length, and whether to go on; `None` if it is not whole.
+    /// Opens the first record of `wire` and does what it says. Gives its length, and whether to go on; `None` if it is not whole.
     fn open_one(
         &mut self,
         wire: &mut [u8],
         out: &mut Outgoing,
         sink: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Option<(usize, ControlFlow<()>)>, Abort> {
-        let Some((piece, length)) = Record::first_in(wire)? else { return Ok(None) };
-        let opened = self.opener.open(piece)?;
+        let Some((record, length)) = Record::first_in(wire)? else { return Ok(None) };
+        let opened = self.opener.open(record)?;
         let mut flow = ControlFlow::Continue(());
         match opened.typ {
-            // A message in several pieces has nothing between them (RFC 8446, 5.1).
+            // A message in several records has nothing between them (RFC 8446, 5.1).
             ContentType::Handshake => self.on_handshake(opened.payload, out)?,
             _ if self.announced > 0 => return Err(AlertDescription::UnexpectedMessage.into()),
             ContentType::ApplicationData if opened.payload.is_empty() => {}
@@ -236,7 +236,7 @@ impl SessionState {
         for (at, byte) in payload.iter().enumerate() {
             match KEY_UPDATE.get(usize::from(self.announced)) {
                 Some(expected) if byte == expected => self.announced += 1,
-                // Its last byte, which has to be the last of its piece: the next one is sealed with the new keys.
+                // Its last byte, which has to be the last of its record: the next one is sealed with the new keys.
                 None if at + 1 == payload.len() => {
                     self.announced = 0;
                     return self.on_key_update(*byte);

@@ -56,7 +56,7 @@ pub(super) fn check_size(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
 /// Whether no more ways lead through `chain` than are tried.
 ///
 /// # Errors
-/// As [`is_bounded`].
+/// [`DenialReason::ChainTooLong`].
 pub(super) fn check_paths(chain: &[Readable<'_>]) -> Result<(), Denial> {
     let read: Vec<_> = chain.iter().map(|one| EndEntityCert::try_from(one.shown()).ok()).collect();
     let ways = Ways { names: read.iter().map(|one| one.as_ref().map(|one| (one.subject(), one.issuer()))).collect() };

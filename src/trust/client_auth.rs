@@ -48,7 +48,7 @@ pub enum ClientAuth {
     Certificate(ClientAuthenticator),
 }
 
-/// Who was denied.
+/// The holder of a certificate that was denied, as far as the client CAs vouch for it.
 #[derive(Debug, Clone)]
 pub enum DeniedPeer {
     /// The holder of a certificate that a client CA has issued.

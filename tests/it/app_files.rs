@@ -67,8 +67,8 @@ fn mode(path: &Path) -> u32 {
 /// Waits until the files of `generation` are in place.
 #[track_caller]
 fn written(sidecar: &Sidecar, generation: u64) -> Value {
-    sidecar.wait_until(&format!("files written of generation {generation}"), |line| {
-        line["message"] == "files written" && line["generation"] == generation
+    sidecar.wait_until(&format!("app files written of generation {generation}"), |line| {
+        line["message"] == "app files written" && line["generation"] == generation
     })
 }
 
@@ -169,7 +169,7 @@ fn a_token_file_verifies_by_its_own_certificate_and_is_another_at_once_after_a_r
     scene.credentials.folder.write(&third).unwrap();
     written(&sidecar, 3);
     read(3, &third.cert_pem);
-    assert!(sidecar.lines_of("file not written").is_empty());
+    assert!(sidecar.lines_of("app file not written").is_empty());
 }
 
 #[test]
@@ -200,11 +200,11 @@ fn a_reader_in_a_loop_sees_whole_files_only_during_a_storm_of_rotations() {
         });
         let mut last = scene.credentials.rotate();
         for nth in 0..60 {
-            let before = sidecar.lines_of("files written").len();
+            let before = sidecar.lines_of("app files written").len();
             last = scene.credentials.rotate();
             if nth % 5 == 0 {
                 // Some of them are taken up, some are overtaken.
-                eventually("a generation", || (sidecar.lines_of("files written").len() > before).then_some(()));
+                eventually("a generation", || (sidecar.lines_of("app files written").len() > before).then_some(()));
             }
         }
         eventually("the newest pair", || {
@@ -276,6 +276,6 @@ fn a_token_that_somebody_deletes_comes_back_on_schedule() {
     // The file is there before the line that tells of it.
     let issued = sidecar.lines_eventually("token issued", 2);
     assert_eq!((issued.len(), &issued[1]["generation"]), (2, &1.into()));
-    assert!(sidecar.lines_of("file not written").is_empty());
-    assert_eq!(sidecar.lines_of("files written").len(), 1, "nothing was missing");
+    assert!(sidecar.lines_of("app file not written").is_empty());
+    assert_eq!(sidecar.lines_of("app files written").len(), 1, "nothing was missing");
 }

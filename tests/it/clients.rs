@@ -128,7 +128,7 @@ fn green_comes_in_blue_is_told_by_an_alert_and_the_operator_sees_who_and_why() {
         app.accept().read_exact(&mut [0; 2]).unwrap();
         client.close_notify();
         drop(client);
-        let entry = sidecar.wait_until("green's record", |line| line["verdict"] == "permit");
+        let entry = sidecar.wait_until("green's entry", |line| line["verdict"] == "permit");
         assert_eq!(entry["rule"], format!("cf:app:{}", green.app));
         assert_eq!(entry["client_app"], green.app.to_string());
     }

@@ -154,7 +154,7 @@ fn a_probe_reaches_no_app_and_leaves_no_line_at_info_but_is_counted() {
     drop(client);
     sidecar.access_log_entry("completed");
 
-    assert_eq!(sidecar.lines().len(), lines + 1, "one record and nothing else: {:#?}", sidecar.lines());
+    assert_eq!(sidecar.lines().len(), lines + 1, "one entry and nothing else: {:#?}", sidecar.lines());
     assert_eq!(app.unaccepted(), 0);
     sidecar.signal("TERM");
     assert!(sidecar.exited().success());

@@ -55,12 +55,9 @@ fn every_part_is_named_and_readiness_follows_the_app() {
     let (status, body) = get(admin, "/readyz?verbose");
     assert_eq!(status, 503);
     assert!(body.contains(&format!("[-]app: {at} does not accept yet\n")), "{body}");
-    for part in [
-        "[+]listeners: 1 open",
-        "[+]certificate: until 2",
-        "[+]drain: not asked to stop",
-        "[+]retirement: not retiring",
-    ] {
+    for part in
+        ["[+]listeners: 1 open", "[+]certificate: until 2", "[+]drain: not draining", "[+]retirement: not retiring"]
+    {
         assert!(body.contains(part), "{part} in {body}");
     }
     assert_eq!(get(admin, "/readyz?exclude=app").0, 200);
@@ -93,7 +90,7 @@ fn retirement_and_the_steps_of_a_drain_are_visible() {
     sidecar.wait_for("retirement certificate received; closing idle connections");
     let (status, body) = get(admin, "/readyz?verbose");
     assert_eq!(status, 503);
-    assert!(body.contains("[-]retirement: the platform has shown the retirement pair\n"), "{body}");
+    assert!(body.contains("[-]retirement: retirement certificate received\n"), "{body}");
     assert!(body.contains("[+]certificate: "), "{body}");
 
     sidecar.signal("TERM");
@@ -107,6 +104,35 @@ fn retirement_and_the_steps_of_a_drain_are_visible() {
     assert_eq!(busy.receive_all(), (b"answer".to_vec(), Ending::CloseNotify));
     drop(busy);
     assert_eq!(sidecar.exited().code(), Some(0));
+}
+
+#[test]
+fn while_the_app_is_waited_for_readiness_names_the_signal_that_it_was_sent() {
+    let deaf = "trap '' TERM QUIT; echo deaf >&2; while :; do sleep 0.05; done";
+    for (map, step) in [
+        ("", "SIGTERM sent to app"),
+        ("TERM:QUIT", "SIGQUIT sent to app"),
+        ("TERM:0", "waiting for the app to exit; --signal-map drops TERM"),
+    ] {
+        let credentials = Credentials::new();
+        let options = ["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-timeout", "60s"];
+        let mut sidecar = Setup::command(&options)
+            .arg(&format!("--signal-map={map}"))
+            .arg("--")
+            .arg("sh")
+            .arg("-c")
+            .arg(deaf)
+            .credentials(&credentials)
+            .env("PORT", &app::nobody().port().to_string())
+            .ready();
+        let admin = admin(&sidecar);
+        sidecar.wait_until("the app", |line| line == "deaf");
+        sidecar.signal("TERM");
+        let expected = format!("[-]drain: {step}\n");
+        eventually(step, || get(admin, "/readyz?verbose").1.contains(&expected).then_some(()));
+        sidecar.signal("TERM");
+        assert_eq!(sidecar.exited().code(), Some(128 + 9), "{map}");
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn dropped(sidecar: &Sidecar) -> u64 {
     value.unwrap().parse().unwrap()
 }
 
-/// Short connections, each of which leaves a record, until lines are dropped. How many it took.
+/// Short connections, each of which leaves an entry, until lines are dropped. How many it took.
 fn connect_until_lines_are_dropped(sidecar: &Sidecar) -> u64 {
     let addr = sidecar.addr();
     let mut connections = 0;
@@ -107,11 +107,11 @@ fn traffic_goes_on_while_nobody_reads_stderr_and_the_next_line_says_how_many_are
     assert_eq!(lines.last().unwrap()["message"], "exited");
     let times: Vec<_> = lines.iter().filter(|line| line["dropped"].is_null()).map(|line| &line["timestamp"]).collect();
     assert!(times.is_sorted_by(|a, b| a.as_str() <= b.as_str()), "{times:?}");
-    let records = sidecar.lines_of("connection closed").len() as u64;
+    let entries = sidecar.lines_of("connection closed").len() as u64;
     let missing: u64 = lines.iter().filter_map(|line| line["dropped"].as_u64()).sum();
     let closed = lines.last().unwrap()["connections"].as_u64().unwrap();
     assert_eq!(closed, connections + 1);
-    assert!(records < closed && records + missing >= closed, "{records} and {missing} of {closed}");
+    assert!(entries < closed && entries + missing >= closed, "{entries} and {missing} of {closed}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod metrics;
 mod outbound;
 mod policy;
 mod process;
+mod prose;
 mod proxy_protocol;
 mod relay;
 mod reloads;

@@ -259,7 +259,7 @@ fn a_load_balancer_that_is_listed_speaks_for_its_client_in_any_pieces() {
             client.send(b"hi").unwrap();
             assert_eq!(read(&mut app_end, 2), b"hi");
             drop((client, app_end));
-            let entry = sidecar.wait_until("its record", |line| line["proxy_addr"] == via.as_str());
+            let entry = sidecar.wait_until("its entry", |line| line["proxy_addr"] == via.as_str());
             assert_eq!(entry["client_addr"], peer);
         }
     }
@@ -271,8 +271,7 @@ fn a_load_balancer_that_is_listed_speaks_for_its_client_in_any_pieces() {
         let client = connector.handshake(tcp).unwrap();
         assert!(line(&mut app.accept()).starts_with(&format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} ", here.port())));
         drop(client);
-        sidecar
-            .wait_until("its record", |line| line["client_addr"] == here.to_string() && line["proxy_addr"].is_null());
+        sidecar.wait_until("its entry", |line| line["client_addr"] == here.to_string() && line["proxy_addr"].is_null());
     }
 }
 
@@ -323,7 +322,7 @@ fn a_listed_load_balancer_without_a_sound_header_is_turned_away() {
         tcp.write_all(bytes).unwrap();
         assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Fin), "nothing is said to it, and nothing is reset");
         let here = tcp.local_addr().unwrap().to_string();
-        let entry = sidecar.wait_until("its record", |line| line["client_addr"] == here.as_str());
+        let entry = sidecar.wait_until("its entry", |line| line["client_addr"] == here.as_str());
         assert_eq!((&entry["close_reason"], &entry["level"]), (&"proxy_header".into(), &"info".into()));
         let detail = entry["detail"].as_str().unwrap();
         assert!(detail.starts_with("no sound PROXY header, which --accept-proxy-protocol demands"), "{detail}");
@@ -333,7 +332,7 @@ fn a_listed_load_balancer_without_a_sound_header_is_turned_away() {
     tcp.write_all(b"PROXY TCP4 203.0").unwrap();
     let here = tcp.local_addr().unwrap().to_string();
     drop(tcp);
-    let entry = sidecar.wait_until("its record", |line| line["client_addr"] == here.as_str());
+    let entry = sidecar.wait_until("its entry", |line| line["client_addr"] == here.as_str());
     assert_eq!(entry["close_reason"], "proxy_header");
     assert_eq!(app.unaccepted(), 0);
 }

@@ -65,10 +65,10 @@ fn a_name_that_cannot_be_used_counts_as_absent() {
             assert_eq!(ask(&sidecar, name, manner), "hello\n");
         }
     }
-    let records: Vec<_> = sidecar.lines_of("connection closed");
+    let entries: Vec<_> = sidecar.lines_of("connection closed");
     assert!(
-        records.iter().all(|record| record.get("server_name").is_none_or(serde_json::Value::is_null)),
-        "{records:#?}"
+        entries.iter().all(|entry| entry.get("server_name").is_none_or(serde_json::Value::is_null)),
+        "{entries:#?}"
     );
     assert!(sidecar.reasons().iter().all(|reason| reason != "handshake_failed"), "{:?}", sidecar.reasons());
 }

@@ -50,11 +50,13 @@ pub(crate) const INBOUND: Form = Form {
     file: "RESULTS.md",
     title: "Results",
     notes: "\
-CPU is user and system time of the measured process, of all its threads and of its children, from the kernel's own accounting; latencies and starts are wall time. \
-Each sample is of a fresh process with one worker (*two-threads*: two); in each round every measure is taken of one peer after the other. \
-The client offers TLS 1.3, X25519 and AES-128-GCM and nothing else. A new connection is: accepted, shaken hands on, one small request answered, closed by both sides. \
-Memory is resident memory; where a peer has a parent and a worker, pages that they share count once. \
-A cell is the median of the rounds, with the smallest and the largest in parentheses; a ratio is the median of the ratios within each round. Absolute figures hold for this machine and hour; ratios travel further.",
+CPU is user and system time of the measured process, of all its threads and of its children, from the kernel's own accounting; latencies and starts are wall time.
+Each sample is of a fresh process with one worker (*two-threads*: two); in each round every measure is taken of one peer after the other.
+The client offers TLS 1.3, X25519 and AES-128-GCM and nothing else.
+A new connection is: accepted, shaken hands on, one small request answered, closed by both sides.
+Memory is resident memory; where a peer has a parent and a worker, pages that they share count once.
+A cell is the median of the rounds, with the smallest and the largest in parentheses; a ratio is the median of the ratios within each round.
+Absolute figures hold for this machine and hour; ratios travel further.",
     goals: goals::INBOUND,
 };
 
@@ -63,17 +65,19 @@ pub(crate) const OUTBOUND: Form = Form {
     file: "OUTBOUND.md",
     title: "Outbound: a proxy speaks mutual TLS for the app",
     notes: "\
-Client → measured process → server; plaintext to the process, mutual TLS 1.3 behind it (RSA-2048 on both sides, X25519, AES-128-GCM). \
-The server is the same for all: the app of this crate, in TLS by rustls. All verify it by CA and by one identity. \
-CPU is user and system time of the measured process, of all its threads, from the kernel's own accounting; rates, latencies and starts are wall time, \
-and client and server share the machine with the process, so that a rate says less than a cost. \
-Each sample is of a fresh process with one worker; in each round every measure is taken of one peer after the other. \
-A new connection is: accepted, dialled, shaken hands on, one small request answered, closed by both sides; the server has counted which handshakes were resumed. \
-What a proxy adds is the difference to the same client in mutual TLS with the same server, seconds before. \
-An idle connection is one that has had a request. Memory is resident memory. \
-*relay* is the floor: plaintext on both sides, before the same app without TLS. \
-*http1*, *envoy-http1* and *forward-proxy* read requests and send them one by one over connections that are kept: new connections of a client are none to the server there. \
-A cell is the median of the rounds, with the smallest and the largest in parentheses; a ratio is the median of the ratios within each round. Absolute figures hold for this machine and hour; ratios travel further. \
+Client → measured process → server; plaintext to the process, mutual TLS 1.3 behind it (RSA-2048 on both sides, X25519, AES-128-GCM).
+The server is the same for all: the app of this crate, in TLS by rustls.
+All verify it by CA and by one identity.
+CPU is user and system time of the measured process, of all its threads, from the kernel's own accounting; rates, latencies and starts are wall time, and client and server share the machine with the process, so that a rate says less than a cost.
+Each sample is of a fresh process with one worker; in each round every measure is taken of one peer after the other.
+A new connection is: accepted, dialled, shaken hands on, one small request answered, closed by both sides; the server has counted which handshakes were resumed.
+What a proxy adds is the difference to the same client in mutual TLS with the same server, seconds before.
+An idle connection is one that has had a request.
+Memory is resident memory.
+*relay* is the floor: plaintext on both sides, before the same app without TLS.
+*http1*, *envoy-http1* and *forward-proxy* read requests and send them one by one over connections that are kept: new connections of a client are none to the server there.
+A cell is the median of the rounds, with the smallest and the largest in parentheses; a ratio is the median of the ratios within each round.
+Absolute figures hold for this machine and hour; ratios travel further.
 What is missed, and why: [performance](../docs/performance.md#outbound).",
     goals: goals::OUTBOUND,
 };

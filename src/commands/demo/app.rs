@@ -25,8 +25,8 @@ pub(super) async fn start(is_told: bool) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let addr = listener.local_addr()?;
     tokio::spawn(async move {
-        // When accepting fails the demo has run out of descriptors; the proxy's own records then say that the app
-        // cannot be reached.
+        // When accepting fails the demo has run out of descriptors; the proxy's access log then says that the app cannot
+        // be reached.
         while let Ok((stream, client)) = listener.accept().await {
             tokio::spawn(serve(stream, client, is_told));
         }

@@ -11,7 +11,7 @@ use crate::identity::{Client, Identity};
 use crate::policy::{Denial, Permit, RequestDenial, RequestPermit, Route, Rule};
 use crate::trust::{AuthenticatedServer, ServerDenial};
 
-/// What is printed, under the names that `--json` gives.
+/// What `vestibule policy test` prints, under the names that `--json` gives.
 #[derive(Serialize)]
 pub(super) struct PolicyTestResult {
     listener: String,
@@ -218,7 +218,7 @@ impl PolicyTestResult {
             }
         }
         match (denial_reason, &self.to) {
-            (Some(_), None) if status.is_some() => line("see", "docs/http-routes.md#requests-that-are-refused"),
+            (Some(_), None) if status.is_some() => line("see", "docs/http-routes.md#denied-requests-status-and-reason"),
             (Some(reason), None) => line("see", &format!("docs/troubleshooting.md#denied-{reason}")),
             (Some(_), Some(_)) => line("see", "docs/reference/access-log.md#outbound-reasons"),
             (None, _) => {}

@@ -73,7 +73,7 @@ fn a_request_is_judged_with_its_folded_path_and_its_route() {
     let (text, exit) = bench.test(None, "GET", "/api", false);
     let expected = "listener      [::]:8443\nmethod        GET\npath          /api\nfolded        /api\nroute         GET /api\n\
          verdict       denial\nrule          none\nreason        certificate_required: the request needs a client certificate\n\
-         status        401\ncaller        anonymous, without a certificate\nsee           docs/http-routes.md#requests-that-are-refused\n";
+         status        401\ncaller        anonymous, without a certificate\nsee           docs/http-routes.md#denied-requests-status-and-reason\n";
     assert_eq!((text.as_str(), exit), (expected, Exit::Findings));
 }
 

@@ -150,7 +150,7 @@ fn to_text(verdict: &TokenVerdict) -> String {
         line("warning", warning);
     }
     if verdict.reason.is_some() {
-        line("see", &"docs/tokens.md#reasons");
+        line("see", &"docs/tokens.md#denial-reasons");
     }
     out
 }

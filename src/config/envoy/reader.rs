@@ -10,7 +10,7 @@ use super::yaml::Node;
 use crate::diagnostics::redact::{may_be_secret_name, quote};
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 
-/// Proof that a mistake has been noted, which is why there is no value.
+/// Proof that a mistake in Envoy's document has been noted, which is why there is no value.
 #[derive(Clone, Copy)]
 pub(super) struct FieldProblem(());
 

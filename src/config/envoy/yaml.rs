@@ -276,10 +276,15 @@ mod tests {
     fn a_large_text_is_read_at_once() {
         let pem = format!("  {}\n", "A".repeat(64)).repeat(8_000);
         let text = format!("a: |\n{pem}");
-        let started = Instant::now();
-        let Ok(root) = parse_yaml(&text, LARGEST) else { panic!("half a mebibyte") };
-        assert_eq!(root.get("a").and_then(Node::text).map(str::len), Some(8_000 * 65));
-        assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
+        let reading = || {
+            let started = Instant::now();
+            let Ok(root) = parse_yaml(&text, LARGEST) else { panic!("half a mebibyte") };
+            assert_eq!(root.get("a").and_then(Node::text).map(str::len), Some(8_000 * 65));
+            started.elapsed()
+        };
+        // A busy machine makes some readings long, and a reader that is slow all of them.
+        let limit = Duration::from_millis(200);
+        assert!((0..10).any(|_| reading() < limit), "none within {limit:?}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ const MAX_BEFORE_ANSWER: u64 = 2 * MAX_ANSWER_HEAD as u64;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// What hyper speaks on.
+/// The connection to the app on which hyper's client speaks.
 pub(super) type AppConnectionIo = TokioIo<TalliedStream<ResettingStream>>;
 
 /// Why there is no connection to the app.

@@ -35,7 +35,7 @@ const FIRST_REQUEST_WHILE_GOING: Duration = Duration::from_secs(1);
 /// Beside the longest head, what may have come with it, in bytes.
 const BEHIND_HEAD: usize = 8 * 1024;
 
-/// What became of serving requests until there was a silence.
+/// How a run of requests ended: the connection is silent and gives up what serves requests ([`PARK_AFTER`]), or it is done.
 enum Spell {
     Silent { stream: ClientStream, first: Vec<u8> },
     Ended(Served),

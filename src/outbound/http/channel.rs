@@ -27,7 +27,7 @@ use crate::tls::Negotiated;
 /// The longest head of a response, in bytes. It has 100 fields at most: as many as hyper reads without memory of its own for them.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
-/// What hyper speaks on.
+/// The TLS connection to an endpoint on which hyper's client speaks.
 pub(super) type Connection = TokioIo<TalliedStream<BacklogStream<EndpointStream>>>;
 
 /// A connection to an endpoint, ready for a request. Dropping it cuts it off.

@@ -38,15 +38,15 @@ pub enum LeaseEvent {
     Ending(Vec<String>),
 }
 
-/// When one of them ends, and when something is done about that.
+/// When a lease ends, and when it is renewed next.
 #[derive(Clone, Copy, Default)]
 struct LeaseTimes {
     end: Option<Instant>,
-    /// `None`: it is left to end.
+    /// `None`: it is not renewed, and ends.
     renewal: Option<Instant>,
 }
 
-/// Those of each, of which the first are told to others.
+/// The times of all leases; the earliest end and the earliest renewal are shown in metrics and on the status page.
 struct AllLeaseTimes {
     times: Mutex<Vec<LeaseTimes>>,
     counters: Arc<SecretCounters>,
@@ -225,7 +225,7 @@ impl KeptLease {
             self.before.push((ends, old));
         }
         let Some(lease) = answer.lease else {
-            tracing::info!(secret = %self.secret.request, "secret replaced by one that does not end");
+            tracing::info!(secret = %self.secret.request, "secret renewed without a lease");
             self.secret.files.clear();
             self.secret.lease.renewable = false;
             self.times.set(self.place, LeaseTimes::default());

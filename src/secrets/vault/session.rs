@@ -296,7 +296,7 @@ impl VaultSession {
                 Some(renewal) => schedule.logged_in(now, Renewal { renewable: true, ..renewal }),
                 // What it has left it keeps.
                 None => {
-                    tracing::debug!("a token of a pair before is not renewed any more; its leases end with it");
+                    tracing::debug!("token of Vault of an earlier certificate not renewed; its leases end with it");
                     schedule.give_up();
                 }
             }

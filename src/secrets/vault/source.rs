@@ -46,7 +46,7 @@ impl VaultSource {
             match self.ask(request).await {
                 Ok(found) => return found,
                 Err(failure) if failure.error.is_transient(failure.asked) && Instant::now() + BETWEEN < until => {
-                    tracing::debug!(error = %failure.error, "Vault is asked again");
+                    tracing::debug!(error = %failure.error, "Vault request failed; retrying");
                     trouble.note(failure.into());
                     sleep(BETWEEN).await;
                 }

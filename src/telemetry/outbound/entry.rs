@@ -107,7 +107,7 @@ pub struct OutboundEntryFields {
     pub request: Option<RequestFields>,
 }
 
-/// What is learned of a request on its way.
+/// The fields of an outbound request's access log entry, filled in as the request goes its way.
 #[derive(Debug, Default)]
 pub struct RequestFields {
     /// How it was asked for.

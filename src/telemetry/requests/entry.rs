@@ -78,7 +78,7 @@ pub struct RequestLogEntry {
     end: Option<Option<RequestReason>>,
 }
 
-/// What is learned of a request on its way.
+/// The fields of the access log entry of a request in HTTP mode, filled in as the request goes its way.
 #[derive(Debug)]
 pub struct RequestEntryFields {
     /// The number of its connection.

@@ -164,7 +164,7 @@ fn every_suite_carries_bytes_of_every_length_both_ways() {
 }
 
 #[test]
-fn pieces_arrive_whole_however_the_wire_is_cut() {
+fn records_arrive_whole_however_the_wire_is_cut() {
     let mut two = tls13();
     two.client.writer().write_all(&bytes(40)).unwrap();
     let whole = two.sealed_by_client();
@@ -175,7 +175,7 @@ fn pieces_arrive_whole_however_the_wire_is_cut() {
 }
 
 #[test]
-fn a_sink_that_breaks_off_gets_the_next_piece_later() {
+fn a_sink_that_breaks_off_gets_the_next_record_later() {
     let mut two = tls13();
     for part in [b"one", b"two"] {
         two.client.writer().write_all(part).unwrap();
@@ -204,7 +204,7 @@ fn one_bit_that_is_wrong_ends_the_session_with_bad_record_mac() {
 }
 
 #[test]
-fn a_piece_that_is_repeated_or_left_out_ends_the_session() {
+fn a_record_that_is_repeated_or_left_out_ends_the_session() {
     let mut two = tls13();
     two.client.writer().write_all(b"once").unwrap();
     let wire = two.sealed_by_client();
@@ -219,7 +219,7 @@ fn a_piece_that_is_repeated_or_left_out_ends_the_session() {
 }
 
 #[test]
-fn headers_that_no_piece_has_end_the_session() {
+fn headers_that_no_record_has_end_the_session() {
     let cases: [(&[u8], AlertDescription); 5] = [
         (b"GET / HTTP/1.1\r\n", AlertDescription::ProtocolVersion),
         (&[23, 3, 3, 0xff, 0xff], AlertDescription::RecordOverflow),
@@ -421,7 +421,7 @@ fn renegotiation_is_declined_once_and_then_ends_the_session() {
 }
 
 #[test]
-fn empty_pieces_of_application_data_are_passed_over() {
+fn empty_records_of_application_data_are_passed_over() {
     let (mut session, mut rogue) = rogue12();
     let mut wire = rogue.seal(ContentType::ApplicationData, b"");
     let mut out = Outgoing::default();

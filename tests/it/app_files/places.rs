@@ -78,7 +78,7 @@ fn a_folder_that_is_missing_is_said_once_changes_nothing_else_and_is_used_once_i
             .arg("--credential-file")
             .arg(&[scene.file("chain", "later/chain"), scene.file("ca", "ca")].join(",")),
     );
-    let error = measured.sidecar.wait_for("file not written");
+    let error = measured.sidecar.wait_for("app file not written");
     assert_eq!((&error["level"], &error["error"]), (&"error".into(), &"its folder does not exist; make it".into()));
     assert_eq!(error["path"], scene.path("later/chain").to_str().unwrap());
     assert!(scene.path("ca").exists(), "the other one is not held up");
@@ -94,7 +94,7 @@ fn a_folder_that_is_missing_is_said_once_changes_nothing_else_and_is_used_once_i
     // More than one attempt, and one line.
     let failed = "vestibule_identity_files_total{form=\"chain\",result=\"failed\"}";
     eventually("a retry", || (measured.series()[failed] > 1.0).then_some(()));
-    assert_eq!(measured.sidecar.lines_of("file not written").len(), 1);
+    assert_eq!(measured.sidecar.lines_of("app file not written").len(), 1);
     fs::create_dir(scene.path("later")).unwrap();
     written(&measured.sidecar, 1);
     assert_eq!(files()[0]["error"], Value::Null);
@@ -139,7 +139,7 @@ fn a_folder_that_is_replaced_by_a_symlink_is_followed_and_one_that_others_may_wr
     assert_eq!(fs::read(scene.path("first/chain")).unwrap(), first, "nobody writes there any more");
     leads_to("open");
     scene.credentials.rotate();
-    let error = sidecar.wait_for("file not written");
+    let error = sidecar.wait_for("app file not written");
     assert!(error["error"].as_str().unwrap().contains("no sticky bit"), "{error}");
     assert_eq!(names(&scene.path("open")), [""; 0]);
     leads_to("first");
@@ -219,7 +219,7 @@ fn a_file_that_is_mounted_by_itself_is_refused_and_one_that_is_later_leaves_key_
     let key = fs::read(scene.path("key")).unwrap();
     mount(&scene);
     scene.credentials.rotate();
-    let told = sidecar.lines_eventually("file not written", 2);
+    let told = sidecar.lines_eventually("app file not written", 2);
     let of = |name: &str| told.iter().find(|line| line["path"] == scene.path(name).to_str().unwrap()).unwrap();
     assert!(of("chain")["error"].as_str().unwrap().contains(says), "{told:#?}");
     assert!(of("key")["error"].as_str().unwrap().contains("both are replaced or neither"), "{told:#?}");
@@ -280,7 +280,7 @@ fn key_and_chain_are_of_one_pair_even_where_only_one_of_them_could_be_written() 
     let before = [fs::read(scene.path("key/key")).unwrap(), fs::read(scene.path("chain")).unwrap()];
     fs::rename(scene.path("key"), scene.path("away")).unwrap();
     scene.credentials.rotate();
-    let told = sidecar.lines_eventually("file not written", 2);
+    let told = sidecar.lines_eventually("app file not written", 2);
     let of = |name: &str| told.iter().find(|line| line["path"] == scene.path(name).to_str().unwrap()).unwrap();
     assert!(of("key/key")["error"].as_str().unwrap().contains("its folder does not exist"), "{told:#?}");
     assert!(of("chain")["error"].as_str().unwrap().contains("both are replaced or neither"), "{told:#?}");

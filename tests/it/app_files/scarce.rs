@@ -64,14 +64,14 @@ fn a_full_file_system_keeps_the_old_files_and_takes_the_new_ones_once_there_is_r
     let before = fs::read(scene.path("pem")).unwrap();
     fill(&scene.path("filler"));
     let new = scene.credentials.rotate();
-    let error = measured.sidecar.wait_for("file not written");
+    let error = measured.sidecar.wait_for("app file not written");
     assert!(error["error"].as_str().unwrap().contains("No space left on device"), "{error}");
     let failed = "vestibule_identity_files_total{form=\"pem\",result=\"failed\"}";
     eventually("a retry", || (measured.series()[failed] > 1.0).then_some(()));
     are_as_before(&scene, &before);
     assert_eq!(names(scene.folder.path()), ["chain", "filler", "pem"], "nothing half-written stays");
     assert_eq!(
-        measured.sidecar.lines_of("file not written").len(),
+        measured.sidecar.lines_of("app file not written").len(),
         2,
         "one line for each file, however often it is tried"
     );
@@ -94,7 +94,7 @@ fn a_read_only_file_system_keeps_the_old_files_and_takes_the_new_ones_once_it_ca
     let before = fs::read(scene.path("pem")).unwrap();
     mount(&["-o", "remount,ro", &folder]);
     let new = scene.credentials.rotate();
-    let error = measured.sidecar.wait_for("file not written");
+    let error = measured.sidecar.wait_for("app file not written");
     assert!(error["error"].as_str().unwrap().contains("Read-only file system"), "{error}");
     are_as_before(&scene, &before);
     let check = Command::new(crate::support::sidecar::VESTIBULE)

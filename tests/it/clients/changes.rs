@@ -49,8 +49,8 @@ fn a_rule_that_is_removed_ends_the_connections_that_it_admitted_and_no_others() 
         }
         let took = began.elapsed();
         done.store(true, Ordering::Relaxed);
-        // A second is promised, and a tenth is usual; here other tests want the same cores.
-        assert!(took < Duration::from_secs(3), "{took:?}");
+        // A second is promised, and a tenth is usual; here other tests want the same cores. After five the poll beside file events comes.
+        assert!(took < Duration::from_secs(5), "{took:?}");
         for clients in traffic {
             assert!(clients.join().unwrap() > 0);
         }
@@ -59,7 +59,7 @@ fn a_rule_that_is_removed_ends_the_connections_that_it_admitted_and_no_others() 
         client.send(b"still here").unwrap();
         assert_eq!(client.receive(10).unwrap(), b"still here");
     }
-    eventually("their records", || {
+    eventually("their entries", || {
         let changed = sidecar.reasons().iter().filter(|reason| *reason == "policy_changed").count();
         (changed == IDLE + BUSY).then_some(())
     });

@@ -4,15 +4,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Front, GET};
 use crate::support::app::App;
 use crate::support::client::{Client, Connector, Ending, connector};
 use crate::support::credentials::Credentials;
-use crate::support::eventually;
 use crate::support::http_app::HttpApp;
 use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{PATIENCE, eventually};
 
 /// An app that has a request and waits for the test's word.
 pub(super) fn request_at(app: &App) -> TcpStream {
@@ -162,6 +162,8 @@ pub(super) fn with_app() -> (Credentials, Sidecar) {
         .credentials(&credentials)
         .env("VESTIBULE_APP_READY", "tcp")
         .env("VESTIBULE_LOG_LEVEL", "info")
+        // Far longer than a stop may take.
+        .env("VESTIBULE_DRAIN_TIMEOUT", "60s")
         .ready();
     (credentials, sidecar)
 }
@@ -218,7 +220,7 @@ fn clients_that_never_pause_lose_nothing_while_the_app_ends_at_term() {
             assert_eq!(user.join().unwrap(), Ok(()));
         }
         assert_eq!(sidecar.exited().code(), Some(0));
-        assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+        assert!(began.elapsed() < PATIENCE, "{:?}: it waits for the drain timeout", began.elapsed());
         let unanswered = sidecar.lines_of("request completed").into_iter().filter(|entry| entry["status"] != 200);
         assert_eq!(unanswered.collect::<Vec<_>>(), [] as [serde_json::Value; 0]);
     }

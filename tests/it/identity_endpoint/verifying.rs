@@ -15,7 +15,7 @@ fn judging(roles: &str) -> Endpoint {
     let endpoint = Endpoint::with(credentials, |setup| {
         setup.arg(&format!("--token-ca={ca}")).arg(&format!("--token-roles={file}"))
     });
-    endpoint.sidecar.wait_for("CAs of tokens loaded");
+    endpoint.sidecar.wait_for("token CAs loaded");
     endpoint
 }
 

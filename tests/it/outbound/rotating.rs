@@ -186,7 +186,7 @@ fn a_server_that_announces_its_retirement_gets_nothing_new_while_there_is_anothe
         assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
     }
     sidecar.wait_until("the retirement", |line| {
-        line["message"].as_str().is_some_and(|message| message.starts_with("endpoint_retiring"))
+        line["message"].as_str().is_some_and(|message| message.starts_with("endpoint retiring"))
     });
     crate::support::eventually("the others", || (one.reasons().len() == 3).then_some(()));
 }

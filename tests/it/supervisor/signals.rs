@@ -126,6 +126,8 @@ fn the_signal_that_the_app_gets_in_place_of_term_begins_the_drain() {
         let place = |message: &str| log.find(message).unwrap_or_else(|| panic!("{text}: no {message} in {log}"));
         assert!(place("\"draining\"") < place("\"listeners closed\""), "{log}");
         assert!(place("\"listeners closed\"") < place("\"stop signal sent to app\""), "{log}");
+        let sent = log.lines().find(|line| line.contains("\"stop signal sent to app\"")).unwrap();
+        assert!(sent.contains(&format!("\"signal\":\"{text}\"")), "{sent}");
     }
 }
 

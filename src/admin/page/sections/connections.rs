@@ -22,7 +22,7 @@ pub(in crate::admin::page) fn connections(page: &mut Markup, status: &Status) {
     entry(page, "in all", |page| {
         page.text(now.opened).raw(" opened, ").text(now.denied).raw(" denied");
     });
-    entry(page, "carried", |page| {
+    entry(page, "transferred", |page| {
         page.text(bytes(now.bytes_up)).raw(" up, ").text(bytes(now.bytes_down)).raw(" down, by those that have ended");
     });
     page.raw("</dl>");

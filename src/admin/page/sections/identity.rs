@@ -20,8 +20,8 @@ pub(in crate::admin::page) fn identity(page: &mut Markup, status: &Status) {
         });
         entry(page, "serial", |page| code(page, pair.serial.as_str()));
         if pair.retirement {
-            entry(page, "sign", |page| {
-                page.raw("<span class=\"bad\">the retirement pair</span>");
+            entry(page, "retirement", |page| {
+                page.raw("<span class=\"bad\">retirement certificate received</span>");
             });
         }
         page.raw("</dl>");
@@ -29,7 +29,7 @@ pub(in crate::admin::page) fn identity(page: &mut Markup, status: &Status) {
     let rotations = &status.rotations;
     page.raw("<dl>");
     entry(page, "rotations", |page| {
-        page.text(rotations.succeeded).raw(" taken, ").text(rotations.failed).raw(" failed; now generation ");
+        page.text(rotations.succeeded).raw(" succeeded, ").text(rotations.failed).raw(" failed; now generation ");
         page.text(rotations.generation);
     });
     for failing in &rotations.failing {

@@ -66,7 +66,7 @@ impl VaultSession {
                     .unusable("was wrapped elsewhere: somebody may have had it before; look at the audit log of Vault"))
             }
             _ => {
-                tracing::debug!(jti = body.jti, "login answered");
+                tracing::debug!(jti = body.jti, "Vault login succeeded");
                 Ok((answer, client, generation))
             }
         }
