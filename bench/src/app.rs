@@ -29,6 +29,9 @@ pub(crate) struct Addresses {
     pub(crate) tls_without_tickets: SocketAddr,
 }
 
+/// Where the small answer is.
+pub(crate) const SMALL_PATH: &str = "/small";
+
 /// What a client asks for a small answer.
 pub(crate) const SMALL: &str = "GET /small HTTP/1.1\r\nHost: app\r\nAccept: */*\r\n\r\n";
 
@@ -42,14 +45,24 @@ pub(crate) const ANSWER: &str = concat!(
 /// What the small answer says.
 pub(crate) const ANSWER_BODY: &str = ANSWER.split_at(ANSWER.len() - 120).1;
 
+/// Where `bytes` from the app are.
+pub(crate) fn down_path(bytes: u64) -> String {
+    format!("/down/{bytes}")
+}
+
+/// Where the app takes `bytes`.
+pub(crate) fn up_path(bytes: u64) -> String {
+    format!("/up/{bytes}")
+}
+
 /// The request for `bytes` from the app.
 pub(crate) fn down(bytes: u64) -> String {
-    format!("GET /down/{bytes} HTTP/1.1\r\nHost: app\r\n\r\n")
+    format!("GET {} HTTP/1.1\r\nHost: app\r\n\r\n", down_path(bytes))
 }
 
 /// The head of a request that brings `bytes` to the app.
 pub(crate) fn up(bytes: u64) -> String {
-    format!("PUT /up/{bytes} HTTP/1.1\r\nHost: app\r\nContent-Length: {bytes}\r\n\r\n")
+    format!("PUT {} HTTP/1.1\r\nHost: app\r\nContent-Length: {bytes}\r\n\r\n", up_path(bytes))
 }
 
 /// Listens on free ports of 127.0.0.1, writes them to stdout, and serves until it is killed. `credentials` is the folder of its pair

@@ -23,6 +23,8 @@ pub(crate) enum Task {
     Run(RunArgs),
     /// The same for outbound: what it costs an app to let a proxy speak mutual TLS for it; writes OUTBOUND.md
     Outbound(RunArgs),
+    /// The same for HTTP mode, over HTTP/1.1 and HTTP/2; writes HTTP.md
+    Http(RunArgs),
     /// Count the instructions of a handshake and of the relay under valgrind
     Callgrind(CallgrindArgs),
     /// Envoy and vestibule side by side with Diego's files; writes DIFFERENTIAL.md, and fails on a difference that nobody expects
@@ -75,7 +77,7 @@ pub(crate) enum Task {
     },
 }
 
-/// What `run` and `outbound` are told.
+/// What `run`, `outbound` and `http` are told.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Shorter samples and fewer of them: under three minutes

@@ -43,6 +43,7 @@ fn execute(task: Task) -> Result<()> {
     match task {
         Task::Run(args) => run::run(&args, &run::INBOUND),
         Task::Outbound(args) => run::run(&args, &run::OUTBOUND),
+        Task::Http(args) => run::run(&args, &run::HTTP),
         Task::Callgrind(args) => run::callgrind(&args),
         Task::List => run::list(),
         Task::Differential(args) => differential::run(&args),

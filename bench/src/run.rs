@@ -22,8 +22,8 @@ const QUICK: Sizes = Sizes { time: Duration::from_millis(400), bulk: 64 << 20, s
 /// Looks for all peers, with the binary of vestibule and other builds of it by name.
 type FindPeers = fn(&Path, &[(String, PathBuf)]) -> Result<Found>;
 
-/// Which way the measured connections go: what is measured, of whom, and how it is shown.
-pub(crate) struct Direction {
+/// What a run is about: what is measured, of whom, and how it is shown.
+pub(crate) struct Subject {
     measures: &'static [&'static Measure],
     peers: FindPeers,
     form: &'static Form,
@@ -32,23 +32,27 @@ pub(crate) struct Direction {
 }
 
 /// From the world to the app.
-pub(crate) const INBOUND: Direction =
-    Direction { measures: measures::ALL, peers: peers::find, form: &report::INBOUND, plot: Some("RESULTS.svg") };
+pub(crate) const INBOUND: Subject =
+    Subject { measures: measures::ALL, peers: peers::find, form: &report::INBOUND, plot: Some("RESULTS.svg") };
 
 /// From the app to the world.
-pub(crate) const OUTBOUND: Direction =
-    Direction { measures: measures::outbound::ALL, peers: peers::outbound::find, form: &report::OUTBOUND, plot: None };
+pub(crate) const OUTBOUND: Subject =
+    Subject { measures: measures::outbound::ALL, peers: peers::outbound::find, form: &report::OUTBOUND, plot: None };
+
+/// From the world to the app, request by request.
+pub(crate) const HTTP: Subject =
+    Subject { measures: measures::http::ALL, peers: peers::http::find, form: &report::HTTP, plot: None };
 
 /// Measures, prints, and writes the results unless only a part was asked for.
 ///
 /// # Errors
 /// The build fails, a name is unknown, or nothing can be measured at all. What one peer fails at is reported with the results.
-pub(crate) fn run(args: &RunArgs, direction: &Direction) -> Result<()> {
+pub(crate) fn run(args: &RunArgs, subject: &Subject) -> Result<()> {
     let binary = product::binary(&args.product, Linked::Static)?;
     let sizes = if args.quick { QUICK } else { FULL };
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 });
-    let measures = chosen_measures(direction.measures, &args.only, sizes)?;
-    let Found { peers, missing } = (direction.peers)(&binary, &args.also)?;
+    let measures = chosen_measures(subject.measures, &args.only, sizes)?;
+    let Found { peers, missing } = (subject.peers)(&binary, &args.also)?;
     for (name, mend) in &missing {
         eprintln!("{name} is skipped: it is not installed ({mend})");
     }
@@ -68,7 +72,7 @@ pub(crate) fn run(args: &RunArgs, direction: &Direction) -> Result<()> {
     }
 
     let report = Report {
-        form: direction.form,
+        form: subject.form,
         machine,
         places: bench.places.to_string(),
         versions: peers.iter().map(|peer| (peer.name().to_owned(), peer.version())).collect(),
@@ -84,8 +88,8 @@ pub(crate) fn run(args: &RunArgs, direction: &Direction) -> Result<()> {
     println!("{}", report.markdown());
     let whole = args.only.is_empty() && args.peers.is_none();
     if let Some(dir) = args.out.as_deref().or_else(|| whole.then_some(Path::new(product::HERE))) {
-        write(dir, direction.form.file, &report.markdown())?;
-        if let Some(plot) = direction.plot {
+        write(dir, subject.form.file, &report.markdown())?;
+        if let Some(plot) = subject.plot {
             write(dir, plot, &report.svg())?;
         }
     }
@@ -133,7 +137,11 @@ pub(crate) fn callgrind(args: &CallgrindArgs) -> Result<()> {
 /// # Errors
 /// We do not know our own path.
 pub(crate) fn list() -> Result<()> {
-    for (title, all) in [("measures", measures::ALL), ("measures of outbound", measures::outbound::ALL)] {
+    for (title, all) in [
+        ("measures", measures::ALL),
+        ("measures of outbound", measures::outbound::ALL),
+        ("measures of http", measures::http::ALL),
+    ] {
         println!("{title}:");
         for measure in all {
             let figures: Vec<_> = measure.figures.iter().map(|figure| figure.title).collect();
@@ -173,7 +181,7 @@ fn chosen_peers(peers: Vec<Box<dyn Peer>>, args: &RunArgs) -> Result<Vec<Box<dyn
         // Not for daily work, nor for a comparison of builds.
         (Some(_), TWO_THREADS) => false,
         (None, TWO_THREADS) => !args.quick,
-        (None, _) => true,
+        (None, _) => peer.carries() || !args.quick,
         (Some(_), _) => peer.is_vestibule(),
     };
     Ok(peers.into_iter().filter(|peer| wanted(peer.as_ref())).collect())

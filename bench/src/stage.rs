@@ -18,7 +18,7 @@ use crate::credentials::{Credentials, Rsa};
 use crate::load::{Client, Connection, Target};
 use crate::peers::{Peer, Site};
 use crate::process::place::Places;
-use crate::process::{Running, exec, place, port};
+use crate::process::{Running, exec, pages, place, port};
 
 /// How long a peer may take until it serves; Envoy on a busy machine needs seconds.
 const START: Duration = Duration::from_secs(30);
@@ -139,6 +139,39 @@ impl Bench {
         self.staged(site, peer, setup, |command, log| Running::start(command, self.places.peer, log))
     }
 
+    /// The same, of a copy of the program of which so many pages are in memory.
+    ///
+    /// # Errors
+    /// As [`Self::listening`], and when the program cannot be copied.
+    pub(crate) fn listening_from(&self, peer: &dyn Peer, setup: Setup, pages: Pages) -> Result<Stage<'_>> {
+        let site = self.site(peer, setup)?;
+        let program = self.program(peer, &site, pages)?;
+        self.staged(site, peer, setup, |command, log| {
+            Running::start(&pages::with_copy(command, peer.program(), &program), self.places.peer, log)
+        })
+    }
+
+    /// A copy of the program of `peer`, of which so many pages are in memory. The program itself may be another process's too, and
+    /// cannot be dropped from the page cache then.
+    ///
+    /// # Errors
+    /// It cannot be read, or there is no room for it.
+    pub(crate) fn program(&self, peer: &dyn Peer, site: &Site<'_>, pages: Pages) -> Result<PathBuf> {
+        if pages == Pages::Written {
+            let copy = site.dir.join("program");
+            pages::write(peer.program(), &copy)?;
+            return Ok(copy);
+        }
+        let copy = self.work.path().join(format!("{}-program", peer.name()));
+        if !copy.exists() {
+            pages::write(peer.program(), &copy)?;
+        }
+        if pages == Pages::Evicted {
+            pages::evict(&copy)?;
+        }
+        Ok(copy)
+    }
+
     /// A process that `start` starts, on `site`, as soon as it listens.
     ///
     /// # Errors
@@ -187,6 +220,17 @@ impl Bench {
         stage.until_served()?;
         Ok(stage)
     }
+}
+
+/// Which pages of the program's file are in memory when a process starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// None: the start reads it from the disk.
+    Evicted,
+    /// Those that the last start has left.
+    AsTheyAre,
+    /// All, since it was written in one go just before.
+    Written,
 }
 
 /// What some work took.

@@ -27,6 +27,7 @@ mod http_mode;
 mod http_plain;
 mod identity_endpoint;
 mod kinds;
+mod layout;
 mod log;
 mod manual;
 mod memory;

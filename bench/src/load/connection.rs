@@ -11,12 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::app;
 use crate::app::HandshakeCount;
+use crate::load::pace::Asks;
 
 /// Longer than anything here takes on a busy machine; a proxy that has lost a connection is found out by it.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whom the client dials, and how.
 #[derive(Clone, Debug)]
@@ -57,13 +59,10 @@ impl Connection {
     }
 
     async fn open_patiently(target: &Target) -> Result<Self> {
-        let tcp = TcpStream::connect(target.addr).await.with_context(|| format!("cannot dial {}", target.addr))?;
-        tcp.set_nodelay(true)?;
         let Some(config) = &target.tls else {
-            return Ok(Self::over(Box::new(tcp), target));
+            return Ok(Self::over(Box::new(dial(target.addr).await?), target));
         };
-        let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
-        let tls = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await.context("the handshake failed")?;
+        let tls = shake_hands(target.addr, config).await?;
         let session = tls.get_ref().1;
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|der| der.to_vec());
@@ -187,6 +186,39 @@ impl Connection {
         );
         Ok((head, read))
     }
+}
+
+impl Asks for Connection {
+    async fn open(target: &Target) -> Result<Self> {
+        Self::open(target).await
+    }
+
+    async fn request(&mut self) -> Result<()> {
+        self.request().await
+    }
+
+    async fn down(&mut self, bytes: u64) -> Result<()> {
+        self.down(bytes).await
+    }
+
+    async fn up(&mut self, bytes: u64) -> Result<()> {
+        self.up(bytes).await
+    }
+}
+
+async fn dial(addr: SocketAddr) -> Result<TcpStream> {
+    let tcp = TcpStream::connect(addr).await.with_context(|| format!("cannot dial {addr}"))?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}
+
+/// A TLS connection to the proxy at `addr`.
+///
+/// # Errors
+/// The proxy refuses.
+pub(super) async fn shake_hands(addr: SocketAddr, config: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>> {
+    let (tcp, name) = (dial(addr).await?, ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into()));
+    TlsConnector::from(Arc::clone(config)).connect(name, tcp).await.context("the handshake failed")
 }
 
 /// `request`, with `server` in its first line as proxies are told it.

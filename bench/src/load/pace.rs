@@ -1,5 +1,6 @@
 //! Requests over connections that stay open: as fast as answers come, or at a fixed rate.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,41 +10,58 @@ use tokio::time::sleep_until;
 use super::percentiles::Latencies;
 use super::{Connection, Target};
 
+/// Something over which requests are sent one after the other: a connection, or a place for one stream of several.
+///
+/// Each fails when the answer is cut off or another one.
+pub(crate) trait Asks: Sized + Send + 'static {
+    /// Dials, and shakes hands.
+    fn open(target: &Target) -> impl Future<Output = Result<Self>> + Send;
+
+    /// One small request and its answer, which must be the app's.
+    fn request(&mut self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Lets the app send so many bytes.
+    fn down(&mut self, bytes: u64) -> impl Future<Output = Result<()>> + Send;
+
+    /// Sends so many bytes to the app, and waits until it says that it has them.
+    fn up(&mut self, bytes: u64) -> impl Future<Output = Result<()>> + Send;
+}
+
 /// Opens `count` connections, and sends one request over each so that all is warm.
 ///
 /// # Errors
 /// One cannot be opened.
-pub(crate) async fn open(target: &Target, count: usize) -> Result<Vec<Connection>> {
+pub(crate) async fn open<A: Asks>(target: &Target, count: usize) -> Result<Vec<A>> {
     let mut open = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut connection = Connection::open(target).await?;
+        let mut connection = A::open(target).await?;
         connection.request().await?;
         open.push(connection);
     }
     Ok(open)
 }
 
-/// One request after the other over each connection until `time` has passed. Returns the connections and the number of answers.
+/// One request after the other over each until `time` has passed. Returns what they were sent over and the number of answers.
 ///
 /// # Errors
 /// An answer fails.
-pub(crate) async fn full(connections: Vec<Connection>, time: Duration) -> Result<(Vec<Connection>, usize)> {
+pub(crate) async fn full<A: Asks>(askers: Vec<A>, time: Duration) -> Result<(Vec<A>, usize)> {
     let end = Instant::now() + time;
     let mut tasks = JoinSet::new();
-    for mut connection in connections {
+    for mut asker in askers {
         tasks.spawn(async move {
             let mut count = 0;
             while Instant::now() < end {
-                connection.request().await?;
+                asker.request().await?;
                 count += 1;
             }
-            anyhow::Ok((connection, count))
+            anyhow::Ok((asker, count))
         });
     }
     let mut back = (Vec::new(), 0);
     while let Some(done) = tasks.join_next().await {
-        let (connection, count) = done??;
-        back.0.push(connection);
+        let (asker, count) = done??;
+        back.0.push(asker);
         back.1 += count;
     }
     Ok(back)

@@ -24,6 +24,8 @@ pub(crate) struct Client<'a> {
     pub(crate) ca: Option<&'a Path>,
     /// Keeps tickets and resumes.
     pub(crate) resumes: bool,
+    /// Speaks HTTP/2 and nothing else.
+    pub(crate) http2: bool,
 }
 
 impl Client<'_> {
@@ -58,6 +60,9 @@ impl Client<'_> {
             None => builder.with_no_client_auth(),
         };
         config.resumption = if self.resumes { Resumption::in_memory_sessions(32) } else { Resumption::disabled() };
+        if self.http2 {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
         Ok(Arc::new(config))
     }
 }

@@ -15,7 +15,7 @@ pub(super) const ACCESS_LOG: Measure = Measure {
         Figure { id: "log-denied", title: "denied (default)", digits: 0, lowest_wins: true },
         Figure { id: "log-all", title: "all", digits: 0, lowest_wins: true },
     ],
-    of: |peer| peer.is_vestibule(),
+    of: super::ours,
     sample,
 };
 

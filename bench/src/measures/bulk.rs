@@ -4,7 +4,7 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 
 use super::{Figure, Measure};
-use crate::load::{Client, pace};
+use crate::load::{Client, Connection, pace};
 use crate::peers::Peer;
 use crate::stage::{Bench, Cost, Setup};
 
@@ -42,7 +42,8 @@ fn sample(bench: &Bench, peer: &dyn Peer, down: bool) -> Result<Vec<f64>> {
 /// A connection is cut off.
 pub(super) fn carry(bench: &Bench, peer: &dyn Peer, down: bool) -> Result<(f64, Cost)> {
     let stage = bench.serving(peer, Setup::default())?;
-    let open = bench.runtime.block_on(pace::open(&stage.target(Client::default())?, CONNECTIONS as usize))?;
+    let open =
+        bench.runtime.block_on(pace::open::<Connection>(&stage.target(Client::default())?, CONNECTIONS as usize))?;
     let bytes = bench.sizes.bulk;
     let (_open, cost) = stage.cost_of(async {
         let mut tasks = JoinSet::new();

@@ -9,17 +9,29 @@ use super::{Figure, Measure};
 use crate::load::{Client, Connection};
 use crate::peers::Peer;
 use crate::process::memory::Memory;
-use crate::stage::{Bench, Setup, Stage};
+use crate::stage::{Bench, Pages, Setup, Stage};
 
 const FAMILY: &str = "Memory";
 
-/// At idle, and with 2,000 connections.
+/// Without a connection, under two conditions.
+pub(super) const IDLE: Measure = Measure {
+    name: "idle",
+    family: "Idle memory, MiB",
+    figures: &[
+        Figure { id: "idle", title: "resident", digits: 2, lowest_wins: true },
+        Figure { id: "idle-anonymous", title: "of which anonymous", digits: 2, lowest_wins: true },
+        Figure { id: "idle-pss", title: "proportional (PSS), beside a second one", digits: 2, lowest_wins: true },
+        Figure { id: "idle-written", title: "resident, where the file was just written", digits: 2, lowest_wins: true },
+    ],
+    of: |_| true,
+    sample: idle,
+};
+
+/// With 2,000 connections.
 pub(super) const SOME: Measure = Measure {
     name: "memory",
     family: FAMILY,
     figures: &[
-        Figure { id: "idle", title: "idle, MiB", digits: 1, lowest_wins: true },
-        Figure { id: "idle-anonymous", title: "of which anonymous", digits: 1, lowest_wins: true },
         Figure { id: "connection", title: "KiB per idle connection of 2,000", digits: 1, lowest_wins: true },
         Figure { id: "connection-used", title: "after a request each", digits: 1, lowest_wins: true },
         Figure { id: "left", title: "MiB 5 s after they closed", digits: 1, lowest_wins: true },
@@ -59,7 +71,7 @@ pub(super) const MANY: Measure = Measure {
         Figure { id: "left-many-more", title: "more than at idle", digits: 1, lowest_wins: true },
     ],
     of: super::everyone,
-    sample: |bench, peer| sample(bench, peer, bench.sizes.many).map(|figures| figures[2..].to_vec()),
+    sample: |bench, peer| sample(bench, peer, bench.sizes.many),
 };
 
 /// How long memory may take until it has settled after a start, after connections came, and after they went.
@@ -94,6 +106,20 @@ fn opened<'a>(
     Ok((stage, idle, open))
 }
 
+fn idle(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
+    let memory = |stage: &Stage<'_>| {
+        if peer.starts_the_app() { stage.process.memory_alone() } else { stage.process.memory() }
+    };
+    let first = bench.listening_from(peer, Setup::default(), Pages::Evicted)?;
+    sleep(AFTER_START);
+    let alone = memory(&first)?;
+    let second = bench.listening_from(peer, Setup::default(), Pages::AsTheyAre)?;
+    let written = bench.listening_from(peer, Setup::default(), Pages::Written)?;
+    sleep(AFTER_START);
+    let figures = [alone.resident, alone.anonymous, memory(&second)?.proportional, memory(&written)?.resident];
+    Ok(figures.map(|kib| kib / 1024.0).to_vec())
+}
+
 fn sample(bench: &Bench, peer: &dyn Peer, count: usize) -> Result<Vec<f64>> {
     let (stage, idle, mut open) = opened(bench, peer, Setup::default(), count)?;
     sleep(AFTER_OPENING);
@@ -114,8 +140,6 @@ fn sample(bench: &Bench, peer: &dyn Peer, count: usize) -> Result<Vec<f64>> {
     sleep(AFTER_CLOSING);
     let left = stage.process.memory()?;
     Ok(vec![
-        idle.resident / 1024.0,
-        idle.anonymous / 1024.0,
         opened.resident / count as f64,
         used.resident / count as f64,
         left.resident / 1024.0,

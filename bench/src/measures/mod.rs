@@ -4,7 +4,9 @@ mod access_log;
 mod bulk;
 pub(crate) mod callgrind;
 mod handshake;
+pub(crate) mod http;
 mod idle;
+mod latency;
 mod nagle;
 pub(crate) mod outbound;
 mod requests;
@@ -56,6 +58,7 @@ pub(crate) const ALL: &[&Measure] = &[
     &requests::FIXED,
     &bulk::DOWN,
     &bulk::UP,
+    &idle::IDLE,
     &idle::SOME,
     &idle::KNOWN,
     &idle::MANY,
@@ -67,12 +70,17 @@ pub(crate) const ALL: &[&Measure] = &[
     &access_log::ACCESS_LOG,
 ];
 
-/// Every peer.
-fn everyone(_: &dyn Peer) -> bool {
-    true
+/// Every peer that carries anything.
+fn everyone(peer: &dyn Peer) -> bool {
+    peer.carries()
 }
 
 /// Those that speak TLS.
 fn with_tls(peer: &dyn Peer) -> bool {
-    peer.speaks_tls()
+    peer.carries() && peer.speaks_tls()
+}
+
+/// Those that are builds of vestibule.
+fn ours(peer: &dyn Peer) -> bool {
+    peer.carries() && peer.is_vestibule()
 }

@@ -5,8 +5,8 @@ use std::thread::sleep;
 use anyhow::{Context, Result, ensure};
 
 use super::idle::{AFTER_CLOSING, AFTER_OPENING, AFTER_START};
-use super::{Figure, Measure, bulk, handshake, requests, start};
-use crate::load::{Client, pace};
+use super::{Figure, Measure, bulk, handshake, latency, requests, start};
+use crate::load::{Client, Connection, pace};
 use crate::peers::Peer;
 use crate::report::results::FLOOR;
 use crate::stage::{Bench, Setup};
@@ -25,7 +25,7 @@ const REQUESTS: Measure = Measure {
     ],
     of: carries,
     sample: |bench, peer| {
-        let (count, cost) = requests::at_full_speed(bench, peer)?;
+        let (count, cost) = requests::at_full_speed(bench, peer, Setup::default(), requests::CONNECTIONS)?;
         Ok(vec![cost.us_each(count), cost.rate(count)])
     },
 };
@@ -34,15 +34,9 @@ const REQUESTS: Measure = Measure {
 const LATENCY: Measure = Measure {
     name: "requests-fixed",
     family: "The same, 2,000 a second",
-    figures: &[
-        Figure { id: "request-fixed", title: "CPU µs per request", digits: 1, lowest_wins: true },
-        Figure { id: "p50", title: "p50 µs", digits: 0, lowest_wins: true },
-        Figure { id: "p99", title: "p99 µs", digits: 0, lowest_wins: true },
-        Figure { id: "added-p50", title: "p50 more than without a proxy", digits: 0, lowest_wins: true },
-        Figure { id: "added-p99", title: "p99 more", digits: 0, lowest_wins: true },
-    ],
+    figures: latency::FIGURES,
     of: carries,
-    sample: latency,
+    sample: latency::sample,
 };
 
 const NEW: &str = "New connections";
@@ -142,24 +136,6 @@ fn dials_for_each(peer: &dyn Peer) -> bool {
     peer.carries() && !peer.speaks_http()
 }
 
-fn latency(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
-    let stage = bench.serving(peer, Setup::default())?;
-    let (rate, time) = (requests::RATE, bench.sizes.time);
-    let mut direct = bench.runtime.block_on(async {
-        let open = pace::open(&stage.direct()?, requests::CONNECTIONS).await?;
-        anyhow::Ok(pace::fixed(open, rate, time).await?.1)
-    })?;
-    let open = bench.runtime.block_on(pace::open(&stage.target(Client::default())?, requests::CONNECTIONS))?;
-    let ((_open, mut through), cost) = stage.cost_of(pace::fixed(open, rate, time))?;
-    let (p50, p99) = (through.at(0.5), through.at(0.99));
-    let mut figures = vec![cost.us_each(through.count() as f64), p50, p99];
-    // The floor has another server behind it, without TLS.
-    if peer.name() != FLOOR {
-        figures.extend([p50 - direct.at(0.5), p99 - direct.at(0.99)]);
-    }
-    Ok(figures)
-}
-
 /// What new connections took.
 struct Renewed {
     /// CPU microseconds each.
@@ -203,8 +179,10 @@ fn memory(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
     }
     stage.until_served()?;
     // With a request each: without one nobody can tell when the handshake behind the proxy is over.
-    let open =
-        bench.runtime.block_on(pace::open(&stage.target(Client::default())?, MANY)).with_context(|| stage.said())?;
+    let open = bench
+        .runtime
+        .block_on(pace::open::<Connection>(&stage.target(Client::default())?, MANY))
+        .with_context(|| stage.said())?;
     sleep(AFTER_OPENING);
     figures.push((stage.process.memory()? - idle).resident / MANY as f64);
     bench.runtime.block_on(async {

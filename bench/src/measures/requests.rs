@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Figure, Measure};
-use crate::load::{Client, pace};
+use crate::load::{Client, Connection, pace};
 use crate::peers::Peer;
 use crate::stage::{Bench, Cost, Setup};
 
@@ -36,17 +36,17 @@ pub(super) const CONNECTIONS: usize = 32;
 pub(super) const RATE: u32 = 2_000;
 
 fn full(bench: &Bench, peer: &dyn Peer) -> Result<Vec<f64>> {
-    let (count, cost) = at_full_speed(bench, peer)?;
+    let (count, cost) = at_full_speed(bench, peer, Setup::default(), CONNECTIONS)?;
     Ok(vec![cost.us_each(count)])
 }
 
-/// How many requests were answered at full speed, and what they took.
+/// How many requests were answered at full speed over so many connections, and what they took.
 ///
 /// # Errors
 /// An answer fails.
-pub(super) fn at_full_speed(bench: &Bench, peer: &dyn Peer) -> Result<(f64, Cost)> {
-    let stage = bench.serving(peer, Setup::default())?;
-    let open = bench.runtime.block_on(pace::open(&stage.target(Client::default())?, CONNECTIONS))?;
+pub(super) fn at_full_speed(bench: &Bench, peer: &dyn Peer, setup: Setup, connections: usize) -> Result<(f64, Cost)> {
+    let stage = bench.serving(peer, setup)?;
+    let open = bench.runtime.block_on(pace::open::<Connection>(&stage.target(Client::default())?, connections))?;
     // The connections stay open beyond the reading of the clock: their end is not part of a request.
     let ((_open, count), cost) = stage.cost_of(pace::full(open, bench.sizes.time))?;
     Ok((count as f64, cost))

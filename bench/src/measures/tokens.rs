@@ -26,7 +26,7 @@ pub(super) const TOKENS: Measure = Measure {
         Figure { id: "tokens-p99", title: "p99 with", digits: 0, lowest_wins: true },
         Figure { id: "token", title: "CPU µs per token", digits: 0, lowest_wins: true },
     ],
-    of: |peer| peer.is_vestibule(),
+    of: super::ours,
     sample,
 };
 

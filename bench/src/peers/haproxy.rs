@@ -1,4 +1,4 @@
-//! haproxy in TCP mode.
+//! haproxy, in TCP mode and in HTTP mode.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,11 +10,17 @@ use super::{Peer, Site};
 /// haproxy.
 pub(super) struct Haproxy {
     program: PathBuf,
+    speaks_http: bool,
 }
 
 /// haproxy, where it is installed.
 pub(super) fn find() -> Option<Haproxy> {
-    super::on_path("haproxy").map(|program| Haproxy { program })
+    super::on_path("haproxy").map(|program| Haproxy { program, speaks_http: false })
+}
+
+/// The same in HTTP mode.
+pub(super) fn find_for_http() -> Option<Haproxy> {
+    find().map(|tcp| Haproxy { speaks_http: true, ..tcp })
 }
 
 impl Peer for Haproxy {
@@ -37,17 +43,18 @@ impl Peer for Haproxy {
         } else {
             String::new()
         };
+        let (mode, alpn) = if self.speaks_http { ("http", "alpn h2,http/1.1") } else { ("tcp", "") };
         let config = format!(
             "global
     nbthread 1
     maxconn 9900
 defaults
-    mode tcp
+    mode {mode}
     timeout connect 1s
     timeout client 1h
     timeout server 1h
 frontend tls
-    bind {} ssl crt {} {verify}
+    bind {} ssl crt {} {verify} {alpn}
     default_backend app
 backend app
     server app {}
@@ -59,5 +66,9 @@ backend app
         let mut command = Command::new(&self.program);
         command.arg("-db").arg("-f").arg(site.write("haproxy.cfg", &config)?);
         Ok(command)
+    }
+
+    fn speaks_http(&self) -> bool {
+        self.speaks_http
     }
 }

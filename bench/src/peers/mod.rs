@@ -1,9 +1,11 @@
 //! Vestibule, and the programs that it is compared with: one file each, with its configuration.
 
+pub(crate) mod configured;
 mod envoy;
 mod ghostunnel;
 mod haproxy;
 mod hitch;
+pub(crate) mod http;
 mod nginx;
 pub(crate) mod outbound;
 mod relay;
@@ -101,6 +103,11 @@ pub(crate) trait Peer {
         true
     }
 
+    /// Whether it has the app for a child, whose memory is none of its own.
+    fn starts_the_app(&self) -> bool {
+        false
+    }
+
     /// The program that is started.
     fn program(&self) -> &Path;
 
@@ -152,6 +159,7 @@ pub(crate) fn find(vestibule: &Path, also: &[(String, PathBuf)]) -> Result<Found
     let ours =
         [vestibule::Vestibule::new(vestibule::NAME, vestibule), vestibule::Vestibule::with_two_threads(vestibule)];
     let mut found = Found { peers: ours.map(|build| Box::new(build) as Box<dyn Peer>).into(), missing: vec![] };
+    found.peers.extend(configured::all(vestibule).map(|build| Box::new(build) as Box<dyn Peer>));
     found.also(also, |name, path| Box::new(vestibule::Vestibule::new(name, path)))?;
     found.take("envoy", ENVOY_MEND, envoy::find());
     found.take("haproxy", "apt-get install haproxy", haproxy::find());

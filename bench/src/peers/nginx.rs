@@ -1,4 +1,4 @@
-//! nginx with its stream module, which Debian packs by itself.
+//! nginx: with its stream module, which Debian packs by itself, and as a proxy of requests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,18 @@ use anyhow::Result;
 
 use super::{Peer, Site};
 
-/// nginx, and how it gets its stream module.
+/// nginx, and what it is.
 pub(super) struct Nginx {
     program: PathBuf,
-    load_module: String,
+    way: Way,
+}
+
+/// How the client's bytes get to the app.
+enum Way {
+    /// As they are, by the stream module, which this line may have to load.
+    Stream { load_module: String },
+    /// Request by request.
+    Http,
 }
 
 /// nginx, where it is installed and its stream module is as well.
@@ -28,8 +36,34 @@ pub(super) fn find() -> Option<Nginx> {
     } else {
         return None;
     };
-    Some(Nginx { program, load_module })
+    Some(Nginx { program, way: Way::Stream { load_module } })
 }
+
+/// The same as a proxy of requests, which needs no module.
+pub(super) fn find_for_http() -> Option<Nginx> {
+    super::on_path("nginx").map(|program| Nginx { program, way: Way::Http })
+}
+
+/// Connections to the app are kept, as many as there are requests at a time here. Limits are raised as for all, and nothing goes by
+/// way of a file. Folders for what would are named, since those of the package are not everybody's.
+const HTTP: &str = "\
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    upstream app { server {app}; keepalive 64; keepalive_requests 1000000000; }
+";
+
+const LOCATION: &str = "\
+        location / {
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;
+        }
+";
 
 impl Peer for Nginx {
     fn name(&self) -> &str {
@@ -55,35 +89,42 @@ impl Peer for Nginx {
         } else {
             String::new()
         };
+        let (load_module, block, http2, before, inside) = match &self.way {
+            Way::Stream { load_module } => {
+                let pass = format!("        proxy_pass {};\n        proxy_timeout 1h;\n", site.app);
+                (load_module.as_str(), "stream", "", String::new(), pass)
+            }
+            Way::Http => ("", "http", "http2", HTTP.replace("{app}", &site.app.to_string()), LOCATION.to_owned()),
+        };
         // Where we are root the worker must be able to read the folder too. A connection takes two of `worker_connections`.
         let config = format!(
-            "{}
+            "{load_module}
 daemon off;
 user root;
 pid nginx.pid;
 error_log stderr error;
 worker_processes 1;
 events {{ worker_connections 19900; }}
-stream {{
-    server {{
-        listen {} ssl;
+{block} {{
+{before}    server {{
+        listen {} ssl {http2};
         ssl_certificate {};
         ssl_certificate_key {};
         ssl_protocols TLSv1.2 TLSv1.3;
         {verify}
-        proxy_pass {};
-        proxy_timeout 1h;
-    }}
+{inside}    }}
 }}
 ",
-            self.load_module,
             site.listen,
             chain.display(),
             key.display(),
-            site.app
         );
         let mut command = Command::new(&self.program);
         command.arg("-p").arg(&site.dir).arg("-e").arg("stderr").arg("-c").arg(site.write("nginx.conf", &config)?);
         Ok(command)
+    }
+
+    fn speaks_http(&self) -> bool {
+        matches!(self.way, Way::Http)
     }
 }

@@ -29,6 +29,11 @@ pub(super) struct Vestibule {
 }
 
 impl Vestibule {
+    /// The command of the proxy alone.
+    pub(super) const PROXY: &str = "proxy";
+    /// The command that starts the app as well.
+    pub(super) const RUN: &str = "run";
+
     /// The one at `binary`, which the tables call `name`.
     pub(super) fn new(name: &str, binary: &Path) -> Self {
         Self { name: name.to_owned(), binary: binary.to_owned(), threads: "1" }
@@ -37,6 +42,24 @@ impl Vestibule {
     /// The one at `binary` with two threads.
     pub(super) fn with_two_threads(binary: &Path) -> Self {
         Self { threads: "2", ..Self::new(TWO_THREADS, binary) }
+    }
+
+    /// How `subcommand` of it is started; as [`Peer::command`].
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(super) fn command_as(&self, subcommand: &str, site: &Site<'_>) -> Result<Command> {
+        let pair = site.credentials.first();
+        let mut command = Command::new(&self.binary);
+        command
+            .args([subcommand, "--threads", self.threads])
+            .args(["--listen", &site.listen.to_string(), "--app", &site.app.to_string()])
+            .args(["--admin", &site.spare[0].to_string()])
+            .arg("--cert")
+            .arg(site.write("instance.crt", &pair.chain)?)
+            .arg("--key")
+            .arg(site.write("instance.key", &pair.key)?);
+        Ok(command)
     }
 }
 
@@ -57,16 +80,7 @@ impl Peer for Vestibule {
     }
 
     fn command(&self, site: &Site<'_>) -> Result<Command> {
-        let pair = site.credentials.first();
-        let mut command = Command::new(&self.binary);
-        command
-            .args(["proxy", "--threads", self.threads])
-            .args(["--listen", &site.listen.to_string(), "--app", &site.app.to_string()])
-            .args(["--admin", &site.spare[0].to_string()])
-            .arg("--cert")
-            .arg(site.write("instance.crt", &pair.chain)?)
-            .arg("--key")
-            .arg(site.write("instance.key", &pair.key)?);
+        let mut command = self.command_as(Self::PROXY, site)?;
         if site.asks_clients {
             command.args(["--client-auth", "require", "--client-ca"]).arg(&site.credentials.ca);
         }

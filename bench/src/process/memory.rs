@@ -12,13 +12,19 @@ pub(crate) struct Memory {
     pub(crate) resident: f64,
     /// Anonymous memory alone: heap and stacks.
     pub(crate) anonymous: f64,
+    /// Resident, with each page divided by the processes that have it.
+    pub(crate) proportional: f64,
 }
 
 impl Sub for Memory {
     type Output = Self;
 
     fn sub(self, before: Self) -> Self {
-        Self { resident: self.resident - before.resident, anonymous: self.anonymous - before.anonymous }
+        Self {
+            resident: self.resident - before.resident,
+            anonymous: self.anonymous - before.anonymous,
+            proportional: self.proportional - before.proportional,
+        }
     }
 }
 
@@ -36,6 +42,7 @@ pub(crate) fn of_tree(pids: &[i32]) -> Result<Memory> {
             if at == 0 { (one.resident, one.anonymous) } else { (one.private, one.private_dirty) };
         sum.resident += resident;
         sum.anonymous += anonymous;
+        sum.proportional += one.proportional;
     }
     Ok(sum)
 }
@@ -44,6 +51,7 @@ pub(crate) fn of_tree(pids: &[i32]) -> Result<Memory> {
 struct Rollup {
     resident: f64,
     anonymous: f64,
+    proportional: f64,
     private: f64,
     private_dirty: f64,
 }
@@ -60,6 +68,7 @@ impl Rollup {
         Ok(Self {
             resident: line("Rss"),
             anonymous: line("Anonymous"),
+            proportional: line("Pss"),
             private: line("Private_Clean") + private_dirty,
             private_dirty,
         })

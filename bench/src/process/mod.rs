@@ -3,6 +3,7 @@
 pub(crate) mod cpu;
 pub(crate) mod exec;
 pub(crate) mod memory;
+pub(crate) mod pages;
 pub(crate) mod place;
 pub(crate) mod port;
 
@@ -106,6 +107,14 @@ impl Running {
     /// The process has ended, or is another user's.
     pub(crate) fn memory(&self) -> Result<Memory> {
         memory::of_tree(&self.tree())
+    }
+
+    /// Memory of the process without its children.
+    ///
+    /// # Errors
+    /// As [`Self::memory`].
+    pub(crate) fn memory_alone(&self) -> Result<Memory> {
+        memory::of_tree(&[self.pid()])
     }
 
     /// The process and all below it.

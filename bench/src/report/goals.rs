@@ -2,7 +2,9 @@
 
 use crate::measures::sign;
 use crate::peers::VESTIBULE;
-use crate::peers::outbound::{ENVOY_HTTP, FORWARD_PROXY, HTTP, WITHOUT};
+use crate::peers::configured::RUN;
+use crate::peers::http::TCP_MODE;
+use crate::peers::outbound::{self, ENVOY_HTTP, FORWARD_PROXY, WITHOUT};
 use crate::report::results::{FLOOR, Results};
 use crate::report::table;
 
@@ -52,7 +54,7 @@ const fn at_least(figure: &'static str, words: &'static str, bound: f64, against
 
 /// The same for requests that are sent one by one.
 const fn of_http(goal: Goal) -> Goal {
-    Goal { of: HTTP, ..goal }
+    Goal { of: outbound::HTTP, ..goal }
 }
 
 const ENVOY: Against = Against::Peer("envoy");
@@ -78,7 +80,7 @@ pub(crate) const OUTBOUND: &[Goal] = &[
     of_http(goal("connection", "http1: KiB per idle connection of 2,000", 8.0, Against::Itself)),
     Goal {
         of: FORWARD_PROXY,
-        ..at_least("request-rate", "forward proxy: requests a second", 0.8, Against::Peer(HTTP))
+        ..at_least("request-rate", "forward proxy: requests a second", 0.8, Against::Peer(outbound::HTTP))
     },
 ];
 
@@ -96,6 +98,8 @@ pub(crate) const INBOUND: &[Goal] = &[
     goal("up", "CPU per GiB up", 0.85, Against::Best),
     goal("idle", "MiB at idle", 5.0, Against::Itself),
     goal("idle-anonymous", "MiB of anonymous memory at idle", 1.0, Against::Itself),
+    Goal { of: RUN, ..goal("idle", "MiB at idle, run", 5.0, Against::Itself) },
+    Goal { of: RUN, ..goal("idle-anonymous", "MiB of anonymous memory at idle, run", 1.0, Against::Itself) },
     goal("connection", "KiB per idle connection of 2,000", 6.0, Against::Itself),
     goal("connection-used", "the same after a request each", 6.0, Against::Itself),
     goal("connection-many", "KiB per idle connection of 9,000", 6.0, Against::Itself),
@@ -105,6 +109,20 @@ pub(crate) const INBOUND: &[Goal] = &[
     goal("listening", "ms to listening", 10.0, Against::Itself),
     goal("first-nagle", "ms to the first answer, Nagle on and no tickets", 20.0, Against::Itself),
     goal("storm-p99", "p99 of established traffic in a handshake storm", 1.0, Against::Best),
+];
+
+/// For HTTP mode.
+pub(crate) const HTTP: &[Goal] = &[
+    goal("http1-request", "CPU per request, HTTP/1.1", 1.6, Against::Peer(TCP_MODE)),
+    goal("http1-request", "CPU per request, HTTP/1.1", 0.9, Against::Peer("nginx")),
+    goal("http1-request", "CPU per request, HTTP/1.1", 0.45, ENVOY),
+    goal("http2-request", "CPU per request, HTTP/2", 1.0, Against::Best),
+    goal("added-p99", "added p99, HTTP/1.1", 1.3, Against::Peer(TCP_MODE)),
+    goal("http1-down", "CPU per GiB down, HTTP/1.1", 1.2, Against::Peer(TCP_MODE)),
+    goal("http1-up", "CPU per GiB up, HTTP/1.1", 1.2, Against::Peer(TCP_MODE)),
+    goal("http1-later", "KiB per idle HTTP/1.1 connection of 2,000", 6.0, Against::Itself),
+    goal("http2-later", "KiB per idle HTTP/2 connection of 2,000", 24.0, Against::Itself),
+    goal("log-adds", "% that the full access log adds to a request", 15.0, Against::Itself),
 ];
 
 /// A row for each goal that this run can judge.

@@ -2,6 +2,7 @@
 
 use crate::measures::Figure;
 use crate::peers::VESTIBULE;
+use crate::peers::http::TCP_MODE;
 use crate::peers::outbound::{ENVOY_HTTP, FORWARD_PROXY, HTTP};
 use crate::report::results::{FLOOR, Results, Summary};
 
@@ -23,6 +24,7 @@ pub(super) fn family(results: &Results, figures: &[&Figure]) -> String {
     for (ours, name, other) in [
         (VESTIBULE, "best peer", None),
         (VESTIBULE, "envoy", Some("envoy")),
+        (VESTIBULE, TCP_MODE, Some(TCP_MODE)),
         (VESTIBULE, "the relay without TLS", Some(FLOOR)),
         (HTTP, ENVOY_HTTP, Some(ENVOY_HTTP)),
         (FORWARD_PROXY, HTTP, Some(HTTP)),
