@@ -145,6 +145,13 @@ fn the_status_page_is_shown_by_a_browser_without_a_complaint_at_any_width_in_bot
             let scrolls =
                 browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth");
             assert_eq!(scrolls, 0, "sideways at {width} px, {scheme}");
+            let broken = browser.evaluate(
+                "[...document.querySelectorAll('dt')].filter(label => {
+                    label.style.overflowWrap = 'normal';
+                    return label.scrollWidth > label.clientWidth;
+                }).map(label => label.textContent)",
+            );
+            assert_eq!(broken, json!([]), "labels that are broken within a word at {width} px, {scheme}");
             let title = browser.evaluate("document.title");
             assert!(title.as_str().unwrap().ends_with("Vestibule"), "{title}");
             let text = browser.evaluate("document.body.innerText");
