@@ -29,7 +29,7 @@ const ROUTES: &str = "docs/http-routes.md";
 const TROUBLESHOOTING: &str = "docs/troubleshooting.md";
 const ENVOY_FIELDS: &str = "docs/reference/envoy-fields.md";
 const TOKENS: &str = "docs/tokens.md";
-const DOCUMENTS: [&str; 28] = [
+const DOCUMENTS: [&str; 32] = [
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",
