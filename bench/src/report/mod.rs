@@ -89,15 +89,16 @@ pub(crate) const HTTP: Form = Form {
     file: "HTTP.md",
     title: "HTTP mode: requests are read, judged and sent on",
     notes: "\
-Client → measured process → app: TLS 1.3 (RSA-2048, X25519, AES-128-GCM) to the process, HTTP/1.1 in plaintext over kept connections behind it. \
-*vestibule* is HTTP mode at its defaults, *tcp-mode* the same program as it is without `--mode http`: it carries bytes and reads none. \
-envoy is its HTTP connection manager, haproxy `mode http`, nginx `proxy_pass` with 64 kept connections; none of the three writes an access log. \
-CPU is user and system time of the measured process, of all its threads and of its children, from the kernel's own accounting; handshakes are over before it is read. \
-Each sample is of a fresh process with one worker; in each round every measure is taken of one peer after the other. \
-What a proxy adds to a latency is the difference to the same client in mutual TLS with the same app, seconds before. \
-A body goes over one connection, in HTTP/2 one stream, with windows of 4 MiB. \
-Memory of a connection is resident memory that came on top of idle, a moment after its one request, and 6 s later, when connections to the app that nothing is asked over have gone in vestibule. \
-A cell is the median of the rounds, with the smallest and the largest in parentheses; a ratio is the median of the ratios within each round. Absolute figures hold for this machine and hour; ratios travel further. \
+Client → measured process → app: TLS 1.3 (RSA-2048, X25519, AES-128-GCM) to the process, HTTP/1.1 in plaintext over kept connections behind it.
+*vestibule* is HTTP mode at its defaults, *tcp-mode* the same program as it is without `--mode http`: it carries bytes and reads none.
+envoy is its HTTP connection manager, haproxy `mode http`, nginx `proxy_pass` with 64 kept connections; none of the three writes an access log.
+CPU is user and system time of the measured process, of all its threads and of its children, from the kernel's own accounting; handshakes are over before it is read.
+Each sample is of a fresh process with one worker; in each round every measure is taken of one peer after the other.
+What a proxy adds to a latency is the difference to the same client in mutual TLS with the same app, seconds before.
+A body goes over one connection, in HTTP/2 one stream, with windows of 4 MiB.
+Memory of a connection is resident memory that came on top of idle, a moment after its one request, and 6 s later, when connections to the app that nothing is asked over have gone in vestibule.
+A cell is the median of the rounds, with the smallest and the largest in parentheses; a ratio is the median of the ratios within each round.
+Absolute figures hold for this machine and hour; ratios travel further.
 What is missed, and why: [performance](../docs/performance.md#http-mode).",
     goals: goals::HTTP,
 };
