@@ -46,7 +46,7 @@ async fn collect(body: Incoming, most: usize) -> Result<Bytes, Refusal> {
     match timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::bad_request("the body ends too soon")),
+        Ok(Err(_)) => Err(Refusal::bad_request("the body ends too soon, or is not chunked as it says")),
         Err(_) => {
             let detail = format!("the body was not there within {BODY_TIMEOUT:?}");
             Err(Refusal::new(TokenRequestResult::BodyTimeout, detail))

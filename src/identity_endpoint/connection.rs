@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::answer::{for_hyper, on_the_wire};
 use super::refusal::Refusal;
@@ -24,6 +26,9 @@ use crate::telemetry::TokenRequestResult;
 
 /// From accept to the first byte of the request.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The same while all places are taken: whoever says nothing does not keep those waiting who would.
+const CROWDED_FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// From there to the end of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,6 +49,9 @@ const MAX_HEAD_BYTES: usize = 8192;
 pub(super) trait LocalStream: AsyncRead + AsyncWrite + HangUp + Unpin + Send + 'static {
     /// Who has connected, as the kernel says; `None`: it does not know.
     fn peer_uid(&self) -> Option<io::Result<u32>>;
+
+    /// Waits until something was sent, or will never be. Takes nothing of it.
+    fn has_sent(&self) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 /// Whoever has asked is answered, whether it waits for that or not: an answer comes at once.
@@ -63,12 +71,26 @@ impl LocalStream for TcpStream {
     fn peer_uid(&self) -> Option<io::Result<u32>> {
         None
     }
+
+    async fn has_sent(&self) -> io::Result<()> {
+        self.async_io(Interest::READABLE, || peek(self)).await
+    }
 }
 
 impl LocalStream for UnixStream {
     fn peer_uid(&self) -> Option<io::Result<u32>> {
         Some(self.peer_cred().map(|peer| peer.uid()))
     }
+
+    async fn has_sent(&self) -> io::Result<()> {
+        self.async_io(Interest::READABLE, || peek(self)).await
+    }
+}
+
+/// Looks whether something was sent on `stream`, or its end. (That it is readable is taken for granted of one that was just accepted.)
+fn peek(stream: impl AsFd) -> io::Result<()> {
+    rustix::net::recv(stream, &mut [0_u8; 1], RecvFlags::PEEK)?;
+    Ok(())
 }
 
 impl Service<Queued<TcpListener>> for IdentityService {
@@ -102,9 +124,24 @@ async fn serve<S: LocalStream>(service: &IdentityService, (stream, room): (S, Ow
             return;
         }
     };
-    // What goes wrong with the connection is the caller's; it sees it.
-    let _ = timeout(REQUEST_TIMEOUT, answer(service, stream, peer_uid)).await;
+    if begins(&stream, &room).await {
+        // What goes wrong with the connection is the caller's; it sees it.
+        let _ = timeout(REQUEST_TIMEOUT, answer(service, stream, peer_uid)).await;
+    }
     drop((room, slot));
+}
+
+/// Whether a request begins on `stream` in good time, which is short while there is no other place than those that are taken, `room` among them.
+async fn begins(stream: &impl LocalStream, room: &OwnedSemaphorePermit) -> bool {
+    let end = Instant::now() + FIRST_BYTE_TIMEOUT;
+    while Instant::now() < end {
+        match timeout(CROWDED_FIRST_BYTE_TIMEOUT, stream.has_sent()).await {
+            Ok(sent) => return sent.is_ok(),
+            Err(_) if room.semaphore().available_permits() == 0 => return false,
+            Err(_) => {}
+        }
+    }
+    false
 }
 
 pub(super) async fn answer<S: LocalStream>(
@@ -130,6 +167,8 @@ pub(super) async fn answer<S: LocalStream>(
     });
     let served = http1::Builder::new()
         .keep_alive(false)
+        // Whoever has said all may end its sending, and waits for the answer all the same.
+        .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(FIRST_BYTE_TIMEOUT)
         // What may come with the last byte of the longest head.
@@ -160,4 +199,33 @@ async fn linger<S: LocalStream>(mut stream: S) -> io::Result<()> {
     let mut rest = stream.take(MAX_LINGER_BYTES);
     let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Whether something begins on `stream`, which has one of so many places.
+    async fn begins_of(places: usize, stream: TcpStream) -> (bool, TcpStream) {
+        let room = Arc::new(Semaphore::new(places)).acquire_owned().await.unwrap();
+        (begins(&stream, &room).await, stream)
+    }
+
+    #[tokio::test]
+    async fn whoever_says_nothing_keeps_its_place_for_a_while_but_the_last_one_for_a_moment_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let accepted = async || (TcpStream::connect(at).await.unwrap(), listener.accept().await.unwrap().0);
+        let ((mut asker, ours), (_silent, alone)) = (accepted().await, accepted().await);
+        let alone = tokio::spawn(begins_of(2, alone));
+        let (begins, ours) = begins_of(1, ours).await;
+        assert!(!begins && !alone.is_finished());
+        asker.write_all(b"G").await.unwrap();
+        let (begins, mut ours) = begins_of(1, ours).await;
+        assert!(begins);
+        assert_eq!(ours.read_u8().await.unwrap(), b'G', "nothing was taken of it");
+        assert!(!alone.await.unwrap().0);
+    }
 }

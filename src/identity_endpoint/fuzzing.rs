@@ -35,6 +35,10 @@ impl LocalStream for DuplexStream {
     fn peer_uid(&self) -> Option<io::Result<u32>> {
         None
     }
+
+    async fn has_sent(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Has a connection served of which `bytes` come, in pieces of `piece`, and its end once something is answered, or nothing for the time `wait`:

@@ -21,6 +21,6 @@ mod service;
 mod token_request;
 mod verification;
 
-pub use secret::EndpointSecretFile;
+pub use secret::{EndpointSecretFile, EndpointSecretKeeper};
 pub use service::{IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
 pub use verification::TokenJudge;

@@ -305,10 +305,51 @@ fn panicked() -> Refusal {
     Refusal::new(TokenRequestResult::Internal, "this is a fault of vestibule; please report it, with the log")
 }
 
-/// Whether the token alone is wanted: for shells, and for readers that take an answer as it is.
+/// Whether the token alone is wanted: for shells, and for readers that take an answer as it is. What is liked best counts, and of such the first
+/// (RFC 9110, section 12.5.1).
 fn wants_plain_text<B>(request: &Request<B>) -> bool {
     let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    let mut media_types =
-        accepted.flat_map(|accept| accept.split(',')).map(|one| one.split(';').next().unwrap_or_default());
-    media_types.next().is_some_and(|first| first.trim().eq_ignore_ascii_case("text/plain"))
+    let mut best = ("", 0.0_f32);
+    for media_type in accepted.flat_map(|accept| accept.split(',')) {
+        let mut parts = media_type.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        if weight > best.1 {
+            best = (name, weight);
+        }
+    }
+    best.0.eq_ignore_ascii_case("text/plain")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_alone_is_for_those_who_like_plain_text_best() {
+        let wants = |accept: &str| wants_plain_text(&Request::builder().header(ACCEPT, accept).body(()).unwrap());
+        for accept in [
+            "text/plain",
+            "TEXT/PLAIN; charset=utf-8",
+            "text/plain, application/json",
+            "text/plain, */*;q=0.1",
+            "application/json;q=0.5, text/plain",
+        ] {
+            assert!(wants(accept), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "application/json",
+            "application/json, text/plain, */*",
+            "text/plain;q=0.5, application/json",
+            "text/plain;q=0",
+            "text/plain;q=x",
+            "text/plainer",
+        ] {
+            assert!(!wants(accept), "{accept}");
+        }
+        assert!(!wants_plain_text(&Request::new(())));
+    }
 }

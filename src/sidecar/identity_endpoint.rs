@@ -108,6 +108,9 @@ impl Outbounds {
         let served = rotator.served();
         let service = Arc::new(IdentityService::new(config, secret.as_ref(), judge, pair, served, counters));
         tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
+        if let Some(secret) = &secret {
+            tasks.start("secret of the identity endpoint", secret.keeper().run());
+        }
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in sockets {
             let (slots, guard, phase) =

@@ -1,6 +1,8 @@
 //! Bodies that are too large or too slow, and more requests than there is time for.
 
 use std::io::Write;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
 use super::{ASKED, Answer, Endpoint, parts, post, verify_by_own_certificate};
 use crate::metrics::Measured;
@@ -56,6 +58,37 @@ fn more_connections_than_there_is_room_for_wait_and_are_answered() {
     let answer = endpoint.get("/identity");
     assert_eq!(answer.status, 200, "{answer:?}");
     drop(silent);
+}
+
+#[test]
+fn connections_that_say_nothing_hold_nobody_up_however_many_they_are() {
+    let endpoint = Endpoint::new();
+    let began = Instant::now();
+    let silent: Vec<_> = (0..6 * 64).map(|_| endpoint.connect()).collect();
+    assert_eq!(endpoint.get("/identity").status, 200);
+    // If each of the 64 places were kept for the two seconds of somebody who is alone, it would be 12.
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    drop(silent);
+}
+
+#[test]
+fn whoever_has_said_all_may_end_its_sending_and_is_answered() {
+    let endpoint = Endpoint::new();
+    let ask = |text: &str| {
+        let mut stream = endpoint.connect();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        Answer::read(stream)
+    };
+    for _ in 0..20 {
+        // Each is signed first, which takes a while.
+        verify_by_own_certificate(&ask(&post("/token", r#"{"audience":"vault","fresh":true}"#)).token());
+    }
+    assert_eq!(ask(&format!("GET /identity HTTP/1.0\r\n{ASKED}\r\n\r\n")).status, 200);
+    let whole = post("/token", r#"{"audience":"vault"}"#);
+    let answer = ask(&whole[..whole.len() - 1]);
+    assert_eq!(answer.error(), (400, "bad_request".to_owned()));
+    assert!(answer.body.contains("the body ends too soon"), "{answer:?}");
 }
 
 #[test]

@@ -61,6 +61,20 @@ fn over_tcp_the_app_is_told_of_a_file_in_a_folder_that_goes_with_the_proxy() {
 }
 
 #[test]
+fn a_secret_that_somebody_cleans_away_is_there_again_and_the_log_says_so() {
+    let credentials = Credentials::new();
+    let options = ["--identity-listen=127.0.0.1:0", "--identity-audience=vault"];
+    let (sidecar, told) = run(&credentials, &options, "sleep 60");
+    let file = told.lines().find_map(|line| line.strip_prefix("CF_INSTANCE_IDENTITY_TOKEN_FILE=")).unwrap();
+    let secret = std::fs::read_to_string(file).unwrap();
+    std::fs::remove_dir_all(Path::new(file).parent().unwrap()).unwrap();
+    let again = eventually("the secret", || std::fs::read_to_string(file).ok());
+    assert_eq!(again, secret);
+    let line = sidecar.wait_for("the secret of the identity endpoint was gone from its file, and is there again");
+    assert_eq!((&line["level"], &line["path"]), (&"warn".into(), &file.into()));
+}
+
+#[test]
 fn without_the_option_nothing_is_told_and_nothing_is_measured() {
     let credentials = Credentials::new();
     let metrics = crate::metrics::Measured::new(Setup::proxy(&credentials, app::nobody()));
