@@ -89,7 +89,7 @@ public final class Receiver {
 
         JsonNode claims = json(parts[1]);
         long now = Instant.now().getEpochSecond();
-        if (now - SKEW > seconds(claims, "exp")) throw new SecurityException("it has expired");
+        if (now - SKEW >= seconds(claims, "exp")) throw new SecurityException("it has expired");
         if (now + SKEW < Math.max(seconds(claims, "nbf"), seconds(claims, "iat"))) {
             throw new SecurityException("it is from the future");
         }

@@ -89,7 +89,7 @@ func verify(token string, cas *x509.CertPool, audience string) (string, error) {
 	switch {
 	case claims.Exp == nil || claims.Nbf == nil || claims.Iat == nil:
 		return "", errors.New("it does not say until when it counts")
-	case now-skew > *claims.Exp:
+	case now-skew >= *claims.Exp:
 		return "", errors.New("it has expired")
 	case now+skew < *claims.Nbf || now+skew < *claims.Iat:
 		return "", errors.New("it is from the future")

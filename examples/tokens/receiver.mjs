@@ -4,7 +4,8 @@
 //
 // Needs Node.js 20 or newer and the package jose, 6 or newer.
 // Left out: what node:crypto does not show of a certificate (whether its key is for signatures, path lengths, name
-// constraints), CRLs, one use only (replay), roles, a longest life for tokens, and JSON with a member that is there twice.
+// constraints, critical extensions that nobody knows), CRLs, one use only (replay), roles, a longest life for tokens,
+// and JSON with a member that is there twice.
 // A token that is bound to a certificate (cnf) is refused, since nobody tells this program who the caller is.
 
 import { X509Certificate } from 'node:crypto';

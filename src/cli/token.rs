@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use clap::parser::ValueSource;
 
 pub use self::vault::VaultArgs;
 use super::tools::Flags;
@@ -151,10 +152,17 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
     let algorithm = flags.matches.get_one::<OsString>("alg").map(|_| flags.parsed("alg"));
     let subject = flags.read("subject", values::name);
     let issuer = flags.read("issuer", values::name);
+    let bind = flags.matches.get_flag("bind");
     if matches!(form, Some(TokenForm::Uaa { .. })) {
         for (flag, is_given) in [("--subject", subject.is_some()), ("--issuer", issuer.is_some())] {
             if is_given {
                 wrong(flag, "is the client's in the form uaa", "leave it out", flags);
+            }
+        }
+        let chain_is_given = flags.matches.value_source("chain") == Some(ValueSource::CommandLine);
+        for (flag, is_given) in [("--bind", bind), ("--chain", chain_is_given)] {
+            if is_given {
+                wrong(flag, "says nothing in the form uaa, which has no certificate", "leave it out", flags);
             }
         }
     }
@@ -165,7 +173,6 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
         let what = format!("{} is given twice", quote(claim.name()));
         wrong("--claim", &what, "write each claim once: a token has one value for it", flags);
     }
-    let bind = flags.matches.get_flag("bind");
     if !flags.mistakes.is_empty() {
         return None;
     }

@@ -31,14 +31,17 @@ impl<'a> CompactToken<'a> {
         if token.len() > LONGEST {
             return Err(format!("it is longer than {} KiB", LONGEST / 1024));
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or("it is not three parts with dots between")?;
-        let (header, claims) = signed.split_once('.').ok_or("it is not three parts with dots between")?;
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(|| what_it_is(token))?;
+        let (header, claims) = signed.split_once('.').ok_or_else(|| what_it_is(token))?;
+        if claims.contains('.') || token.contains(|one: char| one.is_ascii_whitespace() || one == '"') {
+            return Err(what_it_is(token));
+        }
         let decode = |part: &str, name: &str| {
             Base64UrlUnpadded::decode_vec(part)
                 .map_err(|_| format!("its {name} is not base64url as RFC 7515 writes it, without padding"))
         };
         let object = |part: &str, name: &str| {
-            strict_json::object(&decode(part, name)?).map_err(|error| format!("its {name} is {error}"))
+            strict_json::object(&decode(part, name)?).map_err(|error| format!("its {name} {error}"))
         };
         Ok(Self {
             header: object(header, "header")?,
@@ -52,6 +55,31 @@ impl<'a> CompactToken<'a> {
     pub(super) fn is_signed_by(&self, certificate: &Certificate, algorithm: Algorithm) -> bool {
         let (_, key) = certificate.public_key();
         UnparsedPublicKey::new(verification(algorithm), key).verify(self.signed, &self.signature).is_ok()
+    }
+}
+
+/// What stands in the place of a token that is not three parts on one line: mostly a token with something around it.
+fn what_it_is(text: &str) -> String {
+    let begin = text.trim_start();
+    if begin.is_empty() {
+        return "it is empty".to_owned();
+    }
+    if begin.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("bearer ")) {
+        return "it begins with Bearer; send what stands behind that".to_owned();
+    }
+    if begin.starts_with('{') {
+        return "it is JSON; send the token in it, in compact form".to_owned();
+    }
+    if text.contains('"') {
+        return "it has quotation marks; send it without".to_owned();
+    }
+    if text.contains(|one: char| one.is_ascii_whitespace()) {
+        return "it has white space in it or around it; send it on one line, and nothing else".to_owned();
+    }
+    match text.split('.').count() {
+        1 => "it has no dot in it, and a token is three parts with dots between".to_owned(),
+        5 => "it has five parts, so it is encrypted (JWE); send one that is signed".to_owned(),
+        parts => format!("it has {parts} parts with dots between, and a token has three"),
     }
 }
 
@@ -94,6 +122,33 @@ mod tests {
             format!("{{\"payload\":\"{claims}\"}}"),
         ] {
             assert!(CompactToken::read(&token).is_err(), "{token}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_told_by_what_it_is() {
+        let token = format!("{}.{}.AA", part("{}"), part("{}"));
+        for (text, what) in [
+            (String::new(), "it is empty"),
+            (" \n".to_owned(), "it is empty"),
+            (format!("Bearer {token}"), "it begins with Bearer; send what stands behind that"),
+            (format!("\"{token}\""), "it has quotation marks; send it without"),
+            (format!("{{\"token\":\"{token}\"}}"), "it is JSON; send the token in it, in compact form"),
+            (
+                format!("{token}\n{token}"),
+                "it has white space in it or around it; send it on one line, and nothing else",
+            ),
+            (format!("{token}.AA.AA"), "it has five parts, so it is encrypted (JWE); send one that is signed"),
+            (format!("{token}.AA"), "it has 4 parts with dots between, and a token has three"),
+            ("é".to_owned(), "it has no dot in it, and a token is three parts with dots between"),
+            (format!("{}.{}.AA", part("{}"), part("[]")), "its payload is not one JSON object"),
+            (format!("{}.{}.AA", part("{\"a\":1,\"a\":1}"), part("{}")), "its header has a member twice in one object"),
+            (
+                format!("{}.{}.AA", part("{}"), part(&format!("{{\"a\":{}{}}}", "[".repeat(9), "]".repeat(9)))),
+                "its payload is nested deeper than 8",
+            ),
+        ] {
+            assert_eq!(CompactToken::read(&text).unwrap_err(), what, "{text}");
         }
     }
 

@@ -17,13 +17,13 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StrictJsonError {
     /// Not JSON, or another kind of value, or something stands behind it.
-    #[error("not one JSON object")]
+    #[error("is not one JSON object")]
     NotAnObject,
     /// An object, at whatever depth, has two members of one name.
-    #[error("a member of a JSON object occurs twice")]
+    #[error("has a member twice in one object")]
     Duplicate,
     /// Arrays or objects in more than seven others.
-    #[error("JSON that is nested deeper than {MAX_DEPTH}")]
+    #[error("is nested deeper than {MAX_DEPTH}")]
     TooDeep,
 }
 

@@ -75,6 +75,14 @@ fn mistakes_are_all_told_at_once_and_nothing_is_printed() {
     for (words, told) in [
         (&["jwt", "--audience", "a", "--alg", "ES256"][..], "ES256 does not fit the key (RSA 2048); write RS256"),
         (&["jwt", "--audience", "a", "--form", "uaa"], "--form: uaa needs a client; add --client-id ID"),
+        (
+            &["jwt", "--audience", "a", "--form", "uaa", "--client-id", "c", "--bind"],
+            "--bind: says nothing in the form uaa, which has no certificate; leave it out",
+        ),
+        (
+            &["jwt", "--audience", "a", "--form", "uaa", "--client-id", "c", "--chain", "full"],
+            "--chain: says nothing in the form uaa",
+        ),
         (&["jwt", "--audience", "a", "--policy", "p"], "--policy: says nothing in this form"),
         (&["jwt", "--audience", "a", "--client-id", "c"], "--client-id: says nothing in this form"),
         (

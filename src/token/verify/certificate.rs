@@ -18,18 +18,24 @@ pub(super) fn check(
     required: RequiredIdentity,
     now: SystemTime,
 ) -> Result<(), TokenDenial> {
-    check_dates(path, now)?;
+    check_dates(leaf, path, now)?;
     check_usage(leaf, form)?;
     check_identity(leaf, required)
 }
 
-fn check_dates(path: &VouchedChain, now: SystemTime) -> Result<(), TokenDenial> {
+fn check_dates(leaf: &Certificate, path: &VouchedChain, now: SystemTime) -> Result<(), TokenDenial> {
     if now > *path.dates.end() {
-        let what = "its certificate, or a CA's above it, has expired; the instance has a newer one, or is gone";
+        let what = match now > leaf.not_after() {
+            true => "its certificate has expired; the instance has a newer one, or is gone",
+            false => "a CA above its certificate has expired; name that CA's new one, or have it sent along",
+        };
         return Err(TokenDenialReason::CertificateExpired.because(what));
     }
     if now < *path.dates.start() {
-        let what = "its certificate, or a CA's above it, is not valid yet; look at this machine's clock";
+        let what = match now < leaf.not_before() {
+            true => "its certificate is not valid yet; look at this machine's clock",
+            false => "a CA above its certificate is not valid yet; look at this machine's clock",
+        };
         return Err(TokenDenialReason::CertificateNotYetValid.because(what));
     }
     Ok(())

@@ -58,7 +58,8 @@ impl ClaimJudge<'_> {
             reason.because(format!("its {name} is missing, or not a whole number of seconds"))
         };
         let exp = match self.date("exp") {
-            ClaimDate::At(exp) if now > exp.saturating_add(skew) => {
+            // On that second it is over (RFC 7519, section 4.1.4).
+            ClaimDate::At(exp) if now >= exp.saturating_add(skew) => {
                 return Err(TokenDenialReason::Expired.because("it has expired (exp); ask for another"));
             }
             ClaimDate::At(exp) => Some(exp),

@@ -187,6 +187,11 @@ fn certificates_count_from_their_first_second_to_their_last_the_trusted_cas_too(
         assert_eq!((judged(begins), judged(ends)), (None, None), "{at_place}");
         assert_eq!(judged(ends + 1), Some((Reason::CertificateExpired, true)), "{at_place}");
         assert_eq!(judged(begins), None, "what was known of it at another time is no reason now");
+        let whose = if at_place == 0 { "its certificate " } else { "a CA above its certificate " };
+        for now in [begins - 1, ends + 1] {
+            let detail = world.verifier.verify(&world.question(&token), at(now)).unwrap_err().detail;
+            assert!(detail.starts_with(whose), "{at_place}: {detail}");
+        }
     }
 }
 

@@ -13,8 +13,8 @@ fn times_are_whole_numbers_and_count_to_the_second_with_the_skew() {
     for skew in [0, 60, 300] {
         world.verifier.skew = Duration::from_secs(skew.try_into().unwrap());
         let judged = |claims| world.reason(&world.draft().claims(claims).token());
-        assert_eq!(judged(json!({ "iat": NOW - 900, "nbf": NOW - 900, "exp": NOW - skew })), None);
-        assert_eq!(judged(json!({ "iat": NOW - 900, "nbf": NOW - 900, "exp": NOW - skew - 1 })), Some(Reason::Expired));
+        assert_eq!(judged(json!({ "iat": NOW - 900, "nbf": NOW - 900, "exp": NOW - skew + 1 })), None);
+        assert_eq!(judged(json!({ "iat": NOW - 900, "nbf": NOW - 900, "exp": NOW - skew })), Some(Reason::Expired));
         assert_eq!(judged(json!({ "nbf": NOW + skew })), None);
         assert_eq!(judged(json!({ "nbf": NOW + skew + 1 })), Some(Reason::NotYetValid));
         assert_eq!(judged(json!({ "iat": NOW + skew, "exp": NOW + 900 })), None);
