@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{for_hyper, on_the_wire};
 use super::refusal::Refusal;
-use super::service::IdentityService;
+use super::service::{IdentityService, MAX_CONNECTIONS};
 use crate::http::{HangUp, HeadRefusal, HeadRules, ScannedStream};
 use crate::listener::{ListenSocket, Queued, Service, Slot};
 use crate::telemetry::TokenRequestResult;
@@ -27,7 +27,7 @@ use crate::telemetry::TokenRequestResult;
 /// From accept to the first byte of the request.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The same while all places are taken: whoever says nothing does not keep those waiting who would.
+/// The same while more than half of the places are taken: whoever says nothing does not keep those waiting who would.
 const CROWDED_FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// From there to the end of its head.
@@ -131,13 +131,14 @@ async fn serve<S: LocalStream>(service: &IdentityService, (stream, room): (S, Ow
     drop((room, slot));
 }
 
-/// Whether a request begins on `stream` in good time, which is short while there is no other place than those that are taken, `room` among them.
+/// Whether a request begins on `stream` in good time, which is short while more than half of the places are taken, `room` among them.
 async fn begins(stream: &impl LocalStream, room: &OwnedSemaphorePermit) -> bool {
     let end = Instant::now() + FIRST_BYTE_TIMEOUT;
     while Instant::now() < end {
         match timeout(CROWDED_FIRST_BYTE_TIMEOUT, stream.has_sent()).await {
             Ok(sent) => return sent.is_ok(),
-            Err(_) if room.semaphore().available_permits() == 0 => return false,
+            // Not the last one alone: many end at the same moment, and what the first leaves would keep the others.
+            Err(_) if room.semaphore().available_permits() < MAX_CONNECTIONS / 2 => return false,
             Err(_) => {}
         }
     }
@@ -214,16 +215,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_says_nothing_keeps_its_place_for_a_while_but_the_last_one_for_a_moment_only() {
+    async fn whoever_says_nothing_keeps_its_place_for_a_while_and_for_a_moment_only_where_places_are_scarce() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let accepted = async || (TcpStream::connect(at).await.unwrap(), listener.accept().await.unwrap().0);
         let ((mut asker, ours), (_silent, alone)) = (accepted().await, accepted().await);
-        let alone = tokio::spawn(begins_of(2, alone));
-        let (begins, ours) = begins_of(1, ours).await;
+        let alone = tokio::spawn(begins_of(MAX_CONNECTIONS, alone));
+        let (begins, ours) = begins_of(MAX_CONNECTIONS / 2, ours).await;
         assert!(!begins && !alone.is_finished());
         asker.write_all(b"G").await.unwrap();
-        let (begins, mut ours) = begins_of(1, ours).await;
+        let (begins, mut ours) = begins_of(MAX_CONNECTIONS / 2, ours).await;
         assert!(begins);
         assert_eq!(ours.read_u8().await.unwrap(), b'G', "nothing was taken of it");
         assert!(!alone.await.unwrap().0);
