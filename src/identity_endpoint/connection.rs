@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::answer::{for_hyper, on_the_wire};
 use super::refusal::Refusal;
-use super::service::IdentityService;
+use super::service::{IdentityService, MAX_CONNECTIONS};
 use crate::http::{HangUp, HeadRefusal, HeadRules, ScannedStream};
 use crate::listener::{ListenSocket, Queued, Service, Slot};
 use crate::telemetry::TokenRequestResult;
@@ -25,7 +27,7 @@ use crate::telemetry::TokenRequestResult;
 /// From accept to the first byte of the request.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The same while all places are taken: whoever says nothing does not keep those waiting who would.
+/// The same while more than half of the places are taken: whoever says nothing does not keep those waiting who would.
 const CROWDED_FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// From there to the end of its head.
@@ -71,7 +73,7 @@ impl LocalStream for TcpStream {
     }
 
     async fn has_sent(&self) -> io::Result<()> {
-        self.readable().await
+        self.async_io(Interest::READABLE, || peek(self)).await
     }
 }
 
@@ -81,8 +83,14 @@ impl LocalStream for UnixStream {
     }
 
     async fn has_sent(&self) -> io::Result<()> {
-        self.readable().await
+        self.async_io(Interest::READABLE, || peek(self)).await
     }
+}
+
+/// Looks whether something was sent on `stream`, or its end. (That it is readable is taken for granted of one that was just accepted.)
+fn peek(stream: impl AsFd) -> io::Result<()> {
+    rustix::net::recv(stream, &mut [0_u8; 1], RecvFlags::PEEK)?;
+    Ok(())
 }
 
 impl Service<Queued<TcpListener>> for IdentityService {
@@ -123,13 +131,14 @@ async fn serve<S: LocalStream>(service: &IdentityService, (stream, room): (S, Ow
     drop((room, slot));
 }
 
-/// Whether a request begins on `stream` in good time, which is short while there is no other place than those that are taken, `room` among them.
+/// Whether a request begins on `stream` in good time, which is short while more than half of the places are taken, `room` among them.
 async fn begins(stream: &impl LocalStream, room: &OwnedSemaphorePermit) -> bool {
     let end = Instant::now() + FIRST_BYTE_TIMEOUT;
     while Instant::now() < end {
         match timeout(CROWDED_FIRST_BYTE_TIMEOUT, stream.has_sent()).await {
             Ok(sent) => return sent.is_ok(),
-            Err(_) if room.semaphore().available_permits() == 0 => return false,
+            // Not the last one alone: many end at the same moment, and what the first leaves would keep the others.
+            Err(_) if room.semaphore().available_permits() < MAX_CONNECTIONS / 2 => return false,
             Err(_) => {}
         }
     }
@@ -200,22 +209,24 @@ mod tests {
     use super::*;
 
     /// Whether something begins on `stream`, which has one of so many places.
-    async fn begins_of(places: usize, stream: UnixStream) -> (bool, UnixStream) {
+    async fn begins_of(places: usize, stream: TcpStream) -> (bool, TcpStream) {
         let room = Arc::new(Semaphore::new(places)).acquire_owned().await.unwrap();
         (begins(&stream, &room).await, stream)
     }
 
     #[tokio::test]
-    async fn whoever_says_nothing_keeps_its_place_for_a_while_but_the_last_one_for_a_moment_only() {
-        let (mut asker, ours) = UnixStream::pair().unwrap();
-        let (_other, alone) = UnixStream::pair().unwrap();
-        let alone = tokio::spawn(begins_of(2, alone));
-        let (begins, ours) = begins_of(1, ours).await;
+    async fn whoever_says_nothing_keeps_its_place_for_a_while_and_for_a_moment_only_where_places_are_scarce() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let accepted = async || (TcpStream::connect(at).await.unwrap(), listener.accept().await.unwrap().0);
+        let ((mut asker, ours), (_silent, alone)) = (accepted().await, accepted().await);
+        let alone = tokio::spawn(begins_of(MAX_CONNECTIONS, alone));
+        let (begins, ours) = begins_of(MAX_CONNECTIONS / 2, ours).await;
         assert!(!begins && !alone.is_finished());
         asker.write_all(b"G").await.unwrap();
-        let (begins, ours) = begins_of(1, ours).await;
-        let mut first = [0; 1];
-        assert_eq!((begins, ours.try_read(&mut first).unwrap(), first), (true, 1, *b"G"), "nothing was taken of it");
+        let (begins, mut ours) = begins_of(MAX_CONNECTIONS / 2, ours).await;
+        assert!(begins);
+        assert_eq!(ours.read_u8().await.unwrap(), b'G', "nothing was taken of it");
         assert!(!alone.await.unwrap().0);
     }
 }

@@ -121,7 +121,7 @@ fn a_token_counts_from_its_first_second_to_its_last() {
         };
         judge(&verifier, token.text(), pair.leaf(), time)
     };
-    assert_eq!((judge(0), judge(300), judge(301)), (None, None, Some(Reason::Expired)));
+    assert_eq!((judge(0), judge(299), judge(300)), (None, None, Some(Reason::Expired)));
     // It says that it was issued now; nbf lies before.
     assert_eq!(judge(-2), Some(Reason::IssuedInFuture));
 }
