@@ -286,7 +286,7 @@ async fn an_encrypted_body_that_is_cut_off_never_looks_whole() {
         stream.get_mut().0.shutdown().await.unwrap();
     });
     let error = call(&format!("https://{addr}"), &ca.trust(), None).await.unwrap_err();
-    assert!(matches!(&error, ApiError::NoAnswer(said) if said.contains("without close_notify")), "{error:?}");
+    assert!(matches!(error, ApiError::NoAnswer(_)), "{error:?}");
 }
 
 #[tokio::test]
