@@ -17,6 +17,9 @@ use crate::trust::ClientAuth;
 use crate::xfcc;
 use crate::xfcc::ForwardedIdentity;
 
+/// Why an anonymous caller is refused of whom a client speaks: that one may well have a certificate.
+const NOBODY_FORWARDED: &str = "the request forwards nobody, and no rule admits the anonymous";
+
 /// Whether the request of `parts` may be made; who calls, if that is not the client itself, and what decided is noted in `fields`.
 ///
 /// # Errors
@@ -71,7 +74,8 @@ pub(super) fn authorize(
         Err(denial) => {
             fields.route = auth.route_for(parts.method.as_str(), &folded).map(|route| route.path.to_string());
             fields.rule = denial.denial().and_then(|denial| denial.rule()).cloned();
-            fields.detail = Some(denial.to_string());
+            let is_forwarded_none = is_judged && matches!(denial, RequestDenial::CertificateRequired);
+            fields.detail = Some(if is_forwarded_none { NOBODY_FORWARDED.to_owned() } else { denial.to_string() });
             Err(reason_of(&denial))
         }
     }
@@ -98,11 +102,12 @@ fn authorize_caller(auth: &ClientAuth, caller: &Client, fields: &mut RequestEntr
         }
         Err(denial) => {
             fields.rule = denial.rule().cloned();
-            fields.detail = Some(denial.to_string());
-            Err(match caller {
-                Client::Anonymous => RequestReason::CertificateRequired,
-                Client::Authenticated(_) => RequestReason::Denied,
-            })
+            let (reason, detail) = match caller {
+                Client::Anonymous => (RequestReason::CertificateRequired, NOBODY_FORWARDED.to_owned()),
+                Client::Authenticated(_) => (RequestReason::Denied, denial.to_string()),
+            };
+            fields.detail = Some(detail);
+            Err(reason)
         }
     }
 }
