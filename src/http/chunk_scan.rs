@@ -1,7 +1,10 @@
 //! Where a body of chunks ends (RFC 9112, 7.1).
 
-/// The most bytes between two chunks, and behind the last one: size, extensions and trailers.
-pub(super) const MAX_CHUNK_LINES: usize = 8 * 1024;
+/// The most bytes of trailers.
+pub(super) const MAX_TRAILERS: usize = 8 * 1024;
+
+/// The most bytes behind the size of a chunk: nobody has a use for them.
+pub(super) const MAX_EXTENSION: usize = 1024;
 
 /// Where in a body of chunks. A carriage return is followed by a line feed, and none comes without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +56,8 @@ impl ChunkScan {
             Self::Size { size, digits, extension } => match first {
                 b'\r' => (1, Stay(Self::SizeEnd(size))),
                 b'\n' => (1, Broken),
-                _ if extension >= MAX_CHUNK_LINES => (1, Broken),
+                0..=8 | 0x0b..=0x1f | 0x7f => (1, Broken),
+                _ if extension >= MAX_EXTENSION => (1, Broken),
                 _ => (1, Stay(Self::Size { size, digits, extension: extension + 1 })),
             },
             Self::SizeEnd(0) if first == b'\n' => (1, Stay(Self::Trailers { bytes: 0, is_empty_line: true })),
@@ -68,7 +72,7 @@ impl ChunkScan {
             Self::Trailers { bytes, is_empty_line } => match first {
                 b'\r' => (1, Stay(Self::TrailerEnd { bytes, is_empty_line })),
                 b'\n' => (1, Broken),
-                _ if bytes >= MAX_CHUNK_LINES => (1, Broken),
+                _ if bytes >= MAX_TRAILERS => (1, Broken),
                 _ => (1, Stay(Self::Trailers { bytes: bytes + 1, is_empty_line: false })),
             },
             Self::TrailerEnd { is_empty_line: true, .. } if first == b'\n' => (1, Over),

@@ -10,14 +10,22 @@ const HEADER: usize = 9;
 
 /// Types of frames (RFC 9113, 6).
 const DATA: u8 = 0;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
 
 /// Control frames that may come in a second, beside one for each DATA frame of either side.
 const RATE: f64 = 100.0;
+
+/// What of an answer pays for a WINDOW_UPDATE beside these, in bytes. Clients send one for the stream and one for the connection with each part
+/// that they read, which are 4 KiB for some, whatever the DATA frames were: those may be as long as the client allows.
+const BYTES_PER_WINDOW_UPDATE: usize = 512;
+
+/// Every DATA frame that we send pays for so many, however short: one of its stream and one of the connection.
+const WINDOW_UPDATES_PER_DATA: usize = 2;
+
+/// The most that answers have paid for in advance: clients may have taken 32 MiB before they say so.
+const MAX_WINDOW_UPDATES: usize = 64 * 1024;
 
 /// They may come all at once that may come in so many seconds.
 const BURST_SECONDS: f64 = 10.0;
@@ -48,8 +56,8 @@ impl FrameScan {
         self.left == 0 && self.filled == 0
     }
 
-    /// Follows `bytes`; the type of each frame that begins in them is given to `found`.
-    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8)) {
+    /// Follows `bytes`; type and length of each frame that begins in them are given to `found`.
+    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, usize)) {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let skipped = self.left.min(bytes.len());
@@ -65,31 +73,41 @@ impl FrameScan {
                 let [a, b, c, kind, ..] = self.header;
                 self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 self.filled = 0;
-                found(kind);
+                found(kind, self.left);
             }
         }
     }
 }
+
+/// A client has sent more of what costs it nothing than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("more of PING, SETTINGS, PRIORITY, RST_STREAM, WINDOW_UPDATE and such has come than any client has a use for")]
+pub(crate) struct TooManyControlFrames;
 
 /// How many control frames a client may still send.
 #[derive(Debug)]
 pub(crate) struct ControlFrameBudget {
     left: f64,
     at: Instant,
+    /// Those that answers have paid for, which count for nothing else.
+    window_updates: usize,
 }
 
 impl ControlFrameBudget {
     /// All that may come at once, at `now`.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { left: RATE * BURST_SECONDS, at: now }
+        Self { left: RATE * BURST_SECONDS, at: now, window_updates: 0 }
     }
 
     /// A frame of this `kind` came from the client at `now`. Whether there have been too many.
     pub(crate) fn take(&mut self, kind: u8, now: impl FnOnce() -> Instant) -> bool {
         match kind {
             DATA => self.earn(),
-            PRIORITY | RST_STREAM | SETTINGS | PING | WINDOW_UPDATE => self.left -= 1.0,
-            _ => {}
+            WINDOW_UPDATE if self.window_updates > 0 => self.window_updates -= 1,
+            // Those of requests are rationed by how many may be under way.
+            HEADERS | CONTINUATION => {}
+            // What nobody knows is passed over, and costs as much.
+            _ => self.left -= 1.0,
         }
         if self.left < 0.0 {
             let now = now();
@@ -100,10 +118,12 @@ impl ControlFrameBudget {
         self.left < 0.0
     }
 
-    /// A frame of this `kind` was sent to the client.
-    pub(crate) fn note_sent(&mut self, kind: u8) {
+    /// A frame of this `kind` was sent to the client, of so many bytes.
+    pub(crate) fn note_sent(&mut self, kind: u8, length: usize) {
         if kind == DATA {
             self.earn();
+            let paid_for = WINDOW_UPDATES_PER_DATA + length / BYTES_PER_WINDOW_UPDATE;
+            self.window_updates = (self.window_updates + paid_for).min(MAX_WINDOW_UPDATES);
         }
     }
 
@@ -122,6 +142,12 @@ mod tests {
 
     use super::*;
 
+    const PRIORITY: u8 = 2;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const PRIORITY_UPDATE: u8 = 16;
+
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let size = u32::try_from(length).unwrap().to_be_bytes();
         [&size[1..], &[kind, 0, 0, 0, 0, 1], &vec![7; length]].concat()
@@ -133,11 +159,11 @@ mod tests {
         for size in [1, 2, 9, 10, 24, 100, bytes.len()] {
             let (mut scan, mut kinds) = (FrameScan::of_client(), Vec::new());
             for piece in bytes.chunks(size) {
-                scan.pass(piece, |kind| kinds.push(kind));
+                scan.pass(piece, |kind, length| kinds.push((kind, length)));
             }
-            assert_eq!(kinds, [SETTINGS, DATA, PING], "in pieces of {size}");
+            assert_eq!(kinds, [(SETTINGS, 0), (DATA, 300), (PING, 8)], "in pieces of {size}");
             assert!(scan.is_between_frames());
-            scan.pass(&[0], |_| ());
+            scan.pass(&[0], |_, _| ());
             assert!(!scan.is_between_frames());
         }
     }
@@ -145,15 +171,39 @@ mod tests {
     #[test]
     fn control_frames_are_rationed_and_each_data_frame_pays_for_one() {
         let began = Instant::now();
+        for kind in [PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, PRIORITY_UPDATE, 0xff] {
+            let mut budget = ControlFrameBudget::new(began);
+            assert_eq!((0..).take_while(|_| !budget.take(kind, || began)).count(), 1000, "{kind}");
+        }
         let mut budget = ControlFrameBudget::new(began);
         let burst = (0..).take_while(|_| !budget.take(PING, || began)).count();
         assert_eq!(burst, 1000);
         assert!(!budget.take(PING, || began + Duration::from_secs(1)), "a second earns a hundred");
         let mut budget = ControlFrameBudget::new(began);
         assert!((0..100_000).all(|_| {
-            budget.note_sent(DATA);
-            !budget.take(WINDOW_UPDATE, || began)
+            budget.note_sent(DATA, 1);
+            !budget.take(PING, || began)
         }));
         assert!((0..100_000).all(|_| !budget.take(DATA, || began) && !budget.take(WINDOW_UPDATE, || began)));
+    }
+    #[test]
+    fn answers_pay_for_what_clients_say_of_their_windows_and_for_nothing_else() {
+        let began = Instant::now();
+        let mut budget = ControlFrameBudget::new(began);
+        // 100 MiB, of which four are under way at a time, and two frames for each 4 KiB of them.
+        for _ in 0..25 {
+            (0..4).for_each(|_| budget.note_sent(DATA, 1 << 20));
+            assert!((0..2048).all(|_| !budget.take(WINDOW_UPDATE, || began)));
+        }
+        // Two for each DATA frame, however short.
+        let mut budget = ControlFrameBudget::new(began);
+        (0..10_000).for_each(|_| budget.note_sent(DATA, 1));
+        assert!((0..20_000).all(|_| !budget.take(WINDOW_UPDATE, || began)));
+        for kind in [PING, WINDOW_UPDATE] {
+            let mut budget = ControlFrameBudget::new(began);
+            budget.note_sent(DATA, 1 << 30);
+            let burst = (0..).take_while(|_| !budget.take(kind, || began)).count();
+            assert_eq!(burst, if kind == PING { 1000 } else { 1000 + MAX_WINDOW_UPDATES });
+        }
     }
 }

@@ -8,6 +8,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep};
 use super::head_rules::{HeadRules, HttpRole, MAX_FIELDS};
+use super::host_check::names_server;
 
 /// The longest body that can be announced: hyper has another use for the two numbers above it.
 const MAX_LENGTH: u64 = u64::MAX - 2;
@@ -155,7 +156,7 @@ fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRefusal> {
             }
             name if name.eq_ignore_ascii_case("host") => {
                 hosts += 1;
-                if !is_host(value) || value.is_empty() && rules.role == HttpRole::Server {
+                if !is_host(value) || rules.role == HttpRole::Server && !names_server(value) {
                     return Err(HeadRefusal::BadHost);
                 }
                 continue;
@@ -196,7 +197,9 @@ fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRefusal> {
     if is_connect && body != BodyLength::Known(0) {
         return Err(HeadRefusal::BodyOfConnect);
     }
+    // Another protocol is asked for by GET (RFC 6455, 4.1), and some servers pass by the rules of a method that others stand for.
     let is_upgrade = request.version == Some(1)
+        && (request.method == Some("GET") || rules.role == HttpRole::ForwardProxy)
         && body == BodyLength::Known(0)
         && matches!(upgrades[..], [protocol] if rules.upgrades.allow(protocol))
         && nominates_upgrade(request.headers);

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hyper::Request;
 use hyper::header::HOST;
+use hyper::http::uri::Authority;
 
 /// Whom a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,17 @@ pub(crate) fn names_only<B>(request: &Request<B>, is_ours: impl Fn(NamedHost<'_>
         .map(|host| host.as_bytes())
         .chain(in_target)
         .all(|host| named(host).is_some_and(&is_ours))
+}
+
+/// Whether `host` is HOST or HOST:PORT, and names one server and not two.
+pub(crate) fn names_server(host: &[u8]) -> bool {
+    let has_letters_of_names = !host.contains(&b'@') && Authority::try_from(host).is_ok();
+    has_letters_of_names
+        && match named(host) {
+            Some(NamedHost::Name(name)) => !name.is_empty() && !name.contains(','),
+            Some(NamedHost::Ip(_) | NamedHost::Localhost) => true,
+            None => false,
+        }
 }
 
 /// `None`: it is not HOST or HOST:PORT.
@@ -90,6 +102,19 @@ mod tests {
         }
         assert!(asked(&[], "/"));
         assert!(asked(&["localhost"], "http://127.0.0.1:9901/"));
+    }
+
+    #[test]
+    fn a_server_is_named_by_one_host_and_a_port_that_is_a_number() {
+        for host in ["a", "a:80", "a_b.Example.", "[::1]", "[::1]:80", "127.0.0.1:1", "localhost", "*", "a:"] {
+            assert!(names_server(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "", ":80", "a:port", "a,b", "a:80,b", "a:1:2", "::1", "[::1", "[::1]x", "[::1]:x", "[z]", "u@a", "a/b",
+            "a b",
+        ] {
+            assert!(!names_server(host.as_bytes()), "{host}");
+        }
     }
 
     #[test]

@@ -21,12 +21,12 @@ mod scanned_stream;
 mod web_socket_ender;
 
 pub(crate) use certain_path::certain_part;
-pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan};
+pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::{HeadRefusal, RequestHead};
 pub(crate) use heads::{Heads, RequestInFlight};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers, remove_hop_by_hop};
-pub(crate) use host_check::{NamedHost, names_only};
+pub(crate) use host_check::{NamedHost, names_only, names_server};
 pub(crate) use keep_alive_ender::KeepAliveEnder;
 pub(crate) use own_answer::OwnAnswer;
 pub(crate) use request_body::{BodyProgress, RequestBody, io_cause};

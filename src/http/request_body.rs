@@ -4,8 +4,8 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(crate) struct RequestBody {
     /// The longest that it may be, in bytes.
     limit: Option<u64>,
     filter_trailers: fn(&mut HeaderMap),
+    /// What nobody has read is left to whoever sees its progress.
+    keeps_rest: bool,
     progress: Arc<BodyProgress>,
 }
 
@@ -59,6 +61,8 @@ pub(crate) struct BodyProgress {
     is_too_long: AtomicBool,
     is_held_back: AtomicBool,
     bytes: AtomicU64,
+    /// What nobody is going to read.
+    rest: Mutex<Option<Incoming>>,
 }
 
 impl BodyProgress {
@@ -125,20 +129,36 @@ impl RequestBody {
         let inner = Some(inner).filter(|inner| !inner.is_end_stream());
         let is_done = AtomicBool::new(inner.as_ref().is_none_or(is_whole));
         let progress = BodyProgress { is_done, ..BodyProgress::default() };
-        Self { progress: Arc::new(progress), inner, gate: Gate::Open, silence: None, limit: None, filter_trailers }
+        Self {
+            inner,
+            gate: Gate::Open,
+            silence: None,
+            limit: None,
+            filter_trailers,
+            keeps_rest: false,
+            progress: Arc::new(progress),
+        }
     }
 
     /// A body of nothing.
     pub(crate) fn none() -> Self {
         let progress = BodyProgress { is_done: AtomicBool::new(true), ..BodyProgress::default() };
+        let progress = Arc::new(progress);
         Self {
             inner: None,
             gate: Gate::Open,
             silence: None,
             limit: None,
             filter_trailers: |_| (),
-            progress: Arc::new(progress),
+            keeps_rest: false,
+            progress,
         }
+    }
+
+    /// What is not read of it is kept as long as anybody sees its progress. HTTP/2 resets a stream when its body is let go; only behind the end of
+    /// the answer does the client not take that for a failure (RFC 9113, 8.1).
+    pub(crate) fn keep_rest(&mut self) {
+        self.keeps_rest = true;
     }
 
     /// It is held back until what is given here is used, or for a while.
@@ -262,8 +282,12 @@ impl Drop for RequestBody {
     /// An app that knows the length of a body may have answered before the client has said that nothing follows. HTTP/2 resets a stream that is
     /// let go before that, and clients that are about to say it take that for a failure.
     fn drop(&mut self) {
-        let unended = self.inner.take().filter(|inner| !inner.is_end_stream() && is_whole(inner));
-        if let (Some(mut inner), Ok(runtime)) = (unended, Handle::try_current()) {
+        let Some(mut inner) = self.inner.take().filter(|inner| !inner.is_end_stream()) else { return };
+        if !is_whole(&inner) {
+            if self.keeps_rest {
+                *self.progress.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(inner);
+            }
+        } else if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 // Whoever does not say it has its stream reset after all.
                 let _ = timeout(END_WAIT, async { while let Some(Ok(_)) = inner.frame().await {} }).await;

@@ -40,7 +40,7 @@ pub enum CloseReason {
     ClientReset,
     /// The client stopped taking what it was sent, after both sides were done.
     ClientStalled,
-    /// The client broke the TLS protocol after the handshake.
+    /// The client broke the TLS protocol after the handshake, or HTTP/2's. or HTTP/2's.
     ClientViolation,
     /// The app reset the connection.
     AppReset,
@@ -115,7 +115,7 @@ impl CloseReason {
                 "The app was done, and the client took no more of what it was sent; `bytes_down` is without the rest",
                 "client",
             ),
-            Self::ClientViolation => ("The client broke the TLS protocol after the handshake", "client"),
+            Self::ClientViolation => ("The client broke the TLS protocol after the handshake, or HTTP/2's", "client"),
             Self::AppReset => ("The app reset the connection", "app"),
             Self::IdleTimeout => ("Silent for longer than `--idle-timeout`", "configuration"),
             Self::MaxAge => ("Older than `--max-age`", "configuration"),

@@ -1,4 +1,4 @@
-use super::super::chunk_scan::MAX_CHUNK_LINES;
+use super::super::chunk_scan::{MAX_EXTENSION, MAX_TRAILERS};
 use super::super::head_rules::{MAX_HEAD, USUAL_FIELDS};
 use super::*;
 
@@ -116,8 +116,8 @@ fn a_head_is_bounded_in_bytes_and_in_fields_and_the_largest_that_fits_is_taken()
 #[test]
 fn a_body_of_chunks_that_breaks_its_own_rules_is_broken() {
     let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let extension = format!("1;{}\r\n", "x".repeat(MAX_CHUNK_LINES));
-    let trailer = format!("0\r\nA: {}\r\n\r\n", "x".repeat(MAX_CHUNK_LINES));
+    let extension = format!("1;{}\r\n", "x".repeat(MAX_EXTENSION));
+    let trailer = format!("0\r\nA: {}\r\n\r\n", "x".repeat(MAX_TRAILERS));
     for chunks in [
         "\r\n",
         "x\r\n",
@@ -127,6 +127,8 @@ fn a_body_of_chunks_that_breaks_its_own_rules_is_broken() {
         "1\na\n",
         "1\r\na\n0\r\n\r\n",
         "1\r\r\n",
+        "1;a\0\r\na\r\n",
+        "1;\x7f\r\na\r\n",
         "0\r\nA: b\n\r\n",
         "0\r\nA\rb\r\n\r\n",
         &extension,

@@ -20,6 +20,9 @@ use crate::trust::ClientAuth;
 use crate::xfcc;
 use crate::xfcc::ForwardedIdentity;
 
+/// Why an anonymous caller is refused of whom a client speaks: that one may well have a certificate.
+const NOBODY_FORWARDED: &str = "the request forwards nobody, and no rule admits the anonymous";
+
 /// Whether the request of `parts` may be made; who calls, if that is not the client itself, and what decided is noted in `fields`. The target becomes
 /// the one that was judged, if the app is to get that.
 ///
@@ -54,14 +57,18 @@ pub(super) fn authorize(
         None if is_forwarded => return authorize_caller(auth, client, fields),
         None => return Ok(()),
     };
-    if let Some(path) = note(verdict, fields)? {
+    if let Some(path) = note(verdict, is_forwarded, fields)? {
         parts.uri = with_path(&parts.uri, &path).ok_or(RequestReason::PathChanged)?;
     }
     Ok(())
 }
 
 /// Notes in `fields` what decided; the path that the app is to get, if that is another one than came.
-fn note(verdict: RequestVerdict<'_>, fields: &mut RequestEntryFields) -> Result<Option<FoldedPath>, RequestReason> {
+fn note(
+    verdict: RequestVerdict<'_>,
+    is_forwarded: bool,
+    fields: &mut RequestEntryFields,
+) -> Result<Option<FoldedPath>, RequestReason> {
     let RequestVerdict { folded, route, judged } = verdict;
     fields.route = route.map(|route| route.path.to_string());
     let changed = folded.filter(FoldedPath::is_changed);
@@ -76,7 +83,8 @@ fn note(verdict: RequestVerdict<'_>, fields: &mut RequestEntryFields) -> Result<
             if !matches!(denial, RequestDenial::PathChanged(_) | RequestDenial::PathUnfoldable(_)) {
                 fields.rule = denial.denial().and_then(Denial::rule).cloned();
             }
-            fields.detail = Some(denial.to_string());
+            let is_forwarded_none = is_forwarded && matches!(denial, RequestDenial::CertificateRequired);
+            fields.detail = Some(if is_forwarded_none { NOBODY_FORWARDED.to_owned() } else { denial.to_string() });
             Err(reason_of(&denial))
         }
     }
@@ -113,11 +121,12 @@ fn authorize_caller(auth: &ClientAuth, caller: &Client, fields: &mut RequestEntr
         }
         Err(denial) => {
             fields.rule = denial.rule().cloned();
-            fields.detail = Some(denial.to_string());
-            Err(match caller {
-                Client::Anonymous => RequestReason::CertificateRequired,
-                Client::Authenticated(_) => RequestReason::Denied,
-            })
+            let (reason, detail) = match caller {
+                Client::Anonymous => (RequestReason::CertificateRequired, NOBODY_FORWARDED.to_owned()),
+                Client::Authenticated(_) => (RequestReason::Denied, denial.to_string()),
+            };
+            fields.detail = Some(detail);
+            Err(reason)
         }
     }
 }

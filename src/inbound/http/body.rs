@@ -1,5 +1,6 @@
 //! The body of an answer on its way to the client: what becomes of a request is known when it has ended.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use crate::http::{BodyProgress, RequestInFlight, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
-pub(super) type ClientAnswer = Response<Either<AnswerBody, Full<AnswerBytes>>>;
+pub(super) type ClientAnswer = Response<Either<AnswerBody, OwnBody>>;
 
 /// The body of the app's answer.
 #[derive(Debug)]
@@ -28,6 +29,50 @@ pub(super) struct AnswerBody {
     room: Option<Arc<StreamRoom>>,
     /// What was said of an answer that is whole, over HTTP/2, where it may still have to wait for room.
     whole: Option<RequestLogEntry>,
+    /// The request's, of which something may be unread until the answer was sent.
+    _request_body: Arc<BodyProgress>,
+}
+
+/// The body of an answer of our own.
+#[derive(Debug, Default)]
+pub(super) struct OwnBody {
+    text: Full<AnswerBytes>,
+    _unread: Option<UnreadBody>,
+}
+
+/// The body of a request, or what is left of it, until its answer was sent.
+#[derive(Debug)]
+pub(super) struct UnreadBody {
+    pub(super) _body: Arc<BodyProgress>,
+    /// What the client may have us hold of it.
+    pub(super) memory: Reservation,
+}
+
+impl OwnBody {
+    /// `text`, the answer to a request of whose body this is unread.
+    pub(super) fn new(text: Full<AnswerBytes>, unread: Option<UnreadBody>) -> Self {
+        Self { text, _unread: unread }
+    }
+}
+
+impl Body for OwnBody {
+    type Data = AnswerBytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<AnswerBytes>, Infallible>>> {
+        Pin::new(&mut self.text).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.text.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.text.size_hint()
+    }
 }
 
 /// All that one request holds until its answer has ended.
@@ -72,7 +117,9 @@ impl AnswerBody {
         if let Some(room) = &room {
             room.begin();
         }
-        let mut body = Self { inner, exchange: Some(Box::new(exchange)), room, whole: None };
+        let request_body = Arc::clone(&exchange.request_body);
+        let mut body =
+            Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, _request_body: request_body };
         if body.inner.is_end_stream() {
             body.complete();
         }

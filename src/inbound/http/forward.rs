@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use http_body_util::{Either, Full};
-use hyper::body::{Body, Bytes, Incoming};
+use http_body_util::Either;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Version};
@@ -11,13 +11,14 @@ use tokio::time::timeout;
 
 use super::answer::{self, is_grpc, own_answer};
 use super::authorize::authorize;
-use super::body::{AnswerBody, AppExchange, ClientAnswer, failure_of};
+use super::body::{AnswerBody, AppExchange, ClientAnswer, OwnBody, UnreadBody, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::fields::{FieldRewrite, filter_request_trailers};
 use super::h2::STREAM_WINDOW;
 use super::judge::{JudgedRequest, judge};
-use super::room::{AnswerBytes, StreamRoom};
+use super::room::StreamRoom;
 use super::upgrade::UpgradeSlot;
+use crate::config::AppProtocol;
 use crate::http::{
     HeadRefusal, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, remove_from_response,
     response_problem,
@@ -66,7 +67,8 @@ pub(super) async fn answer(
     let JudgedRequest { switches, has_fragment } = match judged {
         Ok(judged) => judged,
         Err((reason, closes)) => {
-            let mut refusal = refuse(reason, entry, grpc, closes || connection.says_close());
+            let unread = unread(connection, body, &entry);
+            let mut refusal = refuse(reason, entry, grpc, closes || connection.says_close(), unread);
             if let Some(check) = RouteCheck::asked_by(&parts.headers).filter(|_| reason == RequestReason::RouteCheck) {
                 refusal.headers_mut().insert(ROUTE_CHECK, check.answer(check.fate(&parts.headers)));
             }
@@ -74,7 +76,8 @@ pub(super) async fn answer(
         }
     };
     if connection.config.max_body.is_some_and(|most| body.size_hint().lower() > most) {
-        return refuse(RequestReason::BodyTooLarge, entry, grpc, true);
+        let unread = unread(connection, body, &entry);
+        return refuse(RequestReason::BodyTooLarge, entry, grpc, true, unread);
     }
     entry.fields.fragment = has_fragment;
     entry.fields.host = parts.headers.get(HOST).cloned();
@@ -97,9 +100,27 @@ pub(super) async fn answer(
     forwarded.send(parts, body, entry).await
 }
 
-/// Our own answer to a request that ends for `reason`.
-fn refuse(reason: RequestReason, entry: RequestLogEntry, grpc: bool, closes: bool) -> ClientAnswer {
-    own_answer(reason, entry, grpc, closes).map(Either::Right)
+/// Our own answer to a request that ends for `reason`, and of whose body this is `unread`.
+fn refuse(
+    reason: RequestReason,
+    entry: RequestLogEntry,
+    grpc: bool,
+    closes: bool,
+    unread: Option<UnreadBody>,
+) -> ClientAnswer {
+    own_answer(reason, entry, grpc, closes).map(|text| Either::Right(OwnBody::new(text, unread)))
+}
+
+/// The `body` of a request that is refused at once. It is let go where that hides no answer, or there is no memory for what comes of it.
+fn unread(connection: &HttpConnection, body: Incoming, entry: &RequestLogEntry) -> Option<UnreadBody> {
+    if entry.fields.http_version != "2" || body.is_end_stream() {
+        return None;
+    }
+    let mut memory = connection.service.budgets.backlogs.reservation();
+    memory.try_resize(STREAM_MEMORY).ok()?;
+    let mut body = RequestBody::new(body, filter_request_trailers);
+    body.keep_rest();
+    Some(UnreadBody { _body: body.progress(), memory })
 }
 
 /// Whether nothing behind a request that is refused for `reason` can be trusted to be another one.
@@ -147,7 +168,7 @@ fn open_entry(connection: &HttpConnection, parts: &Parts) -> RequestLogEntry {
         is_platform_proxy: connection.is_platform_proxy(),
         method: parts.method.clone(),
         target: parts.uri.clone(),
-        host: parts.headers.get(HOST).cloned(),
+        host: named_host(parts),
         http_version,
         app_protocol: connection.apps.protocol().into(),
         status: None,
@@ -172,6 +193,12 @@ fn open_entry(connection: &HttpConnection, parts: &Parts) -> RequestLogEntry {
         cut: Arc::clone(&connection.cut),
     };
     RequestLogEntry::open(Arc::clone(&connection.counters), connection.service.access, fields)
+}
+
+/// Whom the request is for, as it says: HTTP/2 has it beside the fields.
+fn named_host(parts: &Parts) -> Option<HeaderValue> {
+    let beside = || HeaderValue::try_from(parts.uri.authority()?.as_str()).ok();
+    parts.headers.get(HOST).cloned().or_else(beside)
 }
 
 /// The trace that `traceparent` names, if it is well-formed (W3C Trace Context, 3.2).
@@ -201,7 +228,7 @@ struct Forwarded<'a> {
 
 impl Forwarded<'_> {
     /// Sends it, a second time only where nobody can have acted on it.
-    async fn send(self, parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientAnswer {
+    async fn send(self, mut parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientAnswer {
         let config = &self.connection.config;
         let mut body = RequestBody::new(body, filter_request_trailers);
         let mut memory = self.connection.service.budgets.backlogs.reservation();
@@ -209,7 +236,10 @@ impl Forwarded<'_> {
             let is_http2 = entry.fields.http_version == "2";
             if is_http2 && let Err(exceeded) = memory.try_resize(STREAM_MEMORY) {
                 entry.fields.detail = Some(exceeded.to_string());
-                return self.refuse(RequestReason::Overloaded, entry, true);
+                return self.refuse(RequestReason::Overloaded, entry, true, None);
+            }
+            if is_http2 {
+                body.keep_rest();
             }
             // Here reading slows down instead.
             memory.set(if is_http2 { STREAM_MEMORY } else { BODY_MEMORY });
@@ -220,13 +250,18 @@ impl Forwarded<'_> {
         if let Some(limit) = config.max_body {
             body.limit_bytes(limit);
         }
+        if self.connection.apps.protocol() == AppProtocol::Http1 && has_unknown_length(&body) {
+            // hyper takes GET and HEAD for requests without a body where nothing is said of one.
+            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let unread = UnreadBody { _body: body.progress(), memory };
         let (mut message, mut unsent, mut is_retry) = ((parts, body), 0, false);
         loop {
             let mut app = match self.connection.apps.take(unsent > 0 || is_retry).await {
                 Ok(app) => app,
                 Err(error) => {
                     entry.fields.detail = Some(error.to_string());
-                    return self.refuse(RequestReason::AppUnreachable, entry, false);
+                    return self.refuse(RequestReason::AppUnreachable, entry, false, Some(unread));
                 }
             };
             entry.fields.to_app.get_or_insert(entry.age());
@@ -245,7 +280,10 @@ impl Forwarded<'_> {
             let answered = match config.app_timeout {
                 Some(limit) => match timeout(limit, app.send(request)).await {
                     Ok(answered) => answered,
-                    Err(_) => return self.refuse(RequestReason::AppTimeout, entry, !request_body.is_done()),
+                    Err(_) => {
+                        let is_unread = !request_body.is_done();
+                        return self.refuse(RequestReason::AppTimeout, entry, is_unread, Some(unread));
+                    }
                 },
                 None => app.send(request).await,
             };
@@ -253,7 +291,7 @@ impl Forwarded<'_> {
                 Ok(response) => {
                     entry.fields.first_byte = Some(entry.age());
                     let exchange = AppExchange {
-                        _memory: memory,
+                        _memory: unread.memory,
                         app,
                         entry,
                         request_body,
@@ -292,13 +330,23 @@ impl Forwarded<'_> {
             };
             entry.fields.detail = Some(error.to_string());
             entry.fields.transferred.up = request_body.bytes();
-            return self.refuse(reason, entry, !request_body.is_done());
+            return self.refuse(reason, entry, !request_body.is_done(), Some(unread));
         }
     }
 
-    fn refuse(&self, reason: RequestReason, entry: RequestLogEntry, is_unread: bool) -> ClientAnswer {
-        refuse(reason, entry, self.grpc, is_unread || self.connection.says_close())
+    fn refuse(
+        &self,
+        reason: RequestReason,
+        entry: RequestLogEntry,
+        is_unread: bool,
+        unread: Option<UnreadBody>,
+    ) -> ClientAnswer {
+        refuse(reason, entry, self.grpc, is_unread || self.connection.says_close(), unread)
     }
+}
+
+fn has_unknown_length(body: &RequestBody) -> bool {
+    !body.is_end_stream() && body.size_hint().exact().is_none()
 }
 
 /// Whether the app has said more than it may before its answer.
@@ -339,10 +387,11 @@ impl Respond<'_> {
             false => response_problem(&response, self.asked.as_ref()),
         };
         if let Some(problem) = problem {
-            let mut entry = exchange.entry;
+            let AppExchange { mut entry, request_body, _memory: memory, .. } = exchange;
             entry.fields.detail = Some(problem.to_owned());
-            let closes = !exchange.request_body.is_done() || connection.says_close();
-            return refuse(RequestReason::AppBadAnswer, entry, self.grpc, closes);
+            let closes = !request_body.is_done() || connection.says_close();
+            let unread = UnreadBody { _body: request_body, memory };
+            return refuse(RequestReason::AppBadAnswer, entry, self.grpc, closes, Some(unread));
         }
         let is_http2 = exchange.entry.fields.http_version == "2";
         let fields = response.headers_mut();
@@ -364,7 +413,7 @@ impl Respond<'_> {
         if let Some(slot) = self.upgrade.filter(|_| switches) {
             let upgrading = hyper::upgrade::on(&mut response);
             slot.set(upgrading, exchange, self.asked);
-            return response.map(|_| Either::Right(Full::new(AnswerBytes::from(Bytes::new()))));
+            return response.map(|_| Either::Right(OwnBody::default()));
         }
         response.map(|body| Either::Left(AnswerBody::new(body, exchange, self.room)))
     }

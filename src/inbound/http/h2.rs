@@ -21,7 +21,7 @@ use super::forward::{Arrival, answer};
 use super::room::{AnswerBacklog, Standstill, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionWatch, Standing};
-use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan};
+use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
@@ -80,9 +80,9 @@ impl AsyncRead for SharedStream {
         let before = buf.filled().len();
         let read = Pin::new(&mut guarded.stream).poll_read(cx, buf);
         let (budget, is_flooded) = (&mut guarded.budget, &mut guarded.is_flooded);
-        guarded.from_client.pass(&buf.filled()[before..], |kind| *is_flooded |= budget.take(kind, Instant::now));
+        guarded.from_client.pass(&buf.filled()[before..], |kind, _| *is_flooded |= budget.take(kind, Instant::now));
         if guarded.is_flooded {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many control frames")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, TooManyControlFrames)));
         }
         read
     }
@@ -95,7 +95,7 @@ impl AsyncWrite for SharedStream {
         guarded.backlog.note_blocked(written.is_pending());
         if let Poll::Ready(Ok(written)) = written {
             let budget = &mut guarded.budget;
-            guarded.to_client.pass(&bytes[..written], |kind| budget.note_sent(kind));
+            guarded.to_client.pass(&bytes[..written], |kind, length| budget.note_sent(kind, length));
         }
         written
     }
@@ -248,7 +248,15 @@ async fn serve_requests(
     let reason = match (ending, &done) {
         (Some(reason), _) => reason,
         (None, None) => CloseReason::DrainTimeout,
-        (None, Some(_)) if shared.locked().is_flooded => CloseReason::ClientViolation,
+        (None, Some(_)) if shared.locked().is_flooded => {
+            entry.set_error(&TooManyControlFrames);
+            CloseReason::ClientViolation
+        }
+        // The connection below is well: what came on it is not what HTTP/2 has.
+        (None, Some(Err(error))) if shared.locked().stream.get_ref().failure().is_none() => {
+            entry.set_error(error);
+            CloseReason::ClientViolation
+        }
         (None, Some(_)) if shared.locked().stream.get_ref().failure().is_none() && connection.is_going() => {
             CloseReason::ClosedIdle
         }

@@ -2,12 +2,11 @@
 
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::http::uri::Authority;
 use hyper::{Method, Uri, Version};
 
 use super::connection::HttpConnection;
 use crate::config::HttpConfig;
-use crate::http::{MAX_FIELDS, RequestHead};
+use crate::http::{MAX_FIELDS, RequestHead, names_server};
 use crate::telemetry::RequestReason;
 
 /// What a field counts beside its bytes in the size of a head (RFC 9113, 6.5.2).
@@ -33,8 +32,12 @@ pub(super) fn judge(
 ) -> Result<JudgedRequest, RequestReason> {
     if head.is_none() {
         judge_http2_fields(&parts.headers, &connection.config)?;
-        if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > connection.config.max_target) {
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        if target.len() > connection.config.max_target {
             return Err(RequestReason::TargetTooLong);
+        }
+        if !target.is_empty() && !target.starts_with('/') && target != "*" {
+            return Err(RequestReason::BadRequest);
         }
     }
     match parts.method {
@@ -85,7 +88,7 @@ fn name_host(parts: &mut Parts, connection: &HttpConnection) -> Result<(), Reque
         return Err(RequestReason::BadRequest);
     }
     if let Some(host) = &host
-        && (host.as_bytes().contains(&b'@') || Authority::try_from(host.as_bytes()).is_err())
+        && !names_server(host.as_bytes())
     {
         return Err(RequestReason::BadRequest);
     }
@@ -99,7 +102,7 @@ fn name_host(parts: &mut Parts, connection: &HttpConnection) -> Result<(), Reque
         return host.map(drop).ok_or(RequestReason::BadRequest);
     };
     let is_web = parts.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
-    let is_odd = authority.as_str().contains('@') || authority.host().is_empty() || !is_web;
+    let is_odd = !names_server(authority.as_str().as_bytes()) || !is_web;
     match host {
         _ if is_odd => Err(RequestReason::HostMismatch),
         Some(host) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => Ok(()),

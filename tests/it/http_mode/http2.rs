@@ -3,6 +3,7 @@
 mod client;
 pub(super) mod frames;
 mod h2c;
+mod unread;
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -151,7 +152,36 @@ fn a_client_that_asks_for_nothing_but_answers_to_pings_is_told_to_calm_down() {
     assert_eq!(frames.answer(1), b"ok");
     frames.ping(5_000);
     assert_eq!(frames.goaway().1, 11);
-    front.sidecar.access_log_entry("client_violation");
+    let detail = front.sidecar.access_log_entry("client_violation")["detail"].to_string();
+    assert!(detail.contains("PING"), "{detail}");
+}
+
+#[test]
+fn a_client_that_tells_of_each_four_kilobytes_that_it_has_read_gets_a_large_answer() {
+    const LARGE: usize = 24 << 20;
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {LARGE}\r\n\r\n").unwrap();
+        (0..LARGE >> 16).for_each(|_| stream.write_all(&[7; 1 << 16]).unwrap());
+        let _ = stream.read(&mut [0]);
+    });
+    let front = Front::open(app.addr(), "");
+    // As gorouter announces it: frames as long as may be, and four megabytes at a time.
+    let connector = front.connector().alpn(&["h2"]);
+    let mut frames = frames::Frames::begin_with(connector.connect(front.sidecar.addr()).unwrap(), 4 << 20, 1 << 20);
+    frames.ask(1);
+    assert_eq!(frames.take_and_tell(1, 4 << 10), LARGE);
+    frames.ask(3);
+    assert_eq!(frames.take_and_tell(3, 4 << 10), LARGE, "and the connection goes on");
+}
+
+#[test]
+fn the_entry_of_a_refused_request_says_whom_it_was_for() {
+    let app = HttpApp::saying("ok");
+    let front = Front::before(app.addr(), "--client-auth request --allow anonymous");
+    let client = h2(&front);
+    let answer = client.ask(Request::builder().method("TRACE").uri("https://app.test/x").body(()).unwrap(), vec![]);
+    assert_eq!(answer.unwrap().status, 405);
+    assert_eq!(front.refused("trace")["host"], "app.test");
 }
 
 fn grpc(path: &str) -> Request<()> {

@@ -11,6 +11,9 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 
+/// What may be on its way before anybody says more, in bytes (RFC 9113, 6.9.2).
+const INITIAL_WINDOW: u32 = 65_535;
+
 const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
@@ -69,6 +72,16 @@ impl Frames {
         while !matches!(self.read(), RawFrame { kind: PING, flags, .. } if flags & ACK != 0) {}
     }
 
+    /// The same, where so much of each answer may be on its way, in frames of such a length.
+    pub(super) fn begin_with(client: Client, window: u32, max_frame: u32) -> Self {
+        let mut frames = Self { talk: Talk::of(client), waiting: Vec::new() };
+        frames.talk.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let setting = |name: u16, value: u32| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        frames.send(SETTINGS, 0, 0, &[setting(4, window), setting(5, max_frame)].concat());
+        frames.send(WINDOW_UPDATE, 0, 0, &(window - INITIAL_WINDOW).to_be_bytes());
+        frames
+    }
+
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags]);
@@ -81,6 +94,28 @@ impl Frames {
     pub(in crate::http_mode) fn ask(&mut self, stream: u32) {
         // :method GET, :scheme https, :path /, :authority a (RFC 7541, appendix A).
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, &[0x82, 0x87, 0x84, 0x41, 1, b'a']);
+    }
+
+    /// Begins to send a body of ten bytes to `/` by `method`, of which five come.
+    pub(super) fn begin_ten(&mut self, stream: u32, method: &str) {
+        let method = [&[0x02, u8::try_from(method.len()).unwrap()], method.as_bytes()].concat();
+        let head = [&method[..], &[0x87, 0x84, 0x41, 1, b'a', 0x0f, 0x0d, 2, b'1', b'0']].concat();
+        self.send(HEADERS, END_HEADERS, stream, &head);
+        self.send(DATA, 0, stream, b"hello");
+    }
+
+    /// The next frames of a stream: the body of its answer, and with which error it is let go behind that.
+    pub(super) fn answer_and_reset(&mut self, stream: u32) -> (Vec<u8>, u32) {
+        let mut body = Vec::new();
+        loop {
+            let frame = self.read();
+            match frame.kind {
+                _ if frame.stream != stream => {}
+                DATA => body.extend(frame.payload),
+                RST_STREAM => return (body, u32::from_be_bytes(frame.payload[..].try_into().unwrap())),
+                _ => {}
+            }
+        }
     }
 
     /// Begins to send a body of five bytes to `/`, all of which come, but not the word that nothing follows.
@@ -135,6 +170,26 @@ impl Frames {
             }
             if frame.flags & END_STREAM != 0 {
                 return body;
+            }
+        }
+    }
+
+    /// Takes the body of an answer, and tells of each `part` of it that was read, for the stream and for the connection. How long it was.
+    pub(super) fn take_and_tell(&mut self, stream: u32, part: usize) -> usize {
+        let (mut length, mut untold) = (0, 0);
+        loop {
+            let frame = self.next(|frame| frame.stream == stream && frame.kind == DATA || frame.kind == GOAWAY);
+            assert_eq!(frame.kind, DATA, "turned away behind {length} bytes");
+            length += frame.payload.len();
+            if frame.flags & END_STREAM != 0 {
+                return length;
+            }
+            untold += frame.payload.len();
+            let told = u32::try_from(part).unwrap().to_be_bytes();
+            while untold >= part {
+                untold -= part;
+                self.send(WINDOW_UPDATE, 0, stream, &told);
+                self.send(WINDOW_UPDATE, 0, 0, &told);
             }
         }
     }

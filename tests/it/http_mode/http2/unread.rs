@@ -1,0 +1,52 @@
+//! What is not read: bodies of requests that are answered before, and frames that have no meaning.
+
+use std::io::{Read, Write};
+
+use super::super::Front;
+use super::frames::Frames;
+use crate::support::http_app::HttpApp;
+
+fn frames(front: &Front) -> Frames {
+    Frames::begin(front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap())
+}
+
+#[test]
+fn an_answer_that_comes_in_the_middle_of_a_body_is_whole_before_its_stream_is_let_go() {
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge")
+            .unwrap();
+        drop(stream.read_to_end(&mut Vec::new()));
+    });
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    for (stream, method, said) in [(1, "POST", "large"), (3, "TRACE", "\"reason\":\"trace\""), (5, "PUT", "large")] {
+        frames.begin_ten(stream, method);
+        let (body, error) = frames.answer_and_reset(stream);
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains(said), "{method}: {body:?}");
+        assert_eq!(error, 0, "{method}: clients take nothing else for an answer that is whole (RFC 9113, 8.1)");
+    }
+}
+
+#[test]
+fn a_refusal_in_the_name_of_a_silent_app_reaches_a_client_in_the_middle_of_a_body() {
+    let app = HttpApp::handing_over(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+    let front = Front::open(app.addr(), "--app-timeout 200ms");
+    let mut frames = frames(&front);
+    frames.begin_ten(1, "POST");
+    let (body, error) = frames.answer_and_reset(1);
+    assert!(String::from_utf8_lossy(&body).contains("app_timeout"), "{body:?}");
+    assert_eq!(error, 0);
+}
+
+#[test]
+fn a_client_that_does_not_speak_http2_as_it_is_is_told_so_and_the_log_says_it() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    // Streams of clients have odd numbers.
+    frames.ask(2);
+    assert_eq!(frames.goaway().1, 1);
+    let entry = front.sidecar.access_log_entry("client_violation");
+    assert!(entry["detail"].to_string().contains("protocol"), "{entry}");
+}
