@@ -1,5 +1,6 @@
 //! From everything that can be typed to the truth, or to the exact line for each mistake.
 
+mod http;
 mod mistakes;
 mod plaintext;
 mod process;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::transfer::{MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferStep};
 use super::{BacklogWatch, IdleTimer, RelayEnd, TransferState, delivered_to};
 use crate::budget::Reservation;
 use crate::http::WebSocketEnder;
@@ -24,12 +25,6 @@ use crate::io::buffers::{Buffers, READ};
 use crate::io::{AppStream, PlainStream, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
 use crate::sys::socket;
-
-/// Reads in a row before other connections get their turn.
-const READS_PER_TURN: usize = 16;
-
-/// Bytes that are read at a time however short memory is.
-const MIN_READ: usize = 4 * 1024;
 
 /// The client's connection and the app's, both in plaintext, and the bytes on their way between them.
 #[derive(Debug)]
@@ -51,15 +46,6 @@ pub(crate) struct PlainRelay {
     web_socket: Option<Box<WebSocketEnder>>,
     /// The memory of what is kept.
     reservation: Reservation,
-}
-
-/// How far one direction of a plaintext relay has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PlainTurn {
-    /// It waits for a socket, or is done.
-    Over,
-    /// It has used up its turn.
-    Busy,
 }
 
 impl PlainRelay {
@@ -136,7 +122,7 @@ impl PlainRelay {
             Ok(_) if self.down == TransferState::Done && (self.up == TransferState::Done || self.app_is_gone) => {
                 Poll::Ready(if self.app_was_reset { RelayEnd::AppReset } else { RelayEnd::Complete })
             }
-            Ok((PlainTurn::Over, PlainTurn::Over)) => Poll::Pending,
+            Ok((TransferStep::Over, TransferStep::Over)) => Poll::Pending,
             Ok(_) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -150,28 +136,28 @@ impl PlainRelay {
     }
 
     /// client → app
-    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<PlainTurn, RelayEnd> {
+    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
             if self.up == TransferState::Done {
-                return Ok(PlainTurn::Over);
+                return Ok(TransferStep::Over);
             }
             match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.up) {
-                Poll::Pending => return Ok(PlainTurn::Over),
+                Poll::Pending => return Ok(TransferStep::Over),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.app_stops_reading(&error);
-                    return Ok(PlainTurn::Over);
+                    return Ok(TransferStep::Over);
                 }
             }
             if self.up == TransferState::Ending {
                 self.up = TransferState::Done;
                 // The app may be gone already: then there is nobody to tell.
                 let _ = self.app.end_sending();
-                return Ok(PlainTurn::Over);
+                return Ok(TransferStep::Over);
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.client).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(PlainTurn::Over),
+                Poll::Pending => return Ok(TransferStep::Over),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
                 Poll::Ready(Ok(())) => {}
             }
@@ -187,7 +173,7 @@ impl PlainRelay {
                 self.app_stops_reading(&error);
             }
         }
-        Ok(PlainTurn::Busy)
+        Ok(TransferStep::Busy)
     }
 
     /// The app takes no more bytes. What it has sent is still delivered.
@@ -198,10 +184,10 @@ impl PlainRelay {
     }
 
     /// app → client
-    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<PlainTurn, RelayEnd> {
+    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
             match self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut self.carried.down) {
-                Poll::Pending => return Ok(PlainTurn::Over),
+                Poll::Pending => return Ok(TransferStep::Over),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
             }
@@ -210,9 +196,9 @@ impl PlainRelay {
                 TransferState::Ending => {
                     self.down = TransferState::Done;
                     let _ = socket::end_sending(&self.client);
-                    return Ok(PlainTurn::Over);
+                    return Ok(TransferStep::Over);
                 }
-                TransferState::Done => return Ok(PlainTurn::Over),
+                TransferState::Done => return Ok(TransferStep::Over),
             }
             if let Some(word) = self.web_socket.as_mut().and_then(|ender| ender.due()) {
                 self.to_client.push(word);
@@ -220,7 +206,7 @@ impl PlainRelay {
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(PlainTurn::Over),
+                Poll::Pending => return Ok(TransferStep::Over),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),
                 Poll::Ready(Ok(())) => {}
             }
@@ -238,13 +224,13 @@ impl PlainRelay {
                 return Err(RelayEnd::ClientReset);
             }
         }
-        Ok(PlainTurn::Busy)
+        Ok(TransferStep::Busy)
     }
 
     /// Looks after what is kept, now and then: a client that resets while its upload is blocked is not read from, so nothing tells; and a
     /// connection that is stuck may have to go while memory is short.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
-        let may_have_to_go = self.memory() > 2 * MIN_READ && self.reservation.budget().limit().is_some();
+        let may_have_to_go = self.memory() > MIN_BACKLOG_BYTES && self.reservation.budget().limit().is_some();
         if self.to_app.is_empty() && !may_have_to_go {
             return Poll::Pending;
         }

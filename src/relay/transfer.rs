@@ -15,17 +15,17 @@ use crate::sys::socket;
 use crate::tls::record_length;
 
 /// Reads in a row before other connections get their turn: at most a mebibyte each way.
-const READS_PER_TURN: usize = 16;
+pub(super) const READS_PER_TURN: usize = 16;
 
 /// Bytes that are read at a time however short memory is: established traffic slows down then, and goes on.
-const MIN_READ: usize = 4 * 1024;
+pub(super) const MIN_READ: usize = 4 * 1024;
 
 /// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
 pub(crate) const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
 
 /// How far one direction of a relay has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TransferStep {
+pub(super) enum TransferStep {
     /// It waits for a socket, or is done.
     Over,
     /// The transfer has used up its turn.

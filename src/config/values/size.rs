@@ -88,6 +88,14 @@ mod tests {
     }
 
     #[test]
+    fn a_body_may_have_any_length_or_none_that_is_set() {
+        assert_eq!(body_size_or_off("off"), Ok(None));
+        assert_eq!(body_size_or_off("10M"), Ok(Some(10 * MIB)));
+        assert_eq!(body_size_or_off("0"), Ok(Some(0)));
+        assert_eq!(body_size_or_off("much").unwrap_err().help, "write a size such as 64K or 10M, or off");
+    }
+
+    #[test]
     fn what_is_no_size_is_refused_with_its_mend() {
         for text in ["", "M", "64X", "-1M", "+1M", "1.5G", "64 M B", " 64M"] {
             assert_eq!(size(text).unwrap_err().help, "write a size such as 64M or 1G", "{text}");

@@ -19,7 +19,7 @@ use super::connection::HttpConnection;
 use super::forward::{Arrival, answer};
 use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
-use super::watch::{ConnectionWatch, Standing};
+use super::watch::{ConnectionWatch, Standing, end_of};
 use crate::http::{HeadRefusal, ScannedStream};
 use crate::inbound::IDLE_WHILE_GOING;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
@@ -178,17 +178,11 @@ async fn serve_spell(
             Standing::Ending(_) => {}
             Standing::Over => break None,
         }
-        let too_late = async {
-            match &mut deadline {
-                Some(timer) => timer.as_mut().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             done = &mut serving => break Some(done),
             () = watch.changed() => {}
-            () = too_late => break None,
+            () = end_of(&mut deadline) => break None,
             () = &mut look => {
                 let now = Instant::now();
                 let quiet_since = connection.idle_since().map(Instant::from_std).filter(|_| heads.is_at_rest());

@@ -20,7 +20,7 @@ use super::connection::HttpConnection;
 use super::forward::{Arrival, answer};
 use super::room::{AnswerBacklog, Standstill, StreamExecutor};
 use super::slow_reader::PacedStream;
-use super::watch::{ConnectionWatch, Standing};
+use super::watch::{ConnectionWatch, Standing, end_of};
 use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
@@ -194,17 +194,11 @@ async fn serve_requests(
             Standing::Going | Standing::Ending(_) => {}
             Standing::Over => break None,
         }
-        let too_late = async {
-            match &mut deadline {
-                Some(timer) => Pin::new(timer).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             done = &mut serving => break Some(done),
             () = watch.changed() => {}
-            () = too_late => break None,
+            () = end_of(&mut deadline) => break None,
             () = backlog.grew.notified(), if untaken.is_none() => {
                 untaken = Some(Standstill::new(shared.locked().stream.delivered()));
             }

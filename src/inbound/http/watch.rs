@@ -1,8 +1,10 @@
 //! What may end a connection from outside: the process, the rules, its age.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Sleep;
 
 use crate::inbound::{AuthorizedClient, Deadline, InboundService, reauthorize};
 use crate::lifecycle::Phase;
@@ -19,6 +21,14 @@ pub(super) enum Standing {
     Ending(CloseReason),
     /// It is cut off.
     Over,
+}
+
+/// Waits for the end of a time, if one was set, and else for ever. Cancel safe.
+pub(super) async fn end_of(time: &mut Option<Pin<Box<Sleep>>>) {
+    match time {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Watches over one connection.

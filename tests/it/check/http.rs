@@ -89,3 +89,37 @@ fn what_lets_others_forge_or_loses_requests_is_a_warning() {
         assert!(!checked(quiet).out.contains("warning  http") && !checked(quiet).out.contains("warning  timeouts"));
     }
 }
+
+#[test]
+fn what_health_checks_get_is_said() {
+    let rules = |more: &[&str]| {
+        let checked = checked(more);
+        checked.about("rules").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let open = "ok       rules         /health may be asked for by GET and HEAD without an identity".to_owned();
+    assert!(rules(&["--health-path", "/health"]).contains(&open));
+    let useless = rules(&["--allow", "anonymous", "--health-path", "/health"]);
+    let expected = "ok       rules         --health-path /health adds nothing: the anonymous may ask for it".to_owned();
+    assert!(useless.contains(&expected), "{useless:?}");
+    assert!(!rules(&[]).iter().any(|line| line.contains("/health")));
+
+    let credentials = Credentials::new();
+    let plain = |more: &[&str]| {
+        let args = [
+            "--listen",
+            "127.0.0.1:0",
+            "--app",
+            "127.0.0.1:1",
+            "--tls",
+            "off",
+            "--mode",
+            "http",
+            "--router-xfcc",
+            "forward",
+        ];
+        check(&credentials, &[&args[..], &["--allow", "cf:any"], more].concat()).out
+    };
+    assert!(plain(&[]).contains("no --health-path admits anonymous: it would be answered with 401"));
+    let named = plain(&["--health-path", "/health"]);
+    assert!(named.contains(&open) && !named.contains("would be answered with 401"), "{named}");
+}

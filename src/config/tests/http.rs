@@ -1,0 +1,79 @@
+//! How a listener serves HTTP: what it means, and what cannot be meant together.
+
+use super::Typed;
+use crate::config::{ClientAuthConfig, HttpConfig, UpgradeDrain};
+use crate::policy::{AmbiguousPaths, ChangedPaths};
+
+/// A listener that serves HTTP and asks for certificates.
+fn http() -> Typed {
+    Typed::default().flag("mode", "http").flag("client-ca", "/ca").flag("allow", "cf:any")
+}
+
+fn served(typed: &Typed) -> HttpConfig {
+    let listener = typed.config().listeners.remove(0);
+    (*listener.http.unwrap()).clone()
+}
+
+/// Where whoever comes in by the listener may ask for health, and whether a certificate is required.
+fn health(typed: &Typed) -> (Option<String>, bool) {
+    match typed.config().listeners.remove(0).clients {
+        ClientAuthConfig::Files(files) => (files.health.map(|path| path.to_string()), files.required),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn health_has_a_path_where_whoever_asks_need_not_show_a_certificate() {
+    let health_path = |typed: Typed| typed.flag("health-path", "/health");
+    assert_eq!(health(&http()), (None, false));
+    assert_eq!(health(&health_path(http())), (Some("/health".to_owned()), false));
+    assert_eq!(health(&health_path(http()).flag("client-auth", "request")), (Some("/health".to_owned()), false));
+    for (typed, expected) in [
+        (
+            http().flag("client-auth", "require"),
+            "nobody is without a certificate where one is required; add --client-auth request, or take it out",
+        ),
+        (http().flag("deny", "anonymous"), "is for callers whom a deny refuses: anonymous; take one of them out"),
+        (
+            Typed::default().flag("mode", "http"),
+            "no certificate is asked for, so everybody may ask for everything; add --client-auth request and --allow RULE, or take it out",
+        ),
+        (
+            Typed::default().flag("client-ca", "/ca").flag("allow", "cf:any"),
+            "has no meaning where bytes are carried as they are; add --mode http (mode = \"http\" under the [[listener]]), or take it out",
+        ),
+    ] {
+        assert_eq!(health_path(typed).diagnostics(), [format!("--health-path: {expected}")]);
+    }
+    for (path, what) in [
+        ("health", "does not begin with /"),
+        ("//health", "is the path of no request"),
+        ("/health?x", "has a query"),
+        ("*", "is no path that can be asked for by GET"),
+    ] {
+        let wrong = http().flag("health-path", path).diagnostics();
+        assert!(wrong.len() == 1 && wrong[0].contains(what), "{path}: {wrong:?}");
+    }
+}
+
+#[test]
+fn what_is_not_said_is_strict_and_bounded() {
+    let usual = served(&http());
+    assert_eq!((usual.paths.ambiguous, usual.paths.changed), (AmbiguousPaths::Reject, ChangedPaths::Reject));
+    assert_eq!((usual.max_body, usual.upgrade_drain), (None, UpgradeDrain::Leave));
+    assert_eq!(usual.window_timeout.map(|limit| limit.as_secs()), Some(60));
+    let other = http().flag("path-ambiguous", "judge-raw").flag("path-changed", "forward-folded");
+    let other =
+        served(&other.flag("h2-window-timeout", "off").flag("http-max-body", "1M").flag("upgrade-drain", "close"));
+    assert_eq!((other.paths.ambiguous, other.paths.changed), (AmbiguousPaths::JudgeRaw, ChangedPaths::ForwardFolded));
+    assert_eq!((other.max_body, other.upgrade_drain), (Some(1 << 20), UpgradeDrain::Close));
+    assert_eq!(other.window_timeout, None);
+}
+
+#[test]
+fn http_is_no_protocol_that_a_connection_becomes() {
+    let wrong = http().flag("upgrade", "h2c").diagnostics();
+    let expected = "--upgrade: \"h2c\" is HTTP, to which no connection has to change; \
+                    write websocket, any or off: HTTP/2 is agreed on in the handshake";
+    assert_eq!(wrong, [expected]);
+}
