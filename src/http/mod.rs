@@ -3,6 +3,7 @@
 mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
+mod end_ahead;
 mod frames;
 mod head_rules;
 mod head_scan;
@@ -17,6 +18,7 @@ mod response_check;
 mod response_tracker;
 mod scanned_stream;
 
+pub(crate) use end_ahead::EndAhead;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::{HeadRefusal, RequestHead};

@@ -12,11 +12,11 @@ use hyper::{Response, StatusCode};
 use super::app::AppConnection;
 use super::connection::RequestGuard;
 use crate::budget::Reservation;
-use crate::http::{BodyProgress, RequestInFlight, remove_from_trailers};
+use crate::http::{BodyProgress, EndAhead, RequestInFlight, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
-pub(super) type ClientAnswer = Response<Either<AnswerBody, OwnBody>>;
+pub(super) type ClientAnswer = Response<Either<EndAhead<AnswerBody>, OwnBody>>;
 
 /// The body of the app's answer.
 #[derive(Debug)]
@@ -25,20 +25,20 @@ pub(super) struct AnswerBody {
     /// `None` once it has ended.
     exchange: Option<Box<AppExchange>>,
     /// The request's, of which something may be unread until the answer was sent.
-    _request_body: Arc<BodyProgress>,
+    request_body: Arc<BodyProgress>,
 }
 
 /// The body of an answer of our own.
 #[derive(Debug, Default)]
 pub(super) struct OwnBody {
     text: Full<Bytes>,
-    _unread: Option<UnreadBody>,
+    unread: Option<UnreadBody>,
 }
 
 /// The body of a request, or what is left of it, until its answer was sent.
 #[derive(Debug)]
 pub(super) struct UnreadBody {
-    pub(super) _body: Arc<BodyProgress>,
+    pub(super) body: Arc<BodyProgress>,
     /// What the client may have us hold of it.
     pub(super) memory: Reservation,
 }
@@ -46,7 +46,15 @@ pub(super) struct UnreadBody {
 impl OwnBody {
     /// `text`, the answer to a request of whose body this is unread.
     pub(super) fn new(text: Full<Bytes>, unread: Option<UnreadBody>) -> Self {
-        Self { text, _unread: unread }
+        Self { text, unread }
+    }
+}
+
+impl Drop for OwnBody {
+    fn drop(&mut self) {
+        if let Some(UnreadBody { body, memory }) = self.unread.take() {
+            body.answered(memory);
+        }
     }
 }
 
@@ -96,7 +104,7 @@ impl AnswerBody {
     /// `inner`, with all that is held until it has ended.
     pub(super) fn new(inner: Incoming, exchange: AppExchange) -> Self {
         let request_body = Arc::clone(&exchange.request_body);
-        let mut body = Self { inner, exchange: Some(Box::new(exchange)), _request_body: request_body };
+        let mut body = Self { inner, exchange: Some(Box::new(exchange)), request_body };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -178,5 +186,6 @@ impl Drop for AnswerBody {
         if let Some(exchange) = &mut self.exchange {
             exchange.entry.fields.transferred.up = exchange.request_body.bytes();
         }
+        self.request_body.answered(());
     }
 }
