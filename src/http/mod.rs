@@ -4,6 +4,7 @@ mod certain_path;
 mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
+mod end_ahead;
 mod frames;
 mod head_rules;
 mod head_scan;
@@ -21,6 +22,7 @@ mod scanned_stream;
 mod web_socket_ender;
 
 pub(crate) use certain_path::certain_part;
+pub(crate) use end_ahead::EndAhead;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::{HeadRefusal, RequestHead};

@@ -1,13 +1,13 @@
 //! The body of a request on its way to whoever answers it.
 
 use std::error::Error;
-use std::future::Future;
-use std::io;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::{io, mem};
 
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
@@ -21,6 +21,11 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// How long whoever has sent a whole body may take to say that nothing follows it.
 const END_WAIT: Duration = Duration::from_secs(5);
+
+/// What comes of a body that nobody reads any more is dropped, so much of it, and for so long, before its stream is let go: many clients do not
+/// see an answer that ends in the moment in which they are told to send no more.
+const DISCARDED: usize = 64 * 1024;
+const DISCARD_WAIT: Duration = Duration::from_secs(1);
 
 /// The body of a request on its way to whoever answers it.
 #[derive(Debug)]
@@ -61,8 +66,19 @@ pub(crate) struct BodyProgress {
     is_too_long: AtomicBool,
     is_held_back: AtomicBool,
     bytes: AtomicU64,
-    /// What nobody is going to read.
-    rest: Mutex<Option<Incoming>>,
+    rest: Mutex<UnreadRest>,
+}
+
+/// What nobody is going to read of a body.
+#[derive(Debug, Default)]
+enum UnreadRest {
+    /// Somebody reads it still.
+    #[default]
+    None,
+    /// This is left until the answer was sent.
+    Kept(Incoming),
+    /// The answer was sent.
+    Answered,
 }
 
 impl BodyProgress {
@@ -99,6 +115,14 @@ impl BodyProgress {
     /// Bytes that have been taken.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The answer was sent: what is left is let go of in a moment, and `held` until then.
+    pub(crate) fn answered(&self, held: impl Send + 'static) {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let UnreadRest::Kept(rest) = mem::replace(&mut *rest, UnreadRest::Answered) {
+            discard(rest, held);
+        }
     }
 }
 
@@ -155,8 +179,8 @@ impl RequestBody {
         }
     }
 
-    /// What is not read of it is kept as long as anybody sees its progress. HTTP/2 resets a stream when its body is let go; only behind the end of
-    /// the answer does the client not take that for a failure (RFC 9113, 8.1).
+    /// What is not read of it is kept until the answer was sent, as its progress is told. HTTP/2 resets a stream when its body is let go; only
+    /// behind the end of the answer does the client not take that for a failure (RFC 9113, 8.1).
     pub(crate) fn keep_rest(&mut self) {
         self.keeps_rest = true;
     }
@@ -285,7 +309,11 @@ impl Drop for RequestBody {
         let Some(mut inner) = self.inner.take().filter(|inner| !inner.is_end_stream()) else { return };
         if !is_whole(&inner) {
             if self.keeps_rest {
-                *self.progress.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(inner);
+                let mut rest = self.progress.rest.lock().unwrap_or_else(PoisonError::into_inner);
+                match *rest {
+                    UnreadRest::Answered => discard(inner, ()),
+                    UnreadRest::None | UnreadRest::Kept(_) => *rest = UnreadRest::Kept(inner),
+                }
             }
         } else if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
@@ -294,6 +322,25 @@ impl Drop for RequestBody {
             });
         }
     }
+}
+
+/// Lets go of `rest` in a moment, and of `held` then.
+fn discard(mut rest: Incoming, held: impl Send + 'static) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
+        // Whoever goes on has its stream reset after all.
+        let _ = timeout(DISCARD_WAIT, async {
+            let mut left = DISCARDED;
+            while let Some(Ok(frame)) = rest.frame().await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+                if left == 0 {
+                    pending::<()>().await;
+                }
+            }
+        })
+        .await;
+        drop((rest, held));
+    });
 }
 
 /// Whether all that was promised of `body` has been taken.

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -64,11 +63,16 @@ pub(super) struct AppConnections {
     totals: Arc<AppTotals>,
 }
 
-/// Plaintext bytes that all connections to the app have carried, once they have ended.
+/// Plaintext bytes that all connections to the app have carried.
 #[derive(Debug, Default)]
-pub(super) struct AppTotals {
-    up: AtomicU64,
-    down: AtomicU64,
+pub(super) struct AppTotals(Mutex<TalliedConnections>);
+
+#[derive(Debug, Default)]
+struct TalliedConnections {
+    /// By those that have ended.
+    ended: Transferred,
+    /// The others. Requests may hold them a moment longer than their client's connection lasts.
+    open: Vec<Arc<Tally>>,
 }
 
 #[derive(Debug, Default)]
@@ -172,7 +176,7 @@ impl AppConnections {
         self.came.notify_one();
     }
 
-    /// What connections that have ended have carried.
+    /// What connections to the app have carried.
     pub(super) fn totals(&self) -> &Arc<AppTotals> {
         &self.totals
     }
@@ -248,6 +252,7 @@ impl AppConnection {
                 (AppSender::H2c(sender), OwnedTask::spawn(async move { drop(connection.await) }))
             }
         };
+        totals.begin(&tally);
         Ok(Self { sender, tally, is_reused: false, driver: Some(driver), totals })
     }
 
@@ -286,21 +291,36 @@ impl AppConnection {
 
 impl Drop for AppConnection {
     fn drop(&mut self) {
-        self.totals.add(self.tally.bytes());
+        self.totals.end(&self.tally);
     }
 }
 
 impl AppTotals {
-    /// So much more was carried.
-    pub(super) fn add(&self, Transferred { up, down }: Transferred) {
-        self.up.fetch_add(up, Ordering::Relaxed);
-        self.down.fetch_add(down, Ordering::Relaxed);
+    fn tallied(&self) -> MutexGuard<'_, TalliedConnections> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is counted by `tally` counts as well.
+    fn begin(&self, tally: &Arc<Tally>) {
+        self.tallied().open.push(Arc::clone(tally));
+    }
+
+    /// No more comes to `tally`.
+    fn end(&self, tally: &Arc<Tally>) {
+        let mut tallied = self.tallied();
+        tallied.open.retain(|open| !Arc::ptr_eq(open, tally));
+        tallied.ended = sum(tallied.ended, tally.bytes());
     }
 
     /// All that was carried.
     pub(super) fn transferred(&self) -> Transferred {
-        Transferred { up: self.up.load(Ordering::Relaxed), down: self.down.load(Ordering::Relaxed) }
+        let tallied = self.tallied();
+        tallied.open.iter().fold(tallied.ended, |all, tally| sum(all, tally.bytes()))
     }
+}
+
+fn sum(one: Transferred, other: Transferred) -> Transferred {
+    Transferred { up: one.up + other.up, down: one.down + other.down }
 }
 
 impl ResettingStream {

@@ -13,11 +13,11 @@ use super::app::AppConnection;
 use super::connection::RequestGuard;
 use super::room::{AnswerBytes, StreamRoom};
 use crate::budget::Reservation;
-use crate::http::{BodyProgress, RequestInFlight, remove_from_trailers};
+use crate::http::{BodyProgress, EndAhead, RequestInFlight, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
-pub(super) type ClientAnswer = Response<Either<AnswerBody, OwnBody>>;
+pub(super) type ClientAnswer = Response<Either<EndAhead<AnswerBody>, OwnBody>>;
 
 /// The body of the app's answer.
 #[derive(Debug)]
@@ -30,20 +30,20 @@ pub(super) struct AnswerBody {
     /// What was said of an answer that is whole, over HTTP/2, where it may still have to wait for room.
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
-    _request_body: Arc<BodyProgress>,
+    request_body: Arc<BodyProgress>,
 }
 
 /// The body of an answer of our own.
 #[derive(Debug, Default)]
 pub(super) struct OwnBody {
     text: Full<AnswerBytes>,
-    _unread: Option<UnreadBody>,
+    unread: Option<UnreadBody>,
 }
 
 /// The body of a request, or what is left of it, until its answer was sent.
 #[derive(Debug)]
 pub(super) struct UnreadBody {
-    pub(super) _body: Arc<BodyProgress>,
+    pub(super) body: Arc<BodyProgress>,
     /// What the client may have us hold of it.
     pub(super) memory: Reservation,
 }
@@ -51,7 +51,15 @@ pub(super) struct UnreadBody {
 impl OwnBody {
     /// `text`, the answer to a request of whose body this is unread.
     pub(super) fn new(text: Full<AnswerBytes>, unread: Option<UnreadBody>) -> Self {
-        Self { text, _unread: unread }
+        Self { text, unread }
+    }
+}
+
+impl Drop for OwnBody {
+    fn drop(&mut self) {
+        if let Some(UnreadBody { body, memory }) = self.unread.take() {
+            body.answered(memory);
+        }
     }
 }
 
@@ -118,8 +126,7 @@ impl AnswerBody {
             room.begin();
         }
         let request_body = Arc::clone(&exchange.request_body);
-        let mut body =
-            Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, _request_body: request_body };
+        let mut body = Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, request_body };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -219,5 +226,6 @@ impl Drop for AnswerBody {
         if stalled.is_some() {
             exchange.entry.close(stalled);
         }
+        self.request_body.answered(());
     }
 }

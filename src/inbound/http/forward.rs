@@ -20,7 +20,7 @@ use super::room::StreamRoom;
 use super::upgrade::UpgradeSlot;
 use crate::config::AppProtocol;
 use crate::http::{
-    HeadRefusal, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, remove_from_response,
+    EndAhead, HeadRefusal, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, remove_from_response,
     response_problem,
 };
 use crate::io::TallySince;
@@ -120,7 +120,7 @@ fn unread(connection: &HttpConnection, body: Incoming, entry: &RequestLogEntry) 
     memory.try_resize(STREAM_MEMORY).ok()?;
     let mut body = RequestBody::new(body, filter_request_trailers);
     body.keep_rest();
-    Some(UnreadBody { _body: body.progress(), memory })
+    Some(UnreadBody { body: body.progress(), memory })
 }
 
 /// Whether nothing behind a request that is refused for `reason` can be trusted to be another one.
@@ -254,7 +254,7 @@ impl Forwarded<'_> {
             // hyper takes GET and HEAD for requests without a body where nothing is said of one.
             parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let unread = UnreadBody { _body: body.progress(), memory };
+        let unread = UnreadBody { body: body.progress(), memory };
         let (mut message, mut unsent, mut is_retry) = ((parts, body), 0, false);
         loop {
             let mut app = match self.connection.apps.take(unsent > 0 || is_retry).await {
@@ -300,7 +300,7 @@ impl Forwarded<'_> {
                         _in_flight: self.in_flight,
                     };
                     let rest = Respond { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade, room: self.room };
-                    return rest.respond(response, exchange);
+                    return rest.respond(response, exchange).await;
                 }
                 Err(error) => error,
             };
@@ -377,7 +377,7 @@ struct Respond<'a> {
 
 impl Respond<'_> {
     /// The app's `response`, as it is given to the client.
-    fn respond(self, mut response: Response<Incoming>, mut exchange: AppExchange) -> ClientAnswer {
+    async fn respond(self, mut response: Response<Incoming>, mut exchange: AppExchange) -> ClientAnswer {
         let connection = Arc::clone(exchange.guard.connection());
         let status = response.status();
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
@@ -390,7 +390,7 @@ impl Respond<'_> {
             let AppExchange { mut entry, request_body, _memory: memory, .. } = exchange;
             entry.fields.detail = Some(problem.to_owned());
             let closes = !request_body.is_done() || connection.says_close();
-            let unread = UnreadBody { _body: request_body, memory };
+            let unread = UnreadBody { body: request_body, memory };
             return refuse(RequestReason::AppBadAnswer, entry, self.grpc, closes, Some(unread));
         }
         let is_http2 = exchange.entry.fields.http_version == "2";
@@ -415,6 +415,11 @@ impl Respond<'_> {
             slot.set(upgrading, exchange, self.asked);
             return response.map(|_| Either::Right(OwnBody::default()));
         }
-        response.map(|body| Either::Left(AnswerBody::new(body, exchange, self.room)))
+        let is_http2 = exchange.entry.fields.http_version == "2";
+        let (head, body) = response.into_parts();
+        let body = AnswerBody::new(body, exchange, self.room);
+        // Over HTTP/2 the client's window decides when something goes out.
+        let body = if is_http2 { EndAhead::unseen(body) } else { EndAhead::of(body).await };
+        Response::from_parts(head, Either::Left(body))
     }
 }

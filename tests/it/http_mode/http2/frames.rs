@@ -104,6 +104,11 @@ impl Frames {
         self.send(DATA, 0, stream, b"hello");
     }
 
+    /// Sends the other five.
+    pub(super) fn end_ten(&mut self, stream: u32) {
+        self.send(DATA, END_STREAM, stream, b"hello");
+    }
+
     /// The next frames of a stream: the body of its answer, and with which error it is let go behind that.
     pub(super) fn answer_and_reset(&mut self, stream: u32) -> (Vec<u8>, u32) {
         let mut body = Vec::new();
@@ -172,6 +177,11 @@ impl Frames {
                 return body;
             }
         }
+    }
+
+    /// The next part of the body of an answer.
+    pub(super) fn part(&mut self, stream: u32) -> Vec<u8> {
+        self.next(|frame| frame.stream == stream && frame.kind == DATA).payload
     }
 
     /// Takes the body of an answer, and tells of each `part` of it that was read, for the stream and for the connection. How long it was.

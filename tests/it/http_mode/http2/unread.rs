@@ -29,6 +29,19 @@ fn an_answer_that_comes_in_the_middle_of_a_body_is_whole_before_its_stream_is_le
 }
 
 #[test]
+fn a_client_that_ends_its_body_behind_a_refusal_is_not_told_to_stop() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    frames.begin_ten(1, "TRACE");
+    // Neither here nor later is a stream reset: some clients would not see the answer.
+    assert!(String::from_utf8_lossy(&frames.answer(1)).contains("\"reason\":\"trace\""));
+    frames.end_ten(1);
+    frames.ask(3);
+    assert_eq!(frames.answer(3), b"ok");
+}
+
+#[test]
 fn a_refusal_in_the_name_of_a_silent_app_reaches_a_client_in_the_middle_of_a_body() {
     let app = HttpApp::handing_over(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
     let front = Front::open(app.addr(), "--app-timeout 200ms");
@@ -49,4 +62,20 @@ fn a_client_that_does_not_speak_http2_as_it_is_is_told_so_and_the_log_says_it() 
     assert_eq!(frames.goaway().1, 1);
     let entry = front.sidecar.access_log_entry("client_violation");
     assert!(entry["detail"].to_string().contains("protocol"), "{entry}");
+}
+
+#[test]
+fn a_connection_that_is_cut_in_the_middle_of_an_answer_has_its_bytes_in_the_log() {
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{}", "x".repeat(1000)).unwrap();
+        drop(stream.read_to_end(&mut Vec::new()));
+    });
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    frames.ask(1);
+    assert!(!frames.part(1).is_empty());
+    frames.ping(5_000);
+    assert_eq!(frames.goaway().1, 11);
+    let entry = front.sidecar.access_log_entry("client_violation");
+    assert!(entry["bytes_down"].as_u64() > Some(1000), "{entry}");
 }

@@ -1,0 +1,200 @@
+//! The end of a short body, seen before the body is handed on.
+//!
+//! hyper sends what it has as soon as there is nothing more to be had at that moment, and what follows a chunk is read from the other side a
+//! moment later: so the end of a short answer would go out in a write of its own, and with TLS in a record of its own. Clients that are about
+//! to close a connection lose such an answer, and it costs more.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Buf, Frame, SizeHint};
+
+/// What is worth looking behind, in bytes.
+const SHORT: usize = 16 * 1024;
+
+/// `B`, and what is known already of its beginning.
+#[derive(Debug)]
+pub(crate) struct EndAhead<B: Body> {
+    body: B,
+    /// What has come of it.
+    first: Option<Frame<B::Data>>,
+    /// What comes then.
+    next: Option<Option<Result<Frame<B::Data>, B::Error>>>,
+    /// Something was handed on.
+    has_begun: bool,
+}
+
+impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> EndAhead<B> {
+    /// `body`, of which nothing is known ahead.
+    pub(crate) fn unseen(body: B) -> Self {
+        Self { body, first: None, next: None, has_begun: false }
+    }
+
+    /// Looks at what has come of `body`. If that is short, whoever reads it has one turn to see whether that is all.
+    pub(crate) async fn of(body: B) -> Self {
+        let mut this = Self::unseen(body);
+        // With a length it is known where the end is.
+        if this.body.size_hint().exact().is_some() {
+            return this;
+        }
+        match this.look().await {
+            Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data.remaining() <= SHORT) => {
+                this.first = Some(frame);
+            }
+            Poll::Ready(next) => {
+                this.next = Some(next);
+                return this;
+            }
+            Poll::Pending => return this,
+        }
+        let mut next = this.look().await;
+        if next.is_pending() {
+            one_turn().await;
+            next = this.look().await;
+        }
+        if let Poll::Ready(next) = next {
+            this.next = Some(next);
+        }
+        this
+    }
+
+    /// What has come, without waiting for more.
+    async fn look(&mut self) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        poll_fn(|cx| Poll::Ready(Pin::new(&mut self.body).poll_frame(cx))).await
+    }
+}
+
+/// Lets all others do what they have to do now.
+async fn one_turn() {
+    let mut is_over = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for EndAhead<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let known = self.first.take().map(|first| Some(Ok(first))).or_else(|| self.next.take());
+        let polled = match known {
+            Some(known) => Poll::Ready(known),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        };
+        self.has_begun |= polled.is_ready();
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match (&self.first, &self.next) {
+            (None, None) => self.body.is_end_stream(),
+            // One that turns out to be empty is announced as it was.
+            (None, Some(next)) => next.is_none() && self.has_begun,
+            (Some(_), _) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.first, &self.next) {
+            (None, None) => self.body.size_hint(),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::task::Waker;
+
+    use hyper::HeaderMap;
+    use hyper::body::Bytes;
+
+    use super::*;
+
+    type Polled = Poll<Option<Result<Frame<Bytes>, Infallible>>>;
+
+    /// What is polled of it, one after the other.
+    struct Script(VecDeque<Polled>, SizeHint);
+
+    impl Body for Script {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
+            self.0.pop_front().expect("nothing is polled behind the end")
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.1.clone()
+        }
+    }
+
+    fn data(text: &str) -> Polled {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(text.as_bytes())))))
+    }
+
+    fn nothing() -> Polled {
+        Poll::Pending
+    }
+
+    fn end() -> Polled {
+        Poll::Ready(None)
+    }
+
+    /// What is read, with `|` wherever nothing is there, and `.` where the end is known with what was read.
+    fn read(script: Vec<Polled>, hint: SizeHint) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut body = runtime.block_on(EndAhead::of(Script(script.into(), hint)));
+        let mut read = String::new();
+        loop {
+            if body.is_end_stream() {
+                return read + ".";
+            }
+            match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => read.push('|'),
+                Poll::Ready(None) => return read + "$",
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => read.push_str(std::str::from_utf8(&data).unwrap()),
+                    Err(_) => return read + "+trailers",
+                },
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_short_body_is_known_with_its_data() {
+        assert_eq!(read(vec![data("a"), end()], SizeHint::default()), "a.");
+        assert_eq!(read(vec![data("a"), nothing(), end()], SizeHint::default()), "a.");
+        let trailers = Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new()))));
+        assert_eq!(read(vec![data("a"), nothing(), trailers], SizeHint::default()), "a+trailers");
+    }
+
+    #[test]
+    fn data_waits_for_one_turn_alone_and_what_is_not_there_for_none() {
+        let script = vec![data("a"), nothing(), nothing(), nothing(), data("b"), nothing(), end()];
+        assert_eq!(read(script, SizeHint::default()), "a|b|$", "an event is not kept until the next one");
+        assert_eq!(read(vec![nothing(), nothing(), data("a"), nothing(), end()], SizeHint::default()), "|a|$");
+        assert_eq!(read(vec![data("a"), data("b"), data("c"), end()], SizeHint::default()), "abc$");
+    }
+
+    #[test]
+    fn a_body_that_is_long_or_says_how_long_it_is_is_not_looked_into() {
+        assert_eq!(read(vec![data("a"), nothing(), end()], SizeHint::with_exact(1)), "a|$");
+        let long = "x".repeat(SHORT + 1);
+        assert_eq!(read(vec![data(&long), nothing(), end()], SizeHint::default()), format!("{long}|$"));
+    }
+
+    #[test]
+    fn a_body_that_turns_out_to_be_empty_is_announced_as_one_of_unknown_length() {
+        assert_eq!(read(vec![end()], SizeHint::default()), "$");
+    }
+}
