@@ -13,6 +13,9 @@ use hyper::body::{Body, Buf, Frame, SizeHint};
 /// What is worth looking behind, in bytes.
 const SHORT: usize = 16 * 1024;
 
+/// What comes of a body; `None`: its end.
+type NextFrame<D, E> = Option<Result<Frame<D>, E>>;
+
 /// `B`, and what is known already of its beginning.
 #[derive(Debug)]
 pub(crate) struct EndAhead<B: Body> {
@@ -20,7 +23,7 @@ pub(crate) struct EndAhead<B: Body> {
     /// What has come of it.
     first: Option<Frame<B::Data>>,
     /// What comes then.
-    next: Option<Option<Result<Frame<B::Data>, B::Error>>>,
+    next: Option<NextFrame<B::Data, B::Error>>,
     /// Something was handed on.
     has_begun: bool,
 }
@@ -60,7 +63,7 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> EndAhead<B> {
     }
 
     /// What has come, without waiting for more.
-    async fn look(&mut self) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    async fn look(&mut self) -> Poll<NextFrame<B::Data, B::Error>> {
         poll_fn(|cx| Poll::Ready(Pin::new(&mut self.body).poll_frame(cx))).await
     }
 }
@@ -134,7 +137,7 @@ mod tests {
         }
 
         fn size_hint(&self) -> SizeHint {
-            self.1.clone()
+            self.1
         }
     }
 

@@ -128,7 +128,10 @@ pub struct RequestFields {
 
 /// Why we have cut the app's connection, once we have: what the requests on it end for.
 #[derive(Debug, Clone, Default)]
-pub struct CutReason(Option<Arc<OnceLock<(OutboundCloseReason, Option<String>)>>>);
+pub struct CutReason(Option<Arc<OnceLock<CutCause>>>);
+
+/// The reason, and what more there is to say of it.
+type CutCause = (OutboundCloseReason, Option<String>);
 
 impl CutReason {
     /// That of a connection which goes on.
@@ -143,7 +146,7 @@ impl CutReason {
         }
     }
 
-    fn get(&self) -> Option<(OutboundCloseReason, Option<String>)> {
+    fn get(&self) -> Option<CutCause> {
         self.0.as_ref()?.get().cloned()
     }
 }
