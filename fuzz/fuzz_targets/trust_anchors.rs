@@ -19,7 +19,9 @@ fuzz_target!(|input: &[u8]| {
     // A CA, and behind a NUL a CRL: neither has one in PEM, and in DER there may be several ways to read them.
     let cut = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());
     let (ca, crl) = (&input[..cut], input.get(cut + 1..).unwrap_or_default());
-    for (cas, crls) in [(&[text("ca", ca)][..], &[][..]), (&[text("ca", ca)], &[text("crl", crl)]), (&[], &[text("crl", input)])] {
+    for (cas, crls) in
+        [(&[text("ca", ca)][..], &[][..]), (&[text("ca", ca)], &[text("crl", crl)]), (&[], &[text("crl", input)])]
+    {
         match TrustAnchors::parse(cas, crls, Role::Client) {
             Ok((anchors, notes)) => {
                 assert!(notes.iter().chain(anchors.crl_notes()).all(|note| note.len() < LONGEST));
