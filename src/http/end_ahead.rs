@@ -26,12 +26,14 @@ pub(crate) struct EndAhead<B: Body> {
     next: Option<NextFrame<B::Data, B::Error>>,
     /// Something was handed on.
     has_begun: bool,
+    /// Whoever reads had a turn between the data and the failure behind it.
+    has_paused: bool,
 }
 
 impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> EndAhead<B> {
     /// `body`, of which nothing is known ahead.
     pub(crate) fn unseen(body: B) -> Self {
-        Self { body, first: None, next: None, has_begun: false }
+        Self { body, first: None, next: None, has_begun: false, has_paused: false }
     }
 
     /// Looks at what has come of `body`. If that is short, whoever reads it has one turn to see whether that is all.
@@ -86,6 +88,12 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for EndAhead<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        // hyper drops what it has not sent yet when a body fails, head and all: as it would have had it, it gets that first.
+        if self.has_begun && !self.has_paused && self.first.is_none() && matches!(self.next, Some(Some(Err(_)))) {
+            self.has_paused = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let known = self.first.take().map(|first| Some(Ok(first))).or_else(|| self.next.take());
         let polled = match known {
             Some(known) => Poll::Ready(known),
