@@ -10,12 +10,12 @@ use std::fmt;
 use base64ct::{Base64, Encoding};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-mod outside;
+mod explanatory_text;
 mod pkcs8;
 mod trust_settings;
 mod write;
 
-pub use outside::Outside;
+pub use explanatory_text::ExplanatoryText;
 pub use pkcs8::{Pkcs8Error, private_key_in_pkcs8, to_pkcs8};
 use trust_settings::trusted_certificate;
 pub use write::{certificates, private_key};
@@ -57,7 +57,7 @@ pub struct Pem {
     /// In the order of the text.
     pub blocks: Vec<Block>,
     /// What stands outside of them.
-    pub outside: Outside,
+    pub outside: ExplanatoryText,
     /// The text ends with what may be the beginning of a mark: it may not be written to its end.
     pub may_be_unfinished: bool,
 }
@@ -166,7 +166,7 @@ impl Pem {
         loop {
             let behind = scan.clone();
             let found = scan.advance_to(BEGIN);
-            pem.outside.look_at(behind.up_to(if found { scan.at } else { text.len() }))?;
+            pem.outside.scan(behind.up_to(if found { scan.at } else { text.len() }))?;
             if !found {
                 break;
             }

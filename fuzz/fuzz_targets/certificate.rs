@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vestibule::identity::critical::Readable;
+use vestibule::identity::critical::WebpkiCertificate;
 use vestibule::identity::{Certificate, Client, Identity, critical};
 use vestibule::policy::{Policy, PolicyMode, Routes, Rule};
 
@@ -11,11 +11,11 @@ fuzz_target!(|der: &[u8]| {
     let _ = Identity::from_der(der);
     let _ = critical::unknown_critical(der);
     // What is shown to the verifier differs in one mark at most.
-    let readable = Readable::new(der);
+    let readable = WebpkiCertificate::new(der);
     let differing: Vec<_> = der.iter().zip(readable.shown().iter()).filter(|(sent, shown)| sent != shown).collect();
     assert!(readable.shown().len() == der.len() && (differing.is_empty() || differing == [(&0xff, &0)]));
     // And without its dates in digits, beside that mark.
-    let undated = Readable::undated(der);
+    let undated = WebpkiCertificate::undated(der);
     let mut differing = readable.shown().iter().zip(undated.shown().iter()).filter(|(dated, shown)| dated != shown);
     assert!(undated.shown().len() == der.len() && differing.all(|(_, shown)| shown.is_ascii_digit() || *shown == b'Z'));
     if let Ok(client) = Client::from_leaf(der) {

@@ -111,12 +111,12 @@ fn change_level(query: &str) -> AdminResponse {
     };
     // Told under whichever of the two levels lets it be read.
     let tell = || tracing::info!(level = asked.as_str(), "log level changed by admin action");
-    let told = tracing::enabled!(tracing::Level::INFO);
-    if told {
+    let logged = tracing::enabled!(tracing::Level::INFO);
+    if logged {
         tell();
     }
     telemetry::change_log_level(asked);
-    if !told {
+    if !logged {
         tell();
     }
     level(asked)

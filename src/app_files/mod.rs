@@ -12,5 +12,5 @@ mod schedule;
 mod writer;
 
 pub use places::prepare;
-pub(crate) use places::{judge_place, locate_program, option_reading, refusals};
-pub use writer::{AppFileWriter, InPlace};
+pub(crate) use places::{check_place, locate_program, option_reading, refusals};
+pub use writer::{AppFileWriter, InstalledGeneration};

@@ -46,12 +46,12 @@ pub fn prepare(config: &Config) -> Result<(), Fault> {
 
 /// What is wrong with files of `config` and will not be over by waiting, each with its path and the remedy.
 pub(crate) fn refusals(config: &Config) -> Vec<String> {
-    let read: Vec<_> = config.paths_read().into_iter().map(|(option, path)| ReadPlace::of(option, path)).collect();
-    let mut seen: Vec<(ResolvedPlace, &Path)> = Vec::new();
+    let read: Vec<_> = config.paths_read().into_iter().map(|(option, path)| ReadPath::of(option, path)).collect();
+    let mut seen: Vec<(ResolvedPath, &Path)> = Vec::new();
     let mut refusals = Vec::new();
     let secret = config.identity_endpoint.as_ref().and_then(|endpoint| endpoint.token_file.as_deref());
     for path in config.app_files.paths().chain(secret) {
-        let place = ResolvedPlace::of(path);
+        let place = ResolvedPath::of(path);
         // The secret's own path is in both.
         let own = (Some(path) == secret).then_some(TOKEN_FILE);
         let what = match atomic_file::check(path) {
@@ -74,15 +74,15 @@ pub(crate) fn refusals(config: &Config) -> Vec<String> {
 
 /// The option of `read` that names the file at `path`, which is to be written, or the folder of it.
 pub(crate) fn option_reading(path: &Path, read: &[(&'static str, &Path)]) -> Option<&'static str> {
-    let place = ResolvedPlace::of(path);
-    read.iter().find(|(option, read)| ReadPlace::of(option, read).is_at(&place)).map(|(option, _)| *option)
+    let place = ResolvedPath::of(path);
+    read.iter().find(|(option, read)| ReadPath::of(option, read).is_at(&place)).map(|(option, _)| *option)
 }
 
 /// Whether `path` could be written now, as far as that shows without writing.
 ///
 /// # Errors
 /// What is wrong there, with the remedy.
-pub(crate) fn judge_place(path: &Path) -> Result<(), Problem> {
+pub(crate) fn check_place(path: &Path) -> Result<(), Problem> {
     atomic_file::check(path).map_err(|error| match error {
         WriteError::Kernel(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Problem::new(error.to_string(), "let this user read and write its folder")
@@ -109,12 +109,12 @@ pub(crate) fn locate_program(program: &str) -> Option<PathBuf> {
 
 /// A folder as the kernel finds it, and the name in it.
 #[derive(Debug, PartialEq, Eq)]
-struct ResolvedPlace {
+struct ResolvedPath {
     folder: PathBuf,
     name: OsString,
 }
 
-impl ResolvedPlace {
+impl ResolvedPath {
     fn of(path: &Path) -> Self {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
@@ -123,23 +123,23 @@ impl ResolvedPlace {
 }
 
 /// What we read ourselves.
-struct ReadPlace {
+struct ReadPath {
     option: &'static str,
     /// The name itself, which may be that of a symlink.
-    named: ResolvedPlace,
+    named: ResolvedPath,
     /// What it leads to.
     found: PathBuf,
     is_folder: bool,
 }
 
-impl ReadPlace {
+impl ReadPath {
     fn of(option: &'static str, path: &Path) -> Self {
         let found = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        Self { option, named: ResolvedPlace::of(path), is_folder: found.is_dir(), found }
+        Self { option, named: ResolvedPath::of(path), is_folder: found.is_dir(), found }
     }
 
     /// Whether a file at `place` would be read: it is this file, or in this folder.
-    fn is_at(&self, place: &ResolvedPlace) -> bool {
+    fn is_at(&self, place: &ResolvedPath) -> bool {
         self.named == *place
             || self.found == place.folder.join(&place.name)
             || self.is_folder && self.found == place.folder

@@ -25,7 +25,7 @@ const PATIENCE: u32 = 3;
 
 /// A generation of which every file is in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InPlace {
+pub struct InstalledGeneration {
     /// Which.
     pub generation: u64,
     /// The end of its certificate.
@@ -43,7 +43,7 @@ pub struct AppFileWriter {
     pair: Option<ServedCertificate>,
     /// The platform has announced the end: what there is stays as it is.
     retires: bool,
-    in_place: watch::Sender<Option<InPlace>>,
+    in_place: watch::Sender<Option<InstalledGeneration>>,
     /// The first generation that was served.
     first: Option<u64>,
     /// Whether all files stand as they should.
@@ -102,7 +102,7 @@ impl AppFileWriter {
     }
 
     /// Tells of each generation once all of its files are in place; of those that follow each other at once, of the newest.
-    pub fn in_place(&self) -> watch::Receiver<Option<InPlace>> {
+    pub fn in_place(&self) -> watch::Receiver<Option<InstalledGeneration>> {
         self.in_place.subscribe()
     }
 
@@ -214,7 +214,7 @@ impl AppFileWriter {
         let is_first = self.first == Some(generation);
         self.in_place.send_if_modified(|before| {
             let is_new = before.is_none_or(|before| before.generation != generation);
-            *before = Some(InPlace { generation, not_after, is_first });
+            *before = Some(InstalledGeneration { generation, not_after, is_first });
             is_new
         });
     }

@@ -124,23 +124,23 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
     let ttl: Option<Duration> = flags.read("ttl", |text| values::duration(text, &Range::TEN_SECONDS_TO_AN_HOUR));
     let policies = flags.all("policy", values::name);
     let client_id = flags.read("client-id", values::name);
-    let form: Option<FormWord> = flags.parsed("form");
+    let form: Option<FormArg> = flags.parsed("form");
     let form = match (form?, client_id) {
-        (FormWord::Uaa, None) => {
+        (FormArg::Uaa, None) => {
             wrong("--form", "uaa needs a client", "add --client-id ID", flags);
             None
         }
-        (FormWord::Uaa, Some(client_id)) => Some(TokenForm::Uaa { client_id }),
-        (FormWord::Standard | FormWord::Comcast, Some(_)) => {
+        (FormArg::Uaa, Some(client_id)) => Some(TokenForm::Uaa { client_id }),
+        (FormArg::Standard | FormArg::Comcast, Some(_)) => {
             wrong("--client-id", "says nothing in this form", "leave it out, or add --form uaa", flags);
             None
         }
-        (FormWord::Comcast, None) if policies.is_empty() => {
+        (FormArg::Comcast, None) if policies.is_empty() => {
             wrong("--form", "comcast needs a policy", "add --policy POLICY", flags);
             None
         }
-        (FormWord::Comcast, None) => Some(TokenForm::Comcast { policies: policies.clone() }),
-        (FormWord::Standard, None) => Some(TokenForm::Standard),
+        (FormArg::Comcast, None) => Some(TokenForm::Comcast { policies: policies.clone() }),
+        (FormArg::Standard, None) => Some(TokenForm::Standard),
     };
     if !policies.is_empty() && !matches!(form, None | Some(TokenForm::Comcast { .. })) {
         wrong("--policy", "says nothing in this form", "leave it out, or add --form comcast", flags);
@@ -183,7 +183,7 @@ fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
 /// The words for [`TokenForm`].
 #[derive(Debug, Clone, Copy, strum::EnumString)]
 #[strum(serialize_all = "lowercase")]
-enum FormWord {
+enum FormArg {
     Standard,
     Comcast,
     Uaa,

@@ -22,7 +22,7 @@ const FRESH: Duration = Duration::from_millis(100);
 const READ_AGAIN: Duration = Duration::from_millis(20);
 
 /// A file as it was read.
-struct Reading {
+struct BootstrapText {
     text: String,
     /// Whether it was written just now, or at a time that has not come yet.
     fresh: bool,
@@ -57,8 +57,8 @@ pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
         super::print(&format!("{warnings}configuration '{}' OK\n", path.display()))?;
         return Ok(Exit::Success);
     }
-    let beside = Overrides { drain, log_level, cpus: sys::limits::cpus_by_quota() };
-    Ok(serve::serve(bootstrap.into_config(path, beside), None, &warnings))
+    let overrides = Overrides { drain, log_level, cpus: sys::limits::cpus_by_quota() };
+    Ok(serve::serve(bootstrap.into_config(path, overrides), None, &warnings))
 }
 
 /// The bootstrap, once it is whole.
@@ -66,12 +66,12 @@ pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
 /// A text that ends where a line ends may well be read, with fewer listeners than were meant, or with one that asks no
 /// client for a certificate. So what was written just now counts only if the next reading is the same. A file that has
 /// been left alone for a while is read once: the listeners are awaited.
-fn read_when_whole(path: &Path, mut read: impl FnMut() -> Result<Reading, Fault>) -> Result<Bootstrap, Fault> {
+fn read_when_whole(path: &Path, mut read: impl FnMut() -> Result<BootstrapText, Fault>) -> Result<Bootstrap, Fault> {
     let deadline = Instant::now() + STANDSTILL_TIMEOUT;
     let mut before = None;
     loop {
         let fault = match read() {
-            Ok(Reading { text, fresh }) => {
+            Ok(BootstrapText { text, fresh }) => {
                 let parsed = Bootstrap::parse(path, &text);
                 let stands_still = !fresh || before.as_ref() == Some(&text);
                 before = Some(text);
@@ -90,7 +90,7 @@ fn read_when_whole(path: &Path, mut read: impl FnMut() -> Result<Reading, Fault>
     }
 }
 
-fn read(path: &Path) -> Result<Reading, Fault> {
+fn read(path: &Path) -> Result<BootstrapText, Fault> {
     let wrong = |error: io::Error| {
         let text = format!("{}: cannot be read: {error}; name the bootstrap by -c", path.display());
         Fault::new(Exit::Config, text)
@@ -103,7 +103,7 @@ fn read(path: &Path) -> Result<Reading, Fault> {
     let written = file.metadata().and_then(|metadata| metadata.modified()).map_err(wrong)?;
     // A time that has not come yet tells nothing.
     let fresh = written.elapsed().map_or(true, |age| age < FRESH);
-    Ok(Reading { text, fresh })
+    Ok(BootstrapText { text, fresh })
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
         let read = || {
             let (text, fresh) = readings[nth.min(readings.len() - 1)];
             nth += 1;
-            Ok(Reading { text: text.to_owned(), fresh })
+            Ok(BootstrapText { text: text.to_owned(), fresh })
         };
         (read_when_whole(Path::new("envoy.yaml"), read), nth)
     }

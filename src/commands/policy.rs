@@ -22,7 +22,7 @@ use crate::exit::{Exit, Fault};
 use crate::identity::{Client, Identity};
 use crate::sys;
 use crate::trust::{ClientAuth, ClientAuthenticator};
-use result::{Judgement, PolicyTestResult, RequestResult, TestVerdict};
+use result::{ExplainedVerdict, PolicyTestResult, RequestResult, TestVerdict};
 
 /// Judges the chain in the file `peer` (PEM, leaf first; `None`: a client without a certificate) at the time `now`: as a client's for each
 /// listener that asks for certificates, with its `request` if one is given, and as a server's for each whom the app may dial. Gives what is
@@ -109,11 +109,11 @@ fn verdict(
     let auth = ClientAuth::Certificate(authenticator);
     let judged = auth.authorize(chain, now);
     let verdict = judged.as_ref().ok().zip(request).and_then(|((client, _), request)| {
-        auth.judge_request(client, &request.method, &request.path, listener.http.as_ref()?.paths)
+        auth.evaluate_request(client, &request.method, &request.path, listener.http.as_ref()?.paths)
     });
     let judgement = match &verdict {
-        Some(verdict) => Judgement::of_request(&verdict.judged),
-        None => Judgement::of_client(&judged.map(|(_, permit)| permit)),
+        Some(verdict) => ExplainedVerdict::of_request(&verdict.result),
+        None => ExplainedVerdict::of_client(&judged.map(|(_, permit)| permit)),
     };
     let route = verdict.as_ref().and_then(|verdict| verdict.route);
     let request = request.map(|request| RequestResult::of(request, route));

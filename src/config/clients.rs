@@ -8,7 +8,7 @@ use super::reader::{Located, OptionReader, Reported};
 use super::sources::ALLOWING;
 use super::{ClientAuthConfig, ClientAuthFiles, values};
 use crate::diagnostics::{Problem, Source};
-use crate::policy::route_file::{PlacedRoute, where_requests_are_read};
+use crate::policy::route_file::{LocatedRoute, where_requests_are_read};
 use crate::policy::{PolicyMode, Rule, guid_of};
 
 /// `--client-auth`
@@ -39,7 +39,7 @@ struct RawClientOptions {
     mode: Option<Located<PolicyMode>>,
     ca: Vec<Located<PathBuf>>,
     crl: Vec<Located<PathBuf>>,
-    routes: Vec<PlacedRoute>,
+    routes: Vec<LocatedRoute>,
 }
 
 impl OptionReader {

@@ -15,7 +15,7 @@ use super::options::{Arity, Opt, Table};
 use super::sources::{ByName, RawValue, Section, split};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Problem, Source, line_of, nearest};
-use crate::policy::route_file::{PlacedRoute, ROUTE};
+use crate::policy::route_file::{LocatedRoute, ROUTE};
 use crate::policy::rule_file::RuleFileReader;
 
 /// What stands in the file.
@@ -26,7 +26,7 @@ pub(super) struct FileContents {
     /// Its tables.
     pub(super) sections: Vec<Section>,
     /// Its routes, for all listeners.
-    pub(super) routes: Vec<PlacedRoute>,
+    pub(super) routes: Vec<LocatedRoute>,
     /// It cannot be read, or is not all TOML.
     pub(super) is_broken: bool,
 }
@@ -82,7 +82,7 @@ impl TomlReader<'_> {
         &mut self,
         table: &'t DeTable<'t>,
         kind: Option<Table>,
-    ) -> (ByName, Vec<FoundTable<'t>>, Vec<PlacedRoute>) {
+    ) -> (ByName, Vec<FoundTable<'t>>, Vec<LocatedRoute>) {
         let mut keys: Vec<_> = table.iter().collect();
         keys.sort_by_key(|(key, _)| key.span().start);
         let (mut given, mut tables, mut routes) = (ByName::new(), Vec::new(), Vec::new());

@@ -23,7 +23,7 @@ type ListenerAddresses = (Located<Listen>, Located<AppAddr>);
 
 /// A listener without its addresses and its pair.
 #[derive(Clone)]
-struct Common {
+struct ListenerSettings {
     connect: Duration,
     tls: TlsSettings,
     clients: ClientAuthConfig,
@@ -34,7 +34,7 @@ struct Common {
     plaintext: Option<AdmittedPeers>,
 }
 
-impl Common {
+impl ListenerSettings {
     fn at(self, ((_, listen), (_, app)): ListenerAddresses, pair: PairSource) -> Listener {
         let Self { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol, http, plaintext } = self;
         Listener {
@@ -59,7 +59,7 @@ impl OptionReader {
         let listeners = if sections.is_empty() { self.alike() } else { self.each_its_own(&sections) };
         let listeners = listeners?;
         let addresses: Vec<_> = listeners.iter().map(|(addresses, _)| addresses.clone()).collect();
-        self.no_address_twice(&addresses)?;
+        self.reject_duplicate_addresses(&addresses)?;
         if listeners.iter().all(|(_, common)| common.plaintext.is_some()) {
             self.no_handshake_option()?;
         }
@@ -68,7 +68,7 @@ impl OptionReader {
     }
 
     /// Listeners that differ in their addresses alone.
-    fn alike(&mut self) -> Result<Vec<(ListenerAddresses, Common)>, Reported> {
+    fn alike(&mut self) -> Result<Vec<(ListenerAddresses, ListenerSettings)>, Reported> {
         let common = self.common();
         let addresses = if self.sources.values("listener").is_empty() { self.one_listener() } else { self.several() };
         let (common, addresses) = (common?, addresses?);
@@ -76,8 +76,8 @@ impl OptionReader {
     }
 
     /// The `[[listener]]`s of the file.
-    fn each_its_own(&mut self, sections: &[Section]) -> Result<Vec<(ListenerAddresses, Common)>, Reported> {
-        let mut listeners = self.no_address_beside(sections).map(|()| Vec::new());
+    fn each_its_own(&mut self, sections: &[Section]) -> Result<Vec<(ListenerAddresses, ListenerSettings)>, Reported> {
+        let mut listeners = self.reject_single_address(sections).map(|()| Vec::new());
         let all = std::mem::take(&mut self.sources);
         for section in sections {
             self.sources = all.within(section);
@@ -95,7 +95,7 @@ impl OptionReader {
     }
 
     /// Beside `[[listener]]` nothing else may say where listeners are.
-    fn no_address_beside(&mut self, sections: &[Section]) -> Result<(), Reported> {
+    fn reject_single_address(&mut self, sections: &[Section]) -> Result<(), Reported> {
         let Some(section) = sections.first() else { return Ok(()) };
         let mut result = Ok(());
         for name in ["listen", "app", "listener"] {
@@ -110,7 +110,7 @@ impl OptionReader {
     }
 
     /// What listeners may have in common.
-    fn common(&mut self) -> Result<Common, Reported> {
+    fn common(&mut self) -> Result<ListenerSettings, Reported> {
         let connect = self.one("connect-timeout", step);
         let http = self.http();
         let reads_requests = matches!(http, Ok(Some(_)));
@@ -136,7 +136,7 @@ impl OptionReader {
             self.admit_health_checks(http, &mut clients)?;
         }
         let (proxy_protocol, http) = (proxy_protocol?, http.map(Arc::new));
-        Ok(Common { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol, http, plaintext })
+        Ok(ListenerSettings { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol, http, plaintext })
     }
 
     fn one_listener(&mut self) -> Result<Vec<ListenerAddresses>, Reported> {
@@ -183,7 +183,7 @@ impl OptionReader {
     }
 
     /// Neither do two listeners want one address, nor does one want the app's: we would dial ourselves.
-    fn no_address_twice(&mut self, addresses: &[ListenerAddresses]) -> Result<(), Reported> {
+    fn reject_duplicate_addresses(&mut self, addresses: &[ListenerAddresses]) -> Result<(), Reported> {
         let (mut result, hides_app) = (Ok(()), self.hides_app_port());
         for (i, ((place, listen), _)) in addresses.iter().enumerate() {
             for ((_, earlier), _) in &addresses[..i] {

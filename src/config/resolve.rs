@@ -41,7 +41,12 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
         let endpoint = identity_endpoint.as_ref().ok().and_then(Option::as_ref);
         let endpoint = endpoint.map(|(place, endpoint)| (place.clone(), endpoint.listen.clone()));
         let more: Vec<_> = proxy.into_iter().chain(endpoint).collect();
-        reader.no_outbound_address_twice(&outbounds, more, listeners.as_deref().unwrap_or_default(), &others)?;
+        reader.reject_duplicate_outbound_addresses(
+            &outbounds,
+            more,
+            listeners.as_deref().unwrap_or_default(),
+            &others,
+        )?;
         Ok(outbounds.into_iter().map(|(_, outbound)| outbound).collect())
     });
     let app_files = reader.app_files(inputs.starts_app);

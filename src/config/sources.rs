@@ -12,7 +12,7 @@ use super::options::{Arity, Group, Opt, PREFIX, Preset, Table};
 use super::values::unquoted;
 use super::{file, options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
-use crate::policy::route_file::PlacedRoute;
+use crate::policy::route_file::LocatedRoute;
 
 /// The environment by name.
 pub type Environment = BTreeMap<String, OsString>;
@@ -49,7 +49,7 @@ pub struct GatheredValues {
     given: ByName,
     sections: Vec<Section>,
     /// `[[route]]`, or what one listener has in its place.
-    routes: Vec<PlacedRoute>,
+    routes: Vec<LocatedRoute>,
     /// The file that was named cannot be read, or is not all TOML.
     is_file_broken: bool,
 }
@@ -61,7 +61,7 @@ pub(super) struct Section {
     pub(super) place: Source,
     pub(super) given: ByName,
     /// `[[listener.route]]`
-    pub(super) routes: Vec<PlacedRoute>,
+    pub(super) routes: Vec<LocatedRoute>,
 }
 
 /// The options that are one list of rules.
@@ -113,7 +113,7 @@ impl GatheredValues {
     }
 
     /// Who may ask for what.
-    pub(super) fn routes(&self) -> &[PlacedRoute] {
+    pub(super) fn routes(&self) -> &[LocatedRoute] {
         &self.routes
     }
 

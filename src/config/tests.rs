@@ -23,14 +23,14 @@ use crate::exit::{Exit, Fault};
 
 /// What somebody typed.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Typed {
+pub(super) struct ConfigInput {
     flags: Vec<(&'static str, OsString)>,
     environment: Environment,
     file: Option<String>,
     proxy: bool,
 }
 
-impl Typed {
+impl ConfigInput {
     pub(super) fn flag(mut self, name: &'static str, value: &str) -> Self {
         self.flags.push((name, value.into()));
         self
@@ -91,8 +91,8 @@ impl Typed {
     }
 }
 
-pub(super) fn nothing() -> Typed {
-    Typed::default()
+pub(super) fn nothing() -> ConfigInput {
+    ConfigInput::default()
 }
 
 fn listeners(config: &Config) -> Vec<(Listen, AppAddr)> {
@@ -163,7 +163,7 @@ fn the_platforms_variables_are_enough() {
 #[test]
 fn flag_beats_variable_beats_file_beats_platform_beats_default() {
     let mut typed = nothing();
-    let app = |typed: &Typed| typed.config().listeners[0].app.clone();
+    let app = |typed: &ConfigInput| typed.config().listeners[0].app.clone();
     assert_eq!(app(&typed), tcp("127.0.0.1:8080"));
     typed = typed.variable("PORT", "1");
     assert_eq!(app(&typed), tcp("127.0.0.1:1"));
@@ -289,7 +289,7 @@ fn threads_follow_the_cpu_quota_up_to_two() {
 #[test]
 fn the_own_certificate_is_found_as_the_proxy_finds_it() {
     let mut typed = nothing();
-    let own = |typed: &Typed| certificate_path(&typed.environment).unwrap().display().to_string();
+    let own = |typed: &ConfigInput| certificate_path(&typed.environment).unwrap().display().to_string();
     assert_eq!(own(&typed), "/etc/cf-instance-credentials/instance.crt");
     typed = typed.variable("CF_INSTANCE_CERT", "/a");
     assert_eq!(own(&typed), "/a");
@@ -353,7 +353,7 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
 }
 
 /// Any option with any text, in any source.
-fn anything() -> impl Strategy<Value = Typed> {
+fn anything() -> impl Strategy<Value = ConfigInput> {
     let options: Vec<&'static Opt> = options::of("run").filter(|option| option.arity != Arity::Switch).collect();
     let text =
         prop_oneof!["(?s).{0,20}", "[0-9]{1,6}(s|ms|m)?", "off|json|all|1.2|h2|\\[::\\]:[0-9]{1,5}", "[0-9]=[0-9]"];

@@ -17,7 +17,7 @@ use crate::config::{ClientAuthFiles, SecretFile};
 use crate::identity::Role;
 use crate::policy::route_file::where_requests_are_read;
 use crate::policy::{AltName, Policy, PolicyFile, PolicyMode, Route, Routes, Rule};
-use crate::trust::{AnchorWords, ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
+use crate::trust::{AnchorLabels, ClientPolicy, Text, TrustAnchors, TrustAnchorsError};
 
 /// How long files have to stand still that say less than before (CAs, or what CRLs name) and may not have been written to
 /// their end: a slow writer pauses between two whole blocks, and every connection of the second CA would be ended.
@@ -51,11 +51,11 @@ impl PartialEq for ClientPolicyFiles {
 /// The kinds of files as they are read, one after the other: each is judged by itself, and one that cannot be used does not keep the
 /// others from being looked at.
 #[derive(Default)]
-struct Kinds {
+struct TrustErrorList {
     errors: Vec<TrustError>,
 }
 
-impl Kinds {
+impl TrustErrorList {
     /// What was `read`; if it cannot be used, what was there `before`.
     fn take(&mut self, read: Result<TrustFiles, TrustError>, before: Option<&TrustFiles>) -> TrustFiles {
         read.unwrap_or_else(|error| {
@@ -88,7 +88,7 @@ impl ClientPolicyFiles {
     pub fn read(certified: &ClientAuthFiles, before: Option<&Self>) -> Result<Self, TrustError> {
         let (cas, crls, policy) =
             (before.map(|before| &before.cas), before.map(|before| &before.crls), before.map(|before| &before.policy));
-        let mut kinds = Kinds::default();
+        let mut kinds = TrustErrorList::default();
         let files = Self {
             cas: kinds.take(read_cas(certified, cas), cas),
             crls: kinds.take(read_crls(certified, crls), crls),
@@ -324,7 +324,7 @@ impl ReloadSource for ClientPolicySource {
         match self {
             Self::Files(certified) => ClientPolicyFiles::read(certified, before),
             Self::Tokens(certified) => {
-                ClientPolicyFiles::read(certified, before).map_err(|error| error.said_of(AnchorWords::TOKENS))
+                ClientPolicyFiles::read(certified, before).map_err(|error| error.said_of(AnchorLabels::TOKENS))
             }
             Self::Secret(secret) => ClientPolicyFiles::read_context(secret),
         }

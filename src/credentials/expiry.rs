@@ -31,7 +31,7 @@ pub(super) enum ExpiryEvent {
 
 /// How near the end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Nearness {
+pub(super) enum ExpiryStage {
     /// It should have had a successor for some time.
     Near,
     /// Its end has come.
@@ -41,8 +41,8 @@ pub(super) enum Nearness {
 /// All that comes to its end, and what was said of it.
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
-    moments: Vec<(ExpiryEvent, Nearness, SystemTime)>,
-    said: HashMap<ExpiryEvent, Nearness>,
+    moments: Vec<(ExpiryEvent, ExpiryStage, SystemTime)>,
+    said: HashMap<ExpiryEvent, ExpiryStage>,
 }
 
 impl Expiry {
@@ -95,13 +95,13 @@ impl Expiry {
 
     /// What is `near` its end then, and over `until` then.
     fn add(&mut self, event: ExpiryEvent, near: SystemTime, until: SystemTime) {
-        self.moments.push((event.clone(), Nearness::Near, near));
-        self.moments.push((event, Nearness::Expired, until));
+        self.moments.push((event.clone(), ExpiryStage::Near, near));
+        self.moments.push((event, ExpiryStage::Expired, until));
     }
 
     /// What has come to its end, or near to it, by `now`, and was not said before.
-    pub(super) fn due(&mut self, now: SystemTime) -> Vec<(ExpiryEvent, Nearness)> {
-        let mut due: Vec<(ExpiryEvent, Nearness)> = Vec::new();
+    pub(super) fn due(&mut self, now: SystemTime) -> Vec<(ExpiryEvent, ExpiryStage)> {
+        let mut due: Vec<(ExpiryEvent, ExpiryStage)> = Vec::new();
         for (ending, nearness, at) in &self.moments {
             if *at > now || self.said.get(ending).is_some_and(|said| said >= nearness) {
                 continue;
@@ -144,20 +144,20 @@ fn after_diegos_renewal(from: SystemTime, until: SystemTime) -> SystemTime {
 
 impl ExpiryEvent {
     /// Says that it is as near as that. `several`: which certificate has to be told.
-    pub(super) fn say(&self, nearness: Nearness, several: bool) {
+    pub(super) fn log(&self, nearness: ExpiryStage, several: bool) {
         let date = |time| jiff::Timestamp::try_from(time).ok().map(tracing::field::display);
         match self {
             Self::Certificate { generation, source, not_after } => {
                 let pair = several.then(|| tracing::field::display(source));
                 let not_after = date(*not_after);
                 match nearness {
-                    Nearness::Near => tracing::warn!(
+                    ExpiryStage::Near => tracing::warn!(
                         generation,
                         pair,
                         not_after,
                         "the served certificate expires soon and no successor has come; see whether what rotates the pair still runs"
                     ),
-                    Nearness::Expired => tracing::error!(
+                    ExpiryStage::Expired => tracing::error!(
                         generation,
                         pair,
                         not_after,
@@ -165,7 +165,7 @@ impl ExpiryEvent {
                     ),
                 }
             }
-            Self::Crls { kind, issuer, next_update } if nearness == Nearness::Near => tracing::warn!(
+            Self::Crls { kind, issuer, next_update } if nearness == ExpiryStage::Near => tracing::warn!(
                 %issuer,
                 next_update = date(*next_update),
                 "the CRLs of this issuer expire soon (nextUpdate) and no successor has come; see whether what writes them to {} still runs",
@@ -177,13 +177,13 @@ impl ExpiryEvent {
                 "every CRL of this issuer has expired (nextUpdate): what was revoked since is not in it; see whether what writes it to {} still runs",
                 crl_option_of(*kind)
             ),
-            Self::Ca { kind, subject, serial, not_after } if nearness == Nearness::Near => tracing::warn!(
+            Self::Ca { kind, subject, serial, not_after } if nearness == ExpiryStage::Near => tracing::warn!(
                 ca = %subject,
                 serial,
                 not_after = date(*not_after),
                 "a {kind} expires soon, and whom it vouches for is denied from then on: put its successor beside it in {}, and have {} renew under it",
                 option_of(*kind),
-                vouched_for(*kind)
+                role_of(*kind)
             ),
             Self::Ca { kind, subject, serial, not_after } => tracing::warn!(
                 ca = %subject,
@@ -191,9 +191,9 @@ impl ExpiryEvent {
                 not_after = date(*not_after),
                 "a {kind} has expired, and whom it vouches for is denied: take it out of {} once all {} have moved to its successor",
                 option_of(*kind),
-                vouched_for(*kind)
+                role_of(*kind)
             ),
-            Self::LastCa { kind, subject, not_after } if nearness == Nearness::Near => tracing::warn!(
+            Self::LastCa { kind, subject, not_after } if nearness == ExpiryStage::Near => tracing::warn!(
                 ca = %subject,
                 not_after = date(*not_after),
                 "the last {kind} expires soon: put its successor beside it in {}",
@@ -219,7 +219,7 @@ fn option_of(ca: FileKind) -> &'static str {
 }
 
 /// For whom CAs of this kind vouch.
-fn vouched_for(ca: FileKind) -> &'static str {
+fn role_of(ca: FileKind) -> &'static str {
     if ca == FileKind::TokenCa { "instances that send tokens" } else { "clients" }
 }
 
@@ -249,7 +249,7 @@ mod tests {
         ServedCertificate { source, pair, generation, since: now }
     }
 
-    fn nearness(due: &[(ExpiryEvent, Nearness)]) -> Vec<Nearness> {
+    fn nearness(due: &[(ExpiryEvent, ExpiryStage)]) -> Vec<ExpiryStage> {
         due.iter().map(|(_, nearness)| *nearness).collect()
     }
 
@@ -270,7 +270,7 @@ mod tests {
         let mut expiry = Expiry::default();
         expiry.update(&[], std::iter::once((FileKind::ClientCa, &anchors)));
         assert_eq!(expiry.due(now), []);
-        let subjects = |due: Vec<(ExpiryEvent, Nearness)>| -> Vec<_> {
+        let subjects = |due: Vec<(ExpiryEvent, ExpiryStage)>| -> Vec<_> {
             let subject = |event| match event {
                 ExpiryEvent::Ca { subject, .. } => subject,
                 ExpiryEvent::LastCa { subject, .. } => format!("last {subject}"),
@@ -279,9 +279,9 @@ mod tests {
             due.into_iter().map(|(event, nearness)| (subject(event), nearness)).collect()
         };
         let ending = |nearness| vec![("CN=ending".to_owned(), nearness)];
-        assert_eq!(subjects(expiry.due(now + 40 * HOUR)), ending(Nearness::Near));
-        assert_eq!(subjects(expiry.due(now + 49 * HOUR)), ending(Nearness::Expired));
-        let last = vec![("last CN=renewed".to_owned(), Nearness::Expired)];
+        assert_eq!(subjects(expiry.due(now + 40 * HOUR)), ending(ExpiryStage::Near));
+        assert_eq!(subjects(expiry.due(now + 49 * HOUR)), ending(ExpiryStage::Expired));
+        let last = vec![("last CN=renewed".to_owned(), ExpiryStage::Expired)];
         assert_eq!(subjects(expiry.due(now + 51 * 24 * HOUR)), last);
     }
 
@@ -299,7 +299,9 @@ mod tests {
             let subscriber = tracing_subscriber::fmt().with_writer(log.reopen().unwrap()).with_ansi(false).finish();
             tracing::subscriber::with_default(subscriber, || {
                 for event in &events {
-                    [Nearness::Near, Nearness::Expired].into_iter().for_each(|nearness| event.say(nearness, false));
+                    [ExpiryStage::Near, ExpiryStage::Expired]
+                        .into_iter()
+                        .for_each(|nearness| event.log(nearness, false));
                 }
             });
             std::fs::read_to_string(log.path()).unwrap()
@@ -330,14 +332,14 @@ mod tests {
         assert_eq!(expiry.due(near - Duration::from_secs(1)), []);
         assert_eq!(expiry.sleep(near - Duration::from_secs(1)), Duration::from_secs(1));
         assert_eq!(expiry.sleep(now), LONGEST_SLEEP);
-        assert_eq!(nearness(&expiry.due(near)), [Nearness::Near]);
+        assert_eq!(nearness(&expiry.due(near)), [ExpiryStage::Near]);
         assert_eq!(expiry.due(until - Duration::from_secs(1)), [], "it was said");
-        assert_eq!(nearness(&expiry.due(until)), [Nearness::Expired]);
+        assert_eq!(nearness(&expiry.due(until)), [ExpiryStage::Expired]);
         expiry.update(std::slice::from_ref(&certificate), std::iter::empty());
         assert_eq!(expiry.due(until + HOUR), [], "a reload of something else is no reason to say it again");
         // A successor is warned of by itself.
         expiry.update(&[shown(2, now, 8 * HOUR)], std::iter::empty());
         assert_eq!(expiry.due(now), []);
-        assert_eq!(nearness(&expiry.due(until + HOUR)), [Nearness::Expired], "what has ended is not ending");
+        assert_eq!(nearness(&expiry.due(until + HOUR)), [ExpiryStage::Expired], "what has ended is not ending");
     }
 }

@@ -226,12 +226,12 @@ impl Rotator {
             self.stats.update_files(|files| files.failures = good.failures());
             expiry.update(&self.served_certificates.borrow(), good.anchors());
             for (ending, nearness) in expiry.due(SystemTime::now()) {
-                ending.say(nearness, self.pairs.len() > 1);
+                ending.log(nearness, self.pairs.len() > 1);
             }
             tokio::select! {
                 () = watch.changed() => {}
                 () = self.reload.notified() => {}
-                () = sleep_until(good.next_look(Instant::now())) => {}
+                () = sleep_until(good.next_reload(Instant::now())) => {}
                 () = sleep(expiry.sleep(SystemTime::now())) => {}
             }
         }

@@ -47,7 +47,7 @@ impl PartialEq for ServerTrustFiles {
 
 impl ServerTrustSource {
     /// The files and folders that vouch, the system's among them.
-    fn vouching(&self) -> Vec<PathBuf> {
+    fn ca_paths(&self) -> Vec<PathBuf> {
         let paths = self.ca.iter().filter_map(|ca| match ca {
             OutboundCa::OwnIssuer => None,
             OutboundCa::System => system_cas(),
@@ -85,7 +85,7 @@ impl ReloadSource for ServerTrustSource {
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        self.vouching().into_iter().chain(self.platform().cloned()).collect()
+        self.ca_paths().into_iter().chain(self.platform().cloned()).collect()
     }
 
     /// A bundle that is cut off between two certificates still reads as one.
@@ -95,7 +95,7 @@ impl ReloadSource for ServerTrustSource {
 
     fn read(&self, before: Option<&ServerTrustFiles>) -> Result<ServerTrustFiles, TrustError> {
         let kind = TrustFileKind::Cas(Role::Server);
-        let cas = TrustFiles::read(&self.vouching(), kind, before.map(|before| &before.cas))?;
+        let cas = TrustFiles::read(&self.ca_paths(), kind, before.map(|before| &before.cas))?;
         let platform = self.platform().into_iter().filter(|path| path.exists()).cloned().collect::<Vec<_>>();
         let platform = TrustFiles::read(&platform, kind, before.map(|before| &before.platform))?;
         Ok(ServerTrustFiles { cas, platform })

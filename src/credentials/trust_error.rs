@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::load_failure::LoadFault;
 use super::{FileKind, LoadError};
 use crate::diagnostics::Diagnostics;
-use crate::trust::{AnchorWords, TrustAnchorsError};
+use crate::trust::{AnchorLabels, TrustAnchorsError};
 
 /// Why the files admit nobody new: what was admitted before stays.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ impl TrustError {
     }
 
     /// The same, said of the files that `words` are for.
-    pub fn said_of(self, words: AnchorWords) -> Self {
+    pub fn said_of(self, words: AnchorLabels) -> Self {
         match self {
             Self::TrustAnchors(kind, error) => Self::TrustAnchors(kind, error.said_of(words)),
             Self::Several(errors) => Self::Several(errors.into_iter().map(|error| error.said_of(words)).collect()),

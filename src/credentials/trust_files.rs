@@ -124,7 +124,7 @@ impl TrustFiles {
         };
         let judged = read.map_err(|error| TrustError::Load(holding.kind(), error)).and_then(|text| {
             let known = before.filter(|(known, at)| at.fault.is_none() && **known == text);
-            let nothing = known.map_or_else(|| holding.judge(&text), |_| Ok(None)).map_err(TrustError::of_anchors)?;
+            let nothing = known.map_or_else(|| holding.check(&text), |_| Ok(None)).map_err(TrustError::of_anchors)?;
             Ok((text, nothing))
         });
         match (judged, before) {
@@ -208,7 +208,7 @@ impl TrustFileKind {
     ///
     /// # Errors
     /// What is there cannot be used.
-    fn judge(self, text: &Text) -> Result<Option<String>, TrustAnchorsError> {
+    fn check(self, text: &Text) -> Result<Option<String>, TrustAnchorsError> {
         match self {
             Self::Cas(role) => TrustAnchors::lacks_cas(text, role),
             Self::Crls => TrustAnchors::lacks_crls(text),

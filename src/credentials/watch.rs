@@ -41,7 +41,7 @@ const QUIET_PERIOD: Duration = Duration::from_millis(40);
 /// Tells when one of some files may have changed.
 pub(super) struct FileWatch {
     state: Arc<Mutex<WatchState>>,
-    told: Arc<Notify>,
+    changed: Arc<Notify>,
     poll: Interval,
     has_events: bool,
     stamps: Vec<Option<Stamp>>,
@@ -63,7 +63,7 @@ enum WakeCause {
 /// What is worked with beside the threads that relay.
 struct WatchState {
     paths: Vec<PathBuf>,
-    told: Arc<Notify>,
+    changed: Arc<Notify>,
     /// `None` where there are none to be had.
     events: Option<Events>,
 }
@@ -93,11 +93,11 @@ pub(super) enum Replacement {
 impl FileWatch {
     /// A watch on `paths`, files or folders of files, which need not exist yet. Without file events it polls, and says so once.
     pub(super) async fn new(paths: Vec<PathBuf>) -> Self {
-        let told = Arc::<Notify>::default();
-        let state = WatchState { paths, told: Arc::clone(&told), events: None };
+        let changed = Arc::<Notify>::default();
+        let state = WatchState { paths, changed: Arc::clone(&changed), events: None };
         let (state, poll) = (Arc::new(Mutex::new(state)), interval(POLL_ALONE));
         let (stamps, pause) = (Vec::new(), Duration::ZERO);
-        let mut watch = Self { state, told, poll, has_events: false, stamps, due: None, last: None, pause };
+        let mut watch = Self { state, changed, poll, has_events: false, stamps, due: None, last: None, pause };
         watch.stamps = watch.run_blocking_on_state(WatchState::start).await.unwrap_or_default();
         watch
     }
@@ -108,7 +108,7 @@ impl FileWatch {
             let cause = match self.due {
                 Some(cause) => cause,
                 None => tokio::select! {
-                    () = self.told.notified(), if self.has_events => WakeCause::Event,
+                    () = self.changed.notified(), if self.has_events => WakeCause::Event,
                     _ = self.poll.tick() => WakeCause::Time,
                 },
             };
@@ -160,7 +160,7 @@ fn interval(period: Duration) -> Interval {
 
 impl WatchState {
     fn start(&mut self) -> Vec<Option<Stamp>> {
-        match Events::new(Arc::clone(&self.told)) {
+        match Events::new(Arc::clone(&self.changed)) {
             Ok(events) => self.events = Some(events),
             Err(error) => without_events(&error),
         }
@@ -176,7 +176,7 @@ impl WatchState {
                     without_events(&error);
                     events.end();
                     // Whoever waited for this look may have gone, and would wait for events for some seconds more.
-                    self.told.notify_one();
+                    self.changed.notify_one();
                 }
             }
         }

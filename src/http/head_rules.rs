@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use memchr::memchr;
 
-use super::head_scan::HeadRefusal;
+use super::head_scan::HeadRejection;
 
 /// The longest head of a request where nothing else is said, in bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
@@ -66,7 +66,7 @@ impl HeadRules {
     }
 
     /// What is too long of a head that begins with `begun`.
-    pub(super) fn too_long(&self, begun: &[u8]) -> Option<HeadRefusal> {
+    pub(super) fn too_long(&self, begun: &[u8]) -> Option<HeadRejection> {
         let in_first_line = || {
             let start = begun.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(begun.len());
             let line = &begun[start..];
@@ -74,8 +74,8 @@ impl HeadRules {
         };
         match () {
             () if begun.len() <= self.max_target.min(self.max_head) => None,
-            () if in_first_line() => Some(HeadRefusal::TargetTooLong),
-            () => (begun.len() > self.max_head).then_some(HeadRefusal::HeadTooLong),
+            () if in_first_line() => Some(HeadRejection::TargetTooLong),
+            () => (begun.len() > self.max_head).then_some(HeadRejection::HeadTooLong),
         }
     }
 }

@@ -16,7 +16,7 @@ const MAX_LENGTH: u64 = u64::MAX - 2;
 /// Why a head is refused. A closed set: answers, the access log and metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub(crate) enum HeadRefusal {
+pub(crate) enum HeadRejection {
     /// It does not begin as a request does.
     NotHttp,
     /// What it asks for is written in no way that there is.
@@ -53,7 +53,7 @@ pub(crate) enum HeadRefusal {
     Overloaded,
 }
 
-impl HeadRefusal {
+impl HeadRejection {
     /// The status of the answer.
     pub(crate) fn status(self) -> u16 {
         match self {
@@ -98,7 +98,7 @@ pub(crate) struct RequestHead {
     /// Where its body ends.
     pub(crate) body: BodyLength,
     /// What follows may be another protocol, if that is answered.
-    pub(crate) switch: Option<SwitchRequest>,
+    pub(crate) switch: Option<UpgradeRequest>,
     /// It is for a server and for nothing on it: a URL with neither path nor query (RFC 9112, 3.2.4).
     pub(crate) is_for_server: bool,
     /// There was a fragment behind its target, which hyper cuts.
@@ -107,7 +107,7 @@ pub(crate) struct RequestHead {
 
 /// How another protocol is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SwitchRequest {
+pub(crate) enum UpgradeRequest {
     /// By an upgrade that is not to HTTP/2 (RFC 9110, 7.8).
     Upgrade,
     /// By CONNECT (RFC 9110, 9.3.6).
@@ -124,26 +124,26 @@ pub(crate) enum BodyLength {
 }
 
 /// The complete head at the beginning of `head`, judged by `rules`.
-fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRefusal> {
+fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRejection> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields[..rules.max_fields.min(MAX_FIELDS)]);
     match request.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(HeadRefusal::NotHttp),
-        Err(httparse::Error::TooManyHeaders) => return Err(HeadRefusal::TooManyFields),
-        Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => return Err(HeadRefusal::BadField),
-        Err(_) => return Err(HeadRefusal::NotHttp),
+        Ok(httparse::Status::Partial) => return Err(HeadRejection::NotHttp),
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadRejection::TooManyFields),
+        Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => return Err(HeadRejection::BadField),
+        Err(_) => return Err(HeadRejection::NotHttp),
     }
     let target = request.path.unwrap_or_default();
     if target.len() > rules.max_target {
-        return Err(HeadRefusal::TargetTooLong);
+        return Err(HeadRejection::TargetTooLong);
     }
     let has_fragment = target.contains('#');
     if !is_target(request.method, target) || has_fragment && rules.role == HttpRole::ForwardProxy {
-        return Err(HeadRefusal::BadTarget);
+        return Err(HeadRejection::BadTarget);
     }
     if has_bare_lf(head) {
-        return Err(HeadRefusal::BareLf);
+        return Err(HeadRejection::BareLf);
     }
     let (mut length, mut coding, mut hosts, mut upgrades) = (None, None, 0, Vec::new());
     for httparse::Header { name, value } in request.headers.iter() {
@@ -157,7 +157,7 @@ fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRefusal> {
             name if name.eq_ignore_ascii_case("host") => {
                 hosts += 1;
                 if !is_host(value) || rules.role == HttpRole::Server && !names_server(value) {
-                    return Err(HeadRefusal::BadHost);
+                    return Err(HeadRejection::BadHost);
                 }
                 continue;
             }
@@ -165,18 +165,18 @@ fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRefusal> {
         };
         match (slot.replace(*value), name.len()) {
             (None, _) => {}
-            (Some(_), 14) => return Err(HeadRefusal::BadLength),
-            (Some(_), _) => return Err(HeadRefusal::BadCoding),
+            (Some(_), 14) => return Err(HeadRejection::BadLength),
+            (Some(_), _) => return Err(HeadRejection::BadCoding),
         }
     }
     match (hosts, rules.role, request.version) {
         // HTTP/1.0 knows no Host.
-        (0, HttpRole::Server, Some(1)) => return Err(HeadRefusal::BadHost),
+        (0, HttpRole::Server, Some(1)) => return Err(HeadRejection::BadHost),
         (0 | 1, ..) => {}
-        _ => return Err(HeadRefusal::TwoHosts),
+        _ => return Err(HeadRejection::TwoHosts),
     }
     let body = match (length, coding) {
-        (Some(_), Some(_)) => return Err(HeadRefusal::LengthAndCoding),
+        (Some(_), Some(_)) => return Err(HeadRejection::LengthAndCoding),
         (None, None) => BodyLength::Known(0),
         (Some(length), None) => BodyLength::Known(parse_length(length)?),
         // HTTP/1.0 knows no codings.
@@ -186,16 +186,16 @@ fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRefusal> {
         (None, Some(coding))
             if rules.role == HttpRole::Server && request.version == Some(1) && is_coded_and_chunked(coding) =>
         {
-            return Err(HeadRefusal::UnknownCoding);
+            return Err(HeadRejection::UnknownCoding);
         }
-        (None, Some(_)) => return Err(HeadRefusal::BadCoding),
+        (None, Some(_)) => return Err(HeadRejection::BadCoding),
     };
     let is_connect = request.method == Some("CONNECT");
     if is_connect && rules.role == HttpRole::Server {
-        return Err(HeadRefusal::NoTunnel);
+        return Err(HeadRejection::NoTunnel);
     }
     if is_connect && body != BodyLength::Known(0) {
-        return Err(HeadRefusal::BodyOfConnect);
+        return Err(HeadRejection::BodyOfConnect);
     }
     // Another protocol is asked for by GET (RFC 6455, 4.1), and some servers pass by the rules of a method that others stand for.
     let is_upgrade = request.version == Some(1)
@@ -204,8 +204,8 @@ fn judge(head: &[u8], rules: &HeadRules) -> Result<RequestHead, HeadRefusal> {
         && matches!(upgrades[..], [protocol] if rules.upgrades.allow(protocol))
         && nominates_upgrade(request.headers);
     let switch = match (is_connect, is_upgrade) {
-        (true, _) => Some(SwitchRequest::Connect),
-        (false, true) => Some(SwitchRequest::Upgrade),
+        (true, _) => Some(UpgradeRequest::Connect),
+        (false, true) => Some(UpgradeRequest::Upgrade),
         (false, false) => None,
     };
     let is_for_server =
@@ -247,10 +247,10 @@ fn nominates_upgrade(fields: &[httparse::Header<'_>]) -> bool {
         .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
-fn parse_length(value: &[u8]) -> Result<u64, HeadRefusal> {
+fn parse_length(value: &[u8]) -> Result<u64, HeadRejection> {
     let digits = std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
     let length = digits.and_then(|digits| digits.parse().ok());
-    length.filter(|length| *length <= MAX_LENGTH).ok_or(HeadRefusal::BadLength)
+    length.filter(|length| *length <= MAX_LENGTH).ok_or(HeadRejection::BadLength)
 }
 
 fn has_bare_lf(head: &[u8]) -> bool {
@@ -275,7 +275,7 @@ pub(crate) enum RequestScan {
     /// In a body of chunks.
     Chunks(ChunkScan),
     /// Behind a head after which another protocol may begin: nothing is passed.
-    Switching(SwitchRequest),
+    Switching(UpgradeRequest),
     /// Behind a head that was refused: nothing is passed.
     Refused,
 }
@@ -288,7 +288,7 @@ impl Default for RequestScan {
 
 /// What became of a look at some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub(crate) struct ScanResult {
     /// So many of them may be read by others.
     pub(crate) bytes: usize,
     /// The body does not follow its own rules: the connection is of no use any more.
@@ -303,8 +303,8 @@ impl RequestScan {
         rules: &HeadRules,
         bytes: &[u8],
         mut heads: usize,
-        mut found: impl FnMut(Result<RequestHead, HeadRefusal>),
-    ) -> Passed {
+        mut found: impl FnMut(Result<RequestHead, HeadRejection>),
+    ) -> ScanResult {
         let mut passed = 0;
         loop {
             let rest = &bytes[passed..];
@@ -314,7 +314,7 @@ impl RequestScan {
                 Self::Head(_) if heads == 0 => break,
                 // One that says at once that it is none need not be waited for: TLS, for one.
                 Self::Head(_) if !may_be_method(rest) => {
-                    found(Err(HeadRefusal::NotHttp));
+                    found(Err(HeadRejection::NotHttp));
                     *self = Self::Refused;
                     break;
                 }
@@ -322,14 +322,14 @@ impl RequestScan {
                     let Some(end) = end_of_head(rest, *searched) else {
                         let is_other = first_line(rest, *searched).is_some_and(|line| !begins_request(line));
                         *searched = rest.len();
-                        if let Some(refusal) = rules.too_long(rest).or(is_other.then_some(HeadRefusal::NotHttp)) {
+                        if let Some(refusal) = rules.too_long(rest).or(is_other.then_some(HeadRejection::NotHttp)) {
                             found(Err(refusal));
                             *self = Self::Refused;
                         }
                         break;
                     };
                     let judged = match end > rules.max_head {
-                        true => Err(rules.too_long(&rest[..end]).unwrap_or(HeadRefusal::HeadTooLong)),
+                        true => Err(rules.too_long(&rest[..end]).unwrap_or(HeadRejection::HeadTooLong)),
                         false => judge(&rest[..end], rules),
                     };
                     found(judged);
@@ -359,13 +359,13 @@ impl RequestScan {
                         ChunkStep::Over => *self = Self::Head(0),
                         ChunkStep::Broken => {
                             *self = Self::Refused;
-                            return Passed { bytes: passed, is_broken: true };
+                            return ScanResult { bytes: passed, is_broken: true };
                         }
                     }
                 }
             }
         }
-        Passed { bytes: passed, is_broken: false }
+        ScanResult { bytes: passed, is_broken: false }
     }
 
     /// Whether a head has begun that is not complete, if `held` bytes were not passed.

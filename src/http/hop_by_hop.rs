@@ -5,7 +5,7 @@ use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::own_answer::REASON;
+use super::local_reply::REASON;
 
 /// Who has called somebody else. Nobody but a proxy that has seen the certificate says this of a request.
 const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";

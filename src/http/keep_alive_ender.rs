@@ -21,7 +21,7 @@ const CLOSE: &[u8] = b"connection: close\r\n";
 /// Has the client of one connection let go of it behind an answer.
 #[derive(Debug, Default)]
 pub(crate) struct KeepAliveEnder {
-    request: FollowedRequest,
+    request: LastRequest,
     /// Part of the request's head.
     request_head: Vec<u8>,
     /// Part of the answer's head, which is held back until it is whole.
@@ -31,7 +31,7 @@ pub(crate) struct KeepAliveEnder {
 
 /// What is known of the client's last request.
 #[derive(Debug, Default)]
-enum FollowedRequest {
+enum LastRequest {
     /// Nothing, or it is none of our business.
     #[default]
     Unknown,
@@ -42,7 +42,7 @@ enum FollowedRequest {
 }
 
 /// The beginning of an answer, as far as it is known.
-enum AnswerHead {
+enum ResponseHead {
     /// Its end has not come.
     Partial,
     /// An answer that comes before the answer, of so many bytes (RFC 9110, 15.2).
@@ -59,12 +59,12 @@ impl KeepAliveEnder {
     /// These are the client's next bytes. `is_first`: no request waits for an answer, and none is being answered.
     pub(crate) fn on_request(&mut self, bytes: &[u8], is_first: bool) {
         if is_first {
-            self.request = FollowedRequest::UnderWay(RequestScan::default());
+            self.request = LastRequest::UnderWay(RequestScan::default());
             self.request_head = Vec::new();
         }
-        let FollowedRequest::UnderWay(scan) = &mut self.request else {
+        let LastRequest::UnderWay(scan) = &mut self.request else {
             // The client does not wait for the answer before it asks again.
-            self.request = FollowedRequest::Unknown;
+            self.request = LastRequest::Unknown;
             return;
         };
         let mut whole = std::mem::take(&mut self.request_head);
@@ -82,30 +82,30 @@ impl KeepAliveEnder {
             scan.pass(&HeadRules::forward_proxy(MAX_HEAD), bytes, may_begin, |head| is_refused = head.is_err());
         let is_left = passed.bytes < bytes.len();
         match scan {
-            _ if is_refused || passed.is_broken => self.request = FollowedRequest::Unknown,
-            RequestScan::Head(_) if passed.bytes > 0 && !is_left => self.request = FollowedRequest::Complete,
+            _ if is_refused || passed.is_broken => self.request = LastRequest::Unknown,
+            RequestScan::Head(_) if passed.bytes > 0 && !is_left => self.request = LastRequest::Complete,
             // The head is not whole.
             RequestScan::Head(_) if passed.bytes == 0 => self.request_head = bytes.to_vec(),
-            _ if is_left => self.request = FollowedRequest::Unknown,
+            _ if is_left => self.request = LastRequest::Unknown,
             _ => {}
         }
     }
 
     fn forget_request(&mut self) {
-        self.request = FollowedRequest::Unknown;
+        self.request = LastRequest::Unknown;
         self.request_head = Vec::new();
     }
 
     /// These are the app's next bytes; none: it has ended. What the client gets in their place, unless it gets them as they are.
     pub(crate) fn on_response(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         match self.request {
-            FollowedRequest::Complete => {}
+            LastRequest::Complete => {}
             // An answer that comes before the request is whole is the app's own business.
-            FollowedRequest::UnderWay(_) if !is_interim(bytes) => {
+            LastRequest::UnderWay(_) if !is_interim(bytes) => {
                 self.forget_request();
                 return None;
             }
-            FollowedRequest::UnderWay(_) | FollowedRequest::Unknown => return None,
+            LastRequest::UnderWay(_) | LastRequest::Unknown => return None,
         }
         let mut head = std::mem::take(&mut self.answer_head);
         if bytes.is_empty() {
@@ -116,23 +116,23 @@ impl KeepAliveEnder {
         head.extend_from_slice(bytes);
         let mut start = 0;
         loop {
-            match AnswerHead::of(&head[start..]) {
-                AnswerHead::Partial if head.len() - start <= MAX_HEAD => {
+            match ResponseHead::of(&head[start..]) {
+                ResponseHead::Partial if head.len() - start <= MAX_HEAD => {
                     self.answer_head = head.split_off(start);
                     return Some(head);
                 }
-                AnswerHead::Interim(length) => start += length,
-                AnswerHead::Silent { at } => {
+                ResponseHead::Interim(length) => start += length,
+                ResponseHead::Silent { at } => {
                     head.splice(start + at..start + at, CLOSE.iter().copied());
                     self.announced = true;
                     break;
                 }
-                AnswerHead::KeepsAlive { from, to } => {
+                ResponseHead::KeepsAlive { from, to } => {
                     head.splice(start + from..start + to, *b"close");
                     self.announced = true;
                     break;
                 }
-                AnswerHead::Partial | AnswerHead::Other => break,
+                ResponseHead::Partial | ResponseHead::Other => break,
             }
         }
         self.forget_request();
@@ -150,7 +150,7 @@ impl KeepAliveEnder {
     }
 }
 
-impl AnswerHead {
+impl ResponseHead {
     /// What stands at the beginning of `bytes`.
     fn of(bytes: &[u8]) -> Self {
         if !bytes.starts_with(&ANSWER[..bytes.len().min(ANSWER.len())]) {
@@ -190,7 +190,7 @@ impl AnswerHead {
 /// Whether `bytes` are answers that come before the answer, each whole, and nothing else.
 fn is_interim(mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        let AnswerHead::Interim(length) = AnswerHead::of(bytes) else { return false };
+        let ResponseHead::Interim(length) = ResponseHead::of(bytes) else { return false };
         bytes = &bytes[length..];
     }
     true

@@ -32,8 +32,8 @@ const DISCARD_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct RequestBody {
     /// `None`: there is none.
     inner: Option<Incoming>,
-    gate: Gate,
-    silence: Option<Silence>,
+    gate: ContinueState,
+    silence: Option<ReadTimeout>,
     /// The longest that it may be, in bytes.
     limit: Option<u64>,
     filter_trailers: fn(&mut HeaderMap),
@@ -66,12 +66,12 @@ pub(crate) struct BodyProgress {
     is_too_long: AtomicBool,
     is_held_back: AtomicBool,
     bytes: AtomicU64,
-    rest: Mutex<UnreadRest>,
+    rest: Mutex<RemainingBody>,
 }
 
 /// What nobody is going to read of a body.
 #[derive(Debug, Default)]
-enum UnreadRest {
+enum RemainingBody {
     /// Somebody reads it still.
     #[default]
     None,
@@ -120,7 +120,7 @@ impl BodyProgress {
     /// The answer was sent: what is left is let go of in a moment, and `held` until then.
     pub(crate) fn answered(&self, held: impl Send + 'static) {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let UnreadRest::Kept(rest) = mem::replace(&mut *rest, UnreadRest::Answered) {
+        if let RemainingBody::Kept(rest) = mem::replace(&mut *rest, RemainingBody::Answered) {
             discard(rest, held);
         }
     }
@@ -128,7 +128,7 @@ impl BodyProgress {
 
 /// Whoever sends a body may ask whether it is wanted: then it is not read before that was said.
 #[derive(Debug)]
-enum Gate {
+enum ContinueState {
     /// It is sent.
     Open,
     /// It waits for the answer, or for so long.
@@ -139,7 +139,7 @@ enum Gate {
 
 /// How long nothing may come.
 #[derive(Debug)]
-struct Silence {
+struct ReadTimeout {
     limit: Duration,
     /// Since the timer was set.
     moved: bool,
@@ -155,7 +155,7 @@ impl RequestBody {
         let progress = BodyProgress { is_done, ..BodyProgress::default() };
         Self {
             inner,
-            gate: Gate::Open,
+            gate: ContinueState::Open,
             silence: None,
             limit: None,
             filter_trailers,
@@ -170,7 +170,7 @@ impl RequestBody {
         let progress = Arc::new(progress);
         Self {
             inner: None,
-            gate: Gate::Open,
+            gate: ContinueState::Open,
             silence: None,
             limit: None,
             filter_trailers: |_| (),
@@ -189,13 +189,13 @@ impl RequestBody {
     pub(crate) fn hold_back(&mut self) -> oneshot::Sender<()> {
         let (open, opened) = oneshot::channel();
         self.progress.is_held_back.store(true, Ordering::Release);
-        self.gate = Gate::Waiting { opened, timer: Box::pin(sleep(CONTINUE_WAIT)) };
+        self.gate = ContinueState::Waiting { opened, timer: Box::pin(sleep(CONTINUE_WAIT)) };
         open
     }
 
     /// It fails once nothing of it has come for `limit`, as long as it is waited for.
-    pub(crate) fn limit_silence(&mut self, limit: Duration) {
-        self.silence = Some(Silence { limit, moved: false, timer: None });
+    pub(crate) fn set_read_timeout(&mut self, limit: Duration) {
+        self.silence = Some(ReadTimeout { limit, moved: false, timer: None });
     }
 
     /// It fails once there is more of it than `limit` bytes.
@@ -210,7 +210,7 @@ impl RequestBody {
 
     /// Ready once it was silent for too long.
     fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<RequestBodyError> {
-        let Some(Silence { limit, moved, timer }) = &mut self.silence else { return Poll::Pending };
+        let Some(ReadTimeout { limit, moved, timer }) = &mut self.silence else { return Poll::Pending };
         let timer = timer.get_or_insert_with(|| Box::pin(sleep(*limit)));
         loop {
             ready!(timer.as_mut().poll(cx));
@@ -241,18 +241,18 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         match &mut self.gate {
-            Gate::Open => {}
-            Gate::Closed => return Poll::Pending,
-            Gate::Waiting { opened, timer } => match Pin::new(opened).poll(cx) {
-                Poll::Ready(Ok(())) => self.gate = Gate::Open,
+            ContinueState::Open => {}
+            ContinueState::Closed => return Poll::Pending,
+            ContinueState::Waiting { opened, timer } => match Pin::new(opened).poll(cx) {
+                Poll::Ready(Ok(())) => self.gate = ContinueState::Open,
                 // The sender is dropped with the question.
                 Poll::Ready(Err(_)) => {
-                    self.gate = Gate::Closed;
+                    self.gate = ContinueState::Closed;
                     return Poll::Pending;
                 }
                 Poll::Pending => {
                     ready!(timer.as_mut().poll(cx));
-                    self.gate = Gate::Open;
+                    self.gate = ContinueState::Open;
                 }
             },
         }
@@ -311,8 +311,8 @@ impl Drop for RequestBody {
             if self.keeps_rest {
                 let mut rest = self.progress.rest.lock().unwrap_or_else(PoisonError::into_inner);
                 match *rest {
-                    UnreadRest::Answered => discard(inner, ()),
-                    UnreadRest::None | UnreadRest::Kept(_) => *rest = UnreadRest::Kept(inner),
+                    RemainingBody::Answered => discard(inner, ()),
+                    RemainingBody::None | RemainingBody::Kept(_) => *rest = RemainingBody::Kept(inner),
                 }
             }
         } else if let Ok(runtime) = Handle::try_current() {

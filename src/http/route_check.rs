@@ -29,7 +29,7 @@ pub(crate) struct RouteCheck {
 
 /// What has become of what the question says where an identity belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MarkerFate {
+pub(crate) enum MarkerOutcome {
     /// It has come, by itself or beside others.
     Passed,
     /// Nothing has come.
@@ -62,25 +62,25 @@ impl RouteCheck {
     }
 
     /// What has become of it on its way to whoever has got `fields`.
-    pub(crate) fn fate(self, fields: &HeaderMap) -> MarkerFate {
+    pub(crate) fn outcome(self, fields: &HeaderMap) -> MarkerOutcome {
         let mark = format!("{MARK}{self}");
         let mut came = fields.get_all(IDENTITY).iter().peekable();
         if came.peek().is_none() {
-            return MarkerFate::Removed;
+            return MarkerOutcome::Removed;
         }
         let has_mark = |value: &HeaderValue| value.as_bytes().windows(mark.len()).any(|part| part == mark.as_bytes());
-        if came.any(has_mark) { MarkerFate::Passed } else { MarkerFate::Replaced }
+        if came.any(has_mark) { MarkerOutcome::Passed } else { MarkerOutcome::Replaced }
     }
 
     /// The answer to it.
-    pub(crate) fn answer(self, fate: MarkerFate) -> HeaderValue {
-        HeaderValue::try_from(format!("{self} {fate}")).unwrap_or_else(|_| HeaderValue::from_static(""))
+    pub(crate) fn answer(self, outcome: MarkerOutcome) -> HeaderValue {
+        HeaderValue::try_from(format!("{self} {outcome}")).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     /// What an answer with `fields` says; `None`: it is no answer to this question.
-    pub(crate) fn answered_by(self, fields: &HeaderMap) -> Option<MarkerFate> {
-        let (number, fate) = fields.get(ROUTE_CHECK)?.to_str().ok()?.split_once(' ')?;
-        fate.parse().ok().filter(|_| number == self.to_string())
+    pub(crate) fn answered_by(self, fields: &HeaderMap) -> Option<MarkerOutcome> {
+        let (number, outcome) = fields.get(ROUTE_CHECK)?.to_str().ok()?.split_once(' ')?;
+        outcome.parse().ok().filter(|_| number == self.to_string())
     }
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for RouteCheck {
     }
 }
 
-impl fmt::Display for MarkerFate {
+impl fmt::Display for MarkerOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Passed => "passed",
@@ -100,11 +100,11 @@ impl fmt::Display for MarkerFate {
     }
 }
 
-impl FromStr for MarkerFate {
+impl FromStr for MarkerOutcome {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Passed, Self::Removed, Self::Replaced].into_iter().find(|fate| fate.to_string() == text).ok_or(())
+        [Self::Passed, Self::Removed, Self::Replaced].into_iter().find(|outcome| outcome.to_string() == text).ok_or(())
     }
 }
 
@@ -118,18 +118,18 @@ mod tests {
     fn what_has_become_of_the_mark_is_told_to_whoever_asked() {
         let mut fields = QUESTION.fields();
         assert_eq!(RouteCheck::asked_by(&fields), Some(QUESTION));
-        assert_eq!(QUESTION.fate(&fields), MarkerFate::Passed);
+        assert_eq!(QUESTION.outcome(&fields), MarkerOutcome::Passed);
         fields.append(IDENTITY, HeaderValue::from_static("By=x"));
-        assert_eq!(QUESTION.fate(&fields), MarkerFate::Passed);
+        assert_eq!(QUESTION.outcome(&fields), MarkerOutcome::Passed);
         fields.insert(IDENTITY, HeaderValue::try_from(format!("{MARK}{QUESTION},By=x")).unwrap());
-        assert_eq!(QUESTION.fate(&fields), MarkerFate::Passed);
+        assert_eq!(QUESTION.outcome(&fields), MarkerOutcome::Passed);
         fields.insert(IDENTITY, HeaderValue::from_static("vestibule-route-check/00"));
-        assert_eq!(QUESTION.fate(&fields), MarkerFate::Replaced);
+        assert_eq!(QUESTION.outcome(&fields), MarkerOutcome::Replaced);
         fields.remove(IDENTITY);
-        assert_eq!(QUESTION.fate(&fields), MarkerFate::Removed);
-        for fate in [MarkerFate::Passed, MarkerFate::Removed, MarkerFate::Replaced] {
-            let answer: HeaderMap = [(ROUTE_CHECK, QUESTION.answer(fate))].into_iter().collect();
-            assert_eq!(QUESTION.answered_by(&answer), Some(fate));
+        assert_eq!(QUESTION.outcome(&fields), MarkerOutcome::Removed);
+        for outcome in [MarkerOutcome::Passed, MarkerOutcome::Removed, MarkerOutcome::Replaced] {
+            let answer: HeaderMap = [(ROUTE_CHECK, QUESTION.answer(outcome))].into_iter().collect();
+            assert_eq!(QUESTION.answered_by(&answer), Some(outcome));
             assert_eq!(RouteCheck::new(1).answered_by(&answer), None, "an answer to another question");
         }
     }

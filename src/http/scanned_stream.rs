@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::head_rules::HeadRules;
-use super::head_scan::{HeadRefusal, RequestScan, SwitchRequest};
-use super::heads::Heads;
+use super::head_scan::{HeadRejection, RequestScan, UpgradeRequest};
+use super::heads::RequestHeads;
 use crate::budget::Reservation;
-use crate::io::Look;
+use crate::io::PeriodicCheck;
 
-/// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`Heads`].
+/// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`RequestHeads`].
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
 /// The most that is read of what follows a head that may switch, before it is answered.
@@ -39,7 +39,7 @@ pub(crate) struct ScannedStream<S> {
     stream: S,
     rules: Arc<HeadRules>,
     scan: RequestScan,
-    heads: Heads,
+    heads: RequestHeads,
     /// Bytes that were read and not handed on. Empty but for heads that come in pieces, and what lies behind the last request.
     held: Vec<u8>,
     /// What they take of the memory.
@@ -52,14 +52,14 @@ pub(crate) struct ScannedStream<S> {
     /// Whoever reads waits for more from the socket, and is told of its end.
     is_awaited: bool,
     /// Looks at a socket that is not waited for.
-    look: Look,
+    look: PeriodicCheck,
     /// What was told of it last.
-    told: ToldState,
+    notified: NotifiedState,
 }
 
-/// What [`Heads`] were told of the stream.
+/// What [`RequestHeads`] were told of the stream.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct ToldState {
+struct NotifiedState {
     is_partial: bool,
     is_blocked: bool,
 }
@@ -72,15 +72,15 @@ impl<S> ScannedStream<S> {
             stream,
             rules,
             scan: RequestScan::default(),
-            heads: Heads::default(),
+            heads: RequestHeads::default(),
             held: Vec::new(),
             reservation,
             cleared: 0,
             head_timeout,
             timer: None,
             is_awaited: false,
-            look: Look::default(),
-            told: ToldState::default(),
+            look: PeriodicCheck::default(),
+            notified: NotifiedState::default(),
         }
     }
 
@@ -92,7 +92,7 @@ impl<S> ScannedStream<S> {
     }
 
     /// What is judged of its requests.
-    pub(crate) fn heads(&self) -> Heads {
+    pub(crate) fn heads(&self) -> RequestHeads {
         self.heads.clone()
     }
 
@@ -102,7 +102,7 @@ impl<S> ScannedStream<S> {
     }
 
     /// Judges `bytes` that were not handed on yet; how many of them may be.
-    fn pass(scan: &mut RequestScan, rules: &HeadRules, heads: &Heads, bytes: &[u8]) -> usize {
+    fn pass(scan: &mut RequestScan, rules: &HeadRules, heads: &RequestHeads, bytes: &[u8]) -> usize {
         // One at a time: hyper notices that an app has gone as long as it has nothing more to read.
         let may_begin = usize::from(!heads.is_in_flight());
         let passed = scan.pass(rules, bytes, may_begin, |head| heads.push(head));
@@ -112,17 +112,17 @@ impl<S> ScannedStream<S> {
         passed.bytes
     }
 
-    fn tell_partial(&mut self) {
+    fn notify_partial(&mut self) {
         let is_partial = !self.held.is_empty();
-        if is_partial != self.told.is_partial {
-            self.told.is_partial = is_partial;
+        if is_partial != self.notified.is_partial {
+            self.notified.is_partial = is_partial;
             self.heads.note_partial(is_partial);
         }
     }
 
-    fn tell_blocked<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_pending() != self.told.is_blocked {
-            self.told.is_blocked = written.is_pending();
+    fn notify_blocked<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_pending() != self.notified.is_blocked {
+            self.notified.is_blocked = written.is_pending();
             self.heads.note_blocked(written.is_pending());
         }
         written
@@ -155,7 +155,7 @@ impl<S> ScannedStream<S> {
     where
         S: AsyncRead + Unpin,
     {
-        let may_wait = matches!(self.scan, RequestScan::Switching(SwitchRequest::Connect));
+        let may_wait = matches!(self.scan, RequestScan::Switching(UpgradeRequest::Connect));
         while self.held.len() < MAX_EARLY && !self.reservation.budget().is_short() {
             let before = buf.filled().len();
             ready!(self.poll_socket(cx, buf))?;
@@ -219,7 +219,7 @@ impl<S> ScannedStream<S> {
     }
 
     /// The head that is under way is refused, and its reader gets an answer to give, in the order of the requests.
-    fn give_up(&mut self, why: HeadRefusal) {
+    fn give_up(&mut self, why: HeadRejection) {
         self.heads.push(Err(why));
         self.scan.give_up();
         self.held = STAND_IN.to_vec();
@@ -232,7 +232,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = this.poll_requests(cx, buf);
-        this.tell_partial();
+        this.notify_partial();
         read
     }
 }
@@ -279,7 +279,7 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
                 }
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(this.head_timeout)));
                 ready!(timer.as_mut().poll(cx));
-                this.give_up(HeadRefusal::HeadTimeout);
+                this.give_up(HeadRejection::HeadTimeout);
                 continue;
             }
             let read = &buf.filled()[before..];
@@ -295,7 +295,7 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
                 // The reader's memory was borrowed for it.
                 let is_short = this.reservation.try_resize(this.held.len() + read.len()).is_err();
                 match is_short {
-                    true => this.give_up(HeadRefusal::Overloaded),
+                    true => this.give_up(HeadRejection::Overloaded),
                     false => {
                         this.hold(read);
                         this.pass_held();
@@ -314,7 +314,7 @@ impl<S: AsyncWrite + HangUp + Unpin> AsyncWrite for ScannedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.tell_blocked(written)
+        this.notify_blocked(written)
     }
 
     fn poll_write_vectored(
@@ -324,7 +324,7 @@ impl<S: AsyncWrite + HangUp + Unpin> AsyncWrite for ScannedStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.tell_blocked(written)
+        this.notify_blocked(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -338,7 +338,7 @@ impl<S: AsyncWrite + HangUp + Unpin> AsyncWrite for ScannedStream<S> {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
-        this.tell_blocked(flushed)
+        this.notify_blocked(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,7 +3,7 @@
 //! webpki knows those that it acts on, and refuses all others. One of the others may be accepted without acting on it:
 //! certificatePolicies. They limit a chain only where somebody asks for a policy; nobody does here, and a CA that does (by
 //! policyConstraints, which is critical and refused) is not accepted. So webpki is shown such a certificate with this one mark
-//! turned off, and the signature is verified over the bytes that were signed: [`OverSigned`]. In the same way it can be shown one without its
+//! turned off, and the signature is verified over the bytes that were signed: [`SignedBytesAlgorithm`]. In the same way it can be shown one without its
 //! dates.
 
 use std::ops::Range;
@@ -31,7 +31,7 @@ const ALWAYS: [&str; 2] = ["19700101000000Z", "20491231235959Z"];
 
 /// A certificate as it may be shown to webpki.
 #[derive(Debug)]
-pub struct Readable<'a> {
+pub struct WebpkiCertificate<'a> {
     /// What was signed, where that is not what is shown.
     signed: Option<&'a [u8]>,
     /// Where the signed part stands, in what is shown.
@@ -39,11 +39,11 @@ pub struct Readable<'a> {
     shown: CertificateDer<'a>,
 }
 
-/// An algorithm that verifies the signature of a [`Readable`] over the bytes that were signed, and all others as it would.
+/// An algorithm that verifies the signature of a [`WebpkiCertificate`] over the bytes that were signed, and all others as it would.
 #[derive(Debug)]
-pub struct OverSigned<'a> {
+pub struct SignedBytesAlgorithm<'a> {
     algorithm: &'a dyn SignatureVerificationAlgorithm,
-    chain: &'a [Readable<'a>],
+    chain: &'a [WebpkiCertificate<'a>],
 }
 
 /// One extension, and where its mark stands if it is critical.
@@ -53,7 +53,7 @@ struct Extension<'a> {
     value: &'a [u8],
 }
 
-impl<'a> Readable<'a> {
+impl<'a> WebpkiCertificate<'a> {
     /// The certificate `der` without the mark on its policies, if it has one and they can be read; else as it is.
     pub fn new(der: &'a [u8]) -> Self {
         Self::unmarked(der).unwrap_or_else(|| Self { signed: None, part: 0..0, shown: CertificateDer::from(der) })
@@ -93,16 +93,17 @@ impl<'a> Readable<'a> {
     }
 }
 
-impl<'a> OverSigned<'a> {
+impl<'a> SignedBytesAlgorithm<'a> {
     /// Each of `algorithms`, for certificates of `chain`.
-    pub fn all(algorithms: &[&'a dyn SignatureVerificationAlgorithm], chain: &'a [Readable<'a>]) -> Vec<Self> {
+    pub fn all(algorithms: &[&'a dyn SignatureVerificationAlgorithm], chain: &'a [WebpkiCertificate<'a>]) -> Vec<Self> {
         algorithms.iter().map(|algorithm| Self { algorithm: *algorithm, chain }).collect()
     }
 }
 
-impl SignatureVerificationAlgorithm for OverSigned<'_> {
+impl SignatureVerificationAlgorithm for SignedBytesAlgorithm<'_> {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        let is_shown = |one: &&Readable<'_>| one.signed.is_some() && one.shown.get(one.part.clone()) == Some(message);
+        let is_shown =
+            |one: &&WebpkiCertificate<'_>| one.signed.is_some() && one.shown.get(one.part.clone()) == Some(message);
         let verify = |signed: &[u8]| self.algorithm.verify_signature(key, signed, signature);
         // Several may be shown alike, such as two that differ in their dates.
         let mut signed = self.chain.iter().filter(is_shown).filter_map(|one| one.signed).peekable();
@@ -136,8 +137,8 @@ pub fn unknown_critical(der: &[u8]) -> Option<ObjectIdentifier> {
 }
 
 /// Where the signed part of the certificate `der` stands, and its fields; `None` if it is not DER of that shape.
-fn fields(der: &[u8]) -> Option<(Range<usize>, Vec<Element<'_>>)> {
-    let [certificate] = &Element::of(der, 0)?[..] else { return None };
+fn fields(der: &[u8]) -> Option<(Range<usize>, Vec<DerElement<'_>>)> {
+    let [certificate] = &DerElement::of(der, 0)?[..] else { return None };
     let inside = certificate.inside(Tag::Sequence)?;
     let signed = inside.first()?;
     let part = certificate.start..signed.start + signed.value().len();
@@ -151,7 +152,7 @@ fn validity(der: &[u8]) -> Option<(Range<usize>, [Range<usize>; 2])> {
     let has_version = matches!(fields.first()?.any.tag(), Tag::ContextSpecific { .. });
     let validity = fields.get(if has_version { 4 } else { 3 })?.inside(Tag::Sequence)?;
     let [begin, end] = &validity[..] else { return None };
-    let place = |date: &Element<'_>| date.start..date.start + date.value().len();
+    let place = |date: &DerElement<'_>| date.start..date.start + date.value().len();
     Some((part, [place(begin), place(end)]))
 }
 
@@ -168,7 +169,7 @@ fn extensions(der: &[u8]) -> Option<(Range<usize>, Vec<Extension<'_>>)> {
 }
 
 impl<'a> Extension<'a> {
-    fn read(element: &Element<'a>) -> Option<Self> {
+    fn read(element: &DerElement<'a>) -> Option<Self> {
         let fields = element.inside(Tag::Sequence)?;
         let (id, critical, value) = match &fields[..] {
             [id, value] => (id, None, value),
@@ -188,12 +189,12 @@ impl<'a> Extension<'a> {
 }
 
 /// A value in DER, and where its content begins in the whole.
-struct Element<'a> {
+struct DerElement<'a> {
     any: AnyRef<'a>,
     start: usize,
 }
 
-impl<'a> Element<'a> {
+impl<'a> DerElement<'a> {
     /// The values that stand one behind the other in `bytes`, which begin at `start`.
     fn of(bytes: &'a [u8], start: usize) -> Option<Vec<Self>> {
         let mut reader = SliceReader::new(bytes).ok()?;

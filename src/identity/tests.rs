@@ -22,13 +22,13 @@ fn diego() -> Vec<CertificateDer<'static>> {
 }
 
 /// One attribute as these tests write it: arc of id-at (3 is CN, 11 is OU, 10 is O), string tag, bytes.
-pub(crate) type Written<'a> = (u8, u8, &'a [u8]);
+pub(crate) type AttributeSpec<'a> = (u8, u8, &'a [u8]);
 
-fn ou(text: &str) -> Written<'_> {
+fn ou(text: &str) -> AttributeSpec<'_> {
     (11, PRINTABLE, text.as_bytes())
 }
 
-fn cn(text: &str) -> Written<'_> {
+fn cn(text: &str) -> AttributeSpec<'_> {
     (3, PRINTABLE, text.as_bytes())
 }
 
@@ -45,15 +45,19 @@ pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-pub(crate) fn name(rdns: &[&[Written<'_>]]) -> Vec<u8> {
+pub(crate) fn name(rdns: &[&[AttributeSpec<'_>]]) -> Vec<u8> {
     let attribute =
-        |(arc, tag, value): &Written<'_>| tlv(0x30, &[&tlv(0x06, &[&[0x55, 4, *arc]]), &tlv(*tag, &[value])]);
-    let rdn = |rdn: &&[Written<'_>]| tlv(0x31, &[&rdn.iter().flat_map(attribute).collect::<Vec<u8>>()]);
+        |(arc, tag, value): &AttributeSpec<'_>| tlv(0x30, &[&tlv(0x06, &[&[0x55, 4, *arc]]), &tlv(*tag, &[value])]);
+    let rdn = |rdn: &&[AttributeSpec<'_>]| tlv(0x31, &[&rdn.iter().flat_map(attribute).collect::<Vec<u8>>()]);
     tlv(0x30, &[&rdns.iter().flat_map(rdn).collect::<Vec<u8>>()])
 }
 
 /// A certificate with this subject and issuer and these bytes as its list of alternative names.
-pub(crate) fn certificate(subject: &[&[Written<'_>]], issuer: &[&[Written<'_>]], alt_names: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn certificate(
+    subject: &[&[AttributeSpec<'_>]],
+    issuer: &[&[AttributeSpec<'_>]],
+    alt_names: &[&[u8]],
+) -> Vec<u8> {
     let ed25519 = tlv(0x30, &[&tlv(0x06, &[&[0x2b, 0x65, 0x70]])]);
     let validity = tlv(0x30, &[&tlv(23, &[b"260101000000Z"]), &tlv(23, &[b"270101000000Z"])]);
     let key = tlv(0x30, &[&ed25519, &tlv(3, &[&[0; 33]])]);
@@ -66,7 +70,7 @@ pub(crate) fn certificate(subject: &[&[Written<'_>]], issuer: &[&[Written<'_>]],
     tlv(0x30, &[&tbs, &ed25519, &tlv(3, &[&[0; 65]])])
 }
 
-fn identify(subject: &[&[Written<'_>]]) -> Result<Option<Identity>, IdentityError> {
+fn identify(subject: &[&[AttributeSpec<'_>]]) -> Result<Option<Identity>, IdentityError> {
     Identity::from_der(&certificate(subject, &[], &[]))
 }
 
@@ -219,7 +223,7 @@ fn a_retirement_has_no_cn_and_an_empty_dns_name() {
     let a = unit("app", APP);
     let empty = tlv(0x30, &[&tlv(0x82, &[]), &tlv(0x87, &[&[10, 0, 0, 1]])]);
     let named = tlv(0x30, &[&tlv(0x82, &[b"x"])]);
-    let is = |subject: &[&[Written<'_>]], names: &[&[u8]]| {
+    let is = |subject: &[&[AttributeSpec<'_>]], names: &[&[u8]]| {
         Certificate::from_der(&certificate(subject, &[], names)).unwrap().is_retirement()
     };
     assert!(is(&[&[ou(&a)]], &[&empty]));
@@ -282,7 +286,7 @@ fn bytes_that_are_no_certificate_are_refused() {
 #[test]
 fn a_subject_with_thousands_of_attributes_is_read_to_its_end() {
     let units: Vec<String> = (0..3000).map(|i| format!("{:04}", 3000 - i)).collect();
-    let attributes: Vec<Written<'_>> = units.iter().map(|unit| ou(unit)).collect();
+    let attributes: Vec<AttributeSpec<'_>> = units.iter().map(|unit| ou(unit)).collect();
     let der = certificate(&[&attributes], &[], &[]);
     assert_eq!(Identity::from_der(&der), Ok(None));
 }
@@ -344,9 +348,9 @@ proptest! {
         let case = |guid: &str| if upper { guid.to_uppercase() } else { guid.to_owned() };
         let texts = [unit("app", &case(APP)), unit("space", &case(SPACE)), unit("organization", &case(ORGANIZATION))];
         let all = [ou(&texts[0]), ou(&texts[1]), ou(&texts[2]), cn("51f0a007-a1b2-4c3d-5e6f-7a07")];
-        let chosen: Vec<Written<'_>> = order.into_iter().filter(|i| kept[*i]).map(|i| all[i]).collect();
-        let single: Vec<&[Written<'_>]> = chosen.chunks(1).collect();
-        let together: [&[Written<'_>]; 1] = [&chosen];
+        let chosen: Vec<AttributeSpec<'_>> = order.into_iter().filter(|i| kept[*i]).map(|i| all[i]).collect();
+        let single: Vec<&[AttributeSpec<'_>]> = chosen.chunks(1).collect();
+        let together: [&[AttributeSpec<'_>]; 1] = [&chosen];
         let identity = identify(if grouped && !chosen.is_empty() { &together } else { &single });
         let expected = Identity {
             app: whole().app.filter(|_| kept[0]),

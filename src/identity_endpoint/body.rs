@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::protections::only;
-use super::refusal::Refusal;
+use super::rejection::EndpointRejection;
 use crate::telemetry::TokenRequestResult;
 use crate::token::strict_json;
 use crate::token::strict_json::StrictJsonError;
@@ -28,28 +28,29 @@ pub(super) async fn read<T: DeserializeOwned>(
     request: Request<Incoming>,
     most: usize,
     members: &[BodyMember],
-) -> Result<T, Refusal> {
+) -> Result<T, EndpointRejection> {
     let (head, body) = request.into_parts();
     let bytes = collect(body, most).await?;
     let media_type = only(&head.headers, &CONTENT_TYPE).and_then(|value| value.split(|byte| *byte == b';').next());
     if !media_type.is_some_and(|media_type| media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")) {
-        return Err(Refusal::new(TokenRequestResult::MediaType, "add Content-Type: application/json"));
+        return Err(EndpointRejection::new(TokenRequestResult::MediaType, "add Content-Type: application/json"));
     }
     parse(&bytes, members)
 }
 
-async fn collect(body: Incoming, most: usize) -> Result<Bytes, Refusal> {
-    let too_large = || Refusal::new(TokenRequestResult::BodyTooLarge, format!("the body has more than {most} bytes"));
+async fn collect(body: Incoming, most: usize) -> Result<Bytes, EndpointRejection> {
+    let too_large =
+        || EndpointRejection::new(TokenRequestResult::BodyTooLarge, format!("the body has more than {most} bytes"));
     if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
     match timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::bad_request("the body ends too soon, or is not chunked as it says")),
+        Ok(Err(_)) => Err(EndpointRejection::bad_request("the body ends too soon, or is not chunked as it says")),
         Err(_) => {
             let detail = format!("the body was not there within {BODY_TIMEOUT:?}");
-            Err(Refusal::new(TokenRequestResult::BodyTimeout, detail))
+            Err(EndpointRejection::new(TokenRequestResult::BodyTimeout, detail))
         }
     }
 }
@@ -103,28 +104,31 @@ impl MemberKind {
 ///
 /// # Errors
 /// It is something else. Of the body nothing is said but which of `members` is wrong.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8], members: &[BodyMember]) -> Result<T, Refusal> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], members: &[BodyMember]) -> Result<T, EndpointRejection> {
     let names = members.iter().map(|member| member.name).collect::<Vec<_>>().join(", ");
     let fields = strict_json::object(body).map_err(|error| match error {
-        StrictJsonError::NotAnObject => Refusal::bad_request(format!("the body is not one JSON object of {names}")),
-        StrictJsonError::Duplicate => Refusal::bad_request("a member of the body occurs twice"),
-        StrictJsonError::TooDeep => Refusal::bad_request("the body is nested too deeply"),
+        StrictJsonError::NotAnObject => {
+            EndpointRejection::bad_request(format!("the body is not one JSON object of {names}"))
+        }
+        StrictJsonError::Duplicate => EndpointRejection::bad_request("a member of the body occurs twice"),
+        StrictJsonError::TooDeep => EndpointRejection::bad_request("the body is nested too deeply"),
     })?;
     for member in members {
         match fields.get(member.name) {
             None | Some(Value::Null) if member.is_needed => {
-                return Err(Refusal::bad_request(format!("the body has no {}", member.name)));
+                return Err(EndpointRejection::bad_request(format!("the body has no {}", member.name)));
             }
             Some(value) if !value.is_null() && !member.kind.fits(value) => {
-                return Err(Refusal::bad_request(format!("{} is not {}", member.name, member.kind.name())));
+                return Err(EndpointRejection::bad_request(format!("{} is not {}", member.name, member.kind.name())));
             }
             _ => {}
         }
     }
     // Its name is the caller's, and may be a secret in the wrong place.
     if fields.keys().any(|name| !members.iter().any(|member| member.name == name)) {
-        return Err(Refusal::bad_request(format!("the body has a member that is none of {names}")));
+        return Err(EndpointRejection::bad_request(format!("the body has a member that is none of {names}")));
     }
-    serde_json::from_value(Value::Object(fields))
-        .map_err(|_| Refusal::new(TokenRequestResult::Internal, "the body could not be taken over; please report this"))
+    serde_json::from_value(Value::Object(fields)).map_err(|_| {
+        EndpointRejection::new(TokenRequestResult::Internal, "the body could not be taken over; please report this")
+    })
 }

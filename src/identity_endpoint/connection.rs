@@ -17,11 +17,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
-use super::answer::{for_hyper, on_the_wire};
-use super::refusal::Refusal;
+use super::rejection::EndpointRejection;
+use super::response::{for_hyper, on_the_wire};
 use super::service::{IdentityService, MAX_CONNECTIONS};
-use crate::http::{HangUp, HeadRefusal, HeadRules, ScannedStream};
-use crate::listener::{ListenSocket, Queued, Service, Slot};
+use crate::http::{HangUp, HeadRejection, HeadRules, ScannedStream};
+use crate::listener::{LimitedListener, ListenSocket, Service, Slot};
 use crate::telemetry::TokenRequestResult;
 
 /// From accept to the first byte of the request.
@@ -93,24 +93,24 @@ fn peek(stream: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-impl Service<Queued<TcpListener>> for IdentityService {
-    async fn serve(self: Arc<Self>, stream: Admitted<TcpListener>, _: std::net::SocketAddr, slot: Slot) {
+impl Service<LimitedListener<TcpListener>> for IdentityService {
+    async fn serve(self: Arc<Self>, stream: AcceptedConnection<TcpListener>, _: std::net::SocketAddr, slot: Slot) {
         serve(&self, stream, slot).await;
     }
 
-    fn reject(&self, _: Admitted<TcpListener>, _: std::net::SocketAddr) {}
+    fn reject(&self, _: AcceptedConnection<TcpListener>, _: std::net::SocketAddr) {}
 }
 
-impl Service<Queued<UnixListener>> for IdentityService {
-    async fn serve(self: Arc<Self>, stream: Admitted<UnixListener>, (): (), slot: Slot) {
+impl Service<LimitedListener<UnixListener>> for IdentityService {
+    async fn serve(self: Arc<Self>, stream: AcceptedConnection<UnixListener>, (): (), slot: Slot) {
         serve(&self, stream, slot).await;
     }
 
-    fn reject(&self, _: Admitted<UnixListener>, (): ()) {}
+    fn reject(&self, _: AcceptedConnection<UnixListener>, (): ()) {}
 }
 
 /// A connection for which there is room.
-type Admitted<L> = (<L as ListenSocket>::Stream, OwnedSemaphorePermit);
+type AcceptedConnection<L> = (<L as ListenSocket>::Stream, OwnedSemaphorePermit);
 
 async fn serve<S: LocalStream>(service: &IdentityService, (stream, room): (S, OwnedSemaphorePermit), slot: Slot) {
     let peer_uid = match stream.peer_uid() {
@@ -159,9 +159,9 @@ pub(super) async fn answer<S: LocalStream>(
         async move {
             let response = match head {
                 Some((Ok(_), _in_flight)) => service.answer(request, peer_uid).await,
-                Some((Err(why), _in_flight)) => service.refuse(Refusal::of_head(why), peer_uid),
+                Some((Err(why), _in_flight)) => service.reject(EndpointRejection::of_head(why), peer_uid),
                 // Every request was judged; one that was not is not acted on.
-                None => service.refuse(Refusal::of_head(HeadRefusal::NotHttp), peer_uid),
+                None => service.reject(EndpointRejection::of_head(HeadRejection::NotHttp), peer_uid),
             };
             Ok::<_, Infallible>(for_hyper(response))
         }
@@ -185,7 +185,7 @@ pub(super) async fn answer<S: LocalStream>(
 async fn refuse_peer<S: LocalStream>(service: &IdentityService, mut stream: S, uid: Option<u32>) {
     service.refused(TokenRequestResult::PeerNotAllowed, uid);
     let detail = "this user may not ask; list it by --identity-peer-uid";
-    let refusal = Refusal::new(TokenRequestResult::PeerNotAllowed, detail).into_response();
+    let refusal = EndpointRejection::new(TokenRequestResult::PeerNotAllowed, detail).into_response();
     // It fits in the buffer of a connection to which nothing was written, or nobody is there.
     if timeout(LINGER, stream.write_all(&on_the_wire(&refusal))).await.is_ok_and(|written| written.is_ok())
         && let Some(_place) = service.may_linger()

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, watch};
 
 use super::connection::{LocalStream, answer};
-use super::{IdentityService, TokenJudge};
+use super::{EndpointVerifier, IdentityService};
 use crate::config::{IdentityEndpoint, OutboundListen, PairFiles, PairSource, TokenVerification};
 use crate::credentials::{Pair, Rotator, ServedCertificate};
 use crate::crypto::provider;
@@ -71,10 +71,10 @@ fn service() -> IdentityService {
     };
     let mut rotator = Rotator::new(Arc::new(Notify::new()));
     let trust = rotator.add_token_trust(verification.trust_files());
-    let judge = TokenJudge::new(verification, trust, None);
+    let verifier = EndpointVerifier::new(verification, trust, None);
     let (_, served) = watch::channel(vec![SERVED.clone()]);
     let pair = SERVED.source.clone();
-    IdentityService::new(config, None, Some(Arc::new(judge)), pair, served, Arc::new(TokenCounters::default()))
+    IdentityService::new(config, None, Some(Arc::new(verifier)), pair, served, Arc::new(TokenCounters::default()))
 }
 
 /// All that is sent back.

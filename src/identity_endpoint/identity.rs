@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::refusal::Refusal;
+use super::rejection::EndpointRejection;
 use crate::credentials::ServedCertificate;
 use crate::identity::{Certificate, Guid, Identity};
 use crate::telemetry::TokenRequestResult;
@@ -29,19 +29,22 @@ impl InstanceIdentity {
     ///
     /// # Errors
     /// The pair stands for nobody now.
-    pub(super) fn of(served: &ServedCertificate, now: SystemTime) -> Result<Self, Refusal> {
-        let unusable = |error: String| Refusal::new(TokenRequestResult::UnusablePair, error);
+    pub(super) fn of(served: &ServedCertificate, now: SystemTime) -> Result<Self, EndpointRejection> {
+        let unusable = |error: String| EndpointRejection::new(TokenRequestResult::UnusablePair, error);
         let leaf = Certificate::from_der(served.pair.leaf()).map_err(|error| unusable(error.to_string()))?;
         if leaf.is_retirement() {
             let detail = "the instance is about to stop: it has no name any more";
-            return Err(Refusal::new(TokenRequestResult::Retired, detail));
+            return Err(EndpointRejection::new(TokenRequestResult::Retired, detail));
         }
         if now > leaf.not_after() {
-            return Err(Refusal::new(TokenRequestResult::Expired, "the certificate has expired; have it renewed"));
+            return Err(EndpointRejection::new(
+                TokenRequestResult::Expired,
+                "the certificate has expired; have it renewed",
+            ));
         }
         if now < leaf.not_before() {
             let detail = "the certificate is not valid yet; look at this machine's clock";
-            return Err(Refusal::new(TokenRequestResult::NotYetValid, detail));
+            return Err(EndpointRejection::new(TokenRequestResult::NotYetValid, detail));
         }
         let identity = leaf.identity().map_err(|error| unusable(error.to_string()))?;
         let identity = identity.as_ref();

@@ -6,7 +6,6 @@
 //! The app needs no key and no cryptography for it. What protects it is in `protections.rs`: no web page, no proxy and no request that an app was
 //! talked into (SSRF) gets a token. Each connection is one request with bounds on everything.
 
-mod answer;
 mod body;
 mod cache;
 mod connection;
@@ -15,12 +14,13 @@ pub mod fuzzing;
 mod identity;
 mod protections;
 mod rate;
-mod refusal;
+mod rejection;
+mod response;
 mod secret;
 mod service;
 mod token_request;
 mod verification;
 
-pub use secret::{EndpointSecretFile, EndpointSecretKeeper};
+pub use secret::{EndpointSecretFile, EndpointSecretWatcher};
 pub use service::{IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
-pub use verification::TokenJudge;
+pub use verification::EndpointVerifier;

@@ -4,7 +4,7 @@
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
-use super::refusal::Refusal;
+use super::rejection::EndpointRejection;
 use super::secret::EndpointSecret;
 use crate::http::{NamedHost, names_only};
 use crate::telemetry::TokenRequestResult;
@@ -16,7 +16,7 @@ const ASKED_ON_PURPOSE: HeaderName = HeaderName::from_static("x-identity-request
 ///
 /// # Errors
 /// The first one that refuses.
-pub(super) fn check<B>(request: &Request<B>, secret: Option<&EndpointSecret>) -> Result<(), Refusal> {
+pub(super) fn check<B>(request: &Request<B>, secret: Option<&EndpointSecret>) -> Result<(), EndpointRejection> {
     let is_local = |named: NamedHost<'_>| match named {
         NamedHost::Ip(ip) => ip.is_loopback(),
         NamedHost::Localhost => true,
@@ -24,21 +24,21 @@ pub(super) fn check<B>(request: &Request<B>, secret: Option<&EndpointSecret>) ->
     };
     if !names_only(request, is_local) {
         let detail = "ask by localhost, or by a loopback address such as 127.0.0.1";
-        return Err(Refusal::new(TokenRequestResult::Misdirected, detail));
+        return Err(EndpointRejection::new(TokenRequestResult::Misdirected, detail));
     }
     let fields = request.headers();
     if let Some(name) = fields.keys().find(|name| tells_of_others(name)) {
         let detail = format!("the header {name} says that somebody else asks; ask directly");
-        return Err(Refusal::new(TokenRequestResult::Forwarded, detail));
+        return Err(EndpointRejection::new(TokenRequestResult::Forwarded, detail));
     }
     if only(fields, &ASKED_ON_PURPOSE) != Some(b"true") {
         let detail = "add the header X-Identity-Request: true";
-        return Err(Refusal::new(TokenRequestResult::HeaderMissing, detail));
+        return Err(EndpointRejection::new(TokenRequestResult::HeaderMissing, detail));
     }
     match secret {
         Some(secret) if !only(fields, &AUTHORIZATION).is_some_and(|shown| secret.is_shown(shown)) => {
             let detail = "add Authorization: Bearer and what the file has that CF_INSTANCE_IDENTITY_TOKEN_FILE names";
-            Err(Refusal::new(TokenRequestResult::Unauthorized, detail))
+            Err(EndpointRejection::new(TokenRequestResult::Unauthorized, detail))
         }
         _ => Ok(()),
     }

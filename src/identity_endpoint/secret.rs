@@ -41,19 +41,19 @@ pub struct EndpointSecretFile {
 
 /// Puts the secret back that somebody has removed from its file: the app could ask for nothing any more.
 #[derive(Debug)]
-pub struct EndpointSecretKeeper {
+pub struct EndpointSecretWatcher {
     secret: EndpointSecret,
     path: PathBuf,
     /// A folder of ours, which may be gone too.
     folder: Option<PathBuf>,
     is_wanted: Arc<Mutex<bool>>,
     /// What was found wrong last, and told.
-    told: Option<SecretLoss>,
+    reported: Option<SecretFileState>,
 }
 
 /// What became of the secret in its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum SecretLoss {
+enum SecretFileState {
     /// It was not there, and is there again.
     Restored,
     /// The file has another secret: somebody else means the same file.
@@ -116,13 +116,13 @@ impl EndpointSecretFile {
     }
 
     /// What looks after the file, for as long as `self` is there.
-    pub fn keeper(&self) -> EndpointSecretKeeper {
-        EndpointSecretKeeper {
+    pub fn watcher(&self) -> EndpointSecretWatcher {
+        EndpointSecretWatcher {
             secret: self.secret.clone(),
             path: self.path.clone(),
             folder: self.folder.as_ref().map(|folder| folder.path().to_owned()),
             is_wanted: Arc::clone(&self.is_wanted),
-            told: None,
+            reported: None,
         }
     }
 
@@ -139,7 +139,7 @@ impl Drop for EndpointSecretFile {
     }
 }
 
-impl EndpointSecretKeeper {
+impl EndpointSecretWatcher {
     /// Looks at the file every now and then, for ever.
     pub async fn run(mut self) {
         loop {
@@ -149,14 +149,14 @@ impl EndpointSecretKeeper {
                 (self, loss)
             });
             // A panic is told by its hook; what looks after the file is gone then, and nothing else.
-            let Ok((keeper, loss)) = looked.await else { return std::future::pending().await };
-            self = keeper;
+            let Ok((watcher, loss)) = looked.await else { return std::future::pending().await };
+            self = watcher;
             self.tell(loss);
         }
     }
 
     /// Whether the secret is in its file, and if it was not, what became of that.
-    fn look(&self) -> Option<SecretLoss> {
+    fn look(&self) -> Option<SecretFileState> {
         let is_wanted = self.is_wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_wanted {
             return None;
@@ -169,17 +169,17 @@ impl EndpointSecretKeeper {
         };
         match found {
             Ok(found) if found == self.secret.text().as_bytes() => return None,
-            Ok(found) if is_a_secret(&found) => return Some(SecretLoss::Foreign),
+            Ok(found) if is_a_secret(&found) => return Some(SecretFileState::Foreign),
             // Others may have emptied it, or put something else there.
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Some(SecretLoss::Lost(error.to_string())),
+            Err(error) => return Some(SecretFileState::Lost(error.to_string())),
         }
         let restored = self.remake_folder().map_err(|error| error.to_string()).and_then(|()| {
             let written = atomic_file::replace(&self.path, self.secret.text().as_bytes(), MODE);
             written.map_err(|error| error.to_string())
         });
-        Some(restored.map_or_else(SecretLoss::Lost, |()| SecretLoss::Restored))
+        Some(restored.map_or_else(SecretFileState::Lost, |()| SecretFileState::Restored))
     }
 
     /// Where the folder was one of ours, and is gone: somebody cleans up behind us. What has its name by now is nothing of ours.
@@ -191,22 +191,22 @@ impl EndpointSecretKeeper {
     }
 
     /// Says in the log what was found, once for each time that it begins.
-    fn tell(&mut self, loss: Option<SecretLoss>) {
+    fn tell(&mut self, loss: Option<SecretFileState>) {
         let path = self.path.display();
         match &loss {
-            Some(SecretLoss::Restored) => {
+            Some(SecretFileState::Restored) => {
                 tracing::warn!(%path, "the secret of the identity endpoint was gone from its file, and is there again");
             }
-            Some(SecretLoss::Foreign) if loss != self.told => tracing::error!(
+            Some(SecretFileState::Foreign) if loss != self.reported => tracing::error!(
                 %path,
                 "the file of the identity endpoint's secret has another one; give each program an --identity-token-file of its own"
             ),
-            Some(SecretLoss::Lost(error)) if loss != self.told => {
+            Some(SecretFileState::Lost(error)) if loss != self.reported => {
                 tracing::error!(%path, error, "the secret of the identity endpoint is not in its file, and cannot be written");
             }
             _ => {}
         }
-        self.told = loss;
+        self.reported = loss;
     }
 }
 
@@ -236,33 +236,33 @@ mod tests {
     #[test]
     fn a_secret_that_is_gone_from_its_file_comes_back_and_one_of_somebody_else_is_left() {
         let file = EndpointSecretFile::write(None).unwrap();
-        let keeper = file.keeper();
+        let watcher = file.watcher();
         let kept = || fs::read_to_string(file.path()).is_ok_and(|text| text == file.secret.text());
-        assert_eq!(keeper.look(), None);
+        assert_eq!(watcher.look(), None);
         fs::remove_file(file.path()).unwrap();
-        assert_eq!((keeper.look(), kept()), (Some(SecretLoss::Restored), true));
+        assert_eq!((watcher.look(), kept()), (Some(SecretFileState::Restored), true));
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, MODE);
         fs::set_permissions(file.path(), Permissions::from_mode(0o600)).unwrap();
         fs::write(file.path(), "").unwrap();
-        assert_eq!((keeper.look(), kept()), (Some(SecretLoss::Restored), true));
+        assert_eq!((watcher.look(), kept()), (Some(SecretFileState::Restored), true));
         let folder = file.path().parent().unwrap().to_owned();
         fs::remove_dir_all(&folder).unwrap();
-        assert_eq!((keeper.look(), kept()), (Some(SecretLoss::Restored), true));
+        assert_eq!((watcher.look(), kept()), (Some(SecretFileState::Restored), true));
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, FOLDER_MODE);
 
         let other = "0".repeat(64);
         fs::remove_file(file.path()).unwrap();
         fs::write(file.path(), &other).unwrap();
-        assert_eq!(keeper.look(), Some(SecretLoss::Foreign));
+        assert_eq!(watcher.look(), Some(SecretFileState::Foreign));
         assert_eq!(fs::read_to_string(file.path()).unwrap(), other);
 
         // Somebody has put something in the place of the folder.
         fs::remove_dir_all(&folder).unwrap();
         fs::write(&folder, "").unwrap();
-        assert!(matches!(keeper.look(), Some(SecretLoss::Lost(_))));
+        assert!(matches!(watcher.look(), Some(SecretFileState::Lost(_))));
         fs::remove_file(&folder).unwrap();
         drop(file);
-        assert_eq!(keeper.look(), None);
+        assert_eq!(watcher.look(), None);
         assert!(!folder.exists());
     }
 }

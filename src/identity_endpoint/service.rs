@@ -10,14 +10,14 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
-use super::answer::{EndpointResponse, json, respond};
 use super::cache::TokenCache;
 use super::identity::{InstanceIdentity, date};
 use super::rate::RateLimit;
-use super::refusal::Refusal;
+use super::rejection::EndpointRejection;
+use super::response::{EndpointResponse, json, respond};
 use super::secret::{EndpointSecret, EndpointSecretFile};
-use super::token_request::{AskedToken, MAX_BODY, MEMBERS, TokenBody};
-use super::verification::{AskedVerdict, TokenJudge, VerifyBody};
+use super::token_request::{EndpointTokenRequest, MAX_BODY, MEMBERS, TokenBody};
+use super::verification::{EndpointVerifier, VerifyBody, VerifyRequest};
 use super::{body, protections, verification};
 use crate::budget::{Budget, Budgets, Reservation};
 use crate::config::{IdentityEndpoint, PairSource};
@@ -53,7 +53,7 @@ pub struct IdentityService {
     /// What a request over TCP has to know; `None`: the kernel says who asks.
     secret: Option<EndpointSecret>,
     /// What tokens of others are judged by; `None`: they are not.
-    judge: Option<Arc<TokenJudge>>,
+    verifier: Option<Arc<EndpointVerifier>>,
     /// The pair that signs.
     pair: PairSource,
     served: watch::Receiver<Vec<ServedCertificate>>,
@@ -71,7 +71,7 @@ pub struct IdentityService {
 
 /// The answer to a request for a token.
 #[derive(Serialize)]
-struct TokenAnswer<'a> {
+struct TokenResponse<'a> {
     token: &'a str,
     token_type: &'static str,
     expires_at: String,
@@ -79,12 +79,12 @@ struct TokenAnswer<'a> {
 }
 
 impl IdentityService {
-    /// Answers as `config` says, with the pair of `pair` of those that are `served`. `secret`: what requests have to know. `judge`: of tokens of
+    /// Answers as `config` says, with the pair of `pair` of those that are `served`. `secret`: what requests have to know. `verifier`: of tokens of
     /// others.
     pub fn new(
         config: IdentityEndpoint,
         secret: Option<&EndpointSecretFile>,
-        judge: Option<Arc<TokenJudge>>,
+        verifier: Option<Arc<EndpointVerifier>>,
         pair: PairSource,
         served: watch::Receiver<Vec<ServedCertificate>>,
         counters: Arc<TokenCounters>,
@@ -95,7 +95,7 @@ impl IdentityService {
         Self {
             peers,
             secret: secret.map(|file| file.secret.clone()),
-            judge,
+            verifier,
             pair,
             served,
             cache: TokenCache::new(Arc::clone(&counters)),
@@ -132,7 +132,7 @@ impl IdentityService {
     }
 
     pub(super) fn refused(&self, error: TokenRequestResult, peer_uid: Option<u32>) {
-        self.counters.refuse(error, peer_uid);
+        self.counters.count_rejection(error, peer_uid);
     }
 
     /// The answer to `request` of the user `peer_uid`, where that is known.
@@ -142,12 +142,12 @@ impl IdentityService {
                 self.counters.count_request(result);
                 response
             }
-            Err(refusal) => self.refuse(refusal, peer_uid),
+            Err(refusal) => self.reject(refusal, peer_uid),
         }
     }
 
     /// The answer to a request of the user `peer_uid` that is refused.
-    pub(super) fn refuse(&self, refusal: Refusal, peer_uid: Option<u32>) -> EndpointResponse {
+    pub(super) fn reject(&self, refusal: EndpointRejection, peer_uid: Option<u32>) -> EndpointResponse {
         self.refused(refusal.error, peer_uid);
         refusal.into_response()
     }
@@ -161,23 +161,23 @@ impl IdentityService {
         &self,
         request: Request<Incoming>,
         peer_uid: Option<u32>,
-    ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
+    ) -> Result<(TokenRequestResult, EndpointResponse), EndpointRejection> {
         protections::check(&request, self.secret.as_ref())?;
         // Before the body is read: what is refused because of it has cost as much.
-        self.requests.take(Instant::now()).map_err(Refusal::rate_limited)?;
-        if let ("/verify", Some(judge)) = (request.uri().path(), &self.judge) {
+        self.requests.take(Instant::now()).map_err(EndpointRejection::rate_limited)?;
+        if let ("/verify", Some(verifier)) = (request.uri().path(), &self.verifier) {
             if request.method() != Method::POST {
-                return Err(Refusal::method("POST"));
+                return Err(EndpointRejection::method("POST"));
             }
             let asked = body::read::<VerifyBody>(request, verification::MAX_BODY, &verification::MEMBERS).await?;
-            return self.verify(judge, asked.meaning()?).await;
+            return self.verify(verifier, asked.meaning()?).await;
         }
         match (request.uri().path(), request.method()) {
             ("/identity", &Method::GET) => {
                 let identity = InstanceIdentity::of(&self.pair().await?, SystemTime::now())?;
                 Ok((TokenRequestResult::Identity, json(StatusCode::OK, &identity)?))
             }
-            ("/identity", _) => Err(Refusal::method("GET")),
+            ("/identity", _) => Err(EndpointRejection::method("GET")),
             ("/token", &Method::GET) => {
                 let asked = TokenBody::of_query(request.uri().query().unwrap_or_default())?;
                 let is_plain = wants_plain_text(&request);
@@ -188,24 +188,24 @@ impl IdentityService {
                 let asked = body::read::<TokenBody>(request, MAX_BODY, &MEMBERS).await?;
                 self.token(asked.meaning(&self.config)?, is_plain, peer_uid).await
             }
-            ("/token", _) => Err(Refusal::method("GET, POST")),
+            ("/token", _) => Err(EndpointRejection::method("GET, POST")),
             _ => {
-                let verify = if self.judge.is_some() { ", POST /verify" } else { "" };
+                let verify = if self.verifier.is_some() { ", POST /verify" } else { "" };
                 let there = format!("there are GET /identity, POST /token, GET /token?audience=AUD{verify}");
-                Err(Refusal::new(TokenRequestResult::NotFound, there))
+                Err(EndpointRejection::new(TokenRequestResult::NotFound, there))
             }
         }
     }
 
     async fn verify(
         &self,
-        judge: &Arc<TokenJudge>,
-        asked: AskedVerdict,
-    ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
+        verifier: &Arc<EndpointVerifier>,
+        asked: VerifyRequest,
+    ) -> Result<(TokenRequestResult, EndpointResponse), EndpointRejection> {
         // Never an error: it is not closed.
         let turn = self.turn.acquire().await.ok();
-        let judge = Arc::clone(judge);
-        let verdict = run_blocking(move || judge.judge(&asked, SystemTime::now())).await;
+        let verifier = Arc::clone(verifier);
+        let verdict = run_blocking(move || verifier.verify(&asked, SystemTime::now())).await;
         drop(turn);
         let verdict = verdict.map_err(|_| panicked())??;
         self.counters.count_verdict(verdict.reason());
@@ -239,11 +239,11 @@ impl IdentityService {
 
     async fn token(
         &self,
-        asked: AskedToken,
+        asked: EndpointTokenRequest,
         is_plain: bool,
         peer_uid: Option<u32>,
-    ) -> Result<(TokenRequestResult, EndpointResponse), Refusal> {
-        let AskedToken { request, fresh } = asked;
+    ) -> Result<(TokenRequestResult, EndpointResponse), EndpointRejection> {
+        let EndpointTokenRequest { request, fresh } = asked;
         let ServedCertificate { pair, generation, .. } = self.pair().await?;
         let sign = async || self.sign(pair, request.clone()).await;
         let (token, is_new) = match fresh {
@@ -263,13 +263,13 @@ impl IdentityService {
             return Ok((result, respond(StatusCode::OK, "text/plain; charset=utf-8", token.text().to_owned())));
         }
         let expires_in = expires.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
-        let answer = TokenAnswer { token: token.text(), token_type: TOKEN_TYPE, expires_at, expires_in };
+        let answer = TokenResponse { token: token.text(), token_type: TOKEN_TYPE, expires_at, expires_in };
         Ok((result, json(StatusCode::OK, &answer)?))
     }
 
     /// Signs a token beside the threads that relay, once it is our turn.
-    async fn sign(&self, pair: Pair, request: TokenRequest) -> Result<IssuedToken, Refusal> {
-        self.signatures.take(Instant::now()).map_err(Refusal::rate_limited)?;
+    async fn sign(&self, pair: Pair, request: TokenRequest) -> Result<IssuedToken, EndpointRejection> {
+        self.signatures.take(Instant::now()).map_err(EndpointRejection::rate_limited)?;
         // Never an error: it is not closed.
         let _turn = self.turn.acquire().await.ok();
         let counters = Arc::clone(&self.counters);
@@ -282,18 +282,18 @@ impl IdentityService {
             issued
         });
         match issued.await {
-            Ok(issued) => issued.map_err(|error| Refusal::of_issue(&error)),
+            Ok(issued) => issued.map_err(|error| EndpointRejection::of_issue(&error)),
             Err(_) => Err(panicked()),
         }
     }
 
     /// The pair that signs. The app may ask before the first one was read, as it is started first: it waits a moment.
-    async fn pair(&self) -> Result<ServedCertificate, Refusal> {
+    async fn pair(&self) -> Result<ServedCertificate, EndpointRejection> {
         let mut served = self.served.clone();
         let is_ours = |served: &Vec<ServedCertificate>| served.iter().any(|served| served.source == self.pair);
         let _ = timeout(FIRST_PAIR, served.wait_for(is_ours)).await;
         let detail = "there is no usable certificate and key yet";
-        self.current().ok_or_else(|| Refusal::new(TokenRequestResult::NoPair, detail))
+        self.current().ok_or_else(|| EndpointRejection::new(TokenRequestResult::NoPair, detail))
     }
 
     fn current(&self) -> Option<ServedCertificate> {
@@ -301,8 +301,8 @@ impl IdentityService {
     }
 }
 
-fn panicked() -> Refusal {
-    Refusal::new(TokenRequestResult::Internal, "this is a fault of vestibule; please report it, with the log")
+fn panicked() -> EndpointRejection {
+    EndpointRejection::new(TokenRequestResult::Internal, "this is a fault of vestibule; please report it, with the log")
 }
 
 /// Whether the token alone is wanted: for shells, and for readers that take an answer as it is. What is liked best counts, and of such the first

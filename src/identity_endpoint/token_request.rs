@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::body::{BodyMember, MemberKind};
-use super::refusal::Refusal;
+use super::rejection::EndpointRejection;
 use crate::config::IdentityEndpoint;
 use crate::config::values;
 use crate::config::values::Range;
@@ -42,7 +42,7 @@ pub(super) struct TokenBody {
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct AskedToken {
+pub(super) struct EndpointTokenRequest {
     pub(super) request: TokenRequest,
     /// One that was there does not do.
     pub(super) fresh: bool,
@@ -53,7 +53,7 @@ impl TokenBody {
     ///
     /// # Errors
     /// There is another name in it, or that one twice or not at all.
-    pub(super) fn of_query(query: &str) -> Result<Self, Refusal> {
+    pub(super) fn of_query(query: &str) -> Result<Self, EndpointRejection> {
         let mut pairs = form_urlencoded::parse(query.as_bytes());
         match (pairs.next(), pairs.next()) {
             (Some((name, audience)), None) if name == "audience" => Ok(Self {
@@ -64,7 +64,7 @@ impl TokenBody {
                 bind: None,
                 fresh: None,
             }),
-            _ => Err(Refusal::bad_request("write GET /token?audience=AUD; all else needs POST /token")),
+            _ => Err(EndpointRejection::bad_request("write GET /token?audience=AUD; all else needs POST /token")),
         }
     }
 
@@ -73,7 +73,7 @@ impl TokenBody {
     /// # Errors
     /// It is not one.
     #[cfg(test)]
-    pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
+    pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self, EndpointRejection> {
         super::body::parse(bytes, &MEMBERS)
     }
 
@@ -81,35 +81,37 @@ impl TokenBody {
     ///
     /// # Errors
     /// It gives no such token.
-    pub(super) fn meaning(self, endpoint: &IdentityEndpoint) -> Result<AskedToken, Refusal> {
+    pub(super) fn meaning(self, endpoint: &IdentityEndpoint) -> Result<EndpointTokenRequest, EndpointRejection> {
         let Self { audience, ttl, form, policies, bind, fresh } = self;
         let form = match (form.as_deref().unwrap_or("standard"), policies) {
             ("standard", None) => TokenForm::Standard,
             ("comcast", Some(policies)) if policies.iter().any(|name| values::name(name).is_err()) => {
-                return Err(Refusal::bad_request("a policy is empty, or holds a control character"));
+                return Err(EndpointRejection::bad_request("a policy is empty, or holds a control character"));
             }
             ("comcast", Some(policies)) if !policies.is_empty() => TokenForm::Comcast { policies },
             ("standard", Some(_)) => {
-                return Err(Refusal::bad_request("policies are of the form comcast; leave them out"));
+                return Err(EndpointRejection::bad_request("policies are of the form comcast; leave them out"));
             }
-            ("comcast", _) => return Err(Refusal::bad_request("the form comcast needs policies: [\"NAME\"]")),
-            _ => return Err(Refusal::bad_request("form is standard or comcast")),
+            ("comcast", _) => {
+                return Err(EndpointRejection::bad_request("the form comcast needs policies: [\"NAME\"]"));
+            }
+            _ => return Err(EndpointRejection::bad_request("form is standard or comcast")),
         };
         if !endpoint.audiences.contains(&audience) {
             let detail = "no tokens are given for this audience; list it by --identity-audience";
-            return Err(Refusal::new(TokenRequestResult::AudienceNotAllowed, detail));
+            return Err(EndpointRejection::new(TokenRequestResult::AudienceNotAllowed, detail));
         }
         let ttl = ttl.map_or(Ok(endpoint.ttl), |text| lifetime(&text, endpoint.ttl))?;
         let request = TokenRequest { form, bind: bind.unwrap_or(false), ..TokenRequest::new(audience, ttl) };
-        Ok(AskedToken { request, fresh: fresh.unwrap_or(false) })
+        Ok(EndpointTokenRequest { request, fresh: fresh.unwrap_or(false) })
     }
 }
 
 /// `60s`, in whole seconds: tokens know no parts of them.
-fn lifetime(text: &str, most: Duration) -> Result<Duration, Refusal> {
+fn lifetime(text: &str, most: Duration) -> Result<Duration, EndpointRejection> {
     let range = || {
         let detail = format!("write a ttl from {SHORTEST_TTL:?} to {most:?}, such as \"60s\"");
-        Refusal::new(TokenRequestResult::TtlOutOfRange, detail)
+        EndpointRejection::new(TokenRequestResult::TtlOutOfRange, detail)
     };
     let asked = values::duration(text, &Range::ZERO_TO_A_DAY).map_err(|_| range())?;
     let asked = Duration::from_secs(asked.as_secs());
@@ -134,7 +136,7 @@ mod tests {
         }
     }
 
-    fn asked(body: &str) -> Result<AskedToken, TokenRequestResult> {
+    fn asked(body: &str) -> Result<EndpointTokenRequest, TokenRequestResult> {
         let asked = TokenBody::of_bytes(body.as_bytes()).and_then(|body| body.meaning(&endpoint()));
         asked.map_err(|refusal| refusal.error)
     }
@@ -143,11 +145,11 @@ mod tests {
     fn an_audience_is_enough_and_all_else_is_said() {
         let plain = asked(r#" {"audience":"vault"}"#).unwrap();
         let expected = TokenRequest::new("vault", Duration::from_secs(300));
-        assert_eq!(plain, AskedToken { request: expected.clone(), fresh: false });
+        assert_eq!(plain, EndpointTokenRequest { request: expected.clone(), fresh: false });
         let all = r#"{"audience":"vault","ttl":"1m","form":"comcast","policies":["p","q"],"bind":true,"fresh":true}"#;
         let form = TokenForm::Comcast { policies: vec!["p".to_owned(), "q".to_owned()] };
         let request = TokenRequest { form, bind: true, ttl: Duration::from_secs(60), ..expected };
-        assert_eq!(asked(all).unwrap(), AskedToken { request, fresh: true });
+        assert_eq!(asked(all).unwrap(), EndpointTokenRequest { request, fresh: true });
     }
 
     #[test]

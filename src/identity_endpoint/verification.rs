@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::body::{BodyMember, MemberKind};
-use super::refusal::Refusal;
+use super::rejection::EndpointRejection;
 use crate::config::TokenVerification;
 use crate::credentials::{SnapshotReceiver, run_blocking};
 use crate::identity::Certificate;
@@ -38,7 +38,7 @@ const ROLES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What tokens are judged by.
 #[derive(Debug)]
-pub struct TokenJudge {
+pub struct EndpointVerifier {
     config: TokenVerification,
     /// Who vouches for those who sign tokens.
     trust: SnapshotReceiver<Arc<ClientPolicy>>,
@@ -60,7 +60,7 @@ pub(super) struct VerifyBody {
 }
 
 /// What is asked about a token.
-pub(super) struct AskedVerdict {
+pub(super) struct VerifyRequest {
     token: String,
     audience: String,
     role: Option<String>,
@@ -70,7 +70,7 @@ pub(super) struct AskedVerdict {
 }
 
 /// Without the token.
-impl fmt::Debug for AskedVerdict {
+impl fmt::Debug for VerifyRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AskedVerdict").finish_non_exhaustive()
     }
@@ -81,20 +81,20 @@ impl VerifyBody {
     ///
     /// # Errors
     /// A member has another text than it may have.
-    pub(super) fn meaning(self) -> Result<AskedVerdict, Refusal> {
+    pub(super) fn meaning(self) -> Result<VerifyRequest, EndpointRejection> {
         let Self { token, audience, role, form, once, peer } = self;
         if audience.is_empty() {
-            return Err(Refusal::bad_request("audience is empty; write for whom the token has to be"));
+            return Err(EndpointRejection::bad_request("audience is empty; write for whom the token has to be"));
         }
         let form = form.map_or(Ok(VerifiedForm::Standard), |form| form.parse());
-        let form = form.map_err(|_| Refusal::bad_request("the form is standard or comcast"))?;
+        let form = form.map_err(|_| EndpointRejection::bad_request("the form is standard or comcast"))?;
         let caller = peer.map_or(Ok(CallerCertificate::Unknown), |peer| certificate_of(&peer))?;
-        Ok(AskedVerdict { token, audience, role, form, once: once.unwrap_or(false), caller })
+        Ok(VerifyRequest { token, audience, role, form, once: once.unwrap_or(false), caller })
     }
 }
 
 /// `peer`: a certificate in PEM, or the SHA-256 of its DER in hexadecimal.
-fn certificate_of(peer: &str) -> Result<CallerCertificate, Refusal> {
+fn certificate_of(peer: &str) -> Result<CallerCertificate, EndpointRejection> {
     let from_pem = || {
         let chain = Pem::read(peer.as_bytes()).ok()?.chain();
         Certificate::from_der(chain.first()?).ok().map(|certificate| *certificate.fingerprint())
@@ -112,11 +112,11 @@ fn certificate_of(peer: &str) -> Result<CallerCertificate, Refusal> {
     };
     let found = from_hex().or_else(from_pem).map(CallerCertificate::Known);
     found.ok_or_else(|| {
-        Refusal::bad_request("peer is a certificate in PEM, or 64 hexadecimal digits: SHA-256 of its DER")
+        EndpointRejection::bad_request("peer is a certificate in PEM, or 64 hexadecimal digits: SHA-256 of its DER")
     })
 }
 
-impl TokenJudge {
+impl EndpointVerifier {
     /// Judges as `config` says, by the CAs in `trust` and by `roles`.
     pub fn new(
         config: TokenVerification,
@@ -148,14 +148,16 @@ impl TokenJudge {
     ///
     /// # Errors
     /// Nothing can be judged now, or not so.
-    pub(super) fn judge(&self, asked: &AskedVerdict, now: SystemTime) -> Result<JudgedToken, Refusal> {
+    pub(super) fn verify(&self, asked: &VerifyRequest, now: SystemTime) -> Result<VerifyResult, EndpointRejection> {
         let roles: Option<Arc<Roles>> = self.roles.as_ref().map(|roles| roles.current());
         if roles.is_none() && asked.role.is_some() {
-            return Err(Refusal::bad_request("there are no roles; leave role out, or add --token-roles FILE"));
+            return Err(EndpointRejection::bad_request(
+                "there are no roles; leave role out, or add --token-roles FILE",
+            ));
         }
         let trust = self.trust.load().ok_or_else(|| {
             let detail = "the CAs of --token-ca have not been loaded yet; see the log";
-            Refusal::new(TokenRequestResult::NoTrustAnchors, detail)
+            EndpointRejection::new(TokenRequestResult::NoTrustAnchors, detail)
         })?;
         let verifier = Verifier {
             anchors: trust.anchors.clone(),
@@ -174,15 +176,15 @@ impl TokenJudge {
             role: asked.role.as_deref(),
             once: asked.once.then_some(&self.uses),
         };
-        Ok(JudgedToken(verifier.verify(&question, now)))
+        Ok(VerifyResult(verifier.verify(&question, now)))
     }
 }
 
 /// What is thought of a token.
 #[derive(Debug)]
-pub(super) struct JudgedToken(Result<VerifiedToken, TokenDenial>);
+pub(super) struct VerifyResult(Result<VerifiedToken, TokenDenial>);
 
-impl JudgedToken {
+impl VerifyResult {
     pub(super) fn is_permit(&self) -> bool {
         self.0.is_ok()
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::inbound::ConnectionError;
-use crate::inbound::linger::{Undelivered, linger, linger_until_delivered};
+use crate::inbound::linger::{UndeliveredBytes, linger, linger_until_delivered};
 use crate::io::Outgoing;
 use crate::lifecycle::Phase;
 use crate::proxy_protocol::HeaderError;
@@ -95,7 +95,7 @@ pub(super) async fn close_relay(
     reason: CloseReason,
     whole: bool,
     phase: watch::Receiver<Phase>,
-) -> Option<Undelivered> {
+) -> Option<UndeliveredBytes> {
     let sent = relay.transferred().down;
     match reason {
         CloseReason::Completed | CloseReason::AppReset => {

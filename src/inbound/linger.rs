@@ -29,7 +29,7 @@ const INITIAL_WINDOW: u64 = 14_600;
 
 /// What a client has not taken of what it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Undelivered {
+pub(super) struct UndeliveredBytes {
     /// Bytes, as they were sealed.
     pub(super) bytes: u64,
     /// Why the rest was not waited for.
@@ -51,7 +51,7 @@ pub(super) async fn linger_until_delivered(
     client: TcpStream,
     sent: u64,
     mut phase: watch::Receiver<Phase>,
-) -> Option<Undelivered> {
+) -> Option<UndeliveredBytes> {
     if socket::end_sending(&client).is_err() {
         return None;
     }
@@ -85,9 +85,9 @@ pub(super) async fn linger_until_delivered(
             None => return remaining.at_reset(),
             Some(0) if client_closed || over || remaining.since.elapsed() >= LINGER => return None,
             Some(0) => {}
-            Some(bytes) if over => return Some(Undelivered { bytes, reason: CloseReason::DrainTimeout }),
+            Some(bytes) if over => return Some(UndeliveredBytes { bytes, reason: CloseReason::DrainTimeout }),
             Some(bytes) if remaining.since.elapsed() >= STALL => {
-                return Some(Undelivered { bytes, reason: CloseReason::ClientStalled });
+                return Some(UndeliveredBytes { bytes, reason: CloseReason::ClientStalled });
             }
             Some(_) => {}
         }
@@ -129,9 +129,9 @@ impl SendQueues<'_> {
 
     /// The client has reset the connection. Many do that when they have had everything, for they leave our close_notify unread;
     /// so it counts only if the client cannot have taken the rest since the last look, at twice the rate at which it did before.
-    fn at_reset(&self) -> Option<Undelivered> {
+    fn at_reset(&self) -> Option<UndeliveredBytes> {
         let taken_since = self.rate? * 2.0 * self.looked.elapsed().as_secs_f64();
-        let left = Undelivered { bytes: self.bytes, reason: CloseReason::ClientReset };
+        let left = UndeliveredBytes { bytes: self.bytes, reason: CloseReason::ClientReset };
         (self.bytes as f64 > taken_since).then_some(left)
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep_until, timeout};
 use crate::telemetry::CloseReason;
 pub use error::ConnectionError;
 pub use http::{HttpInbound, HttpService};
-use linger::Undelivered;
+use linger::UndeliveredBytes;
 
 use crate::budget::{Budgets, Reservation};
 use crate::config::{AccessLogFilter, AdmittedPeers, Dial, Network, ProxyProtocol, Timeouts};
@@ -39,7 +39,7 @@ use crate::{policy, proxy_protocol, relay, tls};
 
 /// While the instance goes, a connection that has been idle for this long is closed: long enough for the pause between
 /// two parts of one answer, short enough for routers to let go of it before the app hears that it must stop.
-const IDLE_WHILE_GOING: Duration = Duration::from_millis(50);
+const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// How long a client waits for the first pair at least, where clients are not held for longer anyway.
 const FIRST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -160,7 +160,7 @@ async fn open_relay(
         Some(app) => app,
         None => match dial(service, &mut entry).await {
             Ok(app) => app,
-            Err(error) => return refuse(client, ConnectionError::UpstreamAfterHandshake(error), entry).await,
+            Err(error) => return reject(client, ConnectionError::UpstreamAfterHandshake(error), entry).await,
         },
     };
     let relay = Relay::new(&permit, client, established, app, proxy_header, reservation);
@@ -180,12 +180,12 @@ async fn open(
             entry.set_verdict(Ok(admitted.permit.clone()));
             Some((client, admitted, entry))
         }
-        Err(error) => refuse(client, error, entry).await,
+        Err(error) => reject(client, error, entry).await,
     }
 }
 
 /// Tells a client that it does not come in.
-async fn refuse<T>(client: TcpStream, error: ConnectionError, mut entry: AccessLogEntry) -> Option<T> {
+async fn reject<T>(client: TcpStream, error: ConnectionError, mut entry: AccessLogEntry) -> Option<T> {
     entry.set_error(&error);
     if let Some(denial) = error.denial() {
         entry.set_verdict(Err(denial.clone()));
@@ -199,12 +199,12 @@ async fn refuse<T>(client: TcpStream, error: ConnectionError, mut entry: AccessL
 async fn close(active: ActiveConnection, reason: CloseReason, service: &InboundService) {
     let ActiveConnection { mut relay, mut entry, .. } = active;
     entry.set_close_reason(reason);
-    let accounted = ByteCountGuard { relay: &mut relay, entry: &mut entry };
-    let whole = close::await_last_response(accounted.relay, reason).await;
-    drop(accounted);
+    let counted = ByteCountGuard { relay: &mut relay, entry: &mut entry };
+    let whole = close::await_last_response(counted.relay, reason).await;
+    drop(counted);
     let reason = match close::close_relay(relay, reason, whole, service.phase.clone()).await {
         None => reason,
-        Some(Undelivered { bytes, reason: why }) => {
+        Some(UndeliveredBytes { bytes, reason: why }) => {
             let down = &mut entry.fields.transferred.down;
             *down = down.saturating_sub(bytes);
             match reason {
@@ -376,37 +376,37 @@ async fn relay_until_closed<const LEAVES_IDLE: bool>(
     service: &InboundService,
 ) -> CloseReason {
     let ActiveConnection { relay, authorization, entry } = active;
-    let accounted = ByteCountGuard { relay, entry };
+    let counted = ByteCountGuard { relay, entry };
     if let Some(limit) = service.timeouts.idle {
-        accounted.relay.set_idle_timeout(limit);
+        counted.relay.set_idle_timeout(limit);
     }
     let mut deadline = Deadline::first_of(authorization.as_ref(), service.timeouts.max_age);
     let (mut phase, mut generations) = (service.phase.clone(), service.snapshots.generations());
     loop {
         generations.borrow_and_update();
-        if let Some(reason) = reauthorize(authorization, accounted.entry, service) {
+        if let Some(reason) = reauthorize(authorization, counted.entry, service) {
             return reason;
         }
         let here = *phase.borrow_and_update();
         match here {
             Phase::Running => {}
-            Phase::Retiring | Phase::Draining if LEAVES_IDLE => accounted.relay.end_web_socket(),
+            Phase::Retiring | Phase::Draining if LEAVES_IDLE => counted.relay.end_web_socket(),
             Phase::Retiring | Phase::Draining => {
-                accounted.relay.set_drain_idle_timeout(IDLE_WHILE_GOING);
+                counted.relay.set_drain_idle_timeout(DRAIN_IDLE_TIMEOUT);
                 if service.drain_http {
-                    accounted.relay.end_keep_alive();
+                    counted.relay.end_keep_alive();
                 }
             }
-            Phase::Delivering => accounted.relay.end_after_backlog(),
+            Phase::Delivering => counted.relay.end_after_backlog(),
             Phase::Closing => return CloseReason::DrainTimeout,
         }
         tokio::select! {
             // No dice are thrown for who is asked first: this is on the path of every byte.
             biased;
-            end = &mut *accounted.relay => return match end {
+            end = &mut *counted.relay => return match end {
                 RelayEnd::Idle if *service.phase.borrow() >= Phase::Retiring => CloseReason::ClosedIdle,
                 RelayEnd::BacklogEvicted => {
-                    accounted.entry.set_error(&NoBacklogProgress);
+                    counted.entry.set_error(&NoBacklogProgress);
                     CloseReason::Overloaded
                 }
                 end => end.into(),

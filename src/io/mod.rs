@@ -4,20 +4,20 @@ pub mod buffers;
 
 mod app_stream;
 mod connect;
-mod look;
+mod metered;
 mod outgoing;
 mod owned_task;
+mod periodic_check;
 mod plain_stream;
-mod tallied;
 mod write_buffer;
 
 pub use app_stream::AppStream;
 pub use connect::connect_tcp;
-pub(crate) use look::Look;
+pub(crate) use metered::{ByteMeter, BytesSince, MeteredStream, ReadLimitReached};
 pub use outgoing::Outgoing;
 pub(crate) use owned_task::OwnedTask;
+pub(crate) use periodic_check::PeriodicCheck;
 pub(crate) use plain_stream::PlainStream;
-pub(crate) use tallied::{ReadLimitReached, TalliedStream, Tally, TallySince};
 pub(crate) use write_buffer::WriteBuffer;
 
 /// Plaintext bytes that were carried.

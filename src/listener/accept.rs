@@ -79,14 +79,14 @@ impl ListenSocket for UnixListener {
 
 /// A listening socket from which nothing is taken while there is no room: further connections wait in the kernel's backlog.
 #[derive(Debug)]
-pub struct Queued<L> {
+pub struct LimitedListener<L> {
     /// Where connections come in.
     pub socket: L,
     /// Room for them, which may be shared.
     pub room: Arc<Semaphore>,
 }
 
-impl<L: ListenSocket> ListenSocket for Queued<L> {
+impl<L: ListenSocket> ListenSocket for LimitedListener<L> {
     type Stream = (L::Stream, OwnedSemaphorePermit);
     type Peer = L::Peer;
 

@@ -82,15 +82,15 @@ fn raised_descriptor_limit() -> Option<u64> {
 }
 
 /// What may be there at once: as told, or what the descriptor limit, as it is once it was raised, and the control group's memory limit allow.
-pub fn capacity(told: &Limits, limit: DescriptorLimit) -> Capacity {
+pub fn capacity(configured: &Limits, limit: DescriptorLimit) -> Capacity {
     let descriptors = match limit {
         DescriptorLimit::Raised => raised_descriptor_limit().unwrap_or(DESCRIPTORS_ASSUMED),
         DescriptorLimit::AsGiven => limits::highest_descriptor_limit(),
     };
-    let memory = told.memory.or_else(cgroup::memory_limit);
+    let memory = configured.memory.or_else(cgroup::memory_limit);
     let fitting = max_connections(Some(descriptors), memory);
-    let connections = told.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
-    let handshakes = told.handshakes.unwrap_or(connections);
+    let connections = configured.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
+    let handshakes = configured.handshakes.unwrap_or(connections);
     tracing::debug!(connections, handshakes, memory, "connection limits");
     let budget = memory.map(|bytes| bytes / PARTS_OF_MEMORY);
     let slots = Slots::new(connections);
@@ -144,10 +144,10 @@ mod tests {
 
     #[test]
     fn budgets_are_a_part_of_the_memory_limit_and_absent_without_one() {
-        let told = |memory| Limits { memory, ..Limits::default() };
-        let Capacity { budgets, .. } = capacity(&told(Some(32 << 20)), DescriptorLimit::Raised);
+        let configured = |memory| Limits { memory, ..Limits::default() };
+        let Capacity { budgets, .. } = capacity(&configured(Some(32 << 20)), DescriptorLimit::Raised);
         assert_eq!((budgets.handshakes.limit(), budgets.backlogs.limit()), (Some(4 << 20), Some(4 << 20)));
-        let Capacity { budgets, .. } = capacity(&told(Some(u64::MAX)), DescriptorLimit::Raised);
+        let Capacity { budgets, .. } = capacity(&configured(Some(u64::MAX)), DescriptorLimit::Raised);
         assert!(budgets.handshakes.limit() > Some(1 << 40));
     }
 }

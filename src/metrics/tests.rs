@@ -12,7 +12,7 @@ use crate::policy::{Policy, PolicyMode, Routes, Rule};
 use crate::telemetry::CloseReason;
 use crate::tls::Negotiated;
 
-struct Measured {
+struct MetricsFixture {
     counters: Arc<Counters>,
     readiness: Arc<Readiness>,
     metrics: Metrics,
@@ -22,7 +22,7 @@ fn budgets() -> Budgets {
     Budgets::new(Some(4 << 20), Some(4 << 20))
 }
 
-fn measured() -> Measured {
+fn measured() -> MetricsFixture {
     let (counters, readiness) = (Arc::new(Counters::default()), Arc::new(Readiness::new(1, Vec::new(), Vec::new())));
     let metrics = Metrics::new(
         Arc::clone(&counters),
@@ -33,10 +33,10 @@ fn measured() -> Measured {
         None,
         100,
     );
-    Measured { counters, readiness, metrics }
+    MetricsFixture { counters, readiness, metrics }
 }
 
-impl Measured {
+impl MetricsFixture {
     /// The series of the family `name`, with their values.
     fn series(&self, name: &str) -> HashMap<String, f64> {
         let text = self.metrics.open_metrics().unwrap();

@@ -28,7 +28,7 @@ pub struct AddressRules {
 
 /// Why an address is not dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, VariantArray)]
-pub enum AddressRefusal {
+pub enum AddressRejection {
     /// Where we listen.
     #[strum(to_string = "we listen there ourselves")]
     Ours,
@@ -61,33 +61,33 @@ impl AddressRules {
     }
 
     /// Why `addr` is not dialled; `None`: it may be.
-    pub(super) fn refusal(&self, addr: SocketAddr) -> Option<AddressRefusal> {
+    pub(super) fn refusal(&self, addr: SocketAddr) -> Option<AddressRejection> {
         let ip = addr.ip().to_canonical();
         self.refusal_of_ours(addr).or_else(|| {
             let allowed = self.guard.as_ref()?;
             let mut spellings = vec![ip];
             spellings.extend(embedded(ip).into_iter().map(IpAddr::V4));
             let is_allowed = |ip: &IpAddr| allowed.iter().any(|network| network.contains(*ip));
-            let refusal = |ip: &IpAddr| refusal_of_kind(*ip).or_else(|| is_own(*ip).then_some(AddressRefusal::Own));
+            let refusal = |ip: &IpAddr| refusal_of_kind(*ip).or_else(|| is_own(*ip).then_some(AddressRejection::Own));
             spellings.iter().filter(|ip| !is_allowed(ip)).find_map(refusal)
         })
     }
 
     /// The same of the address of somebody whom the configuration names in any case.
-    pub(super) fn refusal_of_ours(&self, addr: SocketAddr) -> Option<AddressRefusal> {
+    pub(super) fn refusal_of_ours(&self, addr: SocketAddr) -> Option<AddressRejection> {
         let ip = addr.ip().to_canonical();
         if ip.is_unspecified() || ip.is_multicast() {
-            return Some(AddressRefusal::Nobody);
+            return Some(AddressRejection::Nobody);
         }
         let is_ours = self.ours.iter().any(|ours| {
             let everywhere = ours.ip().is_unspecified() && (ip.is_loopback() || is_own(ip));
             ours.port() == addr.port() && (ours.ip().to_canonical() == ip || everywhere)
         });
-        is_ours.then_some(AddressRefusal::Ours)
+        is_ours.then_some(AddressRejection::Ours)
     }
 }
 
-fn refusal_of_kind(ip: IpAddr) -> Option<AddressRefusal> {
+fn refusal_of_kind(ip: IpAddr) -> Option<AddressRejection> {
     let (loopback, link_local, nobody) = match ip {
         IpAddr::V4(ip) => {
             (ip.is_loopback(), ip.is_link_local(), ip.octets()[0] == 0 || ip.is_broadcast() || ip.is_multicast())
@@ -95,10 +95,10 @@ fn refusal_of_kind(ip: IpAddr) -> Option<AddressRefusal> {
         IpAddr::V6(ip) => (ip.is_loopback(), ip.is_unicast_link_local(), ip.is_unspecified() || ip.is_multicast()),
     };
     match () {
-        () if loopback => Some(AddressRefusal::Loopback),
-        () if link_local => Some(AddressRefusal::LinkLocal),
-        () if nobody => Some(AddressRefusal::Nobody),
-        () if METADATA.contains(&ip) => Some(AddressRefusal::Metadata),
+        () if loopback => Some(AddressRejection::Loopback),
+        () if link_local => Some(AddressRejection::LinkLocal),
+        () if nobody => Some(AddressRejection::Nobody),
+        () if METADATA.contains(&ip) => Some(AddressRejection::Metadata),
         () => None,
     }
 }
@@ -135,13 +135,13 @@ fn is_own(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn refusal(rules: &AddressRules, addr: &str) -> Option<AddressRefusal> {
+    fn refusal(rules: &AddressRules, addr: &str) -> Option<AddressRejection> {
         rules.refusal(addr.parse().unwrap())
     }
 
     #[test]
     fn whoever_is_named_by_a_request_is_not_this_machine_nor_its_link_in_any_spelling() {
-        use AddressRefusal::{LinkLocal, Loopback, Metadata, Nobody};
+        use AddressRejection::{LinkLocal, Loopback, Metadata, Nobody};
         let rules = AddressRules::guarded(Vec::new(), Vec::new());
         for (addr, expected) in [
             ("127.0.0.1:80", Loopback),
@@ -182,11 +182,11 @@ mod tests {
     #[test]
     fn whoever_the_configuration_names_may_be_anybody_but_ourselves() {
         let rules = AddressRules::open(vec!["127.0.0.1:9000".parse().unwrap()]);
-        assert_eq!(refusal(&rules, "127.0.0.1:9000"), Some(AddressRefusal::Ours));
-        assert_eq!(refusal(&rules, "[::ffff:127.0.0.1]:9000"), Some(AddressRefusal::Ours));
+        assert_eq!(refusal(&rules, "127.0.0.1:9000"), Some(AddressRejection::Ours));
+        assert_eq!(refusal(&rules, "[::ffff:127.0.0.1]:9000"), Some(AddressRejection::Ours));
         assert_eq!(refusal(&rules, "127.0.0.1:9001"), None);
         assert_eq!(refusal(&rules, "169.254.169.254:80"), None);
-        assert_eq!(refusal(&rules, "0.0.0.0:80"), Some(AddressRefusal::Nobody));
+        assert_eq!(refusal(&rules, "0.0.0.0:80"), Some(AddressRejection::Nobody));
     }
 
     #[test]
@@ -195,8 +195,8 @@ mod tests {
         let allowed = crate::config::values::network("127.0.0.0/8").unwrap();
         let rules = AddressRules::guarded(ours, vec![allowed]);
         assert_eq!(refusal(&rules, "127.0.0.1:80"), None);
-        assert_eq!(refusal(&rules, "127.0.0.1:61445"), Some(AddressRefusal::Ours));
-        assert_eq!(refusal(&rules, "127.0.0.1:8443"), Some(AddressRefusal::Ours));
-        assert_eq!(refusal(&rules, "[::1]:80"), Some(AddressRefusal::Loopback));
+        assert_eq!(refusal(&rules, "127.0.0.1:61445"), Some(AddressRejection::Ours));
+        assert_eq!(refusal(&rules, "127.0.0.1:8443"), Some(AddressRejection::Ours));
+        assert_eq!(refusal(&rules, "[::1]:80"), Some(AddressRejection::Loopback));
     }
 }

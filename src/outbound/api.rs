@@ -23,13 +23,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::attempts::{STAGGER, dial_addr, name_of, shake_hands};
+use super::attempts::{STAGGER, dial_addr, handshake, name_of};
 use super::error::{AttemptError, rejection};
 use super::resolve::{Resolution, resolve};
 use super::stream::EndpointStream;
 use crate::config::{ApiUrl, Host};
 use crate::credentials::OutboundSnapshot;
-use crate::io::{ReadLimitReached, TalliedStream};
+use crate::io::{MeteredStream, ReadLimitReached};
 
 /// The longest head of an answer, and the most that may come before the answer itself (RFC 9110, 15.2), in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -206,10 +206,10 @@ impl ApiServer {
 
     /// A connection to whichever address answers first, and may.
     async fn connect(&self, limit: Duration) -> Result<EndpointStream, ApiError> {
-        let mut dials = Dials::new(self.addresses().await?, limit);
+        let mut dials = HappyEyeballs::new(self.addresses().await?, limit);
         while let Some((addr, tcp)) = dials.next().await {
             let Some(snapshot) = &self.snapshot else { return Ok(EndpointStream::Plain(tcp)) };
-            match shake_hands(limit, snapshot, &self.name, tcp).await {
+            match handshake(limit, snapshot, &self.name, tcp).await {
                 Ok((stream, _)) => return Ok(EndpointStream::Tls(stream)),
                 Err(error) => dials.note(addr, error),
             }
@@ -219,7 +219,7 @@ impl ApiServer {
 }
 
 /// Addresses that are dialled, each with a head start before the next (RFC 8305, 5).
-struct Dials {
+struct HappyEyeballs {
     left: std::vec::IntoIter<SocketAddr>,
     racing: JoinSet<(SocketAddr, Result<TcpStream, AttemptError>)>,
     limit: Duration,
@@ -227,7 +227,7 @@ struct Dials {
     worst: Option<(SocketAddr, AttemptError)>,
 }
 
-impl Dials {
+impl HappyEyeballs {
     fn new(addrs: Vec<SocketAddr>, limit: Duration) -> Self {
         Self { left: addrs.into_iter(), racing: JoinSet::new(), limit, worst: None }
     }
@@ -261,18 +261,18 @@ impl Dials {
 }
 
 async fn exchange(stream: EndpointStream, request: Request<Full<Bytes>>, max: usize) -> Result<ApiResponse, ApiError> {
-    let stream = TalliedStream::new(stream);
-    let tally = stream.tally();
-    tally.limit_reading(Some(2 * MAX_HEAD as u64));
+    let stream = MeteredStream::new(stream);
+    let meter = stream.meter();
+    meter.limit_reading(Some(2 * MAX_HEAD as u64));
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEAD);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| failure(&error))?;
-        tally.limit_reading(None);
+        meter.limit_reading(None);
         let response = whole(response, max).await?;
         // What is cut off would pass for a whole body where its length was not said.
-        match tally.is_truncated() {
+        match meter.is_truncated() {
             true => Err(ApiError::NoAnswer("the connection ended without close_notify".to_owned())),
             false => Ok(response),
         }

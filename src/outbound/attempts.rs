@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::dialler::Dialler;
-use super::endpoints::{Endpoint, Lease};
+use super::endpoints::{Endpoint, EndpointLease};
 use super::error::{AttemptError, OutboundError};
 use super::http_connect;
 use super::stream::EndpointStream;
@@ -35,7 +35,7 @@ pub(super) struct Connected {
     pub(super) stream: EndpointStream,
     /// Who it is; `None` where nobody was asked.
     pub(super) verified: Option<Verified>,
-    pub(super) lease: Lease,
+    pub(super) lease: EndpointLease,
 }
 
 /// A server that has shown who it is, and by what it was judged.
@@ -49,7 +49,7 @@ pub(super) struct Verified {
 /// An endpoint that has accepted, and has been sent nothing.
 #[derive(Debug)]
 pub(super) struct AcceptedDial {
-    pub(super) lease: Lease,
+    pub(super) lease: EndpointLease,
     pub(super) tcp: TcpStream,
     /// How long it took.
     took: Duration,
@@ -63,7 +63,7 @@ impl AcceptedDial {
 }
 
 /// The handshake with the endpoint on `tcp`, and who it is.
-pub(super) async fn shake_hands(
+pub(super) async fn handshake(
     limit: Duration,
     snapshot: &OutboundSnapshot,
     name: &ServerName<'static>,
@@ -87,7 +87,7 @@ pub(super) struct Attempts<'a> {
     /// What servers are shown and judged by; `None`: neither.
     snapshot: Option<Arc<OutboundSnapshot>>,
     /// The endpoint that is first, where it was chosen before.
-    first: Option<Lease>,
+    first: Option<EndpointLease>,
     /// Its place among those that wait for an endpoint.
     _pending: SemaphorePermit<'a>,
     /// When all of them have to be over.
@@ -142,13 +142,13 @@ impl<'a> Attempts<'a> {
     }
 
     /// The endpoint that is dialled first, chosen now, so that a connection to it may be found elsewhere. `None`: there is none.
-    pub(super) fn choose_first(&mut self, entry: &mut OutboundLogEntry) -> Option<&Lease> {
+    pub(super) fn choose_first(&mut self, entry: &mut OutboundLogEntry) -> Option<&EndpointLease> {
         self.first = self.next(entry);
         self.first.as_ref()
     }
 
     /// The lease of the endpoint that was chosen, for a connection that is there already.
-    pub(super) fn take_first(&mut self) -> Option<Lease> {
+    pub(super) fn take_first(&mut self) -> Option<EndpointLease> {
         self.first.take()
     }
 
@@ -193,7 +193,7 @@ impl<'a> Attempts<'a> {
         match self.worst.take() {
             Some(failed) => failed.into_entry(entry).into(),
             None if self.tried.is_empty() => {
-                self.dialler.endpoints.look_again();
+                self.dialler.endpoints.request_lookup();
                 self.dialler.endpoints.nobody()
             }
             None => OutboundError::TimedOut(self.dialler.settings.timeouts.total),
@@ -206,14 +206,14 @@ impl<'a> Attempts<'a> {
                 Some(dialled) => dialled,
                 None => self.dial(entry).await?,
             };
-            if let Some(connected) = self.shake(next, entry).await {
+            if let Some(connected) = self.handshake_with(next, entry).await {
                 return Some(connected);
             }
         }
     }
 
     /// The handshake with an endpoint that has accepted; `None` if it does not come to one, or it is not whom we want.
-    async fn shake(&mut self, dialled: AcceptedDial, entry: &mut OutboundLogEntry) -> Option<Connected> {
+    async fn handshake_with(&mut self, dialled: AcceptedDial, entry: &mut OutboundLogEntry) -> Option<Connected> {
         let AcceptedDial { lease, tcp, took } = dialled;
         let endpoint = Arc::clone(lease.endpoint());
         entry.fields.endpoint = Some(endpoint.addr);
@@ -229,7 +229,7 @@ impl<'a> Attempts<'a> {
         entry.fields.server_name = Some(name.to_str().into_owned());
         let began = Instant::now();
         self.shaking = Some((Arc::clone(&endpoint), began));
-        let shaken = shake_hands(self.handshake_limit(), &snapshot, &name, tcp).await;
+        let shaken = handshake(self.handshake_limit(), &snapshot, &name, tcp).await;
         self.shaking = None;
         match shaken {
             Ok((stream, server)) => {
@@ -283,7 +283,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// The next endpoint that was not tried, if so many may be.
-    fn next(&mut self, entry: &mut OutboundLogEntry) -> Option<Lease> {
+    fn next(&mut self, entry: &mut OutboundLogEntry) -> Option<EndpointLease> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
@@ -330,7 +330,7 @@ impl<'a> Attempts<'a> {
             if let Ok(Some(Ok(dialled))) = joined
                 && let Some(won) = self.take(dialled)
             {
-                self.judge_losers(racing);
+                self.count_losers(racing);
                 return Some(won);
             }
         }
@@ -351,7 +351,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Those who came second are closed. One that never answers is found out all the same: it would be waited for again and again.
-    fn judge_losers(&self, mut racing: JoinSet<DialResult>) {
+    fn count_losers(&self, mut racing: JoinSet<DialResult>) {
         if racing.is_empty() {
             return;
         }
@@ -370,13 +370,13 @@ impl<'a> Attempts<'a> {
 
 /// What came of dialling one endpoint.
 struct DialResult {
-    lease: Lease,
+    lease: EndpointLease,
     result: Result<TcpStream, AttemptError>,
     took: Duration,
 }
 
 impl DialResult {
-    async fn by(lease: Lease, timeouts: OutboundTimeouts) -> Self {
+    async fn by(lease: EndpointLease, timeouts: OutboundTimeouts) -> Self {
         let began = Instant::now();
         let result = dial_one(Arc::clone(lease.endpoint()), timeouts).await;
         Self { lease, result, took: began.elapsed() }

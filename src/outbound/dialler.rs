@@ -82,7 +82,7 @@ impl Dialler {
         let deadline = tokio::time::Instant::now() + self.settings.timeouts.total;
         let began = Instant::now();
         if let Err(why) = self.endpoints.wait(FIRST_LOOKUP.min(self.settings.timeouts.total)).await {
-            self.endpoints.look_again();
+            self.endpoints.request_lookup();
             return Err(OutboundError::ResolveFailed(why));
         }
         entry.fields.resolve = Some(began.elapsed()).filter(|waited| *waited >= Duration::from_millis(1));

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::address_rules::{AddressRefusal, AddressRules};
+use super::address_rules::{AddressRejection, AddressRules};
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
 use super::resolve::{Resolution, resolve};
@@ -43,11 +43,11 @@ pub struct Endpoint {
 
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
+pub enum ResolveState {
     /// It is being looked up for the first time.
-    Nothing,
+    Pending,
     /// It was looked up; there may be no address.
-    Endpoints,
+    Resolved,
     /// It could never be looked up, for this reason.
     Failed(String),
 }
@@ -61,11 +61,11 @@ pub struct Endpoints {
     targets: Vec<(Target, Option<Arc<HttpProxy>>)>,
     rules: Arc<AddressRules>,
     /// An address that was found and is not dialled, and why.
-    refused: Mutex<Option<(SocketAddr, AddressRefusal)>>,
+    refused: Mutex<Option<(SocketAddr, AddressRejection)>>,
     refresh: Duration,
     eject: Option<u32>,
     current: ArcSwap<Vec<Arc<Endpoint>>>,
-    known: watch::Sender<Known>,
+    known: watch::Sender<ResolveState>,
     failed: Notify,
     health: Arc<OutboundHealth>,
     counters: Arc<OutboundCounters>,
@@ -73,9 +73,9 @@ pub struct Endpoints {
 
 /// One connection to an endpoint, which counts as long as this is there.
 #[derive(Debug)]
-pub struct Lease(Arc<Endpoint>);
+pub struct EndpointLease(Arc<Endpoint>);
 
-impl Lease {
+impl EndpointLease {
     fn new(endpoint: Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(endpoint)
@@ -87,7 +87,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for EndpointLease {
     fn drop(&mut self) {
         // Whatever became of it: another one may find out how it is.
         lock(&self.0.outlier).abandon_probe();
@@ -148,7 +148,7 @@ impl Endpoints {
             refresh: outbound.settings.refresh.max(MIN_REFRESH),
             eject: outbound.settings.eject,
             current: ArcSwap::default(),
-            known: watch::Sender::new(Known::Nothing),
+            known: watch::Sender::new(ResolveState::Pending),
             failed: Notify::new(),
             health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.settings.required)),
             counters,
@@ -251,15 +251,15 @@ impl Endpoints {
 
     /// The endpoints that there are may be used, or it is known that there is none.
     fn know(&self) {
-        self.known.send_replace(Known::Endpoints);
+        self.known.send_replace(ResolveState::Resolved);
         self.health.set(self.current().len());
     }
 
     fn note_failure(&self, why: String) {
         self.known.send_if_modified(|known| match known {
-            Known::Endpoints => false,
-            Known::Nothing | Known::Failed(_) => {
-                *known = Known::Failed(why);
+            ResolveState::Resolved => false,
+            ResolveState::Pending | ResolveState::Failed(_) => {
+                *known = ResolveState::Failed(why);
                 true
             }
         });
@@ -304,7 +304,7 @@ impl Endpoints {
     }
 
     /// Why `addr` is not dialled, which leads to `target`, by a proxy or at once.
-    fn refusal(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<AddressRefusal> {
+    fn refusal(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<AddressRejection> {
         if !is_proxy {
             return self.rules.refusal(addr);
         }
@@ -330,10 +330,10 @@ impl Endpoints {
     /// Why it could not be, if it never could.
     pub async fn wait(&self, limit: Duration) -> Result<(), String> {
         let mut known = self.known.subscribe();
-        match timeout(limit, known.wait_for(|known| *known != Known::Nothing)).await {
+        match timeout(limit, known.wait_for(|known| *known != ResolveState::Pending)).await {
             Ok(Ok(known)) => match &*known {
-                Known::Failed(why) => Err(why.clone()),
-                Known::Nothing | Known::Endpoints => Ok(()),
+                ResolveState::Failed(why) => Err(why.clone()),
+                ResolveState::Pending | ResolveState::Resolved => Ok(()),
             },
             _ => Err(format!("{} was not looked up within {limit:?}", self.name)),
         }
@@ -345,7 +345,7 @@ impl Endpoints {
     }
 
     /// What is known of the name.
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> ResolveState {
         self.known.borrow().clone()
     }
 
@@ -355,7 +355,7 @@ impl Endpoints {
     }
 
     /// Somebody has looked for an endpoint and found none: the name is looked up soon.
-    pub(super) fn look_again(&self) {
+    pub(super) fn request_lookup(&self) {
         self.failed.notify_one();
     }
 
@@ -373,14 +373,14 @@ impl Endpoints {
     }
 
     /// Takes `endpoint` for a connection, which counts from now on.
-    pub(super) fn lease(&self, endpoint: Arc<Endpoint>) -> Lease {
+    pub(super) fn lease(&self, endpoint: Arc<Endpoint>) -> EndpointLease {
         let now = Instant::now();
         let mut outlier = lock(&endpoint.outlier);
         if outlier.availability(now) == Availability::Probe {
             outlier.probe(now);
         }
         drop(outlier);
-        Lease::new(endpoint)
+        EndpointLease::new(endpoint)
     }
 
     /// Something has come of a connection to the endpoint, behind the handshake.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, InvalidMessage};
 
-use super::address_rules::AddressRefusal;
+use super::address_rules::AddressRejection;
 use crate::telemetry::{AttemptResult, OutboundCloseReason};
 use crate::tls;
 use crate::trust::{ServerDenial, ServerDenialReason};
@@ -26,7 +26,7 @@ pub enum OutboundError {
         /// One of them.
         addr: SocketAddr,
         /// Why not.
-        why: AddressRefusal,
+        why: AddressRejection,
     },
     /// The forward proxy has to do with so many servers already.
     #[error("the forward proxy has to do with {0} servers at once, and knows no more")]
@@ -127,7 +127,7 @@ impl OutboundError {
             Self::CredentialExpired => "see whether what rotates the pair still runs".into(),
             Self::Overloaded { option, .. } => format!("raise {option}").into(),
             Self::Attempt(attempt) => attempt.remedy()?.into(),
-            Self::AddressNotAllowed { why: AddressRefusal::Ours | AddressRefusal::Nobody, .. } => {
+            Self::AddressNotAllowed { why: AddressRejection::Ours | AddressRejection::Nobody, .. } => {
                 "name another server".into()
             }
             Self::AddressNotAllowed { .. } => {
@@ -267,7 +267,7 @@ impl AttemptError {
     }
 }
 
-fn not_allowed(name: &str, addr: SocketAddr, why: AddressRefusal) -> String {
+fn not_allowed(name: &str, addr: SocketAddr, why: AddressRejection) -> String {
     match name == addr.to_string() {
         true => format!("{name} is not dialled: {why}"),
         false => format!("{name} leads to {addr}, which is not dialled: {why}"),

@@ -24,11 +24,11 @@ mod tcp;
 
 use std::sync::Arc;
 
-pub use address_rules::{AddressRefusal, AddressRules};
+pub use address_rules::{AddressRejection, AddressRules};
 pub use api::{ApiError, ApiLimits, ApiRequest, ApiResponse, ApiServer};
 pub use attempts::server_name;
 pub use dialler::Dialler;
-pub use endpoints::{Endpoint, Endpoints, Known, Lease};
+pub use endpoints::{Endpoint, EndpointLease, Endpoints, ResolveState};
 pub use error::{AttemptError, OutboundError};
 pub use forward_proxy::{Hosts, ProxyPassword, ProxyRequests};
 pub use http::{HttpClient, HttpShared, OutboundRequests, RequestService};

@@ -24,7 +24,7 @@ use super::stream::EndpointStream;
 use crate::budget::Reservation;
 use crate::http::ResponseTracker;
 use crate::io::buffers::{Buffers, READ};
-use crate::io::{AppStream, Look, Transferred, WriteBuffer, buffers};
+use crate::io::{AppStream, PeriodicCheck, Transferred, WriteBuffer, buffers};
 use crate::relay::{BacklogWatch, IdleTimer, delivered_to};
 
 /// What is read at a time however short memory is, in bytes.
@@ -65,15 +65,15 @@ pub(super) struct OutboundRelay {
     to_endpoint: WriteBuffer,
     /// Plaintext that the app would not take yet.
     to_app: WriteBuffer,
-    up: Direction,
-    down: Direction,
+    up: TransferState,
+    down: TransferState,
     /// rustls may have ciphertext that the endpoint would not take yet.
     is_unflushed: bool,
-    carried: Transferred,
+    transferred: Transferred,
     idle: IdleTimer,
     exchange: ResponseTracker,
     /// Looks after an upload that is blocked: nothing else tells that the app has gone.
-    blocked: Look,
+    blocked: PeriodicCheck,
     /// What had been carried up when the endpoint had last taken all of it: rustls keeps some of what came since.
     flushed: u64,
     /// The memory of what is kept.
@@ -83,7 +83,7 @@ pub(super) struct OutboundRelay {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+enum TransferState {
     Open,
     /// Its source has ended; what is kept is still to be delivered.
     Ending,
@@ -92,11 +92,11 @@ enum Direction {
 
 /// How far one direction of an outbound relay has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+enum TransferStep {
     /// It waits for a socket, or is done.
-    Over,
+    Waiting,
     /// It has used up its turn.
-    Busy,
+    Yielded,
 }
 
 impl OutboundRelay {
@@ -107,13 +107,13 @@ impl OutboundRelay {
             endpoint,
             to_endpoint: WriteBuffer::default(),
             to_app: WriteBuffer::default(),
-            up: Direction::Open,
-            down: Direction::Open,
+            up: TransferState::Open,
+            down: TransferState::Open,
             is_unflushed: false,
-            carried: Transferred::default(),
+            transferred: Transferred::default(),
             idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
-            blocked: Look::default(),
+            blocked: PeriodicCheck::default(),
             flushed: 0,
             reservation,
             stall: None,
@@ -123,7 +123,7 @@ impl OutboundRelay {
     /// Bytes that are kept because a side does not take them.
     fn memory(&self) -> usize {
         let sealed = match (&self.endpoint, self.is_unflushed) {
-            (EndpointStream::Tls(_), true) => self.carried.up.saturating_sub(self.flushed),
+            (EndpointStream::Tls(_), true) => self.transferred.up.saturating_sub(self.flushed),
             _ => 0,
         };
         let sealed = usize::try_from(sealed).unwrap_or(MAX_SEALED).min(MAX_SEALED);
@@ -143,13 +143,13 @@ impl OutboundRelay {
             return false;
         }
         let (keeps_up, keeps_down) = (!self.to_endpoint.is_empty() || self.is_unflushed, !self.to_app.is_empty());
-        let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.carried));
-        while stall.poll_look(cx).is_ready() {
+        let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
+        while stall.poll_check(cx).is_ready() {
             let down = match &self.app {
-                AppStream::Tcp(app) => delivered_to(app, self.carried.down, keeps_down),
-                AppStream::Unix(_) => self.carried.down,
+                AppStream::Tcp(app) => delivered_to(app, self.transferred.down, keeps_down),
+                AppStream::Unix(_) => self.transferred.down,
             };
-            let is_stuck = stall.is_stuck(Transferred { down, ..self.carried }, keeps_up, keeps_down);
+            let is_stuck = stall.is_stuck(Transferred { down, ..self.transferred }, keeps_up, keeps_down);
             if is_stuck && self.reservation.budget().is_short() {
                 return true;
             }
@@ -161,11 +161,11 @@ impl OutboundRelay {
     pub(super) fn begin_with(&mut self, up: Vec<u8>, down: Vec<u8>) {
         self.is_unflushed = !up.is_empty();
         if !up.is_empty() {
-            self.idle.heard_client();
+            self.idle.on_client_data();
             self.exchange.on_request(&up);
         }
         if !down.is_empty() {
-            self.idle.heard_app();
+            self.idle.on_app_data();
             self.exchange.on_response(&down);
         }
         self.to_endpoint = WriteBuffer::from(up);
@@ -179,12 +179,12 @@ impl OutboundRelay {
 
     /// Plaintext bytes carried so far: up to the endpoint, down to the app.
     pub(super) fn transferred(&self) -> Transferred {
-        self.carried
+        self.transferred
     }
 
     /// Ends the transfer once nothing has moved either way for `limit`.
     pub(super) fn set_idle_timeout(&mut self, limit: Duration) {
-        self.idle.after_silence(limit);
+        self.idle.set_timeout(limit);
     }
 
     /// Ends the transfer once nothing has moved for `limit` and nobody waits: the last word was the endpoint's.
@@ -194,7 +194,7 @@ impl OutboundRelay {
 
     /// Whether the app waits for an answer, or an answer is under way: an end of file would look like the end of it.
     pub(super) fn is_within_an_exchange(&self) -> bool {
-        let is_over = self.up == Direction::Done && self.down == Direction::Done;
+        let is_over = self.up == TransferState::Done && self.down == TransferState::Done;
         !is_over && (self.idle.client_waits() || self.exchange.is_under_way() || !self.to_app.is_empty())
     }
 
@@ -226,13 +226,13 @@ impl OutboundRelay {
     }
 
     fn poll_transfer(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<OutboundRelayEnd> {
-        let turns = self.carry_down(cx, buffers).and_then(|down| Ok((down, self.carry_up(cx, buffers)?)));
+        let turns = self.transfer_down(cx, buffers).and_then(|down| Ok((down, self.transfer_up(cx, buffers)?)));
         match turns {
             Err(end) => Poll::Ready(end),
-            Ok(_) if self.up == Direction::Done && self.down == Direction::Done => {
+            Ok(_) if self.up == TransferState::Done && self.down == TransferState::Done => {
                 Poll::Ready(OutboundRelayEnd::Complete)
             }
-            Ok((Turn::Over, Turn::Over)) => Poll::Pending,
+            Ok((TransferStep::Waiting, TransferStep::Waiting)) => Poll::Pending,
             Ok(_) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -241,54 +241,54 @@ impl OutboundRelay {
     }
 
     /// app → endpoint
-    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Turn, OutboundRelayEnd> {
+    fn transfer_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, OutboundRelayEnd> {
         for _ in 0..READS_PER_TURN {
-            if self.up == Direction::Done {
-                return Ok(Turn::Over);
+            if self.up == TransferState::Done {
+                return Ok(TransferStep::Waiting);
             }
-            let delivered = self.to_endpoint.poll_deliver(Pin::new(&mut self.endpoint), cx, &mut self.carried.up);
+            let delivered = self.to_endpoint.poll_deliver(Pin::new(&mut self.endpoint), cx, &mut self.transferred.up);
             if !self.took(delivered) {
-                return Ok(Turn::Over);
+                return Ok(TransferStep::Waiting);
             }
             if self.is_unflushed {
                 let flushed = Pin::new(&mut self.endpoint).poll_flush(cx);
                 if !self.took(flushed) {
-                    return Ok(Turn::Over);
+                    return Ok(TransferStep::Waiting);
                 }
                 self.is_unflushed = false;
-                self.flushed = self.carried.up;
+                self.flushed = self.transferred.up;
             }
-            if self.up == Direction::Ending {
+            if self.up == TransferState::Ending {
                 let shut = Pin::new(&mut self.endpoint).poll_shutdown(cx);
                 if self.took(shut) {
-                    self.up = Direction::Done;
+                    self.up = TransferState::Done;
                 }
-                return Ok(Turn::Over);
+                return Ok(TransferStep::Waiting);
             }
             if self.app.poll_read_ready(cx).is_pending() {
-                return Ok(Turn::Over);
+                return Ok(TransferStep::Waiting);
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(Turn::Over),
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
                 Poll::Ready(Ok(())) => {}
             }
             let read = space.filled();
             if read.is_empty() {
-                self.up = Direction::Ending;
+                self.up = TransferState::Ending;
                 continue;
             }
-            self.idle.heard_client();
+            self.idle.on_client_data();
             self.exchange.on_request(read);
             self.is_unflushed = true;
             let written =
-                self.to_endpoint.poll_write_through(read, Pin::new(&mut self.endpoint), cx, &mut self.carried.up);
+                self.to_endpoint.poll_write_through(read, Pin::new(&mut self.endpoint), cx, &mut self.transferred.up);
             if !self.took(written) {
-                return Ok(Turn::Over);
+                return Ok(TransferStep::Waiting);
             }
         }
-        Ok(Turn::Busy)
+        Ok(TransferStep::Yielded)
     }
 
     /// Whether the endpoint took what it was given. One that takes nothing more may have said why: what it has sent is read first.
@@ -297,7 +297,7 @@ impl OutboundRelay {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(_)) => {
-                self.up = Direction::Done;
+                self.up = TransferState::Done;
                 self.to_endpoint = WriteBuffer::default();
                 false
             }
@@ -305,42 +305,42 @@ impl OutboundRelay {
     }
 
     /// endpoint → app
-    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<Turn, OutboundRelayEnd> {
+    fn transfer_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, OutboundRelayEnd> {
         for _ in 0..READS_PER_TURN {
-            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.down) {
-                Poll::Pending => return Ok(Turn::Over),
+            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.transferred.down) {
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
             }
             match self.down {
-                Direction::Open => {}
-                Direction::Ending => {
-                    self.down = Direction::Done;
+                TransferState::Open => {}
+                TransferState::Ending => {
+                    self.down = TransferState::Done;
                     // The app may be gone already: then there is nobody to tell.
                     let _ = self.app.end_sending();
-                    return Ok(Turn::Over);
+                    return Ok(TransferStep::Waiting);
                 }
-                Direction::Done => return Ok(Turn::Over),
+                TransferState::Done => return Ok(TransferStep::Waiting),
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.endpoint).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(Turn::Over),
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(error)) => return Err(endpoint_failed(error)),
                 Poll::Ready(Ok(())) => {}
             }
             let read = space.filled();
             if read.is_empty() {
-                self.down = Direction::Ending;
+                self.down = TransferState::Ending;
                 continue;
             }
-            self.idle.heard_app();
+            self.idle.on_app_data();
             self.exchange.on_response(read);
-            match self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.carried.down) {
+            match self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.transferred.down) {
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        Ok(Turn::Busy)
+        Ok(TransferStep::Yielded)
     }
 }
 
@@ -368,7 +368,7 @@ impl Future for OutboundRelay {
                     return Poll::Ready(OutboundRelayEnd::BacklogEvicted);
                 }
                 let on_its_way = !this.to_app.is_empty() || !this.to_endpoint.is_empty() || this.is_unflushed;
-                let Transferred { up, down } = this.carried;
+                let Transferred { up, down } = this.transferred;
                 this.idle
                     .poll(cx, on_its_way, || up.wrapping_add(down), this.exchange.is_under_way())
                     .map(|()| OutboundRelayEnd::Idle)

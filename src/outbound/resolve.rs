@@ -66,7 +66,7 @@ impl Family {
 }
 
 /// The DNS answer for one address family: A or AAAA.
-enum Answer {
+enum DnsAnswer {
     Addresses(Vec<IpAddr>, Duration),
     /// The name is there, and has no address of the family.
     NoData,
@@ -142,34 +142,42 @@ async fn both_families(resolver: &TokioResolver, name: Name) -> Option<Resolutio
     let ask = async |family: Family| answer(resolver.lookup(name.clone(), family.kind()).await);
     let (mut four, mut six) = (pin!(ask(Family::Four)), pin!(ask(Family::Six)));
     let (one, other, family) = tokio::select! {
-        one = &mut four => beside(one, six, Family::Six).await,
-        one = &mut six => beside(one, four, Family::Four).await,
+        one = &mut four => resolve_other_family(one, six, Family::Six).await,
+        one = &mut six => resolve_other_family(one, four, Family::Four).await,
     };
     Some(match (one, other) {
-        (Answer::Addresses(four, four_ttl), Answer::Addresses(six, six_ttl)) => {
+        (DnsAnswer::Addresses(four, four_ttl), DnsAnswer::Addresses(six, six_ttl)) => {
             addresses(four.into_iter().chain(six), four_ttl.min(six_ttl))
         }
-        (Answer::Addresses(known, _), Answer::Failed(_)) => Resolution::Partly(distinct(known.into_iter()), family),
-        (Answer::Failed(_), Answer::Addresses(known, _)) => {
+        (DnsAnswer::Addresses(known, _), DnsAnswer::Failed(_)) => {
+            Resolution::Partly(distinct(known.into_iter()), family)
+        }
+        (DnsAnswer::Failed(_), DnsAnswer::Addresses(known, _)) => {
             let family = if family == Family::Six { Family::Four } else { Family::Six };
             Resolution::Partly(distinct(known.into_iter()), family)
         }
-        (Answer::Addresses(known, ttl), _) | (_, Answer::Addresses(known, ttl)) => addresses(known.into_iter(), ttl),
-        (Answer::Failed(why), _) | (_, Answer::Failed(why)) => Resolution::Failed(why),
-        (Answer::NoData, _) | (_, Answer::NoData) => match endless(resolver, name.clone()).await {
+        (DnsAnswer::Addresses(known, ttl), _) | (_, DnsAnswer::Addresses(known, ttl)) => {
+            addresses(known.into_iter(), ttl)
+        }
+        (DnsAnswer::Failed(why), _) | (_, DnsAnswer::Failed(why)) => Resolution::Failed(why),
+        (DnsAnswer::NoData, _) | (_, DnsAnswer::NoData) => match endless(resolver, name.clone()).await {
             Some(why) => Resolution::Failed(why),
             None => Resolution::Empty,
         },
-        (Answer::NoName, Answer::NoName) => return None,
+        (DnsAnswer::NoName, DnsAnswer::NoName) => return None,
     })
 }
 
 /// `one`, and what `other` says, which is of `family`: where there are addresses already, it is not waited for (RFC 8305, 3), and nobody has
 /// said that there are none of the other.
-async fn beside(one: Answer, other: impl Future<Output = Answer>, family: Family) -> (Answer, Answer, Family) {
+async fn resolve_other_family(
+    one: DnsAnswer,
+    other: impl Future<Output = DnsAnswer>,
+    family: Family,
+) -> (DnsAnswer, DnsAnswer, Family) {
     let other = match one {
-        Answer::Addresses(..) => {
-            timeout(OTHER_FAMILY, other).await.unwrap_or_else(|_| Answer::Failed("it was not waited for".to_owned()))
+        DnsAnswer::Addresses(..) => {
+            timeout(OTHER_FAMILY, other).await.unwrap_or_else(|_| DnsAnswer::Failed("it was not waited for".to_owned()))
         }
         _ => other.await,
     };
@@ -216,23 +224,23 @@ fn distinct(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     addresses
 }
 
-fn answer(found: Result<Lookup, NetError>) -> Answer {
+fn answer(found: Result<Lookup, NetError>) -> DnsAnswer {
     match found {
         Ok(lookup) => {
             let records = lookup.answers();
             let ips: Vec<IpAddr> = records.iter().filter_map(|record| record.data.ip_addr()).collect();
             // Of the aliases as well: whichever ends first may lead elsewhere.
             let ttl = records.iter().map(|record| record.ttl).min().unwrap_or_default();
-            if ips.is_empty() { Answer::NoData } else { Answer::Addresses(ips, Duration::from_secs(ttl.into())) }
+            if ips.is_empty() { DnsAnswer::NoData } else { DnsAnswer::Addresses(ips, Duration::from_secs(ttl.into())) }
         }
         Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
-            ResponseCode::NXDomain => Answer::NoName,
-            ResponseCode::NoError => Answer::NoData,
-            code => Answer::Failed(format!("the DNS server says {code}")),
+            ResponseCode::NXDomain => DnsAnswer::NoName,
+            ResponseCode::NoError => DnsAnswer::NoData,
+            code => DnsAnswer::Failed(format!("the DNS server says {code}")),
         },
-        Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::Failed(format!("the DNS server says {code}")),
-        Err(NetError::Timeout) => Answer::Failed(format!("no DNS server has answered within {:?}", TRY * 2)),
-        Err(NetError::NoConnections) => Answer::Failed("no DNS server can be reached".to_owned()),
-        Err(error) => Answer::Failed(error.to_string()),
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => DnsAnswer::Failed(format!("the DNS server says {code}")),
+        Err(NetError::Timeout) => DnsAnswer::Failed(format!("no DNS server has answered within {:?}", TRY * 2)),
+        Err(NetError::NoConnections) => DnsAnswer::Failed("no DNS server can be reached".to_owned()),
+        Err(error) => DnsAnswer::Failed(error.to_string()),
     }
 }

@@ -63,7 +63,7 @@ impl<'a> Retirement<'a> {
     }
 
     /// What is demanded now of the connection, whose server has shown `chain`. Each thing is said once.
-    pub(super) fn judge(&mut self, chain: &[CertificateDer<'_>]) -> Option<RetirementStep> {
+    pub(super) fn check(&mut self, chain: &[CertificateDer<'_>]) -> Option<RetirementStep> {
         if self.is_over {
             return Some(RetirementStep::End(OutboundCloseReason::CredentialExpired, None));
         }

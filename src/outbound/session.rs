@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::attempts::{Connected, Verified};
 use super::dialler::Dialler;
-use super::endpoints::Lease;
+use super::endpoints::EndpointLease;
 use super::error::AttemptError;
 use super::relay::{OutboundRelay, OutboundRelayEnd};
 use super::retirement::{OptionalTimer, Retirement, RetirementStep};
@@ -28,13 +28,13 @@ const PAUSE_WANTED: Duration = Duration::from_secs(30);
 /// What a connection holds while bytes are carried. All else is in boxes that are gone by then.
 ///
 /// It has a box of its own: a future has room for a value in each place that it passes through.
-pub(super) struct OutboundSession(Box<Carrying>);
+pub(super) struct OutboundSession(Box<ActiveOutbound>);
 
-struct Carrying {
+struct ActiveOutbound {
     relay: OutboundRelay,
     entry: OutboundLogEntry,
     verified: Option<Verified>,
-    lease: Lease,
+    lease: EndpointLease,
     /// Its place among the requests, where it began as one.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -53,7 +53,7 @@ impl OutboundSession {
             entry.fields.server = Some(server.certificate.clone());
         }
         let relay = OutboundRelay::new(app, stream, backlogs.reservation());
-        Self(Box::new(Carrying { relay, entry, verified, lease, _permit: None }))
+        Self(Box::new(ActiveOutbound { relay, entry, verified, lease, _permit: None }))
     }
 
     /// What was sent before is carried first: the app's bytes `up`, and the endpoint's `down`.
@@ -77,7 +77,7 @@ impl OutboundSession {
     /// Carries bytes until a side, a limit, a rotation or the end of the process ends it, and closes both.
     pub(super) async fn run(mut self, dialler: &Dialler, phase: watch::Receiver<Phase>) {
         let reason = self.0.relay_until_closed(dialler, phase).await;
-        let Carrying { relay, mut entry, .. } = *self.0;
+        let ActiveOutbound { relay, mut entry, .. } = *self.0;
         entry.set_close_reason(reason);
         match reason {
             OutboundCloseReason::Completed
@@ -94,7 +94,7 @@ impl OutboundSession {
     }
 }
 
-impl Carrying {
+impl ActiveOutbound {
     /// Carries bytes until a side, a limit, a rotation or the end of the process ends it.
     async fn relay_until_closed(
         &mut self,
@@ -110,7 +110,7 @@ impl Carrying {
         let mut too_old = OptionalTimer::after(timeouts.max_age);
         let (mut let_go, mut is_old) = (false, false);
         let reason = loop {
-            match retirement.judge(relay.endpoint().certificates()) {
+            match retirement.check(relay.endpoint().certificates()) {
                 // In the next pause behind an answer. An app that waits for one is not cut off before it has to be.
                 Some(RetirementStep::LetGo) => {
                     let_go = true;

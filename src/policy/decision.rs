@@ -2,7 +2,7 @@
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::doubt::Doubt;
+use super::doubtful_name::DoubtfulName;
 use super::{Denial, DenialReason, Routes, Rule};
 use crate::identity::{Client, Identity};
 
@@ -91,7 +91,7 @@ impl Policy {
         if let Some(rule) = self.deny.iter().find(|rule| rule.denies(client, own)) {
             return Err(Denial::by(rule));
         }
-        let doubt = |certificate| self.deny.iter().find_map(|rule| Some((rule, Doubt::of(rule, certificate)?)));
+        let doubt = |certificate| self.deny.iter().find_map(|rule| Some((rule, DoubtfulName::of(rule, certificate)?)));
         match client.certificate().and_then(doubt) {
             Some((rule, doubt)) => Err(Denial::doubtful(rule, &doubt)),
             None => Ok(()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::Rule;
-use super::doubt::Doubt;
+use super::doubtful_name::DoubtfulName;
 use crate::identity::{CertificateError, IdentityError};
 
 /// Why a client may not come in. A closed set: dashboards are built on it.
@@ -104,7 +104,7 @@ impl Denial {
     }
 
     /// A client of whom it cannot be said that the rule does not mean it.
-    pub(super) fn doubtful(rule: &Rule, doubt: &Doubt<'_>) -> Self {
+    pub(super) fn doubtful(rule: &Rule, doubt: &DoubtfulName<'_>) -> Self {
         Self { reason: DenialReason::NameDoubtful, rule: Some(rule.clone()), detail: Some(doubt.to_string().into()) }
     }
 

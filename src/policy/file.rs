@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::route_file::{PlacedRoute, ROUTE};
+use super::route_file::{LocatedRoute, ROUTE};
 use super::rule_file::{RuleFileReader, entries, no_such_word};
 use super::{PolicyMode, Rule};
 use crate::diagnostics::Diagnostics;
@@ -19,7 +19,7 @@ pub struct PolicyFile {
     /// `deny`
     pub deny: Vec<Rule>,
     /// `[[route]]`, each with its place.
-    pub(crate) routes: Vec<PlacedRoute>,
+    pub(crate) routes: Vec<LocatedRoute>,
 }
 
 impl PolicyFile {

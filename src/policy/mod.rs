@@ -9,7 +9,7 @@
 mod alt_name;
 mod decision;
 mod denial;
-mod doubt;
+mod doubtful_name;
 mod file;
 mod path_handling;
 mod pattern;

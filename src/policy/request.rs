@@ -21,7 +21,7 @@ pub struct RequestVerdict<'p> {
     /// The route that is the one for it, if there is one.
     pub route: Option<&'p Route>,
     /// Whether it may be made.
-    pub judged: Result<RequestPermit, RequestDenial>,
+    pub result: Result<RequestPermit, RequestDenial>,
 }
 
 /// Why a client may not make a request.
@@ -60,7 +60,7 @@ impl Policy {
     }
 
     /// The verdict on a request for `target`, which is without scheme and authority, of `client`, who has come in. There are routes.
-    pub fn judge_request(
+    pub fn evaluate_request(
         &self,
         client: &Client,
         own: Option<&Identity>,
@@ -72,36 +72,36 @@ impl Policy {
             Ok(folded) => folded,
             Err(why) => {
                 let denial = RequestDenial::PathUnfoldable(why);
-                let (route, judged) = self.of_every_reading(client, own, method, target, handling, denial);
-                return RequestVerdict { folded: None, route, judged };
+                let (route, result) = self.of_every_reading(client, own, method, target, handling, denial);
+                return RequestVerdict { folded: None, route, result };
             }
         };
         if let Some(health) = self.health_for(client, own, method, folded.as_str()).filter(|_| !folded.is_changed()) {
             return health;
         }
-        let (route, judged) = match self.judge(client, own, method, &folded) {
+        let (route, result) = match self.evaluate(client, own, method, &folded) {
             (_, Err(denial @ RequestDenial::PathAmbiguous)) => {
                 self.of_every_reading(client, own, method, folded.as_str(), handling, denial)
             }
-            (route, judged) => (route.or_else(|| self.route_for(method, &folded)), self.concluded(client, judged)),
+            (route, result) => (route.or_else(|| self.route_for(method, &folded)), self.concluded(client, result)),
         };
         match folded.is_changed() && handling.changed == ChangedPaths::Reject {
             true => RequestVerdict {
-                judged: Err(RequestDenial::PathChanged(folded.clone())),
+                result: Err(RequestDenial::PathChanged(folded.clone())),
                 folded: Some(folded),
                 route: None,
             },
-            false => RequestVerdict { folded: Some(folded), route, judged },
+            false => RequestVerdict { folded: Some(folded), route, result },
         }
     }
 
     /// The verdict on any request of `client`, as if there were no routes.
-    pub fn judge_by_allow(&self, client: &Client, own: Option<&Identity>) -> RequestVerdict<'_> {
-        let judged = match self.not_denied(client, own) {
+    pub fn evaluate_allowlist(&self, client: &Client, own: Option<&Identity>) -> RequestVerdict<'_> {
+        let result = match self.not_denied(client, own) {
             Ok(()) => Self::admitting(&self.allow, client, own).map_err(RequestDenial::of),
             Err(denial) => Err(RequestDenial::Denied(denial)),
         };
-        RequestVerdict { folded: None, route: None, judged: self.concluded(client, judged) }
+        RequestVerdict { folded: None, route: None, result: self.concluded(client, result) }
     }
 
     /// The verdict on a health check, if that is what a request for `target` is: one of a caller without identity.
@@ -117,11 +117,11 @@ impl Policy {
         if path != health.path.as_str() || !health.has_method(method) {
             return None;
         }
-        let judged = match self.not_denied(client, own) {
+        let result = match self.not_denied(client, own) {
             Ok(()) => Ok(RequestPermit { basis: Basis::Allowed(Rule::Anonymous) }),
             Err(denial) => Err(RequestDenial::Denied(denial)),
         };
-        Some(RequestVerdict { folded: None, route: Some(health), judged })
+        Some(RequestVerdict { folded: None, route: Some(health), result })
     }
 
     /// The verdict on a path that apps read differently: `otherwise`, or, if it is to be judged all the same, that of whichever route is the
@@ -138,13 +138,13 @@ impl Policy {
         if handling.ambiguous == AmbiguousPaths::Reject {
             return (None, Err(otherwise));
         }
-        let (route, judged) =
+        let (route, result) =
             match (self.not_denied(client, own), self.routes.of_every_reading(method, path.as_bytes())) {
                 (Err(denial), _) => (None, Err(RequestDenial::Denied(denial))),
                 (Ok(()), Err(why)) => (None, Err(why.into())),
                 (Ok(()), Ok(routes)) => Self::admitted_by_all(&routes, client, own),
             };
-        (route, self.concluded(client, judged))
+        (route, self.concluded(client, result))
     }
 
     /// The first of `routes` that does not admit `client`, or else the first, with the rule by which it does.
@@ -181,13 +181,13 @@ impl Policy {
         method: &str,
         path: &FoldedPath,
     ) -> Result<(RequestPermit, Option<&Route>), RequestDenial> {
-        let (route, judged) = self.judge(client, own, method, path);
-        Ok((self.concluded(client, judged)?, route))
+        let (route, result) = self.evaluate(client, own, method, path);
+        Ok((self.concluded(client, result)?, route))
     }
 
     /// What becomes of what the rules say of a request of `client`.
-    fn concluded(&self, client: &Client, judged: Result<&Rule, RequestDenial>) -> Result<RequestPermit, RequestDenial> {
-        let basis = match judged {
+    fn concluded(&self, client: &Client, result: Result<&Rule, RequestDenial>) -> Result<RequestPermit, RequestDenial> {
+        let basis = match result {
             Ok(rule) => Basis::Allowed(rule.clone()),
             Err(denial) if self.mode == PolicyMode::Audit && self.is_audited(client) => Basis::Audited(denial),
             Err(denial) => return Err(denial),
@@ -201,7 +201,7 @@ impl Policy {
     }
 
     /// The route for such a request, if there is one, and the rule that admits the client to it.
-    fn judge(
+    fn evaluate(
         &self,
         client: &Client,
         own: Option<&Identity>,

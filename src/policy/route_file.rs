@@ -17,13 +17,16 @@ const KEYS: [&str; 4] = ["path", "exact", "methods", "allow"];
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
 
 /// A route, and where it stands.
-pub(crate) type PlacedRoute = (Source, Route);
+pub(crate) type LocatedRoute = (Source, Route);
 
 /// The routes that are `given` for a listener, which reads requests or only carries bytes.
 ///
 /// # Errors
 /// There are some where no request is read, so that nobody would ask them.
-pub(crate) fn where_requests_are_read(given: Vec<PlacedRoute>, reads_requests: bool) -> Result<Vec<Route>, Diagnostic> {
+pub(crate) fn where_requests_are_read(
+    given: Vec<LocatedRoute>,
+    reads_requests: bool,
+) -> Result<Vec<Route>, Diagnostic> {
     match given.first() {
         Some((place, route)) if !reads_requests => {
             let what = format!("the route {} stands where no request is read: a listener of mode tcp", route.path);
@@ -36,7 +39,7 @@ pub(crate) fn where_requests_are_read(given: Vec<PlacedRoute>, reads_requests: b
 
 impl RuleFileReader<'_> {
     /// The routes in the tables that are `value`, each with the `header` over it.
-    pub(crate) fn routes(&mut self, header: &str, value: &Spanned<DeValue<'_>>) -> Vec<PlacedRoute> {
+    pub(crate) fn routes(&mut self, header: &str, value: &Spanned<DeValue<'_>>) -> Vec<LocatedRoute> {
         let help = format!("write each route as a table with the header {header}");
         let DeValue::Array(elements) = value.get_ref() else {
             self.wrong_type(ROUTE, value, &help);

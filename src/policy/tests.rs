@@ -16,9 +16,9 @@ const OTHER_ORG: &str = "22222222-44e5-4c66-9d77-8e88f9990a33";
 const INSTANCE: &str = "51f0a007-a1b2-4c3d-5e6f-7a07";
 
 /// A certificate in words: its subject's attributes and its alternative names, `ou=app:GUID`, `dns=a.example`.
-pub(super) type Words = Vec<String>;
+pub(super) type CertificateText = Vec<String>;
 
-pub(super) fn words(text: &str) -> Words {
+pub(super) fn words(text: &str) -> CertificateText {
     let text = text
         .replace("GREEN", GREEN)
         .replace("BLUE", BLUE)
@@ -31,7 +31,7 @@ pub(super) fn words(text: &str) -> Words {
 }
 
 /// Every certificate of the matrix.
-fn certificates() -> Vec<Words> {
+fn certificates() -> Vec<CertificateText> {
     let ours = "ou=organization:ORG ou=space:SPACE ou=app:GREEN cn=INSTANCE";
     let texts = [
         // Cloud Foundry's, whole and in part.
@@ -109,7 +109,7 @@ fn certificates() -> Vec<Words> {
 }
 
 /// Every set of rules of the matrix: allow, deny.
-fn rule_sets() -> Vec<(Words, Words)> {
+fn rule_sets() -> Vec<(CertificateText, CertificateText)> {
     [
         ("", ""),
         ("any", ""),
@@ -150,7 +150,7 @@ fn rule_sets() -> Vec<(Words, Words)> {
 
 /// The certificate that these words describe, written by hand: no library that reads it has made it. All attributes of
 /// the subject stand in one RDN or in one each.
-pub(super) fn client(words: &Words, in_one_rdn: bool) -> Client {
+pub(super) fn client(words: &CertificateText, in_one_rdn: bool) -> Client {
     let (mut subject, mut names) = (Vec::new(), Vec::new());
     for (i, (kind, value)) in words.iter().map(|word| word.split_once('=').unwrap()).enumerate() {
         let string_type = if i % 2 == 0 { 12 } else { 19 };
@@ -175,7 +175,7 @@ pub(super) fn client(words: &Words, in_one_rdn: bool) -> Client {
     Client::from_leaf(&certificate(&rdns, &[&[(11, 12, stranger.as_bytes())]], lists)).unwrap()
 }
 
-fn all_of<'a>(words: &'a Words, kind: &str) -> Vec<&'a str> {
+fn all_of<'a>(words: &'a CertificateText, kind: &str) -> Vec<&'a str> {
     words.iter().filter_map(|word| word.strip_prefix(kind)?.strip_prefix('=')).collect()
 }
 
@@ -185,7 +185,7 @@ fn is_guid(text: &str) -> bool {
 }
 
 /// What the words say of the identity: `None` if it is unsound, else the values of app, space, organization, instance.
-fn expected_identity(words: &Words) -> Option<[Option<String>; 4]> {
+fn expected_identity(words: &CertificateText) -> Option<[Option<String>; 4]> {
     let mut parts = [const { None }; 4];
     for (part, prefix) in parts.iter_mut().zip(["app:", "space:", "organization:"]) {
         for unit in all_of(words, "ou") {
@@ -212,7 +212,7 @@ fn expected_identity(words: &Words) -> Option<[Option<String>; 4]> {
 }
 
 /// Whether a rule, in its words, means the holder of a certificate, in its words.
-fn expected_match(rule: &str, words: &Words, denies: bool) -> bool {
+fn expected_match(rule: &str, words: &CertificateText, denies: bool) -> bool {
     let Some(identity) = expected_identity(words) else { return false };
     let of_cf = identity.iter().any(Option::is_some);
     let [app, space, organization, instance] = identity;
@@ -250,7 +250,7 @@ fn expected_match(rule: &str, words: &Words, denies: bool) -> bool {
 }
 
 /// Whether a holder who is not meant by a rule that denies might be, under a name that is written in another way.
-fn expected_doubt(rule: &str, words: &Words) -> bool {
+fn expected_doubt(rule: &str, words: &CertificateText) -> bool {
     let Some(identity) = expected_identity(words) else { return false };
     let is_sign = |name: &str| name.is_empty() && identity.iter().any(Option::is_some);
     let plain = |name: &str| {
@@ -278,7 +278,7 @@ fn expected_doubt(rule: &str, words: &Words) -> bool {
     }
 }
 
-fn parsed(rules: &Words) -> Vec<Rule> {
+fn parsed(rules: &CertificateText) -> Vec<Rule> {
     rules.iter().map(|rule| rule.parse().unwrap()).collect()
 }
 
@@ -297,8 +297,9 @@ fn every_certificate_is_judged_by_every_set_of_rules_as_their_words_say() {
             Policy { mode: PolicyMode::Enforce, allow: parsed(&allow), deny: parsed(&deny), routes: Routes::default() };
         let audit = Policy { mode: PolicyMode::Audit, ..policy.clone() };
         for certificate in &certificates {
-            let first =
-                |rules: &Words, denies| rules.iter().find(|rule| expected_match(rule, certificate, denies)).cloned();
+            let first = |rules: &CertificateText, denies| {
+                rules.iter().find(|rule| expected_match(rule, certificate, denies)).cloned()
+            };
             let doubted = deny.iter().find(|rule| expected_doubt(rule, certificate)).cloned();
             let expected = match (expected_identity(certificate), first(&deny, true), doubted, first(&allow, false)) {
                 (None, _, _, _) => Err((DenialReason::IdentityInvalid, None)),
@@ -334,7 +335,7 @@ fn the_anonymous_come_in_by_their_own_rule_alone() {
         for mode in [PolicyMode::Enforce, PolicyMode::Audit] {
             let policy = Policy { mode, allow: parsed(&allow), deny: parsed(&deny), routes: Routes::default() };
             let verdict = policy.authorize(&Client::Anonymous, Some(&own())).map_err(|denial| denial.reason());
-            let named = |rules: &Words| rules.contains(&"anonymous".to_owned());
+            let named = |rules: &CertificateText| rules.contains(&"anonymous".to_owned());
             match (named(&allow), named(&deny)) {
                 (_, true) => assert_eq!(verdict, Err(DenialReason::DeniedByRule)),
                 (true, false) => assert_eq!(verdict.unwrap().rule(), Some(&Rule::Anonymous)),
@@ -407,12 +408,12 @@ proptest! {
         deny in prop::collection::vec(prop::sample::select(all_rules()), 0..3),
     ) {
         let (client, own) = (client(&certificate, false), own());
-        let admits = |allow: &Words, deny: &Words| {
+        let admits = |allow: &CertificateText, deny: &CertificateText| {
             let policy = Policy { mode: PolicyMode::Enforce, allow: parsed(allow), deny: parsed(deny), routes: Routes::default() };
             policy.authorize(&client, Some(&own)).ok().and_then(|permit| permit.rule().cloned())
         };
         let permit = admits(&allow, &deny);
-        let reversed: Words = allow.iter().rev().cloned().collect();
+        let reversed: CertificateText = allow.iter().rev().cloned().collect();
         prop_assert_eq!(admits(&reversed, &deny).is_some(), permit.is_some());
         prop_assert_eq!(admits(&allow, &vec![]).is_some() || permit.is_none(), true);
         if let Some(rule) = permit {
@@ -423,7 +424,7 @@ proptest! {
 }
 
 /// Every rule that stands in some set.
-fn all_rules() -> Words {
+fn all_rules() -> CertificateText {
     rule_sets().into_iter().flat_map(|(allow, deny)| allow.into_iter().chain(deny)).collect()
 }
 

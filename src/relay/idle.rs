@@ -49,18 +49,18 @@ impl Default for IdleTimer {
 }
 
 impl IdleTimer {
-    pub(crate) fn heard_client(&mut self) {
+    pub(crate) fn on_client_data(&mut self) {
         self.moved = true;
         self.last = LastSender::Client;
     }
 
-    pub(crate) fn heard_app(&mut self) {
+    pub(crate) fn on_app_data(&mut self) {
         self.moved = true;
         self.last = LastSender::App;
     }
 
     /// Whether nothing was said yet.
-    pub(crate) fn nobody_spoke(&self) -> bool {
+    pub(crate) fn is_before_first_byte(&self) -> bool {
         self.last == LastSender::Nobody
     }
 
@@ -70,7 +70,7 @@ impl IdleTimer {
     }
 
     /// From now on a silence of `limit` is reported.
-    pub(crate) fn after_silence(&mut self, limit: Duration) {
+    pub(crate) fn set_timeout(&mut self, limit: Duration) {
         self.watch(limit, false);
     }
 

@@ -87,12 +87,12 @@ pub struct Relay {
     app_was_reset: bool,
     /// The app is gone: once its bytes are delivered, nothing is left to wait for.
     app_is_gone: bool,
-    carried: Transferred,
+    transferred: Transferred,
     /// Bytes among those to the app that are ours.
     announced: u32,
     /// Bytes of the client's chain that the session keeps.
     chain: u32,
-    quiet: IdleTimer,
+    idle: IdleTimer,
     exchange: ResponseTracker,
     /// Made when it is first needed.
     rare: Option<Box<RareState>>,
@@ -170,8 +170,8 @@ impl Relay {
             app_is_gone: false,
             rare: None,
             reservation,
-            carried: Transferred::default(),
-            quiet: IdleTimer::default(),
+            transferred: Transferred::default(),
+            idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
         }
     }
@@ -205,7 +205,10 @@ impl Relay {
             more_held: !held.is_empty(),
             held,
             session,
-            carried: Transferred { up: before.up + for_app.len() as u64, down: before.down + to_client.len() as u64 },
+            transferred: Transferred {
+                up: before.up + for_app.len() as u64,
+                down: before.down + to_client.len() as u64,
+            },
             announced: 0,
             chain: 0,
             to_app: WriteBuffer::from(for_app),
@@ -216,7 +219,7 @@ impl Relay {
             app_is_gone: false,
             rare: None,
             reservation,
-            quiet: IdleTimer::default(),
+            idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
         })
     }
@@ -235,20 +238,20 @@ impl Relay {
     /// that counts as it stands there, sealed.
     pub fn transferred(&self) -> Transferred {
         Transferred {
-            up: self.carried.up.saturating_sub(self.announced.into()),
-            down: self.carried.down.saturating_sub(self.to_client.len() as u64),
+            up: self.transferred.up.saturating_sub(self.announced.into()),
+            down: self.transferred.down.saturating_sub(self.to_client.len() as u64),
         }
     }
 
     /// Ends the relay once nothing has moved either way for `limit`.
     pub fn set_idle_timeout(&mut self, limit: Duration) {
-        self.quiet.after_silence(limit);
+        self.idle.set_timeout(limit);
     }
 
     /// Ends the relay once it is idle: nothing has moved for `limit`, the last word was not the client's, so that no request
     /// waits for its answer, and no answer is known to be under way.
     pub fn set_drain_idle_timeout(&mut self, limit: Duration) {
-        self.quiet.set_drain_idle_timeout(limit);
+        self.idle.set_drain_idle_timeout(limit);
     }
 
     /// From now on an answer in HTTP/1.1 that follows a complete request tells the client, in the app's place, to let go of the connection,
@@ -332,9 +335,9 @@ impl Future for Relay {
                 // Bytes that one side is slow to take are not silence, as long as it takes some.
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
                 let Transferred { up, .. } = this.transferred();
-                let (client, down, blocked) = (&this.client, this.carried.down, !this.to_client.is_empty());
+                let (client, down, blocked) = (&this.client, this.transferred.down, !this.to_client.is_empty());
                 let delivered = || up.wrapping_add(delivered_to(client, down, blocked));
-                this.quiet.poll(cx, on_its_way, delivered, this.exchange.is_under_way()).map(|()| RelayEnd::Idle)
+                this.idle.poll(cx, on_its_way, delivered, this.exchange.is_under_way()).map(|()| RelayEnd::Idle)
             }
         }
     }

@@ -39,8 +39,8 @@ pub(crate) struct PlainRelay {
     app_was_reset: bool,
     /// The app is gone: once its bytes are delivered, nothing is left to wait for.
     app_is_gone: bool,
-    carried: Transferred,
-    quiet: IdleTimer,
+    transferred: Transferred,
+    idle: IdleTimer,
     stall: Option<BacklogWatch>,
     /// Ends a WebSocket connection, while the instance goes.
     web_socket: Option<Box<WebSocketEnder>>,
@@ -70,8 +70,8 @@ impl PlainRelay {
             down: TransferState::Open,
             app_was_reset: false,
             app_is_gone: false,
-            carried: before,
-            quiet: IdleTimer::default(),
+            transferred: before,
+            idle: IdleTimer::default(),
             stall: None,
             web_socket: None,
             reservation,
@@ -80,12 +80,12 @@ impl PlainRelay {
 
     /// Bytes carried so far.
     pub(crate) fn transferred(&self) -> Transferred {
-        self.carried
+        self.transferred
     }
 
     /// Ends the relay once nothing has moved either way for `limit`.
     pub(crate) fn set_idle_timeout(&mut self, limit: Duration) {
-        self.quiet.after_silence(limit);
+        self.idle.set_timeout(limit);
     }
 
     /// The two sides speak WebSocket, of which the app has said `said` already: [`end_web_socket`](Self::end_web_socket) will find its frames.
@@ -116,13 +116,13 @@ impl PlainRelay {
     }
 
     fn poll_transfer(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<RelayEnd> {
-        let turns = self.carry_down(cx, buffers).and_then(|down| Ok((down, self.carry_up(cx, buffers)?)));
+        let turns = self.transfer_down(cx, buffers).and_then(|down| Ok((down, self.transfer_up(cx, buffers)?)));
         match turns {
             Err(end) => Poll::Ready(end),
             Ok(_) if self.down == TransferState::Done && (self.up == TransferState::Done || self.app_is_gone) => {
                 Poll::Ready(if self.app_was_reset { RelayEnd::AppReset } else { RelayEnd::Complete })
             }
-            Ok((TransferStep::Over, TransferStep::Over)) => Poll::Pending,
+            Ok((TransferStep::Waiting, TransferStep::Waiting)) => Poll::Pending,
             Ok(_) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -136,28 +136,28 @@ impl PlainRelay {
     }
 
     /// client → app
-    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
+    fn transfer_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
             if self.up == TransferState::Done {
-                return Ok(TransferStep::Over);
+                return Ok(TransferStep::Waiting);
             }
-            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.up) {
-                Poll::Pending => return Ok(TransferStep::Over),
+            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.transferred.up) {
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.app_stops_reading(&error);
-                    return Ok(TransferStep::Over);
+                    return Ok(TransferStep::Waiting);
                 }
             }
             if self.up == TransferState::Ending {
                 self.up = TransferState::Done;
                 // The app may be gone already: then there is nobody to tell.
                 let _ = self.app.end_sending();
-                return Ok(TransferStep::Over);
+                return Ok(TransferStep::Waiting);
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.client).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(TransferStep::Over),
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
                 Poll::Ready(Ok(())) => {}
             }
@@ -166,14 +166,14 @@ impl PlainRelay {
                 self.up = TransferState::Ending;
                 continue;
             }
-            self.quiet.heard_client();
+            self.idle.on_client_data();
             if let Poll::Ready(Err(error)) =
-                self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.carried.up)
+                self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.transferred.up)
             {
                 self.app_stops_reading(&error);
             }
         }
-        Ok(TransferStep::Busy)
+        Ok(TransferStep::Yielded)
     }
 
     /// The app takes no more bytes. What it has sent is still delivered.
@@ -184,10 +184,10 @@ impl PlainRelay {
     }
 
     /// app → client
-    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
+    fn transfer_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
-            match self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut self.carried.down) {
-                Poll::Pending => return Ok(TransferStep::Over),
+            match self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut self.transferred.down) {
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
             }
@@ -196,9 +196,9 @@ impl PlainRelay {
                 TransferState::Ending => {
                     self.down = TransferState::Done;
                     let _ = socket::end_sending(&self.client);
-                    return Ok(TransferStep::Over);
+                    return Ok(TransferStep::Waiting);
                 }
-                TransferState::Done => return Ok(TransferStep::Over),
+                TransferState::Done => return Ok(TransferStep::Waiting),
             }
             if let Some(word) = self.web_socket.as_mut().and_then(|ender| ender.due()) {
                 self.to_client.push(word);
@@ -206,7 +206,7 @@ impl PlainRelay {
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(TransferStep::Over),
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),
                 Poll::Ready(Ok(())) => {}
             }
@@ -215,16 +215,16 @@ impl PlainRelay {
                 self.down = TransferState::Ending;
                 continue;
             }
-            self.quiet.heard_app();
+            self.idle.on_app_data();
             let replaced = self.web_socket.as_mut().and_then(|ender| ender.on_frames(read));
             let read = replaced.as_deref().unwrap_or(read);
             let written =
-                self.to_client.poll_write_through(read, Pin::new(&mut self.client), cx, &mut self.carried.down);
+                self.to_client.poll_write_through(read, Pin::new(&mut self.client), cx, &mut self.transferred.down);
             if let Poll::Ready(Err(_)) = written {
                 return Err(RelayEnd::ClientReset);
             }
         }
-        Ok(TransferStep::Busy)
+        Ok(TransferStep::Yielded)
     }
 
     /// Looks after what is kept, now and then: a client that resets while its upload is blocked is not read from, so nothing tells; and a
@@ -235,13 +235,13 @@ impl PlainRelay {
             return Poll::Pending;
         }
         let (keeps_up, keeps_down) = (!self.to_app.is_empty(), !self.to_client.is_empty());
-        let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.carried));
-        while stall.poll_look(cx).is_ready() {
+        let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
+        while stall.poll_check(cx).is_ready() {
             if keeps_up && !matches!(self.client.take_error(), Ok(None)) {
                 return Poll::Ready(RelayEnd::ClientReset);
             }
-            let down = delivered_to(&self.client, self.carried.down, keeps_down);
-            let is_stuck = stall.is_stuck(Transferred { down, ..self.carried }, keeps_up, keeps_down);
+            let down = delivered_to(&self.client, self.transferred.down, keeps_down);
+            let is_stuck = stall.is_stuck(Transferred { down, ..self.transferred }, keeps_up, keeps_down);
             if is_stuck && may_have_to_go && self.reservation.budget().is_short() {
                 return Poll::Ready(RelayEnd::BacklogEvicted);
             }
@@ -266,10 +266,10 @@ impl Future for PlainRelay {
                     return Poll::Ready(RelayEnd::KeepAliveEnded);
                 }
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
-                let Transferred { up, down } = this.carried;
+                let Transferred { up, down } = this.transferred;
                 let (client, blocked) = (&this.client, !this.to_client.is_empty());
                 let delivered = || up.wrapping_add(delivered_to(client, down, blocked));
-                this.quiet.poll(cx, on_its_way, delivered, false).map(|()| RelayEnd::Idle)
+                this.idle.poll(cx, on_its_way, delivered, false).map(|()| RelayEnd::Idle)
             }
         }
     }

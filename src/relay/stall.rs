@@ -37,13 +37,13 @@ struct BytesMoved {
 }
 
 impl BacklogWatch {
-    pub(crate) fn new(carried: Transferred) -> Self {
+    pub(crate) fn new(transferred: Transferred) -> Self {
         let progress = |delivered| BytesMoved { delivered, looks: 0 };
-        Self { timer: Box::pin(sleep(LOOK)), up: progress(carried.up), down: progress(carried.down) }
+        Self { timer: Box::pin(sleep(LOOK)), up: progress(transferred.up), down: progress(transferred.down) }
     }
 
     /// Ready once a second.
-    pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_check(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.as_mut().poll(cx).map(|()| self.timer.as_mut().reset(Instant::now() + LOOK))
     }
 

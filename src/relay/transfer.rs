@@ -27,19 +27,19 @@ pub(crate) const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TransferStep {
     /// It waits for a socket, or is done.
-    Over,
+    Waiting,
     /// The transfer has used up its turn.
-    Busy,
+    Yielded,
 }
 
 impl Relay {
     pub(super) fn poll_transfer(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<RelayEnd> {
         loop {
-            let down = self.carry_down(cx, buffers);
+            let down = self.transfer_down(cx, buffers);
             let kept_for_client = self.to_client.len();
             let up = match down {
-                Ok(_) => self.carry_up(cx, buffers),
-                Err(_) => Ok(TransferStep::Over),
+                Ok(_) => self.transfer_up(cx, buffers),
+                Err(_) => Ok(TransferStep::Waiting),
             };
             match (down, up) {
                 (Err(end), _) | (_, Err(end)) => return Poll::Ready(end),
@@ -48,7 +48,7 @@ impl Relay {
                 // What is said to the client about its records goes in the other direction.
                 _ if self.to_client.len() > kept_for_client => {}
                 _ if self.session.owes_key_update() && self.to_client.is_empty() => {}
-                (Ok(TransferStep::Over), Ok(TransferStep::Over)) => return Poll::Pending,
+                (Ok(TransferStep::Waiting), Ok(TransferStep::Waiting)) => return Poll::Pending,
                 _ => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -78,13 +78,13 @@ impl Relay {
         }
         let (keeps_up, keeps_down) = (!self.to_app.is_empty() || !self.held.is_empty(), !self.to_client.is_empty());
         let rare = self.rare.get_or_insert_default();
-        let stall = rare.stall.get_or_insert_with(|| BacklogWatch::new(self.carried));
-        while stall.poll_look(cx).is_ready() {
+        let stall = rare.stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
+        while stall.poll_check(cx).is_ready() {
             if !self.to_app.is_empty() && !matches!(self.client.take_error(), Ok(None)) {
                 return Poll::Ready(RelayEnd::ClientReset);
             }
-            let down = delivered_to(&self.client, self.carried.down, keeps_down);
-            let stuck = stall.is_stuck(Transferred { down, ..self.carried }, keeps_up, keeps_down);
+            let down = delivered_to(&self.client, self.transferred.down, keeps_down);
+            let stuck = stall.is_stuck(Transferred { down, ..self.transferred }, keeps_up, keeps_down);
             if stuck && may_have_to_go && self.reservation.budget().is_short() {
                 return Poll::Ready(RelayEnd::BacklogEvicted);
             }
@@ -112,24 +112,24 @@ impl Relay {
     }
 
     /// client → app
-    fn carry_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
+    fn transfer_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
             if self.up == TransferState::Done {
-                return Ok(TransferStep::Over);
+                return Ok(TransferStep::Waiting);
             }
-            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.carried.up) {
-                Poll::Pending => return Ok(TransferStep::Over),
+            match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.transferred.up) {
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.app_stops_reading(&error);
-                    return Ok(TransferStep::Over);
+                    return Ok(TransferStep::Waiting);
                 }
             }
             if self.session.client_closed() {
                 self.up = TransferState::Done;
                 // The app may be gone already: then there is nobody to tell.
                 let _ = self.app.end_sending();
-                return Ok(TransferStep::Over);
+                return Ok(TransferStep::Waiting);
             }
             if self.more_held {
                 let mut held = std::mem::take(&mut self.held);
@@ -139,7 +139,7 @@ impl Relay {
                 continue;
             }
             if self.client.poll_read_ready(cx).is_pending() {
-                return Ok(TransferStep::Over);
+                return Ok(TransferStep::Waiting);
             }
             let kept = self.held.len();
             let room = self.upload_room();
@@ -149,7 +149,7 @@ impl Relay {
             };
             let mut space = ReadBuf::new(space);
             let read = match Pin::new(&mut self.client).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(TransferStep::Over),
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(error)) => return Err(client_failed(&error)),
                 Poll::Ready(Ok(())) => space.filled().len(),
             };
@@ -167,22 +167,22 @@ impl Relay {
             let used = self.decrypt(cx, wire, &mut buffers.output)?;
             self.held = wire[used..].to_vec();
         }
-        Ok(TransferStep::Busy)
+        Ok(TransferStep::Yielded)
     }
 
     /// Decrypts `wire` and writes it to the app at once, as far as the app takes it. Gives the bytes done with.
     fn decrypt(&mut self, cx: &mut Context<'_>, wire: &mut [u8], output: &mut Outgoing) -> Result<usize, RelayEnd> {
         output.clear();
-        let Self { session, app, to_app, carried, exchange, quiet, rare, .. } = self;
+        let Self { session, app, to_app, transferred, exchange, idle, rare, .. } = self;
         let mut app_failed = None;
         let decrypted = session.decrypt(wire, output, |payload| {
             // Data alone ends a silence: parts of a record and key updates come as easily from a client that has nothing to say.
             if let Some(RareState { keep_alive: Some(ender), .. }) = rare.as_deref_mut() {
-                ender.on_request(payload, exchange.is_between_exchanges() || quiet.nobody_spoke());
+                ender.on_request(payload, exchange.is_between_exchanges() || idle.is_before_first_byte());
             }
-            quiet.heard_client();
+            idle.on_client_data();
             exchange.on_request(payload);
-            match to_app.poll_write_through(payload, Pin::new(&mut *app), cx, &mut carried.up) {
+            match to_app.poll_write_through(payload, Pin::new(&mut *app), cx, &mut transferred.up) {
                 Poll::Ready(Ok(())) => ControlFlow::Continue(()),
                 Poll::Pending => ControlFlow::Break(()),
                 Poll::Ready(Err(error)) => {
@@ -214,10 +214,10 @@ impl Relay {
     }
 
     /// app → client
-    fn carry_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
+    fn transfer_down(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
             match self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0) {
-                Poll::Pending => return Ok(TransferStep::Over),
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Err(client_failed(&error)),
             }
@@ -232,23 +232,23 @@ impl Relay {
                 TransferState::Ending => {
                     self.down = TransferState::Done;
                     let _ = socket::end_sending(&self.client);
-                    return Ok(TransferStep::Over);
+                    return Ok(TransferStep::Waiting);
                 }
-                TransferState::Done => return Ok(TransferStep::Over),
+                TransferState::Done => return Ok(TransferStep::Waiting),
             }
             if let Some(word) = self.web_socket().and_then(WebSocketEnder::due) {
                 buffers.output.clear();
                 self.session.encrypt(word, &mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
-                self.carried.down += word.len() as u64;
+                self.transferred.down += word.len() as u64;
                 self.to_client.push(buffers.output.bytes());
                 continue;
             }
             if self.app.poll_read_ready(cx).is_pending() {
-                return Ok(TransferStep::Over);
+                return Ok(TransferStep::Waiting);
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.download_room()]);
             let read = match Pin::new(&mut self.app).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(TransferStep::Over),
+                Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),
                 Poll::Ready(Ok(())) => space.filled().len(),
             };
@@ -257,7 +257,7 @@ impl Relay {
             }
             self.encrypt(cx, read, buffers)?;
         }
-        Ok(TransferStep::Busy)
+        Ok(TransferStep::Yielded)
     }
 
     /// Encrypts `read` bytes of the input buffer, or what stands in for them, and writes that to the client, as far as it takes it; if there
@@ -282,9 +282,9 @@ impl Relay {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.quiet.heard_app();
+        self.idle.on_app_data();
         self.exchange.on_response(bytes);
-        self.carried.down += bytes.len() as u64;
+        self.transferred.down += bytes.len() as u64;
         self.session.encrypt(bytes, output).map_err(|_| RelayEnd::ClientViolation)?;
         match self.to_client.poll_write_through(output.bytes(), Pin::new(&mut self.client), cx, &mut 0) {
             Poll::Ready(Err(error)) => Err(client_failed(&error)),

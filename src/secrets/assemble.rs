@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::bindings::BindingFolder;
-use super::fetch::{Fetches, NoValue, Question, Reply};
+use super::fetch::{FetchError, FetchKey, FetchResult, Fetches};
 use super::files;
 use super::files::{FolderError, SecretsFolder};
 use super::plan::{Document, SERVICE_BINDING_ROOT, VCAP_SERVICES, VCAP_SERVICES_FILE_PATH, shown};
-use super::reference::{Piece, Reference, SecretTemplate};
-use super::resolve::{Leased, LeasedFile, Resolved};
-use super::source::{Request, SecretAnswer, SecretLease, SecretPart, SourceError};
+use super::reference::{Reference, SecretTemplate, TemplatePart};
+use super::resolve::{LeasedFile, LeasedSecret, Resolved};
+use super::source::{Request, SecretLease, SecretPart, SecretResponse, SourceError};
 use super::vcap::{self, ServiceName};
 use super::{Plan, SecretValue, json};
 use crate::config::Secrets;
@@ -42,12 +42,12 @@ pub(super) struct Assembly<'a> {
 }
 
 /// What is wrong with one name.
-enum Trouble {
+enum NameError {
     Fault(Fault),
     Unanswered(String),
 }
 
-impl From<Fault> for Trouble {
+impl From<Fault> for NameError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -88,10 +88,10 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    fn note(&mut self, trouble: Trouble) {
+    fn note(&mut self, trouble: NameError) {
         match trouble {
-            Trouble::Fault(fault) => self.faults.push(fault),
-            Trouble::Unanswered(name) => self.unanswered.push(name),
+            NameError::Fault(fault) => self.faults.push(fault),
+            NameError::Unanswered(name) => self.unanswered.push(name),
         }
     }
 
@@ -107,12 +107,12 @@ impl<'a> Assembly<'a> {
     }
 
     /// The value of a template for `name`; `None`: a part of it may be missing, and is.
-    fn fill(&mut self, name: &str, template: &SecretTemplate) -> Result<Option<SecretValue>, Trouble> {
+    fn fill(&mut self, name: &str, template: &SecretTemplate) -> Result<Option<SecretValue>, NameError> {
         let mut value = SecretValue::with_capacity(0);
         for piece in &template.0 {
             match piece {
-                Piece::Text(text) => value.push(text.as_bytes()),
-                Piece::Reference(reference) => {
+                TemplatePart::Text(text) => value.push(text.as_bytes()),
+                TemplatePart::Reference(reference) => {
                     let Some(part) =
                         self.fetched.value(reference).map_err(|gap| unresolved(name, &reference.request, gap))?
                     else {
@@ -153,10 +153,10 @@ impl<'a> Assembly<'a> {
         Ok(folder)
     }
 
-    fn document(&mut self, plan: &Plan, at: usize, document: &Document) -> Result<(), Trouble> {
+    fn document(&mut self, plan: &Plan, at: usize, document: &Document) -> Result<(), NameError> {
         let mut parts = Vec::new();
         if !document.found.bindings.is_empty() {
-            let credentials = self.fetched.credentials(&Question::Document(at)).map_err(uninterpolated)?;
+            let credentials = self.fetched.credentials(&FetchKey::Document(at)).map_err(uninterpolated)?;
             let spans = document.found.bindings.iter().map(|binding| binding.credentials.clone());
             parts.extend(spans.zip(credentials.iter().cloned()));
         }
@@ -208,7 +208,7 @@ impl<'a> Assembly<'a> {
         self.resolved.set.push((name.into(), SecretValue::new(path.as_os_str().as_bytes().to_vec())));
     }
 
-    fn bindings(&mut self, bindings: &[BindingFolder]) -> Result<(), Trouble> {
+    fn bindings(&mut self, bindings: &[BindingFolder]) -> Result<(), NameError> {
         let failed = |error: FolderError| unwritten(SERVICE_BINDING_ROOT, &error);
         let root = self.folder().and_then(|folder| folder.add_folder("bindings")).map_err(failed)?;
         for (at, binding) in bindings.iter().enumerate() {
@@ -223,7 +223,7 @@ impl<'a> Assembly<'a> {
             if binding.reference.is_none() {
                 continue;
             }
-            let credentials = self.fetched.credentials(&Question::Binding(at)).map_err(uninterpolated)?;
+            let credentials = self.fetched.credentials(&FetchKey::Binding(at)).map_err(uninterpolated)?;
             let members = credentials.first().and_then(SecretValue::text).and_then(json::members).unwrap_or_default();
             for (name, value) in members {
                 if !is_file_name(&name) {
@@ -259,10 +259,10 @@ impl<'a> Assembly<'a> {
     }
 
     /// A file of a binding, which the app expects where it is. One that is a secret and nothing else can be given another later.
-    fn binding_file(&mut self, name: &str, path: &Path, template: &SecretTemplate) -> Result<(), Trouble> {
+    fn binding_file(&mut self, name: &str, path: &Path, template: &SecretTemplate) -> Result<(), NameError> {
         let failed = |error: FolderError| unwritten(name, &error);
         match &template.0[..] {
-            [Piece::Reference(reference)] if !reference.as_file => {
+            [TemplatePart::Reference(reference)] if !reference.as_file => {
                 let value = self.fetched.value(reference).map_err(|gap| unresolved(name, &reference.request, gap))?;
                 if let Some(value) = value {
                     files::replace(path, value).map_err(failed)?;
@@ -290,8 +290,10 @@ impl<'a> Assembly<'a> {
         }
         let mut expiry: Option<SystemTime> = None;
         for (question, reply) in &self.fetched.asked {
-            let (Question::Reference(request), Some(Ok(Reply::Answer(SecretAnswer { lease: Some(lease), .. })))) =
-                (question, reply)
+            let (
+                FetchKey::Reference(request),
+                Some(Ok(FetchResult::Answer(SecretResponse { lease: Some(lease), .. }))),
+            ) = (question, reply)
             else {
                 continue;
             };
@@ -303,7 +305,7 @@ impl<'a> Assembly<'a> {
             let end = SystemTime::now() + lease.duration;
             expiry = Some(expiry.map_or(end, |earlier| earlier.min(end)));
             let lease = SecretLease { id: lease.id.clone(), ..*lease };
-            self.resolved.leased.push(Leased { request: request.clone(), lease, variables, files });
+            self.resolved.leased.push(LeasedSecret { request: request.clone(), lease, variables, files });
         }
         counters.set_expiry(expiry);
         for (name, template) in &plan.variables {
@@ -348,17 +350,19 @@ fn is_file_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['/', '\0'])
 }
 
-fn unresolved(name: &str, request: &Request, gap: NoValue) -> Trouble {
+fn unresolved(name: &str, request: &Request, gap: FetchError) -> NameError {
     match gap {
-        NoValue::Refused(error) => fault(format!("cannot resolve {name}: {request}: {}", error.what), &error).into(),
-        NoValue::NoAnswer(_) => Trouble::Unanswered(name.to_owned()),
+        FetchError::Refused(error) => fault(format!("cannot resolve {name}: {request}: {}", error.what), &error).into(),
+        FetchError::NoAnswer(_) => NameError::Unanswered(name.to_owned()),
     }
 }
 
-fn uninterpolated(gap: NoValue) -> Trouble {
+fn uninterpolated(gap: FetchError) -> NameError {
     match gap {
-        NoValue::Refused(error) => fault(format!("Unable to interpolate credhub refs: {}", error.what), &error).into(),
-        NoValue::NoAnswer(_) => Trouble::Unanswered("the credhub refs".to_owned()),
+        FetchError::Refused(error) => {
+            fault(format!("Unable to interpolate credhub refs: {}", error.what), &error).into()
+        }
+        FetchError::NoAnswer(_) => NameError::Unanswered("the credhub refs".to_owned()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::plan::SERVICE_BINDING_ROOT;
-use super::reference::{self, ReferencePlace, SecretTemplate};
+use super::reference::{self, ReferenceLocation, SecretTemplate};
 use super::vcap::ServiceName;
 use crate::config::SecretSource;
 use crate::diagnostics::{Problem, SafeText};
@@ -76,7 +76,7 @@ impl BindingFolder {
             // Editors leave a newline at the end, which is no part of a reference.
             let text = text.map(|text| text.strip_suffix('\n').unwrap_or(text));
             let template = match text {
-                Some(text) => reference::parse(text, sources, ReferencePlace::Document).map_err(|problem| {
+                Some(text) => reference::parse(text, sources, ReferenceLocation::Document).map_err(|problem| {
                     let what = format!("{}: file {} {}", folder.shown_name(), SafeText::quoted(&file), problem.what);
                     Problem::new(what, problem.help)
                 })?,

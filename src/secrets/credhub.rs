@@ -1,6 +1,6 @@
 //! CredHub: the credentials that documents refer to, and single credentials, asked for with the instance's own certificate.
 
-mod refusal;
+mod error;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use self::refusal::{CredHubRefusal, SHOWN};
+use self::error::{CredHubError, SHOWN};
 use super::fetch::MAX_AT_ONCE;
-use super::source::{Fetching, LastTrouble, Request, SecretAnswer, SecretStore, SourceError};
+use super::source::{FetchFuture, LastError, Request, SecretResponse, SecretStore, SourceError};
 use super::vcap::{self, CredHubBinding};
 use super::{SecretValue, json, rotation};
 use crate::config::{ApiUrl, CredHubConfig};
@@ -78,11 +78,11 @@ impl CredHub {
         self: &Arc<Self>,
         document: &str,
         bindings: &[CredHubBinding],
-        trouble: &LastTrouble,
+        trouble: &LastError,
     ) -> Result<Vec<SecretValue>, SourceError> {
         let sent = Bytes::copy_from_slice(document.as_bytes());
         match self.post(sent, trouble).await {
-            Ok(answer) => taken(&answer, bindings).map_err(|what| self.error(CredHubRefusal::unfit(&self.url, what))),
+            Ok(answer) => taken(&answer, bindings).map_err(|what| self.error(CredHubError::unfit(&self.url, what))),
             Err(refusal) if refusal.status == Some(StatusCode::NOT_FOUND) => {
                 trouble.note(self.error(refusal.clone()));
                 Err(self.name_missing(refusal, bindings).await)
@@ -92,7 +92,7 @@ impl CredHub {
     }
 
     /// Each service is asked for alone, so that what is missing has a name; as many as can be named, and as long as there is time.
-    async fn name_missing(self: &Arc<Self>, refusal: CredHubRefusal, bindings: &[CredHubBinding]) -> SourceError {
+    async fn name_missing(self: &Arc<Self>, refusal: CredHubError, bindings: &[CredHubBinding]) -> SourceError {
         let (mut missing, left) = match bindings {
             // There is nothing else that could be missing.
             [only] => (vec![only.clone()], &[][..]),
@@ -106,7 +106,7 @@ impl CredHub {
             {
                 let credhub = Arc::clone(self);
                 asked.spawn(async move {
-                    let answer = credhub.post(alone(&binding.reference), &LastTrouble::default()).await;
+                    let answer = credhub.post(alone(&binding.reference), &LastError::default()).await;
                     let is_missing = answer.is_err_and(|refusal| refusal.status == Some(StatusCode::NOT_FOUND));
                     is_missing.then_some(binding)
                 });
@@ -142,21 +142,21 @@ impl CredHub {
         format!("it does not exist, or {who} may not read it: bind the service again, or grant {actor} read")
     }
 
-    fn error(&self, refusal: CredHubRefusal) -> SourceError {
+    fn error(&self, refusal: CredHubError) -> SourceError {
         SourceError { is_missing: false, what: refusal.what, help: refusal.help }
     }
 
-    async fn post(&self, document: Bytes, trouble: &LastTrouble) -> Result<SecretValue, CredHubRefusal> {
+    async fn post(&self, document: Bytes, trouble: &LastError) -> Result<SecretValue, CredHubError> {
         self.ask(Method::POST, "/api/v1/interpolate".to_owned(), document, trouble).await
     }
 
     /// A single credential.
-    async fn get(&self, name: &str, trouble: &LastTrouble) -> Result<SecretAnswer, SourceError> {
+    async fn get(&self, name: &str, trouble: &LastError) -> Result<SecretResponse, SourceError> {
         let path = format!("/api/v1/data?name={}&current=true", percent_encoded(name));
         match self.ask(Method::GET, path, Bytes::new(), trouble).await {
             Ok(answer) => credential(&answer)
                 .ok_or_else(|| format!("{}: the answer has no credential in it", self.url))
-                .map_err(|what| self.error(CredHubRefusal::unfit(&self.url, what))),
+                .map_err(|what| self.error(CredHubError::unfit(&self.url, what))),
             Err(refusal) if refusal.status == Some(StatusCode::NOT_FOUND) => {
                 Err(SourceError::missing(refusal.what).with_help(self.missing_help()))
             }
@@ -170,8 +170,8 @@ impl CredHub {
         method: Method,
         path: String,
         body: Bytes,
-        trouble: &LastTrouble,
-    ) -> Result<SecretValue, CredHubRefusal> {
+        trouble: &LastError,
+    ) -> Result<SecretValue, CredHubError> {
         let deadline = Instant::now() + self.timeout;
         let mut tries = 1;
         loop {
@@ -182,9 +182,9 @@ impl CredHub {
             let mut refusal = match asked {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(refusal)) => refusal,
-                Err(_) => CredHubRefusal {
+                Err(_) => CredHubError {
                     is_transient: false,
-                    ..CredHubRefusal::unanswered(&self.url, &ApiError::TimedOut(self.timeout), None)
+                    ..CredHubError::unanswered(&self.url, &ApiError::TimedOut(self.timeout), None)
                 },
             };
             let shown = shown.map(|served| served.generation).filter(|_| refusal.is_of_the_pair);
@@ -216,8 +216,8 @@ impl CredHub {
         &self,
         request: ApiRequest,
         shown: &mut Option<ServedCertificate>,
-    ) -> Result<SecretValue, CredHubRefusal> {
-        let no_pair = || CredHubRefusal::unfit(&self.url, "there is no certificate to show yet".to_owned());
+    ) -> Result<SecretValue, CredHubError> {
+        let no_pair = || CredHubError::unfit(&self.url, "there is no certificate to show yet".to_owned());
         let mut served = self.served.clone();
         let served = match served.wait_for(|served| !served.is_empty()).await {
             Ok(served) => served.first().cloned(),
@@ -228,8 +228,8 @@ impl CredHub {
         let limits = ApiLimits { connect: ONE_TRY, total: ONE_TRY, body: LARGEST };
         match ApiServer::new(self.url.clone(), snapshot).call(request, limits).await {
             Ok(response) if response.status.is_success() => Ok(SecretValue::from(response.body)),
-            Ok(response) => Err(CredHubRefusal::refused(&self.url, &response, &served.pair)),
-            Err(error) => Err(CredHubRefusal::unanswered(&self.url, &error, Some(&served.pair))),
+            Ok(response) => Err(CredHubError::refused(&self.url, &response, &served.pair)),
+            Err(error) => Err(CredHubError::unanswered(&self.url, &error, Some(&served.pair))),
         }
     }
 
@@ -246,7 +246,7 @@ impl CredHub {
 }
 
 impl SecretStore for CredHub {
-    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastTrouble) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastError) -> FetchFuture<'a> {
         Box::pin(async move {
             match request {
                 Request::CredHub { name } => self.get(name, trouble).await,
@@ -264,7 +264,7 @@ pub(super) fn taken(answer: &SecretValue, bindings: &[CredHubBinding]) -> Result
 }
 
 /// The credential in the answer to a question by name.
-pub(super) fn credential(answer: &SecretValue) -> Option<SecretAnswer> {
+pub(super) fn credential(answer: &SecretValue) -> Option<SecretResponse> {
     let document = json::members(json::value(answer.text()?).ok()?)?;
     let newest = json::members(json::elements(json::member(&document, "data")?)?.first()?)?;
     let (kind, value) = (json::string(json::member(&newest, "type")?)?, json::member(&newest, "value")?);
@@ -272,7 +272,7 @@ pub(super) fn credential(answer: &SecretValue) -> Option<SecretAnswer> {
     let fields = fields.into_iter().map(|(name, value)| (name, json::part(value))).collect::<Vec<_>>();
     // Parts of a certificate or a user mean something for themselves; a document of JSON is one.
     let whole = (fields.is_empty() || kind == "json").then(|| json::part(value));
-    Some(SecretAnswer { whole, fields, lease: None })
+    Some(SecretResponse { whole, fields, lease: None })
 }
 
 /// A document of one service, for whoever has only its reference.

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 use super::assemble::{AS_FILE, unfit};
 use super::bindings::BindingFolder;
-use super::reference::{Piece, Reference, SecretTemplate};
+use super::reference::{Reference, SecretTemplate, TemplatePart};
 use super::resolve::ResolvedName;
-use super::source::{LastTrouble, Request, SecretAnswer, SecretPart, SourceError};
+use super::source::{LastError, Request, SecretPart, SecretResponse, SourceError};
 use super::vcap::{self, CredHubBinding, ServiceName};
 use super::{Plan, SecretStores, SecretValue, credhub};
 use crate::config::{SecretSource, Secrets};
@@ -27,7 +27,7 @@ const MOST_NAMED: usize = 5;
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Question {
+pub(super) enum FetchKey {
     Reference(Request),
     /// The credentials of the document in this place.
     Document(usize),
@@ -36,15 +36,15 @@ pub(super) enum Question {
 }
 
 /// What was answered.
-pub(super) enum Reply {
-    Answer(SecretAnswer),
+pub(super) enum FetchResult {
+    Answer(SecretResponse),
     /// In the order of the bindings.
     Credentials(Vec<SecretValue>),
 }
 
 /// Why there is no value.
 #[derive(Clone)]
-pub(super) enum NoValue {
+pub(super) enum FetchError {
     /// Its source says why.
     Refused(SourceError),
     /// It was not asked to the end, since something else had failed or the time was over; what the last try came to, if there was one.
@@ -53,10 +53,10 @@ pub(super) enum NoValue {
 
 /// All questions, each once, and what has been answered.
 pub(super) struct Fetches {
-    left: Vec<Question>,
-    pub(super) asked: BTreeMap<Question, Option<Result<Reply, SourceError>>>,
-    troubles: BTreeMap<Question, Arc<LastTrouble>>,
-    running: JoinSet<(Question, Result<Reply, SourceError>)>,
+    left: Vec<FetchKey>,
+    pub(super) asked: BTreeMap<FetchKey, Option<Result<FetchResult, SourceError>>>,
+    troubles: BTreeMap<FetchKey, Arc<LastError>>,
+    running: JoinSet<(FetchKey, Result<FetchResult, SourceError>)>,
 }
 
 impl Fetches {
@@ -66,9 +66,9 @@ impl Fetches {
         let documents = plan.documents.iter().enumerate().filter(|(_, document)| !document.found.bindings.is_empty());
         let bindings = plan.bindings.iter().flat_map(|root| root.bindings.iter().enumerate());
         let bindings = bindings.filter(|(_, binding)| binding.reference.is_some());
-        let mut left: Vec<_> = references.map(Question::Reference).collect();
-        left.extend(documents.map(|(at, _)| Question::Document(at)));
-        left.extend(bindings.map(|(at, _)| Question::Binding(at)));
+        let mut left: Vec<_> = references.map(FetchKey::Reference).collect();
+        left.extend(documents.map(|(at, _)| FetchKey::Document(at)));
+        left.extend(bindings.map(|(at, _)| FetchKey::Binding(at)));
         left.sort();
         left.dedup();
         left.reverse();
@@ -82,7 +82,7 @@ impl Fetches {
                 && let Some(question) = self.left.pop()
             {
                 self.asked.insert(question.clone(), None);
-                let trouble = Arc::<LastTrouble>::default();
+                let trouble = Arc::<LastError>::default();
                 self.troubles.insert(question.clone(), Arc::clone(&trouble));
                 let asking = ask(question.clone(), plan, sources, trouble);
                 self.running.spawn(async move { (question, asking.await) });
@@ -107,12 +107,12 @@ impl Fetches {
         }
     }
 
-    fn reply(&self, question: &Question) -> Option<&Result<Reply, SourceError>> {
+    fn reply(&self, question: &FetchKey) -> Option<&Result<FetchResult, SourceError>> {
         self.asked.get(question).and_then(Option::as_ref)
     }
 
     /// What the last try to answer `question` came to.
-    fn trouble(&self, question: &Question) -> Option<SourceError> {
+    fn trouble(&self, question: &FetchKey) -> Option<SourceError> {
         self.troubles.get(question)?.get()
     }
 
@@ -137,27 +137,27 @@ impl Fetches {
     }
 
     /// Which value `reference` stands for; `None`: it may be missing, and is.
-    pub(super) fn value(&self, reference: &Reference) -> Result<Option<&SecretValue>, NoValue> {
-        let question = Question::Reference(reference.request.clone());
+    pub(super) fn value(&self, reference: &Reference) -> Result<Option<&SecretValue>, FetchError> {
+        let question = FetchKey::Reference(reference.request.clone());
         let value = match self.reply(&question) {
-            Some(Ok(Reply::Answer(answer))) => part(answer, reference.key.as_deref()),
+            Some(Ok(FetchResult::Answer(answer))) => part(answer, reference.key.as_deref()),
             Some(Err(error)) => Err(error.clone()),
-            Some(Ok(Reply::Credentials(_))) | None => return Err(NoValue::NoAnswer(self.trouble(&question))),
+            Some(Ok(FetchResult::Credentials(_))) | None => return Err(FetchError::NoAnswer(self.trouble(&question))),
         };
         match value {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.is_missing && reference.optional => Ok(None),
-            Err(error) => Err(NoValue::Refused(error)),
+            Err(error) => Err(FetchError::Refused(error)),
         }
     }
 
     /// Whether all of `template` is there; what no variable called `name` can have is refused.
-    fn fits(&self, name: &OsStr, template: &SecretTemplate) -> Result<bool, NoValue> {
+    fn fits(&self, name: &OsStr, template: &SecretTemplate) -> Result<bool, FetchError> {
         let mut whole = SecretValue::with_capacity(0);
         for piece in &template.0 {
             match piece {
-                Piece::Text(text) => whole.push(text.as_bytes()),
-                Piece::Reference(reference) => match self.value(reference)? {
+                TemplatePart::Text(text) => whole.push(text.as_bytes()),
+                TemplatePart::Reference(reference) => match self.value(reference)? {
                     // A path is short.
                     Some(_) if reference.as_file => {}
                     Some(value) => whole.push(value.bytes()),
@@ -167,22 +167,22 @@ impl Fetches {
         }
         match unfit(name, &whole) {
             None => Ok(true),
-            Some(why) => Err(NoValue::Refused(SourceError::failed(format!("it {why}")).with_help(AS_FILE))),
+            Some(why) => Err(FetchError::Refused(SourceError::failed(format!("it {why}")).with_help(AS_FILE))),
         }
     }
 
-    pub(super) fn credentials(&self, question: &Question) -> Result<&[SecretValue], NoValue> {
+    pub(super) fn credentials(&self, question: &FetchKey) -> Result<&[SecretValue], FetchError> {
         match self.reply(question) {
-            Some(Ok(Reply::Credentials(credentials))) => Ok(credentials),
-            Some(Err(error)) => Err(NoValue::Refused(error.clone())),
-            Some(Ok(Reply::Answer(_))) | None => Err(NoValue::NoAnswer(self.trouble(question))),
+            Some(Ok(FetchResult::Credentials(credentials))) => Ok(credentials),
+            Some(Err(error)) => Err(FetchError::Refused(error.clone())),
+            Some(Ok(FetchResult::Answer(_))) | None => Err(FetchError::NoAnswer(self.trouble(question))),
         }
     }
 
     pub(super) fn names(&self, plan: &Plan, secrets: &Secrets) -> Vec<ResolvedName> {
-        let told = |gap: NoValue| match gap {
-            NoValue::Refused(error) => error,
-            NoValue::NoAnswer(trouble) => {
+        let to_error = |gap: FetchError| match gap {
+            FetchError::Refused(error) => error,
+            FetchError::NoAnswer(trouble) => {
                 let what = format!("there was no answer within {:?}", secrets.timeout);
                 match trouble {
                     Some(SourceError { what: last, help, .. }) => {
@@ -194,22 +194,22 @@ impl Fetches {
         };
         let of_template = |template: &SecretTemplate| {
             let mut values = template.references().map(|reference| self.value(reference).map(|value| value.is_some()));
-            values.try_fold(true, |all, is_there| Ok::<_, NoValue>(all && is_there?))
+            values.try_fold(true, |all, is_there| Ok::<_, FetchError>(all && is_there?))
         };
         // In the order of the names.
         let mut results: Vec<_> = plan.variables.iter().map(|(name, template)| self.fits(name, template)).collect();
         for (at, document) in plan.documents.iter().enumerate() {
             results.extend(document.found.strings.iter().map(|string| of_template(&string.template)));
-            let credentials = self.credentials(&Question::Document(at)).map(|_| true);
+            let credentials = self.credentials(&FetchKey::Document(at)).map(|_| true);
             results.extend(document.found.bindings.iter().map(|_| credentials.clone()));
         }
         for (at, binding) in plan.bindings.iter().flat_map(|root| root.bindings.iter().enumerate()) {
             results.extend(binding.templates.iter().map(|(_, template)| of_template(template)));
             if binding.reference.is_some() {
-                results.push(self.credentials(&Question::Binding(at)).map(|_| true));
+                results.push(self.credentials(&FetchKey::Binding(at)).map(|_| true));
             }
         }
-        let results = results.into_iter().map(|result| result.map_err(told));
+        let results = results.into_iter().map(|result| result.map_err(to_error));
         plan.names()
             .into_iter()
             .zip(results)
@@ -220,19 +220,19 @@ impl Fetches {
 
 /// The future of an answer, which borrows nothing.
 fn ask(
-    question: Question,
+    question: FetchKey,
     plan: &Plan,
     sources: &SecretStores,
-    trouble: Arc<LastTrouble>,
-) -> impl Future<Output = Result<Reply, SourceError>> + Send + use<> {
+    trouble: Arc<LastError>,
+) -> impl Future<Output = Result<FetchResult, SourceError>> + Send + use<> {
     let credhub = sources.credhub.clone();
     let (source, document) = match &question {
-        Question::Reference(request) => (sources.source(request.source()), None),
-        Question::Document(at) => {
+        FetchKey::Reference(request) => (sources.source(request.source()), None),
+        FetchKey::Document(at) => {
             let document = plan.documents.get(*at);
             (None, document.map(|document| (document.text.clone(), document.found.bindings.clone())))
         }
-        Question::Binding(at) => {
+        FetchKey::Binding(at) => {
             let binding = plan.bindings.as_ref().and_then(|root| root.bindings.get(*at));
             (None, binding.and_then(document_of))
         }
@@ -240,13 +240,13 @@ fn ask(
     async move {
         let nobody = || SourceError::failed("nobody was set up to answer it");
         match question {
-            Question::Reference(request) => {
-                source.ok_or_else(nobody)?.fetch(&request, &trouble).await.map(Reply::Answer)
+            FetchKey::Reference(request) => {
+                source.ok_or_else(nobody)?.fetch(&request, &trouble).await.map(FetchResult::Answer)
             }
-            Question::Document(_) | Question::Binding(_) => {
+            FetchKey::Document(_) | FetchKey::Binding(_) => {
                 let (text, bindings) = document.ok_or_else(nobody)?;
                 let credhub = credhub.ok_or_else(nobody)?;
-                credhub.interpolate(&text, &bindings, &trouble).await.map(Reply::Credentials)
+                credhub.interpolate(&text, &bindings, &trouble).await.map(FetchResult::Credentials)
             }
         }
     }
@@ -260,7 +260,7 @@ fn document_of(binding: &BindingFolder) -> Option<(String, Vec<CredHubBinding>)>
     Some((text, bindings))
 }
 
-impl Question {
+impl FetchKey {
     fn source(&self) -> SecretSource {
         match self {
             Self::Reference(request) => request.source(),
@@ -269,7 +269,7 @@ impl Question {
     }
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for FetchKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reference(request) => request.fmt(f),
@@ -280,7 +280,7 @@ impl fmt::Display for Question {
 }
 
 /// The part of `answer` that is meant.
-pub(super) fn part<'a>(answer: &'a SecretAnswer, key: Option<&str>) -> Result<&'a SecretValue, SourceError> {
+pub(super) fn part<'a>(answer: &'a SecretResponse, key: Option<&str>) -> Result<&'a SecretValue, SourceError> {
     let (part, name) = match key {
         None => {
             let several = || {

@@ -109,7 +109,7 @@ impl SecretsFolder {
     ///
     /// # Errors
     /// [`FolderError`].
-    pub fn judge(named: Option<&Path>) -> Result<(), FolderError> {
+    pub fn check(named: Option<&Path>) -> Result<(), FolderError> {
         if let Some(place) = named {
             open_place(place)?;
             return is_writable(place).map_err(|error| of_kernel(place, error));
@@ -308,10 +308,10 @@ mod tests {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let error = SecretsFolder::create(Some(place.path())).err().unwrap().to_string();
         assert!(error.contains("no sticky bit"), "{error}");
-        assert_eq!(SecretsFolder::judge(Some(place.path())).unwrap_err().to_string(), error);
+        assert_eq!(SecretsFolder::check(Some(place.path())).unwrap_err().to_string(), error);
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o1777)).unwrap();
-        assert!(SecretsFolder::create(Some(place.path())).is_ok() && SecretsFolder::judge(Some(place.path())).is_ok());
-        assert!(SecretsFolder::judge(Some(&place.path().join("missing"))).is_err());
+        assert!(SecretsFolder::create(Some(place.path())).is_ok() && SecretsFolder::check(Some(place.path())).is_ok());
+        assert!(SecretsFolder::check(Some(&place.path().join("missing"))).is_err());
         let missing = SecretsFolder::create(Some(&place.path().join("missing"))).err().unwrap().to_string();
         assert!(
             missing.contains("missing: No such file or directory") && missing.contains("--secrets-dir"),

@@ -2,12 +2,12 @@
 
 use strum::VariantArray;
 
-use super::{ReferencePlace, SecretValue, credhub, json, reference, vault, vcap};
+use super::{ReferenceLocation, SecretValue, credhub, json, reference, vault, vcap};
 use crate::config::SecretSource;
 
 /// The value of a variable, or a string of a document.
 pub fn reference(text: &str) {
-    for place in [ReferencePlace::Variable, ReferencePlace::Document] {
+    for place in [ReferenceLocation::Variable, ReferenceLocation::Document] {
         let template = reference::parse(text, SecretSource::VARIANTS, place);
         let has_none = |template: &reference::SecretTemplate| template.references().next().is_none();
         assert!(!template.is_ok_and(|template| template.is_some_and(|template| has_none(&template))));

@@ -11,14 +11,14 @@ use super::{SecretPart, SecretValue};
 /// A text is no JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not JSON: line {line}, column {column}")]
-pub(super) struct NotJson {
+pub(super) struct JsonError {
     /// From 1.
     pub(super) line: usize,
     /// From 1.
     pub(super) column: usize,
 }
 
-impl From<serde_json::Error> for NotJson {
+impl From<serde_json::Error> for JsonError {
     // Its own text may repeat what stands there.
     fn from(error: serde_json::Error) -> Self {
         Self { line: error.line(), column: error.column() }
@@ -29,7 +29,7 @@ impl From<serde_json::Error> for NotJson {
 pub(super) type Member<'a> = (String, &'a str);
 
 /// The value in `text`, without the blanks around it.
-pub(super) fn value(text: &str) -> Result<&str, NotJson> {
+pub(super) fn value(text: &str) -> Result<&str, JsonError> {
     Ok(serde_json::from_str::<&RawValue>(text)?.get())
 }
 

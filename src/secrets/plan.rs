@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::bindings::BindingRoot;
 use super::credhub;
-use super::reference::{self, Piece, Reference, ReferencePlace, SecretTemplate};
+use super::reference::{self, Reference, ReferenceLocation, SecretTemplate, TemplatePart};
 use super::vcap::{self, DocumentError, DocumentReferences, ServiceName};
 use crate::config::options::PREFIX;
 use crate::config::{SecretSource, Secrets};
@@ -101,7 +101,7 @@ impl Plan {
             // What stands in a document becomes a part of a document.
             let template = match is_document(shown, text) {
                 true => Ok(None),
-                false => reference::parse(text, &secrets.resolve, ReferencePlace::Variable),
+                false => reference::parse(text, &secrets.resolve, ReferenceLocation::Variable),
             };
             match template {
                 Ok(Some(template)) if no_credhub && template.refers_to(SecretSource::Credhub) => {
@@ -260,7 +260,7 @@ fn refers(name: &str, text: &str, in_documents: &[SecretSource], sources: &[Secr
         true => {
             !vcap::find(text, in_documents).is_ok_and(|found| found.bindings.is_empty() && found.strings.is_empty())
         }
-        false => !matches!(reference::parse(text, sources, ReferencePlace::Variable), Ok(None)),
+        false => !matches!(reference::parse(text, sources, ReferenceLocation::Variable), Ok(None)),
     }
 }
 
@@ -278,8 +278,8 @@ impl SecretTemplate {
     /// Its references.
     pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
         self.0.iter().filter_map(|piece| match piece {
-            Piece::Reference(reference) => Some(reference),
-            Piece::Text(_) => None,
+            TemplatePart::Reference(reference) => Some(reference),
+            TemplatePart::Text(_) => None,
         })
     }
 
@@ -290,7 +290,7 @@ impl SecretTemplate {
 
 fn problem(error: DocumentError) -> Problem {
     match error {
-        DocumentError::NotJson(error) => {
+        DocumentError::JsonError(error) => {
             Problem::new(error.to_string(), "write a JSON document, or leave out --resolve")
         }
         DocumentError::Twice(name) => Problem::new(

@@ -26,7 +26,7 @@ pub struct Reference {
 
 /// A part of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub enum TemplatePart {
     /// It stays as it is.
     Text(String),
     /// It is resolved.
@@ -35,11 +35,11 @@ pub enum Piece {
 
 /// A value that refers to secrets. Invariant: at least one of its pieces is a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretTemplate(pub Vec<Piece>);
+pub struct SecretTemplate(pub Vec<TemplatePart>);
 
 /// Where a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReferencePlace {
+pub enum ReferenceLocation {
     /// In a variable of the app.
     Variable,
     /// In a string below `credentials`, which others than the app's owner may have written.
@@ -53,7 +53,7 @@ pub enum ReferencePlace {
 pub(super) fn parse(
     value: &str,
     sources: &[SecretSource],
-    place: ReferencePlace,
+    place: ReferenceLocation,
 ) -> Result<Option<SecretTemplate>, Problem> {
     let of = |source: SecretSource| sources.contains(&source);
     let is_sealed = |text: &str| text.strip_prefix("vault:").is_some_and(is_ciphertext);
@@ -63,7 +63,7 @@ pub(super) fn parse(
             "write transit:MOUNT/KEY: in front of vault:v1:...",
         ));
     }
-    let whole = |reference| Ok(Some(SecretTemplate(vec![Piece::Reference(reference)])));
+    let whole = |reference| Ok(Some(SecretTemplate(vec![TemplatePart::Reference(reference)])));
     if of(SecretSource::Vault) {
         if value.starts_with(">>vault:") || value.contains("${>>vault:") {
             return Err(Problem::new("would write to Vault, which is not done", "write vault:PATH#KEY"));
@@ -80,7 +80,7 @@ pub(super) fn parse(
     {
         return whole(transit(rest, place)?);
     }
-    if place == ReferencePlace::Document {
+    if place == ReferenceLocation::Document {
         return Ok(None);
     }
     if of(SecretSource::Credhub)
@@ -102,12 +102,12 @@ pub(super) fn parse(
 /// How a reference within a longer value begins.
 const INLINE: &str = "${vault:";
 
-fn inline(value: &str, place: ReferencePlace) -> Result<SecretTemplate, Problem> {
+fn inline(value: &str, place: ReferenceLocation) -> Result<SecretTemplate, Problem> {
     let mut pieces = Vec::new();
     let mut rest = value;
     while let Some(at) = rest.find(INLINE) {
         if at > 0 {
-            pieces.push(Piece::Text(rest[..at].to_owned()));
+            pieces.push(TemplatePart::Text(rest[..at].to_owned()));
         }
         let behind = &rest[at + INLINE.len()..];
         let Some((reference, after)) = behind.split_once('}') else {
@@ -117,11 +117,11 @@ fn inline(value: &str, place: ReferencePlace) -> Result<SecretTemplate, Problem>
             let help = "write transit:MOUNT/KEY:vault:v1:... as the whole value";
             return Err(Problem::new("has a sealed value that does not say which key opens it", help));
         }
-        pieces.push(Piece::Reference(vault(reference, place)?));
+        pieces.push(TemplatePart::Reference(vault(reference, place)?));
         rest = after;
     }
     if !rest.is_empty() {
-        pieces.push(Piece::Text(rest.to_owned()));
+        pieces.push(TemplatePart::Text(rest.to_owned()));
     }
     Ok(SecretTemplate(pieces))
 }
@@ -132,7 +132,7 @@ fn is_ciphertext(text: &str) -> bool {
     version.is_some_and(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn vault(text: &str, place: ReferencePlace) -> Result<Reference, Problem> {
+fn vault(text: &str, place: ReferenceLocation) -> Result<Reference, Problem> {
     const HELP: &str = "write vault:PATH#KEY, such as vault:secret/data/app#password";
     if text == "login" {
         return Err(Problem::new(
@@ -172,7 +172,7 @@ fn vault(text: &str, place: ReferencePlace) -> Result<Reference, Problem> {
     Ok(options.of(request, Some(key.to_owned())))
 }
 
-fn transit(text: &str, place: ReferencePlace) -> Result<Reference, Problem> {
+fn transit(text: &str, place: ReferenceLocation) -> Result<Reference, Problem> {
     const HELP: &str = "write transit:MOUNT/KEY:vault:v1:..., such as transit:transit/app:vault:v1:...";
     let wrong = |what: &str| Problem::new(what, HELP);
     let (text, options) = options(text, place)?;
@@ -194,7 +194,7 @@ fn transit(text: &str, place: ReferencePlace) -> Result<Reference, Problem> {
 
 fn credhub(text: &str) -> Result<Reference, Problem> {
     const HELP: &str = "write credhub:/NAME, or credhub:/NAME#KEY for a part of it";
-    let (text, options) = options(text, ReferencePlace::Variable)?;
+    let (text, options) = options(text, ReferenceLocation::Variable)?;
     let (name, key) = match text.split_once('#') {
         Some((name, key)) => (name, Some(key)),
         None => (text, None),
@@ -209,7 +209,7 @@ fn credhub(text: &str) -> Result<Reference, Problem> {
 }
 
 fn file(text: &str) -> Result<Reference, Problem> {
-    let (path, options) = options(text, ReferencePlace::Variable)?;
+    let (path, options) = options(text, ReferenceLocation::Variable)?;
     if !is_printable(path) || path.ends_with('/') {
         return Err(Problem::new("names no file", "write file:/PATH"));
     }
@@ -229,7 +229,7 @@ impl Options {
     }
 }
 
-fn options(text: &str, place: ReferencePlace) -> Result<(&str, Options), Problem> {
+fn options(text: &str, place: ReferenceLocation) -> Result<(&str, Options), Problem> {
     let Some((text, words)) = text.rsplit_once('?') else { return Ok((text, Options::default())) };
     let mut options = Options::default();
     for word in words.split('&') {
@@ -245,7 +245,7 @@ fn options(text: &str, place: ReferencePlace) -> Result<(&str, Options), Problem
             return Err(Problem::new("has an option twice", "write it once"));
         }
     }
-    if options.optional && place == ReferencePlace::Document {
+    if options.optional && place == ReferenceLocation::Document {
         return Err(Problem::new(
             "is ?optional, which only a variable can be: nothing would be left in its place",
             "leave it out",

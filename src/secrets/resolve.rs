@@ -10,7 +10,7 @@ use super::assemble::Assembly;
 use super::fetch::{Fetches, part};
 use super::files;
 use super::files::SecretsFolder;
-use super::source::{Request, SecretAnswer, SecretLease, SourceError};
+use super::source::{Request, SecretLease, SecretResponse, SourceError};
 use super::{Plan, SecretStores, SecretValue};
 use crate::config::Secrets;
 use crate::exit::Fault;
@@ -26,11 +26,11 @@ pub struct Resolved {
     /// What it has as files; goes when this is dropped.
     pub folder: Option<Arc<SecretsFolder>>,
     /// What comes to an end.
-    pub leased: Vec<Leased>,
+    pub leased: Vec<LeasedSecret>,
 }
 
 /// A secret that comes to an end.
-pub struct Leased {
+pub struct LeasedSecret {
     /// How it was asked for.
     pub request: Request,
     /// For how long it is good, counted from the answer.
@@ -54,7 +54,7 @@ impl LeasedFile {
     ///
     /// # Errors
     /// A sentence: the answer has no such part, or the kernel's.
-    pub fn replace(&self, answer: &SecretAnswer) -> Result<(), String> {
+    pub fn replace(&self, answer: &SecretResponse) -> Result<(), String> {
         let value = part(answer, self.key.as_deref()).map_err(|error| error.what)?;
         files::replace(&self.path, value).map_err(|error| error.to_string())
     }

@@ -41,7 +41,7 @@ pub enum Request {
 }
 
 /// What a source has answered.
-pub struct SecretAnswer {
+pub struct SecretResponse {
     /// The secret as a whole; `None`: it has parts, and a reference must say which.
     pub whole: Option<SecretPart>,
     /// Its parts by name; of several of one name the last counts.
@@ -82,13 +82,13 @@ pub struct SourceError {
 }
 
 /// The future of an answer.
-pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<SecretAnswer, SourceError>> + Send + 'a>>;
+pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<SecretResponse, SourceError>> + Send + 'a>>;
 
 /// What the last try came to, for whoever has no time for another.
 #[derive(Debug, Default)]
-pub struct LastTrouble(Mutex<Option<SourceError>>);
+pub struct LastError(Mutex<Option<SourceError>>);
 
-impl LastTrouble {
+impl LastError {
     /// This try came to nothing, and another follows.
     pub fn note(&self, error: SourceError) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -104,7 +104,7 @@ impl LastTrouble {
 /// its caller's to watch, who drops the future then.
 pub trait SecretStore: Send + Sync {
     /// Asks for `request`, which is of a kind that this source was registered for. Up to eight are asked at a time.
-    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastTrouble) -> Fetching<'a>;
+    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastError) -> FetchFuture<'a>;
 }
 
 impl Request {

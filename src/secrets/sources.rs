@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::credhub::CredHub;
-use super::source::{Fetching, LastTrouble, Request, SecretAnswer, SecretPart, SecretStore, SourceError};
+use super::source::{FetchFuture, LastError, Request, SecretPart, SecretResponse, SecretStore, SourceError};
 use super::vault::{VaultSession, VaultSource};
 use super::{Plan, SecretValue};
 use crate::config::{SecretSource, Secrets};
@@ -79,7 +79,7 @@ impl SecretStores {
 struct Files;
 
 impl SecretStore for Files {
-    fn fetch<'a>(&'a self, request: &'a Request, _: &'a LastTrouble) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, request: &'a Request, _: &'a LastError) -> FetchFuture<'a> {
         Box::pin(async move {
             let Request::File { path } = request else {
                 return Err(SourceError::failed(format!("{request} is no file")));
@@ -91,11 +91,11 @@ impl SecretStore for Files {
 }
 
 /// Without the newline that editors leave at the end.
-fn answer(mut bytes: Vec<u8>) -> SecretAnswer {
+fn answer(mut bytes: Vec<u8>) -> SecretResponse {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
-    SecretAnswer { whole: Some(SecretPart::Value(SecretValue::new(bytes))), fields: Vec::new(), lease: None }
+    SecretResponse { whole: Some(SecretPart::Value(SecretValue::new(bytes))), fields: Vec::new(), lease: None }
 }
 
 fn unread(error: &io::Error) -> SourceError {

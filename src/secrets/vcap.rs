@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use super::SecretValue;
 use super::json;
-use super::json::{Member, NotJson};
-use super::reference::{self, ReferencePlace, SecretTemplate};
+use super::json::{JsonError, Member};
+use super::reference::{self, ReferenceLocation, SecretTemplate};
 use crate::config::SecretSource;
 use crate::diagnostics::{Problem, SafeText};
 
@@ -71,7 +71,7 @@ impl std::fmt::Display for ServiceName {
 pub(super) enum DocumentError {
     /// Nobody can tell what refers to what.
     #[error(transparent)]
-    NotJson(#[from] NotJson),
+    JsonError(#[from] JsonError),
     /// Readers would differ in which of them they take.
     #[error("has a member twice of which one has references: {0}; name each once")]
     Twice(SafeText),
@@ -82,10 +82,10 @@ pub(super) enum DocumentError {
 
 /// Why an answer is not taken for a document with its references resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AnswerError {
+pub(super) enum InterpolationError {
     /// Something else came.
     #[error("the answer {0}")]
-    NotJson(#[from] NotJson),
+    JsonError(#[from] JsonError),
     /// A service is missing.
     #[error("the answer has no credentials for {0}")]
     NoCredentials(ServiceName),
@@ -128,13 +128,13 @@ pub(super) fn find(text: &str, sources: &[SecretSource]) -> Result<DocumentRefer
 /// The credentials in `answer` for each of `bindings`, as they are written there.
 ///
 /// # Errors
-/// [`AnswerError`]: it is not a document in which all of them are resolved.
-pub(super) fn answered<'a>(answer: &'a str, bindings: &[CredHubBinding]) -> Result<Vec<&'a str>, AnswerError> {
+/// [`InterpolationError`]: it is not a document in which all of them are resolved.
+pub(super) fn answered<'a>(answer: &'a str, bindings: &[CredHubBinding]) -> Result<Vec<&'a str>, InterpolationError> {
     let elements = self::bindings(json::value(answer)?, &mut None);
     for element in &elements {
         let credentials = json::member(&element.members, CREDENTIALS);
         if credentials.and_then(credhub_reference).is_some() {
-            return Err(AnswerError::Unresolved(element.service()));
+            return Err(InterpolationError::Unresolved(element.service()));
         }
     }
     let credentials_of = |binding: &CredHubBinding| {
@@ -144,7 +144,7 @@ pub(super) fn answered<'a>(answer: &'a str, bindings: &[CredHubBinding]) -> Resu
         let members = of_it.next_back().map(|element| &element.members);
         let credentials = members.and_then(|members| json::member(members, CREDENTIALS));
         let credentials = credentials.filter(|credentials| credentials.starts_with('{'));
-        credentials.ok_or_else(|| AnswerError::NoCredentials(binding.service.clone()))
+        credentials.ok_or_else(|| InterpolationError::NoCredentials(binding.service.clone()))
     };
     bindings.iter().map(credentials_of).collect()
 }
@@ -223,7 +223,7 @@ fn strings(
     let mut strings = Vec::new();
     for span in json::strings(credentials) {
         let Some(value) = json::string(&credentials[span.clone()]) else { continue };
-        let template = reference::parse(&value, sources, ReferencePlace::Document);
+        let template = reference::parse(&value, sources, ReferenceLocation::Document);
         if let Some(template) = template.map_err(|problem| DocumentError::Reference(binding.service(), problem))? {
             let span = start + span.start..start + span.end;
             strings.push(ReferringString { service: binding.service(), span, template });

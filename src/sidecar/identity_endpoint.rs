@@ -11,9 +11,9 @@ use super::shared::Shared;
 use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
 use crate::credentials::Rotator;
 use crate::exit::{Exit, Fault};
-use crate::identity_endpoint::{EndpointSecretFile, IdentityService, MAX_CONNECTIONS, MAX_REFUSED, TokenJudge};
+use crate::identity_endpoint::{EndpointSecretFile, EndpointVerifier, IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
 use crate::lifecycle::Tasks;
-use crate::listener::{Acceptor, Queued, Slots, SocketAccess};
+use crate::listener::{Acceptor, LimitedListener, Slots, SocketAccess};
 use crate::token::RolesFile;
 
 /// Where the app finds it.
@@ -103,7 +103,7 @@ impl Outbounds {
         tracing::info!(identity_endpoint = %at, audiences, token_file, "identity endpoint listening");
         let judge = config.verification.clone().map(|verification| {
             let trust = rotator.add_token_trust(verification.trust_files());
-            let judge = Arc::new(TokenJudge::new(verification, trust, roles));
+            let judge = Arc::new(EndpointVerifier::new(verification, trust, roles));
             tasks.start("token roles", Arc::clone(&judge).watch_roles());
             judge
         });
@@ -111,7 +111,7 @@ impl Outbounds {
         let service = Arc::new(IdentityService::new(config, secret.as_ref(), judge, pair, served, counters));
         tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
         if let Some(secret) = &secret {
-            tasks.start("secret of the identity endpoint", secret.keeper().run());
+            tasks.start("secret of the identity endpoint", secret.watcher().run());
         }
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in sockets {
@@ -120,16 +120,16 @@ impl Outbounds {
             let (service, addr, room) = (Arc::clone(&service), Arc::<str>::from(at.as_str()), Arc::clone(&room));
             match socket {
                 OutboundSocket::Tcp(socket, at) => {
-                    self.doors.push(move |accepting| {
-                        let socket = Queued { socket: super::sockets::into_tokio(socket, at)?, room };
+                    self.pending.push(move |accepting| {
+                        let socket = LimitedListener { socket: super::sockets::into_tokio(socket, at)?, room };
                         accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                         Ok(())
                     });
                 }
                 OutboundSocket::Unix(socket, file) => {
                     self.files.push(file);
-                    self.doors.push(move |accepting| {
-                        let socket = Queued { socket: super::sockets::unix_into_tokio(socket, &addr)?, room };
+                    self.pending.push(move |accepting| {
+                        let socket = LimitedListener { socket: super::sockets::unix_into_tokio(socket, &addr)?, room };
                         accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                         Ok(())
                     });

@@ -37,18 +37,18 @@ pub(super) struct Inbound {
     /// The accept loops, which end when the drain begins.
     pub(super) accepting: JoinSet<()>,
     /// Sockets that nobody accepts on yet, or not for good.
-    doors: Vec<Door>,
+    pending: Vec<PendingListener>,
 }
 
 /// A listener that is ready to accept.
 #[derive(Debug)]
-struct Door {
+struct PendingListener {
     socket: TcpListener,
     addr: SocketAddr,
     service: Arc<InboundService>,
 }
 
-impl Door {
+impl PendingListener {
     fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { socket: self.socket.try_clone()?, addr: self.addr, service: Arc::clone(&self.service) })
     }
@@ -60,9 +60,9 @@ impl Inbound {
     /// # Errors
     /// The descriptor limit is reached.
     pub(super) fn accept_for_now(&mut self, shared: &Shared) -> Result<(), Fault> {
-        let doors = self.doors.iter().map(Door::try_clone).collect::<io::Result<Vec<_>>>();
+        let pending = self.pending.iter().map(PendingListener::try_clone).collect::<io::Result<Vec<_>>>();
         let failed = |error: io::Error| Fault::new(Exit::Internal, format!("cannot accept connections: {error}"));
-        self.begin(doors.map_err(failed)?, shared)
+        self.begin(pending.map_err(failed)?, shared)
     }
 
     /// Has every listener accept, in the runtime that is entered. Whatever has accepted before does so no more; connections go on where
@@ -72,17 +72,17 @@ impl Inbound {
     /// The runtime cannot take a socket: its descriptor limit is reached.
     pub(super) fn accept(&mut self, shared: &Shared) -> Result<(), Fault> {
         self.accepting.abort_all();
-        let doors = std::mem::take(&mut self.doors);
-        self.begin(doors, shared)
+        let pending = std::mem::take(&mut self.pending);
+        self.begin(pending, shared)
     }
 
     /// Nobody will accept any more on what is not accepted on yet.
     pub(super) fn close(&mut self) {
-        self.doors.clear();
+        self.pending.clear();
     }
 
-    fn begin(&mut self, doors: Vec<Door>, shared: &Shared) -> Result<(), Fault> {
-        for Door { socket, addr, service } in doors {
+    fn begin(&mut self, pending: Vec<PendingListener>, shared: &Shared) -> Result<(), Fault> {
+        for PendingListener { socket, addr, service } in pending {
             let socket = super::sockets::into_tokio(socket, addr)?;
             let (slots, guard) = (shared.capacity.slots.clone(), shared.guards.guard());
             let (addr, phase) = (addr.to_string().into(), shared.phase.subscribe());
@@ -161,7 +161,7 @@ pub(super) fn start(
             counters: Arc::clone(&shared.counters),
             access: config.log.access,
         });
-        inbound.doors.push(Door { socket, addr, service });
+        inbound.pending.push(PendingListener { socket, addr, service });
     }
     inbound
 }

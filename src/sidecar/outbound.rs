@@ -58,7 +58,7 @@ pub(super) struct Outbounds {
     /// They stay open until the app is gone.
     pub(super) phase: watch::Sender<Phase>,
     /// What begins to accept once the app is there.
-    pub(super) doors: Doors,
+    pub(super) pending: PendingOutbounds,
     /// Who is not dialled: whoever listens for the app, and for whoever runs the process.
     rules: Arc<AddressRules>,
     /// Socket files, which go with us.
@@ -68,20 +68,20 @@ pub(super) struct Outbounds {
 }
 
 /// Has one socket accept.
-type Begin = Box<dyn FnOnce(&mut JoinSet<()>) -> Result<(), Fault> + Send + Sync>;
+type StartAccepting = Box<dyn FnOnce(&mut JoinSet<()>) -> Result<(), Fault> + Send + Sync>;
 
 /// Sockets that nobody accepts on yet.
 #[derive(Default)]
-pub(super) struct Doors(Vec<Begin>);
+pub(super) struct PendingOutbounds(Vec<StartAccepting>);
 
-impl Doors {
+impl PendingOutbounds {
     /// One more.
     pub(super) fn push(&mut self, begin: impl FnOnce(&mut JoinSet<()>) -> Result<(), Fault> + Send + Sync + 'static) {
         self.0.push(Box::new(begin));
     }
 }
 
-impl fmt::Debug for Doors {
+impl fmt::Debug for PendingOutbounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Doors").field(&self.0.len()).finish()
     }
@@ -215,7 +215,7 @@ pub(super) fn start(
     let mut started = Outbounds {
         overview: OutboundOverview::default(),
         accepting: JoinSet::new(),
-        doors: Doors::default(),
+        pending: PendingOutbounds::default(),
         guards: DrainGuards::default(),
         http: None,
         phase: watch::Sender::new(Phase::Running),
@@ -352,14 +352,14 @@ impl Outbounds {
             let (slots, guard, phase) = (shared.capacity.slots.clone(), self.guards.guard(), self.phase.subscribe());
             let (service, addr) = (Arc::clone(service), Arc::<str>::from(name));
             match socket {
-                OutboundSocket::Tcp(socket, at) => self.doors.push(move |accepting| {
+                OutboundSocket::Tcp(socket, at) => self.pending.push(move |accepting| {
                     let socket = into_tokio(socket, at)?;
                     accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                     Ok(())
                 }),
                 OutboundSocket::Unix(socket, file) => {
                     self.files.push(file);
-                    self.doors.push(move |accepting| {
+                    self.pending.push(move |accepting| {
                         let socket = unix_into_tokio(socket, &addr)?;
                         accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                         Ok(())
@@ -374,6 +374,6 @@ impl Outbounds {
     /// # Errors
     /// The runtime cannot take a socket: its descriptor limit is reached.
     pub(super) fn accept(&mut self) -> Result<(), Fault> {
-        std::mem::take(&mut self.doors.0).into_iter().try_for_each(|begin| begin(&mut self.accepting))
+        std::mem::take(&mut self.pending.0).into_iter().try_for_each(|begin| begin(&mut self.accepting))
     }
 }

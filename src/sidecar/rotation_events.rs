@@ -12,7 +12,7 @@ use crate::lifecycle::{Phase, Validity};
 const UNREADABLE: Validity = Validity { not_before: SystemTime::UNIX_EPOCH, not_after: SystemTime::UNIX_EPOCH };
 
 impl Running {
-    pub(super) fn nothing_to_serve(&self, error: &InitialLoadError) -> Fault {
+    pub(super) fn log_initial_load_error(&self, error: &InitialLoadError) -> Fault {
         let waited = self.config.credential_timeout.unwrap_or_default();
         match error {
             InitialLoadError::Pair(error) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::app_files::InPlace;
+use crate::app_files::InstalledGeneration;
 use crate::config::RotationHook;
 use crate::credentials::run_blocking;
 use crate::supervisor::{App, AppExitStatus, Programs};
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct HookRunner {
     pub(super) hook: RotationHook,
     /// Generations whose files are in place.
-    pub(super) in_place: watch::Receiver<Option<InPlace>>,
+    pub(super) in_place: watch::Receiver<Option<InstalledGeneration>>,
     /// The process is about to end: nobody need learn of a pair.
     pub(super) is_stopping: Arc<AtomicBool>,
     /// Who is signalled; `None`: the app is not ours.
@@ -54,7 +54,7 @@ impl HookRunner {
     }
 
     /// What came of it, and what is to be said of a failure.
-    async fn fire(&self, newest: InPlace) -> (HookResult, Option<String>) {
+    async fn fire(&self, newest: InstalledGeneration) -> (HookResult, Option<String>) {
         match &self.hook {
             RotationHook::Signal(signal) => match self.app.as_ref().filter(|app| app.status().is_none()) {
                 Some(app) => {

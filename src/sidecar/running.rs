@@ -168,7 +168,7 @@ impl Running {
                         waiting = false;
                         self.readiness.set_loaded();
                     }
-                    Err(error) => return StopCause::Broken(self.nothing_to_serve(&error)),
+                    Err(error) => return StopCause::Broken(self.log_initial_load_error(&error)),
                 },
                 event = secrets::next_lease_event(&mut self.lease_events) => if let Some(fault) = self.on_lease_event(event) {
                     return StopCause::SecretsExpired(fault);

@@ -17,7 +17,7 @@ use crate::lifecycle::{SecretsStep, Tasks};
 use crate::listener::DescriptorLimit;
 use crate::secrets;
 use crate::secrets::vault::{LeaseEvent, keep_leases};
-use crate::secrets::{Leased, Plan, Resolved, SecretStores};
+use crate::secrets::{LeasedSecret, Plan, Resolved, SecretStores};
 use crate::supervisor::{AppCommand, Signals};
 
 /// What was told and nobody has heard yet.
@@ -107,7 +107,7 @@ impl Running {
     }
 
     /// Keeps what ends, and the token that it ends with. Where nothing does, the token has served its turn.
-    fn keep_secrets(&mut self, leased: Vec<Leased>, tasks: &mut Tasks) {
+    fn keep_secrets(&mut self, leased: Vec<LeasedSecret>, tasks: &mut Tasks) {
         let Some(session) = self.vault.clone() else { return };
         if leased.is_empty() {
             tasks.start("vault", async move {

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, set_child_subreaper, wait};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::terminal::Stopped;
+use super::terminal::StopResponse;
 use super::{AppExitStatus, Child, Programs, programs};
 use crate::exit::{Exit, Fault};
 use crate::signal::Signal;
@@ -137,7 +137,7 @@ fn note(child: &Child, status: WaitStatus) -> bool {
 fn stopped(child: &Child, signal: i32) {
     let Some(terminal) = &child.terminal else { return };
     match terminal.stopped(child.pid, signal) {
-        Stopped::GoOn => child.send(Signal::CONT),
-        Stopped::Stay => {}
+        StopResponse::Continue => child.send(Signal::CONT),
+        StopResponse::StayStopped => {}
     }
 }

@@ -105,9 +105,9 @@ impl Signals {
     pub async fn next_request(&mut self, app: Option<&App>) -> ControlRequest {
         loop {
             let signal = match self.next().await {
-                Arrived::Signal(signal) => signal,
-                Arrived::Request(ControlRequest::Reload) => Signal::HUP,
-                Arrived::Request(ControlRequest::Stop) => return ControlRequest::Stop,
+                SignalEvent::Signal(signal) => signal,
+                SignalEvent::Request(ControlRequest::Reload) => Signal::HUP,
+                SignalEvent::Request(ControlRequest::Stop) => return ControlRequest::Stop,
             };
             if is_stop(signal) || self.stands_for_term(signal) || app.is_none() && self.is_stop_for_the_app(signal) {
                 return ControlRequest::Stop;
@@ -132,14 +132,13 @@ impl Signals {
         self.map.rewrite(signal).is_some_and(is_stop)
     }
 
-    async fn next(&mut self) -> Arrived {
+    async fn next(&mut self) -> SignalEvent {
         poll_fn(|context| {
-            let arrived = self
-                .streams
-                .iter_mut()
-                .find_map(|(signal, stream)| stream.poll_recv(context).is_ready().then_some(Arrived::Signal(*signal)));
+            let arrived = self.streams.iter_mut().find_map(|(signal, stream)| {
+                stream.poll_recv(context).is_ready().then_some(SignalEvent::Signal(*signal))
+            });
             let arrived = arrived.or_else(|| match self.requests.as_mut()?.poll_recv(context) {
-                Poll::Ready(requested) => requested.map(Arrived::Request),
+                Poll::Ready(requested) => requested.map(SignalEvent::Request),
                 Poll::Pending => None,
             });
             arrived.map_or(Poll::Pending, Poll::Ready)
@@ -153,7 +152,7 @@ fn is_stop(signal: Signal) -> bool {
 }
 
 /// What has come.
-enum Arrived {
+enum SignalEvent {
     Signal(Signal),
     Request(ControlRequest),
 }

@@ -28,11 +28,11 @@ pub(super) struct Terminal {
 
 /// What the app needs after it was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopped {
+pub(super) enum StopResponse {
     /// To be continued at once.
-    GoOn,
+    Continue,
     /// Nothing, until somebody continues us, or it.
-    Stay,
+    StayStopped,
 }
 
 impl Terminal {
@@ -44,12 +44,12 @@ impl Terminal {
 
     /// The app was stopped by the signal of this number: hands over the terminal, or stops ourselves as a whole job, so
     /// that the shell that started us gets its prompt back.
-    pub(super) fn stopped(&self, app: Pid, signal: i32) -> Stopped {
+    pub(super) fn stopped(&self, app: Pid, signal: i32) -> StopResponse {
         let asks = [Signal::TTIN, Signal::TTOU].into_iter().find(|ask| ask.as_raw() == signal);
         if asks.is_some() {
             self.wanted.store(true, Relaxed);
             if self.give(app) {
-                return Stopped::GoOn;
+                return StopResponse::Continue;
             }
         }
         if ProcessState::read().is_some_and(|standing| standing.has_somebody_to_return_to()) {
@@ -57,10 +57,10 @@ impl Terminal {
             if let Err(error) = kill_current_process_group(asks.unwrap_or(Signal::STOP)) {
                 tracing::warn!(%error, "cannot suspend together with the app (SIGSTOP)");
             }
-            return Stopped::Stay;
+            return StopResponse::StayStopped;
         }
         // Nobody could bring it back with `fg`. Without us the kernel would have ignored the key.
-        if signal == Signal::TSTP.as_raw() { Stopped::GoOn } else { Stopped::Stay }
+        if signal == Signal::TSTP.as_raw() { StopResponse::Continue } else { StopResponse::StayStopped }
     }
 
     /// We are about to continue: the app gets the terminal back if it had it, and if we have it now.

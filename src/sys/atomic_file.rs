@@ -1,6 +1,6 @@
 //! Files that others read while we replace them: a reader sees the old file or the new one, whole, and so does whoever looks after a crash.
 
-mod place;
+mod target_path;
 mod together;
 
 use std::ffi::{OsStr, OsString};
@@ -12,8 +12,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fchmod, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use place::Place;
-pub(crate) use place::{WriteError, check, check_access, check_folder};
+use target_path::TargetPath;
+pub(crate) use target_path::{WriteError, check, check_access, check_folder};
 pub(crate) use together::commit_together;
 
 /// So many names are tried before we believe that something else is wrong.
@@ -25,7 +25,7 @@ pub(crate) struct StagedFile(TemporaryFile);
 
 /// A file under a temporary name, which goes unless it was renamed.
 struct TemporaryFile {
-    place: Place,
+    place: TargetPath,
     name: OsString,
     /// Whether it is still there under this name.
     is_there: bool,
@@ -45,7 +45,7 @@ pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), Wri
 /// # Errors
 /// Those of [`replace`].
 pub(crate) fn stage(path: &Path, contents: &[u8], mode: u32) -> Result<StagedFile, WriteError> {
-    let (temporary, mut file) = TemporaryFile::create(Place::open(path)?)?;
+    let (temporary, mut file) = TemporaryFile::create(TargetPath::open(path)?)?;
     // Before the first byte: nobody ever reads what this mode does not let them. The umask has no say.
     fchmod(&file, Mode::from_raw_mode(mode))?;
     file.write_all(contents)?;
@@ -69,7 +69,7 @@ impl StagedFile {
 /// # Errors
 /// The folder cannot be read, or a file in it cannot be removed.
 pub(crate) fn remove_leftovers(path: &Path) -> Result<usize, WriteError> {
-    let place = Place::open(path)?;
+    let place = TargetPath::open(path)?;
     let mut removed = 0;
     for entry in Dir::read_from(&place.folder)? {
         let entry = entry?;
@@ -92,14 +92,17 @@ pub(crate) fn remove_leftovers(path: &Path) -> Result<usize, WriteError> {
 
 impl TemporaryFile {
     /// An empty one, for its owner alone.
-    fn create(place: Place) -> Result<(Self, File), WriteError> {
+    fn create(place: TargetPath) -> Result<(Self, File), WriteError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Self::made_by(place, |place, name| openat(&place.folder, name, flags, Mode::RUSR | Mode::WUSR))
             .map(|(temporary, file)| (temporary, file.into()))
     }
 
     /// What `make` makes under a name that nothing has.
-    fn made_by<T>(place: Place, make: impl Fn(&Place, &OsStr) -> Result<T, Errno>) -> Result<(Self, T), WriteError> {
+    fn made_by<T>(
+        place: TargetPath,
+        make: impl Fn(&TargetPath, &OsStr) -> Result<T, Errno>,
+    ) -> Result<(Self, T), WriteError> {
         for _ in 0..ATTEMPTS {
             let name = place.temporary_name();
             match make(&place, &name) {

@@ -167,7 +167,7 @@ impl AccessLogEntry {
         let client = self.fields.client.as_ref();
         self.counters.count_verdict(client, &verdict);
         let unverified = self.fields.unverified.as_deref();
-        self.counters.denials.judged(self.client_addr, self.listener, (client, unverified), &verdict);
+        self.counters.denials.record(self.client_addr, self.listener, (client, unverified), &verdict);
         self.fields.verdict = Some(verdict);
     }
 

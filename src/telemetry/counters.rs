@@ -157,11 +157,11 @@ impl Counters {
     }
 
     /// A connection has ended at `now`; its handshake was completed, or not.
-    pub(crate) fn count_closed(&self, reason: CloseReason, completed: bool, carried: Transferred, now: Instant) {
+    pub(crate) fn count_closed(&self, reason: CloseReason, completed: bool, transferred: Transferred, now: Instant) {
         self.history.ended(now);
         add(&self.ended[reason as usize], 1);
-        add(&self.bytes_up, carried.up);
-        add(&self.bytes_down, carried.down);
+        add(&self.bytes_up, transferred.up);
+        add(&self.bytes_down, transferred.down);
         if let Some(unfinished) = HandshakeFailure::of(reason).filter(|_| !completed) {
             add(&self.handshake_failures[unfinished as usize], 1);
         }

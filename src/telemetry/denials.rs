@@ -57,7 +57,7 @@ pub(super) struct Denials(Mutex<VecDeque<Denied>>);
 impl Denials {
     /// Remembers a verdict that was a denial, or would have been one but for audit mode. `client`: as far as a client CA
     /// has vouched for it, and else what its certificate says.
-    pub(super) fn judged(
+    pub(super) fn record(
         &self,
         peer: SocketAddr,
         listener: SocketAddr,
@@ -101,7 +101,7 @@ mod tests {
 
     fn denied(denials: &Denials, port: u16) {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        denials.judged(at(port), at(1), (None, None), &Err(DenialReason::NoCertificate.into()));
+        denials.record(at(port), at(1), (None, None), &Err(DenialReason::NoCertificate.into()));
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
         let denials = Denials::default();
         let at = SocketAddr::from(([127, 0, 0, 1], 1));
         let permit = crate::policy::Policy::anonymous().authorize(&Client::Anonymous, None);
-        denials.judged(at, at, (Some(&Client::Anonymous), None), &permit);
+        denials.record(at, at, (Some(&Client::Anonymous), None), &permit);
         assert!(denials.last().is_empty());
     }
 }

@@ -53,7 +53,7 @@ impl LineFormat {
 
     fn write(&self, writer: &mut impl Write, time: Timestamp, level: Level, fields: EventFields) -> fmt::Result {
         match self.format {
-            LogFormat::Json => json(writer, &Flat { time, level, fields }),
+            LogFormat::Json => json(writer, &FlatJson { time, level, fields }),
             LogFormat::Lager => json(writer, &Lager { time, level, fields }),
             LogFormat::Text => text(writer, time, level, &fields, self.colour),
         }
@@ -90,13 +90,13 @@ fn json(writer: &mut impl Write, line: &impl Serialize) -> fmt::Result {
 }
 
 /// One flat object: time (RFC 3339, UTC), level, message, then the event's own fields.
-struct Flat {
+struct FlatJson {
     time: Timestamp,
     level: Level,
     fields: EventFields,
 }
 
-impl Serialize for Flat {
+impl Serialize for FlatJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut line = serializer.serialize_map(None)?;
         line.serialize_entry("timestamp", &format_args!("{:.6}", self.time))?;

@@ -38,7 +38,7 @@ const GATHERED: usize = 32 * 1024;
 const STACK: usize = 64 * 1024;
 
 /// Writes the line that stands in the place of so many that were dropped.
-pub(crate) type Gap = Box<dyn Fn(u64) -> String + Send>;
+pub(crate) type DropNotice = Box<dyn Fn(u64) -> String + Send>;
 
 /// Where all lines go from the start of the thread on; before, or without one, straight to stderr.
 static QUEUED: OnceLock<&'static Queue> = OnceLock::new();
@@ -53,7 +53,7 @@ pub(crate) fn dropped_lines() -> u64 {
 
 /// Lets a thread write the lines from now on, those of panics too. Where no thread can be had they are written by whoever
 /// has something to say, as before.
-pub(crate) fn start(gap: Gap) {
+pub(crate) fn start(gap: DropNotice) {
     if QUEUED.get().is_some() {
         return;
     }
@@ -193,7 +193,7 @@ impl Queue {
         waiting.flushing -= 1;
     }
 
-    fn write_for_ever(&self, to: &impl AsFd, gap: &Gap) {
+    fn write_for_ever(&self, to: &impl AsFd, gap: &DropNotice) {
         let mut lines = Vec::new();
         let mut woken = None;
         loop {

@@ -121,7 +121,7 @@ impl TokenCounters {
     }
 
     /// A request of the user `peer_uid`, where that is known, was refused: counted, and said, unless there are too many.
-    pub fn refuse(&self, error: TokenRequestResult, peer_uid: Option<u32>) {
+    pub fn count_rejection(&self, error: TokenRequestResult, peer_uid: Option<u32>) {
         self.count_request(error);
         *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((SystemTime::now(), error));
         if let Some(left_out) = self.limiter.admit(error as usize, Instant::now()) {

@@ -17,7 +17,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use crate::config::DenialAlert;
 use crate::identity::Client;
-use crate::identity::critical::Readable;
+use crate::identity::critical::WebpkiCertificate;
 use crate::policy::{Denial, Permit};
 use crate::tls::{alert, server_name};
 use crate::trust::{ClientAuthenticator, DeniedPeer};
@@ -88,7 +88,7 @@ impl ClientCertVerifier for ClientVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(
             &server_name::as_sent(message),
-            Readable::new(cert).shown(),
+            WebpkiCertificate::new(cert).shown(),
             signed,
             self.authenticator.anchors().algorithms(),
         )
@@ -100,7 +100,12 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, Readable::new(cert).shown(), signed, self.authenticator.anchors().algorithms())
+        verify_tls13_signature(
+            message,
+            WebpkiCertificate::new(cert).shown(),
+            signed,
+            self.authenticator.anchors().algorithms(),
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -18,7 +18,7 @@ use super::handshake_driver::HandshakeDriver;
 use super::test_client::{Received, TestClient, configs, provider_with};
 use crate::io::Outgoing;
 
-use self::server::{Ours, Server, Stock};
+use self::server::{OurServer, RustlsServer, Server};
 
 /// Steps of one schedule at most.
 const MAX_STEPS: usize = 200;
@@ -115,8 +115,8 @@ impl Schedule {
     /// # Panics
     /// When the two come to different ends, or say something that the client cannot make sense of.
     pub fn run(&self) {
-        let ours = self.hold::<Ours>();
-        let rustls = self.hold::<Stock>();
+        let ours = self.hold::<OurServer>();
+        let rustls = self.hold::<RustlsServer>();
         if self.is_tolerated_alike() {
             assert_eq!(ours, rustls, "{self:?}");
         }
@@ -125,7 +125,7 @@ impl Schedule {
     /// Holds the conversation; gives what has become of it.
     fn hold<S: Server>(&self) -> Outcome {
         let (server_config, client_config) = &CONFIGS[self.suite];
-        let mut chance = Chance(self.seed | 1);
+        let mut chance = Xorshift64(self.seed | 1);
         if self.resumes {
             // For the ticket.
             Conversation::<S>::begin(server_config, client_config, false, &mut chance);
@@ -172,9 +172,9 @@ static CONFIGS: LazyLock<Vec<(Arc<ServerConfig>, Arc<ClientConfig>)>> = LazyLock
 });
 
 /// Numbers that look random and are the same for the same seed (xorshift64).
-struct Chance(u64);
+struct Xorshift64(u64);
 
-impl Chance {
+impl Xorshift64 {
     /// One of `0..below`.
     fn below(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
@@ -226,7 +226,7 @@ struct Conversation<S> {
 
 impl<S: Server> Conversation<S> {
     /// After the handshake. `joins`: the client's last flight has not arrived yet.
-    fn begin(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, joins: bool, chance: &mut Chance) -> Self {
+    fn begin(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, joins: bool, chance: &mut Xorshift64) -> Self {
         let is_tls13 = server.crypto_provider().cipher_suites[0].tls13().is_some();
         let (mut server, mut first_message) = (S::new(server), Vec::new());
         let shaken = TestClient::connect(Arc::clone(client), |sent| {
@@ -254,7 +254,7 @@ impl<S: Server> Conversation<S> {
         begun
     }
 
-    fn take(&mut self, step: Step, chance: &mut Chance) {
+    fn take(&mut self, step: Step, chance: &mut Xorshift64) {
         let client = &mut self.client;
         match step {
             Step::Data(length) => self.pending.extend(client.seal(ContentType::ApplicationData, &bytes(length, b'u'))),
@@ -310,7 +310,7 @@ impl<S: Server> Conversation<S> {
     }
 
     /// What the client has said arrives, in reads that end anywhere.
-    fn arrive(&mut self, chance: &mut Chance) {
+    fn arrive(&mut self, chance: &mut Xorshift64) {
         let pending = std::mem::take(&mut self.pending);
         let mut rest = &pending[..];
         while !rest.is_empty() {
@@ -364,13 +364,13 @@ mod tests {
         let first = std::env::var("VESTIBULE_TEST_FIRST").ok().map_or(1, |first| first.parse().unwrap());
         let (mut steps, mut ends) = (0, [0; 3]);
         for seed in first..first + schedules {
-            let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            let mut chance = Xorshift64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
             let length = 10 + 2 * chance.below(MAX_STEPS);
             let bytes: Vec<u8> = (0..length).map(|_| chance.below(256) as u8).collect();
             let schedule = Schedule::from_bytes(&bytes);
             schedule.run();
             steps += schedule.steps();
-            ends[schedule.hold::<Ours>().end as usize] += 1;
+            ends[schedule.hold::<OurServer>().end as usize] += 1;
         }
         println!("{steps} steps in {schedules} schedules; open, closed, refused: {ends:?}");
         // Each kind of end is tried.

@@ -30,11 +30,11 @@ const GREASE: [u8; 16] =
 
 /// The ClientHellos of one connection (a HelloRetryRequest asks for a second one) whose server name was hidden.
 #[derive(Debug, Clone, Default)]
-pub(super) struct MaskedServerNames(Vec<Arc<Replaced>>);
+pub(super) struct MaskedServerNames(Vec<Arc<HelloPatch>>);
 
 /// The beginning of a ClientHello, up to the type of its server_name extension.
 #[derive(Debug)]
-struct Replaced {
+struct HelloPatch {
     sent: Vec<u8>,
     given: Vec<u8>,
 }
@@ -58,7 +58,7 @@ impl MaskedServerNames {
         for (place, byte) in places[at..].iter().zip(replacement) {
             wire[*place] = byte;
         }
-        self.0.push(Arc::new(Replaced { sent, given }));
+        self.0.push(Arc::new(HelloPatch { sent, given }));
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use crate::identity::{AltNames, Client, Role};
 use crate::policy::Denial;
 
 pub(super) use path::{Dates, Purpose};
-pub use texts::{AnchorWords, Text, TrustAnchorsError};
+pub use texts::{AnchorLabels, Text, TrustAnchorsError};
 use texts::{read_cas, read_crls};
 
 /// Names of CAs are sent to clients, so that they can choose among their certificates, as long as all of them together

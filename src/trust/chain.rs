@@ -9,7 +9,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, alg_id};
 use webpki::EndEntityCert;
 
-use crate::identity::critical::Readable;
+use crate::identity::critical::WebpkiCertificate;
 use crate::identity::{Certificate, Role, critical};
 use crate::policy::{Denial, DenialReason};
 
@@ -57,9 +57,10 @@ pub(super) fn check_size(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
 ///
 /// # Errors
 /// [`DenialReason::ChainTooLong`].
-pub(super) fn check_paths(chain: &[Readable<'_>]) -> Result<(), Denial> {
+pub(super) fn check_paths(chain: &[WebpkiCertificate<'_>]) -> Result<(), Denial> {
     let read: Vec<_> = chain.iter().map(|one| EndEntityCert::try_from(one.shown()).ok()).collect();
-    let ways = Ways { names: read.iter().map(|one| one.as_ref().map(|one| (one.subject(), one.issuer()))).collect() };
+    let ways =
+        IssuerGraph { names: read.iter().map(|one| one.as_ref().map(|one| (one.subject(), one.issuer()))).collect() };
     let mut tries = MAX_TRIES;
     if ways.from(0, &mut vec![0], &mut tries).is_some() {
         return Ok(());
@@ -69,11 +70,11 @@ pub(super) fn check_paths(chain: &[Readable<'_>]) -> Result<(), Denial> {
 }
 
 /// The subject and issuer of each certificate; `None` if it cannot be read.
-struct Ways<'a> {
+struct IssuerGraph<'a> {
     names: Vec<Option<(&'a [u8], &'a [u8])>>,
 }
 
-impl Ways<'_> {
+impl IssuerGraph<'_> {
     /// Follows every way upwards, as webpki would. `None` once there are no `tries` left.
     fn from(&self, place: usize, path: &mut Vec<usize>, tries: &mut usize) -> Option<()> {
         let Some((_, issuer)) = self.names.get(place).copied().flatten().filter(|_| path.len() <= MAX_DEPTH) else {

@@ -87,7 +87,7 @@ impl ClientAuth {
 
     /// The verdict on a request with this method for `target`, which is without scheme and authority, of `client`, who has come in and may stay.
     /// `None`: whoever may come in may ask for it.
-    pub fn judge_request(
+    pub fn evaluate_request(
         &self,
         client: &Client,
         method: &str,
@@ -97,12 +97,12 @@ impl ClientAuth {
         let Self::Certificate(ClientAuthenticator { client_policy, own, .. }) = self else { return None };
         let (policy, own) = (&client_policy.policy, own.as_deref());
         if policy.has_routes() {
-            return Some(policy.judge_request(client, own, method, target, handling));
+            return Some(policy.evaluate_request(client, own, method, target, handling));
         }
         // Whoever has come in to ask for health may ask for nothing else.
         policy.routes.health().filter(|_| *client == Client::Anonymous)?;
         let callers = client_policy.callers.as_ref().unwrap_or(policy);
-        Some(policy.health_for(client, own, method, target).unwrap_or_else(|| callers.judge_by_allow(client, own)))
+        Some(policy.health_for(client, own, method, target).unwrap_or_else(|| callers.evaluate_allowlist(client, own)))
     }
 
     /// Whether somebody who came in before may stay, now that `self` is in force.

@@ -12,11 +12,11 @@ mod signed;
 mod token_chain;
 mod verified_chains;
 
-pub use anchors::{AnchorWords, Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
+pub use anchors::{AnchorLabels, Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
 pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};
 pub use server_auth::{
     AuthenticatedServer, NameCheck, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy, who,
 };
 pub use signed::has_issued;
-pub use token_chain::{BrokenChain, VouchedChain};
+pub use token_chain::{TokenChain, TokenChainError};

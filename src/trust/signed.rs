@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use crate::crypto::provider;
-use crate::identity::critical::Readable;
+use crate::identity::critical::WebpkiCertificate;
 
 /// A certificate or a CRL, as far as its signature goes.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl SignedObject {
 /// Whether the certificate `child` says that the subject of `parent` has issued it, and the key of `parent` has signed it (both DER). Dates,
 /// and whether `parent` may issue anything, are not judged.
 pub fn has_issued(parent: &CertificateDer<'_>, child: &CertificateDer<'_>) -> bool {
-    let (parent, shown) = (Readable::new(parent), Readable::new(child));
+    let (parent, shown) = (WebpkiCertificate::new(parent), WebpkiCertificate::new(child));
     let above = webpki::anchor_from_trusted_cert(parent.shown());
     let (Ok(above), Ok(below)) = (above, EndEntityCert::try_from(shown.shown())) else {
         return false;

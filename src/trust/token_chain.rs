@@ -13,7 +13,7 @@ use crate::policy::{Denial, DenialReason};
 
 /// A chain for which one of the trust anchors vouches, whatever the time is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VouchedChain {
+pub struct TokenChain {
     /// Whom the first certificate names.
     pub client: Client,
     /// From the latest first second of all certificates of the path to their earliest last one, the trust anchor's included. It is empty
@@ -23,7 +23,7 @@ pub struct VouchedChain {
 
 /// Why nobody vouches for a chain, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BrokenChain {
+pub enum TokenChainError {
     /// No trust anchor has issued it.
     Untrusted(String),
     /// A CRL names a certificate of the path.
@@ -37,10 +37,14 @@ impl TrustAnchors {
     /// that is valid at the time `now` is preferred), and neither is what the first certificate is for.
     ///
     /// # Errors
-    /// [`BrokenChain`], with the reason why not.
-    pub fn vouch_for(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<VouchedChain, BrokenChain> {
+    /// [`TokenChainError`], with the reason why not.
+    pub fn verify_token_chain(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<TokenChain, TokenChainError> {
         if let Some((client, dates)) = self.known_token_chains().find(chain, now) {
-            return Ok(VouchedChain { client, dates });
+            return Ok(TokenChain { client, dates });
         }
         let verify = |dates| self.verify_path(chain, dates, Purpose::Ignored);
         let dates = verify(Dates::At(now)).or_else(|denial| match denial.reason() {
@@ -53,17 +57,17 @@ impl TrustAnchors {
         // Behind the path: a stranger is not worth more signatures.
         if let Some(at) = chain.windows(2).position(|pair| !has_issued(&pair[1], &pair[0])) {
             let what = format!("x5c[{}] has not issued the certificate before it", at + 1);
-            return Err(BrokenChain::Untrusted(what));
+            return Err(TokenChainError::Untrusted(what));
         }
         let client = Client::from_chain(chain).map_err(Denial::from)?;
         if dates.contains(&now) {
             self.known_token_chains().keep(client.clone(), dates.clone());
         }
-        Ok(VouchedChain { client, dates })
+        Ok(TokenChain { client, dates })
     }
 }
 
-impl From<Denial> for BrokenChain {
+impl From<Denial> for TokenChainError {
     fn from(denial: Denial) -> Self {
         let detail = denial.detail().map(str::to_owned);
         match denial.reason() {

@@ -60,8 +60,8 @@ pub struct Upstream {
 
 /// What the kernel's table has said of an app that refuses.
 #[derive(Debug, Default)]
-struct Elsewhere {
-    looked: Option<Instant>,
+struct ListenScan {
+    scanned_at: Option<Instant>,
     named: Option<SocketAddr>,
 }
 
@@ -129,15 +129,15 @@ impl Upstream {
     pub async fn watch(&self, ours: &[SocketAddr]) {
         let began = Instant::now();
         let mut changes = self.health.watch();
-        let mut elsewhere = Elsewhere::default();
+        let mut scan = ListenScan::default();
         loop {
             let state = *changes.borrow_and_update();
             if state != HealthState::Accepting {
-                self.look_elsewhere(&mut elsewhere, ours);
+                self.scan_listening(&mut scan, ours);
             }
             let pause = match state {
                 HealthState::Accepting => {
-                    self.say_accepting(began, ours);
+                    self.log_accepting(began, ours);
                     // Cannot fail: we hold the sender.
                     let _ = changes.changed().await;
                     if self.health.state() == HealthState::Refusing {
@@ -166,26 +166,26 @@ impl Upstream {
     /// Names the address on which something listens with the app's port, if a client was refused and there is one: an app
     /// that listens on `[::1]` alone looks like one that is not there. Each address is named once in a row, and the table is
     /// read once a second at most.
-    fn look_elsewhere(&self, elsewhere: &mut Elsewhere, ours: &[SocketAddr]) {
-        let has_rested = elsewhere.looked.is_none_or(|looked| looked.elapsed() >= SLOW_PROBE_INTERVAL);
+    fn scan_listening(&self, scan: &mut ListenScan, ours: &[SocketAddr]) {
+        let has_rested = scan.scanned_at.is_none_or(|scanned_at| scanned_at.elapsed() >= SLOW_PROBE_INTERVAL);
         if !has_rested || !self.refused.swap(false, Ordering::Relaxed) {
             return;
         }
-        elsewhere.looked = Some(Instant::now());
+        scan.scanned_at = Some(Instant::now());
         let dialled = self.addr().tcp();
         let others = socket_tables::now_listening().into_iter().filter(|at| !ours.contains(at));
         let found = if dialled.is_empty() { None } else { socket_tables::elsewhere(&dialled, others) };
         if let Some(at) = found
-            && elsewhere.named != found
+            && scan.named != found
         {
             tracing::warn!(app = %self.addr(), listening = %at,
                 "the app is not where it is dialled, but something listens on its port; give that address by --app if it is the app");
         }
-        elsewhere.named = found;
+        scan.named = found;
     }
 
     /// Once at the start with what is to be known of the app, and briefly after each trouble.
-    fn say_accepting(&self, began: Instant, ours: &[SocketAddr]) {
+    fn log_accepting(&self, began: Instant, ours: &[SocketAddr]) {
         if self.health.exposed().is_some() {
             tracing::info!(app = %self.addr(), "the app accepts connections again");
             return;

@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{XfccDetail, XfccFields, XfccForm, identity_fields};
 use crate::identity::Client;
-use crate::identity::tests::{Written, certificate, tlv};
+use crate::identity::tests::{AttributeSpec, certificate, tlv};
 use crate::pem::Pem;
 
 const DIEGO: &str =
@@ -53,18 +53,18 @@ fn leaf_pem() -> &'static str {
     &DIEGO[DIEGO.find("-----BEGIN").unwrap()..DIEGO.find(end).unwrap() + end.len()]
 }
 
-fn holder(subject: &[&[Written<'_>]], uris: &[&str], dns: &[&str]) -> Client {
+fn holder(subject: &[&[AttributeSpec<'_>]], uris: &[&str], dns: &[&str]) -> Client {
     let uris = uris.iter().map(|name| tlv(0x86, &[name.as_bytes()]));
     let names: Vec<u8> = uris.chain(dns.iter().map(|name| tlv(0x82, &[name.as_bytes()]))).flatten().collect();
     Client::from_leaf(&certificate(subject, &[], &[&tlv(0x30, &[&names])])).unwrap()
 }
 
-fn told(client: &Client, forms: &[XfccForm], details: &[XfccDetail]) -> XfccFields {
+fn identity_headers(client: &Client, forms: &[XfccForm], details: &[XfccDetail]) -> XfccFields {
     identity_fields(client.certificate().unwrap(), &[], forms, details)
 }
 
 /// The value in Envoy's form, and how many names are not in it.
 fn in_envoys_form(client: &Client, details: &[XfccDetail]) -> (String, usize) {
-    let XfccFields { fields, left_out } = told(client, &[XfccForm::Envoy], details);
+    let XfccFields { fields, left_out } = identity_headers(client, &[XfccForm::Envoy], details);
     (fields[0].1.to_str().unwrap().to_owned(), left_out)
 }

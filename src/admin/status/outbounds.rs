@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::PATH;
 use super::listeners::Rules;
 use crate::diagnostics::SafeText;
-use crate::outbound::{Endpoint, ForwardProxyInfo, Known, OutboundInfo};
+use crate::outbound::{Endpoint, ForwardProxyInfo, OutboundInfo, ResolveState};
 use crate::telemetry::{EndpointCounts, OutboundCloseReason, OutboundCounters};
 use strum::VariantArray;
 
@@ -60,8 +60,8 @@ impl OutboundStatus {
             expect: Rules::of(&config.settings.expect),
             required: config.settings.required,
             lookup_error: match endpoints.known() {
-                Known::Failed(why) => Some(SafeText::up_to(PATH, why)),
-                Known::Nothing | Known::Endpoints => None,
+                ResolveState::Failed(why) => Some(SafeText::up_to(PATH, why)),
+                ResolveState::Pending | ResolveState::Resolved => None,
             },
             endpoints: current.iter().take(MAX_ENDPOINTS).map(|endpoint| EndpointStatus::of(endpoint)).collect(),
             more_endpoints: current.len().saturating_sub(MAX_ENDPOINTS),

@@ -15,11 +15,11 @@ pub(in crate::admin) struct TokenStatus {
     /// Tokens that wait to be asked for again.
     pub(in crate::admin) cached: u64,
     /// Why a request was refused last.
-    pub(in crate::admin) last_error: Option<LastRefusal>,
+    pub(in crate::admin) last_error: Option<LastRejection>,
 }
 
 #[derive(Debug, Serialize)]
-pub(in crate::admin) struct LastRefusal {
+pub(in crate::admin) struct LastRejection {
     pub(in crate::admin) error: &'static str,
     pub(in crate::admin) at: String,
 }
@@ -31,7 +31,9 @@ impl TokenStatus {
             issued: counters.issued(),
             refused: refusals.map(|result| counters.requests(*result)).sum(),
             cached: counters.cached(),
-            last_error: counters.last_refusal().map(|(at, error)| LastRefusal { error: error.as_str(), at: date(at) }),
+            last_error: counters
+                .last_refusal()
+                .map(|(at, error)| LastRejection { error: error.as_str(), at: date(at) }),
         }
     }
 }

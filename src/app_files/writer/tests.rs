@@ -15,16 +15,16 @@ use crate::telemetry::AppFileForm;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A folder with a key file in it, and the pairs that are served.
-struct Scene {
+struct WriterFixture {
     folder: TempDir,
     authority: Authority,
     spec: InstanceSpec,
     served: watch::Sender<Vec<ServedCertificate>>,
     counters: Arc<AppFileCounters>,
-    in_place: watch::Receiver<Option<InPlace>>,
+    in_place: watch::Receiver<Option<InstalledGeneration>>,
 }
 
-impl Scene {
+impl WriterFixture {
     /// With a writer that runs.
     fn start(config: impl FnOnce(&Path) -> AppFiles) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -57,8 +57,9 @@ impl Scene {
     }
 
     /// Waits until all files of this generation are in place.
-    async fn in_place(&mut self, generation: u64) -> InPlace {
-        let is_there = |in_place: &Option<InPlace>| in_place.is_some_and(|in_place| in_place.generation == generation);
+    async fn in_place(&mut self, generation: u64) -> InstalledGeneration {
+        let is_there =
+            |in_place: &Option<InstalledGeneration>| in_place.is_some_and(|in_place| in_place.generation == generation);
         let waited = tokio::time::timeout(PATIENCE, self.in_place.wait_for(is_there)).await;
         waited.expect("in time").unwrap().unwrap()
     }
@@ -86,7 +87,7 @@ fn credential(form: CredentialForm, path: PathBuf) -> CredentialFile {
 
 #[tokio::test]
 async fn a_token_is_replaced_before_its_end_and_comes_back_if_somebody_deletes_it() {
-    let mut scene = Scene::start(|folder| token(folder.join("token"), 2));
+    let mut scene = WriterFixture::start(|folder| token(folder.join("token"), 2));
     scene.serve(&scene.issue(), 1);
     let in_place = scene.in_place(1).await;
     assert!(in_place.is_first);
@@ -101,7 +102,7 @@ async fn a_token_is_replaced_before_its_end_and_comes_back_if_somebody_deletes_i
 
 #[tokio::test]
 async fn a_file_that_cannot_be_written_holds_up_no_other_one_but_whoever_waits_for_all() {
-    let mut scene = Scene::start(|folder| AppFiles {
+    let mut scene = WriterFixture::start(|folder| AppFiles {
         credentials: vec![
             credential(CredentialForm::Pkcs8, folder.join("not/there/key")),
             credential(CredentialForm::Pem, folder.join("chain")),
@@ -124,7 +125,7 @@ async fn a_file_that_cannot_be_written_holds_up_no_other_one_but_whoever_waits_f
 
 #[tokio::test]
 async fn a_key_that_is_another_pairs_by_now_is_not_written_until_it_is_this_ones() {
-    let mut scene = Scene::start(|folder| AppFiles {
+    let mut scene = WriterFixture::start(|folder| AppFiles {
         credentials: vec![credential(CredentialForm::Pem, folder.join("pem"))],
         ..AppFiles::default()
     });
@@ -144,7 +145,7 @@ async fn a_key_that_is_another_pairs_by_now_is_not_written_until_it_is_this_ones
 
 #[tokio::test]
 async fn at_retirement_nothing_is_written_and_what_there_is_stays() {
-    let mut scene = Scene::start(|folder| AppFiles {
+    let mut scene = WriterFixture::start(|folder| AppFiles {
         credentials: vec![credential(CredentialForm::Pem, folder.join("pem"))],
         ..token(folder.join("token"), 1)
     });

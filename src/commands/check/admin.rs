@@ -11,7 +11,7 @@ use crate::config::{Admin, AdminAction, AdminAddr, Config, Listen};
 const ELSEWHERE: &str = "choose another --admin, or off";
 
 /// Judges `config.admin`. `holder` finds out who holds a socket, and `folder_exists` whether that of a Unix socket is there.
-pub(super) fn judge(
+pub(super) fn check(
     config: &Config,
     network: &NetworkCheck,
     holder: &dyn Fn(u64) -> Option<PortHolder>,
@@ -28,13 +28,13 @@ pub(super) fn judge(
             found.problem(Subject::Admin, what, format!("make it, or {ELSEWHERE}"));
         }
         AdminAddr::Tcp(addr) => {
-            judge_address(config, admin, *addr, network, holder, found);
-            judge_reach(admin, *addr, found);
+            check_address(config, admin, *addr, network, holder, found);
+            check_reach(admin, *addr, found);
         }
     }
 }
 
-fn judge_address(
+fn check_address(
     config: &Config,
     admin: &Admin,
     addr: SocketAddr,
@@ -74,7 +74,7 @@ fn judge_address(
     }
 }
 
-fn judge_reach(admin: &Admin, addr: SocketAddr, found: &mut Findings) {
+fn check_reach(admin: &Admin, addr: SocketAddr, found: &mut Findings) {
     if addr.ip().is_loopback() {
         return;
     }
@@ -117,7 +117,7 @@ mod tests {
             first_open_port: 1024,
         };
         let mut found = Findings::default();
-        judge(&config, &network, &|_| holder.clone(), false, &mut found);
+        check(&config, &network, &|_| holder.clone(), false, &mut found);
         found.to_text()
     }
 

@@ -9,14 +9,14 @@ use crate::diagnostics::Problem;
 use crate::diagnostics::redact::quote_path;
 
 /// Judges each file and the hook.
-pub(super) fn judge(config: &Config, found: &mut Findings) {
+pub(super) fn check(config: &Config, found: &mut Findings) {
     let refusals = app_files::refusals(config);
     for refusal in &refusals {
         found.problem(Subject::Files, refusal, "until then no start succeeds");
     }
     let mut good = 0;
     for path in config.app_files.paths() {
-        match app_files::judge_place(path) {
+        match app_files::check_place(path) {
             Ok(()) => good += 1,
             // Said above.
             Err(_) if !refusals.is_empty() => {}

@@ -15,7 +15,7 @@ const ORDER: &str = "write the leaf first, then the CA that issued it, then the 
 
 /// Judges the order of the chain, and whether each certificate signed the one before it. `ders` and `chain` are the same
 /// certificates, leaf first; there is one at least.
-pub(super) fn judge(ders: &[CertificateDer<'_>], chain: &[Certificate], found: &mut Findings) {
+pub(super) fn check(ders: &[CertificateDer<'_>], chain: &[Certificate], found: &mut Findings) {
     let Some((leaf, above)) = chain.split_first() else { return };
     if leaf.is_ca() {
         let what = format!("the first certificate, {}, is a CA's: clients refuse it for a server", leaf.subject());
@@ -47,7 +47,7 @@ pub(super) fn judge(ders: &[CertificateDer<'_>], chain: &[Certificate], found: &
     }
     match verify(ders, chain) {
         Ok(()) => found.ok(Subject::Chain, format!("issued by {}; {}", leaf.issuer(), behind(above.len()))),
-        Err(error) => judge_unverified(leaf, &error, found),
+        Err(error) => check_unverified(leaf, &error, found),
     }
 }
 
@@ -55,7 +55,7 @@ fn behind(count: usize) -> String {
     if count == 1 { "1 CA follows the leaf".to_owned() } else { format!("{count} CAs follow the leaf") }
 }
 
-fn judge_unverified(leaf: &Certificate, error: &Error, found: &mut Findings) {
+fn check_unverified(leaf: &Certificate, error: &Error, found: &mut Findings) {
     match error {
         Error::InvalidCertificate(CertificateError::BadSignature) => found.problem(
             Subject::Chain,

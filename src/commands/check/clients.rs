@@ -21,7 +21,7 @@ use crate::trust::{Ca, ClientPolicy, CrlIssuer, TrustAnchors};
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Judges each listener that asks for certificates; those that ask for the same are judged once.
-pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
+pub(super) fn check(config: &Config, now: SystemTime, found: &mut Findings) {
     let mut judged: Vec<&ClientAuthFiles> = Vec::new();
     let own = config.pair_files().and_then(|files| own_identity(&files.cert));
     for listener in &config.listeners {
@@ -33,10 +33,10 @@ pub(super) fn judge(config: &Config, now: SystemTime, found: &mut Findings) {
         let place = if config.listeners.len() > 1 { format!("{}: ", listener.listen) } else { String::new() };
         let client_policy = ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified));
         let is_plaintext = listener.plaintext.is_some();
-        let mut judge = Judge { place, certified, is_plaintext, now, own: own.as_ref(), found: &mut *found };
+        let mut check = ClientChecks { place, certified, is_plaintext, now, own: own.as_ref(), found: &mut *found };
         match client_policy {
-            Ok(client_policy) => judge.client_policy(&client_policy),
-            Err(error) => error.each().iter().for_each(|error| judge.unread(error)),
+            Ok(client_policy) => check.client_policy(&client_policy),
+            Err(error) => error.each().iter().for_each(|error| check.unread(error)),
         }
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn ending(ca: &Ca, now: SystemTime) -> Option<(String, &'static str)>
 }
 
 /// What is judged by, for one listener.
-struct Judge<'a> {
+struct ClientChecks<'a> {
     /// Which listener, where there are several.
     place: String,
     certified: &'a ClientAuthFiles,
@@ -78,7 +78,7 @@ struct Judge<'a> {
     found: &'a mut Findings,
 }
 
-impl Judge<'_> {
+impl ClientChecks<'_> {
     fn ok(&mut self, subject: Subject, message: &str) {
         self.found.ok(subject, format!("{}{message}", self.place));
     }

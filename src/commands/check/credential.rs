@@ -41,7 +41,7 @@ impl<'a> PairReading<'a> {
 }
 
 /// Judges everything about the files at the time `now`.
-pub(super) fn judge(files: &PairReading<'_>, now: SystemTime, found: &mut Findings) {
+pub(super) fn check(files: &PairReading<'_>, now: SystemTime, found: &mut Findings) {
     if let Some(ahead) = files.written.and_then(|written| written.duration_since(now).ok()).filter(|d| *d > ROUNDING) {
         found.warning(
             Subject::Clock,
@@ -50,7 +50,7 @@ pub(super) fn judge(files: &PairReading<'_>, now: SystemTime, found: &mut Findin
         );
     }
     match (&files.cert, &files.key) {
-        (Ok(cert), Ok(key)) => judge_pair(files.names, cert, key, now, found),
+        (Ok(cert), Ok(key)) => check_pair(files.names, cert, key, now, found),
         (cert, key) => {
             for (unread, option, variable) in [(cert, "--cert", "CF_INSTANCE_CERT"), (key, "--key", "CF_INSTANCE_KEY")]
             {
@@ -60,7 +60,7 @@ pub(super) fn judge(files: &PairReading<'_>, now: SystemTime, found: &mut Findin
             }
             // What can be read is looked at all the same.
             if let Ok(cert) = cert {
-                judge_certificates(&certificates(cert), now, found);
+                check_certificates(&certificates(cert), now, found);
             }
         }
     }
@@ -80,7 +80,7 @@ fn mend_unread(error: &LoadError, option: &str, variable: &str) -> String {
     }
 }
 
-fn judge_pair(names: &PairFiles, cert: &[u8], key: &[u8], now: SystemTime, found: &mut Findings) {
+fn check_pair(names: &PairFiles, cert: &[u8], key: &[u8], now: SystemTime, found: &mut Findings) {
     let chain = match Pair::from_pem(cert, key, &provider()) {
         Ok(pair) => {
             let kind = Certificate::from_der(pair.leaf()).map(|leaf| format!(" ({})", leaf.key_type()));
@@ -96,15 +96,15 @@ fn judge_pair(names: &PairFiles, cert: &[u8], key: &[u8], now: SystemTime, found
             pair.chain().to_vec()
         }
         Err(error) => {
-            judge_no_pair(names, cert, key, &error, found);
+            check_no_pair(names, cert, key, &error, found);
             // Of a pair whose order or key is wrong the dates of the first certificate say nothing.
             if matches!(error, PairError::Mismatch) { Vec::new() } else { certificates(cert) }
         }
     };
-    judge_certificates(&chain, now, found);
+    check_certificates(&chain, now, found);
 }
 
-fn judge_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, found: &mut Findings) {
+fn check_no_pair(names: &PairFiles, cert: &[u8], key: &[u8], error: &PairError, found: &mut Findings) {
     let (cert_name, key_name) = (names.cert.display(), names.key.display());
     let holds_certificate = |text: &[u8]| Pem::read(text).is_ok_and(|pem| pem.certificates().next().is_some());
     if matches!(error, PairError::KeyInCertificatesPlace) && holds_certificate(key) {
@@ -166,7 +166,7 @@ fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
 }
 
 /// Judges the certificates, leaf first; says nothing where there is none.
-fn judge_certificates(ders: &[CertificateDer<'_>], now: SystemTime, found: &mut Findings) {
+fn check_certificates(ders: &[CertificateDer<'_>], now: SystemTime, found: &mut Findings) {
     let mut chain = Vec::new();
     for (index, der) in ders.iter().enumerate() {
         match Certificate::from_der(der) {
@@ -178,13 +178,13 @@ fn judge_certificates(ders: &[CertificateDer<'_>], now: SystemTime, found: &mut 
         }
     }
     let Some((leaf, above)) = chain.split_first() else { return };
-    chain::judge(ders, &chain, found);
-    judge_validity(leaf, above, now, found);
-    judge_identity(leaf, found);
+    chain::check(ders, &chain, found);
+    check_validity(leaf, above, now, found);
+    check_identity(leaf, found);
 }
 
 /// Judges the dates of the leaf, and of the CAs that follow it.
-fn judge_validity(leaf: &Certificate, above: &[Certificate], now: SystemTime, found: &mut Findings) {
+fn check_validity(leaf: &Certificate, above: &[Certificate], now: SystemTime, found: &mut Findings) {
     let (from, until) = (leaf.not_before(), leaf.not_after());
     let shown = text::timestamp(until);
     if let Some(wait) = after(from, now) {
@@ -224,7 +224,7 @@ fn after(later: SystemTime, earlier: SystemTime) -> Option<Duration> {
     later.duration_since(earlier).ok().filter(|by| !by.is_zero())
 }
 
-fn judge_identity(leaf: &Certificate, found: &mut Findings) {
+fn check_identity(leaf: &Certificate, found: &mut Findings) {
     if leaf.is_retirement() {
         return found.warning(
             Subject::Retirement,

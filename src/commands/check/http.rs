@@ -9,18 +9,18 @@ use crate::policy::Rule;
 use crate::xfcc::XfccForm;
 
 /// Judges each listener that speaks HTTP.
-pub(super) fn judge(config: &Config, found: &mut Findings) {
+pub(super) fn check(config: &Config, found: &mut Findings) {
     let own = config.pair_files().and_then(|files| own_identity(&files.cert));
     let usual = if own.is_some() { XfccForm::Raw } else { XfccForm::Envoy };
     for listener in &config.listeners {
         if let Some(http) = &listener.http {
-            judge_listener(listener, http, usual, found);
-            judge_probe(listener, http, &config.app.ready, found);
+            check_listener(listener, http, usual, found);
+            check_probe(listener, http, &config.app.ready, found);
         }
     }
 }
 
-fn judge_listener(listener: &Listener, http: &HttpConfig, usual: XfccForm, found: &mut Findings) {
+fn check_listener(listener: &Listener, http: &HttpConfig, usual: XfccForm, found: &mut Findings) {
     let at = listener.listen;
     let speaks = |protocol: &[u8]| listener.tls.alpn.iter().any(|listed| listed == protocol);
     let spoken = match (speaks(b"h2"), speaks(b"http/1.1")) {
@@ -40,7 +40,7 @@ fn judge_listener(listener: &Listener, http: &HttpConfig, usual: XfccForm, found
         );
         found.warning(Subject::Http, what, "add http/1.1, or leave --alpn out");
     }
-    judge_forwarded(listener, http, found);
+    check_forwarded(listener, http, found);
 }
 
 /// What the app is told of its client, behind "which".
@@ -67,7 +67,7 @@ fn told(listener: &Listener, http: &HttpConfig, usual: XfccForm) -> String {
 }
 
 /// Who may write who calls.
-fn judge_forwarded(listener: &Listener, http: &HttpConfig, found: &mut Findings) {
+fn check_forwarded(listener: &Listener, http: &HttpConfig, found: &mut Findings) {
     let at = listener.listen;
     let help = "leave --xfcc out, and name the proxies in front of us by --xfcc-forward-from";
     match http.xfcc {
@@ -107,7 +107,7 @@ fn judge_forwarded(listener: &Listener, http: &HttpConfig, found: &mut Findings)
 }
 
 /// An app that speaks nothing but HTTP/2 does not answer a probe in HTTP/1.1.
-fn judge_probe(listener: &Listener, http: &HttpConfig, ready: &AppReady, found: &mut Findings) {
+fn check_probe(listener: &Listener, http: &HttpConfig, ready: &AppReady, found: &mut Findings) {
     if let (AppProtocol::H2c, AppReady::Http(path)) = (http.app_protocol, ready) {
         let what =
             format!("{}: --app-ready http:{path} asks the app in HTTP/1.1, and --app-protocol says h2c", listener.app);

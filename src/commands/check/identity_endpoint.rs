@@ -10,17 +10,17 @@ use crate::config::{IdentityEndpoint, TokenVerification};
 use crate::credentials::ClientPolicyFiles;
 use crate::sys::atomic_file;
 use crate::token::RolesFile;
-use crate::trust::AnchorWords;
+use crate::trust::AnchorLabels;
 
 /// Judges `endpoint`. `holder` finds out who holds a socket.
-pub(super) fn judge(
+pub(super) fn check(
     endpoint: &IdentityEndpoint,
     now: SystemTime,
     network: &NetworkCheck,
     holder: &dyn Fn(u64) -> Option<PortHolder>,
     found: &mut Findings,
 ) {
-    outbound::judge_listen(&endpoint.listen, (Subject::Tokens, "--identity-listen"), network, holder, found);
+    outbound::check_listen(&endpoint.listen, (Subject::Tokens, "--identity-listen"), network, holder, found);
     if let Some(path) = &endpoint.token_file
         && let Err(error) = atomic_file::check(path)
     {
@@ -28,14 +28,14 @@ pub(super) fn judge(
         found.problem(Subject::Tokens, what, "correct it, or name another --identity-token-file");
     }
     if let Some(verification) = &endpoint.verification {
-        judge_verification(verification, now, found);
+        check_verification(verification, now, found);
     }
     let audiences = endpoint.audiences.join(", ");
     found.ok(Subject::Tokens, format!("{} gives tokens for {audiences}", endpoint.listen));
 }
 
 /// Judges the CAs that vouch for tokens, and the file of roles.
-fn judge_verification(verification: &TokenVerification, now: SystemTime, found: &mut Findings) {
+fn check_verification(verification: &TokenVerification, now: SystemTime, found: &mut Findings) {
     let files = verification.trust_files();
     match ClientPolicyFiles::read(&files, None).and_then(|texts| texts.client_policy(&files)) {
         Ok(client_policy) => {
@@ -49,7 +49,7 @@ fn judge_verification(verification: &TokenVerification, now: SystemTime, found: 
             }
         }
         Err(error) => {
-            for error in error.said_of(AnchorWords::TOKENS).each() {
+            for error in error.said_of(AnchorLabels::TOKENS).each() {
                 found.problem(
                     Subject::Tokens,
                     error.to_string(),

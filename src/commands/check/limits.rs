@@ -32,7 +32,7 @@ pub(super) struct Inotify {
 }
 
 /// A file that is mounted by itself keeps the inode that was mounted: a replacement by rename is never seen in here.
-pub(super) fn judge_mount(files: &PairFiles, mount_points: &[PathBuf], found: &mut Findings) {
+pub(super) fn check_mount(files: &PairFiles, mount_points: &[PathBuf], found: &mut Findings) {
     for file in [&files.cert, &files.key] {
         let real = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         if mount_points.contains(&real) {
@@ -46,7 +46,7 @@ pub(super) fn judge_mount(files: &PairFiles, mount_points: &[PathBuf], found: &m
 }
 
 /// Judges whether rotations are seen at once. Without events the files are looked at four times a second.
-pub(super) fn judge_inotify(inotify: &Inotify, found: &mut Findings) {
+pub(super) fn check_inotify(inotify: &Inotify, found: &mut Findings) {
     let Err(error) = &inotify.tried else {
         return found.ok(Subject::Inotify, "file events are available: a rotation is seen at once");
     };
@@ -76,7 +76,7 @@ pub(super) fn judge_inotify(inotify: &Inotify, found: &mut Findings) {
 }
 
 /// Judges `--max-connections` (`None`: as many as fit) by the hard limit of descriptors (`None`: no limit).
-pub(super) fn judge_descriptors(connections: Option<usize>, limit: Option<u64>, found: &mut Findings) {
+pub(super) fn check_descriptors(connections: Option<usize>, limit: Option<u64>, found: &mut Findings) {
     let Some(limit) = limit else {
         return found.ok(Subject::Descriptors, "the number of open descriptors is not limited");
     };
@@ -103,8 +103,8 @@ pub(super) fn judge_descriptors(connections: Option<usize>, limit: Option<u64>, 
 }
 
 /// Judges the connections that are admitted by the container's memory, in bytes; both limits as in
-/// [`judge_descriptors`].
-pub(super) fn judge_memory(
+/// [`check_descriptors`].
+pub(super) fn check_memory(
     connections: Option<usize>,
     descriptors: Option<u64>,
     memory: Option<u64>,
@@ -140,7 +140,7 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// Judges `--threads` by the CPUs that the quota is worth.
-pub(super) fn judge_threads(threads: usize, cpus: usize, found: &mut Findings) {
+pub(super) fn check_threads(threads: usize, cpus: usize, found: &mut Findings) {
     let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     let said = format!("{} on {}", count(threads, "worker thread"), count(cpus, "CPU"));
     if threads > cpus {
@@ -152,7 +152,7 @@ pub(super) fn judge_threads(threads: usize, cpus: usize, found: &mut Findings) {
 }
 
 /// Judges how soon we close connections that routers keep for their next request.
-pub(super) fn judge_idle(idle: Option<Duration>, meets_routers: bool, found: &mut Findings) {
+pub(super) fn check_idle(idle: Option<Duration>, meets_routers: bool, found: &mut Findings) {
     if let Some(idle) = idle.filter(|idle| meets_routers && *idle <= ROUTERS_PATIENCE) {
         let what = format!(
             "--idle-timeout {} ends connections that routers keep for {}: a request that crosses the end is lost",
@@ -164,7 +164,7 @@ pub(super) fn judge_idle(idle: Option<Duration>, meets_routers: bool, found: &mu
 }
 
 /// Judges how long a stop may take where the platform kills what is left.
-pub(super) fn judge_drain(drain: &Drain, on_cloud_foundry: bool, found: &mut Findings) {
+pub(super) fn check_drain(drain: &Drain, on_cloud_foundry: bool, found: &mut Findings) {
     // The delay is a part of it.
     if on_cloud_foundry && drain.timeout >= PLATFORM_PATIENCE {
         let what = format!(
@@ -182,22 +182,22 @@ mod tests {
 
     use rustix::io::Errno;
 
-    fn judged(judge: impl FnOnce(&mut Findings)) -> String {
+    fn judged(check: impl FnOnce(&mut Findings)) -> String {
         let mut found = Findings::default();
-        judge(&mut found);
+        check(&mut found);
         found.to_text()
     }
 
     #[test]
     fn a_file_that_is_mounted_by_itself_will_never_rotate() {
         let files = PairFiles { cert: "/c/tls.crt".into(), key: "/c/tls.key".into() };
-        let said = judged(|found| judge_mount(&files, &["/".into(), "/c/tls.key".into()], found));
+        let said = judged(|found| check_mount(&files, &["/".into(), "/c/tls.key".into()], found));
         assert_eq!(
             said,
             "warning  mount         /c/tls.key is mounted as a single file: a replacement by rename never arrives here; \
              mount its folder instead (in Kubernetes: no subPath)\n"
         );
-        assert_eq!(judged(|found| judge_mount(&files, &["/".into(), "/c".into()], found)), "");
+        assert_eq!(judged(|found| check_mount(&files, &["/".into(), "/c".into()], found)), "");
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
             ),
         ] {
             let inotify = Inotify { tried: Err(errno.into()), instances: Some(128), watches: Some(8192) };
-            assert_eq!(judged(|found| judge_inotify(&inotify, found)), expected);
+            assert_eq!(judged(|found| check_inotify(&inotify, found)), expected);
         }
     }
 
@@ -252,7 +252,7 @@ mod tests {
             ),
             (Some(480), None, "ok       descriptors   the number of open descriptors is not limited\n"),
         ] {
-            assert_eq!(judged(|found| judge_descriptors(connections, limit, found)), expected);
+            assert_eq!(judged(|found| check_descriptors(connections, limit, found)), expected);
         }
     }
 
@@ -287,42 +287,42 @@ mod tests {
             ),
             (Some(1000), None, None, "ok       memory        the control group sets no limit\n"),
         ] {
-            assert_eq!(judged(|found| judge_memory(connections, descriptors, memory, found)), expected);
+            assert_eq!(judged(|found| check_memory(connections, descriptors, memory, found)), expected);
         }
     }
 
     #[test]
     fn more_threads_than_the_quota_are_a_warning() {
         assert_eq!(
-            judged(|found| judge_threads(8, 2, found)),
+            judged(|found| check_threads(8, 2, found)),
             "warning  threads       8 worker threads on 2 CPUs: they take turns, and the app waits with them; set --threads to 2 or less\n"
         );
-        assert_eq!(judged(|found| judge_threads(1, 1, found)), "ok       threads       1 worker thread on 1 CPU\n");
+        assert_eq!(judged(|found| check_threads(1, 1, found)), "ok       threads       1 worker thread on 1 CPU\n");
     }
 
     #[test]
     fn a_drain_that_the_platform_cuts_short_is_a_warning_there_and_nowhere_else() {
         let drain = Drain { delay: Duration::from_secs(5), timeout: Duration::from_secs(13), http: true };
         assert_eq!(
-            judged(|found| judge_drain(&drain, true, found)),
+            judged(|found| check_drain(&drain, true, found)),
             "warning  drain         --drain-timeout is 13s; Cloud Foundry kills 10s after TERM unless its operator says otherwise; \
              lower it, so that connections can end by themselves\n"
         );
-        assert_eq!(judged(|found| judge_drain(&drain, false, found)), "");
+        assert_eq!(judged(|found| check_drain(&drain, false, found)), "");
         let sound = Drain { timeout: Duration::from_secs(8), ..drain };
-        assert_eq!(judged(|found| judge_drain(&sound, true, found)), "", "the delay is a part of the timeout");
+        assert_eq!(judged(|found| check_drain(&sound, true, found)), "", "the delay is a part of the timeout");
     }
 
     #[test]
     fn connections_that_routers_still_count_on_are_not_ended() {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(
-            judged(|found| judge_idle(seconds(30), true, found)),
+            judged(|found| check_idle(seconds(30), true, found)),
             "warning  timeouts      --idle-timeout 30s ends connections that routers keep for 1m 30s: a request that crosses the end is lost; \
              raise it, or leave it off\n"
         );
         for (idle, on_cloud_foundry) in [(seconds(30), false), (seconds(120), true), (None, true)] {
-            assert_eq!(judged(|found| judge_idle(idle, on_cloud_foundry, found)), "");
+            assert_eq!(judged(|found| check_idle(idle, on_cloud_foundry, found)), "");
         }
     }
 }

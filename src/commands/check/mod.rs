@@ -12,18 +12,18 @@ mod finding;
 mod http;
 mod identity_endpoint;
 mod limits;
-mod machine;
 mod network;
 mod outbound;
 mod route;
 mod secrets;
+mod system_info;
 
 use std::collections::HashSet;
 use std::time::SystemTime;
 
 use self::credential::PairReading;
 use self::finding::{Findings, Subject};
-use self::machine::Machine;
+use self::system_info::SystemInfo;
 use crate::cli::CheckOptions;
 use crate::config::Config;
 use crate::diagnostics::Diagnostics;
@@ -40,11 +40,11 @@ pub(super) fn run(config: Result<Config, Diagnostics>, options: &CheckOptions) -
     let mut found = Findings::default();
     match config {
         // What depends on the configuration cannot be looked at without one.
-        Err(mistakes) => judge_mistakes(&mistakes, &mut found),
+        Err(mistakes) => check_mistakes(&mistakes, &mut found),
         Ok(config) => look_at(&config, options.connects, &mut found)?,
     }
     if let Some(route) = &options.route {
-        route::judge(route, &mut found)?;
+        route::check(route, &mut found)?;
     }
     let report = match options.json {
         true => found.to_json().map_err(|error| Fault::new(Exit::Internal, format!("cannot write JSON: {error}")))?,
@@ -53,7 +53,7 @@ pub(super) fn run(config: Result<Config, Diagnostics>, options: &CheckOptions) -
     Ok((report, found.exit()))
 }
 
-fn judge_mistakes(mistakes: &Diagnostics, found: &mut Findings) {
+fn check_mistakes(mistakes: &Diagnostics, found: &mut Findings) {
     for mistake in mistakes.iter() {
         let what = format!("{}: {}", mistake.source, mistake.problem.what);
         found.problem(Subject::Configuration, what, &mistake.problem.help);
@@ -65,51 +65,52 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
         config.listeners.iter().map(|listener| format!("{} to {}", listener.listen, listener.app)).collect();
     found.ok(Subject::Configuration, ways.join(", "));
 
-    let machine = Machine::read();
+    let machine = SystemInfo::read();
     let shows_pair = config.listeners.iter().any(|listener| listener.plaintext.is_none());
     if let Some(files) = config.pair_files().filter(|files| shows_pair || files.cert.exists()) {
-        credential::judge(&PairReading::read(files), SystemTime::now(), found);
-        limits::judge_mount(files, &machine.mount_points(), found);
-        limits::judge_inotify(&machine.inotify(files), found);
+        credential::check(&PairReading::read(files), SystemTime::now(), found);
+        limits::check_mount(files, &machine.mount_points(), found);
+        limits::check_inotify(&machine.inotify(files), found);
     }
-    clients::judge(config, SystemTime::now(), found);
+    clients::check(config, SystemTime::now(), found);
 
     let network = machine.network();
     for listener in &config.listeners {
-        network::judge_listen(listener.listen, "--listen", &network, &|inode| machine.holder(inode), found);
+        network::check_listen(listener.listen, "--listen", &network, &|inode| machine.holder(inode), found);
     }
     if let Some(metrics) = config.metrics {
-        network::judge_listen(metrics, "--metrics", &network, &|inode| machine.holder(inode), found);
+        network::check_listen(metrics, "--metrics", &network, &|inode| machine.holder(inode), found);
     }
-    admin::judge(config, &network, &|inode| machine.holder(inode), machine::admin_folder_exists(config), found);
+    admin::check(config, &network, &|inode| machine.holder(inode), system_info::admin_folder_exists(config), found);
     // Several listeners may lead to one app.
     let mut seen = HashSet::new();
     for listener in config.listeners.iter().filter(|listener| seen.insert(&listener.app)) {
         let app = &listener.app;
-        let dialled = machine::dial(app, listener.connect_timeout);
-        network::judge_app(app, &dialled, &network, found);
+        let dialled = system_info::dial(app, listener.connect_timeout);
+        network::check_app(app, &dialled, &network, found);
     }
     for listener in &config.listeners {
-        network::judge_proxy_protocol(listener, &network, found);
+        network::check_proxy_protocol(listener, &network, found);
     }
-    http::judge(config, found);
+    http::check(config, found);
 
-    outbound::judge(config, connects, &network, &|inode| machine.holder(inode), found)?;
+    outbound::check(config, connects, &network, &|inode| machine.holder(inode), found)?;
     if let Some(endpoint) = &config.identity_endpoint {
-        identity_endpoint::judge(endpoint, SystemTime::now(), &network, &|inode| machine.holder(inode), found);
+        identity_endpoint::check(endpoint, SystemTime::now(), &network, &|inode| machine.holder(inode), found);
     }
 
-    app_files::judge(config, found);
-    secrets::judge(config, &std::env::vars_os().collect(), connects, found)?;
+    app_files::check(config, found);
+    secrets::check(config, &std::env::vars_os().collect(), connects, found)?;
 
-    let descriptors = machine::descriptor_limit();
-    limits::judge_descriptors(config.limits.connections, descriptors, found);
+    let descriptors = system_info::descriptor_limit();
+    limits::check_descriptors(config.limits.connections, descriptors, found);
     let memory = config.limits.memory.or_else(|| machine.memory_limit());
-    limits::judge_memory(config.limits.connections, descriptors, memory, found);
-    limits::judge_threads(config.threads, sys::limits::cpus(), found);
-    let meets_routers = machine::on_cloud_foundry() || config.listeners.iter().any(|listener| listener.http.is_some());
-    limits::judge_idle(config.timeouts.idle, meets_routers, found);
-    limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);
+    limits::check_memory(config.limits.connections, descriptors, memory, found);
+    limits::check_threads(config.threads, sys::limits::cpus(), found);
+    let meets_routers =
+        system_info::on_cloud_foundry() || config.listeners.iter().any(|listener| listener.http.is_some());
+    limits::check_idle(config.timeouts.idle, meets_routers, found);
+    limits::check_drain(&config.drain, system_info::on_cloud_foundry(), found);
     Ok(())
 }
 

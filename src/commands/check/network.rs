@@ -32,7 +32,7 @@ pub(super) struct PortHolder {
 
 /// What came of dialling the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Dialled {
+pub(super) enum DialOutcome {
     Accepted,
     Refused,
     /// No answer within this time.
@@ -46,7 +46,7 @@ pub(super) enum Dialled {
 }
 
 /// Judges whether `listen`, which `option` gives, could be opened. `holder` finds out who holds a socket.
-pub(super) fn judge_listen(
+pub(super) fn check_listen(
     listen: Listen,
     option: &str,
     network: &NetworkCheck,
@@ -68,7 +68,7 @@ pub(super) fn judge_listen(
         return found.problem(Subject::Listen, what, format!("listen on one of its own, or on all of them: {port}"));
     }
     if let Some(taken) = network.listening.iter().find(|socket| collides(ip, port, socket.addr)) {
-        return judge_taken(listen, option, taken, holder(taken.inode), found);
+        return check_taken(listen, option, taken, holder(taken.inode), found);
     }
     if port < network.first_open_port {
         let what = format!("{listen}: ports below {} need CAP_NET_BIND_SERVICE", network.first_open_port);
@@ -77,7 +77,7 @@ pub(super) fn judge_listen(
     found.ok(Subject::Listen, format!("{listen} is free"));
 }
 
-fn judge_taken(
+fn check_taken(
     listen: Listen,
     option: &str,
     taken: &ListeningSocket,
@@ -123,14 +123,14 @@ impl NetworkCheck {
 }
 
 /// Judges whether the app can be reached by us, and by whom else.
-pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &NetworkCheck, found: &mut Findings) {
+pub(super) fn check_app(app: &AppAddr, dialled: &DialOutcome, network: &NetworkCheck, found: &mut Findings) {
     let start = "start the app";
     let said = match dialled {
-        Dialled::Accepted => {
+        DialOutcome::Accepted => {
             found.ok(Subject::App, format!("{app} accepts connections"));
             None
         }
-        Dialled::Refused => Some(match elsewhere(app, network) {
+        DialOutcome::Refused => Some(match elsewhere(app, network) {
             Some(addr) => (
                 format!("{app}: nobody listens there, but something does on {addr}"),
                 format!("give --app {addr} if that is the app"),
@@ -140,19 +140,19 @@ pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &NetworkCheck
                 format!("{start}, or give --app or PORT the address on which it listens"),
             ),
         }),
-        Dialled::TimedOut(limit) => Some((
+        DialOutcome::TimedOut(limit) => Some((
             format!("{app}: no answer within {}", text::duration(*limit)),
             "see whether the app is stuck, or raise --connect-timeout".to_owned(),
         )),
-        Dialled::NoSocket => Some((
+        DialOutcome::NoSocket => Some((
             format!("{app}: there is no such socket now"),
             format!("{start}, or give --app the path on which it listens"),
         )),
-        Dialled::NotPermitted => Some((
+        DialOutcome::NotPermitted => Some((
             format!("{app}: this user may not connect to it"),
             "have the app make the socket writable for this user".to_owned(),
         )),
-        Dialled::Failed(error) => {
+        DialOutcome::Failed(error) => {
             Some((format!("{app}: cannot be reached: {error}"), format!("{start}, or correct --app")))
         }
     };
@@ -161,12 +161,12 @@ pub(super) fn judge_app(app: &AppAddr, dialled: &Dialled, network: &NetworkCheck
         found.warning(Subject::App, what, help);
     }
     if let Some(addr) = app.tcp().first() {
-        judge_exposure(*addr, network, found);
+        check_exposure(*addr, network, found);
     }
 }
 
 /// Judges what is told in front of the bytes (PROXY protocol): who is believed, and who may be believed wrongly.
-pub(super) fn judge_proxy_protocol(listener: &Listener, network: &NetworkCheck, found: &mut Findings) {
+pub(super) fn check_proxy_protocol(listener: &Listener, network: &NetworkCheck, found: &mut Findings) {
     if let Some(everybody) = listener.accept_proxy_protocol.iter().find(|network| network.is_everybody()) {
         let what = format!(
             "{}: --accept-proxy-protocol {everybody} lets every client choose its own address",
@@ -192,7 +192,7 @@ fn elsewhere(app: &AppAddr, network: &NetworkCheck) -> Option<SocketAddr> {
 }
 
 /// Whoever reaches the app past us meets neither TLS nor any check.
-fn judge_exposure(app: SocketAddr, network: &NetworkCheck, found: &mut Findings) {
+fn check_exposure(app: SocketAddr, network: &NetworkCheck, found: &mut Findings) {
     let here = app.ip().is_loopback() || network.local.contains(&app.ip());
     if !here && !network.local.is_empty() {
         let what = format!("{app} is another machine's: plaintext leaves this one");
@@ -235,13 +235,13 @@ mod tests {
     fn listen(listen: &str, listening: &[&str], holder: Option<PortHolder>) -> String {
         let listen = crate::config::values::listen(listen).unwrap();
         let mut found = Findings::default();
-        judge_listen(listen, "--listen", &network(listening), &|_| holder.clone(), &mut found);
+        check_listen(listen, "--listen", &network(listening), &|_| holder.clone(), &mut found);
         found.to_text()
     }
 
-    fn app(app: &str, dialled: &Dialled, listening: &[&str]) -> String {
+    fn app(app: &str, dialled: &DialOutcome, listening: &[&str]) -> String {
         let mut found = Findings::default();
-        judge_app(&crate::config::values::app(app).unwrap(), dialled, &network(listening), &mut found);
+        check_app(&crate::config::values::app(app).unwrap(), dialled, &network(listening), &mut found);
         found.to_text()
     }
 
@@ -301,27 +301,27 @@ mod tests {
         for (address, dialled, expected) in [
             (
                 "8080",
-                Dialled::Refused,
+                DialOutcome::Refused,
                 "warning  app           127.0.0.1:8080: nobody listens there now; start the app, or give --app or PORT the address on which it listens\n",
             ),
             (
                 "8080",
-                Dialled::TimedOut(Duration::from_secs(1)),
+                DialOutcome::TimedOut(Duration::from_secs(1)),
                 "warning  app           127.0.0.1:8080: no answer within 1s; see whether the app is stuck, or raise --connect-timeout\n",
             ),
             (
                 "unix:/run/app.sock",
-                Dialled::NoSocket,
+                DialOutcome::NoSocket,
                 "warning  app           unix:/run/app.sock: there is no such socket now; start the app, or give --app the path on which it listens\n",
             ),
             (
                 "unix:/run/app.sock",
-                Dialled::NotPermitted,
+                DialOutcome::NotPermitted,
                 "warning  app           unix:/run/app.sock: this user may not connect to it; have the app make the socket writable for this user\n",
             ),
             (
                 "8080",
-                Dialled::Failed("network is down".to_owned()),
+                DialOutcome::Failed("network is down".to_owned()),
                 "warning  app           127.0.0.1:8080: cannot be reached: network is down; start the app, or correct --app\n",
             ),
         ] {
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn an_app_on_another_address_is_named() {
         assert_eq!(
-            app("8080", &Dialled::Refused, &["[::1]:8080"]),
+            app("8080", &DialOutcome::Refused, &["[::1]:8080"]),
             "warning  app           127.0.0.1:8080: nobody listens there, but something does on [::1]:8080; give --app [::1]:8080 if that is the app\n"
         );
     }
@@ -340,12 +340,12 @@ mod tests {
     #[test]
     fn an_app_that_other_hosts_reach_is_named_and_one_on_loopback_is_not() {
         assert_eq!(
-            app("8080", &Dialled::Accepted, &["0.0.0.0:8080"]),
+            app("8080", &DialOutcome::Accepted, &["0.0.0.0:8080"]),
             "ok       app           127.0.0.1:8080 accepts connections\n\
              warning  app           the app listens on 0.0.0.0:8080, where other hosts reach it in plaintext; have it listen on 127.0.0.1:8080 alone\n"
         );
         assert_eq!(
-            app("8080", &Dialled::Accepted, &["127.0.0.1:8080", "0.0.0.0:9090"]),
+            app("8080", &DialOutcome::Accepted, &["127.0.0.1:8080", "0.0.0.0:9090"]),
             "ok       app           127.0.0.1:8080 accepts connections\n"
         );
     }
@@ -365,7 +365,7 @@ mod tests {
             plaintext: None,
         };
         let mut found = Findings::default();
-        judge_proxy_protocol(&listener, &network(listening), &mut found);
+        check_proxy_protocol(&listener, &network(listening), &mut found);
         found.to_text()
     }
 
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn an_app_on_another_machine_means_plaintext_on_the_wire() {
         assert_eq!(
-            app("10.0.0.9:8080", &Dialled::Accepted, &[]),
+            app("10.0.0.9:8080", &DialOutcome::Accepted, &[]),
             "ok       app           10.0.0.9:8080 accepts connections\n\
              warning  app           10.0.0.9:8080 is another machine's: plaintext leaves this one; run the proxy beside the app\n"
         );

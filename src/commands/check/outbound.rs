@@ -20,7 +20,7 @@ use crate::trust::who;
 ///
 /// # Errors
 /// The runtime cannot be made.
-pub(super) fn judge(
+pub(super) fn check(
     config: &Config,
     connects: bool,
     network: &NetworkCheck,
@@ -30,23 +30,23 @@ pub(super) fn judge(
     let Some(pair) = config.listeners.first().map(|listener| &listener.pair) else { return Ok(()) };
     let own_app = config.pair_files().and_then(|files| own_identity(&files.cert)).and_then(|own| own.app);
     for outbound in &config.outbounds {
-        judge_listen(&outbound.listen, (Subject::Outbound, "--outbound"), network, holder, found);
+        check_listen(&outbound.listen, (Subject::Outbound, "--outbound"), network, holder, found);
         let subject = format!("{} to {}", outbound.listen, outbound.name());
         let asked = if connects { ProbeState::Elsewhere } else { ProbeState::NotYet };
-        let Some(snapshot) = judge_trust(&subject, &outbound.settings, pair, asked, found) else { continue };
+        let Some(snapshot) = check_trust(&subject, &outbound.settings, pair, asked, found) else { continue };
         if connects {
             connect(outbound, AddressRules::default(), snapshot, own_app, found)?;
         }
     }
     if let Some(proxy) = &config.forward_proxy {
-        judge_listen(&proxy.listen, (Subject::Outbound, "--forward-proxy"), network, holder, found);
-        judge_forward_proxy(proxy, (pair, own_app), connects, found)?;
+        check_listen(&proxy.listen, (Subject::Outbound, "--forward-proxy"), network, holder, found);
+        check_forward_proxy(proxy, (pair, own_app), connects, found)?;
     }
     Ok(())
 }
 
 /// Hosts that are listed by name are asked who they are; who is below a domain nobody knows.
-fn judge_forward_proxy(
+fn check_forward_proxy(
     proxy: &ForwardProxy,
     (pair, own_app): (&PairSource, Option<Guid>),
     connects: bool,
@@ -86,7 +86,7 @@ fn judge_forward_proxy(
             HostPattern::Below(_) | HostPattern::Network(_) if connects => ProbeState::Nobody,
             HostPattern::Below(_) | HostPattern::Network(_) => ProbeState::NobodyYet,
         };
-        let Some(snapshot) = judge_trust(&subject, &listed.settings, pair, asked, found) else { continue };
+        let Some(snapshot) = check_trust(&subject, &listed.settings, pair, asked, found) else { continue };
         if let HostPattern::Host(host) = &listed.hosts
             && connects
         {
@@ -113,7 +113,7 @@ enum ProbeState {
 }
 
 /// Judges where the app dials us, which `option` says and which belongs to `subject`.
-pub(super) fn judge_listen(
+pub(super) fn check_listen(
     listen: &OutboundListen,
     (subject, option): (Subject, &'static str),
     network: &NetworkCheck,
@@ -131,14 +131,14 @@ pub(super) fn judge_listen(
         OutboundListen::Loopback(_) | OutboundListen::At(_) => {
             // The other family is only listened on where there is one.
             for addr in listen.tcp().into_iter().take(1) {
-                network::judge_listen(Listen::At(addr), option, network, holder, found);
+                network::check_listen(Listen::At(addr), option, network, holder, found);
             }
         }
     }
 }
 
 /// What would be served for `subject`, if there is something wrong with it that is not said elsewhere.
-fn judge_trust(
+fn check_trust(
     subject: &str,
     settings: &OutboundSettings,
     pair: &PairSource,

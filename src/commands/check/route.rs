@@ -11,7 +11,7 @@ use super::finding::{Findings, Subject};
 use crate::cli::CheckedRoute;
 use crate::credentials::{ApiCas, ApiTrust};
 use crate::exit::Fault;
-use crate::http::{MarkerFate, RouteCheck};
+use crate::http::{MarkerOutcome, RouteCheck};
 use crate::outbound::{ApiError, ApiLimits, ApiRequest, ApiResponse, ApiServer};
 use crate::sidecar;
 
@@ -22,7 +22,7 @@ const LIMITS: ApiLimits =
 ///
 /// # Errors
 /// The runtime cannot be made.
-pub(super) fn judge(route: &CheckedRoute, found: &mut Findings) -> Result<(), Fault> {
+pub(super) fn check(route: &CheckedRoute, found: &mut Findings) -> Result<(), Fault> {
     let server = match server(route) {
         Ok(server) => server,
         Err(what) => {
@@ -56,15 +56,15 @@ fn note(route: &CheckedRoute, check: RouteCheck, answered: Result<ApiResponse, A
     let help = "see whether the route leads to this app, and a listener of it to which --xfcc-forward-from names the router or which has --tls off";
     match answered {
         Ok(answer) => match check.answered_by(&answer.headers) {
-            Some(MarkerFate::Passed) => found.problem(
+            Some(MarkerOutcome::Passed) => found.problem(
                 Subject::Route,
                 format!("{url}: the router passes what clients send in X-Forwarded-Client-Cert: callers can be forged by anybody"),
                 "have the router set the field itself (gorouter: router.forwarded_client_cert: sanitize_set); until then believe no caller that comes by it",
             ),
-            Some(MarkerFate::Removed) => {
+            Some(MarkerOutcome::Removed) => {
                 found.ok(Subject::Route, format!("{url}: what clients without a certificate send in X-Forwarded-Client-Cert is removed on the way"));
             }
-            Some(MarkerFate::Replaced) => {
+            Some(MarkerOutcome::Replaced) => {
                 found.ok(Subject::Route, format!("{url}: what clients without a certificate send in X-Forwarded-Client-Cert is replaced on the way"));
             }
             None => {

@@ -17,7 +17,7 @@ use crate::sys::limits;
 ///
 /// # Errors
 /// The runtime cannot be made.
-pub(super) fn judge(
+pub(super) fn check(
     config: &Config,
     environment: &AppEnvironment,
     connects: bool,
@@ -44,7 +44,7 @@ pub(super) fn judge(
         return Ok(());
     }
     if plan.needs_files()
-        && let Err(error) = SecretsFolder::judge(wanted.dir.as_deref())
+        && let Err(error) = SecretsFolder::check(wanted.dir.as_deref())
     {
         let what = format!("nothing can be given to the app as a file: {error}");
         found.problem(Subject::Secrets, what, "until then the app is not started");

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{KEY, narrator, resolved};
+use super::{KEY, reporter, resolved};
 use crate::config::Log;
 use crate::exit::{Exit, Fault};
 use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError};
@@ -84,19 +84,19 @@ impl FrontEnd {
         let sidecar = Sidecar::open(config)?;
         let outbound = sidecar.outbound_addresses().next();
         let outbound = outbound.ok_or_else(|| Fault::new(Exit::Internal, "no outbound listener is open"))?;
-        Ok(FrontEndSidecar { caller: Caller { name: self.name, outbound, paths: self.paths }, sidecar })
+        Ok(FrontEndSidecar { caller: DemoClient { name: self.name, outbound, paths: self.paths }, sidecar })
     }
 }
 
 /// The sidecar of a front-end.
 pub(super) struct FrontEndSidecar {
-    pub(super) caller: Caller,
+    pub(super) caller: DemoClient,
     pub(super) sidecar: Sidecar,
 }
 
 /// A front-end as it calls.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller {
+pub(super) struct DemoClient {
     /// How it is told of.
     pub(super) name: &'static str,
     /// Where it dials its sidecar, in plaintext.
@@ -107,7 +107,7 @@ pub(super) struct Caller {
 
 /// Who calls whom.
 pub(super) struct CallLog {
-    pub(super) callers: Vec<Caller>,
+    pub(super) callers: Vec<DemoClient>,
     /// Becomes true once the back-end serves, and that was told.
     pub(super) introduced: watch::Receiver<bool>,
 }
@@ -131,11 +131,11 @@ impl CallLog {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for Caller { name, outbound, paths } in self.callers.iter().copied() {
+            for DemoClient { name, outbound, paths } in self.callers.iter().copied() {
                 for path in paths {
                     let called = tokio::task::spawn_blocking(move || call(outbound, path)).await;
                     let called = called.map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;
-                    narrator::tell(name, &format!("GET {path} {}", outcome(&called)))?;
+                    reporter::print(name, &format!("GET {path} {}", outcome(&called)))?;
                 }
             }
         }

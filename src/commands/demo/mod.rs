@@ -14,7 +14,7 @@
 mod app;
 mod front_end;
 mod http;
-mod narrator;
+mod reporter;
 mod tokens;
 
 use std::ffi::OsString;
@@ -28,8 +28,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use self::front_end::{Caller, FrontEnd, FrontEndSidecar};
-use self::narrator::Narrator;
+use self::front_end::{DemoClient, FrontEnd, FrontEndSidecar};
+use self::reporter::DemoReporter;
 use self::tokens::TokenDemo;
 use super::text;
 use crate::cli::{DemoArgs, DemoCalls};
@@ -71,7 +71,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
     };
     let front_ends = front_ends.map_err(issuing)?;
     let callers = front_ends.iter().map(|front_end| (front_end.spec.app.to_string(), front_end.name)).collect();
-    telemetry::start_logging_beside(&log, narrator::connection_layer(callers));
+    telemetry::start_logging_beside(&log, reporter::connection_layer(callers));
     let authority = Authority::generate(SystemTime::now()).map_err(issuing)?;
     let spec =
         InstanceSpec { key: KEY, validity: validity(args.rotate_every), ..InstanceSpec::generate().map_err(issuing)? };
@@ -138,7 +138,7 @@ impl Demo<'_> {
             commands.push(TokenDemo::command(&folder.cert(), &folder.key(), &roots));
         }
         let (introduced, told) = watch::channel(false);
-        let narrator = Narrator {
+        let narrator = DemoReporter {
             intro: self.intro(dir.path(), proxy, app, taken, (sidecar.admin_addr(), &callers)),
             commands,
             shown: sidecar.served(),
@@ -211,11 +211,11 @@ impl Demo<'_> {
     }
 
     /// Commands to paste into a shell. They verify the instance's name, as a router does, or are what a front-end does.
-    fn commands(&self, proxy: SocketAddr, dir: &Path, roots: &Path, callers: &[Caller]) -> Vec<String> {
+    fn commands(&self, proxy: SocketAddr, dir: &Path, roots: &Path, callers: &[DemoClient]) -> Vec<String> {
         if callers.is_empty() {
             return commands(&self.spec, proxy, roots);
         }
-        let as_each = callers.iter().flat_map(|Caller { name, outbound, paths }| {
+        let as_each = callers.iter().flat_map(|DemoClient { name, outbound, paths }| {
             paths.iter().map(move |path| format!("curl http://{outbound}{path}    # as {name}"))
         });
         let first = self.front_ends.first().filter(|_| self.args.calls == DemoCalls::Http);
@@ -230,7 +230,7 @@ impl Demo<'_> {
         proxy: SocketAddr,
         app: SocketAddr,
         taken: Option<Listen>,
-        (admin, callers): (Option<SocketAddr>, &[Caller]),
+        (admin, callers): (Option<SocketAddr>, &[DemoClient]),
     ) -> Vec<String> {
         let InstanceSpec { organization, space, app: app_guid, key, .. } = &self.spec;
         let stepped_aside =

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{KEY, issuing, narrator};
+use super::{KEY, issuing, reporter};
 use crate::commands::text;
 use crate::credentials::{Pair, ServedCertificate};
 use crate::exit::{Exit, Fault};
@@ -84,19 +84,19 @@ impl TokenDemo {
     async fn round(&self, pair: &Pair) -> Result<(), Fault> {
         let request = TokenRequest::new(RECEIVER, TTL);
         let Some(token) = make(pair, &request, "for whoever shows it")? else { return Ok(()) };
-        self.judge(RECEIVER, &token, CallerCertificate::Unknown, "")?;
-        self.judge(OTHER_RECEIVER, &token, CallerCertificate::Unknown, "")?;
+        self.verify(RECEIVER, &token, CallerCertificate::Unknown, "")?;
+        self.verify(OTHER_RECEIVER, &token, CallerCertificate::Unknown, "")?;
         let bound = TokenRequest { bind: true, ..request };
         let Some(bound) = make(pair, &bound, "bound to our certificate")? else { return Ok(()) };
-        self.judge(RECEIVER, &bound, CallerCertificate::of(pair.leaf()), "from us, by mTLS: ")?;
-        self.judge(RECEIVER, &bound, self.thief, "from a thief, by mTLS: ")?;
+        self.verify(RECEIVER, &bound, CallerCertificate::of(pair.leaf()), "from us, by mTLS: ")?;
+        self.verify(RECEIVER, &bound, self.thief, "from a thief, by mTLS: ")?;
         let over = UNIX_EPOCH + Duration::from_secs(token.expires_at + 1);
         sleep(over.duration_since(SystemTime::now()).unwrap_or_default()).await;
-        self.judge(RECEIVER, &token, CallerCertificate::Unknown, "the first once more: ")
+        self.verify(RECEIVER, &token, CallerCertificate::Unknown, "the first once more: ")
     }
 
     /// Tells what `receiver` makes of `token`.
-    fn judge(&self, receiver: &str, token: &IssuedToken, caller: CallerCertificate, how: &str) -> Result<(), Fault> {
+    fn verify(&self, receiver: &str, token: &IssuedToken, caller: CallerCertificate, how: &str) -> Result<(), Fault> {
         let audiences = [receiver.to_owned()];
         let form = VerifiedForm::Standard;
         let question =
@@ -108,7 +108,7 @@ impl TokenDemo {
             }
             Err(denial) => format!("denial, {}; {denial}", denial.reason.as_str()),
         };
-        narrator::tell(receiver, &format!("{how}{verdict}"))
+        reporter::print(receiver, &format!("{how}{verdict}"))
     }
 }
 
@@ -136,11 +136,11 @@ fn make(pair: &Pair, request: &TokenRequest, what: &str) -> Result<Option<Issued
     match issue(pair, request, SystemTime::now()) {
         Ok(token) => {
             let size = token.text().len();
-            narrator::tell("token", &format!("made for {RECEIVER}, {what}: {ttl} to live, {size} bytes"))?;
+            reporter::print("token", &format!("made for {RECEIVER}, {what}: {ttl} to live, {size} bytes"))?;
             Ok(Some(token))
         }
         Err(error) => {
-            narrator::tell("token", &format!("not made: {error}"))?;
+            reporter::print("token", &format!("not made: {error}"))?;
             Ok(None)
         }
     }

@@ -160,9 +160,9 @@ fn a_folder_that_cannot_be_made_is_named() {
 }
 
 /// Asks the process to end once it has seen three rotations.
-struct EndAfterThree(Vec<u8>);
+struct StopAfterThreeRotations(Vec<u8>);
 
-impl io::Write for EndAfterThree {
+impl io::Write for StopAfterThreeRotations {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.extend_from_slice(bytes);
         if self.0.windows(11).any(|text| text == b"rotation 4:") {
@@ -180,7 +180,7 @@ impl io::Write for EndAfterThree {
 fn it_rotates_until_it_is_asked_to_end() {
     let dir = tempfile::tempdir().unwrap();
     let fast = IssuerArgs { once: false, rotate_every: Some(Duration::from_millis(20)), ..options(dir.path()) };
-    let mut out = EndAfterThree(Vec::new());
+    let mut out = StopAfterThreeRotations(Vec::new());
     run(&fast, &mut out).unwrap();
     let text = String::from_utf8(out.0).unwrap();
     assert!(text.contains("# rotating every 20ms; Ctrl-C ends it\n# rotation 2: instance: app "), "{text}");

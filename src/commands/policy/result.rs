@@ -23,7 +23,7 @@ pub(super) struct PolicyTestResult {
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     request: Option<RequestResult>,
     #[serde(flatten)]
-    pub(super) judgement: Judgement,
+    pub(super) judgement: ExplainedVerdict,
     /// The client shows no certificate.
     #[serde(skip)]
     is_anonymous: bool,
@@ -35,7 +35,7 @@ pub(super) struct PolicyTestResult {
 
 /// A verdict, and why it is so.
 #[derive(Serialize)]
-pub(super) struct Judgement {
+pub(super) struct ExplainedVerdict {
     pub(super) verdict: TestVerdict,
     /// The rule that decided, if one did.
     rule: Option<String>,
@@ -75,7 +75,7 @@ struct CertificateParts {
     instance: Option<String>,
 }
 
-impl Judgement {
+impl ExplainedVerdict {
     fn new(verdict: TestVerdict, rule: Option<&Rule>, denial: Option<(&'static str, &dyn Display)>) -> Self {
         Self {
             verdict,
@@ -120,7 +120,12 @@ impl RequestResult {
 
 impl PolicyTestResult {
     /// Of a client that connects to `listener`.
-    pub(super) fn of(listener: String, mode: &'static str, judgement: Judgement, client: Option<&Client>) -> Self {
+    pub(super) fn of(
+        listener: String,
+        mode: &'static str,
+        judgement: ExplainedVerdict,
+        client: Option<&Client>,
+    ) -> Self {
         let holder = client.and_then(Client::certificate);
         Self {
             listener,
@@ -157,7 +162,7 @@ impl PolicyTestResult {
             to: Some(to),
             mode,
             request: None,
-            judgement: Judgement::new(
+            judgement: ExplainedVerdict::new(
                 if denial.is_none() { TestVerdict::Permit } else { TestVerdict::Denial },
                 rule,
                 denial.map(|denial| (denial.reason.as_str(), denial as &dyn Display)),
@@ -171,7 +176,7 @@ impl PolicyTestResult {
     }
 
     pub(super) fn to_text(&self) -> String {
-        let Judgement { verdict, rule, denial_reason, detail, status } = &self.judgement;
+        let ExplainedVerdict { verdict, rule, denial_reason, detail, status } = &self.judgement;
         let mut out = String::new();
         let mut line = |name: &str, value: &str| {
             // A String takes everything; only the trait's signature knows of errors.

@@ -13,13 +13,13 @@ use crate::config::sources::Sources;
 use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
 
 /// An instance and its CA, as files, and a listener that reads requests.
-struct Bench {
+struct PolicyFixture {
     dir: TempDir,
     app: String,
     config: Config,
 }
 
-impl Bench {
+impl PolicyFixture {
     /// With these `routes`, in which `APP` stands for the instance's app.
     fn new(routes: &str) -> Self {
         let dir = TempDir::new().unwrap();
@@ -60,7 +60,7 @@ const ROUTES: &str = "[[route]]\npath = '/api'\nmethods = ['GET']\nallow = ['cf:
 
 #[test]
 fn a_request_is_judged_with_its_folded_path_and_its_route() {
-    let bench = Bench::new(ROUTES);
+    let bench = PolicyFixture::new(ROUTES);
     let peer = bench.peer();
     let (text, exit) = bench.test(Some(&peer), "GET", "/api/x?y=/../z", false);
     let app = &bench.app;
@@ -79,7 +79,7 @@ fn a_request_is_judged_with_its_folded_path_and_its_route() {
 
 #[test]
 fn every_refusal_has_its_reason_and_its_status() {
-    let bench = Bench::new(ROUTES);
+    let bench = PolicyFixture::new(ROUTES);
     let peer = bench.peer();
     for (peer, method, path, folded, route, reason, status) in [
         (Some(&peer), "POST", "/api", json!("/api"), Value::Null, "method_not_allowed", 403),
@@ -105,7 +105,7 @@ fn every_refusal_has_its_reason_and_its_status() {
 
 #[test]
 fn a_client_that_may_not_come_in_is_refused_whatever_it_asks_for() {
-    let bench = Bench::new("deny = ['cf:app:APP']\n[[route]]\npath = '/'\nallow = ['any']\n");
+    let bench = PolicyFixture::new("deny = ['cf:app:APP']\n[[route]]\npath = '/'\nallow = ['any']\n");
     let (text, exit) = bench.test(Some(&bench.peer()), "GET", "/", true);
     let said: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
@@ -116,7 +116,7 @@ fn a_client_that_may_not_come_in_is_refused_whatever_it_asks_for() {
 
 #[test]
 fn audit_mode_lets_the_request_pass_and_says_what_would_have_been() {
-    let bench = Bench::new(&format!("mode = 'audit'\n{ROUTES}"));
+    let bench = PolicyFixture::new(&format!("mode = 'audit'\n{ROUTES}"));
     let (text, exit) = bench.test(Some(&bench.peer()), "GET", "/x", false);
     assert!(text.contains("verdict       permit\nrule          none\nreason        path_not_allowed: "), "{text}");
     assert!(text.contains("audit         let in all the same; mode enforce would refuse\n"), "{text}");
@@ -125,7 +125,7 @@ fn audit_mode_lets_the_request_pass_and_says_what_would_have_been() {
 
 #[test]
 fn without_routes_the_handshake_decides_and_the_path_says_nothing() {
-    let bench = Bench::new("allow = ['cf:app:APP']\n");
+    let bench = PolicyFixture::new("allow = ['cf:app:APP']\n");
     let (text, exit) = bench.test(Some(&bench.peer()), "GET", "/a/../b", false);
     assert!(text.contains("folded        /b\nroute         none\nverdict       permit\n"), "{text}");
     assert_eq!(exit, Exit::Success);

@@ -16,7 +16,7 @@ use crate::config::{AccessLogFilter, Log, LogLevel, VaultLogin};
 use crate::credentials::{Rotator, ServedCertificate, run_blocking};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::ControlRequest;
-use crate::secrets::vault::{Asked, VaultError, VaultSession, VaultToken, warnings};
+use crate::secrets::vault::{VaultError, VaultOperation, VaultSession, VaultToken, warnings};
 use crate::sidecar;
 use crate::supervisor::Signals;
 use crate::sys::{atomic_file, limits};
@@ -87,7 +87,7 @@ fn once(args: &VaultArgs) -> Result<VaultToken, Fault> {
 
 fn cannot_log_in(error: &VaultError) -> Fault {
     let fault = Fault::new(Exit::Findings, error.to_string());
-    match error.help(Asked::Login) {
+    match error.help(VaultOperation::Login) {
         Some(help) => fault.with_help(help),
         None => fault,
     }

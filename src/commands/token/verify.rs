@@ -16,7 +16,7 @@ use crate::exit::{Exit, Fault};
 use crate::token::{
     CallerCertificate, LONGEST_TOKEN, RolesFile, TokenQuestion, TokenVerdict, VerdictIdentity, Verifier,
 };
-use crate::trust::{AnchorWords, TrustAnchors};
+use crate::trust::{AnchorLabels, TrustAnchors};
 
 /// Judges the token at the time `now`. Gives what is printed, and [`Exit::Success`] for a permit or [`Exit::Findings`] for a denial.
 ///
@@ -89,7 +89,7 @@ fn anchors(args: &VerifyArgs) -> Result<TrustAnchors, Fault> {
     let files = ClientAuthFiles::of_signers(args.ca.clone(), args.crl.clone());
     let read = ClientPolicyFiles::read(&files, None).and_then(|texts| texts.client_policy(&files));
     let policy =
-        read.map_err(|error| Fault::new(Exit::NoCredential, error.said_of(AnchorWords::TOKEN_COMMAND).with_help()))?;
+        read.map_err(|error| Fault::new(Exit::NoCredential, error.said_of(AnchorLabels::TOKEN_COMMAND).with_help()))?;
     for note in policy.notes.iter().map(String::as_str).chain(policy.anchors.crl_notes().iter().map(String::as_str)) {
         eprintln!("vestibule: {}", SafeText::up_to(LONGEST_FIELD, note));
     }

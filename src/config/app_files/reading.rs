@@ -36,7 +36,7 @@ impl OptionReader {
         }
         let of_tokens = tokens.iter().map(|(place, file)| (place.clone(), file.path.clone()));
         let of_credentials = credentials.iter().map(|(place, file)| (place.clone(), file.path.clone()));
-        self.no_file_twice(of_tokens.chain(of_credentials).collect())?;
+        self.reject_duplicate_files(of_tokens.chain(of_credentials).collect())?;
         let mut credentials: Vec<_> = credentials.into_iter().map(|(_, file)| file).collect();
         // As they are written.
         credentials.sort_by_key(|file| file.form);
@@ -50,7 +50,7 @@ impl OptionReader {
     }
 
     /// Neither are two of them one file, nor is one of them ours to read. Which paths lead to one file is found out at the start.
-    fn no_file_twice(&mut self, files: Vec<Located<PathBuf>>) -> Result<(), Reported> {
+    fn reject_duplicate_files(&mut self, files: Vec<Located<PathBuf>>) -> Result<(), Reported> {
         let mut result = Ok(());
         let config = self.sources.values("config").first().map(|given| PathBuf::from(&given.value));
         for (at, (place, path)) in files.iter().enumerate() {

@@ -1,11 +1,11 @@
 use super::*;
-use crate::config::tests::{Typed, nothing};
+use crate::config::tests::{ConfigInput, nothing};
 
-fn files(typed: &Typed) -> AppFiles {
+fn files(typed: &ConfigInput) -> AppFiles {
     typed.config().app_files
 }
 
-fn mistake(typed: &Typed) -> String {
+fn mistake(typed: &ConfigInput) -> String {
     typed.diagnostics().join("\n")
 }
 
@@ -55,9 +55,9 @@ fn a_hook_is_a_signal_that_can_be_sent_or_a_program() {
         let said = mistake(&nothing().flag("on-rotation", text));
         assert!(said.starts_with("--on-rotation: ") && said.contains(says), "{text}: {said}");
     }
-    let said = mistake(&Typed::proxy().flag("on-rotation", "signal:HUP"));
+    let said = mistake(&ConfigInput::proxy().flag("on-rotation", "signal:HUP"));
     assert!(said.contains("the app is not ours to signal here"), "{said}");
-    assert!(files(&Typed::proxy().flag("on-rotation", "exec:true")).on_rotation.is_some());
+    assert!(files(&ConfigInput::proxy().flag("on-rotation", "exec:true")).on_rotation.is_some());
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! What can be typed about clients, and the exact line for each mistake in it.
 
-use super::super::tests::{Typed, nothing};
+use super::super::tests::{ConfigInput, nothing};
 use super::super::{Dial, Listen, TlsVersion};
 use super::*;
 
 const GREEN: &str = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
 
 /// With a CA, as on the platform.
-fn platform() -> Typed {
+fn platform() -> ConfigInput {
     nothing().variable("CF_SYSTEM_CERT_PATH", "/etc/cf-system-certificates")
 }
 
-fn certified(typed: &Typed) -> ClientAuthFiles {
+fn certified(typed: &ConfigInput) -> ClientAuthFiles {
     match typed.config().listeners.remove(0).clients {
         ClientAuthConfig::Files(certified) => certified,
         ClientAuthConfig::None | ClientAuthConfig::ValidationContext(_) => panic!("anonymous: {typed:?}"),
@@ -22,7 +22,7 @@ fn texts(rules: &[Rule]) -> Vec<String> {
     rules.iter().map(ToString::to_string).collect()
 }
 
-fn allowed(typed: &Typed) -> Vec<String> {
+fn allowed(typed: &ConfigInput) -> Vec<String> {
     texts(&certified(typed).allow)
 }
 

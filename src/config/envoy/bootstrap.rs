@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::fields::BOOTSTRAP;
-use super::reader::{At, FieldProblem, MessageReader};
-use super::suite::Named;
+use super::reader::{FieldProblem, LocatedNode, MessageReader};
+use super::suite::NamedSuite;
 use crate::config::{SecretFile, Tls12Suite, TlsVersion, ValidationContextConfig};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostics, nearest};
@@ -75,8 +75,8 @@ impl Bootstrap {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
         let mut reader = MessageReader::new(path);
         let tree = reader.tree(text, Self::LARGEST)?;
-        let root = At::root(&tree);
-        reader.judge(&root, &BOOTSTRAP);
+        let root = LocatedNode::root(&tree);
+        reader.check_keys(&root, &BOOTSTRAP);
         let bootstrap = reader.bootstrap(&root);
         let (bootstrap, notes) = reader.finish(bootstrap)?;
         Ok(Self { notes, ..bootstrap })
@@ -84,7 +84,7 @@ impl Bootstrap {
 }
 
 impl MessageReader<'_> {
-    fn bootstrap(&mut self, root: &At<'_>) -> Result<Bootstrap, FieldProblem> {
+    fn bootstrap(&mut self, root: &LocatedNode<'_>) -> Result<Bootstrap, FieldProblem> {
         let admin = root.along(&["admin", "address"]);
         let admin = if admin.is_absent() { Ok(None) } else { self.socket(&admin).map(Some) };
         let node = root.along(&["node", "id"]);
@@ -93,7 +93,7 @@ impl MessageReader<'_> {
         Ok(Bootstrap { admin: admin?, node: node?, listeners: listeners?, notes: Vec::new() })
     }
 
-    fn listeners(&mut self, resources: &At<'_>) -> Result<Vec<EnvoyListener>, FieldProblem> {
+    fn listeners(&mut self, resources: &LocatedNode<'_>) -> Result<Vec<EnvoyListener>, FieldProblem> {
         let clusters: Vec<_> =
             resources.field("clusters").items().iter().map(|at| (at.field("name"), self.cluster(at))).collect();
         let mut names = HashSet::new();
@@ -122,14 +122,14 @@ impl MessageReader<'_> {
         read.into_iter().collect()
     }
 
-    fn cluster<'n>(&mut self, at: &At<'n>) -> Result<Cluster<'n>, FieldProblem> {
+    fn cluster<'n>(&mut self, at: &LocatedNode<'n>) -> Result<Cluster<'n>, FieldProblem> {
         let name = self.text(&at.field("name"));
         let connect_timeout = self.duration(&at.field("connect_timeout"));
         let app = self.app(at);
         Ok(Cluster { name: name?, app: app?, connect_timeout: connect_timeout?.unwrap_or(CONNECT_TIMEOUT) })
     }
 
-    fn app(&mut self, cluster: &At<'_>) -> Result<SocketAddr, FieldProblem> {
+    fn app(&mut self, cluster: &LocatedNode<'_>) -> Result<SocketAddr, FieldProblem> {
         let locality = self.one(&cluster.along(&["load_assignment", "endpoints"]))?;
         let endpoint = self.one(&locality.field("lb_endpoints"))?;
         let at = endpoint.along(&["endpoint", "address"]);
@@ -143,8 +143,8 @@ impl MessageReader<'_> {
 
     fn listener(
         &mut self,
-        at: &At<'_>,
-        clusters: &[(At<'_>, Result<Cluster<'_>, FieldProblem>)],
+        at: &LocatedNode<'_>,
+        clusters: &[(LocatedNode<'_>, Result<Cluster<'_>, FieldProblem>)],
     ) -> Result<EnvoyListener, FieldProblem> {
         let listen = self.socket(&at.field("address"));
         let name = at.field("name");
@@ -181,8 +181,8 @@ impl MessageReader<'_> {
     /// Where the app is, and how long it has to accept.
     fn named_cluster<'n>(
         &mut self,
-        chain: &At<'_>,
-        clusters: &[(At<'_>, Result<Cluster<'n>, FieldProblem>)],
+        chain: &LocatedNode<'_>,
+        clusters: &[(LocatedNode<'_>, Result<Cluster<'n>, FieldProblem>)],
     ) -> Result<Cluster<'n>, FieldProblem> {
         let filter = self.one(&chain.field("filters"))?;
         let config = self.present(&filter.field("typed_config"))?;
@@ -202,7 +202,7 @@ impl MessageReader<'_> {
         }
     }
 
-    fn tls<'n>(&mut self, chain: &At<'n>) -> Result<At<'n>, FieldProblem> {
+    fn tls<'n>(&mut self, chain: &LocatedNode<'n>) -> Result<LocatedNode<'n>, FieldProblem> {
         let at = chain.field("transport_socket");
         if at.is_absent() {
             let help = "write a DownstreamTlsContext";
@@ -211,12 +211,12 @@ impl MessageReader<'_> {
         self.present(&at.field("typed_config"))
     }
 
-    fn present<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, FieldProblem> {
+    fn present<'n>(&mut self, at: &LocatedNode<'n>) -> Result<LocatedNode<'n>, FieldProblem> {
         if at.is_absent() { Err(self.wrong(at, "is missing", "write it with its '@type'")) } else { Ok(at.clone()) }
     }
 
     /// Diego writes several protocols into one text: `h2,http/1.1`.
-    fn alpn(&mut self, at: &At<'_>) -> Result<Vec<Vec<u8>>, FieldProblem> {
+    fn alpn(&mut self, at: &LocatedNode<'_>) -> Result<Vec<Vec<u8>>, FieldProblem> {
         let mut protocols = Vec::new();
         for at in self.list(at)? {
             for protocol in self.text(&at)?.split(',') {
@@ -234,7 +234,7 @@ impl MessageReader<'_> {
     }
 
     /// Each element is a suite, or several that the client may choose from: `[A|B]`.
-    fn suites(&mut self, at: &At<'_>) -> Result<Option<Vec<Tls12Suite>>, FieldProblem> {
+    fn suites(&mut self, at: &LocatedNode<'_>) -> Result<Option<Vec<Tls12Suite>>, FieldProblem> {
         if at.is_absent() {
             return Ok(None);
         }
@@ -244,10 +244,10 @@ impl MessageReader<'_> {
             let group = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
             for name in group.unwrap_or(text).split('|') {
                 match Tls12Suite::named(name) {
-                    Named::Spoken(suite) if !suites.contains(&suite) => suites.push(suite),
-                    Named::Spoken(_) => {}
-                    Named::Weak => self.note(&item, "not spoken, and left out: no forward secrecy, or no AEAD"),
-                    Named::Unknown => {
+                    NamedSuite::Spoken(suite) if !suites.contains(&suite) => suites.push(suite),
+                    NamedSuite::Spoken(_) => {}
+                    NamedSuite::Weak => self.note(&item, "not spoken, and left out: no forward secrecy, or no AEAD"),
+                    NamedSuite::Unknown => {
                         let help = match nearest(name, Tls12Suite::names()) {
                             Some(known) => format!("the nearest is {known}"),
                             None => format!("write some of {}", Tls12Suite::names().collect::<Vec<_>>().join(", ")),
@@ -264,7 +264,7 @@ impl MessageReader<'_> {
         Ok(Some(suites))
     }
 
-    fn versions(&mut self, params: &At<'_>) -> Result<(TlsVersion, TlsVersion), FieldProblem> {
+    fn versions(&mut self, params: &LocatedNode<'_>) -> Result<(TlsVersion, TlsVersion), FieldProblem> {
         const MEND: &str = "write TLS_AUTO, TLSv1_2 or TLSv1_3";
         let (min, max) = (params.field("tls_minimum_protocol_version"), params.field("tls_maximum_protocol_version"));
         let oldest = match min.node.text() {
@@ -287,7 +287,11 @@ impl MessageReader<'_> {
     }
 
     /// The roots alone ask clients for a certificate; only with `require_client_certificate` must there be one.
-    fn clients(&mut self, tls: &At<'_>, common: &At<'_>) -> Result<Option<ValidationContextConfig>, FieldProblem> {
+    fn clients(
+        &mut self,
+        tls: &LocatedNode<'_>,
+        common: &LocatedNode<'_>,
+    ) -> Result<Option<ValidationContextConfig>, FieldProblem> {
         let at = tls.field("require_client_certificate");
         let required = self.flag(&at)?;
         let context = common.field("validation_context_sds_secret_config");
@@ -302,7 +306,7 @@ impl MessageReader<'_> {
     }
 
     /// A secret's name and file, the latter in one of the two forms.
-    fn secret(&mut self, at: &At<'_>) -> Result<SecretFile, FieldProblem> {
+    fn secret(&mut self, at: &LocatedNode<'_>) -> Result<SecretFile, FieldProblem> {
         let name = self.text(&at.field("name")).map(str::to_owned);
         let config = at.field("sds_config");
         let (newer, older) = (config.along(&["path_config_source", "path"]), config.field("path"));
@@ -316,7 +320,7 @@ impl MessageReader<'_> {
     }
 
     /// The elements of what must be a list, or nothing.
-    fn list<'n>(&mut self, at: &At<'n>) -> Result<Vec<At<'n>>, FieldProblem> {
+    fn list<'n>(&mut self, at: &LocatedNode<'n>) -> Result<Vec<LocatedNode<'n>>, FieldProblem> {
         let items = at.items();
         if items.is_empty() && !at.is_absent() {
             return Err(self.wrong(at, format!("expected a list, found {}", at.node.kind()), "begin each with -"));

@@ -54,7 +54,7 @@ impl Bootstrap {
     /// The app is dialled before every handshake and never asked otherwise: clients are the platform, whose health checks
     /// must not reach it. A start waits for its pairs for ever: whoever started us takes an exit for a crash of the app.
     /// `path` is the file of the bootstrap.
-    pub fn into_config(self, path: PathBuf, beside: Overrides) -> Config {
+    pub fn into_config(self, path: PathBuf, overrides: Overrides) -> Config {
         Config {
             outbounds: Vec::new(),
             forward_proxy: None,
@@ -65,7 +65,7 @@ impl Bootstrap {
             app: AppConfig { ready: AppReady::Off, ..AppConfig::default() },
             credential_timeout: None,
             timeouts: Timeouts { handshake: HANDSHAKE, idle: None, max_age: None },
-            drain: Drain { delay: Duration::ZERO, timeout: beside.drain.unwrap_or(DRAIN), http: true },
+            drain: Drain { delay: Duration::ZERO, timeout: overrides.drain.unwrap_or(DRAIN), http: true },
             admin: self.admin.map(|addr| Admin {
                 addr: AdminAddr::Tcp(addr),
                 explicit: false,
@@ -73,8 +73,8 @@ impl Bootstrap {
                 hosts: Vec::new(),
             }),
             metrics: None,
-            log: Log { format: None, level: beside.log_level, access: AccessLogFilter::Denied },
-            threads: beside.cpus.clamp(1, 2),
+            log: Log { format: None, level: overrides.log_level, access: AccessLogFilter::Denied },
+            threads: overrides.cpus.clamp(1, 2),
             limits: Limits::default(),
             envoy: Some(Arc::new(EnvoyCompat { path, bootstrap: self })),
         }

@@ -16,7 +16,7 @@ pub(super) struct FieldProblem(());
 
 /// A value and its path, `static_resources.listeners[2].name`. What is absent has a path as well, and says nothing.
 #[derive(Clone)]
-pub(super) struct At<'n> {
+pub(super) struct LocatedNode<'n> {
     pub(super) node: &'n Node<'n>,
     pub(super) path: String,
 }
@@ -28,7 +28,7 @@ pub(super) struct MessageReader<'p> {
     notes: Vec<String>,
 }
 
-impl<'n> At<'n> {
+impl<'n> LocatedNode<'n> {
     /// The whole document.
     pub(super) fn root(node: &'n Node<'n>) -> Self {
         Self { node, path: String::new() }
@@ -91,7 +91,12 @@ impl<'p> MessageReader<'p> {
     }
 
     /// Notes a mistake, unless one is known about it or about what it stands in: it would be a consequence of that.
-    pub(super) fn wrong(&mut self, at: &At<'_>, what: impl Into<String>, help: impl Into<String>) -> FieldProblem {
+    pub(super) fn wrong(
+        &mut self,
+        at: &LocatedNode<'_>,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) -> FieldProblem {
         let covers = |known: &str| match at.path.strip_prefix(known) {
             Some(rest) => known.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']),
             None => false,
@@ -104,14 +109,14 @@ impl<'p> MessageReader<'p> {
     }
 
     /// Notes something that is no mistake and worth a line in the log.
-    pub(super) fn note(&mut self, at: &At<'_>, what: &str) {
+    pub(super) fn note(&mut self, at: &LocatedNode<'_>, what: &str) {
         self.notes.push(format!("{}: {}: {what}", self.file.display(), at.path));
     }
 
     /// Judges every field of a message, and of the messages in it: whether we do what it says, or may overlook it.
     ///
     /// What is refused is never quoted: it may be a key.
-    pub(super) fn judge(&mut self, at: &At<'_>, message: &Message) {
+    pub(super) fn check_keys(&mut self, at: &LocatedNode<'_>, message: &Message) {
         let Node::Map(entries) = at.node else {
             if !at.node.is_default() {
                 self.wrong(at, format!("expected a mapping, found {}", at.node.kind()), "write its fields below it");
@@ -126,43 +131,43 @@ impl<'p> MessageReader<'p> {
         }
         for (name, node) in entries {
             match message.field(name) {
-                Some(field) => self.judge_field(&At { node, path: at.within(name) }, field),
+                Some(field) => self.check_field(&LocatedNode { node, path: at.within(name) }, field),
                 None if name == "@type" && message.kind.is_some() => {}
-                None => self.judge_unknown(at, name, node, message),
+                None => self.check_unknown(at, name, node, message),
             }
         }
     }
 
-    fn judge_field(&mut self, at: &At<'_>, field: &MessageField) {
+    fn check_field(&mut self, at: &LocatedNode<'_>, field: &MessageField) {
         match &field.handling {
-            Handling::Message(message) => self.judge(at, message),
+            Handling::Message(message) => self.check_keys(at, message),
             Handling::Messages(message) => match at.node {
-                Node::List(_) => at.items().iter().for_each(|item| self.judge(item, message)),
+                Node::List(_) => at.items().iter().for_each(|item| self.check_keys(item, message)),
                 Node::Null => {}
-                node => self.refuse(at, format!("expected a list, found {}", node.kind()), "begin each with -"),
+                node => self.reject(at, format!("expected a list, found {}", node.kind()), "begin each with -"),
             },
             Handling::Honoured(_) | Handling::Ignored(_) => {}
             Handling::Only(words) => match at.node {
                 Node::Null => {}
                 node if node.text().is_some_and(|text| words.contains(&text)) => {}
-                _ => self.refuse(at, format!("only {} is supported", words.join(" or ")), "write that, or nothing"),
+                _ => self.reject(at, format!("only {} is supported", words.join(" or ")), "write that, or nothing"),
             },
             Handling::Refused(_) if at.node.is_unset() => {}
             Handling::Empty(_) if matches!(at.node, Node::Map(entries) if entries.is_empty()) => {}
             Handling::Empty(_) if at.node.is_unset() => {}
             Handling::Refused(why) | Handling::Empty(why) => {
-                self.refuse(at, format!("not supported: {why}"), "leave it out")
+                self.reject(at, format!("not supported: {why}"), "leave it out")
             }
         }
     }
 
     /// Notes a mistake that nobody waits for.
-    fn refuse(&mut self, at: &At<'_>, what: String, help: &str) {
+    fn reject(&mut self, at: &LocatedNode<'_>, what: String, help: &str) {
         self.wrong(at, what, help);
     }
 
-    fn judge_unknown(&mut self, at: &At<'_>, name: &str, node: &Node<'_>, message: &Message) {
-        let at = At { node, path: at.within(presentable(name)) };
+    fn check_unknown(&mut self, at: &LocatedNode<'_>, name: &str, node: &Node<'_>, message: &Message) {
+        let at = LocatedNode { node, path: at.within(presentable(name)) };
         // Envoy reads these names as well, and we would overlook what they say.
         if let Some(known) = message.field(&snake_case(name)) {
             self.wrong(&at, format!("this form of {} is not supported", known.name), format!("write {}", known.name));
@@ -176,7 +181,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// The one element of a list.
-    pub(super) fn one<'n>(&mut self, at: &At<'n>) -> Result<At<'n>, FieldProblem> {
+    pub(super) fn one<'n>(&mut self, at: &LocatedNode<'n>) -> Result<LocatedNode<'n>, FieldProblem> {
         let mut items = at.items();
         let found = items.len();
         match items.pop() {
@@ -186,7 +191,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// Some text that must be there.
-    pub(super) fn text<'n>(&mut self, at: &At<'n>) -> Result<&'n str, FieldProblem> {
+    pub(super) fn text<'n>(&mut self, at: &LocatedNode<'n>) -> Result<&'n str, FieldProblem> {
         match at.node.text() {
             Some(text) if !text.is_empty() => Ok(text),
             Some(_) => Err(self.wrong(at, "is empty", "write a value")),
@@ -199,7 +204,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// A path that must be there.
-    pub(super) fn path(&mut self, at: &At<'_>) -> Result<PathBuf, FieldProblem> {
+    pub(super) fn path(&mut self, at: &LocatedNode<'_>) -> Result<PathBuf, FieldProblem> {
         let text = self.text(at)?;
         if text.contains('\0') {
             return Err(self.wrong(at, "holds a NUL character", "name a file"));
@@ -208,7 +213,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// A truth value; false where there is none.
-    pub(super) fn flag(&mut self, at: &At<'_>) -> Result<bool, FieldProblem> {
+    pub(super) fn flag(&mut self, at: &LocatedNode<'_>) -> Result<bool, FieldProblem> {
         match at.node {
             Node::Null => Ok(false),
             Node::Word(word) if word == "true" => Ok(true),
@@ -219,7 +224,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// A duration as protobuf writes it, `0.250s`; none where there is none.
-    pub(super) fn duration(&mut self, at: &At<'_>) -> Result<Option<Duration>, FieldProblem> {
+    pub(super) fn duration(&mut self, at: &LocatedNode<'_>) -> Result<Option<Duration>, FieldProblem> {
         if at.is_absent() {
             return Ok(None);
         }
@@ -232,7 +237,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// An `Address`: TCP, and a number rather than a name.
-    pub(super) fn socket(&mut self, at: &At<'_>) -> Result<SocketAddr, FieldProblem> {
+    pub(super) fn socket(&mut self, at: &LocatedNode<'_>) -> Result<SocketAddr, FieldProblem> {
         if at.field("socket_address").is_absent() {
             return Err(self.wrong(&at.field("socket_address"), "is missing", "write address and port_value"));
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use base64ct::{Base64, Encoding};
 
-use super::reader::{At, FieldProblem, MessageReader};
+use super::reader::{FieldProblem, LocatedNode, MessageReader};
 use super::schema::{Message, Unknown, honoured, ignored, message, messages, only, refused};
 use crate::diagnostics::Diagnostics;
 use crate::diagnostics::redact::{may_be_secret_in_name, quote};
@@ -71,19 +71,19 @@ fn secret<T>(
     path: &Path,
     text: &str,
     name: &str,
-    read: impl Fn(&mut MessageReader<'_>, &At<'_>) -> Result<T, FieldProblem>,
+    read: impl Fn(&mut MessageReader<'_>, &LocatedNode<'_>) -> Result<T, FieldProblem>,
 ) -> Result<T, Diagnostics> {
     let mut reader = MessageReader::new(path);
     let tree = reader.tree(text, LARGEST)?;
-    let root = At::root(&tree);
-    reader.judge(&root, &RESPONSE);
+    let root = LocatedNode::root(&tree);
+    reader.check_keys(&root, &RESPONSE);
     let secret = reader.resource(&root.field("resources"), name).and_then(|at| read(&mut reader, &at));
     // What is worth a line in the log at the start would be one at each rotation.
     reader.finish(secret).map(|(secret, _)| secret)
 }
 
 impl MessageReader<'_> {
-    fn resource<'n>(&mut self, at: &At<'n>, name: &str) -> Result<At<'n>, FieldProblem> {
+    fn resource<'n>(&mut self, at: &LocatedNode<'n>, name: &str) -> Result<LocatedNode<'n>, FieldProblem> {
         let mut named: Vec<_> = at.items();
         named.retain(|at| at.field("name").node.text() == Some(name));
         let found = named.len();
@@ -96,19 +96,19 @@ impl MessageReader<'_> {
         }
     }
 
-    fn part<'n>(&mut self, secret: &At<'n>, name: &str) -> Result<At<'n>, FieldProblem> {
+    fn part<'n>(&mut self, secret: &LocatedNode<'n>, name: &str) -> Result<LocatedNode<'n>, FieldProblem> {
         let at = secret.field(name);
         if at.is_absent() { Err(self.wrong(&at, "is missing", "write it below the secret's name")) } else { Ok(at) }
     }
 
     /// Text that must be there.
-    fn some_data(&mut self, at: &At<'_>) -> Result<String, FieldProblem> {
+    fn some_data(&mut self, at: &LocatedNode<'_>) -> Result<String, FieldProblem> {
         let text = self.data(at)?;
         if text.is_empty() { Err(self.wrong(at, "is missing", "write inline_string with PEM")) } else { Ok(text) }
     }
 
     /// Text, plain or in base64; empty where neither is there.
-    fn data(&mut self, at: &At<'_>) -> Result<String, FieldProblem> {
+    fn data(&mut self, at: &LocatedNode<'_>) -> Result<String, FieldProblem> {
         let (plain, encoded) = (at.field("inline_string"), at.field("inline_bytes"));
         match (plain.is_absent(), encoded.is_absent()) {
             (true, true) => Ok(String::new()),
@@ -123,13 +123,13 @@ impl MessageReader<'_> {
     }
 
     /// The newer list, which says where a name must stand, else the older one: so does Envoy.
-    fn names(&mut self, context: &At<'_>) -> Result<Vec<AltName>, FieldProblem> {
+    fn names(&mut self, context: &LocatedNode<'_>) -> Result<Vec<AltName>, FieldProblem> {
         let typed = context.field("match_typed_subject_alt_names").items();
         if typed.is_empty() {
             let plain = context.field("match_subject_alt_names").items();
             return plain.iter().map(|at| Ok(AltName::new(None, &self.exact(at)?))).collect();
         }
-        let name = |at: &At<'_>| {
+        let name = |at: &LocatedNode<'_>| {
             let kind = at.field("san_type");
             let kind = match kind.node.text() {
                 Some("DNS") => Ok(AltNameKind::Dns),
@@ -145,7 +145,7 @@ impl MessageReader<'_> {
     }
 
     /// An empty name would match certificates that have one, which no operator can mean.
-    fn exact(&mut self, matcher: &At<'_>) -> Result<String, FieldProblem> {
+    fn exact(&mut self, matcher: &LocatedNode<'_>) -> Result<String, FieldProblem> {
         let at = matcher.field("exact");
         let name = self.text(&at)?;
         match may_be_secret_in_name(name) {

@@ -4,7 +4,7 @@ use crate::config::Tls12Suite;
 
 /// What a name in the list of suites is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Named {
+pub(super) enum NamedSuite {
     /// One that we speak.
     Spoken(Tls12Suite),
     /// One that Envoy can speak and we cannot: it has no forward secrecy, or no AEAD.
@@ -41,11 +41,11 @@ const WEAK: [&str; 12] = [
 
 impl Tls12Suite {
     /// What `name` is, which may be OpenSSL's or IANA's.
-    pub(super) fn named(name: &str) -> Named {
+    pub(super) fn named(name: &str) -> NamedSuite {
         match SPOKEN.iter().find(|(_, openssl, iana)| [*openssl, *iana].contains(&name)) {
-            Some((suite, ..)) => Named::Spoken(*suite),
-            None if WEAK.contains(&name) => Named::Weak,
-            None => Named::Unknown,
+            Some((suite, ..)) => NamedSuite::Spoken(*suite),
+            None if WEAK.contains(&name) => NamedSuite::Weak,
+            None => NamedSuite::Unknown,
         }
     }
 
@@ -75,7 +75,7 @@ mod tests {
         named.sort();
         assert_eq!(named, spoken);
         for (suite, _, iana) in SPOKEN {
-            let Named::Spoken(named) = Tls12Suite::named(iana) else { panic!("{iana}") };
+            let NamedSuite::Spoken(named) = Tls12Suite::named(iana) else { panic!("{iana}") };
             assert_eq!(named, suite);
         }
     }

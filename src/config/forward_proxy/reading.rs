@@ -7,7 +7,7 @@ use crate::config::options::{OPTIONS, Opt};
 use crate::config::outbound::{ExpectedName, Host, HostPattern, OutboundListen, OutboundSettings};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::sources::RawValue;
-use crate::config::values::Listed;
+use crate::config::values::HostEntry;
 use crate::config::{outbound, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Problem, Source};
@@ -31,7 +31,7 @@ impl OptionReader {
         let allow_addresses = self.all("forward-proxy-allow-address", values::network);
         let (place, listen) = listen?;
         let Some(listen) = listen else {
-            self.no_lonely_forward_proxy_option()?;
+            self.reject_orphan_forward_proxy_options()?;
             return Ok(None);
         };
         let others = self.outbound_settings(platform_cas, Some(Vec::new())).map(|(settings, _)| settings);
@@ -102,7 +102,7 @@ impl OptionReader {
     }
 
     /// What is said of a proxy that nobody has asked for, nor turned off.
-    fn no_lonely_forward_proxy_option(&mut self) -> Result<(), Reported> {
+    fn reject_orphan_forward_proxy_options(&mut self) -> Result<(), Reported> {
         let is_turned_off =
             !matches!(self.sources.values("forward-proxy"), [RawValue { place: Source::Default(_), .. }]);
         let is_meant = |option: &Opt, place: &Source| match place {
@@ -120,11 +120,11 @@ impl OptionReader {
     /// Hosts that are named several times have several rules.
     fn listed_hosts(
         &mut self,
-        given: Vec<Located<Listed>>,
+        given: Vec<Located<HostEntry>>,
         platform_cas: Option<&Path>,
     ) -> Result<Vec<ListedHosts>, Reported> {
-        type Gathered = (Source, HostPattern, u16, Vec<Option<Rule>>);
-        let mut gathered: Vec<Gathered> = Vec::new();
+        type HostRules = (Source, HostPattern, u16, Vec<Option<Rule>>);
+        let mut gathered: Vec<HostRules> = Vec::new();
         for (place, (hosts, port, rule)) in given {
             match gathered.iter_mut().find(|(_, known, at, _)| *known == hosts && *at == port) {
                 Some((.., rules)) => rules.push(rule),

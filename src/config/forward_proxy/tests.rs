@@ -1,16 +1,16 @@
 use super::*;
 use crate::config::outbound::{ExpectedName, OutboundCa};
-use crate::config::tests::Typed;
+use crate::config::tests::ConfigInput;
 use crate::config::values;
 
 const APP: &str = "cf:app:7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
 
-fn proxy(typed: &Typed) -> ForwardProxy {
+fn proxy(typed: &ConfigInput) -> ForwardProxy {
     typed.config().forward_proxy.unwrap()
 }
 
-fn on(to: &str) -> Typed {
-    Typed::default().flag("forward-proxy", "on").flag("forward-proxy-to", to)
+fn on(to: &str) -> ConfigInput {
+    ConfigInput::default().flag("forward-proxy", "on").flag("forward-proxy-to", to)
 }
 
 fn target(text: &str) -> Target {
@@ -19,12 +19,12 @@ fn target(text: &str) -> Target {
 
 #[test]
 fn there_is_none_unless_it_is_asked_for_and_then_it_is_on_loopback_and_refuses_what_is_not_listed() {
-    assert_eq!(Typed::default().config().forward_proxy, None);
-    let found = proxy(&Typed::default().flag("forward-proxy", "on"));
+    assert_eq!(ConfigInput::default().config().forward_proxy, None);
+    let found = proxy(&ConfigInput::default().flag("forward-proxy", "on"));
     assert_eq!(found.listen.to_string(), "127.0.0.1:61445");
     assert_eq!((found.unlisted, found.announce, found.secret), (Unlisted::Refuse, Announce::Cf, false));
     assert_eq!(found.position(&target("anybody:80")), None);
-    let file = Typed::default().file("forward-proxy = \"unix:/run/p\"\nforward-proxy-to = [\"b:1\"]\n");
+    let file = ConfigInput::default().file("forward-proxy = \"unix:/run/p\"\nforward-proxy-to = [\"b:1\"]\n");
     assert_eq!(proxy(&file).listen.to_string(), "unix:/run/p");
 }
 
@@ -87,10 +87,10 @@ fn a_port_may_stand_for_another() {
 #[test]
 fn what_would_surprise_is_refused_with_the_mend() {
     for (typed, said) in [
-        (Typed::default().flag("forward-proxy-to", "b:1"), "there is no forward proxy"),
-        (Typed::default().flag("forward-proxy-secret", "on"), "there is no forward proxy"),
-        (Typed::default().flag("outbound-protocol", "http1"), "there is no outbound listener"),
-        (Typed::default().flag("forward-proxy", "0.0.0.0:1"), "other hosts may reach"),
+        (ConfigInput::default().flag("forward-proxy-to", "b:1"), "there is no forward proxy"),
+        (ConfigInput::default().flag("forward-proxy-secret", "on"), "there is no forward proxy"),
+        (ConfigInput::default().flag("outbound-protocol", "http1"), "there is no outbound listener"),
+        (ConfigInput::default().flag("forward-proxy", "0.0.0.0:1"), "other hosts may reach"),
         (on("b"), "has no port"),
         (on("*:1"), "with everybody"),
         (on("b:0"), "is not a port"),
@@ -140,7 +140,7 @@ fn what_is_said_of_outbound_listeners_alone_is_refused_where_there_is_the_proxy_
         listed().flag(option, value).config();
     }
     let file = format!("forward-proxy = \"on\"\nforward-proxy-to = [\"a:1={APP}\"]\noutbound-server-name = \"b\"\n");
-    let problem = Typed::default().file(&file).diagnostics().concat();
+    let problem = ConfigInput::default().file(&file).diagnostics().concat();
     assert!(problem.contains("there is no outbound listener"), "{problem}");
 }
 

@@ -51,7 +51,7 @@ impl OptionReader {
                 let in_files = !self.sources.values("identity-file").is_empty();
                 let means_nothing = |option: &&str| !(in_files && *option == "identity-ttl");
                 let lonely: Vec<_> = BESIDE_LISTEN.into_iter().filter(means_nothing).collect();
-                self.no_lonely_option(&lonely, "there is no identity endpoint", help)?;
+                self.reject_orphan_options(&lonely, "there is no identity endpoint", help)?;
             }
             return Ok(None);
         };
@@ -122,7 +122,7 @@ impl OptionReader {
         let (ca, crl, roles) = (ca?, crl?, roles?);
         if ca.is_empty() {
             let help = "add --token-ca PATH, the CAs that vouch for those who show tokens, or leave it out";
-            self.no_lonely_option(&BESIDE_CA, "no token is verified", help)?;
+            self.reject_orphan_options(&BESIDE_CA, "no token is verified", help)?;
             return Ok(None);
         }
         let paths = |given: Vec<(Source, _)>| given.into_iter().map(|(_, path)| path);
@@ -137,7 +137,7 @@ impl OptionReader {
 
     /// What is said of the first of `options` that somebody has meant, though it means nothing: by a flag, or of what names somebody in the
     /// file. Variables may be there for all apps alike.
-    fn no_lonely_option(&mut self, options: &[&'static str], what: &str, help: &str) -> Result<(), Reported> {
+    fn reject_orphan_options(&mut self, options: &[&'static str], what: &str, help: &str) -> Result<(), Reported> {
         let names_somebody = |option: &str| matches!(option, "identity-audience" | "token-ca");
         let is_meant = |option: &str, place: &Source| match place {
             Source::Flag(_) => true,

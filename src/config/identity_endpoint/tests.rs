@@ -1,24 +1,24 @@
 use super::*;
-use crate::config::tests::Typed;
+use crate::config::tests::ConfigInput;
 
-fn at(listen: &str) -> Typed {
-    Typed::default().flag("identity-listen", listen).flag("identity-audience", "vault")
+fn at(listen: &str) -> ConfigInput {
+    ConfigInput::default().flag("identity-listen", listen).flag("identity-audience", "vault")
 }
 
-fn endpoint(typed: &Typed) -> IdentityEndpoint {
+fn endpoint(typed: &ConfigInput) -> IdentityEndpoint {
     typed.config().identity_endpoint.unwrap()
 }
 
 #[test]
 fn there_is_none_unless_it_is_asked_for_and_then_an_audience_is_all_that_it_needs() {
-    assert_eq!(Typed::default().config().identity_endpoint, None);
+    assert_eq!(ConfigInput::default().config().identity_endpoint, None);
     let found = endpoint(&at("unix:/run/i"));
     assert_eq!(found.listen.to_string(), "unix:/run/i");
     assert_eq!((found.audiences, found.ttl, found.rate), (vec!["vault".to_owned()], Duration::from_secs(300), 10));
     assert_eq!((found.peer_uids, found.token_file, found.verification), (vec![], None, None));
     let file =
         "identity-listen = \"127.0.0.1:9000\"\nidentity-audience = [\"a,b\", \"a,b\", \"c\"]\ntoken-ca = [\"/ca\"]\n";
-    let found = endpoint(&Typed::default().file(file));
+    let found = endpoint(&ConfigInput::default().file(file));
     assert_eq!(found.audiences, ["a,b", "c"]);
     let verification = found.verification.unwrap();
     assert_eq!((verification.max_ttl, verification.skew), (Duration::from_secs(3600), Duration::from_secs(60)));
@@ -33,11 +33,11 @@ fn each_mistake_has_its_mend() {
             "--identity-listen: other hosts may reach 10.0.0.1:9000, and would get tokens of this app; write 127.0.0.1:9000, or unix:/PATH",
         ),
         (
-            Typed::default().flag("identity-listen", SOCKET),
+            ConfigInput::default().flag("identity-listen", SOCKET),
             "--identity-listen: nobody may be asked for a token for: no audience is listed; add --identity-audience AUD",
         ),
         (
-            Typed::default().flag("identity-audience", "a"),
+            ConfigInput::default().flag("identity-audience", "a"),
             "--identity-audience: there is no identity endpoint; add --identity-listen unix:/PATH or 127.0.0.1:PORT, or leave it out",
         ),
         (
@@ -67,7 +67,7 @@ fn each_mistake_has_its_mend() {
     ] {
         assert_eq!(typed.diagnostics(), [line]);
     }
-    assert!(Typed::default().variable("VESTIBULE_IDENTITY_AUDIENCE", "a").config().identity_endpoint.is_none());
+    assert!(ConfigInput::default().variable("VESTIBULE_IDENTITY_AUDIENCE", "a").config().identity_endpoint.is_none());
     assert!(at("off").config().identity_endpoint.is_none(), "turned off by somebody who knows of it");
 }
 

@@ -268,7 +268,7 @@ impl OptionReader {
 
     /// Neither do two outbound listeners want one address, nor one that others have; nor do we dial ourselves. `more` is where the app dials
     /// us beside: the forward proxy, the identity endpoint.
-    pub(in crate::config) fn no_outbound_address_twice(
+    pub(in crate::config) fn reject_duplicate_outbound_addresses(
         &mut self,
         outbounds: &[(Source, Outbound)],
         more: Vec<(Source, OutboundListen)>,

@@ -1,23 +1,23 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::tests::Typed;
+use crate::config::tests::ConfigInput;
 use crate::config::{Config, Listen};
 
 const APP: &str = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
 
-fn outbounds(typed: &Typed) -> Vec<Outbound> {
+fn outbounds(typed: &ConfigInput) -> Vec<Outbound> {
     typed.config().outbounds
 }
 
 #[test]
 fn nothing_typed_is_no_outbound() {
-    assert_eq!(outbounds(&Typed::default()), []);
+    assert_eq!(outbounds(&ConfigInput::default()), []);
 }
 
 #[test]
 fn each_pair_is_a_listener_and_what_is_said_for_all_holds_for_each() {
-    let typed = Typed::default()
+    let typed = ConfigInput::default()
         .flag("outbound", "9000=backend.apps.internal:61443,unix:/run/db.sock=db.apps.internal:61443")
         .flag("outbound-expect", &format!("cf:app:{APP}"))
         .variable("VESTIBULE_OUTBOUND_ATTEMPTS", "5");
@@ -38,12 +38,12 @@ fn each_pair_is_a_listener_and_what_is_said_for_all_holds_for_each() {
 
 #[test]
 fn own_issuer_alone_vouches_where_an_identity_is_expected_and_the_platform_and_the_system_elsewhere() {
-    let ca = |typed: Typed| outbounds(&typed.flag("outbound", "9000=backend:1"))[0].settings.ca.clone();
-    let platform = || Typed::default().variable("CF_SYSTEM_CERT_PATH", "/etc/cf-system-certificates");
+    let ca = |typed: ConfigInput| outbounds(&typed.flag("outbound", "9000=backend:1"))[0].settings.ca.clone();
+    let platform = || ConfigInput::default().variable("CF_SYSTEM_CERT_PATH", "/etc/cf-system-certificates");
     let folder = OutboundCa::Path("/etc/cf-system-certificates".into());
     assert_eq!(ca(platform().flag("outbound-expect", "cf:same:space")), [OutboundCa::OwnIssuer]);
     assert_eq!(ca(platform()), [folder, OutboundCa::System]);
-    assert_eq!(ca(Typed::default().flag("outbound-expect", "dns:backend")), [OutboundCa::System]);
+    assert_eq!(ca(ConfigInput::default().flag("outbound-expect", "dns:backend")), [OutboundCa::System]);
     let given = ca(platform().flag("outbound-ca", "own-issuer,system,/ca.crt"));
     assert_eq!(given, [OutboundCa::OwnIssuer, OutboundCa::System, OutboundCa::Path("/ca.crt".into())]);
 }
@@ -55,7 +55,8 @@ fn a_table_has_its_own_values_and_they_beat_what_is_said_for_all() {
          [[outbound]]\nlisten = 9000\nto = [\"a.apps.internal:61443\", \"b.apps.internal:61443\"]\nexpect = \"cf:any\"\nbalance = \"first\"\n\
          [[outbound]]\nlisten = \"127.0.0.1:9001\"\nto = \"c:1\"\nrequired = true\n"
     );
-    let found = outbounds(&Typed::default().file(&text).flag("outbound-attempts", "2").flag("outbound", "9002=d:1"));
+    let found =
+        outbounds(&ConfigInput::default().file(&text).flag("outbound-attempts", "2").flag("outbound", "9002=d:1"));
     let facts: Vec<_> = found
         .iter()
         .map(|outbound| {
@@ -80,7 +81,7 @@ fn a_table_has_its_own_values_and_they_beat_what_is_said_for_all() {
 
 #[test]
 fn mistakes_about_outbounds_have_their_place_and_their_mend() {
-    let outbound = |text: &str| Typed::default().flag("outbound", text);
+    let outbound = |text: &str| ConfigInput::default().flag("outbound", text);
     for (typed, line) in [
         (
             outbound("0.0.0.0:9000=backend:1"),
@@ -111,7 +112,10 @@ fn mistakes_about_outbounds_have_their_place_and_their_mend() {
             "--outbound: \"unix:/run/app.sock\" is where the app listens, unix:/run/app.sock: whoever reaches the app would leave here in its name; give it an address of its own, or correct --app",
         ),
         (
-            Typed::default().flag("forward-proxy", "on").flag("forward-proxy-to", "b:1").flag("app", "localhost:61445"),
+            ConfigInput::default()
+                .flag("forward-proxy", "on")
+                .flag("forward-proxy-to", "b:1")
+                .flag("app", "localhost:61445"),
             "--forward-proxy: \"127.0.0.1:61445\" is where the app listens, localhost:61445: whoever reaches the app would leave here in its name; give it an address of its own, or correct --app",
         ),
         (outbound("9901=a:1"), "--outbound: \"127.0.0.1:9901\" is taken by --admin; give it an address of its own"),
@@ -128,35 +132,35 @@ fn mistakes_about_outbounds_have_their_place_and_their_mend() {
             "--outbound: no name is checked, and no identity either: anybody could answer; add --outbound-expect cf:app:GUID, or leave out --outbound-server-name off",
         ),
         (
-            Typed::default().flag("outbound-expect", "cf:any"),
+            ConfigInput::default().flag("outbound-expect", "cf:any"),
             "--outbound-expect: there is no outbound listener; add --outbound LISTEN=HOST:PORT, or leave it out",
         ),
         (
-            Typed::default().file("[[outbound]]\nlisten = 9000\n"),
+            ConfigInput::default().file("[[outbound]]\nlisten = 9000\n"),
             "v.toml:1: outbound: has no to; write to = \"HOST:PORT\", whom we dial",
         ),
         (
-            Typed::default().file("[[outbound]]\nto = \"a:1\"\n"),
+            ConfigInput::default().file("[[outbound]]\nto = \"a:1\"\n"),
             "v.toml:1: outbound: has no listen; write listen = \"9000\", where the app dials us",
         ),
         (
-            Typed::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\nexpekt = \"cf:any\"\n"),
+            ConfigInput::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\nexpekt = \"cf:any\"\n"),
             "v.toml:4: expekt: no such key; the nearest is expect",
         ),
         (
-            Typed::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\nadmin = \"off\"\n"),
+            ConfigInput::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\nadmin = \"off\"\n"),
             "v.toml:4: admin: cannot stand under [[outbound]]; write it above the first [[outbound]]",
         ),
         (
-            Typed::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\noutbound-expect = \"cf:any\"\n"),
+            ConfigInput::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\noutbound-expect = \"cf:any\"\n"),
             "v.toml:4: outbound-expect: cannot stand under [[outbound]]; write expect here",
         ),
         (
-            Typed::default().file("outbound-to = \"a:1\"\n"),
+            ConfigInput::default().file("outbound-to = \"a:1\"\n"),
             "v.toml:1: outbound-to: stands under [[outbound]] alone; write to there",
         ),
         (
-            Typed::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\nexpect = []\n"),
+            ConfigInput::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\nexpect = []\n"),
             "v.toml: expect: lists nobody; write a rule, or leave it out where the server's name is enough",
         ),
     ] {
@@ -166,7 +170,7 @@ fn mistakes_about_outbounds_have_their_place_and_their_mend() {
 
 #[test]
 fn whoever_asks_for_it_listens_where_other_hosts_reach_it() {
-    let typed = Typed::default().flag("outbound", "10.0.0.1:9000=a:1").flag("unsafe-listen", "true");
+    let typed = ConfigInput::default().flag("outbound", "10.0.0.1:9000=a:1").flag("unsafe-listen", "true");
     let Config { outbounds, listeners, .. } = typed.config();
     assert_eq!(outbounds[0].listen, OutboundListen::At("10.0.0.1:9000".parse().unwrap()));
     assert_eq!(listeners[0].listen, Listen::EveryAddress(8443));

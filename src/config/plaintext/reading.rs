@@ -18,7 +18,7 @@ enum TlsSwitch {
 
 /// An element of `--from`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FromWhom {
+enum AdmittedPeer {
     Own,
     Network(Network),
 }
@@ -89,13 +89,13 @@ impl OptionReader {
         let mut peers = AdmittedPeers { own: false, networks: Vec::new() };
         for (place, whom) in from {
             match whom {
-                FromWhom::Own => peers.own = true,
-                FromWhom::Network(network) if network.is_everybody() && !is_unsafe => {
+                AdmittedPeer::Own => peers.own = true,
+                AdmittedPeer::Network(network) if network.is_everybody() && !is_unsafe => {
                     let what = format!("{network} is everybody, who may then say that anybody calls");
                     let help = "name the networks of proxies that tell the truth, or add --unsafe-from";
                     return Err(self.report(Problem::new(what, help).at(place)));
                 }
-                FromWhom::Network(network) => peers.networks.push(network),
+                AdmittedPeer::Network(network) => peers.networks.push(network),
             }
         }
         Ok(peers)
@@ -160,11 +160,11 @@ impl OptionReader {
 }
 
 /// `self`, or a network.
-fn from_whom(text: &str) -> Result<FromWhom, Problem> {
+fn from_whom(text: &str) -> Result<AdmittedPeer, Problem> {
     match text {
-        "self" => Ok(FromWhom::Own),
+        "self" => Ok(AdmittedPeer::Own),
         text => match values::network(text) {
-            Ok(network) => Ok(FromWhom::Network(network)),
+            Ok(network) => Ok(AdmittedPeer::Network(network)),
             Err(Problem { what, help, .. }) => Err(Problem::new(what, format!("{help}; or self"))),
         },
     }

@@ -45,7 +45,7 @@ impl OptionReader {
         let on_expiry = self.one("secret-on-expiry", values::one_of);
         let given = given?;
         let Some((place, _)) = given.first().cloned() else {
-            self.no_lonely_secrets_option()?;
+            self.reject_orphan_secrets_options()?;
             return Ok(None);
         };
         if !starts_app {
@@ -163,7 +163,7 @@ impl OptionReader {
     }
 
     /// What is said of options that have nothing to work on.
-    fn no_lonely_secrets_option(&mut self) -> Result<(), Reported> {
+    fn reject_orphan_secrets_options(&mut self) -> Result<(), Reported> {
         let of_it = OPTIONS.iter().filter(|option| option.group == Group::Secrets && option.name != "resolve");
         let mut given = of_it.filter_map(|option| self.sources.values(option.name).first());
         // A variable or a file may be one for many.

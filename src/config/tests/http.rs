@@ -1,21 +1,21 @@
 //! How a listener serves HTTP: what it means, and what cannot be meant together.
 
-use super::Typed;
+use super::ConfigInput;
 use crate::config::{ClientAuthConfig, HttpConfig, UpgradeDrain};
 use crate::policy::{AmbiguousPaths, ChangedPaths};
 
 /// A listener that serves HTTP and asks for certificates.
-fn http() -> Typed {
-    Typed::default().flag("mode", "http").flag("client-ca", "/ca").flag("allow", "cf:any")
+fn http() -> ConfigInput {
+    ConfigInput::default().flag("mode", "http").flag("client-ca", "/ca").flag("allow", "cf:any")
 }
 
-fn served(typed: &Typed) -> HttpConfig {
+fn served(typed: &ConfigInput) -> HttpConfig {
     let listener = typed.config().listeners.remove(0);
     (*listener.http.unwrap()).clone()
 }
 
 /// Where whoever comes in by the listener may ask for health, and whether a certificate is required.
-fn health(typed: &Typed) -> (Option<String>, bool) {
+fn health(typed: &ConfigInput) -> (Option<String>, bool) {
     match typed.config().listeners.remove(0).clients {
         ClientAuthConfig::Files(files) => (files.health.map(|path| path.to_string()), files.required),
         other => panic!("{other:?}"),
@@ -24,7 +24,7 @@ fn health(typed: &Typed) -> (Option<String>, bool) {
 
 #[test]
 fn health_has_a_path_where_whoever_asks_need_not_show_a_certificate() {
-    let health_path = |typed: Typed| typed.flag("health-path", "/health");
+    let health_path = |typed: ConfigInput| typed.flag("health-path", "/health");
     assert_eq!(health(&http()), (None, false));
     assert_eq!(health(&health_path(http())), (Some("/health".to_owned()), false));
     assert_eq!(health(&health_path(http()).flag("client-auth", "request")), (Some("/health".to_owned()), false));
@@ -35,11 +35,11 @@ fn health_has_a_path_where_whoever_asks_need_not_show_a_certificate() {
         ),
         (http().flag("deny", "anonymous"), "is for callers whom a deny refuses: anonymous; take one of them out"),
         (
-            Typed::default().flag("mode", "http"),
+            ConfigInput::default().flag("mode", "http"),
             "no certificate is asked for, so everybody may ask for everything; add --client-auth request and --allow RULE, or take it out",
         ),
         (
-            Typed::default().flag("client-ca", "/ca").flag("allow", "cf:any"),
+            ConfigInput::default().flag("client-ca", "/ca").flag("allow", "cf:any"),
             "has no meaning where bytes are carried as they are; add --mode http (mode = \"http\" under the [[listener]]), or take it out",
         ),
     ] {

@@ -128,12 +128,12 @@ fn without_a_flag_among_them_mistakes_are_the_configurations() {
 fn quotes_around_a_value_are_named_for_every_option_wherever_it_was_given() {
     for option in options::of("run").filter(|option| option.scope != options::Scope::Flag) {
         for value in ["\"1\"", "'a,b'", "\"/x\"", "''", "\"\""] {
-            let mut typed = vec![Typed::default().flag(option.name, value)];
-            typed.extend(option.variable().map(|name| Typed::default().variable(&name, value)));
-            typed.extend(option.platform.map(|name| Typed::default().variable(name, value)));
+            let mut typed = vec![ConfigInput::default().flag(option.name, value)];
+            typed.extend(option.variable().map(|name| ConfigInput::default().variable(&name, value)));
+            typed.extend(option.platform.map(|name| ConfigInput::default().variable(name, value)));
             if option.name != "config" && option.arity != Arity::Switch {
                 let quoted = format!("{} = {value:?}", option.name);
-                typed.extend((option.name != "config").then(|| Typed::default().file(&quoted)));
+                typed.extend((option.name != "config").then(|| ConfigInput::default().file(&quoted)));
             }
             for typed in typed {
                 let said = typed.resolve().map(drop).unwrap_err().lines();
@@ -142,8 +142,8 @@ fn quotes_around_a_value_are_named_for_every_option_wherever_it_was_given() {
         }
     }
     for value in ["\"h2", "h2\"", "\""] {
-        assert!(Typed::default().flag("alpn", value).resolve().is_err(), "{value}");
+        assert!(ConfigInput::default().flag("alpn", value).resolve().is_err(), "{value}");
     }
     // One inside is whatever it is.
-    assert_eq!(Typed::default().flag("alpn", "h\"2").resolve().map(drop), Ok(()));
+    assert_eq!(ConfigInput::default().flag("alpn", "h\"2").resolve().map(drop), Ok(()));
 }

@@ -1,11 +1,11 @@
 //! `--tls off`: what it means, and what cannot be meant beside it.
 
-use super::{Typed, listeners, tcp};
+use super::{ConfigInput, listeners, tcp};
 use crate::config::{AdmittedPeers, ClientAuthConfig, Listen, Listener, values};
 
 /// What stands in a start command on the platform.
-fn plain() -> Typed {
-    Typed::default()
+fn plain() -> ConfigInput {
+    ConfigInput::default()
         .variable("PORT", "8080")
         .flag("tls", "off")
         .flag("mode", "http")
@@ -13,11 +13,11 @@ fn plain() -> Typed {
         .flag("allow", "cf:any")
 }
 
-fn hidden() -> Typed {
+fn hidden() -> ConfigInput {
     plain().flag("hide-app-port", "true")
 }
 
-fn only(typed: &Typed) -> Listener {
+fn only(typed: &ConfigInput) -> Listener {
     typed.config().listeners.remove(0)
 }
 
@@ -31,18 +31,18 @@ fn it_listens_in_the_apps_place_whose_port_is_hidden() {
     assert_eq!(only(&hidden()).plaintext, Some(own));
     // A second one with TLS, for those who come without the platform's proxy.
     let file = "mode = 'http'\n[[listener]]\ntls = 'off'\nallow = ['anonymous']\n[[listener]]\nlisten = 8443\n";
-    let config = Typed::default().variable("PORT", "8080").flag("hide-app-port", "true").file(file).config();
+    let config = ConfigInput::default().variable("PORT", "8080").flag("hide-app-port", "true").file(file).config();
     assert_eq!(listeners(&config), [known, (Listen::EveryAddress(8443), tcp("127.0.0.1:8080"))]);
     assert!(config.app.hide_port && config.listeners[1].plaintext.is_none());
 }
 
 #[test]
 fn a_listener_without_an_app_leads_to_the_one_that_run_starts() {
-    let typed = Typed::default().variable("PORT", "8080").flag("listener", "8443").flag("listener", "9443=9090");
+    let typed = ConfigInput::default().variable("PORT", "8080").flag("listener", "8443").flag("listener", "9443=9090");
     let expected = [(8443, "127.0.0.1:8080"), (9443, "127.0.0.1:9090")];
     assert_eq!(listeners(&typed.config()), expected.map(|(port, app)| (Listen::EveryAddress(port), tcp(app))));
     assert_eq!(
-        Typed::proxy().flag("listener", "8443").diagnostics(),
+        ConfigInput::proxy().flag("listener", "8443").diagnostics(),
         ["--listener: \"8443\" has no =; write LISTEN=APP such as 8443=8080"]
     );
 }
@@ -50,7 +50,7 @@ fn a_listener_without_an_app_leads_to_the_one_that_run_starts() {
 #[test]
 fn others_than_this_machine_are_named() {
     let network = |text| values::network(text).unwrap();
-    let peers = |typed: &Typed| only(typed).plaintext.unwrap();
+    let peers = |typed: &ConfigInput| only(typed).plaintext.unwrap();
     let expected = AdmittedPeers { own: true, networks: vec![network("10.0.0.0/8"), network("fd00::/8")] };
     assert_eq!(peers(&hidden().flag("from", "self,10.0.0.0/8,fd00::/8")), expected);
     let everybody = hidden().flag("from", "0.0.0.0/0");
@@ -67,14 +67,14 @@ fn others_than_this_machine_are_named() {
         ["--from: \"me\" is not a network; write a network such as 10.0.0.0/8 or fd00::/8, or an address; or self"]
     );
     assert_eq!(
-        Typed::default().flag("from", "10.0.0.0/8").diagnostics(),
+        ConfigInput::default().flag("from", "10.0.0.0/8").diagnostics(),
         ["--from: has no meaning with TLS, where a certificate says who it is; add --tls off, or take it out"]
     );
 }
 
 #[test]
 fn who_vouches_is_named_or_is_our_own_issuer_or_nobody() {
-    let files = |typed: &Typed| match only(typed).clients {
+    let files = |typed: &ConfigInput| match only(typed).clients {
         ClientAuthConfig::Files(files) => (files.ca, files.issuer_of),
         other => panic!("{other:?}"),
     };
@@ -86,7 +86,7 @@ fn who_vouches_is_named_or_is_our_own_issuer_or_nobody() {
 
 #[test]
 fn what_cannot_be_meant_without_tls_has_its_mend() {
-    let off = || Typed::default().variable("PORT", "8080").flag("hide-app-port", "true").flag("tls", "off");
+    let off = || ConfigInput::default().variable("PORT", "8080").flag("hide-app-port", "true").flag("tls", "off");
     let open = || off().flag("mode", "http").flag("allow", "anonymous");
     for (typed, said) in [
         (
@@ -116,7 +116,7 @@ fn what_cannot_be_meant_without_tls_has_its_mend() {
             "--handshake-timeout: no listener has a handshake: TLS is off; take it out",
         ),
         (
-            Typed::default().flag("tls", "off").flag("mode", "http").flag("allow", "anonymous"),
+            ConfigInput::default().flag("tls", "off").flag("mode", "http").flag("allow", "anonymous"),
             "--tls: neither --listen nor PORT says where the platform's proxy finds the app; add --listen PORT",
         ),
         (

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_app_is_treated_as_asked() {
-    let config = Typed::default()
+    let config = ConfigInput::default()
         .flag("signal-scope", "app")
         .flag("signal-map", "15:3,HUP:0")
         .flag("signal-map", "USR1:USR2")
@@ -30,19 +30,19 @@ fn the_app_is_treated_as_asked() {
 fn the_metrics_listener_takes_no_address_that_another_has() {
     for (typed, line) in [
         (
-            Typed::default().flag("listen", "8443").flag("metrics", "127.0.0.1:8443"),
+            ConfigInput::default().flag("listen", "8443").flag("metrics", "127.0.0.1:8443"),
             "--metrics: 127.0.0.1:8443 is taken by --listen [::]:8443; give the metrics an address of their own",
         ),
         (
-            Typed::default().flag("metrics", "8080"),
+            ConfigInput::default().flag("metrics", "8080"),
             "--metrics: [::]:8080 is where the app listens; give the metrics an address of their own, or correct --app",
         ),
         (
-            Typed::default().flag("admin", "8080"),
+            ConfigInput::default().flag("admin", "8080"),
             "--admin: 127.0.0.1:8080 is where the app listens: whoever reaches the app would reach the admin listener; give the admin listener an address of its own, or correct --app",
         ),
         (
-            Typed::default().variable("VESTIBULE_METRICS", "9901").flag("admin", "127.0.0.1:9901"),
+            ConfigInput::default().variable("VESTIBULE_METRICS", "9901").flag("admin", "127.0.0.1:9901"),
             "VESTIBULE_METRICS: [::]:9901 is taken by --admin 127.0.0.1:9901; give the metrics an address of their own",
         ),
     ] {
@@ -50,10 +50,13 @@ fn the_metrics_listener_takes_no_address_that_another_has() {
     }
     // The default steps aside when it is opened.
     assert!(
-        Typed::default().variable("PORT", "9901").config().is_where_an_app_listens("127.0.0.1:9901".parse().unwrap())
+        ConfigInput::default()
+            .variable("PORT", "9901")
+            .config()
+            .is_where_an_app_listens("127.0.0.1:9901".parse().unwrap())
     );
     for free in ["127.0.0.1:0", "9902", "off"] {
-        Typed::default().flag("metrics", free).config();
+        ConfigInput::default().flag("metrics", free).config();
     }
 }
 
@@ -61,31 +64,32 @@ fn the_metrics_listener_takes_no_address_that_another_has() {
 fn the_admin_listener_takes_no_address_of_another_listener_where_it_was_asked_for() {
     for (typed, line) in [
         (
-            Typed::default().flag("listen", "127.0.0.1:8443").flag("admin", "127.0.0.1:8443"),
+            ConfigInput::default().flag("listen", "127.0.0.1:8443").flag("admin", "127.0.0.1:8443"),
             "--admin: 127.0.0.1:8443 is taken by --listen 127.0.0.1:8443; give the admin listener an address of its own, or turn it off",
         ),
         (
-            Typed::default().flag("listen", "8443").variable("VESTIBULE_ADMIN", "127.0.0.1:8443"),
+            ConfigInput::default().flag("listen", "8443").variable("VESTIBULE_ADMIN", "127.0.0.1:8443"),
             "VESTIBULE_ADMIN: 127.0.0.1:8443 is taken by --listen [::]:8443; give the admin listener an address of its own, or turn it off",
         ),
     ] {
         assert_eq!(typed.diagnostics(), [line]);
     }
     // The default steps aside, and the kernel chooses two ports.
-    Typed::default().flag("listen", "127.0.0.1:9901").config();
-    Typed::default().flag("listen", "127.0.0.1:0").flag("admin", "127.0.0.1:0").config();
+    ConfigInput::default().flag("listen", "127.0.0.1:9901").config();
+    ConfigInput::default().flag("listen", "127.0.0.1:0").flag("admin", "127.0.0.1:0").config();
 }
 
 #[test]
 fn where_health_is_asked_is_not_guessed_from_a_file_that_nobody_can_read() {
-    let wrong = |typed: &Typed| Fault::from(typed.admin().unwrap_err()).message().to_owned();
-    let unknown = Typed::default().variable("VESTIBULE_CONFIG", "missing.toml");
+    let wrong = |typed: &ConfigInput| Fault::from(typed.admin().unwrap_err()).message().to_owned();
+    let unknown = ConfigInput::default().variable("VESTIBULE_CONFIG", "missing.toml");
     assert!(wrong(&unknown).contains("cannot read \"missing.toml\""));
-    let torn = Typed::default().file("admin = \"127.0.0.1:1");
+    let torn = ConfigInput::default().file("admin = \"127.0.0.1:1");
     assert!(wrong(&torn).contains("not TOML"));
     let known = unknown.flag("admin", "127.0.0.1:9999").admin().unwrap().unwrap();
     assert_eq!(known.addr, AdminAddr::Tcp(([127, 0, 0, 1], 9999).into()));
-    let wrong_elsewhere = Typed::default().file("listen = \"x\"\nadmin = \"127.0.0.1:1\"").admin().unwrap().unwrap();
+    let wrong_elsewhere =
+        ConfigInput::default().file("listen = \"x\"\nadmin = \"127.0.0.1:1\"").admin().unwrap().unwrap();
     assert_eq!(wrong_elsewhere.addr, AdminAddr::Tcp(([127, 0, 0, 1], 1).into()));
 }
 
@@ -93,79 +97,79 @@ fn where_health_is_asked_is_not_guessed_from_a_file_that_nobody_can_read() {
 fn mistakes_about_the_app_have_their_mend() {
     for (typed, line) in [
         (
-            Typed::default().flag("hide-app-port", "true").flag("app", "9000"),
+            ConfigInput::default().flag("hide-app-port", "true").flag("app", "9000"),
             "--app: given beside --hide-app-port; let the app take its port from PORT, or leave one of the two out",
         ),
         (
-            Typed::default().flag("hide-app-port", "true").variable("VESTIBULE_LISTENER", "1=2"),
+            ConfigInput::default().flag("hide-app-port", "true").variable("VESTIBULE_LISTENER", "1=2"),
             "--hide-app-port: given beside VESTIBULE_LISTENER; let the app take its port from PORT, or leave one of the two out",
         ),
         (
-            Typed { proxy: true, ..Typed::default() }.variable("VESTIBULE_HIDE_APP_PORT", "true"),
+            ConfigInput { proxy: true, ..ConfigInput::default() }.variable("VESTIBULE_HIDE_APP_PORT", "true"),
             "VESTIBULE_HIDE_APP_PORT: the app is not ours to start here; leave it out, or use vestibule run -- COMMAND",
         ),
         (
-            Typed { proxy: true, ..Typed::default() }.flag("hide-key", "true"),
+            ConfigInput { proxy: true, ..ConfigInput::default() }.flag("hide-key", "true"),
             "--hide-key: the app is not ours to start here; leave it out, or use vestibule run -- COMMAND",
         ),
         (
-            Typed::default().flag("signal-map", "TRM:3"),
+            ConfigInput::default().flag("signal-map", "TRM:3"),
             "--signal-map: \"TRM\" is not a signal; write a name or a number, such as TERM",
         ),
         (
-            Typed::default().flag("signal-map", "TERM:3,15:2"),
+            ConfigInput::default().flag("signal-map", "TERM:3,15:2"),
             "--signal-map: TERM is rewritten twice; keep one of the two",
         ),
         (
-            Typed::default().variable("VESTIBULE_ALPN", "\"h2,http/1.1\""),
+            ConfigInput::default().variable("VESTIBULE_ALPN", "\"h2,http/1.1\""),
             "VESTIBULE_ALPN: begins or ends with a quote that is part of the value; leave the quotes out; docker --env-file, for one, keeps them as they are",
         ),
         (
-            Typed::default().flag("admin-host", "metrics.example:9901"),
+            ConfigInput::default().flag("admin-host", "metrics.example:9901"),
             "--admin-host: \"metrics.example:9901\" has a port; write the name alone, all ports count",
         ),
         (
-            Typed::default().flag("admin-host", "*.example"),
+            ConfigInput::default().flag("admin-host", "*.example"),
             "--admin-host: \"*.example\" is not a host name; write each name in full, such as metrics.example.org",
         ),
         (
-            Typed::default().flag("admin-host", "http://metrics.example/"),
+            ConfigInput::default().flag("admin-host", "http://metrics.example/"),
             "--admin-host: \"http://metrics.example/\" is not a host name; write each name in full, such as metrics.example.org",
         ),
         (
-            Typed::default().variable("VESTIBULE_ADMIN_HOST", "10.1.2.3"),
+            ConfigInput::default().variable("VESTIBULE_ADMIN_HOST", "10.1.2.3"),
             "VESTIBULE_ADMIN_HOST: \"10.1.2.3\" is an IP address; leave it out, addresses are always answered to",
         ),
         (
-            Typed::default().flag("admin", "off").flag("admin-host", "metrics.example"),
+            ConfigInput::default().flag("admin", "off").flag("admin-host", "metrics.example"),
             "--admin: given beside --admin-host; there would be nowhere to ask: leave one of the two out",
         ),
         (
-            Typed::default().flag("app-ready", "http:health"),
+            ConfigInput::default().flag("app-ready", "http:health"),
             "--app-ready: \"http:health\" is no way to ask; write tcp, off, or http:/PATH such as http:/health",
         ),
         (
-            Typed::default().flag("hold-until-ready", "5s").flag("app-ready", "off"),
+            ConfigInput::default().flag("hold-until-ready", "5s").flag("app-ready", "off"),
             "--hold-until-ready: the app is never asked whether it is ready; set --app-ready to tcp",
         ),
         (
-            Typed::default().flag("hold-until-ready", "10s"),
+            ConfigInput::default().flag("hold-until-ready", "10s"),
             "--hold-until-ready: 10s is not shorter than the handshake timeout, 10s; write a shorter one, or raise --handshake-timeout",
         ),
         (
-            Typed::default().flag("drain-delay", "9s"),
+            ConfigInput::default().flag("drain-delay", "9s"),
             "--drain-delay: 9s is longer than the whole drain, 8s; write a shorter one, or raise --drain-timeout",
         ),
         (
-            Typed::default().flag("admin", "everywhere"),
+            ConfigInput::default().flag("admin", "everywhere"),
             "--admin: \"everywhere\" is not an address; write a port such as 9901, ADDRESS:PORT such as 127.0.0.1:9901, unix:/PATH, or off",
         ),
         (
-            Typed::default().flag("admin-actions", "drain,quit"),
+            ConfigInput::default().flag("admin-actions", "drain,quit"),
             "--admin-actions: \"quit\" is not among the choices; write drain, reload or loglevel",
         ),
         (
-            Typed::default().flag("admin-actions", "drain").variable("VESTIBULE_ADMIN", "off"),
+            ConfigInput::default().flag("admin-actions", "drain").variable("VESTIBULE_ADMIN", "off"),
             "--admin-actions: given beside VESTIBULE_ADMIN; there would be nowhere to ask: leave one of the two out",
         ),
     ] {
@@ -177,15 +181,15 @@ fn mistakes_about_the_app_have_their_mend() {
 
 #[test]
 fn nothing_may_be_done_by_the_admin_listener_that_was_not_named() {
-    let actions = |typed: Typed| typed.config().admin.unwrap().actions;
-    assert_eq!(actions(Typed::default()), []);
-    let typed = Typed::default().variable("VESTIBULE_ADMIN_ACTIONS", "reload, loglevel");
+    let actions = |typed: ConfigInput| typed.config().admin.unwrap().actions;
+    assert_eq!(actions(ConfigInput::default()), []);
+    let typed = ConfigInput::default().variable("VESTIBULE_ADMIN_ACTIONS", "reload, loglevel");
     assert_eq!(actions(typed), [AdminAction::Reload, AdminAction::LogLevel]);
 }
 
 #[test]
 fn the_admin_address_is_known_to_be_asked_for() {
-    let admin = |value: &str| Typed::default().flag("admin", value).config().admin;
+    let admin = |value: &str| ConfigInput::default().flag("admin", value).config().admin;
     let tcp = |addr: &str| {
         Some(Admin { addr: AdminAddr::Tcp(addr.parse().unwrap()), explicit: true, actions: vec![], hosts: vec![] })
     };

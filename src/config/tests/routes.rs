@@ -6,12 +6,12 @@ use super::*;
 
 const CA: &str = "/etc/cf-system-certificates";
 
-fn platform(file: &str) -> Typed {
+fn platform(file: &str) -> ConfigInput {
     nothing().variable("CF_SYSTEM_CERT_PATH", CA).file(file)
 }
 
 /// Who may come in by each listener of the file, where listeners read requests; or what is wrong.
-fn clients(typed: &Typed) -> Result<Vec<ClientAuthConfig>, Vec<String>> {
+fn clients(typed: &ConfigInput) -> Result<Vec<ClientAuthConfig>, Vec<String>> {
     typed.read(|inputs| {
         let mut reader = OptionReader::new(inputs);
         let sections: Vec<_> = reader.sources.sections(Table::Listener).cloned().collect();

@@ -18,10 +18,10 @@ pub fn forward_proxy(text: &str) -> Result<Option<OutboundListen>, Problem> {
 }
 
 /// Hosts, their port, and who may answer, if that is said.
-pub type Listed = (HostPattern, u16, Option<Rule>);
+pub type HostEntry = (HostPattern, u16, Option<Rule>);
 
 /// `backend.apps.internal:61443`, `*.apps.internal:61443` or `10.255.0.0/16:61443`, and `=RULE` behind it or not.
-pub fn listed(text: &str) -> Result<Listed, Problem> {
+pub fn listed(text: &str) -> Result<HostEntry, Problem> {
     const EXAMPLES: &str =
         "write HOST:PORT, *.DOMAIN:PORT or NETWORK:PORT, such as *.apps.internal:61443, and =RULE behind it or not";
     let (hosts, rule) = match text.split_once('=') {

@@ -28,7 +28,7 @@ pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
 pub use api_url::{ApiUrl, api_url};
 pub use duration::{Range, duration, duration_or_off, token_ttl};
 pub use file_mode::{FileMode, file_mode};
-pub use forward_proxy::{Listed, forward_proxy, listed, port_mapping};
+pub use forward_proxy::{HostEntry, forward_proxy, listed, port_mapping};
 pub use http_proxy::{http_proxy, no_proxy};
 pub use identity_endpoint::{audience, outbound_listen_or_off, rate};
 pub use network::{Network, network};

@@ -149,9 +149,9 @@ fn the_policy_file_adds_to_the_routes_that_were_given_where_requests_are_read() 
     let asked = |client: &Client, path: &str| {
         let auth = auth(&client_policy, false);
         assert!(auth.has_routes());
-        let verdict = auth.judge_request(client, "GET", path, PathHandling::default()).unwrap();
+        let verdict = auth.evaluate_request(client, "GET", path, PathHandling::default()).unwrap();
         let route = verdict.route.map(ToString::to_string);
-        verdict.judged.map(|_| route).map_err(|denial| denial.reason())
+        verdict.result.map(|_| route).map_err(|denial| denial.reason())
     };
     assert_eq!(asked(&client, "/api/x"), Ok(Some("/api".to_owned())));
     assert_eq!(asked(&client, "/health"), Err("denied"));

@@ -35,7 +35,7 @@ impl LastGoodSources {
     }
 
     /// When to look at the files again, whatever the events say. Long after `now`, if nothing is wrong with them.
-    pub(super) fn next_look(&self, now: Instant) -> Instant {
+    pub(super) fn next_reload(&self, now: Instant) -> Instant {
         let is_unsettled = self.pairs.iter().any(LastGood::is_unsettled)
             || self.client_policies.iter().any(LastGood::is_unsettled)
             || self.server_trusts.iter().any(LastGood::is_unsettled);

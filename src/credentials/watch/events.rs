@@ -47,12 +47,12 @@ const SAME_BATCH: Duration = Duration::from_millis(1);
 /// Lets the events of somebody who writes hundreds of files a second wake the thread some two hundred times, not for each: to be woken costs
 /// more than to see that an event is not about us. One that is has to wait for [`REST`] at most.
 #[derive(Default)]
-struct Pace {
+struct WakeLimiter {
     last: Option<Instant>,
     rested: Option<Instant>,
 }
 
-impl Pace {
+impl WakeLimiter {
     /// To be asked `now`, of each event that does not matter.
     fn is_rest_due(&mut self, now: Instant) -> bool {
         let is_within = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) < limit);
@@ -75,17 +75,17 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Whoever waits for `told` hears of events that matter. Of none as yet: see [`Events::arm`].
+    /// Whoever waits for `changed` hears of events that matter. Of none as yet: see [`Events::arm`].
     ///
     /// # Errors
     /// The kernel grants no inotify instance, or no thread.
-    pub(super) fn new(told: Arc<Notify>) -> notify::Result<Self> {
+    pub(super) fn new(changed: Arc<Notify>) -> notify::Result<Self> {
         let folders = Arc::<Mutex<Folders>>::default();
         let of_interest = Arc::clone(&folders);
-        let mut pace = Pace::default();
+        let mut pace = WakeLimiter::default();
         let hear = move |event: notify::Result<notify::Event>| {
             if matters(&lock(&of_interest), &event) {
-                told.notify_one();
+                changed.notify_one();
             } else if pace.is_rest_due(Instant::now()) {
                 pace.rest();
             }
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn the_thread_rests_once_for_each_batch_of_events_and_never_for_a_lone_one() {
         let (start, ms) = (Instant::now(), Duration::from_millis);
-        let mut pace = Pace::default();
+        let mut pace = WakeLimiter::default();
         assert!(!pace.is_rest_due(start), "it was alone");
         assert!(pace.is_rest_due(start + ms(1)));
         pace.rested = Some(start + ms(6));

@@ -2,10 +2,10 @@ use super::super::chunk_scan::{MAX_EXTENSION, MAX_TRAILERS};
 use super::super::head_rules::{MAX_HEAD, USUAL_FIELDS};
 use super::*;
 
-type JudgedHeads = Vec<Result<RequestHead, HeadRefusal>>;
+type ScannedHeads = Vec<Result<RequestHead, HeadRejection>>;
 
 /// The heads that are found in `bytes` if they come in pieces of `size`, how many bytes were passed, and whether they were broken.
-fn scan(bytes: &[u8], size: usize) -> (JudgedHeads, usize, bool) {
+fn scan(bytes: &[u8], size: usize) -> (ScannedHeads, usize, bool) {
     let (mut scan, mut heads, mut passed) = (RequestScan::default(), Vec::new(), 0);
     let mut end = 0;
     while end < bytes.len() {
@@ -22,7 +22,7 @@ fn scan(bytes: &[u8], size: usize) -> (JudgedHeads, usize, bool) {
 
 /// The one head in `bytes`, which is the same however it is cut into pieces.
 #[track_caller]
-fn one(bytes: &str) -> Result<RequestHead, HeadRefusal> {
+fn one(bytes: &str) -> Result<RequestHead, HeadRejection> {
     let whole = scan(bytes.as_bytes(), usize::MAX);
     for size in [1, 2, 3, 7, 64] {
         assert_eq!(scan(bytes.as_bytes(), size), whole, "in pieces of {size}");
@@ -32,7 +32,7 @@ fn one(bytes: &str) -> Result<RequestHead, HeadRefusal> {
 }
 
 #[track_caller]
-fn refused(head: &str, why: HeadRefusal) {
+fn refused(head: &str, why: HeadRejection) {
     assert_eq!(one(head), Err(why), "{head:?}");
 }
 
@@ -62,38 +62,38 @@ fn requests_behind_one_another_are_found_across_bodies_of_either_kind() {
 #[test]
 fn what_can_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_passed() {
     for (field, why) in [
-        ("Content-Length: 3\r\nTransfer-Encoding: chunked", HeadRefusal::LengthAndCoding),
-        ("Transfer-Encoding: chunked\r\nContent-Length: 3", HeadRefusal::LengthAndCoding),
-        ("Content-Length: 3\r\nContent-Length: 3", HeadRefusal::BadLength),
-        ("Content-Length: 3, 3", HeadRefusal::BadLength),
-        ("Content-Length: +3", HeadRefusal::BadLength),
-        ("Content-Length: 0x3", HeadRefusal::BadLength),
-        ("Content-Length:", HeadRefusal::BadLength),
-        ("Content-Length: 18446744073709551614", HeadRefusal::BadLength),
-        ("Content-Length: 18446744073709551615", HeadRefusal::BadLength),
-        ("Content-Length: 18446744073709551616", HeadRefusal::BadLength),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", HeadRefusal::BadCoding),
-        ("Transfer-Encoding: gzip, chunked", HeadRefusal::BadCoding),
-        ("Transfer-Encoding: identity", HeadRefusal::BadCoding),
-        ("Transfer-Encoding: \"chunked\"", HeadRefusal::BadCoding),
-        ("Transfer-Encoding: chunked;q=1", HeadRefusal::BadCoding),
-        ("Transfer-Encoding:", HeadRefusal::BadCoding),
-        ("host: b", HeadRefusal::TwoHosts),
-        ("A: b\nC: d", HeadRefusal::BareLf),
-        ("A : b", HeadRefusal::BadField),
-        ("A: b\r\n folded", HeadRefusal::BadField),
-        ("A: b\0c", HeadRefusal::BadField),
-        (": b", HeadRefusal::BadField),
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked", HeadRejection::LengthAndCoding),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 3", HeadRejection::LengthAndCoding),
+        ("Content-Length: 3\r\nContent-Length: 3", HeadRejection::BadLength),
+        ("Content-Length: 3, 3", HeadRejection::BadLength),
+        ("Content-Length: +3", HeadRejection::BadLength),
+        ("Content-Length: 0x3", HeadRejection::BadLength),
+        ("Content-Length:", HeadRejection::BadLength),
+        ("Content-Length: 18446744073709551614", HeadRejection::BadLength),
+        ("Content-Length: 18446744073709551615", HeadRejection::BadLength),
+        ("Content-Length: 18446744073709551616", HeadRejection::BadLength),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", HeadRejection::BadCoding),
+        ("Transfer-Encoding: gzip, chunked", HeadRejection::BadCoding),
+        ("Transfer-Encoding: identity", HeadRejection::BadCoding),
+        ("Transfer-Encoding: \"chunked\"", HeadRejection::BadCoding),
+        ("Transfer-Encoding: chunked;q=1", HeadRejection::BadCoding),
+        ("Transfer-Encoding:", HeadRejection::BadCoding),
+        ("host: b", HeadRejection::TwoHosts),
+        ("A: b\nC: d", HeadRejection::BareLf),
+        ("A : b", HeadRejection::BadField),
+        ("A: b\r\n folded", HeadRejection::BadField),
+        ("A: b\0c", HeadRejection::BadField),
+        (": b", HeadRejection::BadField),
     ] {
         let request =
             format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\nabcGET /second HTTP/1.1\r\nHost: a\r\n\r\n");
         refused(&request, why);
         assert_eq!(scan(request.as_bytes(), 9).1, 0, "{field}");
     }
-    refused("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", HeadRefusal::BadCoding);
-    refused("GET / HTTP/1.1\nHost: a\n\n", HeadRefusal::BareLf);
-    refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n", HeadRefusal::NotHttp);
-    refused("\x16\x03\x01\x02\x00\r\n\r\n", HeadRefusal::NotHttp);
+    refused("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", HeadRejection::BadCoding);
+    refused("GET / HTTP/1.1\nHost: a\n\n", HeadRejection::BareLf);
+    refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n", HeadRejection::NotHttp);
+    refused("\x16\x03\x01\x02\x00\r\n\r\n", HeadRejection::NotHttp);
 }
 
 #[test]
@@ -103,12 +103,12 @@ fn a_head_is_bounded_in_bytes_and_in_fields_and_the_largest_that_fits_is_taken()
         format!("GET / HTTP/1.1\r\n{fields}P: {}\r\n\r\n", "p".repeat(padding))
     };
     assert!(one(&with(USUAL_FIELDS - 1, 0)).is_ok());
-    refused(&with(USUAL_FIELDS, 0), HeadRefusal::TooManyFields);
+    refused(&with(USUAL_FIELDS, 0), HeadRejection::TooManyFields);
     let most = MAX_HEAD - with(0, 0).len();
     assert!(scan(with(0, most).as_bytes(), 4096).0[0].is_ok());
     for bytes in [with(0, most + 1), with(0, 2 * MAX_HEAD), "x".repeat(MAX_HEAD + 1)] {
         for size in [4096, usize::MAX >> 1] {
-            assert_eq!(scan(bytes.as_bytes(), size).0, [Err(HeadRefusal::HeadTooLong)]);
+            assert_eq!(scan(bytes.as_bytes(), size).0, [Err(HeadRejection::HeadTooLong)]);
         }
     }
 }
@@ -161,7 +161,7 @@ fn behind_what_may_be_another_protocol_nothing_is_passed() {
 #[test]
 fn what_cannot_begin_a_method_is_refused_with_its_first_byte_and_empty_lines_are_none() {
     for bytes in ["\x16\x03\x01\x02\0\x01", "\r\n\x16", " GET", "(", "\u{80}", "\0"] {
-        assert_eq!(one(bytes), Err(HeadRefusal::NotHttp), "{bytes:?}");
+        assert_eq!(one(bytes), Err(HeadRejection::NotHttp), "{bytes:?}");
     }
     for begun in ["", "\r\n", "\r\n\r\nG", "m-search", "!"] {
         assert_eq!(scan(begun.as_bytes(), 1).0, [], "{begun:?}");

@@ -14,7 +14,7 @@ fn backlogs(limit: Option<u64>) -> Arc<Budget> {
 }
 
 /// What the reader of `pieces`, sent one by one, gets to see until the end, and what is judged.
-async fn read(pieces: &[&[u8]]) -> (String, Vec<Result<RequestHead, HeadRefusal>>) {
+async fn read(pieces: &[&[u8]]) -> (String, Vec<Result<RequestHead, HeadRejection>>) {
     let (mut sender, receiver) = tokio::io::duplex(8);
     let mut scanned = ScannedStream::new(receiver, rules(), Duration::from_millis(50), backlogs(None).reservation());
     let heads = scanned.heads();
@@ -49,17 +49,17 @@ async fn the_reader_sees_what_was_sent_and_a_stand_in_for_the_head_that_is_refus
     let good = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
     let (text, heads) = read(&[good.as_bytes(), b"GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n", b"more"]).await;
     assert_eq!(text, format!("{good}{}", std::str::from_utf8(STAND_IN).unwrap()));
-    assert_eq!(heads[1..], [Err(HeadRefusal::BareLf)]);
+    assert_eq!(heads[1..], [Err(HeadRejection::BareLf)]);
 }
 
 #[tokio::test]
 async fn a_head_that_does_not_come_to_its_end_is_refused_in_time() {
     let (text, heads) = read(&[b"GET / HTTP/1.1\r\nA:"]).await;
     assert_eq!(text.as_bytes(), STAND_IN);
-    assert_eq!(heads, [Err(HeadRefusal::HeadTimeout)]);
+    assert_eq!(heads, [Err(HeadRejection::HeadTimeout)]);
 }
 /// Reads until `text` has come, and says that what was asked is answered.
-async fn read_until(scanned: &mut ScannedStream<DuplexStream>, text: &str) -> Vec<Result<RequestHead, HeadRefusal>> {
+async fn read_until(scanned: &mut ScannedStream<DuplexStream>, text: &str) -> Vec<Result<RequestHead, HeadRejection>> {
     let heads = scanned.heads();
     let (mut seen, mut judged) = (Vec::new(), Vec::new());
     while !seen.ends_with(text.as_bytes()) {
@@ -119,7 +119,7 @@ async fn heads_that_come_in_part_are_held_to_the_budget_and_the_last_of_it_is_fo
             () = tokio::task::yield_now() => {}
         }
     }
-    assert_eq!(large.1.heads().next().map(|(head, _)| head), Some(Err(HeadRefusal::Overloaded)));
+    assert_eq!(large.1.heads().next().map(|(head, _)| head), Some(Err(HeadRejection::Overloaded)));
     assert_eq!(budget.held(), 0, "it has got its answer");
     small.0.write_all(&begin.as_bytes()[..500]).await.unwrap();
     let waiting = tokio::time::timeout(Duration::from_millis(10), small.1.read(&mut space)).await;

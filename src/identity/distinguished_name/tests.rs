@@ -3,7 +3,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::{DistinguishedName, MalformedName};
-use crate::identity::tests::{Written, certificate};
+use crate::identity::tests::{AttributeSpec, certificate};
 use crate::identity::{Certificate, IdentityError, IdentityField};
 
 const DIEGO: &[u8] = include_bytes!(
@@ -16,7 +16,7 @@ const PRINTABLE: u8 = 19;
 const UTF8: u8 = 12;
 const IA5: u8 = 22;
 
-fn holder(subject: &[&[Written<'_>]]) -> Certificate {
+fn holder(subject: &[&[AttributeSpec<'_>]]) -> Certificate {
     Certificate::from_der(&certificate(subject, &[], &[])).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn what_a_field_or_a_careless_reader_might_take_for_its_own_is_written_in_digits
     assert_eq!(holder(&[&[(10, IA5, b"abc")]]).subject_for_field(), "O=abc");
     assert_eq!(holder(&[&[(99, UTF8, b"abc")]]).subject_for_field(), "2.5.4.99=#0C03616263");
     assert_eq!(holder(&[]).subject_for_field(), "");
-    let three: [&[Written<'_>]; 2] = [&[(11, UTF8, b"1"), (11, UTF8, b"2")], &[(3, UTF8, b"3")]];
+    let three: [&[AttributeSpec<'_>]; 2] = [&[(11, UTF8, b"1"), (11, UTF8, b"2")], &[(3, UTF8, b"3")]];
     assert_eq!(holder(&three).subject_for_field(), "CN=3,OU=2+OU=1");
 }
 
@@ -180,8 +180,8 @@ proptest! {
         attributes in prop::collection::vec((prop::sample::select(vec![3_u8, 10, 11, 11, 99]), prop::sample::select(vec![UTF8, UTF8, PRINTABLE, IA5, 20, 30]), value()), 0..4),
         several: bool,
     ) {
-        let written: Vec<Written<'_>> = attributes.iter().map(|(arc, tag, value)| (*arc, *tag, value.as_bytes())).collect();
-        let rdns: Vec<&[Written<'_>]> = match several {
+        let written: Vec<AttributeSpec<'_>> = attributes.iter().map(|(arc, tag, value)| (*arc, *tag, value.as_bytes())).collect();
+        let rdns: Vec<&[AttributeSpec<'_>]> = match several {
             true => written.chunks(1).collect(),
             false => written.chunks(3).collect(),
         };

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::AppProtocol;
 use crate::http::RequestBody;
-use crate::io::{AppStream, OwnedTask, TalliedStream, Tally, Transferred};
+use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask, Transferred};
 use crate::upstream::{DialError, Upstream};
 
 /// The longest head of an answer, in bytes, and its fields.
@@ -33,7 +33,7 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// The connection to the app on which hyper's client speaks.
-pub(super) type AppConnectionIo = TokioIo<TalliedStream<ResettingStream>>;
+pub(super) type AppConnectionIo = TokioIo<MeteredStream<ResettingStream>>;
 
 /// Why there is no connection to the app.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ pub(super) struct AppConnections {
     /// What the app is told of the client in front of everything, by the PROXY protocol.
     proxy_header: Vec<u8>,
     idle_timeout: Duration,
-    waiting: Mutex<WaitingConnections>,
+    waiting: Mutex<IdleConnections>,
     /// One more waits.
     came: Notify,
     totals: Arc<AppTotals>,
@@ -65,18 +65,18 @@ pub(super) struct AppConnections {
 
 /// Plaintext bytes that all connections to the app have carried.
 #[derive(Debug, Default)]
-pub(super) struct AppTotals(Mutex<TalliedConnections>);
+pub(super) struct AppTotals(Mutex<MeteredConnections>);
 
 #[derive(Debug, Default)]
-struct TalliedConnections {
+struct MeteredConnections {
     /// By those that have ended.
     ended: Transferred,
     /// The others. Requests may hold them a moment longer than their client's connection lasts.
-    open: Vec<Arc<Tally>>,
+    open: Vec<Arc<ByteMeter>>,
 }
 
 #[derive(Debug, Default)]
-struct WaitingConnections {
+struct IdleConnections {
     /// Dialled, and nothing was said on it yet.
     dialled: Option<(AppStream, Instant)>,
     /// Those that wait for the next request, the one that has waited longest in front.
@@ -87,7 +87,7 @@ struct WaitingConnections {
 #[derive(Debug)]
 pub(super) struct AppConnection {
     sender: AppSender,
-    pub(super) tally: Arc<Tally>,
+    pub(super) meter: Arc<ByteMeter>,
     /// It has carried requests before.
     pub(super) is_reused: bool,
     /// Until it was finished.
@@ -119,12 +119,12 @@ impl AppConnections {
         idle_timeout: Duration,
     ) -> Self {
         let dialled = dialled.map(|stream| (stream, Instant::now()));
-        let waiting = Mutex::new(WaitingConnections { dialled, idle: Vec::new() });
+        let waiting = Mutex::new(IdleConnections { dialled, idle: Vec::new() });
         let (came, totals) = (Notify::new(), Arc::default());
         Self { upstream, protocol, proxy_header, idle_timeout, waiting, came, totals }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, WaitingConnections> {
+    fn waiting(&self) -> MutexGuard<'_, IdleConnections> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -207,7 +207,7 @@ impl AppConnections {
 
     /// Closes all that wait.
     pub(super) fn close(&self) {
-        let WaitingConnections { dialled, idle } = std::mem::take(&mut *self.waiting());
+        let IdleConnections { dialled, idle } = std::mem::take(&mut *self.waiting());
         drop(dialled);
         for (connection, _) in idle {
             connection.finish();
@@ -231,8 +231,8 @@ impl AppConnection {
         if !proxy_header.is_empty() {
             stream.write_all(proxy_header).await?;
         }
-        let stream = TalliedStream::new(ResettingStream::new(stream));
-        let tally = stream.tally();
+        let stream = MeteredStream::new(ResettingStream::new(stream));
+        let meter = stream.meter();
         let (sender, driver) = match protocol {
             AppProtocol::Http1 => {
                 let mut builder = http1::Builder::new();
@@ -252,8 +252,8 @@ impl AppConnection {
                 (AppSender::H2c(sender), OwnedTask::spawn(async move { drop(connection.await) }))
             }
         };
-        totals.begin(&tally);
-        Ok(Self { sender, tally, is_reused: false, driver: Some(driver), totals })
+        totals.begin(&meter);
+        Ok(Self { sender, meter, is_reused: false, driver: Some(driver), totals })
     }
 
     async fn is_ready(&mut self) -> bool {
@@ -271,12 +271,12 @@ impl AppConnection {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        self.tally.limit_reading(matches!(self.sender, AppSender::Http1(_)).then_some(MAX_BEFORE_ANSWER));
+        self.meter.limit_reading(matches!(self.sender, AppSender::Http1(_)).then_some(MAX_BEFORE_ANSWER));
         let answered = match &mut self.sender {
             AppSender::Http1(sender) => sender.try_send_request(request).await,
             AppSender::H2c(sender) => sender.try_send_request(request).await,
         };
-        self.tally.limit_reading(None);
+        self.meter.limit_reading(None);
         answered
     }
 
@@ -291,31 +291,31 @@ impl AppConnection {
 
 impl Drop for AppConnection {
     fn drop(&mut self) {
-        self.totals.end(&self.tally);
+        self.totals.end(&self.meter);
     }
 }
 
 impl AppTotals {
-    fn tallied(&self) -> MutexGuard<'_, TalliedConnections> {
+    fn metered(&self) -> MutexGuard<'_, MeteredConnections> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is counted by `tally` counts as well.
-    fn begin(&self, tally: &Arc<Tally>) {
-        self.tallied().open.push(Arc::clone(tally));
+    /// What is counted by `meter` counts as well.
+    fn begin(&self, meter: &Arc<ByteMeter>) {
+        self.metered().open.push(Arc::clone(meter));
     }
 
-    /// No more comes to `tally`.
-    fn end(&self, tally: &Arc<Tally>) {
-        let mut tallied = self.tallied();
-        tallied.open.retain(|open| !Arc::ptr_eq(open, tally));
-        tallied.ended = sum(tallied.ended, tally.bytes());
+    /// No more comes to `meter`.
+    fn end(&self, meter: &Arc<ByteMeter>) {
+        let mut metered = self.metered();
+        metered.open.retain(|open| !Arc::ptr_eq(open, meter));
+        metered.ended = sum(metered.ended, meter.bytes());
     }
 
     /// All that was carried.
     pub(super) fn transferred(&self) -> Transferred {
-        let tallied = self.tallied();
-        tallied.open.iter().fold(tallied.ended, |all, tally| sum(all, tally.bytes()))
+        let metered = self.metered();
+        metered.open.iter().fold(metered.ended, |all, meter| sum(all, meter.bytes()))
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn authorize(
     let client = caller.as_ref().unwrap_or(&connection.client);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let auth = &snapshot.client_auth;
-    let verdict = match auth.judge_request(client, parts.method.as_str(), target, connection.config.paths) {
+    let verdict = match auth.evaluate_request(client, parts.method.as_str(), target, connection.config.paths) {
         Some(verdict) => verdict,
         None if is_forwarded => return authorize_caller(auth, client, fields),
         None => return Ok(()),
@@ -69,11 +69,11 @@ fn note(
     is_forwarded: bool,
     fields: &mut RequestEntryFields,
 ) -> Result<Option<FoldedPath>, RequestReason> {
-    let RequestVerdict { folded, route, judged } = verdict;
+    let RequestVerdict { folded, route, result } = verdict;
     fields.route = route.map(|route| route.path.to_string());
     let changed = folded.filter(FoldedPath::is_changed);
     fields.path_folded = changed.as_ref().map(|path| path.as_str().to_owned());
-    match judged {
+    match result {
         Ok(permit) => {
             fields.rule = permit.rule().cloned();
             fields.would_deny = permit.would_deny().map(reason_of);
@@ -139,7 +139,7 @@ fn caller(
     fields: &mut RequestEntryFields,
 ) -> Result<Client, RequestReason> {
     if let Some(check) = RouteCheck::asked_by(headers) {
-        fields.detail = Some(format!("what clients write in X-Forwarded-Client-Cert: {}", check.fate(headers)));
+        fields.detail = Some(format!("what clients write in X-Forwarded-Client-Cert: {}", check.outcome(headers)));
         return Err(RequestReason::RouteCheck);
     }
     let values: Vec<_> = headers.get_all("x-forwarded-client-cert").iter().map(|value| value.as_bytes()).collect();

@@ -11,22 +11,22 @@ use hyper::{Response, StatusCode};
 
 use super::app::AppConnection;
 use super::connection::RequestGuard;
-use super::room::{AnswerBytes, StreamRoom};
+use super::response_backlog::{ResponseBytes, StreamBacklog};
 use crate::budget::Reservation;
-use crate::http::{BodyProgress, EndAhead, RequestInFlight, remove_from_trailers};
+use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
-pub(super) type ClientAnswer = Response<Either<EndAhead<AnswerBody>, OwnBody>>;
+pub(super) type ClientResponse = Response<Either<BodyLookahead<AppResponseBody>, LocalReplyBody>>;
 
 /// The body of the app's answer.
 #[derive(Debug)]
-pub(super) struct AnswerBody {
+pub(super) struct AppResponseBody {
     inner: Incoming,
     /// `None` once it has ended.
     exchange: Option<Box<AppExchange>>,
     /// What the client leaves room for, over HTTP/2.
-    room: Option<Arc<StreamRoom>>,
+    room: Option<Arc<StreamBacklog>>,
     /// What was said of an answer that is whole, over HTTP/2, where it may still have to wait for room.
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
@@ -35,8 +35,8 @@ pub(super) struct AnswerBody {
 
 /// The body of an answer of our own.
 #[derive(Debug, Default)]
-pub(super) struct OwnBody {
-    text: Full<AnswerBytes>,
+pub(super) struct LocalReplyBody {
+    text: Full<ResponseBytes>,
     unread: Option<UnreadBody>,
 }
 
@@ -48,14 +48,14 @@ pub(super) struct UnreadBody {
     pub(super) memory: Reservation,
 }
 
-impl OwnBody {
+impl LocalReplyBody {
     /// `text`, the answer to a request of whose body this is unread.
-    pub(super) fn new(text: Full<AnswerBytes>, unread: Option<UnreadBody>) -> Self {
+    pub(super) fn new(text: Full<ResponseBytes>, unread: Option<UnreadBody>) -> Self {
         Self { text, unread }
     }
 }
 
-impl Drop for OwnBody {
+impl Drop for LocalReplyBody {
     fn drop(&mut self) {
         if let Some(UnreadBody { body, memory }) = self.unread.take() {
             body.answered(memory);
@@ -63,14 +63,14 @@ impl Drop for OwnBody {
     }
 }
 
-impl Body for OwnBody {
-    type Data = AnswerBytes;
+impl Body for LocalReplyBody {
+    type Data = ResponseBytes;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<AnswerBytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<ResponseBytes>, Infallible>>> {
         Pin::new(&mut self.text).poll_frame(cx)
     }
 
@@ -119,9 +119,9 @@ impl AppExchange {
     }
 }
 
-impl AnswerBody {
+impl AppResponseBody {
     /// `inner`, with all that is held until it has ended.
-    pub(super) fn new(inner: Incoming, exchange: AppExchange, room: Option<Arc<StreamRoom>>) -> Self {
+    pub(super) fn new(inner: Incoming, exchange: AppExchange, room: Option<Arc<StreamBacklog>>) -> Self {
         if let Some(room) = &room {
             room.begin();
         }
@@ -171,11 +171,11 @@ impl AnswerBody {
     }
 }
 
-impl Body for AnswerBody {
-    type Data = AnswerBytes;
+impl Body for AppResponseBody {
+    type Data = ResponseBytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<AnswerBytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<ResponseBytes>>>> {
         let Poll::Ready(mut frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             if let Some(room) = &self.room {
                 room.wait_for_app();
@@ -214,7 +214,7 @@ impl Body for AnswerBody {
     }
 }
 
-impl Drop for AnswerBody {
+impl Drop for AppResponseBody {
     fn drop(&mut self) {
         let stalled = self.room.as_ref().filter(|room| room.is_over()).map(|_| RequestReason::ClientStalled);
         if let Some(entry) = self.whole.take() {

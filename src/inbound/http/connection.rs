@@ -64,7 +64,7 @@ struct Activity {
     /// Microseconds after `opened` at which the last answer has ended.
     last_end: AtomicU64,
     /// Each next answer is the last one.
-    is_going: AtomicBool,
+    is_draining: AtomicBool,
     /// Whether the end of an answer was said to be the end of the connection.
     has_said_close: AtomicBool,
 }
@@ -111,7 +111,7 @@ impl HttpConnection {
                 in_flight: AtomicUsize::new(0),
                 begun: AtomicU64::new(0),
                 last_end: AtomicU64::new(0),
-                is_going: AtomicBool::new(false),
+                is_draining: AtomicBool::new(false),
                 has_said_close: AtomicBool::new(false),
             },
         }
@@ -174,24 +174,24 @@ impl HttpConnection {
     }
 
     /// Each next answer is the last one on its connection, where HTTP/1.1 is spoken.
-    pub(super) fn set_going(&self) {
-        self.activity.is_going.store(true, Ordering::Release);
+    pub(super) fn set_draining(&self) {
+        self.activity.is_draining.store(true, Ordering::Release);
     }
 
     /// Whether that was said.
-    pub(super) fn is_going(&self) -> bool {
+    pub(super) fn is_draining(&self) -> bool {
         // Whoever asks may be ahead of whoever notes it.
-        self.activity.is_going.load(Ordering::Acquire) || *self.service.phase.borrow() != Phase::Running
+        self.activity.is_draining.load(Ordering::Acquire) || *self.service.phase.borrow() != Phase::Running
     }
 
     /// Whether the answer that begins now is the last one; to be asked once for each.
     pub(super) fn says_close(&self) -> bool {
         let is_worn_out = self.config.max_requests.is_some_and(|most| self.requests() >= most);
-        let is_going = self.is_going();
-        if is_going && !self.activity.has_said_close.swap(true, Ordering::AcqRel) {
+        let is_draining = self.is_draining();
+        if is_draining && !self.activity.has_said_close.swap(true, Ordering::AcqRel) {
             self.counters.count_drain_close();
         }
-        is_going || is_worn_out
+        is_draining || is_worn_out
     }
 }
 

@@ -9,21 +9,21 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::time::timeout;
 
-use super::answer::{self, is_grpc, own_answer};
 use super::authorize::authorize;
-use super::body::{AnswerBody, AppExchange, ClientAnswer, OwnBody, UnreadBody, failure_of};
+use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::fields::{FieldRewrite, filter_request_trailers};
 use super::h2::STREAM_WINDOW;
-use super::judge::{JudgedRequest, judge};
-use super::room::StreamRoom;
+use super::local_reply::{self, is_grpc, own_answer};
+use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
+use super::validate::{ValidatedRequest, validate};
 use crate::config::AppProtocol;
 use crate::http::{
-    EndAhead, HeadRefusal, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, remove_from_response,
-    response_problem,
+    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck,
+    remove_from_response, response_problem,
 };
-use crate::io::TallySince;
+use crate::io::BytesSince;
 use crate::telemetry::{RequestEntryFields, RequestLogEntry, RequestReason};
 
 /// What a client may have us hold of a body that the app does not read, in bytes: over HTTP/1.1, and of one stream of HTTP/2, where the client
@@ -35,49 +35,49 @@ const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
 const MAX_UNSENT: usize = 3;
 
 /// How a request came.
-pub(super) struct Arrival<'a> {
+pub(super) struct RequestContext<'a> {
     /// What was judged of its head before hyper read it; `None` of HTTP/2, where hyper alone has read it.
-    pub(super) head: Option<Result<RequestHead, HeadRefusal>>,
+    pub(super) head: Option<Result<RequestHead, HeadRejection>>,
     /// The next request on its connection waits until this is dropped.
     pub(super) in_flight: Option<RequestInFlight>,
     /// What its connection may become.
     pub(super) upgrade: Option<&'a UpgradeSlot>,
     /// What its client leaves room for, over HTTP/2.
-    pub(super) room: Option<Arc<StreamRoom>>,
+    pub(super) room: Option<Arc<StreamBacklog>>,
 }
 
 /// Answers `request`, which came by `connection`.
 pub(super) async fn answer(
     connection: &Arc<HttpConnection>,
     request: Request<Incoming>,
-    arrival: Arrival<'_>,
-) -> ClientAnswer {
+    arrival: RequestContext<'_>,
+) -> ClientResponse {
     let guard = connection.begin_request();
     let (mut parts, body) = request.into_parts();
     let mut entry = open_entry(connection, &parts);
     let grpc = is_grpc(&parts.headers);
     let judged = match arrival.head {
         Some(Err(refusal)) => Err((reason_of(refusal), true)),
-        Some(Ok(head)) => judge(&mut parts, Some(head), connection).map_err(|reason| (reason, closes(reason))),
-        None => judge(&mut parts, None, connection).map_err(|reason| (reason, false)),
+        Some(Ok(head)) => validate(&mut parts, Some(head), connection).map_err(|reason| (reason, closes(reason))),
+        None => validate(&mut parts, None, connection).map_err(|reason| (reason, false)),
     };
     let judged = judged.and_then(|judged| {
         authorize(connection, &mut parts, &mut entry.fields).map(|()| judged).map_err(|reason| (reason, false))
     });
-    let JudgedRequest { switches, has_fragment } = match judged {
+    let ValidatedRequest { switches, has_fragment } = match judged {
         Ok(judged) => judged,
         Err((reason, closes)) => {
             let unread = unread(connection, body, &entry);
-            let mut refusal = refuse(reason, entry, grpc, closes || connection.says_close(), unread);
+            let mut refusal = reject(reason, entry, grpc, closes || connection.says_close(), unread);
             if let Some(check) = RouteCheck::asked_by(&parts.headers).filter(|_| reason == RequestReason::RouteCheck) {
-                refusal.headers_mut().insert(ROUTE_CHECK, check.answer(check.fate(&parts.headers)));
+                refusal.headers_mut().insert(ROUTE_CHECK, check.answer(check.outcome(&parts.headers)));
             }
             return refusal;
         }
     };
     if connection.config.max_body.is_some_and(|most| body.size_hint().lower() > most) {
         let unread = unread(connection, body, &entry);
-        return refuse(RequestReason::BodyTooLarge, entry, grpc, true, unread);
+        return reject(RequestReason::BodyTooLarge, entry, grpc, true, unread);
     }
     entry.fields.fragment = has_fragment;
     entry.fields.host = parts.headers.get(HOST).cloned();
@@ -95,20 +95,20 @@ pub(super) async fn answer(
     connection.counters.count_stripped(rewrite.apply(&mut parts.headers, switches));
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let Arrival { in_flight, upgrade, room, .. } = arrival;
-    let forwarded = Forwarded { connection, guard, grpc, asked, in_flight, upgrade, room };
+    let RequestContext { in_flight, upgrade, room, .. } = arrival;
+    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, room };
     forwarded.send(parts, body, entry).await
 }
 
 /// Our own answer to a request that ends for `reason`, and of whose body this is `unread`.
-fn refuse(
+fn reject(
     reason: RequestReason,
     entry: RequestLogEntry,
     grpc: bool,
     closes: bool,
     unread: Option<UnreadBody>,
-) -> ClientAnswer {
-    own_answer(reason, entry, grpc, closes).map(|text| Either::Right(OwnBody::new(text, unread)))
+) -> ClientResponse {
+    own_answer(reason, entry, grpc, closes).map(|text| Either::Right(LocalReplyBody::new(text, unread)))
 }
 
 /// The `body` of a request that is refused at once. It is let go where that hides no answer, or there is no memory for what comes of it.
@@ -136,8 +136,8 @@ fn closes(reason: RequestReason) -> bool {
 }
 
 /// Why a head is refused that hyper has not seen.
-fn reason_of(refusal: HeadRefusal) -> RequestReason {
-    use HeadRefusal as Refused;
+fn reason_of(refusal: HeadRejection) -> RequestReason {
+    use HeadRejection as Refused;
     match refusal {
         Refused::NotHttp => RequestReason::NotHttp,
         Refused::BadTarget | Refused::BadHost | Refused::BadField | Refused::TwoHosts => RequestReason::BadRequest,
@@ -197,8 +197,8 @@ fn open_entry(connection: &HttpConnection, parts: &Parts) -> RequestLogEntry {
 
 /// Whom the request is for, as it says: HTTP/2 has it beside the fields.
 fn named_host(parts: &Parts) -> Option<HeaderValue> {
-    let beside = || HeaderValue::try_from(parts.uri.authority()?.as_str()).ok();
-    parts.headers.get(HOST).cloned().or_else(beside)
+    let authority = || HeaderValue::try_from(parts.uri.authority()?.as_str()).ok();
+    parts.headers.get(HOST).cloned().or_else(authority)
 }
 
 /// The trace that `traceparent` names, if it is well-formed (W3C Trace Context, 3.2).
@@ -215,7 +215,7 @@ fn trace_id(traceparent: &HeaderValue) -> Option<String> {
 }
 
 /// A request that may be sent on.
-struct Forwarded<'a> {
+struct RequestForwarder<'a> {
     connection: &'a Arc<HttpConnection>,
     guard: RequestGuard,
     grpc: bool,
@@ -223,12 +223,12 @@ struct Forwarded<'a> {
     asked: Option<HeaderValue>,
     in_flight: Option<RequestInFlight>,
     upgrade: Option<&'a UpgradeSlot>,
-    room: Option<Arc<StreamRoom>>,
+    room: Option<Arc<StreamBacklog>>,
 }
 
-impl Forwarded<'_> {
+impl RequestForwarder<'_> {
     /// Sends it, a second time only where nobody can have acted on it.
-    async fn send(self, mut parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientAnswer {
+    async fn send(self, mut parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientResponse {
         let config = &self.connection.config;
         let mut body = RequestBody::new(body, filter_request_trailers);
         let mut memory = self.connection.service.budgets.backlogs.reservation();
@@ -236,7 +236,7 @@ impl Forwarded<'_> {
             let is_http2 = entry.fields.http_version == "2";
             if is_http2 && let Err(exceeded) = memory.try_resize(STREAM_MEMORY) {
                 entry.fields.detail = Some(exceeded.to_string());
-                return self.refuse(RequestReason::Overloaded, entry, true, None);
+                return self.reject(RequestReason::Overloaded, entry, true, None);
             }
             if is_http2 {
                 body.keep_rest();
@@ -245,7 +245,7 @@ impl Forwarded<'_> {
             memory.set(if is_http2 { STREAM_MEMORY } else { BODY_MEMORY });
         }
         if let Some(limit) = config.body_timeout {
-            body.limit_silence(limit);
+            body.set_read_timeout(limit);
         }
         if let Some(limit) = config.max_body {
             body.limit_bytes(limit);
@@ -261,7 +261,7 @@ impl Forwarded<'_> {
                 Ok(app) => app,
                 Err(error) => {
                     entry.fields.detail = Some(error.to_string());
-                    return self.refuse(RequestReason::AppUnreachable, entry, false, Some(unread));
+                    return self.reject(RequestReason::AppUnreachable, entry, false, Some(unread));
                 }
             };
             entry.fields.to_app.get_or_insert(entry.age());
@@ -276,13 +276,13 @@ impl Forwarded<'_> {
             if let Some(gate) = gate {
                 open_when_wanted(&mut request, gate);
             }
-            let heard = TallySince::now(&app.tally);
+            let received = BytesSince::now(&app.meter);
             let answered = match config.app_timeout {
                 Some(limit) => match timeout(limit, app.send(request)).await {
                     Ok(answered) => answered,
                     Err(_) => {
                         let is_unread = !request_body.is_done();
-                        return self.refuse(RequestReason::AppTimeout, entry, is_unread, Some(unread));
+                        return self.reject(RequestReason::AppTimeout, entry, is_unread, Some(unread));
                     }
                 },
                 None => app.send(request).await,
@@ -299,7 +299,8 @@ impl Forwarded<'_> {
                         guard: self.guard,
                         _in_flight: self.in_flight,
                     };
-                    let rest = Respond { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade, room: self.room };
+                    let rest =
+                        ResponseContext { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade, room: self.room };
                     return rest.respond(response, exchange).await;
                 }
                 Err(error) => error,
@@ -311,8 +312,8 @@ impl Forwarded<'_> {
                 continue;
             }
             let error = error.into_error();
-            let nothing_heard = heard.bytes().down == 0;
-            if let Some(copy) = copy.filter(|_| nothing_heard) {
+            let nothing_received = received.bytes().down == 0;
+            if let Some(copy) = copy.filter(|_| nothing_received) {
                 self.connection.counters.count_retry();
                 entry.fields.retried = true;
                 is_retry = true;
@@ -330,18 +331,18 @@ impl Forwarded<'_> {
             };
             entry.fields.detail = Some(error.to_string());
             entry.fields.transferred.up = request_body.bytes();
-            return self.refuse(reason, entry, !request_body.is_done(), Some(unread));
+            return self.reject(reason, entry, !request_body.is_done(), Some(unread));
         }
     }
 
-    fn refuse(
+    fn reject(
         &self,
         reason: RequestReason,
         entry: RequestLogEntry,
         is_unread: bool,
         unread: Option<UnreadBody>,
-    ) -> ClientAnswer {
-        refuse(reason, entry, self.grpc, is_unread || self.connection.says_close(), unread)
+    ) -> ClientResponse {
+        reject(reason, entry, self.grpc, is_unread || self.connection.says_close(), unread)
     }
 }
 
@@ -368,16 +369,16 @@ fn open_when_wanted(request: &mut Request<RequestBody>, gate: tokio::sync::onesh
 }
 
 /// What is left to do once the app has answered.
-struct Respond<'a> {
+struct ResponseContext<'a> {
     grpc: bool,
     asked: Option<HeaderValue>,
     upgrade: Option<&'a UpgradeSlot>,
-    room: Option<Arc<StreamRoom>>,
+    room: Option<Arc<StreamBacklog>>,
 }
 
-impl Respond<'_> {
+impl ResponseContext<'_> {
     /// The app's `response`, as it is given to the client.
-    async fn respond(self, mut response: Response<Incoming>, mut exchange: AppExchange) -> ClientAnswer {
+    async fn respond(self, mut response: Response<Incoming>, mut exchange: AppExchange) -> ClientResponse {
         let connection = Arc::clone(exchange.guard.connection());
         let status = response.status();
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
@@ -391,14 +392,14 @@ impl Respond<'_> {
             entry.fields.detail = Some(problem.to_owned());
             let closes = !request_body.is_done() || connection.says_close();
             let unread = UnreadBody { body: request_body, memory };
-            return refuse(RequestReason::AppBadAnswer, entry, self.grpc, closes, Some(unread));
+            return reject(RequestReason::AppBadAnswer, entry, self.grpc, closes, Some(unread));
         }
         let is_http2 = exchange.entry.fields.http_version == "2";
         let fields = response.headers_mut();
         // Whoever writes both has lost count, or is made to.
         exchange.may_reuse = !(fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH));
         remove_from_response(fields, switches);
-        fields.remove(answer::REASON);
+        fields.remove(local_reply::REASON);
         if status == StatusCode::NO_CONTENT {
             fields.remove(CONTENT_LENGTH);
         }
@@ -413,13 +414,13 @@ impl Respond<'_> {
         if let Some(slot) = self.upgrade.filter(|_| switches) {
             let upgrading = hyper::upgrade::on(&mut response);
             slot.set(upgrading, exchange, self.asked);
-            return response.map(|_| Either::Right(OwnBody::default()));
+            return response.map(|_| Either::Right(LocalReplyBody::default()));
         }
         let is_http2 = exchange.entry.fields.http_version == "2";
         let (head, body) = response.into_parts();
-        let body = AnswerBody::new(body, exchange, self.room);
+        let body = AppResponseBody::new(body, exchange, self.room);
         // Over HTTP/2 the client's window decides when something goes out.
-        let body = if is_http2 { EndAhead::unseen(body) } else { EndAhead::of(body).await };
+        let body = if is_http2 { BodyLookahead::unseen(body) } else { BodyLookahead::of(body).await };
         Response::from_parts(head, Either::Left(body))
     }
 }

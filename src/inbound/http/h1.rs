@@ -13,15 +13,15 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::Served;
+use super::ServeResult;
 use super::client_stream::ClientStream;
 use super::connection::HttpConnection;
-use super::forward::{Arrival, answer};
+use super::forward::{RequestContext, answer};
 use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
-use super::watch::{ConnectionWatch, Standing, end_of};
-use crate::http::{HeadRefusal, ScannedStream};
-use crate::inbound::IDLE_WHILE_GOING;
+use super::watch::{ConnectionState, ConnectionWatch, end_of};
+use crate::http::{HeadRejection, ScannedStream};
+use crate::inbound::DRAIN_IDLE_TIMEOUT;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
@@ -30,15 +30,15 @@ use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 const PARK_AFTER: Duration = Duration::from_millis(50);
 
 /// A client that connects is about to ask for something: while the instance goes, it has so long to do it.
-const FIRST_REQUEST_WHILE_GOING: Duration = Duration::from_secs(1);
+const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Beside the longest head, what may have come with it, in bytes.
 const BEHIND_HEAD: usize = 8 * 1024;
 
 /// How a run of requests ended: the connection is silent and gives up what serves requests ([`PARK_AFTER`]), or it is done.
-enum Spell {
-    Silent { stream: ClientStream, first: Vec<u8> },
-    Ended(Served),
+enum ServeOutcome {
+    Idle { stream: ClientStream, first: Vec<u8> },
+    Closed(ServeResult),
 }
 
 /// Answers the requests that come on `stream` until either side is done, or `watch` ends it.
@@ -47,18 +47,18 @@ pub(super) async fn serve(
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
-) -> Served {
+) -> ServeResult {
     let mut first = Vec::new();
     loop {
         if first.is_empty()
             && let Some(reason) = wait(&mut stream, connection, watch, entry).await
         {
-            return Served::Over { stream, reason, is_cut: false };
+            return ServeResult::Over { stream, reason, is_cut: false };
         }
         // What serves requests is gone while there are none.
-        match Box::pin(serve_spell(stream, first, connection, watch, entry)).await {
-            Spell::Silent { stream: rest, first: behind } => (stream, first) = (rest, behind),
-            Spell::Ended(served) => return served,
+        match Box::pin(serve_until_idle(stream, first, connection, watch, entry)).await {
+            ServeOutcome::Idle { stream: rest, first: behind } => (stream, first) = (rest, behind),
+            ServeOutcome::Closed(served) => return served,
         }
     }
 }
@@ -73,23 +73,23 @@ pub(super) async fn wait(
     let mut expiring = pin!(connection.apps.expire());
     let mut silence: Option<(Pin<Box<Sleep>>, CloseReason)> = None;
     loop {
-        match watch.standing(entry) {
-            Standing::Serving => {
+        match watch.state(entry) {
+            ConnectionState::Serving => {
                 let limit = connection.service.timeouts.idle.filter(|_| silence.is_none());
                 silence = silence.or(limit.map(|limit| (Box::pin(sleep(limit)), CloseReason::IdleTimeout)));
             }
-            Standing::Going => {
-                connection.set_going();
+            ConnectionState::Draining => {
+                connection.set_draining();
                 let is_new = connection.requests() == 0;
-                let limit = if is_new { FIRST_REQUEST_WHILE_GOING } else { IDLE_WHILE_GOING };
+                let limit = if is_new { DRAIN_FIRST_REQUEST_TIMEOUT } else { DRAIN_IDLE_TIMEOUT };
                 // The silence that counts lies behind the moment at which the client could know.
                 if !matches!(silence, Some((_, CloseReason::ClosedIdle))) {
                     silence = Some((Box::pin(sleep(limit)), CloseReason::ClosedIdle));
                 }
             }
-            Standing::Ending(CloseReason::Completed) => return Some(CloseReason::ClosedIdle),
-            Standing::Ending(reason) => return Some(reason),
-            Standing::Over => return Some(CloseReason::DrainTimeout),
+            ConnectionState::Closing(CloseReason::Completed) => return Some(CloseReason::ClosedIdle),
+            ConnectionState::Closing(reason) => return Some(reason),
+            ConnectionState::Aborted => return Some(CloseReason::DrainTimeout),
         }
         let over = async {
             match &mut silence {
@@ -124,13 +124,13 @@ pub(super) fn reason_of_end(stream: &ClientStream, is_busy: bool) -> CloseReason
 }
 
 /// Answers requests until there is a silence. `first` has come of them already.
-async fn serve_spell(
+async fn serve_until_idle(
     stream: ClientStream,
     first: Vec<u8>,
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
-) -> Spell {
+) -> ServeOutcome {
     let config = &connection.config;
     let backlogs = &connection.service.budgets.backlogs;
     let reservation = backlogs.reservation();
@@ -145,10 +145,10 @@ async fn serve_spell(
             // Every request was judged; one that was not is not acted on.
             let (head, in_flight) = match heads.next() {
                 Some((head, in_flight)) => (head, Some(in_flight)),
-                None => (Err(HeadRefusal::NotHttp), None),
+                None => (Err(HeadRejection::NotHttp), None),
             };
             let may_switch = head.is_ok_and(|head| head.switch.is_some());
-            let arrival = Arrival { head: Some(head), in_flight, upgrade: Some(&slot), room: None };
+            let arrival = RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), room: None };
             let answer = answer(&connection, request, arrival).await;
             if may_switch && !slot.is_set() {
                 heads.resume();
@@ -166,17 +166,17 @@ async fn serve_spell(
     let mut look = Box::pin(sleep(PARK_AFTER));
     let (mut ending, mut deadline) = (None, None::<Pin<Box<Sleep>>>);
     let done = loop {
-        match watch.standing(entry) {
-            Standing::Serving => {}
-            Standing::Going => connection.set_going(),
-            Standing::Ending(reason) if ending.is_none() => {
+        match watch.state(entry) {
+            ConnectionState::Serving => {}
+            ConnectionState::Draining => connection.set_draining(),
+            ConnectionState::Closing(reason) if ending.is_none() => {
                 ending = Some(reason);
-                connection.set_going();
+                connection.set_draining();
                 deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
                 Pin::new(&mut serving).graceful_shutdown();
             }
-            Standing::Ending(_) => {}
-            Standing::Over => break None,
+            ConnectionState::Closing(_) => {}
+            ConnectionState::Aborted => break None,
         }
         tokio::select! {
             biased;
@@ -190,7 +190,7 @@ async fn serve_spell(
                     Some(at) if at <= now && ending.is_none() => {
                         let (paced, first) = take_apart(serving);
                         let (stream, _) = paced.into_inner();
-                        return Spell::Silent { stream, first };
+                        return ServeOutcome::Idle { stream, first };
                     }
                     Some(at) if at > now => look.as_mut().reset(at),
                     _ => look.as_mut().reset(now + PARK_AFTER),
@@ -208,19 +208,19 @@ async fn serve_spell(
     let (stream, is_evicted) = paced.into_inner();
     if is_evicted {
         entry.set_error(&NoBacklogProgress);
-        return Spell::Ended(Served::evicted(&stream));
+        return ServeOutcome::Closed(ServeResult::evicted(&stream));
     }
     let pending = slot.take();
     let reason = match (ending, &done) {
         (Some(reason), _) => reason,
         (None, None) => CloseReason::DrainTimeout,
-        (None, Some(_)) if stream.failure().is_none() && connection.is_going() => CloseReason::ClosedIdle,
+        (None, Some(_)) if stream.failure().is_none() && connection.is_draining() => CloseReason::ClosedIdle,
         (None, Some(_)) => reason_of_end(&stream, is_busy),
     };
     if let (Some(Ok(())), Some(pending)) = (&done, pending)
         && let Some(app) = pending.app().await
     {
-        return Spell::Ended(Served::Upgraded { stream, first, app: Box::new(app) });
+        return ServeOutcome::Closed(ServeResult::Upgraded { stream, first, app: Box::new(app) });
     }
     // hyper has an error for answers that it could not bring to their end; whoever has given them has noted why, and is not busy any more.
     let is_cut = match &done {
@@ -228,7 +228,7 @@ async fn serve_spell(
         Some(Err(error)) => is_busy || error.is_user(),
         None => is_busy,
     };
-    Spell::Ended(Served::Over { stream, reason, is_cut })
+    ServeOutcome::Closed(ServeResult::Over { stream, reason, is_cut })
 }
 
 /// The connection below, and what was read of it that nobody has acted on.

@@ -14,13 +14,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep, timeout};
 
-use super::Served;
+use super::ServeResult;
 use super::client_stream::ClientStream;
 use super::connection::HttpConnection;
-use super::forward::{Arrival, answer};
-use super::room::{AnswerBacklog, Standstill, StreamExecutor};
+use super::forward::{RequestContext, answer};
+use super::response_backlog::{ResponseBacklog, StallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
-use super::watch::{ConnectionWatch, Standing, end_of};
+use super::watch::{ConnectionState, ConnectionWatch, end_of};
 use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
@@ -54,7 +54,7 @@ struct SharedStream(Arc<Mutex<GuardedStream>>);
 #[derive(Debug)]
 struct GuardedStream {
     stream: PacedStream,
-    backlog: Arc<AnswerBacklog>,
+    backlog: Arc<ResponseBacklog>,
     from_client: FrameScan,
     to_client: FrameScan,
     budget: ControlFrameBudget,
@@ -63,7 +63,7 @@ struct GuardedStream {
 }
 
 impl SharedStream {
-    fn new(stream: PacedStream, backlog: Arc<AnswerBacklog>) -> Self {
+    fn new(stream: PacedStream, backlog: Arc<ResponseBacklog>) -> Self {
         let (from_client, to_client) = (FrameScan::of_client(), FrameScan::of_server());
         let budget = ControlFrameBudget::new(Instant::now());
         Self(Arc::new(Mutex::new(GuardedStream { stream, backlog, from_client, to_client, budget, is_flooded: false })))
@@ -115,9 +115,9 @@ pub(super) async fn serve(
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
-) -> Served {
+) -> ServeResult {
     let backlogs = &connection.service.budgets.backlogs;
-    let backlog = Arc::new(AnswerBacklog::new(backlogs));
+    let backlog = Arc::new(ResponseBacklog::new(backlogs));
     let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
     let shared = SharedStream::new(stream, Arc::clone(&backlog));
     let (reason, is_cut) = serve_requests(shared.clone(), &backlog, connection, watch, entry).await;
@@ -139,17 +139,17 @@ pub(super) async fn serve(
         Ok(guarded) => {
             let (stream, _) = guarded.into_inner().unwrap_or_else(PoisonError::into_inner).stream.into_inner();
             match reason {
-                CloseReason::Overloaded => Served::evicted(&stream),
-                _ => Served::Over { stream, reason, is_cut },
+                CloseReason::Overloaded => ServeResult::evicted(&stream),
+                _ => ServeResult::Over { stream, reason, is_cut },
             }
         }
-        Err(_) => Served::Gone { reason },
+        Err(_) => ServeResult::Gone { reason },
     }
 }
 
 async fn serve_requests(
     shared: SharedStream,
-    backlog: &Arc<AnswerBacklog>,
+    backlog: &Arc<ResponseBacklog>,
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
@@ -159,7 +159,7 @@ async fn serve_requests(
     let service = service_fn(|request| {
         let (connection, room) = (Arc::clone(connection), executor.begin(backlog));
         async move {
-            let arrival = Arrival { head: None, in_flight: None, upgrade: None, room: Some(room) };
+            let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room) };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
         }
     });
@@ -175,24 +175,24 @@ async fn serve_requests(
     let mut expiring = pin!(connection.apps.expire());
     let mut look = Box::pin(sleep(connection.service.timeouts.idle.unwrap_or(Duration::MAX / 4)));
     let (mut ending, mut deadline, mut is_shutting_down) = (None, None, false);
-    let mut untaken: Option<Standstill> = None;
+    let mut untaken: Option<StallCheck> = None;
     let done = loop {
-        match watch.standing(entry) {
-            Standing::Serving => {}
-            Standing::Going if !is_shutting_down => {
+        match watch.state(entry) {
+            ConnectionState::Serving => {}
+            ConnectionState::Draining if !is_shutting_down => {
                 is_shutting_down = true;
-                connection.set_going();
+                connection.set_draining();
                 connection.counters.count_drain_close();
                 serving.as_mut().graceful_shutdown();
             }
-            Standing::Ending(reason) if ending.is_none() => {
+            ConnectionState::Closing(reason) if ending.is_none() => {
                 ending = Some(reason);
                 is_shutting_down = true;
                 deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
                 serving.as_mut().graceful_shutdown();
             }
-            Standing::Going | Standing::Ending(_) => {}
-            Standing::Over => break None,
+            ConnectionState::Draining | ConnectionState::Closing(_) => {}
+            ConnectionState::Aborted => break None,
         }
         tokio::select! {
             biased;
@@ -200,9 +200,9 @@ async fn serve_requests(
             () = watch.changed() => {}
             () = end_of(&mut deadline) => break None,
             () = backlog.grew.notified(), if untaken.is_none() => {
-                untaken = Some(Standstill::new(shared.locked().stream.delivered()));
+                untaken = Some(StallCheck::new(shared.locked().stream.delivered()));
             }
-            () = poll_fn(|cx| untaken.as_mut().map_or(Poll::Pending, |untaken| untaken.poll_look(cx))) => {
+            () = poll_fn(|cx| untaken.as_mut().map_or(Poll::Pending, |untaken| untaken.poll_check(cx))) => {
                 let is_stuck = untaken.as_mut().is_some_and(|untaken| untaken.is_stuck(shared.locked().stream.delivered()));
                 if !backlog.is_large() {
                     untaken = None;
@@ -251,7 +251,7 @@ async fn serve_requests(
             entry.set_error(error);
             CloseReason::ClientViolation
         }
-        (None, Some(_)) if shared.locked().stream.get_ref().failure().is_none() && connection.is_going() => {
+        (None, Some(_)) if shared.locked().stream.get_ref().failure().is_none() && connection.is_draining() => {
             CloseReason::ClosedIdle
         }
         (None, Some(_)) => super::h1::reason_of_end(shared.locked().stream.get_ref(), is_busy),

@@ -2,7 +2,6 @@
 //!
 //! handshake → request → judge → rewrite → app → answer → entry of the request; and at the end the connection's own
 
-mod answer;
 mod app;
 mod authorize;
 mod body;
@@ -12,11 +11,12 @@ mod fields;
 mod forward;
 mod h1;
 mod h2;
-mod judge;
+mod local_reply;
 mod plaintext;
-mod room;
+mod response_backlog;
 mod slow_reader;
 mod upgrade;
+mod validate;
 mod watch;
 
 use std::net::SocketAddr;
@@ -138,7 +138,7 @@ pub(super) enum ClientProtocol {
 
 /// How the requests of a connection ended, with what is left of it.
 #[derive(Debug)]
-enum Served {
+enum ServeResult {
     /// It is over. `is_cut`: not all that was promised was sent.
     Over { stream: ClientStream, reason: CloseReason, is_cut: bool },
     /// It is over, and nothing is left.
@@ -147,7 +147,7 @@ enum Served {
     Upgraded { stream: ClientStream, first: Vec<u8>, app: Box<UpgradedApp> },
 }
 
-impl Served {
+impl ServeResult {
     /// `stream` had to make room for others: the kernel is not to keep what its client does not take either.
     fn evicted(stream: &ClientStream) -> Self {
         // When the option cannot be set the socket is closed all the same.
@@ -178,20 +178,27 @@ async fn serve(ready: Box<ReadyToServe>, service: Arc<InboundService>) {
     entry.fields.transferred = connection.apps.totals().transferred();
     // The end has a box of its own: an idle connection has no room for it.
     match served {
-        Served::Upgraded { stream, first, app } => {
+        ServeResult::Upgraded { stream, first, app } => {
             let authorization = watch.into_authorization();
             let counters = Arc::clone(&connection.counters);
             drop(connection);
-            Box::pin(carry_on(stream, (first, *app), (permit, authorization), entry, (reservation, counters), service))
-                .await;
+            Box::pin(relay_upgraded(
+                stream,
+                (first, *app),
+                (permit, authorization),
+                entry,
+                (reservation, counters),
+                service,
+            ))
+            .await;
         }
-        Served::Over { stream, reason, is_cut } => Box::pin(close(stream, reason, is_cut, entry, service)).await,
-        Served::Gone { reason } => entry.close(reason),
+        ServeResult::Over { stream, reason, is_cut } => Box::pin(close(stream, reason, is_cut, entry, service)).await,
+        ServeResult::Gone { reason } => entry.close(reason),
     }
 }
 
 /// Carries the bytes of a connection that speaks another protocol from here on, of which the client has sent `first` already.
-async fn carry_on(
+async fn relay_upgraded(
     stream: ClientStream,
     (first, app): (Vec<u8>, UpgradedApp),
     (permit, authorization): (Permit, Option<AuthorizedClient>),
@@ -202,7 +209,8 @@ async fn carry_on(
     let stream = match stream {
         ClientStream::Tls(stream) => stream,
         ClientStream::Plain(stream) => {
-            let carried = plaintext::carry_on(stream, (first, app), &permit, entry, (reservation, counters), service);
+            let carried =
+                plaintext::relay_upgraded(stream, (first, app), &permit, entry, (reservation, counters), service);
             return Box::pin(carried).await;
         }
     };

@@ -13,12 +13,12 @@ use super::client_stream::ClientStream;
 use super::connection::HttpConnection;
 use super::upgrade::UpgradedApp;
 use super::watch::ConnectionWatch;
-use super::{ClientProtocol, ReadyToServe, Served, h1, h2};
+use super::{ClientProtocol, ReadyToServe, ServeResult, h1, h2};
 use crate::budget::Reservation;
 use crate::config::AdmittedPeers;
 use crate::inbound::linger::linger_until_delivered;
 use crate::inbound::{
-    ConnectionError, Deadline, InboundService, TOO_MANY_CONNECTIONS, current_snapshot, proxy_header, refuse,
+    ConnectionError, Deadline, InboundService, TOO_MANY_CONNECTIONS, current_snapshot, proxy_header, reject,
 };
 use crate::io::{PlainStream, Transferred};
 use crate::lifecycle::Phase;
@@ -64,7 +64,7 @@ pub(super) async fn open(
             };
             Some(Box::new(ready))
         }
-        Err(error) => refuse(stream, error, entry).await,
+        Err(error) => reject(stream, error, entry).await,
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn serve(
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
-) -> Served {
+) -> ServeResult {
     match first_words(&mut stream, connection, watch, entry).await {
         Ok(ClientProtocol::Http2) => Box::pin(h2::serve(stream, connection, watch, entry)).await,
         Ok(ClientProtocol::Http1 | ClientProtocol::Unsaid) => {
@@ -84,9 +84,9 @@ pub(super) async fn serve(
             // Nothing of it was read for anybody: a reset is the clearest "not here". When the option cannot be set the socket is closed
             // all the same.
             let _ = stream.tcp().set_zero_linger();
-            Served::Gone { reason }
+            ServeResult::Gone { reason }
         }
-        Err(reason) => Served::Over { stream, reason, is_cut: false },
+        Err(reason) => ServeResult::Over { stream, reason, is_cut: false },
     }
 }
 
@@ -129,7 +129,7 @@ impl Drop for PlainByteCount<'_> {
 }
 
 /// Carries the bytes of a connection that speaks another protocol from here on, of which the client has sent `first` already.
-pub(super) async fn carry_on(
+pub(super) async fn relay_upgraded(
     stream: PlainStream,
     (first, app): (Vec<u8>, UpgradedApp),
     permit: &Permit,
@@ -161,9 +161,9 @@ async fn relay_until_closed(
     entry: &mut AccessLogEntry,
     service: &InboundService,
 ) -> CloseReason {
-    let accounted = PlainByteCount { relay, entry };
+    let counted = PlainByteCount { relay, entry };
     if let Some(limit) = service.timeouts.idle {
-        accounted.relay.set_idle_timeout(limit);
+        counted.relay.set_idle_timeout(limit);
     }
     let mut deadline = Deadline::first_of(None, service.timeouts.max_age);
     let mut phase = service.phase.clone();
@@ -171,16 +171,16 @@ async fn relay_until_closed(
         let here = *phase.borrow_and_update();
         match here {
             Phase::Running => {}
-            Phase::Retiring | Phase::Draining => accounted.relay.end_web_socket(),
-            Phase::Delivering => accounted.relay.end_after_backlog(),
+            Phase::Retiring | Phase::Draining => counted.relay.end_web_socket(),
+            Phase::Delivering => counted.relay.end_after_backlog(),
             Phase::Closing => return CloseReason::DrainTimeout,
         }
         tokio::select! {
             biased;
-            end = &mut *accounted.relay => {
+            end = &mut *counted.relay => {
                 let reason = end.into();
                 if reason == CloseReason::Overloaded {
-                    accounted.entry.set_error(&NoBacklogProgress);
+                    counted.entry.set_error(&NoBacklogProgress);
                 }
                 return reason;
             }

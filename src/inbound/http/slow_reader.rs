@@ -25,13 +25,13 @@ pub(super) struct PacedStream {
     /// Bytes that were written.
     written: u64,
     /// There once the client has not taken something.
-    backlog: Option<Box<UntakenAnswer>>,
+    backlog: Option<Box<ClientBacklog>>,
     is_evicted: bool,
 }
 
 /// What a client has not taken yet.
 #[derive(Debug)]
-struct UntakenAnswer {
+struct ClientBacklog {
     watch: BacklogWatch,
     reservation: Reservation,
     /// What the connection did not take; it keeps more of what it did.
@@ -72,13 +72,13 @@ impl PacedStream {
         let written = self.written;
         let backlog = self.backlog.get_or_insert_with(|| {
             let watch = BacklogWatch::new(Transferred { up: 0, down: written });
-            Box::new(UntakenAnswer { watch, reservation: self.budget.reservation(), bytes: 0 })
+            Box::new(ClientBacklog { watch, reservation: self.budget.reservation(), bytes: 0 })
         });
         // A flush knows nothing of what is written behind it.
         backlog.bytes = backlog.bytes.max(bytes);
         let kept = backlog.bytes + self.stream.unsent();
         backlog.reservation.set(kept);
-        while backlog.watch.poll_look(cx).is_ready() {
+        while backlog.watch.poll_check(cx).is_ready() {
             let down = delivered_to(self.stream.tcp(), written, true);
             let is_stuck = backlog.watch.is_stuck(Transferred { up: 0, down }, false, true);
             if is_stuck && kept > MIN_BACKLOG_BYTES && self.budget.is_short() {

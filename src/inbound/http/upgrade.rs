@@ -8,14 +8,14 @@ use hyper::upgrade::OnUpgrade;
 use super::app::AppConnectionIo;
 use super::body::AppExchange;
 use crate::config::UpgradeDrain;
-use crate::http::Heads;
+use crate::http::RequestHeads;
 use crate::io::AppStream;
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// What a connection becomes behind the answer that is under way.
 #[derive(Debug)]
 pub(super) struct UpgradeSlot {
-    heads: Heads,
+    heads: RequestHeads,
     pending: Mutex<Option<PendingUpgrade>>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct UpgradedApp {
 
 impl UpgradeSlot {
     /// That of a connection on which `heads` are judged.
-    pub(super) fn new(heads: Heads) -> Self {
+    pub(super) fn new(heads: RequestHeads) -> Self {
         Self { heads, pending: Mutex::default() }
     }
 

@@ -12,15 +12,15 @@ use crate::telemetry::{AccessLogEntry, CloseReason};
 
 /// Where a connection stands, as far as others have a say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum ConnectionState {
     /// It goes on.
     Serving,
     /// The instance goes: each next answer is the last one, and a connection that is idle for a moment is closed.
-    Going,
+    Draining,
     /// What is under way comes to its end, and nothing else.
-    Ending(CloseReason),
+    Closing(CloseReason),
     /// It is cut off.
-    Over,
+    Aborted,
 }
 
 /// Waits for the end of a time, if one was set, and else for ever. Cancel safe.
@@ -57,18 +57,18 @@ impl ConnectionWatch {
     }
 
     /// Where it stands now; what is decided of its client is noted in `entry`.
-    pub(super) fn standing(&mut self, entry: &mut AccessLogEntry) -> Standing {
+    pub(super) fn state(&mut self, entry: &mut AccessLogEntry) -> ConnectionState {
         let phase = *self.phase.borrow_and_update();
         self.generations.borrow_and_update();
         if self.ending.is_none() {
             self.ending = reauthorize(&mut self.authorization, entry, &self.service);
         }
         match (phase, self.ending) {
-            (Phase::Closing, _) => Standing::Over,
-            (_, Some(reason)) => Standing::Ending(reason),
-            (Phase::Delivering, None) => Standing::Ending(CloseReason::Completed),
-            (Phase::Retiring | Phase::Draining, None) => Standing::Going,
-            (Phase::Running, None) => Standing::Serving,
+            (Phase::Closing, _) => ConnectionState::Aborted,
+            (_, Some(reason)) => ConnectionState::Closing(reason),
+            (Phase::Delivering, None) => ConnectionState::Closing(CloseReason::Completed),
+            (Phase::Retiring | Phase::Draining, None) => ConnectionState::Draining,
+            (Phase::Running, None) => ConnectionState::Serving,
         }
     }
 

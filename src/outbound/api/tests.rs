@@ -145,7 +145,7 @@ async fn of_several_addresses_the_one_that_answers_is_taken() {
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let alive = listener.local_addr().unwrap();
-    let mut dials = Dials::new(vec![dead, alive], Duration::from_secs(10));
+    let mut dials = HappyEyeballs::new(vec![dead, alive], Duration::from_secs(10));
     assert_eq!(dials.next().await.unwrap().0, alive);
     assert!(dials.next().await.is_none() && dials.worst.unwrap().0 == dead);
 }

@@ -16,9 +16,9 @@ use tokio::net::UnixStream;
 
 pub use authentication::ProxyPassword;
 pub use hosts::Hosts;
-use request_target::{NamedServer, ProxyRefusal};
+use request_target::{NamedServer, ProxyRejection};
 
-use super::http::{ExchangeResponse, RequestHandler, Switch, no_connection, origin_form, own_response};
+use super::http::{ExchangeResponse, ProtocolSwitch, RequestHandler, no_connection, origin_form, own_response};
 use crate::config::AccessLogFilter;
 use crate::http::RequestHead;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry, RequestFields, RequestMode};
@@ -45,11 +45,15 @@ impl ProxyRequests {
     }
 
     /// Whom `request` names, if it may be asked for.
-    fn judge(&self, request: &Request<Incoming>, entry: &mut OutboundLogEntry) -> Result<NamedServer, ProxyRefusal> {
+    fn named_server(
+        &self,
+        request: &Request<Incoming>,
+        entry: &mut OutboundLogEntry,
+    ) -> Result<NamedServer, ProxyRejection> {
         if let Some(password) = &self.password
             && !password.is_shown(request.headers())
         {
-            return Err(ProxyRefusal::AuthenticationRequired);
+            return Err(ProxyRejection::AuthenticationRequired);
         }
         let named = NamedServer::of(request)?;
         if let Some(fields) = &mut entry.fields.request {
@@ -65,17 +69,17 @@ impl RequestHandler for ProxyRequests {
         head: RequestHead,
         request: Request<Incoming>,
         mut entry: OutboundLogEntry,
-        switch: &Switch,
+        switch: &ProtocolSwitch,
     ) -> ExchangeResponse {
-        let named = match self.judge(&request, &mut entry) {
+        let named = match self.named_server(&request, &mut entry) {
             Ok(named) => named,
-            Err(refusal) => return refuse(&refusal, entry),
+            Err(refusal) => return reject(&refusal, entry),
         };
         let target = self.hosts.mapped(named.target);
         entry.set_to(target.to_string().into());
         let Some(route) = self.hosts.route(&target) else {
             let ports = self.hosts.ports(&target.host);
-            return refuse(&ProxyRefusal::NotListed(target, ports), entry);
+            return reject(&ProxyRejection::NotListed(target, ports), entry);
         };
         let is_tunnel = *request.method() == Method::CONNECT;
         if let Some(fields) = &mut entry.fields.request {
@@ -119,7 +123,7 @@ impl RequestHandler for ProxyRequests {
 }
 
 /// The answer to a request that is not sent on.
-fn refuse(refusal: &ProxyRefusal, mut entry: OutboundLogEntry) -> ExchangeResponse {
+fn reject(refusal: &ProxyRejection, mut entry: OutboundLogEntry) -> ExchangeResponse {
     let answer = refusal.answer();
     let close_reason = refusal.close_reason();
     // Those that have no reason of their own in the log say it here.
@@ -128,7 +132,7 @@ fn refuse(refusal: &ProxyRefusal, mut entry: OutboundLogEntry) -> ExchangeRespon
         _ => answer.text.clone(),
     });
     let mut response = own_response(answer, close_reason, entry);
-    if let ProxyRefusal::AuthenticationRequired = refusal {
+    if let ProxyRejection::AuthenticationRequired = refusal {
         response.headers_mut().insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"vestibule\""));
     }
     response

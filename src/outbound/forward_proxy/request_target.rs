@@ -3,7 +3,7 @@
 use hyper::{Method, Request, StatusCode};
 
 use crate::config::{Target, values};
-use crate::http::OwnAnswer;
+use crate::http::LocalReply;
 use crate::telemetry::OutboundCloseReason;
 
 /// The port of `http://HOST/`.
@@ -20,7 +20,7 @@ pub(super) struct NamedServer {
 
 /// Why a request is not sent on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ProxyRefusal {
+pub(super) enum ProxyRejection {
     /// It names no server: it was meant for one that is not a proxy.
     NotAbsolute,
     /// Its URL is of another kind than `http:` and `ws:`.
@@ -39,40 +39,40 @@ pub(super) enum ProxyRefusal {
 
 impl NamedServer {
     /// Whom `request` names: by CONNECT, or by a URL in its first line (RFC 9112, 3.2.2 and 3.2.3).
-    pub(super) fn of<B>(request: &Request<B>) -> Result<Self, ProxyRefusal> {
+    pub(super) fn of<B>(request: &Request<B>) -> Result<Self, ProxyRejection> {
         let (method, uri) = (request.method(), request.uri());
         if *method == Method::TRACE {
-            return Err(ProxyRefusal::MethodNotAllowed);
+            return Err(ProxyRejection::MethodNotAllowed);
         }
         let is_connect = *method == Method::CONNECT;
         match uri.scheme_str() {
             // What a WebSocket begins with is a request as any other, and some clients write it so.
             Some(scheme) if !is_connect && ["http", "ws"].iter().any(|plain| scheme.eq_ignore_ascii_case(plain)) => {}
-            Some(scheme) => return Err(ProxyRefusal::UnsupportedScheme(scheme.to_owned())),
+            Some(scheme) => return Err(ProxyRejection::UnsupportedScheme(scheme.to_owned())),
             None if is_connect && uri.path_and_query().is_none() => {}
-            None => return Err(ProxyRefusal::NotAbsolute),
+            None => return Err(ProxyRejection::NotAbsolute),
         }
-        let authority = uri.authority().ok_or(ProxyRefusal::NotAbsolute)?.as_str();
+        let authority = uri.authority().ok_or(ProxyRejection::NotAbsolute)?.as_str();
         if authority.contains('@') {
-            return Err(ProxyRefusal::UserInTarget);
+            return Err(ProxyRejection::UserInTarget);
         }
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
         let text = match (has_port, is_connect) {
             (true, _) => authority.to_owned(),
             (false, false) => format!("{authority}:{HTTP_PORT}"),
             // There is no port that is meant by itself.
-            (false, true) => return Err(ProxyRefusal::BadTarget),
+            (false, true) => return Err(ProxyRejection::BadTarget),
         };
         // `http://host:/` means the port of the scheme (RFC 3986, 3.2.3).
         let text = if text.ends_with(':') && !is_connect { format!("{text}{HTTP_PORT}") } else { text };
-        let target = values::target(&text).map_err(|_| ProxyRefusal::BadTarget)?;
+        let target = values::target(&text).map_err(|_| ProxyRejection::BadTarget)?;
         Ok(Self { authority: authority.to_owned(), target })
     }
 }
 
-impl ProxyRefusal {
+impl ProxyRejection {
     /// What the app is answered.
-    pub(super) fn answer(&self) -> OwnAnswer {
+    pub(super) fn answer(&self) -> LocalReply {
         let (status, reason, text) = match self {
             Self::NotAbsolute => (
                 StatusCode::BAD_REQUEST,
@@ -110,7 +110,7 @@ impl ProxyRefusal {
                 "the password is missing or wrong; it stands in the URL of CF_INSTANCE_MTLS_PROXY".to_owned(),
             ),
         };
-        OwnAnswer { status, reason, text }
+        LocalReply { status, reason, text }
     }
 
     /// Why it ends.
@@ -127,7 +127,7 @@ impl ProxyRefusal {
 mod tests {
     use super::*;
 
-    fn named(method: &str, uri: &str) -> Result<String, ProxyRefusal> {
+    fn named(method: &str, uri: &str) -> Result<String, ProxyRejection> {
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
         NamedServer::of(&request).map(|named| named.target.to_string())
     }
@@ -153,28 +153,28 @@ mod tests {
     #[test]
     fn what_is_read_in_several_ways_is_refused() {
         for (method, uri, expected) in [
-            ("GET", "/x", ProxyRefusal::NotAbsolute),
-            ("OPTIONS", "*", ProxyRefusal::NotAbsolute),
-            ("GET", "https://backend/", ProxyRefusal::UnsupportedScheme("https".to_owned())),
-            ("GET", "wss://backend/", ProxyRefusal::UnsupportedScheme("wss".to_owned())),
-            ("CONNECT", "ws://backend:80/", ProxyRefusal::UnsupportedScheme("ws".to_owned())),
-            ("GET", "ftp://backend/", ProxyRefusal::UnsupportedScheme("ftp".to_owned())),
-            ("CONNECT", "http://backend:80/", ProxyRefusal::UnsupportedScheme("http".to_owned())),
-            ("GET", "http://user:secret@backend/", ProxyRefusal::UserInTarget),
-            ("GET", "http://127.0.0.1@backend/", ProxyRefusal::UserInTarget),
-            ("CONNECT", "user@backend:80", ProxyRefusal::UserInTarget),
-            ("CONNECT", "backend", ProxyRefusal::BadTarget),
-            ("GET", "http://0177.1/", ProxyRefusal::BadTarget),
-            ("GET", "http://2130706433/", ProxyRefusal::BadTarget),
-            ("GET", "http://0x7f.1/", ProxyRefusal::BadTarget),
-            ("GET", "http://127.1/", ProxyRefusal::BadTarget),
-            ("GET", "http://127.0.0.1./", ProxyRefusal::BadTarget),
-            ("GET", "http://0.0.0.0/", ProxyRefusal::BadTarget),
-            ("GET", "http://[::]/", ProxyRefusal::BadTarget),
-            ("GET", "http://-a/", ProxyRefusal::BadTarget),
-            ("GET", "http://backend:0/", ProxyRefusal::BadTarget),
-            ("GET", "http://backend:99999/", ProxyRefusal::BadTarget),
-            ("TRACE", "http://backend/", ProxyRefusal::MethodNotAllowed),
+            ("GET", "/x", ProxyRejection::NotAbsolute),
+            ("OPTIONS", "*", ProxyRejection::NotAbsolute),
+            ("GET", "https://backend/", ProxyRejection::UnsupportedScheme("https".to_owned())),
+            ("GET", "wss://backend/", ProxyRejection::UnsupportedScheme("wss".to_owned())),
+            ("CONNECT", "ws://backend:80/", ProxyRejection::UnsupportedScheme("ws".to_owned())),
+            ("GET", "ftp://backend/", ProxyRejection::UnsupportedScheme("ftp".to_owned())),
+            ("CONNECT", "http://backend:80/", ProxyRejection::UnsupportedScheme("http".to_owned())),
+            ("GET", "http://user:secret@backend/", ProxyRejection::UserInTarget),
+            ("GET", "http://127.0.0.1@backend/", ProxyRejection::UserInTarget),
+            ("CONNECT", "user@backend:80", ProxyRejection::UserInTarget),
+            ("CONNECT", "backend", ProxyRejection::BadTarget),
+            ("GET", "http://0177.1/", ProxyRejection::BadTarget),
+            ("GET", "http://2130706433/", ProxyRejection::BadTarget),
+            ("GET", "http://0x7f.1/", ProxyRejection::BadTarget),
+            ("GET", "http://127.1/", ProxyRejection::BadTarget),
+            ("GET", "http://127.0.0.1./", ProxyRejection::BadTarget),
+            ("GET", "http://0.0.0.0/", ProxyRejection::BadTarget),
+            ("GET", "http://[::]/", ProxyRejection::BadTarget),
+            ("GET", "http://-a/", ProxyRejection::BadTarget),
+            ("GET", "http://backend:0/", ProxyRejection::BadTarget),
+            ("GET", "http://backend:99999/", ProxyRejection::BadTarget),
+            ("TRACE", "http://backend/", ProxyRejection::MethodNotAllowed),
         ] {
             let Ok(request) = Request::builder().method(method).uri(uri).body(()) else { continue };
             assert_eq!(NamedServer::of(&request), Err(expected), "{method} {uri}");

@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 use super::hosts::ProxiedHost;
 use crate::config::TlsTunnel;
-use crate::http::OwnAnswer;
+use crate::http::LocalReply;
 use crate::io::AppStream;
 use crate::outbound::attempts::{AcceptedDial, Connected};
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::Endpoint;
 use crate::outbound::error::OutboundError;
-use crate::outbound::http::{ExchangeResponse, Switch, linger, no_connection, own_response};
+use crate::outbound::http::{ExchangeResponse, ProtocolSwitch, linger, no_connection, own_response};
 use crate::outbound::session::OutboundSession;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry, RequestMode};
 
@@ -48,7 +48,7 @@ pub(super) async fn open(
     host: Arc<ProxiedHost>,
     tls: TlsTunnel,
     mut entry: OutboundLogEntry,
-    switch: &Switch,
+    switch: &ProtocolSwitch,
 ) -> ExchangeResponse {
     let begun = async {
         let permit = host.client().begin_request()?;
@@ -79,7 +79,7 @@ impl TunnelStart {
     /// What `app` has sent `first` decides. `None`: it does not come to a session, and the app was told.
     async fn begin(mut self, mut app: AppStream, mut first: Vec<u8>, tls: TlsTunnel) -> Option<OutboundSession> {
         if !self.host.is_listed() {
-            return Some(self.carry_as_it_is(app, first, RequestMode::TunnelRaw));
+            return Some(self.relay_unread(app, first, RequestMode::TunnelRaw));
         }
         if first.is_empty() {
             first.reserve(FIRST_READ);
@@ -107,7 +107,7 @@ impl TunnelStart {
                 "the app speaks TLS by itself through the forward proxy, so the server sees no certificate of ours; write http:// in the app's URL"
             );
         }
-        Some(self.carry_as_it_is(app, first, RequestMode::TunnelTls))
+        Some(self.relay_unread(app, first, RequestMode::TunnelTls))
     }
 
     /// The handshake with the server, or with another, and then what the app has sent.
@@ -115,7 +115,7 @@ impl TunnelStart {
         self.note_mode(RequestMode::TunnelWrapped);
         let dialler = Arc::clone(self.host.client().dialler());
         let Self { dialled, tried, mut entry, permit, .. } = self;
-        match shake_hands(&dialler, dialled, &tried, &mut entry).await {
+        match handshake(&dialler, dialled, &tried, &mut entry).await {
             Ok(connected) => {
                 let session = OutboundSession::new(app, connected, entry, &dialler.backlogs);
                 Some(session.beginning_with(first, Vec::new()).counted_by(permit))
@@ -130,7 +130,7 @@ impl TunnelStart {
     }
 
     /// The bytes are not ours to protect.
-    fn carry_as_it_is(mut self, app: AppStream, first: Vec<u8>, mode: RequestMode) -> OutboundSession {
+    fn relay_unread(mut self, app: AppStream, first: Vec<u8>, mode: RequestMode) -> OutboundSession {
         self.note_mode(mode);
         let backlogs = Arc::clone(&self.dialler().backlogs);
         let Self { dialled, entry, permit, .. } = self;
@@ -161,7 +161,7 @@ impl TunnelStart {
 }
 
 /// As long as for the first time: whoever was waited for was the app.
-async fn shake_hands(
+async fn handshake(
     dialler: &Dialler,
     dialled: AcceptedDial,
     tried: &[Arc<Endpoint>],
@@ -171,7 +171,7 @@ async fn shake_hands(
 }
 
 /// Gives `answer` to `app`, which has sent `first`, if it speaks HTTP; else it sees a reset.
-async fn tell(mut app: AppStream, first: &[u8], answer: OwnAnswer) {
+async fn tell(mut app: AppStream, first: &[u8], answer: LocalReply) {
     let method = first.split(|byte| *byte == b' ').next().unwrap_or_default();
     let speaks_http = method.len() < first.len() && !method.is_empty() && method.iter().all(u8::is_ascii_uppercase);
     if speaks_http && app.write_all(&answer.into_bytes()).await.is_ok() {

@@ -294,7 +294,7 @@ impl<S: Side> BacklogStream<S> {
             None => *written,
         };
         let watch = watch.get_or_insert_with(|| BacklogWatch::new(Transferred { up: 0, down: delivered() }));
-        while watch.poll_look(cx).is_ready() {
+        while watch.poll_check(cx).is_ready() {
             if watch.is_stuck(Transferred { up: 0, down: delivered() }, false, holds) && backlog.budget.is_short() {
                 let _ = backlog.evicted.set(());
                 return Poll::Ready(io::Error::other(NoBacklogProgress));

@@ -13,9 +13,9 @@ use super::backlog::{HeldBody, HeldBytes};
 use super::channel::Channel;
 use super::failure::response_failure;
 use super::pool::Pool;
-use crate::http::{BodyProgress, OwnAnswer, RequestInFlight, remove_from_trailers};
+use crate::http::{BodyProgress, LocalReply, RequestInFlight, remove_from_trailers};
 use crate::outbound::dialler::Dialler;
-use crate::outbound::endpoints::Lease;
+use crate::outbound::endpoints::EndpointLease;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// The response to a request of the app: the server's, or one of our own.
@@ -23,7 +23,7 @@ pub(in crate::outbound) type ExchangeResponse = Response<Either<HeldBody<Respons
 
 /// Our own `answer` to a request that ends for `reason`.
 pub(in crate::outbound) fn own_response(
-    answer: OwnAnswer,
+    answer: LocalReply,
     reason: OutboundCloseReason,
     mut entry: OutboundLogEntry,
 ) -> ExchangeResponse {
@@ -64,7 +64,7 @@ pub(super) struct Exchange {
     /// The app's next request waits until then.
     pub(super) _in_flight: Option<RequestInFlight>,
     /// It counts as a request until then.
-    pub(super) _lease: Lease,
+    pub(super) _lease: EndpointLease,
     pub(super) _permit: OwnedSemaphorePermit,
 }
 

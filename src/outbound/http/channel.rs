@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use super::backlog::{BacklogStream, BodyBacklog, HeldBody};
 use crate::config::{Host, Target};
 use crate::http::RequestBody;
-use crate::io::{OwnedTask, TalliedStream, Tally};
+use crate::io::{ByteMeter, MeteredStream, OwnedTask};
 use crate::lifecycle::DrainGuard;
 use crate::outbound::attempts::{Connected, Verified};
 use crate::outbound::dialler::Dialler;
-use crate::outbound::endpoints::{Endpoint, Lease};
+use crate::outbound::endpoints::{Endpoint, EndpointLease};
 use crate::outbound::error::OutboundError;
 use crate::outbound::retirement::{Retirement, RetirementStep};
 use crate::outbound::stream::EndpointStream;
@@ -28,13 +28,13 @@ use crate::tls::Negotiated;
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 /// The TLS connection to an endpoint on which hyper's client speaks.
-pub(super) type Connection = TokioIo<TalliedStream<BacklogStream<EndpointStream>>>;
+pub(super) type Connection = TokioIo<MeteredStream<BacklogStream<EndpointStream>>>;
 
 /// A connection to an endpoint, ready for a request. Dropping it cuts it off.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) sender: SendRequest<HeldBody<RequestBody>>,
-    pub(super) tally: Arc<Tally>,
+    pub(super) meter: Arc<ByteMeter>,
     /// What is on its way to the endpoint.
     pub(super) backlog: BodyBacklog,
     pub(super) origin: Arc<ChannelOrigin>,
@@ -67,7 +67,7 @@ async fn drive(
     let mut connection = std::pin::pin!(connection.with_upgrades());
     loop {
         // One that is to be let go gets no new request: it is of another generation. The one under way comes to its end.
-        if let Some(RetirementStep::End(reason, detail)) = retirement.judge(&chain) {
+        if let Some(RetirementStep::End(reason, detail)) = retirement.check(&chain) {
             let _ = origin.ended.set((reason, detail));
             return;
         }
@@ -88,7 +88,7 @@ impl Channel {
         dialler: &Arc<Dialler>,
         guard: Option<DrainGuard>,
         entry: &OutboundLogEntry,
-    ) -> Result<(Self, Lease), OutboundError> {
+    ) -> Result<(Self, EndpointLease), OutboundError> {
         let Connected { stream, verified, lease } = connected;
         let chain = stream.certificates().to_vec();
         let origin = Arc::new(ChannelOrigin {
@@ -101,8 +101,8 @@ impl Channel {
             ended: OnceLock::new(),
         });
         let backlog = BodyBacklog::new(&dialler.backlogs);
-        let stream = TalliedStream::new(BacklogStream::new(stream, &backlog));
-        let tally = stream.tally();
+        let stream = MeteredStream::new(BacklogStream::new(stream, &backlog));
+        let meter = stream.meter();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_RESPONSE_HEAD);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(OutboundError::Http)?;
@@ -112,7 +112,7 @@ impl Channel {
             // Until then the end of the process waits for it.
             drop(guard);
         });
-        Ok((Self { sender, tally, backlog, origin, is_reused: false, driver }, lease))
+        Ok((Self { sender, meter, backlog, origin, is_reused: false, driver }, lease))
     }
 
     /// Whether it leads to `endpoint` under `generation`.
@@ -140,7 +140,7 @@ impl Channel {
 
     /// Whether it has ended without close_notify.
     pub(super) fn is_truncated(&self) -> bool {
-        self.tally.is_truncated()
+        self.meter.is_truncated()
     }
 
     /// Closes it as one that is done: close_notify and FIN.

@@ -17,15 +17,15 @@ use super::channel::{Channel, Connection};
 use super::failure::{no_connection, response_failure, server_failure};
 use super::pool::{HttpShared, Pool};
 use super::retry::RetryBudget;
-use super::server::Switch;
+use super::server::ProtocolSwitch;
 use crate::config::EjectOn;
 use crate::http::{
     RequestBody, RequestHead, remove_from_request, remove_from_response, remove_from_trailers, response_problem,
 };
-use crate::io::TallySince;
+use crate::io::BytesSince;
 use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
-use crate::outbound::endpoints::{Endpoint, Lease};
+use crate::outbound::endpoints::{Endpoint, EndpointLease};
 use crate::outbound::error::OutboundError;
 use crate::outbound::session::OutboundSession;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
@@ -83,7 +83,7 @@ impl HttpClient {
         request: Request<Incoming>,
         head: RequestHead,
         mut entry: OutboundLogEntry,
-        switch: &Switch,
+        switch: &ProtocolSwitch,
     ) -> ExchangeResponse {
         let permit = match self.begin_request() {
             Ok(permit) => permit,
@@ -121,12 +121,12 @@ impl HttpClient {
                 });
             }
             // Should the app go meanwhile, the entry knows what was carried.
-            entry.fields.carried = Some(TallySince::now(&channel.tally));
-            channel.tally.limit_reading(Some(MAX_BEFORE_RESPONSE));
+            entry.fields.bytes_since = Some(BytesSince::now(&channel.meter));
+            channel.meter.limit_reading(Some(MAX_BEFORE_RESPONSE));
             let sent = channel.sender.try_send_request(request);
             let mut error = match sent.await {
                 Ok(response) => {
-                    channel.tally.limit_reading(None);
+                    channel.meter.limit_reading(None);
                     let exchange = Exchange {
                         channel,
                         pool: Arc::clone(&self.pool),
@@ -142,7 +142,8 @@ impl HttpClient {
                 }
                 Err(error) => error,
             };
-            let nothing_heard = entry.fields.carried.as_ref().is_none_or(|carried| carried.bytes().down == 0);
+            let nothing_received =
+                entry.fields.bytes_since.as_ref().is_none_or(|bytes_since| bytes_since.bytes().down == 0);
             if let Some(request) = error.take_message().filter(|_| unsent < MAX_UNSENT) {
                 // Nothing of it was written: the connection was closed meanwhile.
                 unsent += 1;
@@ -165,12 +166,12 @@ impl HttpClient {
             };
             // A connection that was kept may well have come to its end meanwhile.
             let may_end =
-                channel.is_reused && nothing_heard && reason != OutboundCloseReason::ClientCertificateRejected;
+                channel.is_reused && nothing_received && reason != OutboundCloseReason::ClientCertificateRejected;
             if reason.is_the_endpoints() && !may_end {
                 self.dialler.endpoints.failed_behind_handshake(&channel.origin.endpoint);
             }
             let under_way = self.max_requests - self.requests.available_permits();
-            if let Some(copy) = copy.filter(|_| nothing_heard && retry.is_none())
+            if let Some(copy) = copy.filter(|_| nothing_received && retry.is_none())
                 && let Some(taken) = self.retries.take(under_way)
             {
                 if let Some(request) = &mut entry.fields.request {
@@ -206,7 +207,7 @@ impl HttpClient {
         tried: &[Arc<Endpoint>],
         is_fresh: bool,
         entry: &mut OutboundLogEntry,
-    ) -> Result<(Channel, Lease), OutboundError> {
+    ) -> Result<(Channel, EndpointLease), OutboundError> {
         let mut attempts = self.dialler.attempts(tried, entry).await?;
         let generation = attempts.snapshot().map_or(0, |snapshot| snapshot.generation);
         if let Some(lease) = attempts.choose_first(entry).filter(|_| !is_fresh) {
@@ -236,7 +237,7 @@ impl HttpClient {
         mut response: Response<Incoming>,
         mut exchange: Exchange,
         asked: Option<&HeaderValue>,
-        switch: &Switch,
+        switch: &ProtocolSwitch,
     ) -> ExchangeResponse {
         let status = response.status();
         let (endpoints, endpoint) = (&self.dialler.endpoints, &exchange.channel.origin.endpoint);
@@ -286,7 +287,7 @@ impl HttpClient {
                     return None;
                 };
                 // From here on the session counts.
-                entry.fields.carried = None;
+                entry.fields.bytes_since = None;
                 let stream = parts.io.into_inner().into_inner().into_inner();
                 let connected = Connected { stream, verified, lease };
                 let session = OutboundSession::new(app, connected, entry, &dialler.backlogs);

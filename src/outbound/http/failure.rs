@@ -5,20 +5,20 @@ use std::io;
 use hyper::StatusCode;
 
 use super::channel::Channel;
-use crate::http::{HeadRefusal, OwnAnswer, io_cause};
+use crate::http::{HeadRejection, LocalReply, io_cause};
 use crate::io::ReadLimitReached;
 use crate::outbound::error::{AttemptError, OutboundError, rejection};
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// The answer to a head that is refused.
-pub(in crate::outbound) fn refusal(refused: HeadRefusal) -> OwnAnswer {
+pub(in crate::outbound) fn refusal(refused: HeadRejection) -> LocalReply {
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    OwnAnswer { status, reason: refused.into(), text: refused.text().to_owned() }
+    LocalReply { status, reason: refused.into(), text: refused.text().to_owned() }
 }
 
 /// The answer where no endpoint could be connected to. `entry` knows whom it was for, and is told why.
-pub(in crate::outbound) fn no_connection(error: &OutboundError, entry: &mut OutboundLogEntry) -> OwnAnswer {
+pub(in crate::outbound) fn no_connection(error: &OutboundError, entry: &mut OutboundLogEntry) -> LocalReply {
     let (reason, detail) = (error.reason(), error.with_remedy());
     match error.is_of_a_server() {
         true => server_failure(reason, detail, entry),
@@ -31,7 +31,7 @@ pub(in crate::outbound) fn no_connection(error: &OutboundError, entry: &mut Outb
 
 /// The answer where the exchange with an endpoint has failed for `reason`, of which `detail` has more. The app is told which server it was,
 /// as far as it is the server's fault; `entry` knows that, and has fields of its own for it.
-pub(super) fn server_failure(reason: OutboundCloseReason, detail: String, entry: &mut OutboundLogEntry) -> OwnAnswer {
+pub(super) fn server_failure(reason: OutboundCloseReason, detail: String, entry: &mut OutboundLogEntry) -> LocalReply {
     let text = match reason {
         OutboundCloseReason::AppReset | OutboundCloseReason::BadRequest => detail.clone(),
         _ => format!("{}: {detail}", entry.server()),
@@ -40,7 +40,7 @@ pub(super) fn server_failure(reason: OutboundCloseReason, detail: String, entry:
     own_answer(reason, text)
 }
 
-fn own_answer(reason: OutboundCloseReason, text: String) -> OwnAnswer {
+fn own_answer(reason: OutboundCloseReason, text: String) -> LocalReply {
     use OutboundCloseReason as Reason;
     let status = match reason {
         Reason::NoEndpoint | Reason::Overloaded | Reason::NoCredentials | Reason::CredentialExpired => {
@@ -52,7 +52,7 @@ fn own_answer(reason: OutboundCloseReason, text: String) -> OwnAnswer {
         Reason::AuthenticationRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         _ => StatusCode::BAD_GATEWAY,
     };
-    OwnAnswer { status, reason: reason.as_str(), text }
+    LocalReply { status, reason: reason.as_str(), text }
 }
 
 /// Why the exchange over `channel` has failed with `error`, and more of it.
@@ -60,8 +60,8 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
     use OutboundCloseReason as Reason;
     // We have ended it ourselves.
     if let Some((reason, detail)) = channel.ended() {
-        let told = detail.clone().unwrap_or_else(|| reason.meaning().to_owned());
-        return (*reason, told);
+        let message = detail.clone().unwrap_or_else(|| reason.meaning().to_owned());
+        return (*reason, message);
     }
     if channel.backlog.is_evicted() {
         return (Reason::Overloaded, NoBacklogProgress.to_string());

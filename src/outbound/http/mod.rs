@@ -23,10 +23,10 @@ pub(super) use self::body::{ExchangeResponse, own_response};
 pub use self::client::HttpClient;
 pub(super) use self::failure::no_connection;
 pub use self::pool::HttpShared;
-pub(super) use self::server::{RequestHandler, Switch, linger};
+pub(super) use self::server::{ProtocolSwitch, RequestHandler, linger};
 pub use self::service::RequestService;
 use crate::config::AccessLogFilter;
-use crate::http::{OwnAnswer, RequestHead};
+use crate::http::{LocalReply, RequestHead};
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry, RequestFields};
 
 /// What the server is asked for by `head`, of which hyper has made `parts`: whom the app took us for says nothing to it (RFC 9112, 3.2.1
@@ -61,11 +61,11 @@ impl RequestHandler for OutboundRequests {
         head: RequestHead,
         request: Request<Incoming>,
         entry: OutboundLogEntry,
-        switch: &Switch,
+        switch: &ProtocolSwitch,
     ) -> ExchangeResponse {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let text = format!("{} is not sent on here", request.method());
-            let answer = OwnAnswer { status: StatusCode::METHOD_NOT_ALLOWED, reason: "method_not_allowed", text };
+            let answer = LocalReply { status: StatusCode::METHOD_NOT_ALLOWED, reason: "method_not_allowed", text };
             return own_response(answer, OutboundCloseReason::BadRequest, entry);
         }
         let (mut parts, body) = request.into_parts();
@@ -73,7 +73,7 @@ impl RequestHandler for OutboundRequests {
             let host = Some(authority.as_str()).filter(|authority| !authority.contains('@'));
             let Some(host) = host.and_then(|host| HeaderValue::try_from(host).ok()) else {
                 let text = "there is a user in the URL; send it as Authorization".to_owned();
-                let answer = OwnAnswer { status: StatusCode::BAD_REQUEST, reason: "user_in_target", text };
+                let answer = LocalReply { status: StatusCode::BAD_REQUEST, reason: "user_in_target", text };
                 return own_response(answer, OutboundCloseReason::BadRequest, entry);
             };
             parts.headers.insert(HOST, host);

@@ -43,7 +43,7 @@ impl HttpShared {
 /// Connections that wait, those that have waited the longest in front.
 #[derive(Debug)]
 pub(super) struct Pool {
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<Vec<IdleChannel>>,
     shared: HttpShared,
     /// There is one where there was none.
     came: Notify,
@@ -51,7 +51,7 @@ pub(super) struct Pool {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct IdleChannel {
     channel: Channel,
     since: Instant,
     place: OwnedSemaphorePermit,
@@ -67,7 +67,7 @@ impl Pool {
         self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<IdleChannel>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,7 +90,7 @@ impl Pool {
                 return channel.finish();
             }
             Err(_) => {
-                let Waiting { channel, place, .. } = waiting.remove(0);
+                let IdleChannel { channel, place, .. } = waiting.remove(0);
                 self.dialler.counters.count_idle(-1);
                 channel.finish();
                 place
@@ -99,7 +99,7 @@ impl Pool {
         if waiting.is_empty() {
             self.came.notify_one();
         }
-        waiting.push(Waiting { channel, since: Instant::now(), place });
+        waiting.push(IdleChannel { channel, since: Instant::now(), place });
         self.dialler.counters.count_idle(1);
     }
 
@@ -114,7 +114,7 @@ impl Pool {
     pub(super) fn take(&self, endpoint: &Arc<Endpoint>, generation: u64) -> Option<Channel> {
         let mut waiting = self.waiting();
         let at = waiting.iter().rposition(|waiting| waiting.channel.leads_to(endpoint, generation))?;
-        let Waiting { channel, .. } = waiting.remove(at);
+        let IdleChannel { channel, .. } = waiting.remove(at);
         self.dialler.counters.count_idle(-1);
         Some(channel)
     }
@@ -162,7 +162,7 @@ impl Pool {
                 || !one.channel.is_of(generation)
                 || idle_timeout.is_some_and(|limit| now.duration_since(one.since) >= limit)
         });
-        for Waiting { channel, .. } in gone {
+        for IdleChannel { channel, .. } in gone {
             self.dialler.counters.count_idle(-1);
             let is_retired = !channel.is_of(generation);
             self.finish(channel, is_retired);
@@ -173,7 +173,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for Waiting { channel, .. } in self.waiting().drain(..) {
+        for IdleChannel { channel, .. } in self.waiting().drain(..) {
             self.dialler.counters.count_idle(-1);
             channel.finish();
         }

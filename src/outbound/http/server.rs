@@ -20,7 +20,9 @@ use super::backlog::{BacklogStream, BodyBacklog};
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
 use crate::budget::Budget;
-use crate::http::{HangUp, HeadRefusal, HeadRules, Heads, MAX_HEAD, RequestHead, RequestInFlight, ScannedStream};
+use crate::http::{
+    HangUp, HeadRejection, HeadRules, MAX_HEAD, RequestHead, RequestHeads, RequestInFlight, ScannedStream,
+};
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
@@ -42,7 +44,7 @@ pub(in crate::outbound) trait RequestHandler: Send + Sync + 'static {
         head: RequestHead,
         request: Request<Incoming>,
         entry: OutboundLogEntry,
-        switch: &Switch,
+        switch: &ProtocolSwitch,
     ) -> impl Future<Output = ExchangeResponse> + Send;
 
     /// The entry of a request that begins with `method`, as far as that is known.
@@ -63,17 +65,17 @@ pub(in crate::outbound) type TunnelOpening =
     Pin<Box<dyn Future<Output = Option<(OutboundSession, Arc<Dialler>)>> + Send>>;
 
 /// What a connection becomes behind the response that is under way.
-pub(in crate::outbound) struct Switch {
+pub(in crate::outbound) struct ProtocolSwitch {
     tunnel: Mutex<Option<Tunnel>>,
     in_flight: Mutex<Option<RequestInFlight>>,
-    heads: Heads,
+    heads: RequestHeads,
     /// Why the connection was cut, should it be.
     cut: CutReason,
     /// What is on its way to the app.
     backlog: BodyBacklog,
 }
 
-impl Switch {
+impl ProtocolSwitch {
     /// It becomes `tunnel`.
     pub(in crate::outbound) fn to(&self, tunnel: Tunnel) {
         *self.tunnel() = Some(tunnel);
@@ -118,7 +120,7 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     let stream = ScannedStream::new(app, HeadRules::usual_forward_proxy(), HEAD_TIMEOUT, budget.reservation());
     let heads = stream.heads();
     let cut = CutReason::none_yet();
-    let switch = Arc::new(Switch {
+    let switch = Arc::new(ProtocolSwitch {
         tunnel: Mutex::default(),
         in_flight: Mutex::default(),
         heads: heads.clone(),
@@ -145,7 +147,7 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
                 }
                 Some((Err(refusal), _in_flight)) => refused(refusal, handler.entry(None)),
                 // Every request was judged; one that was not is not acted on.
-                None => refused(HeadRefusal::NotHttp, handler.entry(None)),
+                None => refused(HeadRejection::NotHttp, handler.entry(None)),
             };
             Ok::<_, Infallible>(response)
         })
@@ -195,11 +197,11 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
 }
 
 /// The answer to a head that is refused.
-fn refused(why: HeadRefusal, mut entry: OutboundLogEntry) -> ExchangeResponse {
+fn refused(why: HeadRejection, mut entry: OutboundLogEntry) -> ExchangeResponse {
     let reason: &'static str = why.into();
     entry.fields.detail = Some(format!("{reason}: {}", why.text()));
     let close_reason = match why {
-        HeadRefusal::Overloaded => OutboundCloseReason::Overloaded,
+        HeadRejection::Overloaded => OutboundCloseReason::Overloaded,
         _ => OutboundCloseReason::BadRequest,
     };
     own_response(refusal(why), close_reason, entry)

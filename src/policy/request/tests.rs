@@ -33,8 +33,8 @@ fn other() -> Client {
 
 /// What becomes of a request: the rule, or the reason of the refusal.
 fn verdict(policy: &Policy, client: &Client, method: &str, path: &str) -> Result<String, &'static str> {
-    let judged = policy.authorize_request(client, None, method, &fold(path).unwrap());
-    judged.map(|(permit, _)| permit.rule().unwrap().to_string()).map_err(|denial| denial.reason())
+    let result = policy.authorize_request(client, None, method, &fold(path).unwrap());
+    result.map(|(permit, _)| permit.rule().unwrap().to_string()).map_err(|denial| denial.reason())
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn requests_are_answered_as_their_routes_say() {
         ("fragment", "GET", "/b#/api", None),
         ("OPTIONS *", "OPTIONS", "*", Some((403, "path_not_allowed"))),
     ] {
-        let verdict = policy.judge_request(&Client::Anonymous, None, method, target, PathHandling::default());
-        let answer = verdict.judged.err().map(|denial| (denial.status(), denial.reason()));
+        let verdict = policy.evaluate_request(&Client::Anonymous, None, method, target, PathHandling::default());
+        let answer = verdict.result.err().map(|denial| (denial.status(), denial.reason()));
         assert_eq!(answer, expected, "{name}");
     }
     assert_eq!(verdict(&policy, &app(), "DELETE", "/api/x"), Ok(APP.to_owned()));
@@ -160,8 +160,8 @@ fn the_route_is_told_of_requests_that_it_does_not_admit_too() {
 /// What becomes of a request of `client` by GET whose path may be read differently, where that is judged; the route that was decisive.
 fn lenient(policy: &Policy, client: &Client, target: &str) -> Result<String, &'static str> {
     let handling = PathHandling { ambiguous: AmbiguousPaths::JudgeRaw, changed: ChangedPaths::ForwardFolded };
-    let verdict = policy.judge_request(client, None, "GET", target, handling);
-    verdict.judged.map(|_| verdict.route.unwrap().to_string()).map_err(|denial| denial.reason())
+    let verdict = policy.evaluate_request(client, None, "GET", target, handling);
+    verdict.result.map(|_| verdict.route.unwrap().to_string()).map_err(|denial| denial.reason())
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn an_ambiguous_path_is_admitted_by_all_routes_that_it_may_be_for_or_by_none() {
     // Whoever is admitted everywhere may ask for it.
     assert_eq!(lenient(&policy, &app(), "/files/..%2fapi/admin"), Ok("/".to_owned()));
     let handling = PathHandling { ambiguous: AmbiguousPaths::JudgeRaw, ..PathHandling::default() };
-    let posted = policy.judge_request(&app(), None, "POST", "/%2f", handling).judged;
+    let posted = policy.evaluate_request(&app(), None, "POST", "/%2f", handling).result;
     assert_eq!(posted.unwrap_err().reason(), "method_not_allowed", "/files is for GET alone");
     let denying = Policy { deny: vec![rule(APP)], ..policy };
     assert_eq!(lenient(&denying, &app(), "/x/%2f"), Err("denied"));
@@ -221,7 +221,7 @@ fn an_ambiguous_path_is_audited_by_what_would_become_of_it() {
     let handling = PathHandling { ambiguous: AmbiguousPaths::JudgeRaw, ..PathHandling::default() };
     let audit = Policy { mode: PolicyMode::Audit, ..policy(&[("/", &["any"]), ("/admin", &[APP])]) };
     let would_deny = |client: &Client, path: &str| {
-        let permit = audit.judge_request(client, None, "GET", path, handling).judged.unwrap();
+        let permit = audit.evaluate_request(client, None, "GET", path, handling).result.unwrap();
         permit.would_deny().map(RequestDenial::reason)
     };
     assert_eq!(would_deny(&other(), "/x/%2f"), None);
@@ -236,11 +236,11 @@ fn a_path_that_is_forwarded_folded_is_judged_as_it_is_forwarded() {
     assert_eq!(lenient(&policy, &other(), "/x//y"), Ok("/".to_owned()));
     assert_eq!(lenient(&policy, &other(), "/x/../admin"), Err("denied"));
     let handling = PathHandling { changed: ChangedPaths::ForwardFolded, ..PathHandling::default() };
-    let verdict = policy.judge_request(&app(), None, "GET", "/x/..;y/%61dmin?z=//", handling);
+    let verdict = policy.evaluate_request(&app(), None, "GET", "/x/..;y/%61dmin?z=//", handling);
     assert_eq!(verdict.folded.map(|path| path.to_string()).as_deref(), Some("/admin"));
-    assert!(verdict.judged.is_ok());
+    assert!(verdict.result.is_ok());
     assert_eq!(
-        policy.judge_request(&app(), None, "GET", "/admin%2f", handling).judged.unwrap_err().reason(),
+        policy.evaluate_request(&app(), None, "GET", "/admin%2f", handling).result.unwrap_err().reason(),
         "path_ambiguous"
     );
 }
@@ -253,7 +253,7 @@ fn health_is_for_callers_without_identity_and_they_come_in_for_it() {
     };
     let asked = |policy: &Policy, method: &str, target: &str| {
         let verdict = policy.health_for(&Client::Anonymous, None, method, target);
-        verdict.map(|verdict| verdict.judged.map(drop).map_err(|denial| denial.reason()))
+        verdict.map(|verdict| verdict.result.map(drop).map_err(|denial| denial.reason()))
     };
     let plain = of(Policy { allow: vec![rule(APP)], ..policy(&[]) });
     assert!(!plain.has_routes());
@@ -270,20 +270,20 @@ fn health_is_for_callers_without_identity_and_they_come_in_for_it() {
         assert_eq!(asked(&plain, method, target), expected, "{method} {target}");
     }
     assert!(plain.health_for(&app(), None, "GET", "/health").is_none());
-    assert_eq!(plain.judge_by_allow(&Client::Anonymous, None).judged.unwrap_err().reason(), "certificate_required");
-    assert!(plain.judge_by_allow(&app(), None).judged.is_ok());
+    assert_eq!(plain.evaluate_allowlist(&Client::Anonymous, None).result.unwrap_err().reason(), "certificate_required");
+    assert!(plain.evaluate_allowlist(&app(), None).result.is_ok());
 
     // Routes decide on all else, and on whoever has an identity.
     let routed = of(policy(&[("/", &[APP])]));
-    let judged = |client: &Client, target: &str| {
-        let verdict = routed.judge_request(client, None, "GET", target, PathHandling::default());
-        verdict.judged.map(drop).map_err(|denial| denial.reason())
+    let result = |client: &Client, target: &str| {
+        let verdict = routed.evaluate_request(client, None, "GET", target, PathHandling::default());
+        verdict.result.map(drop).map_err(|denial| denial.reason())
     };
-    assert_eq!(judged(&Client::Anonymous, "/health"), Ok(()));
-    assert_eq!(judged(&Client::Anonymous, "/health;x"), Err("certificate_required"));
-    assert_eq!(judged(&Client::Anonymous, "//health"), Err("path_changed"));
-    assert_eq!(judged(&other(), "/health"), Err("denied"));
-    assert_eq!(judged(&app(), "/health"), Ok(()));
+    assert_eq!(result(&Client::Anonymous, "/health"), Ok(()));
+    assert_eq!(result(&Client::Anonymous, "/health;x"), Err("certificate_required"));
+    assert_eq!(result(&Client::Anonymous, "//health"), Err("path_changed"));
+    assert_eq!(result(&other(), "/health"), Err("denied"));
+    assert_eq!(result(&app(), "/health"), Ok(()));
     let denying = Policy { deny: vec![Rule::Anonymous], ..routed.clone() };
     assert_eq!(asked(&denying, "GET", "/health"), Some(Err("denied")));
 }

@@ -6,8 +6,8 @@ use strum::VariantArray;
 const ALL: &[SecretSource] = SecretSource::VARIANTS;
 
 fn one(value: &str) -> Reference {
-    match &parse(value, ALL, ReferencePlace::Variable).unwrap().unwrap().0[..] {
-        [Piece::Reference(reference)] => reference.clone(),
+    match &parse(value, ALL, ReferenceLocation::Variable).unwrap().unwrap().0[..] {
+        [TemplatePart::Reference(reference)] => reference.clone(),
         pieces => panic!("{pieces:?}"),
     }
 }
@@ -53,14 +53,14 @@ fn options_stand_at_the_end_of_each_kind() {
 #[test]
 fn references_stand_within_a_longer_value_several_times() {
     let Some(SecretTemplate(pieces)) =
-        parse("pg://${vault:a#u}:${vault:a#p?file}@h/$x{", ALL, ReferencePlace::Variable).unwrap()
+        parse("pg://${vault:a#u}:${vault:a#p?file}@h/$x{", ALL, ReferenceLocation::Variable).unwrap()
     else {
         panic!("none");
     };
-    let reference = |key, as_file| Piece::Reference(Reference { as_file, ..plain(kv("a", None), Some(key)) });
-    let text = |text: &str| Piece::Text(text.to_owned());
+    let reference = |key, as_file| TemplatePart::Reference(Reference { as_file, ..plain(kv("a", None), Some(key)) });
+    let text = |text: &str| TemplatePart::Text(text.to_owned());
     assert_eq!(pieces, [text("pg://"), reference("u", false), text(":"), reference("p", true), text("@h/$x{")]);
-    assert_eq!(parse("${vault:a#b}", ALL, ReferencePlace::Document).unwrap().unwrap().0.len(), 1);
+    assert_eq!(parse("${vault:a#b}", ALL, ReferenceLocation::Document).unwrap().unwrap().0.len(), 1);
 }
 
 #[test]
@@ -74,24 +74,26 @@ fn what_is_for_a_source_that_is_not_listed_is_left_alone() {
         ("file:/a", SecretSource::File),
     ] {
         let others: Vec<_> = ALL.iter().copied().filter(|other| *other != source).collect();
-        assert_eq!(parse(value, &others, ReferencePlace::Variable), Ok(None), "{value}");
-        assert_ne!(parse(value, &[source], ReferencePlace::Variable), Ok(None), "{value}");
+        assert_eq!(parse(value, &others, ReferenceLocation::Variable), Ok(None), "{value}");
+        assert_ne!(parse(value, &[source], ReferenceLocation::Variable), Ok(None), "{value}");
     }
     for value in
         ["", "vault", "Vault:a#b", "file:///a", "file:a.db?mode=ro", "$vault:a", "postgres://a?b", " vault:a#b"]
     {
-        assert_eq!(parse(value, ALL, ReferencePlace::Variable), Ok(None), "{value}");
+        assert_eq!(parse(value, ALL, ReferenceLocation::Variable), Ok(None), "{value}");
     }
 }
 
 #[test]
 fn documents_refer_to_vault_alone() {
     for value in ["credhub:/a", "file:/etc/passwd", "file:/a?optional"] {
-        assert_eq!(parse(value, ALL, ReferencePlace::Document), Ok(None), "{value}");
+        assert_eq!(parse(value, ALL, ReferenceLocation::Document), Ok(None), "{value}");
     }
-    assert!(parse("vault:a#b?file", ALL, ReferencePlace::Document).unwrap().is_some());
-    assert!(parse("transit:m/k:vault:v1:AA==", ALL, ReferencePlace::Document).unwrap().is_some());
-    assert!(parse("vault:a#b?optional", ALL, ReferencePlace::Document).unwrap_err().what.contains("only a variable"));
+    assert!(parse("vault:a#b?file", ALL, ReferenceLocation::Document).unwrap().is_some());
+    assert!(parse("transit:m/k:vault:v1:AA==", ALL, ReferenceLocation::Document).unwrap().is_some());
+    assert!(
+        parse("vault:a#b?optional", ALL, ReferenceLocation::Document).unwrap_err().what.contains("only a variable")
+    );
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn what_cannot_be_resolved_is_refused_with_the_remedy_and_not_repeated() {
         ("file:/hidden/", "no file"),
         ("file:/hidden?mode", "behind its ?"),
     ] {
-        let problem = parse(value, ALL, ReferencePlace::Variable).expect_err(value);
+        let problem = parse(value, ALL, ReferenceLocation::Variable).expect_err(value);
         assert!(problem.what.contains(what), "{value}: {problem}");
         assert!(!problem.help.is_empty() && !problem.to_string().contains("hidden"), "{value}: {problem}");
     }
@@ -145,11 +147,11 @@ fn what_cannot_be_resolved_is_refused_with_the_remedy_and_not_repeated() {
 proptest! {
     #[test]
     fn any_text_is_read_and_what_is_left_alone_has_nothing_of_ours(text in "(vault:|transit:|file:|credhub:|\\$\\{vault:|>>)?[ -~#?:/.}]{0,20}\\PC{0,3}") {
-        for place in [ReferencePlace::Variable, ReferencePlace::Document] {
+        for place in [ReferenceLocation::Variable, ReferenceLocation::Document] {
             if let Ok(Some(SecretTemplate(pieces))) = parse(&text, ALL, place) {
-                prop_assert!(pieces.iter().any(|piece| matches!(piece, Piece::Reference(_))));
+                prop_assert!(pieces.iter().any(|piece| matches!(piece, TemplatePart::Reference(_))));
                 for piece in pieces {
-                    if let Piece::Text(text) = piece {
+                    if let TemplatePart::Text(text) = piece {
                         prop_assert!(!text.contains(INLINE));
                     }
                 }

@@ -8,8 +8,8 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 use zeroize::Zeroizing;
 
-use super::answer::VaultToken;
 use super::error::{VaultError, own_words};
+use super::response::VaultToken;
 use crate::config::values::api_url;
 use crate::config::{ApiUrl, Vault, VaultMethod};
 use crate::credentials::{ApiCas, ApiTrust, OutboundSnapshot, Pair};
@@ -31,7 +31,7 @@ pub(super) struct VaultClient {
 }
 
 /// One request.
-pub(super) struct Call<'a> {
+pub(super) struct VaultRequest<'a> {
     pub(super) method: Method,
     /// Behind `/v1/`, with its query.
     pub(super) path: &'a str,
@@ -42,7 +42,7 @@ pub(super) struct Call<'a> {
     pub(super) wrap_ttl: Option<Duration>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> VaultRequest<'a> {
     /// A question with `token`.
     pub(super) fn get(path: &'a str, token: &'a VaultToken) -> Self {
         Self { method: Method::GET, body: None, ..Self::post(path, Some(token), &[]) }
@@ -55,7 +55,7 @@ impl<'a> Call<'a> {
 }
 
 /// What Vault has answered: with a status that says yes, or with a 404.
-pub(super) struct VaultReply {
+pub(super) struct VaultResponse {
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
@@ -83,16 +83,16 @@ impl VaultClient {
     ///
     /// # Errors
     /// [`VaultError`]: there is no answer, or it is a no.
-    pub(super) async fn call(&self, call: &Call<'_>) -> Result<VaultReply, VaultError> {
+    pub(super) async fn call(&self, call: &VaultRequest<'_>) -> Result<VaultResponse, VaultError> {
         self.call_within(call, LIMITS.total).await
     }
 
     /// The same for a token that is to be no more.
     pub(super) async fn revoke(&self, token: &VaultToken) -> Result<(), VaultError> {
-        self.call_within(&Call::post("auth/token/revoke-self", Some(token), b""), REVOCATION).await.map(drop)
+        self.call_within(&VaultRequest::post("auth/token/revoke-self", Some(token), b""), REVOCATION).await.map(drop)
     }
 
-    async fn call_within(&self, call: &Call<'_>, total: Duration) -> Result<VaultReply, VaultError> {
+    async fn call_within(&self, call: &VaultRequest<'_>, total: Duration) -> Result<VaultResponse, VaultError> {
         let deadline = tokio::time::Instant::now() + total;
         let mut url = self.url.clone();
         let mut path = format!("/v1/{}", call.path);
@@ -106,23 +106,23 @@ impl VaultClient {
             response = self.send(&url, path, call, left).await?;
         }
         if response.status.is_success() {
-            return Ok(VaultReply { body: response.body });
+            return Ok(VaultResponse { body: response.body });
         }
         let secrets: Vec<_> =
             call.token.map(VaultToken::text).into_iter().chain(call.secrets.iter().copied()).collect();
-        let text = match super::answer::missing(&response.body).filter(|_| response.status == StatusCode::NOT_FOUND) {
+        let text = match super::response::missing(&response.body).filter(|_| response.status == StatusCode::NOT_FOUND) {
             Some(gone) => gone,
             None => own_words(&response.body, &secrets),
         };
-        let (url, asked) = (url.to_string(), call.path.to_owned());
-        Err(VaultError::Refused { url, asked, status: response.status, text })
+        let (url, operation) = (url.to_string(), call.path.to_owned());
+        Err(VaultError::Refused { url, operation, status: response.status, text })
     }
 
     async fn send(
         &self,
         url: &ApiUrl,
         path: String,
-        call: &Call<'_>,
+        call: &VaultRequest<'_>,
         total: Duration,
     ) -> Result<ApiResponse, VaultError> {
         let unreachable = |error| VaultError::Unreachable { url: url.to_string(), error };
@@ -135,7 +135,7 @@ impl VaultClient {
         server.call(request, ApiLimits { total, ..LIMITS }).await.map_err(unreachable)
     }
 
-    fn headers(&self, call: &Call<'_>) -> HeaderMap {
+    fn headers(&self, call: &VaultRequest<'_>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
         if let Some(namespace) = &self.namespace {

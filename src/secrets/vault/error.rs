@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::login::LoginRefusal;
+use super::login::LoginError;
 use crate::diagnostics::SafeText;
 use crate::outbound::ApiError;
 
@@ -27,30 +27,30 @@ pub enum VaultError {
         error: ApiError,
     },
     /// It has answered no.
-    #[error("{url} answers {} to {asked}{}", .status.as_u16(), colon(.text))]
+    #[error("{url} answers {} to {operation}{}", .status.as_u16(), colon(.text))]
     Refused {
         /// Whom we have asked.
         url: String,
         /// What for: the path behind `/v1/`.
-        asked: String,
+        operation: String,
         /// Its status.
         status: StatusCode,
         /// Its own words, bounded; empty: it has none.
         text: String,
     },
     /// What it has answered cannot be used.
-    #[error("{url}: the answer to {asked} {what}")]
+    #[error("{url}: the answer to {operation} {what}")]
     Unusable {
         /// Whom we have asked.
         url: String,
         /// What for.
-        asked: String,
+        operation: String,
         /// What is wrong with it.
         what: String,
     },
     /// Nothing was sent: it would have been refused.
     #[error("{0}")]
-    NotSent(#[from] LoginRefusal),
+    NotSent(#[from] LoginError),
     /// The CAs that vouch for the server cannot be read.
     #[error("{0}")]
     Trust(String),
@@ -62,7 +62,7 @@ fn colon(text: &str) -> String {
 
 /// What of its own answers a refusal is about, which says what helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum VaultOperation {
     /// To let us in.
     Login,
     /// For a secret.
@@ -118,11 +118,11 @@ const LOGIN_HELP: &[(&str, &str)] = &[
 
 impl VaultError {
     /// Whether nothing but time may make it better.
-    pub fn is_transient(&self, asked: Asked) -> bool {
+    pub fn is_transient(&self, operation: VaultOperation) -> bool {
         match self {
             Self::Unreachable { error, .. } => error.is_transient(),
             // Vault says 500 of some mistakes that no time mends.
-            Self::Refused { text, .. } if asked == Asked::Login && login_help(text).is_some() => false,
+            Self::Refused { text, .. } if operation == VaultOperation::Login && login_help(text).is_some() => false,
             Self::Refused { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 408 | 412 | 425 | 429)
             }
@@ -131,12 +131,12 @@ impl VaultError {
     }
 
     /// Whether we were refused for the pair that we have shown or signed with, or may have been: with another the answer may be another.
-    pub(super) fn is_of_the_pair(&self, asked: Asked) -> bool {
+    pub(super) fn is_of_the_pair(&self, operation: VaultOperation) -> bool {
         match self {
             Self::Unreachable { error, .. } => error.is_rejection(),
             Self::Refused { status, text, .. } => {
-                asked == Asked::Login
-                    && !self.is_transient(asked)
+                operation == VaultOperation::Login
+                    && !self.is_transient(operation)
                     && (status.is_client_error() || login_help(text).is_some())
             }
             Self::Unusable { .. } | Self::NotSent(_) | Self::Trust(_) => false,
@@ -149,7 +149,7 @@ impl VaultError {
     }
 
     /// What to do about it.
-    pub fn help(&self, asked: Asked) -> Option<&'static str> {
+    pub fn help(&self, operation: VaultOperation) -> Option<&'static str> {
         let (status, text) = match self {
             Self::Refused { status, text, .. } => (status.as_u16(), text.as_str()),
             Self::Unreachable { error, .. } if error.is_rejection() => {
@@ -165,19 +165,19 @@ impl VaultError {
             }
             Self::Unusable { .. } | Self::NotSent(_) | Self::Trust(_) => return None,
         };
-        let known = login_help(text).filter(|_| asked == Asked::Login);
-        let of_status = || match (asked, status) {
+        let known = login_help(text).filter(|_| operation == VaultOperation::Login);
+        let of_status = || match (operation, status) {
             (_, 503) => Some("Vault is sealed, or is no active node; unseal it"),
             (_, 300..400) => Some("name the active node, or a load balancer that leads to it"),
-            (Asked::Login, 403 | 404) => Some("there is no such method, mount or namespace; see the mount"),
-            (Asked::Secret, 403) => {
+            (VaultOperation::Login, 403 | 404) => Some("there is no such method, mount or namespace; see the mount"),
+            (VaultOperation::Secret, 403) => {
                 Some("the token's policy does not grant read on this path; on KV 2 the path is MOUNT/data/NAME")
             }
-            (Asked::Transit, 403) => {
+            (VaultOperation::Transit, 403) => {
                 Some("it is sealed for another app, or the policy does not grant update on MOUNT/decrypt/KEY")
             }
-            (Asked::Transit, 400) => Some("it is sealed by another key, or its text is not whole"),
-            (Asked::Transit, 404) => Some("there is no such mount or key"),
+            (VaultOperation::Transit, 400) => Some("it is sealed by another key, or its text is not whole"),
+            (VaultOperation::Transit, 404) => Some("there is no such mount or key"),
             (_, 429) => Some("Vault has too much to do, or a quota is used up; see its rate limit quotas"),
             (_, 400..600) => Some(ITS_LOG),
             _ => Some("see whether a Vault or OpenBao is at this address"),
@@ -230,7 +230,7 @@ mod tests {
 
     fn refused(status: u16, text: &str) -> VaultError {
         let status = StatusCode::from_u16(status).unwrap();
-        VaultError::Refused { url: "https://v".to_owned(), asked: "a".to_owned(), status, text: text.to_owned() }
+        VaultError::Refused { url: "https://v".to_owned(), operation: "a".to_owned(), status, text: text.to_owned() }
     }
 
     #[test]
@@ -254,37 +254,37 @@ mod tests {
 
     #[test]
     fn what_no_time_mends_is_told_apart_from_what_may_pass() {
-        for (status, text, asked, transient) in [
-            (500, "no matching role", Asked::Login, false),
-            (500, "no instance ID on given certificate", Asked::Login, false),
-            (500, "Could not get api /v2/info: timeout", Asked::Login, true),
-            (503, "Vault is sealed", Asked::Login, true),
-            (429, "", Asked::Login, true),
-            (400, "no matching IP address", Asked::Login, false),
-            (403, "permission denied", Asked::Login, false),
-            (404, "", Asked::Login, false),
-            (500, "internal error", Asked::Secret, true),
-            (502, "", Asked::Secret, true),
-            (403, "permission denied", Asked::Secret, false),
-            (400, "", Asked::Transit, false),
-            (307, "", Asked::Login, false),
+        for (status, text, operation, transient) in [
+            (500, "no matching role", VaultOperation::Login, false),
+            (500, "no instance ID on given certificate", VaultOperation::Login, false),
+            (500, "Could not get api /v2/info: timeout", VaultOperation::Login, true),
+            (503, "Vault is sealed", VaultOperation::Login, true),
+            (429, "", VaultOperation::Login, true),
+            (400, "no matching IP address", VaultOperation::Login, false),
+            (403, "permission denied", VaultOperation::Login, false),
+            (404, "", VaultOperation::Login, false),
+            (500, "internal error", VaultOperation::Secret, true),
+            (502, "", VaultOperation::Secret, true),
+            (403, "permission denied", VaultOperation::Secret, false),
+            (400, "", VaultOperation::Transit, false),
+            (307, "", VaultOperation::Login, false),
         ] {
-            assert_eq!(refused(status, text).is_transient(asked), transient, "{status} {text}");
+            assert_eq!(refused(status, text).is_transient(operation), transient, "{status} {text}");
         }
     }
 
     #[test]
     fn a_login_that_is_refused_for_good_is_so_with_this_pair_and_may_not_be_with_another() {
-        for (status, text, asked, is_so) in [
-            (400, "certificate has expired or is not yet valid", Asked::Login, true),
-            (403, "permission denied", Asked::Login, true),
-            (500, "no instance ID on given certificate", Asked::Login, true),
-            (500, "internal error", Asked::Login, false),
-            (429, "", Asked::Login, false),
-            (307, "", Asked::Login, false),
-            (403, "permission denied", Asked::Secret, false),
+        for (status, text, operation, is_so) in [
+            (400, "certificate has expired or is not yet valid", VaultOperation::Login, true),
+            (403, "permission denied", VaultOperation::Login, true),
+            (500, "no instance ID on given certificate", VaultOperation::Login, true),
+            (500, "internal error", VaultOperation::Login, false),
+            (429, "", VaultOperation::Login, false),
+            (307, "", VaultOperation::Login, false),
+            (403, "permission denied", VaultOperation::Secret, false),
         ] {
-            assert_eq!(refused(status, text).is_of_the_pair(asked), is_so, "{status} {text}");
+            assert_eq!(refused(status, text).is_of_the_pair(operation), is_so, "{status} {text}");
         }
     }
 
@@ -332,19 +332,19 @@ mod tests {
             (400, "no policies mapped to app", false, "map policies"),
         ] {
             let error = refused(status, text);
-            assert_eq!(error.is_transient(Asked::Login), transient, "{status} {text}");
-            let told = error.help(Asked::Login).unwrap_or_default();
+            assert_eq!(error.is_transient(VaultOperation::Login), transient, "{status} {text}");
+            let told = error.help(VaultOperation::Login).unwrap_or_default();
             assert!(told.contains(help) && (help.is_empty() == (told == ITS_LOG)), "{status} {text}: {told:?}");
         }
     }
 
     #[test]
     fn each_refusal_of_a_login_has_its_help() {
-        let help = |text| refused(400, text).help(Asked::Login).unwrap_or_default();
+        let help = |text| refused(400, text).help(VaultOperation::Login).unwrap_or_default();
         assert!(help("no matching IP address").contains("disable_ip_matching"));
         assert_eq!(help("1 error occurred: * crypto/rsa: verification error"), ITS_LOG);
         assert!(help("request is too old; signed at ...").contains("clock"));
-        assert!(refused(403, "permission denied").help(Asked::Secret).unwrap().contains("MOUNT/data/NAME"));
-        assert!(refused(503, "Vault is sealed").help(Asked::Transit).unwrap().contains("unseal"));
+        assert!(refused(403, "permission denied").help(VaultOperation::Secret).unwrap().contains("MOUNT/data/NAME"));
+        assert!(refused(503, "Vault is sealed").help(VaultOperation::Transit).unwrap().contains("unseal"));
     }
 }

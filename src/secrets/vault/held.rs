@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::answer::{self, Auth, Renewal, VaultToken};
-use super::client::{Call, VaultClient};
+use super::client::{VaultClient, VaultRequest};
 use super::error::VaultError;
+use super::response::{self, Auth, Renewal, VaultToken};
 
 /// A token, and whom it is for.
 pub(super) struct HeldToken {
@@ -47,8 +47,8 @@ impl HeldToken {
 
     /// Has it last longer; `None`: it was answered without a lease.
     pub(super) async fn renew(&self) -> Result<Option<Renewal>, VaultError> {
-        let reply = self.client.call(&Call::post("auth/token/renew-self", Some(&self.token), b"{}")).await?;
-        Ok(answer::token_renewal(&reply.body))
+        let reply = self.client.call(&VaultRequest::post("auth/token/renew-self", Some(&self.token), b"{}")).await?;
+        Ok(response::token_renewal(&reply.body))
     }
 
     /// Ends it, if that can be done: else it ends by itself. `by` shows the newest pair, for the server may refuse the one before.

@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::error::Asked;
+use super::error::VaultOperation;
 use super::held::HeldToken;
 use super::session::VaultSession;
 use super::source::VaultSource;
-use crate::secrets::{LastTrouble, Leased, SecretLease};
+use crate::secrets::{LastError, LeasedSecret, SecretLease};
 use crate::telemetry::SecretCounters;
 
 /// Between two tries to have something for another one.
@@ -63,10 +63,10 @@ impl AllLeaseTimes {
 }
 
 /// One secret that ends.
-struct KeptLease {
+struct TrackedLease {
     place: usize,
     times: Arc<AllLeaseTimes>,
-    secret: Leased,
+    secret: LeasedSecret,
     /// What the first answer has granted.
     first: Duration,
     granted: Instant,
@@ -78,7 +78,7 @@ struct KeptLease {
 /// Keeps `leased`, for ever. What becomes of it is told by `events`.
 pub async fn keep_leases(
     session: Arc<VaultSession>,
-    leased: Vec<Leased>,
+    leased: Vec<LeasedSecret>,
     counters: Arc<SecretCounters>,
     events: mpsc::Sender<LeaseEvent>,
 ) {
@@ -88,7 +88,7 @@ pub async fn keep_leases(
     let now = Instant::now();
     for (place, secret) in leased.into_iter().enumerate() {
         let first = secret.lease.duration;
-        let kept = KeptLease {
+        let kept = TrackedLease {
             place,
             times: Arc::clone(&times),
             secret,
@@ -109,7 +109,7 @@ fn part(granted: Instant, ends: Instant, part: f64) -> Instant {
     granted + ends.saturating_duration_since(granted).mul_f64(part)
 }
 
-impl KeptLease {
+impl TrackedLease {
     async fn keep(mut self, session: Arc<VaultSession>, events: mpsc::Sender<LeaseEvent>) {
         let mut tokens = session.tokens();
         let mut wait = FIRST_BACK_OFF;
@@ -197,7 +197,7 @@ impl KeptLease {
                 true
             }
             Err(error) => {
-                self.secret.lease.renewable = error.is_transient(Asked::Secret);
+                self.secret.lease.renewable = error.is_transient(VaultOperation::Secret);
                 tracing::warn!(secret = %self.secret.request, %error, "lease not renewed");
                 false
             }
@@ -207,7 +207,7 @@ impl KeptLease {
     /// Has another secret in the place of this one.
     async fn replace(&mut self, session: &Arc<VaultSession>) -> bool {
         let source = VaultSource::new(Arc::clone(session));
-        let (answer, holder) = match source.fetch_held(&self.secret.request, &LastTrouble::default()).await {
+        let (answer, holder) = match source.fetch_held(&self.secret.request, &LastError::default()).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(secret = %self.secret.request, %error, "secret not replaced; the file keeps the old one");

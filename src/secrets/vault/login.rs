@@ -15,7 +15,7 @@ const JWT_TTL: Duration = Duration::from_secs(60);
 
 /// Why nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LoginRefusal {
+pub enum LoginError {
     /// Vault's CF method would refuse the pair.
     #[error("nothing was sent to Vault: {0}")]
     Cf(#[from] VaultCfError),
@@ -48,8 +48,8 @@ pub(super) struct VaultLoginBody {
 /// parts. It may cost a signature.
 ///
 /// # Errors
-/// [`LoginRefusal`]: the server would refuse it, or the instance is about to stop.
-pub(super) fn body(config: &Vault, pair: &Pair, now: SystemTime) -> Result<VaultLoginBody, LoginRefusal> {
+/// [`LoginError`]: the server would refuse it, or the instance is about to stop.
+pub(super) fn body(config: &Vault, pair: &Pair, now: SystemTime) -> Result<VaultLoginBody, LoginError> {
     match &config.login {
         VaultLogin::Cf { role } => {
             let body = vault_cf_login(pair, role, now)?;
@@ -75,13 +75,13 @@ pub(super) fn body(config: &Vault, pair: &Pair, now: SystemTime) -> Result<Vault
 }
 
 /// The pair is shown in the handshake; here is nothing but whose it is to be.
-fn by_certificate(pair: &Pair, role: &str) -> Result<VaultLoginBody, LoginRefusal> {
+fn by_certificate(pair: &Pair, role: &str) -> Result<VaultLoginBody, LoginError> {
     let certificate = Certificate::from_der(pair.leaf())?;
     if certificate.is_retirement() {
-        return Err(LoginRefusal::Retired);
+        return Err(LoginError::Retired);
     }
     if certificate.common_name().is_none() {
-        return Err(LoginRefusal::NoName);
+        return Err(LoginError::NoName);
     }
     let json = json!({ "name": role }).to_string().into_bytes();
     Ok(VaultLoginBody { json: Zeroizing::new(json), secret: Zeroizing::default(), jti: None })
@@ -130,6 +130,6 @@ mod tests {
             by_certificate(&pair, "app").map(|body| body.json.to_vec())
         };
         assert_eq!(body(named).unwrap(), br#"{"name":"app"}"#);
-        assert_eq!(body(nameless).unwrap_err(), LoginRefusal::NoName);
+        assert_eq!(body(nameless).unwrap_err(), LoginError::NoName);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::answer::Renewal;
+use super::response::Renewal;
 
 /// The first wait after a failure; each next one is twice as long.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep_until, timeout};
 
-use super::answer::{self, Auth, LoginAnswer, Renewal, VaultToken};
-use super::client::Call;
-use super::error::{Asked, VaultError};
+use super::client::VaultRequest;
+use super::error::{VaultError, VaultOperation};
 use super::held::HeldToken;
+use super::response::{self, Auth, LoginResponse, Renewal, VaultToken};
 use super::schedule::{Failed, RenewalSchedule, RenewalStep};
 use crate::config::{Vault, VaultMethod};
 use crate::credentials::ServedCertificate;
@@ -27,19 +27,19 @@ const LAST_REVOCATIONS: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Told of each pair that is in service; the first of them is ours.
-pub type Pairs = watch::Receiver<Vec<ServedCertificate>>;
+pub type PairUpdates = watch::Receiver<Vec<ServedCertificate>>;
 
 /// A session with one server of Vault.
 pub struct VaultSession {
     config: Vault,
-    pairs: Pairs,
-    state: Mutex<State>,
+    pairs: PairUpdates,
+    state: Mutex<VaultSessionState>,
     /// The token that is there, for whoever writes it elsewhere.
     tokens: watch::Sender<Option<VaultToken>>,
     counters: Arc<VaultCounters>,
 }
 
-struct State {
+struct VaultSessionState {
     current: Option<Arc<HeldToken>>,
     schedule: RenewalSchedule,
     /// Tokens before, for a moment, or as long as leases end with them.
@@ -58,8 +58,8 @@ struct State {
 
 impl VaultSession {
     /// A session in which nobody has logged in yet.
-    pub fn new(config: Vault, pairs: Pairs, counters: Arc<VaultCounters>) -> Self {
-        let state = State {
+    pub fn new(config: Vault, pairs: PairUpdates, counters: Arc<VaultCounters>) -> Self {
+        let state = VaultSessionState {
             current: None,
             schedule: RenewalSchedule::new(Instant::now()),
             kept: Vec::new(),
@@ -89,8 +89,8 @@ impl VaultSession {
     pub async fn log_in_once(&self) -> Result<VaultToken, VaultError> {
         let (answer, _, _) = self.ask_for_token().await?;
         Ok(match answer {
-            LoginAnswer::Auth(auth) => auth.token,
-            LoginAnswer::Wrapped(wrapped) => wrapped.token,
+            LoginResponse::Auth(auth) => auth.token,
+            LoginResponse::Wrapped(wrapped) => wrapped.token,
         })
     }
 
@@ -125,10 +125,10 @@ impl VaultSession {
     /// does not take the pair any more that was shown, and there is another.
     pub(super) async fn is_gone(&self, held: &HeldToken, error: &VaultError) -> bool {
         if error.is_forbidden() {
-            let lookup = held.client.call(&Call::get("auth/token/lookup-self", &held.token)).await;
+            let lookup = held.client.call(&VaultRequest::get("auth/token/lookup-self", &held.token)).await;
             return lookup.is_err_and(|error| error.is_forbidden());
         }
-        error.is_of_the_pair(Asked::Secret) && rotation::has_successor(&self.pairs, held.generation).await
+        error.is_of_the_pair(VaultOperation::Secret) && rotation::has_successor(&self.pairs, held.generation).await
     }
 
     /// From now on the lease `id` ends with `held`.
@@ -159,8 +159,9 @@ impl VaultSession {
             None => self.token().await?,
         };
         let body = serde_json::json!({ "lease_id": id, "increment": wanted.as_secs() }).to_string();
-        let reply = held.client.call(&Call::post("sys/leases/renew", Some(&held.token), body.as_bytes())).await?;
-        Ok(answer::lease_renewal(&reply.body))
+        let reply =
+            held.client.call(&VaultRequest::post("sys/leases/renew", Some(&held.token), body.as_bytes())).await?;
+        Ok(response::lease_renewal(&reply.body))
     }
 
     /// Keeps a token, for ever. What fails is logged, and tried again. Dropping it loses nothing but what it is doing.
@@ -220,16 +221,16 @@ impl VaultSession {
     async fn replace(&self) {
         let mut state = self.state.lock().await;
         if let Err(error) = self.log_in(&mut state).await {
-            self.note_failure(&mut state, &error, Asked::Login);
+            self.note_failure(&mut state, &error, VaultOperation::Login);
         }
     }
 
     /// Logs in with the pair in service. The token before is revoked, but for one that holds leases.
-    async fn log_in(&self, state: &mut State) -> Result<(), VaultError> {
+    async fn log_in(&self, state: &mut VaultSessionState) -> Result<(), VaultError> {
         let (answer, client, generation) = self.ask_for_token().await?;
         let auth = match answer {
-            LoginAnswer::Auth(auth) => auth,
-            LoginAnswer::Wrapped(wrapped) => self.unwrap(&client, &wrapped).await?,
+            LoginResponse::Auth(auth) => auth,
+            LoginResponse::Wrapped(wrapped) => self.unwrap(&client, &wrapped).await?,
         };
         let Auth { lease, renewable, .. } = auth;
         let (now, renewal) = (Instant::now(), Renewal { lease, renewable });
@@ -269,7 +270,7 @@ impl VaultSession {
                 let lease_seconds = renewal.map(|renewal| renewal.lease.as_secs());
                 tracing::debug!(lease_seconds, "token of Vault renewed");
             }
-            Err(error) => self.note_failure(&mut state, &error, Asked::Secret),
+            Err(error) => self.note_failure(&mut state, &error, VaultOperation::Secret),
         }
     }
 
@@ -312,7 +313,9 @@ impl VaultSession {
             state.is_retired = true;
             // Whoever comes meanwhile waits for it, and whatever is interrupted is left for the next.
             let newest = state.current.clone();
-            let next = |state: &State| state.current.as_ref().or(state.kept.first().map(|(held, _)| held)).cloned();
+            let next = |state: &VaultSessionState| {
+                state.current.as_ref().or(state.kept.first().map(|(held, _)| held)).cloned()
+            };
             while let Some(held) = next(&state) {
                 held.revoke(&newest.as_ref().unwrap_or(&held).client).await;
                 if state.current.take().is_none() {
@@ -325,11 +328,11 @@ impl VaultSession {
         }
     }
 
-    fn note_failure(&self, state: &mut State, error: &VaultError, asked: Asked) {
-        let failed = if error.is_transient(asked) { Failed::Transient } else { Failed::Refused };
-        let is_login = asked == Asked::Login;
+    fn note_failure(&self, state: &mut VaultSessionState, error: &VaultError, operation: VaultOperation) {
+        let failed = if error.is_transient(operation) { Failed::Transient } else { Failed::Refused };
+        let is_login = operation == VaultOperation::Login;
         state.schedule.failed(Instant::now(), failed, fastrand::f64());
-        let text = match error.help(asked).filter(|_| is_login) {
+        let text = match error.help(operation).filter(|_| is_login) {
             Some(help) => format!("{error}; {help}"),
             None => error.to_string(),
         };
@@ -348,7 +351,7 @@ impl VaultSession {
     }
 
     /// Tells others when the token ends, and what is next; never the token.
-    fn publish(&self, state: &State) {
+    fn publish(&self, state: &VaultSessionState) {
         let (now, date) = (Instant::now(), SystemTime::now());
         let at = |at: Instant| date + at.saturating_duration_since(now);
         let next = state.schedule.next().filter(|_| !state.is_retired);
@@ -362,6 +365,6 @@ impl VaultSession {
     }
 
     fn unusable(&self, what: &str) -> VaultError {
-        VaultError::Unusable { url: self.config.url.to_string(), asked: self.login_path(), what: what.to_owned() }
+        VaultError::Unusable { url: self.config.url.to_string(), operation: self.login_path(), what: what.to_owned() }
     }
 }

@@ -7,12 +7,12 @@ use hyper::StatusCode;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::answer::{self, SecretReading};
-use super::client::Call;
-use super::error::{Asked, VaultError};
+use super::client::VaultRequest;
+use super::error::{VaultError, VaultOperation};
 use super::held::HeldToken;
+use super::response::{self, SecretReading};
 use super::session::VaultSession;
-use crate::secrets::{Fetching, LastTrouble, Request, SecretAnswer, SecretPart, SecretStore, SourceError};
+use crate::secrets::{FetchFuture, LastError, Request, SecretPart, SecretResponse, SecretStore, SourceError};
 
 /// For so long one request is tried again and again, if what it fails by may pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,8 +24,8 @@ const BETWEEN: Duration = Duration::from_secs(1);
 pub struct VaultSource(Arc<VaultSession>);
 
 /// Why there is no secret, and what was asked when it came to that.
-struct Failure {
-    asked: Asked,
+struct SourceFailure {
+    operation: VaultOperation,
     error: VaultError,
 }
 
@@ -39,13 +39,13 @@ impl VaultSource {
     pub(super) async fn fetch_held(
         &self,
         request: &Request,
-        trouble: &LastTrouble,
-    ) -> Result<(SecretAnswer, Arc<HeldToken>), SourceError> {
+        trouble: &LastError,
+    ) -> Result<(SecretResponse, Arc<HeldToken>), SourceError> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.ask(request).await {
                 Ok(found) => return found,
-                Err(failure) if failure.error.is_transient(failure.asked) && Instant::now() + BETWEEN < until => {
+                Err(failure) if failure.error.is_transient(failure.operation) && Instant::now() + BETWEEN < until => {
                     tracing::debug!(error = %failure.error, "Vault request failed; retrying");
                     trouble.note(failure.into());
                     sleep(BETWEEN).await;
@@ -55,26 +55,33 @@ impl VaultSource {
         }
     }
 
-    async fn ask(&self, request: &Request) -> Result<Result<(SecretAnswer, Arc<HeldToken>), SourceError>, Failure> {
-        let (asked, path, body) = match request {
+    async fn ask(
+        &self,
+        request: &Request,
+    ) -> Result<Result<(SecretResponse, Arc<HeldToken>), SourceError>, SourceFailure> {
+        let (operation, path, body) = match request {
             Request::Vault { path, version } => {
                 let version = version.map(|version| format!("?version={version}")).unwrap_or_default();
-                (Asked::Secret, format!("{}{version}", escaped(path)), None)
+                (VaultOperation::Secret, format!("{}{version}", escaped(path)), None)
             }
             Request::Transit { mount, key, ciphertext } => {
                 let body = json!({ "ciphertext": ciphertext }).to_string();
-                (Asked::Transit, format!("{}/decrypt/{}", escaped(mount), escaped(key)), Some(body.into_bytes()))
+                (
+                    VaultOperation::Transit,
+                    format!("{}/decrypt/{}", escaped(mount), escaped(key)),
+                    Some(body.into_bytes()),
+                )
             }
             Request::CredHub { .. } | Request::File { .. } => {
                 return Ok(Err(SourceError::failed("this is not Vault's to answer; please report this")));
             }
         };
-        let of_login = |error| Failure { asked: Asked::Login, error };
-        let of_secret = |error| Failure { asked, error };
+        let of_login = |error| SourceFailure { operation: VaultOperation::Login, error };
+        let of_secret = |error| SourceFailure { operation, error };
         let call = async |held: &HeldToken| {
             let call = match &body {
-                Some(body) => Call::post(&path, Some(&held.token), body),
-                None => Call::get(&path, &held.token),
+                Some(body) => VaultRequest::post(&path, Some(&held.token), body),
+                None => VaultRequest::get(&path, &held.token),
             };
             held.client.call(&call).await
         };
@@ -92,7 +99,9 @@ impl VaultSource {
             |what: &str| SourceError::failed(format!("{}: the answer to {path} {what}", self.0.config().url));
         let reply = match reply {
             Ok(reply) => reply,
-            Err(VaultError::Refused { url, status: StatusCode::NOT_FOUND, text, .. }) if asked == Asked::Secret => {
+            Err(VaultError::Refused { url, status: StatusCode::NOT_FOUND, text, .. })
+                if operation == VaultOperation::Secret =>
+            {
                 let why = if text.is_empty() { String::new() } else { format!(" ({text})") };
                 let missing = SourceError::missing(format!("{url} has nothing at {path}{why}"));
                 let help =
@@ -101,18 +110,20 @@ impl VaultSource {
             }
             Err(error) => return Err(of_secret(error)),
         };
-        Ok(match asked {
-            Asked::Transit => answer::plaintext(&reply.body)
-                .map(|plain| SecretAnswer { whole: Some(SecretPart::Value(plain)), fields: Vec::new(), lease: None })
+        Ok(match operation {
+            VaultOperation::Transit => response::plaintext(&reply.body)
+                .map(|plain| SecretResponse { whole: Some(SecretPart::Value(plain)), fields: Vec::new(), lease: None })
                 .map_err(unusable),
-            Asked::Secret | Asked::Login => match answer::secret(&reply.body, version_of(request)) {
-                Ok(SecretReading::Found(answer)) => Ok(answer),
-                Ok(SecretReading::Missing(why)) => {
-                    let missing = SourceError::missing(format!("{}: {path} {why}", self.0.config().url));
-                    Err(missing.with_help("store it there, or write ?optional behind the reference"))
+            VaultOperation::Secret | VaultOperation::Login => {
+                match response::secret(&reply.body, version_of(request)) {
+                    Ok(SecretReading::Found(answer)) => Ok(answer),
+                    Ok(SecretReading::Missing(why)) => {
+                        let missing = SourceError::missing(format!("{}: {path} {why}", self.0.config().url));
+                        Err(missing.with_help("store it there, or write ?optional behind the reference"))
+                    }
+                    Err(what) => Err(unusable(what)),
                 }
-                Err(what) => Err(unusable(what)),
-            },
+            }
         }
         .map(|answer| (answer, held)))
     }
@@ -125,10 +136,10 @@ fn version_of(request: &Request) -> Option<u32> {
     }
 }
 
-impl From<Failure> for SourceError {
-    fn from(Failure { asked, error }: Failure) -> Self {
+impl From<SourceFailure> for SourceError {
+    fn from(SourceFailure { operation, error }: SourceFailure) -> Self {
         let failed = Self::failed(error.to_string());
-        match error.help(asked) {
+        match error.help(operation) {
             Some(help) => failed.with_help(help),
             None => failed,
         }
@@ -136,7 +147,7 @@ impl From<Failure> for SourceError {
 }
 
 impl SecretStore for VaultSource {
-    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastTrouble) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastError) -> FetchFuture<'a> {
         Box::pin(async move {
             let (answer, held) = self.fetch_held(request, trouble).await?;
             if let Some(lease) = &answer.lease {

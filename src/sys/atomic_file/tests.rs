@@ -73,7 +73,7 @@ fn what_fails_half_way_leaves_the_old_file_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     replace(&path, b"old", 0o600).unwrap();
-    let place = Place::open(&path).unwrap();
+    let place = TargetPath::open(&path).unwrap();
     let (temporary, mut file) = TemporaryFile::create(place).unwrap();
     file.write_all(b"ne").unwrap();
     assert_eq!(names(folder.path()).len(), 2);
@@ -98,7 +98,7 @@ fn leftovers_of_this_file_are_removed_and_everything_else_stays() {
     }
     fs::create_dir(folder.path().join(".token.isfolder.vestibule")).unwrap();
     let path = folder.path().join("token");
-    let place = Place::open(&path).unwrap();
+    let place = TargetPath::open(&path).unwrap();
     // As a process leaves it that is killed: nothing runs at its end.
     std::mem::forget(TemporaryFile::create(place).unwrap());
     fs::write(folder.path().join(".token.aZ09bcde.vestibule"), "half").unwrap();
@@ -194,7 +194,7 @@ fn where_there_are_no_hard_links_a_copy_with_mode_and_owner_is_the_way_back() {
         std::os::unix::fs::chown(&path, Some(4242), Some(4243)).unwrap();
     }
     let was = fs::metadata(&path).unwrap();
-    let place = Place::open(&path).unwrap();
+    let place = TargetPath::open(&path).unwrap();
     let mut old = together::OldFile::copy(&place).unwrap();
     assert_eq!(names(folder.path()).len(), 2);
     replace(&path, b"new", 0o600).unwrap();

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fchown, fstat, fsync, linkat, op
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
-use super::place::{Place, WriteError};
+use super::target_path::{TargetPath, WriteError};
 use super::{StagedFile, TemporaryFile};
 
 /// What stood in the place of a file before it was replaced.
@@ -56,9 +56,10 @@ pub(crate) fn commit_together(mut files: Vec<StagedFile>) -> Result<(), Vec<Opti
 
 impl OldFile {
     /// Keeps what is in `place` for the way back.
-    fn keep(place: &Place) -> Result<Self, WriteError> {
-        let link =
-            |place: &Place, name: &OsStr| linkat(&place.folder, &place.name, &place.folder, name, AtFlags::empty());
+    fn keep(place: &TargetPath) -> Result<Self, WriteError> {
+        let link = |place: &TargetPath, name: &OsStr| {
+            linkat(&place.folder, &place.name, &place.folder, name, AtFlags::empty())
+        };
         match TemporaryFile::made_by(place.try_clone()?, link) {
             Ok((kept, ())) => Ok(Self::Kept(kept)),
             Err(WriteError::Kernel(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Self::None),
@@ -68,7 +69,7 @@ impl OldFile {
     }
 
     /// The same by another file of the same content, mode and owner.
-    pub(super) fn copy(place: &Place) -> Result<Self, WriteError> {
+    pub(super) fn copy(place: &TargetPath) -> Result<Self, WriteError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mut old: File = match openat(&place.folder, &place.name, flags, Mode::empty()) {
             Ok(old) => old.into(),
@@ -89,7 +90,7 @@ impl OldFile {
     }
 
     /// Puts it back where it was, over what has been renamed to `place`.
-    pub(super) fn put_back(&mut self, place: &Place) -> Result<(), WriteError> {
+    pub(super) fn put_back(&mut self, place: &TargetPath) -> Result<(), WriteError> {
         match self {
             Self::Kept(kept) => kept.rename(),
             Self::None => Ok(unlinkat(&place.folder, &place.name, AtFlags::empty())?),

@@ -134,22 +134,22 @@ impl OutboundCounters {
         self.active.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_closed(&self, reason: OutboundCloseReason, carried: Transferred) {
+    pub(super) fn count_closed(&self, reason: OutboundCloseReason, transferred: Transferred) {
         self.closed[reason as usize].fetch_add(1, Ordering::Relaxed);
-        self.bytes_up.fetch_add(carried.up, Ordering::Relaxed);
-        self.bytes_down.fetch_add(carried.down, Ordering::Relaxed);
+        self.bytes_up.fetch_add(transferred.up, Ordering::Relaxed);
+        self.bytes_down.fetch_add(transferred.down, Ordering::Relaxed);
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// `request` has ended so.
-    pub(super) fn count_request(&self, reason: OutboundCloseReason, request: &RequestFields, carried: Transferred) {
+    pub(super) fn count_request(&self, reason: OutboundCloseReason, request: &RequestFields, transferred: Transferred) {
         self.requests[reason as usize].fetch_add(1, Ordering::Relaxed);
         let classes = &self.responses[request.mode as usize];
         if let Some(class) = request.status.and_then(|status| classes.get(usize::from(status / 100).wrapping_sub(1))) {
             class.fetch_add(1, Ordering::Relaxed);
         }
-        self.bytes_up.fetch_add(carried.up, Ordering::Relaxed);
-        self.bytes_down.fetch_add(carried.down, Ordering::Relaxed);
+        self.bytes_up.fetch_add(transferred.up, Ordering::Relaxed);
+        self.bytes_down.fetch_add(transferred.down, Ordering::Relaxed);
     }
 
     /// A request was sent on a connection that was there (`hit`), or on one that was made for it.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{OutboundCloseReason, OutboundCounters, RequestMode};
 use crate::config::AccessLogFilter;
 use crate::identity::PeerCertificate;
-use crate::io::{TallySince, Transferred};
+use crate::io::{BytesSince, Transferred};
 use crate::policy::Rule;
 use crate::telemetry::ACCESS_LOG_TARGET;
 use crate::telemetry::access_log::milliseconds;
@@ -94,7 +94,7 @@ pub struct OutboundEntryFields {
     /// Plaintext bytes carried: up to the server, down to the app.
     pub transferred: Transferred,
     /// What counts them, where somebody else does.
-    pub(crate) carried: Option<TallySince>,
+    pub(crate) bytes_since: Option<BytesSince>,
     /// How long the first lookup was waited for.
     pub resolve: Option<Duration>,
     /// How long the endpoint took to accept.
@@ -210,14 +210,14 @@ impl OutboundLogEntry {
             rule,
             generation,
             transferred,
-            carried,
+            bytes_since,
             resolve,
             connect,
             handshake,
             detail,
             request,
         } = &*self.fields;
-        let transferred = carried.as_ref().map_or(*transferred, TallySince::bytes);
+        let transferred = bytes_since.as_ref().map_or(*transferred, BytesSince::bytes);
         let now = Instant::now();
         match request {
             Some(request) => self.counters.count_request(reason, request, transferred),

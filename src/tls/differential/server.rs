@@ -10,7 +10,7 @@ pub(super) trait Server {
     fn new(config: &Arc<ServerConfig>) -> Self;
 
     /// Takes what arrives. Gives what there is to say to it.
-    fn arrive(&mut self, wire: &[u8], chance: &mut Chance) -> Vec<u8>;
+    fn arrive(&mut self, wire: &[u8], chance: &mut Xorshift64) -> Vec<u8>;
 
     /// The app says something.
     fn answer(&mut self, bytes: &[u8]) -> Vec<u8>;
@@ -23,7 +23,7 @@ pub(super) trait Server {
     fn upload(self) -> Vec<u8>;
 }
 
-pub(super) struct Ours {
+pub(super) struct OurServer {
     driver: Option<HandshakeDriver>,
     session: Option<Session>,
     /// What has arrived and is not done with.
@@ -32,7 +32,7 @@ pub(super) struct Ours {
     refused: bool,
 }
 
-impl Server for Ours {
+impl Server for OurServer {
     const CLOSES: bool = true;
 
     fn new(config: &Arc<ServerConfig>) -> Self {
@@ -40,7 +40,7 @@ impl Server for Ours {
         Self { driver, session: None, held: Vec::new(), upload: Vec::new(), refused: false }
     }
 
-    fn arrive(&mut self, wire: &[u8], chance: &mut Chance) -> Vec<u8> {
+    fn arrive(&mut self, wire: &[u8], chance: &mut Xorshift64) -> Vec<u8> {
         self.held.extend_from_slice(wire);
         let mut out = Outgoing::default();
         if let Some(mut driver) = self.driver.take() {
@@ -103,13 +103,13 @@ impl Server for Ours {
 }
 
 /// rustls's own.
-pub(super) struct Stock {
+pub(super) struct RustlsServer {
     conn: ServerConnection,
     upload: Vec<u8>,
     end: End,
 }
 
-impl Stock {
+impl RustlsServer {
     fn said(&mut self) -> Vec<u8> {
         let mut said = Vec::new();
         while self.conn.wants_write() {
@@ -119,7 +119,7 @@ impl Stock {
     }
 }
 
-impl Server for Stock {
+impl Server for RustlsServer {
     /// rustls asserts, where assertions are compiled in, that it has not sent close_notify when it refuses something.
     const CLOSES: bool = false;
 
@@ -129,7 +129,7 @@ impl Server for Stock {
         Self { conn, upload: Vec::new(), end: End::Open }
     }
 
-    fn arrive(&mut self, mut wire: &[u8], _: &mut Chance) -> Vec<u8> {
+    fn arrive(&mut self, mut wire: &[u8], _: &mut Xorshift64) -> Vec<u8> {
         while !wire.is_empty() && self.end == End::Open {
             if self.conn.read_tls(&mut wire).unwrap() == 0 {
                 break;

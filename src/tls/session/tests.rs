@@ -11,29 +11,29 @@ use crate::tls::handshake_driver::HandshakeDriver;
 use crate::tls::test_client::{TestClient, configs, provider_with};
 
 /// A client, and the session that it has shaken hands for.
-struct Two {
+struct ConnectedSession {
     client: ClientConnection,
     session: Session,
 }
 
 /// What the session made of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
+enum DecryptOutcome {
     /// This plaintext, and bytes that are not whole.
     Plaintext(Vec<u8>, usize),
     /// A violation, and these alerts of ours behind it.
     Violation,
 }
 
-fn tls13() -> Two {
+fn tls13() -> ConnectedSession {
     with_suite(CipherSuite::TLS13_AES_128_GCM_SHA256)
 }
 
-fn tls12() -> Two {
+fn tls12() -> ConnectedSession {
     with_suite(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
 }
 
-fn with_suite(suite: CipherSuite) -> Two {
+fn with_suite(suite: CipherSuite) -> ConnectedSession {
     let (server, client) = configs(provider_with(suite));
     let mut client = ClientConnection::new(Arc::new(client), "app.test".try_into().unwrap()).unwrap();
     let mut negotiation = HandshakeDriver::new(Arc::new(server), None).unwrap();
@@ -48,7 +48,7 @@ fn with_suite(suite: CipherSuite) -> Two {
     }
     assert!(wire.is_empty());
     let (_, session) = negotiation.finish().unwrap();
-    Two { client, session }
+    ConnectedSession { client, session }
 }
 
 /// A session with a client that says what no client would.
@@ -74,7 +74,7 @@ fn rogue(suite: CipherSuite) -> (Session, TestClient) {
     (negotiation.finish().unwrap().1, rogue)
 }
 
-impl Two {
+impl ConnectedSession {
     /// What the client wants to be sent, sealed.
     fn sealed_by_client(&mut self) -> Vec<u8> {
         let mut wire = Vec::new();
@@ -85,7 +85,7 @@ impl Two {
     }
 
     /// The session's view of `wire`, and what it has to say to that.
-    fn hear(&mut self, wire: &mut [u8]) -> (Heard, Outgoing) {
+    fn hear(&mut self, wire: &mut [u8]) -> (DecryptOutcome, Outgoing) {
         let (mut out, mut plaintext) = (Outgoing::default(), Vec::new());
         let decrypted = self.session.decrypt(wire, &mut out, |payload| {
             plaintext.extend_from_slice(payload);
@@ -94,9 +94,9 @@ impl Two {
         let heard = match decrypted {
             Ok(decrypted) => {
                 assert!(!decrypted.stopped);
-                Heard::Plaintext(plaintext, wire.len() - decrypted.used)
+                DecryptOutcome::Plaintext(plaintext, wire.len() - decrypted.used)
             }
-            Err(_) => Heard::Violation,
+            Err(_) => DecryptOutcome::Violation,
         };
         (heard, out)
     }
@@ -118,7 +118,7 @@ impl Two {
     fn send_and_hear(&mut self, plaintext: &[u8]) {
         self.client.writer().write_all(plaintext).unwrap();
         let mut wire = self.sealed_by_client();
-        assert_eq!(self.hear(&mut wire).0, Heard::Plaintext(plaintext.to_vec(), 0));
+        assert_eq!(self.hear(&mut wire).0, DecryptOutcome::Plaintext(plaintext.to_vec(), 0));
     }
 
     fn answer_and_be_told(&mut self, plaintext: &[u8]) {
@@ -158,7 +158,7 @@ fn every_suite_carries_bytes_of_every_length_both_ways() {
         two.client.send_close_notify();
         let mut wire = two.sealed_by_client();
         wire.extend_from_slice(b"what follows is nobody's");
-        assert_eq!(two.hear(&mut wire).0, Heard::Plaintext(Vec::new(), 0));
+        assert_eq!(two.hear(&mut wire).0, DecryptOutcome::Plaintext(Vec::new(), 0));
         assert!(two.session.client_closed());
     }
 }
@@ -169,9 +169,9 @@ fn records_arrive_whole_however_the_wire_is_cut() {
     two.client.writer().write_all(&bytes(40)).unwrap();
     let whole = two.sealed_by_client();
     for cut in 0..whole.len() {
-        assert_eq!(two.hear(&mut whole.clone()[..cut]).0, Heard::Plaintext(Vec::new(), cut));
+        assert_eq!(two.hear(&mut whole.clone()[..cut]).0, DecryptOutcome::Plaintext(Vec::new(), cut));
     }
-    assert_eq!(two.hear(&mut whole.clone()).0, Heard::Plaintext(bytes(40), 0));
+    assert_eq!(two.hear(&mut whole.clone()).0, DecryptOutcome::Plaintext(bytes(40), 0));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_sink_that_breaks_off_gets_the_next_record_later() {
     });
     let first = first.unwrap();
     assert!(first.stopped && first.used < wire.len());
-    assert_eq!(two.hear(&mut wire[first.used..]).0, Heard::Plaintext(b"two".to_vec(), 0));
+    assert_eq!(two.hear(&mut wire[first.used..]).0, DecryptOutcome::Plaintext(b"two".to_vec(), 0));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn one_bit_that_is_wrong_ends_the_session_with_bad_record_mac() {
         let mut wire = two.sealed_by_client();
         *wire.last_mut().unwrap() ^= 1;
         let (heard, out) = two.hear(&mut wire);
-        assert_eq!(heard, Heard::Violation);
+        assert_eq!(heard, DecryptOutcome::Violation);
         assert_eq!(two.told(&out), Err(rustls::Error::AlertReceived(AlertDescription::BadRecordMac)));
     }
 }
@@ -208,14 +208,14 @@ fn a_record_that_is_repeated_or_left_out_ends_the_session() {
     let mut two = tls13();
     two.client.writer().write_all(b"once").unwrap();
     let wire = two.sealed_by_client();
-    assert_eq!(two.hear(&mut wire.clone()).0, Heard::Plaintext(b"once".to_vec(), 0));
-    assert_eq!(two.hear(&mut wire.clone()).0, Heard::Violation);
+    assert_eq!(two.hear(&mut wire.clone()).0, DecryptOutcome::Plaintext(b"once".to_vec(), 0));
+    assert_eq!(two.hear(&mut wire.clone()).0, DecryptOutcome::Violation);
     let mut two = tls12();
     two.client.writer().write_all(b"left out").unwrap();
     two.sealed_by_client();
     two.client.writer().write_all(b"sent").unwrap();
     let mut wire = two.sealed_by_client();
-    assert_eq!(two.hear(&mut wire).0, Heard::Violation);
+    assert_eq!(two.hear(&mut wire).0, DecryptOutcome::Violation);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn headers_that_no_record_has_end_the_session() {
     for (wire, alert) in cases {
         let mut two = tls13();
         let (heard, out) = two.hear(&mut wire.to_vec());
-        assert_eq!(heard, Heard::Violation, "{wire:?}");
+        assert_eq!(heard, DecryptOutcome::Violation, "{wire:?}");
         assert_eq!(two.told(&out), Err(rustls::Error::AlertReceived(alert)), "{wire:?}");
     }
 }
@@ -242,7 +242,7 @@ fn a_client_that_takes_new_keys_is_followed_and_gets_new_ones() {
         two.client.refresh_traffic_keys().unwrap();
         two.client.writer().write_all(&bytes(round + 1)).unwrap();
         let mut wire = two.sealed_by_client();
-        assert_eq!(two.hear(&mut wire).0, Heard::Plaintext(bytes(round + 1), 0));
+        assert_eq!(two.hear(&mut wire).0, DecryptOutcome::Plaintext(bytes(round + 1), 0));
         assert!(two.session.owes_key_update());
         if round % 2 == 0 {
             let mut out = Outgoing::default();
@@ -441,8 +441,8 @@ proptest::proptest! {
     fn bytes_that_were_never_sealed_open_nothing(mut wire in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64)) {
         let mut two = tls12();
         match two.hear(&mut wire).0 {
-            Heard::Plaintext(plaintext, rest) => assert!(plaintext.is_empty() && rest == wire.len()),
-            Heard::Violation => {}
+            DecryptOutcome::Plaintext(plaintext, rest) => assert!(plaintext.is_empty() && rest == wire.len()),
+            DecryptOutcome::Violation => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::denial::{TokenDenial, TokenDenialReason};
 use super::{RequiredIdentity, VerifiedForm};
 use crate::identity::{Certificate, Identity, KeyUsageBit, Role};
-use crate::trust::VouchedChain;
+use crate::trust::TokenChain;
 
 /// Judges `leaf`, which `path` vouches for.
 ///
@@ -13,7 +13,7 @@ use crate::trust::VouchedChain;
 /// [`TokenDenial`]: the first of checks 2 to 4 that fails.
 pub(super) fn check(
     leaf: &Certificate,
-    path: &VouchedChain,
+    path: &TokenChain,
     form: VerifiedForm,
     required: RequiredIdentity,
     now: SystemTime,
@@ -23,7 +23,7 @@ pub(super) fn check(
     check_identity(leaf, required)
 }
 
-fn check_dates(leaf: &Certificate, path: &VouchedChain, now: SystemTime) -> Result<(), TokenDenial> {
+fn check_dates(leaf: &Certificate, path: &TokenChain, now: SystemTime) -> Result<(), TokenDenial> {
     if now > *path.dates.end() {
         let what = match now > leaf.not_after() {
             true => "its certificate has expired; the instance has a newer one, or is gone",

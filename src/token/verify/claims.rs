@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::denial::{TokenDenial, TokenDenialReason};
 use super::{CallerCertificate, TokenQuestion, VerifiedForm, Verifier};
 use crate::token::identity_claims;
-use crate::trust::VouchedChain;
+use crate::trust::TokenChain;
 
 /// What is known of a token by its claims, once they were judged.
-pub(super) struct JudgedClaims {
+pub(super) struct CheckedClaims {
     pub(super) audience: Option<String>,
     pub(super) jti: Option<String>,
     /// In seconds since 1970: `exp`, or the end of the certificates where the form does without.
@@ -21,11 +21,11 @@ pub(super) struct JudgedClaims {
 }
 
 /// Claims under the rules of one verifier, at one time.
-pub(super) struct ClaimJudge<'a> {
+pub(super) struct ClaimVerifier<'a> {
     pub(super) verifier: &'a Verifier,
     pub(super) question: &'a TokenQuestion<'a>,
     pub(super) claims: &'a Map<String, Value>,
-    pub(super) path: &'a VouchedChain,
+    pub(super) path: &'a TokenChain,
     pub(super) now: i64,
 }
 
@@ -38,15 +38,15 @@ enum ClaimDate {
     At(i64),
 }
 
-impl ClaimJudge<'_> {
-    pub(super) fn judge(&self) -> Result<JudgedClaims, TokenDenial> {
+impl ClaimVerifier<'_> {
+    pub(super) fn check(&self) -> Result<CheckedClaims, TokenDenial> {
         let mut warnings = Vec::new();
         let expires_at = self.dates(&mut warnings)?;
         let audience = self.audience(&mut warnings)?;
         self.subject()?;
         self.binding()?;
         let jti = self.claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty()).map(str::to_owned);
-        Ok(JudgedClaims { audience, jti, expires_at, warnings })
+        Ok(CheckedClaims { audience, jti, expires_at, warnings })
     }
 
     /// When the token ends.
@@ -107,7 +107,7 @@ impl ClaimJudge<'_> {
 
     fn audience(&self, warnings: &mut Vec<&'static str>) -> Result<Option<String>, TokenDenial> {
         let accepted = self.question.audiences;
-        let told: Vec<&Value> = match self.claims.get("aud") {
+        let audiences: Vec<&Value> = match self.claims.get("aud") {
             Some(Value::Array(all)) => all.iter().collect(),
             Some(one) => vec![one],
             None if self.question.form == VerifiedForm::Comcast => {
@@ -116,8 +116,9 @@ impl ClaimJudge<'_> {
             }
             None => Vec::new(),
         };
-        let told: Option<Vec<&str>> = told.into_iter().map(Value::as_str).collect();
-        let found = told.and_then(|told| accepted.iter().find(|accepted| told.contains(&accepted.as_str())));
+        let audiences: Option<Vec<&str>> = audiences.into_iter().map(Value::as_str).collect();
+        let found =
+            audiences.and_then(|audiences| accepted.iter().find(|accepted| audiences.contains(&accepted.as_str())));
         match found {
             Some(audience) => Ok(Some(audience.clone())),
             None => {

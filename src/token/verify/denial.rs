@@ -5,7 +5,7 @@ use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::identity::Client;
-use crate::trust::BrokenChain;
+use crate::trust::TokenChainError;
 
 /// Why a token is not believed. A closed set, in the order in which it is asked: the first that fails decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr)]
@@ -110,11 +110,11 @@ impl TokenDenialReason {
     }
 }
 
-impl From<BrokenChain> for TokenDenial {
-    fn from(broken: BrokenChain) -> Self {
+impl From<TokenChainError> for TokenDenial {
+    fn from(broken: TokenChainError) -> Self {
         match broken {
-            BrokenChain::Untrusted(what) => TokenDenialReason::Untrusted.because(what),
-            BrokenChain::Revoked(what) => TokenDenialReason::Revoked.because(what),
+            TokenChainError::Untrusted(what) => TokenDenialReason::Untrusted.because(what),
+            TokenChainError::Revoked(what) => TokenDenialReason::Revoked.because(what),
         }
     }
 }

@@ -18,13 +18,13 @@ use serde_json::{Map, Value};
 pub use denial::{TokenDenial, TokenDenialReason};
 pub use verdict::{TokenVerdict, VerdictIdentity};
 
-use self::claims::{ClaimJudge, JudgedClaims, asked_policies, seconds};
-use self::header::{CertificatePlace, TokenHeader};
+use self::claims::{CheckedClaims, ClaimVerifier, asked_policies, seconds};
+use self::header::{CertificateLocation, TokenHeader};
 use super::compact::CompactToken;
 use super::replay::{ReplayCache, ReplayError};
 use super::roles::{Grant, RoleDenial, Roles};
 use crate::identity::Client;
-use crate::trust::{TrustAnchors, VouchedChain};
+use crate::trust::{TokenChain, TrustAnchors};
 
 /// Who is believed, and under which conditions.
 #[derive(Debug, Clone)]
@@ -131,12 +131,12 @@ impl Verifier {
     pub fn verify(&self, question: &TokenQuestion<'_>, now: SystemTime) -> Result<VerifiedToken, TokenDenial> {
         let token = CompactToken::read(question.token).map_err(|what| TokenDenialReason::Malformed.because(what))?;
         let place = match question.form {
-            VerifiedForm::Standard => CertificatePlace::TopLevel,
-            VerifiedForm::Comcast => CertificatePlace::InJwk,
+            VerifiedForm::Standard => CertificateLocation::TopLevel,
+            VerifiedForm::Comcast => CertificateLocation::InJwk,
         };
         let header = TokenHeader::read(&token.header, place)?;
         let known = |denial: TokenDenial| TokenDenial { fingerprint: Some(*header.leaf.fingerprint()), ..denial };
-        let path = self.anchors.vouch_for(&header.chain, now).map_err(|broken| known(broken.into()))?;
+        let path = self.anchors.verify_token_chain(&header.chain, now).map_err(|broken| known(broken.into()))?;
         let known = |denial| TokenDenial { client: Some(path.client.clone()), ..known(denial) };
         certificate::check(&header.leaf, &path, question.form, self.identity, now).map_err(known)?;
         if !token.is_signed_by(&header.leaf, header.algorithm) {
@@ -144,11 +144,12 @@ impl Verifier {
         }
         let jti = token.claims.get("jti").and_then(|jti| jti.as_str()).map(str::to_owned);
         let known = |denial| TokenDenial { jti: jti.clone(), ..known(denial) };
-        let judge = ClaimJudge { verifier: self, question, claims: &token.claims, path: &path, now: seconds(now) };
-        let claims = judge.judge().map_err(known)?;
+        let verifier =
+            ClaimVerifier { verifier: self, question, claims: &token.claims, path: &path, now: seconds(now) };
+        let claims = verifier.check().map_err(known)?;
         self.note_use(&header, &claims, question, now).map_err(known)?;
         let grant = self.grant(&path, &token.claims, question).map_err(known)?;
-        let JudgedClaims { audience, jti, expires_at, mut warnings, .. } = claims;
+        let CheckedClaims { audience, jti, expires_at, mut warnings, .. } = claims;
         if question.form == VerifiedForm::Comcast && self.roles.is_none() {
             warnings.push("it asks for policies, and without roles none is granted");
         }
@@ -167,7 +168,7 @@ impl Verifier {
     fn note_use(
         &self,
         header: &TokenHeader,
-        claims: &JudgedClaims,
+        claims: &CheckedClaims,
         question: &TokenQuestion<'_>,
         now: SystemTime,
     ) -> Result<(), TokenDenial> {
@@ -188,7 +189,7 @@ impl Verifier {
 
     fn grant(
         &self,
-        path: &VouchedChain,
+        path: &TokenChain,
         claims: &Map<String, Value>,
         question: &TokenQuestion<'_>,
     ) -> Result<Grant, TokenDenial> {

@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::made::{APP, Holder, NOW, Spec, TokenDraft, anchors, at};
+use self::made::{APP, CertificateSpec, NOW, TestIdentity, TokenDraft, anchors, at};
 use super::*;
 use crate::identity::Guid;
 
 /// A root, the CA below it, and an instance.
-struct World {
-    root: Holder,
-    issuing: Holder,
-    leaf: Holder,
+struct TestPki {
+    root: TestIdentity,
+    issuing: TestIdentity,
+    leaf: TestIdentity,
     verifier: Verifier,
     audiences: Vec<String>,
 }
 
-impl World {
+impl TestPki {
     fn new() -> Self {
-        let root = Spec::ca("root").self_signed();
-        let issuing = Spec::ca("issuing").with(|ca| ca.serial = 2).signed_by(&root);
-        let leaf = Spec::leaf().signed_by(&issuing);
+        let root = CertificateSpec::ca("root").self_signed();
+        let issuing = CertificateSpec::ca("issuing").with(|ca| ca.serial = 2).signed_by(&root);
+        let leaf = CertificateSpec::leaf().signed_by(&issuing);
         let verifier = Verifier {
             anchors: anchors(&[&root], &[]),
             identity: RequiredIdentity::CloudFoundry,
@@ -45,8 +45,8 @@ impl World {
     }
 
     /// A leaf below the issuing CA.
-    fn below(&self, change: impl FnOnce(&mut Spec)) -> Holder {
-        Spec::leaf().with(change).signed_by(&self.issuing)
+    fn below(&self, change: impl FnOnce(&mut CertificateSpec)) -> TestIdentity {
+        CertificateSpec::leaf().with(change).signed_by(&self.issuing)
     }
 
     fn question<'a>(&'a self, token: &'a str) -> TokenQuestion<'a> {
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// The same of a token of `holder` below the issuing CA.
-    fn reason_of(&self, holder: &Holder) -> Option<TokenDenialReason> {
+    fn reason_of(&self, holder: &TestIdentity) -> Option<TokenDenialReason> {
         self.reason(&TokenDraft::of(&[holder, &self.issuing]).token())
     }
 
@@ -84,23 +84,23 @@ use TokenDenialReason as Reason;
 
 #[test]
 fn a_sound_token_is_believed_and_all_that_it_proves_is_told() {
-    let world = World::new();
+    let world = TestPki::new();
     let verified = world.verify(&world.draft().token()).unwrap();
     assert_eq!(verified.client().identity().unwrap().app, Some(APP.parse::<Guid>().unwrap()));
     assert_eq!((verified.audience(), verified.jti(), verified.expires_at()), (Some("me"), Some("one"), NOW + 300));
     assert_eq!((verified.ttl_seconds(), verified.grant()), (made::DAY as u64, &Grant::default()));
-    let told = serde_json::to_value(TokenVerdict::from(&verified)).unwrap();
-    assert_eq!(told["verdict"], "permit");
-    assert_eq!(told["identity"]["app_guid"], APP);
-    assert_eq!((&told["expires_at"], &told["policies"]), (&json!("2027-01-15T08:05:00Z"), &json!([])));
+    let verdict_json = serde_json::to_value(TokenVerdict::from(&verified)).unwrap();
+    assert_eq!(verdict_json["verdict"], "permit");
+    assert_eq!(verdict_json["identity"]["app_guid"], APP);
+    assert_eq!((&verdict_json["expires_at"], &verdict_json["policies"]), (&json!("2027-01-15T08:05:00Z"), &json!([])));
     for name in ["reason", "check", "role"] {
-        assert_eq!(told[name], Value::Null);
+        assert_eq!(verdict_json[name], Value::Null);
     }
 }
 
 #[test]
 fn what_is_no_token_or_can_be_read_in_two_ways_is_malformed() {
-    let world = World::new();
+    let world = TestPki::new();
     let draft = world.draft();
     let (header, claims) = (json!(draft.header).to_string(), json!(draft.claims).to_string());
     let token = draft.token();
@@ -132,7 +132,7 @@ fn what_is_no_token_or_can_be_read_in_two_ways_is_malformed() {
 
 #[test]
 fn a_token_that_carries_a_private_key_is_refused_wherever_that_is() {
-    let world = World::new();
+    let world = TestPki::new();
     for name in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
         for header in [json!({ name: "x" }), json!({ "JWK": { name: "x" } }), json!({ "a": [[{ "b": { name: 1 } }]] })]
         {
@@ -148,7 +148,7 @@ fn a_token_that_carries_a_private_key_is_refused_wherever_that_is() {
 
 #[test]
 fn a_header_that_changes_what_the_rest_means_is_refused_and_others_are_passed_over() {
-    let world = World::new();
+    let world = TestPki::new();
     for name in ["crit", "b64", "zip", "enc", "jku", "x5u", "jwk"] {
         assert_eq!(world.reason(&world.draft().header(json!({ name: false })).token()), Some(Reason::Header), "{name}");
     }
@@ -162,7 +162,7 @@ fn a_header_that_changes_what_the_rest_means_is_refused_and_others_are_passed_ov
 
 #[test]
 fn an_algorithm_is_one_of_ours_and_one_of_the_key() {
-    let world = World::new();
+    let world = TestPki::new();
     for alg in ["none", "HS256", "RS384", "ES512", "es256", "Ed25519", "", "RS256", "PS256", "ES384", "EdDSA"] {
         let token = world.draft().header(json!({ "alg": alg })).token();
         assert_eq!(world.reason(&token), Some(Reason::Algorithm), "{alg}");
@@ -173,7 +173,7 @@ fn an_algorithm_is_one_of_ours_and_one_of_the_key() {
 
 #[test]
 fn a_use_is_counted_by_certificate_and_jti_and_the_first_alone_is_let_in() {
-    let world = World::new();
+    let world = TestPki::new();
     let cache = ReplayCache::default();
     let used = |token: &str, now| {
         let question = TokenQuestion { once: Some(&cache), ..world.question(token) };
@@ -200,7 +200,7 @@ fn a_use_is_counted_by_certificate_and_jti_and_the_first_alone_is_let_in() {
 
 #[test]
 fn a_full_cache_lets_nobody_in() {
-    let world = World::new();
+    let world = TestPki::new();
     let cache = ReplayCache::default();
     let mut jti = 0;
     while cache.first_use(&[0; 32], &jti.to_string(), NOW + 9, NOW).is_ok() {
@@ -244,7 +244,7 @@ max-ttl = "1s"
 
 #[test]
 fn a_role_gives_its_policies_and_without_one_all_matching_grants_do() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     world.verifier.roles = Some(Arc::new(Roles::parse("roles.toml".as_ref(), ROLES).unwrap()));
     let token = world.draft().token();
     let ask = |role| {
@@ -267,7 +267,7 @@ fn a_role_gives_its_policies_and_without_one_all_matching_grants_do() {
 
 #[test]
 fn of_policies_that_are_asked_for_all_are_granted_or_none_and_no_others() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     let leaf = world.below(|leaf| leaf.usage = Some(made::DIGITAL_SIGNATURE | made::KEY_AGREEMENT));
     let token = |policies: Value| TokenDraft::of(&[&leaf, &world.issuing]).comcast(policies).token();
     let asked = [json!(["write"]), json!(["write", "write", "read"]), json!(["write", "admin"]), json!(["WRITE"])];
@@ -299,15 +299,15 @@ fn of_policies_that_are_asked_for_all_are_granted_or_none_and_no_others() {
 
 #[test]
 fn the_first_check_that_fails_decides_and_no_more_is_told_than_was_checked() {
-    let world = World::new();
-    let stranger = Spec::ca("issuing").self_signed();
+    let world = TestPki::new();
+    let stranger = CertificateSpec::ca("issuing").self_signed();
     let bad = json!({ "exp": 1, "nbf": NOW + DAY, "iat": NOW + DAY, "aud": "x", "sub": "x", "cnf": {}, "jti": null });
-    let worst = Spec::leaf().with(|leaf| {
+    let worst = CertificateSpec::leaf().with(|leaf| {
         leaf.ends = NOW - 1;
         leaf.usage = None;
         leaf.units.clear();
     });
-    let judged = |leaf: &Holder, issuer: &Holder| {
+    let judged = |leaf: &TestIdentity, issuer: &TestIdentity| {
         let token = TokenDraft::of(&[leaf, issuer]).claims(bad.clone()).signed_by(&stranger.key).token();
         let denial = world.verify(&token).unwrap_err();
         (denial.reason, denial.reason.check(), denial.client.is_some(), denial.jti.is_some())
@@ -316,14 +316,17 @@ fn the_first_check_that_fails_decides_and_no_more_is_told_than_was_checked() {
     assert_eq!(judged(&worst.signed_by(&world.issuing), &world.issuing), (Reason::CertificateExpired, 2, true, false));
     let worst = worst.with(|leaf| leaf.ends = NOW + DAY);
     assert_eq!(judged(&worst.signed_by(&world.issuing), &world.issuing), (Reason::KeyUsage, 3, true, false));
-    let worst = worst.with(|leaf| leaf.usage = Spec::leaf().usage);
+    let worst = worst.with(|leaf| leaf.usage = CertificateSpec::leaf().usage);
     assert_eq!(judged(&worst.signed_by(&world.issuing), &world.issuing), (Reason::IdentityMissing, 4, true, false));
     assert_eq!(judged(&world.leaf, &world.issuing), (Reason::Signature, 5, true, false));
     let denial = world.verify(&world.draft().claims(json!({ "exp": 1 })).token()).unwrap_err();
     assert_eq!((denial.reason.check(), denial.jti.as_deref()), (6, Some("one")));
-    let told = serde_json::to_value(TokenVerdict::from(&denial)).unwrap();
-    assert_eq!((&told["verdict"], &told["reason"], &told["check"]), (&json!("denial"), &json!("expired"), &json!(6)));
-    assert_eq!((&told["identity"]["app_guid"], &told["ttl_seconds"]), (&json!(APP), &Value::Null));
+    let verdict_json = serde_json::to_value(TokenVerdict::from(&denial)).unwrap();
+    assert_eq!(
+        (&verdict_json["verdict"], &verdict_json["reason"], &verdict_json["check"]),
+        (&json!("denial"), &json!("expired"), &json!(6))
+    );
+    assert_eq!((&verdict_json["identity"]["app_guid"], &verdict_json["ttl_seconds"]), (&json!(APP), &Value::Null));
 }
 
 use self::made::DAY;

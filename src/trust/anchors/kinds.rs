@@ -16,7 +16,7 @@ fn critical(id: &[u64], value: &[u8]) -> CustomExtension {
     extension
 }
 
-fn denial(anchors: &TrustAnchors, chain: &[&Made]) -> Denial {
+fn denial(anchors: &TrustAnchors, chain: &[&TestCertificate]) -> Denial {
     anchors.verify(&ders(chain), *NOW).unwrap_err()
 }
 

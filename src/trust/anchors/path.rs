@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnc
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath};
 
 use super::{Ca, Inner, TrustAnchors};
-use crate::identity::critical::{OverSigned, Readable};
+use crate::identity::critical::{SignedBytesAlgorithm, WebpkiCertificate};
 use crate::identity::{Certificate, CertificateError, Role};
 use crate::policy::{Denial, DenialReason};
 use crate::trust::chain;
@@ -58,18 +58,18 @@ impl TrustAnchors {
     ) -> Result<RangeInclusive<SystemTime>, Denial> {
         chain::check_size(chain)?;
         let (readable, now): (Vec<_>, _) = match dates {
-            Dates::At(now) => (chain.iter().map(|der| Readable::new(der)).collect(), unix(now)),
-            Dates::Ignored => (chain.iter().map(|der| Readable::undated(der)).collect(), unix(UNIX_EPOCH)),
+            Dates::At(now) => (chain.iter().map(|der| WebpkiCertificate::new(der)).collect(), unix(now)),
+            Dates::Ignored => (chain.iter().map(|der| WebpkiCertificate::undated(der)).collect(), unix(UNIX_EPOCH)),
         };
         chain::check_paths(&readable)?;
         let (leaf, _) = readable.split_first().ok_or(DenialReason::NoCertificate)?;
         let shown: Vec<_> = readable.iter().map(|one| one.shown().clone()).collect();
         let Inner { anchors, algorithms, role, .. } = &*self.0;
-        let over_signed = OverSigned::all(algorithms.all, &readable);
+        let over_signed = SignedBytesAlgorithm::all(algorithms.all, &readable);
         let over_signed: Vec<&dyn SignatureVerificationAlgorithm> = over_signed.iter().map(|one| one as _).collect();
         let found = OnceCell::new();
         let judge = |path: &VerifiedPath<'_>| {
-            let ca = self.judge_path(path, now, dates)?;
+            let ca = self.check_path(path, now, dates)?;
             let above = path.intermediate_certificates();
             let places = above.filter_map(|ca| shown.iter().position(|one| *one == ca.der()));
             // webpki asks no more once a path is good.
@@ -111,7 +111,7 @@ impl TrustAnchors {
             rest.iter().filter_map(|der| Some((webpki::anchor_from_trusted_cert(der).ok()?, der))).collect();
         let mut below = leaf;
         loop {
-            let readable = Readable::new(below);
+            let readable = WebpkiCertificate::new(below);
             let certificate = EndEntityCert::try_from(readable.shown());
             let (Ok(certificate), Ok(signed)) = (certificate, SignedObject::from_der(below)) else {
                 return false;
@@ -142,7 +142,7 @@ impl TrustAnchors {
     }
 
     /// What webpki leaves to others: the key usage of the CAs in between, the dates of the anchor, and what the CRLs name. Gives the CA that the anchor is.
-    fn judge_path(&self, path: &VerifiedPath<'_>, now: UnixTime, dates: Dates) -> Result<&Ca, webpki::Error> {
+    fn check_path(&self, path: &VerifiedPath<'_>, now: UnixTime, dates: Dates) -> Result<&Ca, webpki::Error> {
         let may_sign = |der: &CertificateDer<'_>| {
             Certificate::from_der(der).is_ok_and(|certificate| certificate.ca_fault(self.0.role).is_none())
         };

@@ -26,7 +26,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(super) static NOW: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
 
 /// A certificate and its key.
-pub(super) struct Made {
+pub(super) struct TestCertificate {
     der: CertificateDer<'static>,
     pub(super) pem: String,
     params: CertificateParams,
@@ -60,41 +60,41 @@ pub(super) fn with(mut params: CertificateParams, change: impl FnOnce(&mut Certi
     params
 }
 
-pub(super) fn self_signed(params: CertificateParams) -> Made {
+pub(super) fn self_signed(params: CertificateParams) -> TestCertificate {
     let key = KeyPair::generate().unwrap();
     let cert = params.self_signed(&key).unwrap();
-    Made { der: cert.der().clone(), pem: cert.pem(), params, key }
+    TestCertificate { der: cert.der().clone(), pem: cert.pem(), params, key }
 }
 
-pub(super) fn signed(params: CertificateParams, by: &Made) -> Made {
+pub(super) fn signed(params: CertificateParams, by: &TestCertificate) -> TestCertificate {
     signed_for(params, KeyPair::generate().unwrap(), by)
 }
 
-pub(super) fn signed_for(params: CertificateParams, key: KeyPair, by: &Made) -> Made {
+pub(super) fn signed_for(params: CertificateParams, key: KeyPair, by: &TestCertificate) -> TestCertificate {
     let cert = params.signed_by(&key, &Issuer::from_params(&by.params, &by.key)).unwrap();
-    Made { der: cert.der().clone(), pem: cert.pem(), params, key }
+    TestCertificate { der: cert.der().clone(), pem: cert.pem(), params, key }
 }
 
 pub(super) fn text(bytes: &str) -> Text {
     Text { path: "ca.pem".into(), bytes: bytes.into(), named: true }
 }
 
-pub(super) fn roots(cas: &[&Made]) -> TrustAnchors {
+pub(super) fn roots(cas: &[&TestCertificate]) -> TrustAnchors {
     roots_with(cas, &[])
 }
 
-fn roots_with(cas: &[&Made], crls: &[&[u8]]) -> TrustAnchors {
+fn roots_with(cas: &[&TestCertificate], crls: &[&[u8]]) -> TrustAnchors {
     let cas: Vec<_> = cas.iter().map(|ca| text(&ca.pem)).collect();
     let crls: Vec<_> =
         crls.iter().map(|crl| Text { path: "list.crl".into(), bytes: crl.to_vec(), named: true }).collect();
     TrustAnchors::parse(&cas, &crls, Role::Client).unwrap().0
 }
 
-pub(super) fn verify(anchors: &TrustAnchors, chain: &[&Made]) -> Result<(), DenialReason> {
+pub(super) fn verify(anchors: &TrustAnchors, chain: &[&TestCertificate]) -> Result<(), DenialReason> {
     ask(anchors, &ders(chain), *NOW)
 }
 
-pub(super) fn ders(chain: &[&Made]) -> Vec<CertificateDer<'static>> {
+pub(super) fn ders(chain: &[&TestCertificate]) -> Vec<CertificateDer<'static>> {
     chain.iter().map(|made| made.der.clone()).collect()
 }
 
@@ -107,7 +107,7 @@ pub(super) fn ask(anchors: &TrustAnchors, chain: &[CertificateDer<'_>], now: Sys
 }
 
 /// A CRL in DER that names these serial numbers.
-fn crl(by: &Made, serials: &[&[u8]], next_update: SystemTime) -> Vec<u8> {
+fn crl(by: &TestCertificate, serials: &[&[u8]], next_update: SystemTime) -> Vec<u8> {
     let revoked = |serial: &&[u8]| RevokedCertParams {
         serial_number: SerialNumber::from_slice(serial),
         revocation_time: (*NOW - DAY).into(),
@@ -125,7 +125,7 @@ fn crl(by: &Made, serials: &[&[u8]], next_update: SystemTime) -> Vec<u8> {
     params.signed_by(&Issuer::from_params(&by.params, &by.key)).unwrap().der().to_vec()
 }
 
-fn numbered(name: &str, serial: &[u8], by: &Made) -> Made {
+fn numbered(name: &str, serial: &[u8], by: &TestCertificate) -> TestCertificate {
     signed(with(params(name), |params| params.serial_number = Some(SerialNumber::from_slice(serial))), by)
 }
 
@@ -296,11 +296,11 @@ fn clients_are_told_each_ca_once() {
 fn handshake(
     anchors: &TrustAnchors,
     optional: bool,
-    client: Option<&Made>,
+    client: Option<&TestCertificate>,
     version: &'static rustls::SupportedProtocolVersion,
 ) -> [Result<(), String>; 2] {
     let server = self_signed(params("server"));
-    let private = |made: &Made| PrivateKeyDer::try_from(made.key.serialize_der()).unwrap();
+    let private = |made: &TestCertificate| PrivateKeyDer::try_from(made.key.serialize_der()).unwrap();
     let mut names = CertificateParams::new(vec!["server".to_owned()]).unwrap();
     names.is_ca = IsCa::NoCa;
     let cert = names.self_signed(&server.key).unwrap();
@@ -399,7 +399,7 @@ fn who_was_vouched_for_is_known_by_every_byte_and_only_while_all_that_was_looked
 fn more_clients_than_are_remembered_are_vouched_for_all_the_same() {
     let ca = self_signed(ca_params("ca"));
     let anchors = roots(&[&ca]);
-    let clients: Vec<Made> = (0..70).map(|at| signed(params(&format!("client {at}")), &ca)).collect();
+    let clients: Vec<TestCertificate> = (0..70).map(|at| signed(params(&format!("client {at}")), &ca)).collect();
     for client in clients.iter().chain(&clients) {
         assert_eq!(verify(&anchors, &[client]), Ok(()));
     }

@@ -42,14 +42,14 @@ impl fmt::Debug for Text {
 
 /// What CAs are called, and by which options they and their CRLs are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AnchorWords {
+pub struct AnchorLabels {
     ca: &'static str,
     without: &'static str,
     ca_option: &'static str,
     crl_option: &'static str,
 }
 
-impl AnchorWords {
+impl AnchorLabels {
     /// Those that vouch for clients.
     pub const CLIENTS: Self =
         Self { ca: "client CA", without: "nobody could come in", ca_option: "--client-ca", crl_option: "--client-crl" };
@@ -145,7 +145,7 @@ pub enum TrustAnchorsError {
     )]
     NoCrls {
         /// Who would be revoked.
-        words: AnchorWords,
+        words: AnchorLabels,
         /// Where was looked.
         places: String,
         /// What is said of the files that were left out.
@@ -161,7 +161,7 @@ pub enum TrustAnchorsError {
     )]
     Empty {
         /// For whom they should vouch.
-        words: AnchorWords,
+        words: AnchorLabels,
         /// Where was looked.
         places: String,
         /// What is said of the files that were left out.
@@ -191,7 +191,7 @@ impl TrustAnchorsError {
     }
 
     /// The same, said of the files that `words` are for.
-    pub(crate) fn said_of(self, words: AnchorWords) -> Self {
+    pub(crate) fn said_of(self, words: AnchorLabels) -> Self {
         match self {
             Self::Empty { places, left_out, .. } => Self::Empty { words, places, left_out },
             Self::NoCrls { places, notes, .. } => Self::NoCrls { words, places, notes },
@@ -202,13 +202,13 @@ impl TrustAnchorsError {
     /// There is no CRL in any of `places`.
     pub(crate) fn no_crls<'a>(places: impl Iterator<Item = &'a PathBuf>, notes: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
-        Self::NoCrls { words: AnchorWords::CLIENTS, places: places.join(", "), notes: notes.to_vec() }
+        Self::NoCrls { words: AnchorLabels::CLIENTS, places: places.join(", "), notes: notes.to_vec() }
     }
 
     /// There is no CA in any of `places`, some of which may have been left out.
     pub(crate) fn empty<'a>(role: Role, places: impl Iterator<Item = &'a PathBuf>, left_out: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
-        Self::Empty { words: AnchorWords::of(role), places: places.join(", "), left_out: left_out.to_vec() }
+        Self::Empty { words: AnchorLabels::of(role), places: places.join(", "), left_out: left_out.to_vec() }
     }
 }
 

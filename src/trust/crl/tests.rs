@@ -12,7 +12,7 @@ const BEFORE: &[u8] = b"\x17\x0d250101000000Z";
 const AFTER: &[u8] = b"\x17\x0d490101000000Z";
 
 /// A list that is about to be made.
-struct Draft {
+struct CrlSpec {
     version: Option<u8>,
     issuer: Vec<u8>,
     next_update: bool,
@@ -45,7 +45,7 @@ fn entry(serial: &[u8], extensions: &[Vec<u8>]) -> Vec<u8> {
     tlv(0x30, &[tlv(2, serial), BEFORE.to_vec(), extensions].concat())
 }
 
-impl Draft {
+impl CrlSpec {
     /// As `openssl ca -gencrl` writes it by default.
     fn plain() -> Self {
         let entries = vec![entry(&[0x10, 1], &[])];
@@ -79,8 +79,9 @@ fn both_versions_are_read_with_and_without_extensions_and_next_update() {
     for version in [None, Some(1)] {
         for extensions in [vec![], vec![extension(&[0x55, 0x1d, 20], false, &[2, 1, 9])]] {
             for next_update in [true, false] {
-                let crl =
-                    Draft { version, next_update, extensions: extensions.clone(), ..Draft::plain() }.read().unwrap();
+                let crl = CrlSpec { version, next_update, extensions: extensions.clone(), ..CrlSpec::plain() }
+                    .read()
+                    .unwrap();
                 assert_eq!((crl.issuer.as_str(), crl.next_update.is_some()), ("CN=ca", next_update));
                 assert!(crl.names(&name(12, "ca"), &[0x10, 1]));
                 assert!(!crl.names(&name(12, "ca"), &[0x10, 2]));
@@ -88,13 +89,13 @@ fn both_versions_are_read_with_and_without_extensions_and_next_update() {
             }
         }
     }
-    assert!(Draft { entries: vec![], ..Draft::plain() }.read().unwrap().serials.is_empty());
-    assert_eq!(Draft { version: Some(2), ..Draft::plain() }.read().unwrap_err(), CrlError::Version);
+    assert!(CrlSpec { entries: vec![], ..CrlSpec::plain() }.read().unwrap().serials.is_empty());
+    assert_eq!(CrlSpec { version: Some(2), ..CrlSpec::plain() }.read().unwrap_err(), CrlError::Version);
 }
 
 #[test]
 fn an_issuer_is_the_same_however_its_name_is_written() {
-    let crl = Draft { issuer: name(19, "The  CA"), ..Draft::plain() }.read().unwrap();
+    let crl = CrlSpec { issuer: name(19, "The  CA"), ..CrlSpec::plain() }.read().unwrap();
     for same in [name(12, "The CA"), name(19, "the ca"), name(19, "The  CA")] {
         assert!(crl.names(&same, &[0x10, 1]));
         assert!(crl.names(&same, &[0, 0x10, 1]), "with a zero in front");
@@ -109,32 +110,32 @@ fn what_an_entry_says_beside_the_number_makes_no_difference() {
     let reason = extension(&[0x55, 0x1d, 21], true, &[10, 1, 8]);
     let invalid_since = extension(&[0x55, 0x1d, 24], false, b"\x18\x0f20250101000000Z");
     let entries = vec![entry(&[7], &[reason, invalid_since])];
-    let crl = Draft { version: Some(1), entries, ..Draft::plain() }.read().unwrap();
+    let crl = CrlSpec { version: Some(1), entries, ..CrlSpec::plain() }.read().unwrap();
     assert!(crl.names(&name(12, "ca"), &[7]));
 }
 
 #[test]
 fn lists_that_need_more_than_is_done_here_are_refused_with_the_reason() {
-    let said = |draft: Draft| draft.read().unwrap_err().to_string();
-    let point = |value: &[u8]| Draft::with(extension(&[0x55, 0x1d, 28], true, &tlv(0x30, value)));
-    assert!(said(Draft::with(extension(&[0x55, 0x1d, 27], true, &[2, 1, 1]))).starts_with("a delta CRL"));
+    let said = |draft: CrlSpec| draft.read().unwrap_err().to_string();
+    let point = |value: &[u8]| CrlSpec::with(extension(&[0x55, 0x1d, 28], true, &tlv(0x30, value)));
+    assert!(said(CrlSpec::with(extension(&[0x55, 0x1d, 27], true, &[2, 1, 1]))).starts_with("a delta CRL"));
     assert!(said(point(&[0x84, 1, 0xff])).starts_with("an indirect CRL"));
     let entries = vec![entry(&[7], &[extension(&[0x55, 0x1d, 29], true, &tlv(0x30, &[]))])];
-    assert!(said(Draft { version: Some(1), entries, ..Draft::plain() }).starts_with("an indirect CRL"));
+    assert!(said(CrlSpec { version: Some(1), entries, ..CrlSpec::plain() }).starts_with("an indirect CRL"));
     assert!(said(point(&[0x85, 1, 0xff])).starts_with("a CRL for attribute certificates alone"));
     assert!(said(point(&[0x83, 2, 1, 0xff])).starts_with("a CRL for some reasons alone"));
     assert!(point(&[0x81, 1, 0xff]).read().is_ok(), "of users alone");
     assert!(point(&[0x82, 1, 0xff]).read().is_ok(), "of CAs alone");
-    assert!(said(Draft::with(extension(&[0x2a, 3, 4], true, &[5, 0]))).contains("the critical extension 1.2.3.4"));
-    assert!(Draft::with(extension(&[0x2a, 3, 4], false, &[5, 0])).read().is_ok());
+    assert!(said(CrlSpec::with(extension(&[0x2a, 3, 4], true, &[5, 0]))).contains("the critical extension 1.2.3.4"));
+    assert!(CrlSpec::with(extension(&[0x2a, 3, 4], false, &[5, 0])).read().is_ok());
     let entries = vec![entry(&[7], &[extension(&[0x2a, 3, 4], true, &[5, 0])])];
-    assert!(said(Draft { version: Some(1), entries, ..Draft::plain() }).contains("the critical extension 1.2.3.4"));
+    assert!(said(CrlSpec { version: Some(1), entries, ..CrlSpec::plain() }).contains("the critical extension 1.2.3.4"));
 }
 
 #[test]
 fn a_list_is_cut_off_nowhere_and_its_signature_is_the_issuers() {
     let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let der = Draft::plain().der(&key);
+    let der = CrlSpec::plain().der(&key);
     for end in 0..der.len() {
         assert!(Crl::from_der(&der[..end], String::new()).is_err(), "{end}");
     }
@@ -155,7 +156,7 @@ fn a_list_is_cut_off_nowhere_and_its_signature_is_the_issuers() {
 fn a_list_is_within_others_if_each_of_its_numbers_is_in_one_of_them() {
     let list = |numbers: &[u8], issuer: &str| {
         let entries = numbers.iter().map(|number| entry(&[*number], &[])).collect();
-        Draft { entries, issuer: name(12, issuer), ..Draft::plain() }.read().unwrap()
+        CrlSpec { entries, issuer: name(12, issuer), ..CrlSpec::plain() }.read().unwrap()
     };
     assert!(list(&[1, 2], "a").is_covered_by(&[list(&[1, 2, 3], "a")]));
     assert!(list(&[1, 2], "a").is_covered_by(&[list(&[1], "a"), list(&[2], "a")]));

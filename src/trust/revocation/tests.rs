@@ -13,7 +13,7 @@ use crate::policy::DenialReason;
 use crate::trust::{Text, TrustAnchors};
 
 /// A certificate and its key.
-struct MadeCa {
+struct RevocationTestCa {
     der: CertificateDer<'static>,
     pem: String,
     params: CertificateParams,
@@ -33,7 +33,7 @@ fn ca(name: &str, serial: u64) -> CertificateParams {
 }
 
 /// Under `by`, or self-signed; with `key`, or a new one.
-fn made(params: CertificateParams, by: Option<&MadeCa>, key: Option<&MadeCa>) -> MadeCa {
+fn made(params: CertificateParams, by: Option<&RevocationTestCa>, key: Option<&RevocationTestCa>) -> RevocationTestCa {
     let key =
         key.map_or_else(|| KeyPair::generate().unwrap(), |made| KeyPair::from_pem(&made.key.serialize_pem()).unwrap());
     let cert = match by {
@@ -41,11 +41,11 @@ fn made(params: CertificateParams, by: Option<&MadeCa>, key: Option<&MadeCa>) ->
         None => params.self_signed(&key),
     };
     let cert = cert.unwrap();
-    MadeCa { der: cert.der().clone(), pem: cert.pem(), params, key }
+    RevocationTestCa { der: cert.der().clone(), pem: cert.pem(), params, key }
 }
 
 /// A CRL in PEM that names these serial numbers.
-fn crl(by: &MadeCa, serials: &[u64]) -> String {
+fn crl(by: &RevocationTestCa, serials: &[u64]) -> String {
     let now = SystemTime::now();
     let revoked = |serial: &u64| RevokedCertParams {
         serial_number: SerialNumber::from(*serial),
@@ -64,14 +64,14 @@ fn crl(by: &MadeCa, serials: &[u64]) -> String {
     params.signed_by(&Issuer::from_params(&by.params, &by.key)).unwrap().pem().unwrap()
 }
 
-fn roots(cas: &[&MadeCa], crls: &[String]) -> TrustAnchors {
+fn roots(cas: &[&RevocationTestCa], crls: &[String]) -> TrustAnchors {
     let text = |path: &str, bytes: String| Text { path: path.into(), bytes: bytes.into_bytes(), named: true };
     let cas = text("ca.pem", cas.iter().map(|ca| ca.pem.as_str()).collect());
     let crls: Vec<_> = crls.iter().map(|crl| text("list.crl", crl.clone())).collect();
     TrustAnchors::parse(&[cas], &crls, Role::Client).unwrap().0
 }
 
-fn verdict(anchors: &TrustAnchors, chain: &[&MadeCa]) -> Result<(), DenialReason> {
+fn verdict(anchors: &TrustAnchors, chain: &[&RevocationTestCa]) -> Result<(), DenialReason> {
     let chain: Vec<_> = chain.iter().map(|made| made.der.clone()).collect();
     anchors.verify(&chain, SystemTime::now()).map(|_| ()).map_err(|denial| denial.reason())
 }

@@ -6,8 +6,10 @@ use super::super::{
     ForwardedIdentity, XfccDetail, XfccError, XfccFields, XfccForm, caller_fields, conflict, identity_fields,
     is_exact_spelling, is_identity_name, parse,
 };
-use super::{HASH, INSTANCE, SUBJECT, USUAL, UTF8, bodies, diego, encoded, holder, in_envoys_form, leaf_pem, told};
-use crate::identity::tests::Written;
+use super::{
+    HASH, INSTANCE, SUBJECT, USUAL, UTF8, bodies, diego, encoded, holder, identity_headers, in_envoys_form, leaf_pem,
+};
+use crate::identity::tests::AttributeSpec;
 use crate::identity::{ClaimedNames, Client, DistinguishedName};
 
 fn shown(fields: &[(HeaderName, HeaderValue)]) -> Vec<(&str, &str)> {
@@ -25,7 +27,7 @@ fn the_words_of_forms_and_details_are_those_of_the_options() {
 
 #[test]
 fn the_raw_form_is_the_leaf_in_one_line_of_base64() {
-    let fields = told(&diego(), &[XfccForm::Raw], &USUAL).fields;
+    let fields = identity_headers(&diego(), &[XfccForm::Raw], &USUAL).fields;
     assert_eq!(shown(&fields), [("x-forwarded-client-cert", bodies()[0].as_str())]);
 }
 
@@ -53,31 +55,31 @@ fn envoys_form_has_envoys_order_with_every_value_in_quotes() {
 
 #[test]
 fn rfc_9440_has_the_leaf_and_what_stands_behind_it_apart() {
-    let fields = told(&diego(), &[XfccForm::Rfc9440], &USUAL).fields;
+    let fields = identity_headers(&diego(), &[XfccForm::Rfc9440], &USUAL).fields;
     let [leaf, ca] = bodies().try_into().unwrap();
     let (leaf, ca) = (format!(":{leaf}:"), format!(":{ca}:"));
     assert_eq!(shown(&fields), [("client-cert", leaf.as_str()), ("client-cert-chain", ca.as_str())]);
-    let alone = told(&holder(&[], &[], &[]), &[XfccForm::Rfc9440], &USUAL).fields;
+    let alone = identity_headers(&holder(&[], &[], &[]), &[XfccForm::Rfc9440], &USUAL).fields;
     assert_eq!(alone.len(), 1, "there is no chain to speak of");
 }
 
 #[test]
 fn several_forms_go_together_but_for_two_that_are_one_field() {
-    let fields = told(&diego(), &[XfccForm::Rfc9440, XfccForm::Envoy], &USUAL).fields;
+    let fields = identity_headers(&diego(), &[XfccForm::Rfc9440, XfccForm::Envoy], &USUAL).fields;
     let names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["client-cert", "client-cert-chain", "x-forwarded-client-cert"]);
     assert_eq!(conflict(&[XfccForm::Rfc9440, XfccForm::Envoy]), None);
     assert_eq!(conflict(&[XfccForm::Envoy, XfccForm::Raw]), Some((XfccForm::Raw, XfccForm::Envoy)));
-    let both = told(&diego(), &[XfccForm::Envoy, XfccForm::Raw], &USUAL).fields;
-    assert_eq!(both, told(&diego(), &[XfccForm::Envoy], &USUAL).fields, "never two lines");
+    let both = identity_headers(&diego(), &[XfccForm::Envoy, XfccForm::Raw], &USUAL).fields;
+    assert_eq!(both, identity_headers(&diego(), &[XfccForm::Envoy], &USUAL).fields, "never two lines");
 }
 
 #[test]
 fn nothing_is_said_where_there_is_nothing_to_say() {
-    assert_eq!(told(&diego(), &[XfccForm::Envoy], &[]), XfccFields::default());
+    assert_eq!(identity_headers(&diego(), &[XfccForm::Envoy], &[]), XfccFields::default());
     let subject = DistinguishedName::parse(SUBJECT).unwrap();
     let named = Client::from_names(ClaimedNames { subject, dns: None, uris: None });
-    assert_eq!(told(&named, XfccForm::VARIANTS, &USUAL), XfccFields::default());
+    assert_eq!(identity_headers(&named, XfccForm::VARIANTS, &USUAL), XfccFields::default());
 }
 
 #[test]
@@ -94,8 +96,11 @@ fn names_that_readers_read_differently_are_left_out_and_counted() {
     let (written, left_out) = in_envoys_form(&client, &[XfccDetail::Uri, XfccDetail::Dns]);
     assert_eq!((written.as_str(), left_out), ("URI=\"spiffe://b\";DNS=\"\";DNS=\"f g\"", 6));
     let own = ["spiffe://own\n".to_owned(), "spiffe://own".to_owned()];
-    let told = identity_fields(client.certificate().unwrap(), &own, &[XfccForm::Envoy], &[XfccDetail::By]);
-    assert_eq!((shown(&told.fields), told.left_out), (vec![("x-forwarded-client-cert", "By=\"spiffe://own\"")], 1));
+    let identity_headers = identity_fields(client.certificate().unwrap(), &own, &[XfccForm::Envoy], &[XfccDetail::By]);
+    assert_eq!(
+        (shown(&identity_headers.fields), identity_headers.left_out),
+        (vec![("x-forwarded-client-cert", "By=\"spiffe://own\"")], 1)
+    );
     // Where none remains, nobody is told that there is none.
     let none = holder(&[], &["spiffe://a\n"], &[]);
     assert_eq!(in_envoys_form(&none, &USUAL[..3]).0.matches("URI").count(), 0);
@@ -115,7 +120,7 @@ fn the_caller_is_told_in_our_own_words() {
         ]
     );
     assert!(fields.iter().all(|(name, _)| is_identity_name(name.as_str()) && is_exact_spelling(name.as_str())));
-    let unsound: &[&[Written<'_>]] = &[&[(11, UTF8, b"app:web")]];
+    let unsound: &[&[AttributeSpec<'_>]] = &[&[(11, UTF8, b"app:web")]];
     for (client, kind) in [
         (Client::Anonymous, "anonymous"),
         (holder(&[], &[], &["a.example"]), "dns"),
@@ -161,7 +166,7 @@ proptest! {
         unit_tag in prop::sample::select(vec![UTF8, UTF8, 19, 22]),
     ) {
         let borrowed = |names: &[String]| names.iter().map(|name| name.clone().leak() as &str).collect::<Vec<_>>();
-        let subject: &[&[Written<'_>]] = &[&[(11, unit_tag, unit.as_bytes())], &[(3, UTF8, name.as_bytes())]];
+        let subject: &[&[AttributeSpec<'_>]] = &[&[(11, unit_tag, unit.as_bytes())], &[(3, UTF8, name.as_bytes())]];
         let client = holder(subject, &borrowed(&uris), &borrowed(&dns));
         let (text, left_out) = in_envoys_form(&client, &USUAL);
         let writable = |name: &&String| !name.contains(|c: char| c == '\\' || c.is_ascii_control());

@@ -1,9 +1,9 @@
 //! Judges routes: those that can never decide, and those that admit nobody.
 
-use super::{Judge, Subject};
+use super::{ClientChecks, Subject};
 use crate::policy::{Policy, Route, Rule};
 
-impl Judge<'_> {
+impl ClientChecks<'_> {
     pub(super) fn routes(&mut self, policy: &Policy) {
         if let Some(health) = policy.routes.health() {
             self.health(health, policy);

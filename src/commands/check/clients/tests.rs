@@ -67,10 +67,11 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthFiles) {
 /// What is found, without the path of the folder.
 fn found(dir: &TempDir, certified: &ClientAuthFiles, own: Option<&Identity>) -> Vec<String> {
     let mut found = Findings::default();
-    let mut judge = Judge { place: String::new(), certified, is_plaintext: false, now: now(), own, found: &mut found };
+    let mut check =
+        ClientChecks { place: String::new(), certified, is_plaintext: false, now: now(), own, found: &mut found };
     match ClientPolicyFiles::read(certified, None).and_then(|texts| texts.client_policy(certified)) {
-        Ok(client_policy) => judge.client_policy(&client_policy),
-        Err(error) => error.each().iter().for_each(|error| judge.unread(error)),
+        Ok(client_policy) => check.client_policy(&client_policy),
+        Err(error) => error.each().iter().for_each(|error| check.unread(error)),
     }
     let text = found.to_text().replace(&format!("{}/", dir.path().display()), "");
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
@@ -146,8 +147,15 @@ fn a_crl_that_no_client_ca_has_signed_and_one_that_is_dated_ahead_are_named() {
     let mut found = Findings::default();
     let now = now() - 11 * DAY;
     let admission = ClientPolicyFiles::read(&certified, None).unwrap().client_policy(&certified).unwrap();
-    Judge { place: String::new(), certified: &certified, is_plaintext: false, now, own: None, found: &mut found }
-        .crls(&admission.anchors);
+    ClientChecks {
+        place: String::new(),
+        certified: &certified,
+        is_plaintext: false,
+        now,
+        own: None,
+        found: &mut found,
+    }
+    .crls(&admission.anchors);
     assert!(found.to_text().contains("it is dated 2024-09-24T00:00:00Z, which is to come"), "{}", found.to_text());
 }
 

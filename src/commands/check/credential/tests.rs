@@ -59,7 +59,7 @@ fn report(cert: impl AsRef<[u8]>, key: impl AsRef<[u8]>, now: SystemTime) -> Str
 
 fn report_on(files: PairReading<'_>, now: SystemTime) -> String {
     let mut found = Findings::default();
-    judge(&files, now, &mut found);
+    check(&files, now, &mut found);
     found.to_text()
 }
 

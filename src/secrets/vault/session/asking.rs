@@ -5,22 +5,23 @@ use std::time::SystemTime;
 use super::VaultSession;
 use crate::credentials::{ServedCertificate, run_blocking};
 use crate::secrets::rotation;
-use crate::secrets::vault::answer::{self, Auth, LoginAnswer, Wrapped};
-use crate::secrets::vault::client::{Call, VaultClient};
-use crate::secrets::vault::error::{Asked, VaultError};
+use crate::secrets::vault::client::{VaultClient, VaultRequest};
+use crate::secrets::vault::error::{VaultError, VaultOperation};
 use crate::secrets::vault::login;
+use crate::secrets::vault::response::{self, Auth, LoginResponse, Wrapped};
 
 impl VaultSession {
     /// The answer to a login with the pair in service, the client that has it, and that pair's generation. Who was refused with a pair that
     /// was replaced meanwhile asks again.
-    pub(super) async fn ask_for_token(&self) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
+    pub(super) async fn ask_for_token(&self) -> Result<(LoginResponse, VaultClient, u64), VaultError> {
         loop {
             let mut shown = None;
             let result = self.ask_for_token_once(&mut shown).await;
             self.counters.count_login(self.config.method(), result.is_ok());
             match (result, shown) {
                 (Err(error), Some(generation))
-                    if error.is_of_the_pair(Asked::Login) && rotation::has_successor(&self.pairs, generation).await =>
+                    if error.is_of_the_pair(VaultOperation::Login)
+                        && rotation::has_successor(&self.pairs, generation).await =>
                 {
                     tracing::debug!(generation, %error, "login to Vault refused; it is tried again with the new certificate");
                 }
@@ -30,7 +31,10 @@ impl VaultSession {
     }
 
     /// One login, uncounted. Which pair is shown is told as soon as it is known.
-    async fn ask_for_token_once(&self, shown: &mut Option<u64>) -> Result<(LoginAnswer, VaultClient, u64), VaultError> {
+    async fn ask_for_token_once(
+        &self,
+        shown: &mut Option<u64>,
+    ) -> Result<(LoginResponse, VaultClient, u64), VaultError> {
         let mut pairs = self.pairs.clone();
         // The first pair is waited for; nobody is left to bring one only when the process ends.
         let served = match pairs.wait_for(|served| !served.is_empty()).await {
@@ -50,18 +54,18 @@ impl VaultSession {
         let (body, client) =
             prepared.await.map_err(|_| self.unusable("could not be asked for; please report this"))??;
         let path = self.login_path();
-        let mut call = Call::post(&path, None, &body.json);
+        let mut call = VaultRequest::post(&path, None, &body.json);
         let secrets = [body.secret.as_str()];
         call.secrets = &secrets;
         call.wrap_ttl = self.config.wrap_ttl;
         let reply = client.call(&call).await?;
-        let answer = answer::login(&reply.body).map_err(|what| self.unusable(what))?;
+        let answer = response::login(&reply.body).map_err(|what| self.unusable(what))?;
         match &answer {
-            LoginAnswer::Auth(_) if self.config.wrap_ttl.is_some() => {
+            LoginResponse::Auth(_) if self.config.wrap_ttl.is_some() => {
                 Err(self.unusable("is not wrapped, though it was to be"))
             }
             // Somebody may have put in what they have wrapped themselves.
-            LoginAnswer::Wrapped(wrapped) if wrapped.creation_path != path => {
+            LoginResponse::Wrapped(wrapped) if wrapped.creation_path != path => {
                 Err(self
                     .unusable("was wrapped elsewhere: somebody may have had it before; look at the audit log of Vault"))
             }
@@ -73,10 +77,10 @@ impl VaultSession {
     }
 
     pub(super) async fn unwrap(&self, client: &VaultClient, wrapped: &Wrapped) -> Result<Auth, VaultError> {
-        let reply = client.call(&Call::post("sys/wrapping/unwrap", Some(&wrapped.token), b"")).await?;
-        match answer::login(&reply.body) {
-            Ok(LoginAnswer::Auth(auth)) => Ok(auth),
-            Ok(LoginAnswer::Wrapped(_)) => Err(self.unusable("is wrapped twice")),
+        let reply = client.call(&VaultRequest::post("sys/wrapping/unwrap", Some(&wrapped.token), b"")).await?;
+        match response::login(&reply.body) {
+            Ok(LoginResponse::Auth(auth)) => Ok(auth),
+            Ok(LoginResponse::Wrapped(_)) => Err(self.unusable("is wrapped twice")),
             Err(what) => Err(self.unusable(what)),
         }
     }

@@ -4,14 +4,14 @@ use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 
 use super::made::{
-    ANY_USAGE, APP, CLIENT_AUTH, DAY, DIGITAL_SIGNATURE, Holder, KEY_AGREEMENT, NOW, OTHER, SERVER_AUTH, Spec,
-    TokenDraft, anchors, at, crl, thumbprint,
+    ANY_USAGE, APP, CLIENT_AUTH, CertificateSpec, DAY, DIGITAL_SIGNATURE, KEY_AGREEMENT, NOW, OTHER, SERVER_AUTH,
+    TestIdentity, TokenDraft, anchors, at, crl, thumbprint,
 };
-use super::{Reason, RequiredIdentity, TokenQuestion, VerifiedForm, World};
+use super::{Reason, RequiredIdentity, TestPki, TokenQuestion, VerifiedForm};
 
 #[test]
 fn certificates_are_a_list_of_base64_of_one_certificate_each() {
-    let world = World::new();
+    let world = TestPki::new();
     let (leaf, issuing) = (Base64::encode_string(&world.leaf.der), Base64::encode_string(&world.issuing.der));
     let both = Base64::encode_string(&[&*world.leaf.der, &*world.issuing.der].concat());
     for x5c in [
@@ -42,7 +42,7 @@ fn certificates_are_a_list_of_base64_of_one_certificate_each() {
 
 #[test]
 fn a_header_that_names_another_certificate_is_refused() {
-    let world = World::new();
+    let world = TestPki::new();
     let other = thumbprint(&world.issuing);
     for header in [
         json!({ "x5t#S256": other }),
@@ -61,19 +61,19 @@ fn a_header_that_names_another_certificate_is_refused() {
 
 #[test]
 fn a_leaf_is_no_ca() {
-    let world = World::new();
+    let world = TestPki::new();
     assert_eq!(world.reason_of(&world.below(|leaf| leaf.ca = Some(None))), Some(Reason::X5c));
 }
 
 #[test]
 fn a_chain_leads_to_a_trusted_ca_and_each_certificate_of_it_has_issued_the_one_before() {
-    let mut world = World::new();
-    let World { root, issuing, leaf, .. } = &world;
-    let namesake = Spec::ca("issuing").self_signed();
-    let stranger = Spec::leaf().signed_by(&namesake);
-    let by_instance = Spec::leaf().signed_by(leaf);
-    let forged = Spec::leaf().with(|leaf| leaf.serial = 9);
-    let forged = Holder { der: forged.signed_by(&namesake).der, ..forged.signed_by(issuing) };
+    let mut world = TestPki::new();
+    let TestPki { root, issuing, leaf, .. } = &world;
+    let namesake = CertificateSpec::ca("issuing").self_signed();
+    let stranger = CertificateSpec::leaf().signed_by(&namesake);
+    let by_instance = CertificateSpec::leaf().signed_by(leaf);
+    let forged = CertificateSpec::leaf().with(|leaf| leaf.serial = 9);
+    let forged = TestIdentity { der: forged.signed_by(&namesake).der, ..forged.signed_by(issuing) };
     for chain in [
         &[leaf][..],
         &[&stranger, &namesake],
@@ -102,50 +102,50 @@ fn a_chain_leads_to_a_trusted_ca_and_each_certificate_of_it_has_issued_the_one_b
 
 #[test]
 fn a_ca_vouches_within_its_limits_alone() {
-    let world = World::new();
-    let judged = |cas: &[Spec], leaf: Spec| {
-        let mut chain: Vec<Holder> = Vec::new();
+    let world = TestPki::new();
+    let judged = |cas: &[CertificateSpec], leaf: CertificateSpec| {
+        let mut chain: Vec<TestIdentity> = Vec::new();
         for ca in cas {
             chain.push(ca.signed_by(chain.last().unwrap_or(&world.root)));
         }
         chain.push(leaf.signed_by(chain.last().unwrap()));
         world.reason(&TokenDraft::of(&chain.iter().rev().collect::<Vec<_>>()).token())
     };
-    let ca = || Spec::ca("a CA");
+    let ca = || CertificateSpec::ca("a CA");
     let untrusted = Some(Reason::Untrusted);
-    assert_eq!(judged(&[ca()], Spec::leaf()), None);
-    assert_eq!(judged(&[ca().with(|ca| ca.ca = None)], Spec::leaf()), untrusted);
-    assert_eq!(judged(&[ca().with(|ca| ca.usage = Some(DIGITAL_SIGNATURE))], Spec::leaf()), untrusted);
-    assert_eq!(judged(&[ca().with(|ca| ca.purposes = Some(vec![SERVER_AUTH]))], Spec::leaf()), untrusted);
+    assert_eq!(judged(&[ca()], CertificateSpec::leaf()), None);
+    assert_eq!(judged(&[ca().with(|ca| ca.ca = None)], CertificateSpec::leaf()), untrusted);
+    assert_eq!(judged(&[ca().with(|ca| ca.usage = Some(DIGITAL_SIGNATURE))], CertificateSpec::leaf()), untrusted);
+    assert_eq!(judged(&[ca().with(|ca| ca.purposes = Some(vec![SERVER_AUTH]))], CertificateSpec::leaf()), untrusted);
     let ending = || ca().with(|ca| ca.ca = Some(Some(0)));
-    assert_eq!(judged(&[ending()], Spec::leaf()), None);
-    assert_eq!(judged(&[ending(), Spec::ca("below")], Spec::leaf()), untrusted);
-    let named = |name| Spec::leaf().with(|leaf| leaf.dns = vec![name]);
+    assert_eq!(judged(&[ending()], CertificateSpec::leaf()), None);
+    assert_eq!(judged(&[ending(), CertificateSpec::ca("below")], CertificateSpec::leaf()), untrusted);
+    let named = |name| CertificateSpec::leaf().with(|leaf| leaf.dns = vec![name]);
     let bound = || ca().with(|ca| ca.permitted = Some("apps.internal"));
     assert_eq!(judged(&[bound()], named("a.apps.internal")), None);
     assert_eq!(judged(&[bound()], named("example.com")), untrusted);
     // Those who are not in time are no better.
-    let old = |spec: Spec| spec.with(|leaf| (leaf.begins, leaf.ends) = (NOW - 9 * DAY, NOW - 8 * DAY));
+    let old = |spec: CertificateSpec| spec.with(|leaf| (leaf.begins, leaf.ends) = (NOW - 9 * DAY, NOW - 8 * DAY));
     assert_eq!(judged(&[bound()], old(named("example.com"))), untrusted);
     assert_eq!(judged(&[old(bound())], named("example.com")), untrusted);
-    assert_eq!(judged(&[old(ending()), Spec::ca("below")], Spec::leaf()), untrusted);
+    assert_eq!(judged(&[old(ending()), CertificateSpec::ca("below")], CertificateSpec::leaf()), untrusted);
     assert_eq!(judged(&[old(bound())], named("a.apps.internal")), Some(Reason::CertificateExpired));
 }
 
 #[test]
 fn critical_policies_of_a_certificate_are_no_reason_to_refuse_it() {
-    let world = World::new();
-    let ca = Spec::ca("with policies").with(|ca| ca.critical_policies = true).signed_by(&world.root);
-    let leaf = Spec::leaf().with(|leaf| leaf.critical_policies = true);
-    let token = |leaf: Spec| TokenDraft::of(&[&leaf.signed_by(&ca), &ca]).token();
+    let world = TestPki::new();
+    let ca = CertificateSpec::ca("with policies").with(|ca| ca.critical_policies = true).signed_by(&world.root);
+    let leaf = CertificateSpec::leaf().with(|leaf| leaf.critical_policies = true);
+    let token = |leaf: CertificateSpec| TokenDraft::of(&[&leaf.signed_by(&ca), &ca]).token();
     assert_eq!(world.reason(&token(leaf)), None);
-    let old = Spec::leaf().with(|leaf| (leaf.critical_policies, leaf.ends) = (true, NOW - 1));
+    let old = CertificateSpec::leaf().with(|leaf| (leaf.critical_policies, leaf.ends) = (true, NOW - 1));
     assert_eq!(world.reason(&token(old)), Some(Reason::CertificateExpired));
 }
 
 #[test]
 fn a_crl_takes_back_the_leaf_or_a_ca_above_it_in_time_or_not() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     let old = world.below(|leaf| (leaf.serial, leaf.ends) = (1, NOW - 1));
     let (token, old) = (world.draft().token(), TokenDraft::of(&[&old, &world.issuing]).token());
     let lists = [crl(&world.issuing, 1), crl(&world.root, 2)];
@@ -160,15 +160,18 @@ fn a_crl_takes_back_the_leaf_or_a_ca_above_it_in_time_or_not() {
 
 #[test]
 fn certificates_count_from_their_first_second_to_their_last_the_trusted_cas_too() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     let (begins, ends) = (NOW - 7, NOW + 7);
-    let dated = |spec: Spec| spec.with(|one| (one.begins, one.ends) = (begins, ends));
-    let root = dated(Spec::ca("dated root")).self_signed();
-    let issuing = dated(Spec::ca("dated issuing")).signed_by(&world.root);
+    let dated = |spec: CertificateSpec| spec.with(|one| (one.begins, one.ends) = (begins, ends));
+    let root = dated(CertificateSpec::ca("dated root")).self_signed();
+    let issuing = dated(CertificateSpec::ca("dated issuing")).signed_by(&world.root);
     let chains = [
-        [dated(Spec::leaf()).signed_by(&world.issuing), Spec::ca("issuing").signed_by(&world.root)],
-        [Spec::leaf().signed_by(&issuing), issuing],
-        [Spec::leaf().signed_by(&root), Spec::ca("unused").self_signed()],
+        [
+            dated(CertificateSpec::leaf()).signed_by(&world.issuing),
+            CertificateSpec::ca("issuing").signed_by(&world.root),
+        ],
+        [CertificateSpec::leaf().signed_by(&issuing), issuing],
+        [CertificateSpec::leaf().signed_by(&root), CertificateSpec::ca("unused").self_signed()],
     ];
     world.verifier.anchors = anchors(&[&world.root, &root], &[]);
     world.verifier.skew = std::time::Duration::from_secs(300);
@@ -197,22 +200,22 @@ fn certificates_count_from_their_first_second_to_their_last_the_trusted_cas_too(
 
 #[test]
 fn certificates_that_are_never_valid_together_are_a_matter_of_dates_and_not_of_trust() {
-    let world = World::new();
-    let ended = Spec::ca("ended").with(|ca| ca.ends = NOW - 2 * DAY).signed_by(&world.root);
-    let coming = Spec::ca("coming").with(|ca| ca.begins = NOW + 2 * DAY).signed_by(&world.root);
+    let world = TestPki::new();
+    let ended = CertificateSpec::ca("ended").with(|ca| ca.ends = NOW - 2 * DAY).signed_by(&world.root);
+    let coming = CertificateSpec::ca("coming").with(|ca| ca.begins = NOW + 2 * DAY).signed_by(&world.root);
     for (ca, reason) in [(&ended, Reason::CertificateExpired), (&coming, Reason::CertificateNotYetValid)] {
-        let denial = world.verify(&TokenDraft::of(&[&Spec::leaf().signed_by(ca), ca]).token()).unwrap_err();
+        let denial = world.verify(&TokenDraft::of(&[&CertificateSpec::leaf().signed_by(ca), ca]).token()).unwrap_err();
         assert_eq!((denial.reason, denial.client.is_some()), (reason, true));
     }
 }
 
 #[test]
 fn of_two_paths_the_one_that_is_valid_now_counts() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     // Renewed with its name and its key, and both are listed.
     let key = || rcgen::KeyPair::from_pem(&world.root.key.serialize_pem()).unwrap();
-    let old = Spec::ca("root").with(|ca| ca.ends = NOW - 1).signed_for(key(), &world.root);
-    let coming = Spec::ca("root").with(|ca| ca.begins = NOW + 1).signed_for(key(), &world.root);
+    let old = CertificateSpec::ca("root").with(|ca| ca.ends = NOW - 1).signed_for(key(), &world.root);
+    let coming = CertificateSpec::ca("root").with(|ca| ca.begins = NOW + 1).signed_for(key(), &world.root);
     let token = world.draft().token();
     for cas in [&[&old, &coming, &world.root][..], &[&world.root, &coming, &old]] {
         world.verifier.anchors = anchors(cas, &[]);
@@ -224,7 +227,7 @@ fn of_two_paths_the_one_that_is_valid_now_counts() {
 
 #[test]
 fn a_key_is_for_signing_and_for_clients() {
-    let world = World::new();
+    let world = TestPki::new();
     let usage = Some(Reason::KeyUsage);
     for (bits, reason) in [(None, usage), (Some(KEY_AGREEMENT), usage), (Some(DIGITAL_SIGNATURE), None)] {
         assert_eq!(world.reason_of(&world.below(|leaf| leaf.usage = bits)), reason, "{bits:?}");
@@ -249,7 +252,7 @@ fn a_key_is_for_signing_and_for_clients() {
 
 #[test]
 fn an_identity_is_whole_and_sound_and_has_an_instance() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     for required in [RequiredIdentity::CloudFoundry, RequiredIdentity::Any] {
         world.verifier.identity = required;
         for at in 0..3 {
@@ -269,7 +272,7 @@ fn an_identity_is_whole_and_sound_and_has_an_instance() {
 
 #[test]
 fn others_than_cloud_foundrys_count_where_any_do_under_a_uri_of_theirs() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     let uri = "spiffe://example.org/billing";
     let leaf = world.below(|leaf| {
         leaf.units.clear();

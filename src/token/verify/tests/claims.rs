@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::made::{APP, DAY, KEY_AGREEMENT, NOW, OTHER, TokenDraft, at, thumbprint};
-use super::{CallerCertificate, Reason, TokenQuestion, World};
+use super::{CallerCertificate, Reason, TestPki, TokenQuestion};
 
 #[test]
 fn times_are_whole_numbers_and_count_to_the_second_with_the_skew() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     for skew in [0, 60, 300] {
         world.verifier.skew = Duration::from_secs(skew.try_into().unwrap());
         let judged = |claims| world.reason(&world.draft().claims(claims).token());
@@ -52,8 +52,8 @@ fn times_are_whole_numbers_and_count_to_the_second_with_the_skew() {
 
 #[test]
 fn a_token_lives_no_longer_than_is_believed_and_than_its_certificates() {
-    let mut world = World::new();
-    let judged = |world: &World, claims| world.reason(&world.draft().claims(claims).token());
+    let mut world = TestPki::new();
+    let judged = |world: &TestPki, claims| world.reason(&world.draft().claims(claims).token());
     assert_eq!(judged(&world, json!({ "exp": NOW + 3600 })), None);
     assert_eq!(judged(&world, json!({ "exp": NOW + 3601 })), Some(Reason::TooLong));
     assert_eq!(judged(&world, json!({ "iat": NOW - 3000, "exp": NOW + 601 })), Some(Reason::TooLong));
@@ -64,7 +64,7 @@ fn a_token_lives_no_longer_than_is_believed_and_than_its_certificates() {
 
 #[test]
 fn an_audience_is_compared_byte_for_byte() {
-    let world = World::new();
+    let world = TestPki::new();
     let judged = |aud| world.verify(&world.draft().claims(json!({ "aud": aud })).token());
     for aud in [
         json!(null),
@@ -88,7 +88,7 @@ fn an_audience_is_compared_byte_for_byte() {
 
 #[test]
 fn a_token_says_of_its_instance_what_the_certificate_says_or_nothing() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     let me = format!("cf:app:{APP}");
     for claims in [
         json!({ "sub": null }),
@@ -119,7 +119,7 @@ fn a_token_says_of_its_instance_what_the_certificate_says_or_nothing() {
 
 #[test]
 fn a_bound_token_counts_with_its_certificate_alone() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     let mine = CallerCertificate::of(&world.leaf.der);
     let other = CallerCertificate::of(&world.issuing.der);
     let bound = world.draft().claims(json!({ "cnf": { "x5t#S256": thumbprint(&world.leaf) } })).token();
@@ -136,7 +136,7 @@ fn a_bound_token_counts_with_its_certificate_alone() {
     // A null is there, and says nothing that could be compared.
     let claims = json!(world.draft().claims).to_string().replacen('{', "{\"cnf\":null,", 1);
     let null = world.draft().token_of(&json!(world.draft().header).to_string(), &claims);
-    let judged = |world: &World, token: &str, caller| {
+    let judged = |world: &TestPki, token: &str, caller| {
         let question = TokenQuestion { caller, ..world.question(token) };
         world.verifier.verify(&question, at(NOW)).err().map(|denial| denial.reason)
     };
@@ -157,7 +157,7 @@ fn a_bound_token_counts_with_its_certificate_alone() {
 
 #[test]
 fn of_comcasts_form_nbf_is_needed_and_the_rest_is_judged_where_it_is_there() {
-    let mut world = World::new();
+    let mut world = TestPki::new();
     let leaf = world.below(|leaf| leaf.usage = Some(leaf.usage.unwrap() | KEY_AGREEMENT));
     let draft = || TokenDraft::of(&[&leaf, &world.issuing]).comcast(json!(["p"]));
     let judged = |claims| world.comcast(&draft().claims(claims).token()).map_err(|denial| denial.reason);

@@ -35,14 +35,14 @@ pub(super) fn at(seconds: i64) -> SystemTime {
 }
 
 /// A certificate and its key.
-pub(super) struct Holder {
+pub(super) struct TestIdentity {
     pub(super) key: KeyPair,
     pub(super) subject: Vec<u8>,
     pub(super) der: CertificateDer<'static>,
 }
 
 /// What a certificate is to say.
-pub(super) struct Spec {
+pub(super) struct CertificateSpec {
     pub(super) units: Vec<String>,
     pub(super) name: Option<&'static str>,
     pub(super) serial: u8,
@@ -61,7 +61,7 @@ pub(super) struct Spec {
     pub(super) critical_policies: bool,
 }
 
-impl Spec {
+impl CertificateSpec {
     /// A sound instance.
     pub(super) fn leaf() -> Self {
         Self {
@@ -101,20 +101,20 @@ impl Spec {
         self
     }
 
-    pub(super) fn self_signed(&self) -> Holder {
+    pub(super) fn self_signed(&self) -> TestIdentity {
         let key = KeyPair::generate().unwrap();
         let subject = self.subject();
         let der = self.sign(&key, &subject, &key);
-        Holder { key, subject, der }
+        TestIdentity { key, subject, der }
     }
 
-    pub(super) fn signed_by(&self, issuer: &Holder) -> Holder {
+    pub(super) fn signed_by(&self, issuer: &TestIdentity) -> TestIdentity {
         self.signed_for(KeyPair::generate().unwrap(), issuer)
     }
 
-    pub(super) fn signed_for(&self, key: KeyPair, issuer: &Holder) -> Holder {
+    pub(super) fn signed_for(&self, key: KeyPair, issuer: &TestIdentity) -> TestIdentity {
         let der = self.sign(&key, &issuer.subject, &issuer.key);
-        Holder { key, subject: self.subject(), der }
+        TestIdentity { key, subject: self.subject(), der }
     }
 
     fn subject(&self) -> Vec<u8> {
@@ -179,7 +179,7 @@ impl Spec {
 }
 
 /// A CRL of `issuer` that names `serial`.
-pub(super) fn crl(issuer: &Holder, serial: u8) -> Vec<u8> {
+pub(super) fn crl(issuer: &TestIdentity, serial: u8) -> Vec<u8> {
     let time = tlv(23, &[b"260101000000Z"]);
     let revoked = tlv(0x30, &[&tlv(0x30, &[&tlv(2, &[&[serial]]), &time])]);
     let parts: [&[u8]; 5] = [&tlv(2, &[&[1]]), &ecdsa_with_sha256(), &issuer.subject, &time, &revoked];
@@ -201,7 +201,7 @@ fn text(label: &str, der: &[u8]) -> Text {
     Text { path: "made.pem".into(), bytes: pem.into(), named: true }
 }
 
-pub(super) fn anchors(cas: &[&Holder], crls: &[Vec<u8>]) -> TrustAnchors {
+pub(super) fn anchors(cas: &[&TestIdentity], crls: &[Vec<u8>]) -> TrustAnchors {
     let cas: Vec<_> = cas.iter().map(|ca| text("CERTIFICATE", &ca.der)).collect();
     let crls: Vec<_> = crls.iter().map(|crl| text("X509 CRL", crl)).collect();
     TrustAnchors::parse(&cas, &crls, Role::Client).unwrap().0
@@ -216,7 +216,7 @@ pub(super) struct TokenDraft<'a> {
 
 impl<'a> TokenDraft<'a> {
     /// A sound one of `chain`, whose first is the signer.
-    pub(super) fn of(chain: &[&'a Holder]) -> Self {
+    pub(super) fn of(chain: &[&'a TestIdentity]) -> Self {
         let x5c: Vec<_> = chain.iter().map(|one| Base64::encode_string(&one.der)).collect();
         let thumbprint = thumbprint(chain[0]);
         let header = json!({ "alg": "ES256", "typ": "JWT", "x5t#S256": thumbprint, "kid": thumbprint, "x5c": x5c });
@@ -265,7 +265,7 @@ impl<'a> TokenDraft<'a> {
     }
 }
 
-pub(super) fn thumbprint(holder: &Holder) -> String {
+pub(super) fn thumbprint(holder: &TestIdentity) -> String {
     Base64UrlUnpadded::encode_string(Certificate::from_der(&holder.der).unwrap().fingerprint())
 }
 

@@ -40,7 +40,7 @@ fn a_crl_of_a_namesake_refuses_nobody_and_hides_no_other() {
     let by_old = crl(&old, &[&[1]], *NOW + DAY);
     let by_new = crl(&new, &[&[2]], *NOW + DAY);
     let anchors = roots_with(&[&old, &new], &[&by_old, &by_new]);
-    let verdict = |serial: &[u8], by: &Made| verify(&anchors, &[&numbered("client", serial, by)]);
+    let verdict = |serial: &[u8], by: &TestCertificate| verify(&anchors, &[&numbered("client", serial, by)]);
     assert_eq!(verdict(&[1], &old), Err(DenialReason::Revoked));
     assert_eq!(verdict(&[2], &old), Ok(()));
     assert_eq!(verdict(&[1], &new), Ok(()));
@@ -49,7 +49,7 @@ fn a_crl_of_a_namesake_refuses_nobody_and_hides_no_other() {
     let rsa_like = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
     let params = ca_params("ca");
     let cert = params.self_signed(&rsa_like).unwrap();
-    let third = Made { der: cert.der().clone(), pem: cert.pem(), params, key: rsa_like };
+    let third = TestCertificate { der: cert.der().clone(), pem: cert.pem(), params, key: rsa_like };
     let anchors = roots_with(&[&old, &third], &[&crl(&third, &[&[1]], *NOW + DAY)]);
     assert_eq!(verify(&anchors, &[&numbered("client", &[1], &old)]), Ok(()));
     assert_eq!(verify(&anchors, &[&numbered("client", &[1], &third)]), Err(DenialReason::Revoked));

@@ -90,14 +90,14 @@ fn what_says_yes_and_has_no_secret_is_no_answer_of_vaults() {
 #[test]
 fn a_login_gives_a_token_or_what_it_is_wrapped_in() {
     let auth = br#"{"lease_duration":0,"auth":{"client_token":"hvs.x","accessor":"a","lease_duration":3600,"renewable":true,"num_uses":0}}"#;
-    let Ok(LoginAnswer::Auth(auth)) = login(auth) else { panic!("no token") };
+    let Ok(LoginResponse::Auth(auth)) = login(auth) else { panic!("no token") };
     assert_eq!((auth.token.text(), auth.lease.as_secs(), auth.renewable, auth.uses), ("hvs.x", 3600, true, None));
     let wrapped = br#"{"auth":null,"wrap_info":{"token":"hvs.w","ttl":60,"creation_path":"auth/cf/login"}}"#;
-    let Ok(LoginAnswer::Wrapped(wrapped)) = login(wrapped) else { panic!("not wrapped") };
+    let Ok(LoginResponse::Wrapped(wrapped)) = login(wrapped) else { panic!("not wrapped") };
     assert_eq!(wrapped.token.text(), "hvs.w");
     assert_eq!(wrapped.creation_path, "auth/cf/login");
     let endless = br#"{"auth":{"client_token":"t","lease_duration":18446744073709551615}}"#;
-    let Ok(LoginAnswer::Auth(auth)) = login(endless) else { panic!("no token") };
+    let Ok(LoginResponse::Auth(auth)) = login(endless) else { panic!("no token") };
     assert_eq!(auth.lease, LONGEST);
     for bad in [
         &b"{}"[..],

@@ -10,7 +10,7 @@ pub(super) const REASON: HeaderName = HeaderName::from_static("x-vestibule-reaso
 
 /// What we answer ourselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OwnAnswer {
+pub(crate) struct LocalReply {
     /// The status.
     pub(crate) status: StatusCode,
     /// Why, from a closed set.
@@ -19,7 +19,7 @@ pub(crate) struct OwnAnswer {
     pub(crate) text: String,
 }
 
-impl OwnAnswer {
+impl LocalReply {
     /// The response. No request follows it.
     pub(crate) fn into_response<D: Buf + From<Bytes>>(self) -> Response<Full<D>> {
         let Self { status, reason, text } = self;

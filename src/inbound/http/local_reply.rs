@@ -9,7 +9,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
-use super::room::AnswerBytes;
+use super::response_backlog::ResponseBytes;
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The field that has the reason: it tells our answers from the app's.
@@ -35,7 +35,7 @@ pub(super) fn own_answer(
     mut entry: RequestLogEntry,
     grpc: bool,
     closes: bool,
-) -> Response<Full<AnswerBytes>> {
+) -> Response<Full<ResponseBytes>> {
     // Nobody reads an answer to those that have no status.
     let status = reason.status().and_then(|status| StatusCode::from_u16(status).ok());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -64,7 +64,7 @@ pub(super) fn own_answer(
     response
 }
 
-fn problem(reason: RequestReason, status: StatusCode, id: &str) -> Response<Full<AnswerBytes>> {
+fn problem(reason: RequestReason, status: StatusCode, id: &str) -> Response<Full<ResponseBytes>> {
     // Nothing of it needs escaping.
     let body = format!(
         r#"{{"type":"about:blank","title":"{}","status":{},"reason":"{}","id":"{id}"}}"#,
@@ -79,7 +79,7 @@ fn problem(reason: RequestReason, status: StatusCode, id: &str) -> Response<Full
 }
 
 /// The answer has trailers alone, and they stand in its head (gRPC over HTTP/2, "Trailers-Only").
-fn grpc_answer(reason: RequestReason, status: StatusCode) -> Response<Full<AnswerBytes>> {
+fn grpc_answer(reason: RequestReason, status: StatusCode) -> Response<Full<ResponseBytes>> {
     let code = match status {
         StatusCode::UNAUTHORIZED => GRPC_UNAUTHENTICATED,
         StatusCode::FORBIDDEN => GRPC_PERMISSION_DENIED,

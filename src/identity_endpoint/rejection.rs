@@ -7,8 +7,8 @@ use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
-use super::answer::{EndpointResponse, respond};
-use crate::http::HeadRefusal;
+use super::response::{EndpointResponse, respond};
+use crate::http::HeadRejection;
 use crate::telemetry::TokenRequestResult;
 use crate::token::IssueError;
 
@@ -20,7 +20,7 @@ const LATER: Duration = Duration::from_secs(10);
 
 /// Why a request does not get what it asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct EndpointRejection {
     /// Which of the closed set; never a success.
     pub(super) error: TokenRequestResult,
     /// One sentence for people: what was wrong, and the remedy. Never anything of a body.
@@ -38,7 +38,7 @@ struct ProblemDocument<'a> {
     detail: &'a str,
 }
 
-impl Refusal {
+impl EndpointRejection {
     pub(super) fn new(error: TokenRequestResult, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = match error {
             TokenRequestResult::NoPair | TokenRequestResult::NoTrustAnchors | TokenRequestResult::Internal => {
@@ -58,13 +58,13 @@ impl Refusal {
     }
 
     /// The head of a request may be read in several ways, or in none.
-    pub(super) fn of_head(why: HeadRefusal) -> Self {
+    pub(super) fn of_head(why: HeadRejection) -> Self {
         match why {
-            HeadRefusal::HeadTooLong | HeadRefusal::TooManyFields => {
+            HeadRejection::HeadTooLong | HeadRejection::TooManyFields => {
                 let detail = "the head of the request has more than 8 KiB, or more than 100 fields";
                 Self::new(TokenRequestResult::HeadTooLarge, detail)
             }
-            HeadRefusal::HeadTimeout => {
+            HeadRejection::HeadTimeout => {
                 Self::new(TokenRequestResult::HeadTimeout, "the head of the request was not there within a second")
             }
             why => Self::bad_request(why.text()),

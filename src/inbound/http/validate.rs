@@ -14,7 +14,7 @@ const FIELD_OVERHEAD: usize = 32;
 
 /// What is known of a request that may be sent on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct JudgedRequest {
+pub(super) struct ValidatedRequest {
     /// It asks for another protocol.
     pub(super) switches: bool,
     /// There was a fragment behind its target.
@@ -25,13 +25,13 @@ pub(super) struct JudgedRequest {
 ///
 /// # Errors
 /// Why it is refused.
-pub(super) fn judge(
+pub(super) fn validate(
     parts: &mut Parts,
     head: Option<RequestHead>,
     connection: &HttpConnection,
-) -> Result<JudgedRequest, RequestReason> {
+) -> Result<ValidatedRequest, RequestReason> {
     if head.is_none() {
-        judge_http2_fields(&parts.headers, &connection.config)?;
+        validate_http2_fields(&parts.headers, &connection.config)?;
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         if target.len() > connection.config.max_target {
             return Err(RequestReason::TargetTooLong);
@@ -61,11 +61,11 @@ pub(super) fn judge(
         return Err(RequestReason::Expectation);
     }
     let switches = head.is_some_and(|head| head.switch.is_some());
-    Ok(JudgedRequest { switches, has_fragment: head.is_some_and(|head| head.has_fragment) })
+    Ok(ValidatedRequest { switches, has_fragment: head.is_some_and(|head| head.has_fragment) })
 }
 
 /// What the head scan sees of HTTP/1.1, and hyper passes over in HTTP/2.
-fn judge_http2_fields(fields: &HeaderMap, config: &HttpConfig) -> Result<(), RequestReason> {
+fn validate_http2_fields(fields: &HeaderMap, config: &HttpConfig) -> Result<(), RequestReason> {
     let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum();
     if fields.len() > config.max_fields.min(MAX_FIELDS) || bytes > config.max_head {
         return Err(RequestReason::HeadTooLarge);

@@ -11,7 +11,7 @@ use rustix::process::Resource;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::limits::Inotify;
-use super::network::{Dialled, NetworkCheck, PortHolder};
+use super::network::{DialOutcome, NetworkCheck, PortHolder};
 use crate::config::{Admin, AdminAddr, AppAddr, Config, PairFiles};
 use crate::sys::{cgroup, process, socket_tables};
 
@@ -19,11 +19,11 @@ use crate::sys::{cgroup, process, socket_tables};
 const BIND_LOW_PORTS: u32 = 10;
 
 /// The machine as the kernel describes it in `/proc` and `/sys`.
-pub(super) struct Machine {
+pub(super) struct SystemInfo {
     root: PathBuf,
 }
 
-impl Machine {
+impl SystemInfo {
     pub(super) fn read() -> Self {
         Self { root: "/".into() }
     }
@@ -113,7 +113,7 @@ pub(super) fn on_cloud_foundry() -> bool {
 }
 
 /// Connects to the app, and closes at once.
-pub(super) fn dial(app: &AppAddr, limit: Duration) -> Dialled {
+pub(super) fn dial(app: &AppAddr, limit: Duration) -> DialOutcome {
     let tcp = |addr: SocketAddr| connect(Domain::for_address(addr), &addr.into(), limit);
     let connected = match app {
         AppAddr::Tcp(addr) => tcp(*addr),
@@ -122,14 +122,14 @@ pub(super) fn dial(app: &AppAddr, limit: Duration) -> Dialled {
         AppAddr::Unix(path) => SockAddr::unix(path).and_then(|addr| connect(Domain::UNIX, &addr, limit)),
     };
     match connected {
-        Ok(()) => Dialled::Accepted,
+        Ok(()) => DialOutcome::Accepted,
         Err(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused => Dialled::Refused,
+            io::ErrorKind::ConnectionRefused => DialOutcome::Refused,
             // A Unix socket whose backlog is full.
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Dialled::TimedOut(limit),
-            io::ErrorKind::NotFound => Dialled::NoSocket,
-            io::ErrorKind::PermissionDenied => Dialled::NotPermitted,
-            _ => Dialled::Failed(error.to_string()),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => DialOutcome::TimedOut(limit),
+            io::ErrorKind::NotFound => DialOutcome::NoSocket,
+            io::ErrorKind::PermissionDenied => DialOutcome::NotPermitted,
+            _ => DialOutcome::Failed(error.to_string()),
         },
     }
 }
@@ -200,23 +200,23 @@ mod tests {
         let limit = Duration::from_secs(5);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = AppAddr::Tcp(listener.local_addr().unwrap());
-        assert_eq!(dial(&addr, limit), Dialled::Accepted);
+        assert_eq!(dial(&addr, limit), DialOutcome::Accepted);
         drop(listener);
-        assert_eq!(dial(&addr, limit), Dialled::Refused);
+        assert_eq!(dial(&addr, limit), DialOutcome::Refused);
 
         let path = folder.path().join("app.sock");
-        assert_eq!(dial(&AppAddr::Unix(path.clone()), limit), Dialled::NoSocket);
+        assert_eq!(dial(&AppAddr::Unix(path.clone()), limit), DialOutcome::NoSocket);
         let listener = UnixListener::bind(&path).unwrap();
-        assert_eq!(dial(&AppAddr::Unix(path.clone()), limit), Dialled::Accepted);
+        assert_eq!(dial(&AppAddr::Unix(path.clone()), limit), DialOutcome::Accepted);
         drop(listener);
-        assert_eq!(dial(&AppAddr::Unix(path), limit), Dialled::Refused);
+        assert_eq!(dial(&AppAddr::Unix(path), limit), DialOutcome::Refused);
     }
 
     #[test]
     fn the_holder_of_a_socket_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let machine = Machine::read();
+        let machine = SystemInfo::read();
         let sockets = machine.network().listening;
         let inode = sockets.iter().find(|socket| socket.addr == addr).unwrap().inode;
         let holder = machine.holder(inode).unwrap();

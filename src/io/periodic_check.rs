@@ -12,9 +12,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A look once a second, as long as there is reason to. It costs nothing before that.
 #[derive(Debug, Default)]
-pub(crate) struct Look(Option<Pin<Box<Sleep>>>);
+pub(crate) struct PeriodicCheck(Option<Pin<Box<Sleep>>>);
 
-impl Look {
+impl PeriodicCheck {
     /// Whether the look that is due, if one is, finds that `has_happened`; the task is woken for the next one.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, has_happened: impl Fn() -> bool) -> bool {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep(LOOK)));

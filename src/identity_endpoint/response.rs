@@ -6,7 +6,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPT
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use super::refusal::Refusal;
+use super::rejection::EndpointRejection;
 use crate::telemetry::TokenRequestResult;
 
 pub(super) type EndpointResponse = Response<Bytes>;
@@ -22,9 +22,9 @@ pub(super) fn respond(status: StatusCode, content_type: &'static str, body: impl
 }
 
 /// `body` as one JSON object.
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Result<EndpointResponse, Refusal> {
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Result<EndpointResponse, EndpointRejection> {
     let body = serde_json::to_vec(body).map_err(|_| {
-        Refusal::new(TokenRequestResult::Internal, "the answer could not be written; please report this")
+        EndpointRejection::new(TokenRequestResult::Internal, "the answer could not be written; please report this")
     })?;
     Ok(respond(status, "application/json", body))
 }

@@ -32,7 +32,7 @@ const ENDED_EARLY: usize = 64 * 1024;
 
 /// What is kept of all answers of one connection.
 #[derive(Debug)]
-pub(super) struct AnswerBacklog {
+pub(super) struct ResponseBacklog {
     budget: Arc<Budget>,
     kept: AtomicUsize,
     /// It has become more than a connection may keep for as long as it likes.
@@ -43,15 +43,15 @@ pub(super) struct AnswerBacklog {
 
 /// Looks, once a second, whether a connection that keeps more than it may goes on at all.
 #[derive(Debug)]
-pub(super) struct Standstill {
+pub(super) struct StallCheck {
     watch: BacklogWatch,
     stuck: u8,
 }
 
 /// Where one stream stands.
 #[derive(Debug)]
-pub(super) struct StreamRoom {
-    backlog: Arc<AnswerBacklog>,
+pub(super) struct StreamBacklog {
+    backlog: Arc<ResponseBacklog>,
     /// Its answer waits for room.
     waits: AtomicBool,
     /// Parts of the answer that there was room for.
@@ -65,21 +65,21 @@ pub(super) struct StreamRoom {
 
 /// A part of an answer, on its way to the client.
 #[derive(Debug)]
-pub(super) struct AnswerBytes {
+pub(super) struct ResponseBytes {
     bytes: Bytes,
     /// Over HTTP/1.1 the connection counts for it.
-    _kept: Option<KeptBytes>,
+    _kept: Option<ReservedBytes>,
 }
 
 #[derive(Debug)]
-struct KeptBytes {
-    room: Arc<StreamRoom>,
+struct ReservedBytes {
+    room: Arc<StreamBacklog>,
     /// Given back with it.
     _reservation: Reservation,
     bytes: usize,
 }
 
-impl AnswerBacklog {
+impl ResponseBacklog {
     /// That of one connection, of `budget`.
     pub(super) fn new(budget: &Arc<Budget>) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl AnswerBacklog {
     }
 }
 
-impl Drop for KeptBytes {
+impl Drop for ReservedBytes {
     fn drop(&mut self) {
         self.room.backlog.kept.fetch_sub(self.bytes, Ordering::Relaxed);
         if self.room.kept.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes
@@ -131,15 +131,15 @@ impl Drop for KeptBytes {
     }
 }
 
-impl Standstill {
+impl StallCheck {
     /// `delivered` bytes have been taken so far.
     pub(super) fn new(delivered: u64) -> Self {
         Self { watch: BacklogWatch::new(Transferred { up: 0, down: delivered }), stuck: 0 }
     }
 
     /// Ready once a second.
-    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.watch.poll_look(cx)
+    pub(super) fn poll_check(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch.poll_check(cx)
     }
 
     /// Whether nothing goes on, now that `delivered` bytes have been taken, although streams that wait for room were given up meanwhile.
@@ -150,8 +150,8 @@ impl Standstill {
     }
 }
 
-impl StreamRoom {
-    fn new(backlog: &Arc<AnswerBacklog>) -> Self {
+impl StreamBacklog {
+    fn new(backlog: &Arc<ResponseBacklog>) -> Self {
         Self {
             backlog: Arc::clone(backlog),
             waits: AtomicBool::new(false),
@@ -173,7 +173,7 @@ impl StreamRoom {
     }
 
     /// There was room, and this fills it.
-    pub(super) fn fill(self: &Arc<Self>, bytes: Bytes) -> AnswerBytes {
+    pub(super) fn fill(self: &Arc<Self>, bytes: Bytes) -> ResponseBytes {
         self.waits.store(true, Ordering::Relaxed);
         self.parts.fetch_add(1, Ordering::Relaxed);
         if bytes.is_empty() {
@@ -181,8 +181,8 @@ impl StreamRoom {
         }
         let (length, reservation) = (bytes.len(), self.backlog.keep(bytes.len()));
         self.kept.fetch_add(length, Ordering::Relaxed);
-        let kept = KeptBytes { room: Arc::clone(self), _reservation: reservation, bytes: length };
-        AnswerBytes { bytes, _kept: Some(kept) }
+        let kept = ReservedBytes { room: Arc::clone(self), _reservation: reservation, bytes: length };
+        ResponseBytes { bytes, _kept: Some(kept) }
     }
 
     /// Whether the end of an answer has to wait until all of it was sent.
@@ -216,13 +216,13 @@ impl StreamRoom {
     }
 }
 
-impl From<Bytes> for AnswerBytes {
+impl From<Bytes> for ResponseBytes {
     fn from(bytes: Bytes) -> Self {
         Self { bytes, _kept: None }
     }
 }
 
-impl Buf for AnswerBytes {
+impl Buf for ResponseBytes {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
     }
@@ -241,7 +241,7 @@ impl Buf for AnswerBytes {
 pub(super) struct StreamExecutor {
     limit: Option<Duration>,
     /// That of the stream which hyper runs next: it asks for the future of an answer, and runs it before it asks for another.
-    next: Arc<Mutex<Option<Arc<StreamRoom>>>>,
+    next: Arc<Mutex<Option<Arc<StreamBacklog>>>>,
 }
 
 impl StreamExecutor {
@@ -251,8 +251,8 @@ impl StreamExecutor {
     }
 
     /// The room of the stream that is run next, on a connection with this `backlog`.
-    pub(super) fn begin(&self, backlog: &Arc<AnswerBacklog>) -> Arc<StreamRoom> {
-        let room = Arc::new(StreamRoom::new(backlog));
+    pub(super) fn begin(&self, backlog: &Arc<ResponseBacklog>) -> Arc<StreamBacklog> {
+        let room = Arc::new(StreamBacklog::new(backlog));
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&room));
         room
     }
@@ -262,7 +262,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
         let room = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(room) = room else { return drop(tokio::spawn(stream)) };
-        let mut wait = RoomWait { room, limit: self.limit, timer: None };
+        let mut wait = BacklogWait { room, limit: self.limit, timer: None };
         // One that is given up is dropped, and h2 resets it.
         tokio::spawn(async move {
             let mut stream = pin!(stream);
@@ -272,8 +272,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
 }
 
 /// How long a stream has waited for room.
-struct RoomWait {
-    room: Arc<StreamRoom>,
+struct BacklogWait {
+    room: Arc<StreamBacklog>,
     limit: Option<Duration>,
     timer: Option<Box<WaitTimer>>,
 }
@@ -285,7 +285,7 @@ struct WaitTimer {
     parts: u64,
 }
 
-impl RoomWait {
+impl BacklogWait {
     /// Ready once it was too long.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let room = &self.room;

@@ -98,7 +98,7 @@ impl fmt::Display for WriteError {
 }
 
 /// Where a file is to be: the folder, opened, and the name in it. Whatever becomes of the path meanwhile, everything happens in this folder.
-pub(super) struct Place {
+pub(super) struct TargetPath {
     pub(super) folder: OwnedFd,
     pub(super) name: OsString,
 }
@@ -109,7 +109,7 @@ pub(super) struct Place {
 /// # Errors
 /// What [`super::replace`] would fail with.
 pub(crate) fn check(path: &Path) -> Result<(), WriteError> {
-    Place::open(path).map(drop)
+    TargetPath::open(path).map(drop)
 }
 
 /// Whether this user may write in the folder of `path`, as the kernel sees it now.
@@ -157,7 +157,7 @@ impl From<Errno> for WriteError {
     }
 }
 
-impl Place {
+impl TargetPath {
     pub(super) fn open(path: &Path) -> Result<Self, WriteError> {
         // A path that ends with a slash names a folder, and `file_name` would pass over the slash.
         let name =

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::secrets::{SecretAnswer, SecretLease, SecretValue, json};
+use crate::secrets::{SecretLease, SecretResponse, SecretValue, json};
 
 /// No lease is believed to be longer: nobody waits for so long.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -40,7 +40,7 @@ pub(super) struct Wrapped {
 }
 
 /// The answer to a login.
-pub(super) enum LoginAnswer {
+pub(super) enum LoginResponse {
     /// The token.
     Auth(Auth),
     /// What holds the token.
@@ -57,9 +57,9 @@ pub(super) struct Renewal {
 }
 
 /// What is wrong with an answer, as the end of a sentence.
-pub(super) type Unusable = &'static str;
+pub(super) type ResponseProblem = &'static str;
 
-const NO_JSON: Unusable = "is no JSON that Vault would write; see whether something else is there";
+const NO_JSON: ResponseProblem = "is no JSON that Vault would write; see whether something else is there";
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -110,7 +110,7 @@ impl VaultToken {
     }
 }
 
-fn envelope(body: &[u8]) -> Result<Envelope<'_>, Unusable> {
+fn envelope(body: &[u8]) -> Result<Envelope<'_>, ResponseProblem> {
     object(std::str::from_utf8(body).map_err(|_| NO_JSON)?).ok_or(NO_JSON)
 }
 
@@ -124,18 +124,18 @@ fn duration(seconds: u64) -> Duration {
 }
 
 /// The answer to a login, or to unwrapping one.
-pub(super) fn login(body: &[u8]) -> Result<LoginAnswer, Unusable> {
-    const NO_TOKEN: Unusable = "has no token in it; see whether something else is there";
+pub(super) fn login(body: &[u8]) -> Result<LoginResponse, ResponseProblem> {
+    const NO_TOKEN: ResponseProblem = "has no token in it; see whether something else is there";
     let envelope = envelope(body)?;
     if let Some(WrapBody { token, creation_path }) = envelope.wrap_info {
         let token = VaultToken::new(token).ok_or(NO_TOKEN)?;
-        return Ok(LoginAnswer::Wrapped(Wrapped { token, creation_path }));
+        return Ok(LoginResponse::Wrapped(Wrapped { token, creation_path }));
     }
     let auth = envelope.auth.ok_or(NO_TOKEN)?;
     let token = auth.client_token.and_then(VaultToken::new).ok_or(NO_TOKEN)?;
     let uses = Some(auth.num_uses).filter(|uses| *uses > 0);
     let AuthBody { lease_duration, renewable, .. } = auth;
-    Ok(LoginAnswer::Auth(Auth { token, lease: duration(lease_duration), renewable, uses }))
+    Ok(LoginResponse::Auth(Auth { token, lease: duration(lease_duration), renewable, uses }))
 }
 
 /// What a token was renewed to; `None`: it was not, whatever the status says.
@@ -153,7 +153,7 @@ pub(super) fn lease_renewal(body: &[u8]) -> Option<Renewal> {
 /// What there is to say of an answer to a question for a secret.
 pub(super) enum SecretReading {
     /// There it is.
-    Found(SecretAnswer),
+    Found(SecretResponse),
     /// There is none, for this reason.
     Missing(String),
 }
@@ -177,7 +177,7 @@ struct VersionMetadata {
 }
 
 /// The secret in `body`, of which `version` was asked for.
-pub(super) fn secret(body: &[u8], version: Option<u32>) -> Result<SecretReading, Unusable> {
+pub(super) fn secret(body: &[u8], version: Option<u32>) -> Result<SecretReading, ResponseProblem> {
     let Envelope { data, lease_id, lease_duration, renewable, .. } = envelope(body)?;
     // Where there is no secret Vault says 404. Whatever says something else may well be no Vault.
     let data = data.ok_or("has no data in it; see whether something else is there")?;
@@ -203,7 +203,7 @@ pub(super) fn secret(body: &[u8], version: Option<u32>) -> Result<SecretReading,
         duration: duration(lease_duration.unwrap_or_default()),
         renewable: renewable.unwrap_or(false),
     });
-    Ok(SecretReading::Found(SecretAnswer { whole: None, fields, lease }))
+    Ok(SecretReading::Found(SecretResponse { whole: None, fields, lease }))
 }
 
 /// What a 404 of KV 2 says of the version, where it says more than that there is nothing.
@@ -218,14 +218,14 @@ pub(super) fn missing(body: &[u8]) -> Option<String> {
 }
 
 /// What the transit engine has opened.
-pub(super) fn plaintext(body: &[u8]) -> Result<SecretValue, Unusable> {
+pub(super) fn plaintext(body: &[u8]) -> Result<SecretValue, ResponseProblem> {
     #[derive(Deserialize)]
-    struct Opened {
+    struct TransitPlaintext {
         plaintext: String,
     }
-    const NOTHING: Unusable = "has no plaintext in it; see whether something else is there";
+    const NOTHING: ResponseProblem = "has no plaintext in it; see whether something else is there";
     let data = envelope(body)?.data.ok_or(NOTHING)?;
-    let Opened { plaintext } = object(data.get()).ok_or(NOTHING)?;
+    let TransitPlaintext { plaintext } = object(data.get()).ok_or(NOTHING)?;
     let plaintext = Zeroizing::new(plaintext);
     Base64::decode_vec(&plaintext)
         .map(SecretValue::new)

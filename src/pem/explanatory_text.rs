@@ -10,19 +10,19 @@ const LONGEST_MARK: usize = 160;
 
 /// What stands outside of blocks and is named: by line, counted from 1.
 #[derive(Debug, Default)]
-pub struct Outside {
+pub struct ExplanatoryText {
     /// Marks that belong to no block, since they stand within other text or are not quite marks.
     pub stray_marks: Vec<usize>,
     /// What is no text.
     pub binary: Vec<usize>,
 }
 
-impl Outside {
+impl ExplanatoryText {
     /// Looks at what stands from `scan` to the end of its text, which is a place outside of all blocks.
     ///
     /// # Errors
     /// [`PemError`]: what was a block, but for its marks.
-    pub(super) fn look_at(&mut self, mut scan: Scan<'_>) -> Result<(), PemError> {
+    pub(super) fn scan(&mut self, mut scan: Scan<'_>) -> Result<(), PemError> {
         let is_binary = |byte: &u8| *byte < b' ' && !byte.is_ascii_whitespace();
         if let Some(at) = scan.text[scan.at..].iter().position(is_binary) {
             let mut here = scan.clone();

@@ -18,7 +18,7 @@ type NextFrame<D, E> = Option<Result<Frame<D>, E>>;
 
 /// `B`, and what is known already of its beginning.
 #[derive(Debug)]
-pub(crate) struct EndAhead<B: Body> {
+pub(crate) struct BodyLookahead<B: Body> {
     body: B,
     /// What has come of it.
     first: Option<Frame<B::Data>>,
@@ -30,7 +30,7 @@ pub(crate) struct EndAhead<B: Body> {
     has_paused: bool,
 }
 
-impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> EndAhead<B> {
+impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
     /// `body`, of which nothing is known ahead.
     pub(crate) fn unseen(body: B) -> Self {
         Self { body, first: None, next: None, has_begun: false, has_paused: false }
@@ -83,7 +83,7 @@ async fn one_turn() {
     .await;
 }
 
-impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for EndAhead<B> {
+impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for BodyLookahead<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -131,16 +131,16 @@ mod tests {
 
     use super::*;
 
-    type Polled = Poll<Option<Result<Frame<Bytes>, Infallible>>>;
+    type FramePoll = Poll<Option<Result<Frame<Bytes>, Infallible>>>;
 
     /// What is polled of it, one after the other.
-    struct Script(VecDeque<Polled>, SizeHint);
+    struct ScriptedBody(VecDeque<FramePoll>, SizeHint);
 
-    impl Body for Script {
+    impl Body for ScriptedBody {
         type Data = Bytes;
         type Error = Infallible;
 
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> FramePoll {
             self.0.pop_front().expect("nothing is polled behind the end")
         }
 
@@ -149,22 +149,22 @@ mod tests {
         }
     }
 
-    fn data(text: &str) -> Polled {
+    fn data(text: &str) -> FramePoll {
         Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(text.as_bytes())))))
     }
 
-    fn nothing() -> Polled {
+    fn nothing() -> FramePoll {
         Poll::Pending
     }
 
-    fn end() -> Polled {
+    fn end() -> FramePoll {
         Poll::Ready(None)
     }
 
     /// What is read, with `|` wherever nothing is there, and `.` where the end is known with what was read.
-    fn read(script: Vec<Polled>, hint: SizeHint) -> String {
+    fn read(script: Vec<FramePoll>, hint: SizeHint) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut body = runtime.block_on(EndAhead::of(Script(script.into(), hint)));
+        let mut body = runtime.block_on(BodyLookahead::of(ScriptedBody(script.into(), hint)));
         let mut read = String::new();
         loop {
             if body.is_end_stream() {

@@ -16,7 +16,7 @@ pub(super) const SHOWN: usize = 300;
 
 /// CredHub has not answered, or not what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CredHubRefusal {
+pub(super) struct CredHubError {
     pub(super) status: Option<StatusCode>,
     /// Of the pair that was shown, and not of what was asked.
     pub(super) is_of_the_pair: bool,
@@ -33,7 +33,7 @@ struct ErrorBody {
     error_description: Option<String>,
 }
 
-impl CredHubRefusal {
+impl CredHubError {
     /// What was answered is not what was asked.
     pub(super) fn unfit(url: &ApiUrl, what: String) -> Self {
         let help = Some(is_it_one(url));

@@ -17,7 +17,7 @@ pub(crate) struct ReadLimitReached;
 
 /// Bytes so far.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct ByteMeter {
     written: AtomicU64,
     read: AtomicU64,
     is_truncated: AtomicBool,
@@ -25,14 +25,14 @@ pub(crate) struct Tally {
     limit: AtomicU64,
 }
 
-impl Default for Tally {
+impl Default for ByteMeter {
     fn default() -> Self {
         let [written, read] = [0; 2].map(AtomicU64::new);
         Self { written, read, is_truncated: AtomicBool::new(false), limit: AtomicU64::new(u64::MAX) }
     }
 }
 
-impl Tally {
+impl ByteMeter {
     /// From now on no more than `bytes` may be read; `None`: as many as come. Reading on is an error of the kind `InvalidData`.
     pub(crate) fn limit_reading(&self, bytes: Option<u64>) {
         let limit = bytes.map_or(u64::MAX, |bytes| self.read.load(Ordering::Relaxed).saturating_add(bytes));
@@ -52,40 +52,40 @@ impl Tally {
 
 /// What a connection has carried since a moment.
 #[derive(Debug)]
-pub(crate) struct TallySince {
-    tally: Arc<Tally>,
+pub(crate) struct BytesSince {
+    meter: Arc<ByteMeter>,
     before: Transferred,
 }
 
-impl TallySince {
-    /// From now on, on the connection of `tally`.
-    pub(crate) fn now(tally: &Arc<Tally>) -> Self {
-        Self { tally: Arc::clone(tally), before: tally.bytes() }
+impl BytesSince {
+    /// From now on, on the connection of `meter`.
+    pub(crate) fn now(meter: &Arc<ByteMeter>) -> Self {
+        Self { meter: Arc::clone(meter), before: meter.bytes() }
     }
 
     /// Bytes since then.
     pub(crate) fn bytes(&self) -> Transferred {
-        let now = self.tally.bytes();
+        let now = self.meter.bytes();
         Transferred { up: now.up - self.before.up, down: now.down - self.before.down }
     }
 }
 
 /// `S`, whose bytes are counted.
 #[derive(Debug)]
-pub(crate) struct TalliedStream<S> {
+pub(crate) struct MeteredStream<S> {
     stream: S,
-    tally: Arc<Tally>,
+    meter: Arc<ByteMeter>,
 }
 
-impl<S> TalliedStream<S> {
+impl<S> MeteredStream<S> {
     /// `stream`, of which nothing was counted yet.
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, tally: Arc::default() }
+        Self { stream, meter: Arc::default() }
     }
 
     /// What is counted.
-    pub(crate) fn tally(&self) -> Arc<Tally> {
-        Arc::clone(&self.tally)
+    pub(crate) fn meter(&self) -> Arc<ByteMeter> {
+        Arc::clone(&self.meter)
     }
 
     /// The stream, no longer counted.
@@ -95,31 +95,31 @@ impl<S> TalliedStream<S> {
 
     fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(written)) = written {
-            self.tally.written.fetch_add(written as u64, Ordering::Relaxed);
+            self.meter.written.fetch_add(written as u64, Ordering::Relaxed);
         }
         written
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for TalliedStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf)).inspect_err(|error| {
             if error.kind() == io::ErrorKind::UnexpectedEof {
-                this.tally.is_truncated.store(true, Ordering::Relaxed);
+                this.meter.is_truncated.store(true, Ordering::Relaxed);
             }
         })?;
         let read = (buf.filled().len() - before) as u64;
-        let all = this.tally.read.fetch_add(read, Ordering::Relaxed) + read;
-        if all > this.tally.limit.load(Ordering::Relaxed) {
+        let all = this.meter.read.fetch_add(read, Ordering::Relaxed) + read;
+        if all > this.meter.limit.load(Ordering::Relaxed) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, ReadLimitReached)));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TalliedStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);

@@ -22,7 +22,7 @@ use crate::telemetry::CloseReason;
 const SERIAL_DIGITS: usize = 12;
 
 /// Tells what is running once it does, and then of each rotation.
-pub(super) struct Narrator {
+pub(super) struct DemoReporter {
     /// What is running.
     pub(super) intro: Vec<String>,
     /// What to try.
@@ -33,7 +33,7 @@ pub(super) struct Narrator {
     pub(super) introduced: watch::Sender<bool>,
 }
 
-impl Narrator {
+impl DemoReporter {
     /// Goes on for ever; ends only when nobody can read it any more.
     pub(super) async fn run(mut self) -> Fault {
         while let Ok(()) = self.shown.changed().await {
@@ -80,7 +80,7 @@ fn rotation(shown: &ServedCertificate) -> String {
 ///
 /// # Errors
 /// Nobody can read it any more.
-pub(super) fn tell(what: &str, said: &str) -> Result<(), Fault> {
+pub(super) fn print(what: &str, said: &str) -> Result<(), Fault> {
     write(&format!("{} {what:<11} {}\n", clock(), text::one_line(said))).map_err(|error| Fault::of_stdout(&error))
 }
 

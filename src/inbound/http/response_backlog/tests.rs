@@ -3,14 +3,14 @@
 use super::*;
 use crate::budget::Budgets;
 
-fn backlog(limit: Option<u64>) -> Arc<AnswerBacklog> {
-    Arc::new(AnswerBacklog::new(&Budgets::new(None, limit).backlogs))
+fn backlog(limit: Option<u64>) -> Arc<ResponseBacklog> {
+    Arc::new(ResponseBacklog::new(&Budgets::new(None, limit).backlogs))
 }
 
 #[test]
 fn what_is_kept_of_answers_counts_until_it_is_sent() {
     let backlog = backlog(Some(1 << 20));
-    let room = Arc::new(StreamRoom::new(&backlog));
+    let room = Arc::new(StreamBacklog::new(&backlog));
     let (one, other) = (room.fill(Bytes::from(vec![0; 8 * 1024])), room.fill(Bytes::from_static(b"x")));
     assert!(backlog.is_large() && !room.holds_end_back());
     assert_eq!((backlog.budget.held(), one.remaining()), (8 * 1024 + 1, 8 * 1024));
@@ -20,7 +20,7 @@ fn what_is_kept_of_answers_counts_until_it_is_sent() {
     let large = room.fill(Bytes::from(vec![0; ENDED_EARLY + 1]));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(room.holds_end_back() && room.poll_end(&mut cx).is_pending());
-    let other = Arc::new(StreamRoom::new(&backlog));
+    let other = Arc::new(StreamBacklog::new(&backlog));
     assert!(other.poll_end(&mut cx).is_ready(), "all of that was sent");
     drop(large);
     assert!(room.poll_end(&mut cx).is_ready());

@@ -14,7 +14,7 @@ use crate::identity::PeerCertificate;
 
 /// Why it cannot be said that a name is another than the one that is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Doubt<'a> {
+pub(super) struct DoubtfulName<'a> {
     kind: &'static str,
     name: Option<&'a str>,
     why: &'static str,
@@ -23,7 +23,7 @@ pub(super) struct Doubt<'a> {
 const NOT_PLAIN: &str = "is not written plainly";
 const CASE: &str = "differs from it in case, blanks or a last slash only";
 
-impl<'a> Doubt<'a> {
+impl<'a> DoubtfulName<'a> {
     /// Whether `rule`, which does not mean the holder, might mean it if a name were written in another way.
     pub(super) fn of(rule: &Rule, certificate: &'a PeerCertificate) -> Option<Self> {
         match rule {
@@ -42,12 +42,12 @@ impl<'a> Doubt<'a> {
 }
 
 /// Of names that nobody tells us any may be the one that is denied.
-fn untold(kind: &'static str) -> Doubt<'static> {
-    Doubt { kind, name: None, why: "are not told by whoever names the client" }
+fn untold(kind: &'static str) -> DoubtfulName<'static> {
+    DoubtfulName { kind, name: None, why: "are not told by whoever names the client" }
 }
 
 /// The name is shown short, and with nothing in it that a terminal would obey.
-impl fmt::Display for Doubt<'_> {
+impl fmt::Display for DoubtfulName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name {
             None => write!(f, "the {} {}", self.kind, self.why),
@@ -56,7 +56,7 @@ impl fmt::Display for Doubt<'_> {
     }
 }
 
-fn dns<'a>(pattern: &DnsPattern, certificate: &'a PeerCertificate) -> Option<Doubt<'a>> {
+fn dns<'a>(pattern: &DnsPattern, certificate: &'a PeerCertificate) -> Option<DoubtfulName<'a>> {
     if certificate.names.dns.is_empty() {
         return instead_of_dns(pattern, certificate);
     }
@@ -68,12 +68,12 @@ fn dns<'a>(pattern: &DnsPattern, certificate: &'a PeerCertificate) -> Option<Dou
             Some(parent) if pattern.is_in_wildcard(parent) => "is a wildcard that stands for it too",
             _ => return None,
         };
-        Some(Doubt { kind: "DNS name", name: Some(name), why })
+        Some(DoubtfulName { kind: "DNS name", name: Some(name), why })
     })
 }
 
 /// A CN stands for a DNS name with some readers where there is none (RFC 6125, 6.4.4).
-fn instead_of_dns<'a>(pattern: &DnsPattern, certificate: &'a PeerCertificate) -> Option<Doubt<'a>> {
+fn instead_of_dns<'a>(pattern: &DnsPattern, certificate: &'a PeerCertificate) -> Option<DoubtfulName<'a>> {
     if certificate.common_name_is_unclear {
         return Some(UNCLEAR);
     }
@@ -83,15 +83,18 @@ fn instead_of_dns<'a>(pattern: &DnsPattern, certificate: &'a PeerCertificate) ->
         _ if pattern.resembles(seen(name)) => "stands in the place of a DNS name, of which there is none",
         _ => return None,
     };
-    Some(Doubt { kind: "CN", name: Some(name), why })
+    Some(DoubtfulName { kind: "CN", name: Some(name), why })
 }
 
 /// A CN that is not one text: several, or one of a string type that is read in several ways.
-const UNCLEAR: Doubt<'static> =
-    Doubt { kind: "CN", name: None, why: "occurs several times, or is neither a PrintableString nor a UTF8String" };
+const UNCLEAR: DoubtfulName<'static> = DoubtfulName {
+    kind: "CN",
+    name: None,
+    why: "occurs several times, or is neither a PrintableString nor a UTF8String",
+};
 
 /// X.520 compares CNs without regard to case and to how many blanks there are; beyond ASCII one text has several spellings.
-fn common_name<'a>(denied: &str, certificate: &'a PeerCertificate) -> Option<Doubt<'a>> {
+fn common_name<'a>(denied: &str, certificate: &'a PeerCertificate) -> Option<DoubtfulName<'a>> {
     if certificate.common_name_is_unclear {
         return Some(UNCLEAR);
     }
@@ -102,7 +105,7 @@ fn common_name<'a>(denied: &str, certificate: &'a PeerCertificate) -> Option<Dou
         () if seen(name).eq(seen(denied)) => CASE,
         () => return None,
     };
-    Some(Doubt { kind: "CN", name: Some(name), why })
+    Some(DoubtfulName { kind: "CN", name: Some(name), why })
 }
 
 /// What a careless reader sees of a name.
