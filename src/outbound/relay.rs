@@ -25,16 +25,12 @@ use crate::budget::Reservation;
 use crate::http::ResponseTracker;
 use crate::io::buffers::{Buffers, READ};
 use crate::io::{AppStream, PeriodicCheck, Transferred, WriteBuffer, buffers};
-use crate::relay::{BacklogWatch, IdleTimer, delivered_to};
-
-/// What is read at a time however short memory is, in bytes.
-const MIN_READ: usize = 4 * 1024;
+use crate::relay::{
+    BacklogWatch, IdleTimer, MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferState, TransferStep, delivered_to,
+};
 
 /// What rustls takes at most that the socket below has not taken yet, in bytes.
 pub(super) const MAX_SEALED: usize = 64 * 1024;
-
-/// Reads in a row before other connections get their turn.
-const READS_PER_TURN: usize = 16;
 
 /// How the transfer ended.
 #[derive(Debug)]
@@ -82,23 +78,6 @@ pub(super) struct OutboundRelay {
     stall: Option<BacklogWatch>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TransferState {
-    Open,
-    /// Its source has ended; what is kept is still to be delivered.
-    Ending,
-    Done,
-}
-
-/// How far one direction of an outbound relay has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TransferStep {
-    /// It waits for a socket, or is done.
-    Waiting,
-    /// It has used up its turn.
-    Yielded,
-}
-
 impl OutboundRelay {
     /// What it keeps is of `reservation`.
     pub(super) fn new(app: AppStream, endpoint: EndpointStream, reservation: Reservation) -> Self {
@@ -139,7 +118,7 @@ impl OutboundRelay {
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> bool {
         let memory = self.memory();
         self.reservation.set(memory);
-        if memory <= 2 * MIN_READ || self.reservation.budget().limit().is_none() {
+        if memory <= MIN_BACKLOG_BYTES || self.reservation.budget().limit().is_none() {
             return false;
         }
         let (keeps_up, keeps_down) = (!self.to_endpoint.is_empty() || self.is_unflushed, !self.to_app.is_empty());

@@ -35,7 +35,7 @@ use crate::tls::{Established, Session, Stream, StreamParts};
 pub(crate) use idle::IdleTimer;
 pub(crate) use plain::PlainRelay;
 pub(crate) use stall::BacklogWatch;
-pub(crate) use transfer::MIN_BACKLOG_BYTES;
+pub(crate) use transfer::{MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferStep};
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,7 @@ fn small(length: usize) -> u32 {
 
 /// One direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TransferState {
+pub(crate) enum TransferState {
     Open,
     /// Its source has ended; what is kept is still to be delivered.
     Ending,

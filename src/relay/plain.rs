@@ -236,17 +236,8 @@ impl PlainRelay {
         }
         let (keeps_up, keeps_down) = (!self.to_app.is_empty(), !self.to_client.is_empty());
         let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
-        while stall.poll_check(cx).is_ready() {
-            if keeps_up && !matches!(self.client.take_error(), Ok(None)) {
-                return Poll::Ready(RelayEnd::ClientReset);
-            }
-            let down = delivered_to(&self.client, self.transferred.down, keeps_down);
-            let is_stuck = stall.is_stuck(Transferred { down, ..self.transferred }, keeps_up, keeps_down);
-            if is_stuck && may_have_to_go && self.reservation.budget().is_short() {
-                return Poll::Ready(RelayEnd::BacklogEvicted);
-            }
-        }
-        Poll::Pending
+        let budget = may_have_to_go.then(|| &**self.reservation.budget());
+        stall.poll_relay(cx, &self.client, self.transferred, keeps_up, (keeps_up, keeps_down), budget)
     }
 }
 

@@ -8,9 +8,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::Transferred;
+use super::{RelayEnd, Transferred, delivered_to};
+use crate::budget::Budget;
 
 /// How often such a connection is looked after.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,6 +47,31 @@ impl BacklogWatch {
     /// Ready once a second.
     pub(crate) fn poll_check(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.as_mut().poll(cx).map(|()| self.timer.as_mut().reset(Instant::now() + LOOK))
+    }
+
+    /// Looks after a relay, now and then, that has carried `transferred` and keeps something of a direction or of both: a client that resets
+    /// while its upload is blocked is not read from, so nothing tells; and a connection that is stuck may have to go while the memory of
+    /// `budget` is short, where one is given.
+    pub(super) fn poll_relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &TcpStream,
+        transferred: Transferred,
+        is_upload_blocked: bool,
+        (keeps_up, keeps_down): (bool, bool),
+        budget: Option<&Budget>,
+    ) -> Poll<RelayEnd> {
+        while self.poll_check(cx).is_ready() {
+            if is_upload_blocked && !matches!(client.take_error(), Ok(None)) {
+                return Poll::Ready(RelayEnd::ClientReset);
+            }
+            let down = delivered_to(client, transferred.down, keeps_down);
+            let is_stuck = self.is_stuck(Transferred { down, ..transferred }, keeps_up, keeps_down);
+            if is_stuck && budget.is_some_and(Budget::is_short) {
+                return Poll::Ready(RelayEnd::BacklogEvicted);
+            }
+        }
+        Poll::Pending
     }
 
     /// Whether what is kept has been the same for [`STUCK`] looks, of which this is one. Bytes to the app count when they are carried,

@@ -7,25 +7,25 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{BacklogWatch, RareState, Relay, RelayEnd, TransferState, delivered_to};
+use super::{BacklogWatch, RareState, Relay, RelayEnd, TransferState};
 use crate::http::{KeepAliveEnder, WebSocketEnder};
 use crate::io::buffers::{Buffers, READ, RECORD};
-use crate::io::{Outgoing, Transferred, WriteBuffer};
+use crate::io::{Outgoing, WriteBuffer};
 use crate::sys::socket;
 use crate::tls::record_length;
 
 /// Reads in a row before other connections get their turn: at most a mebibyte each way.
-pub(super) const READS_PER_TURN: usize = 16;
+pub(crate) const READS_PER_TURN: usize = 16;
 
 /// Bytes that are read at a time however short memory is: established traffic slows down then, and goes on.
-pub(super) const MIN_READ: usize = 4 * 1024;
+pub(crate) const MIN_READ: usize = 4 * 1024;
 
 /// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
 pub(crate) const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
 
 /// How far one direction of a relay has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TransferStep {
+pub(crate) enum TransferStep {
     /// It waits for a socket, or is done.
     Waiting,
     /// The transfer has used up its turn.
@@ -77,19 +77,9 @@ impl Relay {
             return Poll::Pending;
         }
         let (keeps_up, keeps_down) = (!self.to_app.is_empty() || !self.held.is_empty(), !self.to_client.is_empty());
-        let rare = self.rare.get_or_insert_default();
-        let stall = rare.stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
-        while stall.poll_check(cx).is_ready() {
-            if !self.to_app.is_empty() && !matches!(self.client.take_error(), Ok(None)) {
-                return Poll::Ready(RelayEnd::ClientReset);
-            }
-            let down = delivered_to(&self.client, self.transferred.down, keeps_down);
-            let stuck = stall.is_stuck(Transferred { down, ..self.transferred }, keeps_up, keeps_down);
-            if stuck && may_have_to_go && self.reservation.budget().is_short() {
-                return Poll::Ready(RelayEnd::BacklogEvicted);
-            }
-        }
-        Poll::Pending
+        let stall = self.rare.get_or_insert_default().stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
+        let budget = may_have_to_go.then(|| &**self.reservation.budget());
+        stall.poll_relay(cx, &self.client, self.transferred, !self.to_app.is_empty(), (keeps_up, keeps_down), budget)
     }
 
     /// How many bytes of the app to read at most: what the client does not take will have to be kept.

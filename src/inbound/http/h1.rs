@@ -21,7 +21,7 @@ use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
 use crate::http::{HeadRejection, ScannedStream};
-use crate::inbound::DRAIN_IDLE_TIMEOUT;
+use crate::inbound::active::DRAIN_IDLE_TIMEOUT;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};

@@ -1,0 +1,198 @@
+//! From accept to the permit: ClientHello → dial → handshake → authorize.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::budget::Reservation;
+use crate::config::{Dial, ProxyProtocol};
+use crate::credentials::Snapshot;
+use crate::identity::Client;
+use crate::inbound::active::AuthorizedClient;
+use crate::inbound::{ConnectionError, InboundService, TOO_MANY_CONNECTIONS};
+use crate::io::AppStream;
+use crate::listener::Slot;
+use crate::policy::{Denial, Permit};
+use crate::proxy_protocol::{Addresses, ClientCertificate, ProxyHeader, ReceivedHeader};
+use crate::telemetry::AccessLogEntry;
+use crate::tls::{ClientVerifier, Established, HandshakeError, Selected};
+use crate::trust::{ClientAuth, DeniedPeer};
+use crate::upstream::DialError;
+use crate::{proxy_protocol, relay, tls};
+
+/// How long a client waits for the first pair at least, where clients are not held for longer anyway.
+const FIRST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a connection costs until its handshake is done, beside the client's bytes and beside what an idle one costs.
+const HANDSHAKE_OVERHEAD_BYTES: usize = 6 * 1024;
+
+/// A client that may reach the app, and the ways to both.
+pub(super) struct AdmittedClient {
+    pub(super) established: Established,
+    /// The memory that the session goes on to hold.
+    pub(super) reservation: Reservation,
+    /// `None`: it was not dialled yet.
+    pub(super) app: Option<AppStream>,
+    pub(super) permit: Permit,
+    pub(super) authorization: Option<AuthorizedClient>,
+    /// What the app is told in front of the client's bytes.
+    pub(super) proxy_header: Vec<u8>,
+}
+
+/// accept → ClientHello → dial → handshake → authorize
+pub(super) async fn establish(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    service: &InboundService,
+    slot: &Slot,
+    entry: &mut AccessLogEntry,
+) -> Result<AdmittedClient, ConnectionError> {
+    let limit = service.timeouts.handshake;
+    let stages = async {
+        let mut held = service.budgets.handshakes.reservation();
+        held.try_resize(HANDSHAKE_OVERHEAD_BYTES)?;
+        let (ends, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
+            true => {
+                held.try_resize(HANDSHAKE_OVERHEAD_BYTES + ReceivedHeader::LONGEST)?;
+                proxy_protocol::receive(stream).await.map(|(header, rest)| (header.addresses, rest))?
+            }
+            false => (None, Vec::new()),
+        };
+        if let Some(Addresses { source, .. }) = ends {
+            entry.set_proxied_client(source);
+        }
+        let hello = tls::read_hello(stream, wire, |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes)).await?;
+        entry.fields.server_name = hello.server_name().map(str::to_owned);
+        if slot.capacity_permit.is_none() {
+            return Err(TOO_MANY_CONNECTIONS);
+        }
+        let Ok(_permit) = service.handshakes.try_acquire() else {
+            return Err(ConnectionError::Overloaded { what: "handshakes", option: "--max-handshakes" });
+        };
+        // One generation, for the handshake and all that follows.
+        let snapshot = current_snapshot(service).await.ok_or(ConnectionError::NoCredential)?;
+        entry.fields.generation = Some(snapshot.generation);
+        // Dialled before anything of ours is sent: an app that does not accept becomes a reset in answer to the
+        // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
+        // authorized first, this is so only while the app is known not to accept.
+        let early = match service.dial_order {
+            Dial::AfterAuthorization if service.upstream.health().is_ready() => None,
+            _ => Some(dial(service, entry).await?),
+        };
+        let server_configs = snapshot.server_configs.as_ref().ok_or(ConnectionError::NoCredential)?;
+        let Selected { config, verifier } =
+            server_configs.select(&hello).map_err(|error| ConnectionError::Handshake(HandshakeError::Failed(error)))?;
+        let may_send = || !early.as_ref().is_some_and(AppStream::is_reset);
+        let may_hold = |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes);
+        let began = Instant::now();
+        let handshake = tls::handshake(stream, hello, config, &service.signing, may_hold, may_send);
+        let (negotiated, established) = match handshake.await {
+            Ok(done) => done,
+            Err(HandshakeError::UpstreamGone) => return Err(DialError::Reset.into()),
+            Err(HandshakeError::Failed(cause)) => return Err(handshake_failure(cause, verifier.as_deref(), entry)),
+            Err(error) => return Err(error.into()),
+        };
+        entry.set_negotiated(negotiated, began.elapsed());
+        let decision = match verifier.as_deref().and_then(ClientVerifier::verdict) {
+            Some(decision) => decision.clone(),
+            // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.
+            None => snapshot.client_auth.authorize(established.resumed_chain.as_deref(), SystemTime::now()),
+        };
+        let (client, permit) = match decision {
+            Ok(admitted) => admitted,
+            Err(denial) => {
+                // Whoever resumes was verified when its session began.
+                let leaf = established.resumed_chain.as_deref().and_then(<[_]>::first);
+                entry.fields.client = leaf.and_then(|leaf| Client::from_leaf(leaf).ok());
+                return Err(ConnectionError::DeniedAfterHandshake(denial, Box::new(established)));
+            }
+        };
+        entry.fields.client = Some(client.clone());
+        let mut reservation = service.budgets.backlogs.reservation();
+        if let Err(exceeded) = reservation.try_resize(relay::chain_memory(&established)) {
+            return Err(ConnectionError::ExhaustedAfterHandshake(exceeded, Box::new(established)));
+        }
+        // Requests have answers of their own for an app that does not accept.
+        let app = match early {
+            None if service.http.is_none() => {
+                Some(dial(service, entry).await.map_err(ConnectionError::UpstreamAfterHandshake)?)
+            }
+            early => early,
+        };
+        let header = match service.proxy_protocol {
+            None => Vec::new(),
+            Some(version) => {
+                // Should the kernel not know it any more, the app is told that nobody knows.
+                let here = stream.local_addr().ok().map(|destination| Addresses { source: peer, destination });
+                proxy_header(version, ends.or(here), entry, &client)
+            }
+        };
+        let authorization =
+            matches!(snapshot.client_auth, ClientAuth::Certificate(_)).then_some(AuthorizedClient { client, snapshot });
+        Ok(AdmittedClient { established, reservation, app, permit, authorization, proxy_header: header })
+    };
+    timeout(limit, stages).await.unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
+}
+
+/// What clients are served with now. The listeners open before the first pair, client CAs and rules have been loaded, which takes
+/// some milliseconds: a client that comes meanwhile waits, as a reset would have a router shun us for half a minute.
+pub(super) async fn current_snapshot(service: &InboundService) -> Option<Arc<Snapshot>> {
+    let mut snapshots = service.snapshots.clone();
+    let limit = service.upstream.hold().map_or(FIRST_SNAPSHOT_TIMEOUT, |hold| hold.max(FIRST_SNAPSHOT_TIMEOUT));
+    timeout(limit, snapshots.wait()).await.ok()?
+}
+
+/// What the app is told of `client`.
+pub(super) fn proxy_header(
+    version: ProxyProtocol,
+    ends: Option<Addresses>,
+    entry: &AccessLogEntry,
+    client: &Client,
+) -> Vec<u8> {
+    let negotiated = entry.fields.negotiated.as_ref();
+    let shown = client.certificate().map(|holder| ClientCertificate {
+        common_name: holder.common_name.as_deref(),
+        subject: &holder.subject,
+        earlier: negotiated.is_some_and(|negotiated| negotiated.resumed),
+    });
+    let header = ProxyHeader {
+        addresses: ends,
+        alpn: negotiated.and_then(|negotiated| negotiated.alpn.as_deref()),
+        server_name: entry.fields.server_name.as_deref(),
+        tls_version: negotiated.and_then(|negotiated| negotiated.version).and_then(proxy_protocol::version_name),
+        cipher: negotiated.and_then(|negotiated| negotiated.suite).and_then(proxy_protocol::cipher_name),
+        certificate: shown,
+    };
+    match version {
+        ProxyProtocol::V1 => header.v1(),
+        ProxyProtocol::V2 => header.v2(),
+    }
+}
+
+pub(super) async fn dial(service: &InboundService, entry: &mut AccessLogEntry) -> Result<AppStream, DialError> {
+    let began = Instant::now();
+    let dialled = service.upstream.dial().await;
+    entry.set_upstream_connect_time(began.elapsed());
+    dialled
+}
+
+/// Whether a handshake that we ended was ended over the client's certificate.
+fn handshake_failure(
+    cause: rustls::Error,
+    verifier: Option<&ClientVerifier>,
+    entry: &mut AccessLogEntry,
+) -> ConnectionError {
+    match verifier.and_then(ClientVerifier::denied).cloned() {
+        Some(DeniedPeer::Verified(client)) => entry.fields.client = Some(client),
+        Some(DeniedPeer::Unverified(certificate)) => entry.fields.unverified = Some(Box::new(certificate)),
+        None => {}
+    }
+    let decision = verifier.and_then(ClientVerifier::verdict).and_then(|decision| decision.as_ref().err().cloned());
+    match decision.or_else(|| Denial::of_handshake(&cause)) {
+        Some(denial) if verifier.is_some() => ConnectionError::Denied(denial),
+        _ => ConnectionError::Handshake(HandshakeError::Failed(cause)),
+    }
+}
