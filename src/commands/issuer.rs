@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
@@ -19,6 +18,7 @@ use crate::exit::{Exit, Fault};
 use crate::identity::{Certificate, Identity};
 use crate::issuer::schedule::rotate_after;
 use crate::issuer::{Authority, Credential, Flaw, Folder, InstanceSpec, IssuerError, KeyKind};
+use crate::pem::Pem;
 
 /// One pair that is kept fresh.
 struct IssuedTo {
@@ -157,10 +157,9 @@ impl IssuedTo {
 /// `spec` with the identity that was last issued to `folder`: that of the certificate there, or where this says less (it announces a
 /// retirement, or is faulty on purpose) the one that was noted beside the CA in `dir`.
 fn known(dir: &Path, folder: &Folder, spec: InstanceSpec) -> InstanceSpec {
-    let noted = fs::read(noted(dir, folder)).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
-    let spec = with_identity_of(noted, spec);
-    let leaf = fs::read(folder.cert()).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
-    with_identity_of(leaf, spec)
+    let leaf = |path: PathBuf| Pem::read(&fs::read(path).ok()?).ok()?.chain().into_iter().next();
+    let spec = with_identity_of(leaf(noted(dir, folder)), spec);
+    with_identity_of(leaf(folder.cert()), spec)
 }
 
 /// Keeps the identity of `spec` for the next run, as a certificate of its own.

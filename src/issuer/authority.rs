@@ -6,34 +6,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 use std::{fmt, fs};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-
 use super::certificate::CertificateRequest;
 use super::key::{SigningKey, pem};
-use super::{InstanceSpec, IssuerError, Key, KeyKind, certificate, folder};
+use super::{Credential, InstanceSpec, IssuerError, Key, KeyKind, certificate, folder};
+use crate::pem::Pem;
 
 const ROOT_NAME: &str = "instance-identity-root-ca";
 const ISSUING_NAME: &str = "instance-identity-ca";
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// A certificate chain and its key, as they are written into files.
-#[derive(Clone)]
-pub struct Credential {
-    /// Exactly two blocks: the leaf, and the CA that issued it.
-    pub cert_pem: String,
-    /// One block.
-    pub key_pem: String,
-    /// The leaf in DER.
-    pub leaf: Vec<u8>,
-}
-
-impl fmt::Debug for Credential {
-    /// Without the key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("cert_pem", &self.cert_pem).finish_non_exhaustive()
-    }
-}
 
 /// A root CA and the issuing CA below it.
 pub struct Authority {
@@ -88,9 +68,9 @@ impl Authority {
         };
         let cert = |name: &str| {
             let pem = read(name)?;
-            match CertificateDer::from_pem_slice(pem.as_bytes()) {
-                Ok(_) => Ok(pem),
-                Err(_) => Err(IssuerError::Authority { path: dir.join(name), wanted: "a certificate in PEM" }),
+            match Pem::read(pem.as_bytes()) {
+                Ok(read) if read.certificates().next().is_some() => Ok(pem),
+                _ => Err(IssuerError::Authority { path: dir.join(name), wanted: "a certificate in PEM" }),
             }
         };
         let issuing_key = read("issuing.key")?;

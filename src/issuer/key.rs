@@ -11,12 +11,10 @@ use aws_lc_rs::signature::{
     Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
 };
 use der::pem::LineEnding;
-use rustls::pki_types::PrivatePkcs1KeyDer;
-use rustls::pki_types::pem::PemObject;
 use strum::{EnumString, VariantArray};
 
 use super::IssuerError;
-use crate::pem::private_key_in_pkcs8;
+use crate::pem::{KeyForm, Pem, private_key_in_pkcs8};
 
 /// Which kind of key a leaf has. Diego's is RSA 3072.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, VariantArray, strum::Display, EnumString)]
@@ -154,8 +152,9 @@ impl SigningKey {
     /// Reads a key as [`Key::to_pem`] writes it for RSA.
     pub(super) fn from_pem(pem: &str) -> Result<Self, IssuerError> {
         let reading = || IssuerError::Crypto("reading a CA's key");
-        let der = PrivatePkcs1KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| reading())?;
-        let pair = rsa::KeyPair::from_der(der.secret_pkcs1_der()).map_err(|_| reading())?;
+        let pem = Pem::read(pem.as_bytes()).map_err(|_| reading())?;
+        let (key, _) = pem.keys().find(|(_, form)| *form == KeyForm::Pkcs1).ok_or_else(reading)?;
+        let pair = rsa::KeyPair::from_der(&key.der).map_err(|_| reading())?;
         let public = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).map_err(|_| reading())?;
         Ok(Self { public: public.as_ref().to_vec(), pair })
     }

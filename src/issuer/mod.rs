@@ -10,13 +10,15 @@
 
 mod authority;
 mod certificate;
+mod credential;
 mod flaw;
 mod folder;
 mod key;
 pub mod schedule;
 mod spec;
 
-pub use authority::{Authority, Credential};
+pub use authority::Authority;
+pub use credential::Credential;
 pub use flaw::{Flaw, UnknownFlaw};
 pub use folder::{Folder, KeyRenamed, Staged};
 pub use key::{Key, KeyKind, UnknownKeyKind};

@@ -1,5 +1,7 @@
 //! The verdict on a request, by the routes.
 
+use strum::IntoStaticStr;
+
 use super::decision::Basis;
 use super::route::NoRoute;
 use super::{AmbiguousPaths, ChangedPaths, Denial, DenialReason, PathHandling, Policy, PolicyMode, Route, Rule};
@@ -25,7 +27,8 @@ pub struct RequestVerdict<'p> {
 }
 
 /// Why a client may not make a request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RequestDenial {
     /// The client has shown no certificate, and the route is not one for the anonymous.
     #[error("the request needs a client certificate")]
@@ -41,12 +44,14 @@ pub enum RequestDenial {
     MethodNotAllowed,
     /// The route is for others.
     #[error(transparent)]
+    #[strum(serialize = "denied")]
     NotAllowed(Denial),
     /// It is one route by the path as it stands, and another by the path as some apps read it.
     #[error("apps that decode %, or know of parameters (;x), read a path of another route")]
     PathAmbiguous,
     /// Nobody can fold it with certainty.
     #[error("the path cannot be judged: {0}")]
+    #[strum(serialize = "path_ambiguous")]
     PathUnfoldable(path::PathAmbiguous),
     /// It is not written as it is judged.
     #[error("an app may read another path than {0}, which would be judged")]
@@ -258,14 +263,7 @@ impl RequestDenial {
 
     /// The reason that is answered and logged, from a closed set.
     pub fn reason(&self) -> &'static str {
-        match self {
-            Self::CertificateRequired => "certificate_required",
-            Self::Denied(_) | Self::NotAllowed(_) => "denied",
-            Self::PathNotAllowed => "path_not_allowed",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::PathAmbiguous | Self::PathUnfoldable(_) => "path_ambiguous",
-            Self::PathChanged(_) => "path_changed",
-        }
+        self.into()
     }
 
     /// The status that is answered.

@@ -200,3 +200,27 @@ fn require_own_host(
     let is_ours = names.into_iter().any(|known| known.eq_ignore_ascii_case(name));
     if is_ours { Ok(()) } else { Err(RequestReason::Misdirected) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::path::fold;
+    use crate::policy::DenialReason;
+
+    #[test]
+    fn the_policys_words_and_statuses_are_those_that_requests_are_answered_with() {
+        for denial in [
+            RequestDenial::CertificateRequired,
+            RequestDenial::Denied(DenialReason::DeniedByRule.into()),
+            RequestDenial::PathNotAllowed,
+            RequestDenial::MethodNotAllowed,
+            RequestDenial::NotAllowed(DenialReason::NotAllowed.into()),
+            RequestDenial::PathAmbiguous,
+            RequestDenial::PathUnfoldable(fold("/%2f").unwrap_err()),
+            RequestDenial::PathChanged(fold("//a").unwrap()),
+        ] {
+            let reason = reason_of(&denial);
+            assert_eq!((reason.as_str(), reason.status()), (denial.reason(), Some(denial.status())), "{denial}");
+        }
+    }
+}
