@@ -6,6 +6,7 @@ mod listeners;
 mod outbounds;
 mod pairs;
 mod requests;
+mod rules;
 mod secrets;
 mod tokens;
 
@@ -25,10 +26,11 @@ use crate::outbound::OutboundOverview;
 use crate::telemetry::{AppFileCounters, BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
 
 pub(super) use app_files::AppFileStatus;
-pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
+pub(super) use listeners::{ListenerStatus, PolicyStatus};
 pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
 pub(super) use pairs::PairStatus;
 pub(super) use requests::HttpStatus;
+pub(super) use rules::Rules;
 pub(super) use secrets::SecretsStatus;
 pub(super) use tokens::TokenStatus;
 

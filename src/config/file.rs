@@ -12,7 +12,7 @@ use strum::VariantArray;
 
 use super::options;
 use super::options::{Arity, Opt, Table};
-use super::sources::{ByName, RawValue, Section, split};
+use super::raw_value::{ByName, RawValue, Section, split};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Problem, Source, line_of, nearest};
 use crate::policy::route_file::{LocatedRoute, ROUTE};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::addresses::{covers, overlap, socket};
 use super::options::Table;
-use super::reader::{Located, OptionReader, Reported};
-use super::resolve::{in_order, is_user_given, step};
-use super::sources::{RawValue, Section};
+use super::raw_value::{RawValue, Section};
+use super::reader::{Located, OptionReader, Reported, is_user_given};
+use super::resolve::{in_order, step};
 use super::{
     AdmittedPeers, AppAddr, ClientAuthConfig, Dial, HttpConfig, Listen, Listener, Network, PairSource, ProxyProtocol,
     TlsSettings, values,

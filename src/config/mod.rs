@@ -19,6 +19,7 @@ pub mod outbound;
 mod pair;
 mod plaintext;
 mod process;
+pub mod raw_value;
 mod reader;
 pub mod resolve;
 pub mod secrets;

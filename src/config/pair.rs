@@ -5,9 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::options::{self, Preset};
-use super::reader::{OptionReader, Reported};
-use super::resolve::is_user_given;
-use super::sources::RawValue;
+use super::raw_value::RawValue;
+use super::reader::{OptionReader, Reported, is_user_given};
 use crate::diagnostics::{Problem, Source};
 
 /// Where a pair is found.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::options::Table;
-use super::reader::{OptionReader, Reported};
-use super::resolve::{in_order, is_user_given};
-use super::sources::RawValue;
+use super::raw_value::RawValue;
+use super::reader::{OptionReader, Reported, is_user_given};
+use super::resolve::in_order;
 use super::values::Range;
 use super::{Admin, AdminAction, AppConfig, AppReady, Drain, values};
 use crate::diagnostics::redact::quote;

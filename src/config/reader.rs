@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::options::Preset;
-use super::resolve::is_user_given;
-use super::sources::{GatheredValues, RawValue, Sources};
+use super::raw_value::RawValue;
+use super::sources::{GatheredValues, Sources};
 use super::{options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source};
 
@@ -128,4 +128,9 @@ impl OptionReader {
             None => Err(self.report(Problem::new("there is none", "name a file").at(Source::Default(name)))),
         }
     }
+}
+
+/// Whether a person gave it, rather than the platform or the table.
+pub(super) fn is_user_given(place: &Source) -> bool {
+    matches!(place, Source::Flag(_) | Source::Variable(_) | Source::File { .. })
 }

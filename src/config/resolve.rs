@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::addresses::{is_apps, overlap, socket};
-use super::reader::{OptionReader, Reported};
+use super::reader::{OptionReader, Reported, is_user_given};
 use super::sources::{Environment, Sources};
 use super::values::Range;
 use super::{Admin, AppConfig, Config, Limits, Listen, Listener, Log, PairSource, Timeouts, options, sources, values};
@@ -203,11 +203,6 @@ impl OptionReader {
 /// How long one step of a connection may take.
 pub(super) fn step(text: &str) -> Result<Duration, Problem> {
     values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES)
-}
-
-/// Whether a person gave it, rather than the platform or the table.
-pub(super) fn is_user_given(place: &Source) -> bool {
-    matches!(place, Source::Flag(_) | Source::Variable(_) | Source::File { .. })
 }
 
 /// The two places, the one that is easier to change first: the command line, then the environment.

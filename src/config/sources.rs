@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::options::{Arity, Group, Opt, PREFIX, Preset, Table};
-use super::values::unquoted;
+use super::options::{Group, Opt, PREFIX, Preset, Table};
+use super::raw_value::{ByName, RawValue, Section, split};
 use super::{file, options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
 use crate::policy::route_file::LocatedRoute;
@@ -31,18 +31,6 @@ pub struct Sources<'a> {
     pub cpus: usize,
 }
 
-/// One value as it was typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawValue {
-    /// Where it was given.
-    pub place: Source,
-    /// What. A path may be any bytes; all else is text.
-    pub value: OsString,
-}
-
-/// Values by the name of their option.
-pub(super) type ByName = BTreeMap<&'static str, Vec<RawValue>>;
-
 /// Every option's values from the highest source that has any.
 #[derive(Debug, Clone, Default)]
 pub struct GatheredValues {
@@ -52,16 +40,6 @@ pub struct GatheredValues {
     routes: Vec<LocatedRoute>,
     /// The file that was named cannot be read, or is not all TOML.
     is_file_broken: bool,
-}
-
-/// One table of the file.
-#[derive(Debug, Clone)]
-pub(super) struct Section {
-    pub(super) table: Table,
-    pub(super) place: Source,
-    pub(super) given: ByName,
-    /// `[[listener.route]]`
-    pub(super) routes: Vec<LocatedRoute>,
 }
 
 /// The options that are one list of rules.
@@ -172,17 +150,6 @@ pub(super) fn without_flags(option: &'static Opt, environment: &Environment) -> 
     match own.filter(|(value, _)| !value.is_empty()) {
         Some((value, name)) => Some(split(option, Source::Variable(name), value)),
         None => preset(option, environment),
-    }
-}
-
-/// The values in one piece of text, which names several where the option takes several. One with quotes around it stays
-/// whole, so that they are named as what is wrong with it.
-pub(super) fn split(option: &Opt, place: Source, value: &OsStr) -> Vec<RawValue> {
-    match (option.arity, value.to_str()) {
-        (Arity::Many, Some(text)) if unquoted(value).is_ok() => {
-            text.split(',').map(|part| RawValue { place: place.clone(), value: part.trim().into() }).collect()
-        }
-        _ => vec![RawValue { place, value: value.to_owned() }],
     }
 }
 

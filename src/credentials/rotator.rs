@@ -15,7 +15,7 @@ use super::server_trust::ServerTrustSource;
 use super::snapshot::SnapshotPublisher;
 use super::source::{LastGood, ReloadSource, Update};
 use super::watch::FileWatch;
-use super::{FileKind, LoadError, OutboundSnapshot, Pair, RotationStats, Snapshot, TrustError};
+use super::{FileKind, InitialLoadError, OutboundSnapshot, RotationStats, ServedCertificate, Snapshot};
 use crate::config::{OutboundSettings, PairSource, TlsSettings};
 use crate::identity::Client;
 use crate::tls::ServerConfigs;
@@ -25,33 +25,6 @@ mod last_good_sources;
 mod registration;
 
 use last_good_sources::LastGoodSources;
-
-/// A pair that is shown, and since which rotation.
-#[derive(Debug, Clone)]
-pub struct ServedCertificate {
-    /// Where it was found.
-    pub source: PairSource,
-    /// The pair.
-    pub pair: Pair,
-    /// Counts from 1, over all pairs.
-    pub generation: u64,
-    /// When it was taken into service.
-    pub since: SystemTime,
-}
-
-/// The error of a start at which no usable pair, client CAs or rules were loaded in time.
-#[derive(Debug, thiserror::Error)]
-pub enum InitialLoadError {
-    /// There is no usable pair.
-    #[error(transparent)]
-    Pair(#[from] LoadError),
-    /// There are no usable CAs or rules.
-    #[error(transparent)]
-    ClientPolicy(#[from] TrustError),
-    /// No configuration of TLS can be made of them.
-    #[error(transparent)]
-    Tls(#[from] rustls::Error),
-}
 
 /// The rotation of the pairs, and of the client CAs and rules that are served with them.
 #[derive(Debug)]

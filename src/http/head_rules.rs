@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use memchr::memchr;
 
-use super::head_scan::HeadRejection;
+use super::head_rejection::HeadRejection;
 
 /// The longest head of a request where nothing else is said, in bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use super::head_scan::{HeadRejection, RequestHead};
+use super::head_rejection::HeadRejection;
+use super::head_scan::RequestHead;
 
 /// What was judged of each request, in their order, for whoever answers them.
 #[derive(Debug, Clone, Default)]

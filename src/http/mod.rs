@@ -6,6 +6,7 @@ mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
 mod frames;
+mod head_rejection;
 mod head_rules;
 mod head_scan;
 mod heads;
@@ -24,8 +25,9 @@ mod web_socket_ender;
 pub(crate) use body_lookahead::BodyLookahead;
 pub(crate) use certain_path::certain_part;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
+pub(crate) use head_rejection::HeadRejection;
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
-pub(crate) use head_scan::{HeadRejection, RequestHead};
+pub(crate) use head_scan::RequestHead;
 pub(crate) use heads::{RequestHeads, RequestInFlight};
 pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_from_trailers, remove_hop_by_hop};
 pub(crate) use host_check::{NamedHost, names_only, names_server};

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::head_rejection::HeadRejection;
 use super::head_rules::HeadRules;
-use super::head_scan::{HeadRejection, RequestScan, UpgradeRequest};
+use super::head_scan::{RequestScan, UpgradeRequest};
 use super::heads::RequestHeads;
 use crate::budget::Reservation;
 use crate::io::PeriodicCheck;

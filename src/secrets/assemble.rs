@@ -7,23 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::bindings::BindingFolder;
+use super::bindings::{BindingFolder, SERVICE_BINDING_ROOT};
 use super::fetch::{FetchError, FetchKey, FetchResult, Fetches};
 use super::files;
 use super::files::{FolderError, SecretsFolder};
-use super::plan::{Document, SERVICE_BINDING_ROOT, VCAP_SERVICES, VCAP_SERVICES_FILE_PATH, shown};
+use super::plan::{Document, VCAP_SERVICES, VCAP_SERVICES_FILE_PATH, shown};
 use super::reference::{Reference, SecretTemplate, TemplatePart};
-use super::resolve::{LeasedFile, LeasedSecret, Resolved};
+use super::resolved::{LeasedFile, LeasedSecret, Resolved};
 use super::source::{Request, SecretLease, SecretPart, SecretResponse, SourceError};
+use super::variable::{AS_FILE, fits, unfit};
 use super::vcap::{self, ServiceName};
 use super::{Plan, SecretValue, json};
 use crate::config::Secrets;
 use crate::diagnostics::SafeText;
 use crate::exit::{Exit, Fault};
 use crate::telemetry::SecretCounters;
-
-/// The longest `NAME=VALUE` that a process can be started with, its NUL included, in bytes (MAX_ARG_STRLEN of Linux).
-const LONGEST_VARIABLE: usize = 131_072;
 
 /// Puts what was fetched into the app's environment. Notes all that is wrong on the way.
 pub(super) struct Assembly<'a> {
@@ -327,23 +325,6 @@ impl<'a> Assembly<'a> {
         }
         Ok(self.resolved)
     }
-}
-
-/// What helps where a value cannot be one of a variable.
-pub(super) const AS_FILE: &str = "add ?file behind it, and the app gets the path to a file";
-
-/// Why no variable can have the value, as the end of a sentence; `None`: one can.
-pub(super) fn unfit(name: &OsStr, value: &SecretValue) -> Option<&'static str> {
-    match () {
-        () if value.bytes().contains(&0) => Some("has a NUL byte in it, which no variable can have"),
-        () if !fits(name, value) => Some("is longer than a variable can be, which is 128 KiB"),
-        () => None,
-    }
-}
-
-/// Whether a process can be started with it.
-fn fits(name: &OsStr, value: &SecretValue) -> bool {
-    name.len() + "=".len() + value.bytes().len() + "\0".len() <= LONGEST_VARIABLE
 }
 
 fn is_file_name(name: &str) -> bool {

@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::plan::SERVICE_BINDING_ROOT;
 use super::reference::{self, ReferenceLocation, SecretTemplate};
 use super::vcap::ServiceName;
 use crate::config::SecretSource;
 use crate::diagnostics::{Problem, SafeText};
 use crate::sys;
+
+/// A folder for each binding, and in it a file for each of its values.
+pub(super) const SERVICE_BINDING_ROOT: &str = "SERVICE_BINDING_ROOT";
 
 /// In a folder of a binding: the file whose text refers to CredHub.
 const REFERENCE_FILES: [&str; 2] = ["credhub-ref", "credhub_ref"];

@@ -13,8 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::error::{CredHubError, SHOWN};
-use super::fetch::MAX_AT_ONCE;
-use super::source::{FetchFuture, LastError, Request, SecretResponse, SecretStore, SourceError};
+use super::source::{FetchFuture, LastError, MAX_AT_ONCE, Request, SecretResponse, SecretStore, SourceError};
 use super::vcap::{self, CredHubBinding};
 use super::{SecretValue, json, rotation};
 use crate::config::{ApiUrl, CredHubConfig};

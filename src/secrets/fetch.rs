@@ -7,20 +7,16 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::assemble::{AS_FILE, unfit};
 use super::bindings::BindingFolder;
 use super::reference::{Reference, SecretTemplate, TemplatePart};
-use super::resolve::ResolvedName;
-use super::source::{LastError, Request, SecretPart, SecretResponse, SourceError};
+use super::resolved::ResolvedName;
+use super::source::{LastError, MAX_AT_ONCE, Request, SecretResponse, SourceError};
+use super::variable::{AS_FILE, unfit};
 use super::vcap::{self, CredHubBinding, ServiceName};
 use super::{Plan, SecretStores, SecretValue, credhub};
 use crate::config::{SecretSource, Secrets};
-use crate::diagnostics::SafeText;
 use crate::exit::{Exit, Fault};
 use crate::telemetry::{SecretCounters, SecretResult};
-
-/// Questions at a time.
-pub(super) const MAX_AT_ONCE: usize = 8;
 
 /// Names that are told where the time is over.
 const MOST_NAMED: usize = 5;
@@ -140,7 +136,7 @@ impl Fetches {
     pub(super) fn value(&self, reference: &Reference) -> Result<Option<&SecretValue>, FetchError> {
         let question = FetchKey::Reference(reference.request.clone());
         let value = match self.reply(&question) {
-            Some(Ok(FetchResult::Answer(answer))) => part(answer, reference.key.as_deref()),
+            Some(Ok(FetchResult::Answer(answer))) => answer.part(reference.key.as_deref()),
             Some(Err(error)) => Err(error.clone()),
             Some(Ok(FetchResult::Credentials(_))) | None => return Err(FetchError::NoAnswer(self.trouble(&question))),
         };
@@ -275,38 +271,6 @@ impl fmt::Display for FetchKey {
             Self::Reference(request) => request.fmt(f),
             Self::Document(_) => f.write_str("the credhub refs of VCAP_SERVICES"),
             Self::Binding(_) => f.write_str("the credhub refs of SERVICE_BINDING_ROOT"),
-        }
-    }
-}
-
-/// The part of `answer` that is meant.
-pub(super) fn part<'a>(answer: &'a SecretResponse, key: Option<&str>) -> Result<&'a SecretValue, SourceError> {
-    let (part, name) = match key {
-        None => {
-            let several = || {
-                SourceError::failed("it has several parts")
-                    .with_help("write #KEY behind it, for the part that is meant")
-            };
-            (answer.whole.as_ref().ok_or_else(several)?, "it".to_owned())
-        }
-        Some(key) => {
-            let key_shown = SafeText::quoted(key);
-            let found = answer.fields.iter().rfind(|(name, _)| name == key).map(|(_, part)| part);
-            let missing = || {
-                let help = "correct what stands behind #, or add ?optional";
-                SourceError::missing(format!("it has no part {key_shown}")).with_help(help)
-            };
-            (found.ok_or_else(missing)?, format!("its part {key_shown}"))
-        }
-    };
-    match part {
-        SecretPart::Value(value) => Ok(value),
-        SecretPart::Null => {
-            Err(SourceError::missing(format!("{name} is null")).with_help("store a value there, or add ?optional"))
-        }
-        SecretPart::NotText => {
-            let what = format!("{name} is a string that is no text: half of a character is missing");
-            Err(SourceError::failed(what).with_help("store it anew"))
         }
     }
 }

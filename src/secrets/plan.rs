@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::bindings::BindingRoot;
+use super::bindings::{BindingRoot, SERVICE_BINDING_ROOT};
 use super::credhub;
 use super::reference::{self, Reference, ReferenceLocation, SecretTemplate, TemplatePart};
 use super::vcap::{self, DocumentError, DocumentReferences, ServiceName};
@@ -18,9 +18,6 @@ pub(super) const VCAP_SERVICES: &str = "VCAP_SERVICES";
 
 /// The same document in a file.
 pub(super) const VCAP_SERVICES_FILE_PATH: &str = "VCAP_SERVICES_FILE_PATH";
-
-/// A folder for each binding, and in it a file for each of its values.
-pub(super) const SERVICE_BINDING_ROOT: &str = "SERVICE_BINDING_ROOT";
 
 /// What the platform tells its launcher; nothing of it is for the app.
 const VCAP_PLATFORM_OPTIONS: &str = "VCAP_PLATFORM_OPTIONS";

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use super::SecretValue;
 use crate::config::SecretSource;
+use crate::diagnostics::SafeText;
+
+/// Questions at a time.
+pub(super) const MAX_AT_ONCE: usize = 8;
 
 /// What a source is asked once, however many references want a part of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +52,43 @@ pub struct SecretResponse {
     pub fields: Vec<(String, SecretPart)>,
     /// For how long it is good; `None`: for ever.
     pub lease: Option<SecretLease>,
+}
+
+impl SecretResponse {
+    /// The part that is meant: that of the name `key`, or the whole.
+    ///
+    /// # Errors
+    /// There is none, or it is no text.
+    pub(super) fn part(&self, key: Option<&str>) -> Result<&SecretValue, SourceError> {
+        let (part, name) = match key {
+            None => {
+                let several = || {
+                    SourceError::failed("it has several parts")
+                        .with_help("write #KEY behind it, for the part that is meant")
+                };
+                (self.whole.as_ref().ok_or_else(several)?, "it".to_owned())
+            }
+            Some(key) => {
+                let key_shown = SafeText::quoted(key);
+                let found = self.fields.iter().rfind(|(name, _)| name == key).map(|(_, part)| part);
+                let missing = || {
+                    let help = "correct what stands behind #, or add ?optional";
+                    SourceError::missing(format!("it has no part {key_shown}")).with_help(help)
+                };
+                (found.ok_or_else(missing)?, format!("its part {key_shown}"))
+            }
+        };
+        match part {
+            SecretPart::Value(value) => Ok(value),
+            SecretPart::Null => {
+                Err(SourceError::missing(format!("{name} is null")).with_help("store a value there, or add ?optional"))
+            }
+            SecretPart::NotText => {
+                let what = format!("{name} is a string that is no text: half of a character is missing");
+                Err(SourceError::failed(what).with_help("store it anew"))
+            }
+        }
+    }
 }
 
 /// What a secret is, or a part of one.

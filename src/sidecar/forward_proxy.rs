@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::announcement;
-use super::outbound::{OutboundSocket, open_sockets};
+use super::outbound_socket::{OutboundSocket, open_sockets};
 use crate::config::{ForwardProxy, OutboundListen, Unlisted};
 use crate::exit::{Exit, Fault};
 use crate::listener::SocketAccess;

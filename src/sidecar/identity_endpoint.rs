@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::outbound::{OutboundSocket, Outbounds, open_sockets};
+use super::outbound::Outbounds;
+use super::outbound_socket::{OutboundSocket, open_sockets};
 use super::shared::Shared;
 use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
 use crate::credentials::Rotator;

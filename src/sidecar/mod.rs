@@ -6,6 +6,7 @@ mod forward_proxy;
 mod identity_endpoint;
 mod inbound;
 mod outbound;
+mod outbound_socket;
 mod platform_pair;
 mod rotation_events;
 mod rotation_hook;

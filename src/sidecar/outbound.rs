@@ -1,32 +1,27 @@
 //! The outbound direction: the app to the world.
 
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::forward_proxy::BoundForwardProxy;
 use super::identity_endpoint::BoundIdentityEndpoint;
+use super::outbound_socket::{OutboundSocket, open_sockets};
 use super::shared::Shared;
-use super::sockets::{cannot_listen, into_tokio, unix_into_tokio};
-use crate::config::{Config, Listen, Outbound, OutboundListen, PairSource, Protocol};
+use super::sockets::{into_tokio, unix_into_tokio};
+use crate::config::{Config, Outbound, PairSource, Protocol};
 use crate::credentials::Rotator;
-use crate::exit::{Exit, Fault};
+use crate::exit::Fault;
 use crate::identity_endpoint::EndpointSecretFile;
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
-use crate::listener;
-use crate::listener::{Acceptor, Service, SocketAccess, SocketFile, open_unix};
+use crate::listener::{Acceptor, Service, SocketAccess, SocketFile};
 use crate::outbound::{
     AddressRules, Dialler, Endpoints, ForwardProxyInfo, Hosts, HttpClient, HttpShared, OutboundInfo, OutboundOverview,
     OutboundRequests, OutboundService, ProxyRequests, RequestService,
 };
-use crate::sys::atomic_file;
-use crate::sys::atomic_file::WriteError;
 use crate::telemetry::OutboundCounters;
 
 /// An outbound listener, open.
@@ -35,13 +30,6 @@ pub(super) struct BoundOutbound {
     /// As it was configured.
     config: Outbound,
     sockets: Vec<OutboundSocket>,
-}
-
-/// A socket on which the app dials us.
-#[derive(Debug)]
-pub(super) enum OutboundSocket {
-    Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, SocketFile),
 }
 
 /// Outbound listeners that accept.
@@ -91,54 +79,12 @@ impl BoundOutbound {
     /// Opens where `outbound` listens.
     ///
     /// # Errors
-    /// [`Exit::Unavailable`], with what is wrong.
+    /// [`crate::exit::Exit::Unavailable`], with what is wrong.
     pub(super) fn open(outbound: &Outbound) -> Result<Self, Fault> {
         Ok(Self {
             config: outbound.clone(),
             sockets: open_sockets(&outbound.listen, SocketAccess::Owner, "--outbound")?,
         })
-    }
-}
-
-/// Opens `listen`, which `option` has asked for, to whoever has `access` if it is a socket file.
-///
-/// # Errors
-/// [`Exit::Unavailable`], with what is wrong.
-pub(super) fn open_sockets(
-    listen: &OutboundListen,
-    access: SocketAccess,
-    option: &str,
-) -> Result<Vec<OutboundSocket>, Fault> {
-    let opened = match listen {
-        OutboundListen::Unix(path) => {
-            // They would be taken for us.
-            if let Err(error @ WriteError::OpenFolder) = atomic_file::check_folder(path) {
-                let message = format!("cannot listen on {listen} for {option}: {error}");
-                return Err(Fault::new(Exit::Unavailable, message));
-            }
-            open_unix(path, access).map(|(socket, file)| vec![OutboundSocket::Unix(socket, file)])
-        }
-        OutboundListen::At(addr) => open_tcp(*addr).map(|socket| vec![socket]),
-        OutboundListen::Loopback(port) => open_loopback(*port),
-    };
-    opened.map_err(|error| {
-        let fault = cannot_listen(format_args!("{listen} for {option}"), &error, option);
-        match (listen, error.kind()) {
-            (OutboundListen::Unix(_), io::ErrorKind::PermissionDenied) => {
-                fault.with_help("let this user write in its folder, or name another")
-            }
-            _ => fault,
-        }
-    })
-}
-
-impl OutboundSocket {
-    /// Where it is, if that is on TCP.
-    pub(super) fn addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(_, addr) => Some(*addr),
-            Self::Unix(..) => None,
-        }
     }
 }
 
@@ -151,29 +97,6 @@ impl BoundOutbound {
     fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
         self.sockets.iter().filter_map(OutboundSocket::addr)
     }
-}
-
-fn open_tcp(addr: SocketAddr) -> io::Result<OutboundSocket> {
-    let socket = listener::open(Listen::At(addr))?;
-    let addr = socket.local_addr()?;
-    Ok(OutboundSocket::Tcp(socket, addr))
-}
-
-/// 127.0.0.1 and, where there is IPv6, ::1. A port that the kernel has chosen is the same for both, if it is free there.
-fn open_loopback(port: u16) -> io::Result<Vec<OutboundSocket>> {
-    let four = listener::open(Listen::At((std::net::Ipv4Addr::LOCALHOST, port).into()))?;
-    let addr = four.local_addr()?;
-    let mut sockets = vec![OutboundSocket::Tcp(four, addr)];
-    match open_tcp((std::net::Ipv6Addr::LOCALHOST, addr.port()).into()) {
-        Ok(six) => sockets.push(six),
-        Err(error) if port == 0 || is_without_ipv6(&error) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(sockets)
-}
-
-fn is_without_ipv6(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
 /// All that listens for the app, open.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::running::Running;
 use crate::config::{Config, PairSource, SecretFile};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::identity::Certificate;
@@ -17,7 +16,7 @@ use crate::lifecycle::Tasks;
 const PATH: &str = "/etc/cf-assets/envoy_config/sds-id-cert-and-key.yaml";
 
 /// What it is called there.
-const NAME: &str = "id-cert-and-key";
+pub(super) const NAME: &str = "id-cert-and-key";
 
 /// What that proxy shows; never anything where we do not stand behind it.
 #[derive(Debug, Default)]
@@ -46,16 +45,5 @@ impl PlatformPair {
         }
         let served = served.borrow_and_update();
         served.iter().any(|shown| Certificate::from_der(shown.pair.leaf()).is_ok_and(|leaf| leaf.is_retirement()))
-    }
-}
-
-impl Running {
-    /// Whether the platform's proxy shows that the instance is to go.
-    pub(super) fn on_platform_pair(&mut self, retires: bool) {
-        if retires && !self.platform_retires {
-            tracing::info!(pair = NAME, "retirement certificate received; closing idle connections");
-        }
-        self.platform_retires = retires;
-        self.follow_retirement();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::platform_pair;
 use super::running::Running;
 use crate::credentials::{InitialLoadError, ServedCertificate};
 use crate::exit::{Exit, Fault};
@@ -30,6 +31,15 @@ impl Running {
                 Fault::new(Exit::Config, message).with_help("correct --client-ca, --client-crl or --policy")
             }
         }
+    }
+
+    /// Whether the platform's proxy shows that the instance is to go.
+    pub(super) fn on_platform_pair(&mut self, retires: bool) {
+        if retires && !self.platform_retires {
+            tracing::info!(pair = platform_pair::NAME, "retirement certificate received; closing idle connections");
+        }
+        self.platform_retires = retires;
+        self.follow_retirement();
     }
 
     /// Says which pairs are shown now that are not among those that were `spoken_of`, and takes the platform's sign when

@@ -9,9 +9,25 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::DialError;
 use crate::config::AppAddr;
 use crate::io::{AppStream, connect_tcp};
+
+/// Why the app could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nobody listens.
+    #[error("the app refused the connection")]
+    Refused,
+    /// No answer in time.
+    #[error("the app did not accept within {0:?}")]
+    TimedOut(Duration),
+    /// Something else, as the kernel names it.
+    #[error("the app cannot be reached")]
+    Failed(#[source] io::Error),
+    /// It accepted, and was gone before the client had been answered.
+    #[error("the app reset the connection before the client had been answered")]
+    Reset,
+}
 
 /// Where the app is, and how long it may take to accept.
 #[derive(Debug)]

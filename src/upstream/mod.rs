@@ -3,7 +3,6 @@
 mod connector;
 mod probe;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +17,7 @@ use crate::proxy_protocol;
 use crate::sys::socket_tables;
 
 use self::connector::Connector;
+pub use self::connector::DialError;
 
 /// How often an app that starts is asked.
 const FAST_PROBE_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,23 +27,6 @@ const FAST_PROBE_PERIOD: Duration = Duration::from_secs(60);
 
 /// How often an app is asked that has refused, or takes very long to start.
 const SLOW_PROBE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Why the app could not be reached.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    /// Nobody listens.
-    #[error("the app refused the connection")]
-    Refused,
-    /// No answer in time.
-    #[error("the app did not accept within {0:?}")]
-    TimedOut(Duration),
-    /// Something else, as the kernel names it.
-    #[error("the app cannot be reached")]
-    Failed(#[source] io::Error),
-    /// It accepted, and was gone before the client had been answered.
-    #[error("the app reset the connection before the client had been answered")]
-    Reset,
-}
 
 /// The way to the app behind one listener.
 #[derive(Debug)]

@@ -20,6 +20,7 @@
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
+mod error;
 mod names;
 mod pairs;
 mod parse;
@@ -27,9 +28,13 @@ mod parse;
 mod tests;
 mod write;
 
+pub use error::XfccError;
 pub use names::{is_exact_spelling, is_identity_name};
-pub use parse::{ForwardedIdentity, XfccError, parse};
+pub use parse::{ForwardedIdentity, parse};
 pub use write::{XfccFields, caller_fields, identity_fields};
+
+/// The longest value that is looked at.
+const MAX_VALUE: usize = 16 * 1024;
 
 /// In which form the app is told what the client's certificate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr, EnumString)]

@@ -7,15 +7,11 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::pairs::source;
-use super::{HttpStatus, ListenerInfo, PATH, date};
+use super::{HttpStatus, ListenerInfo, PATH, Rules, date};
 use crate::config::ClientAuthConfig;
 use crate::diagnostics::SafeText;
-use crate::policy::{Route, Routes, Rule};
 use crate::telemetry::ListenerRequests;
 use crate::trust::{ClientAuth, ClientAuthenticator, CrlIssuer};
-
-/// Rules of a list that are shown.
-const MAX_RULES: usize = 10;
 
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct ListenerStatus {
@@ -62,14 +58,6 @@ pub(in crate::admin) struct CrlStatus {
     pub(in crate::admin) next_update: Option<String>,
     /// That day has passed: what was revoked since is not in it.
     pub(in crate::admin) is_overdue: bool,
-}
-
-/// The beginning of a list of rules.
-#[derive(Debug, Serialize)]
-pub(in crate::admin) struct Rules {
-    pub(in crate::admin) rules: Vec<SafeText>,
-    /// How many are left out.
-    pub(in crate::admin) more: usize,
 }
 
 impl ListenerStatus {
@@ -143,43 +131,5 @@ impl CrlStatus {
     fn of(crls: CrlIssuer<'_>, now: SystemTime) -> Self {
         let is_overdue = crls.next_update.is_some_and(|next_update| next_update < now);
         Self { issuer: SafeText::of(crls.issuer), next_update: crls.next_update.map(date), is_overdue }
-    }
-}
-
-impl Rules {
-    pub(super) fn of(rules: &[Rule]) -> Self {
-        let shown = rules.iter().take(MAX_RULES).map(SafeText::of).collect();
-        Self { rules: shown, more: rules.len().saturating_sub(MAX_RULES) }
-    }
-
-    /// Routes, each with those whom it admits.
-    fn of_routes(routes: &Routes) -> Self {
-        let shown = |route: &Route| {
-            let allow: Vec<_> = route.allow.iter().map(ToString::to_string).collect();
-            let allow = if allow.is_empty() { "nobody".to_owned() } else { allow.join(", ") };
-            SafeText::of(format_args!("{route}: {allow}"))
-        };
-        let more = routes.iter().len().saturating_sub(MAX_RULES);
-        Self { rules: routes.iter().take(MAX_RULES).map(shown).collect(), more }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routes_are_shown_with_those_whom_they_admit() {
-        let route = |allow: &[&str]| Route {
-            path: "/a".parse().unwrap(),
-            exact: false,
-            methods: None,
-            allow: allow.iter().map(|rule| rule.parse().unwrap()).collect(),
-        };
-        let shown = Rules::of_routes(&Routes::new(vec![route(&["cf:any", "anonymous"]), route(&[])]));
-        let texts: Vec<_> = shown.rules.iter().map(SafeText::as_str).collect();
-        assert_eq!((texts, shown.more), (vec!["/a: cf:any, anonymous", "/a: nobody"], 0));
-        let many = Rules::of_routes(&Routes::new(vec![route(&["any"]); MAX_RULES + 2]));
-        assert_eq!((many.rules.len(), many.more), (MAX_RULES, 2));
     }
 }

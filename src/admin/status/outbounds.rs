@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::PATH;
-use super::listeners::Rules;
+use super::{PATH, Rules};
 use crate::diagnostics::SafeText;
 use crate::outbound::{Endpoint, ForwardProxyInfo, OutboundInfo, ResolveState};
 use crate::telemetry::{EndpointCounts, OutboundCloseReason, OutboundCounters};
