@@ -6,6 +6,7 @@ mod listeners;
 mod outbounds;
 mod pairs;
 mod requests;
+mod sandbox;
 mod secrets;
 mod tokens;
 
@@ -22,6 +23,7 @@ use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::identity::Identity;
 use crate::lifecycle::{Health, Phase, Readiness};
 use crate::outbound::OutboundOverview;
+use crate::sandbox::SandboxReport;
 use crate::telemetry::{AppFileCounters, BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
 
 pub(super) use app_files::AppFileStatus;
@@ -29,6 +31,7 @@ pub(super) use listeners::{ListenerStatus, PolicyStatus, Rules};
 pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
 pub(super) use pairs::PairStatus;
 pub(super) use requests::HttpStatus;
+pub(super) use sandbox::SandboxStatus;
 pub(super) use secrets::SecretsStatus;
 pub(super) use tokens::TokenStatus;
 
@@ -55,6 +58,8 @@ pub struct StatusSources {
     pub outbound: OutboundOverview,
     /// How the files for the app stand, if there are any.
     pub app_files: Option<Arc<AppFileCounters>>,
+    /// What the process has given up.
+    pub sandbox: Arc<SandboxReport>,
     /// When it began to serve.
     pub started: SystemTime,
 }
@@ -86,6 +91,7 @@ pub(super) struct Status {
     pub(super) now: String,
     pub(super) started: String,
     pub(super) uptime_seconds: u64,
+    pub(super) sandbox: SandboxStatus,
     pub(super) phase: &'static str,
     pub(super) log_level: &'static str,
     pub(super) ready: bool,
@@ -206,6 +212,7 @@ impl Status {
             now: date(now),
             started: date(overview.started),
             uptime_seconds: now.duration_since(overview.started).unwrap_or_default().as_secs(),
+            sandbox: SandboxStatus::of(&overview.sandbox),
             phase: overview.phase.borrow().as_str(),
             log_level: level.as_str(),
             ready: checks.iter().all(|check| check.ready),

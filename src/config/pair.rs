@@ -10,6 +10,9 @@ use super::resolve::is_user_given;
 use super::sources::RawValue;
 use crate::diagnostics::{Problem, Source};
 
+/// Where Diego writes the pair of its own proxy, in every container.
+pub const PLATFORM_PAIR: &str = "/etc/cf-assets/envoy_config/sds-id-cert-and-key.yaml";
+
 /// Where a pair is found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PairSource {

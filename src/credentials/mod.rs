@@ -31,5 +31,6 @@ pub use pair::{Pair, PairError};
 pub use private_key::read_private_key;
 pub use rotation_stats::{FileStates, RotationStats};
 pub use rotator::{InitialLoadError, Rotator, ServedCertificate};
+pub(crate) use server_trust::system_cas;
 pub use snapshot::{Snapshot, SnapshotReceiver};
 pub use trust_error::TrustError;

@@ -16,6 +16,7 @@ mod machine;
 mod network;
 mod outbound;
 mod route;
+mod sandbox;
 mod secrets;
 
 use std::collections::HashSet;
@@ -109,6 +110,7 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     limits::judge_threads(config.threads, sys::limits::cpus(), found);
     let meets_routers = machine::on_cloud_foundry() || config.listeners.iter().any(|listener| listener.http.is_some());
     limits::judge_idle(config.timeouts.idle, meets_routers, found);
+    sandbox::judge(config, found);
     limits::judge_drain(&config.drain, machine::on_cloud_foundry(), found);
     Ok(())
 }
