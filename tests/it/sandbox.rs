@@ -146,7 +146,7 @@ fn what_was_applied_is_in_the_log_the_status_and_the_metrics() {
 #[test]
 fn the_proxy_drains_and_the_app_is_told_to_stop() {
     let scene = Scene::new();
-    let app = "trap 'echo term >$0/signal; echo end >>$0/signal; exit 7' TERM; echo ready >$0/up; \
+    let app = "trap '' HUP; trap 'echo term >$0/signal; echo end >>$0/signal; exit 7' TERM; echo ready >$0/up; \
                while :; do sleep 0.02; done";
     let mut sidecar: Sidecar = scene.run(&["--drain-timeout", "5s"], app).ready();
     eventually("the app", || scene.path("up").exists().then_some(()));

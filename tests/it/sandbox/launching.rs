@@ -58,17 +58,19 @@ fn what_starts_the_program_ends_with_the_proxy_and_takes_the_program_with_it() {
     let mut scene = Scene::new();
     let script = scene.script("hook", "echo $$ >$D/pid; echo end >>$D/pid; exec sleep 600");
     let hook = format!("exec:{}", script.display());
-    let mut sidecar = scene.run(&["--on-rotation", &hook, "--drain-timeout", "1s"], "exec sleep 600").ready();
+    let sidecar = scene.run(&["--on-rotation", &hook, "--drain-timeout", "1s"], "exec sleep 600 2>/dev/null").ready();
     let launcher = children(sidecar.pid()).into_iter().find(|(_, line)| line.contains("__launch hook")).unwrap().0;
     let status = fs::read_to_string(format!("/proc/{launcher}/status")).unwrap();
     assert_eq!(fences(&status), unfenced());
     scene.credentials.rotate();
     let program: u32 = scene.told("pid").trim().parse().unwrap();
     sidecar.signal("KILL");
-    sidecar.exited();
     for pid in [launcher, program] {
         eventually("its end", || (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(()));
     }
+    // The app outlives a proxy that was killed, as it does without a sandbox.
+    let app = sidecar.wait_for("app started")["pid"].to_string();
+    assert!(Command::new("kill").arg(app).status().unwrap().success());
 }
 
 #[test]

@@ -17,7 +17,8 @@ fn on_a_kernel_without(calls: &str, scene: &Scene, mode: &str) -> Option<Sidecar
     }
     let inject = format!("inject={calls}:error=ENOSYS");
     let app = app::echo().to_string();
-    let args = ["-qq", "-f", "-o", "/dev/null", "-e", &inject, VESTIBULE, "proxy", "--sandbox", mode];
+    // As a grandchild (-D), so that the signals and the end of what it traces are ours.
+    let args = ["-D", "-qq", "-f", "-o", "/dev/null", "-e", &inject, VESTIBULE, "proxy", "--sandbox", mode];
     let args = [&args[..], &["--listen", "127.0.0.1:0", "--app", &app]].concat();
     Some(Setup::program("strace", &args).credentials(&scene.credentials).start())
 }
@@ -30,7 +31,7 @@ fn without_landlock_a_strict_sandbox_is_no_start_and_the_app_was_not_started() {
     let Some(mut sidecar) = on_a_kernel_without(LANDLOCK, &scene, "strict") else { return };
     assert_eq!(sidecar.exited().code(), Some(69));
     let lines = sidecar.lines();
-    let error = lines.iter().find(|line| line["level"] == "ERROR").unwrap().to_string();
+    let error = lines.iter().find(|line| line["level"] == "error").unwrap().to_string();
     assert!(error.contains("--sandbox strict cannot be had here: landlock_files: "), "{error}");
     assert!(error.contains("--sandbox best-effort"), "{error}");
     assert!(lines.iter().all(|line| line["message"] != "listening"), "{lines:?}");
@@ -62,8 +63,8 @@ fn check_says_what_this_machine_permits_and_gives_nothing_up() {
         let line = text.lines().find(|line| line.split_whitespace().nth(1) == Some("sandbox")).unwrap();
         assert!(line.contains("no_new_privs, seccomp, landlock_files"), "{text}");
         assert_eq!(line.contains("off; --sandbox strict"), mode == "off", "{text}");
-        // What is looked at behind it is looked at as before.
-        assert!(text.lines().any(|line| line.contains(" drain ")), "{text}");
+        // Warnings do not count: nobody listens where the app is.
+        assert_eq!(report.status.code(), Some(0), "{text}");
     }
 }
 

@@ -30,7 +30,7 @@ fn write_pair(credentials: &mut Credentials, folder: &Path) -> CertificateDer<'s
 
 /// Points `link` at `target` as Kubernetes does, in one step.
 fn point(link: &Path, target: &Path) {
-    let temporary = link.with_extension("tmp");
+    let temporary = link.with_file_name("next");
     symlink(target, &temporary).unwrap();
     fs::rename(&temporary, link).unwrap();
 }
