@@ -99,6 +99,20 @@ fn a_path_that_leads_out_of_what_was_open_is_refused_and_the_last_pair_stays() {
 }
 
 #[test]
+fn a_folder_that_is_made_anew_is_refused_and_said_to_be() {
+    let mut scene = Scene::new();
+    let folder = scene.path("inside");
+    let first = write_pair(&mut scene.credentials, &folder);
+    let sidecar = proxy(&folder).ready();
+    // The old one stays, so that the new one cannot get its inode.
+    fs::rename(&folder, scene.path("aside")).unwrap();
+    write_pair(&mut scene.credentials, &folder);
+    let failed = sidecar.wait_for("credential reload failed; keeping the last good generation");
+    assert!(failed["error"].as_str().unwrap().contains("--sandbox"), "{failed}");
+    shows(&sidecar, &scene.credentials, &first);
+}
+
+#[test]
 fn a_folder_that_is_not_there_at_the_start_may_come_and_what_that_leaves_open_is_said() {
     let mut scene = Scene::new();
     let folder = scene.path("late");

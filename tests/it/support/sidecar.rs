@@ -39,7 +39,7 @@ impl Setup {
         // Most apps are the test's own: what reaches them has to come from the test's clients.
         command.env("VESTIBULE_APP_READY", "off");
         // Everything once more, within a sandbox.
-        if let Some(mode) = std::env::var_os("VESTIBULE_TEST_SANDBOX") {
+        if let Some(mode) = std::env::var_os("TESTS_SANDBOX") {
             command.env("VESTIBULE_SANDBOX", mode);
         }
         Self(command)
