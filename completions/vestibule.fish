@@ -213,6 +213,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-connecti
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l memory-limit -d 'Memory of the proxy and the app together [the control group\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l sandbox -d 'Fence in the proxy, never the app: Landlock, seccomp, no_new_privs: off, best-effort, strict [off]' -r -f -a "off\t''
+best-effort\t''
+strict\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l drain-http -d 'Say Connection: close in HTTP/1.1 answers while draining: on, off [on]' -r -f -a "on\t''
@@ -387,6 +390,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-connec
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l memory-limit -d 'Memory of the proxy and the app together [the control group\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l sandbox -d 'Fence in the proxy, never the app: Landlock, seccomp, no_new_privs: off, best-effort, strict [off]' -r -f -a "off\t''
+best-effort\t''
+strict\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l drain-http -d 'Say Connection: close in HTTP/1.1 answers while draining: on, off [on]' -r -f -a "on\t''
@@ -593,6 +599,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-connec
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l memory-limit -d 'Memory of the proxy and the app together [the control group\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l sandbox -d 'Fence in the proxy, never the app: Landlock, seccomp, no_new_privs: off, best-effort, strict [off]' -r -f -a "off\t''
+best-effort\t''
+strict\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l drain-http -d 'Say Connection: close in HTTP/1.1 answers while draining: on, off [on]' -r -f -a "on\t''
@@ -815,6 +824,9 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l max-handshakes -d 'Unfinished handshakes at a time [as many as connections]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l memory-limit -d 'Memory of the proxy and the app together [the control group\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l threads -d 'Worker threads [the CPU quota, at most 2; 1 without]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l sandbox -d 'Fence in the proxy, never the app: Landlock, seccomp, no_new_privs: off, best-effort, strict [off]' -r -f -a "off\t''
+best-effort\t''
+strict\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-delay -d 'After TERM, go on accepting for this long first [0s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-timeout -d 'From TERM to the end, at most [8s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l drain-http -d 'Say Connection: close in HTTP/1.1 answers while draining: on, off [on]' -r -f -a "on\t''
@@ -975,6 +987,9 @@ off\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l mode -r -f -a "serve\t''
 validate\t''
 init_only\t''"
+complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l sandbox -r -f -a "off\t''
+best-effort\t''
+strict\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l version
 complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -s h -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand demo" -l listen -d 'Where clients dial the demo [127.0.0.1:8443]' -r -f

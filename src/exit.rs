@@ -72,7 +72,7 @@ impl Exit {
             ),
             Self::Unavailable => (
                 "69",
-                "an address could not be opened, that of `--admin` too if it was asked for; no port is free to hide the app on; `run --resolve`: a secret is missing or could not be had",
+                "an address could not be opened, that of `--admin` too if it was asked for; no port is free to hide the app on; `--sandbox strict` cannot be had; `run --resolve`: a secret is missing or could not be had",
             ),
             Self::Internal => ("70", "a fault of the program or the system"),
             Self::Config => (

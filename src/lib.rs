@@ -50,6 +50,7 @@ pub mod admin;
 pub mod app_files;
 pub mod metrics;
 pub mod outbound;
+pub mod sandbox;
 pub mod secrets;
 
 pub mod cli;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use vestibule::sandbox::EarlyThread;
 use vestibule::{cli, commands};
 // For its symbols, which the linker takes in the place of the C library's.
 #[cfg(all(target_env = "musl", target_arch = "x86_64"))]
@@ -14,9 +15,18 @@ use vestibule_memcpy as _;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// The thread that returns what has been free; it is there before `main`.
+const ALLOCATORS: EarlyThread =
+    EarlyThread { stop: || set_background_thread(false), start: || set_background_thread(true) };
+
+fn set_background_thread(runs: bool) {
+    // Without it memory is returned by whoever frees some more.
+    let _ = tikv_jemalloc_ctl::background_thread::write(runs);
+}
+
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
-        Ok(command) => match commands::execute(command) {
+        Ok(command) => match commands::execute(command, Some(ALLOCATORS)) {
             Ok(exit) => exit.into(),
             Err(fault) => fault.report(),
         },

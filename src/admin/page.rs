@@ -110,6 +110,7 @@ mod tests {
             listeners: Vec::new(),
             outbound: crate::outbound::OutboundOverview::default(),
             app_files: None,
+            sandbox: Arc::new(crate::sandbox::SandboxReport::none(crate::config::SandboxMode::Off)),
             started: now,
         };
         let page = render(&Status::of(&Readiness::new(0, Vec::new(), Vec::new()), &overview));

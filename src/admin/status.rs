@@ -7,6 +7,7 @@ mod outbounds;
 mod pairs;
 mod requests;
 mod rules;
+mod sandbox;
 mod secrets;
 mod tokens;
 
@@ -23,6 +24,7 @@ use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::identity::Identity;
 use crate::lifecycle::{Health, Phase, Readiness};
 use crate::outbound::OutboundOverview;
+use crate::sandbox::SandboxReport;
 use crate::telemetry::{AppFileCounters, BUCKET, Bucket, Counters, Denied, DeniedClient, log_level};
 
 pub(super) use app_files::AppFileStatus;
@@ -31,6 +33,7 @@ pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus}
 pub(super) use pairs::PairStatus;
 pub(super) use requests::HttpStatus;
 pub(super) use rules::Rules;
+pub(super) use sandbox::SandboxStatus;
 pub(super) use secrets::SecretsStatus;
 pub(super) use tokens::TokenStatus;
 
@@ -57,6 +60,8 @@ pub struct StatusSources {
     pub outbound: OutboundOverview,
     /// How the files for the app stand, if there are any.
     pub app_files: Option<Arc<AppFileCounters>>,
+    /// What the process has given up.
+    pub sandbox: Arc<SandboxReport>,
     /// When it began to serve.
     pub started: SystemTime,
 }
@@ -88,6 +93,7 @@ pub(super) struct Status {
     pub(super) now: String,
     pub(super) started: String,
     pub(super) uptime_seconds: u64,
+    pub(super) sandbox: SandboxStatus,
     pub(super) phase: &'static str,
     pub(super) log_level: &'static str,
     pub(super) ready: bool,
@@ -208,6 +214,7 @@ impl Status {
             now: date(now),
             started: date(overview.started),
             uptime_seconds: now.duration_since(overview.started).unwrap_or_default().as_secs(),
+            sandbox: SandboxStatus::of(&overview.sandbox),
             phase: overview.phase.borrow().as_str(),
             log_level: level.as_str(),
             ready: checks.iter().all(|check| check.ready),

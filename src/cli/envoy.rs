@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ValueHint};
 
-use crate::config::{LogLevel, values};
+use crate::config::{LogLevel, SandboxMode, values};
 use crate::diagnostics::redact::{option_name, quote};
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 use crate::exit::Fault;
@@ -38,6 +38,8 @@ pub struct EnvoyArgs {
     pub log_level: LogLevel,
     /// `--mode`
     pub mode: EnvoyMode,
+    /// `--sandbox`, or `VESTIBULE_SANDBOX`: ours, not Envoy's.
+    pub sandbox: SandboxMode,
     /// Where the secrets are, whatever the bootstrap says.
     pub secrets: SecretPaths,
     /// What was passed over and deserves a line in the log, one line each.
@@ -89,9 +91,13 @@ Serves as Envoy would from the files that Diego writes.
       --id-creds FILE        the secret id-cert-and-key, wherever the bootstrap says it is
       --c2c-creds FILE       the secret c2c-cert-and-key
       --id-validation FILE   the secret id-validation-context
+      --sandbox HOW          fence in the proxy: off, best-effort or strict; not a flag of Envoy's [off]
       --version              print the version and exit
 
 Envoy's other options are passed over.";
+
+/// The variable of the option `--sandbox`, the one that counts here too: whoever starts Envoy may not be able to add a flag.
+pub const SANDBOX_VARIABLE: &str = "VESTIBULE_SANDBOX";
 
 /// Envoy 1.40's flags with a value that have no meaning here.
 const IGNORED_WITH_VALUE: [&str; 25] = [
@@ -158,6 +164,9 @@ const LEVELS: [(&str, LogLevel); 8] = [
 const MODES: [(&str, EnvoyMode); 3] =
     [("serve", EnvoyMode::Serve), ("validate", EnvoyMode::Validate), ("init_only", EnvoyMode::Validate)];
 
+const SANDBOXES: [(&str, SandboxMode); 3] =
+    [("off", SandboxMode::Off), ("best-effort", SandboxMode::BestEffort), ("strict", SandboxMode::Strict)];
+
 /// The flags that count, for completions: what is typed is read by [`parse`].
 pub(super) fn flags() -> Vec<Arg> {
     let file = |name: &'static str| Arg::new(name).long(name).value_name("FILE").value_hint(ValueHint::FilePath);
@@ -172,18 +181,21 @@ pub(super) fn flags() -> Vec<Arg> {
         Arg::new("drain-time-s").long("drain-time-s").value_name("SECONDS"),
         words("log-level", LEVELS.iter().map(|(word, _)| *word).collect()).short('l'),
         words("mode", MODES.iter().map(|(word, _)| *word).collect()),
+        words("sandbox", SANDBOXES.iter().map(|(word, _)| *word).collect()),
         Arg::new("version").long("version").action(ArgAction::SetTrue),
     ]
 }
 
-/// Reads what stands behind the program's name. A flag that is there twice counts as it is there last.
+/// Reads what stands behind the program's name. A flag that is there twice counts as it is there last. `sandbox` is what
+/// [`SANDBOX_VARIABLE`] says, which the flag beats.
 ///
 /// # Errors
 /// Every mistake: no bootstrap is named, a flag that counts has no value, or one that it cannot have.
-pub fn parse(args: impl Iterator<Item = OsString>) -> Result<EnvoyCommand, Fault> {
+pub fn parse(args: impl Iterator<Item = OsString>, sandbox: Option<&OsStr>) -> Result<EnvoyCommand, Fault> {
     let mut reader = ArgReader { args: args.peekable(), mistakes: Vec::new(), warnings: Vec::new() };
     let (mut config, mut drain, mut log_level, mut mode) = (None, None, LogLevel::Info, EnvoyMode::Serve);
     let mut secrets = SecretPaths::default();
+    let mut fence = None;
     while let Some(arg) = reader.args.next() {
         let (flag, attached) = split(arg);
         match &*flag {
@@ -193,6 +205,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<EnvoyCommand, Fault
             "--id-validation" => secrets.validation = reader.path(&flag, attached),
             "--drain-time-s" => drain = reader.seconds(&flag, attached),
             "-l" | "--log-level" => log_level = reader.word(&flag, attached, &LEVELS).unwrap_or(log_level),
+            "--sandbox" => fence = reader.word(&flag, attached, &SANDBOXES),
             "--mode" => mode = reader.word(&flag, attached, &MODES).unwrap_or(mode),
             "--version" => return Ok(EnvoyCommand::Version),
             "-h" | "--help" => return Ok(EnvoyCommand::Help),
@@ -206,12 +219,19 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<EnvoyCommand, Fault
             unknown => reader.pass_over_unknown(unknown, attached.is_some()),
         }
     }
+    let sandbox = match (fence, sandbox.filter(|value| !value.is_empty())) {
+        (None, Some(value)) => {
+            reader.meant(Source::Variable(SANDBOX_VARIABLE.to_owned()), value, &SANDBOXES).unwrap_or(SandboxMode::Off)
+        }
+        (fence, _) => fence.unwrap_or(SandboxMode::Off),
+    };
     if config.is_none() && reader.mistakes.is_empty() {
         reader.wrong("-c", "is not given", "name the bootstrap: -c envoy.yaml");
     }
     match config {
         Some(config) if reader.mistakes.is_empty() => {
-            Ok(EnvoyCommand::Serve(EnvoyArgs { config, drain, log_level, mode, secrets, warnings: reader.warnings }))
+            let warnings = reader.warnings;
+            Ok(EnvoyCommand::Serve(EnvoyArgs { config, drain, log_level, mode, sandbox, secrets, warnings }))
         }
         // Not empty: where there is no bootstrap, that is a mistake or follows from one.
         _ => Err(Diagnostics::new(reader.mistakes).into()),
@@ -259,11 +279,15 @@ impl<I: Iterator<Item = OsString>> ArgReader<I> {
 
     fn word<T: Copy>(&mut self, flag: &str, attached: Option<OsString>, words: &[(&str, T)]) -> Option<T> {
         let value = self.value(flag, attached)?;
+        self.meant(Source::Flag(flag.to_owned()), &value, words)
+    }
+
+    fn meant<T: Copy>(&mut self, place: Source, value: &OsStr, words: &[(&str, T)]) -> Option<T> {
         let meant = words.iter().find(|(word, _)| value == *word).map(|(_, meant)| *meant);
         if meant.is_none() {
             let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
             let what = format!("{} is not known", quote(&value.to_string_lossy()));
-            self.wrong(flag, what, format!("write one of {}", words.join(", ")));
+            self.mistakes.push(Problem::new(what, format!("write one of {}", words.join(", "))).at(place));
         }
         meant
     }

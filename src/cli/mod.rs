@@ -25,6 +25,7 @@ use crate::config::sources::{Environment, Sources};
 use crate::config::{AdminAddr, Config, options, resolve, values};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
+use crate::supervisor::{LAUNCH, LaunchJob};
 use crate::sys;
 
 pub use envoy::EnvoyCommand;
@@ -96,6 +97,13 @@ pub enum Command {
     Demo(DemoArgs),
     /// What Diego starts.
     Envoy(EnvoyCommand),
+    /// Start programs for another process of ours, which is in a sandbox.
+    Launch {
+        /// Which kind.
+        job: LaunchJob,
+        /// The program and its arguments.
+        words: Vec<OsString>,
+    },
 }
 
 /// Reads the command line (its first word is the program) in the light of the environment, and the file that either
@@ -110,7 +118,11 @@ where
         environment.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
     let argv: Vec<OsString> = argv.into_iter().collect();
     if let Some(args) = envoys(&argv) {
-        return Ok(Command::Envoy(envoy::parse(args.iter().cloned())?));
+        let sandbox = environment.get(envoy::SANDBOX_VARIABLE).map(OsString::as_os_str);
+        return Ok(Command::Envoy(envoy::parse(args.iter().cloned(), sandbox)?));
+    }
+    if let Some((job, words)) = launchers(&argv) {
+        return Ok(Command::Launch { job, words: words.to_vec() });
     }
     let matches = grammar::of_argv(&argv).try_get_matches_from(argv).map_err(ParseExit::from)?;
     match matches.subcommand() {
@@ -154,6 +166,14 @@ fn envoys(argv: &[OsString]) -> Option<&[OsString]> {
     match args.split_first() {
         _ if Path::new(program).file_stem() == Some(OsStr::new("envoy")) => Some(args),
         Some((command, args)) if command == "envoy" => Some(args),
+        _ => None,
+    }
+}
+
+/// What a process of ours is to start for another.
+fn launchers(argv: &[OsString]) -> Option<(LaunchJob, &[OsString])> {
+    match argv {
+        [_, command, job, words @ ..] if command == LAUNCH => Some((LaunchJob::from_word(job)?, words)),
         _ => None,
     }
 }

@@ -219,7 +219,8 @@ fn a_key_that_is_glued_to_an_option_is_not_repeated() {
             assert!((0..PIECE.len() - 5).all(|at| !said.contains(&PIECE[at..at + 6])), "{said}");
         }
     }
-    let warned = envoy::parse(["-c", "e.yaml", "--config-pathb6qdBk7Bzvi4hOJ2PtVw"].map(OsString::from).into_iter());
+    let args = ["-c", "e.yaml", "--config-pathb6qdBk7Bzvi4hOJ2PtVw"].map(OsString::from);
+    let warned = envoy::parse(args.into_iter(), None);
     let Ok(EnvoyCommand::Serve(args)) = warned else { panic!("{warned:?}") };
     assert_eq!(args.warnings, ["an option of 33 characters: no such flag; passed over"]);
 }

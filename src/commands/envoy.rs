@@ -9,6 +9,7 @@ use super::serve;
 use crate::cli::envoy::{EnvoyArgs, EnvoyCommand, EnvoyMode, USAGE};
 use crate::config::envoy::{Bootstrap, Overrides};
 use crate::exit::{Exit, Fault};
+use crate::sandbox::EarlyThread;
 use crate::sys;
 
 /// Diego rewrites the bootstrap in place, and whoever reads it in that moment sees a part of it. It means the same each
@@ -33,7 +34,7 @@ struct BootstrapText {
 /// # Errors
 /// [`Fault`] with the status to end with. After a good start there is none but the kernel's.
 #[inline(never)]
-pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
+pub(super) fn run(command: EnvoyCommand, early: Option<EarlyThread>) -> Result<Exit, Fault> {
     let args = match command {
         EnvoyCommand::Version => {
             super::print(&format!("vestibule {} in the place of Envoy\n", env!("CARGO_PKG_VERSION")))?;
@@ -45,7 +46,7 @@ pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
         }
         EnvoyCommand::Serve(args) => args,
     };
-    let EnvoyArgs { config: path, drain, log_level, mode, secrets, mut warnings } = args;
+    let EnvoyArgs { config: path, drain, log_level, mode, sandbox, secrets, mut warnings } = args;
     let mut bootstrap = match mode {
         EnvoyMode::Serve => read_when_whole(&path, || read(&path))?,
         EnvoyMode::Validate => Bootstrap::parse(&path, &read(&path)?.text)?,
@@ -57,8 +58,8 @@ pub(super) fn run(command: EnvoyCommand) -> Result<Exit, Fault> {
         super::print(&format!("{warnings}configuration '{}' OK\n", path.display()))?;
         return Ok(Exit::Success);
     }
-    let overrides = Overrides { drain, log_level, cpus: sys::limits::cpus_by_quota() };
-    Ok(serve::serve(bootstrap.into_config(path, overrides), None, &warnings))
+    let overrides = Overrides { drain, log_level, cpus: sys::limits::cpus_by_quota(), sandbox };
+    Ok(serve::serve(bootstrap.into_config(path, overrides), None, &warnings, early))
 }
 
 /// The bootstrap, once it is whole.

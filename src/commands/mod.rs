@@ -16,17 +16,21 @@ use std::time::SystemTime;
 
 use crate::cli::{Command, completions};
 use crate::exit::{Exit, Fault};
+use crate::sandbox::EarlyThread;
 use crate::secrets::Plan;
+use crate::sidecar;
 use crate::supervisor::AppCommand;
 use serve::OwnApp;
 
 /// Does what was asked for.
 ///
+/// `early` is a thread that is there before `main`, if there is one.
+///
 /// What serves stays on top of this frame for weeks. So the commands that need much of the stack are not inlined into it.
 ///
 /// # Errors
 /// [`Fault`] with the status to end with.
-pub fn execute(command: Command) -> Result<Exit, Fault> {
+pub fn execute(command: Command, early: Option<EarlyThread>) -> Result<Exit, Fault> {
     match command {
         Command::Run { config, command } => {
             let mut words = command.into_iter();
@@ -39,9 +43,9 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
                 app.env_remove.extend(["CF_INSTANCE_KEY".into(), "VESTIBULE_KEY".into()]);
             }
             let secrets = config.secrets.as_ref().map(|secrets| Plan::read(secrets, &std::env::vars_os().collect()));
-            Ok(serve::serve(config, Some(OwnApp { command: app, secrets: secrets.transpose()? }), &[]))
+            Ok(serve::serve(config, Some(OwnApp { command: app, secrets: secrets.transpose()? }), &[], early))
         }
-        Command::Proxy { config } => Ok(serve::serve(config, None, &[])),
+        Command::Proxy { config } => Ok(serve::serve(config, None, &[], early)),
         Command::Health { admin } => health::health(admin.as_ref()),
         Command::Wait { admin, timeout } => health::wait(admin.as_ref(), timeout),
         Command::Identity { file, json } => {
@@ -68,7 +72,8 @@ pub fn execute(command: Command) -> Result<Exit, Fault> {
             Ok(Exit::Success)
         }
         Command::Demo(args) => demo::run(&args),
-        Command::Envoy(command) => envoy::run(command),
+        Command::Envoy(command) => envoy::run(command, early),
+        Command::Launch { job, words } => sidecar::launch(job, &words),
     }
 }
 

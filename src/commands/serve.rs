@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tracing::Level;
 
-use crate::config::Config;
+use crate::config::{Config, SandboxMode};
 use crate::exit::{Exit, Fault};
+use crate::sandbox::EarlyThread;
 use crate::secrets::Plan;
 use crate::sidecar::{Sidecar, Workers, runtime};
 use crate::supervisor::{AppCommand, Signals};
@@ -31,19 +32,25 @@ pub(super) struct OwnApp {
 /// the first words of the log.
 ///
 /// A fault is a log line, so that the log stays of one form; its status is given.
-pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String]) -> Exit {
+pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String], early: Option<EarlyThread>) -> Exit {
     Signals::unblock();
-    telemetry::start_logging(&config.log);
+    match config.sandbox {
+        SandboxMode::Off => telemetry::start_logging(&config.log),
+        // The thread that writes it is to be within.
+        SandboxMode::BestEffort | SandboxMode::Strict => telemetry::start_logging_without_thread(&config.log),
+    }
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     Signals::log_ignored();
     let served = panic::catch_unwind(AssertUnwindSafe(|| {
         let command = match app {
-            Some(OwnApp { command, secrets: Some(plan) }) => return resolve_and_run(config, command, plan),
+            Some(OwnApp { command, secrets: Some(plan) }) => {
+                return resolve_and_run(config, command, plan, early);
+            }
             app => app.map(|app| app.command),
         };
-        let (runtime, sidecar) = start(config, command).inspect_err(log_failed_start)?;
+        let (runtime, sidecar) = start(config, command, early).inspect_err(log_failed_start)?;
         let served = runtime.block_on(Box::pin(sidecar.run()));
         // Connections whose time is over write their access log entries when they are dropped.
         runtime.shutdown_timeout(DROP_GRACE);
@@ -69,9 +76,18 @@ pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String]) ->
 ///
 /// Not inlined: who has no secrets would have its stack too, for weeks.
 #[inline(never)]
-fn resolve_and_run(config: Config, command: AppCommand, plan: Plan) -> Result<Exit, Fault> {
+fn resolve_and_run(
+    config: Config,
+    mut command: AppCommand,
+    plan: Plan,
+    early: Option<EarlyThread>,
+) -> Result<Exit, Fault> {
     let mut workers = Workers::new(config.threads);
-    let opened = runtime(1).and_then(|runtime| Ok((runtime, Sidecar::open(config)?)));
+    let opened = runtime(1).and_then(|runtime| {
+        let mut sidecar = Sidecar::open(config)?;
+        sidecar.enter_sandbox(Some((&mut command, &plan)), early)?;
+        Ok((runtime, sidecar))
+    });
     let (runtime, sidecar) = opened.inspect_err(log_failed_start)?;
     let served = runtime.block_on(Box::pin(sidecar.resolve_and_run(command, plan, &mut workers)));
     // Connections whose time is over write their access log entries when they are dropped.
@@ -86,11 +102,11 @@ fn log_failed_start(fault: &Fault) {
     tracing::info!(code = fault.exit.code(), "exited");
 }
 
-/// Opens the listeners, and starts the app before the worker threads are there.
+/// Opens the listeners, starts the app, and enters the sandbox before the worker threads are there.
 ///
 /// # Errors
 /// An address cannot be opened, the app cannot be started, or the kernel grants no more descriptors or threads.
-fn start(config: Config, command: Option<AppCommand>) -> Result<(Runtime, Sidecar), Fault> {
+fn start(config: Config, command: Option<AppCommand>, early: Option<EarlyThread>) -> Result<(Runtime, Sidecar), Fault> {
     let threads = config.threads;
     // One without threads of its own, in which the app is started.
     let starting = runtime(1)?;
@@ -98,6 +114,7 @@ fn start(config: Config, command: Option<AppCommand>) -> Result<(Runtime, Sideca
     if let Some(command) = command {
         starting.block_on(async { sidecar.start_app(command) })?;
     }
+    sidecar.enter_sandbox(None, early)?;
     if threads == 1 {
         return Ok((starting, sidecar));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::outbound::{OutboundCa, OutboundListen};
-use super::{Admin, AdminAddr, ClientAuthConfig, Config, FileMode, PairFiles, PairSource, SecretFile};
+use super::{AdminAddr, ClientAuthConfig, Config, FileMode, PairFiles, PairSource, SecretFile};
 use crate::signal::Signal;
 
 /// How long a token is valid where nobody says otherwise.
@@ -127,8 +127,39 @@ impl fmt::Display for RotationHook {
 }
 
 impl Config {
-    /// Every file and folder that we read ourselves, or write for others, with the option that names it.
-    pub fn paths_read<'a>(&'a self) -> Vec<(&'static str, &'a Path)> {
+    /// Every file and folder that we read ourselves, and every socket file of ours, with the option that names it.
+    pub fn paths_read(&self) -> Vec<(&'static str, &Path)> {
+        let mut all = self.files_read();
+        all.extend(self.socket_files());
+        all.extend(
+            self.identity_endpoint
+                .iter()
+                .flat_map(|endpoint| endpoint.token_file.iter().map(|path| ("--identity-token-file", path.as_path()))),
+        );
+        all
+    }
+
+    /// Every socket file of ours, with the option that names it.
+    pub fn socket_files(&self) -> Vec<(&'static str, &Path)> {
+        fn socket<'a>(option: &'static str, listen: &'a OutboundListen) -> Option<(&'static str, &'a Path)> {
+            match listen {
+                OutboundListen::Unix(path) => Some((option, path)),
+                OutboundListen::Loopback(_) | OutboundListen::At(_) => None,
+            }
+        }
+        let outbounds = self.outbounds.iter().filter_map(|outbound| socket("--outbound", &outbound.listen));
+        let proxy = self.forward_proxy.iter().filter_map(|proxy| socket("--forward-proxy", &proxy.listen));
+        let endpoint =
+            self.identity_endpoint.iter().filter_map(|endpoint| socket("--identity-listen", &endpoint.listen));
+        let admin = self.admin.iter().filter_map(|admin| match &admin.addr {
+            AdminAddr::Unix(path) => Some(("--admin", path.as_path())),
+            AdminAddr::Tcp(_) => None,
+        });
+        outbounds.chain(proxy).chain(admin).chain(endpoint).collect()
+    }
+
+    /// Every file and folder that we read ourselves, with the option that names it.
+    pub fn files_read<'a>(&'a self) -> Vec<(&'static str, &'a Path)> {
         let mut all: Vec<(&'static str, &'a Path)> = Vec::new();
         for listener in &self.listeners {
             match &listener.pair {
@@ -145,23 +176,11 @@ impl Config {
                 ClientAuthConfig::ValidationContext(context) => all.push(("--client-ca", &context.secret.path)),
             }
         }
-        let socket = |listen: &'a OutboundListen| match listen {
-            OutboundListen::Unix(path) => Some(path.as_path()),
-            _ => None,
-        };
-        all.extend(self.outbounds.iter().filter_map(|outbound| Some(("--outbound", socket(&outbound.listen)?))));
-        all.extend(self.forward_proxy.iter().filter_map(|proxy| Some(("--forward-proxy", socket(&proxy.listen)?))));
-        if let Some(Admin { addr: AdminAddr::Unix(path), .. }) = &self.admin {
-            all.push(("--admin", path));
-        }
-        if let Some(endpoint) = &self.identity_endpoint {
-            all.extend(socket(&endpoint.listen).map(|path| ("--identity-listen", path)));
-            all.extend(endpoint.token_file.iter().map(|path| ("--identity-token-file", path.as_path())));
-            if let Some(verification) = &endpoint.verification {
-                all.extend(verification.ca.iter().map(|path| ("--token-ca", path.as_path())));
-                all.extend(verification.crl.iter().map(|path| ("--token-crl", path.as_path())));
-                all.extend(verification.roles.iter().map(|path| ("--token-roles", path.as_path())));
-            }
+        if let Some(verification) = self.identity_endpoint.as_ref().and_then(|endpoint| endpoint.verification.as_ref())
+        {
+            all.extend(verification.ca.iter().map(|path| ("--token-ca", path.as_path())));
+            all.extend(verification.crl.iter().map(|path| ("--token-crl", path.as_path())));
+            all.extend(verification.roles.iter().map(|path| ("--token-roles", path.as_path())));
         }
         let proxied = self.forward_proxy.iter().flat_map(|proxy| proxy.listed.iter().map(|listed| &listed.settings));
         for settings in self.outbounds.iter().map(|outbound| &outbound.settings).chain(proxied) {

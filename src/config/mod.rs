@@ -22,6 +22,7 @@ mod process;
 pub mod raw_value;
 mod reader;
 pub mod resolve;
+mod sandbox;
 pub mod secrets;
 pub mod sources;
 mod tls;
@@ -52,8 +53,9 @@ pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
-pub use pair::{PairFiles, PairSource, SecretFile};
+pub use pair::{PLATFORM_PAIR, PairFiles, PairSource, SecretFile};
 pub use plaintext::AdmittedPeers;
+pub use sandbox::SandboxMode;
 pub use secrets::{CredHubConfig, OnSecretExpiry, SecretSource, Secrets};
 pub use tls::{DenialAlert, Tls12Suite, TlsSettings, TlsVersion};
 pub use values::{ApiUrl, FileMode, Network};
@@ -92,6 +94,8 @@ pub struct Config {
     pub threads: usize,
     /// Upper bounds; `None` means derived from the descriptor and memory limits.
     pub limits: Limits,
+    /// How our own process is fenced in; the app never is.
+    pub sandbox: SandboxMode,
     /// What Envoy was told in whose place we serve; `None`: we were started as ourselves.
     pub envoy: Option<Arc<envoy::EnvoyCompat>>,
 }

@@ -9,6 +9,9 @@ use super::raw_value::RawValue;
 use super::reader::{OptionReader, Reported, is_user_given};
 use crate::diagnostics::{Problem, Source};
 
+/// Where Diego writes the pair of its own proxy, in every container.
+pub const PLATFORM_PAIR: &str = "/etc/cf-assets/envoy_config/sds-id-cert-and-key.yaml";
+
 /// Where a pair is found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PairSource {

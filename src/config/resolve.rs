@@ -54,6 +54,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
+    let sandbox = reader.one("sandbox", values::one_of);
 
     // Only now, when everything has been read, may a mistake end the reading.
     let config = move || {
@@ -76,6 +77,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
             log: log?,
             threads: threads?,
             limits: limits?,
+            sandbox: sandbox?,
             envoy: None,
         })
     };

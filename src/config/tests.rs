@@ -143,6 +143,7 @@ fn nothing_typed_is_a_whole_configuration() {
         log: Log { format: None, level: LogLevel::Info, access: AccessLogFilter::Denied },
         threads: 2,
         limits: Limits::default(),
+        sandbox: SandboxMode::Off,
         envoy: None,
     };
     assert_eq!(nothing().config(), expected);

@@ -122,7 +122,10 @@ impl LoadError {
 fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "not readable by this user; check the file's mode and owner".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "not readable by this user; check the file's mode and owner, and restart if --sandbox keeps it out"
+                .to_owned()
+        }
         _ => error.to_string(),
     }
 }

@@ -33,5 +33,6 @@ pub use private_key::read_private_key;
 pub use rotation_stats::{FileStates, RotationStats};
 pub use rotator::Rotator;
 pub use served::{InitialLoadError, ServedCertificate};
+pub(crate) use server_trust::system_cas;
 pub use snapshot::{Snapshot, SnapshotReceiver};
 pub use trust_error::TrustError;

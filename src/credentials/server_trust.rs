@@ -66,7 +66,7 @@ impl ServerTrustSource {
 }
 
 /// Where this system keeps its CAs; `SSL_CERT_FILE` and `SSL_CERT_DIR` come first.
-pub(super) fn system_cas() -> Option<PathBuf> {
+pub(crate) fn system_cas() -> Option<PathBuf> {
     let probed = openssl_probe::probe();
     probed.cert_file.or(probed.cert_dir.into_iter().next())
 }

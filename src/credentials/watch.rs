@@ -8,7 +8,6 @@
 //! passes over those about other names, and what looks at files does so beside.
 
 mod events;
-mod steps;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -24,6 +24,7 @@ use crate::budget::Budgets;
 use crate::credentials::RotationStats;
 use crate::lifecycle::{CheckStatus, Readiness};
 use crate::outbound::OutboundOverview;
+use crate::sandbox::SandboxReport;
 use crate::sys::process;
 use crate::telemetry::{AppFileCounters, Counters, Distribution};
 
@@ -69,6 +70,7 @@ struct MetricsSnapshot<'a> {
     started: Option<f64>,
     outbound: &'a OutboundOverview,
     app_files: Option<&'a AppFileCounters>,
+    sandbox: &'a SandboxReport,
     max_connections: usize,
 }
 
@@ -88,12 +90,22 @@ impl Metrics {
         readiness: Arc<Readiness>,
         outbound: OutboundOverview,
         app_files: Option<Arc<AppFileCounters>>,
+        sandbox: Arc<SandboxReport>,
         max_connections: usize,
     ) -> Self {
         let mut registry = Registry::default();
         let started = process::started();
-        let sources =
-            MetricsSources { counters, budgets, rotations, readiness, outbound, app_files, started, max_connections };
+        let sources = MetricsSources {
+            counters,
+            budgets,
+            rotations,
+            readiness,
+            outbound,
+            app_files,
+            sandbox,
+            started,
+            max_connections,
+        };
         registry.register_collector(Box::new(sources.clone()));
         Self { sources, registry }
     }
@@ -126,6 +138,7 @@ struct MetricsSources {
     readiness: Arc<Readiness>,
     outbound: OutboundOverview,
     app_files: Option<Arc<AppFileCounters>>,
+    sandbox: Arc<SandboxReport>,
     started: Option<f64>,
     max_connections: usize,
 }
@@ -142,6 +155,7 @@ impl MetricsSources {
             started: self.started,
             outbound: &self.outbound,
             app_files: self.app_files.as_deref(),
+            sandbox: &self.sandbox,
             max_connections: self.max_connections,
         }
     }

@@ -15,6 +15,7 @@ use crate::credentials::FileKind;
 use crate::diagnostics::SafeText;
 use crate::lifecycle::Check;
 use crate::policy;
+use crate::sandbox::ProtectionStatus;
 use crate::sys::process;
 use crate::telemetry::{
     CloseReason, Counts, HandshakeFailure, HandshakeKind, SecretResult, TokenCounters, TokenRequestResult, Verdict,
@@ -595,6 +596,20 @@ pub static METRICS: &[Metric] = &[
                 labels: [env!("CARGO_PKG_VERSION"), "rustls", "aws-lc-rs", &fips].map(str::to_owned).into(),
                 value: Value::Info,
             }]
+        },
+    },
+    Metric {
+        name: "vestibule_sandbox_protection",
+        unit: None,
+        kind: MetricType::Gauge,
+        labels: &["mode", "protection"],
+        help: "How the proxy's own process is fenced in: 1 for each protection that holds, 0 for each that does not. The mode is that of --sandbox.",
+        read: |seen| {
+            let mode = seen.sandbox.mode.as_str();
+            let of = |status: &ProtectionStatus| {
+                labelled([mode, status.protection.as_str()], status.missing.is_none().into())
+            };
+            seen.sandbox.protections.iter().map(of).collect()
         },
     },
     Metric {

@@ -4,6 +4,7 @@ use crate::outbound::OutboundOverview;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use crate::config::SandboxMode;
 use crate::identity::{Client, Guid, Identity, PeerCertificate};
 use crate::io::Transferred;
 use crate::lifecycle::Validity;
@@ -31,6 +32,7 @@ fn measured() -> MetricsFixture {
         Arc::clone(&readiness),
         OutboundOverview::default(),
         None,
+        Arc::new(SandboxReport::none(SandboxMode::Strict)),
         100,
     );
     MetricsFixture { counters, readiness, metrics }

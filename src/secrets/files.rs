@@ -105,6 +105,12 @@ impl SecretsFolder {
         Err(FolderError::NoMemory)
     }
 
+    /// Where [`SecretsFolder::create`] would make it, if anywhere.
+    pub fn place(named: Option<&Path>) -> Option<PathBuf> {
+        let fits = |place: &&Path| is_in_memory(place) && is_writable(place).is_ok();
+        named.or_else(|| IN_MEMORY.iter().map(Path::new).find(fits)).map(Path::to_owned)
+    }
+
     /// Whether [`SecretsFolder::create`] would find a place, without anything being made.
     ///
     /// # Errors
@@ -114,8 +120,7 @@ impl SecretsFolder {
             open_place(place)?;
             return is_writable(place).map_err(|error| of_kernel(place, error));
         }
-        let fits = |place: &str| is_in_memory(Path::new(place)) && is_writable(Path::new(place)).is_ok();
-        IN_MEMORY.into_iter().any(fits).then_some(()).ok_or(FolderError::NoMemory)
+        Self::place(None).map(drop).ok_or(FolderError::NoMemory)
     }
 
     fn create_in(place: &Path) -> Result<(Self, bool), FolderError> {

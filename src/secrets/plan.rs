@@ -7,6 +7,7 @@ use std::path::Path;
 use super::bindings::{BindingRoot, SERVICE_BINDING_ROOT};
 use super::credhub;
 use super::reference::{self, Reference, ReferenceLocation, SecretTemplate, TemplatePart};
+use super::source::Request;
 use super::vcap::{self, DocumentError, DocumentReferences, ServiceName};
 use crate::config::options::PREFIX;
 use crate::config::{SecretSource, Secrets};
@@ -179,6 +180,14 @@ impl Plan {
         let by_document = || self.documents.iter().any(|document| !document.found.bindings.is_empty());
         self.templates().any(|template| template.refers_to(source))
             || source == SecretSource::Credhub && (by_document() || by_folder())
+    }
+
+    /// The files that it refers to.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.templates().flat_map(SecretTemplate::references).filter_map(|reference| match &reference.request {
+            Request::File { path } => Some(path.as_path()),
+            _ => None,
+        })
     }
 
     /// Whether the app gets files for sure. What becomes too large for a variable is seen only when it is there.

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use super::rotation_hook::HookRunner;
+use super::rotation_hook::{HookRunner, ProgramStarter};
 use crate::app_files::{AppFileWriter, InstalledGeneration};
 use crate::config::{AppFiles, RotationHook};
 use crate::credentials::ServedCertificate;
 use crate::lifecycle::Tasks;
-use crate::supervisor::{App, Programs};
+use crate::supervisor::App;
 use crate::telemetry::AppFileCounters;
 
 /// Files for the app, and hooks.
@@ -24,13 +24,13 @@ pub(super) struct FilesAndHooks {
 }
 
 impl FilesAndHooks {
-    /// From now on the hook follows each rotation: the app is there, if it is ours, and `programs` can be started.
-    pub(super) fn start_hook(&mut self, app: Option<App>, programs: Option<Programs>, tasks: &mut Tasks) {
+    /// From now on the hook follows each rotation: the app is there, if it is ours, and `starter` starts programs.
+    pub(super) fn start_hook(&mut self, app: Option<App>, starter: Option<ProgramStarter>, tasks: &mut Tasks) {
         let Some((hook, mut in_place)) = self.hook.take() else { return };
         // The app was started with what is there by now.
         in_place.mark_unchanged();
         let (is_stopping, counters) = (Arc::clone(&self.is_stopping), Arc::clone(&self.counters));
-        let hook = HookRunner { hook, in_place, is_stopping, app, programs, counters };
+        let hook = HookRunner { hook, in_place, is_stopping, app, starter, counters };
         tasks.start("rotation hook", hook.run());
     }
 

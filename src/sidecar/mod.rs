@@ -11,6 +11,7 @@ mod platform_pair;
 mod rotation_events;
 mod rotation_hook;
 mod running;
+mod sandbox;
 mod secrets;
 mod shared;
 mod shutdown;
@@ -30,6 +31,8 @@ use self::inbound::BoundListener;
 use self::outbound::{BoundOutbound, OutboundSockets, OwnAddresses};
 use self::platform_pair::PlatformPair;
 use self::running::Running;
+use self::sandbox::Launchers;
+pub use self::sandbox::launch;
 use self::shared::Shared;
 use self::sockets::cannot_listen;
 pub use self::workers::{Workers, runtime};
@@ -40,7 +43,8 @@ use crate::exit::{Exit, Fault};
 use crate::lifecycle::{Readiness, Tasks};
 use crate::listener;
 use crate::listener::DescriptorLimit;
-use crate::supervisor::{App, AppCommand, HiddenPort, INSTANCE_PORTS, Reaper, Signals};
+use crate::sandbox::{Access, SandboxReport};
+use crate::supervisor::{App, AppCommand, AppLauncher, HiddenPort, INSTANCE_PORTS, Reaper, Signals};
 use crate::sys::limits;
 
 /// A proxy whose listeners are open.
@@ -55,6 +59,10 @@ pub struct Sidecar {
     rotator: Rotator,
     /// Has the rotator load everything anew.
     reload: Arc<Notify>,
+    /// What the process has given up.
+    sandbox: Arc<SandboxReport>,
+    /// What starts programs outside of that, once it was given up.
+    launchers: Launchers,
     /// The app, once it was started, who waits for it, and the signals that are passed on to it.
     child: Option<(App, Reaper, Signals)>,
 }
@@ -66,6 +74,8 @@ impl Sidecar {
     /// [`Exit::Unavailable`] with one line for each address that could not be opened; [`Exit::Config`] where a file for the app
     /// can never be where it should.
     pub fn open(config: Config) -> Result<Self, Fault> {
+        let apps = config.listeners.iter().map(|listener| &listener.app);
+        crate::sandbox::require(config.sandbox, &Access::of(&config, apps, None))?;
         crate::app_files::prepare(&config)?;
         let mut listeners = Vec::new();
         let mut failures = Vec::new();
@@ -105,7 +115,21 @@ impl Sidecar {
         let metrics = BoundAdmin::open_metrics(config.metrics)?;
         let reload = Arc::new(Notify::new());
         let rotator = Rotator::new(Arc::clone(&reload));
-        Ok(Self { config, admin, metrics, hidden, listeners, outbounds, rotator, reload, child: None })
+        let sandbox = Arc::new(SandboxReport::none(config.sandbox));
+        let launchers = Launchers::default();
+        Ok(Self {
+            config,
+            admin,
+            metrics,
+            hidden,
+            listeners,
+            outbounds,
+            rotator,
+            reload,
+            sandbox,
+            launchers,
+            child: None,
+        })
     }
 
     /// Starts the app. To be called within a runtime without threads of its own, before there are any: whatever fences the proxy in
@@ -116,7 +140,7 @@ impl Sidecar {
     pub fn start_app(&mut self, mut command: AppCommand) -> Result<(), Fault> {
         command.env_set.extend(self.app_environment());
         let signals = Signals::for_run(&command.map).map_err(|error| cannot_hear(&error))?;
-        let (app, reaper) = start_child(&command)?;
+        let (app, reaper) = start_child(&command, None)?;
         self.child = Some((app, reaper, signals));
         Ok(())
     }
@@ -157,7 +181,8 @@ impl Sidecar {
     /// [`Fault`] with the status to end with.
     pub async fn run(mut self) -> Result<Exit, Fault> {
         let mut tasks = Tasks::default();
-        let runs_program = matches!(self.config.app_files.on_rotation, Some(RotationHook::Exec { .. }));
+        let runs_program = self.launchers.hook.is_none()
+            && matches!(self.config.app_files.on_rotation, Some(RotationHook::Exec { .. }));
         let (app, reaper, mut signals) = match self.child.take() {
             Some((app, reaper, signals)) => (Some(app), Some(reaper), signals),
             None => {
@@ -186,7 +211,7 @@ impl Sidecar {
 
     /// Starts everything that runs until the end, but for accepting.
     fn start(self, tasks: &mut Tasks, signals: Signals, descriptors: DescriptorLimit) -> Result<Running, Fault> {
-        let Self { config, admin, metrics, listeners, outbounds, mut rotator, reload, .. } = self;
+        let Self { config, admin, metrics, listeners, outbounds, mut rotator, reload, sandbox, launchers, .. } = self;
         // The app may be debugged all the same, whether it was started or will be: a program that is executed starts anew.
         if let Err(error) = limits::keep_memory_private() {
             tracing::warn!(%error, "cannot mark the process non-dumpable (PR_SET_DUMPABLE)");
@@ -222,6 +247,8 @@ impl Sidecar {
             app_files,
             rotator,
             reload,
+            sandbox,
+            hook_launcher: launchers.hook,
             shared,
             readiness,
             logged: Vec::new(),
@@ -244,9 +271,12 @@ impl Sidecar {
     }
 }
 
-/// Starts the app, and says so.
-fn start_child(command: &AppCommand) -> Result<(App, Reaper), Fault> {
-    let (app, reaper) = App::spawn(command)?;
+/// Starts the app, by `launcher` where there is one, and says so.
+fn start_child(command: &AppCommand, launcher: Option<AppLauncher>) -> Result<(App, Reaper), Fault> {
+    let (app, reaper) = match launcher {
+        Some(launcher) => App::launch(launcher, command)?,
+        None => App::spawn(command)?,
+    };
     tracing::info!(pid = app.id(), program = %command.program.to_string_lossy(), "app started");
     Ok((app, reaper))
 }

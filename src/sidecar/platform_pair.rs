@@ -7,13 +7,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::{Config, PairSource, SecretFile};
+use crate::config::{Config, PLATFORM_PAIR, PairSource, SecretFile};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::identity::Certificate;
 use crate::lifecycle::Tasks;
-
-/// Where Diego writes it, in every container.
-const PATH: &str = "/etc/cf-assets/envoy_config/sds-id-cert-and-key.yaml";
 
 /// What it is called there.
 pub(super) const NAME: &str = "id-cert-and-key";
@@ -26,11 +23,14 @@ impl PlatformPair {
     /// Watches it, where a listener stands behind that proxy and the file can be read.
     pub(super) fn watch(config: &Config, tasks: &mut Tasks) -> Self {
         let is_behind_it = config.listeners.iter().any(|listener| listener.plaintext.is_some());
-        if !is_behind_it || File::open(PATH).is_err() {
+        if !is_behind_it || File::open(PLATFORM_PAIR).is_err() {
             return Self(None);
         }
         let mut rotator = Rotator::new(Arc::default());
-        rotator.add_pair(&PairSource::Secret(SecretFile { name: NAME.to_owned(), path: Path::new(PATH).to_owned() }));
+        rotator.add_pair(&PairSource::Secret(SecretFile {
+            name: NAME.to_owned(),
+            path: Path::new(PLATFORM_PAIR).to_owned(),
+        }));
         let served = rotator.served();
         tasks.start("retirement watch", async move { rotator.run().await });
         Self(Some(served))

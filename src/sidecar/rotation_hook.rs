@@ -1,21 +1,30 @@
 //! What follows a rotation once all files are in place: the app is signalled, or a program is run.
 
-use std::process::{Command, Stdio};
+use std::ffi::{OsStr, OsString};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::app_files::InstalledGeneration;
 use crate::config::RotationHook;
 use crate::credentials::run_blocking;
-use crate::supervisor::{App, AppExitStatus, Programs};
+use crate::supervisor::{App, AppExitStatus, HookLauncher, HookRequest, ProgramOutcome, Programs};
 use crate::telemetry::{AppFileCounters, HookResult};
 
 /// How long a program may run.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Who starts programs.
+#[derive(Debug)]
+pub(super) enum ProgramStarter {
+    /// We do.
+    Ours(Programs),
+    /// A process outside of the sandbox.
+    Launcher(HookLauncher),
+}
 
 /// The hook of a configuration, and what it takes to run it.
 #[derive(Debug)]
@@ -28,7 +37,7 @@ pub(super) struct HookRunner {
     /// Who is signalled; `None`: the app is not ours.
     pub(super) app: Option<App>,
     /// What starts programs; `None` where none is run.
-    pub(super) programs: Option<Programs>,
+    pub(super) starter: Option<ProgramStarter>,
     pub(super) counters: Arc<AppFileCounters>,
 }
 
@@ -64,35 +73,40 @@ impl HookRunner {
                 None => (HookResult::NotStarted, Some("the app has exited".to_owned())),
             },
             RotationHook::Exec { program, args } => {
-                let mut command = Command::new(program);
-                // Nobody types for it; what it says goes where the app's words go.
-                command.args(args).stdin(Stdio::null()).env("INSTANCE_GENERATION", newest.generation.to_string());
-                if let Ok(end) = jiff::Timestamp::try_from(newest.not_after) {
-                    command.env("INSTANCE_NOT_AFTER", format!("{end:.0}"));
+                let end = jiff::Timestamp::try_from(newest.not_after).ok();
+                let request =
+                    HookRequest { generation: newest.generation, not_after: end.map(|end| format!("{end:.0}")) };
+                match &self.starter {
+                    None => (HookResult::NotStarted, None),
+                    Some(ProgramStarter::Launcher(launcher)) => result_of(launcher.run(&request, LIMIT).await),
+                    Some(ProgramStarter::Ours(programs)) => {
+                        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+                        result_of(exec(programs.clone(), request.command(OsStr::new(program), &args)).await)
+                    }
                 }
-                self.exec(command).await
             }
         }
     }
+}
 
-    async fn exec(&self, mut command: Command) -> (HookResult, Option<String>) {
-        let Some(programs) = self.programs.clone() else { return (HookResult::NotStarted, None) };
-        let mut program = match run_blocking(move || programs.start(&mut command)).await {
-            Ok(Ok(program)) => program,
-            Ok(Err(error)) => {
-                let detail = format!("{error}; it must be there and executable");
-                return (HookResult::NotStarted, Some(detail));
-            }
-            Err(_) => return (HookResult::NotStarted, Some("an internal error; please report this".to_owned())),
-        };
-        match timeout(LIMIT, program.exited()).await {
-            Ok(AppExitStatus::Exited(0)) => (HookResult::Success, None),
-            Ok(status) => (HookResult::Failed, Some(status.to_string())),
-            Err(_) => {
-                program.kill();
-                program.exited().await;
-                (HookResult::Timeout, Some(format!("not done after {LIMIT:?}; killed, with its process group")))
-            }
+async fn exec(programs: Programs, mut command: Command) -> ProgramOutcome {
+    match run_blocking(move || programs.start(&mut command)).await {
+        Ok(Ok(program)) => program.outcome(LIMIT).await,
+        Ok(Err(error)) => ProgramOutcome::NotStarted(error.to_string()),
+        Err(_) => ProgramOutcome::NotStarted("an internal error; please report this".to_owned()),
+    }
+}
+
+/// What is counted, and what is to be said of a failure.
+fn result_of(outcome: ProgramOutcome) -> (HookResult, Option<String>) {
+    match outcome {
+        ProgramOutcome::Ended(AppExitStatus::Exited(0)) => (HookResult::Success, None),
+        ProgramOutcome::Ended(status) => (HookResult::Failed, Some(status.to_string())),
+        ProgramOutcome::TimedOut => {
+            (HookResult::Timeout, Some(format!("not done after {LIMIT:?}; killed, with its process group")))
+        }
+        ProgramOutcome::NotStarted(why) => {
+            (HookResult::NotStarted, Some(format!("{why}; it must be there and executable")))
         }
     }
 }

@@ -10,6 +10,7 @@ use super::app_files::FilesAndHooks;
 use super::inbound::Inbound;
 use super::outbound::Outbounds;
 use super::platform_pair::PlatformPair;
+use super::rotation_hook::ProgramStarter;
 use super::shared::Shared;
 use super::{secrets, shutdown};
 use crate::admin::{AdminState, Envoy, StatusSources};
@@ -18,9 +19,10 @@ use crate::credentials::{Rotator, ServedCertificate};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{ControlRequest, Readiness, Tasks};
 use crate::metrics::Metrics;
+use crate::sandbox::SandboxReport;
 use crate::secrets::SecretsFolder;
 use crate::secrets::vault::{LeaseEvent, VaultSession};
-use crate::supervisor::{App, AppExitStatus, Programs, Signals};
+use crate::supervisor::{App, AppExitStatus, HookLauncher, Programs, Signals};
 use crate::telemetry::CloseReason;
 
 /// A proxy that serves.
@@ -37,6 +39,10 @@ pub(super) struct Running {
     pub(super) reload: Arc<Notify>,
     pub(super) shared: Shared,
     pub(super) readiness: Arc<Readiness>,
+    /// What the process has given up.
+    pub(super) sandbox: Arc<SandboxReport>,
+    /// What starts the program of a hook, outside of the sandbox, until the hook has it.
+    pub(super) hook_launcher: Option<HookLauncher>,
     /// The pairs that were spoken of.
     pub(super) logged: Vec<ServedCertificate>,
     /// One of them is the platform's sign that the instance is to go.
@@ -77,6 +83,7 @@ impl Running {
             Arc::clone(&readiness),
             self.outbound.overview.clone(),
             app_files.clone(),
+            Arc::clone(&self.sandbox),
             capacity.connections,
         );
         let snapshots = listeners.iter().map(|info| (info.listener, info.snapshots.clone())).collect();
@@ -90,6 +97,7 @@ impl Running {
             listeners,
             outbound: self.outbound.overview.clone(),
             app_files,
+            sandbox: Arc::clone(&self.sandbox),
             started: SystemTime::now(),
         };
         AdminState { readiness, metrics, status_sources, envoy }
@@ -97,8 +105,10 @@ impl Running {
 
     /// The app, if it is ours, is there: what follows a rotation may begin.
     pub(super) fn start_hook(&mut self, app: Option<App>, programs: Option<Programs>, tasks: &mut Tasks) {
+        let launcher = self.hook_launcher.take().map(ProgramStarter::Launcher);
+        let starter = launcher.or(programs.map(ProgramStarter::Ours));
         if let Some(files) = &mut self.app_files {
-            files.start_hook(app, programs, tasks);
+            files.start_hook(app, starter, tasks);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::listener::DescriptorLimit;
 use crate::secrets;
 use crate::secrets::vault::{LeaseEvent, keep_leases};
 use crate::secrets::{LeasedSecret, Plan, Resolved, SecretStores};
-use crate::supervisor::{AppCommand, Signals};
+use crate::supervisor::{AppCommand, AppLauncher, Signals};
 
 /// What was told and nobody has heard yet.
 const LEASE_EVENTS: usize = 16;
@@ -41,15 +41,18 @@ impl Sidecar {
                 if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
                     signals.add_requests(requests);
                 }
-                command.env_set.extend(self.app_environment());
+                let launcher = self.launchers.app.take();
+                if launcher.is_none() {
+                    command.env_set.extend(self.app_environment());
+                }
                 let mut running = self.start(&mut tasks, signals, DescriptorLimit::AsGiven)?;
                 running.readiness.set_secrets(SecretsStep::Resolving);
                 running.inbound.accept_for_now(&running.shared)?;
-                Ok(running)
+                Ok((running, launcher))
             });
-        let mut running = prepared.inspect_err(Fault::log)?;
+        let (mut running, launcher) = prepared.inspect_err(Fault::log)?;
         match Box::pin(running.resolve(plan, &mut tasks)).await {
-            Ok(resolved) => match running.begin(command, resolved, &mut tasks, workers) {
+            Ok(resolved) => match running.begin(command, launcher, resolved, &mut tasks, workers) {
                 Ok(()) => Box::pin(running.serve(tasks)).await,
                 Err(fault) => Box::pin(running.finish(StopCause::Broken(fault))).await,
             },
@@ -84,6 +87,7 @@ impl Running {
     fn begin(
         &mut self,
         mut command: AppCommand,
+        launcher: Option<AppLauncher>,
         resolved: Resolved,
         tasks: &mut Tasks,
         workers: &mut Workers,
@@ -92,7 +96,7 @@ impl Running {
         self.secrets_folder = folder;
         command.env_secret = set;
         command.env_remove.extend(remove);
-        let (app, reaper) = start_child(&command)?;
+        let (app, reaper) = start_child(&command, launcher)?;
         // The app has them; here they are wiped.
         drop(command);
         self.start_hook(Some(app.clone()), Some(reaper.programs()), tasks);

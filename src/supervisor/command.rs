@@ -3,9 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{env, io};
 
 use rustix::io::Errno;
@@ -30,6 +31,8 @@ pub struct AppCommand {
     pub env_secret: Vec<(OsString, SecretValue)>,
     /// Variables of ours that the app does not get; beats `env_set`.
     pub env_remove: Vec<OsString>,
+    /// What it reads; `None`: our own stdin.
+    pub stdin: Option<OwnedFd>,
     /// Whom signals go to.
     pub scope: SignalScope,
     /// Which signals are rewritten.
@@ -67,6 +70,9 @@ impl AppCommand {
         command.envs(self.env_set.iter().map(|(name, value)| (name, value)));
         for name in &self.env_remove {
             command.env_remove(name);
+        }
+        if let Some(stdin) = &self.stdin {
+            command.stdin(Stdio::from(stdin.try_clone()?));
         }
         // Dropping the handle neither waits nor kills; the reaper is the one waiter.
         Ok(Pid::from_child(&command.spawn()?))

@@ -15,6 +15,7 @@
 mod command;
 mod exit;
 mod hide;
+mod launcher;
 mod programs;
 mod reap;
 mod signals;
@@ -32,7 +33,8 @@ use tokio::time::{Instant, sleep};
 pub use command::AppCommand;
 pub use exit::AppExitStatus;
 pub use hide::{HiddenPort, INSTANCE_PORTS};
-pub use programs::{Program, Programs};
+pub use launcher::{AppLauncher, HookLauncher, HookRequest, LAUNCH, LaunchJob, launch_app, launch_hooks, proxy_socket};
+pub use programs::{Program, ProgramOutcome, Programs};
 pub use reap::Reaper;
 pub use signals::Signals;
 
@@ -78,10 +80,23 @@ impl App {
     /// [`Exit::App`](crate::exit::Exit::App) 127 or 126 as a shell, with the program's name and the remedy;
     /// [`Exit::Internal`](crate::exit::Exit::Internal) when the system has no room for another process.
     pub fn spawn(command: &AppCommand) -> Result<(Self, Reaper), Fault> {
+        Self::started_by(command, || command.start())
+    }
+
+    /// The same by `launcher`, which was started with `command` before its secrets were known: the app is outside of whatever
+    /// fences this process in by now.
+    ///
+    /// # Errors
+    /// As [`App::spawn`].
+    pub fn launch(launcher: AppLauncher, command: &AppCommand) -> Result<(Self, Reaper), Fault> {
+        Self::started_by(command, || launcher.launch(command))
+    }
+
+    fn started_by(command: &AppCommand, start: impl FnOnce() -> Result<Pid, Fault>) -> Result<(Self, Reaper), Fault> {
         // Before the start: an app that ends at once must not end unnoticed.
         let changes = Reaper::prepare()?;
         let child = Arc::new(Child {
-            pid: command.start()?,
+            pid: start()?,
             scope: command.scope,
             map: command.map.clone(),
             ended: Mutex::new(false),

@@ -5,9 +5,11 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal as Kernel, WaitStatus, kill_process_group};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 use super::AppExitStatus;
 
@@ -30,6 +32,17 @@ pub struct Program {
     pid: Pid,
     status: oneshot::Receiver<AppExitStatus>,
     programs: Programs,
+}
+
+/// What became of a program that had so much time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProgramOutcome {
+    /// It ended.
+    Ended(AppExitStatus),
+    /// It did not end in time, and was killed with its process group.
+    TimedOut,
+    /// It could not be started, and why.
+    NotStarted(String),
 }
 
 impl Programs {
@@ -91,6 +104,18 @@ impl Program {
             Ok(status) => status,
             // The reaper is gone, and so are we in a moment.
             Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits for the program to end, for `limit` at most; then it is killed, with its process group.
+    pub async fn outcome(mut self, limit: Duration) -> ProgramOutcome {
+        match timeout(limit, self.exited()).await {
+            Ok(status) => ProgramOutcome::Ended(status),
+            Err(_) => {
+                self.kill();
+                self.exited().await;
+                ProgramOutcome::TimedOut
+            }
         }
     }
 

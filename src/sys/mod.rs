@@ -4,6 +4,7 @@ pub(crate) mod atomic_file;
 pub(crate) mod cgroup;
 pub(crate) mod file;
 pub(crate) mod limits;
+pub(crate) mod path_steps;
 pub(crate) mod process;
 pub(crate) mod send_queue;
 pub(crate) mod socket;

@@ -17,9 +17,19 @@ use crate::config::{Log, LogLevel};
 /// Starts logging for the process, by a thread that writes the lines, so that nobody waits for their reader; to be ended
 /// with `log_writer::flush`. Called once; of a second call only the level counts.
 pub fn start_logging(log: &Log) {
-    let (form, level) = (LineFormat::of(log.format), log.level);
-    let gap = form.clone();
+    start_log_thread(log);
+    start_logging_without_thread(log);
+}
+
+/// Starts the thread that writes the lines, in a process that logs already: until then whoever has a line writes it.
+pub fn start_log_thread(log: &Log) {
+    let gap = LineFormat::of(log.format);
     log_writer::start(Box::new(move |dropped| gap.gap(dropped)));
+}
+
+/// As [`start_logging`], but for the thread: it is to be started by [`start_log_thread`], within the sandbox.
+pub fn start_logging_without_thread(log: &Log) {
+    let (form, level) = (LineFormat::of(log.format), log.level);
     // Only a second call fails: then the first one's settings stay.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines(form, level)));
 }

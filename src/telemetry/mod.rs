@@ -28,7 +28,9 @@ pub(crate) use counters::{HandshakeFailure, HandshakeKind, ListenerRequests};
 pub use denials::{Denied, DeniedClient};
 pub(crate) use histogram::Distribution;
 pub use history::{BUCKET, Bucket};
-pub use log::{change_log_level, log_level, start_logging, start_logging_beside};
+pub use log::{
+    change_log_level, log_level, start_log_thread, start_logging, start_logging_beside, start_logging_without_thread,
+};
 pub use outbound::{
     AttemptResult, CutReason, EndpointCounts, OUTBOUND_FIELDS, OutboundCloseReason, OutboundCounters, OutboundLogEntry,
     RequestFields, RequestMode, ResolveResult,

@@ -42,6 +42,7 @@ mod reloads;
 mod resource_limits;
 mod rolling;
 mod rotation;
+mod sandbox;
 mod secrets;
 mod server_names;
 mod session;

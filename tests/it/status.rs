@@ -35,7 +35,7 @@ fn page(admin: SocketAddr) -> String {
     page
 }
 
-fn json(admin: SocketAddr) -> Value {
+pub(crate) fn json(admin: SocketAddr) -> Value {
     let (status, text) = get(admin, "/status.json");
     assert_eq!(status, 200);
     serde_json::from_str(&text).unwrap()

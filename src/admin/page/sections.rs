@@ -91,7 +91,13 @@ fn secrets(page: &mut Markup, secrets: &SecretsStatus) {
 
 pub(super) fn versions(page: &mut Markup, status: &Status) {
     page.raw("vestibule ").raw(status.version).raw(", ").raw(status.tls).raw(" on ").raw(status.crypto);
-    page.raw(if status.fips { " (FIPS)" } else { "" }).raw(", started ");
+    page.raw(if status.fips { " (FIPS)" } else { "" }).raw(", sandbox ").raw(status.sandbox.mode);
+    let lacking = status.sandbox.protections.iter().filter(|entry| !entry.applied);
+    let lacking: Vec<_> = lacking.map(|entry| entry.protection).filter(|_| status.sandbox.mode != "off").collect();
+    if !lacking.is_empty() {
+        page.raw(" <span class=\"bad\">without ").text(lacking.join(", ")).raw("</span>");
+    }
+    page.raw(", started ");
     time(page, &status.started);
 }
 

@@ -3,7 +3,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn read(line: &str) -> Result<EnvoyCommand, Fault> {
-    parse(line.split(' ').map(OsString::from))
+    parse(line.split(' ').map(OsString::from), None)
 }
 
 #[track_caller]
@@ -20,6 +20,7 @@ fn plain() -> EnvoyArgs {
         drain: None,
         log_level: LogLevel::Info,
         mode: EnvoyMode::Serve,
+        sandbox: SandboxMode::Off,
         secrets: SecretPaths::default(),
         warnings: Vec::new(),
     }
@@ -113,14 +114,31 @@ fn words_that_are_no_text_do_no_harm() {
     use std::os::unix::ffi::OsStringExt;
     let odd = |prefix: &[u8]| OsString::from_vec([prefix, b"\xff\xfe"].concat());
     let args = [odd(b"--x"), "-c".into(), odd(b"e")];
-    let Ok(EnvoyCommand::Serve(args)) = parse(args.into_iter()) else { panic!("a path may be any bytes") };
+    let Ok(EnvoyCommand::Serve(args)) = parse(args.into_iter(), None) else { panic!("a path may be any bytes") };
     assert_eq!((args.config, args.warnings.len()), (odd(b"e").into(), 1));
-    assert!(parse([odd(b"--mode="), odd(b"--x=")].into_iter()).is_err());
+    assert!(parse([odd(b"--mode="), odd(b"--x=")].into_iter(), None).is_err());
 }
 
 proptest! {
     #[test]
     fn whatever_is_typed_nothing_panics(line in vec("(-c|-l|--mode|--drain-time-s|--|-|=|.){0,4}", 0..6)) {
-        let _ = parse(line.into_iter().map(OsString::from));
+        let _ = parse(line.into_iter().map(OsString::from), None);
     }
+}
+
+#[test]
+fn the_sandbox_is_a_flag_or_a_variable_and_the_flag_beats_it() {
+    let of =
+        |line: &str, variable: Option<&str>| match parse(line.split(' ').map(OsString::from), variable.map(OsStr::new))
+        {
+            Ok(EnvoyCommand::Serve(args)) => Ok(args.sandbox),
+            Ok(other) => panic!("{other:?}"),
+            Err(fault) => Err(fault.message()),
+        };
+    assert_eq!(of("-c e.yaml", None), Ok(SandboxMode::Off));
+    assert_eq!(of("-c e.yaml", Some("")), Ok(SandboxMode::Off));
+    assert_eq!(of("-c e.yaml", Some("strict")), Ok(SandboxMode::Strict));
+    assert_eq!(of("-c e.yaml --sandbox best-effort", Some("strict")), Ok(SandboxMode::BestEffort));
+    let wrong = of("-c e.yaml", Some("stirct")).unwrap_err();
+    assert!(wrong.starts_with("VESTIBULE_SANDBOX: ") && wrong.contains("off, best-effort, strict"), "{wrong}");
 }

@@ -75,6 +75,8 @@ pub(super) enum Subject {
     Memory,
     /// Worker threads.
     Threads,
+    /// How the proxy's own process is fenced in.
+    Sandbox,
     /// How long connections last.
     Timeouts,
     /// The time that a stop may take.

@@ -15,6 +15,7 @@ mod limits;
 mod network;
 mod outbound;
 mod route;
+mod sandbox;
 mod secrets;
 mod system_info;
 
@@ -110,6 +111,7 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     let meets_routers =
         system_info::on_cloud_foundry() || config.listeners.iter().any(|listener| listener.http.is_some());
     limits::check_idle(config.timeouts.idle, meets_routers, found);
+    sandbox::check(config, found);
     limits::check_drain(&config.drain, system_info::on_cloud_foundry(), found);
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Bootstrap, EnvoyListener};
 use crate::config::{
     AccessLogFilter, Admin, AdminAddr, AppAddr, AppConfig, AppFiles, AppReady, ClientAuthConfig, Config, DenialAlert,
-    Dial, Drain, Limits, Listen, Listener, Log, LogLevel, PairSource, Timeouts, TlsSettings,
+    Dial, Drain, Limits, Listen, Listener, Log, LogLevel, PairSource, SandboxMode, Timeouts, TlsSettings,
 };
 
 /// gorouter gives up a handshake after as long.
@@ -25,6 +25,8 @@ pub struct Overrides {
     pub log_level: LogLevel,
     /// How many CPUs are ours by quota.
     pub cpus: usize,
+    /// How our own process is fenced in.
+    pub sandbox: SandboxMode,
 }
 
 /// Where we stand in Envoy's place: what those are told who ask us as they would ask Envoy.
@@ -76,6 +78,7 @@ impl Bootstrap {
             log: Log { format: None, level: overrides.log_level, access: AccessLogFilter::Denied },
             threads: overrides.cpus.clamp(1, 2),
             limits: Limits::default(),
+            sandbox: overrides.sandbox,
             envoy: Some(Arc::new(EnvoyCompat { path, bootstrap: self })),
         }
     }

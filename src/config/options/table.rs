@@ -352,6 +352,9 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "threads", value: "N", group: Group::Limits,
           default: Preset::Found("the CPU quota, at most 2; 1 without"),
           help: "Worker threads", ..COMMON },
+    Opt { name: "sandbox", value: "HOW", group: Group::Limits, choices: &["off", "best-effort", "strict"],
+          default: Preset::Value("off"),
+          help: "Fence in the proxy, never the app: Landlock, seccomp, no_new_privs", ..ROW },
 
     Opt { name: "drain-delay", default: Preset::Value("0s"), group: Group::Drain,
           help: "After TERM, go on accepting for this long first", ..DURATION },

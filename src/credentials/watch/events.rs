@@ -11,7 +11,7 @@ use std::{fs, mem, thread};
 use notify::{EventKindMask, INotifyWatcher, PathOp, Watcher};
 use tokio::sync::Notify;
 
-use super::steps::resolve;
+use crate::sys::path_steps::{PathStep, resolve};
 
 /// The events that tell of a file that was replaced, rewritten, removed, or made readable. None is asked for that a reader causes,
 /// nor one for each write: the end of the writing counts.
@@ -140,7 +140,7 @@ fn folders_of(paths: &[PathBuf]) -> (Folders, HashMap<PathBuf, Inode>) {
     let mut by_path: BTreeMap<PathBuf, Names> = BTreeMap::new();
     for path in paths {
         let (steps, end) = resolve(path);
-        for (folder, name) in steps {
+        for PathStep { folder, name, .. } in steps {
             by_path.entry(folder).or_default().some.insert(name);
         }
         if end.is_dir() {

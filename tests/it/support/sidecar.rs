@@ -38,6 +38,10 @@ impl Setup {
         command.env("VESTIBULE_ACCESS_LOG", "all").env("VESTIBULE_ADMIN", "off");
         // Most apps are the test's own: what reaches them has to come from the test's clients.
         command.env("VESTIBULE_APP_READY", "off");
+        // Everything once more, within a sandbox.
+        if let Some(mode) = std::env::var_os("TESTS_SANDBOX") {
+            command.env("VESTIBULE_SANDBOX", mode);
+        }
         Self(command)
     }
 

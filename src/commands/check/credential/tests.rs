@@ -95,7 +95,7 @@ fn each_file_that_cannot_be_read_is_named() {
             read("/c/instance.crt", io::ErrorKind::NotFound),
             read("/c/instance.key", io::ErrorKind::PermissionDenied),
             "problem  certificate   /c/instance.crt: no such file; give the right path by --cert or CF_INSTANCE_CERT, or start what writes it\n\
-             problem  certificate   /c/instance.key: not readable by this user; check the file's mode and owner; \
+             problem  certificate   /c/instance.key: not readable by this user; check the file's mode and owner, and restart if --sandbox keeps it out; \
              run as a user who may, or have the writer allow it\n",
         ),
         (

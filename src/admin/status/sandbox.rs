@@ -1,0 +1,34 @@
+//! How the process is fenced in.
+
+use serde::Serialize;
+
+use crate::diagnostics::{LONGEST_LINE, SafeText};
+use crate::sandbox::SandboxReport;
+
+/// What was asked for, and what holds.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct SandboxStatus {
+    /// As `--sandbox` has it.
+    pub(in crate::admin) mode: &'static str,
+    pub(in crate::admin) protections: Vec<ProtectionEntry>,
+}
+
+/// One protection.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct ProtectionEntry {
+    pub(in crate::admin) protection: &'static str,
+    pub(in crate::admin) applied: bool,
+    /// Why it does not hold.
+    pub(in crate::admin) detail: Option<SafeText>,
+}
+
+impl SandboxStatus {
+    pub(super) fn of(report: &SandboxReport) -> Self {
+        let entries = report.protections.iter().map(|status| ProtectionEntry {
+            protection: status.protection.as_str(),
+            applied: status.missing.is_none(),
+            detail: status.missing.as_deref().map(|why| SafeText::up_to(LONGEST_LINE, why)),
+        });
+        Self { mode: report.mode.as_str(), protections: entries.collect() }
+    }
+}

@@ -1,0 +1,164 @@
+use super::*;
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs, io};
+
+use rustix::net::{AddressFamily, SocketType, socket};
+
+use crate::config::resolve::resolve;
+use crate::config::sources::{Environment, Sources};
+use crate::config::{AppAddr, Config};
+
+/// As somebody types it, in front of an app on `app`.
+fn config(app: u16, flags: &[(&'static str, &Path)]) -> Config {
+    let mut typed = vec![("app", app.to_string().into()), ("sandbox", "strict".into())];
+    typed.extend(flags.iter().map(|(name, value)| (*name, value.as_os_str().to_owned())));
+    let no_file = |_: &Path| Err(ErrorKind::NotFound.into());
+    let environment = Environment::new();
+    let inputs = Sources { flags: &typed, environment: &environment, read_file: &no_file, starts_app: false, cpus: 1 };
+    resolve(&inputs).unwrap()
+}
+
+fn access(config: &Config) -> Access {
+    Access::of(config, config.listeners.iter().map(|listener| &listener.app), None)
+}
+
+/// What `attempt` comes to on a thread that has given up all but `access`, and its report.
+fn within<T: Send>(access: &Access, attempt: impl FnOnce() -> T + Send) -> (SandboxReport, T) {
+    thread::scope(|scope| {
+        let fenced = scope.spawn(|| (give_up(SandboxMode::BestEffort, access, Extent::Trial), attempt()));
+        fenced.join().unwrap()
+    })
+}
+
+fn refused<T>(result: io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::PermissionDenied)
+}
+
+/// A pair in a folder, and a file beside it.
+fn folders() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let (inside, outside) = (root.path().join("inside"), root.path().join("outside"));
+    for folder in [&inside, &outside] {
+        fs::create_dir(folder).unwrap();
+        for name in ["tls.crt", "tls.key"] {
+            fs::write(folder.join(name), "x").unwrap();
+        }
+    }
+    (root, inside, outside)
+}
+
+#[test]
+fn files_are_read_in_the_folders_of_the_configuration_and_written_where_it_says_so() {
+    let (root, inside, outside) = folders();
+    let written = root.path().join("written");
+    fs::create_dir(&written).unwrap();
+    let chain = format!("chain={}", written.join("chain").display());
+    let config = config(
+        1,
+        &[("cert", &inside.join("tls.crt")), ("key", &inside.join("tls.key")), ("credential-file", Path::new(&chain))],
+    );
+    let (report, ()) = within(&access(&config), || {
+        assert_eq!(fs::read(inside.join("tls.key")).unwrap(), b"x");
+        assert!(refused(fs::read(outside.join("tls.key"))));
+        assert!(refused(File::create(inside.join("new"))) && refused(fs::remove_file(inside.join("tls.key"))));
+        fs::write(written.join(".new"), "y").unwrap();
+        fs::rename(written.join(".new"), written.join("chain")).unwrap();
+        assert!(refused(fs::rename(written.join("chain"), outside.join("chain"))) || written.join("chain").exists());
+        assert!(refused(fs::create_dir(written.join("folder"))));
+        assert!(fs::read_to_string("/proc/self/stat").is_ok());
+        assert!(refused(fs::read("/etc/passwd")));
+    });
+    assert!(report.applied().any(|protection| protection == Protection::LandlockFiles), "{report:?}");
+    // Nothing of that holds for whoever tried it.
+    assert!(fs::read(outside.join("tls.key")).is_ok());
+}
+
+#[test]
+fn only_ports_that_are_dialled_are_dialled_and_nothing_listens() {
+    let (_root, inside, _) = folders();
+    let app = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bound = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    drop(bound);
+    let config = config(
+        app.local_addr().unwrap().port(),
+        &[("cert", &inside.join("tls.crt")), ("key", &inside.join("tls.key"))],
+    );
+    let (report, ()) = within(&access(&config), || {
+        assert!(TcpStream::connect(app.local_addr().unwrap()).is_ok());
+        assert!(refused(TcpStream::connect(other.local_addr().unwrap())));
+        assert!(refused(TcpListener::bind("127.0.0.1:0")));
+        // DNS.
+        assert!(std::net::UdpSocket::bind("127.0.0.1:0").is_ok());
+        assert!(refused(socket(AddressFamily::PACKET, SocketType::DGRAM, None).map_err(io::Error::from)));
+    });
+    assert!(report.missing().next().is_none(), "{report:?}");
+}
+
+#[test]
+fn the_ports_are_those_of_the_app_of_outbounds_and_of_their_proxies() {
+    let (_root, inside, _) = folders();
+    let pair = [("cert", inside.join("tls.crt")), ("key", inside.join("tls.key"))];
+    let ports = |more: &[(&'static str, &str)]| {
+        let mut flags: Vec<(&'static str, &Path)> = pair.iter().map(|(name, path)| (*name, path.as_path())).collect();
+        flags.extend(more.iter().map(|(name, value)| (*name, Path::new(*value))));
+        access(&config(8080, &flags)).tcp_ports().map(|ports| ports.iter().copied().collect::<Vec<_>>())
+    };
+    assert_eq!(ports(&[]), Some(vec![8080]));
+    assert_eq!(ports(&[("outbound", "0=10.0.0.1:443")]), Some(vec![443, 8080]));
+    assert_eq!(ports(&[("outbound", "0=db.example:5432")]), Some(vec![53, 5432, 8080]));
+    let proxied = [("outbound", "0=10.0.0.1:443"), ("outbound-proxy", "http://10.0.0.2:3128")];
+    assert_eq!(ports(&proxied), Some(vec![443, 3128, 8080]));
+    let listed = [("forward-proxy", "on"), ("forward-proxy-to", "*.apps.internal:61443")];
+    assert_eq!(ports(&listed), Some(vec![53, 8080, 61443]));
+    let tunnel = [listed[0], listed[1], ("forward-proxy-unlisted", "tunnel")];
+    assert_eq!(ports(&tunnel), None);
+}
+
+#[test]
+fn where_there_is_no_sandbox_nothing_is_looked_at() {
+    let (_root, inside, _) = folders();
+    let config = config(1, &[("cert", &inside.join("tls.crt")), ("key", &inside.join("tls.key"))]);
+    let off = Config { sandbox: SandboxMode::Off, ..config };
+    assert_eq!(Access::of(&off, [AppAddr::Localhost(1)].iter(), None), Access::default());
+    let report = enter(SandboxMode::Off, &Access::default(), None).unwrap();
+    assert_eq!(report.applied().count(), 0);
+}
+
+/// A fork fails by itself; what replaces the process ends it.
+#[test]
+fn no_program_can_be_started_and_whoever_tries_to_become_one_is_ended() {
+    const ROLE: &str = "VESTIBULE_TEST_ENDED";
+    let access = Access::default();
+    if env::var_os(ROLE).is_some() {
+        within(&access, || Command::new("/bin/true").exec());
+        return;
+    }
+    let (_, started) = within(&access, || Command::new("/bin/true").spawn().map(drop));
+    assert!(refused(started));
+    let test = format!("{}::no_program_can_be_started_and_whoever_tries_to_become_one_is_ended", module_path!());
+    let test = test.trim_start_matches(concat!(env!("CARGO_PKG_NAME"), "::"));
+    let ended = Command::new(env::current_exe().unwrap()).args(["--exact", test]).env(ROLE, "1").output().unwrap();
+    assert_eq!(ended.status.signal(), Some(rustix::process::Signal::SYS.as_raw()), "{ended:?}");
+}
+
+#[test]
+fn only_what_strict_cannot_do_without_keeps_it_from_starting() {
+    let report = |missing: &[Protection]| {
+        let of = |protection: &Protection| ProtectionStatus {
+            protection: *protection,
+            missing: missing.contains(protection).then(|| "too old".to_owned()),
+        };
+        SandboxReport { mode: SandboxMode::Strict, protections: Protection::VARIANTS.iter().map(of).collect() }
+    };
+    assert!(report(&[Protection::LandlockTcp, Protection::LandlockUnix]).shortfall().is_none());
+    let fault = report(&[Protection::Seccomp, Protection::LandlockTcp]).shortfall().unwrap();
+    assert_eq!(fault.exit, Exit::Unavailable);
+    assert!(fault.message().contains("seccomp: too old") && !fault.message().contains("landlock"), "{fault:?}");
+}
