@@ -77,7 +77,9 @@ class App:
         if path[1] == "file":
             with open(self.options.file, "rb") as file:
                 text = file.read()
-        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n".encode() + (b"" if method == "HEAD" else text))
+        writer.write(
+            f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n".encode() + (b"" if method == "HEAD" else text)
+        )
         await writer.drain()
         return fields.get("connection", "").lower() != "close"
 
@@ -123,7 +125,11 @@ async def echo(reader, writer):
 
 async def web_socket(reader, writer, fields):
     accept = base64.b64encode(hashlib.sha1(fields["sec-websocket-key"].encode() + GUID, usedforsecurity=False).digest())
-    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + accept
+        + b"\r\n\r\n"
+    )
     while True:
         first, length = await reader.readexactly(2)
         masked, length = length & 0x80, length & 0x7F

@@ -1,10 +1,12 @@
 """What goes on around the instances: rotations, broken files, other rules, signals, and the end of apps and of instances."""
 
+import os
 import signal
 import threading
 import time
 
 from credentials import replace
+from process import children
 from wire import Broken
 
 # Those that are drained and started again; all others stay, so that their memory has a long history.
@@ -109,17 +111,22 @@ class Disturb:
         self.ledger.note("restarts of apps")
 
     def restart_instance(self, random):
-        """An instance drains under load and is started again."""
+        """An instance drains under load and is started again; or its app is killed, with which it ends as well."""
         instance = self.world.instances[random.choice(PASSING)]
         with self.locks[instance.name]:
             window = self.disturbances.begin(instance.name)
             try:
-                status = instance.stop()
+                expected = 0
+                if instance.name == "passing" and random.random() < 0.4:
+                    os.kill(children(instance.process.pid)[0], signal.SIGKILL)
+                    status, expected = instance.process.wait(20), 128 + signal.SIGKILL
+                else:
+                    status = instance.stop()
                 self.gate.pause(random.uniform(0, 2))
                 instance.start()
             finally:
                 self.disturbances.end(window)
-            if status != 0:
+            if status != expected:
                 raise Broken(f"{instance.name} has ended with status {status}")
         self.ledger.note("restarts of instances")
 

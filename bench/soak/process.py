@@ -75,14 +75,18 @@ class Process:
     def send(self, which):
         self.child.send_signal(which)
 
-    def stop(self, which=signal.SIGTERM, within=15):
-        """Sends a signal and waits for the end; KILL for the group where it does not come. The status; `None`: killed."""
-        self.child.send_signal(which)
+    def wait(self, within):
+        """The status once it has ended by itself; `None`: it had to be killed."""
         try:
             return self.child.wait(within)
         except subprocess.TimeoutExpired:
             self.kill()
             return None
+
+    def stop(self, which=signal.SIGTERM, within=15):
+        """Sends a signal and waits for the end; KILL for the group where it does not come. The status; `None`: killed."""
+        self.child.send_signal(which)
+        return self.wait(within)
 
     def kill(self):
         try:
@@ -109,6 +113,12 @@ def usage(pid):
         "threads": int(stat[17]),
         "cpu": (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK"),
     }
+
+
+def children(pid):
+    """The processes that the main thread of `pid` has started and that have not ended."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
 
 
 def descriptors(pid):

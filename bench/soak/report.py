@@ -31,50 +31,68 @@ def body(record):
     done, excused, failed = (sum(counts[name].values()) for name in ("done", "excused", "failed"))
     seconds = record.hours * 3600
     lines = [
-        f"{day(record)}, {record.hours:.2f} hours, {record.quiets} times quiet; {run['version']} (SHA-256 `{run['sha256'][:16]}`), Linux {run['kernel']}, {run['cpus']} CPUs.",
-        f"All instances together took {100 * record.cpu() / seconds:.1f} % of a CPU, the driver {100 * record.driver[-1] / seconds:.1f} %; "
+        f"{day(record)}, {record.hours:.2f} hours, {record.quiets} times quiet; {run['version']} "
+        f"(SHA-256 `{run['sha256'][:16]}`), Linux {run['kernel']}, {run['cpus']} CPUs.",
+        f"All instances together took {100 * record.cpu() / seconds:.1f} % of a CPU, "
+        f"the driver {100 * record.driver[-1] / seconds:.1f} %; "
         f"others used the machine too (load {min(record.loads):.1f} to {max(record.loads):.1f}).",
         "",
-        f"{number(done)} things were done as they should be, {number(excused)} met something that was out of order on purpose, and {number(failed)} failed beyond that.",
+        verdict(record),
         "",
-        "| instance | starts | idle memory, MiB: first, last | an hour more, MiB | under load: MiB at most | descriptors: idle, at most | threads: idle, at most |",
+        f"{number(done)} things were done as they should be, {number(excused)} met something that was out of order "
+        f"on purpose, and {number(failed)} failed beyond that.",
+        "",
+        "| instance | starts | idle memory, MiB: first, last | more in an hour, MiB | under load, MiB: at most "
+        "| descriptors: idle, at most | threads: idle, at most |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, course in record.courses.items():
-        steady = [value for hours, value in course.quiet if hours * 3600 >= WARM_UP] or [
-            value for _, value in course.quiet
-        ]
-        steep, width = course.trend()
-        trend = f"{steep:+.2f} ± {width:.2f}" if course.is_steady else ""
-        idle = course.idle[-1]
-        lines.append(
-            f"| {name} | {course.starts} | {steady[0]:.2f}, {steady[-1]:.2f} | {trend} | {course.most['anonymous'] / 1024:.1f} | "
-            f"{idle['descriptors']}, {course.most['descriptors']} | {idle['threads']}, {course.most['threads']} |"
-        )
+    lines += [row(name, course) for name, course in record.courses.items()]
     lines += [
         "",
-        f"Memory is anonymous memory while nobody was there, from {WARM_UP // 60} minutes on; *an hour more* is the slope of a line through it, with its 95 % interval (at most {BOUND} is asked for).",
+        f"Memory is anonymous memory while nobody was there, from {WARM_UP // 60} minutes on; "
+        f"*more in an hour* is the slope of a line through it, with its 95 % interval ({BOUND} is the bound).",
         "",
         "![Anonymous memory of each instance over the run](images/soak.svg)",
         "",
-        "What was done:",
-        "",
-        "| | times |",
-        "|---|---:|",
     ]
+    lines += table("What was done", grouped(counts["done"]))
+    lines += table("What else was counted", counts["notes"])
+    lines += table("What met something that was out of order on purpose, and what it saw", excuses(counts["excused"]))
+    return "\n".join(lines).rstrip()
+
+
+def row(name, course):
+    steady = [value for hours, value in course.quiet if hours * 3600 >= WARM_UP] or [value for _, value in course.quiet]
+    steep, width = course.trend()
+    trend = f"{steep:+.2f} ± {width:.2f}" if course.is_steady else ""
+    idle, most = course.idle[-1], course.most
+    return (
+        f"| `{name}` | {course.starts} | {steady[0]:.2f}, {steady[-1]:.2f} | {trend} | {most['anonymous'] / 1024:.1f} "
+        f"| {idle['descriptors']}, {most['descriptors']} | {idle['threads']}, {most['threads']} |"
+    )
+
+
+def table(title, counts):
+    rows = [f"| {what} | {number(count)} |" for what, count in sorted(counts.items())]
+    return ["<details>", f"<summary>{title}</summary>", "", "| | times |", "|---|---:|", *rows, "", "</details>", ""]
+
+
+def grouped(done):
+    """The ports of one instance together, and all scrapes."""
     groups = collections.Counter()
-    for kind, count in counts["done"].items():
-        groups[
-            kind.split(":")[0].split(" 6")[0]
-            + (": " + kind.split(": ")[1] if ": " in kind and not kind.startswith("admin") else "")
-        ] += count
-    admin = sum(count for kind, count in groups.items() if kind.startswith("admin"))
-    lines += [f"| {kind} | {number(count)} |" for kind, count in sorted(groups.items()) if not kind.startswith("admin")]
-    lines += [f"| admin listeners: scrapes and probes | {number(admin)} |"]
-    lines += ["", "Counts beside that:", "", "| | times |", "|---|---:|"]
-    lines += [f"| {what} | {number(count)} |" for what, count in sorted(counts["notes"].items())]
-    lines += ["", verdict(record)]
-    return "\n".join(lines)
+    for kind, count in done.items():
+        whose, _, what = kind.partition(": ")
+        whose = "admin listeners" if whose.startswith("admin") else whose.partition(" 6")[0]
+        groups[f"{whose}: {what}" if what else whose] += count
+    return groups
+
+
+def excuses(excused):
+    """What clients saw, whichever they were."""
+    groups = collections.Counter()
+    for kind, count in excused.items():
+        groups[kind.split(": ", 2)[-1].replace("Broken ", "")] += count
+    return groups
 
 
 def verdict(record):
