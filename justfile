@@ -63,6 +63,14 @@ memcpy:
 static:
     cargo build --locked --profile quick --target "$(uname -m)-unknown-linux-musl"
 
+# Two hours of mixed load in every mode with that binary: does anything grow, fail or stay behind? (docs/soak.md)
+soak *options:
+    python3 bench/soak --program "${STATIC_BINARY:-target/$(uname -m)-unknown-linux-musl/quick/vestibule}" {{options}}
+
+# The same for two minutes, which say nothing of memory
+soak-smoke:
+    python3 bench/soak --brief --minutes 2 --quiet-every 1 --program "${STATIC_BINARY:-target/$(uname -m)-unknown-linux-musl/quick/vestibule}"
+
 # Starts that binary where there is nothing else
 smoke:
     deploy/smoke "${STATIC_BINARY:-target/$(uname -m)-unknown-linux-musl/quick/vestibule}"

@@ -23,14 +23,16 @@ pub(crate) struct PlainStream {
     taken: usize,
     /// The client has ended its sending.
     is_ended: bool,
-    /// The connection has failed.
+    /// The connection has failed while it was read.
     failure: Option<io::ErrorKind>,
+    /// The socket has refused bytes of a client that had not ended its sending: most often, that client has reset the connection.
+    unwritable: Option<io::ErrorKind>,
 }
 
 impl PlainStream {
     /// The connection `tcp`, of which nothing was read.
     pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, held: Vec::new(), taken: 0, is_ended: false, failure: None }
+        Self { tcp, held: Vec::new(), taken: 0, is_ended: false, failure: None, unwritable: None }
     }
 
     /// The connection below.
@@ -49,9 +51,9 @@ impl PlainStream {
         if self.is_drained() && !self.is_over() { self.poll_hold_more(cx) } else { Poll::Ready(()) }
     }
 
-    /// How the connection has failed, if it has.
+    /// How the connection has failed, if it has, in reading or else in writing.
     pub(crate) fn failure(&self) -> Option<io::ErrorKind> {
-        self.failure
+        self.failure.or(self.unwritable)
     }
 
     /// Whether the client has ended the connection, or its sending, and nothing is left to be read.
@@ -128,7 +130,15 @@ impl AsyncRead for PlainStream {
 
 impl AsyncWrite for PlainStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, bytes));
+        // A reset is found by whoever reads or writes first; a client that has ended its sending before may leave as it likes.
+        if let Err(error) = &written
+            && !this.is_ended
+        {
+            this.unwritable = Some(error.kind());
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -37,6 +37,8 @@ pub struct Stream {
     unsent: WriteBuffer,
     /// The client has broken the protocol, or its connection has ended without close_notify.
     broken: Option<io::ErrorKind>,
+    /// The socket has refused bytes of a client that had not ended its sending: most often, that client has reset the connection.
+    unwritable: Option<io::ErrorKind>,
     /// close_notify was sealed.
     is_shut: bool,
 }
@@ -66,6 +68,7 @@ impl Stream {
             taken: 0,
             unsent: WriteBuffer::default(),
             broken: None,
+            unwritable: None,
             is_shut: false,
         }
     }
@@ -109,9 +112,9 @@ impl Stream {
         self.unsent.memory()
     }
 
-    /// How the connection has failed, if it has: as [`Stream`] says of reading.
+    /// How the connection has failed, if it has: as [`Stream`] says of reading, or else how writing has.
     pub(crate) fn failure(&self) -> Option<io::ErrorKind> {
-        self.broken
+        self.broken.or(self.unwritable)
     }
 
     /// Whether the client has ended the connection, or its sending, and nothing is left to be read.
@@ -180,7 +183,9 @@ impl Stream {
     /// Sends what is left to be sent, and the key update that the client waits for, as far as the socket takes it.
     fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.unsent.poll_deliver(Pin::new(&mut self.tcp), cx, &mut 0))?;
+            if let Err(error) = ready!(self.unsent.poll_deliver(Pin::new(&mut self.tcp), cx, &mut 0)) {
+                return Poll::Ready(Err(self.note_unwritable(error)));
+            }
             if self.is_shut || !self.session.owes_key_update() {
                 return Poll::Ready(Ok(()));
             }
@@ -191,6 +196,14 @@ impl Stream {
                 Ok::<_, io::Error>(())
             })?;
         }
+    }
+
+    /// A reset is found by whoever reads or writes first; a client that has said goodbye before may leave as it likes.
+    fn note_unwritable(&mut self, error: io::Error) -> io::Error {
+        if !self.session.client_closed() {
+            self.unwritable = Some(error.kind());
+        }
+        error
     }
 
     fn error(kind: io::ErrorKind) -> io::Error {
@@ -267,7 +280,7 @@ impl AsyncWrite for Stream {
             match this.unsent.poll_write_through(buffers.output.bytes(), Pin::new(&mut this.tcp), cx, &mut 0) {
                 // What the socket did not take is kept, and goes first.
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(now.len())),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(this.note_unwritable(error))),
             }
         })
     }

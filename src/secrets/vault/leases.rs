@@ -115,7 +115,7 @@ impl TrackedLease {
         let mut wait = FIRST_BACK_OFF;
         let mut not_before = Instant::now();
         loop {
-            self.let_go();
+            self.let_go(&session);
             // A token of a pair before may end first, and then its leases end with it.
             let token_ends = session.end_of_holder(&self.secret.lease.id).await;
             let own_end = self.granted + self.secret.lease.duration;
@@ -131,7 +131,9 @@ impl TrackedLease {
             let renewal = (can_renew || replaces)
                 .then(|| part(self.granted, ends, RENEWED_AT).max(not_before).max(not_before_told));
             self.times.set(self.place, LeaseTimes { end: Some(ends), renewal });
-            let Some(due) = end_told.into_iter().chain(renewal).min() else { return };
+            let Some(due) = end_told.into_iter().chain(renewal).min() else {
+                return self.await_end(ends, &session).await;
+            };
             tokio::select! {
                 () = sleep_until(due.into()) => {}
                 Ok(()) = tokens.changed() => continue,
@@ -154,6 +156,21 @@ impl TrackedLease {
                 not_before = Instant::now() + wait;
                 wait = (wait * 2).min(LONGEST_BACK_OFF);
             }
+        }
+    }
+
+    /// Nothing more can be done for it: with its end its tokens are let go.
+    async fn await_end(mut self, ends: Instant, session: &VaultSession) {
+        // A secret without a time of its own lives as long as its token, which is then let go by nobody.
+        let holder = match self.secret.lease.duration.is_zero() {
+            true => None,
+            false => session.take_holder(&self.secret.lease.id).await,
+        };
+        self.before.extend(holder.map(|holder| (ends, holder)));
+        let last = self.before.iter().map(|(ends, _)| *ends).max();
+        if let Some(last) = last {
+            sleep_until(last.into()).await;
+            self.let_go(session);
         }
     }
 
@@ -242,12 +259,12 @@ impl TrackedLease {
     }
 
     /// What has ended needs no token.
-    fn let_go(&mut self) {
+    fn let_go(&mut self, session: &VaultSession) {
         let now = Instant::now();
         self.before.retain(|(ends, holder)| {
             let is_over = *ends <= now;
             if is_over {
-                holder.remove_lease();
+                session.let_go(holder);
             }
             !is_over
         });

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{sleep_until, timeout};
 
 use super::client::VaultRequest;
@@ -36,6 +36,8 @@ pub struct VaultSession {
     state: Mutex<VaultSessionState>,
     /// The token that is there, for whoever writes it elsewhere.
     tokens: watch::Sender<Option<VaultToken>>,
+    /// A token has lost the last of its leases.
+    freed: Notify,
     counters: Arc<VaultCounters>,
 }
 
@@ -69,7 +71,8 @@ impl VaultSession {
             holders: HashMap::new(),
             reported: None,
         };
-        Self { config, pairs, state: Mutex::new(state), tokens: watch::Sender::new(None), counters }
+        let (tokens, freed) = (watch::Sender::new(None), Notify::new());
+        Self { config, pairs, state: Mutex::new(state), tokens, freed, counters }
     }
 
     /// Whom it is with.
@@ -137,6 +140,14 @@ impl VaultSession {
         self.state.lock().await.holders.insert(id.to_owned(), held);
     }
 
+    /// One lease that was to end with `held` has ended before; a token of an earlier pair that has no other is revoked.
+    pub(super) fn let_go(&self, held: &HeldToken) {
+        held.remove_lease();
+        if !held.has_leases() {
+            self.freed.notify_one();
+        }
+    }
+
     /// The token that the lease `id` ends with, which is the caller's to let go.
     pub(super) async fn take_holder(&self, id: &str) -> Option<Arc<HeldToken>> {
         self.state.lock().await.holders.remove(id)
@@ -189,6 +200,7 @@ impl VaultSession {
                     _ => self.replace().await,
                 },
                 () = wake(kept) => self.renew_kept().await,
+                () = self.freed.notified() => self.renew_kept().await,
             }
         }
     }
@@ -278,8 +290,11 @@ impl VaultSession {
     async fn renew_kept(&self) {
         let mut state = self.state.lock().await;
         let now = Instant::now();
-        let is_due =
-            |(_, schedule): &(Arc<HeldToken>, RenewalSchedule)| schedule.next().is_some_and(|(at, _)| at <= now);
+        // One that is not renewed any more waits for the end of its leases, and for nothing else.
+        let is_due = |(held, schedule): &(Arc<HeldToken>, RenewalSchedule)| match schedule.next() {
+            Some((at, _)) => at <= now,
+            None => !held.has_leases(),
+        };
         while let Some(place) = state.kept.iter().position(is_due) {
             let held = Arc::clone(&state.kept[place].0);
             if !held.has_leases() {

@@ -117,3 +117,32 @@ fn a_stream_whose_client_leaves_no_room_is_reset_in_the_end_and_no_other() {
     assert_eq!(frames.answer(3), b"hello");
     assert!(front.requests(2).iter().any(|entry| entry["reason"].is_null()));
 }
+
+#[test]
+fn a_client_that_resets_in_the_middle_of_an_answer_has_reset_and_has_neither_broken_the_protocol_nor_completed() {
+    const TIMES: usize = 8;
+    let app = torrent();
+    for protocol in ["http/1.1", "h2"] {
+        let front = Front::open(app.addr(), "");
+        let connector = front.connector().alpn(&[protocol]);
+        // A reset is found by whoever reads or writes first; several clients meet both.
+        for _ in 0..TIMES {
+            let client = connector.connect(front.sidecar.addr()).unwrap();
+            if protocol == "h2" {
+                let mut frames = Frames::begin_with(client, 4 << 20, 1 << 14);
+                frames.ask(1);
+                assert!(!frames.part(1).is_empty());
+                frames.reset_connection();
+            } else {
+                let mut talk = Talk::of(client);
+                talk.send(GET);
+                talk.head();
+                talk.take(100_000);
+                talk.client.reset();
+            }
+        }
+        let reasons =
+            eventually("all entries", || Some(front.sidecar.reasons()).filter(|reasons| reasons.len() == TIMES));
+        assert_eq!(reasons, ["client_reset"; TIMES], "{protocol}");
+    }
+}

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::{connect, plain};
+use crate::support::eventually;
 use crate::support::http_app::{HttpApp, Reply};
 
 /// A GET for `/` on stream 1: HEADERS with END_HEADERS and END_STREAM, in static HPACK but for the authority.
@@ -66,6 +67,28 @@ fn requests_follow_each_other_on_one_connection_and_other_bytes_are_refused() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("not_http"), "{answer}");
+}
+
+#[test]
+fn a_client_that_resets_in_the_middle_of_an_answer_has_reset_and_not_completed() {
+    const TIMES: usize = 8;
+    let app = HttpApp::handing_over(|mut stream| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n";
+        let mut is_taken = stream.write_all(head).is_ok();
+        while is_taken {
+            is_taken = stream.write_all(&[0; 64 * 1024]).is_ok();
+        }
+    });
+    let sidecar = plain(app.addr()).arg("--allow").arg("anonymous").start();
+    // A reset is found by whoever reads or writes first; several clients meet both.
+    for _ in 0..TIMES {
+        let mut stream = connect(sidecar.addr());
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream.read_exact(&mut [0; 100_000]).unwrap();
+        socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+    let reasons = eventually("all entries", || Some(sidecar.reasons()).filter(|reasons| reasons.len() == TIMES));
+    assert_eq!(reasons, ["client_reset"; TIMES]);
 }
 
 #[test]

@@ -41,6 +41,14 @@ fn database(seconds: u64, renewable: bool, renewal: impl Fn() -> super::Reply + 
 
 const REFERENCE: &str = "vault:database/creds/app#username";
 
+/// The tokens that were revoked, in their order.
+fn revoked(vault: &HttpApp) -> Vec<String> {
+    let asked = vault.asked();
+    let revocations = asked.iter().filter(|asked| path(asked).ends_with("revoke-self"));
+    let token = |head: &str| head.lines().find_map(|line| line.strip_prefix("x-vault-token: ")).unwrap().to_owned();
+    revocations.map(|asked| token(&asked.head)).collect()
+}
+
 /// An app that writes what its file says each time that it is told to, and where it does.
 fn following(instance: &Instance) -> [String; 3] {
     let out = instance.path("seen");
@@ -236,4 +244,37 @@ fn the_file_of_a_binding_gets_a_new_secret_as_any_other_file() {
     });
     sidecar.signal("TERM");
     sidecar.exited();
+}
+
+#[test]
+fn a_token_of_an_earlier_pair_that_is_not_renewed_is_revoked_with_the_end_of_its_last_lease() {
+    let (logins, users) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let vault = vault(move |asked| match path(asked) {
+        "/v1/auth/jwt/login" => {
+            let token = format!("{TOKEN}{}", logins.fetch_add(1, Ordering::Relaxed));
+            Some(said(200, &json!({ "auth": { "client_token": token, "lease_duration": 3600, "renewable": true } })))
+        }
+        // As a token is answered that belongs to a pair that is not shown any more.
+        "/v1/auth/token/renew-self" => Some(refused(403, &["permission denied"])),
+        "/v1/database/creds/app" => {
+            let user = users.fetch_add(1, Ordering::Relaxed);
+            let lease = format!("database/creds/app/{user}");
+            let data = json!({ "username": format!("user-{user}") });
+            Some(said(200, &json!({ "lease_id": lease, "lease_duration": 3, "renewable": false, "data": data })))
+        }
+        _ => None,
+    });
+    let mut instance = Instance::new();
+    let address = url(&vault);
+    let setup = instance.running("vault", &options(&address), &["sleep", "60"]);
+    let mut sidecar = setup.env("A", &format!("{REFERENCE}?file")).start();
+    for rotation in 0..2 {
+        instance.credentials.rotate();
+        // The lease has been replaced by one of the new token, and has ended.
+        wait_until("the end of the token before", || revoked(&vault).len() > rotation);
+        assert_eq!(revoked(&vault), (0..=rotation).map(|n| format!("{TOKEN}{n}")).collect::<Vec<_>>());
+    }
+    sidecar.signal("TERM");
+    sidecar.exited();
+    assert_eq!(revoked(&vault), (0..3).map(|n| format!("{TOKEN}{n}")).collect::<Vec<_>>(), "each of them once");
 }

@@ -51,6 +51,11 @@ impl Frames {
         frames
     }
 
+    /// Resets the connection below.
+    pub(in crate::http_mode) fn reset_connection(self) {
+        self.talk.client.reset();
+    }
+
     /// More room for the answer of a stream.
     pub(in crate::http_mode) fn give_room(&mut self, stream: u32, bytes: u32) {
         self.send(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
@@ -73,7 +78,7 @@ impl Frames {
     }
 
     /// The same, where so much of each answer may be on its way, in frames of such a length.
-    pub(super) fn begin_with(client: Client, window: u32, max_frame: u32) -> Self {
+    pub(in crate::http_mode) fn begin_with(client: Client, window: u32, max_frame: u32) -> Self {
         let mut frames = Self { talk: Talk::of(client), waiting: Vec::new() };
         frames.talk.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let setting = |name: u16, value: u32| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
@@ -180,7 +185,7 @@ impl Frames {
     }
 
     /// The next part of the body of an answer.
-    pub(super) fn part(&mut self, stream: u32) -> Vec<u8> {
+    pub(in crate::http_mode) fn part(&mut self, stream: u32) -> Vec<u8> {
         self.next(|frame| frame.stream == stream && frame.kind == DATA).payload
     }
 
