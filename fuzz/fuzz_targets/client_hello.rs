@@ -8,14 +8,10 @@ use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream as AsyncTcpStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::yield_now;
 use vestibule::tls::{Hello, HelloError, read_hello};
 
 /// More than any ClientHello may have.
 const LONGEST: usize = 128 * 1024;
-
-/// How often sockets are looked at until all has come that was sent.
-const LOOKS: usize = 4;
 
 /// What was learned of a ClientHello: the server's name, whether TLS 1.3 is spoken, and two of the protocols.
 type Learned = (Option<String>, bool, [bool; 2]);
@@ -40,27 +36,16 @@ async fn at_once(wire: &[u8]) -> Result<Learned, &'static str> {
     read(&mut client, wire).await
 }
 
-/// So many bytes come first, and then the others.
+/// So many bytes come first, and then the others and the end.
 async fn in_parts(wire: &[u8], first: usize) -> Result<Learned, &'static str> {
-    static CLIENT: OnceLock<(TcpStream, TcpStream)> = OnceLock::new();
-    let (client, server) = CLIENT.get_or_init(connected);
-    let [mut client, mut server] =
-        [client, server].map(|stream| AsyncTcpStream::from_std(stream.try_clone().unwrap()).unwrap());
+    let (client, server) = connected();
+    let [mut client, mut server] = [client, server].map(|stream| AsyncTcpStream::from_std(stream).unwrap());
     let (first, rest) = wire.split_at(first.min(wire.len()));
     client.write_all(rest).await.unwrap();
-    let looks = async {
-        for _ in 0..LOOKS {
-            yield_now().await;
-        }
-    };
-    let learned = tokio::select! {
-        biased;
-        learned = read(&mut server, first) => learned,
-        // It waits for more, and nothing follows.
-        () = looks => Err(if wire.is_empty() { "probe" } else { "incomplete" }),
-    };
-    // What was not read is not the next one's.
-    while server.try_read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+    client.shutdown().await.unwrap();
+    let learned = read(&mut server, first).await;
+    // There are more inputs than ports that could wait.
+    server.set_zero_linger().unwrap();
     learned
 }
 
@@ -98,12 +83,12 @@ fn learned(hello: &Hello) -> Learned {
 
 /// Two ends of a connection.
 fn connected() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    static LISTENER: OnceLock<TcpListener> = OnceLock::new();
+    let listener = LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").unwrap());
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
     for end in [&client, &server] {
         end.set_nonblocking(true).unwrap();
-        end.set_nodelay(true).unwrap();
     }
     (client, server)
 }

@@ -2,8 +2,6 @@
 //! told.
 #![no_main]
 
-use std::sync::{Arc, LazyLock};
-
 use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::CertificateDer;
 use vestibule::credentials::Pair;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_resolver::net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle, TokioTime};
 use hickory_resolver::proto::op::Message;
@@ -150,7 +150,10 @@ async fn found(bytes: &[u8]) -> Resolution {
     let config = ResolverConfig::from_parts(None, domain, vec![server]);
     let name = if searches { LABEL } else { NAME };
     let network = ScriptedNetwork(Arc::clone(&script));
-    let resolution = Box::pin(resolve_by(config, ResolverOpts::default(), network, name)).await;
+    let mut options = ResolverOpts::default();
+    // What this machine knows by itself says nothing of answers.
+    options.use_hosts_file = ResolveHosts::Never;
+    let resolution = Box::pin(resolve_by(config, options, network, name)).await;
     let script = lock(&script);
     assert!(script.asked <= MAX_QUESTIONS, "{} questions were asked", script.asked);
     match &resolution {
