@@ -6,6 +6,8 @@ mod chunk_scan;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod head_rejection;
 mod head_rules;
 mod head_scan;
