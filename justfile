@@ -88,6 +88,15 @@ arm64:
     rustup target add aarch64-unknown-linux-musl
     bash -c '. release/cross aarch64-unknown-linux-musl && cargo build --locked --profile quick --target aarch64-unknown-linux-musl'
 
+# Starts that one, by qemu (Debian: qemu-user-static)
+smoke-arm64:
+    deploy/smoke --emulator qemu-aarch64-static target/aarch64-unknown-linux-musl/quick/vestibule
+
+# Attacks the static binary with testssl.sh, sslscan, sslyze, tlsfuzzer, h2spec and others (docs/attack-tools.md): 20 minutes
+attack:
+    tests/attack/tools target/attack-tools
+    tests/attack/run "${STATIC_BINARY:-target/$(uname -m)-unknown-linux-musl/quick/vestibule}" --tools target/attack-tools
+
 # The files of a release, in dist (RELEASING.md)
 release:
     release/make

@@ -40,7 +40,10 @@ pub(super) async fn close_before_relay(client: TcpStream, ended: ConnectionError
             let _ = client.set_zero_linger();
         }
         ConnectionError::Hello(
-            HelloError::NotTls { alert } | HelloError::Malformed { alert, .. } | HelloError::TooLong { alert },
+            HelloError::NotTls { alert }
+            | HelloError::Malformed { alert, .. }
+            | HelloError::Forbidden { alert, .. }
+            | HelloError::TooLong { alert },
         ) => {
             // A dozen bytes into an empty send buffer: they fit, or nobody is there.
             let _ = client.try_write(&alert);

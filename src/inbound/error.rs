@@ -80,7 +80,12 @@ impl ConnectionError {
             Self::ProxyHeader(_) => CloseReason::ProxyHeader,
             Self::Hello(HelloError::Incomplete | HelloError::Io(_)) => CloseReason::HelloIncomplete,
             Self::Hello(HelloError::NotTls { .. } | HelloError::PlainHttp) => CloseReason::NotTls,
-            Self::Hello(HelloError::Malformed { .. } | HelloError::TooLong { .. } | HelloError::OldTls(_))
+            Self::Hello(
+                HelloError::Malformed { .. }
+                | HelloError::Forbidden { .. }
+                | HelloError::TooLong { .. }
+                | HelloError::OldTls(_),
+            )
             | Self::Handshake(_) => CloseReason::HandshakeFailed,
             Self::NotFrom => CloseReason::NotFrom,
             Self::NoCredential => CloseReason::NoCredential,

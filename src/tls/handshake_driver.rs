@@ -8,9 +8,10 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
+use rustls::{AlertDescription, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
 
 use crate::io::Outgoing;
+use crate::tls::hello::fatal_alert;
 use crate::tls::server_name::MaskedServerNames;
 use crate::tls::{Session, record_length};
 
@@ -145,7 +146,11 @@ impl HandshakeDriver {
                 }
                 Ok(_) => return Err(rustls::Error::General("data before Finished, which is not offered".to_owned())),
                 Err(error) => {
+                    let before = out.bytes().len();
                     self.take_alert(&mut records[used..], out)?;
+                    if out.bytes().len() == before {
+                        self.write_missing_alert(&error, out);
+                    }
                     return Err(error);
                 }
             }
@@ -162,6 +167,23 @@ impl HandshakeDriver {
             out.encode(|space| record.encode(space))?;
         }
         Ok(())
+    }
+
+    /// rustls has no alert for some errors, such as too many warnings, or a record of another kind between the parts of a message.
+    /// As long as nothing is sealed it can be written in its place. Of TLS 1.3 nobody but rustls has the keys of the handshake.
+    fn write_missing_alert(&self, error: &rustls::Error, out: &mut Outgoing) {
+        let is_sealed = self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            || self.conn.handshake_kind() == Some(HandshakeKind::Resumed);
+        let description = match error {
+            // An alert is not answered.
+            rustls::Error::AlertReceived(_) => return,
+            rustls::Error::PeerMisbehaved(_) => AlertDescription::UnexpectedMessage,
+            _ => AlertDescription::HandshakeFailure,
+        };
+        if !is_sealed {
+            let alert = fatal_alert(description);
+            out.extend(alert.len()).copy_from_slice(&alert);
+        }
     }
 
     /// The certificates that the client has shown in the session that it resumes, leaf first.

@@ -1,5 +1,7 @@
 //! The ClientHello: read whole, and nothing answered yet.
 
+mod framing;
+
 use std::io;
 
 use rustls::server::Acceptor;
@@ -8,8 +10,11 @@ use tokio::net::TcpStream;
 
 use crate::budget::BudgetExceeded;
 use crate::io::buffers;
-use crate::tls::record::{HEADER, MAX_FRAGMENT};
+use crate::tls::client_hello::CLIENT_HELLO;
+use crate::tls::hello_rules::{self, BrokenRule};
 use crate::tls::server_name::MaskedServerNames;
+
+use self::framing::{Framing, HelloProgress, MAX_HELLO_BYTES};
 
 /// A complete ClientHello, and every byte that has come so far.
 #[derive(Debug)]
@@ -26,17 +31,8 @@ pub struct Hello {
 /// The first byte of the numbers of TLS 1.3's suites (RFC 8446, B.4).
 const TLS13_SUITES: u16 = 0x13;
 
-/// The longest ClientHello, in bytes: as long as BoringSSL takes it. One with X25519MLKEM768 has some 1,800.
-const MAX_HELLO_BYTES: usize = 16 * 1024;
-
 /// The same with the headers of its records, of which there may be many and small ones (RFC 8446, 5.1).
 const LONGEST_ON_WIRE: usize = MAX_HELLO_BYTES + 4 * 1024;
-
-/// The length of a handshake message's header (RFC 8446, 4).
-const HANDSHAKE_HEADER_LEN: usize = 4;
-
-/// The type of a ClientHello (RFC 8446, 4).
-const CLIENT_HELLO: u8 = 1;
 
 impl Hello {
     /// Whether the client offers a suite of TLS 1.3, as all do that speak it.
@@ -88,6 +84,14 @@ pub enum HelloError {
         #[source]
         cause: rustls::Error,
     },
+    /// A ClientHello that can be understood, and that a server has to refuse.
+    #[error("the ClientHello breaks a rule: {what}")]
+    Forbidden {
+        /// An alert for the client.
+        alert: Vec<u8>,
+        /// Which rule, and of which RFC.
+        what: &'static str,
+    },
     /// A ClientHello of TLS 1.1 or older, which has no signatures and key exchanges that we could use.
     #[error("the client speaks no newer TLS than {0}; at least TLS 1.2 is needed")]
     OldTls(&'static str),
@@ -122,6 +126,7 @@ pub async fn read_hello(
         match framing.advance(&wire) {
             HelloProgress::Incomplete if wire.len() < LONGEST_ON_WIRE => {}
             HelloProgress::Incomplete | HelloProgress::TooLong => return Err(too_long()),
+            HelloProgress::RecordTooLong => return Err(forbidden(RECORD_TOO_LONG)),
             // What is no ClientHello is rustls's to name, which may want to see more of it.
             HelloProgress::Complete | HelloProgress::Other => {
                 let fed = match parser.feed(&wire) {
@@ -135,6 +140,9 @@ pub async fn read_hello(
                     fed => fed,
                 };
                 if let Some(HelloExtensions { alpn, server_name, tls13 }) = fed? {
+                    if let Some(rule) = hello_rules::broken_by(&wire) {
+                        return Err(forbidden(rule));
+                    }
                     return Ok(Hello { wire, hidden_name, alpn, server_name, tls13 });
                 }
                 if wire.len() >= LONGEST_ON_WIRE {
@@ -159,76 +167,17 @@ pub async fn read_hello(
 /// How rustls refuses a server name that is not a DNS name.
 const NAME_REFUSED: rustls::Error = rustls::Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName);
 
+/// rustls takes records of up to 18 KiB, as if they were sealed.
+const RECORD_TOO_LONG: BrokenRule =
+    BrokenRule { alert: AlertDescription::RecordOverflow, what: "a record is longer than 16 KiB (RFC 8446, 5.1)" };
+
+fn forbidden(BrokenRule { alert, what }: BrokenRule) -> HelloError {
+    HelloError::Forbidden { alert: fatal_alert(alert), what }
+}
+
 /// OpenSSL and BoringSSL send the same for a message that is too long.
 fn too_long() -> HelloError {
     HelloError::TooLong { alert: fatal_alert(AlertDescription::IllegalParameter) }
-}
-
-/// What has come so far.
-#[derive(Debug, PartialEq, Eq)]
-enum HelloProgress {
-    /// The beginning of a ClientHello.
-    Incomplete,
-    /// A ClientHello, and the record in which it ends.
-    Complete,
-    /// The beginning of a ClientHello that is longer than [`MAX_HELLO_BYTES`].
-    TooLong,
-    /// Something else.
-    Other,
-}
-
-/// Finds the end of the ClientHello in its records, looking at each header once. No parser, and no copy of the bytes, is needed
-/// until then: those who never send the rest cost no more than what they have sent.
-#[derive(Debug, Default)]
-struct Framing {
-    /// Where the first record begins that is not whole.
-    next: usize,
-    /// Bytes of the message in the records before it.
-    before: usize,
-    /// Its first bytes: type and length (RFC 8446, 4).
-    head: [u8; HANDSHAKE_HEADER_LEN],
-}
-
-impl Framing {
-    /// Takes notice of what has come behind the bytes of the last call.
-    fn advance(&mut self, wire: &[u8]) -> HelloProgress {
-        loop {
-            let rest = &wire[self.next..];
-            let Some((header, body)) = rest.split_first_chunk::<HEADER>() else {
-                return if speaks_tls(rest) || rest.is_empty() {
-                    HelloProgress::Incomplete
-                } else {
-                    HelloProgress::Other
-                };
-            };
-            let &[typ, major, _, high, low] = header;
-            let length = usize::from(u16::from_be_bytes([high, low]));
-            if (typ, major) != (22, 3) || length == 0 || length > MAX_FRAGMENT {
-                return HelloProgress::Other;
-            }
-            let fragment = &body[..body.len().min(length)];
-            let room = self.head.get_mut(self.before..).unwrap_or_default();
-            for (place, byte) in room.iter_mut().zip(fragment) {
-                *place = *byte;
-            }
-            let (come, [kind, head @ ..]) = (self.before + fragment.len(), self.head);
-            if come > 0 && kind != CLIENT_HELLO {
-                return HelloProgress::Other;
-            }
-            let message = HANDSHAKE_HEADER_LEN + head.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-            if come >= HANDSHAKE_HEADER_LEN && message > MAX_HELLO_BYTES {
-                return HelloProgress::TooLong;
-            }
-            if fragment.len() < length {
-                return HelloProgress::Incomplete;
-            }
-            self.next += HEADER + length;
-            self.before = come;
-            if come >= HANDSHAKE_HEADER_LEN && come >= message {
-                return HelloProgress::Complete;
-            }
-        }
-    }
 }
 
 /// What of a ClientHello decides on the answer, and the name for the access log.
@@ -324,7 +273,7 @@ impl Parser {
 }
 
 /// An alert that is not protected (RFC 8446, 6), as a whole record.
-fn fatal_alert(description: AlertDescription) -> Vec<u8> {
+pub(super) fn fatal_alert(description: AlertDescription) -> Vec<u8> {
     vec![21, 3, 3, 0, 2, 2, u8::from(description)]
 }
 
@@ -360,63 +309,4 @@ fn speaks_http(wire: &[u8]) -> bool {
 /// Whether they may become one.
 fn is_part_of_http_method(wire: &[u8]) -> bool {
     HTTP_METHODS.iter().any(|method| wire.len() < method.len() && method.starts_with(wire))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A ClientHello of `length` bytes with its head, in records of up to `record` bytes.
-    fn hello(length: usize, record: usize) -> Vec<u8> {
-        let mut message = vec![0; length];
-        message[..HANDSHAKE_HEADER_LEN]
-            .copy_from_slice(&u32::try_from(length - HANDSHAKE_HEADER_LEN).unwrap().to_be_bytes());
-        message[0] = CLIENT_HELLO;
-        let records = message.chunks(record).flat_map(|part| {
-            let [high, low] = u16::try_from(part.len()).unwrap().to_be_bytes();
-            [&[22, 3, 1, high, low], part].concat()
-        });
-        records.collect()
-    }
-
-    #[test]
-    fn the_end_of_a_client_hello_is_found_however_it_is_cut_into_records_and_reads() {
-        for (length, record) in [(512, 16384), (1800, 1000), (1800, 1), (MAX_HELLO_BYTES, 16384), (9000, 7)] {
-            let wire = hello(length, record);
-            for read in [1, 3, 1448, wire.len()] {
-                let mut framing = Framing::default();
-                let ends = (0..wire.len()).step_by(read).map(|start| (start + read).min(wire.len()));
-                for end in ends {
-                    let wanted = if end == wire.len() { HelloProgress::Complete } else { HelloProgress::Incomplete };
-                    assert_eq!(framing.advance(&wire[..end]), wanted, "{length} {record} {read} {end}");
-                }
-            }
-            let behind = [wire.as_slice(), &[20, 3, 3, 0, 1, 1]].concat();
-            assert_eq!(Framing::default().advance(&behind), HelloProgress::Complete);
-        }
-    }
-
-    #[test]
-    fn a_client_hello_that_is_too_long_is_known_by_its_first_bytes() {
-        for record in [16384, 1] {
-            let wire = hello(MAX_HELLO_BYTES + 1, record);
-            // As many bytes as four records of one byte each.
-            let head = HANDSHAKE_HEADER_LEN * (HEADER + 1);
-            assert_eq!(Framing::default().advance(&wire[..head]), HelloProgress::TooLong);
-            assert_eq!(Framing::default().advance(&wire), HelloProgress::TooLong);
-        }
-    }
-
-    #[test]
-    fn what_begins_in_another_way_is_something_else() {
-        let not_a_hello = [22, 3, 1, 0, 4, 2, 0, 0, 0];
-        let wires: [&[u8]; 6] =
-            [b"GET / HTTP/1.1", b"G", &[21, 3, 3, 0, 2, 1, 0], &not_a_hello, &[22, 2], &[22, 3, 3, 0, 0]];
-        for wire in wires {
-            assert_eq!(Framing::default().advance(wire), HelloProgress::Other, "{wire:?}");
-        }
-        for wire in [&[][..], &[22], &[22, 3], &[22, 3, 1, 2]] {
-            assert_eq!(Framing::default().advance(wire), HelloProgress::Incomplete, "{wire:?}");
-        }
-    }
 }

@@ -2,12 +2,14 @@
 
 mod alert;
 mod client_config;
+mod client_hello;
 mod client_verifier;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
 mod handshake;
 mod handshake_driver;
 mod hello;
+mod hello_rules;
 mod record;
 mod server_config;
 mod server_name;

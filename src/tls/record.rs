@@ -19,8 +19,9 @@ pub(super) const MAX_FRAGMENT: usize = 16 * 1024;
 /// Type, version and length in front of each record.
 pub(super) const HEADER: usize = 5;
 
-/// By how much a record may be longer than its plaintext (RFC 5246, 6.2.3; in TLS 1.3 less, which its plaintext's limit sees to).
-const EXPANSION: usize = 2048;
+/// By how much a record may be longer than its plaintext, in TLS 1.2 (RFC 5246, 6.2.3) and in TLS 1.3 (RFC 8446, 5.2).
+const EXPANSION_TLS12: usize = 2048;
+const EXPANSION_TLS13: usize = 256;
 
 /// The authentication tag, of all our suites.
 const TAG: usize = 16;
@@ -192,11 +193,14 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The first record in `wire`, and its length there; `None` as long as it is not whole.
+    /// The first record in `wire`, which `suite` has sealed, and its length there; `None` as long as it is not whole.
     ///
     /// # Errors
     /// The alert that says what is wrong with its header.
-    pub(super) fn first_in(wire: &'a mut [u8]) -> Result<Option<(Self, usize)>, AlertDescription> {
+    pub(super) fn first_in(
+        wire: &'a mut [u8],
+        suite: SupportedCipherSuite,
+    ) -> Result<Option<(Self, usize)>, AlertDescription> {
         let Some((&mut [typ, major, minor, high, low], rest)) = wire.split_first_chunk_mut::<HEADER>() else {
             return Ok(None);
         };
@@ -204,7 +208,8 @@ impl<'a> Record<'a> {
         if major != 3 {
             return Err(AlertDescription::ProtocolVersion);
         }
-        if length > MAX_FRAGMENT + EXPANSION {
+        let expansion = if suite.tls13().is_some() { EXPANSION_TLS13 } else { EXPANSION_TLS12 };
+        if length > MAX_FRAGMENT + expansion {
             return Err(AlertDescription::RecordOverflow);
         }
         let typ = ContentType::from(typ);

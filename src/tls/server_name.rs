@@ -14,12 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::hash::{Context, Hash, HashAlgorithm, Output};
 use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
 
-/// ContentType and HandshakeType (RFC 8446, 5.1 and 4).
-const HANDSHAKE: u8 = 22;
-const CLIENT_HELLO: u8 = 1;
-
-/// A ClientHello that is longer is rustls's to refuse. In bytes.
-const LONGEST: usize = 0xffff;
+use crate::tls::client_hello::{self, ClientHelloMessage, Incomplete};
 
 /// ExtensionType of server_name (RFC 6066, 1.1).
 const SERVER_NAME: [u8; 2] = [0, 0];
@@ -39,10 +34,6 @@ struct HelloPatch {
     given: Vec<u8>,
 }
 
-/// The ClientHello has not come whole.
-#[derive(Debug)]
-pub(super) struct Incomplete;
-
 impl MaskedServerNames {
     /// Hides the server name of the ClientHello that `wire` begins with, in place. Nothing happens where it has none, and where it
     /// is not one that can be read.
@@ -50,7 +41,9 @@ impl MaskedServerNames {
     /// # Errors
     /// [`Incomplete`]: nothing of it may be given to rustls yet.
     pub(super) fn hide(&mut self, wire: &mut [u8]) -> Result<(), Incomplete> {
-        let Some(ClientHelloMessage { bytes: message, places }) = client_hello(wire)? else { return Ok(()) };
+        let Some(ClientHelloMessage { bytes: message, places }) = client_hello::from_records(wire)? else {
+            return Ok(());
+        };
         let Some((at, replacement)) = name_extension(&message) else { return Ok(()) };
         let sent = message[..at + 2].to_vec();
         let mut given = sent.clone();
@@ -188,58 +181,15 @@ impl Context for Transcript {
     }
 }
 
-/// A message, out of records.
-struct ClientHelloMessage {
-    bytes: Vec<u8>,
-    /// Where each of them stands among the records.
-    places: Vec<usize>,
-}
-
-/// The ClientHello that the records in `wire` begin with; `None` if they begin with anything else, or with one that is too long to
-/// be one.
-fn client_hello(wire: &[u8]) -> Result<Option<ClientHelloMessage>, Incomplete> {
-    let (mut bytes, mut places, mut at) = (Vec::new(), Vec::new(), 0);
-    loop {
-        let Some(&header) = wire[at..].first_chunk::<5>() else { return Err(Incomplete) };
-        let [HANDSHAKE, _, _, high, low] = header else { return Ok(None) };
-        let start = at + header.len();
-        at = start + usize::from(u16::from_be_bytes([high, low]));
-        bytes.extend_from_slice(wire.get(start..at).ok_or(Incomplete)?);
-        places.extend(start..at);
-        let Some(&[typ, high, middle, low]) = bytes.first_chunk() else { continue };
-        let length = 4 + u32::from_be_bytes([0, high, middle, low]) as usize;
-        if typ != CLIENT_HELLO || length > LONGEST {
-            return Ok(None);
-        }
-        if bytes.len() >= length {
-            bytes.truncate(length);
-            return Ok(Some(ClientHelloMessage { bytes, places }));
-        }
-    }
-}
-
 /// Where the type of the server_name extension stands in a ClientHello (RFC 8446, 4.1.2), and another type that the ClientHello does
 /// not have.
 fn name_extension(message: &[u8]) -> Option<(usize, [u8; 2])> {
-    let mut at = 4 + 2 + 32;
-    at += 1 + usize::from(*message.get(at)?);
-    at += 2 + length(message, at)?;
-    at += 1 + usize::from(*message.get(at)?);
-    at += 2;
-    let (mut types, mut name) = (Vec::new(), None);
-    while let Some(&typ) = message.get(at..)?.first_chunk::<2>() {
-        types.push(typ);
-        if typ == SERVER_NAME {
-            name = Some(at);
-        }
-        at += 4 + length(message, at + 2)?;
-    }
-    let replacement = GREASE.iter().map(|byte| [*byte; 2]).find(|typ| !types.contains(typ))?;
-    Some((name?, replacement))
-}
-
-fn length(message: &[u8], at: usize) -> Option<usize> {
-    message.get(at..)?.first_chunk().map(|bytes| usize::from(u16::from_be_bytes(*bytes)))
+    let extensions = client_hello::extensions(message)?;
+    let is_there = |typ: &[u8; 2]| extensions.iter().any(|extension| extension.typ == *typ);
+    let replacement = GREASE.iter().map(|byte| [*byte; 2]).find(|typ| !is_there(typ))?;
+    // rustls refuses a message that has it twice.
+    let name = extensions.iter().rfind(|extension| extension.typ == SERVER_NAME)?;
+    Some((name.at, replacement))
 }
 
 #[cfg(test)]
@@ -247,6 +197,8 @@ mod tests {
     use super::*;
 
     use proptest::prelude::*;
+
+    use crate::tls::client_hello::{CLIENT_HELLO, HANDSHAKE};
 
     /// A ClientHello with these extensions, in records of at most `cut` bytes.
     fn hello(extensions: &[([u8; 2], &[u8])], cut: usize) -> Vec<u8> {
@@ -286,7 +238,7 @@ mod tests {
             let mut hidden = MaskedServerNames::default();
             hidden.hide(&mut wire).unwrap();
             assert!(hidden.is_first_alone());
-            let given = client_hello(&wire).unwrap().unwrap().bytes;
+            let given = client_hello::from_records(&wire).unwrap().unwrap().bytes;
             // 0x0a0a is there already.
             let expected: [([u8; 2], &[u8]); 3] = [extensions[0], ([0x1a, 0x1a], b"name"), extensions[2]];
             assert_eq!(given, hello(&expected, 1 << 14)[5..]);

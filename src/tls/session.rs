@@ -191,7 +191,7 @@ impl SessionState {
         out: &mut Outgoing,
         sink: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Option<(usize, ControlFlow<()>)>, Abort> {
-        let Some((record, length)) = Record::first_in(wire)? else { return Ok(None) };
+        let Some((record, length)) = Record::first_in(wire, self.suite)? else { return Ok(None) };
         let opened = self.opener.open(record)?;
         let mut flow = ControlFlow::Continue(());
         match opened.typ {
@@ -210,7 +210,12 @@ impl SessionState {
     }
 
     fn on_alert(&mut self, payload: &[u8]) -> Result<(), Abort> {
-        let &[level, description] = payload else { return Err(AlertDescription::DecodeError.into()) };
+        let &[level, description] = payload else {
+            // Where it is nothing but padding, RFC 8446, 5.4, has a word of its own for it.
+            let nothing = payload.is_empty() && self.suite.tls13().is_some();
+            let alert = if nothing { AlertDescription::UnexpectedMessage } else { AlertDescription::DecodeError };
+            return Err(alert.into());
+        };
         let description = AlertDescription::from(description);
         let ends_nothing = match self.suite {
             // There the level says nothing, and all but two are errors (RFC 8446, 6).

@@ -113,7 +113,7 @@ impl TestClient {
         let mut received = VecDeque::new();
         let mut wire = std::mem::take(&mut self.wire);
         let mut used = 0;
-        while let Some((record, length)) = Record::first_in(&mut wire[used..])? {
+        while let Some((record, length)) = Record::first_in(&mut wire[used..], self.kernel.negotiated_cipher_suite())? {
             used += length;
             let opened = self.opener.open(record)?;
             match (opened.typ, opened.payload) {

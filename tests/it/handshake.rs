@@ -376,3 +376,60 @@ fn a_client_that_speaks_no_tls_from_1_2_on_is_told_so_and_the_log_says_which_ver
     let entry = sidecar.access_log_entry("handshake_failed");
     assert!(entry["detail"].as_str().unwrap().contains("no newer TLS than 1.1"), "{entry}");
 }
+
+#[test]
+fn a_client_hello_that_an_rfc_forbids_is_refused_by_the_alert_that_it_names_and_reaches_no_app() {
+    let app = App::start();
+    let credentials = Credentials::new();
+    let sidecar = Setup::proxy(&credentials, app.addr()).ready();
+    // supported_versions, supported_groups and key_share; signature_algorithms; renegotiation_info of a connection before.
+    let versions: &[u8] = &[0, 43, 0, 3, 2, 3, 4];
+    let groups: &[u8] = &[0, 10, 0, 4, 0, 2, 0, 29];
+    let schemes: &[u8] = &[0, 13, 0, 4, 0, 2, 4, 3];
+    let renegotiates: &[u8] = &[0xff, 1, 0, 2, 1, 9];
+    let cases: [([u8; 2], Vec<&[u8]>, u8, &str); 3] = [
+        ([3, 0], vec![versions, groups, schemes], 70, "RFC 8446, D.5"),
+        ([3, 3], vec![versions, groups, schemes], 109, "RFC 8446, 9.2"),
+        ([3, 3], vec![groups, schemes, renegotiates], 40, "RFC 5746, 3.6"),
+    ];
+    let record =
+        |payload: &[u8]| [&[22, 3, 1], &u16::try_from(payload.len()).unwrap().to_be_bytes()[..], payload].concat();
+    let mut wires = Vec::new();
+    for (version, extensions, alert, rule) in cases {
+        let extensions = extensions.concat();
+        let mut body = [&version[..], &[7; 32], &[0, 0, 4, 0x13, 0x01, 0xc0, 0x2b, 1, 0]].concat();
+        body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+        body.extend(extensions);
+        let message = [&[1, 0, 0, u8::try_from(body.len()).unwrap()], body.as_slice()].concat();
+        wires.push((record(&message), alert, rule));
+    }
+    // The header alone of a record that is too long.
+    wires.push((vec![22, 3, 1, 0x40, 1], 22, "RFC 8446, 5.1"));
+    for (wire, alert, rule) in wires {
+        let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+        tcp.write_all(&wire).unwrap();
+        let (told, ending) = read_to_end(&tcp);
+        assert_eq!((told.as_slice(), ending), (&[21, 3, 3, 0, 2, 2, alert][..], Ending::Fin), "{rule}");
+        sidecar.wait_until(rule, |line| line["detail"].as_str().is_some_and(|detail| detail.contains(rule)));
+    }
+    assert_eq!(app.unaccepted(), 0);
+}
+
+#[test]
+fn a_client_that_warns_without_end_in_its_handshake_is_told_to_go() {
+    let (_, sidecar) = echoing(&[]);
+    let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
+    // A ClientHello of TLS 1.2 with one suite, one group and two signature schemes, and warnings (user_canceled) behind it.
+    let extensions = [&[0, 10, 0, 4, 0, 2, 0, 29][..], &[0, 13, 0, 6, 0, 4, 4, 3, 8, 4]].concat();
+    let mut body = [&[3, 3][..], &[7; 32], &[0, 0, 4, 0xc0, 0x2b, 0xc0, 0x2f, 1, 0]].concat();
+    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+    body.extend(extensions);
+    let length = u8::try_from(body.len()).unwrap();
+    let mut wire = [&[22, 3, 1, 0, length + 4, 1, 0, 0, length], body.as_slice()].concat();
+    wire.extend([21, 3, 3, 0, 2, 1, 90].repeat(8));
+    tcp.write_all(&wire).unwrap();
+    let (told, ending) = read_to_end(&tcp);
+    assert_eq!((told.ends_with(&[21, 3, 3, 0, 2, 2, 10]), ending), (true, Ending::Fin), "unexpected_message");
+    let entry = sidecar.access_log_entry("handshake_failed");
+    assert!(entry["detail"].as_str().unwrap().contains("TooManyWarningAlerts"), "{entry}");
+}

@@ -8,7 +8,8 @@ use super::{MAX_FRAGMENT, Session, UPDATES_WITHOUT_DATA, WARNINGS};
 use crate::crypto::provider;
 use crate::io::Outgoing;
 use crate::tls::handshake_driver::HandshakeDriver;
-use crate::tls::test_client::{TestClient, configs, provider_with};
+use crate::tls::record::HEADER;
+use crate::tls::test_client::{Received, TestClient, configs, provider_with};
 
 /// A client, and the session that it has shaken hands for.
 struct ConnectedSession {
@@ -407,6 +408,38 @@ fn warnings_are_borne_for_a_while_and_other_alerts_end_the_session_without_an_an
     assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Alert, &[1, 41])), None, "no warnings in TLS 1.3");
     let (mut session, mut rogue) = rogue13();
     assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Alert, &[1])), None, "half an alert");
+}
+
+#[test]
+fn a_client_is_told_what_is_wrong_with_its_alert() {
+    let (half, none): (&[u8], &[u8]) = (&[1], &[]);
+    let cases = [
+        (rogue13(), half, AlertDescription::DecodeError),
+        (rogue13(), none, AlertDescription::UnexpectedMessage),
+        (rogue12(), half, AlertDescription::DecodeError),
+        (rogue12(), none, AlertDescription::DecodeError),
+    ];
+    for ((mut session, mut rogue), payload, alert) in cases {
+        let (mut out, mut wire) = (Outgoing::default(), rogue.seal(ContentType::Alert, payload));
+        assert!(session.decrypt(&mut wire, &mut out, |_| ControlFlow::Continue(())).is_err());
+        assert_eq!(rogue.receive(out.bytes()).unwrap(), [Received::Alert(alert)], "{payload:?}");
+    }
+}
+
+#[test]
+fn a_sealed_record_is_longer_than_its_plaintext_by_no_more_than_its_version_allows() {
+    for (mut two, expansion) in [(tls13(), 256), (tls12(), 2048)] {
+        let header = |length: usize| [&[23, 3, 3][..], &u16::try_from(length).unwrap().to_be_bytes()].concat();
+        let most = MAX_FRAGMENT + expansion;
+        assert_eq!(
+            two.hear(&mut header(most)).0,
+            DecryptOutcome::Plaintext(Vec::new(), HEADER),
+            "the rest is waited for"
+        );
+        let (heard, out) = two.hear(&mut header(most + 1));
+        assert_eq!(heard, DecryptOutcome::Violation);
+        assert_eq!(two.told(&out), Err(rustls::Error::AlertReceived(AlertDescription::RecordOverflow)));
+    }
 }
 
 #[test]

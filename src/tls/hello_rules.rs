@@ -1,0 +1,133 @@
+//! What RFCs have a server refuse in a ClientHello, and rustls answers, or refuses by another alert.
+
+use std::borrow::Cow;
+
+use rustls::AlertDescription;
+
+use crate::tls::client_hello::{self, Extension};
+use crate::tls::record::HEADER;
+
+/// ExtensionType (RFC 8446, 4.2; RFC 5746, 3.2).
+const SUPPORTED_GROUPS: [u8; 2] = [0, 10];
+const SUPPORTED_VERSIONS: [u8; 2] = [0, 43];
+const KEY_SHARE: [u8; 2] = [0, 51];
+const RENEGOTIATION_INFO: [u8; 2] = [0xff, 1];
+
+/// The version of SSL 3.0, and of TLS 1.3.
+const SSL3: [u8; 2] = [3, 0];
+const TLS13: [u8; 2] = [3, 4];
+
+/// `renegotiation_info` of a client that shakes hands for the first time: a length of nothing.
+const FIRST_HANDSHAKE: &[u8] = &[0];
+
+/// A rule that a ClientHello breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BrokenRule {
+    /// The alert that the rule asks for.
+    pub(super) alert: AlertDescription,
+    /// What is wrong, and where it is forbidden.
+    pub(super) what: &'static str,
+}
+
+/// Which rule the ClientHello breaks that is whole in the records of `wire`; the first one, if it breaks several.
+pub(super) fn broken_by(wire: &[u8]) -> Option<BrokenRule> {
+    let message = message(wire)?;
+    if client_hello::legacy_version(&message)? <= SSL3 {
+        return broken(AlertDescription::ProtocolVersion, "its version is that of SSL 3.0 or older (RFC 8446, D.5)");
+    }
+    let extensions = client_hello::extensions(&message)?;
+    let extension = |typ| extensions.iter().find(|extension| extension.typ == typ);
+    if extension(RENEGOTIATION_INFO).is_some_and(|extension| extension.data != FIRST_HANDSHAKE) {
+        return broken(AlertDescription::HandshakeFailure, "it renegotiates what was never agreed on (RFC 5746, 3.6)");
+    }
+    let alone = extension(SUPPORTED_GROUPS).is_some() && extension(KEY_SHARE).is_none();
+    if alone && extension(SUPPORTED_VERSIONS).is_some_and(names_tls13) {
+        return broken(AlertDescription::MissingExtension, "it has supported_groups and no key_share (RFC 8446, 9.2)");
+    }
+    None
+}
+
+fn broken(alert: AlertDescription, what: &'static str) -> Option<BrokenRule> {
+    Some(BrokenRule { alert, what })
+}
+
+/// The ClientHello, which mostly has one record of its own.
+fn message(wire: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if let Some((&[_, _, _, high, low], body)) = wire.split_first_chunk::<HEADER>() {
+        let record = body.get(..usize::from(u16::from_be_bytes([high, low])))?;
+        if let [client_hello::CLIENT_HELLO, length @ ..] = record
+            && let Some((&[high, middle, low], rest)) = length.split_first_chunk()
+            && let Some(end) = rest.get(..u32::from_be_bytes([0, high, middle, low]) as usize)
+        {
+            return Some(Cow::Borrowed(&record[..record.len() - rest.len() + end.len()]));
+        }
+    }
+    let message = client_hello::from_records(wire).ok()??;
+    Some(Cow::Owned(message.bytes))
+}
+
+/// Whether TLS 1.3 is among the versions (RFC 8446, 4.2.1).
+fn names_tls13(extension: &Extension<'_>) -> bool {
+    let Some((_, versions)) = extension.data.split_first() else { return false };
+    versions.chunks_exact(TLS13.len()).any(|version| version == TLS13)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ClientHello of this version with these extensions, in records of at most `cut` bytes.
+    fn hello(version: [u8; 2], extensions: &[([u8; 2], &[u8])], cut: usize) -> Vec<u8> {
+        let list: Vec<u8> = extensions
+            .iter()
+            .flat_map(|(typ, data)| [&typ[..], &u16::try_from(data.len()).unwrap().to_be_bytes(), data].concat())
+            .collect();
+        let mut body = [&version[..], &[7; 32], &[0, 0, 2, 0x13, 0x01, 1, 0]].concat();
+        body.extend(u16::try_from(list.len()).unwrap().to_be_bytes());
+        body.extend(list);
+        let mut message = vec![client_hello::CLIENT_HELLO, 0];
+        message.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+        message.extend(body);
+        let record = |part: &[u8]| [&[22, 3, 1], &u16::try_from(part.len()).unwrap().to_be_bytes()[..], part].concat();
+        message.chunks(cut).flat_map(record).collect()
+    }
+
+    const VERSIONS: ([u8; 2], &[u8]) = (SUPPORTED_VERSIONS, &[4, 3, 4, 3, 3]);
+    const GROUPS: ([u8; 2], &[u8]) = (SUPPORTED_GROUPS, &[0, 2, 0, 29]);
+    const SHARE: ([u8; 2], &[u8]) = (KEY_SHARE, &[0, 0]);
+
+    #[test]
+    fn each_rule_has_its_alert_however_the_client_hello_is_cut_into_records() {
+        type Case = ([u8; 2], Vec<([u8; 2], &'static [u8])>, Option<AlertDescription>);
+        let cases: [Case; 9] = [
+            ([3, 3], vec![VERSIONS, GROUPS, SHARE, (RENEGOTIATION_INFO, &[0])], None),
+            ([3, 3], vec![GROUPS], None),
+            ([3, 3], vec![(SUPPORTED_VERSIONS, &[2, 3, 3]), GROUPS], None),
+            ([3, 1], vec![VERSIONS, GROUPS, SHARE], None),
+            ([3, 3], vec![VERSIONS, GROUPS], Some(AlertDescription::MissingExtension)),
+            ([3, 0], vec![VERSIONS, GROUPS, SHARE], Some(AlertDescription::ProtocolVersion)),
+            ([0, 2], vec![], Some(AlertDescription::ProtocolVersion)),
+            ([3, 3], vec![(RENEGOTIATION_INFO, &[1, 9])], Some(AlertDescription::HandshakeFailure)),
+            ([3, 3], vec![(RENEGOTIATION_INFO, &[])], Some(AlertDescription::HandshakeFailure)),
+        ];
+        for (version, extensions, expected) in cases {
+            for cut in [1, 3, 60, 1 << 14] {
+                let mut wire = hello(version, &extensions, cut);
+                assert_eq!(broken_by(&wire).map(|rule| rule.alert), expected, "{version:?} {extensions:?} {cut}");
+                wire.extend([20, 3, 3, 0, 1, 1]);
+                assert_eq!(broken_by(&wire).map(|rule| rule.alert), expected, "with something behind it");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_bring_it_down(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), cut in 1usize..100) {
+            let _ = broken_by(&bytes);
+            let torn = hello([3, 3], &[(RENEGOTIATION_INFO, &bytes), (SUPPORTED_VERSIONS, &bytes)], cut);
+            for end in 0..torn.len() {
+                let _ = broken_by(&torn[..end]);
+            }
+        }
+    }
+}
