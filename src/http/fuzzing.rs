@@ -6,8 +6,8 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
 
 use super::head_rules::HeadRules;
-use super::head_scan::{HeadRejection, RequestHead, RequestScan};
-use super::{ControlFrameBudget, FrameScan, KeepAliveEnder, ResponseTracker, WebSocketEnder};
+use super::head_scan::{RequestHead, RequestScan};
+use super::{ControlFrameBudget, FrameScan, HeadRejection, KeepAliveEnder, ResponseTracker, WebSocketEnder};
 
 /// A request as it stands in a stream of them.
 pub(crate) struct ValidatedRequest {

@@ -71,7 +71,7 @@ impl PendingOutbounds {
 
 impl fmt::Debug for PendingOutbounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Doors").field(&self.0.len()).finish()
+        f.debug_tuple("PendingOutbounds").field(&self.0.len()).finish()
     }
 }
 
