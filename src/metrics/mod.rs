@@ -77,37 +77,17 @@ struct MetricsSnapshot<'a> {
 /// Everything that is measured, ready to be asked for.
 #[derive(Debug)]
 pub struct Metrics {
-    sources: MetricsSources,
+    reader: MetricsReader,
     registry: Registry,
 }
 
 impl Metrics {
-    /// Metrics of what is counted there, by a process that serves `max_connections` at once.
-    pub fn new(
-        counters: Arc<Counters>,
-        budgets: Arc<Budgets>,
-        rotations: Arc<RotationStats>,
-        readiness: Arc<Readiness>,
-        outbound: OutboundOverview,
-        app_files: Option<Arc<AppFileCounters>>,
-        sandbox: Arc<SandboxReport>,
-        max_connections: usize,
-    ) -> Self {
+    /// Metrics of what is counted there.
+    pub fn new(sources: MetricsSources) -> Self {
         let mut registry = Registry::default();
-        let started = process::started();
-        let sources = MetricsSources {
-            counters,
-            budgets,
-            rotations,
-            readiness,
-            outbound,
-            app_files,
-            sandbox,
-            started,
-            max_connections,
-        };
-        registry.register_collector(Box::new(sources.clone()));
-        Self { sources, registry }
+        let reader = MetricsReader { sources, started: process::started() };
+        registry.register_collector(Box::new(reader.clone()));
+        Self { reader, registry }
     }
 
     /// All metrics as OpenMetrics 1.0 text.
@@ -122,7 +102,7 @@ impl Metrics {
 
     /// All metrics in the Prometheus text format 0.0.4.
     pub fn prometheus_text(&self) -> String {
-        let (mut text, snapshot) = (String::new(), self.sources.snapshot());
+        let (mut text, snapshot) = (String::new(), self.reader.snapshot());
         for metric in METRICS {
             prometheus_text::write(&mut text, metric, &(metric.read)(&snapshot));
         }
@@ -130,38 +110,53 @@ impl Metrics {
     }
 }
 
+/// Where the values come from.
 #[derive(Debug, Clone)]
-struct MetricsSources {
-    counters: Arc<Counters>,
-    budgets: Arc<Budgets>,
-    rotations: Arc<RotationStats>,
-    readiness: Arc<Readiness>,
-    outbound: OutboundOverview,
-    app_files: Option<Arc<AppFileCounters>>,
-    sandbox: Arc<SandboxReport>,
-    started: Option<f64>,
-    max_connections: usize,
+pub struct MetricsSources {
+    /// What happens to connections.
+    pub counters: Arc<Counters>,
+    /// What strangers have us hold.
+    pub budgets: Arc<Budgets>,
+    /// What has become of new files.
+    pub rotations: Arc<RotationStats>,
+    /// Whether this instance should be given work.
+    pub readiness: Arc<Readiness>,
+    /// All that listens for the app.
+    pub outbound: OutboundOverview,
+    /// How the files for the app stand, if there are any.
+    pub app_files: Option<Arc<AppFileCounters>>,
+    /// What the process has given up.
+    pub sandbox: Arc<SandboxReport>,
+    /// Connections that are served at once.
+    pub max_connections: usize,
 }
 
-impl MetricsSources {
+#[derive(Debug, Clone)]
+struct MetricsReader {
+    sources: MetricsSources,
+    started: Option<f64>,
+}
+
+impl MetricsReader {
     fn snapshot(&self) -> MetricsSnapshot<'_> {
+        let sources = &self.sources;
         MetricsSnapshot {
-            counters: &self.counters,
-            budgets: &self.budgets,
-            rotation_stats: &self.rotations,
-            readiness: &self.readiness,
-            checks: self.readiness.checks(SystemTime::now()),
+            counters: &sources.counters,
+            budgets: &sources.budgets,
+            rotation_stats: &sources.rotations,
+            readiness: &sources.readiness,
+            checks: sources.readiness.checks(SystemTime::now()),
             usage: process::usage(),
             started: self.started,
-            outbound: &self.outbound,
-            app_files: self.app_files.as_deref(),
-            sandbox: &self.sandbox,
-            max_connections: self.max_connections,
+            outbound: &sources.outbound,
+            app_files: sources.app_files.as_deref(),
+            sandbox: &sources.sandbox,
+            max_connections: sources.max_connections,
         }
     }
 }
 
-impl Collector for MetricsSources {
+impl Collector for MetricsReader {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let seen = self.snapshot();
         for metric in METRICS {

@@ -25,16 +25,16 @@ fn budgets() -> Budgets {
 
 fn measured() -> MetricsFixture {
     let (counters, readiness) = (Arc::new(Counters::default()), Arc::new(Readiness::new(1, Vec::new(), Vec::new())));
-    let metrics = Metrics::new(
-        Arc::clone(&counters),
-        Arc::new(budgets()),
-        Arc::default(),
-        Arc::clone(&readiness),
-        OutboundOverview::default(),
-        None,
-        Arc::new(SandboxReport::none(SandboxMode::Strict)),
-        100,
-    );
+    let metrics = Metrics::new(MetricsSources {
+        counters: Arc::clone(&counters),
+        budgets: Arc::new(budgets()),
+        rotations: Arc::default(),
+        readiness: Arc::clone(&readiness),
+        outbound: OutboundOverview::default(),
+        app_files: None,
+        sandbox: Arc::new(SandboxReport::none(SandboxMode::Strict)),
+        max_connections: 100,
+    });
     MetricsFixture { counters, readiness, metrics }
 }
 
@@ -220,7 +220,7 @@ fn every_row_is_a_sentence_and_follows_the_rules_for_names() {
 #[test]
 fn every_series_has_the_labels_of_its_row() {
     let measured = measured();
-    let seen = measured.metrics.sources.snapshot();
+    let seen = measured.metrics.reader.snapshot();
     let client = caller(1);
     measured.counters.count_verdict(Some(&client), &Err(policy::DenialReason::NotAllowed.into()));
     for metric in METRICS {

@@ -12,7 +12,7 @@ mod landlock;
 mod seccomp;
 mod system_calls;
 
-use std::thread;
+use std::{io, thread};
 
 use strum::{IntoStaticStr, VariantArray};
 
@@ -123,16 +123,15 @@ impl SandboxReport {
 }
 
 /// What [`enter`] would come to here, tried out on a thread that ends with it: nothing is given up.
-pub fn try_out(mode: SandboxMode, access: &Access) -> SandboxReport {
+///
+/// # Errors
+/// There is no thread to try it on.
+pub fn try_out(mode: SandboxMode, access: &Access) -> io::Result<SandboxReport> {
     let tried = thread::scope(|scope| {
         let trial = thread::Builder::new().name("vestibule-trial".to_owned());
         trial.spawn_scoped(scope, || give_up(mode, access, Extent::Trial)).map(thread::ScopedJoinHandle::join)
     });
-    match tried {
-        Ok(Ok(report)) => report,
-        Ok(Err(_)) => all_missing(mode, "the trial panicked; please report this"),
-        Err(error) => all_missing(mode, &format!("no thread can be had to try it on ({error})")),
-    }
+    tried?.map_err(|_| io::Error::other("the trial panicked; please report this"))
 }
 
 /// Whether `mode` can be had here, before anything is done that would have to be undone.
@@ -141,7 +140,11 @@ pub fn try_out(mode: SandboxMode, access: &Access) -> SandboxReport {
 /// [`Exit::Unavailable`]: what [`SandboxMode::Strict`] cannot do without is missing.
 pub fn require(mode: SandboxMode, access: &Access) -> Result<(), Fault> {
     match mode {
-        SandboxMode::Strict => try_out(mode, access).shortfall().map_or(Ok(()), Err),
+        SandboxMode::Strict => match try_out(mode, access) {
+            Ok(report) => report.shortfall().map_or(Ok(()), Err),
+            // The app shares our limits, and may have used up all threads: then `enter` is the first to know.
+            Err(_) => Ok(()),
+        },
         SandboxMode::Off | SandboxMode::BestEffort => Ok(()),
     }
 }
@@ -177,11 +180,6 @@ fn give_up(mode: SandboxMode, access: &Access, extent: Extent) -> SandboxReport 
     protections.push(ProtectionStatus::of(Protection::Seccomp, seccomp));
     protections.extend(landlock);
     SandboxReport { mode, protections }
-}
-
-fn all_missing(mode: SandboxMode, why: &str) -> SandboxReport {
-    let status = |protection: &Protection| ProtectionStatus { protection: *protection, missing: Some(why.to_owned()) };
-    SandboxReport { mode, protections: Protection::VARIANTS.iter().map(status).collect() }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{ControlRequest, Readiness, Tasks};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsSources};
 use crate::sandbox::SandboxReport;
 use crate::secrets::SecretsFolder;
 use crate::secrets::vault::{LeaseEvent, VaultSession};
@@ -76,16 +76,16 @@ impl Running {
         let Shared { phase, capacity, counters, .. } = &self.shared;
         let (readiness, listeners) = (Arc::clone(&self.readiness), self.inbound.listeners.clone());
         let app_files = self.app_files.as_ref().map(|files| Arc::clone(&files.counters));
-        let metrics = Metrics::new(
-            Arc::clone(counters),
-            Arc::clone(&capacity.budgets),
-            self.rotator.stats(),
-            Arc::clone(&readiness),
-            self.outbound.overview.clone(),
-            app_files.clone(),
-            Arc::clone(&self.sandbox),
-            capacity.connections,
-        );
+        let metrics = Metrics::new(MetricsSources {
+            counters: Arc::clone(counters),
+            budgets: Arc::clone(&capacity.budgets),
+            rotations: self.rotator.stats(),
+            readiness: Arc::clone(&readiness),
+            outbound: self.outbound.overview.clone(),
+            app_files: app_files.clone(),
+            sandbox: Arc::clone(&self.sandbox),
+            max_connections: capacity.connections,
+        });
         let snapshots = listeners.iter().map(|info| (info.listener, info.snapshots.clone())).collect();
         let envoy = self.config.envoy.as_ref();
         let envoy = envoy.map(|compat| Envoy::new(compat, &self.config, snapshots, self.served.clone()));

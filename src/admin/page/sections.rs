@@ -7,7 +7,7 @@ mod listeners;
 mod outbounds;
 
 use super::markup::Markup;
-use crate::admin::status::{Rules, SecretsStatus, Status};
+use crate::admin::status::{Rules, SandboxStatus, SecretsStatus, Status};
 
 pub(super) use app::{files, tokens};
 pub(super) use connections::{clients, connections, denials};
@@ -92,13 +92,24 @@ fn secrets(page: &mut Markup, secrets: &SecretsStatus) {
 pub(super) fn versions(page: &mut Markup, status: &Status) {
     page.raw("vestibule ").raw(status.version).raw(", ").raw(status.tls).raw(" on ").raw(status.crypto);
     page.raw(if status.fips { " (FIPS)" } else { "" }).raw(", sandbox ").raw(status.sandbox.mode);
-    let lacking = status.sandbox.protections.iter().filter(|entry| !entry.applied);
-    let lacking: Vec<_> = lacking.map(|entry| entry.protection).filter(|_| status.sandbox.mode != "off").collect();
-    if !lacking.is_empty() {
-        page.raw(" <span class=\"bad\">without ").text(lacking.join(", ")).raw("</span>");
-    }
+    sandbox(page, &status.sandbox);
     page.raw(", started ");
     time(page, &status.started);
+}
+
+/// What holds, and what does not and why; nothing where there is no sandbox.
+fn sandbox(page: &mut Markup, sandbox: &SandboxStatus) {
+    let (applied, missing): (Vec<_>, Vec<_>) = sandbox.protections.iter().partition(|entry| entry.applied);
+    if !applied.is_empty() {
+        let words: Vec<_> = applied.iter().map(|entry| entry.protection).collect();
+        page.raw(" (").text(words.join(", ")).raw(")");
+    }
+    for entry in missing {
+        page.raw(" <span class=\"bad\">without ").raw(entry.protection).raw("</span>");
+        if let Some(why) = &entry.detail {
+            page.raw(": ").text(why);
+        }
+    }
 }
 
 fn rules(page: &mut Markup, Rules { rules, more }: &Rules) {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::config::SandboxMode;
 use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::sandbox::SandboxReport;
 
@@ -24,7 +25,9 @@ pub(in crate::admin) struct ProtectionEntry {
 
 impl SandboxStatus {
     pub(super) fn of(report: &SandboxReport) -> Self {
-        let entries = report.protections.iter().map(|status| ProtectionEntry {
+        // Of what nobody has asked for there is nothing to say.
+        let asked = report.protections.iter().filter(|_| report.mode != SandboxMode::Off);
+        let entries = asked.map(|status| ProtectionEntry {
             protection: status.protection.as_str(),
             applied: status.missing.is_none(),
             detail: status.missing.as_deref().map(|why| SafeText::up_to(LONGEST_LINE, why)),

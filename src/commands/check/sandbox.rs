@@ -8,7 +8,14 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
     // What is asked of the kernel is the same in both modes.
     let asked = Config { sandbox: SandboxMode::BestEffort, ..config.clone() };
     let access = Access::of(&asked, config.listeners.iter().map(|listener| &listener.app), None);
-    check_report(&try_out(config.sandbox, &access), found);
+    match try_out(config.sandbox, &access) {
+        Ok(report) => check_report(&report, found),
+        Err(error) => found.warning(
+            Subject::Sandbox,
+            format!("nobody can say what this machine permits: there is no thread to try it on ({error})"),
+            "raise the limit of processes (pids.max)",
+        ),
+    }
     if config.sandbox != SandboxMode::Off {
         for path in access.wide() {
             let what = format!(

@@ -34,7 +34,7 @@ fn children(pid: u32) -> Vec<(u32, String)> {
 
 #[test]
 fn the_program_that_follows_a_rotation_is_as_free_as_without_a_sandbox() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     let body = "cat /proc/self/status >$D/hook.$INSTANCE_GENERATION; echo \"$1 $INSTANCE_NOT_AFTER\" >>$D/hook.$INSTANCE_GENERATION; \
                 echo end >>$D/hook.$INSTANCE_GENERATION";
     let script = scene.script("hook", body);
@@ -55,7 +55,7 @@ fn the_program_that_follows_a_rotation_is_as_free_as_without_a_sandbox() {
 
 #[test]
 fn what_starts_the_program_ends_with_the_proxy_and_takes_the_program_with_it() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     let script = scene.script("hook", "echo $$ >$D/pid; echo end >>$D/pid; exec sleep 600");
     let hook = format!("exec:{}", script.display());
     let sidecar = scene.run(&["--on-rotation", &hook, "--drain-timeout", "1s"], "exec sleep 600 2>/dev/null").ready();
@@ -75,7 +75,7 @@ fn what_starts_the_program_ends_with_the_proxy_and_takes_the_program_with_it() {
 
 #[test]
 fn a_program_that_is_not_there_or_fails_is_told_of_as_without_a_sandbox() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     let failing = scene.script("failing", "exit 3");
     for (program, result, detail) in
         [("/nowhere/at/all", "not_started", "executable"), (failing.to_str().unwrap(), "failed", "exited with 3")]
@@ -91,7 +91,7 @@ fn a_program_that_is_not_there_or_fails_is_told_of_as_without_a_sandbox() {
 /// It is started within the sandbox, by a process that is not.
 #[test]
 fn an_app_that_gets_secrets_is_as_free_as_any_and_a_child_of_ours() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::new() else { return };
     fs::write(scene.path("secret"), "s3cret=\n").unwrap();
     let app = "cat /proc/self/status >$0/status; echo \"$TOKEN|$PORT|$VESTIBULE_LISTEN\" >>$0/status; cat >>$0/status; \
                echo end >>$0/status; trap 'exit 9' TERM; while :; do sleep 0.02; done";
@@ -112,7 +112,7 @@ fn an_app_that_gets_secrets_is_as_free_as_any_and_a_child_of_ours() {
 
 #[test]
 fn an_app_with_secrets_that_cannot_be_started_has_a_shells_status() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::new() else { return };
     fs::write(scene.path("secret"), "x").unwrap();
     let token = format!("file:{}", scene.path("secret").display());
     let ended = Command::new(VESTIBULE)

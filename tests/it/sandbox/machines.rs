@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Scene, fenced, threads};
+use super::{Scene, fenced, is_permitted, threads};
 use crate::support::cell::Cell;
 use crate::support::diego::Container;
 use crate::support::machine::{can, lacks};
@@ -27,7 +27,7 @@ const LANDLOCK: &str = "landlock_create_ruleset,landlock_add_rule,landlock_restr
 
 #[test]
 fn without_landlock_a_strict_sandbox_is_no_start_and_the_app_was_not_started() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::new() else { return };
     let Some(mut sidecar) = on_a_kernel_without(LANDLOCK, &scene, "strict") else { return };
     assert_eq!(sidecar.exited().code(), Some(69));
     let lines = sidecar.lines();
@@ -39,7 +39,7 @@ fn without_landlock_a_strict_sandbox_is_no_start_and_the_app_was_not_started() {
 
 #[test]
 fn without_landlock_best_effort_has_the_rest_and_names_what_is_missing() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::new() else { return };
     let Some(sidecar) = on_a_kernel_without(LANDLOCK, &scene, "best-effort") else { return };
     let line = sidecar.wait_for("sandbox entered, but not all of it");
     assert_eq!((&line["mode"], &line["applied"]), (&"best-effort".into(), &"no_new_privs,seccomp".into()));
@@ -51,7 +51,7 @@ fn without_landlock_best_effort_has_the_rest_and_names_what_is_missing() {
 
 #[test]
 fn check_says_what_this_machine_permits_and_gives_nothing_up() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::new() else { return };
     for mode in ["off", "best-effort", "strict"] {
         let report = Command::new(VESTIBULE)
             .args(["check", "--sandbox", mode, "--admin", "off"])
@@ -70,6 +70,9 @@ fn check_says_what_this_machine_permits_and_gives_nothing_up() {
 
 #[test]
 fn a_proxy_in_the_place_of_envoy_is_fenced_in_by_a_flag_or_a_variable() {
+    if !is_permitted() {
+        return;
+    }
     let cell = Cell::new(Container::default(), &[app::echo()]);
     for setup in [cell.setup().arg("--sandbox").arg("strict"), cell.setup().env("VESTIBULE_SANDBOX", "strict")] {
         let sidecar = setup.start();
@@ -82,6 +85,9 @@ fn a_proxy_in_the_place_of_envoy_is_fenced_in_by_a_flag_or_a_variable() {
 
 #[test]
 fn uid_0_of_a_user_namespace_without_any_capability_may_have_a_strict_one() {
+    if !is_permitted() {
+        return;
+    }
     if !can(&["unshare", "--user", "--map-root-user", "true"]) {
         return lacks("user namespaces");
     }

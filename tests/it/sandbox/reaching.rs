@@ -44,7 +44,7 @@ fn proxy(folder: &Path) -> Setup {
 
 #[test]
 fn a_rotation_as_kubernetes_does_it_reaches_the_proxy() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     let root = scene.path("mounted");
     fs::create_dir(&root).unwrap();
     let first = write_pair(&mut scene.credentials, &root.join("..2026_1"));
@@ -63,7 +63,7 @@ fn a_rotation_as_kubernetes_does_it_reaches_the_proxy() {
 /// A folder that a symlink leads to may be another one later, beside it.
 #[test]
 fn a_symlink_to_a_folder_may_be_pointed_at_a_folder_beside_it() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     fs::create_dir(scene.path("releases")).unwrap();
     let first = write_pair(&mut scene.credentials, &scene.folder.path().join("releases/1"));
     symlink(scene.path("releases/1"), scene.path("current")).unwrap();
@@ -76,7 +76,7 @@ fn a_symlink_to_a_folder_may_be_pointed_at_a_folder_beside_it() {
 
 #[test]
 fn a_path_that_leads_out_of_what_was_open_is_refused_and_the_last_pair_stays() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     let inside = scene.path("inside");
     let first = write_pair(&mut scene.credentials, &inside);
     let outside = scene.path("outside");
@@ -100,7 +100,7 @@ fn a_path_that_leads_out_of_what_was_open_is_refused_and_the_last_pair_stays() {
 
 #[test]
 fn a_folder_that_is_made_anew_is_refused_and_said_to_be() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     let folder = scene.path("inside");
     let first = write_pair(&mut scene.credentials, &folder);
     let sidecar = proxy(&folder).ready();
@@ -114,7 +114,7 @@ fn a_folder_that_is_made_anew_is_refused_and_said_to_be() {
 
 #[test]
 fn a_folder_that_is_not_there_at_the_start_may_come_and_what_that_leaves_open_is_said() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     let folder = scene.path("late");
     let sidecar = proxy(&folder).start();
     sidecar.wait_until("the sandbox", |line| {
@@ -131,7 +131,7 @@ fn a_folder_that_is_not_there_at_the_start_may_come_and_what_that_leaves_open_is
 
 #[test]
 fn files_for_the_app_are_written_and_replaced() {
-    let mut scene = Scene::new();
+    let Some(mut scene) = Scene::new() else { return };
     fs::create_dir(scene.path("files")).unwrap();
     let file = |form: &str, name: &str| format!("{form}={}", scene.path("files").join(name).display());
     let sidecar = Setup::proxy(&scene.credentials, app::echo())
