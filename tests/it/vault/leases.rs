@@ -268,6 +268,7 @@ fn a_token_of_an_earlier_pair_that_is_not_renewed_is_revoked_with_the_end_of_its
     let address = url(&vault);
     let setup = instance.running("vault", &options(&address), &["sleep", "60"]);
     let mut sidecar = setup.env("A", &format!("{REFERENCE}?file")).start();
+    sidecar.wait_for("app started");
     for rotation in 0..2 {
         instance.credentials.rotate();
         // The lease has been replaced by one of the new token, and has ended.
