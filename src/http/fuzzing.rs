@@ -10,7 +10,7 @@ use super::head_scan::{RequestHead, RequestScan};
 use super::{ControlFrameBudget, FrameScan, HeadRejection, KeepAliveEnder, ResponseTracker, WebSocketEnder};
 
 /// A request as it stands in a stream of them.
-pub(crate) struct FuzzedRequest {
+pub(crate) struct AdmittedRequest {
     /// Its method.
     pub(crate) method: String,
     /// What it asks for.
@@ -23,7 +23,7 @@ pub(crate) struct FuzzedRequest {
 ///
 /// # Panics
 /// Where a head is admitted that hyper's parser does not read.
-pub(crate) fn requests(rules: &HeadRules, bytes: &[u8]) -> (Vec<FuzzedRequest>, Option<HeadRejection>) {
+pub(crate) fn requests(rules: &HeadRules, bytes: &[u8]) -> (Vec<AdmittedRequest>, Option<HeadRejection>) {
     let (mut scan, mut at, mut requests) = (RequestScan::default(), 0, Vec::new());
     loop {
         let (start, mut found) = (at, None);
@@ -42,12 +42,12 @@ pub(crate) fn requests(rules: &HeadRules, bytes: &[u8]) -> (Vec<FuzzedRequest>, 
     }
 }
 
-fn request(bytes: &[u8], head: RequestHead) -> FuzzedRequest {
+fn request(bytes: &[u8], head: RequestHead) -> AdmittedRequest {
     let mut fields = [httparse::EMPTY_HEADER; 128];
     let mut read = httparse::Request::new(&mut fields);
     assert!(read.parse(bytes).is_ok_and(|read| read.is_complete()), "what was judged is no head");
     let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
-    FuzzedRequest { method: text(read.method), target: text(read.path), head }
+    AdmittedRequest { method: text(read.method), target: text(read.path), head }
 }
 
 /// Has what an app sends pass to its client while the instance goes, in pieces of the size that the first byte says; the second one is the length

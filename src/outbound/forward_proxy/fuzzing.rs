@@ -7,7 +7,7 @@ use hyper::{Method, Request};
 
 use super::request_target::{NamedServer, ProxyRejection};
 use crate::config::{Host, values};
-use crate::http::fuzzing::{ValidatedRequest, requests as judged};
+use crate::http::fuzzing::{AdmittedRequest, requests as judged};
 use crate::http::{HeadRules, HttpRole};
 use crate::outbound::http::origin_form;
 
@@ -27,7 +27,7 @@ pub fn requests(bytes: &[u8]) -> usize {
     requests.iter().filter(|request| names_server(request)).count()
 }
 
-fn names_server(judged: &ValidatedRequest) -> bool {
+fn names_server(judged: &AdmittedRequest) -> bool {
     // As hyper makes it.
     let request = Request::builder().method(judged.method.as_str()).uri(&judged.target).body(());
     let Ok(request) = request else { panic!("what was judged has no method or target") };
@@ -59,7 +59,7 @@ fn names_server(judged: &ValidatedRequest) -> bool {
 }
 
 /// What the server reads: one head, for itself, without a server in its target.
-fn sent_on(request: Request<()>, judged: &ValidatedRequest, authority: &str) {
+fn sent_on(request: Request<()>, judged: &AdmittedRequest, authority: &str) {
     assert!(HeaderValue::try_from(authority).is_ok(), "the server cannot stand in Host");
     let (parts, ()) = request.into_parts();
     let target = origin_form(judged.head, &parts);

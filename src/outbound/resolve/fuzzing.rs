@@ -35,7 +35,7 @@ const MAX_QUESTIONS: usize = 128;
 
 /// What the server says: each answer once, to questions for its type in their order, and then nothing.
 #[derive(Debug, Default)]
-struct Script {
+struct AnswerScript {
     /// By type: flags, three counts and all that follows the question.
     answers: [VecDeque<Vec<u8>>; TYPES.len()],
     asked: usize,
@@ -45,11 +45,11 @@ struct Script {
 
 /// A network with one server, which has no TCP.
 #[derive(Debug, Clone)]
-struct ScriptedNetwork(Arc<Mutex<Script>>);
+struct ScriptedNetwork(Arc<Mutex<AnswerScript>>);
 
 /// A socket, and the question that was sent by it.
 struct ScriptedSocket {
-    script: Arc<Mutex<Script>>,
+    script: Arc<Mutex<AnswerScript>>,
     question: Mutex<Option<(Vec<u8>, SocketAddr)>>,
 }
 
@@ -62,7 +62,7 @@ fn refused() -> io::Error {
     io::ErrorKind::ConnectionRefused.into()
 }
 
-impl Script {
+impl AnswerScript {
     /// The answer to `question`; `None`: there is none.
     fn answer(&mut self, question: &[u8]) -> Option<Vec<u8>> {
         self.asked += 1;
@@ -137,7 +137,7 @@ pub async fn answers(bytes: &[u8]) -> usize {
 
 async fn found(bytes: &[u8]) -> Resolution {
     let (searches, mut rest) = bytes.split_first().map_or((false, bytes), |(first, rest)| (first & 1 == 1, rest));
-    let mut script = Script::default();
+    let mut script = AnswerScript::default();
     while let Some((head, behind)) = rest.split_first_chunk::<2>() {
         let head = u16::from_be_bytes(*head);
         let (answer, behind) = behind.split_at(usize::from(head & 0x3fff).min(behind.len()));
