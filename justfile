@@ -55,6 +55,13 @@ doc:
 contrib:
     contrib/check.sh
 
+# Are the files for Docker Compose, Kubernetes and GitHub what their schemas ask for (needs check-jsonschema and kubernetes-validate)
+schemas:
+    check-jsonschema --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+    check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+    kubernetes-validate --strict --kubernetes-version 1.30.0 deploy/kubernetes/native-sidecar.yaml
+    kubernetes-validate --strict deploy/kubernetes/native-sidecar.yaml
+
 # The memcpy of the static build, which is not the one that the tests are linked with
 memcpy:
     cargo test --locked --target x86_64-unknown-linux-musl -p vestibule-memcpy

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
-use rustls::crypto::{CryptoProvider, GetRandomFailed, SupportedKxGroup, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, GetRandomFailed, SupportedKxGroup, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::AlgorithmIdentifier;
+use rustls::{SignatureScheme, SupportedCipherSuite};
 
 use crate::config::Tls12Suite;
 
@@ -25,13 +26,39 @@ static SUITES: &[SupportedCipherSuite] = &[
 static GROUPS: &[&dyn SupportedKxGroup] =
     &[kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
 
+/// How others may sign. What is asked for here has to be what `trust` takes of a client's key.
+static SCHEMES: &[SignatureScheme] = &[
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA256,
+];
+
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let known = aws_lc_rs::default_provider();
     Arc::new(CryptoProvider {
         cipher_suites: SUITES.to_vec(),
         kx_groups: GROUPS.to_vec(),
-        ..aws_lc_rs::default_provider()
+        signature_verification_algorithms: ours_of(known.signature_verification_algorithms),
+        ..known
     })
 });
+
+/// What verifies [`SCHEMES`], and chains whose keys are of the same kinds. Made once, as rustls wants it to last for ever.
+fn ours_of(known: WebPkiSupportedAlgorithms) -> WebPkiSupportedAlgorithms {
+    let mapping: Vec<_> = known.mapping.iter().filter(|(scheme, _)| SCHEMES.contains(scheme)).copied().collect();
+    let is_ours = |key: AlgorithmIdentifier| {
+        mapping.iter().flat_map(|(_, them)| them.iter()).any(|it| it.public_key_alg_id() == key)
+    };
+    let all: Vec<_> = known.all.iter().filter(|it| is_ours(it.public_key_alg_id())).copied().collect();
+    WebPkiSupportedAlgorithms { all: all.leak(), mapping: mapping.leak() }
+}
 
 /// aws-lc-rs with our cipher suites (ECDHE and AEAD only) and groups, X25519MLKEM768 first.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -72,6 +99,14 @@ fn suite(suite: Tls12Suite) -> SupportedCipherSuite {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signatures_are_verified_by_the_schemes_that_are_listed_and_by_no_others() {
+        let algorithms = provider().signature_verification_algorithms;
+        assert_eq!(algorithms.supported_schemes(), SCHEMES);
+        // Three curves with three hashes each, Ed25519, and RSA: PSS, PKCS #1, and PKCS #1 without parameters.
+        assert_eq!(algorithms.all.len(), 9 + 1 + 3 + 3 + 3);
+    }
 
     #[test]
     fn suites_that_are_listed_are_the_only_ones_of_tls12_and_in_their_order() {

@@ -75,6 +75,7 @@ pub(super) async fn establish(
         // One generation, for the handshake and all that follows.
         let snapshot = current_snapshot(service).await.ok_or(ConnectionError::NoCredential)?;
         entry.fields.generation = Some(snapshot.generation);
+        snapshot.server_configs.as_ref().map_or(Ok(()), |configs| configs.check(&hello))?;
         // Dialled before anything of ours is sent: an app that does not accept becomes a reset in answer to the
         // ClientHello, which every router takes as "try another instance", whatever the method. Where clients have to be
         // authorized first, this is so only while the app is known not to accept.

@@ -64,11 +64,22 @@ pub(super) fn legacy_version(message: &[u8]) -> Option<[u8; 2]> {
     message.get(MESSAGE_HEADER..)?.first_chunk().copied()
 }
 
+/// Its cipher suites, two bytes each; `None` where the message is shorter.
+pub(super) fn suites(message: &[u8]) -> Option<&[u8]> {
+    let at = suites_at(message)?;
+    message.get(at + 2..)?.get(..length(message, at)?)
+}
+
+/// Where the length of the cipher suites stands, behind legacy_session_id.
+fn suites_at(message: &[u8]) -> Option<usize> {
+    let at = MESSAGE_HEADER + VERSION + RANDOM;
+    Some(at + 1 + usize::from(*message.get(at)?))
+}
+
 /// The extensions of a ClientHello; `None` where they cannot be told apart.
 pub(super) fn extensions(message: &[u8]) -> Option<Vec<Extension<'_>>> {
-    let mut at = MESSAGE_HEADER + VERSION + RANDOM;
-    // legacy_session_id, cipher_suites, legacy_compression_methods, and the length of all extensions.
-    at += 1 + usize::from(*message.get(at)?);
+    // cipher_suites, legacy_compression_methods, and the length of all extensions.
+    let mut at = suites_at(message)?;
     at += 2 + length(message, at)?;
     at += 1 + usize::from(*message.get(at)?);
     at += 2;

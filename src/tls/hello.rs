@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::budget::BudgetExceeded;
 use crate::io::buffers;
 use crate::tls::client_hello::CLIENT_HELLO;
-use crate::tls::hello_rules::{self, BrokenRule};
+use crate::tls::hello_rules::{self, BrokenRule, BrokenRules};
 use crate::tls::server_name::MaskedServerNames;
 
 use self::framing::{Framing, HelloProgress, MAX_HELLO_BYTES};
@@ -26,6 +26,8 @@ pub struct Hello {
     alpn: ProtocolNames,
     server_name: Option<String>,
     tls13: bool,
+    /// A rule that it breaks for servers that speak TLS 1.3.
+    tls13_rule: Option<BrokenRule>,
 }
 
 /// The first byte of the numbers of TLS 1.3's suites (RFC 8446, B.4).
@@ -38,6 +40,14 @@ impl Hello {
     /// Whether the client offers a suite of TLS 1.3, as all do that speak it.
     pub fn offers_tls13(&self) -> bool {
         self.tls13
+    }
+
+    /// Whether a server that speaks TLS 1.3 may answer it.
+    ///
+    /// # Errors
+    /// [`HelloError::Forbidden`]; the caller sends its alert.
+    pub fn allowed_with_tls13(&self) -> Result<(), HelloError> {
+        self.tls13_rule.map_or(Ok(()), |rule| Err(forbidden(rule)))
     }
 
     /// What the handshake starts from. All else that was learned of it is done with.
@@ -140,10 +150,11 @@ pub async fn read_hello(
                     fed => fed,
                 };
                 if let Some(HelloExtensions { alpn, server_name, tls13 }) = fed? {
-                    if let Some(rule) = hello_rules::broken_by(&wire) {
-                        return Err(forbidden(rule));
-                    }
-                    return Ok(Hello { wire, hidden_name, alpn, server_name, tls13 });
+                    let BrokenRules { always, with_tls13: tls13_rule } = hello_rules::broken_by(&wire);
+                    return match always {
+                        Some(rule) => Err(forbidden(rule)),
+                        None => Ok(Hello { wire, hidden_name, alpn, server_name, tls13, tls13_rule }),
+                    };
                 }
                 if wire.len() >= LONGEST_ON_WIRE {
                     return Err(too_long());

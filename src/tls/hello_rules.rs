@@ -17,6 +17,9 @@ const RENEGOTIATION_INFO: [u8; 2] = [0xff, 1];
 const SSL3: [u8; 2] = [3, 0];
 const TLS13: [u8; 2] = [3, 4];
 
+/// TLS_FALLBACK_SCSV: a suite that says that a newer version has been tried before (RFC 7507).
+const FALLBACK: [u8; 2] = [0x56, 0];
+
 /// `renegotiation_info` of a client that shakes hands for the first time: a length of nothing.
 const FIRST_HANDSHAKE: &[u8] = &[0];
 
@@ -29,22 +32,43 @@ pub(super) struct BrokenRule {
     pub(super) what: &'static str,
 }
 
-/// Which rule the ClientHello breaks that is whole in the records of `wire`; the first one, if it breaks several.
-pub(super) fn broken_by(wire: &[u8]) -> Option<BrokenRule> {
-    let message = message(wire)?;
-    if client_hello::legacy_version(&message)? <= SSL3 {
-        return broken(AlertDescription::ProtocolVersion, "its version is that of SSL 3.0 or older (RFC 8446, D.5)");
-    }
-    let extensions = client_hello::extensions(&message)?;
+/// The rules that a ClientHello breaks; the first one of each kind.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BrokenRules {
+    /// One for all servers.
+    pub(super) always: Option<BrokenRule>,
+    /// One for servers that speak TLS 1.3.
+    pub(super) with_tls13: Option<BrokenRule>,
+}
+
+/// What is wrong with the ClientHello that is whole in the records of `wire`. What cannot be told is rustls's to refuse.
+pub(super) fn broken_by(wire: &[u8]) -> BrokenRules {
+    message(wire).and_then(|message| judge(&message)).unwrap_or_default()
+}
+
+fn judge(message: &[u8]) -> Option<BrokenRules> {
+    let (version, suites) = (client_hello::legacy_version(message)?, client_hello::suites(message)?);
+    let extensions = client_hello::extensions(message)?;
     let extension = |typ| extensions.iter().find(|extension| extension.typ == typ);
-    if extension(RENEGOTIATION_INFO).is_some_and(|extension| extension.data != FIRST_HANDSHAKE) {
-        return broken(AlertDescription::HandshakeFailure, "it renegotiates what was never agreed on (RFC 5746, 3.6)");
-    }
-    let alone = extension(SUPPORTED_GROUPS).is_some() && extension(KEY_SHARE).is_none();
-    if alone && extension(SUPPORTED_VERSIONS).is_some_and(names_tls13) {
-        return broken(AlertDescription::MissingExtension, "it has supported_groups and no key_share (RFC 8446, 9.2)");
-    }
-    None
+    let always = if version <= SSL3 {
+        broken(AlertDescription::ProtocolVersion, "its version is that of SSL 3.0 or older (RFC 8446, D.5)")
+    } else if extension(RENEGOTIATION_INFO).is_some_and(|extension| extension.data != FIRST_HANDSHAKE) {
+        broken(AlertDescription::HandshakeFailure, "it renegotiates what was never agreed on (RFC 5746, 3.6)")
+    } else {
+        None
+    };
+    let knows_tls13 = extension(SUPPORTED_VERSIONS).is_some_and(names_tls13);
+    let with_tls13 = if !knows_tls13 && suites.chunks_exact(FALLBACK.len()).any(|suite| suite == FALLBACK) {
+        broken(
+            AlertDescription::InappropriateFallback,
+            "it falls back from TLS 1.3, which is spoken here (RFC 7507, 3)",
+        )
+    } else if knows_tls13 && extension(SUPPORTED_GROUPS).is_some() && extension(KEY_SHARE).is_none() {
+        broken(AlertDescription::MissingExtension, "it has supported_groups and no key_share (RFC 8446, 9.2)")
+    } else {
+        None
+    };
+    Some(BrokenRules { always, with_tls13 })
 }
 
 fn broken(alert: AlertDescription, what: &'static str) -> Option<BrokenRule> {
@@ -78,11 +102,15 @@ mod tests {
 
     /// A ClientHello of this version with these extensions, in records of at most `cut` bytes.
     fn hello(version: [u8; 2], extensions: &[([u8; 2], &[u8])], cut: usize) -> Vec<u8> {
+        hello_with(&[0x13, 1], version, extensions, cut)
+    }
+
+    fn hello_with(suites: &[u8], version: [u8; 2], extensions: &[([u8; 2], &[u8])], cut: usize) -> Vec<u8> {
         let list: Vec<u8> = extensions
             .iter()
             .flat_map(|(typ, data)| [&typ[..], &u16::try_from(data.len()).unwrap().to_be_bytes(), data].concat())
             .collect();
-        let mut body = [&version[..], &[7; 32], &[0, 0, 2, 0x13, 0x01, 1, 0]].concat();
+        let mut body = [&version[..], &[7; 32], &[0, 0, u8::try_from(suites.len()).unwrap()], suites, &[1, 0]].concat();
         body.extend(u16::try_from(list.len()).unwrap().to_be_bytes());
         body.extend(list);
         let mut message = vec![client_hello::CLIENT_HELLO, 0];
@@ -98,26 +126,40 @@ mod tests {
 
     #[test]
     fn each_rule_has_its_alert_however_the_client_hello_is_cut_into_records() {
-        type Case = ([u8; 2], Vec<([u8; 2], &'static [u8])>, Option<AlertDescription>);
+        type Case = ([u8; 2], Vec<([u8; 2], &'static [u8])>, Option<AlertDescription>, Option<AlertDescription>);
         let cases: [Case; 9] = [
-            ([3, 3], vec![VERSIONS, GROUPS, SHARE, (RENEGOTIATION_INFO, &[0])], None),
-            ([3, 3], vec![GROUPS], None),
-            ([3, 3], vec![(SUPPORTED_VERSIONS, &[2, 3, 3]), GROUPS], None),
-            ([3, 1], vec![VERSIONS, GROUPS, SHARE], None),
-            ([3, 3], vec![VERSIONS, GROUPS], Some(AlertDescription::MissingExtension)),
-            ([3, 0], vec![VERSIONS, GROUPS, SHARE], Some(AlertDescription::ProtocolVersion)),
-            ([0, 2], vec![], Some(AlertDescription::ProtocolVersion)),
-            ([3, 3], vec![(RENEGOTIATION_INFO, &[1, 9])], Some(AlertDescription::HandshakeFailure)),
-            ([3, 3], vec![(RENEGOTIATION_INFO, &[])], Some(AlertDescription::HandshakeFailure)),
+            ([3, 3], vec![VERSIONS, GROUPS, SHARE, (RENEGOTIATION_INFO, &[0])], None, None),
+            ([3, 3], vec![GROUPS], None, None),
+            ([3, 3], vec![(SUPPORTED_VERSIONS, &[2, 3, 3]), GROUPS], None, None),
+            ([3, 1], vec![VERSIONS, GROUPS, SHARE], None, None),
+            ([3, 3], vec![VERSIONS, GROUPS], None, Some(AlertDescription::MissingExtension)),
+            ([3, 0], vec![VERSIONS, GROUPS, SHARE], Some(AlertDescription::ProtocolVersion), None),
+            ([0, 2], vec![], Some(AlertDescription::ProtocolVersion), None),
+            ([3, 3], vec![(RENEGOTIATION_INFO, &[1, 9])], Some(AlertDescription::HandshakeFailure), None),
+            ([3, 3], vec![(RENEGOTIATION_INFO, &[])], Some(AlertDescription::HandshakeFailure), None),
         ];
-        for (version, extensions, expected) in cases {
+        for (version, extensions, always, with_tls13) in cases {
             for cut in [1, 3, 60, 1 << 14] {
                 let mut wire = hello(version, &extensions, cut);
-                assert_eq!(broken_by(&wire).map(|rule| rule.alert), expected, "{version:?} {extensions:?} {cut}");
+                let alerts = |wire: &[u8]| {
+                    let BrokenRules { always, with_tls13 } = broken_by(wire);
+                    (always.map(|rule| rule.alert), with_tls13.map(|rule| rule.alert))
+                };
+                assert_eq!(alerts(&wire), (always, with_tls13), "{version:?} {extensions:?} {cut}");
                 wire.extend([20, 3, 3, 0, 1, 1]);
-                assert_eq!(broken_by(&wire).map(|rule| rule.alert), expected, "with something behind it");
+                assert_eq!(alerts(&wire), (always, with_tls13), "with something behind it");
             }
         }
+    }
+
+    #[test]
+    fn a_client_that_falls_back_from_tls_1_3_is_known_by_its_suites() {
+        let falls_back = [0xc0, 0x2f, 0x56, 0];
+        let rule = broken_by(&hello_with(&falls_back, [3, 3], &[], 99)).with_tls13;
+        assert_eq!(rule.map(|rule| rule.alert), Some(AlertDescription::InappropriateFallback));
+        assert_eq!(broken_by(&hello_with(&falls_back, [3, 3], &[VERSIONS, GROUPS, SHARE], 99)), BrokenRules::default());
+        // The same two bytes, and not as one suite.
+        assert_eq!(broken_by(&hello_with(&[0xc0, 0x56, 0, 0x2f], [3, 3], &[], 99)), BrokenRules::default());
     }
 
     proptest::proptest! {

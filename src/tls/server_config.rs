@@ -13,7 +13,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::config::{TlsSettings, TlsVersion};
 use crate::crypto::provider_of;
-use crate::tls::{ClientVerifier, Hello, server_name};
+use crate::tls::{ClientVerifier, Hello, HelloError, server_name};
 use crate::trust::{ClientAuth, ClientAuthenticator};
 
 /// One ticket lets a client resume once, and its resumption brings the next: more would be encrypted for nothing.
@@ -101,6 +101,17 @@ impl ServerConfigs {
             ClientAuth::Certificate(authenticator) => ConfigSource::Certificate(authenticator.clone()),
         };
         Ok(Self { template, client_auth })
+    }
+
+    /// Whether `hello` may be answered at all, under the versions that are spoken.
+    ///
+    /// # Errors
+    /// [`HelloError::Forbidden`].
+    pub fn check(&self, hello: &Hello) -> Result<(), HelloError> {
+        match self.template.settings.max_version {
+            TlsVersion::Tls13 => hello.allowed_with_tls13(),
+            TlsVersion::Tls12 => Ok(()),
+        }
     }
 
     /// The answer to `hello`.

@@ -246,6 +246,8 @@ impl SessionState {
                     self.announced = 0;
                     return self.on_key_update(*byte);
                 }
+                // One that says that it is longer, or shorter.
+                Some(_) if self.announced > 0 => return Err(AlertDescription::DecodeError.into()),
                 _ => return Err(AlertDescription::UnexpectedMessage.into()),
             }
         }

@@ -379,6 +379,7 @@ fn a_client_that_speaks_no_tls_from_1_2_on_is_told_so_and_the_log_says_which_ver
 
 #[test]
 fn a_client_hello_that_an_rfc_forbids_is_refused_by_the_alert_that_it_names_and_reaches_no_app() {
+    type Case<'a> = ([u8; 2], [u8; 4], Vec<&'a [u8]>, u8, &'a str);
     let app = App::start();
     let credentials = Credentials::new();
     let sidecar = Setup::proxy(&credentials, app.addr()).ready();
@@ -387,17 +388,20 @@ fn a_client_hello_that_an_rfc_forbids_is_refused_by_the_alert_that_it_names_and_
     let groups: &[u8] = &[0, 10, 0, 4, 0, 2, 0, 29];
     let schemes: &[u8] = &[0, 13, 0, 4, 0, 2, 4, 3];
     let renegotiates: &[u8] = &[0xff, 1, 0, 2, 1, 9];
-    let cases: [([u8; 2], Vec<&[u8]>, u8, &str); 3] = [
-        ([3, 0], vec![versions, groups, schemes], 70, "RFC 8446, D.5"),
-        ([3, 3], vec![versions, groups, schemes], 109, "RFC 8446, 9.2"),
-        ([3, 3], vec![groups, schemes, renegotiates], 40, "RFC 5746, 3.6"),
+    let share: &[u8] = &[0, 51, 0, 2, 0, 0];
+    let (suites, fallback) = ([0x13, 0x01, 0xc0, 0x2b], [0x56, 0x00, 0xc0, 0x2b]);
+    let cases: [Case<'_>; 4] = [
+        ([3, 0], suites, vec![versions, groups, share, schemes], 70, "RFC 8446, D.5"),
+        ([3, 3], suites, vec![versions, groups, schemes], 109, "RFC 8446, 9.2"),
+        ([3, 3], suites, vec![groups, schemes, renegotiates], 40, "RFC 5746, 3.6"),
+        ([3, 3], fallback, vec![groups, schemes], 86, "RFC 7507, 3"),
     ];
     let record =
         |payload: &[u8]| [&[22, 3, 1], &u16::try_from(payload.len()).unwrap().to_be_bytes()[..], payload].concat();
     let mut wires = Vec::new();
-    for (version, extensions, alert, rule) in cases {
+    for (version, suites, extensions, alert, rule) in cases {
         let extensions = extensions.concat();
-        let mut body = [&version[..], &[7; 32], &[0, 0, 4, 0x13, 0x01, 0xc0, 0x2b, 1, 0]].concat();
+        let mut body = [&version[..], &[7; 32], &[0, 0, 4], &suites, &[1, 0]].concat();
         body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
         body.extend(extensions);
         let message = [&[1, 0, 0, u8::try_from(body.len()).unwrap()], body.as_slice()].concat();

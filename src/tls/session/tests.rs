@@ -427,6 +427,22 @@ fn a_client_is_told_what_is_wrong_with_its_alert() {
 }
 
 #[test]
+fn new_keys_are_announced_by_one_byte_and_another_message_is_told_apart_from_another_length() {
+    let cases: [(&[u8], AlertDescription); 4] = [
+        (&[24, 0, 0, 2, 0, 0], AlertDescription::DecodeError),
+        (&[24, 0, 0, 0], AlertDescription::DecodeError),
+        (&[24, 0, 0, 1, 0, 0], AlertDescription::UnexpectedMessage),
+        (&[11, 0, 0, 1, 0], AlertDescription::UnexpectedMessage),
+    ];
+    for (payload, alert) in cases {
+        let (mut session, mut rogue) = rogue13();
+        let (mut out, mut wire) = (Outgoing::default(), rogue.seal(ContentType::Handshake, payload));
+        assert!(session.decrypt(&mut wire, &mut out, |_| ControlFlow::Continue(())).is_err());
+        assert_eq!(rogue.receive(out.bytes()).unwrap(), [Received::Alert(alert)], "{payload:?}");
+    }
+}
+
+#[test]
 fn a_sealed_record_is_longer_than_its_plaintext_by_no_more_than_its_version_allows() {
     for (mut two, expansion) in [(tls13(), 256), (tls12(), 2048)] {
         let header = |length: usize| [&[23, 3, 3][..], &u16::try_from(length).unwrap().to_be_bytes()].concat();
