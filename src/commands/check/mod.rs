@@ -104,7 +104,8 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
 
     let descriptors = machine::descriptor_limit();
     limits::judge_descriptors(config.limits.connections, descriptors, found);
-    let memory = config.limits.memory.or_else(|| machine.memory_limit());
+    let found_limits = [machine.memory_limit(), sys::limits::process_memory_limit()];
+    let memory = config.limits.memory.or_else(|| found_limits.into_iter().flatten().min());
     limits::judge_memory(config.limits.connections, descriptors, memory, found);
     limits::judge_threads(config.threads, sys::limits::cpus(), found);
     let meets_routers = machine::on_cloud_foundry() || config.listeners.iter().any(|listener| listener.http.is_some());
