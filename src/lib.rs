@@ -55,3 +55,6 @@ pub mod secrets;
 pub mod cli;
 pub mod commands;
 pub mod sidecar;
+
+#[cfg(test)]
+mod simulation;

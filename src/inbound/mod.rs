@@ -25,7 +25,7 @@ use crate::budget::{Budgets, Reservation};
 use crate::config::{AccessLogFilter, AdmittedPeers, Dial, Network, ProxyProtocol, Timeouts};
 use crate::credentials::{Snapshot, SnapshotReceiver};
 use crate::identity::Client;
-use crate::io::AppStream;
+use crate::io::{AppStream, Socket};
 use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};
 use crate::policy::{Denial, Permit};

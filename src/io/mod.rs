@@ -8,6 +8,7 @@ mod look;
 mod outgoing;
 mod owned_task;
 mod plain_stream;
+mod socket;
 mod tallied;
 mod write_buffer;
 
@@ -17,6 +18,7 @@ pub(crate) use look::Look;
 pub use outgoing::Outgoing;
 pub(crate) use owned_task::OwnedTask;
 pub(crate) use plain_stream::PlainStream;
+pub use socket::{ClientSocket, Socket};
 pub(crate) use tallied::{ReadLimitReached, TalliedStream, Tally, TallySince};
 pub(crate) use write_buffer::WriteBuffer;
 

@@ -24,7 +24,7 @@ use super::stream::EndpointStream;
 use crate::budget::Reservation;
 use crate::http::ResponseTracker;
 use crate::io::buffers::{Buffers, READ};
-use crate::io::{AppStream, Look, Transferred, WriteBuffer, buffers};
+use crate::io::{AppStream, Look, Socket, Transferred, WriteBuffer, buffers};
 use crate::relay::{BacklogWatch, IdleTimer, delivered_to};
 
 /// What is read at a time however short memory is, in bytes.

@@ -13,6 +13,8 @@ mod running;
 mod secrets;
 mod shared;
 mod shutdown;
+#[cfg(test)]
+mod simulation;
 mod sockets;
 mod workers;
 

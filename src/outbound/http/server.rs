@@ -21,7 +21,7 @@ use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
 use crate::budget::Budget;
 use crate::http::{HangUp, HeadRefusal, HeadRules, Heads, MAX_HEAD, RequestHead, RequestInFlight, ScannedStream};
-use crate::io::AppStream;
+use crate::io::{AppStream, Socket};
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::session::OutboundSession;
