@@ -131,6 +131,7 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulation::simulate;
 
     fn budget(limit: u64) -> Arc<Budget> {
         Arc::new(Budget::new(Some(limit)))
@@ -188,5 +189,44 @@ mod tests {
         reservation.try_resize(1 << 40).unwrap();
         assert_eq!((budget.held(), budget.is_short(), budget.limit()), (0, false, None));
         assert!(budget.share() > 1 << 40);
+    }
+
+    #[test]
+    fn under_every_schedule_what_is_held_is_the_sum_of_what_holders_have_and_nothing_is_left_behind() {
+        let report = simulate("budgets", 400_000, |run| {
+            let limit = 1 + run.length(1 << 30);
+            let budget = budget(limit as u64);
+            let mut holders = vec![budget.reservation()];
+            while run.goes_on() {
+                let at = run.below(holders.len());
+                let (held, before) = (budget.held(), holders[at].bytes());
+                let bytes = run.length(2 * limit);
+                run.step(format_args!("{held} of {limit} are held, {before} by {at}, who wants {bytes}"));
+                match run.below(8) {
+                    0 => holders.push(budget.reservation()),
+                    1 if holders.len() > 1 => drop(holders.swap_remove(at)),
+                    2 => holders[at].set(bytes),
+                    _ => {
+                        let free = limit.saturating_sub(held).saturating_add(before);
+                        match holders[at].try_resize(bytes) {
+                            Ok(()) => {
+                                run.saw("granted");
+                                assert!(bytes <= before || bytes <= free / SHARE_DIVISOR, "more than a share");
+                                assert!(budget.held() <= limit.max(held), "more than there is");
+                            }
+                            Err(BudgetExceeded) => {
+                                run.saw("refused");
+                                assert!(bytes > before, "what is given back is never refused");
+                                assert_eq!((budget.held(), holders[at].bytes()), (held, before));
+                            }
+                        }
+                    }
+                }
+                assert_eq!(budget.held(), holders.iter().map(Reservation::bytes).sum::<usize>());
+            }
+            drop(holders);
+            assert_eq!(budget.held(), 0);
+        });
+        report.has_seen(&["granted", "refused"]);
     }
 }

@@ -56,3 +56,6 @@ pub mod secrets;
 pub mod cli;
 pub mod commands;
 pub mod sidecar;
+
+#[cfg(test)]
+mod simulation;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::load;
 use super::load::LoadError;
 use super::load_failure::LoadFault;
-use super::source::{Previous, ReloadSource};
+use super::source::{Previous, ReloadSource, SETTLE};
 use super::trust_files::{TrustFileKind, TrustFiles};
 use super::watch::Replacement;
 use super::{FileKind, TrustError};
@@ -316,8 +316,8 @@ impl ReloadSource for ClientPolicySource {
     }
 
     /// An empty policy is a policy, and a document that is cut off between two names still reads as one.
-    fn may_be_torn(&self) -> bool {
-        true
+    fn settle_interval(&self) -> Option<Duration> {
+        Some(SETTLE)
     }
 
     fn read(&self, before: Option<&ClientPolicyFiles>) -> Result<ClientPolicyFiles, TrustError> {

@@ -154,8 +154,8 @@ impl ReloadSource for PairSource {
     }
 
     /// Two halves of different pairs do not match, and half a text ends within a block.
-    fn may_be_torn(&self) -> bool {
-        false
+    fn settle_interval(&self) -> Option<Duration> {
+        None
     }
 
     fn read(&self, _before: Option<&PairTexts>) -> Result<PairTexts, LoadError> {

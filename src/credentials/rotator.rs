@@ -23,6 +23,8 @@ use crate::trust::ClientPolicy;
 
 mod last_good_sources;
 mod registration;
+#[cfg(test)]
+mod simulation;
 
 use last_good_sources::LastGoodSources;
 

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::load_failure::LoadFault;
-use super::source::ReloadSource;
+use super::source::{ReloadSource, SETTLE};
 use super::trust_files::{TrustFileKind, TrustFiles};
 use super::{FileKind, TrustError};
 use crate::config::OutboundCa;
@@ -89,8 +90,8 @@ impl ReloadSource for ServerTrustSource {
     }
 
     /// A bundle that is cut off between two certificates still reads as one.
-    fn may_be_torn(&self) -> bool {
-        true
+    fn settle_interval(&self) -> Option<Duration> {
+        Some(SETTLE)
     }
 
     fn read(&self, before: Option<&ServerTrustFiles>) -> Result<ServerTrustFiles, TrustError> {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::load_failure::{LoadFailureTracker, LoadFault, ReloadFailure};
 
 /// How long files that could be torn must stand still before they count.
-const SETTLE: Duration = Duration::from_millis(50);
+pub(super) const SETTLE: Duration = Duration::from_millis(50);
 
 /// Files that change all the time are taken as they are after this many looks.
 const MAX_SETTLES: usize = 10;
@@ -35,8 +35,8 @@ pub(super) trait ReloadSource: Clone + PartialEq + Send + Sync + 'static {
     /// What is watched: files and folders.
     fn paths(&self) -> Vec<PathBuf>;
 
-    /// Whether a text that is still being written may read as a whole one, so that it has to stand still first.
-    fn may_be_torn(&self) -> bool;
+    /// How long what was read has to stand still before it counts, where a text that is still being written may read as a whole one.
+    fn settle_interval(&self) -> Option<Duration>;
 
     /// Reads the files. `before` is what stood in them when they were last good.
     fn read(&self, before: Option<&Self::Raw>) -> Result<Self::Raw, Self::Error>;
@@ -215,11 +215,12 @@ impl<S: ReloadSource> LastGood<S> {
 /// and an empty policy admits nobody: taken in that moment it would end every connection.
 fn settled<S: ReloadSource>(source: &S, known: &S::Raw) -> Result<S::Raw, S::Error> {
     let mut raw = source.read(Some(known))?;
+    let Some(interval) = source.settle_interval() else { return Ok(raw) };
     for _ in 0..MAX_SETTLES {
-        if raw == *known || !source.may_be_torn() {
+        if raw == *known {
             break;
         }
-        std::thread::sleep(SETTLE);
+        std::thread::sleep(interval);
         let again = source.read(Some(known))?;
         if again == raw {
             break;
@@ -228,3 +229,6 @@ fn settled<S: ReloadSource>(source: &S, known: &S::Raw) -> Result<S::Raw, S::Err
     }
     Ok(raw)
 }
+
+#[cfg(test)]
+mod simulation;

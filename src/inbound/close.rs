@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::inbound::ConnectionError;
 use crate::inbound::linger::{UndeliveredBytes, linger, linger_until_delivered};
-use crate::io::Outgoing;
+use crate::io::{Outgoing, Socket};
 use crate::lifecycle::Phase;
 use crate::proxy_protocol::HeaderError;
 use crate::relay::Relay;

@@ -1,27 +1,36 @@
-//! When a connection is over, whatever it does.
+//! When a connection has to end, whatever it does.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
-use crate::inbound::AuthorizedClient;
+use super::active::AuthorizedClient;
+use crate::sys::wall_clock::WallClockTimer;
 use crate::telemetry::CloseReason;
 
 /// When a connection is over, whatever it does. Never where no end is set, and then it costs no timer.
 #[derive(Debug)]
-pub(super) struct Deadline(Option<(Pin<Box<Sleep>>, CloseReason)>);
+pub(super) struct Deadline(Option<Box<DeadlineTimers>>);
+
+/// Of which at least one is there.
+#[derive(Debug)]
+struct DeadlineTimers {
+    /// The end of the validity of the client's certificate.
+    expiry: Option<WallClockTimer>,
+    /// The end of the longest life.
+    max_age: Option<Pin<Box<Sleep>>>,
+}
 
 impl Deadline {
     /// The end of the validity of the client's certificate, or of the longest life, whichever is first.
     pub(super) fn first_of(authorization: Option<&AuthorizedClient>, max_age: Option<Duration>) -> Self {
         let holder = authorization.and_then(|authorization| authorization.client.certificate());
-        let expiry = holder.map(|holder| (until(holder.not_after), CloseReason::PeerExpired));
-        let too_old = max_age.map(|limit| (tokio::time::Instant::now() + limit, CloseReason::MaxAge));
-        let first = expiry.into_iter().chain(too_old).min_by_key(|(at, _)| *at);
-        Self(first.map(|(at, reason)| (Box::pin(sleep_until(at)), reason)))
+        let expiry = holder.map(|holder| WallClockTimer::at(holder.not_after));
+        let max_age = max_age.map(|limit| Box::pin(sleep(limit)));
+        Self((expiry.is_some() || max_age.is_some()).then(|| Box::new(DeadlineTimers { expiry, max_age })))
     }
 }
 
@@ -29,14 +38,13 @@ impl Future for Deadline {
     type Output = CloseReason;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        match &mut self.0 {
-            Some((timer, reason)) => timer.as_mut().poll(cx).map(|()| *reason),
+        let Some(DeadlineTimers { expiry, max_age }) = self.0.as_deref_mut() else { return Poll::Pending };
+        if expiry.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready()) {
+            return Poll::Ready(CloseReason::PeerExpired);
+        }
+        match max_age {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| CloseReason::MaxAge),
             None => Poll::Pending,
         }
     }
-}
-
-/// When the wall clock will show `time`.
-fn until(time: SystemTime) -> tokio::time::Instant {
-    tokio::time::Instant::now() + time.duration_since(SystemTime::now()).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::io::Socket;
 use crate::sys::socket;
 
 /// A connection to the app.
@@ -19,22 +20,6 @@ pub enum AppStream {
 }
 
 impl AppStream {
-    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
-            Self::Unix(stream) => stream.poll_read_ready(cx),
-        }
-    }
-
-    /// Whether the app, or the kernel in the place of an app that has died, has reset the connection.
-    pub fn is_reset(&self) -> bool {
-        let error = match self {
-            Self::Tcp(stream) => stream.take_error(),
-            Self::Unix(stream) => stream.take_error(),
-        };
-        !matches!(error, Ok(None))
-    }
-
     /// Whether the app has ended its sending, or has gone, however much it has sent before.
     pub fn has_hung_up(&self) -> bool {
         match self {
@@ -43,25 +28,38 @@ impl AppStream {
         }
     }
 
-    /// The app reads an end of file; its own sending goes on.
-    pub fn end_sending(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => socket::end_sending(stream),
-            Self::Unix(stream) => socket::end_sending(stream),
-        }
-    }
-
     /// The app sees a reset, so that what it got does not look whole. A Unix socket cannot say that: there it is an end
     /// of file, and an error once the app writes.
     pub fn reset(self) {
         self.reset_on_close();
     }
+}
 
-    /// As [`AppStream::reset`], once it is dropped.
-    pub(crate) fn reset_on_close(&self) {
+impl Socket for AppStream {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    fn end_sending(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.end_sending(),
+            Self::Unix(stream) => socket::end_sending(stream),
+        }
+    }
+
+    fn reset_on_close(&self) {
         if let Self::Tcp(stream) = self {
-            // When the option cannot be set the socket is closed all the same.
-            let _ = stream.set_zero_linger();
+            stream.reset_on_close();
+        }
+    }
+
+    fn is_reset(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_reset(),
+            Self::Unix(stream) => !matches!(stream.take_error(), Ok(None)),
         }
     }
 }

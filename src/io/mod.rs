@@ -9,6 +9,7 @@ mod outgoing;
 mod owned_task;
 mod periodic_check;
 mod plain_stream;
+mod socket;
 mod write_buffer;
 
 pub use app_stream::AppStream;
@@ -18,6 +19,7 @@ pub use outgoing::Outgoing;
 pub(crate) use owned_task::OwnedTask;
 pub(crate) use periodic_check::PeriodicCheck;
 pub(crate) use plain_stream::PlainStream;
+pub use socket::{ClientSocket, Socket};
 pub(crate) use write_buffer::WriteBuffer;
 
 /// Plaintext bytes that were carried.

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Slots;
 use crate::budget::Budgets;
 use crate::config::Limits;
-use crate::sys::{cgroup, limits};
+use crate::sys::limits;
 
 /// Descriptors that are not for connections: listeners, the runtime's, files that are read.
 const RESERVED_DESCRIPTORS: u64 = 64;
@@ -87,7 +87,7 @@ pub fn capacity(configured: &Limits, limit: DescriptorLimit) -> Capacity {
         DescriptorLimit::Raised => raised_descriptor_limit().unwrap_or(DESCRIPTORS_ASSUMED),
         DescriptorLimit::AsGiven => limits::highest_descriptor_limit(),
     };
-    let memory = configured.memory.or_else(cgroup::memory_limit);
+    let memory = configured.memory.or_else(limits::memory_limit);
     let fitting = max_connections(Some(descriptors), memory);
     let connections = configured.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
     let handshakes = configured.handshakes.unwrap_or(connections);

@@ -192,33 +192,12 @@ impl Endpoints {
                     Resolution::Failed(_) => ResolveResult::Failed,
                 };
                 self.counters.count_resolve(result, began);
-                let addresses = match resolution {
-                    Resolution::Addresses(addresses, ttl) => {
-                        next = next.min(ttl.max(MIN_REFRESH));
-                        addresses
-                    }
-                    Resolution::Partly(mut addresses, family) => {
-                        next = MIN_REFRESH;
-                        let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
-                        addresses.extend(known.filter(|ip| family.has(**ip)));
-                        addresses
-                    }
-                    Resolution::Empty => {
-                        next = MIN_REFRESH;
-                        Vec::new()
-                    }
-                    Resolution::Failed(why) => {
+                match self.resolved(name, resolution, &mut found) {
+                    Ok(holds) => next = next.min(holds.max(MIN_REFRESH)),
+                    Err(why) => {
                         next = MIN_REFRESH;
                         failure = Some(format!("{name}: {why}"));
-                        continue;
                     }
-                };
-                found.retain(|(known, _)| known != name);
-                found.push((name.to_owned(), addresses));
-                // One name does not wait for another.
-                self.replace(&found);
-                if !self.current().is_empty() {
-                    self.know();
                 }
             }
             match failure {
@@ -247,6 +226,35 @@ impl Endpoints {
                 } => {}
             }
         }
+    }
+
+    /// `name` resolves to this, beside what was `found` of all names, and one name does not wait for another. Gives for how long it holds.
+    ///
+    /// # Errors
+    /// Why nobody could say; then what was known holds.
+    pub(super) fn resolved(
+        &self,
+        name: &str,
+        resolution: Resolution,
+        found: &mut Vec<(String, Vec<IpAddr>)>,
+    ) -> Result<Duration, String> {
+        let (addresses, holds) = match resolution {
+            Resolution::Addresses(addresses, ttl) => (addresses, ttl),
+            Resolution::Partly(mut addresses, family) => {
+                let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
+                addresses.extend(known.filter(|ip| family.has(**ip)));
+                (addresses, Duration::ZERO)
+            }
+            Resolution::Empty => (Vec::new(), Duration::ZERO),
+            Resolution::Failed(why) => return Err(why),
+        };
+        found.retain(|(known, _)| known != name);
+        found.push((name.to_owned(), addresses));
+        self.replace(found);
+        if !self.current().is_empty() {
+            self.know();
+        }
+        Ok(holds)
     }
 
     /// The endpoints that there are may be used, or it is known that there is none.
@@ -416,9 +424,11 @@ impl Endpoints {
     fn eject(&self, endpoint: &Endpoint, note: fn(&mut Outlier, Option<u32>, bool, Instant, f64) -> bool) {
         let now = Instant::now();
         let all = self.current();
-        let ejected = all.iter().filter(|one| one.availability(now) == Availability::Ejected).count();
+        // Those whose time is over have their place as long as nothing has come of it.
+        let is_ejected = |one: &&Arc<Endpoint>| one.availability(now) != Availability::Ready;
+        let others = all.iter().filter(is_ejected).filter(|one| !std::ptr::eq(&***one, endpoint)).count();
         // Never more than half, so never the last.
-        let may_be = 2 * (ejected + 1) <= all.len();
+        let may_be = 2 * (others + 1) <= all.len();
         let ejects = note(&mut lock(&endpoint.outlier), self.eject, may_be, now, fastrand::f64());
         if ejects {
             self.counters.count_ejection();

@@ -21,6 +21,8 @@ mod relay;
 mod resolve;
 mod retirement;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod stream;
 mod tcp;
 

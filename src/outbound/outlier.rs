@@ -99,7 +99,7 @@ impl Outlier {
     fn eject_after(&mut self, failures: u32, limit: Option<u32>, may_be: bool, now: Instant, random: f64) -> bool {
         let was_ejected = self.until.is_some();
         self.probed = None;
-        if limit.is_none_or(|limit| failures < limit) || !(may_be || was_ejected) {
+        if limit.is_none_or(|limit| failures < limit) || !may_be {
             return false;
         }
         let doubled = FIRST.saturating_mul(1 << self.ejections.min(10)).min(LONGEST);
@@ -165,7 +165,7 @@ mod tests {
             assert_eq!(outlier.availability(now), Availability::Probe);
             outlier.probe(now);
             assert_eq!(outlier.availability(now), Availability::Ejected, "one at a time");
-            assert!(!outlier.failed(Some(1), false, now, 0.5), "it is ejected already");
+            assert!(!outlier.failed(Some(1), true, now, 0.5), "it is ejected already");
         }
         now += 60 * SECOND;
         outlier.probe(now);

@@ -24,7 +24,7 @@ use super::stream::EndpointStream;
 use crate::budget::Reservation;
 use crate::http::ResponseTracker;
 use crate::io::buffers::{Buffers, READ};
-use crate::io::{AppStream, PeriodicCheck, Transferred, WriteBuffer, buffers};
+use crate::io::{AppStream, PeriodicCheck, Socket, Transferred, WriteBuffer, buffers};
 use crate::relay::{
     BacklogWatch, IdleTimer, MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferState, TransferStep, delivered_to,
 };

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use super::attempts::Verified;
 use super::dialler::Dialler;
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
+use crate::sys::wall_clock::WallClockTimer;
 use crate::telemetry::OutboundCloseReason;
 use crate::trust::ServerDenialReason;
 
@@ -32,9 +33,10 @@ pub(super) struct Retirement<'a> {
     /// What is in force now, and by what the connection was made; `None`: nobody was asked.
     made: Option<(&'a SnapshotReceiver<OutboundSnapshot>, &'a Verified)>,
     generations: Option<watch::Receiver<u64>>,
-    timer: OptionalTimer,
+    /// `None`: the pair has no end that is known.
+    timer: Option<Box<WallClockTimer>>,
     /// The last moment of the pair; `None` once it is time to let go of the connection, or if there is none.
-    end: Option<Instant>,
+    end: Option<SystemTime>,
     /// It is time to let go, or that was said.
     is_due: bool,
     is_told: bool,
@@ -46,16 +48,15 @@ impl<'a> Retirement<'a> {
     pub(super) fn of(dialler: &'a Dialler, verified: Option<&'a Verified>) -> Self {
         let made = dialler.snapshots.as_ref().zip(verified);
         let validity = verified.and_then(|verified| verified.snapshot.validity);
-        let end = validity.map(|validity| {
-            let left = validity.not_after.duration_since(SystemTime::now()).unwrap_or_default();
-            (Instant::now() + left, validity.not_after.duration_since(validity.not_before).unwrap_or_default())
+        let let_go = validity.map(|validity| {
+            let lifetime = validity.not_after.duration_since(validity.not_before).unwrap_or_default();
+            validity.not_after.checked_sub((lifetime / LATEST_PART).min(LATEST)).unwrap_or(validity.not_after)
         });
-        let let_go = end.map(|(end, lifetime)| end.checked_sub((lifetime / LATEST_PART).min(LATEST)).unwrap_or(end));
         Self {
             made,
             generations: made.map(|(snapshots, _)| snapshots.generations()),
-            timer: OptionalTimer::at(let_go),
-            end: end.map(|(end, _)| end),
+            timer: let_go.map(WallClockTimer::at).map(Box::new),
+            end: validity.map(|validity| validity.not_after),
             is_due: false,
             is_told: false,
             is_over: false,
@@ -94,12 +95,18 @@ impl<'a> Retirement<'a> {
                 None => std::future::pending().await,
             }
         };
+        let over = async {
+            match &mut self.timer {
+                Some(timer) => timer.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = generations => {}
-            () = &mut self.timer => match self.end.take() {
+            () = over => match self.end.take() {
                 Some(end) => {
                     self.is_due = true;
-                    self.timer = OptionalTimer::at(Some(end));
+                    self.timer = Some(Box::new(WallClockTimer::at(end)));
                 }
                 None => self.is_over = true,
             },
@@ -113,12 +120,7 @@ pub(super) struct OptionalTimer(Option<Pin<Box<Sleep>>>);
 impl OptionalTimer {
     /// One that ends in `after`; `None`: never.
     pub(super) fn after(after: Option<Duration>) -> Self {
-        Self::at(after.map(|after| Instant::now() + after))
-    }
-
-    /// One that ends then; `None`: never.
-    pub(super) fn at(at: Option<Instant>) -> Self {
-        Self(at.map(|at| Box::pin(sleep_until(at))))
+        Self(after.map(|after| Box::pin(sleep(after))))
     }
 }
 

@@ -15,6 +15,8 @@
 
 mod idle;
 mod plain;
+#[cfg(test)]
+mod simulation;
 mod stall;
 mod transfer;
 
@@ -28,9 +30,8 @@ use tokio::net::TcpStream;
 
 use crate::budget::Reservation;
 use crate::http::{KeepAliveEnder, ResponseTracker, WebSocketEnder};
-use crate::io::{AppStream, Transferred, WriteBuffer, buffers};
+use crate::io::{AppStream, ClientSocket, Socket, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
-use crate::sys::send_queue;
 use crate::tls::{Established, Session, Stream, StreamParts};
 pub(crate) use idle::IdleTimer;
 pub(crate) use plain::PlainRelay;
@@ -69,9 +70,9 @@ pub struct NoBacklogProgress;
 
 /// The client's TLS session and the app's connection, and the bytes on their way between them.
 #[derive(Debug)]
-pub struct Relay {
-    client: TcpStream,
-    app: AppStream,
+pub struct Relay<C = TcpStream, A = AppStream> {
+    client: C,
+    app: A,
     session: Session,
     /// Ciphertext from the client that is not decrypted: part of a record, or what waits behind `to_app`.
     held: Vec<u8>,
@@ -122,8 +123,8 @@ pub fn chain_memory(established: &Established) -> usize {
 
 /// Of `sent` bytes, those that have left the kernel for the client, where some more are `blocked`: the kernel takes more in large steps
 /// only, many seconds apart for a slow client. It grows as long as the client takes any; nothing else can be said of it.
-pub(crate) fn delivered_to(client: &TcpStream, sent: u64, blocked: bool) -> u64 {
-    let waiting = if blocked { send_queue::unacknowledged(client).ok().flatten().unwrap_or_default() } else { 0 };
+pub(crate) fn delivered_to(client: &impl ClientSocket, sent: u64, blocked: bool) -> u64 {
+    let waiting = if blocked { client.unacknowledged() } else { 0 };
     sent.wrapping_sub(waiting)
 }
 
@@ -141,15 +142,15 @@ pub(crate) enum TransferState {
     Done,
 }
 
-impl Relay {
+impl<C: ClientSocket, A: Socket> Relay<C, A> {
     /// A relay between the established session on `client` and `app`. No permit, no bytes. The app gets `proxy_header` (PROXY
     /// protocol) in front of whatever the client sends, and need not wait for that. What the relay keeps is of `reservation`, which has room for
     /// [`chain_memory`] of the session.
     pub fn new(
         _: &Permit,
-        client: TcpStream,
+        client: C,
         established: Established,
-        app: AppStream,
+        app: A,
         proxy_header: Vec<u8>,
         reservation: Reservation,
     ) -> Self {
@@ -174,54 +175,6 @@ impl Relay {
             idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
         }
-    }
-
-    /// A relay between a client whose connection has carried requests so far, and `app`, which both have agreed to speak another protocol. No
-    /// permit, no bytes. `for_app` and `for_client` have come already from the other side, and `before` was
-    /// carried before that.
-    ///
-    /// # Errors
-    /// The session's keys are worn out.
-    pub(crate) fn of_stream(
-        _: &Permit,
-        client: Stream,
-        app: AppStream,
-        (mut for_app, for_client): (Vec<u8>, &[u8]),
-        before: Transferred,
-        reservation: Reservation,
-    ) -> io::Result<Self> {
-        let StreamParts { tcp, mut session, plaintext, held, unsent } = client.into_parts();
-        for_app.extend_from_slice(&plaintext);
-        let mut to_client = unsent;
-        buffers::with(|buffers| {
-            buffers.output.clear();
-            session.encrypt(for_client, &mut buffers.output).map_err(io::Error::other)?;
-            to_client.push(buffers.output.bytes());
-            Ok::<_, io::Error>(())
-        })?;
-        Ok(Self {
-            client: tcp,
-            app,
-            more_held: !held.is_empty(),
-            held,
-            session,
-            transferred: Transferred {
-                up: before.up + for_app.len() as u64,
-                down: before.down + to_client.len() as u64,
-            },
-            announced: 0,
-            chain: 0,
-            to_app: WriteBuffer::from(for_app),
-            to_client,
-            up: TransferState::Open,
-            down: TransferState::Open,
-            app_was_reset: false,
-            app_is_gone: false,
-            rare: None,
-            reservation,
-            idle: IdleTimer::default(),
-            exchange: ResponseTracker::default(),
-        })
     }
 
     /// Takes no more from the client; to the app it is as if the client had ended its sending.
@@ -298,7 +251,7 @@ impl Relay {
     }
 
     /// Both ends' connections, to be closed as `end` demands.
-    pub fn into_parts(self) -> (TcpStream, AppStream) {
+    pub fn into_parts(self) -> (C, A) {
         (self.client, self.app)
     }
 
@@ -317,7 +270,57 @@ impl Relay {
     }
 }
 
-impl Future for Relay {
+impl Relay {
+    /// A relay between a client whose connection has carried requests so far, and `app`, which both have agreed to speak another protocol. No
+    /// permit, no bytes. `for_app` and `for_client` have come already from the other side, and `before` was
+    /// carried before that.
+    ///
+    /// # Errors
+    /// The session's keys are worn out.
+    pub(crate) fn of_stream(
+        _: &Permit,
+        client: Stream,
+        app: AppStream,
+        (mut for_app, for_client): (Vec<u8>, &[u8]),
+        before: Transferred,
+        reservation: Reservation,
+    ) -> io::Result<Self> {
+        let StreamParts { tcp, mut session, plaintext, held, unsent } = client.into_parts();
+        for_app.extend_from_slice(&plaintext);
+        let mut to_client = unsent;
+        buffers::with(|buffers| {
+            buffers.output.clear();
+            session.encrypt(for_client, &mut buffers.output).map_err(io::Error::other)?;
+            to_client.push(buffers.output.bytes());
+            Ok::<_, io::Error>(())
+        })?;
+        Ok(Self {
+            client: tcp,
+            app,
+            more_held: !held.is_empty(),
+            held,
+            session,
+            transferred: Transferred {
+                up: before.up + for_app.len() as u64,
+                down: before.down + to_client.len() as u64,
+            },
+            announced: 0,
+            chain: 0,
+            to_app: WriteBuffer::from(for_app),
+            to_client,
+            up: TransferState::Open,
+            down: TransferState::Open,
+            app_was_reset: false,
+            app_is_gone: false,
+            rare: None,
+            reservation,
+            idle: IdleTimer::default(),
+            exchange: ResponseTracker::default(),
+        })
+    }
+}
+
+impl<C: ClientSocket, A: Socket> Future for Relay<C, A> {
     type Output = RelayEnd;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {

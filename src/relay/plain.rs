@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use super::transfer::{MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferStep};
@@ -22,15 +22,14 @@ use super::{BacklogWatch, IdleTimer, RelayEnd, TransferState, delivered_to};
 use crate::budget::Reservation;
 use crate::http::WebSocketEnder;
 use crate::io::buffers::{Buffers, READ};
-use crate::io::{AppStream, PlainStream, Transferred, WriteBuffer, buffers};
+use crate::io::{AppStream, ClientSocket, PlainStream, Socket, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
-use crate::sys::socket;
 
 /// The client's connection and the app's, both in plaintext, and the bytes on their way between them.
 #[derive(Debug)]
-pub(crate) struct PlainRelay {
-    client: TcpStream,
-    app: AppStream,
+pub(crate) struct PlainRelay<C = TcpStream, A = AppStream> {
+    client: C,
+    app: A,
     to_app: WriteBuffer,
     to_client: WriteBuffer,
     up: TransferState,
@@ -52,7 +51,7 @@ impl PlainRelay {
     /// A relay between a client whose connection has carried requests so far, and `app`, which both have agreed to speak another protocol. No
     /// permit, no bytes. `for_app` and `for_client` have come already from the other side, and `before` was carried before that.
     pub(crate) fn new(
-        _: &Permit,
+        permit: &Permit,
         client: PlainStream,
         app: AppStream,
         (mut for_app, for_client): (Vec<u8>, Vec<u8>),
@@ -61,6 +60,20 @@ impl PlainRelay {
     ) -> Self {
         let (client, held) = client.into_parts();
         for_app.extend_from_slice(&held);
+        Self::between(permit, client, app, (for_app, for_client), before, reservation)
+    }
+}
+
+impl<C: ClientSocket, A: Socket> PlainRelay<C, A> {
+    /// The same, where nothing of the client's is held but what is among the bytes `for_app`.
+    pub(super) fn between(
+        _: &Permit,
+        client: C,
+        app: A,
+        (for_app, for_client): (Vec<u8>, Vec<u8>),
+        before: Transferred,
+        reservation: Reservation,
+    ) -> Self {
         Self {
             client,
             app,
@@ -107,11 +120,11 @@ impl PlainRelay {
     }
 
     /// Both ends' connections, to be closed as `end` demands.
-    pub(crate) fn into_parts(self) -> (TcpStream, AppStream) {
+    pub(crate) fn into_parts(self) -> (C, A) {
         (self.client, self.app)
     }
 
-    fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.to_app.memory() + self.to_client.memory()
     }
 
@@ -195,7 +208,7 @@ impl PlainRelay {
                 TransferState::Open => {}
                 TransferState::Ending => {
                     self.down = TransferState::Done;
-                    let _ = socket::end_sending(&self.client);
+                    let _ = self.client.end_sending();
                     return Ok(TransferStep::Waiting);
                 }
                 TransferState::Done => return Ok(TransferStep::Waiting),
@@ -241,7 +254,7 @@ impl PlainRelay {
     }
 }
 
-impl Future for PlainRelay {
+impl<C: ClientSocket, A: Socket> Future for PlainRelay<C, A> {
     type Output = RelayEnd;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {

@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{RelayEnd, Transferred, delivered_to};
 use crate::budget::Budget;
+use crate::io::ClientSocket;
 
 /// How often such a connection is looked after.
 const LOOK: Duration = Duration::from_secs(1);
@@ -55,14 +55,14 @@ impl BacklogWatch {
     pub(super) fn poll_relay(
         &mut self,
         cx: &mut Context<'_>,
-        client: &TcpStream,
+        client: &impl ClientSocket,
         transferred: Transferred,
         is_upload_blocked: bool,
         (keeps_up, keeps_down): (bool, bool),
         budget: Option<&Budget>,
     ) -> Poll<RelayEnd> {
         while self.poll_check(cx).is_ready() {
-            if is_upload_blocked && !matches!(client.take_error(), Ok(None)) {
+            if is_upload_blocked && client.is_reset() {
                 return Poll::Ready(RelayEnd::ClientReset);
             }
             let down = delivered_to(client, transferred.down, keeps_down);

@@ -5,13 +5,12 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::{BacklogWatch, RareState, Relay, RelayEnd, TransferState};
 use crate::http::{KeepAliveEnder, WebSocketEnder};
 use crate::io::buffers::{Buffers, READ, RECORD};
-use crate::io::{Outgoing, WriteBuffer};
-use crate::sys::socket;
+use crate::io::{ClientSocket, Outgoing, Socket, WriteBuffer};
 use crate::tls::record_length;
 
 /// Reads in a row before other connections get their turn: at most a mebibyte each way.
@@ -32,7 +31,7 @@ pub(crate) enum TransferStep {
     Yielded,
 }
 
-impl Relay {
+impl<C: ClientSocket, A: Socket> Relay<C, A> {
     pub(super) fn poll_transfer(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<RelayEnd> {
         loop {
             let down = self.transfer_down(cx, buffers);
@@ -221,7 +220,7 @@ impl Relay {
                 TransferState::Open => {}
                 TransferState::Ending => {
                     self.down = TransferState::Done;
-                    let _ = socket::end_sending(&self.client);
+                    let _ = self.client.end_sending();
                     return Ok(TransferStep::Waiting);
                 }
                 TransferState::Done => return Ok(TransferStep::Waiting),
@@ -264,7 +263,7 @@ impl Relay {
             self.down = TransferState::Ending;
             self.session.close_notify(output).map_err(|_| RelayEnd::ClientViolation)?;
             // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
-            let sent = socket::send_before_more(&self.client, output.bytes()).unwrap_or(0);
+            let sent = self.client.send_before_more(output.bytes()).unwrap_or(0);
             self.to_client.push(&output.bytes()[sent..]);
             return Ok(());
         }

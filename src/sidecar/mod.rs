@@ -15,6 +15,8 @@ mod sandbox;
 mod secrets;
 mod shared;
 mod shutdown;
+#[cfg(test)]
+mod simulation;
 mod sockets;
 mod workers;
 

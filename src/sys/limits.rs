@@ -31,6 +31,18 @@ pub(crate) fn highest_descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
+/// The memory that the control groups leave to us and the app together, or that this process may have by itself, if that is less, in bytes;
+/// `None` where there is no limit, or none can be seen.
+pub(crate) fn memory_limit() -> Option<u64> {
+    [cgroup::memory_limit(), process_memory_limit()].into_iter().flatten().min()
+}
+
+/// What this process may have by itself, in bytes (`ulimit -v` and `ulimit -d`, setrlimit(2)): an allocation beyond it fails, which ends
+/// the process.
+pub(crate) fn process_memory_limit() -> Option<u64> {
+    [Resource::As, Resource::Data].into_iter().filter_map(|resource| getrlimit(resource).current).min()
+}
+
 /// Has the kernel keep our memory, in which keys are, from core dumps and from debuggers of the same user: an app that runs
 /// under our user could read them there.
 ///

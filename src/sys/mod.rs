@@ -9,3 +9,4 @@ pub(crate) mod process;
 pub(crate) mod send_queue;
 pub(crate) mod socket;
 pub(crate) mod socket_tables;
+pub(crate) mod wall_clock;

@@ -3,10 +3,13 @@
 //!
 //! stderr is shared with the app, so it must not be made non-blocking: the flag belongs to the open file, not to us. A
 //! write to a pipe that is full therefore blocks, and only the writer's thread may be blocked. Lines wait in a queue with
-//! a bound in bytes; what does not fit is dropped and counted, and the place of the gap is marked by a line of its own.
+//! a bound in bytes; what does not fit, or cannot be written, is dropped and counted, and the place of the gap is marked by a line of its
+//! own.
 //!
 //! A line is written at once. Where they come one upon the other, as those of requests do, several are gathered for each
 //! write: to wake the thread for each would cost more than to make the line.
+
+mod output;
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -16,8 +19,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, mem, panic, thread};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use output::LineOutput;
 
 /// Bytes of lines that wait, those in the writer's hands included.
 const QUEUE: usize = 256 * 1024;
@@ -194,17 +196,12 @@ impl Queue {
     }
 
     fn write_for_ever(&self, to: &impl AsFd, gap: &DropNotice) {
-        let mut lines = Vec::new();
-        let mut woken = None;
+        let (mut lines, mut woken, mut output) = (Vec::new(), None, LineOutput::new(to, gap));
         loop {
+            // The counter has these already.
             let dropped = self.take(&mut lines, &mut woken);
-            if let Err(left) = write_all(to, &lines) {
-                DROPPED.fetch_add(count(left), Ordering::Relaxed);
-            }
-            if dropped > 0 {
-                // The counter has them as well.
-                let _ = write_all(to, gap(dropped).as_bytes());
-            }
+            DROPPED.fetch_add(output.write(&lines), Ordering::Relaxed);
+            output.skip(dropped);
         }
     }
 
@@ -236,20 +233,6 @@ impl Queue {
 
 fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
-}
-
-/// Writes all of `lines`, however long it takes; what is left of them where that cannot be.
-fn write_all<'a>(to: &impl AsFd, mut lines: &'a [u8]) -> Result<(), &'a [u8]> {
-    while !lines.is_empty() {
-        match rustix::io::write(to, lines) {
-            Ok(written) => lines = &lines[written..],
-            Err(Errno::INTR) => {}
-            // The app has made the file that we share non-blocking, as Node.js does with pipes.
-            Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(to, PollFlags::OUT)], None)),
-            Err(_) => return Err(lines),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod server_verifier;
 mod session;
 mod stream;
 #[cfg(any(test, feature = "fuzzing"))]
-mod test_client;
+pub(crate) mod test_client;
 
 pub use client_config::client_config;
 pub use client_verifier::ClientVerifier;

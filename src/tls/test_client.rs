@@ -21,6 +21,10 @@ use rustls::{
 
 use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
 
+#[cfg(test)]
+use super::Established;
+#[cfg(test)]
+use super::handshake_driver::HandshakeDriver;
 use super::record::{Opener, Record, Sealer};
 use crate::io::Outgoing;
 
@@ -84,6 +88,12 @@ impl TestClient {
         Ok((Self { sealer, opener, kernel, wire: Vec::new() }, flight.bytes().to_vec()))
     }
 
+    /// Whether it has agreed on TLS 1.3, in which keys may be taken anew.
+    #[cfg(test)]
+    pub(crate) fn is_tls13(&self) -> bool {
+        self.kernel.negotiated_cipher_suite().tls13().is_some()
+    }
+
     /// One record that holds `payload`.
     pub(crate) fn seal(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
         let mut out = Outgoing::default();
@@ -134,6 +144,33 @@ impl TestClient {
         self.wire = wire.split_off(used);
         Ok(received)
     }
+}
+
+/// A session of ours and a client after their handshake.
+#[cfg(test)]
+pub(crate) fn establish(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> (TestClient, Established) {
+    let mut driver = Some(HandshakeDriver::new(Arc::clone(server), None).unwrap());
+    let (mut held, mut session) = (Vec::new(), None);
+    let mut arrive = |sent: &[u8]| {
+        held.extend_from_slice(sent);
+        let (mut driving, mut out) = (driver.take().unwrap(), Outgoing::default());
+        let used = driving.drive(&mut held, &mut out).unwrap();
+        held.drain(..used);
+        if driving.is_under_way() {
+            driver = Some(driving);
+        } else {
+            session = Some(driving.finish().unwrap().1);
+        }
+        out.bytes().to_vec()
+    };
+    let (mut client, flight) = TestClient::connect(Arc::clone(client), |sent| arrive(sent)).unwrap();
+    if !flight.is_empty() {
+        let tickets = arrive(&flight);
+        client.receive(&tickets).unwrap();
+    }
+    let established =
+        Established { session: session.unwrap(), pending_ciphertext: held, resumed_chain: None, chain_bytes: 0 };
+    (client, established)
 }
 
 /// What a server and a client of a test are set up with: these versions and suites, and a key that fits them.

@@ -38,7 +38,7 @@ fn is_test(path: &Path, all: &BTreeMap<PathBuf, String>) -> bool {
             return false;
         };
         let Some(folder) = module.parent() else { return false };
-        let parents = [folder.join("mod.rs"), folder.with_extension("rs")];
+        let parents = [folder.join("mod.rs"), folder.join("lib.rs"), folder.with_extension("rs")];
         let declared = |text: &String| {
             let at = [format!("mod {name};"), format!("mod {name} {{")].iter().find_map(|named| text.find(named));
             at.is_some_and(|at| {
@@ -59,11 +59,11 @@ fn rooms() -> BTreeMap<String, Vec<String>> {
         files(&src).into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect();
     let mut rooms = BTreeMap::<String, Vec<String>>::new();
     for (path, text) in &all {
-        let top = path.strip_prefix(&src).unwrap().components().next().unwrap().as_os_str().to_str().unwrap();
-        let texts = rooms.entry(top.trim_end_matches(".rs").to_owned()).or_default();
-        if !is_test(path, &all) {
-            texts.push(built(text));
+        if is_test(path, &all) {
+            continue;
         }
+        let top = path.strip_prefix(&src).unwrap().components().next().unwrap().as_os_str().to_str().unwrap();
+        rooms.entry(top.trim_end_matches(".rs").to_owned()).or_default().push(built(text));
     }
     rooms
 }

@@ -1,13 +1,17 @@
 //! The forms of the log, as the real binary writes them.
 
+use std::io::Write;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::health::{admin, get, proxy};
 use crate::support::client::connector;
 use crate::support::credentials::Credentials;
+use crate::support::machine::in_namespaces;
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 use crate::support::{app, eventually};
 
@@ -147,4 +151,55 @@ fn a_fault_is_told_with_logging_off_and_a_closed_stderr_ends_nothing() {
     let mut closed = vestibule("trace").stderr(Stdio::piped()).spawn().unwrap();
     drop(closed.stderr.take());
     assert_eq!(closed.wait().unwrap().code(), Some(66));
+}
+
+#[test]
+fn a_full_disk_costs_no_connection_and_the_next_line_is_whole_and_says_how_many_are_missing() {
+    let test = "log::a_full_disk_costs_no_connection_and_the_next_line_is_whole_and_says_how_many_are_missing";
+    if !in_namespaces(test, &["--mount"], "true", Path::new("/")) {
+        return;
+    }
+    let (credentials, folder) = (Credentials::new(), TempDir::new().unwrap());
+    let small = ["-t", "tmpfs", "-o", "size=64k", "none", folder.path().to_str().unwrap()];
+    assert!(Command::new("mount").args(small).status().unwrap().success());
+    let (log, filler) = (folder.path().join("log"), folder.path().join("filler"));
+    let script = format!("exec {VESTIBULE} proxy --listen 127.0.0.1:0 --app {} 2>>'{}'", app::echo(), log.display());
+    let mut sidecar = Setup::program("sh", &["-c", &script]).credentials(&credentials).start();
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        // The last one may be under way.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap_or(Value::String(line.to_owned()))).collect()
+    };
+    let line =
+        |message: &'static str| eventually(message, || lines().into_iter().find(|line| line["message"] == message));
+    let addr = line("listening")["listener"].as_str().unwrap().parse().unwrap();
+    line("certificate loaded");
+    let connector = connector(credentials.instance());
+    let served = || {
+        let mut client = connector.connect(addr).unwrap();
+        client.send(b"hello").unwrap();
+        assert_eq!(client.receive(5).unwrap(), b"hello");
+    };
+    // To the last byte, so that a line is cut.
+    let mut filling = std::fs::File::create(&filler).unwrap();
+    while filling.write_all(&[b'x'; 4096]).is_ok() {}
+    (0..50).for_each(|_| served());
+    drop(filling);
+    std::fs::remove_file(&filler).unwrap();
+    let gap = eventually("a line with `dropped`", || {
+        served();
+        lines().into_iter().find(|line| line["dropped"].is_u64())
+    });
+    assert!(gap["dropped"].as_u64().unwrap() > 0);
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(0));
+    let lines = lines();
+    assert_eq!(lines.last().unwrap()["message"], "exited");
+    let cut: Vec<_> = lines.iter().filter(|line| !line.is_object()).collect();
+    assert!(cut.len() <= 1, "one line alone is cut, and none is written behind it: {cut:?}");
+    let entries = lines.iter().filter(|line| line["message"] == "connection closed").count() as u64;
+    let missing: u64 = lines.iter().filter_map(|line| line["dropped"].as_u64()).sum();
+    let closed = lines.last().unwrap()["connections"].as_u64().unwrap();
+    assert!(entries < closed && entries + missing >= closed, "{entries} and {missing} of {closed}");
 }

@@ -33,6 +33,7 @@ mod manual;
 mod memory;
 mod metrics;
 mod outbound;
+mod packet_loss;
 mod policy;
 mod process;
 mod prose;

@@ -136,3 +136,45 @@ fn an_accept_that_fails_for_ever_is_tried_now_and_then_and_the_stop_is_heard() {
     assert!(tries < 100, "{tries} tries");
     assert_eq!(sidecar.lines().iter().filter(|line| line["level"] == "warn").count(), 1, "{:#?}", sidecar.lines());
 }
+
+#[test]
+fn a_limit_of_the_process_is_a_memory_limit_though_no_control_group_has_one() {
+    let credentials = Credentials::new();
+    let app = app::echo().to_string();
+    let args = ["proxy", "--listen", "127.0.0.1:0", "--app", &app];
+    for option in ["--as", "--data"] {
+        let limit = format!("{option}={}", 8_u64 << 30);
+        let words = [&[limit.as_str(), VESTIBULE], &args[..]].concat();
+        let sidecar = Setup::program("prlimit", &words).credentials(&credentials).ready();
+        // The machine's own may be less.
+        let memory = sidecar.wait_for("connection limits")["memory"].as_u64().unwrap();
+        assert!(memory <= 8 << 30, "{option}: {memory}");
+    }
+}
+
+#[test]
+fn without_a_descriptor_for_the_files_the_last_pair_serves_and_the_new_one_comes_once_there_is_one() {
+    let mut credentials = Credentials::new();
+    let args = ["--nofile=40", VESTIBULE, "proxy", "--listen", "127.0.0.1:0", "--max-connections", "1000"];
+    let app = app::echo().to_string();
+    let words = [&args[..], &["--app", &app]].concat();
+    let sidecar = Setup::program("prlimit", &words).credentials(&credentials).ready();
+    let connector = connector(credentials.instance());
+    let mut client = connector.connect(sidecar.addr()).unwrap();
+    let mut crowd: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(sidecar.addr()).unwrap()).collect();
+    sidecar.wait_until("a word about it", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("cannot accept connections for now"))
+    });
+    let new = credentials.rotate();
+    let failed = sidecar.wait_for("credential reload failed; keeping the last good generation");
+    assert!(failed["error"].as_str().unwrap().contains("(os error 24)"), "{failed}");
+    client.send(b"hello").unwrap();
+    assert_eq!(client.receive(5).unwrap(), b"hello", "who is connected goes on");
+    crowd.clear();
+    eventually("the new pair", || {
+        let mut client = connector.connect(sidecar.addr()).ok().filter(|client| client.leaf() == new)?;
+        client.send(b"hello").ok()?;
+        (client.receive(5).ok()? == b"hello").then_some(())
+    });
+    sidecar.wait_for("credential reload recovered");
+}

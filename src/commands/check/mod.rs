@@ -105,7 +105,8 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
 
     let descriptors = system_info::descriptor_limit();
     limits::check_descriptors(config.limits.connections, descriptors, found);
-    let memory = config.limits.memory.or_else(|| machine.memory_limit());
+    let found_limits = [machine.memory_limit(), sys::limits::process_memory_limit()];
+    let memory = config.limits.memory.or_else(|| found_limits.into_iter().flatten().min());
     limits::check_memory(config.limits.connections, descriptors, memory, found);
     limits::check_threads(config.threads, sys::limits::cpus(), found);
     let meets_routers =

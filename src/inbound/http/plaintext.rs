@@ -20,7 +20,7 @@ use crate::inbound::linger::linger_until_delivered;
 use crate::inbound::{
     ConnectionError, Deadline, InboundService, TOO_MANY_CONNECTIONS, current_snapshot, proxy_header, reject,
 };
-use crate::io::{PlainStream, Transferred};
+use crate::io::{PlainStream, Socket, Transferred};
 use crate::lifecycle::Phase;
 use crate::listener::Slot;
 use crate::policy::Permit;

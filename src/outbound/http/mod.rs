@@ -23,6 +23,8 @@ pub(super) use self::body::{ExchangeResponse, own_response};
 pub use self::client::HttpClient;
 pub(super) use self::failure::no_connection;
 pub use self::pool::HttpShared;
+#[cfg(test)]
+pub(super) use self::server::serve_requests;
 pub(super) use self::server::{ProtocolSwitch, RequestHandler, linger};
 pub use self::service::RequestService;
 use crate::config::AccessLogFilter;

@@ -23,7 +23,7 @@ use crate::budget::Budget;
 use crate::http::{
     HangUp, HeadRejection, HeadRules, MAX_HEAD, RequestHead, RequestHeads, RequestInFlight, ScannedStream,
 };
-use crate::io::AppStream;
+use crate::io::{AppStream, Socket};
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::session::OutboundSession;

@@ -1,0 +1,492 @@
+//! The relay between a client and an app in memory, under schedules of reads, writes, stalls, ends, resets and time.
+//!
+//! What is checked, at every step: each side hears what the other has said, in order; what was cut off never looks whole; nothing
+//! follows an end; what is kept is bounded and accounted for; the relay wakes whenever it can go on, and ends for the reason that there
+//! is.
+
+mod ends;
+mod memory_socket;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Wake, Waker};
+
+use rustls::{CipherSuite, ClientConfig, ServerConfig};
+use tokio::time::{Instant, advance};
+
+use super::*;
+use crate::budget::{Budget, Budgets};
+use crate::identity::Client;
+use crate::io::buffers::{READ, RECORD};
+use crate::policy::Policy;
+use crate::simulation::{SimulationReport, SimulationRun, simulate, with_paused_time};
+use crate::tls::test_client::{configs, establish, provider_with};
+
+use ends::{AppEnd, ClientEnd};
+use memory_socket::MemorySocket;
+
+/// What one relay keeps at most: a read and a record each way, what they grow by when they are sealed, and two words of ours.
+const MOST_KEPT: usize = 2 * (READ + RECORD) + 4096;
+
+/// What both kinds of relay have.
+trait SimulatedRelay: Future<Output = RelayEnd> + Unpin {
+    /// Whether it ends idle connections in a drain.
+    const DRAINS: bool;
+
+    fn memory(&self) -> usize;
+    fn keeps_for_a_side(&self) -> bool;
+    fn transferred(&self) -> Transferred;
+    fn set_idle_timeout(&mut self, limit: Duration);
+    fn set_drain_idle_timeout(&mut self, limit: Duration);
+    fn end_after_backlog(&mut self);
+}
+
+impl SimulatedRelay for Relay<MemorySocket, MemorySocket> {
+    const DRAINS: bool = true;
+
+    fn memory(&self) -> usize {
+        self.memory()
+    }
+
+    fn keeps_for_a_side(&self) -> bool {
+        !self.to_app.is_empty() || !self.to_client.is_empty()
+    }
+
+    fn transferred(&self) -> Transferred {
+        self.transferred()
+    }
+
+    fn set_idle_timeout(&mut self, limit: Duration) {
+        self.set_idle_timeout(limit);
+    }
+
+    fn set_drain_idle_timeout(&mut self, limit: Duration) {
+        self.set_drain_idle_timeout(limit);
+    }
+
+    fn end_after_backlog(&mut self) {
+        self.end_after_backlog();
+    }
+}
+
+impl SimulatedRelay for PlainRelay<MemorySocket, MemorySocket> {
+    const DRAINS: bool = false;
+
+    fn memory(&self) -> usize {
+        self.memory()
+    }
+
+    fn keeps_for_a_side(&self) -> bool {
+        self.memory() > 0
+    }
+
+    fn transferred(&self) -> Transferred {
+        self.transferred()
+    }
+
+    fn set_idle_timeout(&mut self, limit: Duration) {
+        self.set_idle_timeout(limit);
+    }
+
+    fn set_drain_idle_timeout(&mut self, _: Duration) {
+        unreachable!("a drain ends WebSocket connections alone");
+    }
+
+    fn end_after_backlog(&mut self) {
+        self.end_after_backlog();
+    }
+}
+
+#[derive(Default)]
+struct WakeFlag(AtomicBool);
+
+impl Wake for WakeFlag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    ClientSays,
+    ClientUpdatesKeys,
+    ClientDelivers,
+    ClientHears,
+    AppSays,
+    AppHears,
+    TimePasses,
+    Polled,
+    Settled,
+    MemoryIsShort,
+    MemoryIsFree,
+    ClientCloses,
+    ClientEnds,
+    ClientResets,
+    ClientErrs,
+    AppEnds,
+    AppResets,
+    AppIsGone,
+    IdleTimeout,
+    DrainIdleTimeout,
+}
+
+/// How often each step is taken. Each run takes some of them more often, and most of the second part not at all.
+const USUAL: [(usize, Step); 9] = [
+    (6, Step::ClientSays),
+    (1, Step::ClientUpdatesKeys),
+    (8, Step::ClientDelivers),
+    (8, Step::ClientHears),
+    (6, Step::AppSays),
+    (8, Step::AppHears),
+    (2, Step::TimePasses),
+    (16, Step::Polled),
+    (4, Step::Settled),
+];
+const RARE: [Step; 11] = [
+    Step::MemoryIsShort,
+    Step::MemoryIsFree,
+    Step::ClientCloses,
+    Step::ClientEnds,
+    Step::ClientResets,
+    Step::ClientErrs,
+    Step::AppEnds,
+    Step::AppResets,
+    Step::AppIsGone,
+    Step::IdleTimeout,
+    Step::DrainIdleTimeout,
+];
+
+/// One connection.
+struct Connection<R> {
+    relay: R,
+    client: ClientEnd,
+    app: AppEnd,
+    woken: Arc<WakeFlag>,
+    budget: Arc<Budget>,
+    /// What others hold of the budget.
+    others: Reservation,
+    end: Option<RelayEnd>,
+    /// The app was called gone.
+    app_is_gone: bool,
+    idle: Option<Idle>,
+    /// What was carried at the last look, and since when.
+    transferred: (Transferred, Instant),
+    up: (u64, Instant),
+    /// What the client has read, and when, of late.
+    client_read: Vec<(Instant, usize)>,
+}
+
+struct Idle {
+    limit: Duration,
+    since: Instant,
+    drains: bool,
+}
+
+impl<R: SimulatedRelay> Connection<R> {
+    fn new(
+        relay: impl FnOnce(MemorySocket, MemorySocket, Reservation) -> R,
+        tls: Option<crate::tls::test_client::TestClient>,
+        run: &mut SimulationRun,
+    ) -> Self {
+        let limit = run.pick(&[(2, None), (1, Some(64 << 10)), (1, Some(1 << 20)), (1, Some(16 << 20))]);
+        let budget = Budgets::new(None, limit).backlogs;
+        let mut socket = || {
+            let buffer = run.pick(&[(1, 1), (2, 4 << 10), (3, 64 << 10), (1, 1 << 20)]);
+            MemorySocket::new(buffer, run.fork())
+        };
+        let (client, app) = (socket(), socket());
+        Self {
+            relay: relay(client.clone(), app.clone(), budget.reservation()),
+            client: ClientEnd::new(client, tls),
+            app: AppEnd::new(app),
+            woken: Arc::new(WakeFlag(AtomicBool::new(true))),
+            others: budget.reservation(),
+            budget,
+            end: None,
+            app_is_gone: false,
+            idle: None,
+            transferred: (Transferred::default(), Instant::now()),
+            up: (0, Instant::now()),
+            client_read: Vec::new(),
+        }
+    }
+
+    async fn take(&mut self, step: Step, run: &mut SimulationRun) {
+        match step {
+            Step::ClientSays => self.client.say(run.length(100_000)),
+            Step::ClientUpdatesKeys => self.client.update_keys(run.once_in(2)),
+            Step::ClientDelivers => self.client.deliver(run.length(200_000)),
+            Step::ClientHears => self.client_hears(run.length(200_000)),
+            Step::AppSays => self.app.say(run.length(200_000)),
+            Step::AppHears => self.app.hear(run.length(200_000)),
+            Step::TimePasses => advance(run.time(Duration::from_secs(10))).await,
+            Step::Polled => self.poll(),
+            Step::Settled => self.settle(),
+            Step::MemoryIsShort => self.others.set(self.budget.limit().unwrap_or_default()),
+            Step::MemoryIsFree => self.others.set(0),
+            Step::ClientCloses => self.client.close(),
+            Step::ClientEnds => self.client.end(),
+            Step::ClientResets => self.client.reset(),
+            Step::ClientErrs => self.client.damage(run.below(4096)),
+            Step::AppEnds => self.app.end(),
+            Step::AppResets => self.app.reset(),
+            Step::AppIsGone if self.app.has_ended || self.app.has_reset => {
+                self.app_is_gone = true;
+                self.relay.end_after_backlog();
+                self.woken.wake_by_ref();
+            }
+            Step::AppIsGone => {}
+            Step::IdleTimeout | Step::DrainIdleTimeout => {
+                let (limit, drains) = (run.time(Duration::from_secs(30)), step == Step::DrainIdleTimeout);
+                self.idle = Some(Idle { limit, since: Instant::now(), drains });
+                match drains {
+                    true => self.relay.set_drain_idle_timeout(limit),
+                    false => self.relay.set_idle_timeout(limit),
+                }
+                // As whoever sets it does.
+                self.woken.wake_by_ref();
+            }
+        }
+        self.judge();
+    }
+
+    fn client_hears(&mut self, most: usize) {
+        let before = self.client.socket.unread();
+        self.client.hear(most);
+        self.client_read.push((Instant::now(), before - self.client.socket.unread()));
+    }
+
+    /// Polls the relay once, if it was woken.
+    fn poll(&mut self) {
+        if self.end.is_some() || !self.woken.0.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let waker = Waker::from(Arc::clone(&self.woken));
+        match Pin::new(&mut self.relay).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(end) => self.end = Some(end),
+            Poll::Pending => {
+                let memory = self.relay.memory();
+                assert!(memory <= MOST_KEPT, "{memory} bytes are kept");
+                if self.budget.limit().is_some() {
+                    assert_eq!(self.budget.held() - self.others.bytes(), memory, "what is kept is accounted for");
+                }
+            }
+        }
+        let transferred = self.relay.transferred();
+        if transferred.up != self.up.0 {
+            self.up = (transferred.up, Instant::now());
+        }
+        if transferred != self.transferred.0 {
+            self.transferred = (transferred, Instant::now());
+        }
+    }
+
+    /// Polls the relay until it waits.
+    fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if self.end.is_some() || !self.woken.0.load(Ordering::Relaxed) {
+                return;
+            }
+            self.poll();
+        }
+        panic!("the relay never comes to rest");
+    }
+
+    /// What holds at every moment.
+    fn judge(&self) {
+        let (client, app) = (&self.client, &self.app);
+        let transferred = self.relay.transferred();
+        assert!(
+            transferred.up >= app.heard && transferred.up <= client.said,
+            "{transferred:?}, and the app heard {}",
+            app.heard
+        );
+        assert!(transferred.down <= app.said, "{transferred:?}, and the app said {}", app.said);
+        if app.socket.is_at_end() && !app.has_reset {
+            assert!(client.has_closed, "the app takes for whole what was cut off");
+            assert_eq!(app.heard, client.said, "the app takes a part for the whole");
+        }
+        if client.heard_close {
+            assert!(app.has_ended && client.heard == app.said, "the client takes a part for the whole");
+        }
+        if let Some(Idle { limit, since, drains: false }) = &self.idle
+            && self.end.is_none()
+            && !self.woken.0.load(Ordering::Relaxed)
+            && !self.relay.keeps_for_a_side()
+        {
+            let silent = self.transferred.1.max(*since).elapsed();
+            assert!(silent <= 3 * *limit + Duration::from_millis(10), "silent for {silent:?}, and nobody notices");
+        }
+    }
+
+    /// Both sides hear what there is and come to their end, and so does the relay.
+    async fn finish(&mut self) -> RelayEnd {
+        for round in 0..400 {
+            self.settle();
+            if let Some(end) = self.end {
+                return end;
+            }
+            self.client.deliver(usize::MAX);
+            self.client_hears(usize::MAX);
+            self.app.hear(usize::MAX);
+            self.app.end();
+            match self.client.is_damaged {
+                false => self.client.close(),
+                true => self.client.end(),
+            }
+            if round > 10 && self.client.heard_close {
+                self.client.end();
+            }
+            advance(Duration::from_millis(100)).await;
+            self.judge();
+        }
+        panic!("the relay goes on for ever");
+    }
+
+    /// Whether it may have ended so.
+    fn judge_end(&mut self, end: RelayEnd, run: &mut SimulationRun) {
+        let whole = self.client.socket.is_at_end() || self.client.socket.unread() > 0;
+        self.app.hear(usize::MAX);
+        self.client.hear(usize::MAX);
+        self.judge();
+        let (client, app) = (&self.client, &self.app);
+        let silent = self.transferred.1.elapsed();
+        match end {
+            RelayEnd::Complete => {
+                run.saw("complete");
+                assert!(app.has_ended, "the app was not done");
+                assert!(whole || client.has_reset || client.heard_close);
+                let is_done = client.has_closed || client.has_ended || app.has_reset || self.app_is_gone;
+                assert!(is_done, "the client was not done");
+                if client.has_closed && !client.has_reset && !app.has_reset && !self.app_is_gone {
+                    assert!(app.socket.is_at_end() && app.heard == client.said, "the app has not had all");
+                }
+                if client.is_truncated() && !app.has_reset && !self.app_is_gone && app.heard < client.said {
+                    assert!(app.socket.resets_on_close(), "what the app has had looks whole");
+                }
+                if !client.has_reset {
+                    assert!(client.socket.is_at_end() && client.heard == app.said, "the client has not had all");
+                    assert_eq!(self.relay.transferred().down, app.said);
+                }
+            }
+            RelayEnd::ClientTruncated => {
+                run.saw("client truncated");
+                assert!(client.is_truncated());
+            }
+            RelayEnd::ClientReset => {
+                run.saw("client reset");
+                assert!(client.has_reset);
+            }
+            RelayEnd::ClientViolation => {
+                run.saw("client violation");
+                assert!(client.is_damaged);
+            }
+            RelayEnd::AppReset => {
+                run.saw("app reset");
+                assert!(app.has_reset);
+            }
+            RelayEnd::Idle => {
+                let Idle { limit, since, drains } = self.idle.as_ref().expect("nobody has asked for it");
+                run.saw(if *drains { "idle in a drain" } else { "idle" });
+                let silent = silent.min(since.elapsed());
+                assert!(silent + Duration::from_millis(1) >= *limit, "silent for {silent:?} and not {limit:?}");
+                assert!(!(*drains && self.relay.keeps_for_a_side()), "something was on its way");
+            }
+            RelayEnd::BacklogEvicted => {
+                run.saw("evicted");
+                let late = Instant::now() - Duration::from_secs(4);
+                let read: usize = self.client_read.iter().filter(|(at, _)| *at > late).map(|(_, read)| read).sum();
+                let is_stuck = self.up.1.elapsed() >= Duration::from_secs(4) || read < 6 * 4096;
+                assert!(self.budget.is_short() && self.relay.memory() > MIN_BACKLOG_BYTES && is_stuck);
+            }
+            RelayEnd::KeepAliveEnded => panic!("nobody has asked for it"),
+        }
+        let unharmed = !client.has_reset && !app.has_reset && !client.is_truncated() && !client.is_damaged;
+        if unharmed && self.idle.is_none() && self.budget.limit().is_none() && !self.app_is_gone {
+            assert_eq!(end, RelayEnd::Complete);
+        }
+    }
+
+    async fn run(mut self, run: &mut SimulationRun) {
+        let mut weights: Vec<(usize, Step)> = USUAL.iter().map(|(often, step)| (often * run.below(4), *step)).collect();
+        weights.push((4, Step::Polled));
+        for step in RARE {
+            if run.once_in(4) && (R::DRAINS || step != Step::DrainIdleTimeout) {
+                weights.push((1, step));
+            }
+        }
+        while self.end.is_none() && run.goes_on() {
+            let step = run.pick(&weights);
+            run.step(format_args!(
+                "{step:?}: client said {} and heard {}, app said {} and heard {}",
+                self.client.said, self.client.heard, self.app.said, self.app.heard
+            ));
+            self.take(step, run).await;
+        }
+        let end = match self.end {
+            Some(end) => end,
+            None => self.finish().await,
+        };
+        run.step(format_args!("{end:?}"));
+        self.judge_end(end, run);
+        let Self { relay, budget, mut others, .. } = self;
+        drop(relay);
+        assert_eq!(budget.held(), others.bytes(), "what was kept is free again");
+        others.set(0);
+        assert_eq!(budget.held(), 0);
+    }
+}
+
+fn permit() -> Permit {
+    Policy::anonymous().authorize(&Client::Anonymous, None).unwrap()
+}
+
+/// What a relay of a session goes through.
+fn sessions(steps: u64) -> SimulationReport {
+    static CONFIGS: LazyLock<Vec<(Arc<ServerConfig>, Arc<ClientConfig>)>> = LazyLock::new(|| {
+        let suites = [
+            CipherSuite::TLS13_AES_128_GCM_SHA256,
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        ];
+        let both = |suite| configs(provider_with(suite));
+        suites.map(both).map(|(server, client)| (Arc::new(server), Arc::new(client))).into()
+    });
+    simulate("relay", steps, |run| {
+        with_paused_time(async {
+            let (server, client) = &CONFIGS[run.below(CONFIGS.len())];
+            let (client, established) = establish(server, client);
+            let relay = |client: MemorySocket, app: MemorySocket, reservation| {
+                Relay::new(&permit(), client, established, app, Vec::new(), reservation)
+            };
+            Connection::new(relay, Some(client), run).run(run).await;
+        });
+    })
+}
+
+#[test]
+fn under_every_schedule_a_relay_carries_all_in_order_and_ends_as_its_sides_did() {
+    sessions(150_000).has_seen(&[
+        "complete",
+        "client truncated",
+        "client reset",
+        "client violation",
+        "app reset",
+        "idle",
+        "idle in a drain",
+        "evicted",
+    ]);
+}
+
+#[test]
+fn under_every_schedule_a_relay_without_tls_carries_all_in_order_and_ends_as_its_sides_did() {
+    let report = simulate("relay without TLS", 150_000, |run| {
+        with_paused_time(async {
+            let relay = |client: MemorySocket, app: MemorySocket, reservation| {
+                PlainRelay::between(&permit(), client, app, Default::default(), Transferred::default(), reservation)
+            };
+            Connection::new(relay, None, run).run(run).await;
+        });
+    });
+    report.has_seen(&["complete", "client reset", "app reset", "idle", "evicted"]);
+}
