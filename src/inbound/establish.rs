@@ -13,7 +13,7 @@ use crate::credentials::Snapshot;
 use crate::identity::Client;
 use crate::inbound::active::AuthorizedClient;
 use crate::inbound::{ConnectionError, InboundService, TOO_MANY_CONNECTIONS};
-use crate::io::AppStream;
+use crate::io::{AppStream, Socket};
 use crate::listener::Slot;
 use crate::policy::{Denial, Permit};
 use crate::proxy_protocol::{Addresses, ClientCertificate, ProxyHeader, ReceivedHeader};

@@ -48,7 +48,7 @@ fn config(delay: Duration, timeout: Duration) -> Config {
 /// A proxy that serves, without files to look at; and where stop requests come from.
 fn running(config: Config) -> (Running, Tasks, mpsc::Sender<ControlRequest>) {
     let mut tasks = Tasks::default();
-    let Sidecar { config, listeners, outbounds, mut rotator, reload, .. } = Sidecar::open(config).unwrap();
+    let Sidecar { config, listeners, outbounds, mut rotator, reload, sandbox, .. } = Sidecar::open(config).unwrap();
     let (sender, requests) = mpsc::channel(8);
     let mut signals = Signals::for_proxy().unwrap();
     signals.add_requests(requests);
@@ -76,6 +76,8 @@ fn running(config: Config) -> (Running, Tasks, mpsc::Sender<ControlRequest>) {
         secrets_folder: None,
         vault: None,
         lease_events: None,
+        sandbox,
+        hook_launcher: None,
     };
     (running, tasks, sender)
 }
