@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::error::rejection;
 use super::stream::EndpointStream;
 use crate::budget::Reservation;
-use crate::http::ResponseTracker;
+use crate::http::{KeepAliveEnder, ResponseTracker};
 use crate::io::buffers::{Buffers, READ};
 use crate::io::{AppStream, Look, Transferred, WriteBuffer, buffers};
 use crate::relay::{BacklogWatch, IdleTimer, delivered_to};
@@ -53,6 +53,8 @@ pub(super) enum OutboundRelayEnd {
     Rejected(AlertDescription),
     /// Nothing moved either way for as long as was allowed.
     Idle,
+    /// The app was told, in the server's place, that the answer which it has been given is the last one.
+    KeepAliveEnded,
     /// It was stuck while memory was short.
     BacklogEvicted,
 }
@@ -72,6 +74,10 @@ pub(super) struct OutboundRelay {
     carried: Transferred,
     idle: IdleTimer,
     exchange: ResponseTracker,
+    /// Ends the connection behind an answer, once it is to be let go.
+    keep_alive: Option<Box<KeepAliveEnder>>,
+    /// An app that keeps its connection for the next request is told with the answer to that; its silence says nothing.
+    is_patient: bool,
     /// Looks after an upload that is blocked: nothing else tells that the app has gone.
     blocked: Look,
     /// What had been carried up when the endpoint had last taken all of it: rustls keeps some of what came since.
@@ -113,6 +119,8 @@ impl OutboundRelay {
             carried: Transferred::default(),
             idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
+            keep_alive: None,
+            is_patient: false,
             blocked: Look::default(),
             flushed: 0,
             reservation,
@@ -127,7 +135,8 @@ impl OutboundRelay {
             _ => 0,
         };
         let sealed = usize::try_from(sealed).unwrap_or(MAX_SEALED).min(MAX_SEALED);
-        self.to_endpoint.memory() + self.to_app.memory() + sealed
+        let heads = self.keep_alive.as_ref().map_or(0, |ender| ender.memory());
+        self.to_endpoint.memory() + self.to_app.memory() + sealed + heads
     }
 
     /// How many bytes to read at most: what the other side does not take will have to be kept.
@@ -187,9 +196,16 @@ impl OutboundRelay {
         self.idle.after_silence(limit);
     }
 
-    /// Ends the transfer once nothing has moved for `limit` and nobody waits: the last word was the endpoint's.
-    pub(super) fn set_drain_idle_timeout(&mut self, limit: Duration) {
-        self.idle.set_drain_idle_timeout(limit);
+    /// Ends the transfer where nobody misses it: behind an answer of HTTP/1.1 that says so to the app, or once nothing has moved for `silence`
+    /// and nobody waits: the last word was the endpoint's. `is_patient`: an app that keeps the connection for its next request, in HTTP/1.1,
+    /// may be about to send that, so that such a silence does not count.
+    pub(super) fn let_go(&mut self, silence: Duration, is_patient: bool) {
+        self.keep_alive.get_or_insert_default();
+        self.is_patient = is_patient;
+        // Where a limit is set to silence as such, it is soon enough while there is time.
+        if !(is_patient && self.idle.is_limited()) {
+            self.idle.set_drain_idle_timeout(silence);
+        }
     }
 
     /// Whether the app waits for an answer, or an answer is under way: an end of file would look like the end of it.
@@ -232,12 +248,21 @@ impl OutboundRelay {
             Ok(_) if self.up == Direction::Done && self.down == Direction::Done => {
                 Poll::Ready(OutboundRelayEnd::Complete)
             }
+            Ok(_) if self.has_ended_keep_alive() => Poll::Ready(OutboundRelayEnd::KeepAliveEnded),
             Ok((Turn::Over, Turn::Over)) => Poll::Pending,
             Ok(_) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether the app has been given the answer that is the last one.
+    fn has_ended_keep_alive(&self) -> bool {
+        self.keep_alive.as_ref().is_some_and(|ender| ender.has_announced())
+            && self.down == Direction::Open
+            && self.exchange.is_between_exchanges()
+            && self.to_app.is_empty()
     }
 
     /// app → endpoint
@@ -278,6 +303,9 @@ impl OutboundRelay {
             if read.is_empty() {
                 self.up = Direction::Ending;
                 continue;
+            }
+            if let Some(ender) = &mut self.keep_alive {
+                ender.on_request(read, self.exchange.is_between_exchanges() || self.idle.nobody_spoke());
             }
             self.idle.heard_client();
             self.exchange.on_request(read);
@@ -329,13 +357,17 @@ impl OutboundRelay {
                 Poll::Ready(Ok(())) => {}
             }
             let read = space.filled();
+            let replaced = self.keep_alive.as_mut().and_then(|ender| ender.on_response(read));
             if read.is_empty() {
                 self.down = Direction::Ending;
+            }
+            let bytes = replaced.as_deref().unwrap_or(read);
+            if bytes.is_empty() {
                 continue;
             }
             self.idle.heard_app();
-            self.exchange.on_response(read);
-            match self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.carried.down) {
+            self.exchange.on_response(bytes);
+            match self.to_app.poll_write_through(bytes, Pin::new(&mut self.app), cx, &mut self.carried.down) {
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
@@ -369,8 +401,9 @@ impl Future for OutboundRelay {
                 }
                 let on_its_way = !this.to_app.is_empty() || !this.to_endpoint.is_empty() || this.is_unflushed;
                 let Transferred { up, down } = this.carried;
+                let is_kept = this.is_patient && this.exchange.is_between_exchanges();
                 this.idle
-                    .poll(cx, on_its_way, || up.wrapping_add(down), this.exchange.is_under_way())
+                    .poll(cx, on_its_way, || up.wrapping_add(down), is_kept || this.exchange.is_under_way())
                     .map(|()| OutboundRelayEnd::Idle)
             }
         }

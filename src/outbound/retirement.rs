@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use super::attempts::Verified;
 use super::dialler::Dialler;
-use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
+use crate::credentials::{OutboundSnapshot, PairValidity, SnapshotReceiver};
 use crate::telemetry::OutboundCloseReason;
 use crate::trust::ServerDenialReason;
 
@@ -19,12 +19,27 @@ use crate::trust::ServerDenialReason;
 const LATEST: Duration = Duration::from_secs(5 * 60);
 const LATEST_PART: u32 = 10;
 
+/// The silence that is waited for while there is time: at most so long, and at most this part of what is left.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+const SILENCE_PART: u32 = 100;
+
 /// What is demanded of a connection that was made some time ago.
 pub(super) enum RetirementStep {
-    /// It is closed at the next pause: its pair was rotated, or is about to end.
-    LetGo,
+    /// Its pair was rotated, or is about to end. There is time to wait for a silence of this length, or for the end of an exchange.
+    LetGo(Duration),
+    /// It is closed in the next pause: there is little time.
+    Hurry,
     /// It is closed now, for this reason, of which there may be more to say.
     End(OutboundCloseReason, Option<String>),
+}
+
+/// How far a connection is on the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum RetirementStage {
+    InService,
+    LettingGo,
+    Hurrying,
+    Over,
 }
 
 /// Whether a connection to an endpoint may go on: the pair with which it was made is in service, and whoever has answered is believed.
@@ -32,39 +47,53 @@ pub(super) struct Retirement<'a> {
     /// What is in force now, and by what the connection was made; `None`: nobody was asked.
     made: Option<(&'a SnapshotReceiver<OutboundSnapshot>, &'a Verified)>,
     generations: Option<watch::Receiver<u64>>,
+    stage: RetirementStage,
+    /// What was demanded last.
+    told: RetirementStage,
+    /// When the next stage begins.
     timer: OptionalTimer,
-    /// The last moment of the pair; `None` once it is time to let go of the connection, or if there is none.
-    end: Option<Instant>,
-    /// It is time to let go, or that was said.
-    is_due: bool,
-    is_told: bool,
-    is_over: bool,
 }
 
 impl<'a> Retirement<'a> {
     /// That of a connection which `dialler` has made to whoever is `verified`.
     pub(super) fn of(dialler: &'a Dialler, verified: Option<&'a Verified>) -> Self {
         let made = dialler.snapshots.as_ref().zip(verified);
-        let validity = verified.and_then(|verified| verified.snapshot.validity);
-        let end = validity.map(|validity| {
-            let left = validity.not_after.duration_since(SystemTime::now()).unwrap_or_default();
-            (Instant::now() + left, validity.not_after.duration_since(validity.not_before).unwrap_or_default())
-        });
-        let let_go = end.map(|(end, lifetime)| end.checked_sub((lifetime / LATEST_PART).min(LATEST)).unwrap_or(end));
-        Self {
+        let mut retirement = Self {
             made,
             generations: made.map(|(snapshots, _)| snapshots.generations()),
-            timer: OptionalTimer::at(let_go),
-            end: end.map(|(end, _)| end),
-            is_due: false,
-            is_told: false,
-            is_over: false,
-        }
+            stage: RetirementStage::InService,
+            told: RetirementStage::InService,
+            timer: OptionalTimer::after(None),
+        };
+        retirement.enter(RetirementStage::InService);
+        retirement
+    }
+
+    fn validity(&self) -> Option<PairValidity> {
+        self.made?.1.snapshot.validity
+    }
+
+    /// What is left until so much before the end of the pair as `part` makes of the time in which connections are let go at the latest.
+    fn left_until(&self, part: impl FnOnce(Duration) -> Duration) -> Option<Duration> {
+        let PairValidity { not_before, not_after } = self.validity()?;
+        let lifetime = not_after.duration_since(not_before).unwrap_or_default();
+        let before = part((lifetime / LATEST_PART).min(LATEST));
+        Some(not_after.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(before))
+    }
+
+    fn enter(&mut self, stage: RetirementStage) {
+        self.stage = stage;
+        self.timer = OptionalTimer::after(match stage {
+            RetirementStage::InService => self.left_until(|latest| latest),
+            RetirementStage::LettingGo => self.left_until(|latest| latest / 2),
+            RetirementStage::Hurrying => self.left_until(|_| Duration::ZERO),
+            RetirementStage::Over => None,
+        });
     }
 
     /// What is demanded now of the connection, whose server has shown `chain`. Each thing is said once.
     pub(super) fn judge(&mut self, chain: &[CertificateDer<'_>]) -> Option<RetirementStep> {
-        if self.is_over {
+        if self.stage == RetirementStage::Over {
             return Some(RetirementStep::End(OutboundCloseReason::CredentialExpired, None));
         }
         let (snapshots, Verified { name, snapshot, .. }) = self.made?;
@@ -80,9 +109,21 @@ impl<'a> Retirement<'a> {
                 return Some(RetirementStep::End(reason, Some(denial.to_string())));
             }
             // What was agreed on with the old pair stays so: the new one is for new connections.
-            self.is_due |= snapshot.validity.is_some() && served.pair_generation != snapshot.pair_generation;
+            let is_rotated = snapshot.validity.is_some() && served.pair_generation != snapshot.pair_generation;
+            if is_rotated && self.stage == RetirementStage::InService {
+                self.enter(RetirementStage::LettingGo);
+            }
         }
-        (self.is_due && !std::mem::replace(&mut self.is_told, true)).then_some(RetirementStep::LetGo)
+        if std::mem::replace(&mut self.told, self.stage) == self.stage {
+            return None;
+        }
+        match self.stage {
+            RetirementStage::LettingGo => {
+                let left = self.left_until(|latest| latest / 2).unwrap_or_default();
+                Some(RetirementStep::LetGo((left / SILENCE_PART).min(LONGEST_SILENCE)))
+            }
+            _ => Some(RetirementStep::Hurry),
+        }
     }
 
     /// Waits until there may be something to judge. Cancel safe.
@@ -96,13 +137,11 @@ impl<'a> Retirement<'a> {
         };
         tokio::select! {
             () = generations => {}
-            () = &mut self.timer => match self.end.take() {
-                Some(end) => {
-                    self.is_due = true;
-                    self.timer = OptionalTimer::at(Some(end));
-                }
-                None => self.is_over = true,
-            },
+            () = &mut self.timer => self.enter(match self.stage {
+                RetirementStage::InService => RetirementStage::LettingGo,
+                RetirementStage::LettingGo => RetirementStage::Hurrying,
+                RetirementStage::Hurrying | RetirementStage::Over => RetirementStage::Over,
+            }),
         }
     }
 }
@@ -113,12 +152,7 @@ pub(super) struct OptionalTimer(Option<Pin<Box<Sleep>>>);
 impl OptionalTimer {
     /// One that ends in `after`; `None`: never.
     pub(super) fn after(after: Option<Duration>) -> Self {
-        Self::at(after.map(|after| Instant::now() + after))
-    }
-
-    /// One that ends then; `None`: never.
-    pub(super) fn at(at: Option<Instant>) -> Self {
-        Self(at.map(|at| Box::pin(sleep_until(at))))
+        Self(after.map(|after| Box::pin(sleep(after))))
     }
 }
 
