@@ -12,6 +12,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -29,9 +30,6 @@ use crate::relay::{BacklogWatch, IdleTimer, delivered_to};
 
 /// What is read at a time however short memory is, in bytes.
 const MIN_READ: usize = 4 * 1024;
-
-/// What rustls takes at most that the socket below has not taken yet, in bytes.
-pub(super) const MAX_SEALED: usize = 64 * 1024;
 
 /// Reads in a row before other connections get their turn.
 const READS_PER_TURN: usize = 16;
@@ -69,7 +67,7 @@ pub(super) struct OutboundRelay {
     to_app: WriteBuffer,
     up: Direction,
     down: Direction,
-    /// rustls may have ciphertext that the endpoint would not take yet.
+    /// The session may have ciphertext that the endpoint would not take yet.
     is_unflushed: bool,
     carried: Transferred,
     idle: IdleTimer,
@@ -80,8 +78,6 @@ pub(super) struct OutboundRelay {
     is_patient: bool,
     /// Looks after an upload that is blocked: nothing else tells that the app has gone.
     blocked: Look,
-    /// What had been carried up when the endpoint had last taken all of it: rustls keeps some of what came since.
-    flushed: u64,
     /// The memory of what is kept.
     reservation: Reservation,
     /// Looks after what is kept. Made when it is first needed.
@@ -122,7 +118,6 @@ impl OutboundRelay {
             keep_alive: None,
             is_patient: false,
             blocked: Look::default(),
-            flushed: 0,
             reservation,
             stall: None,
         }
@@ -130,13 +125,8 @@ impl OutboundRelay {
 
     /// Bytes that are kept because a side does not take them.
     fn memory(&self) -> usize {
-        let sealed = match (&self.endpoint, self.is_unflushed) {
-            (EndpointStream::Tls(_), true) => self.carried.up.saturating_sub(self.flushed),
-            _ => 0,
-        };
-        let sealed = usize::try_from(sealed).unwrap_or(MAX_SEALED).min(MAX_SEALED);
         let heads = self.keep_alive.as_ref().map_or(0, |ender| ender.memory());
-        self.to_endpoint.memory() + self.to_app.memory() + sealed + heads
+        self.to_endpoint.memory() + self.to_app.memory() + self.endpoint.memory() + heads
     }
 
     /// How many bytes to read at most: what the other side does not take will have to be kept.
@@ -223,11 +213,6 @@ impl OutboundRelay {
         self.blocked.poll(cx, || self.app.is_reset())
     }
 
-    /// The connection to the endpoint.
-    pub(super) fn endpoint(&self) -> &EndpointStream {
-        &self.endpoint
-    }
-
     /// Ends both connections as one that was whole: close_notify and FIN for both, as far as the sockets take it at once.
     pub(super) fn close(mut self) {
         // Nobody waits for an endpoint that does not read, which learns it from the FIN.
@@ -271,20 +256,21 @@ impl OutboundRelay {
             if self.up == Direction::Done {
                 return Ok(Turn::Over);
             }
-            let delivered = self.to_endpoint.poll_deliver(Pin::new(&mut self.endpoint), cx, &mut self.carried.up);
+            let Buffers { input, output } = buffers;
+            let delivered =
+                self.to_endpoint.poll_deliver(Pin::new(&mut self.endpoint.by(output)), cx, &mut self.carried.up);
             if !self.took(delivered) {
                 return Ok(Turn::Over);
             }
             if self.is_unflushed {
-                let flushed = Pin::new(&mut self.endpoint).poll_flush(cx);
+                let flushed = Pin::new(&mut self.endpoint.by(output)).poll_flush(cx);
                 if !self.took(flushed) {
                     return Ok(Turn::Over);
                 }
                 self.is_unflushed = false;
-                self.flushed = self.carried.up;
             }
             if self.up == Direction::Ending {
-                let shut = Pin::new(&mut self.endpoint).poll_shutdown(cx);
+                let shut = Pin::new(&mut self.endpoint.by(output)).poll_shutdown(cx);
                 if self.took(shut) {
                     self.up = Direction::Done;
                 }
@@ -293,7 +279,7 @@ impl OutboundRelay {
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(Turn::Over);
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
+            let mut space = ReadBuf::new(&mut input[..self.room()]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(Turn::Over),
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
@@ -310,8 +296,8 @@ impl OutboundRelay {
             self.idle.heard_client();
             self.exchange.on_request(read);
             self.is_unflushed = true;
-            let written =
-                self.to_endpoint.poll_write_through(read, Pin::new(&mut self.endpoint), cx, &mut self.carried.up);
+            let mut to = self.endpoint.by(output);
+            let written = self.to_endpoint.poll_write_through(read, Pin::new(&mut to), cx, &mut self.carried.up);
             if !self.took(written) {
                 return Ok(Turn::Over);
             }
@@ -350,26 +336,38 @@ impl OutboundRelay {
                 }
                 Direction::Done => return Ok(Turn::Over),
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
-            match Pin::new(&mut self.endpoint).poll_read(cx, &mut space) {
-                Poll::Pending => return Ok(Turn::Over),
-                Poll::Ready(Err(error)) => return Err(endpoint_failed(error)),
-                Poll::Ready(Ok(())) => {}
-            }
-            let read = space.filled();
-            let replaced = self.keep_alive.as_mut().and_then(|ender| ender.on_response(read));
-            if read.is_empty() {
+            let room = self.room();
+            let Self { endpoint, app, to_app, carried, idle, exchange, keep_alive, .. } = self;
+            let mut app_failed = false;
+            let mut to_cx = Context::from_waker(cx.waker());
+            let mut hand_on = |read: &[u8]| {
+                let replaced = keep_alive.as_mut().and_then(|ender| ender.on_response(read));
+                let bytes = replaced.as_deref().unwrap_or(read);
+                if bytes.is_empty() {
+                    return ControlFlow::Continue(());
+                }
+                idle.heard_app();
+                exchange.on_response(bytes);
+                match to_app.poll_write_through(bytes, Pin::new(&mut *app), &mut to_cx, &mut carried.down) {
+                    Poll::Ready(Ok(())) => ControlFlow::Continue(()),
+                    Poll::Pending => ControlFlow::Break(()),
+                    Poll::Ready(Err(_)) => {
+                        app_failed = true;
+                        ControlFlow::Break(())
+                    }
+                }
+            };
+            let more = endpoint.poll_hand_on(cx, buffers, room, &mut hand_on);
+            if let Poll::Ready(Ok(false)) = more {
+                // What was held back of an answer that is none.
+                let _ = hand_on(&[]);
                 self.down = Direction::Ending;
             }
-            let bytes = replaced.as_deref().unwrap_or(read);
-            if bytes.is_empty() {
-                continue;
-            }
-            self.idle.heard_app();
-            self.exchange.on_response(bytes);
-            match self.to_app.poll_write_through(bytes, Pin::new(&mut self.app), cx, &mut self.carried.down) {
-                Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
+            match more {
+                _ if app_failed => return Err(OutboundRelayEnd::AppReset),
+                Poll::Pending => return Ok(Turn::Over),
+                Poll::Ready(Err(error)) => return Err(endpoint_failed(error)),
+                Poll::Ready(Ok(_)) => {}
             }
         }
         Ok(Turn::Busy)

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
@@ -91,17 +90,17 @@ impl<'a> Retirement<'a> {
         });
     }
 
-    /// What is demanded now of the connection, whose server has shown `chain`. Each thing is said once.
-    pub(super) fn judge(&mut self, chain: &[CertificateDer<'_>]) -> Option<RetirementStep> {
+    /// What is demanded now of the connection. Each thing is said once.
+    pub(super) fn judge(&mut self) -> Option<RetirementStep> {
         if self.stage == RetirementStage::Over {
             return Some(RetirementStep::End(OutboundCloseReason::CredentialExpired, None));
         }
-        let (snapshots, Verified { name, snapshot, .. }) = self.made?;
+        let (snapshots, Verified { server, name, snapshot }) = self.made?;
         if let Some(generations) = &mut self.generations {
             generations.borrow_and_update();
         }
         if let Some(served) = snapshots.load().filter(|served| served.generation != snapshot.generation) {
-            if let Err(denial) = served.authenticator.authorize(chain, name, SystemTime::now()) {
+            if let Err(denial) = served.authenticator.authorize(&server.certificate.chain, name, SystemTime::now()) {
                 let reason = match denial.reason {
                     ServerDenialReason::CertificateExpired => OutboundCloseReason::CertificateExpired,
                     _ => OutboundCloseReason::PolicyChanged,

@@ -112,7 +112,7 @@ impl Carrying {
         // How often it was found to be too old.
         let (mut let_go, mut too_old) = (false, 0_u8);
         let reason = loop {
-            match retirement.judge(relay.endpoint().certificates()) {
+            match retirement.judge() {
                 // An app that waits for an answer, or is about to ask, is not cut off before it has to be.
                 Some(RetirementStep::LetGo(silence)) => {
                     let_go = true;

@@ -125,7 +125,7 @@ impl Relay {
                     return Ok(TransferStep::Over);
                 }
             }
-            if self.session.client_closed() {
+            if self.session.peer_closed() {
                 self.up = TransferState::Done;
                 // The app may be gone already: then there is nobody to tell.
                 let _ = self.app.end_sending();
