@@ -166,7 +166,7 @@ fn a_connection_that_an_app_keeps_and_does_not_use_is_closed_before_its_pair_end
     let app = HttpApp::saying("ok");
     let (backend, serving) = before(&app);
     let mut caller = Caller::new();
-    caller.credentials.spec.validity = Duration::from_secs(4);
+    caller.credentials.spec.validity = Duration::from_secs(12);
     caller.credentials.rotate();
     let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
     let mut kept = Asking::at(outbound(&sidecar));
