@@ -15,7 +15,6 @@ use crate::tls::Stream;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 pub(super) enum EndpointStream {
     /// Whoever is there was verified.
     Tls(Stream),
