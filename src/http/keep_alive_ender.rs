@@ -6,7 +6,9 @@
 //! last, and nothing came behind it. All else is left alone: other protocols, HTTP/2, what is upgraded, answers that come early, heads
 //! that say of the connection what we do not understand.
 //!
-//! Nothing of this is there before the drain.
+//! An app whose outbound connection is to be let go is told in the same way, in the server's place.
+//!
+//! Nothing of this is there before.
 
 use memchr::memchr;
 

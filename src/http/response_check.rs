@@ -1,5 +1,6 @@
 //! Whether a response can be read in one way only.
 
+use hyper::ext::ReasonPhrase;
 use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::{Response, StatusCode};
 
@@ -24,5 +25,32 @@ pub(crate) fn response_problem<B>(response: &Response<B>, asked: Option<&HeaderV
             Some("the response's Content-Length is no number, or stands twice")
         }
         () => None,
+    }
+}
+
+/// The length of the head of `response` in HTTP/1.1, in bytes, without what stands around values beside one space (RFC 9112, 4 and 5).
+pub(crate) fn response_head_length<B>(response: &Response<B>) -> usize {
+    const STATUS_LINE: usize = "HTTP/1.1 200 \r\n".len();
+    const AROUND_FIELD: usize = ": \r\n".len();
+    let said = response.extensions().get::<ReasonPhrase>().map(|phrase| phrase.as_bytes().len());
+    // hyper keeps the phrase where it is not the usual one.
+    let phrase = said.or_else(|| response.status().canonical_reason().map(str::len)).unwrap_or_default();
+    let fields = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + AROUND_FIELD);
+    STATUS_LINE + phrase + fields.sum::<usize>() + "\r\n".len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_head_is_that_of_its_lines() {
+        let mut response = Response::new(());
+        assert_eq!(response_head_length(&response), "HTTP/1.1 200 OK\r\n\r\n".len());
+        for value in ["b", "cd"] {
+            response.headers_mut().append("a", HeaderValue::from_static(value));
+        }
+        response.extensions_mut().insert(ReasonPhrase::from_static(b"Well done"));
+        assert_eq!(response_head_length(&response), "HTTP/1.1 200 Well done\r\na: b\r\na: cd\r\n\r\n".len());
     }
 }

@@ -211,7 +211,7 @@ impl ApiServer {
         while let Some((addr, tcp)) = dials.next().await {
             let Some(snapshot) = &self.snapshot else { return Ok(EndpointStream::Plain(tcp)) };
             match handshake(limit, snapshot, &self.name, tcp).await {
-                Ok((stream, _)) => return Ok(EndpointStream::Tls(stream)),
+                Ok(shaken) => return Ok(EndpointStream::Tls(shaken.stream)),
                 Err(error) => dials.note(addr, error),
             }
         }

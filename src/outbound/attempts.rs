@@ -10,8 +10,6 @@ use tokio::net::TcpStream;
 use tokio::sync::SemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::dialler::Dialler;
 use super::endpoints::{Endpoint, EndpointLease};
@@ -23,7 +21,7 @@ use crate::credentials::OutboundSnapshot;
 use crate::io::connect_tcp;
 use crate::listener::KEEPALIVE;
 use crate::telemetry::{AttemptResult, OutboundLogEntry};
-use crate::tls::Negotiated;
+use crate::tls::{Negotiated, Stream, client_handshake};
 use crate::trust::AuthenticatedServer;
 
 /// After so long without an answer the next endpoint is dialled beside the first (RFC 8305, 5).
@@ -62,23 +60,31 @@ impl AcceptedDial {
     }
 }
 
+/// A session with an endpoint, and who that is.
+#[derive(Debug)]
+pub(super) struct Shaken {
+    pub(super) stream: Stream,
+    pub(super) server: AuthenticatedServer,
+    negotiated: Negotiated,
+}
+
 /// The handshake with the endpoint on `tcp`, and who it is.
 pub(super) async fn handshake(
     limit: Duration,
     snapshot: &OutboundSnapshot,
     name: &ServerName<'static>,
-    tcp: TcpStream,
-) -> Result<(TlsStream<TcpStream>, AuthenticatedServer), AttemptError> {
+    mut tcp: TcpStream,
+) -> Result<Shaken, AttemptError> {
     // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
     let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
-    let connector = TlsConnector::from(Arc::clone(&snapshot.client_config));
-    let shaken = timeout(limit, connector.connect(name.clone(), tcp)).await;
-    let stream = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
+    let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone());
+    let shaken = timeout(limit, shaking).await;
+    let established = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
     // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let judged = snapshot.authenticator.authorize(chain, name, SystemTime::now());
+    let judged = snapshot.authenticator.authorize(&established.chain, name, SystemTime::now());
     let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
-    Ok((stream, server))
+    let negotiated = established.negotiated.clone();
+    Ok(Shaken { stream: Stream::with_server(&server, tcp, established), server, negotiated })
 }
 
 /// The attempts of one connection.
@@ -232,10 +238,10 @@ impl<'a> Attempts<'a> {
         let shaken = handshake(self.handshake_limit(), &snapshot, &name, tcp).await;
         self.shaking = None;
         match shaken {
-            Ok((stream, server)) => {
+            Ok(Shaken { stream, server, negotiated }) => {
                 let took = began.elapsed();
                 entry.fields.handshake = Some(took);
-                entry.fields.negotiated = Some(Negotiated::of(stream.get_ref().1));
+                entry.fields.negotiated = Some(negotiated);
                 counters.count_handshake(took);
                 endpoints.succeeded(&endpoint);
                 counters.count_attempt(AttemptResult::Success);

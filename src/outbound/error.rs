@@ -9,7 +9,7 @@ use rustls::{AlertDescription, InvalidMessage};
 
 use super::address_rules::AddressRejection;
 use crate::telemetry::{AttemptResult, OutboundCloseReason};
-use crate::tls;
+use crate::tls::{self, Violation};
 use crate::trust::{ServerDenial, ServerDenialReason};
 
 /// Why there is no endpoint to carry the app's bytes to.
@@ -300,20 +300,22 @@ fn rejected(alert: AlertDescription) -> &'static str {
 
 /// The server's alert about our certificate, if that is what `error` is. In TLS 1.3 it comes when our handshake is done.
 pub(super) fn rejection(error: &io::Error) -> Option<AlertDescription> {
-    let cause = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    match cause {
-        rustls::Error::AlertReceived(alert) => matches!(
-            alert,
-            AlertDescription::BadCertificate
-                | AlertDescription::UnsupportedCertificate
-                | AlertDescription::CertificateRevoked
-                | AlertDescription::CertificateExpired
-                | AlertDescription::CertificateUnknown
-                | AlertDescription::UnknownCA
-                | AlertDescription::AccessDenied
-                | AlertDescription::CertificateRequired
-        )
-        .then_some(*alert),
-        _ => None,
-    }
+    let cause = error.get_ref()?;
+    let alert = match (cause.downcast_ref::<rustls::Error>(), cause.downcast_ref::<Violation>()) {
+        (Some(rustls::Error::AlertReceived(alert)), _) => *alert,
+        (_, Some(Violation { received: Some(alert) })) => *alert,
+        _ => return None,
+    };
+    let is_about_ours = matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired
+    );
+    is_about_ours.then_some(alert)
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address_rules::AddressRules;
-use super::attempts::{dial_one, handshake, server_name};
+use super::attempts::{Shaken, dial_one, handshake, server_name};
 use super::endpoints::{Endpoint, Endpoints};
 use super::error::{AttemptError, OutboundError, rejection};
 use crate::config::{Outbound, OutboundSettings};
@@ -125,7 +125,7 @@ async fn probe_one(
     name: &ServerName<'static>,
 ) -> Result<AuthenticatedServer, AttemptError> {
     let tcp = dial_one(Arc::clone(endpoint), settings.timeouts.clone()).await?;
-    let (mut stream, server) = handshake(settings.timeouts.handshake, snapshot, name, tcp).await?;
+    let Shaken { mut stream, server, .. } = handshake(settings.timeouts.handshake, snapshot, name, tcp).await?;
     let heard = timeout(REFUSAL, stream.read(&mut [0])).await;
     if let Ok(Err(error)) = &heard
         && let Some(alert) = rejection(error)

@@ -12,6 +12,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -22,15 +23,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::error::rejection;
 use super::stream::EndpointStream;
 use crate::budget::Reservation;
-use crate::http::ResponseTracker;
+use crate::http::{KeepAliveEnder, ResponseTracker};
 use crate::io::buffers::{Buffers, READ};
 use crate::io::{AppStream, PeriodicCheck, Socket, Transferred, WriteBuffer, buffers};
 use crate::relay::{
     BacklogWatch, IdleTimer, MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferState, TransferStep, delivered_to,
 };
-
-/// What rustls takes at most that the socket below has not taken yet, in bytes.
-pub(super) const MAX_SEALED: usize = 64 * 1024;
 
 /// How the transfer ended.
 #[derive(Debug)]
@@ -49,6 +47,8 @@ pub(super) enum OutboundRelayEnd {
     Rejected(AlertDescription),
     /// Nothing moved either way for as long as was allowed.
     Idle,
+    /// The app was told, in the server's place, that the answer which it has been given is the last one.
+    KeepAliveEnded,
     /// It was stuck while memory was short.
     BacklogEvicted,
 }
@@ -63,15 +63,17 @@ pub(super) struct OutboundRelay {
     to_app: WriteBuffer,
     up: TransferState,
     down: TransferState,
-    /// rustls may have ciphertext that the endpoint would not take yet.
+    /// The session may have ciphertext that the endpoint would not take yet.
     is_unflushed: bool,
     transferred: Transferred,
     idle: IdleTimer,
     exchange: ResponseTracker,
+    /// Ends the connection behind an answer, once it is to be let go.
+    keep_alive: Option<Box<KeepAliveEnder>>,
+    /// An app that keeps its connection for the next request is told with the answer to that; its silence says nothing.
+    is_patient: bool,
     /// Looks after an upload that is blocked: nothing else tells that the app has gone.
     blocked: PeriodicCheck,
-    /// What had been carried up when the endpoint had last taken all of it: rustls keeps some of what came since.
-    flushed: u64,
     /// The memory of what is kept.
     reservation: Reservation,
     /// Looks after what is kept. Made when it is first needed.
@@ -92,8 +94,9 @@ impl OutboundRelay {
             transferred: Transferred::default(),
             idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
+            keep_alive: None,
+            is_patient: false,
             blocked: PeriodicCheck::default(),
-            flushed: 0,
             reservation,
             stall: None,
         }
@@ -101,12 +104,8 @@ impl OutboundRelay {
 
     /// Bytes that are kept because a side does not take them.
     fn memory(&self) -> usize {
-        let sealed = match (&self.endpoint, self.is_unflushed) {
-            (EndpointStream::Tls(_), true) => self.transferred.up.saturating_sub(self.flushed),
-            _ => 0,
-        };
-        let sealed = usize::try_from(sealed).unwrap_or(MAX_SEALED).min(MAX_SEALED);
-        self.to_endpoint.memory() + self.to_app.memory() + sealed
+        let heads = self.keep_alive.as_ref().map_or(0, |ender| ender.memory());
+        self.to_endpoint.memory() + self.to_app.memory() + self.endpoint.memory() + heads
     }
 
     /// How many bytes to read at most: what the other side does not take will have to be kept.
@@ -166,9 +165,16 @@ impl OutboundRelay {
         self.idle.set_timeout(limit);
     }
 
-    /// Ends the transfer once nothing has moved for `limit` and nobody waits: the last word was the endpoint's.
-    pub(super) fn set_drain_idle_timeout(&mut self, limit: Duration) {
-        self.idle.set_drain_idle_timeout(limit);
+    /// Ends the transfer where nobody misses it: behind an answer of HTTP/1.1 that says so to the app, or once nothing has moved for `silence`
+    /// and nobody waits: the last word was the endpoint's. `is_patient`: an app that keeps the connection for its next request, in HTTP/1.1,
+    /// may be about to send that, so that such a silence does not count.
+    pub(super) fn let_go(&mut self, silence: Duration, is_patient: bool) {
+        self.keep_alive.get_or_insert_default();
+        self.is_patient = is_patient;
+        // Where a limit is set to silence as such, it is soon enough while there is time.
+        if !(is_patient && self.idle.is_limited()) {
+            self.idle.set_drain_idle_timeout(silence);
+        }
     }
 
     /// Whether the app waits for an answer, or an answer is under way: an end of file would look like the end of it.
@@ -184,11 +190,6 @@ impl OutboundRelay {
             return false;
         }
         self.blocked.poll(cx, || self.app.is_reset())
-    }
-
-    /// The connection to the endpoint.
-    pub(super) fn endpoint(&self) -> &EndpointStream {
-        &self.endpoint
     }
 
     /// Ends both connections as one that was whole: close_notify and FIN for both, as far as the sockets take it at once.
@@ -211,6 +212,7 @@ impl OutboundRelay {
             Ok(_) if self.up == TransferState::Done && self.down == TransferState::Done => {
                 Poll::Ready(OutboundRelayEnd::Complete)
             }
+            Ok(_) if self.has_ended_keep_alive() => Poll::Ready(OutboundRelayEnd::KeepAliveEnded),
             Ok((TransferStep::Waiting, TransferStep::Waiting)) => Poll::Pending,
             Ok(_) => {
                 cx.waker().wake_by_ref();
@@ -219,26 +221,35 @@ impl OutboundRelay {
         }
     }
 
+    /// Whether the app has been given the answer that is the last one.
+    fn has_ended_keep_alive(&self) -> bool {
+        self.keep_alive.as_ref().is_some_and(|ender| ender.has_announced())
+            && self.down == TransferState::Open
+            && self.exchange.is_between_exchanges()
+            && self.to_app.is_empty()
+    }
+
     /// app → endpoint
     fn transfer_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, OutboundRelayEnd> {
         for _ in 0..READS_PER_TURN {
             if self.up == TransferState::Done {
                 return Ok(TransferStep::Waiting);
             }
-            let delivered = self.to_endpoint.poll_deliver(Pin::new(&mut self.endpoint), cx, &mut self.transferred.up);
+            let Buffers { input, output } = buffers;
+            let delivered =
+                self.to_endpoint.poll_deliver(Pin::new(&mut self.endpoint.by(output)), cx, &mut self.transferred.up);
             if !self.took(delivered) {
                 return Ok(TransferStep::Waiting);
             }
             if self.is_unflushed {
-                let flushed = Pin::new(&mut self.endpoint).poll_flush(cx);
+                let flushed = Pin::new(&mut self.endpoint.by(output)).poll_flush(cx);
                 if !self.took(flushed) {
                     return Ok(TransferStep::Waiting);
                 }
                 self.is_unflushed = false;
-                self.flushed = self.transferred.up;
             }
             if self.up == TransferState::Ending {
-                let shut = Pin::new(&mut self.endpoint).poll_shutdown(cx);
+                let shut = Pin::new(&mut self.endpoint.by(output)).poll_shutdown(cx);
                 if self.took(shut) {
                     self.up = TransferState::Done;
                 }
@@ -247,7 +258,7 @@ impl OutboundRelay {
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(TransferStep::Waiting);
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
+            let mut space = ReadBuf::new(&mut input[..self.room()]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
@@ -258,11 +269,14 @@ impl OutboundRelay {
                 self.up = TransferState::Ending;
                 continue;
             }
+            if let Some(ender) = &mut self.keep_alive {
+                ender.on_request(read, self.exchange.is_between_exchanges() || self.idle.is_before_first_byte());
+            }
             self.idle.on_client_data();
             self.exchange.on_request(read);
             self.is_unflushed = true;
-            let written =
-                self.to_endpoint.poll_write_through(read, Pin::new(&mut self.endpoint), cx, &mut self.transferred.up);
+            let mut to = self.endpoint.by(output);
+            let written = self.to_endpoint.poll_write_through(read, Pin::new(&mut to), cx, &mut self.transferred.up);
             if !self.took(written) {
                 return Ok(TransferStep::Waiting);
             }
@@ -301,22 +315,38 @@ impl OutboundRelay {
                 }
                 TransferState::Done => return Ok(TransferStep::Waiting),
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
-            match Pin::new(&mut self.endpoint).poll_read(cx, &mut space) {
+            let room = self.room();
+            let Self { endpoint, app, to_app, transferred, idle, exchange, keep_alive, .. } = self;
+            let mut app_failed = false;
+            let mut to_cx = Context::from_waker(cx.waker());
+            let mut hand_on = |read: &[u8]| {
+                let replaced = keep_alive.as_mut().and_then(|ender| ender.on_response(read));
+                let bytes = replaced.as_deref().unwrap_or(read);
+                if bytes.is_empty() {
+                    return ControlFlow::Continue(());
+                }
+                idle.on_app_data();
+                exchange.on_response(bytes);
+                match to_app.poll_write_through(bytes, Pin::new(&mut *app), &mut to_cx, &mut transferred.down) {
+                    Poll::Ready(Ok(())) => ControlFlow::Continue(()),
+                    Poll::Pending => ControlFlow::Break(()),
+                    Poll::Ready(Err(_)) => {
+                        app_failed = true;
+                        ControlFlow::Break(())
+                    }
+                }
+            };
+            let more = endpoint.poll_hand_on(cx, buffers, room, &mut hand_on);
+            if let Poll::Ready(Ok(false)) = more {
+                // What was held back of an answer that is none.
+                let _ = hand_on(&[]);
+                self.down = TransferState::Ending;
+            }
+            match more {
+                _ if app_failed => return Err(OutboundRelayEnd::AppReset),
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(error)) => return Err(endpoint_failed(error)),
-                Poll::Ready(Ok(())) => {}
-            }
-            let read = space.filled();
-            if read.is_empty() {
-                self.down = TransferState::Ending;
-                continue;
-            }
-            self.idle.on_app_data();
-            self.exchange.on_response(read);
-            match self.to_app.poll_write_through(read, Pin::new(&mut self.app), cx, &mut self.transferred.down) {
-                Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
+                Poll::Ready(Ok(_)) => {}
             }
         }
         Ok(TransferStep::Yielded)
@@ -348,8 +378,9 @@ impl Future for OutboundRelay {
                 }
                 let on_its_way = !this.to_app.is_empty() || !this.to_endpoint.is_empty() || this.is_unflushed;
                 let Transferred { up, down } = this.transferred;
+                let is_kept = this.is_patient && this.exchange.is_between_exchanges();
                 this.idle
-                    .poll(cx, on_its_way, || up.wrapping_add(down), this.exchange.is_under_way())
+                    .poll(cx, on_its_way, || up.wrapping_add(down), is_kept || this.exchange.is_under_way())
                     .map(|()| OutboundRelayEnd::Idle)
             }
         }

@@ -5,13 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use super::attempts::Verified;
 use super::dialler::Dialler;
-use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
+use crate::credentials::{OutboundSnapshot, PairValidity, SnapshotReceiver};
 use crate::sys::wall_clock::WallClockTimer;
 use crate::telemetry::OutboundCloseReason;
 use crate::trust::ServerDenialReason;
@@ -20,12 +19,27 @@ use crate::trust::ServerDenialReason;
 const LATEST: Duration = Duration::from_secs(5 * 60);
 const LATEST_PART: u32 = 10;
 
+/// The silence that is waited for while there is time: at most so long, and at most this part of what is left.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+const SILENCE_PART: u32 = 100;
+
 /// What is demanded of a connection that was made some time ago.
 pub(super) enum RetirementStep {
-    /// It is closed at the next pause: its pair was rotated, or is about to end.
-    LetGo,
+    /// Its pair was rotated, or is about to end. There is time to wait for a silence of this length, or for the end of an exchange.
+    LetGo(Duration),
+    /// It is closed in the next pause: there is little time.
+    Hurry,
     /// It is closed now, for this reason, of which there may be more to say.
     End(OutboundCloseReason, Option<String>),
+}
+
+/// How far a connection is on the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum RetirementStage {
+    InService,
+    LettingGo,
+    Hurrying,
+    Over,
 }
 
 /// Whether a connection to an endpoint may go on: the pair with which it was made is in service, and whoever has answered is believed.
@@ -33,47 +47,62 @@ pub(super) struct Retirement<'a> {
     /// What is in force now, and by what the connection was made; `None`: nobody was asked.
     made: Option<(&'a SnapshotReceiver<OutboundSnapshot>, &'a Verified)>,
     generations: Option<watch::Receiver<u64>>,
-    /// `None`: the pair has no end that is known.
+    stage: RetirementStage,
+    /// What was demanded last.
+    told: RetirementStage,
+    /// Until the next stage begins; `None`: the pair has no end that is known, or it has ended.
     timer: Option<Box<WallClockTimer>>,
-    /// The last moment of the pair; `None` once it is time to let go of the connection, or if there is none.
-    end: Option<SystemTime>,
-    /// It is time to let go, or that was said.
-    is_due: bool,
-    is_told: bool,
-    is_over: bool,
 }
 
 impl<'a> Retirement<'a> {
     /// That of a connection which `dialler` has made to whoever is `verified`.
     pub(super) fn of(dialler: &'a Dialler, verified: Option<&'a Verified>) -> Self {
         let made = dialler.snapshots.as_ref().zip(verified);
-        let validity = verified.and_then(|verified| verified.snapshot.validity);
-        let let_go = validity.map(|validity| {
-            let lifetime = validity.not_after.duration_since(validity.not_before).unwrap_or_default();
-            validity.not_after.checked_sub((lifetime / LATEST_PART).min(LATEST)).unwrap_or(validity.not_after)
-        });
-        Self {
+        let mut retirement = Self {
             made,
             generations: made.map(|(snapshots, _)| snapshots.generations()),
-            timer: let_go.map(WallClockTimer::at).map(Box::new),
-            end: validity.map(|validity| validity.not_after),
-            is_due: false,
-            is_told: false,
-            is_over: false,
-        }
+            stage: RetirementStage::InService,
+            told: RetirementStage::InService,
+            timer: None,
+        };
+        retirement.enter(RetirementStage::InService);
+        retirement
     }
 
-    /// What is demanded now of the connection, whose server has shown `chain`. Each thing is said once.
-    pub(super) fn check(&mut self, chain: &[CertificateDer<'_>]) -> Option<RetirementStep> {
-        if self.is_over {
+    fn validity(&self) -> Option<PairValidity> {
+        self.made?.1.snapshot.validity
+    }
+
+    /// So much before the end of the pair as `part` makes of the time in which connections are let go at the latest.
+    fn before_end(&self, part: impl FnOnce(Duration) -> Duration) -> Option<SystemTime> {
+        let PairValidity { not_before, not_after } = self.validity()?;
+        let lifetime = not_after.duration_since(not_before).unwrap_or_default();
+        let before = part((lifetime / LATEST_PART).min(LATEST));
+        Some(not_after.checked_sub(before).unwrap_or(not_after))
+    }
+
+    fn enter(&mut self, stage: RetirementStage) {
+        self.stage = stage;
+        let end = match stage {
+            RetirementStage::InService => self.before_end(|latest| latest),
+            RetirementStage::LettingGo => self.before_end(|latest| latest / 2),
+            RetirementStage::Hurrying => self.before_end(|_| Duration::ZERO),
+            RetirementStage::Over => None,
+        };
+        self.timer = end.map(WallClockTimer::at).map(Box::new);
+    }
+
+    /// What is demanded now of the connection. Each thing is said once.
+    pub(super) fn check(&mut self) -> Option<RetirementStep> {
+        if self.stage == RetirementStage::Over {
             return Some(RetirementStep::End(OutboundCloseReason::CredentialExpired, None));
         }
-        let (snapshots, Verified { name, snapshot, .. }) = self.made?;
+        let (snapshots, Verified { server, name, snapshot }) = self.made?;
         if let Some(generations) = &mut self.generations {
             generations.borrow_and_update();
         }
         if let Some(served) = snapshots.load().filter(|served| served.generation != snapshot.generation) {
-            if let Err(denial) = served.authenticator.authorize(chain, name, SystemTime::now()) {
+            if let Err(denial) = served.authenticator.authorize(&server.certificate.chain, name, SystemTime::now()) {
                 let reason = match denial.reason {
                     ServerDenialReason::CertificateExpired => OutboundCloseReason::CertificateExpired,
                     _ => OutboundCloseReason::PolicyChanged,
@@ -81,9 +110,22 @@ impl<'a> Retirement<'a> {
                 return Some(RetirementStep::End(reason, Some(denial.to_string())));
             }
             // What was agreed on with the old pair stays so: the new one is for new connections.
-            self.is_due |= snapshot.validity.is_some() && served.pair_generation != snapshot.pair_generation;
+            let is_rotated = snapshot.validity.is_some() && served.pair_generation != snapshot.pair_generation;
+            if is_rotated && self.stage == RetirementStage::InService {
+                self.enter(RetirementStage::LettingGo);
+            }
         }
-        (self.is_due && !std::mem::replace(&mut self.is_told, true)).then_some(RetirementStep::LetGo)
+        if std::mem::replace(&mut self.told, self.stage) == self.stage {
+            return None;
+        }
+        match self.stage {
+            RetirementStage::LettingGo => {
+                let end = self.before_end(|latest| latest / 2);
+                let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok()).unwrap_or_default();
+                Some(RetirementStep::LetGo((left / SILENCE_PART).min(LONGEST_SILENCE)))
+            }
+            _ => Some(RetirementStep::Hurry),
+        }
     }
 
     /// Waits until there may be something to judge. Cancel safe.
@@ -103,13 +145,11 @@ impl<'a> Retirement<'a> {
         };
         tokio::select! {
             () = generations => {}
-            () = over => match self.end.take() {
-                Some(end) => {
-                    self.is_due = true;
-                    self.timer = Some(Box::new(WallClockTimer::at(end)));
-                }
-                None => self.is_over = true,
-            },
+            () = over => self.enter(match self.stage {
+                RetirementStage::InService => RetirementStage::LettingGo,
+                RetirementStage::LettingGo => RetirementStage::Hurrying,
+                RetirementStage::Hurrying | RetirementStage::Over => RetirementStage::Over,
+            }),
         }
     }
 }

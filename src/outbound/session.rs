@@ -22,8 +22,9 @@ use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 /// one answer.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// A connection that is too old is closed in its next pause; one that has none for so long is cut.
-const PAUSE_WANTED: Duration = Duration::from_secs(30);
+/// A connection that is too old is closed behind its next answer or in a pause. One that an app keeps for its next request is closed after
+/// so long without one; and one that has no pause is cut after as long again.
+const PAUSE_WANTED: Duration = Duration::from_secs(15);
 
 /// What a connection holds while bytes are carried. All else is in boxes that are gone by then.
 ///
@@ -107,14 +108,19 @@ impl ActiveOutbound {
             relay.set_idle_timeout(limit);
         }
         let mut retirement = Retirement::of(dialler, verified.as_ref());
-        let mut too_old = OptionalTimer::after(timeouts.max_age);
-        let (mut let_go, mut is_old) = (false, false);
+        let mut max_age = OptionalTimer::after(timeouts.max_age);
+        // How often it was found to be too old.
+        let (mut let_go, mut too_old) = (false, 0_u8);
         let reason = loop {
-            match retirement.check(relay.endpoint().certificates()) {
-                // In the next pause behind an answer. An app that waits for one is not cut off before it has to be.
-                Some(RetirementStep::LetGo) => {
+            match retirement.check() {
+                // An app that waits for an answer, or is about to ask, is not cut off before it has to be.
+                Some(RetirementStep::LetGo(silence)) => {
                     let_go = true;
-                    relay.set_drain_idle_timeout(SILENCE);
+                    relay.let_go(silence.max(SILENCE), true);
+                }
+                Some(RetirementStep::Hurry) => {
+                    let_go = true;
+                    relay.let_go(SILENCE, false);
                 }
                 Some(RetirementStep::End(reason, detail)) => {
                     entry.fields.detail = detail;
@@ -124,7 +130,7 @@ impl ActiveOutbound {
             }
             match *phase.borrow_and_update() {
                 Phase::Running | Phase::Retiring => {}
-                Phase::Draining | Phase::Delivering => relay.set_drain_idle_timeout(SILENCE),
+                Phase::Draining | Phase::Delivering => relay.let_go(SILENCE, false),
                 Phase::Closing => break OutboundCloseReason::DrainTimeout,
             }
             tokio::select! {
@@ -146,20 +152,25 @@ impl ActiveOutbound {
                         entry.fields.detail = Some(NoBacklogProgress.to_string());
                         OutboundCloseReason::Overloaded
                     }
-                    OutboundRelayEnd::Idle if *phase.borrow() >= Phase::Draining => OutboundCloseReason::Completed,
-                    OutboundRelayEnd::Idle if let_go => OutboundCloseReason::CredentialRotated,
-                    OutboundRelayEnd::Idle if is_old => OutboundCloseReason::MaxAge,
-                    OutboundRelayEnd::Idle => OutboundCloseReason::IdleTimeout,
+                    OutboundRelayEnd::Idle | OutboundRelayEnd::KeepAliveEnded => match () {
+                        () if *phase.borrow() >= Phase::Draining => OutboundCloseReason::Completed,
+                        () if let_go => OutboundCloseReason::CredentialRotated,
+                        () if too_old > 0 => OutboundCloseReason::MaxAge,
+                        () => OutboundCloseReason::IdleTimeout,
+                    },
                 },
                 Ok(()) = phase.changed() => {}
                 () = retirement.changed() => {}
-                () = &mut too_old => {
-                    if is_old {
+                () = &mut max_age => {
+                    too_old += 1;
+                    if too_old > 2 {
                         break OutboundCloseReason::MaxAge;
                     }
-                    is_old = true;
-                    relay.set_drain_idle_timeout(SILENCE);
-                    too_old = OptionalTimer::after(Some(PAUSE_WANTED));
+                    // A rotation has its own time for it.
+                    if !let_go {
+                        relay.let_go(SILENCE, too_old == 1);
+                    }
+                    max_age = OptionalTimer::after(Some(PAUSE_WANTED));
                 }
             }
         };

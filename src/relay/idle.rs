@@ -80,6 +80,11 @@ impl IdleTimer {
         self.watch(limit, true);
     }
 
+    /// Whether silence as such is limited.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| !watch.answered)
+    }
+
     fn watch(&mut self, limit: Duration, answered: bool) {
         self.moved = false;
         self.watch = Some(Box::new(SilenceWatch {

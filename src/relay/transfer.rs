@@ -114,7 +114,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
                     return Ok(TransferStep::Waiting);
                 }
             }
-            if self.session.client_closed() {
+            if self.session.peer_closed() {
                 self.up = TransferState::Done;
                 // The app may be gone already: then there is nobody to tell.
                 let _ = self.app.end_sending();

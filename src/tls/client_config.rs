@@ -31,6 +31,8 @@ pub fn client_config(
         Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))),
         None => builder.with_no_client_auth(),
     };
+    // Our session takes over from rustls's connection.
+    config.enable_secret_extraction = true;
     config.resumption = Resumption::in_memory_sessions(MAX_SESSIONS);
     Ok(Arc::new(config))
 }

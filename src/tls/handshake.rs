@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
+use rustls::server::UnbufferedServerConnection;
 use rustls::{AlertDescription, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -92,7 +93,7 @@ pub async fn handshake(
     // Of what is done with, rustls keeps the client's certificates: all counts.
     let mut received = wire.len() + hidden_name.as_ref().map_or(0, MaskedServerNames::memory);
     may_hold(received)?;
-    let mut driver = HandshakeDriver::new(config, hidden_name).map_err(HandshakeError::Failed)?;
+    let mut driver = HandshakeDriver::with_client(config, hidden_name).map_err(HandshakeError::Failed)?;
     loop {
         // For each flight: the last one costs a tenth of a signature, and in a storm there are as many of them.
         let turn = turns.acquire().await;
@@ -115,7 +116,7 @@ pub async fn handshake(
             let (negotiated, session) = driver.finish().map_err(HandshakeError::Failed)?;
             return Ok((negotiated, Established { session, pending_ciphertext: wire, resumed_chain, chain_bytes }));
         }
-        let read = match driver.client_closed() {
+        let read = match driver.peer_closed() {
             true => 0,
             false => buffers::read_more(client, &mut wire, RECORD).await?,
         };
@@ -140,7 +141,7 @@ struct Flight {
 /// Takes in what has come, and sends what there is to say to it, as far as the socket takes it.
 fn answer(
     client: &TcpStream,
-    driver: &mut HandshakeDriver,
+    driver: &mut HandshakeDriver<UnbufferedServerConnection>,
     wire: &mut [u8],
     may_send: impl Fn() -> bool,
 ) -> Result<Flight, HandshakeError> {
@@ -168,10 +169,11 @@ fn answer(
     })
 }
 
-async fn write_all(client: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes all of `bytes`.
+pub(super) async fn write_all(peer: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        client.writable().await?;
-        match client.try_write(bytes) {
+        peer.writable().await?;
+        match peer.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),

@@ -1,7 +1,8 @@
-//! TLS as the client sees it: rustls on aws-lc-rs, and nothing else.
+//! TLS with clients, and with the servers that the app dials: rustls on aws-lc-rs, and nothing else.
 
 mod alert;
 mod client_config;
+mod client_handshake;
 mod client_hello;
 mod client_verifier;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,6 +21,7 @@ mod stream;
 pub(crate) mod test_client;
 
 pub use client_config::client_config;
+pub use client_handshake::{EstablishedWithServer, client_handshake};
 pub use client_verifier::ClientVerifier;
 pub use handshake::{Established, HandshakeError, SigningLimiter, handshake};
 pub use handshake_driver::Negotiated;

@@ -4,24 +4,30 @@
 //! buffers and the state of a handshake for ever, and copies what it seals twice. The keys, and those that follow them, are
 //! rustls's.
 
+mod kernel;
+
 use std::mem;
 use std::ops::ControlFlow;
 
-use rustls::kernel::KernelConnection;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
 use rustls::{AlertDescription, ContentType, ExtractedSecrets, SupportedCipherSuite};
 
+use self::kernel::{Kernel, ServerMessages};
 use crate::io::Outgoing;
 use crate::tls::record::{KeyLimitReached, MAX_FRAGMENT, Opener, Record, Sealer};
 
-/// How many alerts that end nothing a client may send.
+/// How many alerts that end nothing a peer may send.
 const WARNINGS: u8 = 4;
 
-/// How many key updates in a row a client may send while no data is sent by either side: each costs the making of keys.
+/// How many key updates in a row a peer may send while no data is sent by either side: each costs the making of keys.
 const UPDATES_WITHOUT_DATA: u8 = 32;
 
 /// The start of a message that announces new keys (RFC 8446, 4.6.3): its type, and its length of one byte.
 const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
+
+/// In TLS 1.2, a server's wish to begin anew (RFC 5246, 7.4.1.1).
+const HELLO_REQUEST: [u8; 4] = [0; 4];
 
 /// The type of a ClientHello, and its length with the type (RFC 5246, 7.4).
 const CLIENT_HELLO: u8 = 1;
@@ -34,10 +40,22 @@ const LONGEST_HELLO: u32 = 0xffff;
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 
-/// The client broke the protocol, or ended the session by an alert.
+/// The peer broke the protocol, or ended the session by an alert.
 #[derive(Debug, thiserror::Error)]
-#[error("the client broke the TLS protocol, or says that we did")]
-pub struct Violation;
+#[error("{}", self.meaning())]
+pub struct Violation {
+    /// The alert by which it has ended the session; `None`: it was told by one of ours.
+    pub received: Option<AlertDescription>,
+}
+
+impl Violation {
+    fn meaning(&self) -> String {
+        match self.received {
+            Some(alert) => format!("the peer ended the TLS session by the alert {alert:?}"),
+            None => "the peer broke the TLS protocol".to_owned(),
+        }
+    }
+}
 
 /// What came of a run of sealed records.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +66,7 @@ pub struct Decrypted {
     pub stopped: bool,
 }
 
-/// One client's TLS session, server side. One pointer, as it lasts as long as the connection.
+/// One TLS session, of either side. One pointer, as it lasts as long as the connection.
 pub struct Session(Box<SessionState>);
 
 struct SessionState {
@@ -58,12 +76,14 @@ struct SessionState {
     sealer: Option<Sealer>,
     suite: SupportedCipherSuite,
     /// Makes the keys that follow. TLS 1.2 has none.
-    kernel: Option<Box<KernelConnection<ServerConnectionData>>>,
-    client_closed: bool,
-    /// The client wants us to take new keys too, and has not been answered yet.
+    kernel: Option<Box<Kernel>>,
+    /// The peer is the server.
+    is_client: bool,
+    peer_closed: bool,
+    /// The peer wants us to take new keys too, and has not been answered yet.
     owes_key_update: bool,
     /// How much has come of a message that is not whole: of one that announces new keys so many bytes of [`KEY_UPDATE`]; in TLS 1.2
-    /// so many of the four in front of a ClientHello.
+    /// so many of the four in front of a ClientHello. Of a server's message: 1, should it not be whole.
     announced: u8,
     /// Bytes of a ClientHello that are still to come, behind those four.
     hello_left: u32,
@@ -73,19 +93,34 @@ struct SessionState {
 }
 
 impl Session {
-    /// Takes over from a handshake that is complete.
+    /// Takes over from a handshake with a client that is complete.
     ///
     /// # Errors
     /// It is not complete, or the keys are of a kind that is not ours.
-    pub(super) fn new(conn: UnbufferedServerConnection) -> Result<Self, rustls::Error> {
-        let (ExtractedSecrets { tx, rx }, kernel) = conn.dangerous_into_kernel_connection()?;
-        let suite = kernel.negotiated_cipher_suite();
+    pub(super) fn with_client(conn: UnbufferedServerConnection) -> Result<Self, rustls::Error> {
+        let (secrets, kernel) = conn.dangerous_into_kernel_connection()?;
+        Self::begin(secrets, kernel.negotiated_cipher_suite(), Kernel::Server(kernel))
+    }
+
+    /// Takes over from a handshake with a server that is complete.
+    ///
+    /// # Errors
+    /// As [`Session::with_client`].
+    pub(super) fn with_server(conn: UnbufferedClientConnection) -> Result<Self, rustls::Error> {
+        let (secrets, kernel) = conn.dangerous_into_kernel_connection()?;
+        Self::begin(secrets, kernel.negotiated_cipher_suite(), Kernel::with_server(kernel))
+    }
+
+    fn begin(secrets: ExtractedSecrets, suite: SupportedCipherSuite, kernel: Kernel) -> Result<Self, rustls::Error> {
+        let ExtractedSecrets { tx, rx } = secrets;
+        let is_client = kernel.is_of_a_client();
         Ok(Self(Box::new(SessionState {
             opener: Opener::new(suite, rx)?,
             sealer: Some(Sealer::new(suite, tx)?),
             suite,
             kernel: suite.tls13().is_some().then(|| Box::new(kernel)),
-            client_closed: false,
+            is_client,
+            peer_closed: false,
             owes_key_update: false,
             announced: 0,
             hello_left: 0,
@@ -95,16 +130,16 @@ impl Session {
         })))
     }
 
-    /// Whether the client has sent close_notify: it will send nothing more, and what it sent is whole.
-    pub fn client_closed(&self) -> bool {
-        self.0.client_closed
+    /// Whether the peer has sent close_notify: it will send nothing more, and what it sent is whole.
+    pub fn peer_closed(&self) -> bool {
+        self.0.peer_closed
     }
 
     /// Opens the sealed records at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. Alerts
-    /// for the client are appended to `out`; a key update that is owed to it is for [`Session::write_key_update`].
+    /// for the peer are appended to `out`; a key update that is owed to it is for [`Session::write_key_update`].
     ///
     /// # Errors
-    /// When the client breaks the protocol; the alert that tells it so is in `out`.
+    /// When the peer breaks the protocol; the alert that tells it so is in `out`.
     pub fn decrypt(
         &mut self,
         wire: &mut [u8],
@@ -113,7 +148,7 @@ impl Session {
     ) -> Result<Decrypted, Violation> {
         let state = &mut *self.0;
         let mut used = 0;
-        while !state.client_closed {
+        while !state.peer_closed {
             match state.open_one(&mut wire[used..], out, &mut sink) {
                 Ok(Some((length, flow))) => {
                     used += length;
@@ -144,8 +179,8 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the client waits for a key update of ours. One answers all that it has wanted so far (RFC 8446, 4.6.3), so that a
-    /// client that does not read has us keep one at most.
+    /// Whether the peer waits for a key update of ours. One answers all that it has wanted so far (RFC 8446, 4.6.3), so that a
+    /// peer that does not read has us keep one at most.
     pub fn owes_key_update(&self) -> bool {
         self.0.owes_key_update
     }
@@ -173,8 +208,8 @@ impl Session {
 enum Abort {
     /// We are to say so, by this alert.
     Local(AlertDescription),
-    /// The client has said so.
-    Peer,
+    /// The peer has said so, by this alert; `None`: it is not to be told.
+    Peer(Option<AlertDescription>),
 }
 
 impl From<AlertDescription> for Abort {
@@ -223,17 +258,20 @@ impl SessionState {
             SupportedCipherSuite::Tls12(_) => level == WARNING,
         };
         match description {
-            AlertDescription::CloseNotify => self.client_closed = true,
+            AlertDescription::CloseNotify => self.peer_closed = true,
             _ if ends_nothing => count(&mut self.warnings, WARNINGS)?,
-            _ => return Err(Abort::Peer),
+            _ => return Err(Abort::Peer(Some(description))),
         }
         Ok(())
     }
 
     /// After the handshake a client has one message to send: in TLS 1.3, that it takes new keys.
     fn on_handshake(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
-        if self.kernel.is_none() {
-            return self.on_renegotiation(payload, out);
+        match (self.is_client, self.kernel.is_some()) {
+            (false, true) => {}
+            (false, false) => return self.on_renegotiation(payload, out),
+            (true, true) => return self.on_server_messages(payload),
+            (true, false) => return self.on_hello_request(payload, out),
         }
         if payload.is_empty() {
             return Err(AlertDescription::UnexpectedMessage.into());
@@ -252,6 +290,28 @@ impl SessionState {
             }
         }
         Ok(())
+    }
+
+    /// After the handshake a server has tickets to send, and says that it takes new keys.
+    fn on_server_messages(&mut self, payload: &[u8]) -> Result<(), Abort> {
+        let kernel = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
+        match kernel.take_messages(payload)? {
+            ServerMessages::Whole => self.announced = 0,
+            ServerMessages::Part => self.announced = 1,
+            ServerMessages::KeyUpdate(want) => {
+                self.announced = 0;
+                self.on_key_update(want)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// In TLS 1.2 a server may want to begin anew, which we never do. Once it may go on as before.
+    fn on_hello_request(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
+        if payload != HELLO_REQUEST {
+            return Err(AlertDescription::UnexpectedMessage.into());
+        }
+        self.decline_to_renegotiate(out)
     }
 
     /// In TLS 1.2 a client may want to begin anew, by another ClientHello, which we never do. Once it may go on as before (RFC 5746, 4.4
@@ -280,17 +340,21 @@ impl SessionState {
             return Ok(());
         }
         self.announced = 0;
+        self.decline_to_renegotiate(out)
+    }
+
+    fn decline_to_renegotiate(&mut self, out: &mut Outgoing) -> Result<(), Abort> {
         if mem::replace(&mut self.asked_to_renegotiate, true) {
             return Err(AlertDescription::UnexpectedMessage.into());
         }
-        self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Abort::Peer)
+        self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Abort::Peer(None))
     }
 
-    /// The client takes new keys for what it sends, and may `want` us to do the same.
+    /// The peer takes new keys for what it sends, and may `want` us to do the same.
     fn on_key_update(&mut self, want: u8) -> Result<(), Abort> {
         count(&mut self.updates_without_data, UPDATES_WITHOUT_DATA)?;
         let kernel = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
-        let secrets = kernel.update_rx_secret().map_err(|_| AlertDescription::InternalError)?;
+        let secrets = kernel.next_rx().map_err(|_| AlertDescription::InternalError)?;
         self.opener = Opener::new(self.suite, secrets).map_err(|_| AlertDescription::InternalError)?;
         match want {
             0 => Ok(()),
@@ -307,21 +371,25 @@ impl SessionState {
         let (Some(kernel), Some(sealer)) = (&mut self.kernel, &mut self.sealer) else { return Err(KeyLimitReached) };
         let [typ, length @ ..] = KEY_UPDATE;
         let [high, middle, low] = length;
-        // The client is not wanted to do the same.
+        // The peer is not wanted to do the same.
         sealer.seal(ContentType::Handshake, &[typ, high, middle, low, 0], out)?;
-        let secrets = kernel.update_tx_secret().map_err(|_| KeyLimitReached)?;
+        let secrets = kernel.next_tx().map_err(|_| KeyLimitReached)?;
         *sealer = Sealer::new(self.suite, secrets).map_err(|_| KeyLimitReached)?;
         self.owes_key_update = false;
         Ok(())
     }
 
     fn break_off(&mut self, why: Abort, out: &mut Outgoing) -> Violation {
-        if let Abort::Local(description) = why {
-            // Without keys there is nothing to say it with.
-            let _ = self.alert(FATAL, description, out);
-        }
+        let received = match why {
+            Abort::Local(description) => {
+                // Without keys there is nothing to say it with.
+                let _ = self.alert(FATAL, description, out);
+                None
+            }
+            Abort::Peer(alert) => alert,
+        };
         self.drop_sealer();
-        Violation
+        Violation { received }
     }
 
     fn alert(&mut self, level: u8, description: AlertDescription, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
@@ -349,7 +417,7 @@ fn count(so_far: &mut u8, limit: u8) -> Result<(), AlertDescription> {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("client_closed", &self.0.client_closed).finish_non_exhaustive()
+        f.debug_struct("Session").field("peer_closed", &self.0.peer_closed).finish_non_exhaustive()
     }
 }
 

@@ -1,25 +1,27 @@
-//! A session as a stream of plaintext, for protocols that read and write it themselves. Bytes that are only carried take the relay
-//! instead, which copies them once less.
+//! A session as a stream of plaintext, for protocols that read and write it themselves. Bytes that are only carried to and from clients take
+//! the relay instead, which copies them once less; those to and from servers are handed on record by record.
 
 use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{Decrypted, Established, Session};
+use super::{Decrypted, Established, EstablishedWithServer, Session, Violation, record_length};
 use crate::io::buffers::{self, Buffers, READ, RECORD};
 use crate::io::{Outgoing, WriteBuffer};
 use crate::policy::Permit;
 use crate::sys::socket;
+use crate::trust::AuthenticatedServer;
 
-/// A client's session on its connection.
+/// A session on its connection.
 ///
-/// Reading ends with the client's close_notify, and with [`io::ErrorKind::UnexpectedEof`] if the connection ends without it: what was
-/// read is then not known to be whole. A client that breaks the protocol is [`io::ErrorKind::InvalidData`], after the alert that says
-/// so. Shutting down sends close_notify and ends the sending; reading goes on.
+/// Reading ends with the peer's close_notify, and with [`io::ErrorKind::UnexpectedEof`] if the connection ends without it: what was
+/// read is then not known to be whole. A peer that breaks the protocol is [`io::ErrorKind::InvalidData`], by its [`Violation`], after the
+/// alert that says so. Shutting down sends close_notify and ends the sending; reading goes on.
 ///
 /// Idle, it holds no buffer: what is kept is part of a record, plaintext that nobody has taken yet (16 KiB at most), and ciphertext
 /// that the socket would not take.
@@ -35,12 +37,40 @@ pub struct Stream {
     plaintext: Vec<u8>,
     taken: usize,
     unsent: WriteBuffer,
-    /// The client has broken the protocol, or its connection has ended without close_notify.
-    broken: Option<io::ErrorKind>,
-    /// The socket has refused bytes of a client that had not ended its sending: most often, that client has reset the connection.
+    broken: Option<StreamFailure>,
+    /// The socket has refused bytes of a peer that had not ended its sending: most often, that peer has reset the connection.
     unwritable: Option<io::ErrorKind>,
     /// close_notify was sealed.
     is_shut: bool,
+}
+
+/// How a connection has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StreamFailure {
+    /// The peer has broken the protocol, or ended the session by an alert.
+    Violation(Option<AlertDescription>),
+    /// The connection has ended without close_notify.
+    Truncated,
+    /// The socket failed.
+    Socket(io::ErrorKind),
+}
+
+impl StreamFailure {
+    fn kind(self) -> io::ErrorKind {
+        match self {
+            Self::Violation(_) => io::ErrorKind::InvalidData,
+            Self::Truncated => io::ErrorKind::UnexpectedEof,
+            Self::Socket(kind) => kind,
+        }
+    }
+
+    fn error(self) -> io::Error {
+        match self {
+            Self::Violation(received) => io::Error::new(self.kind(), Violation { received }),
+            Self::Truncated => io::Error::new(self.kind(), "the peer has closed without close_notify"),
+            Self::Socket(kind) => kind.into(),
+        }
+    }
 }
 
 /// What a [`Stream`] is made of.
@@ -59,11 +89,20 @@ pub(crate) struct StreamParts {
 impl Stream {
     /// The established session on `tcp`. No permit, no bytes.
     pub fn new(_: &Permit, tcp: TcpStream, established: Established) -> Self {
+        Self::begin(tcp, established.session, established.pending_ciphertext)
+    }
+
+    /// The established session with the server on `tcp`, which was asked who it is.
+    pub fn with_server(_: &AuthenticatedServer, tcp: TcpStream, established: EstablishedWithServer) -> Self {
+        Self::begin(tcp, established.session, established.pending_ciphertext)
+    }
+
+    fn begin(tcp: TcpStream, session: Session, held: Vec<u8>) -> Self {
         Self {
             tcp,
-            more_held: !established.pending_ciphertext.is_empty(),
-            held: established.pending_ciphertext,
-            session: established.session,
+            more_held: !held.is_empty(),
+            held,
+            session,
             plaintext: Vec::new(),
             taken: 0,
             unsent: WriteBuffer::default(),
@@ -93,14 +132,12 @@ impl Stream {
     /// Ready once something can be read without waiting: plaintext, which is kept, or the end. Cancel safe.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut nowhere = ReadBuf::new(&mut []);
-        while self.taken == self.plaintext.len() && !self.session.client_closed() && self.broken.is_none() {
+        while self.taken == self.plaintext.len() && !self.session.peer_closed() && self.broken.is_none() {
             if self.more_held {
-                let mut held = std::mem::take(&mut self.held);
-                let used = buffers::with(|buffers| self.open(&mut held, &mut buffers.output, &mut nowhere));
-                self.held = held.split_off(used);
+                buffers::with(|buffers| self.open_held(&mut buffers.output, &mut nowhere));
             } else if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere)).is_pending() {
-                // What the client is owed does not wait for the next write. A failure shows when something is read or written.
-                let _ = self.poll_deliver(cx);
+                // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
+                let _ = self.poll_deliver_by_thread(cx);
                 return Poll::Pending;
             }
         }
@@ -114,12 +151,12 @@ impl Stream {
 
     /// How the connection has failed, if it has: as [`Stream`] says of reading, or else how writing has.
     pub(crate) fn failure(&self) -> Option<io::ErrorKind> {
-        self.broken.or(self.unwritable)
+        self.broken.map(StreamFailure::kind).or(self.unwritable)
     }
 
-    /// Whether the client has ended the connection, or its sending, and nothing is left to be read.
+    /// Whether the peer has ended the connection, or its sending, and nothing is left to be read.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.taken == self.plaintext.len() && !self.more_held && (self.session.client_closed() || self.broken.is_some())
+        self.taken == self.plaintext.len() && !self.more_held && (self.session.peer_closed() || self.broken.is_some())
     }
 
     /// Bytes that are held beside the session's own.
@@ -127,61 +164,107 @@ impl Stream {
         self.held.capacity() + self.plaintext.capacity() + self.unsent.memory()
     }
 
-    /// Opens records at the front of `wire` into `into`, until that is full; gives the bytes done with.
-    fn open(&mut self, wire: &mut [u8], output: &mut Outgoing, into: &mut ReadBuf<'_>) -> usize {
+    /// Hands what comes next to `sink`, record by record, until that breaks: what was read already, or what comes by reading once, at most
+    /// `room` bytes where no record is longer. `false`: the peer has closed, and everything was handed over. By the thread's buffers, which
+    /// the caller has been lent.
+    ///
+    /// # Errors
+    /// As reading; everything that came before was handed over.
+    pub(crate) fn poll_records(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        room: usize,
+        mut sink: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Poll<io::Result<bool>> {
+        if self.taken < self.plaintext.len() {
+            let (plaintext, taken) = (std::mem::take(&mut self.plaintext), std::mem::take(&mut self.taken));
+            let _ = sink(&plaintext[taken..]);
+            return Poll::Ready(Ok(true));
+        }
+        if self.more_held {
+            let mut held = std::mem::take(&mut self.held);
+            let used = self.open(&mut held, &mut buffers.output, sink);
+            // The memory of what is done with goes with it.
+            self.held = held.split_off(used);
+            return Poll::Ready(Ok(true));
+        }
+        if let Some(failure) = self.broken {
+            // An alert that the peer does not read has no reader.
+            let _ = self.poll_deliver(cx, &mut buffers.output);
+            return Poll::Ready(Err(failure.error()));
+        }
+        if self.session.peer_closed() {
+            return Poll::Ready(Ok(false));
+        }
+        let room = room.max(record_length(&self.held).unwrap_or_default());
+        if self.poll_read_and_open(cx, buffers, room, sink).is_pending() {
+            // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
+            let _ = self.poll_deliver(cx, &mut buffers.output);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// As [`AsyncWrite::poll_write`], by `output`, which the caller has been lent.
+    pub(crate) fn poll_write_by(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        output: &mut Outgoing,
+    ) -> Poll<io::Result<usize>> {
+        if self.is_shut || matches!(self.broken, Some(StreamFailure::Violation(_))) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        ready!(self.poll_deliver(cx, output))?;
+        let now = &bytes[..bytes.len().min(READ)];
+        if now.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         output.clear();
-        let plaintext = &mut self.plaintext;
-        let decrypted = self.session.decrypt(wire, output, |payload| {
-            let (now, later) = payload.split_at(payload.len().min(into.remaining()));
-            into.put_slice(now);
-            plaintext.extend_from_slice(later);
-            if into.remaining() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        self.unsent.push(output.bytes());
-        match decrypted {
-            Ok(Decrypted { used, stopped }) => {
-                self.more_held = stopped;
-                used
-            }
-            Err(_) => {
-                self.broken = Some(io::ErrorKind::InvalidData);
-                self.more_held = false;
-                wire.len()
-            }
+        self.session.encrypt(now, output).map_err(io::Error::other)?;
+        match self.unsent.poll_write_through(output.bytes(), Pin::new(&mut self.tcp), cx, &mut 0) {
+            // What the socket did not take is kept, and goes first.
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(now.len())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.note_unwritable(error))),
         }
     }
 
-    /// Reads ciphertext once and opens it into `into`.
-    fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
-        let Buffers { input, output } = buffers;
-        let kept = self.held.len();
-        let end = (RECORD + READ).min(input.len());
-        let Some(space) = input.get_mut(kept..end).filter(|space| !space.is_empty()) else {
-            // No record is that long.
-            self.broken = Some(io::ErrorKind::InvalidData);
-            return Poll::Ready(());
-        };
-        let mut space = ReadBuf::new(space);
-        let read = match ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut space)) {
-            Ok(()) => space.filled().len(),
-            Err(error) => {
-                self.broken = Some(error.kind());
-                return Poll::Ready(());
+    /// Writes `parts` one behind the other, as far as they go into one write.
+    pub(crate) fn poll_write_gathered(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        buffers::with(|Buffers { input, output }| {
+            let mut length = 0;
+            for part in parts {
+                let now = &part[..part.len().min(READ - length)];
+                input[length..length + now.len()].copy_from_slice(now);
+                length += now.len();
             }
-        };
-        if read == 0 {
-            self.broken = Some(io::ErrorKind::UnexpectedEof);
-            return Poll::Ready(());
-        }
-        input[..kept].copy_from_slice(&self.held);
-        let wire = &mut input[..kept + read];
-        let used = self.open(wire, output, into);
-        self.held = wire[used..].to_vec();
-        Poll::Ready(())
+            self.poll_write_by(cx, &input[..length], output)
+        })
     }
 
-    /// Sends what is left to be sent, and the key update that the client waits for, as far as the socket takes it.
-    fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// As [`AsyncWrite::poll_shutdown`], by `output`, which the caller has been lent.
+    pub(crate) fn poll_shutdown_by(&mut self, cx: &mut Context<'_>, output: &mut Outgoing) -> Poll<io::Result<()>> {
+        if !self.is_shut {
+            ready!(self.poll_deliver(cx, output))?;
+            output.clear();
+            self.session.close_notify(output).map_err(io::Error::other)?;
+            // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
+            let sent = socket::send_before_more(&self.tcp, output.bytes()).unwrap_or(0);
+            self.unsent.push(&output.bytes()[sent..]);
+            self.is_shut = true;
+        }
+        ready!(self.poll_deliver(cx, output))?;
+        Poll::Ready(socket::end_sending(&self.tcp))
+    }
+
+    /// Sends what is left to be sent, and the key update that the peer waits for, as far as the socket takes it. By `output`, which the caller
+    /// has been lent.
+    pub(crate) fn poll_deliver(&mut self, cx: &mut Context<'_>, output: &mut Outgoing) -> Poll<io::Result<()>> {
         loop {
             if let Err(error) = ready!(self.unsent.poll_deliver(Pin::new(&mut self.tcp), cx, &mut 0)) {
                 return Poll::Ready(Err(self.note_unwritable(error)));
@@ -189,31 +272,103 @@ impl Stream {
             if self.is_shut || !self.session.owes_key_update() {
                 return Poll::Ready(Ok(()));
             }
-            buffers::with(|buffers| {
-                buffers.output.clear();
-                self.session.write_key_update(&mut buffers.output).map_err(io::Error::other)?;
-                self.unsent.push(buffers.output.bytes());
-                Ok::<_, io::Error>(())
-            })?;
+            output.clear();
+            self.session.write_key_update(output).map_err(io::Error::other)?;
+            self.unsent.push(output.bytes());
         }
     }
 
-    /// A reset is found by whoever reads or writes first; a client that has said goodbye before may leave as it likes.
+    /// A reset is found by whoever reads or writes first; a peer that has said goodbye before may leave as it likes.
     fn note_unwritable(&mut self, error: io::Error) -> io::Error {
-        if !self.session.client_closed() {
+        if !self.session.peer_closed() {
             self.unwritable = Some(error.kind());
         }
         error
     }
 
-    fn error(kind: io::ErrorKind) -> io::Error {
-        let what = match kind {
-            io::ErrorKind::UnexpectedEof => "the client has closed without close_notify",
-            io::ErrorKind::InvalidData => "the client has broken the TLS protocol",
-            kind => return kind.into(),
-        };
-        io::Error::new(kind, what)
+    fn poll_deliver_by_thread(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        buffers::with(|buffers| self.poll_deliver(cx, &mut buffers.output))
     }
+
+    /// Opens records at the front of `wire`, until `sink` breaks; gives the bytes done with.
+    fn open(&mut self, wire: &mut [u8], output: &mut Outgoing, sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> usize {
+        output.clear();
+        let decrypted = self.session.decrypt(wire, output, sink);
+        self.unsent.push(output.bytes());
+        match decrypted {
+            Ok(Decrypted { used, stopped }) => {
+                self.more_held = stopped;
+                used
+            }
+            Err(Violation { received }) => {
+                self.broken = Some(StreamFailure::Violation(received));
+                self.more_held = false;
+                wire.len()
+            }
+        }
+    }
+
+    /// Reads ciphertext once, so that there are at most `room` bytes of it, and opens it for `sink`.
+    fn poll_read_and_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        room: usize,
+        sink: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Poll<()> {
+        let Buffers { input, output } = buffers;
+        let kept = self.held.len();
+        let end = room.min(input.len());
+        let Some(space) = input.get_mut(kept..end).filter(|space| !space.is_empty()) else {
+            // No record is that long.
+            self.broken = Some(StreamFailure::Violation(None));
+            return Poll::Ready(());
+        };
+        let mut space = ReadBuf::new(space);
+        let read = match ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut space)) {
+            Ok(()) => space.filled().len(),
+            Err(error) => {
+                self.broken = Some(StreamFailure::Socket(error.kind()));
+                return Poll::Ready(());
+            }
+        };
+        if read == 0 {
+            self.broken = Some(StreamFailure::Truncated);
+            return Poll::Ready(());
+        }
+        input[..kept].copy_from_slice(&self.held);
+        let wire = &mut input[..kept + read];
+        let used = self.open(wire, output, sink);
+        self.held = wire[used..].to_vec();
+        Poll::Ready(())
+    }
+
+    /// Opens what is held into `into`, as far as there is room.
+    fn open_held(&mut self, output: &mut Outgoing, into: &mut ReadBuf<'_>) {
+        let mut held = std::mem::take(&mut self.held);
+        let mut plaintext = std::mem::take(&mut self.plaintext);
+        let used = self.open(&mut held, output, |payload| fill(into, &mut plaintext, payload));
+        self.plaintext = plaintext;
+        // The memory of what is done with goes with it.
+        self.held = held.split_off(used);
+    }
+
+    /// Reads ciphertext once and opens it into `into`, as far as there is room.
+    fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
+        let mut plaintext = std::mem::take(&mut self.plaintext);
+        let sink = |payload: &[u8]| fill(into, &mut plaintext, payload);
+        let polled = self.poll_read_and_open(cx, buffers, RECORD + READ, sink);
+        self.plaintext = plaintext;
+        polled
+    }
+}
+
+/// Puts `payload` into `into`, and what has no room there behind `plaintext`.
+fn fill(into: &mut ReadBuf<'_>, plaintext: &mut Vec<u8>, payload: &[u8]) -> ControlFlow<()> {
+    let (now, later) = payload.split_at(payload.len().min(into.remaining()));
+    into.put_slice(now);
+    plaintext.extend_from_slice(later);
+    if into.remaining() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 impl AsyncRead for Stream {
@@ -233,25 +388,22 @@ impl AsyncRead for Stream {
                     (this.plaintext, this.taken) = (Vec::new(), 0);
                 }
             } else if this.more_held {
-                let mut held = std::mem::take(&mut this.held);
-                let used = buffers::with(|buffers| this.open(&mut held, &mut buffers.output, into));
-                // The memory of what is done with goes with it.
-                this.held = held.split_off(used);
-            } else if into.filled().len() == before && !this.session.client_closed() && this.broken.is_none() {
+                buffers::with(|buffers| this.open_held(&mut buffers.output, into));
+            } else if into.filled().len() == before && !this.session.peer_closed() && this.broken.is_none() {
                 match buffers::with(|buffers| this.poll_open_more(cx, buffers, into)) {
                     Poll::Ready(()) => {}
                     Poll::Pending => {
-                        // What the client is owed does not wait for the next write. A failure shows when something is read or written.
-                        let _ = this.poll_deliver(cx);
+                        // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
+                        let _ = this.poll_deliver_by_thread(cx);
                         return Poll::Pending;
                     }
                 }
             } else {
-                // An alert that the client does not read has no reader.
-                let _ = this.poll_deliver(cx);
+                // An alert that the peer does not read has no reader.
+                let _ = this.poll_deliver_by_thread(cx);
                 let nothing = into.filled().len() == before;
                 return match this.broken {
-                    Some(kind) if nothing => Poll::Ready(Err(Self::error(kind))),
+                    Some(failure) if nothing => Poll::Ready(Err(failure.error())),
                     _ => Poll::Ready(Ok(())),
                 };
             }
@@ -265,44 +417,15 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     /// Takes bytes once all of those before have been taken by the socket.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.is_shut || this.broken == Some(io::ErrorKind::InvalidData) {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        ready!(this.poll_deliver(cx))?;
-        let now = &bytes[..bytes.len().min(READ)];
-        if now.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        buffers::with(|buffers| {
-            buffers.output.clear();
-            this.session.encrypt(now, &mut buffers.output).map_err(io::Error::other)?;
-            match this.unsent.poll_write_through(buffers.output.bytes(), Pin::new(&mut this.tcp), cx, &mut 0) {
-                // What the socket did not take is kept, and goes first.
-                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(now.len())),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(this.note_unwritable(error))),
-            }
-        })
+        buffers::with(|buffers| self.get_mut().poll_write_by(cx, bytes, &mut buffers.output))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_deliver(cx)
+        self.get_mut().poll_deliver_by_thread(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.is_shut {
-            ready!(this.poll_deliver(cx))?;
-            buffers::with(|buffers| {
-                buffers.output.clear();
-                this.session.close_notify(&mut buffers.output).map_err(io::Error::other)?;
-                this.unsent.push(buffers.output.bytes());
-                Ok::<_, io::Error>(())
-            })?;
-            this.is_shut = true;
-        }
-        ready!(this.poll_deliver(cx))?;
-        Poll::Ready(socket::end_sending(&this.tcp))
+        buffers::with(|buffers| self.get_mut().poll_shutdown_by(cx, &mut buffers.output))
     }
 }
 

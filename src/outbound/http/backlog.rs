@@ -15,7 +15,6 @@ use tokio::net::TcpStream;
 use crate::budget::{Budget, Reservation};
 use crate::http::HangUp;
 use crate::io::{AppStream, Transferred};
-use crate::outbound::relay::MAX_SEALED;
 use crate::outbound::stream::EndpointStream;
 use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
 
@@ -38,7 +37,7 @@ struct BacklogCell {
 struct BacklogState {
     /// Of bodies, in memory of hyper's.
     held: usize,
-    /// Behind that, in memory of rustls'.
+    /// Behind that, sealed.
     sealed: usize,
     /// What of both counts: it is found out when the other side does not take them.
     reservation: Reservation,
@@ -189,8 +188,8 @@ pub(in crate::outbound) trait Side {
     /// Its socket, if it tells what the other end has taken.
     fn tcp(&self) -> Option<&TcpStream>;
 
-    /// Whether it keeps what the socket would not take.
-    fn is_sealed(&self) -> bool;
+    /// Bytes that were written and that the socket would not take: it keeps them.
+    fn unsent(&self) -> usize;
 }
 
 impl Side for AppStream {
@@ -201,8 +200,8 @@ impl Side for AppStream {
         }
     }
 
-    fn is_sealed(&self) -> bool {
-        false
+    fn unsent(&self) -> usize {
+        0
     }
 }
 
@@ -211,8 +210,8 @@ impl Side for EndpointStream {
         Some(self.tcp())
     }
 
-    fn is_sealed(&self) -> bool {
-        matches!(self, Self::Tls(_))
+    fn unsent(&self) -> usize {
+        self.unsent()
     }
 }
 
@@ -252,9 +251,9 @@ impl<S: Side> BacklogStream<S> {
         match written {
             Poll::Ready(Ok(bytes)) => {
                 watched.written += bytes as u64;
-                if self.stream.is_sealed() {
-                    let mut state = watched.backlog.state();
-                    state.sealed = (state.sealed + bytes).min(MAX_SEALED);
+                let unsent = self.stream.unsent();
+                if unsent > 0 {
+                    watched.backlog.state().sealed = unsent;
                 }
                 written
             }
@@ -268,8 +267,8 @@ impl<S: Side> BacklogStream<S> {
         let Some(watched) = &mut self.watched else { return flushed };
         match flushed {
             Poll::Ready(Ok(())) => {
-                if self.stream.is_sealed() {
-                    let mut state = watched.backlog.state();
+                let mut state = watched.backlog.state();
+                if state.sealed > 0 {
                     state.sealed = 0;
                     state.relieve();
                 }

@@ -6,12 +6,11 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 
 use super::backlog::{BacklogStream, BodyBacklog, HeldBody};
 use crate::config::{Host, Target};
-use crate::http::RequestBody;
+use crate::http::{MAX_HEAD, RequestBody};
 use crate::io::{ByteMeter, MeteredStream, OwnedTask};
 use crate::lifecycle::DrainGuard;
 use crate::outbound::attempts::{Connected, Verified};
@@ -23,9 +22,6 @@ use crate::outbound::stream::EndpointStream;
 use crate::policy::Permit;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 use crate::tls::Negotiated;
-
-/// The longest head of a response, in bytes. It has 100 fields at most: as many as hyper reads without memory of its own for them.
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 /// The TLS connection to an endpoint on which hyper's client speaks.
 pub(super) type Connection = TokioIo<MeteredStream<BacklogStream<EndpointStream>>>;
@@ -61,13 +57,12 @@ async fn drive(
     connection: http1::Connection<Connection, HeldBody<RequestBody>>,
     dialler: Arc<Dialler>,
     origin: Arc<ChannelOrigin>,
-    chain: Vec<CertificateDer<'static>>,
 ) {
     let mut retirement = Retirement::of(&dialler, origin.verified.as_ref());
     let mut connection = std::pin::pin!(connection.with_upgrades());
     loop {
         // One that is to be let go gets no new request: it is of another generation. The one under way comes to its end.
-        if let Some(RetirementStep::End(reason, detail)) = retirement.check(&chain) {
+        if let Some(RetirementStep::End(reason, detail)) = retirement.check() {
             let _ = origin.ended.set((reason, detail));
             return;
         }
@@ -90,7 +85,6 @@ impl Channel {
         entry: &OutboundLogEntry,
     ) -> Result<(Self, EndpointLease), OutboundError> {
         let Connected { stream, verified, lease } = connected;
-        let chain = stream.certificates().to_vec();
         let origin = Arc::new(ChannelOrigin {
             endpoint: Arc::clone(lease.endpoint()),
             authority: HeaderValue::try_from(authority(&lease.endpoint().target)).ok(),
@@ -104,9 +98,10 @@ impl Channel {
         let stream = MeteredStream::new(BacklogStream::new(stream, &backlog));
         let meter = stream.meter();
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(MAX_RESPONSE_HEAD);
+        // No response has more than 100 fields: as many as hyper reads without memory of its own for them.
+        builder.max_buf_size(MAX_HEAD);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(OutboundError::Http)?;
-        let driving = drive(connection, Arc::clone(dialler), Arc::clone(&origin), chain);
+        let driving = drive(connection, Arc::clone(dialler), Arc::clone(&origin));
         let driver = OwnedTask::spawn(async move {
             driving.await;
             // Until then the end of the process waits for it.

@@ -20,7 +20,8 @@ use super::retry::RetryBudget;
 use super::server::ProtocolSwitch;
 use crate::config::EjectOn;
 use crate::http::{
-    RequestBody, RequestHead, remove_from_request, remove_from_response, remove_from_trailers, response_problem,
+    MAX_HEAD, RequestBody, RequestHead, remove_from_request, remove_from_response, remove_from_trailers,
+    response_head_length, response_problem,
 };
 use crate::io::BytesSince;
 use crate::outbound::attempts::Connected;
@@ -242,7 +243,10 @@ impl HttpClient {
         let status = response.status();
         let (endpoints, endpoint) = (&self.dialler.endpoints, &exchange.channel.origin.endpoint);
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-        let problem = response_problem(&response, asked);
+        // hyper has looked at what it has read only when there was no end of the head in it.
+        let is_long = response_head_length(&response) > MAX_HEAD;
+        let problem = response_problem(&response, asked)
+            .or_else(|| is_long.then_some("the head of the server's response is longer than 64 KiB"));
         match self.dialler.settings.eject_on {
             _ if problem.is_some() => endpoints.failed_behind_handshake(endpoint),
             EjectOn::ServerErrors if status.is_server_error() => {

@@ -10,6 +10,7 @@ use crate::io::ReadLimitReached;
 use crate::outbound::error::{AttemptError, OutboundError, rejection};
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
+use crate::tls::Violation;
 
 /// The answer to a head that is refused.
 pub(in crate::outbound) fn refusal(refused: HeadRejection) -> LocalReply {
@@ -73,7 +74,7 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
         let reason = match cause.kind() {
             io::ErrorKind::UnexpectedEof if channel.is_truncated() => Reason::EndpointTruncated,
             io::ErrorKind::UnexpectedEof => Reason::NoResponse,
-            io::ErrorKind::InvalidData if cause.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) => {
+            io::ErrorKind::InvalidData if cause.get_ref().is_some_and(|cause| cause.is::<Violation>()) => {
                 Reason::EndpointViolation
             }
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Reason::BadResponse,

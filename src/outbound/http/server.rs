@@ -1,8 +1,9 @@
 //! The app's side: requests read one by one, each judged before it is acted on, and answered in their order.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backlog::{BacklogStream, BodyBacklog};
 use super::body::{ExchangeResponse, own_response};
@@ -32,6 +33,9 @@ use crate::telemetry::{CutReason, OutboundCloseReason, OutboundLogEntry};
 
 /// A head has to be complete so long after its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that was silent for so long, or for less than twice of it, gives up what serves requests, and takes it anew for the next one.
+const PARK_AFTER: Duration = Duration::from_millis(50);
 
 /// An app that was answered before its request was whole is given so long to read that.
 const LINGER: Duration = Duration::from_secs(1);
@@ -61,8 +65,7 @@ pub(in crate::outbound) trait RequestHandler: Send + Sync + 'static {
 pub(in crate::outbound) type Tunnel = Box<dyn FnOnce(AppStream, Vec<u8>) -> TunnelOpening + Send>;
 
 /// A tunnel that is being opened, and who dialled for it.
-pub(in crate::outbound) type TunnelOpening =
-    Pin<Box<dyn Future<Output = Option<(OutboundSession, Arc<Dialler>)>> + Send>>;
+pub(in crate::outbound) type TunnelOpening = Pin<Box<dyn Future<Output = Option<Carried>> + Send>>;
 
 /// What a connection becomes behind the response that is under way.
 pub(in crate::outbound) struct ProtocolSwitch {
@@ -73,6 +76,18 @@ pub(in crate::outbound) struct ProtocolSwitch {
     cut: CutReason,
     /// What is on its way to the app.
     backlog: BodyBacklog,
+    /// Requests so far.
+    asked: AtomicU64,
+}
+
+/// A connection that carries on behind requests, and who dialled for it.
+pub(in crate::outbound) type Carried = (OutboundSession, Arc<Dialler>);
+
+/// How a run of requests ended: the connection is silent and gives up what serves requests ([`PARK_AFTER`]), what has come of the next one, if
+/// anything has, beside it; or it is done.
+enum RequestSpell {
+    Silent(AppStream, Vec<u8>),
+    Ended(Option<Carried>),
 }
 
 impl ProtocolSwitch {
@@ -109,15 +124,54 @@ impl HangUp for AppStream {
 
 /// Has `handler` answer the requests of `app`, until either side is done, or `phase` ends it. What the connection has become then, if it
 /// is to be carried on. What is kept of heads and bodies is held to `budget`.
+///
+/// While nothing is asked, the connection holds nothing of hyper's.
 pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
-    app: AppStream,
+    mut app: AppStream,
     handler: Arc<H>,
     budget: &Arc<Budget>,
     mut phase: watch::Receiver<Phase>,
-) -> Option<(OutboundSession, Arc<Dialler>)> {
+) -> Option<Carried> {
+    let mut first = Vec::new();
+    loop {
+        if first.is_empty() && !is_asked(&app, &mut phase).await {
+            Box::pin(linger(app)).await;
+            return None;
+        }
+        match Box::pin(serve_spell(app, first, &handler, budget, &mut phase)).await {
+            RequestSpell::Silent(rest, behind) => (app, first) = (rest, behind),
+            RequestSpell::Ended(became) => return became,
+        }
+    }
+}
+
+/// Waits until there is something to be read of `app`; `false`: the process ends before that.
+async fn is_asked(app: &AppStream, phase: &mut watch::Receiver<Phase>) -> bool {
+    loop {
+        if *phase.borrow_and_update() >= Phase::Draining {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            // A failure shows when it is read.
+            _ = poll_fn(|cx| app.poll_read_ready(cx)) => return true,
+            Ok(()) = phase.changed() => {}
+        }
+    }
+}
+
+/// Answers requests until there is a silence. `first` has come of them already.
+async fn serve_spell<H: RequestHandler>(
+    app: AppStream,
+    first: Vec<u8>,
+    handler: &Arc<H>,
+    budget: &Arc<Budget>,
+    phase: &mut watch::Receiver<Phase>,
+) -> RequestSpell {
     let backlog = BodyBacklog::new(budget);
     let app = BacklogStream::new(app, &backlog);
-    let stream = ScannedStream::new(app, HeadRules::usual_forward_proxy(), HEAD_TIMEOUT, budget.reservation());
+    let stream = ScannedStream::new(app, HeadRules::usual_forward_proxy(), HEAD_TIMEOUT, budget.reservation())
+        .beginning_with(first);
     let heads = stream.heads();
     let cut = CutReason::none_yet();
     let switch = Arc::new(ProtocolSwitch {
@@ -126,9 +180,11 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         heads: heads.clone(),
         cut: cut.clone(),
         backlog,
+        asked: AtomicU64::new(0),
     });
     let service = service_fn(|request| {
-        let (handler, heads, switch) = (Arc::clone(&handler), heads.clone(), Arc::clone(&switch));
+        let (handler, heads, switch) = (Arc::clone(handler), heads.clone(), Arc::clone(&switch));
+        switch.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             let response = match heads.next() {
                 Some((Ok(head), in_flight)) => {
@@ -159,6 +215,8 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         // Room for the head that is the longest, and for what came with it; as much is kept of a response that the app does not read.
         .max_buf_size(MAX_HEAD + 8 * 1024)
         .serve_connection(TokioIo::new(stream), service);
+    let mut look = Box::pin(sleep(PARK_AFTER));
+    let mut asked = 0;
     let done = loop {
         match *phase.borrow_and_update() {
             Phase::Running | Phase::Retiring => {}
@@ -169,6 +227,15 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
             biased;
             done = &mut connection => break Some(done),
             Ok(()) = phase.changed() => {}
+            () = &mut look => {
+                let before = std::mem::replace(&mut asked, switch.asked.load(Ordering::Relaxed));
+                if before == asked && heads.is_at_rest() {
+                    let parts = connection.into_parts();
+                    let (app, held) = parts.io.into_inner().into_parts();
+                    return RequestSpell::Silent(app.into_inner(), [&parts.read_buf[..], &held].concat());
+                }
+                look.as_mut().reset(Instant::now() + PARK_AFTER);
+            }
         }
     };
     if switch.backlog.is_evicted() {
@@ -185,7 +252,7 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         (Some(Ok(())), Some(tunnel)) => {
             // From here on all else has a reason of its own.
             cut.set(OutboundCloseReason::DrainTimeout, None);
-            return tunnel(app, [&parts.read_buf[..], &held].concat()).await;
+            return RequestSpell::Ended(tunnel(app, [&parts.read_buf[..], &held].concat()).await);
         }
         (Some(Ok(())), None) => linger(app).await,
         // It was told so.
@@ -193,7 +260,7 @@ pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
         // What it got of a response is not whole.
         (Some(Err(_)) | None, _) => app.reset(),
     }
-    None
+    RequestSpell::Ended(None)
 }
 
 /// The answer to a head that is refused.

@@ -60,7 +60,7 @@ pub enum OutboundCloseReason {
     IdleTimeout,
     /// Open for too long.
     MaxAge,
-    /// Closed while it was silent, as it had been made with a pair that is no longer in service.
+    /// Closed behind an answer or while it was silent, as it had been made with a pair that is no longer in service, or is about to end.
     CredentialRotated,
     /// The pair with which it was made has come to its end.
     CredentialExpired,
@@ -141,9 +141,10 @@ impl OutboundCloseReason {
             Self::AppReset => ("The app reset the connection", "app"),
             Self::IdleTimeout => ("Silent for longer than `--outbound-idle-timeout`", "configuration"),
             Self::MaxAge => ("Older than `--outbound-max-age`", "configuration"),
-            Self::CredentialRotated => {
-                ("Closed while it was silent, as the pair with which it was made was rotated", "")
-            }
+            Self::CredentialRotated => (
+                "Closed behind an answer or while it was silent, as the pair with which it was made was rotated, or was about to end",
+                "",
+            ),
             Self::CredentialExpired => {
                 ("The pair with which it was made came to its end", "a connection that never pauses")
             }

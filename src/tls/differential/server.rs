@@ -24,7 +24,7 @@ pub(super) trait Server {
 }
 
 pub(super) struct OurServer {
-    driver: Option<HandshakeDriver>,
+    driver: Option<HandshakeDriver<rustls::server::UnbufferedServerConnection>>,
     session: Option<Session>,
     /// What has arrived and is not done with.
     held: Vec<u8>,
@@ -36,7 +36,7 @@ impl Server for OurServer {
     const CLOSES: bool = true;
 
     fn new(config: &Arc<ServerConfig>) -> Self {
-        let driver = Some(HandshakeDriver::new(Arc::clone(config), None).unwrap());
+        let driver = Some(HandshakeDriver::with_client(Arc::clone(config), None).unwrap());
         Self { driver, session: None, held: Vec::new(), upload: Vec::new(), refused: false }
     }
 
@@ -92,7 +92,7 @@ impl Server for OurServer {
     fn end(&self) -> End {
         match &self.session {
             _ if self.refused => End::Refused,
-            Some(session) if session.client_closed() => End::Closed,
+            Some(session) if session.peer_closed() => End::Closed,
             _ => End::Open,
         }
     }

@@ -2,7 +2,7 @@ use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rustls::{AlertDescription, CipherSuite, ClientConnection, ContentType};
+use rustls::{AlertDescription, CipherSuite, ClientConfig, ClientConnection, ContentType, ServerConfig};
 
 use super::{MAX_FRAGMENT, Session, UPDATES_WITHOUT_DATA, WARNINGS};
 use crate::crypto::provider;
@@ -37,7 +37,7 @@ fn tls12() -> ConnectedSession {
 fn with_suite(suite: CipherSuite) -> ConnectedSession {
     let (server, client) = configs(provider_with(suite));
     let mut client = ClientConnection::new(Arc::new(client), "app.test".try_into().unwrap()).unwrap();
-    let mut negotiation = HandshakeDriver::new(Arc::new(server), None).unwrap();
+    let mut negotiation = HandshakeDriver::with_client(Arc::new(server), None).unwrap();
     let (mut wire, mut out) = (Vec::new(), Outgoing::default());
     while negotiation.is_under_way() || client.is_handshaking() {
         client.write_tls(&mut wire).unwrap();
@@ -63,7 +63,7 @@ fn rogue12() -> (Session, TestClient) {
 
 fn rogue(suite: CipherSuite) -> (Session, TestClient) {
     let (server, client) = configs(provider_with(suite));
-    let mut negotiation = HandshakeDriver::new(Arc::new(server), None).unwrap();
+    let mut negotiation = HandshakeDriver::with_client(Arc::new(server), None).unwrap();
     let mut answer = |wire: &mut Vec<u8>| {
         let mut out = Outgoing::default();
         let used = negotiation.drive(wire, &mut out).unwrap();
@@ -160,7 +160,7 @@ fn every_suite_carries_bytes_of_every_length_both_ways() {
         let mut wire = two.sealed_by_client();
         wire.extend_from_slice(b"what follows is nobody's");
         assert_eq!(two.hear(&mut wire).0, DecryptOutcome::Plaintext(Vec::new(), 0));
-        assert!(two.session.client_closed());
+        assert!(two.session.peer_closed());
     }
 }
 
@@ -467,6 +467,122 @@ fn renegotiation_is_declined_once_and_then_ends_the_session() {
     assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[1, 0, 0, 0])), None);
     let (mut session, mut rogue) = rogue12();
     assert_eq!(takes(&mut session, &mut rogue.seal(ContentType::Handshake, &[0, 0, 0, 0])), None, "not a ClientHello");
+}
+
+/// Our session with a server, that server, whose keys seal whatever it is made to say, and what it has said behind its Finished; whether
+/// the session was resumed.
+fn with_server(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> (Session, Session, Vec<u8>, bool) {
+    let mut ours = HandshakeDriver::with_server(Arc::clone(client), "app.test".try_into().unwrap()).unwrap();
+    let mut theirs = HandshakeDriver::with_client(Arc::clone(server), None).unwrap();
+    let (mut to_us, mut to_them, mut out) = (Vec::new(), Vec::new(), Outgoing::default());
+    while ours.is_under_way() || theirs.is_under_way() {
+        if ours.is_under_way() {
+            out.clear();
+            let used = ours.drive(&mut to_us, &mut out).unwrap();
+            to_us.drain(..used);
+            to_them.extend_from_slice(out.bytes());
+        }
+        if theirs.is_under_way() {
+            out.clear();
+            let used = theirs.drive(&mut to_them, &mut out).unwrap();
+            to_them.drain(..used);
+            to_us.extend_from_slice(out.bytes());
+        }
+    }
+    let (negotiated, ours) = ours.finish().unwrap();
+    (ours, theirs.finish().unwrap().1, to_us, negotiated.resumed)
+}
+
+fn with_rogue_server(suite: CipherSuite) -> (Session, Session) {
+    let (server, client) = configs(provider_with(suite));
+    let (mut ours, theirs, mut tickets, _) = with_server(&Arc::new(server), &Arc::new(client));
+    assert_eq!(takes(&mut ours, &mut tickets), Some(0));
+    (ours, theirs)
+}
+
+/// One record of the server's that holds `payload`.
+fn sealed(server: &mut Session, typ: ContentType, payload: &[u8]) -> Vec<u8> {
+    let mut out = Outgoing::default();
+    server.0.sealer.as_mut().unwrap().seal(typ, payload, &mut out).unwrap();
+    out.bytes().to_vec()
+}
+
+const TLS13: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
+const TLS12: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+
+/// A ticket (RFC 8446, 4.6.1): lifetime, what is added to its age, nonce, itself, no extensions.
+const TICKET: [u8; 22] = [4, 0, 0, 18, 0, 0, 14, 16, 1, 2, 3, 4, 1, 0, 0, 4, 7, 7, 7, 7, 0, 0];
+
+#[test]
+fn a_servers_tickets_are_kept_for_its_next_session() {
+    for suite in [TLS13, TLS12] {
+        let (server, client) = configs(provider_with(suite));
+        let (server, client) = (Arc::new(server), Arc::new(client));
+        let (mut ours, mut theirs, mut tickets, resumed) = with_server(&server, &client);
+        assert!(!resumed);
+        assert_eq!(takes(&mut ours, &mut tickets), Some(0));
+        // Both ways, and by either side's keys.
+        let mut out = Outgoing::default();
+        ours.encrypt(b"question", &mut out).unwrap();
+        assert_eq!(takes(&mut theirs, &mut out.bytes().to_vec()), Some(0));
+        let mut answer = Outgoing::default();
+        theirs.encrypt(b"answer", &mut answer).unwrap();
+        assert_eq!(takes(&mut ours, &mut answer.bytes().to_vec()), Some(0));
+        assert!(with_server(&server, &client).3, "{suite:?} is resumed");
+    }
+}
+
+#[test]
+fn a_servers_messages_may_come_in_parts_and_several_at_once() {
+    let (mut ours, mut theirs) = with_rogue_server(TLS13);
+    for part in TICKET.chunks(1) {
+        assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, part)), Some(0));
+    }
+    let several = [&TICKET[..], &TICKET, &TICKET[..9]].concat();
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &several)), Some(0));
+    let rest = [&TICKET[9..], &[24, 0, 0, 1, 1]].concat();
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &rest)), Some(0));
+    assert!(ours.owes_key_update());
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::ApplicationData, b"with the old keys")), None);
+}
+
+#[test]
+fn what_a_server_has_no_place_for_after_the_handshake_ends_the_session() {
+    let too_long = [4, 1, 0, 0, 0];
+    let twice = [[24, 0, 0, 1, 0]; 2].concat();
+    let unreadable = [4, 0, 0, 1, 0];
+    let messages: [&[u8]; 8] =
+        [&[], &[1, 0, 0, 0], &[0, 0, 0, 0], &[20, 0, 0, 0], &[24, 0, 0, 2, 0, 0], &too_long, &twice, &unreadable];
+    for message in messages {
+        let (mut ours, mut theirs) = with_rogue_server(TLS13);
+        let said = sealed(&mut theirs, ContentType::Handshake, message);
+        assert_eq!(takes(&mut ours, &mut said.clone()), None, "{message:?}");
+    }
+    let (mut ours, mut theirs) = with_rogue_server(TLS13);
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &TICKET[..5])), Some(0));
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::ApplicationData, b"between")), None);
+}
+
+#[test]
+fn a_server_that_wants_to_renegotiate_is_declined_once() {
+    let (mut ours, mut theirs) = with_rogue_server(TLS12);
+    let declined = takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &[0, 0, 0, 0]));
+    assert!(declined.is_some_and(|answer| answer > 0));
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::ApplicationData, b"goes on")), Some(0));
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &[0, 0, 0, 0])), None);
+    let (mut ours, mut theirs) = with_rogue_server(TLS12);
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &TICKET)), None);
+}
+
+#[test]
+fn the_alert_that_ends_a_session_is_known() {
+    for (suite, alert) in [(TLS13, AlertDescription::CertificateRequired), (TLS12, AlertDescription::BadCertificate)] {
+        let (mut ours, mut theirs) = with_rogue_server(suite);
+        let mut wire = sealed(&mut theirs, ContentType::Alert, &[2, u8::from(alert)]);
+        let mut out = Outgoing::default();
+        let ended = ours.decrypt(&mut wire, &mut out, |_| ControlFlow::Continue(())).unwrap_err();
+        assert_eq!((ended.received, out.bytes()), (Some(alert), &b""[..]));
+    }
 }
 
 #[test]

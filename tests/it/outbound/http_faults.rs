@@ -110,6 +110,29 @@ fn progress_without_end_is_no_response() {
     assert!(body.contains("too much before its response"), "{body}");
 }
 
+/// hyper reads in growing steps, so that more than what it may hold can come at once.
+#[test]
+fn a_head_of_64_kib_is_passed_on_and_a_longer_one_is_no_response() {
+    const MAX: usize = 64 * 1024;
+    const ENDS: [&str; 2] = ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\nA: ", "\r\n\r\n"];
+    let app = HttpApp::start(|asked| {
+        let length: usize = asked.head.split([' ', '/']).nth(2).unwrap().parse().unwrap();
+        let filling = "a".repeat(length - ENDS.concat().len());
+        Reply::SendAndClose([ENDS[0], &filling, ENDS[1], "ok"].concat().into_bytes())
+    });
+    let (_caller, _backend, _serving, sidecar) = through(&app, "");
+    let ask = |length| Asking::at(outbound(&sidecar)).ask(&format!("GET /{length} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    for length in [MAX - 1, MAX] {
+        let (head, body) = ask(length);
+        assert!(head.starts_with("HTTP/1.1 200 ") && body == "ok", "{length}: {} bytes", head.len());
+    }
+    for length in [MAX + 1, MAX + 10_000, 2 * MAX - 1000] {
+        let (head, body) = ask(length);
+        assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: bad_response\r\n"), "{head}");
+        assert!(body.contains("longer than 64 KiB") || body.contains("malformed"), "{body}");
+    }
+}
+
 #[test]
 fn trailers_say_nothing_that_a_head_may_not_say_either_way() {
     let app = HttpApp::start(|_| {

@@ -1,13 +1,19 @@
 //! Rotation, retirement and the end of a pair, as outbound connections see them.
 
-use crate::support::eventually;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use super::http::{Asking, GET, before};
 use super::{Caller, app_guid, entry, outbound, say, server};
 use crate::support::client::{Ending, read_to_end};
 use crate::support::credentials::issue_at;
+use crate::support::eventually;
+use crate::support::http_app::HttpApp;
+
+/// A life of which a hundredth, which is waited for silence, is soon over.
+const SHORT_LIFE: Duration = Duration::from_secs(60);
 
 fn exchange(stream: &mut TcpStream, text: &[u8]) {
     stream.write_all(text).unwrap();
@@ -19,6 +25,8 @@ fn exchange(stream: &mut TcpStream, text: &[u8]) {
 #[test]
 fn new_connections_take_the_new_pair_at_once_and_old_ones_are_let_go_when_they_are_silent() {
     let mut caller = Caller::new();
+    caller.credentials.spec.validity = SHORT_LIFE;
+    caller.credentials.rotate();
     let (backend, serving) = server("cf:any");
     let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
     let addr = outbound(&sidecar);
@@ -66,6 +74,8 @@ fn sessions_are_resumed_within_a_generation_and_never_across_one() {
 #[test]
 fn a_request_that_waits_for_its_answer_outlasts_a_rotation() {
     let mut caller = Caller::new();
+    caller.credentials.spec.validity = SHORT_LIFE;
+    caller.credentials.rotate();
     let backend = crate::clients::Backend::new();
     let app = crate::support::app::App::start();
     let serving = backend.before(app.addr()).arg("--allow").arg("cf:any").ready();
@@ -77,12 +87,93 @@ fn a_request_that_waits_for_its_answer_outlasts_a_rotation() {
     caller.credentials.rotate();
     sidecar.wait_for("certificate rotated");
     // Longer than the silence in which a connection is let go.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1300));
     behind.write_all(b"answer").unwrap();
     let mut answer = [0; 6];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"answer");
     assert_eq!(read_to_end(&stream), (vec![], Ending::Fin), "it is let go then");
+}
+
+/// Asks over a connection that is kept as long as the answers allow, with pauses of all lengths up to a tenth of a second, until `done`. Adds
+/// to what was answered, and to what of that was the last answer of its connection.
+fn keep_asking(addr: SocketAddr, nth: u64, done: &AtomicBool, answered: &AtomicUsize, told: &AtomicUsize) {
+    let mut kept: Option<Asking> = None;
+    for round in 0_u64.. {
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
+        let (head, body) = kept.get_or_insert_with(|| Asking::at(addr)).ask(GET);
+        assert!(head.starts_with("HTTP/1.1 200 ") && body == "ok", "{head}{body}");
+        answered.fetch_add(1, Ordering::Relaxed);
+        if head.contains("connection: close\r\n") {
+            told.fetch_add(1, Ordering::Relaxed);
+            let Asking(ended) = kept.take().unwrap();
+            assert_eq!(read_to_end(&ended), (vec![], Ending::Fin));
+        }
+        std::thread::sleep(Duration::from_millis((round * 37 + nth * 11) % 100));
+    }
+}
+
+/// What an app sends into a connection that is being closed is lost, whoever closes it. So in HTTP/1.1 the answer says that it is the last one.
+#[test]
+fn no_request_is_lost_to_rotations_over_connections_that_an_app_keeps_as_long_as_it_may() {
+    const CLIENTS: usize = 8;
+    // `VESTIBULE_TEST_OUTBOUND_ROTATIONS=1000` for the long form.
+    let rotations = std::env::var("VESTIBULE_TEST_OUTBOUND_ROTATIONS").map_or(5, |text| text.parse().unwrap());
+    let app = HttpApp::saying("ok");
+    let (backend, serving) = before(&app);
+    let mut caller = Caller::new();
+    caller.credentials.spec.validity = SHORT_LIFE;
+    caller.credentials.rotate();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).arg("--access-log").arg("all").ready();
+    let addr = outbound(&sidecar);
+    let (done, answered, told) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..CLIENTS as u64)
+            .map(|nth| {
+                let (done, answered, told) = (&done, &answered, &told);
+                scope.spawn(move || keep_asking(addr, nth, done, answered, told))
+            })
+            .collect();
+        let until = |counted: &AtomicUsize, more: usize| {
+            let before = counted.load(Ordering::Relaxed);
+            eventually("answers", || {
+                assert!(!asking.iter().any(std::thread::ScopedJoinHandle::is_finished), "a request was lost");
+                (counted.load(Ordering::Relaxed) >= before + more).then_some(())
+            });
+        };
+        for _ in 0..rotations {
+            until(&answered, 10 * CLIENTS);
+            caller.credentials.rotate();
+            until(&told, CLIENTS);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(app.asked().len(), answered.load(Ordering::Relaxed), "none was sent twice");
+    let rotated = eventually("the entries", || {
+        let entries = sidecar.lines().into_iter().filter(|line| line["direction"] == "outbound");
+        let reasons: Vec<_> = entries.map(|line| line["close_reason"].as_str().unwrap().to_owned()).collect();
+        assert!(reasons.iter().all(|reason| reason == "credential_rotated" || reason == "completed"), "{reasons:?}");
+        let rotated = reasons.iter().filter(|reason| *reason == "credential_rotated").count();
+        (rotated == told.load(Ordering::Relaxed)).then_some(rotated)
+    });
+    assert!(rotated >= CLIENTS * rotations, "{rotated}");
+}
+
+#[test]
+fn a_connection_that_an_app_keeps_and_does_not_use_is_closed_before_its_pair_ends() {
+    let app = HttpApp::saying("ok");
+    let (backend, serving) = before(&app);
+    let mut caller = Caller::new();
+    caller.credentials.spec.validity = Duration::from_secs(12);
+    caller.credentials.rotate();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    let mut kept = Asking::at(outbound(&sidecar));
+    assert_eq!(kept.ask(GET).1, "ok");
+    // Whole: nobody waits for anything.
+    assert_eq!(read_to_end(&kept.0), (vec![], Ending::Fin));
+    entry(&sidecar, "credential_rotated");
 }
 
 #[test]
