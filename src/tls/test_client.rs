@@ -149,7 +149,7 @@ impl TestClient {
 /// A session of ours and a client after their handshake.
 #[cfg(test)]
 pub(crate) fn establish(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> (TestClient, Established) {
-    let mut driver = Some(HandshakeDriver::new(Arc::clone(server), None).unwrap());
+    let mut driver = Some(HandshakeDriver::with_client(Arc::clone(server), None).unwrap());
     let (mut held, mut session) = (Vec::new(), None);
     let mut arrive = |sent: &[u8]| {
         held.extend_from_slice(sent);
