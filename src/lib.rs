@@ -22,9 +22,9 @@ pub mod policy;
 pub mod budget;
 pub mod config;
 mod http;
-#[cfg(any(test, feature = "fuzzing"))]
-pub use http::differential as request_differential;
 pub use http::path as request_path;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use http::{differential as request_differential, fuzzing as http_fuzzing};
 pub mod io;
 pub mod proxy_protocol;
 pub mod xfcc;

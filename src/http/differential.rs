@@ -14,7 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::head_rules::{HeadRules, MAX_HEAD};
+use super::head_rules::{HeadRules, HttpRole, MAX_HEAD};
 use super::head_scan::{BodyLength, RequestHead, RequestScan};
 use super::scanned_stream::{HangUp, ScannedStream};
 use crate::budget::Budgets;
@@ -41,14 +41,27 @@ impl HangUp for DuplexStream {
     }
 }
 
-/// Has hyper serve `bytes`, which come in pieces of `piece`, and says where the two readings differ; how many requests there were.
+/// Has hyper serve `bytes` as an app says them to the forward proxy, in pieces of `piece`, and says where the two readings differ; how many
+/// requests there were.
 ///
 /// # Panics
 /// Where they do.
 pub fn agree(bytes: &[u8], piece: usize) -> usize {
+    compare(bytes, piece, HeadRules::forward_proxy(MAX_HEAD))
+}
+
+/// The same for what clients say to a listener in HTTP mode.
+///
+/// # Panics
+/// Where the readings differ.
+pub fn agree_as_server(bytes: &[u8], piece: usize) -> usize {
+    compare(bytes, piece, HeadRules { role: HttpRole::Server, ..HeadRules::forward_proxy(MAX_HEAD) })
+}
+
+fn compare(bytes: &[u8], piece: usize, rules: HeadRules) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let requests = runtime.block_on(serve(bytes, piece.max(1)));
-    let methods = methods(bytes);
+    let methods = methods(bytes, &rules);
+    let requests = runtime.block_on(serve(bytes, piece.max(1), Arc::new(rules)));
     for (at, ReadRequest { head, method, length, body }) in requests.iter().enumerate() {
         let Some(head) = head else { continue };
         // The first line is where both say that it is.
@@ -65,12 +78,12 @@ pub fn agree(bytes: &[u8], piece: usize) -> usize {
 }
 
 /// The methods of the requests that we find in `bytes`, if none of them switches.
-fn methods(bytes: &[u8]) -> Vec<String> {
+fn methods(bytes: &[u8], rules: &HeadRules) -> Vec<String> {
     let (mut scan, mut held, mut methods) = (RequestScan::default(), Vec::new(), Vec::new());
     for byte in bytes {
         held.push(*byte);
         let head = String::from_utf8_lossy(&held).into_owned();
-        let passed = scan.pass(&HeadRules::forward_proxy(MAX_HEAD), &held, usize::MAX, |_| {
+        let passed = scan.pass(rules, &held, usize::MAX, |_| {
             methods.push(head.trim_start_matches(['\r', '\n']).split(' ').next().unwrap_or_default().to_owned());
         });
         held.drain(..passed.bytes);
@@ -81,14 +94,10 @@ fn methods(bytes: &[u8]) -> Vec<String> {
     methods
 }
 
-async fn serve(bytes: &[u8], piece: usize) -> Vec<ReadRequest> {
+async fn serve(bytes: &[u8], piece: usize, rules: Arc<HeadRules>) -> Vec<ReadRequest> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
-    let stream = ScannedStream::new(
-        server,
-        Arc::new(HeadRules::forward_proxy(MAX_HEAD)),
-        Duration::from_secs(1),
-        Budgets::new(None, None).backlogs.reservation(),
-    );
+    let stream =
+        ScannedStream::new(server, rules, Duration::from_secs(1), Budgets::new(None, None).backlogs.reservation());
     let (heads, seen) = (stream.heads(), Arc::new(Mutex::new(Vec::<ReadRequest>::new())));
     let service = service_fn(|request: Request<Incoming>| {
         let (heads, seen) = (heads.clone(), Arc::clone(&seen));
@@ -194,7 +203,7 @@ mod tests {
             POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n\
             GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
         for size in [1, 7, usize::MAX] {
-            assert_eq!(agree(bytes, size), 3, "{size}");
+            assert_eq!((agree(bytes, size), agree_as_server(bytes, size)), (3, 3), "{size}");
         }
     }
 
@@ -207,6 +216,7 @@ mod tests {
             size in prop_oneof![Just(1_usize), 2..40_usize, Just(usize::MAX)],
         ) {
             agree(requests.concat().as_bytes(), size);
+            agree_as_server(requests.concat().as_bytes(), size);
         }
     }
 }

@@ -6,6 +6,8 @@ mod chunk_scan;
 pub mod differential;
 mod end_ahead;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod head_rules;
 mod head_scan;
 mod heads;

@@ -18,6 +18,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -260,7 +261,10 @@ impl Dials {
     }
 }
 
-async fn exchange(stream: EndpointStream, request: Request<Full<Bytes>>, max: usize) -> Result<ApiResponse, ApiError> {
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, max: usize) -> Result<ApiResponse, ApiError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let stream = TalliedStream::new(stream);
     let tally = stream.tally();
     tally.limit_reading(Some(2 * MAX_HEAD as u64));
@@ -344,5 +348,7 @@ fn failure(error: &hyper::Error) -> ApiError {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ mod dialler;
 mod endpoints;
 mod error;
 mod forward_proxy;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http;
 mod http_connect;
 mod outlier;

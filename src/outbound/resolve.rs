@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::runtime::{RuntimeProvider, TokioRuntimeProvider};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use hickory_resolver::{Hosts, TokioResolver};
+use hickory_resolver::{Hosts, Resolver};
 use tokio::time::timeout;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 
 /// How long one try may take, and how many there are.
 const TRY: Duration = Duration::from_secs(1);
@@ -82,8 +85,18 @@ pub(super) async fn resolve(name: &str) -> Resolution {
         // `/etc/hosts` may know it all the same.
         Err(_) => (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default()),
     };
+    resolve_by(config, options, TokioRuntimeProvider::default(), name).await
+}
+
+/// The same by the servers of `config`, which are reached through `network`.
+async fn resolve_by<P: RuntimeProvider>(
+    config: ResolverConfig,
+    options: ResolverOpts,
+    network: P,
+    name: &str,
+) -> Resolution {
     let search = config.search().to_vec();
-    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = Resolver::builder_with_config(config, network);
     let opts = builder.options_mut();
     *opts = options;
     (opts.cache_size, opts.edns0, opts.timeout, opts.attempts) = (0, true, TRY, TRIES);
@@ -138,8 +151,8 @@ fn fully_qualified(mut name: Name) -> Name {
 }
 
 /// What both families say of `name`; `None`: there is no such name.
-async fn both_families(resolver: &TokioResolver, name: Name) -> Option<Resolution> {
-    let ask = async |family: Family| answer(resolver.lookup(name.clone(), family.kind()).await);
+async fn both_families<P: RuntimeProvider>(resolver: &Resolver<P>, name: Name) -> Option<Resolution> {
+    let ask = async |family: Family| answer(resolver.lookup(name.clone(), family.kind()).await, &name, family);
     let (mut four, mut six) = (pin!(ask(Family::Four)), pin!(ask(Family::Six)));
     let (one, other, family) = tokio::select! {
         one = &mut four => beside(one, six, Family::Six).await,
@@ -178,7 +191,7 @@ async fn beside(one: Answer, other: impl Future<Output = Answer>, family: Family
 
 /// Why nobody knows whether `name` has an address, though none was said: its aliases were not followed to their end. The resolver says of such
 /// a name the same as of one without an address.
-async fn endless(resolver: &TokioResolver, mut name: Name) -> Option<String> {
+async fn endless<P: RuntimeProvider>(resolver: &Resolver<P>, mut name: Name) -> Option<String> {
     let mut seen = Vec::new();
     loop {
         let found = resolver.lookup(name.clone(), RecordType::CNAME).await.ok();
@@ -216,10 +229,11 @@ fn distinct(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     addresses
 }
 
-fn answer(found: Result<Lookup, NetError>) -> Answer {
+/// What was found of `name` in `family`.
+fn answer(found: Result<Lookup, NetError>, name: &Name, family: Family) -> Answer {
     match found {
         Ok(lookup) => {
-            let records = lookup.answers();
+            let records = of_name(lookup.answers(), name, family);
             let ips: Vec<IpAddr> = records.iter().filter_map(|record| record.data.ip_addr()).collect();
             // Of the aliases as well: whichever ends first may lead elsewhere.
             let ttl = records.iter().map(|record| record.ttl).min().unwrap_or_default();
@@ -235,4 +249,27 @@ fn answer(found: Result<Lookup, NetError>) -> Answer {
         Err(NetError::NoConnections) => Answer::Failed("no DNS server can be reached".to_owned()),
         Err(error) => Answer::Failed(error.to_string()),
     }
+}
+
+/// Those of `records` that say something of `name` in `family`: its addresses, those of the name that it is an alias of, and the aliases
+/// between them. The resolver gives all that stands in an answer, and what a server says of other names was not asked.
+fn of_name<'a>(records: &'a [Record], name: &'a Name, family: Family) -> Vec<&'a Record> {
+    let alias_of = |owner: &Name| {
+        records.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == *owner => Some((record, &target.0)),
+            _ => None,
+        })
+    };
+    let (mut owners, mut last, mut found) = (vec![name], name, Vec::new());
+    while let Some((alias, target)) = alias_of(last)
+        && !owners.contains(&target)
+        && owners.len() <= 2 * MAX_ALIASES
+    {
+        found.push(alias);
+        owners.push(target);
+        last = target;
+    }
+    let is_address = |record: &&Record| record.record_type() == family.kind() && owners.contains(&&record.name);
+    found.extend(records.iter().filter(is_address));
+    found
 }

@@ -3,6 +3,8 @@
 //! accept → request → server → host's endpoints → response, or tunnel → access log entry
 
 mod authentication;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod hosts;
 mod request_target;
 mod tunnel;
