@@ -3,8 +3,8 @@
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-mkdir -p corpus/bootstrap corpus/sds corpus/certificate corpus/rule corpus/header corpus/pem corpus/session corpus/request corpus/identity_connection corpus/target corpus/path corpus/token corpus/roles corpus/json \
-    corpus/secret_reference corpus/secret_document corpus/credhub_answer corpus/vault_answer corpus/xfcc corpus/trust_anchors corpus/policy_file corpus/config_file corpus/client_hello
+for target in $(sed -n 's/^name = "\(.*\)"$/\1/p' Cargo.toml); do mkdir -p "corpus/$target"; done
+rmdir corpus/vestibule-fuzz
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -36,9 +36,16 @@ printf '\r\n\r\n\000\r\nQUIT\n\041\021\000\014\300\000\002\001\300\000\002\002\2
 printf '\000\003seedseed\000\100\011\000\000\100\023\100\016\000\033\000' >corpus/session/tls13
 printf '\003\003seedseed\000\100\023\100\016\000\037\100\000\010\033\000' >corpus/session/tls12
 
-# How the bytes are cut, and then requests.
+# Who is asked and how the bytes are cut, and then requests.
 printf '\377GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello' >corpus/request/known
 printf '\007POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nx: y\r\n\r\n' >corpus/request/chunked
+printf '\376GET /a;b/%%2e%%2e/c#d HTTP/1.1\r\nHost: a:80\r\n\r\nGET http://a HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n' \
+    >corpus/request/server
+for request in 'GET http://backend.apps.internal:61443/a?b HTTP/1.1\r\nHost: c\r\n\r\n' 'CONNECT [fd00::1]:61443 HTTP/1.1\r\n\r\n' \
+    'OPTIONS http://backend HTTP/1.1\r\n\r\nPOST ws://10.0.0.1:/ HTTP/1.1\r\nContent-Length: 2\r\n\r\nokGET http://b?c HTTP/1.0\r\n\r\n'; do
+    i=$((i + 1))
+    printf "$request" >"corpus/proxy_request/$i"
+done
 head='Host: localhost\r\nX-Identity-Request: true\r\n'
 printf "\\377GET /identity HTTP/1.1\r\n$head\r\n" >corpus/identity_connection/identity
 printf "\\007POST /token HTTP/1.1\r\n${head}Content-Type: application/json\r\nContent-Length: 16\r\n\r\n"'{"audience":"a"}' >corpus/identity_connection/token
@@ -95,5 +102,112 @@ printf 'mode = "enforce"\nallow = ["cf:space:%s"]\ndeny = ["cf:any"]\n[[route]]\
 printf 'listen = "127.0.0.1:8443"\napp = 8080\nclient-auth = "require"\nclient-ca = "ca.pem"\nallow = ["any"]\n[[outbound]]\nlisten = 9000\nto = "b:1"\n' \
     >corpus/config_file/known
 printf '[[listener]]\nlisten = 8443\napp = 8080\nmode = "http"\n[[listener.route]]\npath = "/"\nallow = ["anonymous"]\n' >corpus/config_file/http
-printf '\026\003\001\000\005\001\000\000\001\003' >corpus/client_hello/begun
-printf 'GET / HTTP/1.1\r\n' >corpus/client_hello/http
+printf '\002\026\003\001\000\005\001\000\000\001\003' >corpus/client_hello/begun
+printf '\003GET / HTTP/1.1\r\n' >corpus/client_hello/http
+
+# The length of the client's request behind that of a piece, the request, and what the app answers.
+get='GET / HTTP/1.1\r\nHost: a\r\n\r\n'
+printf "\\000\\033${get}HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok" >corpus/response/silent
+printf "\\011\\033${get}HTTP/1.1 103 Early\\r\\nA: b\\r\\n\\r\\nHTTP/1.1 200 OK\\r\\nConnection: keep-alive\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n2\\r\\nok\\r\\n0\\r\\n\\r\\n" \
+    >corpus/response/interim
+printf '\003\000\202\176\000\003abc\201\003abc\211\000\210\002\003\350' >corpus/response/web_socket
+printf '\005\000\000\006\004\000\000\000\000\000\000\003\000\000\000\144\000\000\004\010\000\000\000\000\000\000\000\377\377\000\000\002\000\001\000\000\000\001ok\000\000\010\006\000\000\000\000\000pingpong' \
+    >corpus/frames/known
+json='Content-Type: application/json\r\n'
+printf "\\000HTTP/1.1 200 OK\\r\\n${json}Content-Length: 2\\r\\n\\r\\n{}" >corpus/api_response/known
+printf "\\007HTTP/1.1 100 Continue\\r\\n\\r\\nHTTP/1.1 404 Not Found\\r\\n${json}Transfer-Encoding: chunked\\r\\n\\r\\n2;a=b\\r\\n{}\\r\\n0\\r\\nx: y\\r\\n\\r\\n" \
+    >corpus/api_response/chunked
+printf '\001HTTP/1.0 503 Sealed\r\n\r\n{"errors":["Vault is sealed"]}' >corpus/api_response/until_closed
+
+# Answers to A, AAAA and CNAME: an address of each family; an alias with its address, and one without an end; no such name.
+a='\300\014\000\001\000\001\000\000\000\074\000\004\300\000\002\001'
+aaaa='\300\014\000\034\000\001\000\000\000\074\000\020\040\001\015\270\000\000\000\000\000\000\000\000\000\000\000\001'
+alias='\300\014\000\005\000\001\000\000\000\074\000\007\005other\000'
+other='\005other\000\000\001\000\001\000\000\000\074\000\004\300\000\002\002'
+none='\000\200\000\000\000'
+printf "\\000\\000\\025\\000\\200\\001\\000\\000$a\\100\\041\\000\\200\\001\\000\\000$aaaa" >corpus/dns_answer/both
+printf "\\001\\000\\056\\000\\200\\002\\000\\000$alias$other\\100\\005$none" >corpus/dns_answer/alias
+printf "\\000\\000\\030\\000\\200\\001\\000\\000$alias\\100\\005$none\\200\\030\\000\\200\\001\\000\\000$alias" >corpus/dns_answer/endless
+printf '\000\000\005\000\203\000\000\000\100\005\000\203\000\000\000' >corpus/dns_answer/no_name
+
+# A chain, and the key behind a NUL; and both in one.
+for folder in "$fixtures"/mtls-*/cf-instance-credentials; do
+    name=$(basename "$(dirname "$folder")")
+    (cat "$folder/instance.crt" && printf '\000' && cat "$folder/instance.key") >"corpus/pair/$name"
+    cat "$folder/instance.key" "$folder/instance.crt" >"corpus/pair/$name-one"
+done
+for kind in rsa:2048 ec:prime256v1 ec:secp384r1 ed25519; do
+    case $kind in ec:*) options="-newkey ec -pkeyopt ec_paramgen_curve:${kind#ec:}" ;; *) options="-newkey $kind" ;; esac
+    new=corpus/pair/$(printf %s "$kind" | tr : -)
+    # shellcheck disable=SC2086
+    [ -e "$new" ] || openssl req -x509 $options -nodes -subj /CN=a -days 1 -keyout - -out - 2>/dev/null >"$new"
+    # Of Ed25519 there is no older form.
+    [ "$kind" = ed25519 ] || [ -e "$new-legacy" ] || (openssl x509 -in "$new" && printf '\000' && openssl pkey -in "$new" -traditional) >"$new-legacy"
+done
+
+# Of the HTTP cases those that are short. And what OpenSSL says by way of Python, behind the number of bytes that come first.
+python3 - <<'PYTHON'
+import base64
+import json
+import ssl
+
+LONGEST = 4096
+
+
+def sent(parts):
+    parts = parts if isinstance(parts, list) else [parts]
+    return b"".join(
+        (part["text"].encode("latin-1") if "text" in part else base64.b64decode(part["base64"])) * part.get("times", 1)
+        for part in parts
+    )
+
+
+def seed(target, number, head, bytes):
+    if len(bytes) <= LONGEST:
+        with open(f"corpus/{target}/case-{number}", "wb") as file:
+            file.write(head + bytes)
+
+
+def cases(file):
+    with open(f"../tests/fixtures/http-cases/{file}.json") as text:
+        return json.load(text)["cases"]
+
+
+for number, case in enumerate(cases("requests-h1")):
+    seed("request", number, b"\xfe", sent(case["send"]))
+for number, case in enumerate(cases("answers-h1")):
+    get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    seed("response", number, bytes([0, len(get)]) + get, sent(case["send"]))
+    seed("api_response", number, b"\x00", sent(case["send"]))
+preface = len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+for number, case in enumerate(cases("requests-h2")):
+    seed("frames", number, b"\x40", sent(case["send"])[preface:])
+
+for name, versions, alpn in [
+    ("tls13", (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3), ["h2", "http/1.1"]),
+    ("tls12", (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2), []),
+]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.minimum_version, context.maximum_version = versions
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    sent = ssl.MemoryBIO()
+    session = context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="a.example")
+    try:
+        session.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    wire = sent.read()
+    with open("corpus/client_hello/" + name, "wb") as file:
+        file.write(b"\x40" + wire)
+    # The same in two records.
+    body = wire[5:]
+    parts = b"".join(wire[:3] + len(part).to_bytes(2, "big") + part for part in (body[:70], body[70:]))
+    with open("corpus/client_hello/" + name + "-parts", "wb") as file:
+        file.write(b"\x10" + parts)
+PYTHON
+
+# The file that has every key.
+awk '/^```toml/ { inside = 1; next } /^```/ && inside { exit } inside' ../docs/configuration.md >corpus/config_file/all
+sed 's/^#\([a-z]\)/\1/' corpus/config_file/all >corpus/config_file/all-set

@@ -1,10 +1,12 @@
-//! Certificates as clients send them, before anybody has vouched for them.
+//! Certificates as clients send them, before anybody has vouched for them: rules see each name that another reader sees.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use rustls_pki_types::CertificateDer;
 use vestibule::identity::critical::Readable;
 use vestibule::identity::{Certificate, Client, Identity, critical};
 use vestibule::policy::{Policy, PolicyMode, Routes, Rule};
+use webpki::EndEntityCert;
 
 fuzz_target!(|der: &[u8]| {
     let _ = Certificate::from_der(der);
@@ -19,6 +21,11 @@ fuzz_target!(|der: &[u8]| {
     let mut differing = readable.shown().iter().zip(undated.shown().iter()).filter(|(dated, shown)| dated != shown);
     assert!(undated.shown().len() == der.len() && differing.all(|(_, shown)| shown.is_ascii_digit() || *shown == b'Z'));
     if let Ok(client) = Client::from_leaf(der) {
+        if let (Ok(theirs), Some(holder)) = (EndEntityCert::try_from(&CertificateDer::from(der)), client.certificate())
+        {
+            let is_ours = |name: &str| holder.names.dns.iter().any(|ours| ours == name);
+            assert!(theirs.valid_dns_names().all(is_ours), "{:?}", holder.names.dns);
+        }
         let deny = ["dns:evil.example", "uri:spiffe://o/admin/*", "cn:Bob"].map(|rule| rule.parse::<Rule>().unwrap());
         let policy = Policy {
             mode: PolicyMode::Enforce,

@@ -1,22 +1,31 @@
-//! `vestibule.toml`: whatever is in it, there is a configuration, or a line for each mistake.
+//! `vestibule.toml`: whatever is in it, there is a configuration, or a line for each mistake, in which nothing stands that may be a key.
 #![no_main]
+
+mod key_line;
 
 use std::ffi::OsString;
 use std::path::Path;
 
+use key_line::{repeats_key, with_key};
 use libfuzzer_sys::fuzz_target;
 use vestibule::config::resolve::resolve;
 use vestibule::config::sources::{Environment, Sources};
 
 fuzz_target!(|text: &str| {
+    let text = with_key(text);
     let flags: [(&'static str, OsString); 1] = [("config", "vestibule.toml".into())];
     let environment = Environment::new();
     for starts_app in [false, true] {
-        let read_file = |_: &Path| Ok(text.to_owned());
+        let read_file = |_: &Path| Ok(text.clone());
         let sources = Sources { flags: &flags, environment: &environment, read_file: &read_file, starts_app, cpus: 2 };
         match resolve(&sources) {
             Ok(config) => assert!(!config.listeners.is_empty()),
-            Err(mistakes) => assert!(mistakes.iter().all(|mistake| !mistake.to_string().contains('\n'))),
+            Err(mistakes) => {
+                for mistake in mistakes.iter() {
+                    let said = mistake.to_string();
+                    assert!(!said.contains('\n') && !repeats_key(&said), "{said}");
+                }
+            }
         }
     }
 });

@@ -1,11 +1,14 @@
-//! Requests as apps send them: hyper sees those that were judged, and no others, however the bytes are cut.
+//! Requests as apps and clients send them: hyper sees those that were judged, and no others, however the bytes are cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vestibule::request_differential::agree;
+use vestibule::request_differential::{agree, agree_as_server};
 
 fuzz_target!(|input: &[u8]| {
-    if let Some((size, bytes)) = input.split_first() {
-        let _ = agree(bytes, usize::from(*size));
+    // The lowest bit says who is asked, the others how the bytes are cut.
+    match input.split_first() {
+        Some((first, bytes)) if first & 1 == 1 => drop(agree(bytes, usize::from(first >> 1))),
+        Some((first, bytes)) => drop(agree_as_server(bytes, usize::from(first >> 1))),
+        None => {}
     }
 });

@@ -1,19 +1,24 @@
-//! Files with secrets, each of which may be read as either kind.
+//! Files with secrets, each of which may be read as either kind; what is wrong with them is said without any of a key.
 #![no_main]
+
+mod key_line;
 
 use std::path::Path;
 
+use key_line::{repeats_key, with_key};
 use libfuzzer_sys::fuzz_target;
 use vestibule::config::envoy::sds;
 
 fuzz_target!(|text: &str| {
-    let path = Path::new("sds.yaml");
+    let (path, text) = (Path::new("sds.yaml"), with_key(text));
     for name in ["id-cert-and-key", "c2c-cert-and-key"] {
-        if let Ok(pair) = sds::pair(path, text, name) {
-            assert!(!pair.chain.is_empty() && !pair.key.is_empty());
+        match sds::pair(path, &text, name) {
+            Ok(pair) => assert!(!pair.chain.is_empty() && !pair.key.is_empty()),
+            Err(mistakes) => assert!(mistakes.iter().all(|mistake| !repeats_key(&mistake.to_string())), "{mistakes:?}"),
         }
     }
-    if let Ok(context) = sds::validation_context(path, text, "id-validation-context") {
-        assert!(context.names.iter().all(|name| !name.to_string().is_empty()));
+    match sds::validation_context(path, &text, "id-validation-context") {
+        Ok(context) => assert!(context.names.iter().all(|name| !name.to_string().is_empty())),
+        Err(mistakes) => assert!(mistakes.iter().all(|mistake| !repeats_key(&mistake.to_string())), "{mistakes:?}"),
     }
 });
