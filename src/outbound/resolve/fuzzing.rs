@@ -44,8 +44,12 @@ struct AnswerScript {
 }
 
 /// A network with one server, which has no TCP.
-#[derive(Debug, Clone)]
-struct ScriptedNetwork(Arc<Mutex<AnswerScript>>);
+#[derive(Clone)]
+struct ScriptedNetwork {
+    script: Arc<Mutex<AnswerScript>>,
+    /// What the resolver does beside ends with the last of these.
+    handle: TokioHandle,
+}
 
 /// A socket, and the question that was sent by it.
 struct ScriptedSocket {
@@ -105,7 +109,7 @@ impl RuntimeProvider for ScriptedNetwork {
     type Tcp = AsyncIoTokioAsStd<TcpStream>;
 
     fn create_handle(&self) -> Self::Handle {
-        TokioHandle::default()
+        self.handle.clone()
     }
 
     fn connect_tcp(
@@ -118,7 +122,7 @@ impl RuntimeProvider for ScriptedNetwork {
     }
 
     fn bind_udp(&self, _: SocketAddr, _: SocketAddr) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Udp>>>> {
-        Box::pin(ready(Ok(ScriptedSocket { script: Arc::clone(&self.0), question: Mutex::default() })))
+        Box::pin(ready(Ok(ScriptedSocket { script: Arc::clone(&self.script), question: Mutex::default() })))
     }
 }
 
@@ -149,7 +153,7 @@ async fn found(bytes: &[u8]) -> Resolution {
     let domain = DOMAIN.parse::<Name>().into_iter().filter(|_| searches).collect();
     let config = ResolverConfig::from_parts(None, domain, vec![server]);
     let name = if searches { LABEL } else { NAME };
-    let network = ScriptedNetwork(Arc::clone(&script));
+    let network = ScriptedNetwork { script: Arc::clone(&script), handle: TokioHandle::default() };
     let mut options = ResolverOpts::default();
     // What this machine knows by itself says nothing of answers.
     options.use_hosts_file = ResolveHosts::Never;
