@@ -49,10 +49,12 @@ def sslscan(proxy, expected, folder):
     return Result.judged("sslscan", proxy.mode, f"{len(found)} suites, {len(set(groups))} groups", wrong)
 
 
-def sslyze(proxy, tools, expected, folder):
+def sslyze(proxy, tools, client, expected, folder):
     """The same by sslyze, and the attacks that it knows."""
     out = folder / f"sslyze-{proxy.mode}.json"
-    command = [tools.bin / "sslyze", *(f"--{what}" for what in _SSLYZE), "--mozilla_config", "disable", f"--json_out={out}",
+    certificate, key = client
+    shown = ["--cert", certificate, "--key", key] if "mtls" in proxy.mode else []
+    command = [tools.bin / "sslyze", *shown, *(f"--{what}" for what in _SSLYZE), "--mozilla_config", "disable", f"--json_out={out}",
                f"127.0.0.1:{proxy.port}"]
     ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=600)
     scans = json.loads(out.read_text())["server_scan_results"]
@@ -110,7 +112,7 @@ def attack(tools, binary, credentials, folder, expected):
             if "sslscan" in names:
                 yield sslscan(proxy, expected, folder)
             if "sslyze" in names:
-                yield sslyze(proxy, tools, expected, folder)
+                yield sslyze(proxy, tools, credentials.client("p256"), expected, folder)
             if "testssl" in names:
                 yield testssl(proxy, expected, folder)
             yield Result.judged("scanners", mode, "the proxy afterwards", proxy.unwell())
