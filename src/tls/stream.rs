@@ -28,17 +28,55 @@ pub struct Stream {
     tcp: TcpStream,
     session: Session,
     /// Ciphertext that is not opened: part of a record, or what waits behind `plaintext`.
-    held: Vec<u8>,
+    held: UnreadBytes,
     /// `held` may contain whole records.
     more_held: bool,
-    /// Plaintext of which the reader has had the first `taken` bytes.
-    plaintext: Vec<u8>,
-    taken: usize,
+    /// Plaintext that the reader has not had.
+    plaintext: UnreadBytes,
     unsent: WriteBuffer,
     /// The client has broken the protocol, or its connection has ended without close_notify.
     broken: Option<io::ErrorKind>,
     /// close_notify was sealed.
     is_shut: bool,
+}
+
+/// Bytes that are used up from the front.
+#[derive(Debug, Default)]
+struct UnreadBytes {
+    bytes: Vec<u8>,
+    /// So many are used up. Invariant: less than there are, or there are none.
+    used: usize,
+}
+
+impl UnreadBytes {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, used: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    fn rest_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.used..]
+    }
+
+    /// Uses up the next `count` bytes; the memory goes with the last of them.
+    fn advance(&mut self, count: usize) {
+        self.used += count;
+        if self.used >= self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+
+    fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.used);
+        self.bytes
+    }
 }
 
 /// What a [`Stream`] is made of.
@@ -60,10 +98,9 @@ impl Stream {
         Self {
             tcp,
             more_held: !established.pending_ciphertext.is_empty(),
-            held: established.pending_ciphertext,
+            held: UnreadBytes::new(established.pending_ciphertext),
             session: established.session,
-            plaintext: Vec::new(),
-            taken: 0,
+            plaintext: UnreadBytes::default(),
             unsent: WriteBuffer::default(),
             broken: None,
             is_shut: false,
@@ -82,19 +119,16 @@ impl Stream {
 
     /// What it is made of, for whoever carries its bytes from here on.
     pub(crate) fn into_parts(self) -> StreamParts {
-        let Self { tcp, session, held, mut plaintext, taken, unsent, .. } = self;
-        plaintext.drain(..taken);
-        StreamParts { tcp, session, plaintext, held, unsent }
+        let Self { tcp, session, held, plaintext, unsent, .. } = self;
+        StreamParts { tcp, session, plaintext: plaintext.into_rest(), held: held.into_rest(), unsent }
     }
 
     /// Ready once something can be read without waiting: plaintext, which is kept, or the end. Cancel safe.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut nowhere = ReadBuf::new(&mut []);
-        while self.taken == self.plaintext.len() && !self.session.client_closed() && self.broken.is_none() {
+        while self.plaintext.is_empty() && !self.session.client_closed() && self.broken.is_none() {
             if self.more_held {
-                let mut held = std::mem::take(&mut self.held);
-                let used = buffers::with(|buffers| self.open(&mut held, &mut buffers.output, &mut nowhere));
-                self.held = held.split_off(used);
+                buffers::with(|buffers| self.open_held(&mut buffers.output, &mut nowhere));
             } else if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere)).is_pending() {
                 // What the client is owed does not wait for the next write. A failure shows when something is read or written.
                 let _ = self.poll_deliver(cx);
@@ -116,12 +150,12 @@ impl Stream {
 
     /// Whether the client has ended the connection, or its sending, and nothing is left to be read.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.taken == self.plaintext.len() && !self.more_held && (self.session.client_closed() || self.broken.is_some())
+        self.plaintext.is_empty() && !self.more_held && (self.session.client_closed() || self.broken.is_some())
     }
 
     /// Bytes that are held beside the session's own.
     pub fn memory(&self) -> usize {
-        self.held.capacity() + self.plaintext.capacity() + self.unsent.memory()
+        self.held.bytes.capacity() + self.plaintext.bytes.capacity() + self.unsent.memory()
     }
 
     /// Opens records at the front of `wire` into `into`, until that is full; gives the bytes done with.
@@ -131,7 +165,7 @@ impl Stream {
         let decrypted = self.session.decrypt(wire, output, |payload| {
             let (now, later) = payload.split_at(payload.len().min(into.remaining()));
             into.put_slice(now);
-            plaintext.extend_from_slice(later);
+            plaintext.bytes.extend_from_slice(later);
             if into.remaining() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         self.unsent.push(output.bytes());
@@ -148,10 +182,18 @@ impl Stream {
         }
     }
 
+    /// Opens what is held into `into`, as far as there is room.
+    fn open_held(&mut self, output: &mut Outgoing, into: &mut ReadBuf<'_>) {
+        let mut held = std::mem::take(&mut self.held);
+        let used = self.open(held.rest_mut(), output, into);
+        held.advance(used);
+        self.held = held;
+    }
+
     /// Reads ciphertext once and opens it into `into`.
     fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
         let Buffers { input, output } = buffers;
-        let kept = self.held.len();
+        let kept = self.held.rest().len();
         let end = (RECORD + READ).min(input.len());
         let Some(space) = input.get_mut(kept..end).filter(|space| !space.is_empty()) else {
             // No record is that long.
@@ -170,10 +212,10 @@ impl Stream {
             self.broken = Some(io::ErrorKind::UnexpectedEof);
             return Poll::Ready(());
         }
-        input[..kept].copy_from_slice(&self.held);
+        input[..kept].copy_from_slice(self.held.rest());
         let wire = &mut input[..kept + read];
         let used = self.open(wire, output, into);
-        self.held = wire[used..].to_vec();
+        self.held = UnreadBytes::new(wire[used..].to_vec());
         Poll::Ready(())
     }
 
@@ -211,19 +253,13 @@ impl AsyncRead for Stream {
         }
         let before = into.filled().len();
         loop {
-            let waiting = &this.plaintext[this.taken..];
+            let waiting = this.plaintext.rest();
             if !waiting.is_empty() {
                 let now = waiting.len().min(into.remaining());
                 into.put_slice(&waiting[..now]);
-                this.taken += now;
-                if this.taken == this.plaintext.len() {
-                    (this.plaintext, this.taken) = (Vec::new(), 0);
-                }
+                this.plaintext.advance(now);
             } else if this.more_held {
-                let mut held = std::mem::take(&mut this.held);
-                let used = buffers::with(|buffers| this.open(&mut held, &mut buffers.output, into));
-                // The memory of what is done with goes with it.
-                this.held = held.split_off(used);
+                buffers::with(|buffers| this.open_held(&mut buffers.output, into));
             } else if into.filled().len() == before && !this.session.client_closed() && this.broken.is_none() {
                 match buffers::with(|buffers| this.poll_open_more(cx, buffers, into)) {
                     Poll::Ready(()) => {}
