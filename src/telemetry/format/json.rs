@@ -162,7 +162,11 @@ impl JsonText<'_> {
             '\u{c}' => "\\f",
             '\r' => "\\r",
             // All that JSON forbids, and more. Beyond the first 65,536 there is none.
-            c if is_obeyed(c) => return drop(write!(self.into, "\\u{:04x}", u32::from(c))),
+            c if is_obeyed(c) => {
+                // A string takes whatever is written.
+                let _ = write!(self.into, "\\u{:04x}", u32::from(c));
+                return;
+            }
             c => return self.into.push(c),
         };
         self.into.push_str(escape);
