@@ -88,6 +88,11 @@ impl<S> MeteredStream<S> {
         Arc::clone(&self.meter)
     }
 
+    /// The stream, for what carries no bytes.
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// The stream, no longer counted.
     pub(crate) fn into_inner(self) -> S {
         self.stream

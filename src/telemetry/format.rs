@@ -2,14 +2,14 @@
 //! write. What a client has said may stand in any of them, so nothing in a line can begin another one, or be obeyed by a
 //! terminal.
 
+mod json;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::fmt::Write;
 use std::io::IsTerminal;
 
 use jiff::Timestamp;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -17,8 +17,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use self::json::JsonFields;
 use crate::config::LogFormat;
-use crate::diagnostics::{LONGEST_FIELD, bounded, escape, is_obeyed};
+use crate::diagnostics::{LONGEST_FIELD, bounded, escape};
 
 /// Where the fields begin in text, where the message is short enough.
 const COLUMN: usize = 24;
@@ -43,20 +44,18 @@ impl LineFormat {
 
     /// The line in the place of `dropped` others.
     pub(super) fn gap(&self, dropped: u64) -> String {
-        let message = "log lines dropped: stderr was not read".to_owned();
-        let fields = EventFields { message, others: vec![("dropped", dropped.into())] };
-        let mut line = String::new();
+        const MESSAGE: &str = "log lines dropped: stderr was not read";
+        let (mut line, time, level) = (String::new(), Timestamp::now(), Level::WARN);
         // A string takes whatever is written.
-        let _ = self.write(&mut line, Timestamp::now(), Level::WARN, fields);
+        let _ = match self.format {
+            LogFormat::Json => JsonFields::of(MESSAGE, "dropped", dropped).write_flat(&mut line, time, level),
+            LogFormat::Lager => JsonFields::of(MESSAGE, "dropped", dropped).write_lager(&mut line, time, level),
+            LogFormat::Text => {
+                let fields = TextFields { message: MESSAGE.to_owned(), others: vec![("dropped", dropped.into())] };
+                text(&mut line, time, level, &fields, self.colour)
+            }
+        };
         line
-    }
-
-    fn write(&self, writer: &mut impl Write, time: Timestamp, level: Level, fields: EventFields) -> fmt::Result {
-        match self.format {
-            LogFormat::Json => json(writer, &FlatJson { time, level, fields }),
-            LogFormat::Lager => json(writer, &Lager { time, level, fields }),
-            LogFormat::Text => text(writer, time, level, &fields, self.colour),
-        }
     }
 }
 
@@ -71,83 +70,24 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = EventFields::default();
-        event.record(&mut fields);
-        self.write(&mut writer, Timestamp::now(), *event.metadata().level(), fields)
-    }
-}
-
-fn json(writer: &mut impl Write, line: &impl Serialize) -> fmt::Result {
-    let line = serde_json::to_string(line).map_err(|_| fmt::Error)?;
-    // serde_json escapes what JSON forbids in strings, and DEL and all beyond it are permitted.
-    if line.bytes().all(|byte| byte < 0x7f) {
-        return writeln!(writer, "{line}");
-    }
-    for c in line.chars() {
-        if is_obeyed(c) { write!(writer, "\\u{:04x}", u32::from(c))? } else { writer.write_char(c)? }
-    }
-    writer.write_char('\n')
-}
-
-/// One flat object: time (RFC 3339, UTC), level, message, then the event's own fields.
-struct FlatJson {
-    time: Timestamp,
-    level: Level,
-    fields: EventFields,
-}
-
-impl Serialize for FlatJson {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut line = serializer.serialize_map(None)?;
-        line.serialize_entry("timestamp", &format_args!("{:.6}", self.time))?;
-        line.serialize_entry("level", &self.level.as_str().to_ascii_lowercase())?;
-        line.serialize_entry("message", &self.fields.message)?;
-        for (name, value) in &self.fields.others {
-            line.serialize_entry(name, value)?;
+        let (time, level) = (Timestamp::now(), *event.metadata().level());
+        match self.format {
+            LogFormat::Json => recorded::<JsonFields>(event).write_flat(&mut writer, time, level),
+            LogFormat::Lager => recorded::<JsonFields>(event).write_lager(&mut writer, time, level),
+            LogFormat::Text => text(&mut writer, time, level, &recorded(event), self.colour),
         }
-        line.end()
     }
 }
 
-/// What lager writes when it is set to RFC 3339 (`code.cloudfoundry.org/lager`): the same five members in each line, and the
-/// fields in `data`.
-struct Lager {
-    time: Timestamp,
-    level: Level,
-    fields: EventFields,
-}
-
-impl Serialize for Lager {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut line = serializer.serialize_map(Some(5))?;
-        line.serialize_entry("timestamp", &format_args!("{:.9}", self.time))?;
-        line.serialize_entry("source", SOURCE)?;
-        line.serialize_entry("message", &format_args!("{SOURCE}.{}", self.fields.message))?;
-        line.serialize_entry("level", lager_level(self.level))?;
-        line.serialize_entry("data", &Data(&self.fields))?;
-        line.end()
-    }
-}
-
-/// lager has debug, info, error and fatal. Its adapter for Go's own logger makes errors of warnings, and so do we.
-fn lager_level(level: Level) -> &'static str {
-    match level {
-        Level::ERROR | Level::WARN => "error",
-        Level::INFO => "info",
-        Level::DEBUG | Level::TRACE => "debug",
-    }
-}
-
-struct Data<'a>(&'a EventFields);
-
-impl Serialize for Data<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.others.iter().map(|(name, value)| (name, value)))
-    }
+/// The fields of `event`.
+fn recorded<F: Default + Visit>(event: &Event<'_>) -> F {
+    let mut fields = F::default();
+    event.record(&mut fields);
+    fields
 }
 
 /// Time of day (UTC), level and message in columns, then the fields.
-fn text(writer: &mut impl Write, time: Timestamp, level: Level, fields: &EventFields, colour: bool) -> fmt::Result {
+fn text(writer: &mut impl Write, time: Timestamp, level: Level, fields: &TextFields, colour: bool) -> fmt::Result {
     let (on, off) = match (colour, level) {
         (false, _) => ("", ""),
         (true, Level::ERROR) => ("\x1b[31m", "\x1b[0m"),
@@ -183,13 +123,13 @@ fn plain(text: &str) -> String {
 
 /// An event's fields, in their order.
 #[derive(Default)]
-struct EventFields {
+struct TextFields {
     message: String,
     others: Vec<(&'static str, Value)>,
 }
 
 /// Every text is bounded here, whoever has written it: no client and no certificate makes a line long.
-impl EventFields {
+impl TextFields {
     fn say(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         let value = bounded(LONGEST_FIELD, value);
         if field.name() == "message" {
@@ -204,7 +144,7 @@ impl EventFields {
     }
 }
 
-impl Visit for EventFields {
+impl Visit for TextFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.say(field, format_args!("{value}"));
     }

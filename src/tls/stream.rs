@@ -30,18 +30,56 @@ pub struct Stream {
     tcp: TcpStream,
     session: Session,
     /// Ciphertext that is not opened: part of a record, or what waits behind `plaintext`.
-    held: Vec<u8>,
+    held: UnreadBytes,
     /// `held` may contain whole records.
     more_held: bool,
-    /// Plaintext of which the reader has had the first `taken` bytes.
-    plaintext: Vec<u8>,
-    taken: usize,
+    /// Plaintext that the reader has not had.
+    plaintext: UnreadBytes,
     unsent: WriteBuffer,
     broken: Option<StreamFailure>,
     /// The socket has refused bytes of a peer that had not ended its sending: most often, that peer has reset the connection.
     unwritable: Option<io::ErrorKind>,
     /// close_notify was sealed.
     is_shut: bool,
+}
+
+/// Bytes that are used up from the front.
+#[derive(Debug, Default)]
+struct UnreadBytes {
+    bytes: Vec<u8>,
+    /// So many are used up. Invariant: less than there are, or there are none.
+    used: usize,
+}
+
+impl UnreadBytes {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, used: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    fn rest_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.used..]
+    }
+
+    /// Uses up the next `count` bytes; the memory goes with the last of them.
+    fn advance(&mut self, count: usize) {
+        self.used += count;
+        if self.used >= self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+
+    fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.used);
+        self.bytes
+    }
 }
 
 /// How a connection has failed.
@@ -101,10 +139,9 @@ impl Stream {
         Self {
             tcp,
             more_held: !held.is_empty(),
-            held,
+            held: UnreadBytes::new(held),
             session,
-            plaintext: Vec::new(),
-            taken: 0,
+            plaintext: UnreadBytes::default(),
             unsent: WriteBuffer::default(),
             broken: None,
             unwritable: None,
@@ -124,15 +161,14 @@ impl Stream {
 
     /// What it is made of, for whoever carries its bytes from here on.
     pub(crate) fn into_parts(self) -> StreamParts {
-        let Self { tcp, session, held, mut plaintext, taken, unsent, .. } = self;
-        plaintext.drain(..taken);
-        StreamParts { tcp, session, plaintext, held, unsent }
+        let Self { tcp, session, held, plaintext, unsent, .. } = self;
+        StreamParts { tcp, session, plaintext: plaintext.into_rest(), held: held.into_rest(), unsent }
     }
 
     /// Ready once something can be read without waiting: plaintext, which is kept, or the end. Cancel safe.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut nowhere = ReadBuf::new(&mut []);
-        while self.taken == self.plaintext.len() && !self.session.peer_closed() && self.broken.is_none() {
+        while self.plaintext.is_empty() && !self.session.peer_closed() && self.broken.is_none() {
             if self.more_held {
                 buffers::with(|buffers| self.open_held(&mut buffers.output, &mut nowhere));
             } else if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere)).is_pending() {
@@ -156,12 +192,12 @@ impl Stream {
 
     /// Whether the peer has ended the connection, or its sending, and nothing is left to be read.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.taken == self.plaintext.len() && !self.more_held && (self.session.peer_closed() || self.broken.is_some())
+        self.plaintext.is_empty() && !self.more_held && (self.session.peer_closed() || self.broken.is_some())
     }
 
     /// Bytes that are held beside the session's own.
     pub fn memory(&self) -> usize {
-        self.held.capacity() + self.plaintext.capacity() + self.unsent.memory()
+        self.held.bytes.capacity() + self.plaintext.bytes.capacity() + self.unsent.memory()
     }
 
     /// Hands what comes next to `sink`, record by record, until that breaks: what was read already, or what comes by reading once, at most
@@ -177,16 +213,15 @@ impl Stream {
         room: usize,
         mut sink: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Poll<io::Result<bool>> {
-        if self.taken < self.plaintext.len() {
-            let (plaintext, taken) = (std::mem::take(&mut self.plaintext), std::mem::take(&mut self.taken));
-            let _ = sink(&plaintext[taken..]);
+        if !self.plaintext.is_empty() {
+            let _ = sink(std::mem::take(&mut self.plaintext).rest());
             return Poll::Ready(Ok(true));
         }
         if self.more_held {
             let mut held = std::mem::take(&mut self.held);
-            let used = self.open(&mut held, &mut buffers.output, sink);
-            // The memory of what is done with goes with it.
-            self.held = held.split_off(used);
+            let used = self.open(held.rest_mut(), &mut buffers.output, sink);
+            held.advance(used);
+            self.held = held;
             return Poll::Ready(Ok(true));
         }
         if let Some(failure) = self.broken {
@@ -197,7 +232,7 @@ impl Stream {
         if self.session.peer_closed() {
             return Poll::Ready(Ok(false));
         }
-        let room = room.max(record_length(&self.held).unwrap_or_default());
+        let room = room.max(record_length(self.held.rest()).unwrap_or_default());
         if self.poll_read_and_open(cx, buffers, room, sink).is_pending() {
             // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
             let _ = self.poll_deliver(cx, &mut buffers.output);
@@ -317,7 +352,7 @@ impl Stream {
         sink: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Poll<()> {
         let Buffers { input, output } = buffers;
-        let kept = self.held.len();
+        let kept = self.held.rest().len();
         let end = room.min(input.len());
         let Some(space) = input.get_mut(kept..end).filter(|space| !space.is_empty()) else {
             // No record is that long.
@@ -336,10 +371,10 @@ impl Stream {
             self.broken = Some(StreamFailure::Truncated);
             return Poll::Ready(());
         }
-        input[..kept].copy_from_slice(&self.held);
+        input[..kept].copy_from_slice(self.held.rest());
         let wire = &mut input[..kept + read];
         let used = self.open(wire, output, sink);
-        self.held = wire[used..].to_vec();
+        self.held = UnreadBytes::new(wire[used..].to_vec());
         Poll::Ready(())
     }
 
@@ -347,16 +382,16 @@ impl Stream {
     fn open_held(&mut self, output: &mut Outgoing, into: &mut ReadBuf<'_>) {
         let mut held = std::mem::take(&mut self.held);
         let mut plaintext = std::mem::take(&mut self.plaintext);
-        let used = self.open(&mut held, output, |payload| fill(into, &mut plaintext, payload));
+        let used = self.open(held.rest_mut(), output, |payload| fill(into, &mut plaintext.bytes, payload));
         self.plaintext = plaintext;
-        // The memory of what is done with goes with it.
-        self.held = held.split_off(used);
+        held.advance(used);
+        self.held = held;
     }
 
     /// Reads ciphertext once and opens it into `into`, as far as there is room.
     fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
         let mut plaintext = std::mem::take(&mut self.plaintext);
-        let sink = |payload: &[u8]| fill(into, &mut plaintext, payload);
+        let sink = |payload: &[u8]| fill(into, &mut plaintext.bytes, payload);
         let polled = self.poll_read_and_open(cx, buffers, RECORD + READ, sink);
         self.plaintext = plaintext;
         polled
@@ -379,14 +414,11 @@ impl AsyncRead for Stream {
         }
         let before = into.filled().len();
         loop {
-            let waiting = &this.plaintext[this.taken..];
+            let waiting = this.plaintext.rest();
             if !waiting.is_empty() {
                 let now = waiting.len().min(into.remaining());
                 into.put_slice(&waiting[..now]);
-                this.taken += now;
-                if this.taken == this.plaintext.len() {
-                    (this.plaintext, this.taken) = (Vec::new(), 0);
-                }
+                this.plaintext.advance(now);
             } else if this.more_held {
                 buffers::with(|buffers| this.open_held(&mut buffers.output, into));
             } else if into.filled().len() == before && !this.session.peer_closed() && this.broken.is_none() {

@@ -42,7 +42,7 @@ fn is_test(path: &Path, all: &BTreeMap<PathBuf, String>) -> bool {
         let declared = |text: &String| {
             let at = [format!("mod {name};"), format!("mod {name} {{")].iter().find_map(|named| text.find(named));
             at.is_some_and(|at| {
-                text[..at].trim_end_matches("pub ").trim_end().ends_with(")]") && {
+                text[..at].trim_end_matches("pub(crate) ").trim_end_matches("pub ").trim_end().ends_with(")]") && {
                     let attribute = text[..at].rsplit("#[").next().unwrap();
                     attribute.starts_with("cfg(test)") || attribute.starts_with("cfg(any(test")
                 }

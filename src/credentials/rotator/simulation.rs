@@ -80,7 +80,7 @@ impl PairFolder {
     }
 }
 
-struct Scene {
+struct RotatorScene {
     rotator: Rotator,
     good: LastGoodSources,
     folders: [PairFolder; 2],
@@ -88,7 +88,7 @@ struct Scene {
     listeners: Vec<(usize, SnapshotReceiver)>,
 }
 
-impl Scene {
+impl RotatorScene {
     fn new() -> Self {
         let folders = [PairFolder::new(), PairFolder::new()];
         let mut rotator = Rotator::new(Arc::default());
@@ -161,7 +161,7 @@ impl Scene {
 fn under_every_schedule_one_whole_pair_is_served_and_each_generation_is_what_it_says() {
     let report = simulate("rotation", 20_000, |run| {
         with_paused_time(async {
-            let mut scene = Scene::new();
+            let mut scene = RotatorScene::new();
             while run.goes_on() {
                 let (which, is_key, at) = (run.below(2), run.once_in(2), run.below(PAIRS.len()));
                 match run.below(8) {

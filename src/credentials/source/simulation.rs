@@ -110,7 +110,7 @@ enum Step {
     Loaded,
 }
 
-struct Scene {
+struct SourceScene {
     source: ModelSource,
     last_good: LastGood<ModelSource>,
     generation: u64,
@@ -123,7 +123,7 @@ struct Scene {
     has_failed: bool,
 }
 
-impl Scene {
+impl SourceScene {
     fn new() -> Self {
         let source = ModelSource(Arc::default());
         let last_good = LastGood::new(source.clone());
@@ -271,7 +271,7 @@ impl Scene {
 fn under_every_schedule_what_is_served_was_whole_and_nothing_is_taken_away_by_half_a_text() {
     let report = simulate("reload", 400_000, |run| {
         with_paused_time(async {
-            let mut scene = Scene::new();
+            let mut scene = SourceScene::new();
             let mut weights = vec![(8, Step::Loaded), (1 + run.below(6), Step::TimePasses)];
             for step in [Step::Renamed, Step::WrittenInPlace, Step::WrittenAnew, Step::Removed, Step::PutBack] {
                 weights.push((run.below(3), step));

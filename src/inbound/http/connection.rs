@@ -15,7 +15,7 @@ use crate::identity::Client;
 use crate::inbound::InboundService;
 use crate::lifecycle::Phase;
 use crate::policy::{Permit, Rule};
-use crate::telemetry::{RequestCounters, RequestReason};
+use crate::telemetry::{AccessLogEntry, RequestCounters, RequestReason};
 use crate::xfcc;
 use crate::xfcc::XfccForm;
 
@@ -76,32 +76,32 @@ pub(super) struct RequestGuard(Arc<HttpConnection>);
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl HttpConnection {
-    /// A connection of `client`, which has a `permit`.
+    /// A connection of `client`, which has a `permit`, and of which `entry` tells the rest.
     pub(super) fn new(
         permit: &Permit,
         service: Arc<InboundService>,
         http: &HttpService,
         client: Client,
-        client_addr: SocketAddr,
+        entry: &AccessLogEntry,
         apps: AppConnections,
-    ) -> Self {
+    ) -> Arc<Self> {
         // Without TLS none may connect who may not say who calls.
         let is_platform_proxy = service.plaintext.is_some();
         let is_trusted = is_platform_proxy || http.config.trusts(&client);
         // Whoever came in to ask for health may ask for nothing else.
         let is_for_health = http.config.health_path.is_some() && client == Client::Anonymous;
-        Self {
+        Arc::new(Self {
             service,
             config: Arc::clone(&http.config),
             head_rules: Arc::clone(&http.head_rules),
             counters: Arc::clone(&http.counters),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            client_addr,
+            client_addr: entry.client_addr(),
             client,
             rule: permit.rule().filter(|_| !is_platform_proxy).cloned(),
             is_trusted,
             judges_requests: is_trusted || is_for_health || http.may_have_routes || http.config.sni_host,
-            server_name: None,
+            server_name: entry.fields.server_name.clone(),
             scheme: if is_platform_proxy { "http" } else { "https" },
             apps,
             cut: Arc::default(),
@@ -114,7 +114,7 @@ impl HttpConnection {
                 is_draining: AtomicBool::new(false),
                 has_said_close: AtomicBool::new(false),
             },
-        }
+        })
     }
 
     /// Whether its client is whoever may connect without TLS.

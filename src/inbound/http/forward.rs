@@ -6,12 +6,14 @@ use http_body_util::Either;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::authorize::authorize;
 use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
+use super::entry::open_entry;
 use super::fields::{FieldRewrite, filter_request_trailers};
 use super::h2::STREAM_WINDOW;
 use super::local_reply::{self, is_grpc, own_answer};
@@ -24,7 +26,7 @@ use crate::http::{
     remove_from_response, response_problem,
 };
 use crate::io::BytesSince;
-use crate::telemetry::{RequestEntryFields, RequestLogEntry, RequestReason};
+use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// What a client may have us hold of a body that the app does not read, in bytes: over HTTP/1.1, and of one stream of HTTP/2, where the client
 /// has leave to send as much.
@@ -154,66 +156,6 @@ fn reason_of(refusal: HeadRejection) -> RequestReason {
     }
 }
 
-fn open_entry(connection: &HttpConnection, parts: &Parts) -> RequestLogEntry {
-    let http_version = match parts.version {
-        Version::HTTP_2 => "2",
-        Version::HTTP_10 => "1.0",
-        _ => "1.1",
-    };
-    let fields = RequestEntryFields {
-        conn: connection.number,
-        client_addr: connection.client_addr,
-        listener: connection.service.listener,
-        client: connection.client.clone(),
-        is_platform_proxy: connection.is_platform_proxy(),
-        method: parts.method.clone(),
-        target: parts.uri.clone(),
-        host: named_host(parts),
-        http_version,
-        app_protocol: connection.apps.protocol().into(),
-        status: None,
-        id: None,
-        rule: connection.rule.clone(),
-        route: None,
-        path_folded: None,
-        fragment: false,
-        would_deny: None,
-        transferred: Default::default(),
-        to_app: None,
-        first_byte: None,
-        reused: false,
-        retried: false,
-        upgraded: None,
-        grpc_status: None,
-        trace_id: parts.headers.get("traceparent").and_then(trace_id),
-        caller: None,
-        caller_form: None,
-        caller_verified: None,
-        detail: None,
-        cut: Arc::clone(&connection.cut),
-    };
-    RequestLogEntry::open(Arc::clone(&connection.counters), connection.service.access, fields)
-}
-
-/// Whom the request is for, as it says: HTTP/2 has it beside the fields.
-fn named_host(parts: &Parts) -> Option<HeaderValue> {
-    let authority = || HeaderValue::try_from(parts.uri.authority()?.as_str()).ok();
-    parts.headers.get(HOST).cloned().or_else(authority)
-}
-
-/// The trace that `traceparent` names, if it is well-formed (W3C Trace Context, 3.2).
-fn trace_id(traceparent: &HeaderValue) -> Option<String> {
-    let text = traceparent.to_str().ok()?;
-    let mut parts = text.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let is_sound = is_hex(version, 2) && version != "ff" && is_hex(parent, 16) && is_hex(flags, 2);
-    let is_zero = trace.bytes().all(|byte| byte == b'0');
-    (is_sound && is_hex(trace, 32) && !is_zero && (version != "00" || parts.next().is_none())).then(|| trace.to_owned())
-}
-
 /// A request that may be sent on.
 struct RequestForwarder<'a> {
     connection: &'a Arc<HttpConnection>,
@@ -272,11 +214,8 @@ impl RequestForwarder<'_> {
             let copy = may_repeat.then(|| parts.clone());
             let request_body = body.progress();
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
-            let mut request = Request::from_parts(parts, body);
-            if let Some(gate) = gate {
-                open_when_wanted(&mut request, gate);
-            }
-            let received = BytesSince::now(&app.meter);
+            let request = gated_request(parts, body, gate);
+            let received = BytesSince::now(app.meter());
             let answered = match config.app_timeout {
                 Some(limit) => match timeout(limit, app.send(request)).await {
                     Ok(answered) => answered,
@@ -355,17 +294,31 @@ fn is_refused_answer(error: &hyper::Error) -> bool {
     crate::http::io_cause(error).is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
-/// Has `gate` opened once the app says that it wants the body.
-fn open_when_wanted(request: &mut Request<RequestBody>, gate: tokio::sync::oneshot::Sender<()>) {
-    let gate = Mutex::new(Some(gate));
-    hyper::ext::on_informational(request, move |informed| {
-        // Others say nothing of the body.
-        let is_wanted = informed.status() == StatusCode::CONTINUE;
-        if let Some(gate) = gate.lock().ok().filter(|_| is_wanted).and_then(|mut gate| gate.take()) {
-            // A body that is gone is not waited for.
-            let _ = gate.send(());
+/// The request with this head and `body`, of which `gate` is opened once the app says that it wants it.
+fn gated_request(parts: Parts, body: RequestBody, gate: Option<oneshot::Sender<()>>) -> Request<RequestBody> {
+    let mut request = Request::from_parts(parts, body);
+    if let Some(gate) = gate {
+        let gate = Mutex::new(Some(gate));
+        hyper::ext::on_informational(&mut request, move |informed| {
+            // Others say nothing of the body.
+            let is_wanted = informed.status() == StatusCode::CONTINUE;
+            if let Some(gate) = gate.lock().ok().filter(|_| is_wanted).and_then(|mut gate| gate.take()) {
+                // A body that is gone is not waited for.
+                let _ = gate.send(());
+            }
+        });
+    }
+    request
+}
+
+/// Each value gets memory of its own. They are parts of the buffer that the answer was read into, and those that a connection of HTTP/2 compresses
+/// the next answers by would keep the whole of it.
+fn own_values(fields: &mut HeaderMap) {
+    for value in fields.values_mut() {
+        if let Ok(own) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = own;
         }
-    });
+    }
 }
 
 /// What is left to do once the app has answered.
@@ -406,14 +359,16 @@ impl ResponseContext<'_> {
         if !is_http2 && !switches && (connection.says_close() || exchange.is_unread_for_good(status)) {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if is_http2 {
+            own_values(fields);
+        }
         *response.version_mut() = Version::HTTP_11;
         exchange.entry.fields.status = Some(status.as_u16());
         if let Some(status) = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()) {
             exchange.entry.fields.grpc_status = Some(status.to_owned());
         }
         if let Some(slot) = self.upgrade.filter(|_| switches) {
-            let upgrading = hyper::upgrade::on(&mut response);
-            slot.set(upgrading, exchange, self.asked);
+            slot.set(exchange, self.asked);
             return response.map(|_| Either::Right(LocalReplyBody::default()));
         }
         let is_http2 = exchange.entry.fields.http_version == "2";

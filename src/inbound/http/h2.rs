@@ -110,18 +110,30 @@ impl AsyncWrite for SharedStream {
 }
 
 /// Answers the requests that come on `stream` until either side is done, or `watch` ends it.
-pub(super) async fn serve(
+pub(super) fn serve<'a>(
     stream: ClientStream,
-    connection: &Arc<HttpConnection>,
-    watch: &mut ConnectionWatch,
-    entry: &mut AccessLogEntry,
-) -> ServeResult {
+    connection: &'a Arc<HttpConnection>,
+    watch: &'a mut ConnectionWatch,
+    entry: &'a mut AccessLogEntry,
+) -> impl Future<Output = ServeResult> + Send + 'a {
     let backlogs = &connection.service.budgets.backlogs;
     let backlog = Arc::new(ResponseBacklog::new(backlogs));
     let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
     let shared = SharedStream::new(stream, Arc::clone(&backlog));
-    let (reason, is_cut) = serve_requests(shared.clone(), &backlog, connection, watch, entry).await;
-    let mut shared = shared;
+    // An `async fn` would go on having room for the stream as it was given.
+    async move {
+        let (reason, is_cut) = serve_requests(shared.clone(), &backlog, connection, watch, entry).await;
+        finish(shared, reason, is_cut, connection).await
+    }
+}
+
+/// Lets go of a connection that is over.
+async fn finish(
+    mut shared: SharedStream,
+    reason: CloseReason,
+    is_cut: bool,
+    connection: &HttpConnection,
+) -> ServeResult {
     let is_flooded = shared.locked().is_flooded;
     if is_flooded {
         connection.counters.count_goaway();
@@ -156,24 +168,27 @@ async fn serve_requests(
 ) -> (CloseReason, bool) {
     let config = &connection.config;
     let executor = StreamExecutor::new(config.window_timeout);
+    let streams = executor.clone();
     let service = service_fn(|request| {
-        let (connection, room) = (Arc::clone(connection), executor.begin(backlog));
-        async move {
+        let (connection, room) = (Arc::clone(connection), streams.begin(backlog));
+        // In a box of its own: it is handed on by value before it runs.
+        Box::pin(async move {
             let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room) };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
-        }
+        })
     });
-    let mut builder = http2::Builder::new(executor.clone());
-    builder
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX).saturating_add(OWN_REFUSAL))
-        .max_send_buf_size(MAX_SEND_BUFFER);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(shared.clone()), service));
+    let mut serving = pin!(
+        http2::Builder::new(executor)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX).saturating_add(OWN_REFUSAL))
+            .max_send_buf_size(MAX_SEND_BUFFER)
+            .serve_connection(TokioIo::new(shared.clone()), service)
+    );
     let mut expiring = pin!(connection.apps.expire());
-    let mut look = Box::pin(sleep(connection.service.timeouts.idle.unwrap_or(Duration::MAX / 4)));
+    let mut look = connection.service.timeouts.idle.map(|limit| Box::pin(sleep(limit)));
     let (mut ending, mut deadline, mut is_shutting_down) = (None, None, false);
     let mut untaken: Option<StallCheck> = None;
     let done = loop {
@@ -213,16 +228,17 @@ async fn serve_requests(
                     break None;
                 }
             }
-            () = &mut look, if !is_shutting_down => {
-                let limit = connection.service.timeouts.idle.unwrap_or(Duration::MAX / 4);
-                match connection.idle_since() {
-                    Some(since) if since.elapsed() >= limit => {
+            () = end_of(&mut look), if !is_shutting_down => {
+                let limit = connection.service.timeouts.idle.unwrap_or(Duration::MAX);
+                let idle_since = connection.idle_since();
+                match (idle_since, &mut look) {
+                    (Some(since), _) if since.elapsed() >= limit => {
                         (ending, is_shutting_down) = (Some(CloseReason::IdleTimeout), true);
                         deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
                         serving.as_mut().graceful_shutdown();
                     }
-                    Some(since) => look.as_mut().reset((since + limit).into()),
-                    None => look.as_mut().reset(tokio::time::Instant::now() + limit),
+                    (since, Some(look)) => look.as_mut().reset((since.unwrap_or_else(Instant::now) + limit).into()),
+                    (_, None) => {}
                 }
             }
             () = &mut expiring => {}
@@ -257,4 +273,21 @@ async fn serve_requests(
         (None, Some(_)) => super::h1::reason_of_end(shared.locked().stream.get_ref(), is_busy),
     };
     (reason, done.is_none() && is_busy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Serve<'a, F> = fn(ClientStream, &'a Arc<HttpConnection>, &'a mut ConnectionWatch, &'a mut AccessLogEntry) -> F;
+
+    fn size_of_future<'a, F: Future>(_: Serve<'a, F>) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_has_what_it_was_made_of_once() {
+        let serve = size_of_future(serve);
+        assert!(serve <= 2560, "the future of a connection has {serve} bytes");
+    }
 }

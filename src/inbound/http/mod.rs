@@ -7,6 +7,7 @@ mod authorize;
 mod body;
 mod client_stream;
 mod connection;
+mod entry;
 mod fields;
 mod forward;
 mod h1;
@@ -164,9 +165,7 @@ async fn serve(ready: Box<ReadyToServe>, service: Arc<InboundService>) {
     let service = &service;
     let (app_protocol, app_idle) = (http.config.app_protocol, http.config.app_idle_timeout);
     let apps = AppConnections::new(Arc::clone(&service.upstream), app_protocol, proxy_header, app, app_idle);
-    let mut connection = HttpConnection::new(&permit, Arc::clone(service), http, client, entry.client_addr(), apps);
-    connection.server_name = entry.fields.server_name.clone();
-    let connection = Arc::new(connection);
+    let connection = HttpConnection::new(&permit, Arc::clone(service), http, client, &entry, apps);
     entry.fields.number = Some(connection.number);
     let mut watch = ConnectionWatch::new(Arc::clone(service), authorization);
     let served = match protocol {
@@ -263,9 +262,9 @@ mod tests {
     #[test]
     fn a_connection_has_no_room_for_its_end() {
         let serve = size_of_future(serve);
-        assert!(serve <= 1280, "the future of a connection has {serve} bytes");
+        assert!(serve <= 640, "the future of a connection has {serve} bytes");
         assert!(
-            size_of::<HttpConnection>() <= 640,
+            size_of::<HttpConnection>() <= 496,
             "what requests have in common has {} bytes",
             size_of::<HttpConnection>()
         );

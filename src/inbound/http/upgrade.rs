@@ -3,9 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hyper::header::HeaderValue;
-use hyper::upgrade::OnUpgrade;
 
-use super::app::AppConnectionIo;
 use super::body::AppExchange;
 use crate::config::UpgradeDrain;
 use crate::http::RequestHeads;
@@ -22,7 +20,6 @@ pub(super) struct UpgradeSlot {
 /// An upgrade on which the app has agreed.
 #[derive(Debug)]
 pub(super) struct PendingUpgrade {
-    upgrading: OnUpgrade,
     exchange: AppExchange,
 }
 
@@ -54,9 +51,9 @@ impl UpgradeSlot {
     }
 
     /// Once the answer was sent, the connection becomes `protocol`.
-    pub(super) fn set(&self, upgrading: OnUpgrade, mut exchange: AppExchange, protocol: Option<HeaderValue>) {
+    pub(super) fn set(&self, mut exchange: AppExchange, protocol: Option<HeaderValue>) {
         exchange.entry.fields.upgraded = protocol.and_then(|protocol| protocol.to_str().ok().map(str::to_owned));
-        *self.pending() = Some(PendingUpgrade { upgrading, exchange });
+        *self.pending() = Some(PendingUpgrade { exchange });
     }
 
     /// Whether it becomes something.
@@ -84,14 +81,8 @@ impl PendingUpgrade {
     pub(super) async fn app(self) -> Option<UpgradedApp> {
         let AppExchange { entry, app, guard, .. } = self.exchange;
         let drain = guard.connection().config.upgrade_drain;
-        let parts = self.upgrading.await.ok().and_then(|upgraded| upgraded.downcast::<AppConnectionIo>().ok());
-        app.finish();
-        let upgraded = parts.and_then(|parts| {
-            let stream = parts.io.into_inner().into_inner().into_inner()?;
-            Some((stream, parts.read_buf.to_vec()))
-        });
-        match upgraded {
-            Some((stream, first)) => Some(UpgradedApp { stream, first, entry, drain }),
+        match app.into_switched().await {
+            Some((stream, first)) => Some(UpgradedApp { stream, first: first.to_vec(), entry, drain }),
             None => {
                 entry.close(Some(RequestReason::AppClosed));
                 None

@@ -5,6 +5,7 @@ use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
+use crate::diagnostics::is_obeyed;
 
 /// What was written, by whoever has a clone.
 #[derive(Clone, Default)]

@@ -101,7 +101,9 @@ fn client_fin_in_a_record(mut pair: Pair) -> Counted {
     client_fin(pair)
 }
 
-fn client_reset(pair: Pair) -> Counted {
+fn client_reset(mut pair: Pair) -> Counted {
+    // A reset may overtake the client's Finished, and then there has never been a session.
+    pair.up(1);
     let counted = pair.counted();
     pair.client.reset();
     assert_eq!(read_to_end(&pair.app), (Vec::new(), Ending::Reset));

@@ -1,0 +1,264 @@
+//! One connection to the app: while it is asked for something hyper speaks on it, and while it rests it is a socket and nothing else.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::sync::oneshot;
+
+use super::AppConnectError;
+use super::stream::ResettingStream;
+use super::totals::{AppTotals, CountedConnection};
+use crate::config::AppProtocol;
+use crate::http::RequestBody;
+use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
+
+/// The longest head of an answer, in bytes, and its fields.
+const MAX_ANSWER_HEAD: usize = 256 * 1024;
+const MAX_ANSWER_FIELDS: usize = 512;
+
+/// The most that may come before an answer, its head included: some apps tell of their progress first (RFC 9110, 15.2).
+const MAX_BEFORE_ANSWER: u64 = 2 * MAX_ANSWER_HEAD as u64;
+
+/// What an app that speaks HTTP/2 may send of one answer before the client has taken it, and of all of them, in bytes. The second is large
+/// because h2 judges by it how many small frames are abuse: what fills the first with messages of some bytes must not be.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// What is spoken on.
+type AppSocket = MeteredStream<ResettingStream>;
+
+/// What hyper leaves of a connection that it does not speak on any more.
+type AppLeftover = oneshot::Receiver<http1::Parts<TokioIo<AppSocket>>>;
+
+/// A connection to the app. Dropping it resets it, unless it was finished.
+#[derive(Debug)]
+pub(in crate::inbound::http) struct AppConnection {
+    /// Dropped first: nothing is ended that was not finished.
+    driver: OwnedTask,
+    sender: AppSender,
+    counted: CountedConnection,
+    /// It has carried requests before.
+    pub(in crate::inbound::http) is_reused: bool,
+}
+
+#[derive(Debug)]
+enum AppSender {
+    Http1(http1::SendRequest<RequestBody>, AppLeftover),
+    H2c(http2::SendRequest<RequestBody>),
+}
+
+/// A connection to the app that waits for the next request.
+#[derive(Debug)]
+pub(super) enum WaitingConnection {
+    /// hyper has it still.
+    Open(AppConnection),
+    /// It is a socket and nothing else, and counted still.
+    Resting(RestingSocket, CountedConnection),
+}
+
+/// The socket of a connection that rests.
+#[derive(Debug)]
+pub(super) enum RestingSocket {
+    /// hyper is about to give it back, and has no memory for it from then on.
+    Coming(AppLeftover),
+    /// Nothing was said on it since the last answer.
+    Here(AppSocket),
+}
+
+impl AppConnection {
+    /// HTTP is spoken on `stream` from now on, by `protocol`, with `proxy_header` in front.
+    ///
+    /// # Errors
+    /// The app is gone, or does not begin to speak.
+    pub(super) async fn open(
+        mut stream: AppStream,
+        protocol: AppProtocol,
+        proxy_header: &[u8],
+        totals: Arc<AppTotals>,
+    ) -> Result<Self, AppConnectError> {
+        if !proxy_header.is_empty() {
+            stream.write_all(proxy_header).await?;
+        }
+        let stream = MeteredStream::new(ResettingStream::new(stream));
+        let counted = CountedConnection::begin(stream.meter(), totals);
+        match protocol {
+            AppProtocol::Http1 => Ok(Self::speak_http1(stream, counted).await?),
+            AppProtocol::H2c => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_header_list_size(MAX_ANSWER_HEAD as u32);
+                let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+                let driver = OwnedTask::spawn(async move { drop(connection.await) });
+                Ok(Self { sender: AppSender::H2c(sender), driver, counted, is_reused: false })
+            }
+        }
+    }
+
+    async fn speak_http1(stream: AppSocket, counted: CountedConnection) -> hyper::Result<Self> {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_ANSWER_HEAD + 8 * 1024).max_headers(MAX_ANSWER_FIELDS);
+        let (sender, mut connection) = builder.handshake(TokioIo::new(stream)).await?;
+        let (leave, left) = oneshot::channel();
+        let driver = OwnedTask::spawn(async move {
+            // It ends without a sender as well, or once another protocol was agreed on.
+            let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+            // Whoever waits for an answer is told of a failure.
+            let parts = connection.into_parts();
+            if ended.is_ok()
+                && let Err(unwanted) = leave.send(parts)
+            {
+                unwanted.io.into_inner().into_inner().end();
+            }
+        });
+        Ok(Self { sender: AppSender::Http1(sender, left), driver, counted, is_reused: false })
+    }
+
+    /// What is counted of it.
+    pub(in crate::inbound::http) fn meter(&self) -> &Arc<ByteMeter> {
+        self.counted.meter()
+    }
+
+    async fn is_ready(&mut self) -> bool {
+        match &mut self.sender {
+            AppSender::Http1(sender, _) => !sender.is_closed() && sender.ready().await.is_ok(),
+            AppSender::H2c(sender) => !sender.is_closed() && sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Sends `request`, and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// With the request, if nothing of it was written.
+    pub(in crate::inbound::http) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        let meter = self.counted.meter();
+        meter.limit_reading(matches!(self.sender, AppSender::Http1(..)).then_some(MAX_BEFORE_ANSWER));
+        let answered = match &mut self.sender {
+            AppSender::Http1(sender, _) => sender.try_send_request(request).await,
+            AppSender::H2c(sender) => sender.try_send_request(request).await,
+        };
+        self.counted.meter().limit_reading(None);
+        answered
+    }
+
+    /// The socket, once the app has agreed to speak another protocol, and what it has said already; `None`: the app has gone.
+    pub(in crate::inbound::http) async fn into_switched(self) -> Option<(AppStream, Bytes)> {
+        let AppSender::Http1(_sender, left) = self.sender else { return None };
+        let parts = left.await.ok()?;
+        Some((parts.io.into_inner().into_inner().into_inner()?, parts.read_buf))
+    }
+
+    /// Closes it as one that is done.
+    fn finish(self) {
+        // Without a sender the task ends by itself.
+        self.driver.detach();
+        if let AppSender::Http1(sender, left) = self.sender {
+            drop(sender);
+            end_leftover(left);
+        }
+    }
+}
+
+impl WaitingConnection {
+    /// It gives up all that it can do without. Only HTTP/1.1 can be taken up again.
+    pub(super) fn rest(self) -> Self {
+        match self {
+            Self::Open(AppConnection { sender: AppSender::Http1(_, left), driver, counted, .. }) => {
+                driver.detach();
+                Self::Resting(RestingSocket::Coming(left), counted)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether there is something that it could do without.
+    pub(super) fn may_rest(&self) -> bool {
+        matches!(self, Self::Open(AppConnection { sender: AppSender::Http1(..), .. }))
+    }
+
+    /// One that can take a request; `None`: the app has ended it, or has said something that nobody has asked for.
+    pub(super) async fn wake(self) -> Option<AppConnection> {
+        let mut connection = match self {
+            Self::Open(connection) => connection,
+            Self::Resting(mut socket, counted) => {
+                let left = poll_fn(|cx| match socket.poll_here(cx) {
+                    Poll::Ready(Some(stream)) => Poll::Ready(poll_input(stream, cx).is_pending()),
+                    Poll::Ready(None) => Poll::Ready(false),
+                    Poll::Pending => Poll::Pending,
+                });
+                let (true, RestingSocket::Here(stream)) = (left.await, socket) else { return None };
+                Box::pin(AppConnection::speak_http1(stream, counted)).await.ok()?
+            }
+        };
+        // One whose last answer is whole is ready at once, or never.
+        if !connection.is_ready().await {
+            connection.finish();
+            return None;
+        }
+        connection.is_reused = true;
+        Some(connection)
+    }
+
+    /// Ready once one that rests cannot be taken up again: the app has ended it, or has said something that nobody has asked for.
+    pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self::Resting(socket, _) = self else { return Poll::Pending };
+        match ready!(socket.poll_here(cx)) {
+            Some(stream) => poll_input(stream, cx),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Closes it as one that is done.
+    pub(super) fn finish(self) {
+        match self {
+            Self::Open(connection) => connection.finish(),
+            Self::Resting(RestingSocket::Coming(left), _) => end_leftover(left),
+            Self::Resting(RestingSocket::Here(stream), _) => stream.into_inner().end(),
+        }
+    }
+}
+
+impl RestingSocket {
+    /// Ready once hyper has given it back; `None`: it has failed, or something has come that nobody has asked for.
+    fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<Option<&mut AppSocket>> {
+        if let Self::Coming(left) = self {
+            match ready!(Pin::new(left).poll(cx)) {
+                Ok(parts) if parts.read_buf.is_empty() => *self = Self::Here(parts.io.into_inner()),
+                _ => return Poll::Ready(None),
+            }
+        }
+        match self {
+            Self::Here(stream) => Poll::Ready(Some(stream)),
+            Self::Coming(_) => Poll::Pending,
+        }
+    }
+}
+
+/// Ready once something has come, or the end: of a socket on which nothing was asked it is the end either way.
+fn poll_input(stream: &mut AppSocket, cx: &mut Context<'_>) -> Poll<()> {
+    let mut byte = [0];
+    let mut input = ReadBuf::new(&mut byte);
+    if ready!(Pin::new(&mut *stream).poll_read(cx, &mut input)).is_ok() && input.filled().is_empty() {
+        stream.get_mut().note_end();
+    }
+    Poll::Ready(())
+}
+
+/// Ends what hyper has left, or has it end by whoever leaves it.
+fn end_leftover(mut left: AppLeftover) {
+    left.close();
+    if let Ok(parts) = left.try_recv() {
+        parts.io.into_inner().into_inner().end();
+    }
+}
