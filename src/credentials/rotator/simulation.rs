@@ -27,7 +27,7 @@ static PAIRS: LazyLock<Vec<Credential>> = LazyLock::new(|| {
 
 /// What stands in a file: which of the pairs, or the beginning of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
+enum PairContent {
     Nothing,
     Whole(usize),
     Torn(usize),
@@ -37,8 +37,8 @@ enum Content {
 #[derive(Debug)]
 struct PairFolder {
     dir: TempDir,
-    cert: Content,
-    key: Content,
+    cert: PairContent,
+    key: PairContent,
     /// Which pair is served, once one was.
     served: Option<usize>,
     generation: u64,
@@ -47,7 +47,7 @@ struct PairFolder {
 impl PairFolder {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        Self { dir, cert: Content::Nothing, key: Content::Nothing, served: None, generation: 0 }
+        Self { dir, cert: PairContent::Nothing, key: PairContent::Nothing, served: None, generation: 0 }
     }
 
     fn files(&self) -> [PathBuf; 2] {
@@ -59,22 +59,22 @@ impl PairFolder {
         PairSource::Files(PairFiles { cert, key })
     }
 
-    fn write(&mut self, is_key: bool, content: Content, run: &mut SimulationRun) {
+    fn write(&mut self, is_key: bool, content: PairContent, run: &mut SimulationRun) {
         let [cert, key] = self.files();
         let (path, place) = if is_key { (key, &mut self.key) } else { (cert, &mut self.cert) };
         *place = content;
         let text = |at: usize| if is_key { PAIRS[at].key_pem.as_bytes() } else { PAIRS[at].cert_pem.as_bytes() };
         match content {
-            Content::Nothing => drop(fs::remove_file(path)),
-            Content::Whole(at) => fs::write(path, text(at)).unwrap(),
-            Content::Torn(at) => fs::write(path, &text(at)[..run.below(text(at).len())]).unwrap(),
+            PairContent::Nothing => drop(fs::remove_file(path)),
+            PairContent::Whole(at) => fs::write(path, text(at)).unwrap(),
+            PairContent::Torn(at) => fs::write(path, &text(at)[..run.below(text(at).len())]).unwrap(),
         }
     }
 
     /// The pair that has to be served after a load; `None`: the one that was.
     fn good(&self) -> Option<usize> {
         match (self.cert, self.key) {
-            (Content::Whole(cert), Content::Whole(key)) if cert == key => Some(cert),
+            (PairContent::Whole(cert), PairContent::Whole(key)) if cert == key => Some(cert),
             _ => None,
         }
     }
@@ -131,7 +131,7 @@ impl RotatorScene {
                 Some(good) => assert_eq!(is, good, "what stands in the files is not served"),
                 // What is cut behind the leaf, or behind all but an end of line, is a pair, if it stays so.
                 None if folder.served != Some(is) => {
-                    let is_of = |content| content == Content::Torn(is) || content == Content::Whole(is);
+                    let is_of = |content| content == PairContent::Torn(is) || content == PairContent::Whole(is);
                     assert!(is_of(folder.cert) && is_of(folder.key), "{folder:?}, {is}");
                     run.saw("cut behind what is needed");
                 }
@@ -165,12 +165,12 @@ fn under_every_schedule_one_whole_pair_is_served_and_each_generation_is_what_it_
             while run.goes_on() {
                 let (which, is_key, at) = (run.below(2), run.once_in(2), run.below(PAIRS.len()));
                 match run.below(8) {
-                    0 => scene.folders[which].write(is_key, Content::Torn(at), run),
-                    1 => scene.folders[which].write(is_key, Content::Nothing, run),
-                    2 | 3 => scene.folders[which].write(is_key, Content::Whole(at), run),
+                    0 => scene.folders[which].write(is_key, PairContent::Torn(at), run),
+                    1 => scene.folders[which].write(is_key, PairContent::Nothing, run),
+                    2 | 3 => scene.folders[which].write(is_key, PairContent::Whole(at), run),
                     4 => {
                         for is_key in [true, false] {
-                            scene.folders[which].write(is_key, Content::Whole(at), run);
+                            scene.folders[which].write(is_key, PairContent::Whole(at), run);
                         }
                     }
                     5 => tokio::time::advance(run.time(Duration::from_secs(3))).await,

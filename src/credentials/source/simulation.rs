@@ -22,7 +22,7 @@ const ANEW: Duration = Duration::from_secs(1);
 
 /// What stands in the file: a set of items, or nothing that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Text {
+struct SourceText {
     items: u8,
     inode: u32,
     by_rename: bool,
@@ -30,17 +30,17 @@ struct Text {
 }
 
 #[derive(Debug, Default)]
-struct Folder {
+struct ModelFolder {
     /// `None`: there is no file.
-    text: Option<Text>,
+    text: Option<SourceText>,
     /// What the writer does while the file is being looked at: a step between two reads.
-    coming: VecDeque<Option<Text>>,
+    coming: VecDeque<Option<SourceText>>,
     /// What was read last.
-    read: Option<Text>,
+    read: Option<SourceText>,
 }
 
 #[derive(Clone)]
-struct ModelSource(Arc<Mutex<Folder>>);
+struct ModelSource(Arc<Mutex<ModelFolder>>);
 
 impl PartialEq for ModelSource {
     fn eq(&self, other: &Self) -> bool {
@@ -50,7 +50,7 @@ impl PartialEq for ModelSource {
 
 /// As it was read; the same if it says the same.
 #[derive(Debug)]
-struct ModelText(Text);
+struct ModelText(SourceText);
 
 impl PartialEq for ModelText {
     fn eq(&self, other: &Self) -> bool {
@@ -100,7 +100,7 @@ impl ReloadSource for ModelSource {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum SourceStep {
     Renamed,
     WrittenInPlace,
     WrittenAnew,
@@ -116,9 +116,9 @@ struct SourceScene {
     generation: u64,
     inode: u32,
     /// What was there before, to be put back.
-    earlier: Vec<Text>,
+    earlier: Vec<SourceText>,
     /// What the loads have found of late, and since when it was the same.
-    found: Option<(Text, Instant)>,
+    found: Option<(SourceText, Instant)>,
     /// The last load has failed.
     has_failed: bool,
 }
@@ -130,13 +130,13 @@ impl SourceScene {
         Self { source, last_good, generation: 0, inode: 0, earlier: Vec::new(), found: None, has_failed: false }
     }
 
-    fn now(&self) -> Option<Text> {
+    fn now(&self) -> Option<SourceText> {
         let folder = self.source.0.lock().unwrap();
         folder.coming.back().copied().unwrap_or(folder.text)
     }
 
     /// The writer does these one after the other; some of it while the file is being looked at.
-    fn write(&mut self, texts: Vec<Option<Text>>, run: &mut SimulationRun) {
+    fn write(&mut self, texts: Vec<Option<SourceText>>, run: &mut SimulationRun) {
         self.earlier.extend(texts.iter().flatten().filter(|text| text.by_rename));
         let mut folder = self.source.0.lock().unwrap();
         let at_once = run.below(texts.len() + 1);
@@ -151,8 +151,8 @@ impl SourceScene {
     }
 
     /// A text of `items` that is written in pieces into the file `inode`.
-    fn pieces(items: u8, inode: u32, run: &mut SimulationRun) -> Vec<Option<Text>> {
-        let text = |items, is_sound| Some(Text { items, inode, by_rename: false, is_sound });
+    fn pieces(items: u8, inode: u32, run: &mut SimulationRun) -> Vec<Option<SourceText>> {
+        let text = |items, is_sound| Some(SourceText { items, inode, by_rename: false, is_sound });
         let mut pieces = vec![text(0, true)];
         for bit in 0..u8::BITS {
             let so_far = items & ((1 << bit) - 1) as u8;
@@ -164,36 +164,36 @@ impl SourceScene {
         pieces
     }
 
-    async fn take(&mut self, step: Step, run: &mut SimulationRun) {
+    async fn take(&mut self, step: SourceStep, run: &mut SimulationRun) {
         let items = run.below(256) as u8;
         match step {
-            Step::Renamed => {
+            SourceStep::Renamed => {
                 self.inode += 1;
-                let text = Text { items, inode: self.inode, by_rename: true, is_sound: !run.once_in(8) };
+                let text = SourceText { items, inode: self.inode, by_rename: true, is_sound: !run.once_in(8) };
                 self.write(vec![Some(text)], run);
             }
-            Step::WrittenInPlace => {
+            SourceStep::WrittenInPlace => {
                 let inode = self.now().map_or(self.inode + 1, |text| text.inode);
                 self.inode = self.inode.max(inode);
                 let pieces = Self::pieces(items, inode, run);
                 self.write(pieces, run);
             }
-            Step::WrittenAnew => {
+            SourceStep::WrittenAnew => {
                 self.inode += 1;
                 let mut pieces = Self::pieces(items, self.inode, run);
                 pieces.insert(0, None);
                 self.write(pieces, run);
             }
-            Step::Removed => self.write(vec![None], run),
-            Step::PutBack => {
+            SourceStep::Removed => self.write(vec![None], run),
+            SourceStep::PutBack => {
                 let at = run.below(self.earlier.len());
                 if let Some(text) = self.earlier.get(at).copied() {
                     self.inode += 1;
-                    self.write(vec![Some(Text { inode: self.inode, ..text })], run);
+                    self.write(vec![Some(SourceText { inode: self.inode, ..text })], run);
                 }
             }
-            Step::TimePasses => advance(run.time(Duration::from_secs(5))).await,
-            Step::Loaded => self.load(run).await,
+            SourceStep::TimePasses => advance(run.time(Duration::from_secs(5))).await,
+            SourceStep::Loaded => self.load(run).await,
         }
     }
 
@@ -248,7 +248,8 @@ impl SourceScene {
     /// The writer is done: what stands there is served in the end.
     async fn finish(&mut self, run: &mut SimulationRun) {
         self.inode += 1;
-        let text = Text { items: run.below(256) as u8, inode: self.inode, by_rename: run.once_in(2), is_sound: true };
+        let text =
+            SourceText { items: run.below(256) as u8, inode: self.inode, by_rename: run.once_in(2), is_sound: true };
         self.source.0.lock().unwrap().coming.clear();
         self.source.0.lock().unwrap().text = Some(text);
         self.load(run).await;
@@ -272,8 +273,14 @@ fn under_every_schedule_what_is_served_was_whole_and_nothing_is_taken_away_by_ha
     let report = simulate("reload", 400_000, |run| {
         with_paused_time(async {
             let mut scene = SourceScene::new();
-            let mut weights = vec![(8, Step::Loaded), (1 + run.below(6), Step::TimePasses)];
-            for step in [Step::Renamed, Step::WrittenInPlace, Step::WrittenAnew, Step::Removed, Step::PutBack] {
+            let mut weights = vec![(8, SourceStep::Loaded), (1 + run.below(6), SourceStep::TimePasses)];
+            for step in [
+                SourceStep::Renamed,
+                SourceStep::WrittenInPlace,
+                SourceStep::WrittenAnew,
+                SourceStep::Removed,
+                SourceStep::PutBack,
+            ] {
                 weights.push((run.below(3), step));
             }
             while run.goes_on() {

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use super::{Caller, app_guid, entry, outbound, say, server};
-use crate::support::app;
 use crate::support::client::Ending;
 use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 /// An HTTP proxy that leads to `server` whatever it is asked for, and gives `answer`.
 fn proxy(server: SocketAddr, answer: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
@@ -123,7 +123,8 @@ fn a_proxy_that_says_nothing_is_named_and_not_the_server() {
         silent.local_addr().unwrap()
     );
     assert!(body.contains(&by), "{body}");
-    assert_eq!(sidecar.lines_of("request completed")[0]["via_proxy"], true);
+    let entry = eventually("the entry", || sidecar.lines_of("request completed").pop());
+    assert_eq!(entry["via_proxy"], true);
 }
 
 #[test]

@@ -136,17 +136,17 @@ fn no_request_is_lost_to_rotations_over_connections_that_an_app_keeps_as_long_as
                 scope.spawn(move || keep_asking(addr, nth, done, answered, told))
             })
             .collect();
-        let until = |counted: &AtomicUsize, more: usize| {
-            let before = counted.load(Ordering::Relaxed);
+        let until = |counted: &AtomicUsize, enough: usize| {
             eventually("answers", || {
                 assert!(!asking.iter().any(std::thread::ScopedJoinHandle::is_finished), "a request was lost");
-                (counted.load(Ordering::Relaxed) >= before + more).then_some(())
+                (counted.load(Ordering::Relaxed) >= enough).then_some(())
             });
         };
         for _ in 0..rotations {
-            until(&answered, 10 * CLIENTS);
+            until(&answered, answered.load(Ordering::Relaxed) + 10 * CLIENTS);
+            let told_before = told.load(Ordering::Relaxed);
             caller.credentials.rotate();
-            until(&told, CLIENTS);
+            until(&told, told_before + CLIENTS);
         }
         done.store(true, Ordering::Relaxed);
     });

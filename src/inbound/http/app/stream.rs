@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::io::AppStream;
+use crate::io::{AppStream, Socket};
 
 /// The app's socket, which is reset when it is dropped before it was shut down: what the app got of a request must not look whole.
 #[derive(Debug)]
