@@ -18,11 +18,13 @@ enum LastSender {
     App,
 }
 
-/// The silence of one connection. Costs a pointer and two bytes while nobody asks.
+/// The silence of one connection. Costs a pointer and three bytes while nobody asks.
 #[derive(Debug)]
 pub(crate) struct IdleTimer {
     moved: bool,
     last: LastSender,
+    /// Bytes were on their way when it was polled last.
+    kept: bool,
     watch: Option<Box<SilenceWatch>>,
 }
 
@@ -44,7 +46,7 @@ const LIMITS_BEFORE_FIRST_BYTE: u32 = 20;
 
 impl Default for IdleTimer {
     fn default() -> Self {
-        Self { moved: false, last: LastSender::Nobody, watch: None }
+        Self { moved: false, last: LastSender::Nobody, kept: false, watch: None }
     }
 }
 
@@ -106,6 +108,8 @@ impl IdleTimer {
         delivered: impl Fn() -> u64,
         under_way: bool,
     ) -> Poll<()> {
+        // Whoever has just taken the last of what was kept is not silent, though nobody has said anything.
+        self.moved |= std::mem::replace(&mut self.kept, on_their_way) && !on_their_way;
         let Some(watch) = &mut self.watch else { return Poll::Pending };
         loop {
             ready!(watch.timer.as_mut().poll(cx));
@@ -125,5 +129,30 @@ impl IdleTimer {
             self.moved = false;
             watch.timer.as_mut().reset(Instant::now() + watch.limit);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silence_begins_when_the_last_of_what_was_kept_is_taken() {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let mut idle = IdleTimer::default();
+        idle.on_app_data();
+        idle.set_timeout(LIMIT);
+        let mut is_over = |kept| idle.poll(&mut Context::from_waker(Waker::noop()), kept, || 0, false).is_ready();
+        assert!(!is_over(true));
+        advance(LIMIT - Duration::from_secs(1)).await;
+        assert!(!is_over(false), "the rest is taken");
+        advance(Duration::from_secs(2)).await;
+        assert!(!is_over(false), "it was taken two seconds ago");
+        advance(2 * LIMIT).await;
+        assert!(is_over(false), "nothing has moved since");
     }
 }

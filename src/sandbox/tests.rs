@@ -119,9 +119,10 @@ fn the_ports_are_those_of_the_app_of_outbounds_and_of_their_proxies() {
         access(&config(8080, &flags)).tcp_ports().map(|ports| ports.iter().copied().collect::<Vec<_>>())
     };
     assert_eq!(ports(&[]), Some(vec![8080]));
-    assert_eq!(ports(&[("outbound", "0=10.0.0.1:443")]), Some(vec![443, 8080]));
+    let named = ("outbound-server-name", "backend.example");
+    assert_eq!(ports(&[("outbound", "0=10.0.0.1:443"), named]), Some(vec![443, 8080]));
     assert_eq!(ports(&[("outbound", "0=db.example:5432")]), Some(vec![53, 5432, 8080]));
-    let proxied = [("outbound", "0=10.0.0.1:443"), ("outbound-proxy", "http://10.0.0.2:3128")];
+    let proxied = [("outbound", "0=10.0.0.1:443"), named, ("outbound-proxy", "http://10.0.0.2:3128")];
     assert_eq!(ports(&proxied), Some(vec![443, 3128, 8080]));
     let listed = [("forward-proxy", "on"), ("forward-proxy-to", "*.apps.internal:61443")];
     assert_eq!(ports(&listed), Some(vec![53, 8080, 61443]));

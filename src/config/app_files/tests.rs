@@ -123,10 +123,10 @@ fn what_is_read_is_known_with_the_option_that_names_it() {
         ("--client-ca", "/ca"),
         ("--client-crl", "/crl"),
         ("--policy", "/policy"),
-        ("--identity-token-file", "/secret"),
         ("--token-ca", "/tca"),
         ("--token-roles", "/roles"),
         ("--outbound-ca", "/oca"),
+        ("--identity-token-file", "/secret"),
     ];
     assert_eq!(read, expected);
 }

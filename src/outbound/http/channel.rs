@@ -9,10 +9,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::backlog::{BacklogStream, BodyBacklog, HeldBody};
+use super::pool::OpenConnection;
 use crate::config::{Host, Target};
 use crate::http::{MAX_HEAD, RequestBody};
 use crate::io::{ByteMeter, MeteredStream, OwnedTask};
-use crate::lifecycle::DrainGuard;
 use crate::outbound::attempts::{Connected, Verified};
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::{Endpoint, EndpointLease};
@@ -81,7 +81,7 @@ impl Channel {
         connected: Connected,
         generation: u64,
         dialler: &Arc<Dialler>,
-        guard: Option<DrainGuard>,
+        open: OpenConnection,
         entry: &OutboundLogEntry,
     ) -> Result<(Self, EndpointLease), OutboundError> {
         let Connected { stream, verified, lease } = connected;
@@ -104,8 +104,7 @@ impl Channel {
         let driving = drive(connection, Arc::clone(dialler), Arc::clone(&origin));
         let driver = OwnedTask::spawn(async move {
             driving.await;
-            // Until then the end of the process waits for it.
-            drop(guard);
+            drop(open);
         });
         Ok((Self { sender, meter, backlog, origin, is_reused: false, driver }, lease))
     }

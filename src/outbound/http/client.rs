@@ -227,7 +227,8 @@ impl HttpClient {
         // The rare way has a box of its own: all others have no room for it.
         let connected = Box::pin(attempts.run(None, entry)).await?;
         self.dialler.counters.count_pool(false);
-        let (channel, lease) = Channel::open(connected, generation, &self.dialler, self.pool.guard(), entry).await?;
+        let open = self.pool.open_connection();
+        let (channel, lease) = Channel::open(connected, generation, &self.dialler, open, entry).await?;
         channel.origin.describe(entry, false);
         Ok((channel, lease))
     }

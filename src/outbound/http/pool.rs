@@ -45,8 +45,8 @@ impl HttpShared {
 pub(super) struct Pool {
     waiting: Mutex<Vec<IdleChannel>>,
     shared: HttpShared,
-    /// There is one where there was none.
-    came: Notify,
+    /// There is one where there was none, or one has been closed.
+    changed: Arc<Notify>,
     dialler: Arc<Dialler>,
 }
 
@@ -59,12 +59,13 @@ struct IdleChannel {
 
 impl Pool {
     pub(super) fn new(dialler: Arc<Dialler>, shared: HttpShared) -> Self {
-        Self { waiting: Mutex::default(), shared, came: Notify::new(), dialler }
+        Self { waiting: Mutex::default(), shared, changed: Arc::default(), dialler }
     }
 
     /// What a new connection holds as long as it is open.
-    pub(super) fn guard(&self) -> Option<DrainGuard> {
-        self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn open_connection(&self) -> OpenConnection {
+        let guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        OpenConnection { changed: Arc::clone(&self.changed), _guard: guard }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<IdleChannel>> {
@@ -82,6 +83,10 @@ impl Pool {
             return channel.finish();
         }
         let mut waiting = self.waiting();
+        // Who closes it from here on finds it here.
+        if channel.is_closed() {
+            return;
+        }
         let place = match Arc::clone(&self.shared.room).try_acquire_owned() {
             Ok(place) => place,
             // In the place of the one that has waited the longest here, or nowhere.
@@ -97,7 +102,7 @@ impl Pool {
             }
         };
         if waiting.is_empty() {
-            self.came.notify_one();
+            self.changed.notify_one();
         }
         waiting.push(IdleChannel { channel, since: Instant::now(), place });
         self.dialler.counters.count_idle(1);
@@ -146,7 +151,7 @@ impl Pool {
             tokio::select! {
                 () = over => {}
                 () = rotated => {}
-                () = self.came.notified() => {}
+                () = self.changed.notified() => {}
                 _ = phase.changed() => {}
             }
         }
@@ -168,6 +173,20 @@ impl Pool {
             self.finish(channel, is_retired);
         }
         waiting.first().map(|one| one.since)
+    }
+}
+
+/// Held as long as a connection is open: the end of the process waits for it, and one that waits for a request gives its place away at once
+/// when it is closed.
+#[derive(Debug)]
+pub(super) struct OpenConnection {
+    changed: Arc<Notify>,
+    _guard: Option<DrainGuard>,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.changed.notify_one();
     }
 }
 

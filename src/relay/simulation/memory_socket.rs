@@ -107,6 +107,13 @@ impl MemorySocket {
         Wire::wake(&mut wire.reader);
     }
 
+    /// From now on so many bytes that the relay has written may wait for the peer.
+    pub(super) fn widen(&self, send_buffer: usize) {
+        let mut wire = self.0.borrow_mut();
+        wire.send_buffer = wire.send_buffer.max(send_buffer);
+        Wire::wake(&mut wire.writer);
+    }
+
     /// The peer ends its sending.
     pub(super) fn end(&self) {
         let mut wire = self.0.borrow_mut();
