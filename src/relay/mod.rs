@@ -337,8 +337,8 @@ impl<C: ClientSocket, A: Socket> Future for Relay<C, A> {
                 }
                 // Bytes that one side is slow to take are not silence, as long as it takes some.
                 let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
-                let Transferred { up, .. } = this.transferred();
-                let (client, down, blocked) = (&this.client, this.transferred.down, !this.to_client.is_empty());
+                let Transferred { up, down } = this.transferred();
+                let (client, blocked) = (&this.client, !this.to_client.is_empty());
                 let delivered = || up.wrapping_add(delivered_to(client, down, blocked));
                 this.idle.poll(cx, on_its_way, delivered, this.exchange.is_under_way()).map(|()| RelayEnd::Idle)
             }

@@ -76,9 +76,10 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             return Poll::Pending;
         }
         let (keeps_up, keeps_down) = (!self.to_app.is_empty() || !self.held.is_empty(), !self.to_client.is_empty());
-        let stall = self.rare.get_or_insert_default().stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
+        let transferred = self.transferred();
+        let stall = self.rare.get_or_insert_default().stall.get_or_insert_with(|| BacklogWatch::new(transferred));
         let budget = may_have_to_go.then(|| &**self.reservation.budget());
-        stall.poll_relay(cx, &self.client, self.transferred, !self.to_app.is_empty(), (keeps_up, keeps_down), budget)
+        stall.poll_relay(cx, &self.client, transferred, !self.to_app.is_empty(), (keeps_up, keeps_down), budget)
     }
 
     /// How many bytes of the app to read at most: what the client does not take will have to be kept.

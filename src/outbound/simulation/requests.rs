@@ -38,7 +38,7 @@ enum Mood {
 
 /// What there is to know of all servers.
 #[derive(Default)]
-struct Record {
+struct RequestRecord {
     /// How often each request was read by a server: any of them may have acted on it.
     executed: HashMap<usize, usize>,
     /// Connections to servers that were never in the set.
@@ -46,12 +46,12 @@ struct Record {
     random: fastrand::Rng,
 }
 
-struct Server {
+struct SimulatedServer {
     addr: SocketAddr,
     mood: watch::Sender<Mood>,
 }
 
-type Shared = Arc<Mutex<Record>>;
+type Shared = Arc<Mutex<RequestRecord>>;
 
 /// Reads a head, and gives its first line and the length of the body; `None` at the end.
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<(String, usize)> {
@@ -197,14 +197,14 @@ async fn ask(mut stream: UnixStream, first: usize, count: usize, record: Shared)
     sent
 }
 
-async fn servers(run: &mut SimulationRun, record: &Shared, tasks: &mut JoinSet<()>) -> Vec<Server> {
+async fn servers(run: &mut SimulationRun, record: &Shared, tasks: &mut JoinSet<()>) -> Vec<SimulatedServer> {
     let count = 2 + run.below(4);
     let port = free_port(count).await;
     let all = (1..=count).map(|last| {
         let addr = at(last, port);
         let mood = watch::Sender::new(Mood::Well);
         tasks.spawn(serve(addr, mood.subscribe(), Arc::clone(record), last == count));
-        Server { addr, mood }
+        SimulatedServer { addr, mood }
     });
     all.collect()
 }
@@ -357,12 +357,12 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-fn resolve_all(endpoints: &Endpoints, all: &[Server], found: &mut Vec<(String, Vec<IpAddr>)>) {
+fn resolve_all(endpoints: &Endpoints, all: &[SimulatedServer], found: &mut Vec<(String, Vec<IpAddr>)>) {
     let pool = all.iter().map(|server| server.addr.ip()).collect();
     endpoints.resolved("svc.test", Resolution::Addresses(pool, Duration::from_secs(60)), found).unwrap();
 }
 
-fn judge(sent: &[Sent], record: &Record, run: &mut SimulationRun) {
+fn judge(sent: &[Sent], record: &RequestRecord, run: &mut SimulationRun) {
     for Sent { id, is_idempotent, is_answered } in sent {
         let executed = record.executed.get(id).copied().unwrap_or_default();
         assert!(executed <= if *is_idempotent { 2 } else { 1 }, "request {id} was sent {executed} times");
