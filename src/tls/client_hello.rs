@@ -28,7 +28,7 @@ pub(super) struct ClientHelloMessage {
 
 /// One extension.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extension<'a> {
+pub(super) struct HelloExtension<'a> {
     /// Where its type stands in the message.
     pub(super) at: usize,
     /// Its ExtensionType.
@@ -77,7 +77,7 @@ fn suites_at(message: &[u8]) -> Option<usize> {
 }
 
 /// The extensions of a ClientHello; `None` where they cannot be told apart.
-pub(super) fn extensions(message: &[u8]) -> Option<Vec<Extension<'_>>> {
+pub(super) fn extensions(message: &[u8]) -> Option<Vec<HelloExtension<'_>>> {
     // cipher_suites, legacy_compression_methods, and the length of all extensions.
     let mut at = suites_at(message)?;
     at += 2 + length(message, at)?;
@@ -87,7 +87,7 @@ pub(super) fn extensions(message: &[u8]) -> Option<Vec<Extension<'_>>> {
     while let Some(&typ) = message.get(at..)?.first_chunk::<2>() {
         let start = at + EXTENSION_HEADER;
         let end = start + length(message, at + typ.len())?;
-        found.push(Extension { at, typ, data: message.get(start..end)? });
+        found.push(HelloExtension { at, typ, data: message.get(start..end)? });
         at = end;
     }
     Some(found)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rustls::AlertDescription;
 
-use crate::tls::client_hello::{self, Extension};
+use crate::tls::client_hello::{self, HelloExtension};
 use crate::tls::record::HEADER;
 
 /// ExtensionType (RFC 8446, 4.2; RFC 5746, 3.2).
@@ -91,7 +91,7 @@ fn message(wire: &[u8]) -> Option<Cow<'_, [u8]>> {
 }
 
 /// Whether TLS 1.3 is among the versions (RFC 8446, 4.2.1).
-fn names_tls13(extension: &Extension<'_>) -> bool {
+fn names_tls13(extension: &HelloExtension<'_>) -> bool {
     let Some((_, versions)) = extension.data.split_first() else { return false };
     versions.chunks_exact(TLS13.len()).any(|version| version == TLS13)
 }

@@ -51,7 +51,7 @@ struct SimulatedServer {
     mood: watch::Sender<Mood>,
 }
 
-type Shared = Arc<Mutex<RequestRecord>>;
+type SharedServers = Arc<Mutex<RequestRecord>>;
 
 /// Reads a head, and gives its first line and the length of the body; `None` at the end.
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<(String, usize)> {
@@ -65,7 +65,7 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<(String, usi
 }
 
 /// Serves one connection.
-async fn converse(mut stream: TcpStream, mood: watch::Receiver<Mood>, record: Shared) {
+async fn converse(mut stream: TcpStream, mood: watch::Receiver<Mood>, record: SharedServers) {
     loop {
         if *mood.borrow() == Mood::Closing {
             return;
@@ -111,7 +111,7 @@ async fn converse(mut stream: TcpStream, mood: watch::Receiver<Mood>, record: Sh
 }
 
 /// A server at `addr`, for as long as its mood is there.
-async fn serve(addr: SocketAddr, mut mood: watch::Receiver<Mood>, record: Shared, is_decoy: bool) {
+async fn serve(addr: SocketAddr, mut mood: watch::Receiver<Mood>, record: SharedServers, is_decoy: bool) {
     let mut connections = JoinSet::new();
     loop {
         if *mood.borrow_and_update() == Mood::Down {
@@ -148,7 +148,7 @@ struct Sent {
 }
 
 /// Sends these requests over one connection, and gives what has become of each.
-async fn ask(mut stream: UnixStream, first: usize, count: usize, record: Shared) -> Vec<Sent> {
+async fn ask(mut stream: UnixStream, first: usize, count: usize, record: SharedServers) -> Vec<Sent> {
     let mut sent = Vec::new();
     for id in first..first + count {
         let (is_idempotent, length, leaves) = {
@@ -197,7 +197,7 @@ async fn ask(mut stream: UnixStream, first: usize, count: usize, record: Shared)
     sent
 }
 
-async fn servers(run: &mut SimulationRun, record: &Shared, tasks: &mut JoinSet<()>) -> Vec<SimulatedServer> {
+async fn servers(run: &mut SimulationRun, record: &SharedServers, tasks: &mut JoinSet<()>) -> Vec<SimulatedServer> {
     let count = 2 + run.below(4);
     let port = free_port(count).await;
     let all = (1..=count).map(|last| {
@@ -229,7 +229,7 @@ async fn free_port(count: usize) -> u16 {
 }
 
 async fn scene(run: &mut SimulationRun) {
-    let record = Shared::default();
+    let record = SharedServers::default();
     record.lock().unwrap().random = run.fork();
     let mut tasks = JoinSet::new();
     let mut all = servers(run, &record, &mut tasks).await;

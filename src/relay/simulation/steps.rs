@@ -1,7 +1,7 @@
 //! What may happen next to a simulated connection.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum RelayStep {
     ClientSays,
     ClientUpdatesKeys,
     ClientDelivers,
@@ -25,28 +25,28 @@ pub(super) enum Step {
 }
 
 /// How often each of these is taken; each run takes some of them more often.
-pub(super) const USUAL: [(usize, Step); 9] = [
-    (6, Step::ClientSays),
-    (1, Step::ClientUpdatesKeys),
-    (8, Step::ClientDelivers),
-    (8, Step::ClientHears),
-    (6, Step::AppSays),
-    (8, Step::AppHears),
-    (2, Step::TimePasses),
-    (16, Step::Polled),
-    (4, Step::Settled),
+pub(super) const USUAL: [(usize, RelayStep); 9] = [
+    (6, RelayStep::ClientSays),
+    (1, RelayStep::ClientUpdatesKeys),
+    (8, RelayStep::ClientDelivers),
+    (8, RelayStep::ClientHears),
+    (6, RelayStep::AppSays),
+    (8, RelayStep::AppHears),
+    (2, RelayStep::TimePasses),
+    (16, RelayStep::Polled),
+    (4, RelayStep::Settled),
 ];
 /// Most runs take most of these not at all.
-pub(super) const RARE: [Step; 11] = [
-    Step::MemoryIsShort,
-    Step::MemoryIsFree,
-    Step::ClientCloses,
-    Step::ClientEnds,
-    Step::ClientResets,
-    Step::ClientErrs,
-    Step::AppEnds,
-    Step::AppResets,
-    Step::AppIsGone,
-    Step::IdleTimeout,
-    Step::DrainIdleTimeout,
+pub(super) const RARE: [RelayStep; 11] = [
+    RelayStep::MemoryIsShort,
+    RelayStep::MemoryIsFree,
+    RelayStep::ClientCloses,
+    RelayStep::ClientEnds,
+    RelayStep::ClientResets,
+    RelayStep::ClientErrs,
+    RelayStep::AppEnds,
+    RelayStep::AppResets,
+    RelayStep::AppIsGone,
+    RelayStep::IdleTimeout,
+    RelayStep::DrainIdleTimeout,
 ];
