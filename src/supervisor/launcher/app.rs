@@ -213,7 +213,10 @@ mod tests {
 
     use std::mem;
 
-    fn read(text: &[u8]) -> Option<(Vec<(OsString, Vec<u8>)>, Vec<OsString>)> {
+    /// What is set, and what is removed.
+    type ReadEnvironment = (Vec<(OsString, Vec<u8>)>, Vec<OsString>);
+
+    fn read(text: &[u8]) -> Option<ReadEnvironment> {
         let mut command = AppCommand::default();
         read_environment(text, &mut command)?;
         let set = mem::take(&mut command.env_secret).into_iter();
