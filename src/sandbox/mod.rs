@@ -5,7 +5,7 @@
 //! ```
 //! What is given up here is given up by one thread, and by those that it starts afterwards. So it happens once the app was started and
 //! before there is any other thread; what starts programs later is a process of its own, which is there before
-//! ([`Launcher`](crate::supervisor::Launcher)).
+//! (`supervisor::launcher`).
 
 mod access;
 mod landlock;
