@@ -68,6 +68,7 @@ async fn read(client: &mut AsyncTcpStream, begun: &[u8]) -> Result<Learned, &'st
                 HelloError::NotTls { .. } => "not TLS",
                 HelloError::PlainHttp => "plain HTTP",
                 HelloError::Malformed { .. } => "malformed",
+                HelloError::Forbidden { what, .. } => what,
                 HelloError::OldTls(version) => version,
                 HelloError::TooLong { .. } => "too long",
                 HelloError::Exhausted(_) | HelloError::Io(_) => "exhausted",
