@@ -50,8 +50,6 @@ fn running(config: Config) -> (Running, Tasks, mpsc::Sender<ControlRequest>) {
     let mut tasks = Tasks::default();
     let Sidecar { config, listeners, outbounds, mut rotator, reload, sandbox, .. } = Sidecar::open(config).unwrap();
     let (sender, requests) = mpsc::channel(8);
-    let mut signals = Signals::for_proxy().unwrap();
-    signals.add_requests(requests);
     let shared = Shared::new(&config, DescriptorLimit::AsGiven);
     let own = OwnAddresses { inbound: Vec::new(), admin: Vec::new() };
     let inbound = inbound::start(listeners, &config, &shared, &mut rotator, &mut tasks);
@@ -61,7 +59,7 @@ fn running(config: Config) -> (Running, Tasks, mpsc::Sender<ControlRequest>) {
         served: rotator.served(),
         platform_pair: PlatformPair::watch(&config, &mut tasks),
         config,
-        signals,
+        signals: Signals::only_requests(requests),
         app: None,
         inbound,
         outbound,

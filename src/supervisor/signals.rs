@@ -79,6 +79,12 @@ impl Signals {
         }
     }
 
+    /// No signals but `requests`: those of this process are sent by tests beside the one that asks.
+    #[cfg(test)]
+    pub(crate) fn only_requests(requests: mpsc::Receiver<ControlRequest>) -> Self {
+        Self { streams: Vec::new(), requests: Some(requests), map: SignalMap::default() }
+    }
+
     /// Waits for one of the signals. Cancel safe.
     pub async fn any(&mut self) {
         self.next().await;
