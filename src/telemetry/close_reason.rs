@@ -40,7 +40,7 @@ pub enum CloseReason {
     ClientReset,
     /// The client stopped taking what it was sent, after both sides were done.
     ClientStalled,
-    /// The client broke the TLS protocol after the handshake, or HTTP/2's. or HTTP/2's.
+    /// The client broke the TLS protocol after the handshake, or HTTP/2's.
     ClientViolation,
     /// The app reset the connection.
     AppReset,

@@ -1,6 +1,9 @@
 //! A session as a stream of plaintext, for protocols that read and write it themselves. Bytes that are only carried to and from clients take
 //! the relay instead, which copies them once less; those to and from servers are handed on record by record.
 
+mod failure;
+mod unread_bytes;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -10,6 +13,8 @@ use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use self::failure::StreamFailure;
+use self::unread_bytes::UnreadBytes;
 use super::{Decrypted, Established, EstablishedWithServer, Session, Violation, record_length};
 use crate::io::buffers::{self, Buffers, READ, RECORD};
 use crate::io::{Outgoing, WriteBuffer};
@@ -41,74 +46,6 @@ pub struct Stream {
     unwritable: Option<io::ErrorKind>,
     /// close_notify was sealed.
     is_shut: bool,
-}
-
-/// Bytes that are used up from the front.
-#[derive(Debug, Default)]
-struct UnreadBytes {
-    bytes: Vec<u8>,
-    /// So many are used up. Invariant: less than there are, or there are none.
-    used: usize,
-}
-
-impl UnreadBytes {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, used: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.used..]
-    }
-
-    fn rest_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.used..]
-    }
-
-    /// Uses up the next `count` bytes; the memory goes with the last of them.
-    fn advance(&mut self, count: usize) {
-        self.used += count;
-        if self.used >= self.bytes.len() {
-            *self = Self::default();
-        }
-    }
-
-    fn into_rest(mut self) -> Vec<u8> {
-        self.bytes.drain(..self.used);
-        self.bytes
-    }
-}
-
-/// How a connection has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StreamFailure {
-    /// The peer has broken the protocol, or ended the session by an alert.
-    Violation(Option<AlertDescription>),
-    /// The connection has ended without close_notify.
-    Truncated,
-    /// The socket failed.
-    Socket(io::ErrorKind),
-}
-
-impl StreamFailure {
-    fn kind(self) -> io::ErrorKind {
-        match self {
-            Self::Violation(_) => io::ErrorKind::InvalidData,
-            Self::Truncated => io::ErrorKind::UnexpectedEof,
-            Self::Socket(kind) => kind,
-        }
-    }
-
-    fn error(self) -> io::Error {
-        match self {
-            Self::Violation(received) => io::Error::new(self.kind(), Violation { received }),
-            Self::Truncated => io::Error::new(self.kind(), "the peer has closed without close_notify"),
-            Self::Socket(kind) => kind.into(),
-        }
-    }
 }
 
 /// What a [`Stream`] is made of.
@@ -197,7 +134,7 @@ impl Stream {
 
     /// Bytes that are held beside the session's own.
     pub fn memory(&self) -> usize {
-        self.held.bytes.capacity() + self.plaintext.bytes.capacity() + self.unsent.memory()
+        self.held.memory() + self.plaintext.memory() + self.unsent.memory()
     }
 
     /// Hands what comes next to `sink`, record by record, until that breaks: what was read already, or what comes by reading once, at most
@@ -382,7 +319,7 @@ impl Stream {
     fn open_held(&mut self, output: &mut Outgoing, into: &mut ReadBuf<'_>) {
         let mut held = std::mem::take(&mut self.held);
         let mut plaintext = std::mem::take(&mut self.plaintext);
-        let used = self.open(held.rest_mut(), output, |payload| fill(into, &mut plaintext.bytes, payload));
+        let used = self.open(held.rest_mut(), output, |payload| fill(into, &mut plaintext, payload));
         self.plaintext = plaintext;
         held.advance(used);
         self.held = held;
@@ -391,7 +328,7 @@ impl Stream {
     /// Reads ciphertext once and opens it into `into`, as far as there is room.
     fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
         let mut plaintext = std::mem::take(&mut self.plaintext);
-        let sink = |payload: &[u8]| fill(into, &mut plaintext.bytes, payload);
+        let sink = |payload: &[u8]| fill(into, &mut plaintext, payload);
         let polled = self.poll_read_and_open(cx, buffers, RECORD + READ, sink);
         self.plaintext = plaintext;
         polled
@@ -399,10 +336,10 @@ impl Stream {
 }
 
 /// Puts `payload` into `into`, and what has no room there behind `plaintext`.
-fn fill(into: &mut ReadBuf<'_>, plaintext: &mut Vec<u8>, payload: &[u8]) -> ControlFlow<()> {
+fn fill(into: &mut ReadBuf<'_>, plaintext: &mut UnreadBytes, payload: &[u8]) -> ControlFlow<()> {
     let (now, later) = payload.split_at(payload.len().min(into.remaining()));
     into.put_slice(now);
-    plaintext.extend_from_slice(later);
+    plaintext.push(later);
     if into.remaining() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 

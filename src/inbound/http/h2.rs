@@ -21,7 +21,7 @@ use super::forward::{RequestContext, answer};
 use super::response_backlog::{ResponseBacklog, StallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
-use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
+use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames, io_cause};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
@@ -263,7 +263,10 @@ async fn serve_requests(
             CloseReason::ClientViolation
         }
         // The connection below is well: what came on it is not what HTTP/2 has.
-        (None, Some(Err(error))) if shared.locked().stream.get_ref().failure().is_none() => {
+        // A client that has closed its connection properly, and left in the middle of something, has not broken it either.
+        (None, Some(Err(error)))
+            if shared.locked().stream.get_ref().failure().is_none() && io_cause(error).is_none() =>
+        {
             entry.set_error(error);
             CloseReason::ClientViolation
         }

@@ -56,6 +56,12 @@ impl Frames {
         self.talk.client.reset();
     }
 
+    /// Says close_notify and closes the connection below, whatever has come on it.
+    pub(super) fn close_connection(mut self) {
+        self.talk.client.close_notify();
+        self.reset_connection();
+    }
+
     /// More room for the answer of a stream.
     pub(in crate::http_mode) fn give_room(&mut self, stream: u32, bytes: u32) {
         self.send(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());

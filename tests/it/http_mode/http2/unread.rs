@@ -65,6 +65,24 @@ fn a_client_that_does_not_speak_http2_as_it_is_is_told_so_and_the_log_says_it() 
 }
 
 #[test]
+fn a_client_that_says_goodbye_in_the_middle_of_an_answer_has_not_broken_the_protocol() {
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 90000000\r\n\r\n").unwrap();
+        while stream.write_all(&[b'x'; 10_000]).is_ok() {}
+    });
+    let front = Front::open(app.addr(), "");
+    for _ in 0..10 {
+        let mut frames = frames(&front);
+        frames.ask(1);
+        assert!(!frames.part(1).is_empty());
+        frames.close_connection();
+    }
+    let entries = front.sidecar.lines_eventually("connection closed", 10);
+    assert!(entries.iter().all(|entry| entry["close_reason"] != "client_violation"), "{entries:?}");
+    assert!(entries.iter().all(|entry| entry.get("detail").is_none()), "{entries:?}");
+}
+
+#[test]
 fn a_connection_that_is_cut_in_the_middle_of_an_answer_has_its_bytes_in_the_log() {
     let app = HttpApp::handing_over(|mut stream| {
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{}", "x".repeat(1000)).unwrap();

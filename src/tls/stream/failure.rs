@@ -1,0 +1,36 @@
+//! How a stream of plaintext fails.
+
+use std::io;
+
+use rustls::AlertDescription;
+
+use crate::tls::Violation;
+
+/// How a connection has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamFailure {
+    /// The peer has broken the protocol, or ended the session by an alert.
+    Violation(Option<AlertDescription>),
+    /// The connection has ended without close_notify.
+    Truncated,
+    /// The socket failed.
+    Socket(io::ErrorKind),
+}
+
+impl StreamFailure {
+    pub(super) fn kind(self) -> io::ErrorKind {
+        match self {
+            Self::Violation(_) => io::ErrorKind::InvalidData,
+            Self::Truncated => io::ErrorKind::UnexpectedEof,
+            Self::Socket(kind) => kind,
+        }
+    }
+
+    pub(super) fn error(self) -> io::Error {
+        match self {
+            Self::Violation(received) => io::Error::new(self.kind(), Violation { received }),
+            Self::Truncated => io::Error::new(self.kind(), "the peer has closed without close_notify"),
+            Self::Socket(kind) => kind.into(),
+        }
+    }
+}
